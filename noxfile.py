@@ -1,0 +1,145 @@
+"""Each session answers one question; `nox` alone runs the gate.
+
+The gate (lint, types, tests) needs the running interpreter only and downloads
+none.  Longer work has sessions of its own: `nox --list` names them.
+"""
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.4.10"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_external_run = True
+# Only tests_matrix names interpreters, and it takes those that are there, on CI too.
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+
+
+def group(name: str) -> list[str]:
+    """Read the requirements of a dependency group, so that the installer need not know groups."""
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install the package with every extra, as users do: a copy, not a link to the checkout."""
+    session.install(".[all]", *requirements)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Are style, spelling, floors and declared dependencies in order?"""
+    install(session, *group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
+    session.run("lint-imports", "--no-cache", "--no-logo")
+    session.run("deptry", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Do the package, the tests and this file agree with their types?"""
+    install(session, *group("types"))
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Does the installed package do what the tests say?"""
+    install(session, *group("test"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS, default=False)
+def tests_matrix(session: nox.Session) -> None:
+    """Does it on every supported interpreter that is found here?"""
+    install(session, *group("test"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False, venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """Does it with the oldest dependencies that pyproject.toml admits?"""
+    install(session, "--resolution", "lowest-direct")
+    # The plugin of an older anyio warns under a newer pytest: warnings are no errors here.
+    tools = [tool for tool in group("test") if not tool.startswith("anyio")]
+    session.install(*tools)
+    session.run("uv", "pip", "list", external=True)
+    session.run("pytest", "-W", "default", *session.posargs)
+
+
+@nox.session(default=False)
+def many_seeds(session: nox.Session) -> None:
+    """Do the properties hold for many more examples, in other orders, with fresh randomness?"""
+    install(session, *group("test"))
+    for seed in range(5):
+        session.run(
+            "pytest",
+            f"--randomly-seed={seed}",
+            "--timeout=1800",
+            *session.posargs,
+            env={"HYPOTHESIS_PROFILE": "many"},
+        )
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Which lines and branches does no test reach?"""
+    install(session, *group("test"), *group("coverage"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "--parallel-mode", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """How fast is it, and how much memory does it take?"""
+    install(session, *group("test"))
+    scripts = sorted(Path("benchmarks").glob("*.py"))
+    chosen = [path for path in scripts if not session.posargs or path.stem in session.posargs]
+    if not chosen:
+        session.error(f"no such benchmark; there are {', '.join(path.stem for path in scripts)}")
+    for path in chosen:
+        session.run("python", str(path))
+
+
+@nox.session(default=False)
+def package(session: nox.Session) -> None:
+    """Do sdist and wheel hold what they should, and does the wheel work on its own?"""
+    session.install(*group("package"))
+    built = Path(session.create_tmp()).resolve() / "dist"
+    for old in built.glob("*"):
+        old.unlink()
+    session.run("python", "-m", "build", "--outdir", str(built))
+    (sdist,) = built.glob("*.tar.gz")
+    (wheel,) = built.glob("*.whl")
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    session.run("check-wheel-contents", str(wheel))
+
+    with zipfile.ZipFile(wheel) as archive:
+        in_wheel = set(archive.namelist())
+    with tarfile.open(sdist) as archive:
+        in_sdist = {name.partition("/")[2] for name in archive.getnames()}
+    package_files = {
+        path.as_posix() for path in Path("aiosipcdr").rglob("*") if path.is_file() and path.suffix != ".pyc"
+    }
+    strangers = {name for name in in_wheel if ".dist-info/" not in name} ^ package_files
+    if strangers:
+        session.error(f"wheel and checkout differ in {sorted(strangers)}")
+    if missing := {"LICENSE", "README.md", "pyproject.toml", *package_files} - in_sdist:
+        session.error(f"the sdist lacks {sorted(missing)}")
+
+    alone = Path(session.create_tmp()).resolve() / "alone"
+    session.run("python", "-m", "venv", "--clear", str(alone))
+    python = str(next(path for path in (alone / "bin", alone / "Scripts") if path.is_dir()) / "python")
+    session.run(python, "-m", "pip", "install", "-q", str(wheel), external=True)
+    # -I: the checkout is not on the path.  The core alone: no extra is installed.
+    session.run(python, "-I", "-c", "from aiosipcdr import CdrClient; print(CdrClient)", external=True)
