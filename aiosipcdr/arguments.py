@@ -1,0 +1,73 @@
+"""What callers pass in, checked before any I/O: each text says what to do instead.
+
+Knows `ValueError` alone, and never quotes what may hold a secret.
+"""
+
+import ipaddress
+import math
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import msgspec
+
+from aiosipcdr.protocol.codec import PATH, Filters
+
+__all__ = ["check_base_url", "check_between", "check_filters", "check_lateness", "check_seconds"]
+
+
+def check_filters(sip_group_name: object, phone_name: object) -> Filters | ValueError:
+    """Return the filters, each a text or `None`; what is wrong is returned, for a phone's name may be a number."""
+    for name, value in (("sip_group_name", sip_group_name), ("phone_name", phone_name)):
+        if value is None:
+            continue
+        if not isinstance(value, str) or not value.strip():
+            return ValueError(f"{name} must be a text that is not empty, or None for all")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            return ValueError(f"{name} holds half a character (a lone surrogate) and cannot be sent")
+    return msgspec.convert({"sip_group_name": sip_group_name, "phone_name": phone_name}, Filters)
+
+
+def check_between(name: str, value: object, least: int, most: int) -> None:
+    """Refuse all but whole numbers from `least` to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Refuse all but positive, finite numbers."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
+
+
+def check_lateness(lateness: object) -> None:
+    """Refuse all but spans of time that are not negative."""
+    if not isinstance(lateness, timedelta) or lateness < timedelta():
+        raise ValueError(f"lateness must be a timedelta that is not negative, not {lateness!r}")
+
+
+def check_base_url(base_url: object) -> str:
+    """Return the address without what is appended to it later: https, or http to loopback."""
+    try:
+        parts = urlsplit(base_url.strip() if isinstance(base_url, str) else "")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("base_url is no address: its host or port cannot be read") from None
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("base_url must hold no user, password, query or fragment")
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise ValueError("base_url must be an address like https://api.example.com/v3/voice, with scheme and host")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError(
+            "base_url is plain http: anybody on the way could read and replay the signature; use https (http is for"
+            " loopback alone)"
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix(PATH)}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,329 @@
+"""The error tree and the one table that says what a status means.
+
+Errors carry facts, never policy: whether and when to try again is decided in
+`policy/`.  No text here holds a key, a secret, a signature or a phone number.
+
+    SipCdrError
+    ├── ClientStateError (RuntimeError)     closed, not open, another loop or process
+    ├── TransportError (ConnectionError)    the request or its answer was lost on the way
+    │   ├── RequestTimeoutError (TimeoutError)
+    │   ├── TlsError
+    │   ├── RedirectError
+    │   └── OutageError                     budget or stall deadline spent
+    ├── ProtocolError (ValueError)          not what the endpoint may answer
+    │   ├── ResponseTooLargeError
+    │   └── FilterIgnoredError
+    ├── ProviderError                       the vendor refused: .status .reason
+    │   ├── AuthenticationError
+    │   ├── RestrictedAddressError
+    │   ├── ClockSkewError
+    │   ├── ThrottledError
+    │   ├── InvalidQueryError
+    │   ├── OutOfTimeRangeError
+    │   └── ServerFaultError
+    ├── IncompleteExportError               .report .records
+    └── ExportError (OSError)
+        ├── ExportConflictError             target exists, journal of another query, locked
+        ├── JournalDamagedError
+        └── StorageError
+"""
+
+import re
+from datetime import datetime
+from enum import IntEnum, unique
+from http import HTTPStatus
+
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import CallDetailRecords, FetchReport
+
+__all__ = [
+    "AuthenticationError",
+    "ClientStateError",
+    "ClockSkewError",
+    "ExportConflictError",
+    "ExportError",
+    "FilterIgnoredError",
+    "IncompleteExportError",
+    "InvalidQueryError",
+    "JournalDamagedError",
+    "OutOfTimeRangeError",
+    "OutageError",
+    "ProtocolError",
+    "ProviderError",
+    "RedirectError",
+    "RequestTimeoutError",
+    "ResponseTooLargeError",
+    "RestrictedAddressError",
+    "ServerFaultError",
+    "SipCdrError",
+    "StatusCode",
+    "StorageError",
+    "ThrottledError",
+    "TlsError",
+    "TransportError",
+    "http_error",
+    "provider_error",
+]
+
+
+@unique
+class StatusCode(IntEnum):
+    """The vendor's status codes (the page's table, with two seen on sibling endpoints)."""
+
+    SUCCESS = 0
+    AUTHENTICATION = -1
+    RESTRICTED_ADDRESS = -2
+    USER_LOCKED = -13  # sibling endpoints
+    TOO_FREQUENT = -15  # a sibling endpoint
+    TIMESTAMP_EXPIRED = -16
+    SERVER_FAULT = -18  # "port program unusual"
+    PARAMETER = -22
+    OUT_OF_TIME_RANGE = -25
+
+
+class SipCdrError(Exception):
+    """Anything that this package raises by itself.
+
+    Attributes:
+        status: the vendor's status code (zero or negative) or the HTTP status (100 and up), where there was one.
+        reason: the vendor's own words, cleaned: at most 200 characters, long runs of digits masked.
+        window: the span of time that was asked for, where one request is to blame.
+        page: the page of that window.
+        retryable: whether the same request may succeed later.
+        retry_after: seconds that the vendor asked to wait, where it did.
+    """
+
+    retryable: bool = False
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int | None = None,
+        reason: str | None = None,
+        window: TimeWindow | None = None,
+        page: int | None = None,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Keep the facts; the text is `message` with the place behind it."""
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.window = window
+        self.page = page
+        self.retry_after = retry_after
+        if retryable is not None:
+            self.retryable = retryable
+
+    def __str__(self) -> str:
+        """Say what happened, and where in the range."""
+        message = str(self.args[0]) if self.args else ""
+        if self.window is None:
+            return message
+        place = f"window {self.window}" if self.page is None else f"window {self.window}, page {self.page}"
+        return f"{message} ({place})"
+
+
+class ClientStateError(SipCdrError, RuntimeError):
+    """The client is closed, not yet open, or used in another event loop or process."""
+
+
+class TransportError(SipCdrError, ConnectionError):
+    """The request did not arrive, or its answer did not come back whole."""
+
+    retryable = True
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """One request took longer than the client's `timeout`."""
+
+
+class TlsError(TransportError):
+    """The server's certificate or the handshake was refused; never retried, never downgraded."""
+
+    retryable = False
+
+
+class RedirectError(TransportError):
+    """The server answered with a redirect; it is never followed, since the signature would travel with it."""
+
+    retryable = False
+
+
+class OutageError(TransportError):
+    """The vendor answers so badly that going on would only add load."""
+
+    retryable = False
+
+
+class ProtocolError(SipCdrError, ValueError):
+    """The answer is not one that the endpoint may give."""
+
+
+class ResponseTooLargeError(ProtocolError):
+    """An answer exceeded the cap on its size."""
+
+
+class FilterIgnoredError(ProtocolError):
+    """Records came back that the asked filter excludes: the sum of such an export would be wrong."""
+
+
+class ProviderError(SipCdrError):
+    """The vendor understood the request and refused it: see `status` and `reason`."""
+
+
+class AuthenticationError(ProviderError):
+    """Key or secret are not accepted, or the user is locked.  Never retried: it may lock the account."""
+
+
+class RestrictedAddressError(ProviderError):
+    """This machine's address is not on the account's list."""
+
+
+class ClockSkewError(ProviderError):
+    """The vendor finds the timestamp too old or too new: this machine's clock is off.
+
+    `offset` is the measured difference in seconds (theirs minus ours) where it is known.
+    """
+
+    retryable = True
+    offset: float | None = None
+
+
+class ThrottledError(ProviderError):
+    """The vendor asks for fewer requests."""
+
+    retryable = True
+
+
+class InvalidQueryError(ProviderError):
+    """The vendor refuses a parameter: a filter's value, most likely."""
+
+
+class OutOfTimeRangeError(ProviderError):
+    """Part of the range is older than what the vendor keeps (the last two months).
+
+    `available_from` is the oldest start that the vendor accepted, where it was looked for.
+    """
+
+    available_from: datetime | None = None
+
+
+class ServerFaultError(ProviderError):
+    """A fault on the vendor's side."""
+
+    retryable = True
+
+
+class IncompleteExportError(SipCdrError):
+    """The range could not be proven complete.
+
+    `report` tells which windows fall short, `records` holds what was read
+    (for a stream: what had not been handed over yet).
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        report: FetchReport | None = None,
+        records: CallDetailRecords | None = None,
+        window: TimeWindow | None = None,
+    ) -> None:
+        """Keep the report and the records."""
+        super().__init__(message, window=window)
+        self.report = report if report is not None else FetchReport()
+        self.records = records if records is not None else CallDetailRecords(report=self.report)
+
+
+class ExportError(SipCdrError, OSError):
+    """A file could not be written."""
+
+    def __str__(self) -> str:
+        """Skip OSError's own text, which wants an errno."""
+        return SipCdrError.__str__(self)
+
+
+class ExportConflictError(ExportError):
+    """The target exists, or another export is at work on it."""
+
+
+class JournalDamagedError(ExportError):
+    """The journal beside the target was changed by something else."""
+
+
+class StorageError(ExportError):
+    """The disk is full, read-only or gone."""
+
+
+# The classification: what a status is, and what to tell a person about it.
+_BY_STATUS: dict[int, tuple[type[ProviderError], str]] = {
+    StatusCode.AUTHENTICATION: (AuthenticationError, "authentication refused: check the API key and secret"),
+    StatusCode.RESTRICTED_ADDRESS: (
+        RestrictedAddressError,
+        "this address is not allowed: add it to the account's list at the vendor",
+    ),
+    StatusCode.USER_LOCKED: (AuthenticationError, "the account is locked: ask the vendor"),
+    StatusCode.TOO_FREQUENT: (ThrottledError, "queried too frequently"),
+    StatusCode.TIMESTAMP_EXPIRED: (ClockSkewError, "timestamp refused: check this machine's clock (NTP)"),
+    StatusCode.SERVER_FAULT: (ServerFaultError, "a fault on the vendor's side"),
+    StatusCode.PARAMETER: (InvalidQueryError, "a parameter was refused: check the filters and the range"),
+    StatusCode.OUT_OF_TIME_RANGE: (
+        OutOfTimeRangeError,
+        "the range is older than what the vendor keeps (the last two months)",
+    ),
+}
+
+_BY_HTTP_STATUS: dict[int, tuple[type[SipCdrError], str]] = {
+    HTTPStatus.UNAUTHORIZED: (AuthenticationError, "authentication refused: check the API key and secret"),
+    HTTPStatus.FORBIDDEN: (
+        RestrictedAddressError,
+        "access forbidden: this address or request is blocked by the vendor or by a firewall before it",
+    ),
+    HTTPStatus.NOT_FOUND: (ProtocolError, "no such endpoint: check the path of base_url"),
+    HTTPStatus.METHOD_NOT_ALLOWED: (ProtocolError, "no such endpoint: check the path of base_url"),
+    HTTPStatus.TOO_MANY_REQUESTS: (ThrottledError, "queried too frequently"),
+    HTTPStatus.REQUEST_TIMEOUT: (ServerFaultError, "the server gave up waiting for the request"),
+    HTTPStatus.CONFLICT: (ServerFaultError, "the server refuses for the moment"),
+    HTTPStatus.TOO_EARLY: (ServerFaultError, "the server refuses for the moment"),
+    HTTPStatus.INTERNAL_SERVER_ERROR: (ServerFaultError, "a fault on the vendor's side"),
+    HTTPStatus.BAD_GATEWAY: (ServerFaultError, "a fault on the vendor's side"),
+    HTTPStatus.SERVICE_UNAVAILABLE: (ServerFaultError, "the service is unavailable"),
+    HTTPStatus.GATEWAY_TIMEOUT: (ServerFaultError, "a fault on the vendor's side"),
+}
+
+
+def provider_error(status: int, reason: str | None) -> ProviderError:
+    """Return the error for an answer whose `status` is not 0; an unknown code is kept as it is."""
+    kind, hint = _BY_STATUS.get(status, (ProviderError, "the vendor refused the request with an unknown code"))
+    reason = _clean(reason)
+    said = f': "{reason}"' if reason else ""
+    return kind(f"status {status}{said}: {hint}", status=status, reason=reason)
+
+
+def http_error(status: int, *, retry_after: float | None = None) -> SipCdrError:
+    """Return the error for an answer whose HTTP `status` is not 200."""
+    if status in range(300, 400):
+        return RedirectError(
+            f"HTTP {status}: redirects are never followed, since they would carry the signature elsewhere; set base_url"
+            " to the address that answers",
+            status=status,
+        )
+    kind, hint = _BY_HTTP_STATUS.get(status, (ProtocolError, "not an answer of this endpoint: check base_url"))
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after is not None:
+        kind, hint = ThrottledError, "the service asks for patience"
+    return kind(f"HTTP {status}: {hint}", status=status, retry_after=retry_after)
+
+
+# Long runs of digits may be phone numbers, 32 hexadecimal digits a signature.
+_PRIVATE = re.compile(r"[0-9a-fA-F]{32}|\d(?:[\s()./-]{0,4}\d){5,}")
+_LONGEST_REASON = 200
+
+
+def _clean(reason: str | None) -> str | None:
+    # The vendor's words are foreign text: they may quote a number, or a terminal's escape codes.
+    if reason is None:
+        return None
+    reason = "".join(character if character.isprintable() else " " for character in reason)
+    return _PRIVATE.sub("***", reason).strip()[:_LONGEST_REASON] or None

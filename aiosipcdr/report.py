@@ -1,0 +1,163 @@
+"""What a run hands over: its report, its windows and its list of records.
+
+Counts only: no phone number and no secret can stand in a report.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.windows import TimeWindow
+
+__all__ = ["CallDetailRecords", "CompleteWindow", "FetchReport", "QuarantinedRecord", "WindowReport"]
+
+
+class WindowReport(msgspec.Struct, kw_only=True):
+    """The proof of one window: what was told, what was read, and whether they agree.
+
+    `total` is what the vendor's last count told for the window, `unique` the
+    distinct calls read in it, neighbours' overlap included on both sides.
+    """
+
+    window: TimeWindow
+    total: int = 0
+    unique: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    quarantined: int = 0
+    anomalies: int = 0
+    requests: int = 0
+    pages: int = 0
+    sweeps: int = 0
+    certified: bool = False
+    provisional: bool = False
+
+
+class FetchReport(msgspec.Struct, kw_only=True):
+    """What a run did and what it proves.
+
+    Attributes:
+        total: calls that the vendor counts in the range; overlaps count once.
+        unique: distinct calls delivered or quarantined; equals `total` when certified.
+        duplicates: rows that were told twice within one sweep and dropped.
+        conflicts: calls that were told with different contents.
+        quarantined: records that could not be decoded and stand in the quarantine.
+        anomalies: oddities of answers (short page, wrong `pages`, ...) that the proof overruled.
+        windows: windows proven or given up.
+        pages: pages of records read, re-reads included.
+        requests: requests sent, control counts, retries and abandoned pages included.
+        sweeps: readings of whole windows; `windows` when nothing had to be read again.
+        retries: requests sent again after a fault.
+        provisional: windows so young that calls may still be added to them.
+        certified: every window was proven complete and none was left out.
+        elapsed: seconds from the first request to the last answer.
+        window_reports: one per window, oldest first.
+        unknown_fields: names of record fields that this version does not know, with their number.
+    """
+
+    total: int = 0
+    unique: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    quarantined: int = 0
+    anomalies: int = 0
+    windows: int = 0
+    pages: int = 0
+    requests: int = 0
+    sweeps: int = 0
+    retries: int = 0
+    provisional: int = 0
+    certified: bool = False
+    elapsed: float = 0.0
+    window_reports: list[WindowReport] = msgspec.field(default_factory=list)
+    unknown_fields: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Say it in one paragraph that a person can read."""
+        proof = "certified complete" if self.certified else "NOT certified"
+        effort = [
+            _counted(self.windows, "window", "windows"),
+            _counted(self.pages, "page", "pages"),
+            f"{_counted(self.requests, 'request', 'requests')} in {self.elapsed:.1f} s",
+        ]
+        troubles = [
+            _counted(count, *name)
+            for count, name in (
+                (self.provisional, ("window provisional", "windows provisional")),
+                (self.retries, ("retry", "retries")),
+                (self.duplicates, ("duplicate dropped", "duplicates dropped")),
+                (self.conflicts, ("conflict", "conflicts")),
+                (self.quarantined, ("record quarantined", "records quarantined")),
+                (self.anomalies, ("anomaly", "anomalies")),
+            )
+            if count
+        ]
+        return f"{self.unique:,} of {self.total:,} calls, {proof}: {', '.join(effort + troubles)}"
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+class QuarantinedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that could not be decoded: its bytes as told, where it stood, and why.
+
+    `raw` may hold phone numbers, so no repr shows it.
+    """
+
+    raw: bytes
+    window: TimeWindow | None
+    page: int
+    reason: str
+    voice_id: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What the record counts by: its id, or a hash of its bytes."""
+        if self.voice_id is not None:
+            return self.voice_id
+        return f"sha256:{hashlib.sha256(self.raw).hexdigest()}"
+
+    def __repr__(self) -> str:
+        """Give the place and the reason, not the bytes."""
+        return f"QuarantinedRecord(page={self.page}, reason={self.reason!r}, raw=<{len(self.raw)} bytes>)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("page", self.page), ("reason", self.reason)]
+
+
+class CompleteWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """A window whose reading has ended: the unit that engine, stream and export pass on.
+
+    `records` are ordered by (`submit_time`, `None` last, `voice_id`) and hold
+    nothing that an earlier window of the same run handed over.
+    """
+
+    window: TimeWindow
+    records: list[CallDetailRecord]
+    quarantined: list[QuarantinedRecord]
+    report: WindowReport
+
+    def __repr__(self) -> str:
+        """Count the records instead of printing them."""
+        return f"CompleteWindow({self.window}, records=<{len(self.records)}>, certified={self.report.certified})"
+
+
+class CallDetailRecords(list[CallDetailRecord]):
+    """The records of a range, oldest window first, with the `report` that proves them."""
+
+    __slots__ = ("quarantined", "report")
+
+    def __init__(self, records: Iterable[CallDetailRecord] = (), *, report: FetchReport | None = None) -> None:
+        """Hold `records` and the report of the run that fetched them."""
+        super().__init__(records)
+        self.report = report if report is not None else FetchReport()
+        self.quarantined: list[QuarantinedRecord] = []
+
+    def __repr__(self) -> str:
+        """Count the records instead of printing them."""
+        proof = "certified" if self.report.certified else "not certified"
+        return f"<CallDetailRecords: {len(self):,} records, {proof}>"
