@@ -1,0 +1,254 @@
+"""The proof that a window is complete, and what is done when it fails.
+
+Synchronous and without I/O: requests come out, answers go in.  A window is
+certified when the distinct ids read in it are as many as a count taken
+afterwards, and no answer that was used told a larger total.  That proves it
+for windows in which rows are only added, or only deleted, while they are read;
+never reports success with fewer.
+"""
+
+from collections import deque
+from enum import Enum, auto
+
+import msgspec
+
+from aiosipcdr.errors import ProtocolError, SipCdrError
+from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.protocol.limits import Budget
+from aiosipcdr.protocol.sweep import PageRequest, Sweep, Verdict, count_pages, judge_answer
+from aiosipcdr.protocol.tiling import can_split
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import WindowReport
+
+__all__ = ["Outcome", "WindowProof"]
+
+MOST_SWEEPS = 3
+
+
+class Outcome(Enum):
+    """How a window stands."""
+
+    OPEN = auto()
+    TOO_LARGE = auto()
+    """To be cut by time before its pages are fetched."""
+    CERTIFIED = auto()
+    UNPROVEN = auto()
+    """Read as often as is allowed; to be cut if it can be."""
+
+
+class WindowProof:
+    """Reads one window until it is certified, too large, or unproven."""
+
+    def __init__(
+        self,
+        window: TimeWindow,
+        filters: Filters,
+        *,
+        size: int,
+        most_rows: int,
+        budget: Budget,
+        is_repair: bool = False,
+        provisional: bool = False,
+        range_field: str | None = None,
+        strict: bool = False,
+    ) -> None:
+        """Plan the first page of `window`.
+
+        Args:
+            window: what to read.
+            filters: what the vendor is asked to select.
+            size: records a page.
+            most_rows: a window that tells more is cut first, if it can be.
+            budget: what the whole run may spend on reading again.
+            is_repair: the window was read before, in vain, as part of a larger one; its first request is paid for.
+            provisional: calls may still be added to the window.
+            range_field: the time that the vendor is known to select on.
+            strict: a record that cannot be decoded is an error.
+        """
+        self.window = window
+        self.size = size
+        self.most_rows = most_rows
+        self.budget = budget
+        self.is_repair = is_repair
+        self.report = WindowReport(window=window, provisional=provisional)
+        self.outcome = Outcome.OPEN
+        self.params = encode_params(window, filters)
+        self.sweep = Sweep(size)
+        self._earlier: Sweep | None = None
+        self._filters = filters
+        self._range_field = range_field
+        self._strict = strict
+        self._planned: deque[PageRequest] = deque()
+        self.report.sweeps = 1
+        self._planned.extend(self._due_pages())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the window is still being read."""
+        return self.outcome is Outcome.OPEN
+
+    def next_request(self) -> PageRequest | None:
+        """Return the next request that may be sent now, if there is one."""
+        if not self._planned:
+            return None
+        request = self._planned.popleft()
+        self.report.requests += 1
+        if not request.asked_before:
+            self.budget.issue()
+        return request
+
+    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
+        """Take an answer; return the error that ends the run, if it does."""
+        if not self.is_open or request.sweep is not self.sweep:
+            return None  # asked for a plan that was given up meanwhile
+        try:
+            verdict, why = judge_answer(request, answer, self._filters, self._range_field)
+        except ProtocolError as error:
+            return error
+        if verdict is Verdict.DOUBTFUL:
+            self.report.anomalies += 1
+            self._planned.append(msgspec.structs.replace(request, asked_before=True))
+            return None
+        if verdict is Verdict.ASK_AGAIN:
+            return self._ask_again(request, why)
+        if answer.quarantined and self._strict:
+            reason = answer.quarantined[0].reason
+            return ProtocolError(
+                f"{len(answer.quarantined)} records cannot be decoded, the first: {reason} (strict=True)",
+                window=self.window,
+                page=request.current,
+            )
+        past_the_end = verdict is Verdict.PAST_THE_END
+        if request.control and request.current == 1:
+            self._decide(answer.page.total)
+            return None
+        if request.control:
+            self._decide_tail(answer.page.total, is_empty=past_the_end or not answer.page.records)
+            return None
+        if answer.page.size < self.size:
+            self._plan_smaller(answer.page.size, first_page_is_here=request.current == 1)
+            if request.current != 1:
+                return None
+        self.report.pages += 1
+        self.report.anomalies += self.sweep.add_page(answer, past_the_end=past_the_end)
+        self._go_on()
+        return None
+
+    def give_up(self) -> None:
+        """Take no more answers: the window stays as it was read so far, unproven."""
+        self._end_unproven(self.report.total)
+
+    def _due_pages(self) -> list[PageRequest]:
+        return [self._request(current, self.size) for current in self.sweep.plan_pages()]
+
+    def _plan(self, requests: list[PageRequest]) -> None:
+        # What is read for the first time is free; all else is paid from the budget.  When that is spent,
+        # a window is still read once, so that nothing is lost which was there to be had.
+        is_again = self.report.sweeps > 1 or any(request.control for request in requests)
+        if (self.is_repair or self.report.sweeps > 1) and not self.budget.take(len(requests)) and is_again:
+            self._end_unproven(self.sweep.largest_total)
+            return
+        self._planned.extend(requests)
+
+    def _request(self, current: int, size: int, *, control: bool = False) -> PageRequest:
+        return PageRequest(
+            owner=self,
+            window=self.window,
+            params=self.params,
+            current=current,
+            size=size,
+            control=control,
+            sweep=self.sweep,
+        )
+
+    def _ask_again(self, request: PageRequest, why: str) -> SipCdrError | None:
+        self.report.anomalies += 1
+        if request.asked_before or not self.budget.take(1):
+            return ProtocolError(f"the answer cannot be used: {why}", window=self.window, page=request.current)
+        self._planned.append(msgspec.structs.replace(request, asked_before=True))
+        return None
+
+    def _plan_smaller(self, size: int, *, first_page_is_here: bool) -> None:
+        # The vendor clamps the page size: pages planned with the old one do not fit together.
+        self.report.anomalies += 1
+        self.size = size
+        self.sweep = Sweep(size)
+        self._planned.clear()
+        due = self._due_pages()
+        if not first_page_is_here:
+            self._plan(due)
+
+    def _go_on(self) -> None:
+        sweep = self.sweep
+        first_page_told = sweep.pages == 1 and self.report.sweeps == 1
+        if first_page_told and sweep.largest_total > self.most_rows and can_split(self.window):
+            self.report.total = sweep.largest_total
+            self.report.sweeps = 0  # not one reading: it ends before it began
+            self.outcome = Outcome.TOO_LARGE
+            return
+        self._plan(self._due_pages())
+        if not self.is_open or not sweep.is_read:
+            return
+        if sweep.single:
+            self._settle(sweep.largest_total, Outcome.CERTIFIED)
+        else:
+            self._plan([self._request(1, 1, control=True)])
+
+    def _decide(self, count: int) -> None:
+        sweep = self.sweep
+        if self._earlier is not None:
+            sweep.carry_on(self._earlier)
+            self._earlier = None
+        if sweep.unique != count or sweep.largest_total > count:
+            self._read_again(count)
+        elif count % self.size:
+            self._settle(count, Outcome.CERTIFIED)
+        else:
+            # A total that is cut off at a full page would look just like this: the page behind the last
+            # must be empty.  Elsewhere a page that is longer than its total allows shows it.
+            self._plan([self._request(count // self.size + 1, self.size, control=True)])
+
+    def _decide_tail(self, count: int, *, is_empty: bool) -> None:
+        if is_empty and count == self.sweep.unique:
+            self._settle(count, Outcome.CERTIFIED)
+        else:
+            self._read_again(count)
+
+    def _read_again(self, count: int) -> None:
+        sweep = self.sweep
+        if not self._may_read_again(count):
+            self._end_unproven(count)
+            return
+        # Rows were deleted: what was read before may be gone.  Otherwise all of
+        # it still stands and only what is missing has to turn up.
+        shrunk = sweep.largest_total > count or sweep.unique > count
+        self._note_trouble()
+        sweep.largest_total = count
+        self._earlier = None if shrunk else sweep
+        self.sweep = Sweep(self.size)
+        self.report.sweeps += 1
+        self._plan(self._due_pages())
+
+    def _may_read_again(self, count: int) -> bool:
+        # A window that can be cut is read twice and then cut, for smaller
+        # windows change less while they are read.
+        most = MOST_SWEEPS - 1 if can_split(self.window) else MOST_SWEEPS
+        return self.report.sweeps < most and self.budget.left > count_pages(count, self.size)
+
+    def _end_unproven(self, told: int) -> None:
+        if self._earlier is not None:
+            self.sweep.carry_on(self._earlier)
+        self._settle(max(told, self.sweep.largest_total), Outcome.UNPROVEN)
+
+    def _note_trouble(self) -> None:
+        self.report.duplicates += self.sweep.duplicates
+        self.report.conflicts += self.sweep.conflicts
+
+    def _settle(self, total: int, outcome: Outcome) -> None:
+        self._note_trouble()
+        self._planned.clear()
+        self.report.total = total
+        self.report.unique = self.sweep.unique
+        self.report.quarantined = len(self.sweep.quarantined)
+        self.report.certified = outcome is Outcome.CERTIFIED
+        self.outcome = outcome

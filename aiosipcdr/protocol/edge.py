@@ -1,0 +1,64 @@
+"""Finding the oldest instant that the vendor still answers for.
+
+Synchronous and without I/O: a bisection whose probes are requests for two
+seconds each.  Assumes that what is refused at one instant is refused before it.
+"""
+
+from datetime import datetime, timedelta
+
+from aiosipcdr.errors import OutOfTimeRangeError, StatusCode
+from aiosipcdr.protocol.codec import Filters, encode_params
+from aiosipcdr.protocol.sweep import PageRequest
+from aiosipcdr.protocol.tiling import NARROWEST_SECONDS
+from aiosipcdr.protocol.windows import SECOND, TimeWindow
+
+__all__ = ["EdgeSearch"]
+
+_PROBE = timedelta(seconds=NARROWEST_SECONDS)
+
+
+class EdgeSearch:
+    """Searches `window`, whose start was refused as out of the time range."""
+
+    def __init__(self, window: TimeWindow, filters: Filters) -> None:
+        """Probe the newest instant of `window` first: perhaps nothing of it is to be had."""
+        self.available_from: datetime | None = None
+        """The oldest start that was accepted so far."""
+        self.is_done = False
+        self._window = window
+        self._filters = filters
+        self._refused = window.start
+        self._probe: datetime | None = max(window.start, window.end - _PROBE)
+
+    def next_request(self) -> PageRequest | None:
+        """Return the next probe, one at a time."""
+        if self._probe is None:
+            return None
+        window = TimeWindow(self._probe, min(self._probe + _PROBE, self._window.end))
+        self._probe = None
+        params = encode_params(window, self._filters)
+        return PageRequest(owner=self, window=window, params=params, current=1, size=1, control=True)
+
+    def note(self, request: PageRequest, *, accepted: bool) -> None:
+        """Take the outcome of a probe and plan the next."""
+        if accepted:
+            self.available_from = request.window.start
+        else:
+            self._refused = request.window.start
+        if self.available_from is None or self.available_from - self._refused <= SECOND:
+            self.is_done = True
+            return
+        self._probe = self._refused + (self.available_from - self._refused) // SECOND // 2 * SECOND
+
+    def describe(self) -> OutOfTimeRangeError:
+        """Return the error that says which part of the window can be had."""
+        edge = self.available_from
+        since = "nothing of it is available" if edge is None else f"available from {edge.isoformat()} on"
+        error = OutOfTimeRangeError(
+            f"the range begins before what the vendor keeps: {since}; ask for less, or skip the rest with"
+            ' on_out_of_range="skip"',
+            status=StatusCode.OUT_OF_TIME_RANGE,
+            window=self._window,
+        )
+        error.available_from = edge
+        return error

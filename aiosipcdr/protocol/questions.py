@@ -1,0 +1,105 @@
+"""Plans that ask little: one page as it is, and the number of calls of a range.
+
+Synchronous and without I/O; the same shape as the plan that covers a range, so
+that one engine serves them all.
+"""
+
+from collections import deque
+
+import msgspec
+
+from aiosipcdr.errors import ProtocolError, SipCdrError
+from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.protocol.records import Page
+from aiosipcdr.protocol.sweep import PageRequest, Verdict, judge_answer
+from aiosipcdr.protocol.tiling import OVERLAP, plan_tiles
+from aiosipcdr.protocol.windows import TimeWindow
+
+__all__ = ["RangeCount", "SinglePage"]
+
+
+class SinglePage:
+    """Asks for one page and keeps it as the vendor told it."""
+
+    def __init__(self, window: TimeWindow, filters: Filters, *, current: int, size: int) -> None:
+        """Plan the one request."""
+        self.page: Page | None = None
+        self._request: PageRequest | None = PageRequest(
+            owner=self, window=window, params=encode_params(window, filters), current=current, size=size
+        )
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the page is here."""
+        return self.page is not None
+
+    def next_request(self) -> PageRequest | None:
+        """Return the request, once."""
+        request, self._request = self._request, None
+        return request
+
+    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:  # noqa: ARG002 - a plan's shape
+        """Give in: nothing else can be asked."""
+        return error
+
+    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
+        """Keep the page; a page has no room for records that cannot be decoded."""
+        if answer.quarantined:
+            if not request.asked_before:
+                self._request = msgspec.structs.replace(request, asked_before=True)
+                return None
+            reason = answer.quarantined[0].reason
+            return ProtocolError(
+                f"{len(answer.quarantined)} records of the page cannot be decoded, the first: {reason};"
+                " fetch_all sets such records aside",
+                window=request.window,
+                page=request.current,
+            )
+        self.page = answer.page
+        return None
+
+
+class RangeCount:
+    """Adds up the totals of a range's tiles and takes off what their overlaps count twice."""
+
+    def __init__(self, window: TimeWindow, filters: Filters) -> None:
+        """Plan one request a tile and one an overlap."""
+        self.total = 0
+        self._filters = filters
+        tiles = plan_tiles(window)
+        overlaps = [TimeWindow(tile.start, tile.start + OVERLAP) for tile in tiles[1:]]
+        self._signs = {id(part): sign for parts, sign in ((tiles, 1), (overlaps, -1)) for part in parts}
+        self._windows = [*tiles, *overlaps]
+        self._planned = deque(
+            PageRequest(owner=self, window=part, params=encode_params(part, filters), current=1, size=1, control=True)
+            for part in self._windows
+        )
+        self._open = len(self._planned)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether every part has told its total."""
+        return not self._open
+
+    def next_request(self) -> PageRequest | None:
+        """Return the next part's request."""
+        return self._planned.popleft() if self._planned else None
+
+    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:  # noqa: ARG002 - a plan's shape
+        """Give in: a count with a hole in it is none."""
+        return error
+
+    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
+        """Add one part's total."""
+        try:
+            verdict, why = judge_answer(request, answer, self._filters)
+        except ProtocolError as error:
+            return error
+        if verdict is Verdict.ASK_AGAIN:
+            if request.asked_before:
+                return ProtocolError(f"the answer cannot be used: {why}", window=request.window, page=1)
+            self._planned.append(msgspec.structs.replace(request, asked_before=True))
+            return None
+        self.total += self._signs[id(request.window)] * answer.page.total
+        self._open -= 1
+        return None

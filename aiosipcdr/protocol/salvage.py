@@ -1,0 +1,126 @@
+"""Decoding for pages that the fast decoder refuses, record by record where it must be.
+
+A page is refused for fields that this version does not know, for `costEur`
+beside `cost`, or for a record that is broken.  Here the first two are read and
+counted, and a broken record costs itself alone: it is set aside with its bytes.
+Never raises for what the vendor sent, and no reason quotes a value.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow, localcontext
+from itertools import chain
+from operator import attrgetter
+
+import msgspec
+
+from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord
+from aiosipcdr.report import QuarantinedRecord
+
+__all__ = ["DECODE_FAULTS", "Salvage", "money_is_possible", "salvage_records"]
+
+DECODE_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises for foreign bytes: the last two are no `DecodeError`."""
+
+# Money must fit decimal128(38, 12), the widest column that a file offers.  An
+# exact sum keeps the finest exponent of its terms, so one sum a column shows
+# what a look at every value would; whatever does not fit trips a trap.
+_MONEY_SCALE = 12
+_MONEY_DIGITS = 38
+_EXACT = Context(prec=_MONEY_DIGITS, traps=[InvalidOperation, Overflow, Inexact])
+
+_BLANK = re.compile(rb':[ \t\r\n]*""')
+
+
+class Salvage(msgspec.Struct, kw_only=True):
+    """What could be read of a page, and what could not."""
+
+    records: list[CallDetailRecord]
+    quarantined: list[QuarantinedRecord]
+    unknown_fields: Counter[str]
+    anomalies: int = 0
+
+
+class _WireRecord(CallDetailRecord, frozen=True, kw_only=True, gc=False, rename="camel", forbid_unknown_fields=False):
+    cost_eur: Decimal | None = None
+
+
+class _Identified(msgspec.Struct, rename="camel"):
+    voice_id: str
+
+
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_records = msgspec.json.Decoder(list[_WireRecord]).decode
+_decode_names = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_decode_identity = msgspec.json.Decoder(_Identified).decode
+_KNOWN_NAMES = frozenset(field.encode_name for field in msgspec.structs.fields(_WireRecord))
+
+
+def money_is_possible(amounts: Iterable[Decimal]) -> bool:
+    """Tell whether all `amounts` are finite and fit 26 digits before the point and 12 behind it."""
+    try:
+        with localcontext(_EXACT):
+            # Without signs, so that nothing cancels out.
+            total = sum(map(abs, amounts), Decimal())
+    except DecimalException:
+        return False
+    exponent = total.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -_MONEY_SCALE:
+        return False
+    return not total or total.adjusted() < _MONEY_DIGITS - _MONEY_SCALE
+
+
+def salvage_records(raw: bytes, *, page: int) -> Salvage:
+    """Decode a page's array of records; set aside what cannot be decoded.
+
+    Raises:
+        msgspec.DecodeError: `raw` is no JSON array.
+    """
+    salvage = Salvage(records=[], quarantined=[], unknown_fields=Counter())
+    if _salvage(raw, salvage) is None:
+        return salvage
+    for one in _decode_array(raw):
+        record = bytes(one)
+        reason = _salvage(b"[" + record + b"]", salvage)
+        if reason is not None:
+            identity = _identity(record)
+            salvage.quarantined.append(
+                QuarantinedRecord(raw=record, window=None, page=page, reason=reason, voice_id=identity)
+            )
+    return salvage
+
+
+def _salvage(raw: bytes, salvage: Salvage) -> str | None:
+    # Reads all of the array or nothing; returns why it cannot be read.
+    try:
+        wires = _decode_records(_BLANK.sub(b":null", raw))
+        names = _decode_names(raw)
+    except msgspec.ValidationError as error:
+        return str(error).replace("$[0]", "$")
+    except DECODE_FAULTS as error:
+        return f"not readable as JSON ({type(error).__name__})"
+    for name in (*MONEY_FIELDS, "cost_eur"):
+        column = map(attrgetter(name), wires)
+        if not money_is_possible([amount for amount in column if amount is not None]):
+            return f"{name} is not finite or does not fit 26 digits before the point and 12 behind it"
+    for record, wire in zip(msgspec.convert(wires, list[CallDetailRecord], from_attributes=True), wires, strict=True):
+        if wire.cost_eur is not None:
+            if wire.cost is None:
+                # The record is not yet anybody's: it may still be written to.
+                msgspec.structs.force_setattr(record, "cost", wire.cost_eur)
+                msgspec.structs.force_setattr(record, "currency", "EUR")
+            else:
+                salvage.anomalies += 1
+        salvage.records.append(record)
+    for name, count in Counter(chain.from_iterable(names)).items():
+        if name not in _KNOWN_NAMES:
+            salvage.unknown_fields[name] += count
+    return None
+
+
+def _identity(raw: bytes) -> str | None:
+    try:
+        return _decode_identity(raw).voice_id or None
+    except DECODE_FAULTS:
+        return None

@@ -1,0 +1,228 @@
+"""One reading of a window: which page comes next, and what an answer is worth.
+
+Synchronous and without I/O.  Judges single answers; whether a window is
+complete is for the proof to say.
+"""
+
+from enum import Enum, auto
+from operator import attrgetter
+
+import msgspec
+
+from aiosipcdr.errors import FilterIgnoredError
+from aiosipcdr.protocol.codec import Filters, PageAnswer
+from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.tiling import OVERLAP
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import QuarantinedRecord
+
+__all__ = ["PageRequest", "Sweep", "Verdict", "count_pages", "judge_answer"]
+
+
+class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """One page to be asked for; `owner` is whoever planned it and takes the answer."""
+
+    owner: object
+    window: TimeWindow
+    params: bytes
+    current: int
+    size: int
+    control: bool = False
+    """Asked for its total alone."""
+    asked_before: bool = False
+    """The first answer to this request could not be used."""
+    sweep: "Sweep | None" = None
+
+    def __repr__(self) -> str:
+        """Leave out `params`: a filter may be a phone's number."""
+        return f"PageRequest({self.window}, current={self.current}, size={self.size})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("window", self.window), ("current", self.current), ("size", self.size)]
+
+
+class Verdict(Enum):
+    """What an answer is worth."""
+
+    USE = auto()
+    PAST_THE_END = auto()
+    """The page does not exist any more; only the answer's total counts."""
+    ASK_AGAIN = auto()
+    DOUBTFUL = auto()
+    """Records cannot be decoded: another answer may be better, else this one is used."""
+
+
+def count_pages(total: int, size: int) -> int:
+    """Return how many pages of `size` hold `total` records; one page is always read."""
+    return max(1, -(-total // size))
+
+
+def judge_answer(
+    request: PageRequest, answer: PageAnswer, filters: Filters, range_field: str | None = None
+) -> tuple[Verdict, str]:
+    """Say whether `answer` may be used for `request`, and why not.
+
+    Raises:
+        FilterIgnoredError: records came back that `filters` exclude.
+    """
+    page = answer.page
+    if page.size > request.size or page.size < 1:
+        return Verdict.ASK_AGAIN, f"page size {page.size} came back for {request.size}"
+    if page.current != request.current:
+        if request.current > count_pages(page.total, page.size):
+            # MyBatis-Plus with overflow=true answers page 1 for a page that is gone.
+            return Verdict.PAST_THE_END, ""
+        return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
+    if page.records:
+        for field in ("sip_group_name", "phone_name"):
+            if _ignores(page.records, field, getattr(filters, field)):
+                # Neither value is quoted: a phone's name may be a number.
+                raise FilterIgnoredError(
+                    f"records of another {field} came back: the vendor ignores this filter; fetch without it and"
+                    " select yourself",
+                    window=request.window,
+                    page=request.current,
+                )
+        if not _lie_within(page.records, request.window, range_field):
+            return Verdict.ASK_AGAIN, "records came back that lie outside the window"
+    if answer.quarantined and not (request.asked_before or request.control):
+        return Verdict.DOUBTFUL, ""
+    return Verdict.USE, ""
+
+
+def _ignores(records: list[CallDetailRecord], field: str, wanted: str | None) -> bool:
+    if not wanted:
+        return False
+    told = {value.strip().casefold() for value in map(attrgetter(field), records) if value is not None}
+    return bool(told - {wanted.strip().casefold()})
+
+
+_submit_time = attrgetter("submit_time")
+
+
+def _lie_within(records: list[CallDetailRecord], window: TimeWindow, range_field: str | None) -> bool:
+    # Which of the times the vendor filters on is not documented: a record is
+    # outside only when none of its times is inside.  One look at the column
+    # that most likely decides settles nearly every page.
+    earliest, latest = window.start, window.end + OVERLAP
+    if range_field in (None, "submit_time"):
+        times = list(map(_submit_time, records))
+        if None not in times and earliest <= min(times) and max(times) <= latest:
+            return True
+    fields = TIME_FIELDS if range_field is None else (range_field,)
+    for record in records:
+        told = [time for field in fields if (time := getattr(record, field)) is not None]
+        if told and not any(earliest <= time <= latest for time in told):
+            return False
+    return True
+
+
+class Sweep:
+    """The pages of one window, read in any order and united by id.
+
+    One id with different contents is a conflict: within one page both records
+    are kept (they are two rows), across pages the later answer wins.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Begin a reading with pages of `size`."""
+        self.size = size
+        self.largest_total = 0
+        self.pages = 0
+        self.duplicates = 0
+        self.conflicts = 0
+        self.records: dict[object, CallDetailRecord] = {}
+        self.quarantined: dict[str, QuarantinedRecord] = {}
+        # Set when one page was the whole window: then one SELECT told and sent everything.
+        self.single = False
+        self._twins: set[str] = set()
+        self._asked = 0
+        self._outstanding = 0
+
+    @property
+    def unique(self) -> int:
+        """Distinct records read so far, those that could not be decoded included."""
+        unread = sum(identity not in self.records for identity in self.quarantined)
+        return len(self.records) + unread
+
+    def plan_pages(self) -> range:
+        """Return the numbers of the pages that are due now and mark them as asked.
+
+        The first page alone at first; the rest once it has told a total, and
+        more when a later page tells a larger one.
+        """
+        known = count_pages(self.largest_total, self.size) if self.pages else 1
+        due = range(self._asked + 1, known + 1)
+        self._asked = max(self._asked, known)
+        self._outstanding += len(due)
+        return due
+
+    @property
+    def is_read(self) -> bool:
+        """Whether every page that is known of was answered."""
+        return not self._outstanding
+
+    def add_page(self, answer: PageAnswer, *, past_the_end: bool = False) -> int:
+        """Take the answer to one page; return the number of oddities in it."""
+        page = answer.page
+        self._outstanding -= 1
+        self.largest_total = max(self.largest_total, page.total)
+        self.pages += 1
+        if past_the_end:
+            return 1
+        before = self.duplicates + self.conflicts
+        self._unite(page.records)
+        for quarantined in answer.quarantined:
+            self.quarantined.setdefault(quarantined.identity, quarantined)
+        told = len(page.records) + len(answer.quarantined)
+        expected = min(page.size, max(0, page.total - (page.current - 1) * page.size))
+        self.single = self.pages == self._asked == 1 and told == page.total == self.unique < page.size
+        odd = (told != expected) + (page.pages != -(-page.total // page.size)) + answer.anomalies
+        return odd + self.duplicates + self.conflicts - before
+
+    def _unite(self, records: list[CallDetailRecord]) -> None:
+        by_id: dict[object, CallDetailRecord] = {record.voice_id: record for record in records}
+        if not self._twins and len(by_id) == len(records) and self.records.keys().isdisjoint(by_id):
+            self.records |= by_id
+            return
+        in_page: dict[str, CallDetailRecord] = {}
+        for record in records:
+            voice_id = record.voice_id
+            if in_page.setdefault(voice_id, record) != record and voice_id not in self._twins:
+                self.conflicts += 1
+                self._separate(voice_id, in_page[voice_id])
+            self._keep(record)
+
+    def _separate(self, voice_id: str, first: CallDetailRecord) -> None:
+        # From here on records of this id count by their contents.
+        self._twins.add(voice_id)
+        self.records.pop(voice_id, None)
+        self.records[first] = first
+
+    def _keep(self, record: CallDetailRecord) -> None:
+        key: object = record if record.voice_id in self._twins else record.voice_id
+        before = self.records.get(key)
+        if before is None:
+            self.records[key] = record
+        elif before == record:
+            self.duplicates += 1
+        else:
+            self.conflicts += 1
+            self.records[key] = record
+
+    def carry_on(self, earlier: "Sweep") -> None:
+        """Unite with what an earlier sweep of the window read; what this one read wins."""
+        for voice_id in earlier._twins - self._twins:  # noqa: SLF001 - another of our own kind
+            if voice_id in self.records:
+                self._separate(voice_id, self.records[voice_id])
+        newly_twins = self._twins - earlier._twins  # noqa: SLF001 - likewise
+        for record in earlier.records.values():
+            if record.voice_id in newly_twins:
+                continue
+            key: object = record if record.voice_id in self._twins else record.voice_id
+            if self.records.setdefault(key, record) != record:
+                self.conflicts += 1
+        for identity, quarantined in earlier.quarantined.items():
+            self.quarantined.setdefault(identity, quarantined)
+        self.largest_total = max(self.largest_total, earlier.largest_total)

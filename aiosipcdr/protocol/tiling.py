@@ -1,0 +1,53 @@
+"""Cutting a range into windows that the endpoint can be asked for.
+
+Pure arithmetic on times.  Neighbours always overlap by one second, so that no
+reading of the bounds (inclusive or not) can lose a call between two windows.
+"""
+
+from datetime import timedelta
+
+from aiosipcdr.protocol.windows import TimeWindow
+
+__all__ = ["NARROWEST_SECONDS", "OVERLAP", "WIDEST", "can_split", "plan_tiles", "split_window"]
+
+WIDEST = timedelta(days=31)
+"""The vendor's documented limit on the distance of `strTime` and `endTime`."""
+
+OVERLAP = timedelta(seconds=1)
+NARROWEST_SECONDS = 2
+
+
+def plan_tiles(window: TimeWindow) -> list[TimeWindow]:
+    """Cut `window` into tiles of 31 days at most, oldest first."""
+    tiles = []
+    start = window.start
+    while window.end - start > WIDEST:
+        # Interior bounds take the offset of the range's start.
+        tiles.append(TimeWindow(start, start + WIDEST))
+        start += WIDEST - OVERLAP
+    tiles.append(TimeWindow(start, window.end))
+    return tiles
+
+
+def can_split(window: TimeWindow) -> bool:
+    """Tell whether `window` is wide enough to be cut once more."""
+    return window.seconds > NARROWEST_SECONDS
+
+
+def split_window(window: TimeWindow, parts: int) -> list[TimeWindow]:
+    """Cut `window` into at most `parts` windows of equal width (two at least), oldest first.
+
+    None of them is narrower than two seconds or as wide as `window`.
+
+    Raises:
+        ValueError: `window` is too narrow to be cut.
+    """
+    if not can_split(window):
+        msg = f"a window of {window.seconds} s cannot be cut: {window}"
+        raise ValueError(msg)
+    # Each part is its share and the second of overlap behind it.
+    shared = window.seconds - 1
+    parts = max(2, min(parts, shared))
+    bounds = [window.start + timedelta(seconds=shared * part // parts) for part in range(parts)]
+    ends = [bound + OVERLAP for bound in bounds[1:]]
+    return [TimeWindow(start, end) for start, end in zip(bounds, [*ends, window.end], strict=True)]
