@@ -1,0 +1,270 @@
+"""The engine: at most N workers, one rotation of runs, one timer.
+
+A worker takes the next request of the next run, signs it, sends it, decodes
+the answer and lets the plan decide.  Nothing waits inside a worker: a request
+that may not go yet (pace, throttling, back-off) stays with its run until the
+timer brings the engine back, so none is signed before it may be sent and none
+holds a place that another could use.  Workers end when there is nothing to do.
+"""
+
+import asyncio
+import heapq
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+
+import anyio
+
+from aiosipcdr.engine.run import Job, Plan, Run
+from aiosipcdr.errors import ClientStateError, ProtocolError, SipCdrError, ThrottledError, provider_error
+from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.policy.pacing import Pacer, RatePolicy
+from aiosipcdr.policy.retry import RetryPolicy
+from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, Refusal, encode_query
+from aiosipcdr.protocol.signing import CredentialsSource, sign
+from aiosipcdr.protocol.sweep import PageRequest
+from aiosipcdr.report import FetchReport
+from aiosipcdr.transport import SignedRequest, Transport
+
+__all__ = ["Engine"]
+
+_run_numbers = count(1)
+
+
+class Engine:
+    """Serves the runs of one client in one event loop."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        credentials: CredentialsSource,
+        *,
+        rate: RatePolicy | None,
+        retry: RetryPolicy,
+        hook: EventHook | None,
+        wall_clock: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Stand ready; nothing runs until a run is started."""
+        self._transport = transport
+        self._credentials = credentials
+        self._retry = retry
+        self._pacer = Pacer(rate)
+        self._hook = hook
+        self._wall_clock = wall_clock
+        self._draw = draw
+        self._decoder = PageDecoder()
+        self._loop = asyncio.get_running_loop()
+        self._limit = transport.connections
+        self._runs: deque[Run] = deque()
+        self._workers: dict[asyncio.Task[None], Job] = {}
+        self._later: list[tuple[float, int, Job]] = []
+        self._postponed = count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, plan: Plan) -> Run:
+        """Begin to work off `plan`; must be followed by `finish`."""
+        run = Run(next(_run_numbers), plan)
+        self._tell(EventKind.RUN_STARTED, run)
+        self._runs.append(run)
+        self.wake()
+        return run
+
+    async def finish(self, run: Run, report: FetchReport | None = None) -> None:
+        """Stop what `run` still has under way, and wait until it has stopped."""
+        run.close()
+        if run not in self._runs:
+            return
+        self._runs.remove(run)
+        await _stop([task for task, job in self._workers.items() if job.run is run])
+        if self._runs:
+            self.wake()
+        elif self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._later.clear()
+        error = None if run.error is None else type(run.error).__name__
+        self._tell(EventKind.RUN_FINISHED, run, report=report, error=error)
+
+    async def close(self) -> None:
+        """End every run that is still open."""
+        for run in list(self._runs):
+            run.fail(ClientStateError("the client was closed while this was under way"))
+            await self.finish(run)
+
+    def wake(self) -> None:
+        """Put as many workers to work as there are requests and places for them."""
+        while len(self._workers) < self._limit and (job := self._next_job()) is not None:
+            task = self._loop.create_task(self._work(job))
+            if not task.done():  # an eager task may be through already
+                self._workers.setdefault(task, job)
+                # A task that is cancelled before it begins cannot clear its own place.
+                task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._workers.pop(task, None)
+
+    def _next_job(self) -> Job | None:
+        now = self._loop.time()
+        while self._later and self._later[0][0] <= now:
+            job = heapq.heappop(self._later)[2]
+            job.run.bring_back(job)
+        pause = self._pacer.decide_wait(now)
+        if not pause:
+            for _ in range(len(self._runs)):
+                run = self._runs[0]
+                self._runs.rotate(-1)  # each run in its turn
+                if (due := run.next_job()) is not None:
+                    self._pacer.take(now)
+                    return due
+            pause = self._later[0][0] - now if self._later else 0.0
+        if pause > 0:
+            self._ring_at(now + pause)
+        return None
+
+    def _ring_at(self, when: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.wake()
+
+    async def _work(self, job: Job | None) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine of a task runs in that task
+        try:
+            while job is not None:
+                self._workers[task] = job
+                if job.run.is_open:
+                    self._settle(job, await self._attempt(job))
+                job = self._next_job()
+                self.wake()  # the answer may have made work for others
+        except asyncio.CancelledError:
+            if job is not None:
+                job.run.fail(ClientStateError("the event loop is shutting down"))
+            raise
+        except Exception as error:  # noqa: BLE001 - of the caller's hook or credentials: it is the caller's to see
+            if job is not None:
+                job.run.fail(error)
+        finally:
+            self._forget(task)
+
+    async def _attempt(self, job: Job) -> PageAnswer | SipCdrError:
+        credentials = self._credentials()
+        job.attempt += 1
+        job.run.requests += 1
+        sent = self._loop.time()
+        if job.attempt == 1:
+            job.first_sent = sent
+        self._tell(EventKind.REQUEST_SENT, job.run, job=job)
+        timestamp = int(self._wall_clock())
+        request = job.request
+        received = await self._transport.send(
+            SignedRequest(
+                encode_query(request.params, current=request.current, size=request.size),
+                {"Api-Key": credentials.key, "Timestamp": str(timestamp), "Sign": sign(credentials, timestamp)},
+            )
+        )
+        if isinstance(received, SipCdrError):
+            return received
+        answer = self._decoder.decode(received.body)
+        if isinstance(answer, Refusal):
+            reason = None if answer.reason is None else credentials.mask(answer.reason)
+            return provider_error(answer.status, reason)
+        if isinstance(answer, ProtocolError):
+            return answer
+        if self._hook is not None:
+            elapsed, records = self._loop.time() - sent, len(answer.page.records)
+            self._tell(EventKind.REQUEST_ANSWERED, job.run, job=job, elapsed=elapsed, records=records)
+        return answer
+
+    def _settle(self, job: Job, outcome: PageAnswer | SipCdrError) -> None:
+        run = job.run
+        if not run.is_open:
+            return
+        if isinstance(outcome, SipCdrError):
+            if self._try_again(job, outcome):
+                return
+            _place(outcome, job.request)
+            error = run.plan.refuse(job.request, outcome)
+        else:
+            error = run.plan.accept(job.request, outcome)
+        if error is not None:
+            run.fail(error)
+        elif run.plan.has_result:
+            run.notify()
+
+    def _try_again(self, job: Job, error: SipCdrError) -> bool:
+        now = self._loop.time()
+        delay = None
+        if error.retryable:
+            delay = self._retry.decide_delay(
+                job.attempt, elapsed=now - job.first_sent, retry_after=error.retry_after, random=self._draw()
+            )
+        if delay is None:
+            return False
+        job.run.retries += 1
+        kind = EventKind.REQUEST_RETRIED
+        if isinstance(error, ThrottledError):
+            kind = EventKind.THROTTLED
+            self._pacer.block(now + delay)
+        heapq.heappush(self._later, (now + delay, next(self._postponed), job))
+        self._tell(kind, job.run, job=job, delay=delay, error=type(error).__name__)
+        return True
+
+    def _tell(
+        self,
+        kind: EventKind,
+        run: Run,
+        *,
+        job: Job | None = None,
+        elapsed: float | None = None,
+        delay: float | None = None,
+        records: int | None = None,
+        error: str | None = None,
+        report: FetchReport | None = None,
+    ) -> None:
+        if self._hook is None:
+            return
+        request = None if job is None else job.request
+        self._hook(
+            Event(
+                kind=kind,
+                run=run.number,
+                window=None if request is None else request.window,
+                page=None if request is None else request.current,
+                attempt=None if job is None else job.attempt,
+                records=records,
+                elapsed=elapsed,
+                delay=delay,
+                error=error,
+                report=report,
+            )
+        )
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    # A caller that is cancelled meanwhile, by a scope or natively, waits all
+    # the same: it must leave nothing behind.
+    cancelled = None
+    for task in tasks:
+        task.cancel()
+    while tasks := [task for task in tasks if not task.done()]:
+        try:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+def _place(error: SipCdrError, request: PageRequest) -> None:
+    if error.window is None:
+        error.window, error.page = request.window, request.current

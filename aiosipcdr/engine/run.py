@@ -1,0 +1,120 @@
+"""One run: a plan, the requests that wait for another attempt, and whoever awaits the result.
+
+Sends nothing: the engine asks it for work and tells it the outcomes.
+"""
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from aiosipcdr.errors import ClientStateError, SipCdrError
+from aiosipcdr.protocol.codec import PageAnswer
+from aiosipcdr.protocol.sweep import PageRequest
+
+__all__ = ["Job", "Plan", "Run"]
+
+
+class Plan(Protocol):
+    """What a run works off: requests come out, answers go in, all of it synchronous."""
+
+    @property
+    def has_result(self) -> bool:
+        """Whether there is something for the one who waits."""
+
+    def next_request(self) -> PageRequest | None:
+        """Return what may be sent now."""
+
+    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
+        """Take an answer; return the error that ends the run, if it does."""
+
+    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
+        """Take the error that a request ended with; return it if it ends the run."""
+
+
+class Job:
+    """One request of a run on its way through its attempts."""
+
+    __slots__ = ("attempt", "first_sent", "request", "run")
+
+    def __init__(self, run: "Run", request: PageRequest) -> None:
+        """Begin before the first attempt."""
+        self.run = run
+        self.request = request
+        self.attempt = 0
+        self.first_sent = 0.0
+
+
+class Run:
+    """A plan at work; lives from `Engine.start` to `Engine.finish`."""
+
+    def __init__(self, number: int, plan: Plan) -> None:
+        """Take a plan that nobody else works off."""
+        self.number = number
+        self.plan = plan
+        self.started = asyncio.get_running_loop().time()
+        self.requests = 0
+        self.retries = 0
+        self.error: BaseException | None = None
+        self.is_open = True
+        self._is_closed = False
+        self._due: deque[Job] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return asyncio.get_running_loop().time() - self.started
+
+    def next_job(self) -> Job | None:
+        """Return the next request to send: those that failed before come first."""
+        if not self.is_open:
+            return None
+        if self._due:
+            return self._due.popleft()
+        request = self.plan.next_request()
+        return None if request is None else Job(self, request)
+
+    def bring_back(self, job: Job) -> None:
+        """Make `job` due again."""
+        if self.is_open:
+            self._due.append(job)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run with `error`; the first one wins."""
+        if self.is_open:
+            self.is_open = False
+            self.error = error
+            self.notify()
+
+    def notify(self) -> None:
+        """Wake whoever waits."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def close(self) -> None:
+        """Send nothing more, and let nobody wait for it."""
+        self.is_open = False
+        self._is_closed = True
+        self._due.clear()
+        self.notify()
+
+    async def wait(self) -> None:
+        """Return when the plan has a result.
+
+        Raises:
+            BaseException: what ended the run, as it is.
+            ClientStateError: two tasks wait for one run.
+        """
+        while not (self._is_closed or self.error is not None or self.plan.has_result):
+            if self._waiter is not None:
+                raise ClientStateError("two tasks read from one stream: open a stream for each")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self._is_closed:
+            raise self.error or ClientStateError("this stream was left: open another one")
+        # What was proven before the trouble is handed over before it.
+        if self.error is not None and not self.plan.has_result:
+            raise self.error

@@ -1,0 +1,167 @@
+"""What a caller reads: the complete windows of a range, in order, as they come.
+
+Holds no record longer than its caller takes to ask for the next; a slow caller
+slows the fetching, since the plan starts no window while enough are waiting.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from aiosipcdr.engine.engine import Engine
+from aiosipcdr.engine.run import Run
+from aiosipcdr.errors import ClientStateError, IncompleteExportError
+from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.protocol.coverage import Coverage
+from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.report import CallDetailRecords, CompleteWindow, FetchReport
+
+__all__ = ["CdrStream"]
+
+
+T = TypeVar("T")
+
+
+class _Reader(Generic[T]):
+    """Takes windows apart; a plain object, so that leaving it midway leaves nothing to clean up."""
+
+    __slots__ = ("_next_window", "_parts", "_take_apart")
+
+    def __init__(
+        self,
+        next_window: Callable[[], Awaitable[CompleteWindow | None]],
+        take_apart: Callable[[CompleteWindow], Iterable[T]],
+    ) -> None:
+        self._next_window = next_window
+        self._take_apart = take_apart
+        self._parts: Iterator[T] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while True:
+            for part in self._parts:
+                return part
+            if (window := await self._next_window()) is None:
+                raise StopAsyncIteration
+            self._parts = iter(self._take_apart(window))
+
+
+class CdrStream:
+    """The calls of a range, oldest window first; an async context manager, read once.
+
+    Within a window records are ordered by (`submit_time`, `None` last,
+    `voice_id`).  Leaving the context ends the fetching, whatever was read.
+    Reading raises what `CdrClient.fetch_all` raises.
+    """
+
+    def __init__(self, engine: Engine, coverage: Coverage, hook: EventHook | None) -> None:
+        """Nothing is sent before the context is entered."""
+        self._engine = engine
+        self._coverage = coverage
+        self._hook = hook
+        self._run: Run | None = None
+        self._has_reader = False
+
+    @property
+    def report(self) -> FetchReport:
+        """What is proven so far; final after the last record."""
+        return self._coverage.report
+
+    async def __aenter__(self) -> Self:
+        """Begin to fetch."""
+        if self._run is not None:
+            raise ClientStateError("a stream is read once: open another one")
+        self._coverage.join()
+        try:
+            self._run = self._engine.start(self._coverage)
+        except BaseException:  # of the caller's hook
+            self._coverage.leave()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop fetching and wait until everything has stopped."""
+        if self._run is not None:
+            self._note_effort(self._run)
+            self._coverage.leave()
+            await self._engine.finish(self._run, self.report)
+
+    def windows(self) -> "_Reader[CompleteWindow]":
+        """Return an iterator over the windows, each with its report and what had to be set aside."""
+        return self._read(lambda window: (window,))
+
+    def batches(self) -> "_Reader[CallDetailRecords]":
+        """Return an iterator over the records, a window at a time; empty windows are skipped."""
+        return self._read(lambda window: (_batch(window),) if window.records else ())
+
+    def __aiter__(self) -> "_Reader[CallDetailRecord]":
+        """Return an iterator over the records."""
+        return self._read(lambda window: window.records)
+
+    def _read(self, take_apart: Callable[[CompleteWindow], Iterable[T]]) -> "_Reader[T]":
+        if self._run is None:
+            raise ClientStateError("enter the stream first: async with client.stream(...) as stream")
+        if self._has_reader:
+            # What the first reader holds of its window, a second would never see.
+            raise ClientStateError("a stream is read once: go on with the iterator that began, or open another stream")
+        self._has_reader = True
+        return _Reader(self._next_window, take_apart)
+
+    async def _next_window(self) -> CompleteWindow | None:
+        run, coverage = self._run, self._coverage
+        assert run is not None  # noqa: S101 - readers exist for streams that were entered
+        try:
+            await run.wait()
+        except IncompleteExportError as incomplete:
+            self._note_effort(run)
+            incomplete.records = CallDetailRecords(coverage.abandon(), report=self.report)
+            raise
+        window = coverage.take_complete()
+        self._note_effort(run)
+        self._engine.wake()  # a place for another window has become free
+        if self._hook is not None:
+            self._tell(run.number, window)
+        return window
+
+    def _tell(self, run: int, window: CompleteWindow | None) -> None:
+        hook, planned = self._hook, self._coverage.planned
+        if hook is None:
+            return
+        while planned:
+            tile, total = planned.popleft()
+            hook(Event(kind=EventKind.WINDOW_PLANNED, run=run, window=tile, total=total))
+        if window is not None:
+            records, total = len(window.records), window.report.total
+            hook(Event(kind=EventKind.WINDOW_COMPLETE, run=run, window=window.window, records=records, total=total))
+
+    def _note_effort(self, run: Run) -> None:
+        report = self.report
+        report.requests = run.requests
+        report.retries = run.retries
+        report.elapsed = run.elapsed
+
+
+def _batch(window: CompleteWindow) -> CallDetailRecords:
+    told = window.report
+    report = FetchReport(
+        total=told.total,
+        unique=told.unique,
+        duplicates=told.duplicates,
+        conflicts=told.conflicts,
+        quarantined=told.quarantined,
+        anomalies=told.anomalies,
+        windows=1,
+        pages=told.pages,
+        requests=told.requests,
+        sweeps=told.sweeps,
+        provisional=int(told.provisional),
+        certified=told.certified,
+        window_reports=[told],
+    )
+    batch = CallDetailRecords(window.records, report=report)
+    batch.quarantined = window.quarantined
+    return batch

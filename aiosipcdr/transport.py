@@ -1,0 +1,242 @@
+"""One signed POST over aiohttp: bytes out, bytes in.
+
+The only room that imports aiohttp's client.  Never follows a redirect, never
+retries, never raises what aiohttp raised: its exceptions quote headers and
+answers, so each is replaced by one of ours that says what happened and no more.
+"""
+
+import asyncio
+import os
+import ssl
+import zlib
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from aiosipcdr.errors import (
+    ClientStateError,
+    ProtocolError,
+    RequestTimeoutError,
+    ResponseTooLargeError,
+    SipCdrError,
+    TlsError,
+    TransportError,
+    http_error,
+)
+from aiosipcdr.policy.retry import decode_retry_after
+
+__all__ = ["LARGEST_BODY", "Received", "SignedRequest", "Transport"]
+
+LARGEST_BODY: Final = 8 * 1024 * 1024
+"""Decoded bytes of one answer; a hundred records are about 60 KB."""
+
+_CONNECT_SECONDS: Final = 10.0
+_SILENCE_SECONDS: Final = 30.0
+_DNS_SECONDS: Final = 60
+# Below what common servers and load balancers keep: a connection that they
+# close first costs a request.
+_KEEPALIVE_SECONDS: Final = 4.0
+
+
+class SignedRequest(msgspec.Struct, frozen=True):
+    """What goes out: it holds the signature and perhaps a phone's name, so no repr shows it."""
+
+    body: bytes
+    headers: dict[str, str]
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "SignedRequest(***)"
+
+
+class Received(msgspec.Struct, frozen=True):
+    """What came back with HTTP status 200: the whole body, decompressed."""
+
+    body: bytes
+    date: str | None
+
+    def __repr__(self) -> str:
+        """Count the bytes instead of printing them."""
+        return f"Received(<{len(self.body)} bytes>)"
+
+
+class Transport:
+    """An aiohttp session of our own, or the caller's, behind one method."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int,
+        timeout: float,
+        session: aiohttp.ClientSession | None,
+        proxy: str | None,
+        ssl_context: ssl.SSLContext | None,
+        user_agent: str,
+    ) -> None:
+        """Keep the settings; nothing is opened yet.
+
+        Args:
+            url: the endpoint's full address.
+            connections: how many requests will be under way at once at most.
+            timeout: seconds for one request and its answer, all taken together.
+            session: a session to borrow; it is never closed here.
+            proxy: address of an HTTP proxy.
+            ssl_context: how to verify the server; the system's authorities by default.
+            user_agent: the `User-Agent` header.
+        """
+        self._url = url
+        self._host = urlsplit(url).netloc
+        self._connections = connections
+        self._borrowed = session
+        self._session: aiohttp.ClientSession | None = None
+        self._proxy = proxy
+        self._timeout = aiohttp.ClientTimeout(
+            total=timeout, connect=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS
+        )
+        # Always our own context: the connector of a borrowed session may have verification switched off.
+        self._ssl: ssl.SSLContext | bool = True
+        if url.startswith("https:"):
+            self._ssl = ssl_context or ssl.create_default_context()
+        self._headers = {
+            "Content-Type": "application/json;charset=UTF-8",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": user_agent,
+        }
+
+    @property
+    def connections(self) -> int:
+        """How many requests may be under way at once: a borrowed connector may allow fewer than asked for."""
+        connector = self._borrowed.connector if self._borrowed is not None else None
+        if connector is None:
+            return self._connections
+        limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
+        return min([self._connections, *limits])
+
+    def open(self) -> None:
+        """Make the session ready; must run in the event loop that will use it."""
+        if self._borrowed is not None:
+            self._session = self._borrowed
+            return
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._connections, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the session, unless it was borrowed."""
+        session, self._session = self._session, None
+        if session is not None and session is not self._borrowed:
+            await session.close()
+
+    async def send(self, request: SignedRequest) -> Received | SipCdrError:
+        """Send `request`; return what came back, or the error that tells why nothing usable did."""
+        session = self._session
+        if session is None or session.closed:
+            return ClientStateError("the HTTP session is closed: open a new client")
+        try:
+            return await self._exchange(session, request)
+        except asyncio.CancelledError as cancelled:
+            # The frames below hold headers; whoever cancels learns nothing from them.
+            raise cancelled.with_traceback(None) from None
+        except Exception as error:  # noqa: BLE001 - whatever aiohttp raises becomes one of ours
+            return _translate(error, self._host)
+
+    async def _exchange(self, session: aiohttp.ClientSession, request: SignedRequest) -> Received | SipCdrError:
+        async with session.post(
+            self._url,
+            data=request.body,
+            headers=self._headers | request.headers,
+            timeout=self._timeout,
+            allow_redirects=False,
+            auto_decompress=False,
+            raise_for_status=False,
+            middlewares=(),
+            proxy=self._proxy,
+            ssl=self._ssl,
+        ) as response:
+            headers = response.headers
+            if response.status != 200:  # noqa: PLR2004
+                response.close()
+                wish = decode_retry_after(headers.get("Retry-After"), headers.get("Date"))
+                return http_error(response.status, retry_after=wish)
+            body = await _read(response)
+            if isinstance(body, SipCdrError):
+                # Unread bytes would be taken for the next answer.
+                response.close()
+                return body
+            return Received(body, headers.get("Date"))
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
+    length = response.content_length
+    if length is not None and length > LARGEST_BODY:
+        return _too_large()
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        return ProtocolError("the answer is compressed in a way that was not asked for")
+    if length is not None:
+        body = await response.read()
+    else:
+        chunks = bytearray()
+        async for chunk in response.content.iter_any():
+            chunks += chunk
+            if len(chunks) > LARGEST_BODY:
+                return _too_large()
+        body = bytes(chunks)
+    return _decompress(body) if encoding.endswith("gzip") else body
+
+
+def _decompress(body: bytes) -> bytes | SipCdrError:
+    # By hand, because aiohttp takes a gzip stream that is cut short for a whole one.
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        plain = stream.decompress(body, LARGEST_BODY + 1)
+    except zlib.error:
+        return TransportError("the answer's gzip stream is damaged")
+    if len(plain) > LARGEST_BODY:
+        return _too_large()
+    if not stream.eof or stream.unused_data:
+        return TransportError("the answer's gzip stream is cut short or followed by other bytes")
+    return plain
+
+
+def _too_large() -> ResponseTooLargeError:
+    return ResponseTooLargeError(f"the answer exceeds {LARGEST_BODY // 1024 // 1024} MiB; ask for a smaller page_size")
+
+
+def _translate(error: Exception, host: str) -> SipCdrError:
+    # Texts of aiohttp's errors quote headers and bodies; a type and an errno do not.
+    name = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _translate_connecting(error, host)
+    if isinstance(error, TimeoutError):
+        return RequestTimeoutError(f"no complete answer from {host} in time ({name})")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return TransportError(f"the proxy refused the connection: HTTP {error.status}", retryable=False)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return ProtocolError("the answer is not proper HTTP", retryable=True)
+    if isinstance(error, OSError | aiohttp.ClientError):
+        return TransportError(f"the connection to {host} broke before the answer was complete ({name})")
+    if isinstance(error, RuntimeError):
+        return ClientStateError("the HTTP session cannot be used: it is closed or belongs to another event loop")
+    return TransportError(f"the request failed ({name})", retryable=False)
+
+
+def _translate_connecting(error: aiohttp.ClientConnectorError, host: str) -> SipCdrError:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return TlsError(
+            f"the certificate of {host} is not trusted: check base_url, the system's authorities, or ssl_context"
+        )
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return TlsError(f"the TLS handshake with {host} failed: is the scheme of base_url right?", retryable=True)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return TransportError(f"{host} cannot be resolved: check base_url and DNS")
+    why = os.strerror(error.errno) if error.errno else type(error).__name__
+    return TransportError(f"cannot connect to {host} ({why}): check base_url and the network")
