@@ -1,0 +1,277 @@
+"""The generator of believable calls: seconds of a busy week, then one wire row for each.
+
+The same seed, number and start give the same bytes. Cost is
+`rate / 60 * chargedDuration` where chargedDuration is callDuration rounded up by the
+billing period ("a+b": at least a seconds, then whole steps of b), in exact decimal text;
+settleRate and settlePay are rate and cost times quoteExchange. This module must never
+open a file, read a clock or use a random source but its own.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import accumulate
+from random import Random
+from statistics import NormalDist
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from aiosipcdr.sandbox.places import (
+    DESTINATIONS,
+    GROUPS,
+    HOURS,
+    OUTCOMES,
+    WEEKEND,
+    Group,
+)
+from aiosipcdr.sandbox.switches import Switches
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES_KEPT: Final = 50_000
+_SLOT: Final = 900
+_DAY: Final = 86_400
+_SATURDAY: Final = 5
+_SAME_SECOND: Final = 0.03
+_ODD_CALL_TIME: Final = 0.005
+_RECORDED: Final = 0.9
+# Room for the last call of the range to ring, be answered and end inside it.
+_TAIL: Final = 300
+_PLACES: Final = 4
+_DURATIONS: Final = tuple(
+    min(7_200, max(1, int(2.718281828 ** (4.3 + 1.1 * NormalDist().inv_cdf((n + 0.5) / 1024))))) for n in range(1024)
+)
+
+
+class Row(NamedTuple):
+    """One call as it is stored.
+
+    Attributes:
+        submitted: Unix second of submitTime; the listing is ordered by it.
+        ranged: Unix second of the time that ranges are compared with, None if it has none.
+        voice_id: Its voiceId, None if it has no usable one.
+        sip_group: Its group.
+        phone: Its phone.
+        body: The record as the JSON that goes over the wire.
+    """
+
+    submitted: int
+    ranged: int | None
+    voice_id: str | None
+    sip_group: str | None
+    phone: str | None
+    body: bytes
+
+
+class _Line(NamedTuple):
+    """One phone of a group."""
+
+    group: Group
+    phone: str
+
+
+@lru_cache(maxsize=1 << 16)
+def decimal_text(units: int, places: int) -> str:
+    """Write `units` of 10 to the power -`places` as the shortest exact decimal."""
+    whole, part = divmod(units, 10**places)
+    return f"{whole}.{part:0{places}d}".rstrip("0").rstrip(".") if part else str(whole)
+
+
+@lru_cache(maxsize=1 << 14)
+def charged_seconds(duration: int, bill_period: str) -> int:
+    """Round a duration up by a billing period such as "20+20"."""
+    if duration <= 0:
+        return 0
+    first, step = map(int, bill_period.split("+"))
+    return first + max(0, -(-(duration - first) // step)) * step
+
+
+class WireTimes(dict[int, str]):
+    """Unix seconds as the vendor writes them, in one fixed offset; made when first looked up.
+
+    Calls share most of their seconds on a busy day, and never those of another week.
+    """
+
+    def __init__(self, utc_offset: timedelta) -> None:
+        """Prepare the pieces from which every time is put together."""
+        super().__init__()
+        self._shift = int(utc_offset.total_seconds())
+        minutes, sign = abs(self._shift) // 60, "-" if self._shift < 0 else "+"
+        offset = f"{sign}{minutes // 60:02d}:{minutes % 60:02d}"
+        self._seconds = [f":{n:02d}{offset}" for n in range(60)]
+        self._minutes: dict[int, str] = {}
+
+    def __missing__(self, second: int) -> str:
+        """Write `second` in ISO 8601 with the offset."""
+        minute, left = divmod(second + self._shift, 60)
+        text = self._minutes.get(minute)
+        if text is None:
+            text = f"{_EPOCH + timedelta(minutes=minute):%Y-%m-%dT%H:%M}"
+            self._minutes[minute] = text
+        if len(self) >= _TIMES_KEPT:
+            self.clear()
+            self._minutes.clear()
+        self[second] = text = text + self._seconds[left]
+        return text
+
+
+def plan_seconds(switches: Switches, start: int, end: int) -> Iterator[list[int]]:
+    """Yield the seconds at which calls are submitted, in order, a quarter of an hour at a time."""
+    rng = Random(f"{switches.seed}/{switches.records}/{start}/seconds")
+    shift = int(switches.utc_offset.total_seconds())
+    slots = range(start, end - _TAIL, _SLOT)
+    weights = []
+    for slot in slots:
+        days, rest = divmod(slot + shift, _DAY)
+        weekday = (days + 3) % 7  # 1 January 1970 was a Thursday
+        weights.append(HOURS[rest // 3600] * (WEEKEND if weekday >= _SATURDAY else 1.0))
+    total, done = sum(weights), 0
+    for slot, reached in zip(slots, accumulate(weights), strict=True):
+        due = min(switches.records, round(switches.records * reached / total))
+        if slot == slots[-1]:
+            due = switches.records
+        # Strictly after `start`, so that no reading of the bounds takes a call out.
+        chosen = range(max(slot, start + 1), min(slot + _SLOT, end - _TAIL))
+        seconds = sorted(rng.choices(chosen, k=due - done))
+        for n in range(1, len(seconds)):
+            if rng.random() < _SAME_SECOND:
+                seconds[n] = seconds[n - 1]
+        done = due
+        yield seconds
+
+
+class CallGenerator:
+    """Makes calls at the seconds it is given."""
+
+    def __init__(self, switches: Switches, start: int, end: int) -> None:
+        """Prepare the tables; `end` is the second before which every call has ended."""
+        self._switches = switches
+        self._start = start
+        self._end = end
+        self._times = WireTimes(switches.utc_offset)
+        self._rng = Random(f"{switches.seed}/{switches.records}/{start}/calls")
+        self._made = 0
+        self._lines = [
+            _Line(group, f"sip{(number + 1) * 100 + phone}")
+            for number, group in enumerate(GROUPS)
+            for phone in range(group.phones)
+        ]
+        self._destinations = [place for place in DESTINATIONS for _ in range(place.weight)]
+        self._outcomes = [outcome for outcome in OUTCOMES for _ in range(outcome.weight)]
+        self._time_field = switches.time_field
+        self._cost_field = switches.cost_field
+        self._success_code = switches.success_code
+        self._plain = switches.absent == "null" and not switches.extra_record_keys
+        self._encode = msgspec.json.Encoder().encode
+
+    def batches(self) -> Iterator[list[Row]]:
+        """Yield every call of the sandbox, in the order of submission."""
+        make, every = self.make, self._switches.repeat_every
+        for seconds in plan_seconds(self._switches, self._start, self._end):
+            batch = []
+            for second in seconds:
+                row = make(second)
+                batch.append(row)
+                if every and self._made % every == 0:
+                    batch.append(row)
+            if batch:
+                yield batch
+
+    def make_at(self, second: int, group: str | None = None, phone: str | None = None) -> Row:
+        """Make an answered call that a range around `second` holds, with a group and phone."""
+        before = self._rng.getstate()
+        row = self.make(second, group, phone, answered=True)
+        if row.ranged in {None, second}:
+            return row
+        # The range looks at a later time of the call: submit it that much earlier.
+        self._rng.setstate(before)
+        self._made -= 1
+        return self.make(2 * second - (row.ranged or second), group, phone, answered=True)
+
+    def make(
+        self,
+        submitted: int,
+        group: str | None = None,
+        phone: str | None = None,
+        *,
+        answered: bool = False,
+    ) -> Row:
+        """Make one call submitted at `submitted`; `answered` ones may end when they like."""
+        random = self._rng.random
+        line = self._lines[int(random() * len(self._lines))]
+        place = self._destinations[int(random() * len(self._destinations))]
+        outcome = self._outcomes[0 if answered else int(random() * len(self._outcomes))]
+        called = submitted + int(random() * 2)
+        rang = called + 1 + int(random() * 4)
+        answer = rang + 2 + int(random() * 28)
+        duration = 0
+        hangup = answer if outcome.rings else called + int(random() * 3)
+        if outcome.answered:
+            duration = _DURATIONS[int(random() * len(_DURATIONS))]
+            if not answered:
+                # Every time of a generated call lies before the end of the range.
+                duration = max(1, min(duration, self._end - 1 - answer))
+            hangup = answer + duration
+        if random() < _ODD_CALL_TIME and not answered and hangup + 180 < self._end:
+            called = hangup + 180  # as in the vendor's own sample
+        name = group if group is not None else line.group.name
+        sip = phone if phone is not None else line.phone
+        times = self._times
+        stamp = times[submitted]
+        self._made += 1
+        # 2026-01-31T23:59:58+08:00 becomes 260131235958; seven digits make it unique.
+        day = stamp[2:4] + stamp[5:7] + stamp[8:10]
+        hour = stamp[11:13] + stamp[14:16] + stamp[17:19]
+        voice_id = f"{day}{hour}{1_000_000 + self._made % 9_000_000}"
+        recording = None
+        if outcome.answered and random() < _RECORDED:
+            recording = f"{voice_id}{self._rng.getrandbits(60):015x}.mp3"
+        tail = 10**place.digits
+        charged = charged_seconds(duration, place.bill_period)
+        cost, rate, exchange = place.price * charged, place.price * 60, line.group.exchange
+        quoted = line.group.currency is not None
+        record: dict[str, Any] = {
+            "voiceId": voice_id,
+            "sipGroupName": name,
+            "phoneName": sip,
+            "callee": place.prefix + str(tail + int(random() * tail))[1:],
+            "displayNum": line.group.display,
+            "code": place.code,
+            "submitTime": stamp,
+            "callTime": times[called],
+            "ringingTime": times[rang] if outcome.rings else None,
+            "answerTime": times[answer] if outcome.answered else None,
+            "hangupTime": times[hangup],
+            "callDuration": duration,
+            "chargedDuration": charged,
+            "terminationCode": self._success_code if outcome.answered else outcome.code,
+            "terminationReason": outcome.reason,
+            self._cost_field: decimal_text(cost, _PLACES),
+            "billPeriod": place.bill_period,
+            "rate": decimal_text(rate, _PLACES),
+            "recordingFileId": recording,
+            "currency": line.group.currency,
+            "settleRate": decimal_text(rate * exchange, _PLACES + 2) if quoted else None,
+            "quoteExchange": decimal_text(exchange, 2) if quoted else None,
+            "settlePay": decimal_text(cost * exchange, _PLACES + 2) if quoted else None,
+        }
+        ranged: int | None = submitted
+        if self._time_field != "submitTime":
+            ranged = {
+                "callTime": called,
+                "ringingTime": rang if outcome.rings else None,
+                "answerTime": answer if outcome.answered else None,
+                "hangupTime": hangup,
+            }[self._time_field]
+        body = self._encode(record if self._plain else self._dressed(record))
+        return Row(submitted, ranged, voice_id, name, sip, body)
+
+    def _dressed(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Write absent values, and fields that nobody documents, as the switches say."""
+        if self._switches.extra_record_keys:
+            record |= {"callType": 2, "hangupSide": None, "tags": [{"name": "vip"}]}
+        if self._switches.absent == "missing":
+            return {name: value for name, value in record.items() if value is not None}
+        if self._switches.absent == "empty":
+            return {name: "" if value is None else value for name, value in record.items()}
+        return record

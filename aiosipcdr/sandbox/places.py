@@ -1,0 +1,116 @@
+"""Who calls whom in the sandbox: groups, phones, destinations, outcomes, busy hours.
+
+Plain tables. Every telephone number comes from a range that a regulator has set aside for
+fiction; this module must never hold a number that could ring at somebody's.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a call goes and what it costs.
+
+    Attributes:
+        code: Name of the operator's area, as the vendor writes it.
+        prefix: Leading digits of its fictional numbers.
+        digits: How many digits follow the prefix.
+        price: Ten-thousandths of a dollar a second. A rate is this times 60, so that a cost
+            for any number of charged seconds is exact in four decimals.
+        bill_period: First charged seconds and step, as the vendor writes it.
+        weight: How often it is called.
+    """
+
+    code: str
+    prefix: str
+    digits: int
+    price: int
+    bill_period: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of phones and the currency in which it is quoted.
+
+    Attributes:
+        name: Name of the group.
+        display: Number that the called party sees.
+        phones: How many phones it has.
+        currency: Quotation currency, None when it is the dollar.
+        exchange: Hundredths of that currency for one dollar.
+    """
+
+    name: str
+    display: str
+    phones: int
+    currency: str | None = None
+    exchange: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ends.
+
+    Attributes:
+        code: terminationCode.
+        reason: terminationReason.
+        weight: How often, of a hundred calls.
+        rings: Whether the called phone rang.
+        answered: Whether somebody spoke.
+    """
+
+    code: str
+    reason: str
+    weight: int
+    rings: bool = True
+    answered: bool = False
+
+
+# North America: NPA-555-0100 to 0199. Elsewhere: the numbers that Ofcom, the ACMA, ComReg,
+# the Bundesnetzagentur, ARCEP and PTS keep for film and television.
+DESTINATIONS: Final = (
+    Destination("United States(New York)", "121255501", 2, 1, "6+6", 9),
+    Destination("United States(Chicago)", "131255501", 2, 1, "6+6", 6),
+    Destination("United States(Los Angeles)", "121355501", 2, 1, "6+6", 6),
+    Destination("Canada(Toronto)", "141655501", 2, 2, "6+6", 5),
+    Destination("Canada(Vancouver)", "160455501", 2, 2, "6+6", 3),
+    Destination("United Kingdom(Mobile)", "447700900", 3, 5, "1+1", 8),
+    Destination("United Kingdom(London)", "442079460", 3, 2, "1+1", 6),
+    Destination("United Kingdom(No area)", "441632960", 3, 2, "60+60", 2),
+    Destination("Australia(Sydney)", "6125550", 4, 3, "20+20", 5),
+    Destination("Australia(Melbourne)", "6137010", 4, 3, "20+20", 4),
+    Destination("Ireland(Special)", "3532091", 5, 7, "60+60", 3),
+    Destination("Germany(Berlin)", "493023125", 3, 4, "60+60", 5),
+    Destination("Germany(Köln)", "492214710", 3, 4, "60+60", 3),
+    Destination("France(Paris)", "3319900", 4, 3, "20+20", 4),
+    Destination("France(Mobile)", "3363998", 4, 8, "20+20", 3),
+    Destination("Sweden(Göteborg)", "4631390060", 1, 200, "60+60", 1),
+)
+
+GROUPS: Final = (
+    Group("sales-us", "12025550143", 12),
+    Group("support-uk", "442079460018", 8, "GBP", 79),
+    Group("retail-de", "493023125004", 6, "EUR", 92),
+    Group("collections", "13125550188", 8),
+    Group("客服一组", "61255500042", 5, "CNY", 718),
+    Group("ops night shift", "353209100007", 3, "USD", 100),
+)
+
+OUTCOMES: Final = (
+    Outcome("200", "success", 60, answered=True),
+    Outcome("487", "no answer", 18),
+    Outcome("486", "busy", 8),
+    Outcome("486", "busy", 4, rings=False),
+    Outcome("404", "number not found", 5, rings=False),
+    Outcome("503", "service unavailable", 3, rings=False),
+    Outcome("408", "request timeout", 2, rings=False),
+)
+
+# How busy each hour of the day is; nights are quiet, lunch is a dent.
+HOURS: Final = (
+    *(2, 1, 1, 1, 1, 2, 6, 18, 55, 90, 100, 96),
+    *(62, 84, 98, 94, 86, 70, 42, 26, 16, 10, 6, 3),
+)
+WEEKEND: Final = 0.3

@@ -1,0 +1,210 @@
+"""The sandbox as a process of its own, and the command that reaches it from a shell.
+
+This module must never put a secret into an argument list or into the environment: both can
+be read by others.
+"""
+
+import asyncio
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from os import PathLike, fspath
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from aiosipcdr.sandbox.stats import Stats
+from aiosipcdr.sandbox.switches import Switches
+from aiosipcdr.sandbox.threaded import Sandbox
+
+_PATIENCE: Final = 10.0
+
+
+async def serve(*, on_ready: Callable[[Sandbox], None], **switches: Any) -> None:  # noqa: ANN401
+    """Run a sandbox in this process until cancelled.
+
+    Args:
+        on_ready: Called once, with the running sandbox.
+        **switches: See `Switches`.
+    """
+    async with Sandbox(**switches) as sandbox:
+        on_ready(sandbox)
+        await asyncio.Event().wait()
+
+
+def curl_line(base_url: str, api_key: str, api_secret: str, start: datetime, end: datetime) -> str:
+    """Return a command for sh that asks for the first page of a range.
+
+    The shell takes the time and signs with it when the command runs, so that it can be
+    pasted at any time. `md5 -q` is macOS's `md5sum`.
+    """
+    params = {"strTime": _wire_time(start), "endTime": _wire_time(end)}
+    body = json.dumps({"current": 1, "size": 10, "params": params})
+    pair = f"{shlex.quote(api_key)} {shlex.quote(api_secret)}"
+    return (
+        "(t=$(date +%s);"
+        f' s=$(printf %s {pair} "$t" | (md5sum 2>/dev/null || md5 -q) | cut -c1-32);'
+        f" curl -sS --noproxy '*' {shlex.quote(base_url + '/recordSipQuery')}"
+        " -H 'Content-Type: application/json;charset=UTF-8'"
+        f" -H {shlex.quote('Api-Key: ' + api_key)}"
+        ' -H "Timestamp: $t" -H "Sign: $s"'
+        f" -d {shlex.quote(body)})"
+    )
+
+
+class SandboxProcess:
+    """A sandbox in a process of its own: its work is not the caller's, nor is its memory.
+
+    It ends with its context, and with its parent in any case: it watches its stdin.
+    """
+
+    def __init__(
+        self,
+        *,
+        calls: Sequence[object] | None = None,
+        **switches: Any,  # noqa: ANN401 - Switches checks names and values
+    ) -> None:
+        """Decide what the sandbox will hold: `calls` (JSON values), or see `Switches`."""
+        Switches(**switches)  # a mistake is told here, not by a process that ends at once
+        self._switches = switches | {"calls": calls}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._told: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Start the process and wait until it answers requests."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "aiosipcdr.sandbox"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            self._told = self._ask(self._switches)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        _stream(process.stdin).close()
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        finally:
+            _stream(process.stdout).close()
+
+    @property
+    def base_url(self) -> str:
+        """The base URL; it ends in `/v3/voice`, as the vendor's do."""
+        return str(self._told["base_url"])
+
+    @property
+    def api_key(self) -> str:
+        """The key that is accepted."""
+        return str(self._told["api_key"])
+
+    @property
+    def api_secret(self) -> str:
+        """Its secret."""
+        return str(self._told["api_secret"])
+
+    @property
+    def start(self) -> datetime:
+        """First second of the default range, which holds every call."""
+        return datetime.fromisoformat(self._told["start"])
+
+    @property
+    def end(self) -> datetime:
+        """Last second of the default range."""
+        return datetime.fromisoformat(self._told["end"])
+
+    @property
+    def stats(self) -> Stats:
+        """What was asked for so far."""
+        told = self._ask("stats")
+        answers = {int(status): n for status, n in told.pop("answers").items()}
+        return Stats(answers=answers, **told)
+
+    def reset_stats(self) -> None:
+        """Count from zero again."""
+        self._ask("reset_stats")
+
+    def _ask(self, question: object) -> dict[str, Any]:
+        """Send a line, read a line."""
+        if self._process is None:
+            raise RuntimeError("the sandbox is not running: use it with `with`")
+        stdin, stdout = _stream(self._process.stdin), _stream(self._process.stdout)
+        stdin.write(json.dumps(question, default=_plain).encode() + b"\n")
+        stdin.flush()
+        line = stdout.readline()
+        if not line:
+            raise RuntimeError("the sandbox's process has ended: see what it wrote to stderr")
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+
+def run_as_child(stdin: IO[bytes], stdout: IO[bytes]) -> None:
+    """Be the process behind `SandboxProcess`: serve until `stdin` ends."""
+    switches = json.loads(stdin.readline())
+    for name, value in switches.items():
+        if isinstance(value, dict):  # the only ones are lengths of time
+            switches[name] = timedelta(**value)
+    if switches.get("start"):
+        switches["start"] = datetime.fromisoformat(switches["start"])
+    if isinstance(switches.get("latency"), list):
+        switches["latency"] = tuple(switches["latency"])
+
+    def tell(**facts: object) -> None:
+        stdout.write(json.dumps(facts).encode() + b"\n")
+        stdout.flush()
+
+    with Sandbox(**switches) as sandbox:
+        tell(
+            base_url=sandbox.base_url,
+            api_key=sandbox.api_key,
+            api_secret=sandbox.api_secret,
+            start=sandbox.start.isoformat(),
+            end=sandbox.end.isoformat(),
+        )
+        for line in stdin:
+            if json.loads(line) == "reset_stats":
+                sandbox.reset_stats()
+            stats = sandbox.stats
+            tell(**{name: getattr(stats, name) for name in Stats.__dataclass_fields__})
+
+
+def _plain(value: object) -> object:
+    """Write what JSON does not know."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return {"days": value.days, "seconds": value.seconds}
+    if isinstance(value, PathLike):
+        return fspath(value)
+    raise TypeError(f"a sandbox in another process cannot be told {value!r}")
+
+
+def _wire_time(moment: datetime) -> str:
+    """Write a time as the vendor's samples do: whole seconds and an offset."""
+    if moment.tzinfo is None:
+        raise ValueError("start and end must be aware datetimes")
+    return moment.isoformat(timespec="seconds")
+
+
+def _stream(stream: IO[bytes] | None) -> IO[bytes]:
+    """Return a pipe that is there because it was asked for."""
+    if stream is None:
+        raise RuntimeError("the process has no pipe")
+    return stream

@@ -1,0 +1,116 @@
+"""The HTTP side of the sandbox: aiohttp.web on a loopback address, one path.
+
+This module must never look into a request's meaning or into an answer: bytes in, bytes
+out. Whatever stands between the two (a script of faults, say) is a middleware.
+"""
+
+import asyncio
+import contextlib
+import gzip
+from collections.abc import Awaitable, Callable, Sequence
+from email.utils import formatdate
+from ipaddress import ip_address
+from random import Random
+from socket import AF_INET, AF_INET6, create_server, socket
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
+
+from aiosipcdr.sandbox.answers import Endpoint
+
+PREFIX: Final = "/v3/voice"
+_PATH: Final = PREFIX + "/recordSipQuery"
+_LARGEST_BODY: Final = 1024 * 1024
+_JSON: Final = "application/json"
+_HOSTS: Final = frozenset(("127.0.0.1", "localhost", "[::1]"))
+# Long enough for an answer that is being written, short enough to leave at once.
+_GRACE: Final = 0.5
+_ROUNDS: Final = 5
+
+_Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """Listens and answers, in the event loop in which it is started."""
+
+    def __init__(self, endpoint: Endpoint, *, middlewares: Sequence[Middleware] = ()) -> None:
+        """Put `middlewares` between the door, which counts and checks `Host`, and the endpoint."""
+        self._endpoint = endpoint
+        self._rng = Random(f"{endpoint.switches.seed}/latency")
+        app = web.Application(
+            client_max_size=_LARGEST_BODY,
+            middlewares=[self._at_the_door, *middlewares],
+        )
+        app.router.add_post(_PATH, self._record_sip_query)
+        app.on_response_prepare.append(self._set_date)
+        self._socket: socket | None = None
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_GRACE)
+
+    async def start(self) -> str:
+        """Start to listen; return the base URL."""
+        switches = self._endpoint.switches
+        # "localhost" may be two addresses, and a free port is free on one of them.
+        host = "127.0.0.1" if switches.host == "localhost" else switches.host
+        await self._runner.setup()
+        family = AF_INET6 if ip_address(host).version == 6 else AF_INET  # noqa: PLR2004 - IPv6
+        self._socket = create_server((host, switches.port), family=family)
+        await web.SockSite(self._runner, self._socket).start()
+        shown = host if family == AF_INET else f"[{host}]"
+        return f"http://{shown}:{self._socket.getsockname()[1]}{PREFIX}"
+
+    async def stop(self) -> None:
+        """Stop to listen and close every connection."""
+        if self._socket is not None:
+            # A connection that is accepted this moment needs some rounds of the loop until
+            # the runner knows of it, and would stay open for ever if all ended before
+            # (python/cpython#109564). So accept no more, give them the rounds, then end.
+            with contextlib.suppress(NotImplementedError):  # Windows has no readers
+                asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            for _ in range(_ROUNDS):
+                await asyncio.sleep(0)
+        await self._runner.cleanup()
+        if self._socket is not None:
+            self._socket.close()
+
+    @web.middleware
+    async def _at_the_door(self, request: web.Request, handler: _Next) -> web.StreamResponse:
+        """Count every request and let in only those that mean this machine."""
+        counters = self._endpoint.counters
+        counters.arrived()
+        try:
+            # A web page that rebinds its own name to loopback still sends that name.
+            host = request.host.lower()
+            if host not in _HOSTS and host.rpartition(":")[0] not in _HOSTS:
+                raise web.HTTPForbidden(text="The sandbox answers to loopback names only.\n")
+            return await handler(request)
+        except web.HTTPException as refusal:
+            counters.answered(refusal.status)
+            raise
+        finally:
+            counters.left()
+
+    async def _record_sip_query(self, request: web.Request) -> web.Response:
+        """Answer the one documented request."""
+        if request.content_type != _JSON:
+            raise web.HTTPUnsupportedMediaType
+        body = await request.read()
+        admitted = self._endpoint.admit(request.raw_headers, body)
+        least, most = self._endpoint.switches.latency_range
+        if most > 0:
+            await asyncio.sleep(self._rng.uniform(least, most))
+        answer = self._endpoint.answer(admitted)
+        headers = {hdrs.CONTENT_TYPE: "application/json;charset=UTF-8"}
+        if self._endpoint.switches.gzip:
+            headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+            if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+                headers[hdrs.CONTENT_ENCODING] = "gzip"
+                answer = gzip.compress(answer, compresslevel=1, mtime=0)
+        return web.Response(body=answer, headers=headers)
+
+    async def _set_date(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """Tell the sandbox's own time, or none; aiohttp has put the machine's there by now."""
+        if self._endpoint.switches.send_date:
+            response.headers[hdrs.DATE] = formatdate(self._endpoint.now(), usegmt=True)
+        else:
+            response.headers.popall(hdrs.DATE, None)

@@ -1,0 +1,253 @@
+"""The calls in SQLite: ranges, pages, counts, and calls that come and go.
+
+Rows are numbered in time order without gaps until one is added or removed. As long as that
+holds, a range is a span of row numbers (two index look-ups) and a page is a piece of that
+span, so any page of any range costs the same. Afterwards plain COUNT and LIMIT/OFFSET do.
+This module must never know about requests, answers or switches' meaning on the wire.
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from random import Random
+from threading import RLock
+from typing import Any, Final, NamedTuple
+
+from aiosipcdr.sandbox.calls import Row
+from aiosipcdr.sandbox.switches import IN_MEMORY, TEMPORARY, Order
+
+_TABLE: Final = """
+CREATE TABLE calls (
+    id INTEGER PRIMARY KEY,
+    submitted INTEGER NOT NULL,
+    ranged INTEGER,
+    voice_id TEXT,
+    sip_group TEXT,
+    phone TEXT,
+    body BLOB NOT NULL
+)"""
+_INSERT: Final = """
+INSERT INTO calls (submitted, ranged, voice_id, sip_group, phone, body)
+VALUES (?, ?, ?, ?, ?, ?)"""
+_SETTINGS: Final = (
+    "PRAGMA page_size = 16384",
+    "PRAGMA journal_mode = OFF",
+    "PRAGMA synchronous = OFF",
+    "PRAGMA locking_mode = EXCLUSIVE",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -65536",
+)
+# "scattered" is an order of its own that stays the same: Knuth's multiplicative hash.
+_ORDERS: Final = {
+    "newest": "ORDER BY submitted DESC, id DESC",
+    "oldest": "ORDER BY submitted, id",
+    "scattered": "ORDER BY (id * 2654435761) % 4294967296",
+    "none": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is asked for.
+
+    Attributes:
+        since: First second of the range.
+        until: First second after the range.
+        group: Group to keep, None for all.
+        phone: Phone to keep, None for all.
+        loose: Whether case and outer blanks of the two do not count.
+    """
+
+    since: int
+    until: int
+    group: str | None = None
+    phone: str | None = None
+    loose: bool = False
+
+
+class _Span(NamedTuple):
+    """Row numbers `first` to `last`, both included; empty when `last` is smaller."""
+
+    first: int
+    last: int
+
+
+class Store:
+    """The calls of one sandbox. Any thread may use it; one at a time does."""
+
+    def __init__(self, path: str | PathLike[str], *, by_submission: bool = True) -> None:
+        """Open an empty store.
+
+        Args:
+            path: ":memory:", "temp" for a temporary file, or a file that is not there yet.
+            by_submission: Whether ranges are compared with the time of submission.
+        """
+        self._lock = RLock()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        if path == TEMPORARY:
+            self._folder = tempfile.TemporaryDirectory(prefix="aiosipcdr-sandbox-")
+            path = Path(self._folder.name, "calls.sqlite3")
+        elif path != IN_MEMORY:
+            # Not even an empty file of somebody else's is taken for ours.
+            Path(path).touch(mode=0o600, exist_ok=False)
+        self._db = sqlite3.connect(fspath(path), isolation_level=None, check_same_thread=False)
+        self._column = "submitted" if by_submission else "ranged"
+        self._gapless = by_submission
+        self._indexed: set[str] = set()
+        for statement in (*_SETTINGS, _TABLE):
+            self._db.execute(statement)
+
+    def close(self) -> None:
+        """Close the store and remove a temporary file."""
+        with self._lock:
+            self._db.close()
+            if self._folder is not None:
+                self._folder.cleanup()
+
+    def fill(self, batches: Iterable[list[Row]]) -> None:
+        """Store generated calls, which come in the order of submission, and index them."""
+        with self._lock:
+            self._db.execute("BEGIN")
+            for batch in batches:
+                self._db.executemany(_INSERT, batch)
+            # The listing is ordered by `submitted`, a range is compared with it or `ranged`.
+            for column in {"submitted", self._column}:
+                self._db.execute(f"CREATE INDEX by_{column} ON calls ({column})")
+            self._db.execute("COMMIT")
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add calls in any order."""
+        with self._lock:
+            self._gapless = False
+            self._db.executemany(_INSERT, rows)
+
+    def remove(self, voice_ids: Iterable[str]) -> int:
+        """Remove every call with one of these ids; return how many there were."""
+        with self._lock:
+            self._gapless = False
+            wanted = [(voice_id,) for voice_id in voice_ids]
+            return self._db.executemany("DELETE FROM calls WHERE voice_id = ?", wanted).rowcount
+
+    def remove_one(self, selection: Selection, rng: Random) -> None:
+        """Remove one call of the selection, if it has any."""
+        with self._lock:
+            total = self.count(selection)
+            if not total:
+                return
+            where, values = self._where(selection)
+            query = f"SELECT id FROM calls {where} LIMIT 1 OFFSET ?"  # noqa: S608 - own words only
+            (number,) = self._db.execute(query, (*values, rng.randrange(total))).fetchone()
+            self._db.execute("DELETE FROM calls WHERE id = ?", (number,))
+            self._gapless = False
+
+    def newest(self, selection: Selection) -> int | None:
+        """Return the last time in the range that a call has."""
+        where, values = self._where(selection)
+        query = f"SELECT max({self._column}) FROM calls {where}"  # noqa: S608 - own words only
+        with self._lock:
+            (second,) = self._db.execute(query, values).fetchone()
+        return int(second) if second is not None else None
+
+    def count(self, selection: Selection) -> int:
+        """Return how many calls are selected."""
+        with self._lock:
+            span = self._span(selection)
+            if span is not None:
+                return span.last - span.first + 1
+            where, values = self._where(selection)
+            query = f"SELECT count(*) FROM calls {where}"  # noqa: S608 - own words only
+            return int(self._db.execute(query, values).fetchone()[0])
+
+    def page(self, selection: Selection, order: Order, offset: int, limit: int, rng: Random) -> list[bytes]:
+        """Return the bodies of `limit` calls after the first `offset` of the listing."""
+        with self._lock:
+            if order == "none":
+                return self._draw(selection, offset, limit, rng)
+            span = self._span(selection) if order != "scattered" else None
+            if span is None:
+                where, values = self._where(selection)
+                query = f"SELECT body FROM calls {where} {_ORDERS[order]} LIMIT ? OFFSET ?"  # noqa: S608
+                found = self._db.execute(query, (*values, limit, offset))
+            elif order == "newest":
+                last = span.last - offset
+                first = max(span.first, last - limit + 1)
+                query = "SELECT body FROM calls WHERE id BETWEEN ? AND ? ORDER BY id DESC"
+                found = self._db.execute(query, (first, last))
+            else:
+                first = span.first + offset
+                last = min(span.last, first + limit - 1)
+                query = "SELECT body FROM calls WHERE id BETWEEN ? AND ? ORDER BY id"
+                found = self._db.execute(query, (first, last))
+            return [body for (body,) in found]
+
+    def voice_ids(self, selection: Selection | None = None) -> list[str | None]:
+        """Return the ids of the selected calls, or of all, oldest first."""
+        return [voice_id for (voice_id,) in self._all("voice_id", selection)]
+
+    def bodies(self, selection: Selection | None = None) -> list[bytes]:
+        """Return the selected calls, or all, as they go over the wire, oldest first."""
+        return [body for (body,) in self._all("body", selection)]
+
+    def _all(self, column: str, selection: Selection | None) -> list[tuple[Any, ...]]:
+        """Read one column of the selected calls, oldest first."""
+        where, values = self._where(selection) if selection is not None else ("", ())
+        query = f"SELECT {column} FROM calls {where} {_ORDERS['oldest']}"  # noqa: S608 - own words
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    def _draw(self, selection: Selection, offset: int, limit: int, rng: Random) -> list[bytes]:
+        """Return a page of a shuffled listing.
+
+        A page of a fresh shuffle is a random sample, so nothing has to be shuffled.
+        """
+        total = self.count(selection)
+        size = max(0, min(limit, total - offset))
+        chosen = rng.sample(range(total), size)
+        span = self._span(selection)
+        if span is not None:
+            numbers = [span.first + place for place in chosen]
+        else:
+            where, values = self._where(selection)
+            query = f"SELECT id FROM calls {where}"  # noqa: S608 - own words only
+            found = [number for (number,) in self._db.execute(query, values)]
+            numbers = [found[place] for place in chosen]
+        query = "SELECT body FROM calls WHERE id = ?"
+        return [self._db.execute(query, (number,)).fetchone()[0] for number in numbers]
+
+    def _span(self, selection: Selection) -> _Span | None:
+        """Return the range as row numbers, or None where that is not the same thing."""
+        if not self._gapless or selection.group is not None or selection.phone is not None:
+            return None
+        return _Span(self._before(selection.since) + 1, self._before(selection.until))
+
+    def _before(self, second: int) -> int:
+        """Return how many calls were submitted before `second`."""
+        found = self._db.execute(
+            "SELECT id FROM calls WHERE submitted < ? ORDER BY submitted DESC, id DESC LIMIT 1",
+            (second,),
+        ).fetchone()
+        return int(found[0]) if found is not None else 0
+
+    def _where(self, selection: Selection) -> tuple[str, tuple[int | str, ...]]:
+        """Return the selection as a WHERE clause and its values."""
+        clause = f"WHERE {self._column} >= ? AND {self._column} < ?"
+        values: list[int | str] = [selection.since, selection.until]
+        for column, wanted in (("sip_group", selection.group), ("phone", selection.phone)):
+            if wanted is None:
+                continue
+            if selection.loose:
+                clause += f" AND trim({column}) = trim(?) COLLATE NOCASE"
+            else:
+                self._index(column)
+                clause += f" AND {column} = ?"
+            values.append(wanted)
+        return clause, tuple(values)
+
+    def _index(self, column: str) -> None:
+        """Index a filter when it is first used: most sandboxes are never asked with one."""
+        if column not in self._indexed:
+            self._indexed.add(column)
+            self._db.execute(f"CREATE INDEX by_{column} ON calls ({column}, {self._column})")

@@ -1,0 +1,194 @@
+"""Every choice that the vendor's pages leave open, as one frozen, validated record.
+
+A switch says what the sandbox does; nothing here does it. This module must never start
+anything, open a file, read a clock or know how an answer is written.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from os import PathLike
+from typing import Final, Literal
+
+TimeField = Literal["submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"]
+Order = Literal["newest", "oldest", "scattered", "none"]
+Absent = Literal["null", "empty", "missing"]
+
+IN_MEMORY: Final = ":memory:"
+TEMPORARY: Final = "temp"
+
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "absent": ("null", "empty", "missing"),
+    "cost_field": ("cost", "costEur"),
+    "empty_records": ("list", "null"),
+    "filters": ("exact", "loose", "ignored"),
+    "order": ("newest", "oldest", "scattered", "none"),
+    "overflow": ("empty", "first"),
+    "status_as": ("text", "int"),
+    "time_field": ("submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"),
+}
+# The smallest value each of these may have, when it has one at all.
+_LEAST: Final[Mapping[str, float]] = {
+    "days": 1,
+    "delete_every": 1,
+    "drift_requests": 0,
+    "insert_every": 1,
+    "insert_late_every": 1,
+    "max_size": 1,
+    "months_back": 1,
+    "port": 0,
+    "rate_limit": 0.001,
+    "records": 0,
+    "repeat_every": 1,
+    "tolerance": 0,
+}
+# What was decided when the calls were written cannot be changed while they are served.
+FIXED: Final = frozenset(
+    (
+        *("absent", "cost_field", "days", "extra_record_keys", "host", "path", "port"),
+        *("records", "repeat_every", "seed", "start", "success_code", "time_field"),
+        "utc_offset",
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Switches:
+    """What the sandbox holds and how it behaves.
+
+    Attributes:
+        records: How many calls are generated.
+        seed: Same seed, `records` and `start`: same calls, byte for byte.
+        days: Length of the default range, `start` to `end`.
+        start: First second of the default range (aware, whole seconds). Absent: chosen so
+            that the range ends at the last midnight that is at least six hours past.
+        utc_offset: Offset in which every time is written.
+        path: ":memory:", "temp" (a temporary file, removed at the end) or a new file.
+        host: Loopback address to bind.
+        port: Port to bind, 0 for a free one.
+        repeat_every: Every n-th generated call is stored twice, under one voiceId.
+        absent: How a field without a value is written.
+        cost_field: Name under which the cost is written.
+        extra_record_keys: Whether records carry fields that no page documents.
+        success_code: terminationCode of an answered call ("200", "1000", "0").
+        order: Order of the listing. "scattered" is a fixed order that is not by time;
+            "none" is another random order at every request.
+        time_field: The wire time that a range is compared with.
+        start_inclusive: Whether a call exactly at strTime is in the range.
+        end_inclusive: Whether a call exactly at endTime is in the range.
+        filters: "exact", "loose" (case and outer blanks do not count) or "ignored".
+        clock_offset: Seconds by which the sandbox's clock (and `Date`) is ahead.
+        tolerance: Seconds by which a request's timestamp may differ from that clock.
+        send_date: Whether answers carry a `Date` header.
+        months_back: Calendar months that can be asked for; None: everything.
+        retention: A length of time instead of `months_back`.
+        overflow: Beyond the last page: nothing ("empty"), or page 1 again ("first").
+        max_size: Largest page that is given; larger ones are cut down to it, silently.
+        pages_from_asked_size: `pages` is reckoned from the asked size, not the given one.
+        search_count: False: nothing is counted, so `total` and `pages` are told as 0.
+        wrong_total: Added to every `total` that is told.
+        extra_keys: Whether `data` carries MyBatis-Plus's other keys.
+        empty_records: `records` of an answer without records: an empty list or null.
+        status_as: Whether `status` is text or an int.
+        pretty: Whether answers are written with line breaks and blanks.
+        gzip: Whether answers are compressed for clients that accept it.
+        latency: Seconds before each answer, or a pair (least, most) to draw from.
+        rate_limit: Requests a second; faster ones are answered with -15.
+        insert_every: Every n-th query, a newest call appears in the asked range.
+        insert_late_every: Every n-th query, a call appears in the middle of its time.
+        delete_every: Every n-th query, one call of the asked range disappears.
+        drift_between: Drift strikes between COUNT and SELECT instead of before both.
+        drift_requests: Drift ends after this many queries; None: never.
+    """
+
+    records: int = 1_000
+    seed: int = 7
+    days: int = 30
+    start: datetime | None = None
+    utc_offset: timedelta = timedelta(hours=8)
+    path: str | PathLike[str] = IN_MEMORY
+    host: str = "127.0.0.1"
+    port: int = 0
+    repeat_every: int | None = None
+    absent: Absent = "null"
+    cost_field: Literal["cost", "costEur"] = "cost"
+    extra_record_keys: bool = False
+    success_code: str = "200"
+
+    order: Order = "newest"
+    time_field: TimeField = "submitTime"
+    start_inclusive: bool = True
+    end_inclusive: bool = True
+    filters: Literal["exact", "loose", "ignored"] = "exact"
+
+    clock_offset: float = 0.0
+    tolerance: float = 300.0
+    send_date: bool = True
+    months_back: int | None = 2
+    retention: timedelta | None = None
+
+    overflow: Literal["empty", "first"] = "empty"
+    max_size: int | None = None
+    pages_from_asked_size: bool = False
+    search_count: bool = True
+    wrong_total: int = 0
+    extra_keys: bool = False
+    empty_records: Literal["list", "null"] = "list"
+    status_as: Literal["text", "int"] = "text"
+    pretty: bool = False
+    gzip: bool = False
+    latency: float | tuple[float, float] = 0.0
+    rate_limit: float | None = None
+
+    insert_every: int | None = None
+    insert_late_every: int | None = None
+    delete_every: int | None = None
+    drift_between: bool = False
+    drift_requests: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, before anything is started."""
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                message = f"{name} must be one of {', '.join(choices)}; not {value!r}"
+                raise ValueError(message)
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                message = f"{name} must be {least} or more; not {value!r}"
+                raise ValueError(message)
+        self._check_times()
+        _check_host(self.host)
+        low, high = self.latency_range
+        if not 0 <= low <= high:
+            message = f"latency must be seconds or a pair (least, most); not {self.latency!r}"
+            raise ValueError(message)
+
+    def _check_times(self) -> None:
+        """Check the start and the offset."""
+        if self.start is not None and (self.start.tzinfo is None or self.start.microsecond):
+            message = "start must be an aware datetime of whole seconds"
+            raise ValueError(message)
+        if abs(self.utc_offset) >= timedelta(days=1) or self.utc_offset % timedelta(minutes=1):
+            message = "utc_offset must be whole minutes and less than a day"
+            raise ValueError(message)
+
+    @property
+    def latency_range(self) -> tuple[float, float]:
+        """The least and the most seconds before an answer."""
+        if isinstance(self.latency, tuple):
+            return self.latency
+        return self.latency, self.latency
+
+
+def _check_host(host: str) -> None:
+    """Refuse anything but a loopback address: the sandbox is nobody else's business."""
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        message = f"the sandbox binds loopback only (127.0.0.1, ::1, localhost); not {host!r}"
+        raise ValueError(message)
