@@ -1,0 +1,91 @@
+"""The app: its commands, by name, and the one place where errors become exit codes.
+
+A command's module is imported when the command runs: neither this module nor
+`--help` or `--version` may import aiohttp.
+"""
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from cyclopts import App, Group, Parameter
+from cyclopts.exceptions import CycloptsError
+
+from aiosipcdr.cli.exits import Exit, Terminated, explain
+from aiosipcdr.cli.output import show_traceback, silence_stdout, tell
+from aiosipcdr.cli.usage import DEBUG, refuse_secrets, usage_sentence
+
+__all__ = ["app", "run"]
+
+_EPILOGUE = """\
+Credentials: AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET in the environment, \
+or --credentials-file, or --credentials-stdin; never an argument.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 incomplete, 130 interrupted, 143 terminated. \
+With --debug, an error shows its traceback."""
+
+# Told here, so that the list of commands can be shown without importing them.
+_COMMANDS = {
+    "demo": """\
+Start a sandbox, fetch all its calls over HTTP, write a file, show the result.
+
+The sandbox is a process of its own on a free loopback port, and ends with the demo.""",
+    "export": """\
+Write every call of a range: all of them, or no file.
+
+The file appears when it is whole, and only you can read it. "--output -" writes to stdout \
+while the calls come.""",
+    "count": "Print how many calls the vendor counts in a range.",
+    "sandbox": """\
+Serve the vendor's endpoint on loopback, with made-up calls, until Ctrl-C.
+
+Prints its address, its key and secret, and a curl line that works as pasted.""",
+}
+
+
+def _versions() -> str:
+    from aiosipcdr import __version__
+
+    parts = [f"Python {platform.python_version()}"]
+    for package in ("aiohttp", "msgspec"):
+        try:
+            parts.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            parts.append(f"{package} not installed")
+    return f"aiosipcdr {__version__} ({', '.join(parts)})"
+
+
+app = App(
+    name="aiosipcdr",
+    help="Every call record of a time range, exactly once, with a proof that says so.",
+    help_epilogue=_EPILOGUE,
+    help_format="markdown",
+    default_parameter=Parameter(negative=()),
+    version=_versions,
+    version_format="plaintext",
+    group_commands=Group("Commands", sort_key=0),
+    suppress_keyboard_interrupt=False,
+)
+for _place, (_name, _help) in enumerate(_COMMANDS.items()):
+    app.command(f"aiosipcdr.cli.{_name}:{_name}", name=_name, help=_help, sort_key=_place)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that `arguments` name; return the exit code, having told any error."""
+    debug = DEBUG in arguments
+    tokens = [argument for argument in arguments if argument != DEBUG]
+    try:
+        refuse_secrets(tokens)
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        tell(f"aiosipcdr: {usage_sentence(error)}")
+        return Exit.USAGE
+    except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - every error gets its sentence
+        if debug:
+            show_traceback(error)
+        if isinstance(error, BrokenPipeError):
+            silence_stdout()
+        code, sentence = explain(error)
+        tell(f"aiosipcdr: {sentence}")
+        return code
+    return result if isinstance(result, int) else Exit.DONE

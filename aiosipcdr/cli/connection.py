@@ -1,0 +1,57 @@
+"""The client that a command asks for, built from its arguments.
+
+Imports the client, and with it aiohttp, only when it is called.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from aiosipcdr.cli.settings import Settings
+from aiosipcdr.cli.usage import UsageError
+from aiosipcdr.events import EventHook
+
+if TYPE_CHECKING:
+    from aiosipcdr.client import CdrClient
+
+__all__ = ["Pace", "build_client"]
+
+
+@Parameter(name="*", group="Pace")
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How hard to ask.
+
+    Attributes:
+        concurrency: Requests on the way at the same time.
+        page_size: Calls in one answer, at most 100.
+        rate: At most so many requests a second; without it, as fast as the answers come.
+    """
+
+    concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 8
+    page_size: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 100
+    rate: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+
+
+def build_client(settings: Settings, pace: Pace, hook: EventHook | None = None) -> "CdrClient":
+    """Return a client that is not open yet.
+
+    Raises:
+        UsageError: the client refuses a setting.
+    """
+    from aiosipcdr import CdrClient
+
+    try:
+        return CdrClient(
+            settings.base_url,
+            settings.api_key,
+            settings.api_secret,
+            concurrency=pace.concurrency,
+            page_size=pace.page_size,
+            rate=pace.rate,
+            hook=hook,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None

@@ -1,0 +1,40 @@
+"""`aiosipcdr count`: the vendor's number of calls in a range, alone on stdout.
+
+Must never fetch a record to find it.
+"""
+
+from aiosipcdr.cli.connection import Pace, build_client
+from aiosipcdr.cli.output import print_json, print_line
+from aiosipcdr.cli.running import run_to_end
+from aiosipcdr.cli.settings import Account, resolve_settings
+from aiosipcdr.cli.timerange import Range, parse_range
+
+__all__ = ["count"]
+
+
+def count(
+    *,
+    span: Range,
+    account: Account = Account(),  # noqa: B008 - frozen
+    json: bool = False,
+) -> int:
+    """Print how many calls the vendor counts in a range.
+
+    Args:
+        span: The query.
+        account: The account.
+        json: Print the number as JSON, with the range.
+    """
+    start, end = parse_range(span)
+    client = build_client(resolve_settings(account), Pace())
+
+    async def ask() -> int:
+        async with client:
+            return await client.count(start, end, sip_group_name=span.group, phone_name=span.phone)
+
+    number = run_to_end(ask())
+    if json:
+        print_json({"count": number, "start": start.isoformat(), "end": end.isoformat()})
+    else:
+        print_line(str(number))
+    return 0

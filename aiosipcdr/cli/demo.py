@@ -1,0 +1,82 @@
+"""`aiosipcdr demo`: a sandbox, all its calls over HTTP, a file, and the figures.
+
+Holds one window of calls at a time, whatever their number. Must never replace
+a file but its own `aiosipcdr-demo.ndjson`.
+"""
+
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from aiosipcdr.cli.child import sandbox_process
+from aiosipcdr.cli.connection import Pace, build_client
+from aiosipcdr.cli.exits import Exit
+from aiosipcdr.cli.output import print_json
+from aiosipcdr.cli.progress import FetchProgress, waiting
+from aiosipcdr.cli.running import run_to_end
+from aiosipcdr.cli.settings import Settings
+from aiosipcdr.cli.summary import Figures, figures_as_json, show_figures
+from aiosipcdr.export import FileTarget, check_target, choose_format
+from aiosipcdr.protocol.windows import TimeWindow
+
+__all__ = ["demo"]
+
+_OWN_FILE = Path("aiosipcdr-demo.ndjson")
+
+
+def demo(
+    *,
+    records: Annotated[int, Parameter(validator=Number(gte=0))] = 100_000,
+    output: Path | None = None,
+    overwrite: bool = False,
+    concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 8,
+    json: bool = False,
+) -> int:
+    """Start a sandbox, fetch all its calls over HTTP, write a file, show the result.
+
+    The sandbox is a process of its own on a free loopback port and ends with the demo.
+
+    Args:
+        records: Calls in the sandbox.
+        output: The file to write; without it aiosipcdr-demo.ndjson in this folder, replaced if
+            it is there.
+        overwrite: Replace the file that output names, too.
+        concurrency: Requests on the way at the same time.
+        json: Print the result as JSON instead of a table.
+    """
+    target = _OWN_FILE if output is None else output
+    choose_format(target)
+    overwrite = overwrite or output is None
+    check_target(target, overwrite)
+    figures = run_to_end(_run(records, target, Pace(concurrency=concurrency), overwrite=overwrite))
+    if json:
+        print_json(figures_as_json(figures, target))
+    else:
+        show_figures(figures, target)
+    return Exit.DONE if figures.report.certified else Exit.INCOMPLETE
+
+
+async def _run(records: int, target: Path, pace: Pace, *, overwrite: bool) -> Figures:
+    figures = Figures()
+    async with AsyncExitStack() as stack:
+        with waiting(f"a sandbox makes up {records:,} calls"):
+            options = ("--records", str(records), "--database", "temp")
+            place = await stack.enter_async_context(sandbox_process(*options))
+        settings = Settings(base_url=place.base_url, api_key=place.api_key, api_secret=place.api_secret)
+        progress = stack.enter_context(FetchProgress("fetching", TimeWindow.of(place.start, place.end)))
+        began = time.perf_counter()
+        async with (
+            build_client(settings, pace, progress) as client,
+            FileTarget(target, overwrite=overwrite) as file,
+            client.stream(place.start, place.end) as stream,
+        ):
+            async for batch in stream.batches():
+                figures.add(batch)
+                await file.write(batch)
+            figures.report = stream.report
+        figures.seconds = time.perf_counter() - began
+    return figures

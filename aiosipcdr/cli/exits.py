@@ -1,0 +1,70 @@
+"""Exit codes, and the one sentence that a person reads when a command fails.
+
+Must never put a value of the caller's into a sentence that its error did not
+put there by itself.
+"""
+
+from enum import IntEnum, unique
+
+from aiosipcdr.errors import IncompleteExportError, SipCdrError
+
+__all__ = ["CommandError", "Exit", "Terminated", "explain"]
+
+
+@unique
+class Exit(IntEnum):
+    """What a command's exit code means."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    INCOMPLETE = 3
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class CommandError(Exception):
+    """A command cannot go on; the text says why and what to do."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived, and everything was cleaned up."""
+
+
+def explain(error: BaseException) -> tuple[Exit, str]:
+    """Return the exit code of `error`, and what to tell about it."""
+    code, sentence = Exit.FAILED, str(error) or type(error).__name__
+    match error:
+        case KeyboardInterrupt():
+            code, sentence = Exit.INTERRUPTED, "interrupted"
+        case Terminated():
+            code, sentence = Exit.TERMINATED, "terminated"
+        case IncompleteExportError():
+            code, sentence = Exit.INCOMPLETE, _in_options(sentence)
+        case SipCdrError():
+            sentence = _in_options(sentence)
+        case CommandError():
+            pass
+        case ValueError():
+            code = Exit.USAGE
+        case BrokenPipeError():
+            sentence = "whatever read stdout closed it before the end"
+        case OSError():
+            sentence = error.strerror or type(error).__name__
+        case _:
+            # Foreign errors may quote data: their text is for --debug alone.
+            sentence = (
+                f"an unexpected {type(error).__name__}: this is a fault of aiosipcdr;"
+                " run it again with --debug and report the traceback"
+            )
+    return code, sentence
+
+
+def _in_options(sentence: str) -> str:
+    # The library's advice names its own arguments.
+    for argument, option in _OPTIONS.items():
+        sentence = sentence.replace(argument, option)
+    return sentence
+
+
+_OPTIONS = {"allow_incomplete=True": "--allow-incomplete", "overwrite=True": "--overwrite"}

@@ -1,0 +1,72 @@
+"""Where words and data go: data to stdout, everything else to stderr.
+
+Must never write to stdout anything but the result, and never show the local
+variables of a traceback.
+"""
+
+import os
+import sys
+import traceback
+from typing import Any
+
+import msgspec
+
+from aiosipcdr.report import FetchReport
+
+__all__ = [
+    "print_json",
+    "print_line",
+    "report_facts",
+    "show_traceback",
+    "shows_progress",
+    "silence_stdout",
+    "tell",
+]
+
+_FACTS = (
+    *("total", "unique", "duplicates", "conflicts", "quarantined", "anomalies", "windows", "pages"),
+    *("requests", "sweeps", "retries", "provisional", "certified", "elapsed", "unknown_fields"),
+)
+
+
+def tell(sentence: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
+
+
+def print_line(line: str) -> None:
+    """Write a line of the result to stdout, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """Write the result to stdout as one line of JSON."""
+    print_line(msgspec.json.encode(result).decode())
+
+
+def report_facts(report: FetchReport) -> dict[str, Any]:
+    """Return the report's numbers, without the list of its windows (it may be long)."""
+    return {name: getattr(report, name) for name in _FACTS}
+
+
+def shows_progress() -> bool:
+    """Say whether stderr is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
+
+
+def show_traceback(error: BaseException) -> None:
+    """Write the traceback to stderr: places and source lines, no values of variables."""
+    traceback.print_exception(error)
+
+
+def silence_stdout() -> None:
+    """Send what is still in stdout's buffer nowhere: its reader is gone."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

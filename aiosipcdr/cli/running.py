@@ -1,0 +1,47 @@
+"""Runs a command's coroutine to its end, and turns signals into clean endings.
+
+Ctrl-C and SIGTERM both cancel the command's task: whatever it holds open is
+closed by its own context managers. Must never end another process.
+"""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from aiosipcdr.cli.exits import Terminated
+
+__all__ = ["run_to_end"]
+
+T = TypeVar("T")
+
+
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` in a new event loop.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, after `work` has cleaned up.
+        Terminated: SIGTERM, likewise.
+    """
+    terminated = False
+
+    async def guarded() -> T:
+        task = asyncio.current_task()
+
+        def end() -> None:
+            nonlocal terminated
+            terminated = True
+            if task is not None:
+                task.cancel()
+
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, other threads
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+        return await work
+
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        if terminated:
+            raise Terminated from None
+        raise

@@ -1,0 +1,182 @@
+"""`aiosipcdr sandbox`: the vendor's endpoint on loopback, in the foreground.
+
+Imports the sandbox, and with it aiohttp, only when it runs. Must never print
+anything but its address, its credentials and the curl line on stdout.
+"""
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from aiosipcdr.cli.exits import CommandError
+from aiosipcdr.cli.output import print_json, print_line, tell
+from aiosipcdr.cli.running import run_to_end
+from aiosipcdr.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from aiosipcdr.sandbox import Sandbox
+
+__all__ = ["sandbox"]
+
+
+@Parameter(name="*", group="Behaviour (what the vendor's pages leave open)")
+@dataclass(frozen=True, kw_only=True)
+class Behaviour:
+    """The main switches; `None` leaves one as the sandbox has it.
+
+    Attributes:
+        order: Order of the listing: by time, in a fixed order that is not by time, or another
+            at every request.
+        time_field: The time that a range is compared with.
+        absent: How a field without a value is written.
+        status_as: Whether the status of an answer is text or a number.
+        overflow: What is beyond the last page: nothing, or page 1 again.
+        max_size: Largest page that is given; larger ones are cut down to it.
+        tolerance: Seconds by which a timestamp may be off.
+        clock_offset: Seconds by which the sandbox's clock is ahead.
+        rate_limit: Requests a second; faster ones are answered with -15.
+        latency: Seconds before each answer.
+        insert_every: Every n-th query, a newest call appears.
+        insert_late_every: Every n-th query, a call appears in the middle of its time.
+        delete_every: Every n-th query, a call disappears.
+    """
+
+    order: Literal["newest", "oldest", "scattered", "none"] | None = None
+    time_field: Literal["submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"] | None = None
+    absent: Literal["null", "empty", "missing"] | None = None
+    status_as: Literal["text", "int"] | None = None
+    overflow: Literal["empty", "first"] | None = None
+    max_size: int | None = None
+    tolerance: float | None = None
+    clock_offset: float | None = None
+    rate_limit: float | None = None
+    latency: float | None = None
+    insert_every: int | None = None
+    insert_late_every: int | None = None
+    delete_every: int | None = None
+
+
+def sandbox(
+    *,
+    records: Annotated[int, Parameter(validator=Number(gte=0))] = 10_000,
+    seed: int = 7,
+    days: Annotated[int, Parameter(validator=Number(gte=1))] = 30,
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 0,
+    database: str = ":memory:",
+    behaviour: Behaviour = Behaviour(),
+    switch: tuple[str, ...] = (),
+    until_stdin_closes: bool = False,
+    json: bool = False,
+) -> int:
+    """Serve the vendor's endpoint on loopback, with made-up calls, until Ctrl-C.
+
+    Args:
+        records: How many calls.
+        seed: The same seed makes the same calls.
+        days: Length of the range that holds them.
+        port: Port on 127.0.0.1; 0 takes a free one.
+        database: Where the calls are kept: ":memory:", "temp" (a temporary file, removed at the
+            end) or the name of a new file.
+        behaviour: The main switches.
+        switch: Any other switch of aiosipcdr.sandbox.Switches, as NAME=VALUE; may be repeated.
+        until_stdin_closes: End when stdin is closed too: with the process that started this one.
+        json: Print one line of JSON with base_url, api_key, api_secret, start and end.
+    """
+    given: dict[str, Any] = {
+        name: value for name in Behaviour.__dataclass_fields__ if (value := getattr(behaviour, name)) is not None
+    }
+    given |= dict(map(_parse_switch, switch))
+    given |= {"records": records, "seed": seed, "days": days, "port": port, "path": database}
+    try:
+        run_to_end(_serve(given, until_stdin_closes=until_stdin_closes, json=json))
+    except OSError as error:
+        msg = f"the sandbox cannot start: {error.strerror or error}"
+        raise CommandError(msg) from None
+    return 0
+
+
+def _parse_switch(text: str) -> tuple[str, object]:
+    from aiosipcdr.sandbox import Switches
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        msg = "--switch wants NAME=VALUE, for example --switch gzip=true"
+        raise UsageError(msg)
+    kinds = get_type_hints(Switches)
+    if name not in kinds:
+        msg = f"--switch: there is no switch {name}; there are {', '.join(sorted(kinds))}"
+        raise UsageError(msg)
+    try:
+        decoded = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        decoded = value
+    try:
+        return name, msgspec.convert(decoded, kinds[name], strict=False)
+    except msgspec.ValidationError as error:
+        msg = f"--switch {name}: {error}"
+        raise UsageError(msg) from None
+
+
+async def _serve(switches: dict[str, Any], *, until_stdin_closes: bool, json: bool) -> None:
+    from aiosipcdr.sandbox import serve
+
+    serving = asyncio.create_task(serve(on_ready=_show_json if json else _show, **switches))
+    waited = {serving}
+    if until_stdin_closes:
+        waited.add(asyncio.create_task(_stdin_closed()))
+    try:
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+    finally:
+        for task in waited:
+            task.cancel()
+        await asyncio.wait(waited)
+
+
+async def _stdin_closed() -> None:
+    closed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def watch() -> None:
+        if sys.stdin is not None:
+            while os.read(sys.stdin.fileno(), 1024):
+                pass
+        loop.call_soon_threadsafe(closed.set)
+
+    # A thread: an event loop cannot wait for every kind of stdin.
+    Thread(target=watch, name="aiosipcdr-stdin", daemon=True).start()
+    await closed.wait()
+
+
+def _show_json(running: "Sandbox") -> None:
+    print_json(
+        {
+            "base_url": running.base_url,
+            "api_key": running.api_key,
+            "api_secret": running.api_secret,
+            "start": running.start.isoformat(),
+            "end": running.end.isoformat(),
+        }
+    )
+
+
+def _show(running: "Sandbox") -> None:
+    from aiosipcdr.sandbox import curl_line
+
+    start, end = running.start, running.end
+    print_line(f"Base URL    {running.base_url}")
+    print_line(f"API key     {running.api_key}")
+    print_line(f"API secret  {running.api_secret}")
+    print_line(f"Start       {start.isoformat()}")
+    print_line(f"End         {end.isoformat()}")
+    print_line("")
+    print_line(curl_line(running.base_url, running.api_key, running.api_secret, start, end))
+    tell("\nThe sandbox is running; Ctrl-C ends it.")

@@ -1,0 +1,150 @@
+"""Where the address and the credentials come from: environment, file or stdin.
+
+Must never take a key or a secret from an argument, and never put one into a
+text, an error or a repr.
+"""
+
+import os
+import re
+import stat
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cyclopts import Parameter
+
+from aiosipcdr.cli.output import tell
+from aiosipcdr.cli.usage import HOW_TO_AUTHENTICATE, UsageError
+
+__all__ = ["Account", "Settings", "resolve_settings"]
+
+_PREFIX = "AIOSIPCDR_"
+_NAMES = ("base_url", "api_key", "api_secret")
+_LARGEST = 64 * 1024
+_LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")
+_QUOTED = 2
+
+
+@Parameter(name="*", group="Account")
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """Where to ask, and where the credentials are.
+
+    Attributes:
+        base_url: The vendor's address, as in https://api.laaffic.com/v3/voice; without it,
+            that of the credentials or AIOSIPCDR_BASE_URL.
+        credentials_file: A file with api_key, api_secret and, if you like, base_url: TOML or
+            lines of NAME=VALUE. Nobody but its owner may read it (chmod 600).
+        credentials_stdin: Read the same from stdin.
+    """
+
+    base_url: str | None = None
+    credentials_file: Path | None = None
+    credentials_stdin: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a client needs; shows nothing of the credentials."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    api_secret: str = field(repr=False)
+
+
+def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings that `account` points to.
+
+    Key and secret come from one source: the file or stdin where asked for,
+    else the environment. The address: the argument, that source, the environment.
+
+    Raises:
+        UsageError: something is missing, or the file must not be used.
+    """
+    of_environment = {name: value for name in _NAMES if (value := environ.get(_PREFIX + name.upper()))}
+    if account.credentials_file is not None and account.credentials_stdin:
+        msg = "--credentials-file and --credentials-stdin exclude each other: give one of them"
+        raise UsageError(msg)
+    if account.credentials_file is not None:
+        source = str(account.credentials_file)
+        found = _parse(_read_private(account.credentials_file), source)
+    elif account.credentials_stdin:
+        source = "stdin"
+        found = _parse(_read_stdin(), source)
+    else:
+        source = "the environment"
+        found = of_environment
+    for name in ("api_key", "api_secret"):
+        if not found.get(name):
+            msg = f"{name} is missing in {source}: {HOW_TO_AUTHENTICATE}"
+            raise UsageError(msg)
+    base_url = account.base_url or found.get("base_url") or of_environment.get("base_url")
+    if not base_url:
+        msg = (
+            "the address is missing: give --base-url or set AIOSIPCDR_BASE_URL,"
+            " for example https://api.laaffic.com/v3/voice"
+        )
+        raise UsageError(msg)
+    return Settings(base_url=base_url, api_key=found["api_key"], api_secret=found["api_secret"])
+
+
+def _read_private(path: Path) -> bytes:
+    # The rights are those of the opened file, so nobody can swap it in between.
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if os.name != "nt" and stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+                msg = (
+                    f"{path} can be read by others, so it is not used: run chmod 600 {path}; where"
+                    f" that cannot be done, use --credentials-stdin < {path}"
+                )
+                raise UsageError(msg)
+            return file.read(_LARGEST)
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror or type(error).__name__}"
+        raise UsageError(msg) from None
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        return b""
+    if sys.stdin.isatty():
+        tell("api_key=..., api_secret=... (and base_url=...), a line each; Ctrl-D ends:")
+    return sys.stdin.buffer.read(_LARGEST)
+
+
+def _parse(raw: bytes, source: str) -> dict[str, str]:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        msg = f"{source} is not UTF-8 text: write lines of NAME=VALUE, or TOML"
+        raise UsageError(msg) from None
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return _parse_lines(text)
+    table = table.get("aiosipcdr", table)
+    values = {name: value for key, value in table.items() if (name := _name(key))}
+    if all(isinstance(value, str) for value in values.values()):
+        return values
+    # Lines like API_KEY=0123 are TOML too, but their value would not be the text that stands there.
+    return _parse_lines(text)
+
+
+def _parse_lines(text: str) -> dict[str, str]:
+    values = {}
+    for line in text.splitlines():
+        match = _LINE.fullmatch(line.strip())
+        if match is not None and (name := _name(match["name"])):
+            value = match["value"].strip()
+            if len(value) >= _QUOTED and value[0] == value[-1] and value[0] in "'\"":
+                value = value[1:-1]
+            values[name] = value
+    return values
+
+
+def _name(key: str) -> str | None:
+    name = key.upper().removeprefix(_PREFIX).lower()
+    return name if name in _NAMES else None

@@ -1,0 +1,121 @@
+"""What a person wants to know about the calls that were fetched: figures, and their table.
+
+Holds counts and sums, never a call. Money is summed per field and currency as
+told, exactly, and never converted.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from aiosipcdr.cli.output import report_facts
+from aiosipcdr.money import MoneyTotals
+from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.report import FetchReport
+
+__all__ = ["Figures", "figures_as_json", "peak_memory", "show_figures"]
+
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(kw_only=True)
+class Figures:
+    """Running figures of calls."""
+
+    records: int = 0
+    answered: int = 0
+    money: MoneyTotals = field(default_factory=MoneyTotals)
+    seconds: float = 0.0
+    report: FetchReport = field(default_factory=FetchReport)
+
+    def add(self, records: Sequence[CallDetailRecord]) -> None:
+        """Add `records`; a call counts as answered when it has an answer time."""
+        self.records += len(records)
+        self.answered += sum(record.answer_time is not None for record in records)
+        self.money.add(records)
+
+    @property
+    def records_a_second(self) -> float:
+        """Calls fetched, checked and written in a second."""
+        return self.records / self.seconds if self.seconds else 0.0
+
+
+def figures_as_json(figures: Figures, path: Path) -> dict[str, Any]:
+    """Return the figures for a program: exact sums as text, memory in bytes."""
+    return {
+        "records": figures.records,
+        "certified": figures.report.certified,
+        "seconds": round(figures.seconds, 3),
+        "records_per_second": round(figures.records_a_second, 1),
+        "peak_memory": peak_memory(),
+        "answered": figures.answered,
+        "money": [
+            {"field": name, "currency": currency, "sum": format(amount, "f")}
+            for name, currency, amount in figures.money.rows()
+        ],
+        "output": str(path.absolute()),
+        "report": report_facts(figures.report),
+    }
+
+
+def show_figures(figures: Figures, path: Path) -> None:
+    """Print the figures as a table on stdout."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(figures, path):
+        table.add_row(name, value)
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        # Into a pipe, a line is as long as it is: paths must stay in one piece.
+        console = Console(file=sys.stdout, highlight=False, width=10_000)
+    console.print(table)
+
+
+def _rows(figures: Figures, path: Path) -> list[tuple[str, str]]:
+    report = figures.report
+    share = f" ({figures.answered / figures.records:.1%})" if figures.records else ""
+    memory = peak_memory()
+    rows = [
+        ("Calls", f"{figures.records:,}"),
+        ("Proof", _proof(report)),
+        ("Time", f"{figures.seconds:.1f} s, {figures.records_a_second:,.0f} calls a second"),
+        ("Requests", f"{report.requests:,} ({report.pages:,} pages, {report.windows:,} windows)"),
+    ]
+    if memory is not None:
+        rows.append(("Peak memory", f"{memory / _MEBIBYTE:,.0f} MiB (this process)"))
+    rows.append(("Answered", f"{figures.answered:,}{share}"))
+    for name, currency, amount in figures.money.rows():
+        told = escape(currency) if currency else "no currency told"
+        rows.append((f"Sum of {name}", f"{amount:,f} ({told})"))
+    rows.append(("File", escape(str(path.absolute()))))
+    return rows
+
+
+def _proof(report: FetchReport) -> str:
+    if report.certified:
+        return f"[green]certified[/]: {report.unique:,} of the {report.total:,} calls that the vendor counts"
+    return f"[red]NOT certified[/]: {report.unique:,} of the {report.total:,} calls that the vendor counts"
+
+
+def peak_memory() -> int | None:
+    """Return the most memory that this process has held, in bytes; `None` where nobody can tell."""
+    try:
+        # The kernel's figure for this program alone: getrusage also knows what stood here before exec.
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,91 @@
+"""What a person is told about arguments that cannot be used.
+
+Must never repeat a value that belongs to no known option: it may be a secret.
+"""
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from cyclopts.exceptions import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    ValidationError,
+)
+
+__all__ = ["DEBUG", "HOW_TO_AUTHENTICATE", "UsageError", "refuse_secrets", "usage_sentence"]
+
+DEBUG = "--debug"
+
+HOW_TO_AUTHENTICATE = (
+    "set AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET in the environment,"
+    " or use --credentials-file FILE or --credentials-stdin"
+)
+_SECRET_OPTION = re.compile(
+    r"--?(api[-_]?)?(key|secret|secret[-_]?key|pwd|pass|passwd|password|token|sign)", re.IGNORECASE
+)
+_PLAIN_WORD = re.compile(r"[a-z][a-z-]{0,19}")
+
+
+class UsageError(ValueError):
+    """Arguments or settings that cannot be used; the text says what to do."""
+
+
+def refuse_secrets(tokens: Sequence[str]) -> None:
+    """Refuse an argument that would carry a key or a secret, without repeating it.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for token in tokens:
+        name = token.partition("=")[0]
+        if _SECRET_OPTION.fullmatch(name):
+            msg = (
+                f"{name} is not taken: arguments can be read by everyone on this machine and stay"
+                f" in the shell's history. Instead, {HOW_TO_AUTHENTICATE}; if the value was real,"
+                " consider it known and change it"
+            )
+            raise UsageError(msg)
+
+
+def usage_sentence(error: CycloptsError) -> str:
+    """Return one sentence on what is wrong with the arguments."""
+    command = " ".join(("aiosipcdr", *(error.command_chain or ())))
+    return f"{_what(error)} (see {command} --help)"
+
+
+def _what(error: CycloptsError) -> str:
+    error.verbose = False
+    if isinstance(error, UnknownOptionError):
+        names = [name for argument in error.argument_collection for name in argument.names]
+        return _unknown_option(error.token.keyword or error.token.value, names)
+    if isinstance(error, UnknownCommandError):
+        return _unknown_command(error)
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        if error.keyword:
+            return f"{error.keyword} needs a value"
+        return f"{error.argument.name} is missing"
+    if isinstance(error, CoercionError | ValidationError | RepeatArgumentError):
+        return str(error).rstrip(".")
+    return "there is a value that belongs to no option; it is not repeated here"
+
+
+def _unknown_option(keyword: str, known: list[str]) -> str:
+    if not keyword.startswith("--"):
+        return f"unknown option {keyword[:2]}" if keyword.startswith("-") else "unknown option"
+    name = keyword.partition("=")[0]
+    close = get_close_matches(name, known, n=1)
+    return f"unknown option {name}" + (f": did you mean {close[0]}?" if close else "")
+
+
+def _unknown_command(error: UnknownCommandError) -> str:
+    known = [name for name in (error.app or ()) if not name.startswith("-")]
+    token = (error.unused_tokens or [""])[0]
+    close = get_close_matches(token, known, n=1)
+    said = f' "{token}"' if _PLAIN_WORD.fullmatch(token) else ""
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    return f"unknown command{said}: {hint}"
