@@ -1,0 +1,48 @@
+"""A sandbox to ask, its credentials in the environment, and the command line as a process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiosipcdr.sandbox import Sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """Run a sandbox with 500 calls."""
+    with Sandbox(records=500) as running:
+        yield running
+
+
+@pytest.fixture
+def account(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Put the sandbox's credentials into the environment; return the arguments of its range."""
+    monkeypatch.setenv("AIOSIPCDR_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("AIOSIPCDR_API_KEY", sandbox.api_key)
+    monkeypatch.setenv("AIOSIPCDR_API_SECRET", sandbox.api_secret)
+    return ["--start", sandbox.start.isoformat(), "--end", sandbox.end.isoformat()]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
+    """Return a starter of `python -m aiosipcdr`, in a folder of the test's own."""
+
+    def start(*arguments: str, **options: Any) -> "subprocess.Popen[str]":  # noqa: ANN401
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(  # noqa: S603 - our own interpreter
+            [sys.executable, "-m", "aiosipcdr", *arguments],
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+            **{**pipes, **options},
+        )
+
+    return start

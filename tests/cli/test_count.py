@@ -1,0 +1,50 @@
+"""`count`: a number on stdout, and nothing else."""
+
+import json
+
+import pytest
+
+from aiosipcdr.cli.app import run
+from aiosipcdr.sandbox import Sandbox
+
+
+def test_the_number_alone_is_on_stdout(account: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", *account]) == 0
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("500\n", "")
+
+
+def test_json_and_filters(account: list[str], sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    row = sandbox.rows()[0]
+    filters = ["--group", row["sipGroupName"], "--phone", row["phoneName"]]
+    assert run(["count", *account, *filters, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert 0 < told["count"] < 500
+    assert told["start"] == sandbox.start.isoformat()
+
+
+def test_a_wrong_secret_is_told_and_not_shown(
+    account: list[str], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIOSIPCDR_API_SECRET", "hunter2-hunter2")
+    for debug in ([], ["--debug"]):
+        assert run(["count", *account, *debug]) == 1
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert "check the API key and secret" in told.err
+        assert "hunter2" not in told.err
+        assert sandbox.api_key not in told.err
+        assert ("Traceback" in told.err) == bool(debug)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("http://example.com/v3/voice", "https"), ("https://user:hunter2@example.com", "no user")],
+)
+def test_an_address_that_cannot_be_used_is_a_usage_error(
+    account: list[str], address: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["count", *account, "--base-url", address]) == 2
+    told = capsys.readouterr().err
+    assert expected in told
+    assert "hunter2" not in told

@@ -1,0 +1,65 @@
+"""`demo`: everything at once, in processes as a person starts them."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr.cli.app import run
+
+Starter = Callable[..., "subprocess.Popen[str]"]
+
+
+def test_the_demo_writes_its_file_and_tells_what_it_saw(cli: Starter, tmp_path: Path) -> None:
+    path = tmp_path / "aiosipcdr-demo.ndjson"
+    path.write_text("the demo before")
+    with cli("demo", "--records", "3000", "--json") as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    told = json.loads(out)
+    assert (told["records"], told["certified"], told["output"]) == (3000, True, str(path))
+    assert 0 < told["answered"] < 3000
+    assert {row["field"] for row in told["money"]} == {"cost", "settle_pay"}
+    calls = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len({call["voice_id"] for call in calls}) == len(calls) == 3000
+    assert sum(call["answer_time"] is not None for call in calls) == told["answered"]
+
+
+def test_ctrl_c_ends_the_demo_and_its_sandbox(cli: Starter, tmp_path: Path) -> None:
+    def take_ctrl_c() -> None:  # a shell's background job would ignore it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    with cli("demo", "--records", "2000000", preexec_fn=take_ctrl_c) as process:
+        sandbox = wait_for_child(process.pid)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "aiosipcdr: interrupted\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(sandbox, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def wait_for_child(parent: int) -> int:
+    """Return the process that `parent` starts, once its command line is there."""
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    if not children.exists():
+        pytest.skip("this system does not tell of children")
+    while True:
+        for child in children.read_text().split():
+            if b"sandbox" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+
+
+def test_a_file_of_somebody_else_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.ndjson"
+    path.write_text("mine")
+    assert run(["demo", "--output", str(path)]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert path.read_text() == "mine"

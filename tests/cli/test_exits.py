@@ -1,0 +1,36 @@
+"""Every way to fail has its exit code and its sentence."""
+
+import pytest
+
+from aiosipcdr.cli.exits import CommandError, Terminated, explain
+from aiosipcdr.errors import (
+    AuthenticationError,
+    ExportConflictError,
+    IncompleteExportError,
+    ProtocolError,
+    RequestTimeoutError,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (AuthenticationError("check the API key"), 1, "check the API key"),
+        (RequestTimeoutError("no answer"), 1, "no answer"),
+        (ProtocolError("not an answer"), 1, "not an answer"),
+        (ExportConflictError("replace it with overwrite=True"), 1, "replace it with --overwrite"),
+        (CommandError("did not start"), 1, "did not start"),
+        (IncompleteExportError("take it with allow_incomplete=True"), 3, "take it with --allow-incomplete"),
+        (ValueError("concurrency must be"), 2, "concurrency must be"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Terminated(), 143, "terminated"),
+        (BrokenPipeError(), 1, "closed it before the end"),
+        (PermissionError(13, "Permission denied", "+8613800000000"), 1, "Permission denied"),
+        (RuntimeError("+8613800000000"), 1, "an unexpected RuntimeError"),
+    ],
+)
+def test_code_and_sentence(error: BaseException, code: int, text: str) -> None:
+    told = explain(error)
+    assert told[0] == code
+    assert text in told[1]
+    assert "138" not in told[1]

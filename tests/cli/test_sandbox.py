@@ -1,0 +1,61 @@
+"""`sandbox`: says where it is, answers there, and ends when it should."""
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from aiosipcdr.cli.app import run
+
+Starter = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+def test_the_curl_line_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> None:
+    with cli("sandbox", "--records", "25") as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(7)]
+        assert lines[0].startswith("Base URL    http://127.0.0.1:")
+        assert lines[0].endswith("/v3/voice\n")
+        answer = subprocess.run(  # noqa: S602 - pasted, as a person would
+            lines[6], shell=True, capture_output=True, text=True, check=True, timeout=30
+        )
+        assert json.loads(answer.stdout)["data"]["total"] == 25
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "Ctrl-C ends it" in told
+    assert "Traceback" not in told
+
+
+def test_it_ends_with_its_parent(cli: Starter) -> None:
+    options = ["--records", "5", "--seed", "1", "--days", "2", "--status-as", "int", "--switch", "gzip=true"]
+    with cli("sandbox", "--json", "--until-stdin-closes", *options, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        place = json.loads(process.stdout.readline())
+        assert sorted(place) == ["api_key", "api_secret", "base_url", "end", "start"]
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("switch", "expected"),
+    [
+        ("gzp=true", "there is no switch gzp"),
+        ("gzip", "NAME=VALUE"),
+        ("max_size=many", "--switch max_size: Expected `int | null`"),
+        ("order=sideways", "--switch order"),
+        ("host=0.0.0.0", "loopback only"),
+    ],
+)
+def test_a_switch_that_cannot_be_meant_is_a_usage_error(
+    switch: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sandbox", "--records", "1", "--switch", switch]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert expected in told.err

@@ -1,0 +1,113 @@
+"""Where credentials come from, and that they go nowhere else."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr.cli.settings import Account, Settings, resolve_settings
+from aiosipcdr.cli.usage import UsageError
+
+URL = "https://api.example.com/v3/voice"
+ENVIRONMENT = {
+    "AIOSIPCDR_BASE_URL": URL,
+    "AIOSIPCDR_API_KEY": "env-key",
+    "AIOSIPCDR_API_SECRET": "env-secret",
+}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "credentials"
+    path.touch(mode=0o600)
+    return path
+
+
+def parts(settings: Settings) -> tuple[str, str, str]:
+    return settings.base_url, settings.api_key, settings.api_secret
+
+
+def test_the_environment_is_the_default() -> None:
+    assert parts(resolve_settings(Account(), ENVIRONMENT)) == (URL, "env-key", "env-secret")
+
+
+def test_the_address_may_be_an_argument() -> None:
+    settings = resolve_settings(Account(base_url="https://other.example.com"), ENVIRONMENT)
+    assert parts(settings) == ("https://other.example.com", "env-key", "env-secret")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'api_key = "file-key"\napi_secret = "0123"\n',
+        '[aiosipcdr]\napi_key = "file-key"\napi_secret = "0123"\n',
+        "# mine\nAIOSIPCDR_API_KEY=file-key\nexport AIOSIPCDR_API_SECRET='0123'\nOTHER=1\n",
+        "API_KEY = file-key\nAPI_SECRET = 0123",
+        "\ufeffapi_key=file-key\r\napi_secret=0123\r\n",
+    ],
+)
+def test_a_file_is_toml_or_lines_of_name_and_value(written: Path, text: str) -> None:
+    written.write_text(text, newline="")
+    settings = resolve_settings(Account(credentials_file=written), ENVIRONMENT)
+    assert parts(settings) == (URL, "file-key", "0123")
+
+
+@pytest.mark.parametrize("value", ["1e5", "0x10", "1_000", "12.50", "true", "2026-10-01", "a=b==", "a#b"])
+def test_a_value_without_quotes_is_the_text_that_stands_there(written: Path, value: str) -> None:
+    written.write_text(f"api_key={value}\napi_secret=s\n")
+    assert resolve_settings(Account(credentials_file=written), ENVIRONMENT).api_key == value
+
+
+def test_a_file_with_an_address_is_enough(written: Path) -> None:
+    written.write_text(f'base_url = "{URL}"\napi_key = "k"\napi_secret = "s"\n')
+    assert parts(resolve_settings(Account(credentials_file=written), {})) == (URL, "k", "s")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+def test_a_file_that_others_may_read_is_refused(written: Path, mode: int) -> None:
+    written.write_text("api_key=key-0815\napi_secret=secret-0815\n")
+    written.chmod(mode)
+    with pytest.raises(UsageError) as refused:
+        resolve_settings(Account(credentials_file=written), ENVIRONMENT)
+    assert "chmod 600" in str(refused.value)
+    assert "0815" not in str(refused.value)
+
+
+def test_key_and_secret_come_from_one_source(written: Path) -> None:
+    written.write_text("api_key=key-0815\n")
+    with pytest.raises(UsageError, match=r"api_secret is missing in .*credentials:"):
+        resolve_settings(Account(credentials_file=written), ENVIRONMENT)
+
+
+def test_stdin_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"API_KEY=k\nAPI_SECRET=s\n")))
+    assert parts(resolve_settings(Account(credentials_stdin=True), ENVIRONMENT)) == (URL, "k", "s")
+
+
+@pytest.mark.parametrize(
+    ("account", "environment", "expected"),
+    [
+        (Account(), {}, "api_key is missing in the environment"),
+        (Account(), {**ENVIRONMENT, "AIOSIPCDR_API_SECRET": ""}, "api_secret is missing in the environment"),
+        (Account(), {**ENVIRONMENT, "AIOSIPCDR_BASE_URL": ""}, "the address is missing: give --base-url"),
+        (Account(credentials_file=Path("/nowhere/at/all")), ENVIRONMENT, "cannot be read: No such file"),
+        (Account(credentials_file=Path("a"), credentials_stdin=True), ENVIRONMENT, "exclude each other"),
+    ],
+)
+def test_what_is_missing_is_said(account: Account, environment: dict[str, str], expected: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        resolve_settings(account, environment)
+    assert expected in str(refused.value)
+
+
+def test_bytes_that_are_no_text_are_refused_without_showing_them(written: Path) -> None:
+    written.write_bytes(b"\xff\xfeapi_key")
+    with pytest.raises(UsageError, match="not UTF-8 text"):
+        resolve_settings(Account(credentials_file=written), {})
+
+
+def test_settings_show_no_credentials() -> None:
+    shown = repr(resolve_settings(Account(), ENVIRONMENT))
+    assert URL in shown
+    assert "env-" not in shown

@@ -1,0 +1,66 @@
+"""The figures of a demo: exact, and a table that fits a pipe."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr.cli.summary import Figures, figures_as_json, peak_memory, show_figures
+from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.report import FetchReport
+
+NOW = datetime(2026, 10, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def figures() -> Figures:
+    figures = Figures(seconds=2.0, report=FetchReport(total=3, unique=3, certified=True))
+    figures.add([CallDetailRecord(voice_id="1", answer_time=NOW, cost=Decimal("0.10"), currency="EUR")])
+    figures.add(
+        [
+            CallDetailRecord(voice_id="2", cost=Decimal("0.0000001"), currency="EUR"),
+            CallDetailRecord(voice_id="3", cost=Decimal("2.5"), settle_pay=Decimal("1E+3")),
+        ]
+    )
+    return figures
+
+
+def test_json_has_exact_sums_per_field_and_currency(figures: Figures) -> None:
+    told = figures_as_json(figures, Path("/tmp/calls.ndjson"))  # noqa: S108 - never opened
+    assert told["money"] == [
+        {"field": "cost", "currency": None, "sum": "2.5"},
+        {"field": "cost", "currency": "EUR", "sum": "0.1000001"},
+        {"field": "settle_pay", "currency": None, "sum": "1000"},
+    ]
+    assert (told["records"], told["answered"], told["records_per_second"]) == (3, 1, 1.5)
+    assert told["report"]["total"] == 3
+    assert "window_reports" not in told["report"]
+
+
+def test_a_table_in_a_pipe_keeps_long_lines_whole(figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("/") / "-".join(["long"] * 60) / "[red]calls.ndjson"
+    show_figures(figures, path)
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert str(path) in told.out
+    assert "certified: 3 of the 3 calls" in told.out
+    assert "1 (33.3%)" in told.out
+    assert "0.1000001 (EUR)" in told.out
+    assert "\x1b" not in told.out
+
+
+def test_what_is_not_proven_is_called_so(figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
+    figures.report.certified = False
+    show_figures(figures, Path("calls.ndjson"))
+    assert "NOT certified" in capsys.readouterr().out
+
+
+def test_no_calls_are_no_division(capsys: pytest.CaptureFixture[str]) -> None:
+    show_figures(Figures(), Path("calls.ndjson"))
+    assert "Answered" in capsys.readouterr().out
+
+
+def test_peak_memory_is_that_of_this_process() -> None:
+    peak = peak_memory()
+    assert peak is None or 1_000_000 < peak < 100_000_000_000

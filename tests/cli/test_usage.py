@@ -1,0 +1,63 @@
+"""Arguments that cannot be used: a sentence, exit code 2, and no value repeated."""
+
+import pytest
+
+from aiosipcdr.cli.app import run
+
+RANGE = ["--start", "2026-10-01T00:00:00Z", "--end", "2026-10-02T00:00:00Z"]
+EXPORT = ["export", *RANGE, "--output", "calls.ndjson"]
+
+
+def sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert run(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    return told.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["count", "--api-secret", "hunter2"],
+        ["count", "--api-key=hunter2"],
+        ["export", "--SECRET", "hunter2"],
+        ["demo", "--password=hunter2"],
+        ["--api_key", "hunter2", "count"],
+    ],
+)
+def test_a_secret_as_an_argument_is_refused_and_not_repeated(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = sentence(arguments, capsys)
+    assert "hunter2" not in told
+    assert "is not taken" in told
+    assert "AIOSIPCDR_API_SECRET" in told
+    assert "--credentials-stdin" in told
+
+
+@pytest.mark.parametrize(
+    "extra", [["--api-secrt=hunter2"], ["--api-secrt", "hunter2"], ["hunter2"], ["-hunter2"], ["--", "hunter2"]]
+)
+def test_a_value_of_no_option_is_not_repeated(extra: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "hunter2" not in sentence([*EXPORT, *extra], capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["exprt"], 'unknown command "exprt": did you mean export?'),
+        (["0123456789"], "unknown command: there are demo, export, count, sandbox"),
+        ([*EXPORT, "--overwrit"], "unknown option --overwrit: did you mean --overwrite?"),
+        (["export", *RANGE], "--output is missing (see aiosipcdr export --help)"),
+        (["count", "--start"], "--start needs a value"),
+        ([*EXPORT, "--page-size", "101"], "101"),
+        ([*EXPORT, "--page-size", "many"], '--page-size: unable to convert "many" into int'),
+        ([*EXPORT, "--concurrency", "0"], "--concurrency"),
+        ([*EXPORT, "--rate", "0"], "--rate"),
+        ([*EXPORT, "--format", "csv"], 'Choose from: "ndjson"'),
+        ([*EXPORT, "--page-size", "5", "--page-size", "6"], "--page-size specified multiple times"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert expected in sentence(arguments, capsys)

@@ -1,0 +1,353 @@
+"""What cannot be meant is refused with advice, before anything is sent; so is a client that is not open here."""
+# ruff: noqa: ANN401, ASYNC240 - whatever an untyped caller passes; small local files
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aiosipcdr
+from aiosipcdr import CdrClient, ClientStateError, RatePolicy, RetryPolicy
+from aiosipcdr.sandbox import Sandbox
+
+URL = "https://api.example.com/v3/voice"
+NOW = datetime(2026, 10, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    with Sandbox(records=10) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared: Sandbox) -> Sandbox:
+    shared.reset_stats()
+    return shared
+
+
+def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
+    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
+
+
+SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({"concurrency": 0}, "concurrency"),
+    ({"concurrency": -1}, "concurrency"),
+    ({"concurrency": 65}, "concurrency"),
+    ({"concurrency": 2.5}, "concurrency"),
+    ({"concurrency": True}, "concurrency"),
+    ({"concurrency": None}, "concurrency"),
+    ({"page_size": 0}, "page_size"),
+    ({"page_size": 101}, "page_size"),
+    ({"page_size": "100"}, "page_size"),
+    ({"timeout": 0}, "timeout"),
+    ({"timeout": -1.0}, "timeout"),
+    ({"timeout": float("inf")}, "timeout"),
+    ({"timeout": float("nan")}, "timeout"),
+    ({"lateness": timedelta(seconds=-1)}, "lateness"),
+    ({"rate": 0}, "requests_per_second"),
+    ({"rate": -2.0}, "requests_per_second"),
+    ({"rate": float("inf")}, "requests_per_second"),
+]
+
+
+@pytest.mark.parametrize(("settings", "named"), SETTINGS, ids=str)
+def test_a_setting_that_cannot_be_meant_is_named(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        CdrClient(URL, "key", "secret", **settings)
+
+
+@pytest.mark.parametrize("settings", [{"timeout": None}, {"timeout": "60"}, {"lateness": 4}], ids=str)
+def test_a_setting_of_the_wrong_kind_is_named_too(settings: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError), match=next(iter(settings))):
+        CdrClient(URL, "key", "secret", **settings)
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings"),
+    [
+        (RatePolicy, {"requests_per_second": 0}),
+        (RatePolicy, {"requests_per_second": 1, "burst": 0}),
+        (RetryPolicy, {"attempts": 0}),
+        (RetryPolicy, {"base": -1}),
+        (RetryPolicy, {"cap": float("nan")}),
+    ],
+    ids=str,
+)
+def test_a_policy_that_cannot_be_meant_is_refused(policy: Callable[..., object], settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{list(settings)[-1]} must be"):
+        policy(**settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("http://api.example.com/v3/voice", "https"),
+        ("http://10.0.0.1/voice", "https"),
+        ("http://127.0.0.1.example.com/voice", "https"),
+        ("http://localhost.example.com/voice", "https"),
+        ("http://0.0.0.0/voice", "https"),
+        ("https://user@api.example.com", "user"),
+        ("https://user:canary@api.example.com", "password"),
+        ("https://:canary@api.example.com", "password"),
+        ("https://api.example.com/voice?key=canary", "query"),
+        ("https://api.example.com/voice#canary", "fragment"),
+        ("api.example.com/v3/voice", "https://"),
+        ("ftp://api.example.com", "https://"),
+        ("user:canary@api.example.com", "base_url"),
+        ("https://user:canary@ex\u2100mple.com", "base_url"),
+        ("https://", "https://"),
+        ("", "https://"),
+        (None, "https://"),
+        (b"https://api.example.com", "https://"),
+    ],
+    ids=str,
+)
+def test_an_address_that_is_no_good_is_refused_with_advice(url: Any, advice: str) -> None:
+    with pytest.raises(ValueError, match="base_url") as caught:
+        CdrClient(url, "key", "secret")
+    assert advice in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.example.com:notaport/v3", "https://[::1/v3", "https://api.example.com:99999"]
+)
+def test_an_address_that_cannot_be_taken_apart_is_refused_too(url: str) -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        CdrClient(url, "key", "secret")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://localhost:1", "http://[::1]:1/v3", "http://127.8.8.8"])
+def test_loopback_may_be_plain_http(url: str) -> None:
+    CdrClient(url, "key", "secret")
+
+
+@pytest.mark.parametrize(
+    ("key", "secret"),
+    [
+        ("", "s"),
+        ("  ", "s"),
+        ("k", ""),
+        ("k", "\n"),
+        ("k", None),
+        (None, "s"),
+        ("k\r\nX: 1", "s"),
+        ("k", "sé"),
+        (3, "s"),
+    ],
+)
+def test_credentials_that_cannot_be_sent_are_refused(key: Any, secret: Any) -> None:
+    with pytest.raises(ValueError, match=r"api_key|api_secret"):
+        CdrClient(URL, key, secret)
+
+
+RANGES: list[tuple[Any, Any, str]] = [
+    (NOW.replace(tzinfo=None), NOW, "start is naive"),
+    (NOW, NOW.replace(tzinfo=None), "end is naive"),
+    (NOW, NOW - timedelta(seconds=1), "inverted"),
+    (date(2026, 10, 1), NOW, "start must be an aware datetime"),
+    ("2026-10-01T00:00:00+00:00", NOW, "start must be an aware datetime"),
+    (NOW, None, "end must be an aware datetime"),
+]
+
+
+@pytest.mark.parametrize(("start", "end", "advice"), RANGES, ids=str)
+async def test_a_range_that_cannot_be_meant_is_refused_before_anything_is_sent(
+    sandbox: Sandbox, start: Any, end: Any, advice: str, tmp_path: Path
+) -> None:
+    async with client_of(sandbox) as client:
+        for ask in (client.fetch_all, client.count, client.fetch_page):
+            with pytest.raises(ValueError, match=advice):
+                await ask(start, end)
+        with pytest.raises(ValueError, match=advice):
+            client.stream(start, end)
+        with pytest.raises(ValueError, match=advice):
+            await client.export(start, end, tmp_path / "calls.ndjson")
+        assert sandbox.stats.requests == 0
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"current": 0}, "current"),
+        ({"current": -3}, "current"),
+        ({"current": 1.0}, "current"),
+        ({"current": 10**10}, "current"),
+        ({"size": 0}, "size"),
+        ({"size": 101}, "size"),
+        ({"size": None}, "size"),
+        ({"sip_group_name": ""}, "sip_group_name"),
+        ({"phone_name": "  "}, "phone_name"),
+        ({"phone_name": 8555}, "phone_name"),
+        ({"phone_name": "\ud800"}, "phone_name"),
+    ],
+    ids=ascii,
+)
+async def test_an_argument_that_cannot_be_meant_is_named(
+    sandbox: Sandbox, arguments: dict[str, Any], named: str
+) -> None:
+    async with client_of(sandbox) as client:
+        with pytest.raises(ValueError, match=named):
+            await client.fetch_page(sandbox.start, sandbox.end, **arguments)
+        if named not in {"current", "size"}:
+            with pytest.raises(ValueError, match=named):
+                await client.fetch_all(sandbox.start, sandbox.end, **arguments)
+            with pytest.raises(ValueError, match=named):
+                await client.count(sandbox.start, sandbox.end, **arguments)
+        assert sandbox.stats.requests == 0
+        assert await client.count(sandbox.start, sandbox.end) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [({"on_out_of_range": "ignore"}, "skip"), ({"range_field": "submitTime"}, "submit_time")],
+)
+async def test_a_choice_that_does_not_exist_names_those_that_do(
+    sandbox: Sandbox, arguments: dict[str, Any], advice: str
+) -> None:
+    async with client_of(sandbox) as client:
+        with pytest.raises(ValueError, match=advice):
+            await client.fetch_all(sandbox.start, sandbox.end, **arguments)
+        assert sandbox.stats.requests == 0
+
+
+@pytest.mark.parametrize("range_field", [None, "submit_time"])
+async def test_the_ends_of_the_calendar_are_no_crash(sandbox: Sandbox, range_field: str | None) -> None:
+    """`datetime.max` with a time zone is how many people write "until now and ever after"."""
+    async with client_of(sandbox) as client:
+        with pytest.raises(ValueError, match=r"\bend\b"):
+            await client.fetch_all(sandbox.start, datetime.max.replace(tzinfo=UTC), range_field=range_field)
+        assert sandbox.stats.requests == 0
+
+
+async def test_any_lateness_is_possible(sandbox: Sandbox) -> None:
+    async with client_of(sandbox, lateness=timedelta.max) as client:
+        assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 10
+
+
+async def every_way_in(client: CdrClient, sandbox: Sandbox, folder: Path) -> list[BaseException | None]:
+    async def stream() -> None:
+        async with client.stream(sandbox.start, sandbox.end):
+            pass
+
+    ways: list[Callable[[], Any]] = [
+        lambda: client.fetch_all(sandbox.start, sandbox.end),
+        lambda: client.count(sandbox.start, sandbox.end),
+        lambda: client.fetch_page(sandbox.start, sandbox.end),
+        lambda: client.export(sandbox.start, sandbox.end, folder / "calls.ndjson"),
+        client.ping,
+        stream,
+    ]
+    outcomes: list[BaseException | None] = []
+    for way in ways:
+        try:
+            await way()
+        except Exception as error:  # noqa: BLE001 - what came out is what is looked at
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+    return outcomes
+
+
+async def test_a_client_that_is_not_open_says_how_to_open_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    client = client_of(sandbox)
+    for state in ("before", "after"):
+        outcomes = await every_way_in(client, sandbox, tmp_path)
+        assert all(isinstance(outcome, ClientStateError) for outcome in outcomes), state
+        assert all(isinstance(outcome, RuntimeError) for outcome in outcomes)
+        assert all("async with" in str(outcome) for outcome in outcomes)
+        assert sandbox.stats.requests == 0
+        async with client:
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_open_and_close_beside_async_with(sandbox: Sandbox) -> None:
+    client = client_of(sandbox)
+    assert await client.open() is client
+    assert "open" in repr(client)
+    with pytest.raises(ClientStateError, match="already open"):
+        await client.open()
+    assert await client.count(sandbox.start, sandbox.end) == 10
+    await client.aclose()
+    await client.aclose()
+    assert "closed" in repr(client)
+    async with client:
+        assert await client.count(sandbox.start, sandbox.end) == 10
+
+
+def test_a_client_is_built_outside_a_loop_and_used_in_several_one_after_the_other(sandbox: Sandbox) -> None:
+    client = client_of(sandbox)
+
+    async def count() -> int:
+        async with client:
+            return await client.count(sandbox.start, sandbox.end)
+
+    assert [asyncio.run(count()) for _ in range(2)] == [10, 10]
+
+
+def test_a_client_of_another_loop_says_so(sandbox: Sandbox, tmp_path: Path) -> None:
+    client = client_of(sandbox)
+    with asyncio.Runner() as home, asyncio.Runner() as abroad:
+        home.run(client.open())
+        outcomes = abroad.run(every_way_in(client, sandbox, tmp_path))
+        assert all(isinstance(outcome, ClientStateError) for outcome in outcomes)
+        assert all("event loop" in str(outcome) for outcome in outcomes)
+        assert sandbox.stats.requests == 0
+        home.run(client.aclose())
+
+
+def test_a_stream_cannot_be_built_without_a_loop(sandbox: Sandbox) -> None:
+    client = client_of(sandbox)
+    with asyncio.Runner() as runner:
+        runner.run(client.open())
+        with pytest.raises(ClientStateError, match="event loop"):
+            client.stream(sandbox.start, sandbox.end)
+        runner.run(client.aclose())
+
+
+def test_a_half_built_client_can_be_printed() -> None:
+    """Crash reporters print the locals of every frame, `self` of a constructor that raised among them."""
+    try:
+        CdrClient(URL, "key", "secret", concurrency=0)
+    except ValueError as error:
+        frame = error.__traceback__.tb_next.tb_frame  # type: ignore[union-attr]
+        assert "CdrClient" in repr(frame.f_locals["self"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_is_told_to_open_a_client_of_its_own(sandbox: Sandbox) -> None:
+    program = f"""
+        import asyncio, os, sys, warnings
+        sys.path.insert(0, {str(Path(aiosipcdr.__file__).parent.parent)!r})
+        warnings.simplefilter("ignore")
+        from datetime import datetime
+        from aiosipcdr import CdrClient, ClientStateError
+
+        async def main():
+            start, end = map(datetime.fromisoformat, {[sandbox.start.isoformat(), sandbox.end.isoformat()]!r})
+            async with CdrClient({sandbox.base_url!r}, {sandbox.api_key!r}, {sandbox.api_secret!r}) as client:
+                assert await client.count(start, end) == 10
+                child = os.fork()
+                if not child:
+                    try:
+                        await client.count(start, end)
+                    except ClientStateError as error:
+                        os._exit(7 if "fork" in str(error) else 8)
+                    os._exit(9)
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+                assert await client.count(start, end) == 10
+
+        asyncio.run(main())
+    """
+    subprocess.run([sys.executable, "-I", "-c", textwrap.dedent(program)], check=True, timeout=50)  # noqa: S603
+    assert sandbox.stats.requests == 2

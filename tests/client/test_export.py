@@ -1,0 +1,131 @@
+"""A range into a file, seen from the client: whole, or not at all."""
+# ruff: noqa: ANN401, ASYNC110, ASYNC240 - any setting; waiting for the server is polling; small local files
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiosipcdr import (
+    AuthenticationError,
+    CdrClient,
+    ExportConflictError,
+    FetchReport,
+    IncompleteExportError,
+    RetryPolicy,
+    StorageError,
+)
+from aiosipcdr.sandbox import Sandbox
+
+
+def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
+    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
+    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    with Sandbox(records=2_500) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared: Sandbox) -> Sandbox:
+    shared.reset_stats()
+    return shared
+
+
+def ids_in(path: Path) -> list[str]:
+    return [json.loads(line)["voice_id"] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+async def test_an_export_holds_every_call_once_in_the_order_of_fetch_all(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    async with client_of(sandbox) as client:
+        report = await client.export(sandbox.start, sandbox.end, path)
+        records = await client.fetch_all(sandbox.start, sandbox.end)
+    assert isinstance(report, FetchReport)
+    assert report.certified
+    assert report.total == report.unique == 2_500
+    assert ids_in(path) == [record.voice_id for record in records]
+    assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_an_export_can_be_filtered_and_skip(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    async with client_of(sandbox) as client:
+        report = await client.export(sandbox.start, sandbox.end, str(path), format="ndjson", sip_group_name="客服一组")
+    expected = {row["voiceId"] for row in sandbox.rows() if row["sipGroupName"] == "客服一组"}
+    assert set(ids_in(path)) == expected
+    assert report.unique == len(expected)
+
+
+async def test_an_export_of_nothing_is_an_empty_file(tmp_path: Path) -> None:
+    async with Sandbox(records=0) as sandbox, client_of(sandbox) as client:
+        report = await client.export(sandbox.start, sandbox.end, tmp_path / "none.jsonl")
+    assert report.certified
+    assert (tmp_path / "none.jsonl").read_bytes() == b""
+
+
+async def test_a_target_that_is_no_good_costs_no_request(sandbox: Sandbox, tmp_path: Path) -> None:
+    there = tmp_path / "there.ndjson"
+    there.write_text("mine", encoding="utf-8")
+    async with client_of(sandbox) as client:
+        with pytest.raises(ExportConflictError):
+            await client.export(sandbox.start, sandbox.end, there)
+        with pytest.raises(StorageError):
+            await client.export(sandbox.start, sandbox.end, tmp_path / "no" / "folder.ndjson")
+        with pytest.raises(ValueError, match="ndjson"):
+            await client.export(sandbox.start, sandbox.end, tmp_path / "calls.what")
+        with pytest.raises(ValueError, match="inverted"):
+            await client.export(sandbox.end, sandbox.start, tmp_path / "calls.ndjson")
+    assert sandbox.stats.requests == 0
+    assert there.read_text(encoding="utf-8") == "mine"
+    assert list(tmp_path.iterdir()) == [there]
+
+
+async def test_overwriting_replaces_the_file_when_the_new_one_is_whole(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    path.write_text("old", encoding="utf-8")
+    async with CdrClient(sandbox.base_url, sandbox.api_key, "sandbox-wrong") as client:
+        with pytest.raises(AuthenticationError):
+            await client.export(sandbox.start, sandbox.end, path, overwrite=True)
+    assert path.read_text(encoding="utf-8") == "old"
+    async with client_of(sandbox) as client:
+        await client.export(sandbox.start, sandbox.end, path, overwrite=True)
+    assert len(ids_in(path)) == 2_500
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_an_incomplete_export_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    async with Sandbox(records=150, days=1, wrong_total=3) as sandbox, client_of(sandbox) as client:
+        with pytest.raises(IncompleteExportError) as caught:
+            await client.export(sandbox.start, sandbox.end, path)
+        assert not caught.value.report.certified
+        assert list(tmp_path.iterdir()) == []
+        report = await client.export(sandbox.start, sandbox.end, path, allow_incomplete=True)
+        assert not report.certified
+        assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
+
+
+async def test_a_cancelled_export_leaves_the_folder_as_it_was(sandbox: Sandbox, tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    async with client_of(sandbox, concurrency=1) as client:
+        for requests in (0, 1, 5, 24, 26):
+            sandbox.reset_stats()
+            task = asyncio.create_task(client.export(sandbox.start, sandbox.end, tmp_path / "calls.ndjson"))
+            while sandbox.stats.requests < requests:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert list(tmp_path.iterdir()) == []
+            assert asyncio.all_tasks() == before
+        async with asyncio.timeout(5):
+            assert (await client.export(sandbox.start, sandbox.end, tmp_path / "calls.ndjson")).certified

@@ -1,0 +1,156 @@
+"""The small questions: a page, a count, a ping; and a client from the environment."""
+# ruff: noqa: ANN401 - the constructor's own settings
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from aiosipcdr import AuthenticationError, CdrClient, InvalidQueryError, OutOfTimeRangeError, Page, RetryPolicy
+from aiosipcdr.sandbox import Sandbox
+
+
+def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
+    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
+    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    with Sandbox(records=1_050, order="oldest") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared: Sandbox) -> Sandbox:
+    shared.reset_stats()
+    return shared
+
+
+async def test_a_page_comes_as_the_vendor_tells_it(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client:
+        page = await client.fetch_page(sandbox.start, sandbox.end)
+        assert isinstance(page, Page)
+        assert (page.total, page.size, page.current, page.pages) == (1_050, 100, 1, 11)
+        assert [record.voice_id for record in page.records] == sandbox.voice_ids()[:100]
+        last = await client.fetch_page(sandbox.start, sandbox.end, 11)
+        assert [record.voice_id for record in last.records] == sandbox.voice_ids()[1_000:]
+        small = await client.fetch_page(sandbox.start, sandbox.end, current=3, size=7)
+        assert (small.size, small.current, small.pages) == (7, 3, 150)
+        assert [record.voice_id for record in small.records] == sandbox.voice_ids()[14:21]
+    assert sandbox.stats.requests == 3
+
+
+async def test_a_page_is_not_judged() -> None:
+    async with Sandbox(records=50, max_size=20, overflow="first", wrong_total=7) as sandbox:
+        async with client_of(sandbox) as client:
+            page = await client.fetch_page(sandbox.start, sandbox.end, 9)
+        assert (page.total, page.size, page.current, len(page.records)) == (57, 20, 1, 20)
+        assert sandbox.stats.requests == 1
+
+
+async def test_a_page_can_be_filtered(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client:
+        page = await client.fetch_page(sandbox.start, sandbox.end, sip_group_name="客服一组")
+    expected = [row["voiceId"] for row in sandbox.rows() if row["sipGroupName"] == "客服一组"]
+    assert [record.voice_id for record in page.records] == expected[:100]
+
+
+async def test_a_page_of_too_wide_a_range_is_refused_by_the_vendor(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client:
+        with pytest.raises(InvalidQueryError) as caught:
+            await client.fetch_page(sandbox.end - timedelta(days=32), sandbox.end)
+    assert caught.value.status == -22
+    assert sandbox.stats.requests == 1
+
+
+async def test_a_count_is_one_request_for_a_page_of_one(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client:
+        assert await client.count(sandbox.start, sandbox.end) == 1_050
+        assert (sandbox.stats.requests, sandbox.stats.rows_read) == (1, 1)
+        middle = sandbox.start + timedelta(days=10)
+        part = await client.count(sandbox.start, middle)
+        assert part == len(sandbox.voice_ids(sandbox.start, middle))
+
+
+@pytest.mark.parametrize("start_inclusive", [True, False])
+@pytest.mark.parametrize("end_inclusive", [True, False])
+async def test_a_count_over_several_tiles_takes_off_their_overlaps(
+    *, start_inclusive: bool, end_inclusive: bool
+) -> None:
+    async with Sandbox(
+        records=0, days=70, months_back=None, start_inclusive=start_inclusive, end_inclusive=end_inclusive
+    ) as sandbox:
+        # Calls in every second around the first seam.
+        seam = sandbox.start + timedelta(days=31)
+        for offset in range(-3, 4):
+            sandbox.insert(seam + timedelta(seconds=offset), count=2)
+        sandbox.insert(sandbox.start + timedelta(days=1), count=5)
+        async with client_of(sandbox) as client:
+            assert await client.count(sandbox.start, sandbox.end) == 19
+            assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 19
+
+
+async def test_a_count_of_what_is_not_kept_is_an_error(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client:
+        with pytest.raises(OutOfTimeRangeError):
+            await client.count(sandbox.start - timedelta(days=300), sandbox.start - timedelta(days=299))
+
+
+async def test_a_ping_says_nothing_when_all_is_well(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client:
+        await client.ping()
+    assert sandbox.stats.requests == 1
+
+
+async def test_a_ping_says_what_is_wrong(sandbox: Sandbox) -> None:
+    async with CdrClient(sandbox.base_url, sandbox.api_key, "sandbox-other") as client:
+        with pytest.raises(AuthenticationError):
+            await client.ping()
+    assert sandbox.stats.requests == 1
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    monkeypatch.setenv("AIOSIPCDR_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("AIOSIPCDR_API_KEY", sandbox.api_key)
+    monkeypatch.setenv("AIOSIPCDR_API_SECRET", sandbox.api_secret)
+
+
+async def test_a_client_is_built_from_the_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, sandbox)
+    async with CdrClient.from_env(concurrency=3) as client:
+        assert await client.count(sandbox.start, sandbox.end) == 1_050
+
+    class Mine(CdrClient):
+        pass
+
+    assert type(Mine.from_env()) is Mine
+
+
+@pytest.mark.parametrize("name", ["AIOSIPCDR_BASE_URL", "AIOSIPCDR_API_KEY", "AIOSIPCDR_API_SECRET"])
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_what_the_environment_lacks_is_named(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
+) -> None:
+    set_environment(monkeypatch, sandbox)
+    if value is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=name) as caught:
+        CdrClient.from_env()
+    others = {"AIOSIPCDR_BASE_URL", "AIOSIPCDR_API_KEY", "AIOSIPCDR_API_SECRET"} - {name}
+    assert not any(other in str(caught.value) for other in others)
+
+
+def test_settings_from_the_environment_are_checked_too(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, sandbox)
+    with pytest.raises(ValueError, match="concurrency"):
+        CdrClient.from_env(concurrency=0)
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/recordSipQuery"])
+async def test_the_base_url_may_end_as_people_write_it(sandbox: Sandbox, ending: str) -> None:
+    async with CdrClient(sandbox.base_url + ending, sandbox.api_key, sandbox.api_secret) as client:
+        assert await client.count(sandbox.start, sandbox.end) == 1_050

@@ -1,0 +1,205 @@
+"""A session of our own is closed without a trace; a borrowed one keeps everything, its defaults included."""
+# ruff: noqa: ANN401, ASYNC110 - the constructor's own settings; waiting for the server is polling
+
+import asyncio
+import gc
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from aiosipcdr import AuthenticationError, CdrClient, ClientStateError, RetryPolicy, ServerFaultError
+from aiosipcdr.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from tests.client.conftest import Wire
+
+
+def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
+    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
+    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    with Sandbox(records=1_500, latency=0.002) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared: Sandbox) -> Sandbox:
+    shared.reset_stats()
+    return shared
+
+
+async def test_our_own_session_leaves_no_socket_no_task_and_no_warning(sandbox: Sandbox) -> None:
+    before = asyncio.all_tasks()
+    gc.collect()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            async with client_of(sandbox) as client:
+                await client.fetch_all(sandbox.start, sandbox.end)
+            assert asyncio.all_tasks() == before
+        del client
+        await asyncio.sleep(0)
+        gc.collect()
+    assert [warning for warning in caught if issubclass(warning.category, ResourceWarning)] == []
+
+
+async def test_our_own_session_is_closed_by_an_error_too(sandbox: Sandbox) -> None:
+    sessions = []
+    with pytest.raises(KeyError):  # noqa: PT012
+        async with client_of(sandbox) as client:
+            sessions.append(client._transport._session)
+            raise KeyError
+    assert sessions[0] is not None
+    assert sessions[0].closed
+    assert client._transport._session is None
+
+
+async def test_a_borrowed_session_is_never_closed(sandbox: Sandbox) -> None:
+    async with aiohttp.ClientSession() as session:
+        for _ in range(2):
+            async with client_of(sandbox, session=session) as client:
+                assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 1_500
+            assert not session.closed
+        async with CdrClient(sandbox.base_url, sandbox.api_key, "sandbox-wrong", session=session) as client:
+            with pytest.raises(AuthenticationError):
+                await client.count(sandbox.start, sandbox.end)
+        async with client_of(sandbox, session=session) as client, client.stream(sandbox.start, sandbox.end) as stream:
+            async for _ in stream:
+                break
+        assert not session.closed
+        async with session.get(sandbox.base_url) as response:
+            assert response.status == 404
+
+
+async def test_a_borrowed_session_that_is_closed_is_named(sandbox: Sandbox) -> None:
+    async with aiohttp.ClientSession() as session:
+        pass
+    async with client_of(sandbox, session=session) as client:
+        with pytest.raises(ClientStateError, match="session is closed"):
+            await client.fetch_all(sandbox.start, sandbox.end)
+    assert sandbox.stats.requests == 0
+
+
+async def test_a_session_that_is_closed_under_a_run_ends_it(sandbox: Sandbox) -> None:
+    before = asyncio.all_tasks()
+    async with aiohttp.ClientSession() as session, client_of(sandbox, session=session, concurrency=2) as client:
+        task = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
+        while not sandbox.stats.requests:
+            await asyncio.sleep(0)
+        await session.close()
+        # What was under way breaks off, and is then found to have no session any more.
+        with pytest.raises(ClientStateError, match="session"):
+            await task
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"limit": 2}, 2),
+        ({"limit": 0, "limit_per_host": 3}, 3),
+        ({"limit": 100}, 4),
+        ({"limit": 0}, 4),
+        ({"limit": 1}, 1),
+    ],
+    ids=str,
+)
+async def test_a_borrowed_connectors_limit_is_kept_to(sandbox: Sandbox, limits: dict[str, int], expected: int) -> None:
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(**limits)) as session,  # type: ignore[arg-type]
+        client_of(sandbox, session=session, concurrency=4) as client,
+    ):
+        assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 1_500
+    assert sandbox.stats.peak_in_flight == expected
+
+
+async def exploding(_request: aiohttp.ClientRequest, _handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    raise AssertionError("the caller's middleware saw our request")
+
+
+async def test_a_sessions_defaults_cannot_undo_ours(wire: "Wire") -> None:
+    """Everything that aiohttp lets a session decide, decided against us."""
+    import gzip
+
+    answers: list[Any] = [
+        wire.http(gzip.compress(wire.page([wire.record(1)])), Content_Encoding="gzip"),
+        wire.http(b"busy", status="500 Internal Server Error"),
+        wire.http(wire.page([wire.record(1), wire.record(2)])),
+    ]
+    async with (
+        wire.server(answers) as server,
+        aiohttp.ClientSession(
+            base_url="https://other.example.com/",
+            headers={
+                "Sign": "theirs",
+                "Api-Key": "theirs",
+                "Timestamp": "1",
+                "Content-Type": "text/plain",
+                "Accept-Encoding": "br, zstd",
+                "User-Agent": "theirs",
+                "X-Theirs": "stays",
+            },
+            cookies={"theirs": "1"},
+            raise_for_status=True,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=0.000_001),
+            middlewares=(exploding,),
+            skip_auto_headers={"Content-Type", "User-Agent", "Accept-Encoding"},
+            connector=aiohttp.TCPConnector(ssl=False),
+        ) as session,
+        server.client(session=session) as client,
+    ):
+        assert len(await client.fetch_all(wire.start, wire.end)) == 1
+        assert len(await client.fetch_all(wire.start, wire.end)) == 2
+        assert len(server.seen) == 3
+        for seen in server.seen:
+            assert seen.line == "POST /v3/voice/recordSipQuery HTTP/1.1"
+            assert seen.header("Api-Key") == "sandbox-key"
+            assert seen.header("Sign") == wire.signature("sandbox-key", "sandbox-secret", seen.header("Timestamp"))
+            assert seen.header("Content-Type") == "application/json;charset=UTF-8"
+            assert seen.header("Accept-Encoding") == "gzip"
+            assert seen.header("User-Agent").startswith("aiosipcdr/")
+            assert seen.header("X-Theirs") == "stays"
+
+
+@pytest.mark.parametrize("auto_decompress", [True, False])
+async def test_compressed_answers_are_read_whatever_the_session_would_do(*, auto_decompress: bool) -> None:
+    async with (
+        Sandbox(records=250, gzip=True) as sandbox,
+        aiohttp.ClientSession(auto_decompress=auto_decompress) as session,
+        client_of(sandbox, session=session) as client,
+    ):
+        assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 250
+
+
+async def test_a_session_that_raises_for_status_does_not_choose_our_errors(wire: "Wire") -> None:
+    answer = wire.http(b"", status="502 Bad Gateway")
+    async with (
+        wire.server([answer]) as server,
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        server.client(session=session) as client,
+    ):
+        with pytest.raises(ServerFaultError) as caught:
+            await client.count(wire.start, wire.end)
+        assert caught.value.status == 502
+        assert len(server.seen) == 6
+
+
+async def test_two_clients_can_share_one_session(sandbox: Sandbox) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        client_of(sandbox, session=session) as one,
+        client_of(sandbox, session=session) as other,
+    ):
+        first, second = await asyncio.gather(
+            one.fetch_all(sandbox.start, sandbox.end), other.fetch_all(sandbox.start, sandbox.end)
+        )
+        assert first == second
+        await one.aclose()
+        assert await other.count(sandbox.start, sandbox.end) == 1_500

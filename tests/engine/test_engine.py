@@ -1,0 +1,333 @@
+"""Workers, shares, pace and events: what the engine does between a plan and the wire."""
+# ruff: noqa: ANN401, ASYNC110 - the constructor's own settings; waiting for the server is polling
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from aiosipcdr import CdrClient, RatePolicy, RetryPolicy, ServerFaultError
+from aiosipcdr.events import Event, EventKind
+from aiosipcdr.sandbox import Sandbox
+
+
+def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
+    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
+    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    with Sandbox(records=2_100, latency=0.002) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared: Sandbox) -> Iterator[Sandbox]:
+    shared.reset_stats()
+    yield shared
+    shared._host.opened().endpoint.scripted.clear()
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 5])
+async def test_there_are_never_more_requests_under_way_than_places(sandbox: Sandbox, concurrency: int) -> None:
+    async with client_of(sandbox, concurrency=concurrency) as client:
+        assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
+    assert sandbox.stats.peak_in_flight == concurrency
+
+
+async def test_all_runs_of_a_client_keep_to_one_limit(sandbox: Sandbox) -> None:
+    async with client_of(sandbox, concurrency=3) as client:
+        results = await asyncio.gather(
+            *(client.fetch_all(sandbox.start, sandbox.end) for _ in range(3)),
+            *(client.count(sandbox.start, sandbox.end) for _ in range(10)),
+        )
+    assert [len(result) for result in results[:3] if isinstance(result, list)] == [2_100] * 3
+    assert results[3:] == [2_100] * 10
+    assert sandbox.stats.peak_in_flight == 3
+
+
+async def test_there_are_no_more_tasks_than_places(sandbox: Sandbox) -> None:
+    before = asyncio.all_tasks()
+    most = 0
+
+    def look(_event: Event) -> None:
+        nonlocal most
+        # aiohttp has tasks of its own while it connects.
+        workers = [task for task in asyncio.all_tasks() if "Engine._work" in repr(task.get_coro())]
+        most = max(most, len(workers))
+
+    async with client_of(sandbox, concurrency=4, hook=look) as client:
+        await asyncio.gather(*(client.fetch_all(sandbox.start, sandbox.end) for _ in range(2)))
+    assert most == 4
+    assert asyncio.all_tasks() == before
+
+
+def sent_by_run(events: list[Event]) -> list[int]:
+    return [event.run for event in events if event.kind is EventKind.REQUEST_SENT]
+
+
+async def test_two_runs_take_turns(sandbox: Sandbox) -> None:
+    events: list[Event] = []
+    async with client_of(sandbox, concurrency=1, hook=events.append) as client:
+        await asyncio.gather(*(client.fetch_all(sandbox.start, sandbox.end) for _ in range(2)))
+    runs = sent_by_run(events)
+    assert len(set(runs)) == 2
+    # As long as both have something to send, none sends twice in a row.
+    assert sum(run == following for run, following in pairwise(runs)) <= 2
+
+
+async def test_a_small_question_does_not_wait_for_a_large_run(sandbox: Sandbox) -> None:
+    events: list[Event] = []
+    async with client_of(sandbox, concurrency=1, hook=events.append) as client:
+        large = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
+        while len(sent_by_run(events)) < 3:
+            await asyncio.sleep(0)
+        before = len(sent_by_run(events))
+        assert await client.count(sandbox.start, sandbox.end) == 2_100
+        assert len(sent_by_run(events)) - before <= 3
+        assert not large.done()
+        assert len(await large) == 2_100
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_a_run_that_waits_for_its_retry_holds_no_place(sandbox: Sandbox, concurrency: int) -> None:
+    sandbox.answer_next(-18)
+    waiting = asyncio.Event()
+
+    def hear(event: Event) -> None:
+        if event.kind is EventKind.REQUEST_RETRIED:
+            waiting.set()
+
+    retry = RetryPolicy(base=1_000.0, cap=1_000.0, deadline=1e6)
+    async with client_of(sandbox, concurrency=concurrency, retry=retry, hook=hear) as client:
+        patient = asyncio.create_task(client.count(sandbox.start, sandbox.end))
+        await waiting.wait()
+        async with asyncio.timeout(5):
+            assert await client.count(sandbox.start, sandbox.end) == 2_100
+        assert not patient.done()
+        patient.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await patient
+        async with asyncio.timeout(5):
+            assert await client.count(sandbox.start, sandbox.end) == 2_100
+
+
+async def test_a_throttled_client_holds_everything_back(sandbox: Sandbox) -> None:
+    """One -15 stops all runs until the gate opens: -15 is about the account, not about a page."""
+    sandbox.answer_next(-15)
+    throttled = asyncio.Event()
+    delays: list[float | None] = []
+
+    def hear(event: Event) -> None:
+        if event.kind is EventKind.THROTTLED:
+            delays.append(event.delay)
+            throttled.set()
+
+    retry = RetryPolicy(base=1_000.0, cap=1_000.0, deadline=1e6)
+    async with client_of(sandbox, retry=retry, hook=hear) as client:
+        one = asyncio.create_task(client.count(sandbox.start, sandbox.end))
+        await throttled.wait()
+        other = asyncio.create_task(client.count(sandbox.start, sandbox.end))
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert delays[0] is not None
+        if delays[0] > 10:  # drawn from 0 to 1,000 s
+            assert sandbox.stats.requests == 1
+            assert not one.done()
+            assert not other.done()
+        for task in (one, other):
+            task.cancel()
+        assert all(
+            isinstance(o, asyncio.CancelledError) for o in await asyncio.gather(one, other, return_exceptions=True)
+        )
+
+
+async def test_a_rate_spaces_the_requests_by_the_loops_clock(sandbox: Sandbox) -> None:
+    loop = asyncio.get_running_loop()
+    sent: list[float] = []
+
+    def hear(event: Event) -> None:
+        if event.kind is EventKind.REQUEST_SENT:
+            sent.append(loop.time())
+
+    async with client_of(sandbox, rate=RatePolicy(100.0, burst=3), hook=hear) as client:
+        assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
+    # In no span of time more than the burst and what the rate gives; a slow machine only sends later.
+    for first in range(len(sent)):
+        for last in range(first, len(sent)):
+            assert last - first <= 3 + (sent[last] - sent[first]) * 100.0 + 1e-6
+
+
+async def test_a_rate_may_be_a_plain_number(sandbox: Sandbox) -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    async with client_of(sandbox, rate=50) as client:
+        for _ in range(6):
+            await client.count(sandbox.start, sandbox.end)
+    assert loop.time() - begun >= 5 / 50
+
+
+async def test_the_events_of_a_run_tell_its_story(sandbox: Sandbox) -> None:
+    events: list[Event] = []
+    sandbox.answer_next(0, -18, 0, -15, 0, -18)
+    async with client_of(sandbox, hook=events.append, concurrency=3) as client:
+        records = await client.fetch_all(sandbox.start, sandbox.end)
+    kinds = [event.kind for event in events]
+    assert kinds[0] is EventKind.RUN_STARTED
+    assert kinds[-1] is EventKind.RUN_FINISHED
+    count = Counter(kinds)
+    assert count[EventKind.RUN_STARTED] == count[EventKind.RUN_FINISHED] == 1
+    assert count[EventKind.REQUEST_SENT] == sandbox.stats.requests == records.report.requests
+    assert count[EventKind.REQUEST_RETRIED] == 2
+    assert count[EventKind.THROTTLED] == 1
+    assert count[EventKind.REQUEST_ANSWERED] == count[EventKind.REQUEST_SENT] - 3
+    assert len({event.run for event in events}) == 1
+
+    # Each request is answered or tried again before it is sent once more.
+    open_requests: Counter[object] = Counter()
+    for event in events:
+        place = (event.window, event.page)
+        if event.kind is EventKind.REQUEST_SENT:
+            assert event.attempt is not None
+            assert event.attempt >= 1
+            open_requests[place] += 1
+        elif event.kind in (EventKind.REQUEST_ANSWERED, EventKind.REQUEST_RETRIED, EventKind.THROTTLED):
+            open_requests[place] -= 1
+            assert open_requests[place] >= 0
+            if event.kind is EventKind.REQUEST_ANSWERED:
+                assert event.elapsed is not None
+                assert event.elapsed >= 0
+                assert event.records is not None
+            else:
+                assert event.delay is not None
+                assert event.error in ("ServerFaultError", "ThrottledError")
+    assert not +open_requests
+
+    planned = [event for event in events if event.kind is EventKind.WINDOW_PLANNED]
+    complete = [event for event in events if event.kind is EventKind.WINDOW_COMPLETE]
+    assert sum(event.total or 0 for event in planned) == 2_100
+    assert sum(event.records or 0 for event in complete) == 2_100
+    assert len(complete) == records.report.windows
+    assert [event.window for event in complete] == [told.window for told in records.report.window_reports]
+    last = events[-1]
+    assert last.report is records.report
+    assert last.error is None
+
+
+async def test_the_plan_is_told_before_what_is_complete() -> None:
+    told: list[Event] = []
+    async with Sandbox(records=900, days=90, months_back=None) as wide, client_of(wide, hook=told.append) as client:
+        await client.fetch_all(wide.start, wide.end)
+    planned = done = 0
+    for event in told:
+        if event.kind is EventKind.WINDOW_PLANNED:
+            planned += event.total or 0
+        if event.kind is EventKind.WINDOW_COMPLETE:
+            done += event.records or 0
+        assert done <= planned
+    assert done == 900 <= planned
+
+
+async def test_the_last_event_names_what_ended_a_run(sandbox: Sandbox) -> None:
+    events: list[Event] = []
+    sandbox.answer_next(*[-22] * 3)
+    async with client_of(sandbox, hook=events.append) as client:
+        with pytest.raises(Exception, match="-22"):
+            await client.fetch_all(sandbox.start, sandbox.end)
+    assert events[-1].kind is EventKind.RUN_FINISHED
+    assert events[-1].error == "InvalidQueryError"
+
+
+async def test_runs_are_told_apart(sandbox: Sandbox) -> None:
+    events: list[Event] = []
+    async with client_of(sandbox, hook=events.append) as client:
+        await asyncio.gather(*(client.count(sandbox.start, sandbox.end) for _ in range(4)))
+    by_run: dict[int, list[EventKind]] = {}
+    for event in events:
+        by_run.setdefault(event.run, []).append(event.kind)
+    story = [
+        EventKind.RUN_STARTED,
+        EventKind.REQUEST_SENT,
+        EventKind.REQUEST_ANSWERED,
+        EventKind.RUN_FINISHED,
+    ]
+    assert list(by_run.values()) == [story] * 4
+
+
+class HookBrokeError(Exception):
+    """The caller's own."""
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("kind", list(EventKind))
+async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
+    sandbox: Sandbox, kind: EventKind, concurrency: int
+) -> None:
+    before = asyncio.all_tasks()
+    mine = HookBrokeError("mine")
+    broken = False
+
+    def hook(event: Event) -> None:
+        nonlocal broken
+        if event.kind is kind and not broken:
+            broken = True
+            raise mine
+
+    async with client_of(sandbox, hook=hook, concurrency=concurrency) as client:
+        async with asyncio.timeout(10):
+            for _ in range(concurrency + 1):
+                broken = False
+                sandbox._host.opened().endpoint.scripted.clear()
+                sandbox.answer_next(-18, -15)
+                with pytest.raises(HookBrokeError) as caught:
+                    await client.fetch_all(sandbox.start, sandbox.end)
+                assert caught.value is mine
+                assert asyncio.all_tasks() == before
+            assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
+        assert client._places.runs == 0
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_hook_that_raises_in_one_run_leaves_the_others_alone(sandbox: Sandbox) -> None:
+    victim: list[int] = []
+
+    def hook(event: Event) -> None:
+        victim.append(event.run)
+        if event.run == victim[0] and event.kind is EventKind.REQUEST_ANSWERED:
+            raise HookBrokeError
+
+    async with client_of(sandbox, hook=hook, concurrency=2) as client:
+        outcomes = await asyncio.gather(
+            *(client.fetch_all(sandbox.start, sandbox.end) for _ in range(3)), return_exceptions=True
+        )
+    assert [type(outcome).__name__ for outcome in outcomes] == [
+        "HookBrokeError",
+        "CallDetailRecords",
+        "CallDetailRecords",
+    ]
+    assert all(len(outcome) == 2_100 for outcome in outcomes[1:] if isinstance(outcome, list))
+
+
+async def test_an_error_in_one_run_leaves_the_others_alone(sandbox: Sandbox) -> None:
+    async with client_of(sandbox, retry=RetryPolicy(attempts=1), concurrency=4) as client:
+        tasks = [asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end)) for _ in range(3)]
+        while sandbox.stats.requests < 6:
+            await asyncio.sleep(0)
+        sandbox.answer_next(-18)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    failed = [outcome for outcome in outcomes if isinstance(outcome, ServerFaultError)]
+    assert len(failed) == 1
+    assert [len(outcome) for outcome in outcomes if isinstance(outcome, list)] == [2_100] * 2
+
+
+async def test_the_event_loop_is_never_blocked(sandbox: Sandbox) -> None:
+    blockbuster = pytest.importorskip("blockbuster")
+    with blockbuster.blockbuster_ctx("aiosipcdr", excluded_modules=["aiosipcdr.sandbox"]):
+        async with client_of(sandbox) as client:
+            assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
+            sandbox.answer_next(-18, -15)
+            assert await client.count(sandbox.start, sandbox.end) == 2_100

@@ -1,0 +1,72 @@
+"""A run: its plan, what waits for another attempt, and whoever waits for the result."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from aiosipcdr import ClientStateError
+from aiosipcdr.engine.run import Job, Run
+from aiosipcdr.protocol.codec import Filters
+from aiosipcdr.protocol.questions import RangeCount, SinglePage
+from aiosipcdr.protocol.windows import TimeWindow
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+WINDOW = TimeWindow(START, START + timedelta(days=70))
+
+
+async def test_requests_that_failed_before_come_first() -> None:
+    run = Run(1, RangeCount(WINDOW, Filters()))
+    first, second = run.next_job(), run.next_job()
+    assert isinstance(first, Job)
+    assert isinstance(second, Job)
+    run.bring_back(second)
+    run.bring_back(first)
+    assert run.next_job() is second
+    assert run.next_job() is first
+
+
+async def test_a_run_that_has_ended_gives_nothing_out() -> None:
+    for end in (lambda run: run.close(), lambda run: run.fail(ValueError())):
+        run = Run(1, RangeCount(WINDOW, Filters()))
+        job = run.next_job()
+        assert job is not None
+        end(run)  # type: ignore[no-untyped-call]
+        run.bring_back(job)
+        assert run.next_job() is None
+
+
+async def test_the_first_error_wins() -> None:
+    run = Run(1, SinglePage(WINDOW, Filters(), current=1, size=1))
+    first = ValueError("first")
+    run.fail(first)
+    run.fail(KeyError("second"))
+    with pytest.raises(ValueError, match="first") as caught:
+        await run.wait()
+    assert caught.value is first
+
+
+async def test_two_tasks_cannot_wait_for_one_run() -> None:
+    run = Run(1, SinglePage(WINDOW, Filters(), current=1, size=1))
+    one = asyncio.create_task(run.wait())
+    await asyncio.sleep(0)
+    with pytest.raises(ClientStateError, match="two tasks"):
+        await run.wait()
+    run.fail(KeyError("over"))
+    with pytest.raises(KeyError):
+        await one
+
+
+async def test_waiting_can_be_cancelled_and_begun_again() -> None:
+    run = Run(1, SinglePage(WINDOW, Filters(), current=1, size=1))
+    one = asyncio.create_task(run.wait())
+    await asyncio.sleep(0)
+    one.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    run.notify()
+    other = asyncio.create_task(run.wait())
+    await asyncio.sleep(0)
+    run.fail(KeyError("over"))
+    with pytest.raises(KeyError):
+        await other

@@ -1,0 +1,199 @@
+"""Waits: bounded, evenly drawn, never shorter than asked, never without end."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from random import Random
+from statistics import fmean
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aiosipcdr.policy.retry import RetryPolicy, decode_retry_after
+
+NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
+DATE = format_datetime(NOW, usegmt=True)
+
+draws = st.floats(0, 1, exclude_max=True)
+seconds = st.floats(0, 1_000)
+policies = st.builds(
+    RetryPolicy,
+    attempts=st.integers(1, 5_000),
+    base=seconds,
+    cap=seconds,
+    deadline=seconds,
+    longest_retry_after=seconds,
+)
+
+
+def test_the_defaults() -> None:
+    policy = RetryPolicy()
+    assert (policy.attempts, policy.base, policy.cap, policy.deadline) == (6, 0.25, 20, 120)
+    assert policy.longest_retry_after == 120
+
+
+@given(policies, st.integers(1, 10_000), seconds, st.none() | st.floats(-1_000, 10_000), draws)
+def test_a_wait_is_within_its_bounds(
+    policy: RetryPolicy, attempt: int, elapsed: float, retry_after: float | None, random: float
+) -> None:
+    delay = policy.decide_delay(attempt, elapsed=elapsed, retry_after=retry_after, random=random)
+    if attempt >= policy.attempts or (retry_after is not None and retry_after > policy.longest_retry_after):
+        assert delay is None
+    if delay is None:
+        return
+    assert delay >= 0
+    assert elapsed + delay <= policy.deadline
+    upper = min(policy.cap, policy.base * 2 ** min(attempt - 1, 1_000))
+    if retry_after is None:
+        assert delay <= upper
+    else:
+        assert retry_after <= delay <= max(upper, retry_after)
+
+
+def test_the_number_of_attempts_is_the_number_of_requests() -> None:
+    for attempts in (1, 2, 6):
+        policy = RetryPolicy(attempts=attempts, deadline=1e6)
+        waits = [policy.decide_delay(n, elapsed=0, retry_after=None, random=0.5) for n in range(1, 10)]
+        assert sum(wait is not None for wait in waits) == attempts - 1
+
+
+def test_upper_bounds_double_up_to_the_cap() -> None:
+    policy = RetryPolicy(attempts=100, base=0.25, cap=3, deadline=1e6)
+    waits = [policy.decide_delay(n, elapsed=0, retry_after=None, random=1) for n in range(1, 7)]
+    assert waits == [0.25, 0.5, 1, 2, 3, 3]
+
+
+def test_full_jitter_is_spread_evenly() -> None:
+    rng = Random(1)  # noqa: S311
+    policy = RetryPolicy()
+    waits = []
+    for _ in range(10_000):
+        wait = policy.decide_delay(3, elapsed=0, retry_after=None, random=rng.random())
+        assert wait is not None
+        waits.append(wait)
+    tenths = [0] * 10
+    for wait in waits:
+        tenths[int(wait * 10)] += 1
+    assert max(waits) < 1
+    assert fmean(waits) == pytest.approx(0.5, rel=0.05)
+    assert all(800 < tenth < 1_200 for tenth in tenths)
+
+
+def test_no_attempt_starts_after_the_deadline() -> None:
+    policy = RetryPolicy(deadline=10)
+    assert policy.decide_delay(1, elapsed=9.9, retry_after=None, random=0) == 0
+    assert policy.decide_delay(1, elapsed=9, retry_after=1, random=0) == 1
+    assert policy.decide_delay(1, elapsed=9, retry_after=1.1, random=0) is None
+    assert policy.decide_delay(1, elapsed=10.1, retry_after=None, random=0) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempts": 0},
+        {"attempts": -1},
+        {"base": -0.1},
+        {"cap": float("nan")},
+        {"deadline": float("inf")},
+        {"longest_retry_after": -1},
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_meant_is_refused(wrong: dict[str, float]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
+        RetryPolicy(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_policy_is_a_frozen_value() -> None:
+    assert RetryPolicy() == RetryPolicy(attempts=6)
+    assert hash(RetryPolicy()) == hash(RetryPolicy())
+    with pytest.raises(AttributeError):
+        RetryPolicy().attempts = 7  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        RetryPolicy(6)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="attempts"):
+        msgspec.structs.replace(RetryPolicy(), attempts=0)
+
+
+# --- Retry-After
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("0", 0), ("5", 5), (" 120 ", 120), ("007", 7), ("99999999", 99_999_999)],
+)
+def test_seconds(value: str, expected: float) -> None:
+    assert decode_retry_after(value, None) == expected
+    assert decode_retry_after(value, DATE) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        " ",
+        "-1",
+        "+5",
+        "1.5",
+        "1e9",
+        "nan",
+        "inf",
+        "-inf",
+        "1_0",
+        "٣",
+        "³",
+        "0x10",
+        "soon",
+        "9" * 9,
+        "9" * 5_000,
+        "Thu, 99 Oct 2026 12:00:00 GMT",
+        "Thu, 01 Oct 99999999999999 12:00:00 GMT",
+        "Thu, 01 Oct 2026 12:00:00 +99999999999999999999",
+        "Thu, 01 Oct 2026 12:00:00 -999999999",
+        "Thu, 01 Oct 2026 " + "9" * 5_000 + ":00:00 GMT",
+        "2026-10-01T12:00:30Z",
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_says_nothing_usable_is_nothing(value: str | None) -> None:
+    assert decode_retry_after(value, DATE) is None
+    # Nor does it help as the date that another one is measured against.
+    assert decode_retry_after(DATE, value) is None
+
+
+@pytest.mark.parametrize(("ahead", "expected"), [(0, 0), (30, 30), (-30, 0), (86_400, 86_400)])
+def test_a_date_is_measured_against_the_answers_own(ahead: int, expected: float) -> None:
+    later = format_datetime(NOW + timedelta(seconds=ahead), usegmt=True)
+    assert decode_retry_after(later, DATE) == expected
+
+
+def test_a_date_without_one_to_measure_against_says_nothing() -> None:
+    assert decode_retry_after(DATE, None) is None
+
+
+def test_the_older_forms_of_a_date_are_read() -> None:
+    assert decode_retry_after("Thu Oct  1 12:00:30 2026", "Thu Oct  1 12:00:00 2026") in {30, None}
+    assert decode_retry_after("Thursday, 01-Oct-26 12:00:30 GMT", DATE) in {30, None}
+
+
+header_texts = st.text(max_size=40) | st.builds(
+    "{}, {} {} {} {}:{}:{} {}".format,
+    st.sampled_from(["Thu", ""]),
+    st.integers(-99, 10**20),
+    st.sampled_from(["Oct", "Foo"]),
+    st.integers(-99, 10**20),
+    st.integers(-99, 10**20),
+    st.integers(0, 99),
+    st.integers(0, 99),
+    st.one_of(st.sampled_from(["GMT", "-0000", ""]), st.integers(-(10**20), 10**20).map("{:+05}".format)),
+)
+
+
+@given(header_texts | st.just(DATE), header_texts | st.none() | st.just(DATE))
+@example(DATE, "Thu, 01 Oct 2026 12:00:00 +9999999999")
+def test_no_header_raises_or_asks_for_a_wait_without_end(value: str, date: str | None) -> None:
+    wait = decode_retry_after(value, date)
+    assert wait is None or 0 <= wait < 1e12

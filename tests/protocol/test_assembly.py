@@ -1,0 +1,116 @@
+"""Read windows become complete ones: each call once, in order, and the report adds up."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiosipcdr.protocol.assembly import Assembly, Whole, sort_records
+from aiosipcdr.protocol.codec import Filters, PageAnswer
+from aiosipcdr.protocol.completeness import Outcome, WindowProof
+from aiosipcdr.protocol.limits import Budget
+from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import FetchReport, QuarantinedRecord
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+
+
+def at(second: float) -> datetime:
+    return START + timedelta(seconds=second)
+
+
+def call(voice_id: str, second: float | None = 0, **fields: object) -> CallDetailRecord:
+    return CallDetailRecord(voice_id=voice_id, submit_time=None if second is None else at(second), **fields)  # type: ignore[arg-type]
+
+
+def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str, ...] = ()) -> WindowProof:
+    window = TimeWindow(at(first), at(last))
+    proof = WindowProof(window, Filters(), size=100, most_rows=2_000, budget=Budget())
+    total = len(records) + len(broken)
+    page = Page(total=total, size=100, current=1, pages=int(total > 0), records=list(records))
+    quarantined = [
+        QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity) for identity in broken
+    ]
+    while (request := proof.next_request()) is not None:
+        assert proof.accept(request, PageAnswer(page=page, quarantined=quarantined)) is None
+    assert proof.outcome is Outcome.CERTIFIED
+    return proof
+
+
+def assembly(**settings: object) -> tuple[Assembly, FetchReport]:
+    report = FetchReport()
+    return Assembly(report, **({"range_field": None, "exact": None} | settings)), report  # type: ignore[arg-type]
+
+
+def test_what_overlaps_repeat_is_handed_over_once_and_troubles_nobody() -> None:
+    room, report = assembly()
+    first = room.assemble(proven(0, 11, call("a", 1), call("b", 10.5)), ())
+    second = room.assemble(proven(10, 21, call("b", 10.5), call("c", 12), broken=("d",)), ())
+    third = room.assemble(proven(20, 31, call("e", 20), broken=("d",)), ())
+    assert [record.voice_id for record in first.records] == ["a", "b"]
+    assert [record.voice_id for record in second.records] == ["c"]
+    assert [record.voice_id for record in third.records] == ["e"]
+    assert [record.identity for record in second.quarantined] == ["d"]
+    assert second.quarantined[0].window == TimeWindow(at(10), at(21))
+    assert third.quarantined == []
+    assert (report.total, report.unique, report.quarantined, report.windows) == (5, 5, 1, 3)
+    assert (report.duplicates, report.conflicts) == (0, 0)
+    assert [told.window for told in report.window_reports] == [first.window, second.window, third.window]
+
+
+def test_windows_that_do_not_touch_are_not_compared() -> None:
+    # An id that comes back months later is another call to be told, not one to be dropped.
+    room, report = assembly()
+    room.assemble(proven(0, 11, call("a", 1)), ())
+    room.assemble(proven(10, 21), ())
+    far = room.assemble(proven(20, 31, call("a", 25)), ())
+    assert [record.voice_id for record in far.records] == ["a"]
+    assert report.unique == report.total == 2
+
+
+def test_the_parts_of_a_whole_are_held_against_what_it_told() -> None:
+    room, _ = assembly()
+    whole = Whole(TimeWindow(at(0), at(21)), 4, 2)
+    room.assemble(proven(0, 11, call("a", 1), call("b", 10)), (whole,))
+    assert not whole.falls_short
+    room.assemble(proven(10, 21, call("b", 10), call("c", 11)), (whole,))
+    assert whole.union == 3
+    assert whole.falls_short
+
+
+def test_what_a_neighbour_of_another_whole_repeats_still_counts_for_this_one() -> None:
+    room, _ = assembly()
+    whole = Whole(TimeWindow(at(10), at(21)), 2, 1)
+    room.assemble(proven(0, 11, call("b", 10)), ())
+    room.assemble(proven(10, 21, call("b", 10), call("c", 11)), (whole,))
+    assert whole.union == 2
+    assert not whole.falls_short
+
+
+times = st.none() | st.integers(0, 3)
+codes = st.none() | st.sampled_from(["x", "y"])
+records = st.builds(call, st.sampled_from("abcd"), times, code=codes, cost=st.none() | st.just(Decimal(1)))
+
+
+@given(st.lists(records, max_size=12), st.randoms(use_true_random=False))
+def test_the_same_records_come_out_in_the_same_order_whatever_order_they_came_in(
+    told: list[CallDetailRecord],
+    random: object,
+) -> None:
+    told = list(dict.fromkeys(told))
+    in_order = sort_records(told)
+    keys = [(record.submit_time is None, record.submit_time or START, record.voice_id) for record in in_order]
+    assert keys == sorted(keys)
+    shuffled = list(told)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert sort_records(shuffled) == in_order
+
+
+def test_one_instant_in_two_offsets_is_one_instant() -> None:
+    from datetime import timezone
+
+    east = timezone(timedelta(hours=8))
+    first, second = call("b"), CallDetailRecord(voice_id="a", submit_time=START.astimezone(east))
+    assert sort_records([first, second]) == [second, first]

@@ -1,0 +1,816 @@
+"""The wire: every dialect that is legal means the same, and nothing foreign gets any further."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiosipcdr.errors import ProtocolError
+from aiosipcdr.protocol.codec import (
+    CONTENT_TYPE,
+    PATH,
+    Filters,
+    PageAnswer,
+    PageDecoder,
+    Refusal,
+    encode_params,
+    encode_query,
+)
+from aiosipcdr.protocol.records import MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.windows import TimeWindow
+
+SOME = settings.default.max_examples if settings.default else 50
+CANARY = "+447700900123"
+WINDOW = TimeWindow(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 2, tzinfo=timezone(timedelta(hours=8))))
+
+# The sample of the vendor's page.
+SAMPLE: dict[str, Any] = {
+    "voiceId": "2203031113381000002",
+    "sipGroupName": "group1",
+    "phoneName": "sipName8555",
+    "callee": "12125550100",
+    "displayNum": "12125550101",
+    "code": "Afghanistan(Kandahar)",
+    "submitTime": "2022-01-18T14:42:40+08:00",
+    "callTime": "2022-01-18T14:45:42+08:00",
+    "ringingTime": "2022-01-18T14:42:47+08:00",
+    "answerTime": "2022-01-18T14:42:50+08:00",
+    "hangupTime": "2022-01-18T14:42:55+08:00",
+    "callDuration": 5,
+    "chargedDuration": 5,
+    "terminationCode": "1000",
+    "terminationReason": "success",
+    "cost": "2",
+    "billPeriod": "20+20",
+    "rate": "1.2",
+    "recordingFileId": "12022022570cc2484c59d4f8b9745d34226285b1e.mp3",
+    "currency": "EUR",
+    "settleRate": "0.1",
+    "quoteExchange": "7.1",
+    "settlePay": "0.3",
+}
+
+
+def short(value: object) -> str:
+    return repr(value)[:40]
+
+
+def envelope(records: object, *, total: object = None, **extra: object) -> dict[str, Any]:
+    total = len(records) if total is None else total  # type: ignore[arg-type]
+    data = {"total": total, "size": 100, "current": 1, "pages": 1, "searchCount": True, "records": records}
+    return {"status": "0", "reason": "success", "data": data | extra}
+
+
+def body(*records: object, **extra: object) -> bytes:
+    return json.dumps(envelope(list(records), **extra), separators=(",", ":")).encode()
+
+
+def decode(raw: bytes) -> PageAnswer:
+    answer = PageDecoder().decode(raw)
+    assert isinstance(answer, PageAnswer), answer
+    return answer
+
+
+def decode_one(raw: bytes) -> CallDetailRecord:
+    answer = decode(raw)
+    assert not answer.quarantined
+    (record,) = answer.page.records
+    return record
+
+
+def without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in SAMPLE.items() if key != name}
+
+
+# --- queries
+
+
+def test_a_query_is_the_vendors_own() -> None:
+    assert PATH == "/recordSipQuery"
+    assert CONTENT_TYPE == "application/json;charset=UTF-8"
+    filters = Filters(sip_group_name='grüpe "1"', phone_name="sip\n8555")
+    query = encode_query(encode_params(WINDOW, filters), current=3, size=100)
+    assert json.loads(query) == {
+        "current": 3,
+        "size": 100,
+        "params": {
+            "strTime": "2026-10-01T00:00:00+00:00",
+            "endTime": "2026-10-02T00:00:00+08:00",
+            "sipGroupName": 'grüpe "1"',
+            "phoneName": "sip\n8555",
+        },
+    }
+    query.decode("utf-8")
+
+
+@pytest.mark.parametrize("filters", [Filters(), Filters(sip_group_name="", phone_name="")], ids=short)
+def test_an_absent_filter_is_left_out(filters: Filters) -> None:
+    assert set(json.loads(encode_params(WINDOW, filters))) == {"strTime", "endTime"}
+
+
+def test_no_text_of_filters_shows_a_value() -> None:
+    from rich.pretty import pretty_repr
+
+    filters = Filters(phone_name=CANARY)
+    assert CANARY not in f"{filters} {filters!r}"
+    assert "phone_name" in repr(filters)
+    assert CANARY not in pretty_repr(filters)
+
+
+# --- what is legal
+
+
+def test_the_sample_of_the_vendors_page() -> None:
+    record = decode_one(body(SAMPLE))
+    east = timezone(timedelta(hours=8))
+    assert record == CallDetailRecord(
+        voice_id="2203031113381000002",
+        sip_group_name="group1",
+        phone_name="sipName8555",
+        callee="12125550100",
+        display_num="12125550101",
+        code="Afghanistan(Kandahar)",
+        submit_time=datetime(2022, 1, 18, 14, 42, 40, tzinfo=east),
+        call_time=datetime(2022, 1, 18, 14, 45, 42, tzinfo=east),
+        ringing_time=datetime(2022, 1, 18, 14, 42, 47, tzinfo=east),
+        answer_time=datetime(2022, 1, 18, 14, 42, 50, tzinfo=east),
+        hangup_time=datetime(2022, 1, 18, 14, 42, 55, tzinfo=east),
+        call_duration=5,
+        charged_duration=5,
+        termination_code="1000",
+        termination_reason="success",
+        cost=Decimal(2),
+        bill_period="20+20",
+        rate=Decimal("1.2"),
+        recording_file_id="12022022570cc2484c59d4f8b9745d34226285b1e.mp3",
+        currency="EUR",
+        settle_rate=Decimal("0.1"),
+        quote_exchange=Decimal("7.1"),
+        settle_pay=Decimal("0.3"),
+    )
+    assert record.submit_time is not None
+    assert record.submit_time.utcoffset() == timedelta(hours=8)
+
+
+def test_the_numbers_of_a_page_are_the_vendors_own() -> None:
+    answer = decode(body(SAMPLE, total=205, size=50, current=3, pages=7))
+    page = answer.page
+    assert (page.total, page.size, page.current, page.pages) == (205, 50, 3, 7)
+    assert (answer.quarantined, answer.unknown_fields, answer.anomalies) == ([], {}, 0)
+
+
+@pytest.mark.parametrize("status", ["0", 0, " 0", "00"], ids=short)
+def test_status_zero_may_be_a_text_or_a_number(status: object) -> None:
+    assert decode_one(json.dumps(envelope([SAMPLE]) | {"status": status}).encode()).call_duration == 5
+
+
+@pytest.mark.parametrize("status", ["-16", -16], ids=short)
+@pytest.mark.parametrize("data", [{}, {"data": None}, {"data": {}}, {"data": ""}, {"data": []}], ids=short)
+@pytest.mark.parametrize("reason", ["expired", "", None, 5, ["x"]], ids=short)
+def test_a_refusal_may_look_like_anything(status: object, data: dict[str, object], reason: object) -> None:
+    answer = PageDecoder().decode(json.dumps({"status": status, "reason": reason, **data}).encode())
+    assert isinstance(answer, Refusal)
+    assert answer.status == -16
+    assert answer.reason == (reason if isinstance(reason, str) else None) or not answer.reason
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"status":"-1","reason":"签名错误","data":null}'.encode("gbk"),
+        b'{"status":"-1","reason":"\xff\xfe","data":null}',
+        rb'{"status":"-1","reason":"\ud800","data":null}',
+        b'{"status":"-1","reason":' + b"[" * 5_000 + b"]" * 5_000 + b',"data":null}',
+        b'{"status":"-1","data":"\xff","reason":"no"}',
+    ],
+    ids=short,
+)
+def test_a_refusal_is_understood_even_if_its_reason_is_not(raw: bytes) -> None:
+    # Otherwise a refused login would be sent again, and may lock the account.
+    answer = PageDecoder().decode(raw)
+    assert isinstance(answer, Refusal)
+    assert answer.status == -1
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLE if name != "voiceId"], ids=short)
+@pytest.mark.parametrize("absent", [None, "", ...], ids=short)
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n ")], ids=short)
+def test_absent_is_none_whatever_the_vendor_wrote(name: str, absent: object, separators: tuple[str, str]) -> None:
+    record = without(name) if absent is ... else SAMPLE | {name: absent}
+    raw = json.dumps(envelope([record]), separators=separators).encode()
+    got = decode_one(raw)
+    full = decode_one(body(SAMPLE))
+    snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+    assert getattr(got, snake) is None
+    assert got == msgspec.structs.replace(full, **{snake: None})
+
+
+@pytest.mark.parametrize("absent", [None, "", ...], ids=short)
+def test_a_call_of_which_nothing_is_known_but_its_id(absent: object) -> None:
+    record = {name: absent for name in SAMPLE if name != "voiceId" and absent is not ...} | {"voiceId": "1"}
+    assert decode_one(body(record)) == CallDetailRecord(voice_id="1")
+
+
+@pytest.mark.parametrize("records", [[], None, ...], ids=short)
+@pytest.mark.parametrize("total", [0, "0"], ids=short)
+def test_nothing_is_an_empty_page(records: object, total: object) -> None:
+    answer = envelope([], total=total) | {}
+    answer["data"]["records"] = records
+    if records is ...:
+        del answer["data"]["records"]
+    page = decode(json.dumps(answer).encode()).page
+    assert (page.total, page.records) == (0, [])
+
+
+@pytest.mark.parametrize("records", [None, ...], ids=short)
+def test_records_that_are_told_and_not_sent_are_no_page(records: object) -> None:
+    answer = envelope([], total=3)
+    answer["data"]["records"] = records
+    if records is ...:
+        del answer["data"]["records"]
+    assert isinstance(PageDecoder().decode(json.dumps(answer).encode()), ProtocolError)
+
+
+def test_unknown_keys_are_read_over_and_those_of_records_are_told() -> None:
+    extra = {"orders": [], "optimizeCountSql": True, "hitCount": False, "countId": None, "maxLimit": "", "x": {"y": 1}}
+    first = SAMPLE | {"carrier": CANARY, "legs": [{"callee": CANARY, "answerTime": ""}]}
+    raw = json.dumps(envelope([first, SAMPLE | {"carrier": ""}], **extra) | {"traceId": "1"}).encode()
+    answer = decode(raw)
+    plain = decode_one(body(SAMPLE))
+    assert answer.page.records == [plain, plain]
+    assert answer.unknown_fields == {"carrier": 2, "legs": 1}
+    assert not answer.quarantined
+
+
+def test_pages_may_be_missing() -> None:
+    assert decode(body(SAMPLE, pages=None)).page.pages == 0
+
+
+@pytest.mark.parametrize("name", ["total", "size", "current", "pages"], ids=short)
+def test_the_numbers_of_a_page_may_be_text(name: str) -> None:
+    page = decode(body(SAMPLE, **{"total": 7, "size": 7, "current": 7, "pages": 7} | {name: "7"})).page
+    assert getattr(page, name) == 7
+
+
+@pytest.mark.parametrize("name", ["total", "size", "current"], ids=short)
+@pytest.mark.parametrize(
+    "bad", ["", "x", "-1", -1, 1.5, True, "1_0", "\u0661", None, [], 10**10, 10**400, "9" * 5_000], ids=short
+)
+def test_numbers_that_are_none_are_no_page(name: str, bad: object) -> None:
+    answer = envelope([SAMPLE])
+    answer["data"][name] = bad
+    assert isinstance(PageDecoder().decode(json.dumps(answer).encode()), ProtocolError)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a:"",b',
+        '":""',
+        ': ""',
+        "costEur",
+        '"costEur":',
+        '"cost":"5"',
+        'x\\":\\"',
+        "\\",
+        '\\":""',
+        ":",
+        "呼叫失败 été 🙂",
+        "\u2028\x00\x1f",
+        "null",
+    ],
+    ids=short,
+)
+@pytest.mark.parametrize("ascii_only", [True, False], ids=short)
+@pytest.mark.parametrize("blank", ["", None], ids=short)
+@pytest.mark.parametrize("spaced", [True, False], ids=short)
+def test_texts_stay_as_they_are(text: str, ascii_only: bool, blank: object, spaced: bool) -> None:  # noqa: FBT001
+    record = SAMPLE | {"code": text, "terminationReason": text, "answerTime": blank}
+    separators = (", ", ": ") if spaced else (",", ":")
+    raw = json.dumps(envelope([record, record]), ensure_ascii=ascii_only, separators=separators).encode()
+    for got in decode(raw).page.records:
+        assert got.code == text
+        assert got.termination_reason == text
+        assert got.cost == Decimal(2)
+        assert got.currency == "EUR"
+        assert got.answer_time is None
+
+
+# --- money
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        "0",
+        "-0.5",
+        "1.20",
+        "2.000000000000",
+        "12345678901234567890123456.123456789012",
+        "99999999999999999999999999.999999999999",
+        "-99999999999999999999999999.999999999999",
+        "0.000000000001",
+        "1E+3",
+        "1e-12",
+        "1E25",
+    ],
+    ids=short,
+)
+@pytest.mark.parametrize("quoted", [True, False], ids=short)
+@pytest.mark.parametrize("name", ["cost", "rate", "settleRate", "quoteExchange", "settlePay", "costEur"], ids=short)
+def test_money_is_exact_and_keeps_its_zeros(name: str, amount: str, quoted: bool) -> None:  # noqa: FBT001
+    record = {"voiceId": "1", name: "@"}
+    raw = body(record, record).replace(b'"@"', f'"{amount}"'.encode() if quoted else amount.encode())
+    for got in decode(raw).page.records:
+        values = [value for field in MONEY_FIELDS if (value := getattr(got, field)) is not None]
+        assert [str(value) for value in values] == [str(Decimal(amount))]
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        "NaN",
+        "-NaN",
+        "sNaN",
+        "NaN123",
+        "Infinity",
+        "-inf",
+        "1e999999999",
+        "-1e999999999",
+        "1E30",
+        "-1E30",
+        "1E26",
+        "100000000000000000000000000",
+        "1e-30",
+        "1e-999999999",
+        "0.0000000000001",
+        "1" * 5_000,
+        "0." + "1" * 5_000,
+        "1,5",
+        "$1",
+        CANARY + "x",
+    ],
+    ids=short,
+)
+@pytest.mark.parametrize("name", ["cost", "rate", "settlePay", "costEur"], ids=short)
+def test_impossible_money_is_quarantined_and_costs_itself_alone(name: str, amount: str) -> None:
+    good = {"voiceId": "1", "cost": "1.5"}
+    answer = decode(body(good, {"voiceId": "2", name: amount}, good | {"voiceId": "3"}))
+    assert [record.voice_id for record in answer.page.records] == ["1", "3"]
+    (bad,) = answer.quarantined
+    assert (bad.voice_id, bad.page, bad.window) == ("2", 1, None)
+    assert json.loads(bad.raw) == {"voiceId": "2", name: amount}
+    assert CANARY not in f"{bad} {bad.reason}"
+
+
+@pytest.mark.parametrize("amount", ["1E30", "9999999999999999999999999999"], ids=short)
+def test_impossible_money_that_cancels_out_is_quarantined_too(amount: str) -> None:
+    answer = decode(body({"voiceId": "1", "cost": amount}, {"voiceId": "2", "cost": f"-{amount}"}))
+    assert [record.voice_id for record in answer.quarantined] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    "token", [b"NaN", b"Infinity", b"-Infinity", b"true", b"[]", b"{}", b"01", b"1.", b".5", b"+1"], ids=short
+)
+def test_tokens_that_are_no_money(token: bytes) -> None:
+    answer = PageDecoder().decode(body({"voiceId": "1", "cost": "@"}).replace(b'"@"', token))
+    assert isinstance(answer, ProtocolError) or answer.quarantined  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=short)
+@pytest.mark.parametrize("currency", [..., None, "", "USD"], ids=short)
+def test_cost_eur_lands_in_cost(currency: object, separators: tuple[str, str]) -> None:
+    record = {"voiceId": "1", "costEur": "1.50"} | ({} if currency is ... else {"currency": currency})
+    got = decode_one(json.dumps(envelope([record]), separators=separators).encode())
+    assert (str(got.cost), got.currency) == ("1.50", "EUR")
+
+
+@pytest.mark.parametrize("absent", [None, ""], ids=short)
+def test_an_absent_cost_eur_is_no_cost(absent: object) -> None:
+    got = decode_one(body({"voiceId": "1", "costEur": absent, "currency": "USD"}))
+    assert (got.cost, got.currency) == (None, "USD")
+
+
+@pytest.mark.parametrize("cost", [None, ""], ids=short)
+def test_cost_eur_beside_an_absent_cost_lands_in_cost(cost: object) -> None:
+    answer = decode(body({"voiceId": "1", "cost": cost, "costEur": "1.5", "currency": "USD"}))
+    (got,) = answer.page.records
+    assert (got.cost, got.currency) == (Decimal("1.5"), "EUR")
+    assert answer.anomalies == 0
+
+
+def test_with_both_present_cost_wins_and_it_is_counted() -> None:
+    both = {"voiceId": "1", "cost": "2", "costEur": "1.5", "currency": "USD"}
+    answer = decode(body(both, both | {"voiceId": "2"}, {"voiceId": "3", "costEur": "7"}))
+    assert [(got.cost, got.currency) for got in answer.page.records] == [
+        (Decimal(2), "USD"),
+        (Decimal(2), "USD"),
+        (Decimal(7), "EUR"),
+    ]
+    assert answer.anomalies == 2
+    assert not answer.unknown_fields
+
+
+def test_cost_eur_far_into_the_page_is_seen() -> None:
+    plain = {"voiceId": "1", "code": "x" * 100}
+    records = [plain] * 99 + [{"voiceId": "2", "costEur": "5"}]
+    assert decode(body(*records)).page.records[-1].cost == Decimal(5)
+
+
+def test_a_cost_eur_that_is_no_field_of_a_record_changes_nothing() -> None:
+    raw = json.dumps(envelope([{"voiceId": "1", "cost": "1", "x": {"costEur": "5"}}], costEur="3")).encode()
+    for one in (raw, raw.replace(b": ", b":")):
+        got = decode_one(one)
+        assert (got.cost, got.currency) == (Decimal(1), None)
+    # Its key in a shape of its own, before records that have no cost at all.
+    answer = envelope([{"voiceId": "1", "cost": "1"}])
+    raw = json.dumps({"costEur": "5"} | answer, separators=(",", ":")).encode().replace(b'"cost":', b'"cost" :')
+    got = decode_one(raw)
+    assert (got.cost, got.currency) == (Decimal(1), None)
+
+
+# --- times, durations, ids
+
+
+@pytest.mark.parametrize("name", ["submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"], ids=short)
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-10-01T12:00:00",
+        "2026-10-01 12:00:00",
+        "2026-10-01",
+        "12:00",
+        "1630468800",
+        1630468800,
+        "2026-13-01T00:00:00+00:00",
+        "2026-10-01T25:00:00+00:00",
+        " ",
+        "null",
+        CANARY,
+    ],
+    ids=short,
+)
+def test_a_naive_or_impossible_time_is_quarantined(name: str, time: object) -> None:
+    answer = decode(body({"voiceId": "1", name: time}, {"voiceId": "2"}))
+    assert [record.voice_id for record in answer.page.records] == ["2"]
+    (bad,) = answer.quarantined
+    assert bad.voice_id == "1"
+    assert CANARY not in f"{bad!r} {bad.reason}"
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-10-01T12:00:00+05:30", "2026-10-01T06:30:00Z", "2026-10-01T06:30:00.000-00:00"], ids=short
+)
+def test_times_are_aware_and_keep_their_instant(time: str) -> None:
+    got = decode_one(body({"voiceId": "1", "answerTime": time}))
+    assert got.answer_time == datetime(2026, 10, 1, 6, 30, tzinfo=UTC)
+
+
+def test_the_order_of_times_is_not_judged() -> None:
+    got = decode_one(
+        body({"voiceId": "1", "callTime": "2026-10-02T00:00:00+00:00", "hangupTime": "2026-10-01T00:00:00+00:00"})
+    )
+    assert got.call_time is not None
+    assert got.hangup_time is not None
+    assert got.call_time > got.hangup_time
+
+
+@pytest.mark.parametrize("bad", [-1, 1.5, "x", True, [], 10**12, 10**400], ids=short)
+def test_an_impossible_duration_is_quarantined(bad: object) -> None:
+    answer = decode(body({"voiceId": "1", "callDuration": bad}, {"voiceId": "2"}))
+    assert [record.voice_id for record in answer.quarantined] == ["1"]
+
+
+@pytest.mark.parametrize("voice_id", [None, "", ..., 2203031113381000002, ["1"], {"a": 1}], ids=short)
+def test_a_record_without_an_id_counts_by_its_bytes(voice_id: object) -> None:
+    record = without("voiceId") if voice_id is ... else SAMPLE | {"voiceId": voice_id}
+    answer = decode(body(record, SAMPLE, record, record | {"callDuration": 6}))
+    assert len(answer.page.records) == 1
+    first, second, third = answer.quarantined
+    assert first.voice_id is None
+    assert first.identity == second.identity != third.identity
+    assert first.identity.startswith("sha256:")
+
+
+@pytest.mark.parametrize("record", [None, 5, "x", [], True], ids=short)
+def test_what_is_no_record_is_quarantined(record: object) -> None:
+    answer = decode(body(record, SAMPLE))
+    assert len(answer.page.records) == len(answer.quarantined) == 1
+
+
+# --- what is no answer at all
+
+
+BAD_BYTES: list[bytes] = [
+    b"",
+    b" ",
+    b"\xef\xbb\xbf",
+    b"null",
+    b"0",
+    b'""',
+    b"[]",
+    b"{}",
+    b'{"status":"0"}',
+    b'{"status":"0","data":null}',
+    b'{"status":"0","data":{}}',
+    b'{"status":"0","data":[]}',
+    b'{"status":"","data":{}}',
+    b'{"status":null}',
+    b'{"status":"ok"}',
+    b'{"status":1.5}',
+    b'{"status":true}',
+    b'{"status":"' + b"9" * 5_000 + b'"}',
+    b"<!doctype html><title>Login</title>" + CANARY.encode(),
+    body(SAMPLE | {"callee": CANARY})[:-1],
+    body(SAMPLE | {"callee": CANARY})[: len(body(SAMPLE)) // 2],
+    body(SAMPLE) + b"x",
+    body(SAMPLE) + b"\x00",
+    body(SAMPLE).decode().encode("utf-16"),
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b"\x1f\x8b\x08\x00",
+]
+
+
+@pytest.mark.parametrize("raw", BAD_BYTES, ids=range(len(BAD_BYTES)))
+@pytest.mark.parametrize("warm", [False, True], ids=short)
+def test_what_is_no_answer_is_returned_as_an_error_that_quotes_nothing(raw: bytes, warm: bool) -> None:  # noqa: FBT001
+    decoder = PageDecoder()
+    if warm:
+        decoder.decode(body(SAMPLE | {"answerTime": ""}))
+    answer = decoder.decode(raw)
+    assert isinstance(answer, ProtocolError)
+    assert answer.retryable
+    assert CANARY not in f"{answer} {answer!r}"
+
+
+def test_one_byte_order_mark_is_read_over() -> None:
+    for record in (SAMPLE, SAMPLE | {"answerTime": ""}, SAMPLE | {"new": 1}):
+        assert decode_one(b"\xef\xbb\xbf" + body(record)).voice_id == SAMPLE["voiceId"]
+    assert isinstance(PageDecoder().decode(b"\xef\xbb\xbf" * 2 + body(SAMPLE)), ProtocolError)
+
+
+@pytest.mark.parametrize("name", ["callee", "code", "cost", "answerTime", "voiceId"], ids=short)
+def test_broken_utf_8_in_a_known_field_costs_its_record_alone(name: str) -> None:
+    raw = body(SAMPLE | {name: "@"}, SAMPLE | {"voiceId": "2"}).replace(b"@", b"\xff\xfe")
+    answer = decode(raw)
+    assert [record.voice_id for record in answer.page.records] == ["2"]
+    (bad,) = answer.quarantined
+    assert b"\xff\xfe" in bad.raw
+    assert bad.voice_id == (None if name == "voiceId" else SAMPLE["voiceId"])
+
+
+def test_broken_utf_8_in_the_words_of_success_costs_nothing() -> None:
+    raw = json.dumps(envelope([SAMPLE]) | {"reason": "@"}).encode().replace(b"@", "成功".encode("gbk"))
+    assert decode_one(raw).voice_id == SAMPLE["voiceId"]
+
+
+def test_broken_utf_8_in_unknown_fields_costs_nothing() -> None:
+    raw = json.dumps(envelope([SAMPLE | {"new": "@"}], countId="@")).encode().replace(b"@", b"\xff\xfe")
+    assert decode_one(raw).voice_id == SAMPLE["voiceId"]
+
+
+def test_a_lone_surrogate_costs_its_record_alone() -> None:
+    raw = body(SAMPLE | {"code": "@"}, SAMPLE | {"voiceId": "2"}).replace(b"@", rb"\ud800")
+    answer = decode(raw)
+    assert "2" in {record.voice_id for record in answer.page.records}
+    assert len(answer.page.records) + len(answer.quarantined) == 2
+
+
+@pytest.mark.parametrize("depth", [50, 100_000], ids=short)
+def test_deep_nesting_ends_in_our_own_words(depth: int) -> None:
+    for where in ('{"voiceId":"1","new":@}', '{"voiceId":"1","code":@}', "@"):
+        deep = "[" * depth + "]" * depth
+        raw = body("@").replace(b'"@"', where.replace("@", deep).encode())
+        assert isinstance(PageDecoder().decode(raw), (PageAnswer, ProtocolError))
+
+
+# --- the same page in every dialect
+
+
+texts = st.text(max_size=8).filter(bool)
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+    lambda time: time.replace(microsecond=0)
+)
+amounts = st.decimals(-(10**20), 10**20, places=6, allow_nan=False, allow_infinity=False)
+
+
+def values(field: msgspec.structs.FieldInfo) -> st.SearchStrategy[object]:
+    if field.name in TIME_FIELDS:
+        return moments
+    if field.name in MONEY_FIELDS:
+        return amounts
+    return st.integers(0, 10**9) if field.name.endswith("duration") else texts
+
+
+records = st.fixed_dictionaries(
+    {"voice_id": texts},
+    optional={
+        field.name: values(field) for field in msgspec.structs.fields(CallDetailRecord) if field.name != "voice_id"
+    },
+).map(lambda fields: CallDetailRecord(**fields))  # type: ignore[arg-type]
+pages = st.lists(records, max_size=4)
+
+WIRE_NAMES = {field.name: field.encode_name for field in msgspec.structs.fields(CallDetailRecord)}
+
+
+def to_wire(record: CallDetailRecord, absent: object, *, euro: bool, numbers: bool, extra: bool) -> dict[str, object]:
+    wire: dict[str, object] = {}
+    for name, wire_name in WIRE_NAMES.items():
+        value = getattr(record, name)
+        if value is None:
+            if absent is not ...:
+                wire[wire_name] = absent
+        elif isinstance(value, datetime):
+            wire[wire_name] = value.isoformat()
+        elif isinstance(value, Decimal):
+            wire[wire_name] = f"@{value}@" if numbers else str(value)
+        else:
+            wire[wire_name] = value
+    if euro and record.cost is not None:
+        wire["costEur"] = wire.pop("cost")
+    if extra:
+        wire["new"] = {"answerTime": "", "costEur": "1", "cost": ""}
+    return wire
+
+
+@settings(max_examples=2 * SOME)
+@given(
+    st.lists(
+        st.tuples(
+            pages,
+            st.sampled_from([None, "", ...]),
+            st.booleans(),
+            st.booleans(),
+            st.sampled_from([(",", ":"), (", ", ": "), (",\n ", " : ")]),
+            st.booleans(),
+            st.sampled_from(["0", 0]),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_every_dialect_means_the_same_page_by_page(
+    told: list[tuple[list[CallDetailRecord], object, bool, bool, tuple[str, str], bool, object]],
+) -> None:
+    decoder = PageDecoder()
+    for page, absent, euro, extra, separators, ascii_only, status in told:
+        wires = [to_wire(record, absent, euro=euro, numbers=False, extra=extra) for record in page]
+        answer = envelope(wires) | {"status": status}
+        raw = json.dumps(answer, separators=separators, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        got = decoder.decode(raw)
+        assert isinstance(got, PageAnswer)
+        expected = [
+            msgspec.structs.replace(record, currency="EUR") if euro and record.cost is not None else record
+            for record in page
+        ]
+        assert got.page.records == expected
+        assert [str(record.cost) for record in got.page.records] == [str(record.cost) for record in expected]
+        assert not got.quarantined
+        assert got.anomalies == 0
+        assert set(got.unknown_fields) == ({"new"} if extra and page else set())
+
+
+# --- anything at all
+
+
+def check_value(answer: object) -> None:
+    assert isinstance(answer, (PageAnswer, Refusal, ProtocolError))
+    if not isinstance(answer, PageAnswer):
+        return
+    for record in answer.page.records:
+        assert type(record) is CallDetailRecord
+        assert record.voice_id
+        for name in MONEY_FIELDS:
+            amount = getattr(record, name)
+            assert amount is None or (amount.is_finite() and len(f"{amount:f}") <= 41)
+        for name in TIME_FIELDS:
+            time = getattr(record, name)
+            assert time is None or time.utcoffset() is not None
+        assert "" not in {getattr(record, name) for name in record.__struct_fields__}
+
+
+@settings(max_examples=4 * SOME)
+@given(st.lists(st.binary(max_size=200), max_size=3))
+def test_no_bytes_raise(raws: list[bytes]) -> None:
+    decoder = PageDecoder()
+    for raw in raws:
+        check_value(decoder.decode(raw))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["0", "", "NaN"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["status", "data", "records", "total", "size", "current", "voiceId", "cost", "costEur", "x"]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=4 * SOME)
+@given(st.fixed_dictionaries({"status": json_values, "data": json_values}), json_values)
+def test_no_json_raises(answer: dict[str, object], record: object) -> None:
+    decoder = PageDecoder()
+    check_value(decoder.decode(json.dumps(answer).encode("utf-8", "surrogatepass")))
+    check_value(
+        decoder.decode(json.dumps(envelope([record, SAMPLE | {"code": record}])).encode("utf-8", "surrogatepass"))
+    )
+
+
+def flip(raw: bytes, place: int, byte: int) -> bytes:
+    return raw[: place % len(raw)] + bytes([byte]) + raw[place % len(raw) + 1 :]
+
+
+def cut(raw: bytes, place: int, _: int) -> bytes:
+    return raw[: place % len(raw)]
+
+
+def insert(raw: bytes, place: int, byte: int) -> bytes:
+    return raw[: place % len(raw)] + bytes([byte]) + raw[place % len(raw) :]
+
+
+def drop(raw: bytes, place: int, count: int) -> bytes:
+    return raw[: place % len(raw)] + raw[place % len(raw) + count :]
+
+
+@settings(max_examples=8 * SOME)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([flip, cut, insert, drop]),
+            st.integers(0, 10_000),
+            st.sampled_from(b'"\\:,{}[]0-eE\x00\xff\xc3 ') | st.integers(0, 255),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from(["", None]),
+    st.booleans(),
+)
+def test_no_mutated_page_raises(
+    changes: list[tuple[Callable[[bytes, int, int], bytes], int, int]],
+    absent: object,
+    euro: bool,  # noqa: FBT001
+) -> None:
+    record = SAMPLE | {"answerTime": absent, "callee": CANARY}
+    if euro:
+        record["costEur"] = record.pop("cost")
+    raw = body(record, record | {"voiceId": "2"}, {"voiceId": "3"})
+    for change, place, byte in changes:
+        raw = change(raw, place, byte) or b"x"
+    answer = PageDecoder().decode(raw)
+    check_value(answer)
+    assert "7700900" not in f"{answer} {answer!r}"
+
+
+def test_no_text_of_any_answer_shows_a_number() -> None:
+    from rich.pretty import pretty_repr
+
+    record = SAMPLE | {"callee": CANARY, "phoneName": CANARY, "displayNum": CANARY, "terminationReason": CANARY}
+    broken = record | {"voiceId": "2", "submitTime": CANARY, "cost": CANARY}
+    answers: list[object] = [
+        PageDecoder().decode(body(record, broken, record | {"callDuration": CANARY})),
+        PageDecoder().decode(json.dumps({"status": "-22", "reason": f"bad phone {CANARY}"}).encode()),
+        PageDecoder().decode(json.dumps({"status": CANARY, "reason": CANARY}).encode()),
+        PageDecoder().decode(body(record, total=CANARY)),
+        PageDecoder().decode(body(record)[:-5]),
+    ]
+    for answer in answers:
+        assert CANARY not in f"{answer} {answer!r} {pretty_repr(answer)}", type(answer)
+
+
+def test_a_page_of_calls_without_an_answer_stays_on_the_fast_path() -> None:
+    # The patient way is for pages that need it: a dialect, once heard, is spoken from then on.
+    class Watched(PageDecoder):
+        __slots__ = ("patient",)
+
+        def _decode_raw(self, body: bytes) -> PageAnswer | Refusal | ProtocolError:
+            self.patient = True
+            return super()._decode_raw(body)
+
+    decoder = Watched()
+    for raw in (
+        body(SAMPLE),
+        body(SAMPLE | {"answerTime": ""}),
+        body(SAMPLE | {"answerTime": ""}),
+        body(SAMPLE),
+        body(SAMPLE | {"answerTime": None}),
+        body({"voiceId": "1", "costEur": "2", "answerTime": ""}),
+        body(SAMPLE),
+    ):
+        decoder.patient = False
+        assert isinstance(decoder.decode(raw), PageAnswer)
+        assert not decoder.patient

@@ -1,0 +1,294 @@
+"""The proof of one window, answer by answer."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from aiosipcdr.errors import FilterIgnoredError, ProtocolError
+from aiosipcdr.protocol.codec import Filters, PageAnswer
+from aiosipcdr.protocol.completeness import Outcome, WindowProof
+from aiosipcdr.protocol.limits import Budget
+from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.protocol.sweep import PageRequest
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import QuarantinedRecord
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+HOUR = TimeWindow(START, START + timedelta(hours=1))
+TWO_SECONDS = TimeWindow(START, START + timedelta(seconds=2))
+
+
+def calls(*ids: int, **fields: object) -> list[CallDetailRecord]:
+    return [CallDetailRecord(voice_id=f"{one}", submit_time=START, **fields) for one in ids]  # type: ignore[arg-type]
+
+
+def answer(
+    records: list[CallDetailRecord], total: int, *, size: int = 10, current: int = 1, broken: int = 0
+) -> PageAnswer:
+    page = Page(total=total, size=size, current=current, pages=-(-total // max(1, size)), records=records)
+    quarantined = [
+        QuarantinedRecord(raw=b"%d" % one, window=None, page=current, reason="broken") for one in range(broken)
+    ]
+    return PageAnswer(page=page, quarantined=quarantined)
+
+
+def prove(window: TimeWindow = HOUR, *, size: int = 10, most_rows: int = 2_000, **settings: object) -> WindowProof:
+    return WindowProof(
+        window,
+        settings.pop("filters", Filters()),  # type: ignore[arg-type]
+        size=size,
+        most_rows=most_rows,
+        budget=settings.pop("budget", Budget()),  # type: ignore[arg-type]
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def ask(proof: WindowProof) -> PageRequest:
+    request = proof.next_request()
+    assert request is not None
+    return request
+
+
+def told(proof: WindowProof, tell: Callable[[PageRequest], PageAnswer]) -> list[tuple[int, int]]:
+    """Answer everything that is asked; return the questions as (page, size)."""
+    asked = []
+    while (request := proof.next_request()) is not None:
+        asked.append((request.current, request.size))
+        assert proof.accept(request, tell(request)) is None
+    return asked
+
+
+def steady(ids: list[int]) -> Callable[[PageRequest], PageAnswer]:
+    def tell(request: PageRequest) -> PageAnswer:
+        at = (request.current - 1) * request.size
+        page = calls(*ids[at : at + request.size])
+        return answer(page, len(ids), size=request.size, current=request.current)
+
+    return tell
+
+
+def test_one_short_page_needs_no_control_count() -> None:
+    proof = prove()
+    assert told(proof, steady([1, 2, 3])) == [(1, 10)]
+    assert proof.outcome is Outcome.CERTIFIED
+    report = proof.report
+    assert (report.total, report.unique, report.requests, report.pages, report.sweeps) == (3, 3, 1, 1, 1)
+    assert report.certified
+
+
+def test_an_empty_window_is_one_request() -> None:
+    proof = prove()
+    assert told(proof, steady([])) == [(1, 10)]
+    assert proof.outcome is Outcome.CERTIFIED
+
+
+def test_several_pages_are_counted_once_more_afterwards() -> None:
+    proof = prove()
+    asked = told(proof, steady(list(range(25))))
+    assert asked[:3] == [(1, 10), (2, 10), (3, 10)]
+    assert asked[-1] == (1, 1)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.unique == proof.report.total == 25
+
+
+def test_the_control_count_is_asked_when_every_page_is_here() -> None:
+    proof = prove()
+    tell = steady(list(range(25)))
+    first = ask(proof)
+    proof.accept(first, tell(first))
+    second, third = ask(proof), ask(proof)
+    assert proof.next_request() is None
+    proof.accept(third, tell(third))
+    assert proof.next_request() is None
+    proof.accept(second, tell(second))
+    control = ask(proof)
+    assert control.control
+    assert (control.current, control.size, control.window, control.params) == (1, 1, HOUR, first.params)
+    assert proof.is_open
+
+
+def test_a_larger_total_in_any_answer_forbids_the_certificate() -> None:
+    # Deleted while it was read: 26, then 25; 25 ids, but not the 25 that are there.
+    proof = prove(TWO_SECONDS)
+    ids = list(range(25))
+    count = [0]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        count[0] += 1
+        told_answer = steady(ids)(request)
+        told_answer.page.records  # noqa: B018 - as it is
+        if count[0] == 1:
+            return answer(told_answer.page.records, 26)
+        return told_answer
+
+    asked = told(proof, tell)
+    assert asked.count((1, 10)) == 2  # read a second time
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.sweeps == 2
+
+
+def test_a_count_that_is_never_met_ends_unproven_after_three_sweeps() -> None:
+    proof = prove(TWO_SECONDS)
+    ids = list(range(15))
+
+    def tell(request: PageRequest) -> PageAnswer:
+        told_answer = steady(ids)(request)
+        return answer(told_answer.page.records, 16, size=request.size, current=request.current)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.UNPROVEN
+    assert not proof.report.certified
+    assert proof.report.sweeps == 3
+    assert (proof.report.unique, proof.report.total) == (15, 16)
+
+
+def test_a_window_that_can_be_cut_is_read_at_most_three_times() -> None:
+    proof = prove(HOUR)
+    told(proof, lambda request: answer(calls(1), 5, size=request.size, current=request.current))
+    assert proof.outcome is Outcome.UNPROVEN
+    assert proof.report.sweeps <= 3
+
+
+def test_what_one_sweep_missed_another_may_add() -> None:
+    proof = prove(TWO_SECONDS, size=2)
+    orders = [[1, 2, 3, 4], [1, 2, 1, 2], [3, 4, 3, 4]]
+    sweeps = [orders[1], orders[2]]
+    seen = [0]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        order = sweeps[min(seen[0], 1)]
+        if request.control:
+            seen[0] += 1
+        at = (request.current - 1) * 2
+        return answer(calls(*order[at : at + request.size]), 4, size=request.size, current=request.current)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.unique == 4
+    assert proof.report.duplicates == 4
+
+
+def test_too_many_rows_are_cut_before_their_pages_are_fetched() -> None:
+    for rows, outcome in ((20, Outcome.OPEN), (21, Outcome.TOO_LARGE)):
+        proof = prove(most_rows=20)
+        request = ask(proof)
+        proof.accept(request, answer(calls(*range(10)), rows))
+        assert proof.outcome is outcome
+        assert (proof.next_request() is None) == (outcome is Outcome.TOO_LARGE)
+
+
+def test_a_window_of_two_seconds_is_read_however_much_it_holds() -> None:
+    proof = prove(TWO_SECONDS, most_rows=20)
+    told(proof, steady(list(range(95))))
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.unique == 95
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_smaller_page_size_is_planned_anew(first: bool) -> None:  # noqa: FBT001
+    proof = prove()
+    ids = list(range(25))
+    clamped = [first]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        size = min(request.size, 4) if clamped[0] else request.size
+        clamped[0] = True
+        at = (request.current - 1) * size
+        return answer(calls(*ids[at : at + size]), len(ids), size=size, current=request.current)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.unique == 25
+    assert proof.size == 4
+    assert proof.report.anomalies >= 1
+
+
+def test_answers_to_a_plan_with_larger_pages_are_read_no_more() -> None:
+    proof = prove()
+    tell = steady(list(range(25)))
+    first = ask(proof)
+    proof.accept(first, tell(first))
+    second, third = ask(proof), ask(proof)
+    proof.accept(second, answer(calls(10, 11, 12, 13), 25, size=4, current=2))
+    pages = proof.report.pages
+    anew = ask(proof)
+    assert (anew.current, anew.size) == (1, 4)
+    assert proof.accept(third, tell(third)) is None
+    assert proof.report.pages == pages
+    assert proof.next_request() is None
+    proof.accept(anew, tell(anew))
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.unique == 25
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_full_last_page_must_have_nothing_behind_it(broken: int) -> None:
+    # Told: ten, for good.  There: eleven, the last of them perhaps one that cannot be decoded.
+    proof = prove(TWO_SECONDS)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.current == 1:
+            return answer(calls(*range(request.size)), 10, size=request.size)
+        behind = [] if broken else calls(10)
+        return answer(behind, 10, size=request.size, current=request.current, broken=broken)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.UNPROVEN
+
+
+def test_an_answer_that_cannot_be_used_is_asked_for_again_once_and_then_an_error() -> None:
+    proof = prove()
+    first = ask(proof)
+    assert proof.accept(first, answer(calls(1), 1, current=2)) is None
+    again = ask(proof)
+    assert (again.current, again.size, again.asked_before) == (1, 10, True)
+    error = proof.accept(again, answer(calls(1), 1, size=11))
+    assert isinstance(error, ProtocolError)
+    assert error.window == HOUR
+    assert error.page == 1
+
+
+def test_an_error_about_the_filter_says_where() -> None:
+    proof = prove(filters=Filters(phone_name="a"))
+    error = proof.accept(ask(proof), answer(calls(1, phone_name="b"), 1))
+    assert isinstance(error, FilterIgnoredError)
+    assert error.window == HOUR
+    assert error.page == 1
+
+
+def test_strict_is_an_error_at_the_second_broken_answer() -> None:
+    proof = prove(strict=True)
+    assert proof.accept(ask(proof), answer(calls(1), 2, broken=1)) is None
+    error = proof.accept(ask(proof), answer(calls(1), 2, broken=1))
+    assert isinstance(error, ProtocolError)
+    assert "strict" in str(error)
+
+
+def test_what_cannot_be_decoded_counts_for_the_proof() -> None:
+    proof = prove()
+    assert proof.accept(ask(proof), answer(calls(1), 3, broken=2)) is None
+    assert proof.accept(ask(proof), answer(calls(1), 3, broken=2)) is None
+    assert proof.outcome is Outcome.CERTIFIED
+    assert (proof.report.total, proof.report.unique, proof.report.quarantined) == (3, 3, 2)
+
+
+def test_broken_records_are_set_aside_when_nothing_is_left_to_ask_again() -> None:
+    # "A record that cannot be decoded costs itself": not the run, however little is left of the budget.
+    budget = Budget()
+    assert budget.take(200)
+    proof = prove(budget=budget)
+    for _ in range(2):  # asked again once, at nobody's cost
+        assert proof.accept(ask(proof), answer(calls(1), 2, broken=1)) is None
+    assert proof.outcome is Outcome.CERTIFIED
+
+
+def test_answers_to_a_plan_that_was_given_up_change_nothing() -> None:
+    proof = prove()
+    request = ask(proof)
+    proof.give_up()
+    assert proof.accept(request, answer(calls(1), 1)) is None
+    assert proof.report.pages == 0
+    assert not proof.report.certified
+    assert proof.next_request() is None

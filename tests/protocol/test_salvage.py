@@ -1,0 +1,108 @@
+"""Record by record: what is broken costs itself, and only that."""
+
+import json
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiosipcdr.protocol.salvage import money_is_possible, salvage_records
+
+CANARY = "+12125550123"
+
+
+def array(*records: object) -> bytes:
+    return json.dumps(list(records)).encode()
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b"5", b"[1", b'"x"'])
+def test_what_is_no_array_is_refused(raw: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        salvage_records(raw, page=1)
+
+
+def test_an_empty_array_is_nothing() -> None:
+    salvage = salvage_records(b" [ ] ", page=1)
+    assert (salvage.records, salvage.quarantined, salvage.unknown_fields, salvage.anomalies) == ([], [], {}, 0)
+
+
+@given(st.lists(st.booleans(), max_size=8))
+def test_good_records_keep_their_order_and_bad_ones_their_bytes(broken: list[bool]) -> None:
+    records = [{"voiceId": str(number), "callDuration": CANARY if bad else 5} for number, bad in enumerate(broken)]
+    salvage = salvage_records(array(*records), page=7)
+    assert [record.voice_id for record in salvage.records] == [str(n) for n, bad in enumerate(broken) if not bad]
+    assert [json.loads(bad.raw) for bad in salvage.quarantined] == [
+        r for r, bad in zip(records, broken, strict=True) if bad
+    ]
+    assert {bad.page for bad in salvage.quarantined} <= {7}
+    assert [bad.voice_id for bad in salvage.quarantined] == [str(n) for n, bad in enumerate(broken) if bad]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"voiceId": "1", "callee": 12125550123},
+        {"voiceId": "1", "submitTime": CANARY},
+        {"voiceId": "1", "cost": f"phone {CANARY}"},
+        {"voiceId": "1", "cost": "1e999999999"},
+        {"voiceId": "1", "callDuration": CANARY},
+        {"voiceId": None, "callee": CANARY},
+        {"callee": CANARY},
+        CANARY,
+    ],
+    ids=repr,
+)
+def test_a_reason_names_the_place_and_no_value(record: object) -> None:
+    (bad,) = salvage_records(array(record), page=1).quarantined
+    assert bad.reason
+    assert "2125550123" not in f"{bad.reason} {bad!r} {bad}"
+    if isinstance(record, dict) and record.get("voiceId"):
+        assert next(name for name in record if name != "voiceId").lower() in bad.reason.lower()
+
+
+def test_unknown_fields_are_counted_once_for_each_record_that_was_read() -> None:
+    good, bad = {"voiceId": "1", "x": 1, "y": {"z": 1}}, {"voiceId": "2", "x": 1, "callDuration": "no"}
+    assert salvage_records(array(good, good), page=1).unknown_fields == {"x": 2, "y": 2}
+    assert salvage_records(array(good, bad, good), page=1).unknown_fields == {"x": 2, "y": 2}
+
+
+def test_both_costs_are_counted_once_beside_a_broken_record_too() -> None:
+    both, bad = {"voiceId": "1", "cost": "1", "costEur": "2"}, {"voiceId": "2", "callDuration": "no"}
+    assert salvage_records(array(both, bad, both), page=1).anomalies == 2
+
+
+def possible(amount: Decimal) -> bool:
+    # Written out digit by digit, so that no rule of the code is used to check itself.
+    if not amount.is_finite():
+        return False
+    _, digits, exponent = amount.as_tuple()
+    assert isinstance(exponent, int)
+    return exponent >= -12 and (not any(digits) or len("".join(map(str, digits)).lstrip("0")) + exponent <= 26)
+
+
+amounts = st.one_of(
+    st.decimals(allow_nan=True, allow_infinity=True),
+    st.decimals(-(10**27), 10**27, places=12),
+    st.builds(lambda digits, exponent: Decimal(f"{digits}E{exponent}"), st.integers(-999, 999), st.integers(-40, 40)),
+    st.sampled_from([Decimal("sNaN"), Decimal("1e999999"), Decimal("9.9E25"), Decimal("1E26"), Decimal("1E-12")]),
+)
+
+
+@given(amounts)
+def test_one_amount_is_possible_if_it_fits_a_column_of_38_digits(amount: Decimal) -> None:
+    if not amount and amount.is_finite():
+        return  # nothing is nothing, however many places it is written with
+    assert money_is_possible([amount]) == possible(amount)
+
+
+@given(st.lists(amounts, max_size=5))
+def test_a_column_with_an_impossible_amount_never_passes(column: list[Decimal]) -> None:
+    if money_is_possible(column):
+        assert all(possible(amount) or (amount.is_finite() and not amount) for amount in column)
+
+
+def test_nothing_is_possible() -> None:
+    assert money_is_possible([])
+    assert money_is_possible([Decimal()])

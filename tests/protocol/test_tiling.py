@@ -1,0 +1,92 @@
+"""Cutting time: nothing is left uncovered, neighbours share one second, nothing is too wide or too narrow."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiosipcdr.protocol.tiling import NARROWEST_SECONDS, OVERLAP, WIDEST, can_split, plan_tiles, split_window
+from aiosipcdr.protocol.windows import SECOND, TimeWindow
+
+offsets = st.sampled_from([timedelta(), timedelta(hours=8), timedelta(hours=-9, minutes=-30)]).map(timezone)
+lengths = st.one_of(st.integers(0, 10), st.integers(0, 3_000_000), st.integers(0, 40_000_000))
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> TimeWindow:
+    start = datetime(2026, 10, 1, tzinfo=draw(offsets)) + draw(st.integers(0, 10**8)) * SECOND
+    end = start + draw(lengths) * SECOND
+    return TimeWindow(start, end.astimezone(draw(offsets)))
+
+
+def check_cover(window: TimeWindow, parts: list[TimeWindow]) -> None:
+    assert parts[0].start == window.start
+    assert parts[-1].end == window.end
+    for earlier, later in pairwise(parts):
+        assert earlier.end - later.start == OVERLAP == SECOND
+        assert earlier.start < later.start
+        assert earlier.end < later.end
+        assert earlier < later
+    # The outer bounds are sent as they were given.
+    assert parts[0].start.utcoffset() == window.start.utcoffset()
+    assert parts[-1].end.utcoffset() == window.end.utcoffset()
+    for part in parts:
+        assert part.start.microsecond == part.end.microsecond == 0
+
+
+@given(windows())
+def test_tiles_cover_any_range_without_a_gap(window: TimeWindow) -> None:
+    tiles = plan_tiles(window)
+    check_cover(window, tiles)
+    assert all(tile.end - tile.start <= WIDEST == timedelta(days=31) for tile in tiles)
+    if len(tiles) > 1:
+        assert all(tile.seconds >= NARROWEST_SECONDS == 2 for tile in tiles)
+    # No more than are needed.
+    assert len(tiles) == max(1, -(-(window.seconds - 1) // (31 * 86_400 - 1)))
+
+
+@pytest.mark.parametrize(("extra", "tiles"), [(0, 1), (1, 2), (31 * 86_400 - 1, 2), (31 * 86_400, 3)])
+def test_31_days_are_one_tile_and_a_second_more_is_two(extra: int, tiles: int) -> None:
+    start = datetime(2026, 10, 1, tzinfo=UTC)
+    assert len(plan_tiles(TimeWindow(start, start + WIDEST + extra * SECOND))) == tiles
+
+
+@given(windows(), st.integers(-3, 3_000))
+def test_parts_cover_their_window_and_are_narrower_than_it(window: TimeWindow, parts: int) -> None:
+    if not can_split(window):
+        with pytest.raises(ValueError, match="cannot be cut"):
+            split_window(window, parts)
+        return
+    children = split_window(window, parts)
+    check_cover(window, children)
+    assert 2 <= len(children) <= max(2, parts)
+    widths = [child.seconds for child in children]
+    assert all(2 <= width < window.seconds for width in widths)
+    assert max(widths) - min(widths) <= 1
+
+
+@given(windows())
+def test_only_two_seconds_and_less_cannot_be_cut(window: TimeWindow) -> None:
+    assert can_split(window) == (window.seconds > 2)
+
+
+@given(st.integers(0, 200), st.integers(2, 50), st.booleans(), st.booleans())
+def test_no_reading_of_the_bounds_loses_a_call(
+    seconds: int,
+    parts: int,
+    includes_start: bool,  # noqa: FBT001
+    includes_end: bool,  # noqa: FBT001
+) -> None:
+    start = datetime(2026, 10, 1, tzinfo=UTC)
+    window = TimeWindow(start, start + (seconds + 3) * SECOND)
+
+    def selects(part: TimeWindow, time: datetime) -> bool:
+        after = part.start <= time if includes_start else part.start < time
+        return after and (time <= part.end if includes_end else time < part.end)
+
+    children = split_window(window, parts)
+    for half_seconds in range(2 * (seconds + 3) + 1):
+        time = start + half_seconds * timedelta(milliseconds=500)
+        assert selects(window, time) == any(selects(child, time) for child in children)

@@ -1,0 +1,68 @@
+# ruff: noqa: ANN401 - JSON is anything
+import asyncio
+import json
+import shutil
+import subprocess
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiosipcdr.sandbox import Sandbox, SandboxProcess, curl_line, serve
+
+
+@pytest.mark.skipif(not shutil.which("curl") or not shutil.which("sh"), reason="needs curl, sh")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_curl_line_works_as_pasted(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with Sandbox(records=30) as sandbox:
+        base_url = sandbox.base_url.replace("127.0.0.1", host)
+        line = curl_line(base_url, sandbox.api_key, sandbox.api_secret, sandbox.start, sandbox.end)
+        assert "\n" not in line
+        done = subprocess.run(["sh", "-c", line], capture_output=True, check=True, timeout=30)  # noqa: S603, S607
+        answer = json.loads(done.stdout)
+        assert (answer["status"], answer["data"]["total"]) == ("0", 30)
+        assert done.stderr == b""
+
+
+def test_a_curl_line_needs_aware_times() -> None:
+    now = datetime.now()  # noqa: DTZ005 - naive on purpose
+    with pytest.raises(ValueError, match="aware"):
+        curl_line("http://127.0.0.1:1/v3/voice", "key", "it's", now, now)
+
+
+async def test_serve_runs_until_cancelled(ask: Any) -> None:
+    ready: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(on_ready=ready.set_result, records=12))
+    sandbox = await ready
+    assert ask(sandbox).data["total"] == 12
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    with pytest.raises(RuntimeError, match="not running"):
+        sandbox.voice_ids()
+
+
+def test_it_runs_as_a_process_of_its_own(ask: Any, tmp_path: Path) -> None:
+    offset, given = timedelta(hours=-5), [{"voiceId": "1"}, {"voiceId": "2"}]
+    with SandboxProcess(calls=given, utc_offset=offset, latency=(0.0, 0.01), path=tmp_path / "calls") as sandbox:
+        assert sandbox.start.utcoffset() == offset
+        assert ask(sandbox).ids == ["2", "1"]
+        assert sandbox.stats.answers == {0: 1}
+        assert sandbox.stats.requests == 1
+        sandbox.reset_stats()
+        assert sandbox.stats.requests == 0
+        process = sandbox._process
+        assert process is not None
+        assert sandbox.api_secret not in repr(process.args)
+    assert process.returncode == 0
+    with pytest.raises(RuntimeError, match="not running"):
+        sandbox.reset_stats()
+
+
+def test_a_mistake_is_told_before_a_process_is_started() -> None:
+    with pytest.raises(ValueError, match="loopback only"):
+        SandboxProcess(host="0.0.0.0")  # noqa: S104 - refused
+    with pytest.raises(TypeError, match="cannot be told"), SandboxProcess(calls=[b"{}"]):
+        pass

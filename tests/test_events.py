@@ -1,0 +1,69 @@
+"""One frozen event type; nothing in it is anybody's number."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import FetchReport
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+WINDOW = TimeWindow(START, START + timedelta(days=1))
+
+
+def test_an_event_is_a_frozen_value() -> None:
+    event = Event(kind=EventKind.REQUEST_SENT, run=1, window=WINDOW, page=2, attempt=1)
+    assert event == Event(kind=EventKind.REQUEST_SENT, run=1, window=WINDOW, page=2, attempt=1)
+    with pytest.raises(AttributeError):
+        event.page = 3  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Event(EventKind.REQUEST_SENT, 1)  # type: ignore[call-arg]
+
+
+def test_what_does_not_apply_is_none() -> None:
+    event = Event(kind=EventKind.RUN_STARTED, run=1)
+    rest = [name for name in Event.__struct_fields__ if name not in {"kind", "run"}]
+    assert all(getattr(event, name) is None for name in rest)
+
+
+def test_kinds_are_told_apart_by_their_names() -> None:
+    assert [str(kind) for kind in EventKind] == [kind.name.lower() for kind in EventKind]
+    # Request sent, answered, retried, throttled, window complete, run finished.
+    wanted = {"REQUEST_SENT", "REQUEST_ANSWERED", "REQUEST_RETRIED", "THROTTLED", "WINDOW_COMPLETE", "RUN_FINISHED"}
+    assert wanted <= set(EventKind.__members__)
+
+
+def test_an_event_has_no_room_for_a_record_a_filter_or_a_secret() -> None:
+    allowed = {
+        "kind",
+        "run",
+        "window",
+        "page",
+        "attempt",
+        "records",
+        "total",
+        "elapsed",
+        "delay",
+        "error",
+        "report",
+    }
+    assert set(Event.__struct_fields__) <= allowed
+    counts = {field.name: field.type for field in msgspec.structs.fields(Event)}
+    assert counts["records"] == int | None
+
+
+def test_an_event_becomes_json() -> None:
+    event = Event(kind=EventKind.RUN_FINISHED, run=1, window=WINDOW, elapsed=0.5, report=FetchReport(total=3, unique=3))
+    told = msgspec.json.decode(msgspec.json.encode(event))
+    assert told["kind"] == "run_finished"
+    assert told["window"]["start"] == "2026-10-01T00:00:00Z"
+    assert told["report"]["unique"] == 3
+
+
+def test_anything_that_can_be_called_is_a_hook() -> None:
+    seen: list[Event] = []
+    hook: EventHook = seen.append
+    hook(Event(kind=EventKind.RUN_STARTED, run=7))
+    assert [event.run for event in seen] == [7]

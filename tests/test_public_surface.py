@@ -1,0 +1,346 @@
+"""The names that users build on, exactly as they were promised."""
+
+import importlib.metadata
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from packaging.requirements import Requirement
+
+import aiosipcdr
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+# error: its parent in the tree, and the stdlib's name for it where there is one
+ERRORS: dict[str, tuple[str, type[Exception]]] = {
+    "SipCdrError": ("Exception", Exception),
+    "ClientStateError": ("SipCdrError", RuntimeError),
+    "TransportError": ("SipCdrError", ConnectionError),
+    "RequestTimeoutError": ("TransportError", TimeoutError),
+    "TlsError": ("TransportError", ConnectionError),
+    "RedirectError": ("TransportError", ConnectionError),
+    "OutageError": ("TransportError", ConnectionError),
+    "ProtocolError": ("SipCdrError", ValueError),
+    "ResponseTooLargeError": ("ProtocolError", ValueError),
+    "FilterIgnoredError": ("ProtocolError", ValueError),
+    "ProviderError": ("SipCdrError", Exception),
+    "AuthenticationError": ("ProviderError", Exception),
+    "RestrictedAddressError": ("ProviderError", Exception),
+    "ClockSkewError": ("ProviderError", Exception),
+    "ThrottledError": ("ProviderError", Exception),
+    "InvalidQueryError": ("ProviderError", Exception),
+    "OutOfTimeRangeError": ("ProviderError", Exception),
+    "ServerFaultError": ("ProviderError", Exception),
+    "IncompleteExportError": ("SipCdrError", Exception),
+    "ExportError": ("SipCdrError", OSError),
+    "ExportConflictError": ("ExportError", OSError),
+    "JournalDamagedError": ("ExportError", OSError),
+    "StorageError": ("ExportError", OSError),
+}
+
+NAMES = {
+    "CallDetailRecord",
+    "CallDetailRecords",
+    "CdrClient",
+    "FetchReport",
+    "Page",
+    "RatePolicy",
+    "RetryPolicy",
+    *ERRORS,
+}
+
+FILTERS: dict[str, object] = {"sip_group_name": None, "phone_name": None}
+CHOICES: dict[str, object] = {"on_out_of_range": "raise", "allow_incomplete": False}
+# Asked for by the design's text, in no signature of it.
+OPTIONAL: dict[str, object] = {"range_field": None}
+
+# method: positional parameters, keyword-only ones that must be there, others that may
+METHODS: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]]] = {
+    "fetch_all": ({}, {**FILTERS, **CHOICES}, OPTIONAL),
+    "stream": ({}, {**FILTERS, **CHOICES}, OPTIONAL),
+    "count": ({}, FILTERS, {**CHOICES, **OPTIONAL}),
+    "fetch_page": ({"current": 1, "size": 100}, FILTERS, OPTIONAL),
+}
+
+RECORD_FIELDS = [
+    "voice_id",
+    "sip_group_name",
+    "phone_name",
+    "callee",
+    "display_num",
+    "code",
+    "submit_time",
+    "call_time",
+    "ringing_time",
+    "answer_time",
+    "hangup_time",
+    "call_duration",
+    "charged_duration",
+    "termination_code",
+    "termination_reason",
+    "cost",
+    "bill_period",
+    "rate",
+    "recording_file_id",
+    "currency",
+    "settle_rate",
+    "quote_exchange",
+    "settle_pay",
+]
+
+COUNTERS = [
+    "total",
+    "unique",
+    "duplicates",
+    "conflicts",
+    "quarantined",
+    "anomalies",
+    "windows",
+    "pages",
+    "requests",
+    "sweeps",
+    "retries",
+    "provisional",
+]
+
+REQUIRED = inspect.Parameter.empty
+
+
+def public_members(cls: type) -> dict[str, Any]:
+    return {name: member for name, member in vars(cls).items() if not name.startswith("_")}
+
+
+def parameters(function: Callable[..., object], kind: object) -> dict[str, object]:
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is kind and name != "self"
+    }
+
+
+def modules_after(statement: str) -> set[str]:
+    """Run `statement` in an interpreter of its own and tell what it has loaded."""
+    place = str(Path(aiosipcdr.__file__).parent.parent)
+    program = (
+        f"import sys; sys.path.insert(0, {place!r}); {statement}; import json; print(json.dumps(list(sys.modules)))"
+    )
+    result = subprocess.run(  # noqa: S603
+        [sys.executable, "-I", "-W", "error", "-c", program], capture_output=True, text=True, check=True, timeout=50
+    )
+    return set(json.loads(result.stdout))
+
+
+def optional_packages() -> set[str]:
+    named = {
+        Requirement(text).name
+        for extra, requirements in PROJECT["optional-dependencies"].items()
+        if extra != "all"
+        for text in requirements
+    }
+    assert {"cyclopts", "rich"} <= named
+    # What later extras will bring, and what people have installed beside us.
+    return named | {"fastapi", "numpy", "opentelemetry", "pandas", "polars", "pyarrow", "pytest", "uvloop", "winloop"}
+
+
+def test_the_root_offers_the_promised_names_and_no_other() -> None:
+    assert set(aiosipcdr.__all__) - {"__version__"} == NAMES
+    assert len(aiosipcdr.__all__) == len(set(aiosipcdr.__all__))
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_promised_name_is_a_class_with_a_docstring(name: str) -> None:
+    offered = getattr(aiosipcdr, name)
+
+    assert inspect.isclass(offered)
+    assert offered.__name__ == name
+    assert vars(offered).get("__doc__")
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_public_method_has_a_docstring(name: str) -> None:
+    bare = []
+    for member_name, member in public_members(getattr(aiosipcdr, name)).items():
+        function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+        if (inspect.isfunction(function) or isinstance(function, property)) and not function.__doc__:
+            bare.append(member_name)
+
+    assert bare == []
+
+
+def test_the_root_knows_no_other_name() -> None:
+    name = "Nonsense"
+
+    assert not hasattr(aiosipcdr, name)
+    with pytest.raises(AttributeError, match=name):
+        getattr(aiosipcdr, name)
+
+
+def test_dir_lists_the_promised_names() -> None:
+    assert set(dir(aiosipcdr)) >= NAMES
+
+
+@pytest.mark.parametrize("name", sorted(ERRORS))
+def test_an_error_stands_in_its_place_in_the_tree(name: str) -> None:
+    parent, stdlib = ERRORS[name]
+    error = getattr(aiosipcdr, name)
+
+    assert error.__bases__[0].__name__ == parent
+    assert issubclass(error, stdlib)
+    assert issubclass(error, aiosipcdr.SipCdrError)
+    assert not issubclass(error, BaseExceptionGroup)
+
+
+def test_the_client_is_constructed_as_promised() -> None:
+    init = aiosipcdr.CdrClient.__init__
+
+    assert parameters(init, inspect.Parameter.POSITIONAL_OR_KEYWORD) == {
+        "base_url": REQUIRED,
+        "api_key": REQUIRED,
+        "api_secret": None,  # a callable that returns Credentials needs none beside it
+    }
+    assert parameters(init, inspect.Parameter.KEYWORD_ONLY) == {
+        "concurrency": 8,
+        "page_size": 100,
+        "rate": None,
+        "retry": aiosipcdr.RetryPolicy(),
+        "timeout": 60.0,
+        "lateness": timedelta(hours=4),
+        "strict": False,
+        "session": None,
+        "proxy": None,
+        "ssl_context": None,
+        "user_agent": None,
+        "hook": None,
+    }
+    assert {parameter.kind for parameter in inspect.signature(init).parameters.values()} == {
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    }
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_method_takes_what_was_promised(method: str) -> None:
+    positional, keywords, others = METHODS[method]
+    function = getattr(aiosipcdr.CdrClient, method)
+
+    assert parameters(function, inspect.Parameter.POSITIONAL_OR_KEYWORD) == {
+        "start": REQUIRED,
+        "end": REQUIRED,
+        **positional,
+    }
+    offered = parameters(function, inspect.Parameter.KEYWORD_ONLY)
+    assert {name: offered.get(name, "missing") for name in keywords} == keywords
+    further = {name: default for name, default in offered.items() if name not in keywords}
+    assert further.items() <= others.items()
+
+
+def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
+    client = aiosipcdr.CdrClient
+
+    for name in ("fetch_all", "fetch_page", "count", "open", "aclose", "__aenter__", "__aexit__"):
+        assert inspect.iscoroutinefunction(getattr(client, name)), name
+    for name in ("stream", "from_env"):
+        assert not inspect.iscoroutinefunction(getattr(client, name)), name
+        assert not inspect.isasyncgenfunction(getattr(client, name)), name
+
+
+def test_from_env_is_a_classmethod_that_asks_for_nothing() -> None:
+    assert inspect.ismethod(aiosipcdr.CdrClient.from_env)
+    variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    asked_for = [
+        parameter.name
+        for parameter in inspect.signature(aiosipcdr.CdrClient.from_env).parameters.values()
+        if parameter.default is REQUIRED and parameter.kind not in variadic
+    ]
+
+    assert asked_for == []
+
+
+def test_a_record_has_the_promised_fields() -> None:
+    fields = msgspec.structs.fields(aiosipcdr.CallDetailRecord)
+
+    assert [field.name for field in fields] == RECORD_FIELDS
+    assert [field.name for field in fields if field.required] == ["voice_id"]
+    assert {field.name for field in fields if field.default is None} == {field.name for field in fields} - {"voice_id"}
+
+
+def test_a_page_has_the_promised_fields() -> None:
+    fields = msgspec.structs.fields(aiosipcdr.Page)
+
+    assert [field.name for field in fields] == ["total", "size", "current", "pages", "records"]
+
+
+def test_a_report_has_the_promised_fields_and_starts_at_nothing() -> None:
+    report = msgspec.structs.asdict(aiosipcdr.FetchReport())
+
+    assert list(report) == [*COUNTERS, "certified", "elapsed", "window_reports", "unknown_fields"]
+    assert [report[name] for name in COUNTERS] == [0] * len(COUNTERS)
+    assert report["certified"] is False
+    assert isinstance(report["elapsed"], float)
+    assert report["window_reports"] == []
+    assert report["unknown_fields"] == {}
+
+
+def test_the_records_of_a_range_are_a_list_with_a_report() -> None:
+    records = aiosipcdr.CallDetailRecords()
+
+    assert isinstance(records, list)
+    assert isinstance(records.report, aiosipcdr.FetchReport)
+
+
+def test_importing_the_package_loads_neither_aiohttp_nor_anything_optional() -> None:
+    loaded = modules_after("import aiosipcdr; aiosipcdr.__version__")
+
+    assert "aiosipcdr" in loaded
+    assert loaded & {"aiohttp", *optional_packages()} == set()
+
+
+def test_using_every_name_and_the_sandbox_loads_nothing_optional() -> None:
+    loaded = modules_after(
+        "import aiosipcdr, aiosipcdr.sandbox; [getattr(aiosipcdr, name) for name in aiosipcdr.__all__];"
+        " aiosipcdr.CdrClient('http://127.0.0.1:9/v3/voice', 'key', 'secret')"
+    )
+
+    assert {"aiosipcdr.client", "aiosipcdr.sandbox", "aiohttp"} <= loaded
+    assert loaded & optional_packages() == set()
+
+
+def test_the_version_is_told_once() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|(a|b|rc)\d+)?", aiosipcdr.__version__)
+    assert PROJECT["dynamic"] == ["version"]
+
+
+def test_the_installed_version_is_this_one() -> None:
+    try:
+        installed = importlib.metadata.version("aiosipcdr")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the package is used from a checkout here; nox installs it")
+
+    assert installed == aiosipcdr.__version__
+
+
+def test_the_types_are_shipped() -> None:
+    assert (Path(aiosipcdr.__file__).parent / "py.typed").read_bytes() == b""
+
+
+def test_the_core_needs_three_packages() -> None:
+    assert sorted(Requirement(text).name for text in PROJECT["dependencies"]) == ["aiohttp", "anyio", "msgspec"]
+
+
+def test_the_extra_all_takes_every_extra() -> None:
+    extras = PROJECT["optional-dependencies"]
+    (everything,) = (Requirement(text) for text in extras["all"])
+
+    assert everything.name == "aiosipcdr"
+    assert everything.extras == set(extras) - {"all"}
+    assert everything.extras

@@ -1,0 +1,403 @@
+"""Key, secret, signature and phone numbers appear in no text of ours, whatever happens."""
+# ruff: noqa: ANN401, ASYNC110 - whatever a scenario needs; waiting for the server is polling
+
+import asyncio
+import json
+import logging
+import pickle
+import threading
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from aiohttp import web
+
+from aiosipcdr import CdrClient, IncompleteExportError, RetryPolicy
+from aiosipcdr.events import Event
+from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.sandbox import Sandbox
+
+CALLEE = "447700900987"
+SHOWN = "12125550178"
+PHONE = "447700900123"
+START = datetime(2026, 10, 1, tzinfo=UTC)
+END = START + timedelta(days=1)
+
+
+def call(number: int, **fields: object) -> dict[str, object]:
+    return {
+        "voiceId": str(10**18 + number),
+        "phoneName": PHONE,
+        "callee": CALLEE,
+        "displayNum": SHOWN,
+        "submitTime": (START + timedelta(seconds=number)).isoformat(),
+    } | fields
+
+
+@dataclass
+class Watch:
+    """Everything that must not be seen, and everything that was."""
+
+    sandbox: Sandbox
+    signs: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+    fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+
+    def client(self, **settings: Any) -> CdrClient:
+        defaults: dict[str, Any] = {"retry": RetryPolicy(attempts=2, base=0.001), "hook": self.events.append}
+        return CdrClient(self.sandbox.base_url, self.sandbox.api_key, self.sandbox.api_secret, **(defaults | settings))
+
+    async def silent(self, _request: web.Request) -> web.StreamResponse:
+        while not self.over.is_set():
+            await asyncio.sleep(0.002)
+        return web.Response()
+
+    def check(self, text: str) -> None:
+        # Not `assert canary not in text`: pytest would print both.
+        canaries = {
+            "the key": [self.sandbox.api_key],
+            "the secret": [self.sandbox.api_secret],
+            "a signature": self.signs,
+            "a number in a record": [CALLEE, SHOWN],
+            "the filter": [PHONE],
+        }
+        shown = [name for name, values in canaries.items() if any(value in text for value in values)]
+        assert not shown, f"{', '.join(shown)}, in {text.split()[:2]}"
+
+    def check_error(self, error: BaseException) -> None:
+        told = traceback.TracebackException.from_exception(error, capture_locals=True, compact=False)
+        seen: list[traceback.TracebackException] = [told]
+        while seen:
+            one = seen.pop()
+            seen += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other]
+            self.check("".join(one.format_exception_only()))
+            for frame in one.stack:
+                if frame.filename != __file__:  # what stands in the test's own frames is the test's
+                    self.check(f"{frame.filename} {frame.name} {frame.locals}")
+        self.check(f"{error!s} {error!r} {error.args!r} {vars(error)!r}")
+        if not isinstance(error, IncompleteExportError):  # which hands over what was read
+            self.check(pickle.dumps(error).decode("latin-1"))
+
+
+@pytest.fixture
+async def watch(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Watch]:
+    """A sandbox, and every log line of the test, asyncio's debug mode included."""
+
+    @web.middleware
+    async def between(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        watching.signs.append(request.headers["Sign"])
+        if watching.fault is not None:
+            return await watching.fault(request)
+        return await handler(request)
+
+    caplog.set_level(logging.DEBUG)
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.0  # every step of the loop is logged
+    async with Sandbox(calls=[call(n) for n in range(120)], months_back=None, middlewares=[between]) as sandbox:
+        watching = Watch(sandbox)
+        try:
+            yield watching
+        finally:
+            watching.over.set()
+    loop.set_debug(False)
+    lines = [record.getMessage() for record in caplog.records]
+    lines += [
+        caplog.text,
+        *(repr(event) for event in watching.events),
+        *(repr(event.report) for event in watching.events),
+    ]
+    for line in lines:
+        watching.check(line)
+    assert any("asyncio" in record.name for record in caplog.records)
+
+
+async def fetch_all(client: CdrClient, filters: dict[str, str], _folder: Path) -> object:
+    return await client.fetch_all(START, END, **filters)  # type: ignore[arg-type]
+
+
+async def count(client: CdrClient, filters: dict[str, str], _folder: Path) -> object:
+    return await client.count(START, END, **filters)
+
+
+async def fetch_page(client: CdrClient, filters: dict[str, str], _folder: Path) -> object:
+    return await client.fetch_page(START, END, **filters)  # type: ignore[arg-type]
+
+
+async def export(client: CdrClient, filters: dict[str, str], folder: Path) -> object:
+    return await client.export(START, END, folder / "calls.ndjson", **filters)  # type: ignore[arg-type]
+
+
+async def stream(client: CdrClient, filters: dict[str, str], _folder: Path) -> object:
+    async with client.stream(START, END, **filters) as stream:  # type: ignore[arg-type]
+        seen: list[object] = [batch async for batch in stream.batches()]
+        return [*seen, stream]
+
+
+METHODS = (fetch_all, count, fetch_page, export, stream)
+FILTERS: tuple[dict[str, str], ...] = ({}, {"phone_name": PHONE})
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=["all", "filtered"])
+@pytest.mark.parametrize("method", METHODS)
+async def test_what_succeeds_shows_nothing(watch: Watch, method: Any, filters: dict[str, str], tmp_path: Path) -> None:
+    async with watch.client() as client:
+        result = await method(client, filters, tmp_path)
+        watch.check(f"{result!r} {result!s} {client!r} {client!s} {vars(client)!r} {vars(client._transport)!r}")
+        if method is not count:
+            assert len(watch.signs) >= 1
+        for record in getattr(result, "records", None) or (result if isinstance(result, list) else ()):
+            watch.check(f"{record!r} {record!s} {getattr(record, 'report', None)!r}")
+
+
+def json_answer(text: str) -> web.Response:
+    return web.Response(text=text, content_type="application/json")
+
+
+def quoting(request: web.Request) -> str:
+    """Return all that a careless server could quote from a request, and a number of its own."""
+    return f"{request.headers['Api-Key']} {request.headers['Sign']} {PHONE} +44 7700 900-987 {CALLEE}"
+
+
+async def refused(request: web.Request) -> web.StreamResponse:
+    return json_answer(json.dumps({"status": "-22", "reason": f"bad: {quoting(request)}", "data": None}))
+
+
+async def unauthorised(request: web.Request) -> web.StreamResponse:
+    return web.Response(status=401, text=quoting(request), headers={"WWW-Authenticate": quoting(request)})
+
+
+async def unavailable(request: web.Request) -> web.StreamResponse:
+    return web.Response(status=503, text=quoting(request), headers={"Retry-After": "0"}, reason=f"No {CALLEE}")
+
+
+async def redirecting(request: web.Request) -> web.StreamResponse:
+    return web.Response(status=307, headers={"Location": f"http://127.0.0.1:9/?{quoting(request)}"})
+
+
+async def page_of_html(request: web.Request) -> web.StreamResponse:
+    return web.Response(text=f"<html>{quoting(request)}", content_type="text/html")
+
+
+async def cut_short(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "9999"})
+    await response.prepare(request)
+    await response.write(quoting(request).encode())
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+async def aborted(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def not_http(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.write(f"HTTP/1.1 {quoting(request)}\r\n{CALLEE}\r\n\r\n".encode())
+    request.transport.close()
+    return web.Response()
+
+
+async def wrong_shape(request: web.Request) -> web.StreamResponse:
+    data = {"total": CALLEE, "size": 100, "current": quoting(request), "records": [PHONE]}
+    return json_answer(json.dumps({"status": "0", "data": data}))
+
+
+async def not_utf8(_request: web.Request) -> web.StreamResponse:
+    return web.Response(body=b'{"status":"0","reason":"\xff' + CALLEE.encode() + b'"}', content_type="application/json")
+
+
+async def other_page(_request: web.Request) -> web.StreamResponse:
+    data = {"total": 150, "size": 100, "current": 7, "pages": 2, "records": [call(1)]}
+    return json_answer(json.dumps({"status": "0", "data": data}))
+
+
+async def other_filter(_request: web.Request) -> web.StreamResponse:
+    records = [call(1, phoneName="12125550199")]
+    data = {"total": 1, "size": 100, "current": 1, "pages": 1, "records": records}
+    return json_answer(json.dumps({"status": "0", "data": data}))
+
+
+async def broken_record(_request: web.Request) -> web.StreamResponse:
+    records = [call(1, submitTime=CALLEE, cost=SHOWN + "x", callDuration=PHONE)]
+    data = {"total": 1, "size": 100, "current": 1, "pages": 1, "records": records}
+    return json_answer(json.dumps({"status": "0", "data": data}))
+
+
+FAULTS = (
+    *(refused, unauthorised, unavailable, redirecting, page_of_html, cut_short, aborted, not_http, wrong_shape),
+    *(not_utf8, other_page, other_filter, broken_record),
+)
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=["all", "filtered"])
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_what_fails_shows_nothing(watch: Watch, fault: Any, filters: dict[str, str], tmp_path: Path) -> None:
+    watch.fault = fault
+    failed = 0
+    async with watch.client(strict=True) as client:
+        for method in METHODS:
+            try:
+                await method(client, filters, tmp_path)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it shows nothing
+                failed += 1
+                watch.check_error(error)
+    assert watch.signs
+    # A page is not judged, and only a filter that is asked for can be ignored.
+    assert failed >= (3 if fault is not other_filter or filters else 0)
+
+
+async def test_records_that_are_set_aside_show_nothing(watch: Watch) -> None:
+    watch.fault = broken_record
+    async with watch.client() as client:
+        records = await client.fetch_all(START, END)
+    assert records.report.quarantined == 1
+    assert CALLEE.encode() in records.quarantined[0].raw
+    watch.check(f"{records!r} {records.quarantined!r} {records.quarantined[0]!s} {records.report!r} {records.report!s}")
+
+
+async def test_an_incomplete_export_shows_nothing(watch: Watch) -> None:
+    watch.sandbox.change(wrong_total=3)
+    async with watch.client() as client:
+        with pytest.raises(IncompleteExportError) as caught:
+            await client.fetch_all(START, END)
+    watch.check_error(caught.value)
+    watch.check(f"{caught.value.report!r} {caught.value.records!r}")
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=["all", "filtered"])
+@pytest.mark.parametrize("method", METHODS)
+async def test_cancelling_shows_nothing(watch: Watch, method: Any, filters: dict[str, str], tmp_path: Path) -> None:
+    watch.fault = watch.silent
+    async with watch.client() as client:
+        task = asyncio.create_task(method(client, filters, tmp_path))
+        async with asyncio.timeout(10):
+            while not watch.signs:
+                await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        watch.check_error(caught.value)
+        with pytest.raises(TimeoutError) as expired, anyio.fail_after(0.01):
+            await method(client, filters, tmp_path)
+        watch.check_error(expired.value)
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=["all", "filtered"])
+async def test_a_timeout_shows_nothing(watch: Watch, filters: dict[str, str], tmp_path: Path) -> None:
+    watch.fault = watch.silent
+    async with watch.client(timeout=0.02) as client:
+        for method in METHODS:
+            with pytest.raises(TimeoutError) as caught:
+                await method(client, filters, tmp_path)
+            watch.check_error(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["request_sent", "request_answered", "window_complete", "run_finished"])
+async def test_a_hook_that_raises_shows_nothing(watch: Watch, kind: str, tmp_path: Path) -> None:
+    def hook(event: Event) -> None:
+        if event.kind == kind:
+            raise LookupError("mine")
+
+    async with watch.client(hook=hook) as client:
+        with pytest.raises(LookupError) as caught:
+            await fetch_all(client, {}, tmp_path)
+    watch.check_error(caught.value)
+
+
+async def test_bad_arguments_show_nothing(watch: Watch) -> None:
+    asked: dict[str, Any] = {"start": START, "end": END, "phone_name": PHONE}
+    bad: list[dict[str, Any]] = [
+        {"start": END, "end": START},
+        {"start": START.replace(tzinfo=None)},
+        {"sip_group_name": ""},
+    ]
+    async with watch.client() as client:
+        for arguments in bad:
+            for method in (client.fetch_all, client.count, client.fetch_page):
+                with pytest.raises(ValueError, match=r"start|range|sip_group_name") as caught:
+                    await method(**(asked | arguments))
+                watch.check_error(caught.value)
+    with pytest.raises(RuntimeError) as closed:
+        await client.fetch_all(START, END, phone_name=PHONE)
+    watch.check_error(closed.value)
+    assert not watch.signs
+    watch.signs.append("nothing was sent")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"concurrency": 0}, {"timeout": 0}, {"base_url": "ftp://x"}, {"rate": -1}, {"lateness": timedelta(-1)}],
+    ids=str,
+)
+@pytest.mark.parametrize("way", ["constructor", "environment"])
+def test_a_client_that_cannot_be_built_shows_no_secret(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], way: str
+) -> None:
+    key, secret = "canary-key-1", "canary-secret-1"
+    settings = {"base_url": "https://api.example.com"} | settings
+    with pytest.raises(ValueError, match=r"must") as caught:  # noqa: PT012
+        if way == "constructor":
+            CdrClient(api_key=key, api_secret=secret, **settings)
+        else:
+            monkeypatch.setenv("AIOSIPCDR_BASE_URL", settings.pop("base_url"))
+            monkeypatch.setenv("AIOSIPCDR_API_KEY", key)
+            monkeypatch.setenv("AIOSIPCDR_API_SECRET", secret)
+            CdrClient.from_env(**settings)
+    check_locals(caught.value, "canary")
+
+
+@pytest.mark.parametrize(
+    ("key", "secret"), [("canary\nkey", "canary-secret"), ("canary-key", "canary\x00secret"), ("", "canary-secret")]
+)
+def test_credentials_that_are_refused_are_not_shown(key: str, secret: str) -> None:
+    for build in (
+        lambda: CdrClient("https://api.example.com", key, secret),
+        lambda: Credentials(key, secret),
+    ):
+        with pytest.raises(ValueError, match="api_") as caught:
+            build()
+        check_locals(caught.value, "canary")
+
+
+def check_locals(error: BaseException, canary: str) -> None:
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    seen: list[traceback.TracebackException] = [told]
+    shown: list[str] = []
+    while seen:
+        one = seen.pop()
+        seen += [other for other in (one.__cause__, one.__context__) if other]
+        for frame in one.stack:
+            if frame.filename != __file__:
+                shown += [
+                    f"{Path(frame.filename).name}:{frame.name}:{name}"
+                    for name, value in (frame.locals or {}).items()
+                    if canary in value
+                ]
+    assert not shown
+    assert canary not in str(error)
+
+
+def test_credentials_show_and_give_away_nothing() -> None:
+    credentials = Credentials("canary-key", "canary-secret")
+    for text in (repr(credentials), str(credentials), f"{credentials}", f"{credentials!r:>30}"):
+        assert "canary" not in text
+    with pytest.raises(TypeError):
+        pickle.dumps(credentials)
+
+
+def test_a_client_shows_where_it_points_and_nothing_else() -> None:
+    client = CdrClient("https://api.example.com/v3/voice", "canary-key", "canary-secret")
+    assert "api.example.com" in repr(client)
+    assert "canary" not in f"{client!r} {client!s} {vars(client)!r} {vars(client._transport)!r}"
