@@ -442,5 +442,6 @@ class CdrClient:
         run = engine.start(plan)
         try:
             await run.wait()
+            run.check()
         finally:
             await engine.finish(run)

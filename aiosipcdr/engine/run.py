@@ -99,11 +99,11 @@ class Run:
         self.notify()
 
     async def wait(self) -> None:
-        """Return when the plan has a result.
+        """Return when the plan has a result, or the run has ended.
 
         Raises:
-            BaseException: what ended the run, as it is.
-            ClientStateError: two tasks wait for one run.
+            ClientStateError: two tasks wait for one run, or the run was left.
+            BaseException: what ended a run that was left, as it is.
         """
         while not (self._is_closed or self.error is not None or self.plan.has_result):
             if self._waiter is not None:
@@ -115,6 +115,8 @@ class Run:
                 self._waiter = None
         if self._is_closed:
             raise self.error or ClientStateError("this stream was left: open another one")
-        # What was proven before the trouble is handed over before it.
-        if self.error is not None and not self.plan.has_result:
+
+    def check(self) -> None:
+        """Raise what ended the run, as it is, if it has not ended well."""
+        if self.error is not None:
             raise self.error

@@ -114,14 +114,14 @@ class CdrStream:
     async def _next_window(self) -> CompleteWindow | None:
         run, coverage = self._run, self._coverage
         assert run is not None  # noqa: S101 - readers exist for streams that were entered
-        try:
-            await run.wait()
-        except IncompleteExportError as incomplete:
-            self._note_effort(run)
-            incomplete.records = CallDetailRecords(coverage.abandon(), report=self.report)
-            raise
+        await run.wait()
+        # What was proven before the trouble is handed over before it.
         window = coverage.take_complete()
         self._note_effort(run)
+        if window is None:
+            if isinstance(run.error, IncompleteExportError):
+                run.error.records = CallDetailRecords(coverage.abandon(), report=self.report)
+            run.check()
         self._engine.wake()  # a place for another window has become free
         if self._hook is not None:
             self._tell(run.number, window)

@@ -4,6 +4,7 @@ Synchronous and without I/O.  Takes windows oldest first, drops what the
 one-second overlaps repeat, and never looks back further than they reach.
 """
 
+from bisect import insort
 from collections.abc import Iterable
 from datetime import datetime
 from operator import attrgetter, eq
@@ -12,29 +13,10 @@ import msgspec
 
 from aiosipcdr.protocol.completeness import WindowProof
 from aiosipcdr.protocol.records import CallDetailRecord
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
 
-__all__ = ["Assembly", "Whole", "sort_records"]
-
-
-class Whole:
-    """A window that was cut: what it told, and what its parts have handed over so far."""
-
-    __slots__ = ("is_repair", "open_parts", "told", "union", "window")
-
-    def __init__(self, window: TimeWindow, told: int, parts: int, *, is_repair: bool = False) -> None:
-        """Wait for `parts` windows that cover `window`; `is_repair` if it was cut because it could not be proven."""
-        self.is_repair = is_repair
-        self.window = window
-        self.told = told
-        self.open_parts = parts
-        self.union = 0
-
-    @property
-    def falls_short(self) -> bool:
-        """Whether all parts are here and hold less than the whole told."""
-        return not self.open_parts and self.union < self.told
+__all__ = ["Assembly", "sort_records"]
 
 
 class _Recent(msgspec.Struct):
@@ -91,7 +73,7 @@ class Assembly:
         report.quarantined += len(complete.quarantined)
         report.windows += 1
         report.provisional += told.provisional
-        report.window_reports.append(told)
+        insort(report.window_reports, told, key=attrgetter("window"))  # gaps may lie behind it
         self.count(told)
         return complete
 

@@ -25,6 +25,10 @@ __all__ = ["Outcome", "WindowProof"]
 MOST_SWEEPS = 3
 
 
+def _is_empty(answer: PageAnswer) -> bool:
+    return not (answer.page.records or answer.quarantined)
+
+
 class Outcome(Enum):
     """How a window stands."""
 
@@ -123,7 +127,7 @@ class WindowProof:
             self._decide(answer.page.total)
             return None
         if request.control:
-            self._decide_tail(answer.page.total, is_empty=past_the_end or not answer.page.records)
+            self._decide_tail(answer.page.total, is_empty=past_the_end or _is_empty(answer))
             return None
         if answer.page.size < self.size:
             self._plan_smaller(answer.page.size, first_page_is_here=request.current == 1)

@@ -6,22 +6,22 @@ cannot be proven, and checks that the parts of a window hold at least what the
 whole of it told.
 """
 
-import heapq
+from bisect import insort
 from collections import deque
 from datetime import datetime
 from operator import attrgetter
 
-import msgspec
-
-from aiosipcdr.errors import IncompleteExportError, OutOfTimeRangeError, ProtocolError, SipCdrError
-from aiosipcdr.protocol.assembly import Assembly, Whole
-from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
-from aiosipcdr.protocol.completeness import Outcome, WindowProof
-from aiosipcdr.protocol.edge import EdgeSearch
+from aiosipcdr.errors import IncompleteExportError, OutOfTimeRangeError, SipCdrError
+from aiosipcdr.protocol.assembly import Assembly
+from aiosipcdr.protocol.codec import Filters, PageAnswer
+from aiosipcdr.protocol.completeness import Outcome
+from aiosipcdr.protocol.edge import EdgeSearch, find_gaps
 from aiosipcdr.protocol.limits import Budget, WindowPlaces
+from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
-from aiosipcdr.protocol.sweep import PageRequest, Verdict, count_pages, judge_answer
+from aiosipcdr.protocol.sweep import PageRequest, count_pages
 from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_window
+from aiosipcdr.protocol.wholes import Recounts, Whole
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
 
@@ -35,13 +35,6 @@ MOST_EDGE_SEARCHES = 5
 
 AIMED_ROWS = 1_200
 """What a part should hold: far enough below the limit for busy hours, high enough to fill its pages."""
-
-
-class _Part(WindowProof):
-    """A window on its way, with the wholes that it is a part of (the outermost first)."""
-
-    wholes: tuple[Whole, ...] = ()
-    total_is_known = False
 
 
 class Coverage:
@@ -91,72 +84,49 @@ class Coverage:
         self._skip_out_of_range = skip_out_of_range
         self._edge: EdgeSearch | None = None
         self._edge_searches = 0
+        self._gaps: list[WindowReport] = []
         self._budget = Budget()
-        self._waiting: list[tuple[TimeWindow, tuple[Whole, ...]]] = []
-        self._held: list[_Part] = []
-        self._recounts: deque[PageRequest] = deque()
-        self._open_recounts = 0
+        self._pending = PendingWindows(places, self._build)
+        self._recounts = Recounts(filters)
         self._unproven = False
         for tile in plan_tiles(window):
-            heapq.heappush(self._waiting, (tile, ()))
+            self._pending.add(tile)
 
     @property
     def is_finished(self) -> bool:
         """Whether every window was handed over and every count agreed."""
-        return not (self._waiting or self._held or self._open_recounts or self._edge)
+        return not (self._pending or self._edge) and self._recounts.is_done
 
     @property
     def has_result(self) -> bool:
         """Whether a window can be taken, or nothing is left to wait for."""
-        if not self._held:
-            return self.is_finished
-        oldest = self._held[0]
-        if oldest.is_open:
-            return False
-        return not self._waiting or oldest.window < self._waiting[0][0]
+        oldest = self._pending.oldest
+        return self.is_finished if oldest is None else self._is_ready(oldest)
 
     def next_request(self) -> PageRequest | None:
         """Return the most useful request that may be sent now, oldest window first."""
         if self._edge is not None:
             return self._edge.next_request()
-        if self._recounts:
-            return self._recounts.popleft()
-        for part in self._held:
+        if (request := self._recounts.next_request()) is not None:
+            return request
+        for part in self._pending:
             if (request := part.next_request()) is not None:
                 return request
-        if not self._waiting:
-            return None
-        oldest, _ = self._waiting[0]
-        # What is oldest must always be able to start: everything held waits for it.
-        if self._places.has_room(len(self._held)) or oldest < self._held[0].window:
-            return self._hold_next().next_request()
-        return None
+        begun = self._pending.hold_next()
+        return None if begun is None else begun.next_request()
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Take the answer to `request`; return the error that ends the run, if it does."""
         for name, count in answer.unknown_fields.items() if not request.control else ():
             self.report.unknown_fields[name] = self.report.unknown_fields.get(name, 0) + count
-        if isinstance(request.owner, EdgeSearch):
-            request.owner.note(request, accepted=True)
-            return self._go_on_after(request.owner)
-        if isinstance(request.owner, Whole):
-            return self._recounted(request.owner, request, answer)
-        part = request.owner
-        if not isinstance(part, _Part) or not part.is_open:
-            return None
-        if (error := part.accept(request, answer)) is not None:
-            return error
-        if not (part.wholes or part.total_is_known) and part.sweep.pages:
-            part.total_is_known = True
-            self.planned.append((part.window, part.sweep.largest_total))
-            self._budget.plan(count_pages(part.sweep.largest_total, part.size))
-        self._size = min(self._size, part.size)
-        if self._budget.is_spent:
-            return self._stop_reading(part)
-        if part.outcome is Outcome.TOO_LARGE:
-            return self._cut(part, is_repair=part.most_rows < MOST_ROWS)
-        if part.outcome is Outcome.UNPROVEN:
-            return self._decide_unproven(part)
+        match request.owner:
+            case EdgeSearch() as edge:
+                edge.note(request, accepted=True)
+                return self._go_on_after(edge)
+            case Whole() as whole:
+                return self._take_count(whole, self._recounts.accept(request, answer))
+            case Part(is_open=True) as part:
+                return part.accept(request, answer) or self._go_on_with(part)
         return None
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
@@ -166,11 +136,8 @@ class Coverage:
         if isinstance(request.owner, EdgeSearch):
             request.owner.note(request, accepted=False)
             return self._go_on_after(request.owner)
-        part = request.owner
-        if isinstance(part, _Part) and part in self._held:
-            self._release(part)
-            part.give_up()
-            heapq.heappush(self._waiting, (part.window, part.wholes))
+        if isinstance(request.owner, Part) and request.owner.is_open:
+            self._pending.put_back(request.owner)
         if self._edge is None:
             if self._edge_searches == MOST_EDGE_SEARCHES:
                 return error
@@ -180,11 +147,11 @@ class Coverage:
 
     def take_complete(self) -> CompleteWindow | None:
         """Return the oldest window if its reading has ended, each once and in order."""
-        if not self._held or not self.has_result:
+        oldest = self._pending.oldest
+        if oldest is None or not self._is_ready(oldest):
             return None
-        part = self._held[0]
-        self._release(part)
-        return self._hand_over(part)
+        self._pending.release(oldest)
+        return self._hand_over(oldest)
 
     def join(self) -> None:
         """Claim a fair share of the places, when the run begins."""
@@ -193,16 +160,14 @@ class Coverage:
     def leave(self) -> None:
         """Make room for others, when the run ends."""
         self._places.runs -= 1
-        self._places.free(len(self._held))
-        self._held.clear()
+        self._pending.clear()
 
     def abandon(self) -> list[CallDetailRecord]:
         """Return what was read and not handed over, when the run ends early."""
-        return self._assembly.pick_left_over(self._held)
+        return self._assembly.pick_left_over(self._pending)
 
-    def _hold_next(self) -> _Part:
-        window, wholes = heapq.heappop(self._waiting)
-        part = _Part(
+    def _build(self, window: TimeWindow, wholes: tuple[Whole, ...]) -> Part:
+        return Part(
             window,
             self._filters,
             size=self._size,
@@ -213,31 +178,51 @@ class Coverage:
             range_field=self._range_field,
             strict=self._strict,
         )
-        part.wholes = wholes
-        self._places.take()
-        self._held.append(part)
-        self._held.sort(key=attrgetter("window"))
-        return part
 
-    def _release(self, part: _Part) -> None:
-        self._places.free(1)
-        self._held.remove(part)
+    def _is_ready(self, part: Part) -> bool:
+        # What is unproven and must not be handed over stays where it is until the error has ended the run.
+        return part.report.certified or (self._allow_incomplete and not part.is_open)
 
-    def _cut(self, part: _Part, *, is_repair: bool) -> SipCdrError | None:
+    def _go_on_with(self, part: Part) -> SipCdrError | None:
+        if part.size < self._size:
+            self._budget.plan_smaller(self._size, part.size)
+            self._size = part.size
+        if not part.total_is_known and part.sweep.pages:
+            part.total_is_known = True
+            self._note_total(part)
+        if self._budget.is_spent:
+            return self._stop_reading(part)
+        if part.outcome is Outcome.TOO_LARGE:
+            return self._cut(part, is_repair=part.most_rows < MOST_ROWS)
+        if part.outcome is Outcome.UNPROVEN:
+            return self._decide_unproven(part)
+        return None
+
+    def _note_total(self, part: Part) -> None:
+        total = part.sweep.largest_total
+        if part.wholes:
+            part.wholes[-1].announced += total
+        else:
+            self.planned.append((part.window, total))
+            self._budget.plan(count_pages(total, self._size))
+
+    def _cut(self, part: Part, *, is_repair: bool) -> SipCdrError | None:
         aimed = min(AIMED_ROWS, max(1, self._most_rows * 6 // 10))
         children = split_window(part.window, -(-part.report.total // aimed))
         if is_repair and not self._budget.take(len(children)):
             return self._give_up(part)
-        self._release(part)
+        if not is_repair and (not part.wholes or part.wholes[-1].is_credible):
+            self._budget.plan_parts(len(children))
+        self._pending.release(part)
         self._assembly.count(part.report)
         whole = Whole(part.window, part.report.total, len(children), is_repair=is_repair)
         for outer in part.wholes:
             outer.open_parts += len(children) - 1
         for child in children:
-            heapq.heappush(self._waiting, (child, (*part.wholes, whole)))
+            self._pending.add(child, (*part.wholes, whole))
         return None
 
-    def _decide_unproven(self, part: _Part) -> SipCdrError | None:
+    def _decide_unproven(self, part: Part) -> SipCdrError | None:
         if not can_split(part.window):
             return self._give_up(part)
         if part.report.total >= part.size:
@@ -246,18 +231,17 @@ class Coverage:
             self._most_rows = max(1, part.size - 1)
         return self._cut(part, is_repair=True)
 
-    def _give_up(self, part: _Part) -> SipCdrError | None:
+    def _give_up(self, part: Part) -> SipCdrError | None:
         if self._allow_incomplete:
             return None
         return self._incomplete(part.window, part.sweep.unique, part.report.total)
 
-    def _stop_reading(self, part: _Part) -> SipCdrError | None:
+    def _stop_reading(self, part: Part) -> SipCdrError | None:
         # Far more was asked for than the vendor's totals can justify.
         if not self._allow_incomplete:
             return self._incomplete(part.window, part.sweep.unique, part.sweep.largest_total)
-        while self._waiting:
-            self._hold_next()
-        for held in self._held:
+        self._pending.hold_all()
+        for held in self._pending:
             if held.is_open or held.outcome is Outcome.TOO_LARGE:
                 held.give_up()
         return None
@@ -270,13 +254,13 @@ class Coverage:
             report=self.report,
         )
 
-    def _hand_over(self, part: _Part) -> CompleteWindow:
+    def _hand_over(self, part: Part) -> CompleteWindow:
         complete = self._assembly.assemble(part, part.wholes)
         self._unproven = self._unproven or not part.report.certified
         for whole in part.wholes:
             # A run that is unproven already learns nothing from one more count.
             if whole.falls_short and not self._unproven:
-                self._recount(whole)
+                self._recounts.plan(whole)
         self._certify()
         return complete
 
@@ -288,42 +272,23 @@ class Coverage:
             return edge.describe()
         self._unproven = True
         edge_time = edge.available_from or self._window.end
-        self._set_gap(edge_time)
-        waiting, self._waiting = self._waiting, []
-        for window, wholes in waiting:
-            if window.start < edge_time:
-                for whole in wholes:
-                    whole.told = 0  # its parts cannot hold what it told any more
-                    whole.open_parts -= window.end <= edge_time
-            if window.end > edge_time:
-                heapq.heappush(self._waiting, (TimeWindow(max(window.start, edge_time), window.end), wholes))
+        self._pending.trim(edge_time)
+        self._set_gaps(edge_time)
         return None
 
-    def _set_gap(self, edge_time: datetime) -> None:
-        gap = WindowReport(window=TimeWindow(self._window.start, edge_time))
+    def _set_gaps(self, edge_time: datetime) -> None:
+        by_window = attrgetter("window")
         reports = self.report.window_reports
-        if self._edge_searches > 1:
-            reports[0] = gap
-        else:
-            reports.insert(0, gap)
+        for gap in self._gaps:
+            reports.remove(gap)
+        read = sorted(by_window(told) for told in [*reports, *(part for part in self._pending if not part.is_open)])
+        self._gaps = [WindowReport(window=gap) for gap in find_gaps(self._window.start, edge_time, read)]
+        for gap in self._gaps:
+            insort(reports, gap, key=by_window)
 
-    def _recount(self, whole: Whole) -> None:
-        # If rows were deleted since the whole told its total, the vendor tells less now.
-        self._open_recounts += 1
-        params = encode_params(whole.window, self._filters)
-        self._recounts.append(
-            PageRequest(owner=whole, window=whole.window, params=params, current=1, size=1, control=True)
-        )
-
-    def _recounted(self, whole: Whole, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        count = answer.page.total
-        verdict, why = judge_answer(request, answer, Filters())
-        if verdict is Verdict.ASK_AGAIN:
-            if request.asked_before:
-                return ProtocolError(f"the answer cannot be used: {why}", window=whole.window, page=1)
-            self._recounts.append(msgspec.structs.replace(request, asked_before=True))
-            return None
-        self._open_recounts -= 1
+    def _take_count(self, whole: Whole, count: int | SipCdrError | None) -> SipCdrError | None:
+        if not isinstance(count, int):
+            return count
         if whole.union < count:
             self._unproven = True
             if not self._allow_incomplete:

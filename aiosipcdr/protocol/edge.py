@@ -1,9 +1,10 @@
-"""Finding the oldest instant that the vendor still answers for.
+"""Finding the oldest instant that the vendor still answers for, and what lies before it.
 
 Synchronous and without I/O: a bisection whose probes are requests for two
 seconds each.  Assumes that what is refused at one instant is refused before it.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from aiosipcdr.errors import OutOfTimeRangeError, StatusCode
@@ -12,7 +13,7 @@ from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.tiling import NARROWEST_SECONDS
 from aiosipcdr.protocol.windows import SECOND, TimeWindow
 
-__all__ = ["EdgeSearch"]
+__all__ = ["EdgeSearch", "find_gaps"]
 
 _PROBE = timedelta(seconds=NARROWEST_SECONDS)
 
@@ -62,3 +63,21 @@ class EdgeSearch:
         )
         error.available_from = edge
         return error
+
+
+def find_gaps(start: datetime, edge: datetime, read: Iterable[TimeWindow]) -> list[TimeWindow]:
+    """Return what between `start` and `edge` no window of `read` covers, oldest first.
+
+    Args:
+        start: begin of the range.
+        edge: where the vendor's calls begin now.
+        read: windows that were read before the edge had moved, oldest first.
+    """
+    gaps = []
+    for window in read:
+        if start < min(window.start, edge):
+            gaps.append(TimeWindow(start, min(window.start, edge)))
+        start = max(start, window.end)
+    if start < edge:
+        gaps.append(TimeWindow(start, edge))
+    return gaps

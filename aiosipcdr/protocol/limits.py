@@ -10,18 +10,19 @@ class Budget:
     """What a run may spend: on reading again, and in all.
 
     Reading again may cost 1.7 × the planned pages and 200.  A healthy range
-    costs 1.25 × its pages, counts and cuts included, so that together they
-    stay below 3 × the pages and 200: whatever exceeds that, the vendor's totals
-    cannot be meant, and the run ends.
+    costs 1.25 × its pages, control counts included, and what finding its busy
+    seconds takes.  A run that asks for more than all of this deals with totals
+    that cannot be meant.
     """
 
-    __slots__ = ("_issued", "_planned", "_repaired")
+    __slots__ = ("_cuts", "_issued", "_planned", "_repaired")
 
     def __init__(self) -> None:
         """Begin with the fixed part alone."""
         self._planned = 0
         self._repaired = 0
         self._issued = 0
+        self._cuts = 0
 
     @property
     def left(self) -> int:
@@ -31,11 +32,19 @@ class Budget:
     @property
     def is_spent(self) -> bool:
         """Whether nothing more may be asked for at all."""
-        return self._issued >= 220 + 3 * self._planned
+        return self._issued >= 220 + 3 * self._planned + self._cuts
 
     def plan(self, pages: int) -> None:
         """Note that the range holds so many pages more."""
         self._planned += pages
+
+    def plan_smaller(self, before: int, size: int) -> None:
+        """Note that a page holds `size` records where it should have held `before`."""
+        self._planned = -(-self._planned * before // size)
+
+    def plan_parts(self, parts: int) -> None:
+        """Note that a window is rightly cut into `parts`, each of which is asked for its total."""
+        self._cuts += parts
 
     def issue(self) -> None:
         """Note one request, whatever it is for."""

@@ -58,6 +58,14 @@ def count_pages(total: int, size: int) -> int:
     return max(1, -(-total // size))
 
 
+def _least_total(answer: PageAnswer) -> int:
+    # What OFFSET skipped and what came after it was there: whatever the vendor's count says.
+    page = answer.page
+    identities = {record.voice_id for record in page.records}
+    identities.update(quarantined.identity for quarantined in answer.quarantined)
+    return (page.current - 1) * page.size + len(identities) if identities else 0
+
+
 def judge_answer(
     request: PageRequest, answer: PageAnswer, filters: Filters, range_field: str | None = None
 ) -> tuple[Verdict, str]:
@@ -176,6 +184,8 @@ class Sweep:
         for quarantined in answer.quarantined:
             self.quarantined.setdefault(quarantined.identity, quarantined)
         told = len(page.records) + len(answer.quarantined)
+        if told + (page.current - 1) * page.size > page.total:
+            self.largest_total = max(self.largest_total, _least_total(answer))
         expected = min(page.size, max(0, page.total - (page.current - 1) * page.size))
         self.single = self.pages == self._asked == 1 and told == page.total == self.unique < page.size
         odd = (told != expected) + (page.pages != -(-page.total // page.size)) + answer.anomalies

@@ -8,6 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web import Request, StreamResponse, middleware
 
 from aiosipcdr import CdrClient, RatePolicy, RetryPolicy, ServerFaultError
 from aiosipcdr.events import Event, EventKind
@@ -32,22 +34,47 @@ def sandbox(shared: Sandbox) -> Iterator[Sandbox]:
     shared._host.opened().endpoint.scripted.clear()
 
 
+def gate(places: int) -> Middleware:
+    """Hold back the sixth request and all that follow until `places` are there at once."""
+    seen = waiting = 0
+    is_full = asyncio.Event()
+
+    @middleware
+    async def hold(request: Request, handler: Handler) -> StreamResponse:
+        nonlocal seen, waiting
+        seen += 1
+        if seen > 5:
+            waiting += 1
+            if waiting == places:
+                is_full.set()
+            await is_full.wait()
+        return await handler(request)
+
+    return hold
+
+
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
-async def test_there_are_never_more_requests_under_way_than_places(sandbox: Sandbox, concurrency: int) -> None:
-    async with client_of(sandbox, concurrency=concurrency) as client:
+async def test_as_many_requests_are_under_way_as_there_are_places_and_never_more(concurrency: int) -> None:
+    async with (
+        Sandbox(records=2_100, middlewares=[gate(concurrency)]) as sandbox,
+        client_of(sandbox, concurrency=concurrency) as client,
+    ):
         assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
-    assert sandbox.stats.peak_in_flight == concurrency
+        assert sandbox.stats.peak_in_flight == concurrency
 
 
-async def test_all_runs_of_a_client_keep_to_one_limit(sandbox: Sandbox) -> None:
-    async with client_of(sandbox, concurrency=3) as client:
+async def test_all_runs_of_a_client_keep_to_one_limit() -> None:
+    async with (
+        Sandbox(records=2_100, middlewares=[gate(3)]) as sandbox,
+        client_of(sandbox, concurrency=3) as client,
+    ):
         results = await asyncio.gather(
             *(client.fetch_all(sandbox.start, sandbox.end) for _ in range(3)),
             *(client.count(sandbox.start, sandbox.end) for _ in range(10)),
         )
-    assert [len(result) for result in results[:3] if isinstance(result, list)] == [2_100] * 3
-    assert results[3:] == [2_100] * 10
-    assert sandbox.stats.peak_in_flight == 3
+        assert [len(result) for result in results[:3] if isinstance(result, list)] == [2_100] * 3
+        assert results[3:] == [2_100] * 10
+        assert sandbox.stats.peak_in_flight == 3
 
 
 async def test_there_are_no_more_tasks_than_places(sandbox: Sandbox) -> None:

@@ -271,7 +271,7 @@ def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901 
             run.requests += 1
             if rng.random() < 0.2:
                 break
-        run.most_held = max(run.most_held, len(coverage._held))
+        run.most_held = max(run.most_held, len(list(coverage._pending)))
         assert run.requests <= how.most_requests, f"{run.requests} requests and no end"
         if not (how.lazy_reader and flying and rng.random() < 0.7):
             while (window := coverage.take_complete()) is not None:

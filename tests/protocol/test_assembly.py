@@ -6,11 +6,12 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.protocol.assembly import Assembly, Whole, sort_records
+from aiosipcdr.protocol.assembly import Assembly, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.limits import Budget
 from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport, QuarantinedRecord
 

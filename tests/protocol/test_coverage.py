@@ -246,7 +246,7 @@ def test_a_total_that_is_wrong_for_good_ends_within_the_budget_even_if_incomplet
     vendor.add(43_200_000)
     coverage = cover(seconds(0, 86_400), size=10, allow_incomplete=True)
     planned = count_pages(len(vendor.rows) + wrong_by, 10)
-    run = drive(coverage, vendor, Drive(most_requests=3 * planned + 200 + 60))
+    run = drive(coverage, vendor, Drive(most_requests=3 * planned + 200 + 160))
     assert run.error is None
     assert not coverage.report.certified
     assert len(run.delivered) == len(set(run.delivered))
@@ -269,7 +269,7 @@ def test_a_total_that_knows_no_time_ends_within_the_budget(told: int) -> None:
         vendor.add(number * 1_000_000)
     for allow_incomplete in (False, True):
         coverage = cover(seconds(0, 86_400), allow_incomplete=allow_incomplete)
-        run = drive(coverage, vendor, Drive(most_requests=3 * count_pages(told, 100) + 200 + 60))
+        run = drive(coverage, vendor, Drive(most_requests=3 * count_pages(told, 100) + 200 + 260))
         if told == 40:
             assert run.certified
         else:

@@ -1,0 +1,104 @@
+"""Windows that are not handed over yet: those that wait, and those that are held, oldest first.
+
+Synchronous and without I/O.  Keeps the order and the places; what becomes of
+a window is for the coverage to decide.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from operator import attrgetter
+
+from aiosipcdr.protocol.completeness import WindowProof
+from aiosipcdr.protocol.limits import WindowPlaces
+from aiosipcdr.protocol.wholes import Whole
+from aiosipcdr.protocol.windows import TimeWindow
+
+__all__ = ["Part", "PendingWindows"]
+
+
+class Part(WindowProof):
+    """A window on its way, with the wholes that it is a part of (the outermost first)."""
+
+    wholes: tuple[Whole, ...] = ()
+    total_is_known = False
+
+
+class PendingWindows:
+    """The windows of one run that are still to come out."""
+
+    def __init__(self, places: WindowPlaces, build: Callable[[TimeWindow, tuple[Whole, ...]], Part]) -> None:
+        """Begin empty; windows that are held find room in `places` and are made by `build`."""
+        self._places = places
+        self._build = build
+        self._waiting: list[tuple[TimeWindow, tuple[Whole, ...]]] = []
+        self._held: list[Part] = []
+
+    def __len__(self) -> int:
+        """How many windows there are."""
+        return len(self._waiting) + len(self._held)
+
+    def __iter__(self) -> Iterator[Part]:
+        """Those that are held, oldest first."""
+        return iter(self._held)
+
+    @property
+    def oldest(self) -> Part | None:
+        """The oldest of all, if it is held."""
+        if not self._held or (self._waiting and self._waiting[0][0] < self._held[0].window):
+            return None
+        return self._held[0]
+
+    def add(self, window: TimeWindow, wholes: tuple[Whole, ...] = ()) -> None:
+        """Let `window` wait for its turn."""
+        heapq.heappush(self._waiting, (window, wholes))
+
+    def hold_next(self) -> Part | None:
+        """Begin the oldest window that waits, if there is one and a place for it."""
+        # What is oldest must always be able to start: everything held waits for it.
+        if self._waiting and (self.oldest is None or self._places.has_room(len(self._held))):
+            return self._hold()
+        return None
+
+    def hold_all(self) -> None:
+        """Begin every window that waits, whatever the places."""
+        while self._waiting:
+            self._hold()
+
+    def release(self, part: Part) -> None:
+        """Let go of `part`."""
+        self._places.free(1)
+        self._held.remove(part)
+
+    def put_back(self, part: Part) -> None:
+        """Let the window of `part` wait again, to be read from the beginning."""
+        self.release(part)
+        part.give_up()
+        self.add(part.window, part.wholes)
+
+    def trim(self, edge: datetime) -> None:
+        """Forget what lies before `edge`, of windows that were not read to their end."""
+        for part in [part for part in self._held if part.is_open and part.window.start < edge]:
+            self.put_back(part)
+        waiting, self._waiting = self._waiting, []
+        for window, wholes in waiting:
+            if window.start < edge:
+                for whole in wholes:
+                    whole.trim(window, edge)
+            if window.end > edge:
+                self.add(TimeWindow(max(window.start, edge), window.end), wholes)
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._places.free(len(self._held))
+        self._held.clear()
+        self._waiting.clear()
+
+    def _hold(self) -> Part:
+        window, wholes = heapq.heappop(self._waiting)
+        part = self._build(window, wholes)
+        part.wholes = wholes
+        self._places.take()
+        self._held.append(part)
+        self._held.sort(key=attrgetter("window"))
+        return part

@@ -1,0 +1,87 @@
+"""Windows that were cut: what each told is held against what its parts hand over.
+
+Synchronous and without I/O.  Counts only; which calls a part repeats is for
+the assembly to say.
+"""
+
+from collections import deque
+from datetime import datetime
+
+import msgspec
+
+from aiosipcdr.errors import ProtocolError
+from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.protocol.sweep import PageRequest, Verdict, judge_answer
+from aiosipcdr.protocol.windows import TimeWindow
+
+__all__ = ["Recounts", "Whole"]
+
+
+class Whole:
+    """A window that was cut: what it told, and what its parts have handed over so far."""
+
+    __slots__ = ("announced", "is_repair", "open_parts", "told", "union", "window")
+
+    def __init__(self, window: TimeWindow, told: int, parts: int, *, is_repair: bool = False) -> None:
+        """Wait for `parts` windows that cover `window`; `is_repair` if it was cut because it could not be proven."""
+        self.is_repair = is_repair
+        self.window = window
+        self.told = told
+        self.open_parts = parts
+        self.announced = 0
+        """What its parts have told so far, overlaps counted twice."""
+        self.union = 0
+        """The distinct calls that they have handed over."""
+
+    @property
+    def is_credible(self) -> bool:
+        """Whether the parts tell about as much as the whole; calls arrive, and neighbours share a second."""
+        return self.announced <= self.told * 5 // 4
+
+    @property
+    def falls_short(self) -> bool:
+        """Whether all parts are here and hold less than the whole told."""
+        return not self.open_parts and self.union < self.told
+
+    def trim(self, part: TimeWindow, edge: datetime) -> None:
+        """Note that of `part` nothing can be had before `edge`: what the whole told was more than its parts will."""
+        self.told = 0
+        self.open_parts -= part.end <= edge
+
+
+class Recounts:
+    """Asks for the totals of wholes that fall short: if rows were deleted since, the vendor tells less now."""
+
+    def __init__(self, filters: Filters) -> None:
+        """Begin with nothing to ask."""
+        self._filters = filters
+        self._planned: deque[PageRequest] = deque()
+        self._open = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every question was answered."""
+        return not self._open
+
+    def plan(self, whole: Whole) -> None:
+        """Ask for the total of `whole` once more."""
+        self._open += 1
+        params = encode_params(whole.window, self._filters)
+        self._planned.append(
+            PageRequest(owner=whole, window=whole.window, params=params, current=1, size=1, control=True)
+        )
+
+    def next_request(self) -> PageRequest | None:
+        """Return what may be sent now."""
+        return self._planned.popleft() if self._planned else None
+
+    def accept(self, request: PageRequest, answer: PageAnswer) -> int | ProtocolError | None:
+        """Return the total that was told; None when the question has to be asked once more."""
+        verdict, why = judge_answer(request, answer, Filters())
+        if verdict is Verdict.ASK_AGAIN:
+            if request.asked_before:
+                return ProtocolError(f"the answer cannot be used: {why}", window=request.window, page=1)
+            self._planned.append(msgspec.structs.replace(request, asked_before=True))
+            return None
+        self._open -= 1
+        return answer.page.total
