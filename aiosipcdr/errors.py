@@ -1,4 +1,4 @@
-"""The error tree and the one table that says what a status means.
+"""The error tree; `classification` says which of them a status is.
 
 Errors carry facts, never policy: whether and when to try again is decided in
 `policy/`.  No text here holds a key, a secret, a signature or a phone number.
@@ -28,10 +28,8 @@ Errors carry facts, never policy: whether and when to try again is decided in
         └── StorageError
 """
 
-import re
 from datetime import datetime
 from enum import IntEnum, unique
-from http import HTTPStatus
 
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CallDetailRecords, FetchReport
@@ -61,8 +59,6 @@ __all__ = [
     "ThrottledError",
     "TlsError",
     "TransportError",
-    "http_error",
-    "provider_error",
 ]
 
 
@@ -130,9 +126,17 @@ class ClientStateError(SipCdrError, RuntimeError):
 
 
 class TransportError(SipCdrError, ConnectionError):
-    """The request did not arrive, or its answer did not come back whole."""
+    """The request did not arrive, or its answer did not come back whole.
+
+    Attributes:
+        resolved: whether the host's name was found.
+        unanswered: whether a connection ended before a byte of the answer came, as idle ones do when the other side
+            has closed them.
+    """
 
     retryable = True
+    resolved: bool = True
+    unanswered: bool = False
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -189,6 +193,13 @@ class ClockSkewError(ProviderError):
 
     retryable = True
     offset: float | None = None
+
+    def __str__(self) -> str:
+        """Say by how much, where it is known."""
+        if self.offset is None:
+            return super().__str__()
+        direction = "behind" if self.offset > 0 else "ahead of"
+        return f"{super().__str__()}; this machine's clock is {abs(self.offset):,.0f} s {direction} the vendor's"
 
 
 class ThrottledError(ProviderError):
@@ -255,75 +266,3 @@ class JournalDamagedError(ExportError):
 
 class StorageError(ExportError):
     """The disk is full, read-only or gone."""
-
-
-# The classification: what a status is, and what to tell a person about it.
-_BY_STATUS: dict[int, tuple[type[ProviderError], str]] = {
-    StatusCode.AUTHENTICATION: (AuthenticationError, "authentication refused: check the API key and secret"),
-    StatusCode.RESTRICTED_ADDRESS: (
-        RestrictedAddressError,
-        "this address is not allowed: add it to the account's list at the vendor",
-    ),
-    StatusCode.USER_LOCKED: (AuthenticationError, "the account is locked: ask the vendor"),
-    StatusCode.TOO_FREQUENT: (ThrottledError, "queried too frequently"),
-    StatusCode.TIMESTAMP_EXPIRED: (ClockSkewError, "timestamp refused: check this machine's clock (NTP)"),
-    StatusCode.SERVER_FAULT: (ServerFaultError, "a fault on the vendor's side"),
-    StatusCode.PARAMETER: (InvalidQueryError, "a parameter was refused: check the filters and the range"),
-    StatusCode.OUT_OF_TIME_RANGE: (
-        OutOfTimeRangeError,
-        "the range is older than what the vendor keeps (the last two months)",
-    ),
-}
-
-_BY_HTTP_STATUS: dict[int, tuple[type[SipCdrError], str]] = {
-    HTTPStatus.UNAUTHORIZED: (AuthenticationError, "authentication refused: check the API key and secret"),
-    HTTPStatus.FORBIDDEN: (
-        RestrictedAddressError,
-        "access forbidden: this address or request is blocked by the vendor or by a firewall before it",
-    ),
-    HTTPStatus.NOT_FOUND: (ProtocolError, "no such endpoint: check the path of base_url"),
-    HTTPStatus.METHOD_NOT_ALLOWED: (ProtocolError, "no such endpoint: check the path of base_url"),
-    HTTPStatus.TOO_MANY_REQUESTS: (ThrottledError, "queried too frequently"),
-    HTTPStatus.REQUEST_TIMEOUT: (ServerFaultError, "the server gave up waiting for the request"),
-    HTTPStatus.CONFLICT: (ServerFaultError, "the server refuses for the moment"),
-    HTTPStatus.TOO_EARLY: (ServerFaultError, "the server refuses for the moment"),
-    HTTPStatus.INTERNAL_SERVER_ERROR: (ServerFaultError, "a fault on the vendor's side"),
-    HTTPStatus.BAD_GATEWAY: (ServerFaultError, "a fault on the vendor's side"),
-    HTTPStatus.SERVICE_UNAVAILABLE: (ServerFaultError, "the service is unavailable"),
-    HTTPStatus.GATEWAY_TIMEOUT: (ServerFaultError, "a fault on the vendor's side"),
-}
-
-
-def provider_error(status: int, reason: str | None) -> ProviderError:
-    """Return the error for an answer whose `status` is not 0; an unknown code is kept as it is."""
-    kind, hint = _BY_STATUS.get(status, (ProviderError, "the vendor refused the request with an unknown code"))
-    reason = _clean(reason)
-    said = f': "{reason}"' if reason else ""
-    return kind(f"status {status}{said}: {hint}", status=status, reason=reason)
-
-
-def http_error(status: int, *, retry_after: float | None = None) -> SipCdrError:
-    """Return the error for an answer whose HTTP `status` is not 200."""
-    if status in range(300, 400):
-        return RedirectError(
-            f"HTTP {status}: redirects are never followed, since they would carry the signature elsewhere; set base_url"
-            " to the address that answers",
-            status=status,
-        )
-    kind, hint = _BY_HTTP_STATUS.get(status, (ProtocolError, "not an answer of this endpoint: check base_url"))
-    if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after is not None:
-        kind, hint = ThrottledError, "the service asks for patience"
-    return kind(f"HTTP {status}: {hint}", status=status, retry_after=retry_after)
-
-
-# Long runs of digits may be phone numbers, 32 hexadecimal digits a signature.
-_PRIVATE = re.compile(r"[0-9a-fA-F]{32}|\d(?:[\s()./-]{0,4}\d){5,}")
-_LONGEST_REASON = 200
-
-
-def _clean(reason: str | None) -> str | None:
-    # The vendor's words are foreign text: they may quote a number, or a terminal's escape codes.
-    if reason is None:
-        return None
-    reason = "".join(character if character.isprintable() else " " for character in reason)
-    return _PRIVATE.sub("***", reason).strip()[:_LONGEST_REASON] or None

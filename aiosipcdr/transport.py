@@ -7,8 +7,11 @@ answers, so each is replaced by one of ours that says what happened and no more.
 
 import asyncio
 import os
+import re
 import ssl
+import time
 import zlib
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,7 +26,6 @@ from aiosipcdr.errors import (
     SipCdrError,
     TlsError,
     TransportError,
-    http_error,
 )
 from aiosipcdr.policy.retry import decode_retry_after
 
@@ -31,6 +33,9 @@ __all__ = ["LARGEST_BODY", "Received", "SignedRequest", "Transport"]
 
 LARGEST_BODY: Final = 8 * 1024 * 1024
 """Decoded bytes of one answer; a hundred records are about 60 KB."""
+
+_LARGEST_REFUSAL: Final = 64 * 1024
+_CONTENT_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,60}").fullmatch
 
 _CONNECT_SECONDS: Final = 10.0
 _SILENCE_SECONDS: Final = 30.0
@@ -52,10 +57,17 @@ class SignedRequest(msgspec.Struct, frozen=True):
 
 
 class Received(msgspec.Struct, frozen=True):
-    """What came back with HTTP status 200: the whole body, decompressed."""
+    """What came back: the whole body, decompressed.
+
+    With an HTTP status other than 200 the body is there if it may be the
+    vendor's own words: JSON of modest size.
+    """
 
     body: bytes
     date: str | None
+    status: int = 200
+    retry_after: float | None = None
+    content_type: str = "application/json"
 
     def __repr__(self) -> str:
         """Count the bytes instead of printing them."""
@@ -162,35 +174,50 @@ class Transport:
             ssl=self._ssl,
         ) as response:
             headers = response.headers
-            if response.status != 200:  # noqa: PLR2004
-                response.close()
-                wish = decode_retry_after(headers.get("Retry-After"), headers.get("Date"))
-                return http_error(response.status, retry_after=wish)
-            body = await _read(response)
+            body = await _read(response) if _may_be_told(response) else b""
             if isinstance(body, SipCdrError):
-                # Unread bytes would be taken for the next answer.
-                response.close()
                 return body
-            return Received(body, headers.get("Date"))
+            return Received(
+                body,
+                headers.get("Date"),
+                response.status,
+                decode_retry_after(headers.get("Retry-After"), headers.get("Date"), time.time()),
+                response.content_type if _CONTENT_TYPE(response.content_type) else "",
+            )
+
+
+def _may_be_told(response: aiohttp.ClientResponse) -> bool:
+    # Pages of proxies and firewalls are not worth their bytes.
+    if response.status == HTTPStatus.OK:
+        return True
+    length = response.content_length
+    words = response.status >= HTTPStatus.BAD_REQUEST and response.content_type == "application/json"
+    if words and length is not None and length <= _LARGEST_REFUSAL:
+        return True
+    response.close()  # unread bytes would be taken for the next answer
+    return False
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
-    length = response.content_length
-    if length is not None and length > LARGEST_BODY:
-        return _too_large()
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in ("", "identity", "gzip", "x-gzip"):
+    body = await _read_wire(response)
+    if isinstance(body, SipCdrError):
+        response.close()  # likewise
+        return body
+    return _decompress(body) if response.headers.get("Content-Encoding", "").strip().lower().endswith("gzip") else body
+
+
+async def _read_wire(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
+    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity", "gzip", "x-gzip"):
         return ProtocolError("the answer is compressed in a way that was not asked for")
+    length = response.content_length
     if length is not None:
-        body = await response.read()
-    else:
-        chunks = bytearray()
-        async for chunk in response.content.iter_any():
-            chunks += chunk
-            if len(chunks) > LARGEST_BODY:
-                return _too_large()
-        body = bytes(chunks)
-    return _decompress(body) if encoding.endswith("gzip") else body
+        return _too_large() if length > LARGEST_BODY else await response.read()
+    chunks = bytearray()
+    async for chunk in response.content.iter_any():
+        chunks += chunk
+        if len(chunks) > LARGEST_BODY:
+            return _too_large()
+    return bytes(chunks)
 
 
 def _decompress(body: bytes) -> bytes | SipCdrError:
@@ -223,7 +250,9 @@ def _translate(error: Exception, host: str) -> SipCdrError:
     if isinstance(error, aiohttp.ClientResponseError):
         return ProtocolError("the answer is not proper HTTP", retryable=True)
     if isinstance(error, OSError | aiohttp.ClientError):
-        return TransportError(f"the connection to {host} broke before the answer was complete ({name})")
+        broken = TransportError(f"the connection to {host} broke before the answer was complete ({name})")
+        broken.unanswered = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+        return broken
     if isinstance(error, RuntimeError):
         return ClientStateError("the HTTP session cannot be used: it is closed or belongs to another event loop")
     return TransportError(f"the request failed ({name})", retryable=False)
@@ -237,6 +266,8 @@ def _translate_connecting(error: aiohttp.ClientConnectorError, host: str) -> Sip
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return TlsError(f"the TLS handshake with {host} failed: is the scheme of base_url right?", retryable=True)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return TransportError(f"{host} cannot be resolved: check base_url and DNS")
+        unknown = TransportError(f"{host} cannot be resolved: check base_url and DNS")
+        unknown.resolved = False
+        return unknown
     why = os.strerror(error.errno) if error.errno else type(error).__name__
     return TransportError(f"cannot connect to {host} ({why}): check base_url and the network")

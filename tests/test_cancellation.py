@@ -19,7 +19,7 @@ from aiosipcdr.sandbox import Sandbox
 
 
 def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
+    settings = {"retry": RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)} | settings
     return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
 
 
@@ -354,7 +354,7 @@ async def test_a_run_that_waits_for_its_retry_can_be_cancelled() -> None:
 
     before = asyncio.all_tasks()
     with Sandbox(records=10) as sandbox:
-        retry = RetryPolicy(base=1_000.0, cap=1_000.0, deadline=1e6)
+        retry = RetryPolicy(base=1_000.0, cap=1_000.0, deadline=1e6, stall=1e6)
         async with client_of(sandbox, retry=retry, hook=hear) as client:
             sandbox.answer_next(-18)
             task = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import aiosipcdr
 from aiosipcdr import errors
+from aiosipcdr.classification import http_error, provider_error
 from aiosipcdr.errors import (
     ExportError,
     IncompleteExportError,
@@ -20,8 +21,6 @@ from aiosipcdr.errors import (
     StatusCode,
     ThrottledError,
     TransportError,
-    http_error,
-    provider_error,
 )
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.windows import TimeWindow

@@ -50,7 +50,10 @@ class Watch:
     fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
 
     def client(self, **settings: Any) -> CdrClient:
-        defaults: dict[str, Any] = {"retry": RetryPolicy(attempts=2, base=0.001), "hook": self.events.append}
+        defaults: dict[str, Any] = {
+            "retry": RetryPolicy(attempts=2, base=0.001, throttle_base=0.001),
+            "hook": self.events.append,
+        }
         return CdrClient(self.sandbox.base_url, self.sandbox.api_key, self.sandbox.api_secret, **(defaults | settings))
 
     async def silent(self, _request: web.Request) -> web.StreamResponse:

@@ -8,6 +8,7 @@ holds a place that another could use.  Workers end when there is nothing to do.
 """
 
 import asyncio
+import copy
 import heapq
 import random
 import time
@@ -17,13 +18,15 @@ from itertools import count
 
 import anyio
 
+from aiosipcdr.engine.answers import read_answer
+from aiosipcdr.engine.patience import Patience
 from aiosipcdr.engine.run import Job, Plan, Run
-from aiosipcdr.errors import ClientStateError, ProtocolError, SipCdrError, ThrottledError, provider_error
+from aiosipcdr.errors import ClientStateError, SipCdrError, ThrottledError
 from aiosipcdr.events import Event, EventHook, EventKind
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, Refusal, encode_query
-from aiosipcdr.protocol.signing import CredentialsSource, sign
+from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, encode_query
+from aiosipcdr.protocol.signing import Credentials, CredentialsSource, sign
 from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.report import FetchReport
 from aiosipcdr.transport import SignedRequest, Transport
@@ -50,14 +53,13 @@ class Engine:
         """Stand ready; nothing runs until a run is started."""
         self._transport = transport
         self._credentials = credentials
-        self._retry = retry
         self._pacer = Pacer(rate)
         self._hook = hook
         self._wall_clock = wall_clock
         self._draw = draw
         self._decoder = PageDecoder()
         self._loop = asyncio.get_running_loop()
-        self._limit = transport.connections
+        self._patience = Patience(retry, self._pacer, transport.connections, now=self._loop.time())
         self._runs: deque[Run] = deque()
         self._workers: dict[asyncio.Task[None], Job] = {}
         self._later: list[tuple[float, int, Job]] = []
@@ -96,7 +98,7 @@ class Engine:
 
     def wake(self) -> None:
         """Put as many workers to work as there are requests and places for them."""
-        while len(self._workers) < self._limit and (job := self._next_job()) is not None:
+        while len(self._workers) < self._patience.limit.places and (job := self._next_job()) is not None:
             task = self._loop.create_task(self._work(job))
             if not task.done():  # an eager task may be through already
                 self._workers.setdefault(task, job)
@@ -143,7 +145,8 @@ class Engine:
                 self._workers[task] = job
                 if job.run.is_open:
                     self._settle(job, await self._attempt(job))
-                job = self._next_job()
+                # The places may have become fewer: then this worker leaves.
+                job = self._next_job() if len(self._workers) <= self._patience.limit.places else None
                 self.wake()  # the answer may have made work for others
         except asyncio.CancelledError:
             if job is not None:
@@ -157,31 +160,25 @@ class Engine:
 
     async def _attempt(self, job: Job) -> PageAnswer | SipCdrError:
         credentials = self._credentials()
+        run, request, clock = job.run, job.request, self._patience.clock
         job.attempt += 1
-        job.run.requests += 1
-        sent = self._loop.time()
+        run.requests += 1
+        job.sent = self._loop.time()
+        job.signed_under = clock.version
         if job.attempt == 1:
-            job.first_sent = sent
-        self._tell(EventKind.REQUEST_SENT, job.run, job=job)
-        timestamp = int(self._wall_clock())
-        request = job.request
-        received = await self._transport.send(
-            SignedRequest(
-                encode_query(request.params, current=request.current, size=request.size),
-                {"Api-Key": credentials.key, "Timestamp": str(timestamp), "Sign": sign(credentials, timestamp)},
-            )
-        )
+            job.first_sent = job.sent
+        self._tell(EventKind.REQUEST_SENT, run, job=job)
+        sent = self._wall_clock()
+        body = encode_query(request.params, current=request.current, size=request.size)
+        received = await self._transport.send(SignedRequest(body, _sign(credentials, int(sent + clock.seconds))))
         if isinstance(received, SipCdrError):
             return received
-        answer = self._decoder.decode(received.body)
-        if isinstance(answer, Refusal):
-            reason = None if answer.reason is None else credentials.mask(answer.reason)
-            return provider_error(answer.status, reason)
-        if isinstance(answer, ProtocolError):
+        answer = read_answer(received, self._decoder, credentials, sent=sent, now=self._wall_clock())
+        if isinstance(answer, SipCdrError):
             return answer
         if self._hook is not None:
-            elapsed, records = self._loop.time() - sent, len(answer.page.records)
-            self._tell(EventKind.REQUEST_ANSWERED, job.run, job=job, elapsed=elapsed, records=records)
+            elapsed, records = self._loop.time() - job.sent, len(answer.page.records)
+            self._tell(EventKind.REQUEST_ANSWERED, run, job=job, elapsed=elapsed, records=records)
         return answer
 
     def _settle(self, job: Job, outcome: PageAnswer | SipCdrError) -> None:
@@ -189,34 +186,35 @@ class Engine:
         if not run.is_open:
             return
         if isinstance(outcome, SipCdrError):
-            if self._try_again(job, outcome):
+            final = self._try_again(job, outcome)
+            if final is None:
                 return
-            _place(outcome, job.request)
-            error = run.plan.refuse(job.request, outcome)
+            _place(final, job.request)
+            error = run.plan.refuse(job.request, final)
         else:
+            self._patience.note_answer(job, self._loop.time())
             error = run.plan.accept(job.request, outcome)
         if error is not None:
-            run.fail(error)
+            self._end(run, error)
         elif run.plan.has_result:
             run.notify()
 
-    def _try_again(self, job: Job, error: SipCdrError) -> bool:
+    def _end(self, run: Run, error: SipCdrError) -> None:
+        run.fail(error)
+        if self._patience.ends_all(error):
+            for other in self._runs:
+                other.fail(copy.copy(error))
+
+    def _try_again(self, job: Job, error: SipCdrError) -> SipCdrError | None:
         now = self._loop.time()
-        delay = None
-        if error.retryable:
-            delay = self._retry.decide_delay(
-                job.attempt, elapsed=now - job.first_sent, retry_after=error.retry_after, random=self._draw()
-            )
-        if delay is None:
-            return False
+        delay = self._patience.decide_delay(job, error, now=now, random=self._draw())
+        if isinstance(delay, SipCdrError):
+            return delay
         job.run.retries += 1
-        kind = EventKind.REQUEST_RETRIED
-        if isinstance(error, ThrottledError):
-            kind = EventKind.THROTTLED
-            self._pacer.block(now + delay)
         heapq.heappush(self._later, (now + delay, next(self._postponed), job))
+        kind = EventKind.THROTTLED if isinstance(error, ThrottledError) else EventKind.REQUEST_RETRIED
         self._tell(kind, job.run, job=job, delay=delay, error=type(error).__name__)
-        return True
+        return None
 
     def _tell(
         self,
@@ -263,6 +261,10 @@ async def _stop(tasks: list[asyncio.Task[None]]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
+
+
+def _sign(credentials: Credentials, timestamp: int) -> dict[str, str]:
+    return {"Api-Key": credentials.key, "Timestamp": str(timestamp), "Sign": sign(credentials, timestamp)}
 
 
 def _place(error: SipCdrError, request: PageRequest) -> None:

@@ -32,16 +32,32 @@ class Plan(Protocol):
 
 
 class Job:
-    """One request of a run on its way through its attempts."""
+    """One request of a run on its way through its attempts.
 
-    __slots__ = ("attempt", "first_sent", "request", "run")
+    Attributes:
+        attempt: how often it was sent.
+        forgiven: the kinds of errors after which it was sent again for free.
+        cost: what its last retry was charged.
+        first_sent: the instant of the first attempt; `sent`: that of the last.
+        signed_under: the version of the clock's offset in the last signature.
+    """
+
+    __slots__ = ("attempt", "cost", "first_sent", "forgiven", "request", "run", "sent", "signed_under")
 
     def __init__(self, run: "Run", request: PageRequest) -> None:
         """Begin before the first attempt."""
         self.run = run
         self.request = request
         self.attempt = 0
-        self.first_sent = 0.0
+        self.forgiven: set[type[SipCdrError]] = set()
+        self.cost = 0.0
+        self.first_sent = self.sent = 0.0
+        self.signed_under = 0
+
+    @property
+    def paid_attempts(self) -> int:
+        """How many attempts count."""
+        return self.attempt - len(self.forgiven)
 
 
 class Run:
@@ -51,7 +67,7 @@ class Run:
         """Take a plan that nobody else works off."""
         self.number = number
         self.plan = plan
-        self.started = asyncio.get_running_loop().time()
+        self.started = self.last_answer = asyncio.get_running_loop().time()
         self.requests = 0
         self.retries = 0
         self.error: BaseException | None = None

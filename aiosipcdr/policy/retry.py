@@ -1,14 +1,14 @@
 """How often and how patiently a page is asked for again.
 
-Pure arithmetic: the random number is an argument.  Knows no error by name,
-only the facts that errors carry.
+Pure arithmetic: clock and random number are arguments.  Knows no error by
+name, only the facts that errors carry.
 """
-
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
-__all__ = ["RetryPolicy", "decode_retry_after"]
+from aiosipcdr.policy.clock import decode_http_date
+
+__all__ = ["RetryBudget", "RetryPolicy", "decode_retry_after"]
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,33 +21,42 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Attributes:
         attempts: how often one page is asked for at most, the first time included; 1 switches retries off.
         base: the first wait's upper bound in seconds.
+        throttle_base: the same where the vendor asks for fewer requests; the whole client waits then.
         cap: the longest drawn wait in seconds.
         deadline: seconds after the first attempt in which another may start.
         longest_retry_after: a longer wish of the vendor's ends the run at once, with the wish in the error.
+        budget: what all retries of a client may cost together: 14 each (5 where the vendor asks for fewer requests).
+            A retry that helps gets its cost back, any other success 1, and 1 comes back every second.
+        stall: a run that has completed no page for so many seconds ends at its next failure.
     """
 
     attempts: int = 6
     base: float = 0.25
+    throttle_base: float = 1.0
     cap: float = 20.0
     deadline: float = 120.0
     longest_retry_after: float = 120.0
+    budget: float = 500.0
+    stall: float = 300.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
 
         Raises:
-            ValueError: fewer than one attempt, or a negative time.
+            ValueError: fewer than one attempt, or a negative time or budget.
         """
         if self.attempts < 1:
             msg = f"attempts must be at least 1 (1 = never retry), not {self.attempts}"
             raise ValueError(msg)
-        for name in ("base", "cap", "deadline", "longest_retry_after"):
-            seconds = getattr(self, name)
-            if not 0 <= seconds < float("inf"):
-                msg = f"{name} must be a finite number of seconds, zero or more, not {seconds}"
+        for name in ("base", "throttle_base", "cap", "deadline", "longest_retry_after", "budget", "stall"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                msg = f"{name} must be a finite number, zero or more, not {value}"
                 raise ValueError(msg)
 
-    def decide_delay(self, attempt: int, *, elapsed: float, retry_after: float | None, random: float) -> float | None:
+    def decide_delay(
+        self, attempt: int, *, elapsed: float, retry_after: float | None, random: float, throttled: bool = False
+    ) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` to give up.
 
         Args:
@@ -55,35 +64,69 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             elapsed: seconds since the first of them was sent.
             retry_after: what the vendor asked for, in seconds.
             random: a number in [0, 1).
+            throttled: the vendor asks for fewer requests.
         """
         if attempt >= self.attempts:
             return None
+        base = self.throttle_base if throttled else self.base
         # 2.0 ** 1024 overflows; any cap is reached long before.
-        delay = random * min(self.base * 2.0 ** min(attempt - 1, 64), self.cap)
+        delay = random * min(base * 2.0 ** min(attempt - 1, 64), self.cap)
         if retry_after is not None:
             if retry_after > self.longest_retry_after:
                 return None
-            delay = max(delay, retry_after)
+            # Never earlier than asked; a little later, so that not all come back in the same instant.
+            delay = max(delay, retry_after * (1 + random / 10))
         return delay if elapsed + delay <= self.deadline else None
+
+
+class RetryBudget:
+    """What the retries of a whole client may cost: an outage must not be answered with attempts × pages requests.
+
+    The costs and refunds of the AWS SDKs' standard retry mode; unlike there,
+    tokens come back with time too, for clients that are open for weeks.
+    """
+
+    __slots__ = ("_most", "_refilled", "_tokens")
+
+    def __init__(self, most: float, *, now: float) -> None:
+        """Begin with `most` tokens."""
+        self._most = most
+        self._tokens = most
+        self._refilled = now
+
+    def take(self, cost: float, *, now: float) -> bool:
+        """Pay for a retry; refuse when too little is left."""
+        self._tokens = min(self._most, self._tokens + max(0.0, now - self._refilled))
+        self._refilled = now
+        if cost > self._tokens:
+            return False
+        self._tokens -= cost
+        return True
+
+    def give_back(self, cost: float) -> None:
+        """Note a success: the cost of the retry that led to it, 1 for a first attempt."""
+        self._tokens = min(self._most, self._tokens + cost)
 
 
 _DIGITS_OF_A_YEAR = 8
 
 
-def decode_retry_after(value: str | None, date: str | None) -> float | None:
+def decode_retry_after(value: str | None, date: str | None, now: float) -> float | None:
     """Return the seconds that a `Retry-After` header asks for, `None` where it says nothing usable.
 
     Args:
         value: the header: whole seconds, or an HTTP date (RFC 9110, 10.2.3).
         date: the answer's own `Date`, which a date in `value` is measured
             against, so that a wrong clock on this machine does not matter.
+        now: this machine's Unix time, for answers without a usable `Date`.
     """
     if value is None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value) if len(value) <= _DIGITS_OF_A_YEAR else None
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(date or "")).total_seconds())
-    except (TypeError, ValueError, OverflowError, IndexError):
+    until = decode_http_date(value)
+    if until is None:
         return None
+    since = decode_http_date(date)
+    return max(0.0, until - (now if since is None else since))

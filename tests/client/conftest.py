@@ -101,7 +101,7 @@ class RawServer:
         return f"{self.origin}/v3/voice"
 
     def client(self, **settings: Any) -> CdrClient:  # noqa: ANN401 - the constructor's own
-        settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
+        settings = {"retry": RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)} | settings
         return CdrClient(self.base_url, "sandbox-key", "sandbox-secret", **settings)
 
     async def until(self, requests: int) -> None:

@@ -12,7 +12,7 @@ from aiosipcdr.sandbox import Sandbox
 
 
 def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
+    settings = {"retry": RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)} | settings
     return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
 
 

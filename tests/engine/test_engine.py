@@ -17,7 +17,7 @@ from aiosipcdr.sandbox import Sandbox
 
 
 def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
+    settings = {"retry": RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)} | settings
     return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
 
 
@@ -129,7 +129,7 @@ async def test_a_run_that_waits_for_its_retry_holds_no_place(sandbox: Sandbox, c
         if event.kind is EventKind.REQUEST_RETRIED:
             waiting.set()
 
-    retry = RetryPolicy(base=1_000.0, cap=1_000.0, deadline=1e6)
+    retry = RetryPolicy(base=1_000.0, throttle_base=1_000.0, cap=1_000.0, deadline=1e6, stall=1e6)
     async with client_of(sandbox, concurrency=concurrency, retry=retry, hook=hear) as client:
         patient = asyncio.create_task(client.count(sandbox.start, sandbox.end))
         await waiting.wait()
@@ -154,7 +154,7 @@ async def test_a_throttled_client_holds_everything_back(sandbox: Sandbox) -> Non
             delays.append(event.delay)
             throttled.set()
 
-    retry = RetryPolicy(base=1_000.0, cap=1_000.0, deadline=1e6)
+    retry = RetryPolicy(base=1_000.0, throttle_base=1_000.0, cap=1_000.0, deadline=1e6, stall=1e6)
     async with client_of(sandbox, retry=retry, hook=hear) as client:
         one = asyncio.create_task(client.count(sandbox.start, sandbox.end))
         await throttled.wait()

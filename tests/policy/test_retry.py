@@ -10,10 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiosipcdr.policy.retry import RetryPolicy, decode_retry_after
+from aiosipcdr.policy.retry import RetryBudget, RetryPolicy, decode_retry_after
 
 NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
 DATE = format_datetime(NOW, usegmt=True)
+UNIX = NOW.timestamp()
 
 draws = st.floats(0, 1, exclude_max=True)
 seconds = st.floats(0, 1_000)
@@ -48,7 +49,7 @@ def test_a_wait_is_within_its_bounds(
     if retry_after is None:
         assert delay <= upper
     else:
-        assert retry_after <= delay <= max(upper, retry_after)
+        assert retry_after <= delay <= max(upper, retry_after * 1.1)
 
 
 def test_the_number_of_attempts_is_the_number_of_requests() -> None:
@@ -84,6 +85,7 @@ def test_no_attempt_starts_after_the_deadline() -> None:
     policy = RetryPolicy(deadline=10)
     assert policy.decide_delay(1, elapsed=9.9, retry_after=None, random=0) == 0
     assert policy.decide_delay(1, elapsed=9, retry_after=1, random=0) == 1
+    assert policy.decide_delay(1, elapsed=9, retry_after=1, random=0.5) is None
     assert policy.decide_delay(1, elapsed=9, retry_after=1.1, random=0) is None
     assert policy.decide_delay(1, elapsed=10.1, retry_after=None, random=0) is None
 
@@ -97,6 +99,9 @@ def test_no_attempt_starts_after_the_deadline() -> None:
         {"cap": float("nan")},
         {"deadline": float("inf")},
         {"longest_retry_after": -1},
+        {"throttle_base": -1},
+        {"budget": float("nan")},
+        {"stall": -0.1},
     ],
     ids=repr,
 )
@@ -117,6 +122,46 @@ def test_a_policy_is_a_frozen_value() -> None:
         msgspec.structs.replace(RetryPolicy(), attempts=0)
 
 
+def test_a_throttled_request_waits_longer_and_the_longer_the_more_often() -> None:
+    policy = RetryPolicy(attempts=100, deadline=1e6)
+    waits = [
+        policy.decide_delay(n, elapsed=0, retry_after=None, random=0.5, throttled=True) for n in (1, 2, 3, 4, 5, 6)
+    ]
+    assert waits == [0.5, 1, 2, 4, 8, 10]
+
+
+# --- the budget
+
+
+def test_a_budget_is_spent_given_back_and_comes_back_with_time() -> None:
+    budget = RetryBudget(30, now=100)
+    assert budget.take(14, now=100)
+    assert budget.take(14, now=100)
+    assert not budget.take(14, now=100)
+    assert budget.take(2, now=100)
+    budget.give_back(14)
+    assert budget.take(14, now=100)
+    assert not budget.take(5, now=104)
+    assert budget.take(5, now=105)
+    budget.give_back(1_000)
+    assert not budget.take(30.1, now=105)
+    assert budget.take(30, now=1e9)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["take", "give back"]), st.floats(0, 50), st.floats(0, 10)), max_size=60))
+def test_no_more_is_spent_than_there_was_and_came_back(steps: list[tuple[str, float, float]]) -> None:
+    budget = RetryBudget(500, now=0)
+    now = spent = back = 0.0
+    for what, cost, later in steps:
+        now += later
+        if what == "take":
+            spent += cost if budget.take(cost, now=now) else 0
+        else:
+            budget.give_back(cost)
+            back += cost
+    assert spent <= 500 + back + now + 1e-6
+
+
 # --- Retry-After
 
 
@@ -125,8 +170,8 @@ def test_a_policy_is_a_frozen_value() -> None:
     [("0", 0), ("5", 5), (" 120 ", 120), ("007", 7), ("99999999", 99_999_999)],
 )
 def test_seconds(value: str, expected: float) -> None:
-    assert decode_retry_after(value, None) == expected
-    assert decode_retry_after(value, DATE) == expected
+    assert decode_retry_after(value, None, UNIX) == expected
+    assert decode_retry_after(value, DATE, UNIX) == expected
 
 
 @pytest.mark.parametrize(
@@ -159,24 +204,25 @@ def test_seconds(value: str, expected: float) -> None:
     ids=lambda value: repr(value)[:40],
 )
 def test_what_says_nothing_usable_is_nothing(value: str | None) -> None:
-    assert decode_retry_after(value, DATE) is None
-    # Nor does it help as the date that another one is measured against.
-    assert decode_retry_after(DATE, value) is None
+    assert decode_retry_after(value, DATE, UNIX) is None
+    # As the date that another one is measured against, it is as good as none.
+    assert decode_retry_after(DATE, value, UNIX - 9) == 9
 
 
 @pytest.mark.parametrize(("ahead", "expected"), [(0, 0), (30, 30), (-30, 0), (86_400, 86_400)])
 def test_a_date_is_measured_against_the_answers_own(ahead: int, expected: float) -> None:
     later = format_datetime(NOW + timedelta(seconds=ahead), usegmt=True)
-    assert decode_retry_after(later, DATE) == expected
+    assert decode_retry_after(later, DATE, UNIX + 1e6) == expected
 
 
-def test_a_date_without_one_to_measure_against_says_nothing() -> None:
-    assert decode_retry_after(DATE, None) is None
+def test_a_date_without_one_to_measure_against_is_measured_by_this_machines_clock() -> None:
+    assert decode_retry_after(DATE, None, UNIX - 30) == 30
+    assert decode_retry_after(DATE, None, UNIX + 30) == 0
 
 
 def test_the_older_forms_of_a_date_are_read() -> None:
-    assert decode_retry_after("Thu Oct  1 12:00:30 2026", "Thu Oct  1 12:00:00 2026") in {30, None}
-    assert decode_retry_after("Thursday, 01-Oct-26 12:00:30 GMT", DATE) in {30, None}
+    assert decode_retry_after("Thu Oct  1 12:00:30 2026", "Thu Oct  1 12:00:00 2026", 0) == 30
+    assert decode_retry_after("Thursday, 01-Oct-26 12:00:30 GMT", DATE, 0) == 30
 
 
 header_texts = st.text(max_size=40) | st.builds(
@@ -195,5 +241,5 @@ header_texts = st.text(max_size=40) | st.builds(
 @given(header_texts | st.just(DATE), header_texts | st.none() | st.just(DATE))
 @example(DATE, "Thu, 01 Oct 2026 12:00:00 +9999999999")
 def test_no_header_raises_or_asks_for_a_wait_without_end(value: str, date: str | None) -> None:
-    wait = decode_retry_after(value, date)
+    wait = decode_retry_after(value, date, UNIX)
     assert wait is None or 0 <= wait < 1e12

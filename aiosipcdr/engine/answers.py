@@ -1,0 +1,47 @@
+"""What came over HTTP, as a page or as the error that it tells.
+
+Decides nothing about what follows; keeps the key out of the vendor's words.
+"""
+
+from http import HTTPStatus
+
+from aiosipcdr.classification import http_error, provider_error
+from aiosipcdr.errors import ClockSkewError, ProtocolError, SipCdrError
+from aiosipcdr.policy.clock import measure_offset
+from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, Refusal
+from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.transport import Received
+
+__all__ = ["read_answer"]
+
+
+def read_answer(
+    received: Received, decoder: PageDecoder, credentials: Credentials, *, sent: float, now: float
+) -> PageAnswer | SipCdrError:
+    """Return what `received` holds.
+
+    Args:
+        received: the answer.
+        decoder: reads its body.
+        credentials: what the request was signed with; the vendor's words may quote the key.
+        sent: this machine's Unix time when the request was signed.
+        now: likewise when the answer had come.
+    """
+    answer = decoder.decode(received.body)
+    if isinstance(answer, Refusal):
+        reason = None if answer.reason is None else credentials.mask(answer.reason)
+        error = _refused(received, answer.status, reason)
+        if isinstance(error, ClockSkewError):
+            error.offset = measure_offset(received.date, sent, now)
+        return error
+    if received.status != HTTPStatus.OK:
+        return http_error(received.status, retry_after=received.retry_after)
+    if isinstance(answer, ProtocolError) and received.content_type != "application/json":
+        return ProtocolError(f"{answer}, sent as {received.content_type or 'nothing'}", retryable=answer.retryable)
+    return answer
+
+
+def _refused(received: Received, code: int, reason: str | None) -> SipCdrError:
+    if received.status == HTTPStatus.OK:
+        return provider_error(code, reason, retry_after=received.retry_after)
+    return http_error(received.status, retry_after=received.retry_after, code=code, reason=reason)

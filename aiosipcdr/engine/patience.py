@@ -1,0 +1,133 @@
+"""What becomes of a request that failed: sent again, when and at whose cost, or given up.
+
+One for each client: what one request learns (a throttled vendor, a clock that
+is off, an outage) holds for all.  Decides only; waiting and sending are the
+engine's.
+"""
+
+from aiosipcdr.engine.run import Job
+from aiosipcdr.errors import (
+    AuthenticationError,
+    ClockSkewError,
+    OutageError,
+    ProtocolError,
+    RedirectError,
+    RestrictedAddressError,
+    ServerFaultError,
+    SipCdrError,
+    ThrottledError,
+    TlsError,
+    TransportError,
+)
+from aiosipcdr.policy.clock import ClockOffset
+from aiosipcdr.policy.concurrency import AdaptiveLimit
+from aiosipcdr.policy.pacing import Pacer
+from aiosipcdr.policy.retry import RetryBudget, RetryPolicy
+
+__all__ = ["Patience"]
+
+_COST = 14.0
+_COST_WHEN_THROTTLED = 5.0
+
+_FEWER_ATTEMPTS: dict[type[SipCdrError], int] = {
+    ProtocolError: 3,  # an answer that was cut short may be whole next time; an HTML page will not be
+    TlsError: 2,
+}
+_FIRST_CONTACT_ATTEMPTS = 2
+"""For a name that cannot be resolved before anything was ever answered: it is misspelt, most likely."""
+
+_OF_THE_ACCOUNT = (AuthenticationError, RestrictedAddressError, RedirectError, TlsError)
+"""Errors that every other request would meet too; one more login may lock the account."""
+
+
+class Patience:
+    """The state that decisions rest on, shared by everything that a client does."""
+
+    def __init__(self, retry: RetryPolicy, pacer: Pacer, places: int, *, now: float) -> None:
+        """Begin as if all were well."""
+        self.clock = ClockOffset()
+        self.limit = AdaptiveLimit(places)
+        self._retry = retry
+        self._pacer = pacer
+        self._budget = RetryBudget(retry.budget, now=now)
+        self._was_answered = False
+
+    def note_answer(self, job: Job, now: float) -> None:
+        """Note that `job` was answered as it should be."""
+        self._was_answered = True
+        job.run.last_answer = now
+        self.limit.note_success()
+        self._budget.give_back(job.cost or 1.0)
+
+    def decide_delay(self, job: Job, error: SipCdrError, *, now: float, random: float) -> float | SipCdrError:
+        """Return the seconds to wait before `job` is sent again, or the error that it ends with.
+
+        Args:
+            job: the request, sent at least once.
+            error: what its last attempt ended with.
+            now: the present instant of the event loop's clock.
+            random: a number in [0, 1).
+        """
+        if isinstance(error, (ThrottledError, ServerFaultError)):
+            self.limit.note_trouble(sent=job.sent, now=now)
+        if isinstance(error, ClockSkewError):
+            self.clock.note_refusal(error.offset, signed_under=job.signed_under, now=now)
+        if not error.retryable or self._retry.attempts == 1:
+            return error
+        if (free := self._decide_free(job, error)) is not None:
+            return free
+        if isinstance(error, ClockSkewError) or job.paid_attempts >= self._most_attempts(error):
+            return error
+        return self._decide_paid(job, error, now=now, random=random)
+
+    def ends_all(self, error: SipCdrError) -> bool:
+        """Tell whether no request of this client can succeed after `error`."""
+        return isinstance(error, _OF_THE_ACCOUNT)
+
+    def _decide_free(self, job: Job, error: SipCdrError) -> float | None:
+        # Once for each page, and not one of its attempts: a fresh signature, which is right when the offset was
+        # mended meanwhile and covers a delay on the way; and a connection that the other side had closed while
+        # it was idle, which says nothing about the vendor's health.
+        stale = isinstance(error, TransportError) and error.unanswered and self._was_answered
+        if not (stale or isinstance(error, ClockSkewError)) or type(error) in job.forgiven:
+            return None
+        job.forgiven.add(type(error))
+        return 0.0
+
+    def _decide_paid(self, job: Job, error: SipCdrError, *, now: float, random: float) -> float | SipCdrError:
+        throttled = isinstance(error, ThrottledError)
+        delay = self._retry.decide_delay(
+            job.paid_attempts,
+            elapsed=now - job.first_sent,
+            retry_after=error.retry_after,
+            random=random,
+            throttled=throttled,
+        )
+        if delay is None:
+            return error
+        if now + delay - max(job.run.last_answer, job.first_sent) > self._retry.stall:
+            return _outage(f"no page was completed for {self._retry.stall:g} seconds", error)
+        cost = _COST_WHEN_THROTTLED if throttled else _COST
+        if not self._budget.take(cost, now=now):
+            return _outage("too many requests failed: the budget for repeating them is spent", error)
+        job.cost = cost
+        if throttled:
+            self._pacer.block(now + delay)
+        return delay
+
+    def _most_attempts(self, error: SipCdrError) -> int:
+        most = self._retry.attempts
+        for kind, fewer in _FEWER_ATTEMPTS.items():
+            if isinstance(error, kind):
+                most = min(most, fewer)
+        if isinstance(error, TransportError) and not error.resolved and not self._was_answered:
+            most = min(most, _FIRST_CONTACT_ATTEMPTS)
+        return most
+
+
+def _outage(why: str, error: SipCdrError) -> OutageError:
+    outage = OutageError(
+        f"{why}; the last error: {error}", status=error.status, reason=error.reason, retry_after=error.retry_after
+    )
+    outage.__cause__ = error
+    return outage

@@ -1,0 +1,256 @@
+"""What becomes of a failed request, decided without a socket: every rule with its numbers."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiosipcdr.classification import http_error, provider_error
+from aiosipcdr.engine.patience import Patience
+from aiosipcdr.engine.run import Job, Run
+from aiosipcdr.errors import (
+    AuthenticationError,
+    ClockSkewError,
+    OutageError,
+    ProtocolError,
+    RedirectError,
+    RestrictedAddressError,
+    ServerFaultError,
+    SipCdrError,
+    ThrottledError,
+    TlsError,
+    TransportError,
+)
+from aiosipcdr.policy.pacing import Pacer
+from aiosipcdr.policy.retry import RetryPolicy
+from aiosipcdr.protocol.codec import Filters
+from aiosipcdr.protocol.questions import RangeCount
+from aiosipcdr.protocol.windows import TimeWindow
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+NEVER = RetryPolicy(attempts=1)
+
+
+def patience(retry: RetryPolicy = RetryPolicy(), places: int = 8) -> tuple[Patience, Pacer]:
+    pacer = Pacer(None)
+    return Patience(retry, pacer, places, now=0.0), pacer
+
+
+def job_of(run: Run | None = None) -> Job:
+    run = run or a_run()
+    request = run.plan.next_request()
+    assert request is not None
+    return Job(run, request)
+
+
+def a_run() -> Run:
+    async def build() -> Run:
+        return Run(1, RangeCount(TimeWindow.of(START, START + timedelta(hours=1)), Filters()))
+
+    run = asyncio.run(build())
+    run.started = run.last_answer = 0.0
+    return run
+
+
+def fail(judge: Patience, job: Job, error: SipCdrError, now: float, random: float = 0.0) -> float | SipCdrError:
+    job.attempt += 1
+    job.sent = now
+    job.signed_under = judge.clock.version
+    if job.attempt == 1:
+        job.first_sent = now
+    return judge.decide_delay(job, error, now=now, random=random)
+
+
+def attempts_until_given_up(judge: Patience, error: SipCdrError) -> int:
+    job = job_of()
+    while not isinstance(fail(judge, job, error, 0.0), SipCdrError):
+        assert job.attempt < 50
+    return job.attempt
+
+
+def test_each_kind_of_error_has_its_number_of_attempts() -> None:
+    unresolved = TransportError("no such host")
+    unresolved.resolved = False
+    stale = TransportError("gone")
+    stale.unanswered = True
+    for error, attempts in (
+        (provider_error(-18, None), 6),
+        (provider_error(-15, None), 6),
+        (provider_error(-16, None), 2),
+        (provider_error(-1, None), 1),
+        (provider_error(-22, None), 1),
+        (http_error(503), 6),
+        (http_error(404), 1),
+        (TransportError("broken"), 6),
+        (stale, 6),  # nothing was answered before: it cannot be an old connection
+        (unresolved, 2),
+        (TlsError("untrusted"), 1),
+        (TlsError("handshake", retryable=True), 2),
+        (ProtocolError("cut short", retryable=True), 3),
+        (ProtocolError("too large"), 1),
+    ):
+        judge, _ = patience()
+        assert attempts_until_given_up(judge, error) == attempts, repr(error)
+        never, _ = patience(NEVER)
+        assert attempts_until_given_up(never, error) == 1, repr(error)
+
+
+def test_once_anything_was_answered_a_lost_connection_and_a_lost_name_are_forgiven_more() -> None:
+    unresolved = TransportError("no such host")
+    unresolved.resolved = False
+    stale = TransportError("gone")
+    stale.unanswered = True
+    for error, attempts in ((stale, 7), (unresolved, 6)):
+        judge, _ = patience()
+        judge.note_answer(job_of(), 0.0)
+        assert attempts_until_given_up(judge, error) == attempts
+
+
+def test_a_stale_connection_costs_neither_time_nor_budget() -> None:
+    judge, _ = patience(RetryPolicy(budget=0))
+    judge.note_answer(job_of(), 0.0)
+    stale = TransportError("gone")
+    stale.unanswered = True
+    job = job_of()
+    assert fail(judge, job, stale, 0.0, 0.9) == 0.0
+    assert isinstance(fail(judge, job, stale, 0.0), OutageError)
+
+
+def test_one_measured_clock_mends_all_that_were_under_way_and_each_is_sent_once_more() -> None:
+    judge, _ = patience()
+    jobs = [job_of() for _ in range(32)]
+    for job in jobs:
+        job.attempt, job.signed_under = 1, judge.clock.version
+    for number, job in enumerate(jobs):
+        error = ClockSkewError("skewed", status=-16)
+        error.offset = 3_600.0 + number
+        assert judge.decide_delay(job, error, now=0.0, random=0.5) == 0.0
+    assert (judge.clock.seconds, judge.clock.version) == (3_600, 1)
+    again = ClockSkewError("skewed", status=-16)
+    again.offset = 3_600.0
+    assert all(fail(judge, job, again, 1.0) is again for job in jobs)
+    assert judge.clock.version == 1
+
+
+def test_a_clock_error_says_by_how_much_and_in_which_direction() -> None:
+    error = provider_error(-16, None)
+    assert isinstance(error, ClockSkewError)
+    assert "NTP" in str(error)
+    error.offset = 3_600.4
+    assert "3,600 s behind" in str(error)
+    error.offset = -90_000.0
+    assert "90,000 s ahead" in str(error)
+
+
+def test_an_outage_costs_a_bounded_number_of_requests() -> None:
+    judge, _ = patience()
+    fault = provider_error(-18, "busy")
+    retries = 0
+    for _ in range(100):
+        job = job_of()
+        while not isinstance(decided := fail(judge, job, fault, 0.0), SipCdrError):
+            retries += 1
+        if isinstance(decided, OutageError):
+            assert decided.__cause__ is fault
+            assert (decided.status, decided.reason) == (-18, "busy")
+            assert "busy" in str(decided)
+    assert retries == 500 // 14
+
+
+def test_throttling_is_cheaper_and_holds_the_whole_client() -> None:
+    judge, pacer = patience()
+    error = http_error(429, retry_after=7)
+    retries = 0
+    for _ in range(200):
+        if isinstance(fail(judge, job_of(), error, 100.0), SipCdrError):
+            break
+        retries += 1
+    assert retries == 100
+    assert pacer.decide_wait(100.0) == 7
+    assert pacer.decide_wait(107.0) == 0
+
+
+def test_a_wish_that_is_too_long_is_the_error_and_says_how_long() -> None:
+    judge, pacer = patience()
+    error = http_error(503, retry_after=3_600)
+    assert fail(judge, job_of(), error, 0.0) is error
+    assert error.retry_after == 3_600
+    assert "3,600 s" in str(error)
+    assert pacer.decide_wait(0.0) == 0
+
+
+def test_a_run_that_completes_nothing_for_long_ends() -> None:
+    policy = RetryPolicy(attempts=1_000, deadline=1e6, budget=1e6)
+    judge, _ = patience(policy)
+    run = a_run()
+    job = job_of(run)
+    fault = provider_error(-18, None)
+    assert fail(judge, job, fault, 0.0) == 0.0
+    assert fail(judge, job, fault, 300.0) == 0.0
+    assert isinstance(stalled := fail(judge, job, fault, 301.0), OutageError)
+    assert "300 seconds" in str(stalled)
+    # Another page that was answered meanwhile makes the difference.
+    run.last_answer = 290.0
+    assert fail(judge, job, fault, 301.0) == 0.0
+
+
+def test_a_run_whose_reader_took_long_is_not_stalled() -> None:
+    judge, _ = patience()
+    assert fail(judge, job_of(), provider_error(-18, None), 10_000.0) == 0.0
+
+
+@pytest.mark.parametrize("error", [provider_error(-15, None), provider_error(-18, None), http_error(503)])
+def test_trouble_at_the_vendor_takes_places_away_and_answers_give_them_back(error: SipCdrError) -> None:
+    judge, _ = patience()
+    fail(judge, job_of(), error, 1.0)
+    assert judge.limit.places == 5
+    for _ in range(100):
+        judge.note_answer(job_of(), 2.0)
+    assert judge.limit.places == 8
+
+
+@pytest.mark.parametrize("error", [TransportError("broken"), provider_error(-22, None), provider_error(-16, None)])
+def test_other_trouble_does_not(error: SipCdrError) -> None:
+    judge, _ = patience()
+    fail(judge, job_of(), error, 1.0)
+    assert judge.limit.places == 8
+
+
+def test_what_is_about_the_account_ends_everything() -> None:
+    judge, _ = patience()
+    for error in (AuthenticationError(), RestrictedAddressError(), RedirectError(), TlsError()):
+        assert judge.ends_all(error)
+    for other in (ThrottledError(), ServerFaultError(), ProtocolError(), TransportError(), OutageError()):
+        assert not judge.ends_all(other)
+
+
+errors = st.sampled_from(
+    [
+        provider_error(-18, None),
+        provider_error(-15, None),
+        http_error(503, retry_after=2),
+        TransportError("broken"),
+        ProtocolError("cut", retryable=True),
+    ]
+)
+
+
+@given(st.lists(st.tuples(errors, st.floats(0, 5), st.floats(0, 1, exclude_max=True)), min_size=1, max_size=300))
+def test_no_wait_is_negative_or_beyond_the_deadline_and_the_budget_holds(
+    failures: list[tuple[SipCdrError, float, float]],
+) -> None:
+    judge, _ = patience()
+    now = cost = 0.0
+    job = job_of()
+    for error, later, random in failures:
+        now += later
+        decided = fail(judge, job, error, now, random)
+        if isinstance(decided, SipCdrError):
+            job = job_of()
+            continue
+        assert decided >= (error.retry_after or 0)
+        assert now + decided - job.first_sent <= 120
+        cost += 5 if isinstance(error, ThrottledError) else 14
+    assert cost <= 500 + now + 1e-6

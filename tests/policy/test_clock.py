@@ -1,0 +1,76 @@
+"""The offset between two clocks: measured from what was told, taken over once, never flapping."""
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiosipcdr.policy.clock import ClockOffset, decode_http_date, measure_offset
+
+NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
+UNIX = NOW.timestamp()
+
+
+def date(unix: float) -> str:
+    return format_datetime(datetime.fromtimestamp(int(unix), UTC), usegmt=True)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 60), st.floats(0, 1))
+def test_the_measured_offset_is_half_a_second_and_half_a_round_trip_off_at_most(
+    offset: float, round_trip: float, answered: float
+) -> None:
+    sent = UNIX + 0.25
+    told = date(sent + round_trip * answered + offset)
+    measured = measure_offset(told, sent, sent + round_trip)
+    assert measured is not None
+    assert abs(measured - offset) <= 0.5 + round_trip / 2 + 1e-3
+
+
+@pytest.mark.parametrize("value", [None, "", "now", "-1", "Thu, 99 Oct 2026 12:00:00 GMT", "9" * 5_000])
+def test_what_is_no_date_measures_nothing(value: str | None) -> None:
+    assert decode_http_date(value) is None
+    assert measure_offset(value, UNIX, UNIX) is None
+
+
+def test_a_date_without_a_zone_is_read_as_the_one_that_http_has() -> None:
+    assert decode_http_date("Thu, 01 Oct 2026 12:00:00") == UNIX
+    assert decode_http_date("Thu, 01 Oct 2026 12:00:00 -0000") == UNIX
+
+
+def test_many_refusals_of_one_version_change_the_offset_once() -> None:
+    clock = ClockOffset()
+    assert (clock.seconds, clock.version) == (0, 0)
+    for measured in (3_600.0, 3_601.0, 3_602.0):
+        clock.note_refusal(measured, signed_under=0, now=10)
+    assert (clock.seconds, clock.version) == (3_600, 1)
+
+
+def test_an_offset_that_was_just_taken_over_stays_for_a_minute() -> None:
+    clock = ClockOffset()
+    clock.note_refusal(3_600.0, signed_under=0, now=10)
+    clock.note_refusal(-50.0, signed_under=1, now=69)
+    assert (clock.seconds, clock.version) == (3_600, 1)
+    clock.note_refusal(-50.0, signed_under=1, now=70)
+    assert (clock.seconds, clock.version) == (-50, 2)
+
+
+@pytest.mark.parametrize("measured", [None, 86_401.0, -86_401.0, 0.9, -0.9])
+def test_what_is_too_much_or_too_little_to_be_the_reason_changes_nothing(measured: float | None) -> None:
+    clock = ClockOffset()
+    clock.note_refusal(measured, signed_under=0, now=10)
+    assert (clock.seconds, clock.version) == (0, 0)
+
+
+@given(st.lists(st.tuples(st.none() | st.floats(-2e5, 2e5), st.integers(0, 5), st.floats(0, 30)), max_size=80))
+def test_it_changes_no_more_than_once_a_minute_and_within_a_day(
+    refusals: list[tuple[float | None, int, float]],
+) -> None:
+    clock = ClockOffset()
+    now = 0.0
+    for measured, behind, later in refusals:
+        now += later
+        clock.note_refusal(measured, signed_under=max(0, clock.version - behind), now=now)
+        assert abs(clock.seconds) <= 86_400
+    assert clock.version <= 1 + now / 60
