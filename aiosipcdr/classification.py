@@ -23,7 +23,7 @@ from aiosipcdr.errors import (
     TransportError,
 )
 
-__all__ = ["http_error", "provider_error"]
+__all__ = ["clean_words", "http_error", "provider_error"]
 
 _BY_STATUS: dict[int, tuple[type[ProviderError], str]] = {
     StatusCode.AUTHENTICATION: (AuthenticationError, "authentication refused: check the API key and secret"),
@@ -73,7 +73,7 @@ _RETRYABLE: dict[int, bool] = {
 def provider_error(status: int, reason: str | None, *, retry_after: float | None = None) -> ProviderError:
     """Return the error for an answer whose `status` is not 0; an unknown code is kept as it is."""
     kind, hint = _BY_STATUS.get(status, (ProviderError, "the vendor refused the request with an unknown code"))
-    reason = _clean(reason)
+    reason = clean_words(reason)
     said = f': "{reason}"' if reason else ""
     return kind(f"status {status}{said}: {hint}", status=status, reason=reason, retry_after=retry_after)
 
@@ -101,7 +101,7 @@ def http_error(
     kind, hint = _BY_HTTP_STATUS.get(status, (ProtocolError, "not an answer of this endpoint: check base_url"))
     if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after is not None:
         kind, hint = ThrottledError, "the service asks for patience"
-    reason = _clean(reason)
+    reason = clean_words(reason)
     said = "" if code is None else f" (status {code})" if reason is None else f' (status {code}: "{reason}")'
     wish = "" if retry_after is None else f"; it asks to wait {retry_after:,.0f} s"
     return kind(
@@ -118,9 +118,10 @@ _PRIVATE = re.compile(r"[0-9a-fA-F]{32}|\d(?:[\s()./-]{0,4}\d){5,}")
 _LONGEST_REASON = 200
 
 
-def _clean(reason: str | None) -> str | None:
-    # They may quote a number, or a terminal's escape codes.
-    if reason is None:
+def clean_words(words: str | None) -> str | None:
+    """Return foreign words fit for a terminal and a log: 200 characters at most, numbers masked, `None` for nothing."""
+    if words is None:
         return None
-    reason = "".join(character if character.isprintable() else " " for character in reason)
-    return _PRIVATE.sub("***", reason).strip()[:_LONGEST_REASON] or None
+    # They may quote a phone number, or a terminal's escape codes.
+    printable = "".join(character if character.isprintable() else " " for character in words)
+    return _PRIVATE.sub("***", printable).strip()[:_LONGEST_REASON] or None

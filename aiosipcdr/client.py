@@ -283,7 +283,10 @@ class CdrClient:
     async def count(
         self, start: datetime, end: datetime, *, sip_group_name: str | None = None, phone_name: str | None = None
     ) -> int:
-        """Return how many calls the vendor counts in a range: one request for every 31 days, two more for each seam."""
+        """Return how many calls the vendor counts in a range.
+
+        It takes one request for every 31 days and one for each seam between them.
+        """
         filters = check_filters(sip_group_name, phone_name)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         if isinstance(filters, ValueError):

@@ -116,8 +116,11 @@ class QuarantinedRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def identity(self) -> str:
         """What the record counts by: its id, or a hash of its bytes."""
-        if self.voice_id is not None:
-            return self.voice_id
+        return self.digest if self.voice_id is None else self.voice_id
+
+    @property
+    def digest(self) -> str:
+        """A hash of its bytes."""
         return f"sha256:{hashlib.sha256(self.raw).hexdigest()}"
 
     def __repr__(self) -> str:

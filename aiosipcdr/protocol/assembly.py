@@ -5,14 +5,15 @@ one-second overlaps repeat, and never looks back further than they reach.
 """
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter, eq
 
 import msgspec
 
 from aiosipcdr.protocol.completeness import WindowProof
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
 
@@ -20,11 +21,11 @@ __all__ = ["Assembly", "sort_records"]
 
 
 class _Recent(msgspec.Struct):
-    # A window handed over lately: its ids may be repeated by the next ones.
+    # A window handed over lately: its rows may be repeated by the next ones.
     end: datetime
     ids: set[str]
     records: dict[object, CallDetailRecord]
-    wholes: tuple[Whole, ...]
+    wholes: Sequence[Whole]
 
 
 class Assembly:
@@ -35,66 +36,67 @@ class Assembly:
     ) -> None:
         """Write into `report`; with `exact`, trim to records whose `range_field` lies within it."""
         self._report = report
-        self._range_field = range_field
+        self._time_fields = TIME_FIELDS if range_field is None else (range_field,)
         self._exact = exact
         self._recent: list[_Recent] = []
 
-    def assemble(self, proof: WindowProof, wholes: tuple[Whole, ...]) -> CompleteWindow:
+    def assemble(self, proof: WindowProof, wholes: Sequence[Whole]) -> CompleteWindow:
         """Return the window of `proof` without what earlier windows have handed over."""
         sweep, told = proof.sweep, proof.report
-        ids = _ids_of(proof)
         self._recent = [recent for recent in self._recent if recent.end >= proof.window.start]
+        ids = {record.voice_id for record in sweep.records.values()} | sweep.quarantined.keys()
+        repeats = [(recent.wholes, self._find_repeats(proof, ids, recent)) for recent in self._recent]
+        repeated = _unite(keys for _, keys in repeats)
         for whole in wholes:
             # What another part of the same whole has handed over is not new to it.
-            seen = self._repeated(ids, (recent for recent in self._recent if whole in recent.wholes))
-            whole.union += sweep.unique - len(seen)
+            whole.union += sweep.unique - len(_unite(keys for others, keys in repeats if whole in others))
             whole.open_parts -= 1
-        told.conflicts += sum(
-            sweep.records.get(identity) != recent.records.get(identity)
-            for recent in self._recent
-            for identity in recent.ids & ids
-        )
-        repeated = self._repeated(ids, self._recent)
-        complete = CompleteWindow(
-            window=proof.window,
-            records=self._pick(proof, repeated),
-            quarantined=[
-                msgspec.structs.replace(record, window=proof.window)
-                for identity, record in sweep.quarantined.items()
-                if identity not in repeated and identity not in sweep.records
-            ],
-            report=told,
-        )
+            whole.is_proven = whole.is_proven and told.certified
+            for key in sweep.records:
+                whole.floor.pop(key, None)
         self._recent.append(_Recent(proof.window.end, ids, sweep.records, wholes))
-        report = self._report
-        delivered = len(complete.records) + len(complete.quarantined)
-        report.unique += delivered
-        report.total += told.total - (sweep.unique - delivered)
-        report.quarantined += len(complete.quarantined)
-        report.windows += 1
-        report.provisional += told.provisional
-        insort(report.window_reports, told, key=attrgetter("window"))  # gaps may lie behind it
-        self.count(told)
-        return complete
+        records = [
+            record for key, record in sweep.records.items() if key not in repeated and self._is_asked_for(record)
+        ]
+        quarantined = [
+            msgspec.structs.replace(record, window=proof.window)
+            for key, record in sweep.quarantined.items()
+            if key not in repeated and key not in sweep.records
+        ]
+        delivered = len(records) + len(quarantined)
+        self._count_window(told, delivered, told.total - (sweep.unique - delivered), wholes)
+        self._report.quarantined += len(quarantined)
+        for name, number in sweep.unknown_fields.items():
+            self._report.unknown_fields[name] = self._report.unknown_fields.get(name, 0) + number
+        for whole in reversed(wholes):
+            if not whole.open_parts:
+                records += self.take_floor(whole, wholes)
+        return CompleteWindow(window=proof.window, records=sort_records(records), quarantined=quarantined, report=told)
 
-    def pick_left_over(self, proofs: Iterable[WindowProof]) -> list[CallDetailRecord]:
-        """Return what windows that will never be handed over have read, each call once."""
+    def take_floor(self, whole: Whole, wholes: Sequence[Whole]) -> list[CallDetailRecord]:
+        """Return what was read of `whole` before it was cut, and what no part of it has handed over.
+
+        Where every part was proven, that is what was deleted meanwhile: nothing.
+        `wholes` are those that `whole` is a part of, and perhaps itself.
+        """
+        floor, whole.floor = whole.floor, {}
         left: list[CallDetailRecord] = []
-        seen: set[str] = set()
-        for proof in proofs:
-            ids = _ids_of(proof)
-            left += self._pick(proof, self._repeated(ids, self._recent) | seen)
-            seen |= ids
+        if not whole.is_proven:
+            repeated = _unite(recent.ids for recent in self._recent)
+            left = [
+                record for record in floor.values() if record.voice_id not in repeated and self._is_asked_for(record)
+            ]
+            # What the parts of an unproven whole told is worth no more than what the whole told.
+            surplus = whole.counted - max(whole.told, whole.union + len(left))
+            for outer in wholes:
+                outer.counted -= surplus
+                for key in floor:
+                    outer.floor.pop(key, None)
+            self._report.unique += len(left)
+            self._report.total -= surplus
         return left
 
-    def _pick(self, proof: WindowProof, repeated: set[str]) -> list[CallDetailRecord]:
-        return sort_records(
-            record
-            for record in proof.sweep.records.values()
-            if record.voice_id not in repeated and self._is_asked_for(record)
-        )
-
-    def count(self, told: WindowReport) -> None:
+    def count_effort(self, told: WindowReport) -> None:
         """Add the effort that a window took, also of one that was given up."""
         report = self._report
         report.pages += told.pages
@@ -103,22 +105,51 @@ class Assembly:
         report.conflicts += told.conflicts
         report.anomalies += told.anomalies
 
-    def _repeated(self, ids: set[str], recent: Iterable[_Recent]) -> set[str]:
-        repeated: set[str] = set()
-        for window in recent:
-            repeated |= window.ids & ids
-        return repeated
+    def _count_window(self, told: WindowReport, delivered: int, total: int, wholes: Sequence[Whole]) -> None:
+        report = self._report
+        report.unique += delivered
+        report.total += total
+        report.windows += 1
+        report.provisional += told.provisional
+        insort(report.window_reports, told, key=attrgetter("window"))  # gaps may lie behind it
+        for whole in wholes:
+            whole.counted += total
+        self.count_effort(told)
+
+    def _find_repeats(self, proof: WindowProof, ids: set[str], recent: _Recent) -> set[object]:
+        # A row of the shared second is told by both windows.  An id alone does not make one: it may stand for two
+        # rows, of which this window holds the other.
+        common = recent.ids & ids
+        if not common:
+            return set()
+        sweep = proof.sweep
+        repeats: set[object] = {*(common & sweep.quarantined.keys())}
+        earlier = {record for record in recent.records.values() if record.voice_id in common}
+        readable = {record.voice_id for record in earlier}
+        for key, record in sweep.records.items():
+            if record.voice_id not in common:
+                continue
+            if record in earlier or record.voice_id not in readable:
+                repeats.add(key)
+            elif self._may_lie_between(record, proof.window.start, recent.end):
+                repeats.add(key)
+                proof.report.conflicts += 1
+        return repeats
+
+    def _may_lie_between(self, record: CallDetailRecord, start: datetime, end: datetime) -> bool:
+        told = [time for field in self._time_fields if (time := getattr(record, field)) is not None]
+        return not told or any(start <= time <= end + OVERLAP for time in told)
 
     def _is_asked_for(self, record: CallDetailRecord) -> bool:
-        if self._exact is None or self._range_field is None:
+        if self._exact is None:
             return True
-        time: datetime | None = getattr(record, self._range_field)
+        time: datetime | None = getattr(record, self._time_fields[0])
         # What has no such time cannot be judged by it, and is never dropped for that.
         return time is None or self._exact[0] <= time < self._exact[1]
 
 
-def _ids_of(proof: WindowProof) -> set[str]:
-    return {record.voice_id for record in proof.sweep.records.values()} | proof.sweep.quarantined.keys()
+def _unite(sets: Iterable[Iterable[object]]) -> set[object]:
+    return set().union(*sets)
 
 
 def sort_records(records: Iterable[CallDetailRecord]) -> list[CallDetailRecord]:

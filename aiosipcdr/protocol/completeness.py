@@ -95,11 +95,8 @@ class WindowProof:
         """Return the next request that may be sent now, if there is one."""
         if not self._planned:
             return None
-        request = self._planned.popleft()
         self.report.requests += 1
-        if not request.asked_before:
-            self.budget.issue()
-        return request
+        return self._planned.popleft()
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Take an answer; return the error that ends the run, if it does."""
@@ -109,7 +106,7 @@ class WindowProof:
             verdict, why = judge_answer(request, answer, self._filters, self._range_field)
         except ProtocolError as error:
             return error
-        if verdict is Verdict.DOUBTFUL:
+        if verdict is Verdict.DOUBTFUL and self.budget.take(1):
             self.report.anomalies += 1
             self._planned.append(msgspec.structs.replace(request, asked_before=True))
             return None
@@ -142,17 +139,27 @@ class WindowProof:
         """Take no more answers: the window stays as it was read so far, unproven."""
         self._end_unproven(self.report.total)
 
+    def read_uncut(self) -> None:
+        """Read a window that is too large as it is, since nothing is left to pay for cutting it."""
+        self.outcome = Outcome.OPEN
+        self.most_rows = self.sweep.largest_total
+        self.report.sweeps = 1
+        self._go_on()
+
     def _due_pages(self) -> list[PageRequest]:
         return [self._request(current, self.size) for current in self.sweep.plan_pages()]
 
     def _plan(self, requests: list[PageRequest]) -> None:
-        # What is read for the first time is free; all else is paid from the budget.  When that is spent,
-        # a window is still read once, so that nothing is lost which was there to be had.
-        is_again = self.report.sweeps > 1 or any(request.control for request in requests)
-        if (self.is_repair or self.report.sweeps > 1) and not self.budget.take(len(requests)) and is_again:
+        if not self._may_spend(len(requests), is_control=any(request.control for request in requests)):
             self._end_unproven(self.sweep.largest_total)
             return
         self._planned.extend(requests)
+
+    def _may_spend(self, requests: int, *, is_control: bool) -> bool:
+        if self.report.sweeps > 1 or (self.is_repair and is_control):
+            return self.budget.take(requests)
+        # When nothing is left for trouble, a window is still read once: nothing is lost that was there to be had.
+        return is_control or (self.is_repair and self.budget.take(requests)) or self.budget.read(requests)
 
     def _request(self, current: int, size: int, *, control: bool = False) -> PageRequest:
         return PageRequest(
@@ -203,7 +210,9 @@ class WindowProof:
         if self._earlier is not None:
             sweep.carry_on(self._earlier)
             self._earlier = None
-        if sweep.unique != count or sweep.largest_total > count:
+        if sweep.is_ambiguous:
+            self._end_unproven(count)  # only smaller windows, of one page each, can be counted
+        elif sweep.unique != count or sweep.largest_total > count:
             self._read_again(count)
         elif count % self.size:
             self._settle(count, Outcome.CERTIFIED)

@@ -6,16 +6,14 @@ cannot be proven, and checks that the parts of a window hold at least what the
 whole of it told.
 """
 
-from bisect import insort
 from collections import deque
 from datetime import datetime
-from operator import attrgetter
 
 from aiosipcdr.errors import IncompleteExportError, OutOfTimeRangeError, SipCdrError
-from aiosipcdr.protocol.assembly import Assembly
+from aiosipcdr.protocol.assembly import Assembly, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome
-from aiosipcdr.protocol.edge import EdgeSearch, find_gaps
+from aiosipcdr.protocol.edge import EdgeSearch, MovingEdge
 from aiosipcdr.protocol.limits import Budget, WindowPlaces
 from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
@@ -23,15 +21,12 @@ from aiosipcdr.protocol.sweep import PageRequest, count_pages
 from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_window
 from aiosipcdr.protocol.wholes import Recounts, Whole
 from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
+from aiosipcdr.report import CompleteWindow, FetchReport
 
 __all__ = ["MOST_ROWS", "Coverage"]
 
 MOST_ROWS = 2_000
 """A window that tells more is cut by time: OFFSET costs the vendor what it skips."""
-
-MOST_EDGE_SEARCHES = 5
-"""The edge of what the vendor keeps moves while a range is read, but not often."""
 
 AIMED_ROWS = 1_200
 """What a part should hold: far enough below the limit for busy hours, high enough to fill its pages."""
@@ -82,9 +77,7 @@ class Coverage:
         self._range_field = range_field
         self._strict = strict
         self._skip_out_of_range = skip_out_of_range
-        self._edge: EdgeSearch | None = None
-        self._edge_searches = 0
-        self._gaps: list[WindowReport] = []
+        self._edge = MovingEdge(window, filters)
         self._budget = Budget()
         self._pending = PendingWindows(places, self._build)
         self._recounts = Recounts(filters)
@@ -95,7 +88,7 @@ class Coverage:
     @property
     def is_finished(self) -> bool:
         """Whether every window was handed over and every count agreed."""
-        return not (self._pending or self._edge) and self._recounts.is_done
+        return not (self._pending or self._edge.search) and self._recounts.is_done
 
     @property
     def has_result(self) -> bool:
@@ -105,8 +98,8 @@ class Coverage:
 
     def next_request(self) -> PageRequest | None:
         """Return the most useful request that may be sent now, oldest window first."""
-        if self._edge is not None:
-            return self._edge.next_request()
+        if self._edge.search is not None:
+            return self._edge.search.next_request()
         if (request := self._recounts.next_request()) is not None:
             return request
         for part in self._pending:
@@ -117,8 +110,6 @@ class Coverage:
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Take the answer to `request`; return the error that ends the run, if it does."""
-        for name, count in answer.unknown_fields.items() if not request.control else ():
-            self.report.unknown_fields[name] = self.report.unknown_fields.get(name, 0) + count
         match request.owner:
             case EdgeSearch() as edge:
                 edge.note(request, accepted=True)
@@ -138,11 +129,7 @@ class Coverage:
             return self._go_on_after(request.owner)
         if isinstance(request.owner, Part) and request.owner.is_open:
             self._pending.put_back(request.owner)
-        if self._edge is None:
-            if self._edge_searches == MOST_EDGE_SEARCHES:
-                return error
-            self._edge_searches += 1
-            self._edge = EdgeSearch(self._window, self._filters)
+        self._edge.begin_search()
         return None
 
     def take_complete(self) -> CompleteWindow | None:
@@ -163,8 +150,17 @@ class Coverage:
         self._pending.clear()
 
     def abandon(self) -> list[CallDetailRecord]:
-        """Return what was read and not handed over, when the run ends early."""
-        return self._assembly.pick_left_over(self._pending)
+        """Return what was read and not handed over, when the run ends early; the report then counts it too."""
+        wholes = self._pending.find_wholes()
+        left: list[CallDetailRecord] = []
+        for part in self._pending:
+            if part.outcome in {Outcome.OPEN, Outcome.TOO_LARGE}:
+                part.give_up()
+            left += self._assembly.assemble(part, part.wholes).records
+        for whole, outer in wholes:
+            whole.is_proven = False  # its parts are not all here
+            left += self._assembly.take_floor(whole, outer)
+        return sort_records(left)
 
     def _build(self, window: TimeWindow, wholes: tuple[Whole, ...]) -> Part:
         return Part(
@@ -190,13 +186,14 @@ class Coverage:
         if not part.total_is_known and part.sweep.pages:
             part.total_is_known = True
             self._note_total(part)
-        if self._budget.is_spent:
-            return self._stop_reading(part)
+        error = None
         if part.outcome is Outcome.TOO_LARGE:
-            return self._cut(part, is_repair=part.most_rows < MOST_ROWS)
-        if part.outcome is Outcome.UNPROVEN:
-            return self._decide_unproven(part)
-        return None
+            error = self._cut_too_large(part)
+        elif part.outcome is Outcome.UNPROVEN:
+            error = self._cut_unproven(part)
+        if part.outcome in {Outcome.CERTIFIED, Outcome.UNPROVEN} and part in self._pending:
+            self._pending.lighten(part)
+        return error
 
     def _note_total(self, part: Part) -> None:
         total = part.sweep.largest_total
@@ -206,50 +203,56 @@ class Coverage:
             self.planned.append((part.window, total))
             self._budget.plan(count_pages(total, self._size))
 
-    def _cut(self, part: Part, *, is_repair: bool) -> SipCdrError | None:
-        aimed = min(AIMED_ROWS, max(1, self._most_rows * 6 // 10))
+    def _cut_too_large(self, part: Part) -> SipCdrError | None:
+        # Parts that tell far more than their whole cost what trouble costs, or a vendor that tells the same total
+        # for every window would be asked for each second of the range.
+        is_credible = not part.wholes or part.wholes[-1].is_credible
+        if self._cut(part, AIMED_ROWS, is_repair=not is_credible or part.most_rows < MOST_ROWS):
+            return None
+        if not self._allow_incomplete:
+            return self._incomplete(part)
+        part.read_uncut()
+        return None
+
+    def _cut_unproven(self, part: Part) -> SipCdrError | None:
+        aimed = AIMED_ROWS
+        if part.sweep.is_ambiguous:
+            aimed = max(1, part.size * 6 // 10)
+        elif part.report.total >= part.size:
+            # Rows that move while pages are read cannot move within one page:
+            # from here on windows are cut so small that one page holds them.
+            self._most_rows = max(1, part.size - 1)
+        if can_split(part.window) and self._cut(part, aimed, is_repair=True):
+            return None
+        return None if self._allow_incomplete else self._incomplete(part)
+
+    def _cut(self, part: Part, aimed: int, *, is_repair: bool) -> bool:
+        aimed = min(aimed, max(1, self._most_rows * 6 // 10))
         children = split_window(part.window, -(-part.report.total // aimed))
         if is_repair and not self._budget.take(len(children)):
-            return self._give_up(part)
-        if not is_repair and (not part.wholes or part.wholes[-1].is_credible):
-            self._budget.plan_parts(len(children))
+            return False
         self._pending.release(part)
-        self._assembly.count(part.report)
-        whole = Whole(part.window, part.report.total, len(children), is_repair=is_repair)
+        self._assembly.count_effort(part.report)
+        floor = dict(part.sweep.records)
+        whole = Whole(part.window, part.report.total, len(children), is_repair=is_repair, floor=floor)
         for outer in part.wholes:
             outer.open_parts += len(children) - 1
         for child in children:
             self._pending.add(child, (*part.wholes, whole))
-        return None
+        return True
 
-    def _decide_unproven(self, part: Part) -> SipCdrError | None:
-        if not can_split(part.window):
-            return self._give_up(part)
-        if part.report.total >= part.size:
-            # Rows that move while pages are read cannot move within one page:
-            # from here on windows are cut so small that one page holds them.
-            self._most_rows = max(1, part.size - 1)
-        return self._cut(part, is_repair=True)
+    def _incomplete(self, part: Part) -> IncompleteExportError:
+        why = "rows are changing or the vendor's total is wrong"
+        if part.sweep.is_ambiguous:
+            why = "some records have no readable voiceId and cannot be told apart"
+        return self._fall_short(part.window, part.sweep.unique, part.report.total, why)
 
-    def _give_up(self, part: Part) -> SipCdrError | None:
-        if self._allow_incomplete:
-            return None
-        return self._incomplete(part.window, part.sweep.unique, part.report.total)
-
-    def _stop_reading(self, part: Part) -> SipCdrError | None:
-        # Far more was asked for than the vendor's totals can justify.
-        if not self._allow_incomplete:
-            return self._incomplete(part.window, part.sweep.unique, part.sweep.largest_total)
-        self._pending.hold_all()
-        for held in self._pending:
-            if held.is_open or held.outcome is Outcome.TOO_LARGE:
-                held.give_up()
-        return None
-
-    def _incomplete(self, window: TimeWindow, unique: int, total: int) -> IncompleteExportError:
+    def _fall_short(self, window: TimeWindow, unique: int, total: int, why: str) -> IncompleteExportError:
+        what = f"{unique:,} distinct calls were read where the vendor counts {total:,}"
+        if unique == total:
+            what = f"{unique:,} distinct calls were read, and the vendor's answers differ on how many there are"
         return IncompleteExportError(
-            f"not provable as complete: {unique:,} distinct calls were read where the vendor counts {total:,}; rows are"
-            " changing or the vendor's total is wrong: try again later, or take it as it is with allow_incomplete=True",
+            f"not provable as complete: {what}; {why}: try again later, or take it as it is with allow_incomplete=True",
             window=window,
             report=self.report,
         )
@@ -264,27 +267,15 @@ class Coverage:
         self._certify()
         return complete
 
-    def _go_on_after(self, edge: EdgeSearch) -> SipCdrError | None:
-        if not edge.is_done:
+    def _go_on_after(self, search: EdgeSearch) -> SipCdrError | None:
+        if not search.is_done:
             return None
-        self._edge = None
         if not self._skip_out_of_range:
-            return edge.describe()
+            return search.describe()
         self._unproven = True
-        edge_time = edge.available_from or self._window.end
-        self._pending.trim(edge_time)
-        self._set_gaps(edge_time)
+        self._pending.trim(self._edge.finish_search())
+        self._edge.report_gaps(self.report.window_reports, [part.window for part in self._pending if not part.is_open])
         return None
-
-    def _set_gaps(self, edge_time: datetime) -> None:
-        by_window = attrgetter("window")
-        reports = self.report.window_reports
-        for gap in self._gaps:
-            reports.remove(gap)
-        read = sorted(by_window(told) for told in [*reports, *(part for part in self._pending if not part.is_open)])
-        self._gaps = [WindowReport(window=gap) for gap in find_gaps(self._window.start, edge_time, read)]
-        for gap in self._gaps:
-            insort(reports, gap, key=by_window)
 
     def _take_count(self, whole: Whole, count: int | SipCdrError | None) -> SipCdrError | None:
         if not isinstance(count, int):
@@ -292,7 +283,7 @@ class Coverage:
         if whole.union < count:
             self._unproven = True
             if not self._allow_incomplete:
-                return self._incomplete(whole.window, whole.union, count)
+                return self._fall_short(whole.window, whole.union, count, "rows are changing")
         self._certify()
         return None
 

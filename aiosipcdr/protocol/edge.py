@@ -4,16 +4,21 @@ Synchronous and without I/O: a bisection whose probes are requests for two
 seconds each.  Assumes that what is refused at one instant is refused before it.
 """
 
+from bisect import insort
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from aiosipcdr.errors import OutOfTimeRangeError, StatusCode
 from aiosipcdr.protocol.codec import Filters, encode_params
 from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.tiling import NARROWEST_SECONDS
 from aiosipcdr.protocol.windows import SECOND, TimeWindow
+from aiosipcdr.report import WindowReport
 
-__all__ = ["EdgeSearch", "find_gaps"]
+__all__ = ["EdgeSearch", "MovingEdge", "find_gaps"]
+
+EDGE_MARGIN = timedelta(seconds=10)
 
 _PROBE = timedelta(seconds=NARROWEST_SECONDS)
 
@@ -63,6 +68,51 @@ class EdgeSearch:
         )
         error.available_from = edge
         return error
+
+
+class MovingEdge:
+    """The edge of what the vendor keeps, as far as a range is concerned: it moves while the range is read."""
+
+    def __init__(self, window: TimeWindow, filters: Filters) -> None:
+        """Expect all of `window` to be kept."""
+        self.search: EdgeSearch | None = None
+        self.searches = 0
+        self._window = window
+        self._filters = filters
+        self._kept_from = window.start
+        self._gaps: list[WindowReport] = []
+
+    def begin_search(self) -> None:
+        """Look for the edge, unless that is being done."""
+        if self.search is None:
+            self.searches += 1
+            self.search = EdgeSearch(TimeWindow(self._kept_from, self._window.end), self._filters)
+
+    def finish_search(self) -> datetime:
+        """Return the time from which on windows are read now."""
+        found = None if self.search is None else self.search.available_from
+        self.search = None
+        edge = self._window.end if found is None else found
+        if self.searches > 1:
+            # An edge that has moved goes on moving: more is left out beside it each time, so that it is outrun.
+            edge = min(edge + EDGE_MARGIN * 2 ** min(self.searches - 2, 20), self._window.end)
+        self._kept_from = edge
+        return edge
+
+    def report_gaps(self, reports: list[WindowReport], held: Iterable[TimeWindow]) -> None:
+        """Write into `reports` what of the range lies before the edge and was not read.
+
+        Args:
+            reports: one for each window that was handed over, and the gaps so far; in order.
+            held: windows that were read and will be handed over.
+        """
+        for gap in self._gaps:
+            reports.remove(gap)
+        by_window = attrgetter("window")
+        read = sorted([*map(by_window, reports), *held])
+        self._gaps = [WindowReport(window=gap) for gap in find_gaps(self._window.start, self._kept_from, read)]
+        for gap in self._gaps:
+            insort(reports, gap, key=by_window)
 
 
 def find_gaps(start: datetime, edge: datetime, read: Iterable[TimeWindow]) -> list[TimeWindow]:

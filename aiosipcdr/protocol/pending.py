@@ -16,12 +16,17 @@ from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["Part", "PendingWindows"]
 
+_FULL = 2_000
+_LEAST_WEIGHT = 1 / 16
+
 
 class Part(WindowProof):
     """A window on its way, with the wholes that it is a part of (the outermost first)."""
 
     wholes: tuple[Whole, ...] = ()
     total_is_known = False
+    weight = 1.0
+    """How much of a place it fills."""
 
 
 class PendingWindows:
@@ -56,7 +61,7 @@ class PendingWindows:
     def hold_next(self) -> Part | None:
         """Begin the oldest window that waits, if there is one and a place for it."""
         # What is oldest must always be able to start: everything held waits for it.
-        if self._waiting and (self.oldest is None or self._places.has_room(len(self._held))):
+        if self._waiting and (self.oldest is None or self._places.has_room(self._weight())):
             return self._hold()
         return None
 
@@ -67,8 +72,14 @@ class PendingWindows:
 
     def release(self, part: Part) -> None:
         """Let go of `part`."""
-        self._places.free(1)
+        self._places.free(part.weight)
         self._held.remove(part)
+
+    def lighten(self, part: Part) -> None:
+        """Count `part`, which was read, as what it holds."""
+        weight = min(1.0, max(_LEAST_WEIGHT, part.sweep.unique / _FULL))
+        self._places.free(part.weight - weight)
+        part.weight = weight
 
     def put_back(self, part: Part) -> None:
         """Let the window of `part` wait again, to be read from the beginning."""
@@ -90,15 +101,24 @@ class PendingWindows:
 
     def clear(self) -> None:
         """Let go of everything."""
-        self._places.free(len(self._held))
+        self._places.free(self._weight())
         self._held.clear()
         self._waiting.clear()
+
+    def find_wholes(self) -> list[tuple[Whole, tuple[Whole, ...]]]:
+        """Return every whole that is not complete with those that it is a part of, the innermost first."""
+        chains = [wholes for _, wholes in self._waiting] + [part.wholes for part in self._held]
+        found = {id(chain[depth]): (chain[depth], chain[:depth]) for chain in chains for depth in range(len(chain))}
+        return sorted(found.values(), key=lambda one: -len(one[1]))
+
+    def _weight(self) -> float:
+        return sum(part.weight for part in self._held)
 
     def _hold(self) -> Part:
         window, wholes = heapq.heappop(self._waiting)
         part = self._build(window, wholes)
         part.wholes = wholes
-        self._places.take()
+        self._places.take(part.weight)
         self._held.append(part)
         self._held.sort(key=attrgetter("window"))
         return part

@@ -8,8 +8,9 @@ from collections import deque
 
 import msgspec
 
-from aiosipcdr.errors import ProtocolError, SipCdrError
+from aiosipcdr.errors import OutOfTimeRangeError, ProtocolError, SipCdrError
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.protocol.edge import EdgeSearch
 from aiosipcdr.protocol.records import Page
 from aiosipcdr.protocol.sweep import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.tiling import OVERLAP, plan_tiles
@@ -65,6 +66,8 @@ class RangeCount:
     def __init__(self, window: TimeWindow, filters: Filters) -> None:
         """Plan one request a tile and one an overlap."""
         self.total = 0
+        self._window = window
+        self._edge: EdgeSearch | None = None
         self._filters = filters
         tiles = plan_tiles(window)
         overlaps = [TimeWindow(tile.start, tile.start + OVERLAP) for tile in tiles[1:]]
@@ -82,15 +85,25 @@ class RangeCount:
         return not self._open
 
     def next_request(self) -> PageRequest | None:
-        """Return the next part's request."""
+        """Return the next part's request, or the next probe for the edge of what the vendor keeps."""
+        if self._edge is not None:
+            return self._edge.next_request()
         return self._planned.popleft() if self._planned else None
 
-    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:  # noqa: ARG002 - a plan's shape
-        """Give in: a count with a hole in it is none."""
-        return error
+    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
+        """Give in, since a count with a hole in it is none; but find out what can be counted."""
+        if not isinstance(error, OutOfTimeRangeError):
+            return error
+        if isinstance(request.owner, EdgeSearch):
+            return self._probed(request.owner, request, accepted=False)
+        if self._edge is None:
+            self._edge = EdgeSearch(self._window, self._filters)
+        return None
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Add one part's total."""
+        if isinstance(request.owner, EdgeSearch):
+            return self._probed(request.owner, request, accepted=True)
         try:
             verdict, why = judge_answer(request, answer, self._filters)
         except ProtocolError as error:
@@ -103,3 +116,7 @@ class RangeCount:
         self.total += self._signs[id(request.window)] * answer.page.total
         self._open -= 1
         return None
+
+    def _probed(self, edge: EdgeSearch, request: PageRequest, *, accepted: bool) -> SipCdrError | None:
+        edge.note(request, accepted=accepted)
+        return edge.describe() if edge.is_done else None

@@ -15,7 +15,8 @@ from operator import attrgetter
 
 import msgspec
 
-from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord
+from aiosipcdr.classification import clean_words
+from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord, Text
 from aiosipcdr.report import QuarantinedRecord
 
 __all__ = ["DECODE_FAULTS", "Salvage", "money_is_possible", "salvage_records"]
@@ -43,11 +44,12 @@ class Salvage(msgspec.Struct, kw_only=True):
 
 
 class _WireRecord(CallDetailRecord, frozen=True, kw_only=True, gc=False, rename="camel", forbid_unknown_fields=False):
+    voice_id: Text | int  # type: ignore[assignment]  # some servers write long ids as numbers; JSON keeps them exact
     cost_eur: Decimal | None = None
 
 
 class _Identified(msgspec.Struct, rename="camel"):
-    voice_id: str
+    voice_id: str | int
 
 
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -104,23 +106,33 @@ def _salvage(raw: bytes, salvage: Salvage) -> str | None:
         column = map(attrgetter(name), wires)
         if not money_is_possible([amount for amount in column if amount is not None]):
             return f"{name} is not finite or does not fit 26 digits before the point and 12 behind it"
-    for record, wire in zip(msgspec.convert(wires, list[CallDetailRecord], from_attributes=True), wires, strict=True):
-        if wire.cost_eur is not None:
-            if wire.cost is None:
-                # The record is not yet anybody's: it may still be written to.
-                msgspec.structs.force_setattr(record, "cost", wire.cost_eur)
-                msgspec.structs.force_setattr(record, "currency", "EUR")
-            else:
-                salvage.anomalies += 1
-        salvage.records.append(record)
+    salvage.records += _plain(wires, salvage)
     for name, count in Counter(chain.from_iterable(names)).items():
         if name not in _KNOWN_NAMES:
-            salvage.unknown_fields[name] += count
+            salvage.unknown_fields[clean_words(name) or "***"] += count  # a name may be a number, too
     return None
+
+
+def _plain(wires: list[_WireRecord], salvage: Salvage) -> list[CallDetailRecord]:
+    # These records are not yet anybody's: they may still be written to.
+    for wire in wires:
+        if isinstance(wire.voice_id, int):
+            msgspec.structs.force_setattr(wire, "voice_id", str(wire.voice_id))
+            salvage.anomalies += 1
+    records = msgspec.convert(wires, list[CallDetailRecord], from_attributes=True)
+    for record, wire in zip(records, wires, strict=True):
+        if wire.cost_eur is None:
+            continue
+        if wire.cost is None:
+            msgspec.structs.force_setattr(record, "cost", wire.cost_eur)
+            msgspec.structs.force_setattr(record, "currency", "EUR")
+        else:
+            salvage.anomalies += 1
+    return records
 
 
 def _identity(raw: bytes) -> str | None:
     try:
-        return _decode_identity(raw).voice_id or None
+        return str(_decode_identity(raw).voice_id) or None
     except DECODE_FAULTS:
         return None

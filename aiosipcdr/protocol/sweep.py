@@ -4,6 +4,7 @@ Synchronous and without I/O.  Judges single answers; whether a window is
 complete is for the proof to say.
 """
 
+from collections import Counter
 from enum import Enum, auto
 from operator import attrgetter
 
@@ -131,6 +132,14 @@ class Sweep:
 
     One id with different contents is a conflict: within one page both records
     are kept (they are two rows), across pages the later answer wins.
+
+    Attributes:
+        quarantined: what could not be decoded, by id; by a hash of its bytes where its id is not readable, or
+            stands on the same page for another row.
+        is_ambiguous: whether something counts by its bytes.  Another page may tell the same row with other bytes, or
+            readable: then the number of distinct calls means nothing, unless all of them came in one answer.
+        single: whether one page was the whole window: then one SELECT told and sent everything.
+        unknown_fields: names that this version does not know, with their number.
     """
 
     def __init__(self, size: int) -> None:
@@ -142,8 +151,9 @@ class Sweep:
         self.conflicts = 0
         self.records: dict[object, CallDetailRecord] = {}
         self.quarantined: dict[str, QuarantinedRecord] = {}
-        # Set when one page was the whole window: then one SELECT told and sent everything.
+        self.is_ambiguous = False
         self.single = False
+        self.unknown_fields: Counter[str] = Counter()
         self._twins: set[str] = set()
         self._asked = 0
         self._outstanding = 0
@@ -181,8 +191,9 @@ class Sweep:
             return 1
         before = self.duplicates + self.conflicts
         self._unite(page.records)
-        for quarantined in answer.quarantined:
-            self.quarantined.setdefault(quarantined.identity, quarantined)
+        if answer.quarantined:
+            self._set_aside(answer)
+        self.unknown_fields.update(answer.unknown_fields)
         told = len(page.records) + len(answer.quarantined)
         if told + (page.current - 1) * page.size > page.total:
             self.largest_total = max(self.largest_total, _least_total(answer))
@@ -203,6 +214,16 @@ class Sweep:
                 self.conflicts += 1
                 self._separate(voice_id, in_page[voice_id])
             self._keep(record)
+
+    def _set_aside(self, answer: PageAnswer) -> None:
+        rows = {(quarantined.voice_id, quarantined.raw) for quarantined in answer.quarantined}
+        holders = Counter(voice_id for voice_id, _ in rows) + Counter({r.voice_id for r in answer.page.records})
+        for quarantined in answer.quarantined:
+            key = quarantined.identity
+            if quarantined.voice_id is None or holders[key] > 1:
+                key = quarantined.digest
+                self.is_ambiguous = True
+            self.quarantined.setdefault(key, quarantined)
 
     def _separate(self, voice_id: str, first: CallDetailRecord) -> None:
         # From here on records of this id count by their contents.
@@ -233,6 +254,6 @@ class Sweep:
             key: object = record if record.voice_id in self._twins else record.voice_id
             if self.records.setdefault(key, record) != record:
                 self.conflicts += 1
-        for identity, quarantined in earlier.quarantined.items():
-            self.quarantined.setdefault(identity, quarantined)
+        self.quarantined = earlier.quarantined | self.quarantined
+        self.is_ambiguous = self.is_ambiguous or earlier.is_ambiguous
         self.largest_total = max(self.largest_total, earlier.largest_total)

@@ -11,6 +11,7 @@ import msgspec
 
 from aiosipcdr.errors import ProtocolError
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.sweep import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.windows import TimeWindow
 
@@ -18,20 +19,39 @@ __all__ = ["Recounts", "Whole"]
 
 
 class Whole:
-    """A window that was cut: what it told, and what its parts have handed over so far."""
+    """A window that was cut: what it told, and what its parts have handed over so far.
 
-    __slots__ = ("announced", "is_repair", "open_parts", "told", "union", "window")
+    Attributes:
+        window: the window.
+        told: the calls that it told.
+        open_parts: how many of its parts are still to come.
+        announced: what its parts have told at first, overlaps counted twice.
+        union: the distinct calls that they have handed over.
+        counted: what they have added to the report's total.
+        is_repair: whether it was cut because it could not be proven.
+        is_proven: whether every part so far was.
+        floor: what was read of it before it was cut and no part has handed over yet.
+    """
 
-    def __init__(self, window: TimeWindow, told: int, parts: int, *, is_repair: bool = False) -> None:
-        """Wait for `parts` windows that cover `window`; `is_repair` if it was cut because it could not be proven."""
-        self.is_repair = is_repair
+    __slots__ = ("announced", "counted", "floor", "is_proven", "is_repair", "open_parts", "told", "union", "window")
+
+    def __init__(
+        self,
+        window: TimeWindow,
+        told: int,
+        parts: int,
+        *,
+        is_repair: bool = False,
+        floor: dict[object, CallDetailRecord] | None = None,
+    ) -> None:
+        """Wait for `parts` windows that cover `window`."""
         self.window = window
         self.told = told
         self.open_parts = parts
-        self.announced = 0
-        """What its parts have told so far, overlaps counted twice."""
-        self.union = 0
-        """The distinct calls that they have handed over."""
+        self.announced = self.union = self.counted = 0
+        self.is_repair = is_repair
+        self.is_proven = True
+        self.floor = floor or {}
 
     @property
     def is_credible(self) -> bool:

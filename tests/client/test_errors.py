@@ -133,7 +133,17 @@ async def test_a_count_of_what_is_too_old_keeps_the_vendors_code(sandbox: Sandbo
         with pytest.raises(OutOfTimeRangeError) as caught:
             await client.count(sandbox.start - timedelta(days=200), sandbox.start - timedelta(days=190))
     assert caught.value.status == -25
-    assert sandbox.stats.requests == 1
+    assert caught.value.available_from is None
+    assert sandbox.stats.requests == 2
+
+
+async def test_a_count_says_from_when_on_there_is_something_to_count(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client:
+        with pytest.raises(OutOfTimeRangeError, match="available from") as caught:
+            await client.count(sandbox.start - timedelta(days=200), sandbox.end)
+        edge = caught.value.available_from
+        assert edge is not None
+        assert await client.count(edge + timedelta(minutes=1), sandbox.end) == 800
 
 
 HTTP: list[tuple[str, dict[str, str], type[SipCdrError], int]] = [

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +70,61 @@ def test_windows_that_do_not_touch_are_not_compared() -> None:
     far = room.assemble(proven(20, 31, call("a", 25)), ())
     assert [record.voice_id for record in far.records] == ["a"]
     assert report.unique == report.total == 2
+
+
+def test_an_id_that_stands_for_two_rows_is_not_taken_for_one_at_a_seam() -> None:
+    early, late = call("a", 10, code="x"), call("a", 15, code="y")
+    whole = Whole(TimeWindow(at(0), at(21)), 2, 2)
+    room, report = assembly()
+    first = room.assemble(proven(0, 11, early), (whole,))
+    second = room.assemble(proven(10, 21, early, late), (whole,))
+    assert (first.records, second.records) == ([early], [late])
+    assert report.unique == report.total == whole.union == 2
+
+
+@pytest.mark.parametrize("second", [10, 11, None])
+def test_a_row_that_changed_between_two_readings_is_one_row_and_a_conflict(second: float | None) -> None:
+    room, report = assembly()
+    room.assemble(proven(0, 11, call("a", 10, code="x")), ())
+    again = room.assemble(proven(10, 21, call("a", second, code="y")), ())
+    assert again.records == []
+    assert report.unique == report.total == report.conflicts == 1
+
+
+def whole_of(*floor: CallDetailRecord, told: int) -> Whole:
+    return Whole(TimeWindow(at(0), at(21)), told, 2, floor={record.voice_id: record for record in floor})
+
+
+def unproven(first: int, last: int, *records: CallDetailRecord, total: int) -> WindowProof:
+    proof = proven(first, last, *records)
+    proof.report.total = total
+    proof.report.certified = False
+    return proof
+
+
+def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part() -> None:
+    room, report = assembly()
+    outer, inner = whole_of(call("a", 1), call("b", 2), call("z", 20), told=9), whole_of(call("b", 2), told=7)
+    outer.open_parts = 3
+    first = room.assemble(unproven(0, 11, call("a", 1), total=40), (outer, inner))
+    second = room.assemble(proven(10, 16), (outer, inner))
+    third = room.assemble(proven(15, 21, call("c", 16)), (outer,))
+    assert [[record.voice_id for record in window.records] for window in (first, second, third)] == [
+        ["a"],
+        ["b"],
+        ["c", "z"],
+    ]
+    assert report.unique == 4
+    assert report.total == 9  # what the vendor told for all of it, not the sum of what it told for the parts
+
+
+def test_what_a_proven_whole_had_before_it_was_cut_was_deleted_since() -> None:
+    room, report = assembly()
+    whole = whole_of(call("a", 1), call("b", 2), told=2)
+    room.assemble(proven(0, 11, call("a", 1)), (whole,))
+    last = room.assemble(proven(10, 21), (whole,))
+    assert last.records == []
+    assert report.unique == report.total == 1
 
 
 def test_the_parts_of_a_whole_are_held_against_what_it_told() -> None:

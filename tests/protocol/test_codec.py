@@ -487,7 +487,7 @@ def test_an_impossible_duration_is_quarantined(bad: object) -> None:
     assert [record.voice_id for record in answer.quarantined] == ["1"]
 
 
-@pytest.mark.parametrize("voice_id", [None, "", ..., 2203031113381000002, ["1"], {"a": 1}], ids=short)
+@pytest.mark.parametrize("voice_id", [None, "", ..., 1.5, True, ["1"], {"a": 1}], ids=short)
 def test_a_record_without_an_id_counts_by_its_bytes(voice_id: object) -> None:
     record = without("voiceId") if voice_id is ... else SAMPLE | {"voiceId": voice_id}
     answer = decode(body(record, SAMPLE, record, record | {"callDuration": 6}))
@@ -496,6 +496,19 @@ def test_a_record_without_an_id_counts_by_its_bytes(voice_id: object) -> None:
     assert first.voice_id is None
     assert first.identity == second.identity != third.identity
     assert first.identity.startswith("sha256:")
+
+
+@pytest.mark.parametrize("voice_id", [2203031113381000002, 10**30], ids=short)
+def test_an_id_that_is_written_as_a_number_is_read_as_its_digits(voice_id: int) -> None:
+    answer = decode(body(SAMPLE | {"voiceId": voice_id}, SAMPLE | {"voiceId": voice_id, "callDuration": -1}))
+    assert [record.voice_id for record in answer.page.records] == [str(voice_id)]
+    assert [record.voice_id for record in answer.quarantined] == [str(voice_id)]
+    assert answer.anomalies == 1
+
+
+def test_a_name_that_is_a_number_is_not_told() -> None:
+    answer = decode(body(SAMPLE | {"+447700900123": 1, "carrier": 2}, SAMPLE | {"\x1b[2J": 3}))
+    assert answer.unknown_fields == {"+***": 1, "carrier": 1, "[2J": 1}
 
 
 @pytest.mark.parametrize("record", [None, 5, "x", [], True], ids=short)

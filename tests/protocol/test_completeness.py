@@ -276,12 +276,14 @@ def test_what_cannot_be_decoded_counts_for_the_proof() -> None:
 
 def test_broken_records_are_set_aside_when_nothing_is_left_to_ask_again() -> None:
     # "A record that cannot be decoded costs itself": not the run, however little is left of the budget.
-    budget = Budget()
-    assert budget.take(200)
-    proof = prove(budget=budget)
-    for _ in range(2):  # asked again once, at nobody's cost
-        assert proof.accept(ask(proof), answer(calls(1), 2, broken=1)) is None
-    assert proof.outcome is Outcome.CERTIFIED
+    for left, asked in ((1, 2), (0, 1)):
+        budget = Budget()
+        assert budget.take(200 - left)
+        proof = prove(budget=budget)
+        for _ in range(asked):
+            assert proof.accept(ask(proof), answer(calls(1), 2, broken=1)) is None
+        assert proof.outcome is Outcome.CERTIFIED
+        assert budget.left == 0
 
 
 def test_answers_to_a_plan_that_was_given_up_change_nothing() -> None:

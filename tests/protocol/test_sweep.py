@@ -276,6 +276,21 @@ def test_what_cannot_be_decoded_counts_by_its_identity() -> None:
     again = answer(call("2"), total=4, current=2)
     read(sweep, again)
     assert sweep.unique == 3  # read after all
+    assert not sweep.is_ambiguous
+
+
+def test_two_rows_of_one_id_count_as_two_even_if_one_or_both_are_broken() -> None:
+    broken_twins = [b'{"voiceId":"1","cost":"NaN"}', b'{"voiceId":"1","cost":"x"}']
+    for readable, raws in ([call("1")], broken_twins[:1]), ([], broken_twins):
+        page = answer(*readable, total=2)
+        page.quarantined.extend(
+            QuarantinedRecord(raw=raw, window=None, page=1, reason="broken", voice_id="1") for raw in raws
+        )
+        sweep = Sweep(10)
+        read(sweep, page)
+        assert sweep.unique == 2
+        assert sweep.single
+        assert sweep.is_ambiguous
 
 
 # --- carrying on
