@@ -15,6 +15,8 @@ from os import PathLike, fspath
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+from aiosipcdr.sandbox.faults import Fault
+from aiosipcdr.sandbox.script import UnusedFaultsError
 from aiosipcdr.sandbox.stats import Stats
 from aiosipcdr.sandbox.switches import Switches
 from aiosipcdr.sandbox.threaded import Sandbox
@@ -27,7 +29,7 @@ async def serve(*, on_ready: Callable[[Sandbox], None], **switches: Any) -> None
 
     Args:
         on_ready: Called once, with the running sandbox.
-        **switches: See `Switches`.
+        **switches: `calls`, `middlewares` and `faults` as `Sandbox` has them, or see `Switches`.
     """
     async with Sandbox(**switches) as sandbox:
         on_ready(sandbox)
@@ -64,11 +66,20 @@ class SandboxProcess:
         self,
         *,
         calls: Sequence[object] | None = None,
+        faults: Sequence[Fault] = (),
         **switches: Any,  # noqa: ANN401 - Switches checks names and values
     ) -> None:
-        """Decide what the sandbox will hold: `calls` (JSON values), or see `Switches`."""
-        Switches(**switches)  # a mistake is told here, not by a process that ends at once
-        self._switches = switches | {"calls": calls}
+        """Decide what the sandbox will hold, and what goes wrong.
+
+        Args:
+            calls: Wire records (JSON values) instead of generated calls.
+            faults: As `Sandbox` has them; `UnusedFaultsError` is raised here too.
+            **switches: See `Switches`.
+        """
+        # A mistake is told here, not by a process that ends at once.
+        Switches(**switches)
+        self._faults = [*Script(faults).left()]
+        self._switches = switches | {"calls": calls, "faults": [*faults]}
         self._process: subprocess.Popen[bytes] | None = None
         self._told: dict[str, Any] = {}
 
