@@ -55,7 +55,7 @@ _FRAMING: Final = frozenset(("content-length", "transfer-encoding"))
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One thing that goes wrong, for the requests that it matches.
 
     An answer in place of the true one, which is not even looked up:
