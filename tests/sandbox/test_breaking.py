@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -68,7 +68,7 @@ class Wire:
         self._socket = socket.socket()
         self._socket.setblocking(False)  # noqa: FBT003 - the socket's own way
 
-    async def __aenter__(self) -> "Wire":
+    async def __aenter__(self) -> Self:
         url = urlsplit(self._sandbox.base_url)
         await asyncio.get_running_loop().sock_connect(self._socket, (url.hostname, url.port))
         return self
@@ -245,9 +245,9 @@ async def test_late_is_the_true_answer_in_the_end(exchange: Exchange) -> None:
 async def test_gzip_is_cut_or_corrupt_on_a_sound_connection(wire: Callable[[Sandbox], Wire], *, packed: bool) -> None:
     async with Sandbox(records=5, gzip=packed, faults=[Fault("cut-gzip"), Fault("corrupt-gzip")]) as sandbox:
         async with wire(sandbox) as connection:
-            await connection.ask(1, **{"Accept-Encoding": "gzip"})
+            await connection.ask(1, 100, **{"Accept-Encoding": "gzip"})
             cut = await connection.hear_one()
-            await connection.ask(1, **{"Accept-Encoding": "gzip", "Connection": "close"})
+            await connection.ask(1, 100, **{"Accept-Encoding": "gzip", "Connection": "close"})
             corrupt = await connection.hear_all()
         assert cut.header("Content-Encoding") == corrupt.header("Content-Encoding") == "gzip"
         assert len(cut.body) == int(cut.header("Content-Length"))
