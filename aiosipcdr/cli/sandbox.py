@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -21,7 +22,7 @@ from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.usage import UsageError
 
 if TYPE_CHECKING:
-    from aiosipcdr.sandbox import Sandbox
+    from aiosipcdr.sandbox import Fault, Sandbox
 
 __all__ = ["sandbox"]
 
@@ -72,6 +73,7 @@ def sandbox(
     database: str = ":memory:",
     behaviour: Behaviour = Behaviour(),
     switch: tuple[str, ...] = (),
+    faults: Path | None = None,
     until_stdin_closes: bool = False,
     json: bool = False,
 ) -> int:
@@ -86,6 +88,8 @@ def sandbox(
             end) or the name of a new file.
         behaviour: The main switches.
         switch: Any other switch of aiosipcdr.sandbox.Switches, as NAME=VALUE; may be repeated.
+        faults: A JSON file with a list of objects, each with the fields of aiosipcdr.sandbox.Fault:
+            what goes wrong and for which request, for example {"kind": "cut", "page": 3}.
         until_stdin_closes: End when stdin is closed too: with the process that started this one.
         json: Print one line of JSON with base_url, api_key, api_secret, start and end.
     """
@@ -94,6 +98,8 @@ def sandbox(
     }
     given |= dict(map(_parse_switch, switch))
     given |= {"records": records, "seed": seed, "days": days, "port": port, "path": database}
+    if faults is not None:
+        given["faults"] = _read_faults(faults)
     try:
         run_to_end(_serve(given, until_stdin_closes=until_stdin_closes, json=json))
     except OSError as error:
@@ -124,10 +130,40 @@ def _parse_switch(text: str) -> tuple[str, object]:
         raise UsageError(msg) from None
 
 
+def _read_faults(file: Path) -> list["Fault"]:
+    from aiosipcdr.sandbox import Fault
+
+    try:
+        entries = msgspec.json.decode(file.read_bytes())
+    except OSError as error:
+        msg = f"--faults: {file} cannot be read: {error.strerror or error}"
+        raise UsageError(msg) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"--faults: {file} is not JSON: {error}"
+        raise UsageError(msg) from None
+    if not isinstance(entries, list):
+        msg = f'--faults: {file} must hold a list, for example [{{"kind": "cut", "page": 3}}]'
+        raise UsageError(msg)
+    faults = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            faults.append(msgspec.convert(entry, Fault))
+        except msgspec.ValidationError as error:
+            msg = f"--faults: entry {number} of {file}: {error}"
+            raise UsageError(msg) from None
+    return faults
+
+
 async def _serve(switches: dict[str, Any], *, until_stdin_closes: bool, json: bool) -> None:
     from aiosipcdr.sandbox import serve
 
-    serving = asyncio.create_task(serve(on_ready=_show_json if json else _show, **switches))
+    started: list[Sandbox] = []
+
+    def show(running: "Sandbox") -> None:
+        started.append(running)
+        (_show_json if json else _show)(running)
+
+    serving = asyncio.create_task(serve(on_ready=show, **switches))
     waited = {serving}
     if until_stdin_closes:
         waited.add(asyncio.create_task(_stdin_closed()))
@@ -139,6 +175,8 @@ async def _serve(switches: dict[str, Any], *, until_stdin_closes: bool, json: bo
         for task in waited:
             task.cancel()
         await asyncio.wait(waited)
+        for running in started:
+            _tell_left(running.faults_left)
 
 
 async def _stdin_closed() -> None:
@@ -154,6 +192,12 @@ async def _stdin_closed() -> None:
     # A thread: an event loop cannot wait for every kind of stdin.
     Thread(target=watch, name="aiosipcdr-stdin", daemon=True).start()
     await closed.wait()
+
+
+def _tell_left(faults: list["Fault"]) -> None:
+    if faults:
+        number = "1 scripted fault was" if len(faults) == 1 else f"{len(faults)} scripted faults were"
+        tell(f"{number} never met: {'; '.join(fault.told() for fault in faults)}")
 
 
 def _show_json(running: "Sandbox") -> None:

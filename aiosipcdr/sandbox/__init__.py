@@ -4,9 +4,20 @@ It keeps wire tables of its own and must never import anything from the rest of 
 package: a wrong name in the client would otherwise cancel out.
 """
 
+from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.process import SandboxProcess, curl_line, serve
+from aiosipcdr.sandbox.script import UnusedFaultsError
 from aiosipcdr.sandbox.stats import Stats
 from aiosipcdr.sandbox.switches import Switches
 from aiosipcdr.sandbox.threaded import Sandbox
 
-__all__ = ["Sandbox", "SandboxProcess", "Stats", "Switches", "curl_line", "serve"]
+__all__ = [
+    "Fault",
+    "Sandbox",
+    "SandboxProcess",
+    "Stats",
+    "Switches",
+    "UnusedFaultsError",
+    "curl_line",
+    "serve",
+]

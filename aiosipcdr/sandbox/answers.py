@@ -68,9 +68,14 @@ class Endpoint:
         """Return the body of the answer."""
         if isinstance(admitted, Query):
             return self._answer_query(admitted)
-        self.counters.answered(int(admitted))
-        reason = _REASONS.get(admitted, "Unknown error")
-        text: dict[str, Any] = {"status": self._status(admitted), "reason": reason}
+        return self.refuse(int(admitted))
+
+    def refuse(self, code: int, reason: str | None = None) -> bytes:
+        """Return an answer without data: a code and its reason, or another one."""
+        self.counters.answered(code)
+        if reason is None:
+            reason = _REASONS.get(code, "Unknown error")
+        text: dict[str, Any] = {"status": self._status(code), "reason": reason}
         if self.switches.absent != "missing":
             text["data"] = None
         return self._laid_out(_encode(text))

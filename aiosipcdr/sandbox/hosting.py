@@ -16,6 +16,7 @@ from aiohttp.typedefs import Middleware
 from aiosipcdr.sandbox.answers import Endpoint
 from aiosipcdr.sandbox.calls import CallGenerator, Row
 from aiosipcdr.sandbox.checks import Credentials
+from aiosipcdr.sandbox.script import Script
 from aiosipcdr.sandbox.server import Server
 from aiosipcdr.sandbox.store import Store
 from aiosipcdr.sandbox.switches import Switches
@@ -52,6 +53,7 @@ class Host:
         *,
         rows: Sequence[Row] | None,
         middlewares: Sequence[Middleware],
+        script: Script,
     ) -> None:
         """Decide what will be served: `rows`, or else generated calls from `start` to `end`."""
         self.ready: Future[None] = Future()
@@ -61,6 +63,7 @@ class Host:
         self._generator = CallGenerator(switches, start, end)
         self._rows = rows
         self._middlewares = middlewares
+        self._script = script
         self._thread: Thread | None = None
         self._closing = Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,7 +125,7 @@ class Host:
         if self._closing.is_set():
             return
         endpoint = Endpoint(self._switches, store, self._generator, self._credentials)
-        server = Server(endpoint, middlewares=self._middlewares)
+        server = Server(endpoint, self._script, middlewares=self._middlewares)
         try:
             base_url = await server.start()
             self._served = Served(base_url, endpoint, store, self._generator)

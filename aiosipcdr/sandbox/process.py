@@ -10,11 +10,16 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from os import PathLike, fspath
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+import msgspec
+
+from aiosipcdr.sandbox.faults import Fault
+from aiosipcdr.sandbox.script import Script, UnusedFaultsError
 from aiosipcdr.sandbox.stats import Stats
 from aiosipcdr.sandbox.switches import Switches
 from aiosipcdr.sandbox.threaded import Sandbox
@@ -27,7 +32,7 @@ async def serve(*, on_ready: Callable[[Sandbox], None], **switches: Any) -> None
 
     Args:
         on_ready: Called once, with the running sandbox.
-        **switches: See `Switches`.
+        **switches: `calls`, `middlewares` and `faults` as `Sandbox` has them, or see `Switches`.
     """
     async with Sandbox(**switches) as sandbox:
         on_ready(sandbox)
@@ -64,11 +69,21 @@ class SandboxProcess:
         self,
         *,
         calls: Sequence[object] | None = None,
+        faults: Sequence[Fault] = (),
         **switches: Any,  # noqa: ANN401 - Switches checks names and values
     ) -> None:
-        """Decide what the sandbox will hold: `calls` (JSON values), or see `Switches`."""
-        Switches(**switches)  # a mistake is told here, not by a process that ends at once
-        self._switches = switches | {"calls": calls}
+        """Decide what the sandbox will hold, and what goes wrong.
+
+        Args:
+            calls: Wire records (JSON values) instead of generated calls.
+            faults: As `Sandbox` has them; `UnusedFaultsError` is raised here too.
+            **switches: See `Switches`.
+        """
+        # A mistake is told here, not by a process that ends at once.
+        Switches(**switches)
+        Script(faults)
+        self._scripted = bool(faults)
+        self._switches = switches | {"calls": calls, "faults": [*faults]}
         self._process: subprocess.Popen[bytes] | None = None
         self._told: dict[str, Any] = {}
 
@@ -82,7 +97,7 @@ class SandboxProcess:
         try:
             self._told = self._ask(self._switches)
         except BaseException:
-            self.__exit__(None, None, None)
+            self._end()
             raise
         return self
 
@@ -92,7 +107,22 @@ class SandboxProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the process."""
+        """End the process.
+
+        Raises:
+            UnusedFaultsError: Some faults have not struck, and nothing else was raised.
+        """
+        left: list[Fault] = []
+        try:
+            if error is None and self._scripted:
+                left = self.faults_left
+        finally:
+            self._end()
+        if left:
+            raise UnusedFaultsError(left)
+
+    def _end(self) -> None:
+        """End the process and wait until it has gone."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -141,6 +171,17 @@ class SandboxProcess:
         """Count from zero again."""
         self._ask("reset_stats")
 
+    def add_faults(self, *faults: Fault) -> None:
+        """Script more faults, behind those that are there."""
+        Script(faults)
+        self._ask({"add_faults": [*faults]})
+        self._scripted = True
+
+    @property
+    def faults_left(self) -> list[Fault]:
+        """The faults that have not struck yet, each with the `times` that it still has to."""
+        return msgspec.convert(self._ask("faults_left")["left"], list[Fault])
+
     def _ask(self, question: object) -> dict[str, Any]:
         """Send a line, read a line."""
         if self._process is None:
@@ -170,7 +211,9 @@ def run_as_child(stdin: IO[bytes], stdout: IO[bytes]) -> None:
         stdout.write(json.dumps(facts).encode() + b"\n")
         stdout.flush()
 
-    with Sandbox(**switches) as sandbox:
+    switches["faults"] = msgspec.convert(switches.get("faults", []), list[Fault])
+    # What is left over is told to the parent, who asks for it.
+    with suppress(UnusedFaultsError), Sandbox(**switches) as sandbox:
         tell(
             base_url=sandbox.base_url,
             api_key=sandbox.api_key,
@@ -179,8 +222,14 @@ def run_as_child(stdin: IO[bytes], stdout: IO[bytes]) -> None:
             end=sandbox.end.isoformat(),
         )
         for line in stdin:
-            if json.loads(line) == "reset_stats":
+            asked = json.loads(line)
+            if asked == "faults_left":
+                tell(left=msgspec.to_builtins(sandbox.faults_left))
+                continue
+            if asked == "reset_stats":
                 sandbox.reset_stats()
+            elif isinstance(asked, dict):
+                sandbox.add_faults(*msgspec.convert(asked["add_faults"], list[Fault]))
             stats = sandbox.stats
             tell(**{name: getattr(stats, name) for name in Stats.__dataclass_fields__})
 
@@ -191,6 +240,8 @@ def _plain(value: object) -> object:
         return value.isoformat()
     if isinstance(value, timedelta):
         return {"days": value.days, "seconds": value.seconds}
+    if isinstance(value, Fault):
+        return msgspec.to_builtins(value)
     if isinstance(value, PathLike):
         return fspath(value)
     raise TypeError(f"a sandbox in another process cannot be told {value!r}")

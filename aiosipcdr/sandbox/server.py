@@ -1,13 +1,13 @@
 """The HTTP side of the sandbox: aiohttp.web on a loopback address, one path.
 
 This module must never look into a request's meaning or into an answer: bytes in, bytes
-out. Whatever stands between the two (a script of faults, say) is a middleware.
+out. Whatever stands between the two (the script of faults, say) is a middleware.
 """
 
 import asyncio
 import contextlib
 import gzip
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from email.utils import formatdate
 from ipaddress import ip_address
 from random import Random
@@ -18,29 +18,34 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from aiosipcdr.sandbox.answers import Endpoint
+from aiosipcdr.sandbox.breaking import DATED, JSON, Breaker, Next
+from aiosipcdr.sandbox.script import Script
 
 PREFIX: Final = "/v3/voice"
 _PATH: Final = PREFIX + "/recordSipQuery"
 _LARGEST_BODY: Final = 1024 * 1024
-_JSON: Final = "application/json"
+_ACCEPTED: Final = "application/json"
 _HOSTS: Final = frozenset(("127.0.0.1", "localhost", "[::1]"))
 # Long enough for an answer that is being written, short enough to leave at once.
 _GRACE: Final = 0.5
 _ROUNDS: Final = 5
 
-_Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 class Server:
     """Listens and answers, in the event loop in which it is started."""
 
-    def __init__(self, endpoint: Endpoint, *, middlewares: Sequence[Middleware] = ()) -> None:
-        """Put `middlewares` between the door, which counts and checks `Host`, and the endpoint."""
+    def __init__(self, endpoint: Endpoint, script: Script, *, middlewares: Sequence[Middleware] = ()) -> None:
+        """Put `middlewares` between the door, which counts and checks `Host`, and the endpoint.
+
+        The faults of `script` strike right behind the door: a request that they answer is
+        seen by no middleware, and what the middlewares answer is what they break.
+        """
         self._endpoint = endpoint
         self._rng = Random(f"{endpoint.switches.seed}/latency")
+        self._breaker = Breaker(script, refuse=endpoint.refuse, count=endpoint.counters.answered, date=self._date)
         app = web.Application(
             client_max_size=_LARGEST_BODY,
-            middlewares=[self._at_the_door, *middlewares],
+            middlewares=[self._at_the_door, self._breaker.middleware, *middlewares],
         )
         app.router.add_post(_PATH, self._record_sip_query)
         app.on_response_prepare.append(self._set_date)
@@ -69,12 +74,13 @@ class Server:
                 asyncio.get_running_loop().remove_reader(self._socket.fileno())
             for _ in range(_ROUNDS):
                 await asyncio.sleep(0)
+        self._breaker.close()
         await self._runner.cleanup()
         if self._socket is not None:
             self._socket.close()
 
     @web.middleware
-    async def _at_the_door(self, request: web.Request, handler: _Next) -> web.StreamResponse:
+    async def _at_the_door(self, request: web.Request, handler: Next) -> web.StreamResponse:
         """Count every request and let in only those that mean this machine."""
         counters = self._endpoint.counters
         counters.arrived()
@@ -92,7 +98,7 @@ class Server:
 
     async def _record_sip_query(self, request: web.Request) -> web.Response:
         """Answer the one documented request."""
-        if request.content_type != _JSON:
+        if request.content_type != _ACCEPTED:
             raise web.HTTPUnsupportedMediaType
         body = await request.read()
         admitted = self._endpoint.admit(request.raw_headers, body)
@@ -100,7 +106,7 @@ class Server:
         if most > 0:
             await asyncio.sleep(self._rng.uniform(least, most))
         answer = self._endpoint.answer(admitted)
-        headers = {hdrs.CONTENT_TYPE: "application/json;charset=UTF-8"}
+        headers = {hdrs.CONTENT_TYPE: JSON}
         if self._endpoint.switches.gzip:
             headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
             if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
@@ -110,7 +116,12 @@ class Server:
 
     async def _set_date(self, _request: web.Request, response: web.StreamResponse) -> None:
         """Tell the sandbox's own time, or none; aiohttp has put the machine's there by now."""
-        if self._endpoint.switches.send_date:
-            response.headers[hdrs.DATE] = formatdate(self._endpoint.now(), usegmt=True)
-        else:
+        date = response.get(DATED) or self._date()
+        if date is None:
             response.headers.popall(hdrs.DATE, None)
+        else:
+            response.headers[hdrs.DATE] = date
+
+    def _date(self) -> str | None:
+        """Return what the `Date` header says, if answers have one."""
+        return formatdate(self._endpoint.now(), usegmt=True) if self._endpoint.switches.send_date else None

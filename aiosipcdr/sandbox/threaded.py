@@ -16,9 +16,11 @@ from aiohttp.typedefs import Middleware
 
 from aiosipcdr.sandbox.calls import Row
 from aiosipcdr.sandbox.checks import Credentials
+from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.given import plan_row
 from aiosipcdr.sandbox.hosting import Host
 from aiosipcdr.sandbox.limits import default_range
+from aiosipcdr.sandbox.script import Script, UnusedFaultsError
 from aiosipcdr.sandbox.stats import Stats
 from aiosipcdr.sandbox.store import Selection
 from aiosipcdr.sandbox.switches import FIXED, Switches
@@ -34,6 +36,9 @@ class Sandbox:
         async with Sandbox(records=100_000, order="oldest") as sandbox:
             client = CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret)
 
+    With `faults` it breaks answers as scripted, and leaving it without an exception raises
+    `UnusedFaultsError` while some of them have not struck.
+
     Attributes:
         start: First second of the default range, which holds every call.
         end: Last second of it, hours ago, so that nothing in it is provisional.
@@ -44,6 +49,7 @@ class Sandbox:
         *,
         calls: Sequence[object] | None = None,
         middlewares: Sequence[Middleware] = (),
+        faults: Iterable[Fault] = (),
         **switches: Any,  # noqa: ANN401 - Switches checks names and values
     ) -> None:
         """Decide what the sandbox will hold.
@@ -51,8 +57,14 @@ class Sandbox:
         Args:
             calls: Wire records (or any JSON values, or bytes) instead of generated calls.
             middlewares: aiohttp.web middlewares in front of the endpoint.
+            faults: What goes wrong, and when; of those that match a request the first strikes.
             **switches: See `Switches`.
+
+        Raises:
+            TypeError: There is no such switch, or a fault is not a `Fault`.
+            ValueError: A switch has no such value.
         """
+        self._script = Script(faults)
         if calls is not None:
             switches["records"] = 0
         self._switches = Switches(**switches)
@@ -74,6 +86,7 @@ class Sandbox:
             int(self.end.timestamp()),
             rows=rows,
             middlewares=middlewares,
+            script=self._script,
         )
 
     async def __aenter__(self) -> Self:
@@ -98,6 +111,7 @@ class Sandbox:
             await asyncio.shield(asyncio.wrap_future(self._host.gone))
         finally:
             self._host.close()
+        self._check_faults(error)
 
     def __enter__(self) -> Self:
         """Start and wait until requests are answered."""
@@ -117,6 +131,7 @@ class Sandbox:
     ) -> None:
         """Stop and wait until the thread has gone."""
         self._host.close()
+        self._check_faults(error)
 
     @property
     def base_url(self) -> str:
@@ -164,6 +179,15 @@ class Sandbox:
         """Answer the next requests with these statuses, unchecked; 0 answers as usual."""
         self._host.opened().endpoint.scripted.extend(codes)
 
+    def add_faults(self, *faults: Fault) -> None:
+        """Script more faults, behind those that are there; from any thread, at any time."""
+        self._script.add(faults)
+
+    @property
+    def faults_left(self) -> list[Fault]:
+        """The faults that have not struck yet, each with the `times` that it still has to."""
+        return self._script.left()
+
     def voice_ids(self, start: datetime | None = None, end: datetime | None = None) -> list[str]:
         """Return the ids of the calls that are there now, oldest first.
 
@@ -208,6 +232,11 @@ class Sandbox:
     def delete(self, *voice_ids: str) -> int:
         """Remove calls; return how many there were."""
         return self._host.opened().store.remove(voice_ids)
+
+    def _check_faults(self, error: BaseException | None) -> None:
+        """Fail a test whose faults did not all strike, unless it has failed already."""
+        if error is None and (left := self.faults_left):
+            raise UnusedFaultsError(left)
 
     def _row(self, call: object, at: datetime | None = None) -> Row:
         """Return a given call as it is stored."""

@@ -4,7 +4,10 @@ import json
 import shutil
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +59,46 @@ def test_a_switch_that_cannot_be_meant_is_a_usage_error(
     switch: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["sandbox", "--records", "1", "--switch", switch]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert expected in told.err
+
+
+def test_faults_are_read_from_a_file_and_those_never_met_are_told(cli: Starter, tmp_path: Path) -> None:
+    (tmp_path / "faults.json").write_text('[{"kind": "http", "status": 503}, {"kind": "cut", "page": 9}]')
+    with cli("sandbox", "--records", "5", "--json", "--faults", "faults.json") as process:
+        assert process.stdout is not None
+        place = json.loads(process.stdout.readline())
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(  # noqa: S310 - loopback
+                urllib.request.Request(place["base_url"] + "/recordSipQuery", b"{}"),  # noqa: S310 - likewise
+                timeout=30,
+            )
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "1 scripted fault was never met: cut (page 9, attempt any)" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "cannot be read"),
+        ("[", "is not JSON"),
+        ("{}", "must hold a list"),
+        ('[{"kind": "cut"}, {"kind": "cut", "pag": 3}]', "entry 2 of"),
+        ('[{"kind": "explode"}]', "there is no fault of kind 'explode'; there are http"),
+        ('[{"kind": "cut", "page": "3"}]', "got `str` - at `$.page`"),
+        ("[3]", "entry 1 of"),
+    ],
+)
+def test_a_file_of_faults_that_cannot_be_meant_is_a_usage_error(
+    text: str | None, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "faults.json"
+    if text is not None:
+        file.write_text(text)
+    assert run(["sandbox", "--records", "1", "--faults", str(file)]) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert expected in told.err

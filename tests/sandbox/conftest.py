@@ -1,15 +1,18 @@
-"""How these tests talk to a sandbox: plain `http.client`, a signature made here."""
+"""How these tests talk to a sandbox: plain `http.client` or bytes, a signature made here."""
 # ruff: noqa: ANN401 - JSON is anything
 
+import asyncio
 import gzip
 import hashlib
 import http.client
 import json
+import re
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 import pytest
@@ -149,3 +152,88 @@ def ask_all(ask: Ask) -> Callable[..., list[str]]:
         return first.ids + [i for n in pages for i in ask(sandbox, n, size=size, **rest).ids]
 
     return ask_all
+
+
+@dataclass
+class Heard:
+    """All that came from a connection, and how it ended."""
+
+    data: bytes
+    reset: bool
+
+    @property
+    def head(self) -> bytes:
+        return self.data.partition(b"\r\n\r\n")[0]
+
+    @property
+    def body(self) -> bytes:
+        return self.data.partition(b"\r\n\r\n")[2]
+
+    @property
+    def status(self) -> int:
+        return int(self.data.split()[1])
+
+    def header(self, name: str) -> str:
+        (value,) = re.findall(rf"(?mi)^{name}: (.*?)\r?$", self.head.decode())
+        return str(value)
+
+
+class Wire:
+    """A connection of bytes: what is lost with a reset in a stream of asyncio is seen here."""
+
+    def __init__(self, sandbox: Sandbox, headers_for: Any, body_for: Any) -> None:
+        self._sandbox = sandbox
+        self._headers_for = headers_for
+        self._body_for = body_for
+        self._socket = socket.socket()
+        self._socket.setblocking(False)  # noqa: FBT003 - the socket's own way
+
+    async def __aenter__(self) -> Self:
+        url = urlsplit(self._sandbox.base_url)
+        await asyncio.get_running_loop().sock_connect(self._socket, (url.hostname, url.port))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._socket.close()
+
+    async def ask(self, current: int = 1, size: int = 100, **others: Any) -> None:
+        body = json.dumps(self._body_for(self._sandbox, current, size=size)).encode()
+        headers = self._headers_for(self._sandbox) | others
+        headers |= {"Host": "127.0.0.1", "Content-Length": str(len(body))}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = f"POST /v3/voice/recordSipQuery HTTP/1.1\r\n{lines}\r\n".encode()
+        await asyncio.get_running_loop().sock_sendall(self._socket, head + body)
+
+    async def hear(self, length: int = 65_536) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(self._socket, length)
+
+    async def hear_one(self) -> Heard:
+        """Hear an answer on a connection that stays."""
+        heard = Heard(await self.hear(), reset=False)
+        while b"\r\n\r\n" not in heard.data or len(heard.body) < int(heard.header("Content-Length")):
+            heard.data += await self.hear()
+        return heard
+
+    async def hear_all(self) -> Heard:
+        data = b""
+        try:
+            while piece := await self.hear():
+                data += piece
+        except ConnectionResetError:
+            return Heard(data, reset=True)
+        return Heard(data, reset=False)
+
+
+@pytest.fixture
+def wire(headers_for: Any, body_for: Any) -> Callable[[Sandbox], Wire]:
+    return lambda sandbox: Wire(sandbox, headers_for, body_for)
+
+
+@pytest.fixture
+def exchange(wire: Callable[[Sandbox], Wire]) -> Callable[..., Awaitable[Heard]]:
+    async def exchange(sandbox: Sandbox, current: int = 1, **others: Any) -> Heard:
+        async with wire(sandbox) as connection:
+            await connection.ask(current, **({"Connection": "close"} | others))
+            return await connection.hear_all()
+
+    return exchange

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr.sandbox import Sandbox, SandboxProcess, curl_line, serve
+from aiosipcdr.sandbox import Fault, Sandbox, SandboxProcess, UnusedFaultsError, curl_line, serve
 
 
 @pytest.mark.skipif(not shutil.which("curl") or not shutil.which("sh"), reason="needs curl, sh")
@@ -66,3 +66,23 @@ def test_a_mistake_is_told_before_a_process_is_started() -> None:
         SandboxProcess(host="0.0.0.0")  # noqa: S104 - refused
     with pytest.raises(TypeError, match="cannot be told"), SandboxProcess(calls=[b"{}"]):
         pass
+
+
+def test_a_process_of_its_own_breaks_answers_too(ask: Any) -> None:
+    with SandboxProcess(records=1, faults=[Fault("http", status=503, times=2)]) as sandbox:
+        assert ask(sandbox).code == 503
+        sandbox.add_faults(Fault("code", code=-18))
+        assert sandbox.faults_left == [Fault("http", status=503), Fault("code", code=-18)]
+        assert [ask(sandbox).code, ask(sandbox).status] == [503, "-18"]
+        assert sandbox.stats.requests == 3
+    with (
+        pytest.raises(UnusedFaultsError, match="reset"),
+        SandboxProcess(records=1, faults=[Fault("reset")]) as sandbox,
+    ):
+        process = sandbox._process
+    assert process is not None
+    assert process.returncode == 0
+    with pytest.raises(KeyError, match="mine"), SandboxProcess(records=1, faults=[Fault("reset")]):
+        raise KeyError("mine")
+    with pytest.raises(TypeError, match="not str"):
+        SandboxProcess(faults=["reset"])  # type: ignore[list-item]

@@ -1,0 +1,199 @@
+"""How an answer goes wrong on the wire: the bytes of each such fault, and what follows them.
+
+Bytes are planned here and nothing is sent: this module must never touch a connection or
+decide which request a fault is for.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import repeat
+from typing import Final
+
+from aiosipcdr.sandbox.faults import Fault
+
+_GREETING: Final = b"220 files.example FTP server ready.\r\n"
+_GIB: Final = 2**30
+_BOMB: Final = 64 * 2**20
+_BLOCK: Final = 256 * 1024
+_HUGE: Final = 16 * 1024
+_MANY: Final = 200
+_DRIP: Final = 0.05
+# Where the answer is whole in the end: the next request must not run into the end of the line.
+_LAST: Final = ("Connection", "close")
+
+WITHOUT_ANSWER: Final = frozenset(("reset", "close", "hang", "garbage", "bomb", "endless"))
+WITH_ANSWER: Final = frozenset(
+    (
+        *("cut-head", "cut", "cut-chunked", "cut-unframed", "stall", "drip"),
+        *("long", "large", "two-lengths", "huge-head", "many-heads"),
+    )
+)
+
+
+class After(Enum):
+    """What follows the last byte."""
+
+    END = "FIN"
+    RESET = "RST"
+    SILENCE = "nothing, for ever"
+
+
+class HarmlessError(Exception):
+    """The true answer cannot be damaged in the way that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer before it is framed: headers without any that tell its length."""
+
+    status: int
+    reason: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+    def head(self, *framing: tuple[str, str]) -> bytes:
+        """Return the head with these headers at its end."""
+        lines = [f"HTTP/1.1 {self.status} {self.reason}"]
+        lines += [f"{name}: {value}" for name, value in (*self.headers, *framing)]
+        return "\r\n".join((*lines, "", "")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """What is written in place of a sound answer.
+
+    Attributes:
+        pieces: Bytes, each written when the one before has left.
+        after: What follows.
+        pause: Seconds between two pieces.
+    """
+
+    pieces: Iterator[bytes]
+    after: After = After.END
+    pause: float = 0.0
+
+
+def shortened(fault: Fault, text: bytes) -> bytes:
+    """Return the part of `text` that is sent.
+
+    Raises:
+        HarmlessError: That would be all of it.
+    """
+    after = len(text) // 2 if fault.after is None else fault.after
+    if after >= len(text):
+        raise HarmlessError
+    return text[:after]
+
+
+def in_gzip(fault: Fault, body: bytes) -> bytes:
+    """Return a body in gzip, broken as `fault` says."""
+    packed = gzip.compress(body, compresslevel=6, mtime=0)
+    if fault.kind == "cut-gzip":
+        return shortened(fault, packed)
+    crc = bytes(byte ^ 0xFF for byte in packed[-8:-4])
+    return packed[:-8] + crc + packed[-4:]
+
+
+def plan_broken(fault: Fault, answer: Answer) -> Broken:
+    """Return what is written for a fault; `answer` is the true one or, without one, an empty one.
+
+    Raises:
+        HarmlessError: The true answer cannot be damaged in this way.
+    """
+    end = After.RESET if fault.reset else After.END
+    match fault.kind:
+        case "reset":
+            return Broken(iter(()), After.RESET)
+        case "close":
+            return Broken(iter(()))
+        case "hang":
+            return Broken(iter(()), After.SILENCE)
+        case "garbage":
+            return Broken(iter((body_of(fault) or _GREETING,)))
+        case "bomb":
+            head = answer.head(_LAST, ("Content-Encoding", "gzip"), ("Transfer-Encoding", "chunked"))
+            return Broken(_chunks(head, _bomb(fault.size or _BOMB)))
+        case "endless":
+            head = answer.head(("Transfer-Encoding", "chunked"))
+            return Broken(_chunks(head, repeat(b" " * _BLOCK)))
+        case "drip":
+            pieces = (bytes((byte,)) for byte in answer.body)
+            pause = _DRIP if fault.seconds is None else fault.seconds
+            return Broken(_after(_measured(answer, len(answer.body), _LAST), pieces), pause=pause)
+        case "stall":
+            return Broken(iter((_cut(fault, answer),)), After.SILENCE)
+        case "cut":
+            return Broken(iter((_cut(fault, answer),)), end)
+        case _:
+            return Broken(iter((_misframed(fault, answer),)), After.SILENCE if fault.kind == "large" else end)
+
+
+def body_of(fault: Fault) -> bytes:
+    """Return the body that a fault carries."""
+    return bytes.fromhex(fault.body_hex) if fault.body_hex is not None else (fault.body or "").encode()
+
+
+def _misframed(fault: Fault, answer: Answer) -> bytes:
+    """Return an answer in which head and body do not belong together, or the head is odd."""
+    body, length = answer.body, len(answer.body)
+    match fault.kind:
+        case "cut-head":
+            return shortened(fault, _measured(answer, length))
+        case "cut-chunked":
+            return answer.head(("Transfer-Encoding", "chunked")) + _chunk(shortened(fault, body))
+        case "cut-unframed":
+            return answer.head(_LAST) + shortened(fault, body)
+        case "long":
+            return _measured(answer, len(shortened(fault, body))) + body
+        case "large":
+            return _measured(answer, fault.size or _GIB) + body
+        case "two-lengths":
+            return answer.head(("Content-Length", str(length)), ("Content-Length", str(length + 1))) + body
+        case "huge-head":
+            padding = [("X-Padding", "x" * (fault.size or _HUGE))]
+        case "many-heads":
+            padding = [(f"X-Padding-{n}", "x") for n in range(fault.size or _MANY)]
+        case _:
+            raise ValueError(f"nothing is broken by {fault.kind}")
+    return answer.head(*padding, _LAST, ("Content-Length", str(length))) + body
+
+
+def _measured(answer: Answer, length: int, *others: tuple[str, str]) -> bytes:
+    """Return a head that announces `length` bytes."""
+    return answer.head(*others, ("Content-Length", str(length)))
+
+
+def _cut(fault: Fault, answer: Answer) -> bytes:
+    """Return the true head and a part of the body."""
+    return _measured(answer, len(answer.body)) + shortened(fault, answer.body)
+
+
+def _chunk(text: bytes) -> bytes:
+    """Return one chunk; one without a byte would be the last."""
+    return b"%x\r\n%b\r\n" % (len(text), text) if text else b""
+
+
+def _chunks(head: bytes, texts: Iterator[bytes]) -> Iterator[bytes]:
+    """Return a head and its body in chunks, with the last one."""
+    yield head
+    for text in texts:
+        yield _chunk(text)
+    yield b"0\r\n\r\n"
+
+
+def _after(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Return a head and what follows it."""
+    yield head
+    yield from pieces
+
+
+def _bomb(size: int) -> Iterator[bytes]:
+    """Return zero bytes in gzip, without ever holding them all."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = bytes(_BLOCK)
+    for start in range(0, size, _BLOCK):
+        yield packer.compress(block[: size - start])
+    yield packer.flush()
