@@ -6,13 +6,23 @@ Knows `ValueError` alone, and never quotes what may hold a secret.
 import ipaddress
 import math
 from datetime import timedelta
+from types import UnionType
 from urllib.parse import urlsplit
 
 import msgspec
 
 from aiosipcdr.protocol.codec import PATH, Filters
 
-__all__ = ["check_base_url", "check_between", "check_filters", "check_lateness", "check_seconds"]
+__all__ = [
+    "check_base_url",
+    "check_between",
+    "check_filters",
+    "check_kind",
+    "check_lateness",
+    "check_proxy",
+    "check_seconds",
+    "check_user_agent",
+]
 
 
 def check_filters(sip_group_name: object, phone_name: object) -> Filters | ValueError:
@@ -39,6 +49,30 @@ def check_seconds(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
 
 
+def check_kind(name: str, value: object, kind: type | UnionType, wanted: str) -> None:
+    """Refuse all but `None` and instances of `kind`."""
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{name} must be {wanted}, not a {type(value).__name__}")
+
+
+def check_user_agent(user_agent: object) -> None:
+    """Refuse what cannot stand in a header."""
+    if not isinstance(user_agent, str) or not user_agent.isascii() or not user_agent.isprintable():
+        raise ValueError("user_agent must be a text of printable ASCII characters, as in 'billing/2.1'")
+
+
+def check_proxy(proxy: object) -> None:
+    """Refuse what is no address of a proxy; it may hold a password, so it is never quoted."""
+    problem = "proxy must be an address like http://proxy.example.com:8080, with scheme and host"
+    try:
+        parts = urlsplit(proxy if isinstance(proxy, str) else "")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(problem) from None
+    if parts.scheme not in ("http", "https") or not host or port == 0 or not parts.netloc.isprintable():
+        raise ValueError(problem)
+
+
 def check_lateness(lateness: object) -> None:
     """Refuse all but spans of time that are not negative."""
     if not isinstance(lateness, timedelta) or lateness < timedelta():
@@ -47,8 +81,11 @@ def check_lateness(lateness: object) -> None:
 
 def check_base_url(base_url: object) -> str:
     """Return the address without what is appended to it later: https, or http to loopback."""
+    address = base_url.strip() if isinstance(base_url, str) else ""
+    if not address.isprintable() or " " in address:
+        raise ValueError("base_url holds a blank or a control character")
     try:
-        parts = urlsplit(base_url.strip() if isinstance(base_url, str) else "")
+        parts = urlsplit(address)
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError("base_url is no address: its host or port cannot be read") from None

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Literal, Self
 import anyio
 
 from aiosipcdr import __version__
-from aiosipcdr.arguments import check_base_url, check_between, check_filters, check_lateness, check_seconds
+from aiosipcdr.arguments import (
+    check_base_url,
+    check_between,
+    check_filters,
+    check_kind,
+    check_lateness,
+    check_proxy,
+    check_seconds,
+    check_user_agent,
+)
 from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Plan
 from aiosipcdr.engine.stream import CdrStream
@@ -100,7 +109,8 @@ class CdrClient:
             lateness: windows that end less than this before now are reported as provisional; longer than the longest
                 call.
             strict: raise `ProtocolError` for a record that cannot be decoded, instead of setting it aside.
-            session: an aiohttp session to borrow: it is never closed, and its defaults do not apply.
+            session: an aiohttp session whose connections to borrow: it is never closed, and nothing else of it is used
+                (headers, cookies, proxy, timeouts, tracing).
             proxy: address of an HTTP proxy.
             ssl_context: how to verify the server; the system's authorities by default.
             user_agent: the `User-Agent` header.
@@ -124,6 +134,16 @@ class CdrClient:
         check_between("page_size", page_size, 1, LARGEST_PAGE)
         check_seconds("timeout", timeout)
         check_lateness(lateness)
+        if not isinstance(retry, RetryPolicy):
+            raise ValueError("retry must be a RetryPolicy; RetryPolicy(attempts=1) never retries")  # noqa: TRY004 - one kind of error for every bad argument
+        if hook is not None and not callable(hook):
+            raise ValueError("hook must be callable with one event, or None")
+        check_kind("rate", rate, RatePolicy | int | float, "a number of requests a second, or a RatePolicy")
+        check_kind("ssl_context", ssl_context, ssl.SSLContext, "an ssl.SSLContext")
+        if proxy is not None:
+            check_proxy(proxy)
+        if user_agent is not None:
+            check_user_agent(user_agent)
         self._base_url = address
         self._credentials = credentials
         self._page_size = page_size
@@ -180,9 +200,12 @@ class CdrClient:
     async def aclose(self) -> None:
         """End what is under way and close the session, unless it was borrowed; may be called again."""
         engine, self._engine = self._engine, None
-        if engine is not None:
-            await engine.close()
-        await self._transport.close()
+        try:
+            if engine is not None:
+                await engine.close()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._transport.close()
 
     async def __aenter__(self) -> Self:
         """Open the client."""

@@ -148,6 +148,10 @@ class CompleteWindow(msgspec.Struct, frozen=True, kw_only=True):
         """Count the records instead of printing them."""
         return f"CompleteWindow({self.window}, records=<{len(self.records)}>, certified={self.report.certified})"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("window", self.window), ("records", len(self.records)), ("certified", self.report.certified)]
+
 
 class CallDetailRecords(list[CallDetailRecord]):
     """The records of a range, oldest window first, with the `report` that proves them."""

@@ -6,11 +6,14 @@ answers, so each is replaced by one of ours that says what happened and no more.
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import ssl
 import time
 import zlib
+from collections.abc import Callable
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -46,14 +49,23 @@ _KEEPALIVE_SECONDS: Final = 4.0
 
 
 class SignedRequest(msgspec.Struct, frozen=True):
-    """What goes out: it holds the signature and perhaps a phone's name, so no repr shows it."""
+    """What goes out: perhaps with a phone's name in it, so no repr shows it.
+
+    `sign` returns the headers that sign it.  It is called once more when a
+    connection is there: looking up a name, a handshake or a queue of somebody
+    else's requests may take longer than a timestamp is good for.
+    """
 
     body: bytes
-    headers: dict[str, str]
+    sign: Callable[[], dict[str, str]]
 
     def __repr__(self) -> str:
         """Show nothing."""
         return "SignedRequest(***)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return []
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -72,6 +84,21 @@ class Received(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Count the bytes instead of printing them."""
         return f"Received(<{len(self.body)} bytes>)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("bytes", len(self.body))]
+
+
+_sign: ContextVar[Callable[[], dict[str, str]]] = ContextVar("_sign")
+
+
+class _LateSigned(aiohttp.ClientRequest):
+    """A request whose signature is made when its connection is there."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        self.headers.update(_sign.get()())
+        return await super().send(conn)
 
 
 class Transport:
@@ -98,9 +125,15 @@ class Transport:
             proxy: address of an HTTP proxy.
             ssl_context: how to verify the server; the system's authorities by default.
             user_agent: the `User-Agent` header.
+
+        Raises:
+            ValueError: `session` is none.
         """
+        if not isinstance(session, aiohttp.ClientSession | None):
+            raise ValueError(f"session must be an aiohttp.ClientSession, not a {type(session).__name__}")  # noqa: TRY004 - one kind of error for every bad argument
         self._url = url
         self._host = urlsplit(url).netloc
+        self._proxy_host = "" if proxy is None else urlsplit(proxy).netloc.rpartition("@")[2]
         self._connections = connections
         self._borrowed = session
         self._session: aiohttp.ClientSession | None = None
@@ -130,41 +163,53 @@ class Transport:
 
     def open(self) -> None:
         """Make the session ready; must run in the event loop that will use it."""
-        if self._borrowed is not None:
-            self._session = self._borrowed
-            return
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+        connector: aiohttp.BaseConnector | None
+        if self._borrowed is None:
+            connector = aiohttp.TCPConnector(
                 limit=self._connections, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
+            )
+        else:
+            connector = self._borrowed.connector
+        # Of a borrowed session only the connections are used: its headers, cookies, proxy and timeouts are for its
+        # owner's requests, and some of them would go to the vendor, or the signature elsewhere.
+        if connector is None or connector.closed:
+            return  # the first request says so
+        with contextlib.suppress(RuntimeError):  # of another event loop: likewise
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                connector_owner=self._borrowed is None,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                request_class=_LateSigned,
+            )
 
     async def close(self) -> None:
-        """Close the session, unless it was borrowed."""
+        """Close the session; a borrowed one stays open."""
         session, self._session = self._session, None
-        if session is not None and session is not self._borrowed:
+        if session is not None:
             await session.close()
 
     async def send(self, request: SignedRequest) -> Received | SipCdrError:
         """Send `request`; return what came back, or the error that tells why nothing usable did."""
         session = self._session
-        if session is None or session.closed:
-            return ClientStateError("the HTTP session is closed: open a new client")
+        if session is None or session.closed or (self._borrowed is not None and self._borrowed.closed):
+            return ClientStateError(
+                "the HTTP session is closed or belongs to another event loop: open a new client in this one"
+            )
+        _sign.set(request.sign)
         try:
             return await self._exchange(session, request)
         except asyncio.CancelledError as cancelled:
             # The frames below hold headers; whoever cancels learns nothing from them.
             raise cancelled.with_traceback(None) from None
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises becomes one of ours
-            return _translate(error, self._host)
+            return _translate(error, self._host, self._proxy_host)
 
     async def _exchange(self, session: aiohttp.ClientSession, request: SignedRequest) -> Received | SipCdrError:
         async with session.post(
             self._url,
             data=request.body,
-            headers=self._headers | request.headers,
+            headers=self._headers | request.sign(),
             timeout=self._timeout,
             allow_redirects=False,
             auto_decompress=False,
@@ -238,9 +283,11 @@ def _too_large() -> ResponseTooLargeError:
     return ResponseTooLargeError(f"the answer exceeds {LARGEST_BODY // 1024 // 1024} MiB; ask for a smaller page_size")
 
 
-def _translate(error: Exception, host: str) -> SipCdrError:
+def _translate(error: Exception, host: str, proxy: str) -> SipCdrError:
     # Texts of aiohttp's errors quote headers and bodies; a type and an errno do not.
     name = type(error).__name__
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return TransportError(f"cannot connect to the proxy {proxy} ({_why(error)}): check `proxy`")
     if isinstance(error, aiohttp.ClientConnectorError):
         return _translate_connecting(error, host)
     if isinstance(error, TimeoutError):
@@ -269,5 +316,8 @@ def _translate_connecting(error: aiohttp.ClientConnectorError, host: str) -> Sip
         unknown = TransportError(f"{host} cannot be resolved: check base_url and DNS")
         unknown.resolved = False
         return unknown
-    why = os.strerror(error.errno) if error.errno else type(error).__name__
-    return TransportError(f"cannot connect to {host} ({why}): check base_url and the network")
+    return TransportError(f"cannot connect to {host} ({_why(error)}): check base_url and the network")
+
+
+def _why(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else type(error).__name__

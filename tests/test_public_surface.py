@@ -1,8 +1,10 @@
 """The names that users build on, exactly as they were promised."""
 
+import importlib
 import importlib.metadata
 import inspect
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -313,6 +315,21 @@ def test_using_every_name_and_the_sandbox_loads_nothing_optional() -> None:
 
     assert {"aiosipcdr.client", "aiosipcdr.sandbox", "aiohttp"} <= loaded
     assert loaded & optional_packages() == set()
+
+
+def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:
+    # A struct's __rich_repr__ shows every field, whatever its __repr__ says.
+    structs = [
+        kind
+        for found in pkgutil.walk_packages(aiosipcdr.__path__, "aiosipcdr.")
+        if not found.name.endswith("__main__")
+        for kind in vars(importlib.import_module(found.name)).values()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == found.name
+    ]
+    assert len(structs) > 15
+    hidden = [kind for kind in structs if "__repr__" in vars(kind)]
+    assert len(hidden) >= 7
+    assert [kind for kind in hidden if "__rich_repr__" not in vars(kind)] == []
 
 
 def test_the_version_is_told_once() -> None:

@@ -27,7 +27,8 @@ from aiosipcdr import (
 )
 from aiosipcdr.transport import LARGEST_BODY, Received, SignedRequest, Transport
 
-REQUEST = SignedRequest(b'{"current":1}', {"Api-Key": "sandbox-key", "Sign": "canary-sign", "Timestamp": "1"})
+HEADERS = {"Api-Key": "sandbox-key", "Sign": "canary-sign", "Timestamp": "1"}
+REQUEST = SignedRequest(b'{"current":1}', lambda: HEADERS)
 NUMBER = "447700900123"
 
 

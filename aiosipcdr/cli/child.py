@@ -38,6 +38,10 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         """Leave the credentials out."""
         return f"Place({self.base_url!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("base_url", self.base_url)]
+
 
 @asynccontextmanager
 async def sandbox_process(*options: str) -> AsyncIterator[Place]:

@@ -67,4 +67,9 @@ def _in_options(sentence: str) -> str:
     return sentence
 
 
-_OPTIONS = {"allow_incomplete=True": "--allow-incomplete", "overwrite=True": "--overwrite"}
+_OPTIONS = {
+    "allow_incomplete=True": "--allow-incomplete",
+    "overwrite=True": "--overwrite",
+    'on_out_of_range="skip"': "--on-out-of-range skip",
+    "months_back=None": "--switch months_back=null",
+}

@@ -40,6 +40,7 @@ def export(
     format: Literal["ndjson"] | None = None,  # noqa: A002 - the option's name
     overwrite: bool = False,
     allow_incomplete: bool = False,
+    on_out_of_range: Literal["raise", "skip"] = "raise",
     account: Account = Account(),  # noqa: B008 - frozen
     pace: Pace = Pace(),  # noqa: B008 - frozen
     json: bool = False,
@@ -52,6 +53,8 @@ def export(
         format: The format, where the file's name does not tell.
         overwrite: Replace the file if it exists.
         allow_incomplete: Write what there is even if it cannot be proven complete (exit code 3).
+        on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
+            (exit code 3).
         account: The account.
         pace: The pace.
         json: Print the result as JSON on stdout.
@@ -81,6 +84,7 @@ def export(
                     sip_group_name=span.group,
                     phone_name=span.phone,
                     allow_incomplete=allow_incomplete,
+                    on_out_of_range=on_out_of_range,
                 )
             async with client.stream(
                 start,
@@ -88,6 +92,7 @@ def export(
                 sip_group_name=span.group,
                 phone_name=span.phone,
                 allow_incomplete=allow_incomplete,
+                on_out_of_range=on_out_of_range,
             ) as stream:
                 async for batch in stream.batches():
                     # Given up on when cancelled: whoever reads the pipe may never read on.

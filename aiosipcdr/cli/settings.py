@@ -126,6 +126,9 @@ def _parse(raw: bytes, source: str) -> dict[str, str]:
     except tomllib.TOMLDecodeError:
         return _parse_lines(text)
     table = table.get("aiosipcdr", table)
+    if not isinstance(table, dict):
+        msg = f"{source}: [aiosipcdr] must be a table of names and values"
+        raise UsageError(msg)
     values = {name: value for key, value in table.items() if (name := _name(key))}
     if all(isinstance(value, str) for value in values.values()):
         return values

@@ -79,6 +79,8 @@ def _unknown_option(keyword: str, known: list[str]) -> str:
         return f"unknown option {keyword[:2]}" if keyword.startswith("-") else "unknown option"
     name = keyword.partition("=")[0]
     close = get_close_matches(name, known, n=1)
+    if not close and not _PLAIN_WORD.fullmatch(name.removeprefix("--")):
+        return "unknown option; it is not repeated here"
     return f"unknown option {name}" + (f": did you mean {close[0]}?" if close else "")
 
 

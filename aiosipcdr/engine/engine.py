@@ -21,12 +21,13 @@ import anyio
 from aiosipcdr.engine.answers import read_answer
 from aiosipcdr.engine.patience import Patience
 from aiosipcdr.engine.run import Job, Plan, Run
+from aiosipcdr.engine.signer import Signer
 from aiosipcdr.errors import ClientStateError, SipCdrError, ThrottledError
 from aiosipcdr.events import Event, EventHook, EventKind
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, encode_query
-from aiosipcdr.protocol.signing import Credentials, CredentialsSource, sign
+from aiosipcdr.protocol.signing import CredentialsSource
 from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.report import FetchReport
 from aiosipcdr.transport import SignedRequest, Transport
@@ -91,10 +92,16 @@ class Engine:
         self._tell(EventKind.RUN_FINISHED, run, report=report, error=error)
 
     async def close(self) -> None:
-        """End every run that is still open."""
+        """End every run that is still open, each of them even if the caller's hook raises."""
+        problem: BaseException | None = None
         for run in list(self._runs):
             run.fail(ClientStateError("the client was closed while this was under way"))
-            await self.finish(run)
+            try:
+                await self.finish(run)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
     def wake(self) -> None:
         """Put as many workers to work as there are requests and places for them."""
@@ -160,20 +167,20 @@ class Engine:
 
     async def _attempt(self, job: Job) -> PageAnswer | SipCdrError:
         credentials = self._credentials()
-        run, request, clock = job.run, job.request, self._patience.clock
+        run, request = job.run, job.request
         job.attempt += 1
         run.requests += 1
         job.sent = self._loop.time()
-        job.signed_under = clock.version
         if job.attempt == 1:
             job.first_sent = job.sent
         self._tell(EventKind.REQUEST_SENT, run, job=job)
-        sent = self._wall_clock()
+        signer = Signer(credentials, self._patience.clock, self._wall_clock)
         body = encode_query(request.params, current=request.current, size=request.size)
-        received = await self._transport.send(SignedRequest(body, _sign(credentials, int(sent + clock.seconds))))
+        received = await self._transport.send(SignedRequest(body, signer))
+        job.signed_under = signer.version
         if isinstance(received, SipCdrError):
             return received
-        answer = read_answer(received, self._decoder, credentials, sent=sent, now=self._wall_clock())
+        answer = read_answer(received, self._decoder, credentials, sent=signer.signed, now=self._wall_clock())
         if isinstance(answer, SipCdrError):
             return answer
         if self._hook is not None:
@@ -261,10 +268,6 @@ async def _stop(tasks: list[asyncio.Task[None]]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
-
-
-def _sign(credentials: Credentials, timestamp: int) -> dict[str, str]:
-    return {"Api-Key": credentials.key, "Timestamp": str(timestamp), "Sign": sign(credentials, timestamp)}
 
 
 def _place(error: SipCdrError, request: PageRequest) -> None:

@@ -6,7 +6,7 @@ only as header values.
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import NoReturn
 
 __all__ = ["Credentials", "CredentialsSource", "credentials_source", "sign"]
@@ -25,10 +25,10 @@ class Credentials:
 
     def __init__(self, api_key: str, api_secret: str) -> None:
         """Take both parts, without surrounding blanks."""
-        problem = _find_problem("api_key", api_key) or _find_problem("api_secret", api_secret)
-        if problem is not None:
+        problems = [_find_problem("api_key", api_key), _find_problem("api_secret", api_secret)]
+        if any(problems):
             del api_key, api_secret  # a traceback may print the locals of this frame
-            raise ValueError(problem)
+            raise ValueError(next(filter(None, problems)))
         self._key = api_key.strip()
         self._secret = api_secret.strip()
 
@@ -120,6 +120,8 @@ def _pair_source(pair: Callable[[], object]) -> CredentialsSource:
         credentials = pair()
         if isinstance(credentials, Credentials):
             return credentials
+        if isinstance(credentials, Coroutine):
+            credentials.close()
         del credentials
         raise ValueError("a callable without api_secret beside it must return Credentials(api_key, api_secret)")
 
@@ -127,6 +129,9 @@ def _pair_source(pair: Callable[[], object]) -> CredentialsSource:
 
 
 def _find_problem(name: str, part: object) -> str | None:
+    if isinstance(part, Coroutine):
+        part.close()
+        return f"{name}: its callable must return a text at once; look the credentials up before, not in a coroutine"
     # The text must not quote the value: it may be a real secret with a line feed.
     if not isinstance(part, str) or not part.strip():
         return f"{name} is empty or missing: take it from the vendor's console"

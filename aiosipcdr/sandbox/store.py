@@ -2,12 +2,14 @@
 
 Rows are numbered in time order without gaps until one is added or removed. As long as that
 holds, a range is a span of row numbers (two index look-ups) and a page is a piece of that
-span, so any page of any range costs the same. Afterwards plain COUNT and LIMIT/OFFSET do.
+span, so any page of any range costs the same. Elsewhere plain COUNT and LIMIT/OFFSET do, and
+a listing that is asked for a second time, with nothing changed between, is kept.
 This module must never know about requests, answers or switches' meaning on the wire.
 """
 
 import sqlite3
 import tempfile
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -47,6 +49,9 @@ _ORDERS: Final = {
     "scattered": "ORDER BY (id * 2654435761) % 4294967296",
     "none": "",
 }
+
+
+_MOST_LISTINGS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,8 @@ class Store:
         self._column = "submitted" if by_submission else "ranged"
         self._gapless = by_submission
         self._indexed: set[str] = set()
+        self._asked: set[tuple[Selection, Order]] = set()
+        self._listings: dict[tuple[Selection, Order], array[int]] = {}
         for statement in (*_SETTINGS, _TABLE):
             self._db.execute(statement)
 
@@ -121,13 +128,13 @@ class Store:
     def add(self, rows: Iterable[Row]) -> None:
         """Add calls in any order."""
         with self._lock:
-            self._gapless = False
+            self._changed()
             self._db.executemany(_INSERT, rows)
 
     def remove(self, voice_ids: Iterable[str]) -> int:
         """Remove every call with one of these ids; return how many there were."""
         with self._lock:
-            self._gapless = False
+            self._changed()
             wanted = [(voice_id,) for voice_id in voice_ids]
             return self._db.executemany("DELETE FROM calls WHERE voice_id = ?", wanted).rowcount
 
@@ -141,7 +148,7 @@ class Store:
             query = f"SELECT id FROM calls {where} LIMIT 1 OFFSET ?"  # noqa: S608 - own words only
             (number,) = self._db.execute(query, (*values, rng.randrange(total))).fetchone()
             self._db.execute("DELETE FROM calls WHERE id = ?", (number,))
-            self._gapless = False
+            self._changed()
 
     def newest(self, selection: Selection) -> int | None:
         """Return the last time in the range that a call has."""
@@ -167,6 +174,9 @@ class Store:
             if order == "none":
                 return self._draw(selection, offset, limit, rng)
             span = self._span(selection) if order != "scattered" else None
+            listing = self._listing(selection, order) if span is None else None
+            if listing is not None:
+                return [self._body(number) for number in listing[offset : offset + limit]]
             if span is None:
                 where, values = self._where(selection)
                 query = f"SELECT body FROM calls {where} {_ORDERS[order]} LIMIT ? OFFSET ?"  # noqa: S608
@@ -214,8 +224,31 @@ class Store:
             query = f"SELECT id FROM calls {where}"  # noqa: S608 - own words only
             found = [number for (number,) in self._db.execute(query, values)]
             numbers = [found[place] for place in chosen]
-        query = "SELECT body FROM calls WHERE id = ?"
-        return [self._db.execute(query, (number,)).fetchone()[0] for number in numbers]
+        return [self._body(number) for number in numbers]
+
+    def _body(self, number: int) -> bytes:
+        body: bytes = self._db.execute("SELECT body FROM calls WHERE id = ?", (number,)).fetchone()[0]
+        return body
+
+    def _listing(self, selection: Selection, order: Order) -> "array[int] | None":
+        """Return all row numbers of a listing, if it is worth having them."""
+        key = selection, order
+        if key not in self._asked:
+            self._asked.add(key)
+            return None
+        if key not in self._listings:
+            if len(self._listings) >= _MOST_LISTINGS:
+                self._listings.pop(next(iter(self._listings)))
+            where, values = self._where(selection)
+            query = f"SELECT id FROM calls {where} {_ORDERS[order]}"  # noqa: S608 - own words only
+            self._listings[key] = array("q", (number for (number,) in self._db.execute(query, values)))
+        return self._listings[key]
+
+    def _changed(self) -> None:
+        """Forget what is true only as long as no call comes or goes."""
+        self._gapless = False
+        self._asked.clear()
+        self._listings.clear()
 
     def _span(self, selection: Selection) -> _Span | None:
         """Return the range as row numbers, or None where that is not the same thing."""

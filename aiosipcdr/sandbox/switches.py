@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from os import PathLike
-from typing import Final, Literal
+from types import NoneType
+from typing import Final, Literal, get_args, get_type_hints
 
 TimeField = Literal["submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"]
 Order = Literal["newest", "oldest", "scattered", "none"]
@@ -43,6 +44,8 @@ _LEAST: Final[Mapping[str, float]] = {
     "repeat_every": 1,
     "tolerance": 0,
 }
+_PLAIN: Final = frozenset((int, float, bool, str, NoneType))
+_LAST_PORT: Final = 65_535
 # What was decided when the calls were written cannot be changed while they are served.
 FIXED: Final = frozenset(
     (
@@ -149,6 +152,7 @@ class Switches:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, before anything is started."""
+        self._check_kinds()
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
@@ -161,8 +165,25 @@ class Switches:
                 raise ValueError(message)
         self._check_times()
         _check_host(self.host)
+        if self.port > _LAST_PORT:
+            message = f"port must be {_LAST_PORT} or less; not {self.port}"
+            raise ValueError(message)
         low, high = self.latency_range
         if not 0 <= low <= high:
+            message = f"latency must be seconds or a pair (least, most); not {self.latency!r}"
+            raise ValueError(message)
+
+    def _check_kinds(self) -> None:
+        """Check numbers, texts and truths: an int is a float too, a bool is no int."""
+        for name, hint in get_type_hints(type(self)).items():
+            kinds = set(get_args(hint)) or {hint}
+            value = getattr(self, name)
+            if kinds <= _PLAIN and type(value) not in kinds and not (float in kinds and type(value) is int):
+                wanted = " or ".join(sorted(kind.__name__ for kind in kinds - {NoneType}))
+                message = f"{name} must be a value of type {wanted}; not {value!r}"
+                raise ValueError(message)
+        pair = self.latency if isinstance(self.latency, tuple) else (self.latency, self.latency)
+        if len(pair) != 2 or not all(type(seconds) in {int, float} for seconds in pair):  # noqa: PLR2004 - a pair
             message = f"latency must be seconds or a pair (least, most); not {self.latency!r}"
             raise ValueError(message)
 

@@ -3,6 +3,8 @@
 
 import asyncio
 import gc
+import gzip
+import time
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from aiosipcdr import AuthenticationError, CdrClient, ClientStateError, RetryPolicy, ServerFaultError
+from aiosipcdr import AuthenticationError, CdrClient, ClientStateError, RetryPolicy, ServerFaultError, TransportError
+from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -58,6 +61,56 @@ async def test_our_own_session_is_closed_by_an_error_too(sandbox: Sandbox) -> No
     assert sessions[0] is not None
     assert sessions[0].closed
     assert client._transport._session is None
+
+
+async def test_a_hook_that_raises_at_the_end_keeps_nothing_open(sandbox: Sandbox) -> None:
+    def hook(event: Event) -> None:
+        if event.kind is EventKind.RUN_FINISHED:
+            raise LookupError(event.run)
+
+    before = asyncio.all_tasks()
+    client = client_of(sandbox, hook=hook)
+    await client.open()
+    streams = [client.stream(sandbox.start, sandbox.end) for _ in range(2)]
+    for stream in streams:
+        await stream.__aenter__()
+    session = client._transport._session
+    with pytest.raises(LookupError):
+        await client.aclose()
+    assert session is not None
+    assert session.closed
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_client_that_is_closed_while_it_is_cancelled_keeps_nothing_open(sandbox: Sandbox) -> None:
+    before = asyncio.all_tasks()
+    sessions = []
+
+    async def leave() -> None:
+        async with client_of(sandbox) as client:
+            sessions.append(client._transport._session)
+            await client.stream(sandbox.start, sandbox.end).__aenter__()
+            inside.set()
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    inside = asyncio.Event()
+    task = asyncio.create_task(leave())
+    await inside.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sessions[0] is not None
+    assert sessions[0].closed
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_proxy_that_cannot_be_reached_is_named_without_its_password() -> None:
+    settings: dict[str, Any] = {"proxy": "http://user:canary@127.0.0.1:9", "retry": RetryPolicy(attempts=1)}
+    async with CdrClient("https://api.example.com", "key", "secret", **settings) as client:
+        with pytest.raises(TransportError, match=r"the proxy 127\.0\.0\.1:9 .* check `proxy`") as caught:
+            await client.ping()
+    assert "canary" not in str(caught.value)
 
 
 async def test_a_borrowed_session_is_never_closed(sandbox: Sandbox) -> None:
@@ -123,15 +176,14 @@ async def exploding(_request: aiohttp.ClientRequest, _handler: aiohttp.ClientHan
     raise AssertionError("the caller's middleware saw our request")
 
 
-async def test_a_sessions_defaults_cannot_undo_ours(wire: "Wire") -> None:
+async def test_a_sessions_defaults_cannot_undo_ours(wire: "Wire", monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that aiohttp lets a session decide, decided against us."""
-    import gzip
-
     answers: list[Any] = [
         wire.http(gzip.compress(wire.page([wire.record(1)])), Content_Encoding="gzip"),
         wire.http(b"busy", status="500 Internal Server Error"),
         wire.http(wire.page([wire.record(1), wire.record(2)])),
     ]
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with (
         wire.server(answers) as server,
         aiohttp.ClientSession(
@@ -143,7 +195,12 @@ async def test_a_sessions_defaults_cannot_undo_ours(wire: "Wire") -> None:
                 "Content-Type": "text/plain",
                 "Accept-Encoding": "br, zstd",
                 "User-Agent": "theirs",
-                "X-Theirs": "stays",
+                "Authorization": "Bearer theirs",
+                "Content-Encoding": "gzip",
+                "Transfer-Encoding": "chunked",
+                "Content-Length": "3",
+                "Host": "theirs.example.com",
+                "X-Theirs": "theirs",
             },
             cookies={"theirs": "1"},
             raise_for_status=True,
@@ -152,6 +209,10 @@ async def test_a_sessions_defaults_cannot_undo_ours(wire: "Wire") -> None:
             middlewares=(exploding,),
             skip_auto_headers={"Content-Type", "User-Agent", "Accept-Encoding"},
             connector=aiohttp.TCPConnector(ssl=False),
+            proxy="http://127.0.0.1:9",
+            trust_env=True,
+            max_line_size=10,
+            max_field_size=10,
         ) as session,
         server.client(session=session) as client,
     ):
@@ -165,7 +226,38 @@ async def test_a_sessions_defaults_cannot_undo_ours(wire: "Wire") -> None:
             assert seen.header("Content-Type") == "application/json;charset=UTF-8"
             assert seen.header("Accept-Encoding") == "gzip"
             assert seen.header("User-Agent").startswith("aiosipcdr/")
-            assert seen.header("X-Theirs") == "stays"
+            assert seen.header("Host").startswith("127.0.0.1:")
+            assert "theirs" not in repr(seen)
+
+
+async def test_a_request_that_waits_for_somebody_elses_is_signed_when_its_turn_has_come() -> None:
+    # A connector has one connection, and its owner holds it for longer than a timestamp is good for.
+    free = asyncio.Event()
+
+    async def hold(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await free.wait()
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with (
+        await asyncio.start_server(hold, "127.0.0.1", 0) as server,
+        Sandbox(records=3, tolerance=5) as sandbox,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
+        client_of(sandbox, session=session, retry=RetryPolicy(attempts=1)) as client,
+    ):
+        engine = client._engine
+        assert engine is not None
+        engine._wall_clock = lambda: time.time() - (0 if free.is_set() else 60)
+        owners = asyncio.create_task(session.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
+        while not session.connector._acquired:  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+        ours = asyncio.create_task(client.count(sandbox.start, sandbox.end))
+        while not session.connector._waiters:  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+        free.set()
+        (await owners).release()
+        assert await ours == 3
+        assert sandbox.stats.answers == {0: 1}
 
 
 @pytest.mark.parametrize("auto_decompress", [True, False])

@@ -161,3 +161,12 @@ def test_a_text_that_is_no_part_is_refused_before_anything_is_asked(key: object,
     with pytest.raises(ValueError, match=r"api_key|api_secret") as caught:
         credentials_source(key, secret)  # type: ignore[arg-type]
     assert SECRET not in str(caught.value)
+
+
+def test_a_coroutine_is_no_credential_and_is_told_as_such() -> None:
+    async def look_up() -> Credentials:
+        raise AssertionError
+
+    for source in (credentials_source(look_up, look_up), credentials_source(look_up, None)):  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"at once|must return Credentials"):
+            source()
