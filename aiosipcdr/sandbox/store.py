@@ -3,7 +3,7 @@
 Rows are numbered in time order without gaps until one is added or removed. As long as that
 holds, a range is a span of row numbers (two index look-ups) and a page is a piece of that
 span, so any page of any range costs the same. Elsewhere plain COUNT and LIMIT/OFFSET do, and
-a listing that is asked for a second time, with nothing changed between, is kept.
+what is asked for again with nothing changed between is kept: counts, and whole listings.
 This module must never know about requests, answers or switches' meaning on the wire.
 """
 
@@ -51,7 +51,8 @@ _ORDERS: Final = {
 }
 
 
-_MOST_LISTINGS: Final = 4
+_MOST_COUNTS: Final = 1_000
+_MOST_LISTINGS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Store:
         self._column = "submitted" if by_submission else "ranged"
         self._gapless = by_submission
         self._indexed: set[str] = set()
+        self._counts: dict[Selection, int] = {}
         self._asked: set[tuple[Selection, Order]] = set()
         self._listings: dict[tuple[Selection, Order], array[int]] = {}
         for statement in (*_SETTINGS, _TABLE):
@@ -164,9 +166,13 @@ class Store:
             span = self._span(selection)
             if span is not None:
                 return span.last - span.first + 1
-            where, values = self._where(selection)
-            query = f"SELECT count(*) FROM calls {where}"  # noqa: S608 - own words only
-            return int(self._db.execute(query, values).fetchone()[0])
+            if selection not in self._counts:
+                where, values = self._where(selection)
+                query = f"SELECT count(*) FROM calls {where}"  # noqa: S608 - own words only
+                if len(self._counts) >= _MOST_COUNTS:
+                    self._counts.clear()
+                self._counts[selection] = int(self._db.execute(query, values).fetchone()[0])
+            return self._counts[selection]
 
     def page(self, selection: Selection, order: Order, offset: int, limit: int, rng: Random) -> list[bytes]:
         """Return the bodies of `limit` calls after the first `offset` of the listing."""
@@ -234,6 +240,8 @@ class Store:
         """Return all row numbers of a listing, if it is worth having them."""
         key = selection, order
         if key not in self._asked:
+            if len(self._asked) >= _MOST_COUNTS:
+                self._asked.clear()
             self._asked.add(key)
             return None
         if key not in self._listings:
@@ -247,6 +255,7 @@ class Store:
     def _changed(self) -> None:
         """Forget what is true only as long as no call comes or goes."""
         self._gapless = False
+        self._counts.clear()
         self._asked.clear()
         self._listings.clear()
 

@@ -132,3 +132,25 @@ def test_a_temporary_file_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(tmp_path.iterdir())
     store.close()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "scattered"])
+def test_what_is_kept_of_a_listing_is_forgotten_when_a_call_comes_or_goes(
+    opened: Callable[[list[Row]], Store], order: Order
+) -> None:
+    rows = [row(second, second) for second in range(50)]
+    store = opened(rows)
+    store.add([row(60, 60)])  # from here on row numbers are no order any more
+    selection = Selection(0, 100)
+    rng = Random(1)  # noqa: S311
+
+    def listing() -> list[bytes]:
+        return [body for offset in range(0, 60, 7) for body in store.page(selection, order, offset, 7, rng)]
+
+    for _ in range(3):
+        assert store.count(selection) == len(listing()) == len(set(listing())) == 51
+        assert listing() == listing()
+    store.add([row(61, 61)])
+    assert store.count(selection) == len(set(listing())) == len(set(listing())) == 52
+    store.remove_one(selection, rng)
+    assert store.count(selection) == len(set(listing())) == len(set(listing())) == 51
