@@ -142,7 +142,7 @@ def test_what_is_kept_of_a_listing_is_forgotten_when_a_call_comes_or_goes(
     store = opened(rows)
     store.add([row(60, 60)])  # from here on row numbers are no order any more
     selection = Selection(0, 100)
-    rng = Random(1)  # noqa: S311
+    rng = Random(1)
 
     def listing() -> list[bytes]:
         return [body for offset in range(0, 60, 7) for body in store.page(selection, order, offset, 7, rng)]
