@@ -3,7 +3,10 @@
 Counts only; decides nothing about any window.
 """
 
-__all__ = ["Budget", "WindowPlaces"]
+__all__ = ["FULL_WINDOW", "Budget", "WindowPlaces"]
+
+FULL_WINDOW = 2_000
+"""The calls that a window may hold, bursts of two seconds aside."""
 
 
 class Budget:
@@ -57,24 +60,24 @@ class WindowPlaces:
 
     Records in memory are bounded by it: a window is about 2,000 calls, or what
     one burst of two seconds holds.  One that is read, and waits for an older
-    one, weighs what it holds.
+    one, takes the room of what it holds.
     """
 
     def __init__(self, total: int) -> None:
         """Make room for `total` windows."""
         self.runs = 0
-        self._total = total
-        self._held = 0.0
+        self._total = total * FULL_WINDOW
+        self._held = 0
 
-    def has_room(self, own: float) -> bool:
-        """Tell whether a run that holds windows of the weight `own` may hold one more."""
-        fair_share = max(1.0, self._total / max(1, self.runs))
-        return not own or (own + 1 <= fair_share and self._held + 1 <= self._total)
+    def has_room(self, own: int) -> bool:
+        """Tell whether a run whose windows take the room `own` may hold one more."""
+        fair_share = max(FULL_WINDOW, self._total // max(1, self.runs))
+        return not own or (own + FULL_WINDOW <= fair_share and self._held + FULL_WINDOW <= self._total)
 
-    def take(self, weight: float) -> None:
-        """Fill places."""
-        self._held += weight
+    def take(self, room: int) -> None:
+        """Take room, in calls."""
+        self._held += room
 
-    def free(self, weight: float) -> None:
-        """Clear places."""
-        self._held -= weight
+    def free(self, room: int) -> None:
+        """Give room back."""
+        self._held -= room

@@ -10,14 +10,13 @@ from datetime import datetime
 from operator import attrgetter
 
 from aiosipcdr.protocol.completeness import WindowProof
-from aiosipcdr.protocol.limits import WindowPlaces
+from aiosipcdr.protocol.limits import FULL_WINDOW, WindowPlaces
 from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["Part", "PendingWindows"]
 
-_FULL = 2_000
-_LEAST_WEIGHT = 1 / 16
+_LEAST_WEIGHT = FULL_WINDOW // 16
 
 
 class Part(WindowProof):
@@ -25,8 +24,8 @@ class Part(WindowProof):
 
     wholes: tuple[Whole, ...] = ()
     total_is_known = False
-    weight = 1.0
-    """How much of a place it fills."""
+    weight = FULL_WINDOW
+    """How much room it takes, in calls."""
 
 
 class PendingWindows:
@@ -77,7 +76,7 @@ class PendingWindows:
 
     def lighten(self, part: Part) -> None:
         """Count `part`, which was read, as what it holds."""
-        weight = min(1.0, max(_LEAST_WEIGHT, part.sweep.unique / _FULL))
+        weight = min(FULL_WINDOW, max(_LEAST_WEIGHT, part.sweep.unique))
         self._places.free(part.weight - weight)
         part.weight = weight
 
@@ -111,7 +110,7 @@ class PendingWindows:
         found = {id(chain[depth]): (chain[depth], chain[:depth]) for chain in chains for depth in range(len(chain))}
         return sorted(found.values(), key=lambda one: -len(one[1]))
 
-    def _weight(self) -> float:
+    def _weight(self) -> int:
         return sum(part.weight for part in self._held)
 
     def _hold(self) -> Part:

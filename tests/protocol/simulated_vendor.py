@@ -20,7 +20,7 @@ from aiosipcdr.protocol import coverage as coverage_module
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.coverage import Coverage
-from aiosipcdr.protocol.limits import WindowPlaces
+from aiosipcdr.protocol.limits import FULL_WINDOW, WindowPlaces
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.windows import TimeWindow
@@ -280,7 +280,7 @@ def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901 
             run.requests += 1
             if rng.random() < 0.2:
                 break
-        run.most_held = max(run.most_held, coverage._pending._weight())
+        run.most_held = max(run.most_held, coverage._pending._weight() / FULL_WINDOW)
         assert run.requests <= how.most_requests, f"{run.requests} requests and no end"
         if not (how.lazy_reader and flying and rng.random() < 0.7):
             while (window := coverage.take_complete()) is not None:
