@@ -14,7 +14,7 @@ from aiosipcdr.protocol.assembly import Assembly, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome
 from aiosipcdr.protocol.edge import EdgeSearch, MovingEdge
-from aiosipcdr.protocol.limits import Budget, WindowPlaces
+from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, WindowPlaces
 from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.sweep import PageRequest, count_pages
@@ -25,7 +25,7 @@ from aiosipcdr.report import CompleteWindow, FetchReport
 
 __all__ = ["MOST_ROWS", "Coverage"]
 
-MOST_ROWS = 2_000
+MOST_ROWS = FULL_WINDOW
 """A window that tells more is cut by time: OFFSET costs the vendor what it skips."""
 
 AIMED_ROWS = 1_200
