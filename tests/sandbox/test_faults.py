@@ -1,3 +1,4 @@
+import inspect
 from typing import Any
 
 import msgspec
@@ -72,4 +73,4 @@ def test_every_kind_is_explained(kind: str) -> None:
 
 def test_every_parameter_is_explained() -> None:
     for name in Fault.__struct_fields__:
-        assert f"        {name}: " in str(Fault.__doc__)
+        assert f"\n    {name}: " in str(inspect.getdoc(Fault))
