@@ -136,13 +136,16 @@ class CompleteWindow(msgspec.Struct, frozen=True, kw_only=True):
     """A window whose reading has ended: the unit that engine, stream and export pass on.
 
     `records` are ordered by (`submit_time`, `None` last, `voice_id`) and hold
-    nothing that an earlier window of the same run handed over.
+    nothing that an earlier window of the same run handed over.  `extras` has a
+    JSON object for each of them that came with fields which this version does
+    not know.
     """
 
     window: TimeWindow
     records: list[CallDetailRecord]
     quarantined: list[QuarantinedRecord]
     report: WindowReport
+    extras: dict[CallDetailRecord, str] = {}
 
     def __repr__(self) -> str:
         """Count the records instead of printing them."""

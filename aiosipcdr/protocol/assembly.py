@@ -71,7 +71,13 @@ class Assembly:
         for whole in reversed(wholes):
             if not whole.open_parts:
                 records += self.take_floor(whole, wholes)
-        return CompleteWindow(window=proof.window, records=sort_records(records), quarantined=quarantined, report=told)
+        return CompleteWindow(
+            window=proof.window,
+            records=sort_records(records),
+            quarantined=quarantined,
+            report=told,
+            extras=sweep.extras,
+        )
 
     def take_floor(self, whole: Whole, wholes: Sequence[Whole]) -> list[CallDetailRecord]:
         """Return what was read of `whole` before it was cut, and what no part of it has handed over.

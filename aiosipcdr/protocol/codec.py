@@ -47,6 +47,8 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     page: Page
     quarantined: list[QuarantinedRecord] = []
     unknown_fields: Counter[str] = msgspec.field(default_factory=Counter)
+    extras: dict[CallDetailRecord, str] = {}
+    """The fields that this version does not know, as a JSON object, for the records that have some."""
     anomalies: int = 0
 
 
@@ -228,6 +230,7 @@ class PageDecoder:
             page=Page(total=total, size=size, current=current, pages=pages, records=salvage.records),
             quarantined=salvage.quarantined,
             unknown_fields=salvage.unknown_fields,
+            extras=salvage.extras,
             anomalies=salvage.anomalies,
         )
 

@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow, localcontext
-from itertools import chain
 from operator import attrgetter
 
 import msgspec
@@ -40,6 +39,7 @@ class Salvage(msgspec.Struct, kw_only=True):
     records: list[CallDetailRecord]
     quarantined: list[QuarantinedRecord]
     unknown_fields: Counter[str]
+    extras: dict[CallDetailRecord, str]
     anomalies: int = 0
 
 
@@ -55,6 +55,7 @@ class _Identified(msgspec.Struct, rename="camel"):
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_records = msgspec.json.Decoder(list[_WireRecord]).decode
 _decode_names = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_encode_extra = msgspec.json.Encoder().encode
 _decode_identity = msgspec.json.Decoder(_Identified).decode
 _KNOWN_NAMES = frozenset(field.encode_name for field in msgspec.structs.fields(_WireRecord))
 
@@ -79,7 +80,7 @@ def salvage_records(raw: bytes, *, page: int) -> Salvage:
     Raises:
         msgspec.DecodeError: `raw` is no JSON array.
     """
-    salvage = Salvage(records=[], quarantined=[], unknown_fields=Counter())
+    salvage = Salvage(records=[], quarantined=[], unknown_fields=Counter(), extras={})
     if _salvage(raw, salvage) is None:
         return salvage
     for one in _decode_array(raw):
@@ -106,10 +107,16 @@ def _salvage(raw: bytes, salvage: Salvage) -> str | None:
         column = map(attrgetter(name), wires)
         if not money_is_possible([amount for amount in column if amount is not None]):
             return f"{name} is not finite or does not fit 26 digits before the point and 12 behind it"
-    salvage.records += _plain(wires, salvage)
-    for name, count in Counter(chain.from_iterable(names)).items():
-        if name not in _KNOWN_NAMES:
-            salvage.unknown_fields[clean_words(name) or "***"] += count  # a name may be a number, too
+    records = _plain(wires, salvage)
+    salvage.records += records
+    strange: Counter[str] = Counter()
+    for record, members in zip(records, names, strict=True):
+        if unknown := sorted(members.keys() - _KNOWN_NAMES):
+            strange.update(unknown)
+            extra = _encode_extra({name: members[name] for name in unknown})
+            salvage.extras[record] = extra.decode(errors="replace")
+    for name, count in strange.items():
+        salvage.unknown_fields[clean_words(name) or "***"] += count  # a name may be a number, too
     return None
 
 

@@ -140,6 +140,7 @@ class Sweep:
             readable: then the number of distinct calls means nothing, unless all of them came in one answer.
         single: whether one page was the whole window: then one SELECT told and sent everything.
         unknown_fields: names that this version does not know, with their number.
+        extras: what stood under those names, as JSON, for the records that had some.
     """
 
     def __init__(self, size: int) -> None:
@@ -154,6 +155,7 @@ class Sweep:
         self.is_ambiguous = False
         self.single = False
         self.unknown_fields: Counter[str] = Counter()
+        self.extras: dict[CallDetailRecord, str] = {}
         self._twins: set[str] = set()
         self._asked = 0
         self._outstanding = 0
@@ -194,6 +196,7 @@ class Sweep:
         if answer.quarantined:
             self._set_aside(answer)
         self.unknown_fields.update(answer.unknown_fields)
+        self.extras |= answer.extras
         told = len(page.records) + len(answer.quarantined)
         if told + (page.current - 1) * page.size > page.total:
             self.largest_total = max(self.largest_total, _least_total(answer))
@@ -255,5 +258,6 @@ class Sweep:
             if self.records.setdefault(key, record) != record:
                 self.conflicts += 1
         self.quarantined = earlier.quarantined | self.quarantined
+        self.extras = earlier.extras | self.extras
         self.is_ambiguous = self.is_ambiguous or earlier.is_ambiguous
         self.largest_total = max(self.largest_total, earlier.largest_total)

@@ -812,8 +812,11 @@ def test_unknown_fields_are_told_by_name() -> None:
     assert request is not None
     odd = answer(100, [call(1), call(2)], 2)
     odd.unknown_fields.update({"carrier": 2})
+    odd.extras[odd.page.records[0]] = '{"carrier":"x"}'
     coverage.accept(request, odd)
-    assert coverage.take_complete() is not None
+    complete = coverage.take_complete()
+    assert complete is not None
+    assert complete.extras == {complete.records[0]: '{"carrier":"x"}'}
     assert coverage.report.unknown_fields == {"carrier": 2}
 
 

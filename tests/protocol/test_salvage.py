@@ -68,6 +68,15 @@ def test_unknown_fields_are_counted_once_for_each_record_that_was_read() -> None
     assert salvage_records(array(good, bad, good), page=1).unknown_fields == {"x": 2, "y": 2}
 
 
+def test_what_stands_under_unknown_names_is_kept_as_it_was_told() -> None:
+    raw = b'[{"voiceId":"1","big":1.10,"y":{"z":[1,null]}},{"voiceId":"2"},{"voiceId":"3","text":"\xc3\xa9\xff"}]'
+    salvage = salvage_records(raw, page=1)
+    assert {record.voice_id: extra for record, extra in salvage.extras.items()} == {
+        "1": '{"big":1.10,"y":{"z":[1,null]}}',
+        "3": '{"text":"\u00e9\ufffd"}',
+    }
+
+
 def test_both_costs_are_counted_once_beside_a_broken_record_too() -> None:
     both, bad = {"voiceId": "1", "cost": "1", "costEur": "2"}, {"voiceId": "2", "callDuration": "no"}
     assert salvage_records(array(both, bad, both), page=1).anomalies == 2
