@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from rich.pretty import pretty_repr
 
@@ -77,6 +78,10 @@ class Watch:
         self.searched += sum(map(len, canaries.values()))
         shown = [name for name, values in canaries.items() if any(value in text for value in values)]
         assert not shown, f"{', '.join(shown)}, in {text.split()[:2]}"
+
+    def check_events(self) -> None:
+        for event in self.events:
+            self.check(f"{event!r} {msgspec.json.encode(event).decode()}")
 
     def check_error(self, error: BaseException) -> None:
         told = traceback.TracebackException.from_exception(error, capture_locals=True, compact=False)
