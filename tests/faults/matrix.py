@@ -145,3 +145,31 @@ OVER_HTTP = [
 ]
 
 ROWS = [*ON_THE_WIRE, *OVER_HTTP, *AS_JSON, *IN_THE_VENDORS_WORDS, *PAGING]
+
+LEFT_OUT = {
+    **dict.fromkeys(range(72, 78), "of the export's file alone: the journal and its disk"),
+    78: "of the export's file alone: the folder that it lies in",
+}
+
+ELSEWHERE = {
+    1: "tests/faults/test_connecting.py::test_a_name_that_cannot_be_resolved_is_tried_twice",
+    2: "tests/faults/test_connecting.py::test_a_refused_connection_is_tried_again",
+    3: "tests/faults/test_connecting.py::test_a_certificate_that_nobody_vouches_for_ends_it_at_once",
+    4: "tests/client/test_errors.py::test_https_on_a_plain_port_is_said_so",
+    5: "tests/faults/test_connecting.py::test_a_connection_that_nobody_takes_runs_into_the_timeout",
+    29: "tests/faults/test_connecting.py::test_a_proxy_that_refuses_ends_it_at_once",
+    51: "tests/client/test_requests.py::test_no_request_is_signed_before_it_may_be_sent",
+    68: "tests/client/test_fetch_all.py::test_windows_younger_than_lateness_are_provisional_but_certified",
+    69: "tests/client/test_arguments.py::test_a_range_that_cannot_be_meant_is_refused_before_anything_is_sent",
+    70: "tests/test_cancellation.py::test_a_run_can_be_cancelled_at_every_step",
+    71: "tests/test_cancellation.py::test_the_end_of_the_loop_ends_a_run",
+    79: "tests/client/test_sessions.py::test_a_session_that_is_closed_under_a_run_ends_it",
+    80: "tests/client/test_arguments.py::test_a_client_is_built_outside_a_loop_and_used_in_several_one_after_the_other",
+    81: "tests/client/test_arguments.py::test_a_forked_child_is_told_to_open_a_client_of_its_own",
+    82: "tests/faults/test_clock.py::test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline",
+    83: "tests/client/test_requests.py::test_every_attempt_is_signed_afresh",
+    84: "tests/client/test_stream.py::test_a_reader_that_stops_stops_the_fetching",
+    85: "tests/client/test_stream.py::test_a_stream_that_is_left_does_not_cancel_its_caller",
+    86: "tests/test_secrets.py::test_a_hook_that_raises_shows_nothing",
+    87: "tests/faults/test_outage.py::test_an_outage_costs_a_bounded_number_of_requests",
+}

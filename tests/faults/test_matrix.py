@@ -1,5 +1,6 @@
 """Every row of the table of faults, against every way to fetch: the exact error, requests and remains."""
 
+import ast
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Fault, Switches
 from aiosipcdr.sandbox.switches import FIXED
 from tests.faults.conftest import QUICK, Watching
-from tests.faults.matrix import ROWS
+from tests.faults.matrix import ELSEWHERE, LEFT_OUT, ROWS
 from tests.faults.shapes import CALLS, CLEAN, PAGE_SIZE, Outcome, Row
 from tests.watch import END, PHONE, START, Watch
 
@@ -191,3 +192,13 @@ async def test_a_fault_that_passes_in_time_leaves_no_trace_in_the_records(
             # What a plan finds wrong it asks for anew: that is no retry.
             retries = strikes if outcome.retryable else 0
             check_report(watch, row, result.report, requests=requests, retries=retries, certified=True, quarantined=0)
+
+
+def test_every_row_of_the_matrix_is_played_proven_elsewhere_or_left_out_with_its_reason() -> None:
+    played = {row.number for row in ROWS}
+    assert sorted([*played, *ELSEWHERE, *LEFT_OUT]) == list(range(1, 88))
+    assert all(LEFT_OUT.values())
+    for place in ELSEWHERE.values():
+        path, name = place.split("::")
+        tree = ast.parse((Path(__file__).parents[2] / path).read_text(encoding="utf-8"))
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
