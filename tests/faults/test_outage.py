@@ -28,7 +28,7 @@ async def end_of(client_run: object) -> type[BaseException]:
 
 @pytest.mark.parametrize(("runs", "requests"), [(1, 6), (5, 30)])
 async def test_an_outage_costs_a_bounded_number_of_requests(runs: int, requests: int) -> None:
-    async with Sandbox(records=1_000, faults=[DOWN]) as sandbox, client_of(sandbox, page_size=10) as client:
+    async with Sandbox(records=10_000, faults=[DOWN]) as sandbox, client_of(sandbox) as client:
         ends = await asyncio.gather(*(end_of(client.fetch_all(sandbox.start, sandbox.end)) for _ in range(runs)))
         assert ends == [ServerFaultError] * runs
         assert sandbox.stats.requests == requests
@@ -36,7 +36,7 @@ async def test_an_outage_costs_a_bounded_number_of_requests(runs: int, requests:
 
 @pytest.mark.parametrize("answered", [1, 20, 60])
 async def test_an_outage_in_the_middle_is_bounded_by_the_budget(answered: int) -> None:
-    async with Sandbox(records=1_000) as sandbox:
+    async with Sandbox(records=10_000) as sandbox:
         left = answered
 
         def hook(event: Event) -> None:
@@ -46,7 +46,7 @@ async def test_an_outage_in_the_middle_is_bounded_by_the_budget(answered: int) -
                 if not left:
                     sandbox.add_faults(DOWN)
 
-        async with client_of(sandbox, page_size=10, concurrency=8, hook=hook) as client:
+        async with client_of(sandbox, concurrency=8, hook=hook) as client:
             end = await end_of(client.fetch_all(sandbox.start, sandbox.end))
             assert end in {ServerFaultError, OutageError}
             # Eight places, each with its attempts, and what the budget pays for: not attempts × pages.
@@ -70,7 +70,7 @@ async def test_a_run_that_stalls_ends() -> None:
 @pytest.mark.parametrize("trouble", [{"code": -15}, {"code": -18}, {"status": 503, "headers": {"Retry-After": "0"}}])
 async def test_places_fall_under_trouble_and_recover(trouble: dict[str, object]) -> None:
     kind = "code" if "code" in trouble else "http"
-    fault = Fault(kind, page=2, **trouble)  # type: ignore[arg-type]
+    fault = Fault(kind, **trouble)  # type: ignore[arg-type]
     places: list[int] = []
     async with Sandbox(records=1_000, faults=[fault]) as sandbox:
 
