@@ -11,7 +11,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from aiosipcdr import CdrClient, RequestTimeoutError, SipCdrError, TlsError, TransportError
-from aiosipcdr.events import Event
+from aiosipcdr.events import Event, EventKind
 from tests.faults.conftest import QUICK
 from tests.test_transport import authority, http, peer, serving
 from tests.watch import END, START
@@ -25,8 +25,8 @@ async def error_of(method: str, url: str, **settings: Any) -> tuple[Exception, i
     """Return what it ends with, and how many attempts were made."""
     events: list[Event] = []
     before = asyncio.all_tasks()
-    settings = {"retry": QUICK, "hook": events.append} | settings
-    async with CdrClient(url, "sandbox-key", "sandbox-secret", **settings) as client:
+    defaults: dict[str, Any] = {"retry": QUICK, "hook": events.append}
+    async with CdrClient(url, "sandbox-key", "sandbox-secret", **(defaults | settings)) as client:
         with pytest.raises(SipCdrError) as caught:  # noqa: PT012 - a stream is read
             if method == "stream":
                 async with client.stream(START, END) as stream:
@@ -37,7 +37,7 @@ async def error_of(method: str, url: str, **settings: Any) -> tuple[Exception, i
         await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
     assert "sandbox-" not in f"{caught.value!r} {vars(caught.value)!r} {events!r}"
-    return caught.value, [event.kind for event in events].count("request_sent")  # type: ignore[comparison-overlap]
+    return caught.value, [event.kind for event in events].count(EventKind.REQUEST_SENT)
 
 
 class Nowhere(AbstractResolver):
