@@ -60,7 +60,7 @@ ON_THE_WIRE = [
         whole=Outcome(requests=3, error=ProtocolError, retryable=True),
         python=Outcome(requests=4, report={"requests": ANY, "retries": ANY}),
         python_page=Outcome(requests=1),
-        why="in pure Python the first length counts and the answer is whole; what is sent on the dead connection never arrives",
+        why="in pure Python the first length counts and the answer is whole; the connection is dead",
     ),
     fatal(17, "unknown encoding", Fault("edit", prefix=" ", headers={"Content-Encoding": "br"}), error=ProtocolError),
     retried(18, "a byte now and then", Fault("drip", seconds=0.02), RequestTimeoutError, 2, impatient=True),
