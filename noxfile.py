@@ -90,6 +90,22 @@ def many_seeds(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Does anything but our errors leave the decoder, whatever atheris makes of its input?"""
+    install(session, *group("fuzz"))
+    corpus = session.create_tmp()
+    session.run("python", "-m", "tests.faults.fuzz_decoder", *(session.posargs or ["-runs=200000"]), corpus)
+
+
+@nox.session(default=False)
+def pure_python(session: nox.Session) -> None:
+    """Do faults come to the same with aiohttp's parser in Python?"""
+    install(session, *group("test"))
+    places = session.posargs or ["tests/faults", "tests/test_transport.py", "tests/client/test_errors.py"]
+    session.run("pytest", *places, env={"AIOHTTP_NO_EXTENSIONS": "1"})
+
+
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Which lines and branches does no test reach?"""
     install(session, *group("test"), *group("coverage"))

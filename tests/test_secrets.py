@@ -5,11 +5,9 @@ import asyncio
 import json
 import logging
 import pickle
-import threading
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,75 +15,11 @@ import anyio
 import pytest
 from aiohttp import web
 
-from aiosipcdr import CdrClient, IncompleteExportError, RetryPolicy
+from aiosipcdr import CdrClient, IncompleteExportError
 from aiosipcdr.events import Event
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.sandbox import Sandbox
-
-CALLEE = "447700900987"
-SHOWN = "12125550178"
-PHONE = "447700900123"
-START = datetime(2026, 10, 1, tzinfo=UTC)
-END = START + timedelta(days=1)
-
-
-def call(number: int, **fields: object) -> dict[str, object]:
-    return {
-        "voiceId": str(10**18 + number),
-        "phoneName": PHONE,
-        "callee": CALLEE,
-        "displayNum": SHOWN,
-        "submitTime": (START + timedelta(seconds=number)).isoformat(),
-    } | fields
-
-
-@dataclass
-class Watch:
-    """Everything that must not be seen, and everything that was."""
-
-    sandbox: Sandbox
-    signs: list[str] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
-    fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
-
-    def client(self, **settings: Any) -> CdrClient:
-        defaults: dict[str, Any] = {
-            "retry": RetryPolicy(attempts=2, base=0.001, throttle_base=0.001),
-            "hook": self.events.append,
-        }
-        return CdrClient(self.sandbox.base_url, self.sandbox.api_key, self.sandbox.api_secret, **(defaults | settings))
-
-    async def silent(self, _request: web.Request) -> web.StreamResponse:
-        while not self.over.is_set():
-            await asyncio.sleep(0.002)
-        return web.Response()
-
-    def check(self, text: str) -> None:
-        # Not `assert canary not in text`: pytest would print both.
-        canaries = {
-            "the key": [self.sandbox.api_key],
-            "the secret": [self.sandbox.api_secret],
-            "a signature": self.signs,
-            "a number in a record": [CALLEE, SHOWN],
-            "the filter": [PHONE],
-        }
-        shown = [name for name, values in canaries.items() if any(value in text for value in values)]
-        assert not shown, f"{', '.join(shown)}, in {text.split()[:2]}"
-
-    def check_error(self, error: BaseException) -> None:
-        told = traceback.TracebackException.from_exception(error, capture_locals=True, compact=False)
-        seen: list[traceback.TracebackException] = [told]
-        while seen:
-            one = seen.pop()
-            seen += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other]
-            self.check("".join(one.format_exception_only()))
-            for frame in one.stack:
-                if frame.filename != __file__:  # what stands in the test's own frames is the test's
-                    self.check(f"{frame.filename} {frame.name} {frame.locals}")
-        self.check(f"{error!s} {error!r} {error.args!r} {vars(error)!r}")
-        if not isinstance(error, IncompleteExportError):  # which hands over what was read
-            self.check(pickle.dumps(error).decode("latin-1"))
+from tests.watch import CALLEE, END, PHONE, SHOWN, START, Watch, call
 
 
 @pytest.fixture

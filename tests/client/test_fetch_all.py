@@ -373,3 +373,12 @@ async def test_a_range_without_length_is_one_instant() -> None:
     async with Sandbox(calls=calls, months_back=None) as sandbox, client_of(sandbox) as client:
         instant = begin + timedelta(seconds=1)
         assert ids_of(await client.fetch_all(instant, instant)) == [str(10**18 + 1)]
+
+
+async def test_small_pages_are_paged_and_cost_no_windows() -> None:
+    async with Sandbox(records=1_000) as sandbox:
+        async with CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, page_size=10) as client:
+            records = await client.fetch_all(sandbox.start, sandbox.end)
+        report = records.report
+        # A hundred pages, the control count, and the page behind the last.
+        assert (report.windows, report.sweeps, report.requests) == (1, 1, 102)

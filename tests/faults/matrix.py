@@ -1,0 +1,177 @@
+"""The table of faults: what the vendor, the wire or a page gets wrong, and what becomes of it.
+
+Data only; `test_matrix.py` plays every row. Here are connections and HTTP, what is left out
+and what is proven elsewhere; `odd_answers.py` holds the rest.
+"""
+
+from unittest.mock import ANY
+
+from aiosipcdr import (
+    AuthenticationError,
+    ProtocolError,
+    RedirectError,
+    RequestTimeoutError,
+    ResponseTooLargeError,
+    RestrictedAddressError,
+    ServerFaultError,
+    ThrottledError,
+    TransportError,
+)
+from aiosipcdr.sandbox import Fault
+from tests.faults.odd_answers import AS_JSON, IN_THE_VENDORS_WORDS, PAGING
+from tests.faults.shapes import Outcome, Row, fatal, http, retried
+
+ON_THE_WIRE = [
+    retried(6, "reset before a byte", Fault("reset"), TransportError, 6),
+    retried(6, "closed before a byte", Fault("close"), TransportError, 6),
+    retried(6, "reset, after other answers", Fault("reset"), TransportError, 7, warm=True),
+    retried(6, "closed, after other answers", Fault("close"), TransportError, 7, warm=True),
+    retried(7, "head cut", Fault("cut-head", after=20), TransportError, 6),
+    retried(7, "head cut by a reset", Fault("cut-head", after=20, reset=True), TransportError, 6),
+    retried(8, "body cut", Fault("cut"), TransportError, 6),
+    retried(8, "body cut by a reset", Fault("cut", reset=True), TransportError, 6),
+    retried(9, "chunk cut", Fault("cut-chunked"), TransportError, 6),
+    retried(9, "chunk cut by a reset", Fault("cut-chunked", reset=True), TransportError, 6),
+    retried(10, "body without a length cut", Fault("cut-unframed"), ProtocolError, 3),
+    retried(11, "gzip cut", Fault("cut-gzip"), TransportError, 6),
+    retried(11, "gzip cut in its last byte", Fault("cut-gzip", after=120), TransportError, 6),
+    retried(12, "gzip with a wrong sum", Fault("corrupt-gzip"), TransportError, 6),
+    retried(12, "gzip that is none", Fault("http", body="{}", headers={"Content-Encoding": "gzip"}), TransportError, 6),
+    fatal(13, "gzip bomb", Fault("bomb", size=9 * 2**20), error=ResponseTooLargeError),
+    fatal(14, "a GiB announced", Fault("large"), error=ResponseTooLargeError),
+    fatal(14, "endless chunks", Fault("endless"), error=ResponseTooLargeError),
+    retried(15, "body longer than told", Fault("long"), ProtocolError, 3),
+    retried(
+        16,
+        "no HTTP",
+        Fault("garbage"),
+        ProtocolError,
+        3,
+        python=Outcome(requests=6, error=TransportError, retryable=True),
+        why="in pure Python it is a lost connection",
+    ),
+    retried(16, "huge header", Fault("huge-head"), ProtocolError, 3),
+    retried(16, "200 headers", Fault("many-heads"), ProtocolError, 3),
+    Row(
+        number=16,
+        name="two lengths",
+        faults=(Fault("two-lengths"),),
+        passes=True,
+        whole=Outcome(requests=3, error=ProtocolError, retryable=True),
+        python=Outcome(requests=4, report={"requests": ANY, "retries": ANY}),
+        python_page=Outcome(requests=1),
+        why="in pure Python the first length counts and the answer is whole; the connection is dead",
+    ),
+    fatal(17, "unknown encoding", Fault("edit", prefix=" ", headers={"Content-Encoding": "br"}), error=ProtocolError),
+    retried(18, "a byte now and then", Fault("drip", seconds=0.02), RequestTimeoutError, 2, impatient=True),
+    retried(19, "no answer", Fault("hang"), RequestTimeoutError, 2, impatient=True),
+    retried(19, "body stalls", Fault("stall"), RequestTimeoutError, 2, impatient=True),
+    retried(19, "answer too late", Fault("late", seconds=30), RequestTimeoutError, 2, impatient=True),
+]
+
+OVER_HTTP = [
+    retried(20, "429", http(429), ThrottledError, 6, status=429),
+    retried(20, "429 with a wish", http(429, Retry_After="0"), ThrottledError, 6, status=429, retry_after=0),
+    retried(20, "503 with a wish", http(503, Retry_After="0"), ThrottledError, 6, status=503, retry_after=0),
+    *(
+        fatal(
+            20,
+            f"{status} with a wish that is too long",
+            http(status, Retry_After="121"),
+            error=ThrottledError,
+            status=status,
+            retryable=True,
+            retry_after=121,
+        )
+        for status in (429, 503)
+    ),
+    retried(
+        21,
+        "a date that is past",
+        http(429, Retry_After="Thu, 01 Jan 2015 00:00:00 GMT"),
+        ThrottledError,
+        6,
+        status=429,
+        retry_after=0,
+    ),
+    fatal(
+        21,
+        "a date by the server's own clock",
+        http(503, Retry_After="Thu, 01 Jan 2015 00:05:00 GMT", Date="Thu, 01 Jan 2015 00:00:00 GMT"),
+        error=ThrottledError,
+        status=503,
+        retryable=True,
+        retry_after=300,
+    ),
+    *(
+        retried(22, f"wish {wish}", http(429, Retry_After=wish), ThrottledError, 6, status=429)
+        for wish in ("soon", "-5", "nan", "inf", "1e9", "999999999999")
+    ),
+    *(
+        retried(23, f"HTTP {status}", http(status), ServerFaultError, 6, status=status)
+        for status in (500, 502, 503, 504, 408, 409, 425)
+    ),
+    *(
+        fatal(24, f"HTTP {status}", http(status), error=ProtocolError, status=status)
+        for status in (501, 505, 400, 404, 405, 413, 415)
+    ),
+    fatal(25, "HTTP 401", http(401), error=AuthenticationError, status=401),
+    fatal(
+        25,
+        "HTTP 403 of a firewall",
+        Fault("http", status=403, body="<html>", headers={"Content-Type": "text/html"}),
+        error=RestrictedAddressError,
+        status=403,
+    ),
+    fatal(25, "HTTP 407", http(407), error=TransportError, status=407),
+    *(
+        fatal(26, f"HTTP {status}", http(status, Location="http://127.0.0.1:9/"), error=RedirectError, status=status)
+        for status in (300, 301, 302, 303, 304, 307, 308)
+    ),
+    retried(
+        27,
+        "a page to log in",
+        Fault("http", body="<!doctype html><title>Log in</title>", headers={"Content-Type": "text/html"}),
+        ProtocolError,
+        3,
+    ),
+    retried(28, "204", http(204), ProtocolError, 3, status=204),
+    retried(28, "empty 200", http(200), ProtocolError, 3),
+    Row(
+        number=30,
+        name="503, then 401",
+        faults=(http(503), http(401)),
+        strikes=1,
+        whole=Outcome(requests=2, error=AuthenticationError, status=401),
+    ),
+]
+
+ROWS = [*ON_THE_WIRE, *OVER_HTTP, *AS_JSON, *IN_THE_VENDORS_WORDS, *PAGING]
+
+LEFT_OUT = {
+    **dict.fromkeys(range(72, 78), "of the export's file alone: the journal and its disk"),
+    78: "of the export's file alone: the folder that it lies in",
+}
+
+ELSEWHERE = {
+    1: "tests/faults/test_connecting.py::test_a_name_that_cannot_be_resolved_is_tried_twice",
+    2: "tests/faults/test_connecting.py::test_a_refused_connection_is_tried_again",
+    3: "tests/faults/test_connecting.py::test_a_certificate_that_nobody_vouches_for_ends_it_at_once",
+    4: "tests/client/test_errors.py::test_https_on_a_plain_port_is_said_so",
+    5: "tests/faults/test_connecting.py::test_a_connection_that_nobody_takes_runs_into_the_timeout",
+    29: "tests/faults/test_connecting.py::test_a_proxy_that_refuses_ends_it_at_once",
+    51: "tests/client/test_requests.py::test_no_request_is_signed_before_it_may_be_sent",
+    68: "tests/client/test_fetch_all.py::test_windows_younger_than_lateness_are_provisional_but_certified",
+    69: "tests/client/test_arguments.py::test_a_range_that_cannot_be_meant_is_refused_before_anything_is_sent",
+    70: "tests/test_cancellation.py::test_a_run_can_be_cancelled_at_every_step",
+    71: "tests/test_cancellation.py::test_the_end_of_the_loop_ends_a_run",
+    79: "tests/client/test_sessions.py::test_a_session_that_is_closed_under_a_run_ends_it",
+    80: "tests/client/test_arguments.py::test_a_client_is_built_outside_a_loop_and_used_in_several_one_after_the_other",
+    81: "tests/client/test_arguments.py::test_a_forked_child_is_told_to_open_a_client_of_its_own",
+    82: "tests/faults/test_clock.py::test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline",
+    83: "tests/client/test_requests.py::test_every_attempt_is_signed_afresh",
+    84: "tests/client/test_stream.py::test_a_reader_that_stops_stops_the_fetching",
+    85: "tests/client/test_stream.py::test_a_stream_that_is_left_does_not_cancel_its_caller",
+    86: "tests/test_secrets.py::test_a_hook_that_raises_shows_nothing",
+    87: "tests/faults/test_outage.py::test_an_outage_costs_a_bounded_number_of_requests",
+}

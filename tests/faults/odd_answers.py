@@ -1,0 +1,201 @@
+"""The rows of the table in which a sound connection brings an odd answer: JSON, words, pages.
+
+Data only; `test_matrix.py` plays every row.
+"""
+
+from aiosipcdr import (
+    AuthenticationError,
+    ClockSkewError,
+    IncompleteExportError,
+    InvalidQueryError,
+    OutOfTimeRangeError,
+    ProtocolError,
+    ProviderError,
+    RestrictedAddressError,
+    ServerFaultError,
+    ThrottledError,
+)
+from aiosipcdr.sandbox import Fault
+from tests.faults.shapes import (
+    CALLS,
+    DESIGN,
+    Outcome,
+    Row,
+    body,
+    edit,
+    fatal,
+    proven,
+    retried,
+    set_aside,
+    unchanged,
+    unfit,
+    whole_call,
+)
+from tests.watch import call
+
+AS_JSON = [
+    retried(31, "JSON cut", body('{"status":"0","data":{"total":5,'), ProtocolError, 3),
+    unchanged(31, "a BOM in front", Fault("edit", prefix="\ufeff")),
+    retried(31, "UTF-16", Fault("http", body_hex='{"status":"0"}'.encode("utf-16").hex()), ProtocolError, 3),
+    retried(31, "bytes behind it", Fault("edit", suffix="x"), ProtocolError, 3),
+    retried(31, "a NUL behind it", Fault("edit", suffix="\0"), ProtocolError, 3),
+    retried(32, "no UTF-8 in the status", Fault("edit", old='"0"', new_hex="22fffe22"), ProtocolError, 3),
+    set_aside(
+        32, "no UTF-8 in a record", Fault("edit", old='"callee":"4', new_hex=b'"callee":"\xff'.hex()), why=DESIGN
+    ),
+    unchanged(
+        33,
+        "no UTF-8 in an unknown field",
+        Fault("edit", old='"voiceId"', new_hex=b'"other":"\xff","voiceId"'.hex()),
+        report={"unknown_fields": {"other": 3}},
+    ),
+    retried(
+        34,
+        "nested beyond reason",
+        body("[" * 100_000),
+        ProtocolError,
+        3,
+        why="asked for again like every answer that is no JSON",
+    ),
+    retried(
+        34,
+        "a record nested beyond reason",
+        edit('"voiceId"', f'"x":{"[" * 100_000}{"]" * 100_000},"voiceId"'),
+        ProtocolError,
+        3,
+        why="what cannot be skipped costs its page: where the record ends is not known",
+    ),
+    retried(35, "NaN", edit('"total":5', '"total":NaN'), ProtocolError, 3),
+    retried(
+        35, "NaN in a record", edit('"callDuration":7', '"callDuration":NaN'), ProtocolError, 3, why="it is no JSON"
+    ),
+    *(
+        set_aside(36, f"money of {amount}", edit('"cost":"0.25"', f'"cost":{amount}'), why=DESIGN)
+        for amount in ('"NaN"', '"Infinity"', '"1e999999999"', "1e999999999")
+    ),
+    retried(37, "a total of 10^12", Fault("edit", data={"total": 10**12}), ProtocolError, 3),
+    retried(37, "a total of 5,000 digits", edit('"total":5', f'"total":{"9" * 5_000}'), ProtocolError, 3),
+    set_aside(37, "seconds of 5,000 digits", edit('"callDuration":7', f'"callDuration":{"9" * 5_000}'), why=DESIGN),
+    *(
+        retried(38, f"body {text}", body(text), ProtocolError, 3)
+        for text in ("null", "[]", "7", '"0"', '{"status":"0"}', '{"status":null}', '{"status":"0","data":[]}')
+    ),
+    retried(38, "records that are none", Fault("edit", data={"records": {}}), ProtocolError, 3),
+    retried(38, "a total of null", Fault("edit", data={"total": None}), ProtocolError, 3),
+    set_aside(38, "a number where text belongs", edit('"callee":"4', '"callee":[1],"x":"4')),
+    unchanged(39, "status as a number", switches={"status_as": "int"}),
+    unchanged(39, "status with blanks", edit('"0"', '" 0"')),
+    retried(39, "another status as a number", edit('"0"', "-18"), ServerFaultError, 6, status=-18),
+    retried(39, "another status as text", edit('"0"', '"-18"'), ServerFaultError, 6, status=-18),
+    retried(39, "a status that is none", edit('"0"', '"fine"'), ProtocolError, 3),
+    unchanged(40, "a total as text", edit('"total":5', '"total":"5"')),
+    *(
+        retried(40, f"a total as {text!r}", edit('"total":5', f'"total":"{text}"'), ProtocolError, 3)
+        for text in ("1_2", " 12", "", "nan", "null")
+    ),
+    unchanged(41, "a key twice", edit('"total":5', '"total":1,"total":5')),
+    unchanged(
+        42,
+        "half a character",
+        edit('"callee":"4', '"callee":"\\ud800'),
+        others=True,
+        why="what is left of it is replaced by U+FFFD, and nothing else is lost",
+    ),
+    unchanged(43, "an unknown field", edit('"voiceId"', '"new":1,"voiceId"'), report={"unknown_fields": {"new": 3}}),
+    unchanged(44, "a field of null", edit('"cost":"0.25"', '"cost":null'), others=True),
+    unchanged(44, "a field that is empty", edit('"cost":"0.25"', '"cost":""'), others=True),
+    unchanged(44, "a field that is absent", edit('"cost":"0.25",', ""), others=True),
+    set_aside(45, "a time of 24:00", edit('"submitTime":"2026-10-01T00', '"submitTime":"2026-10-01T24'), why=DESIGN),
+    set_aside(45, "a leap second", edit('"callTime":"2026-10-01T00:00:00', '"callTime":"2026-10-01T00:00:60')),
+    set_aside(45, "a date alone", edit('"callTime":"2026-10-01T00:00:00+00:00"', '"callTime":"2026-10-01"')),
+    set_aside(
+        45,
+        "a time without a zone",
+        edit('"callTime":"2026-10-01T00:00:00+00:00"', '"callTime":"2026-10-01T00:00:00"'),
+        why=DESIGN,
+    ),
+    retried(46, "data of null", body('{"status":"0","reason":"success","data":null}'), ProtocolError, 3),
+    retried(46, "records of null", Fault("edit", data={"records": None}), ProtocolError, 3),
+    Row(
+        number=46,
+        name="records of null where there are none",
+        switches={"calls": [], "empty_records": "null"},
+        whole=Outcome(requests=1, report={"unique": 0}),
+    ),
+]
+
+IN_THE_VENDORS_WORDS = [
+    unchanged(47, "0"),
+    fatal(48, "-1", Fault("code", code=-1), error=AuthenticationError, status=-1),
+    fatal(48, "-2", Fault("code", code=-2), error=RestrictedAddressError, status=-2),
+    fatal(48, "-13", Fault("code", code=-13), error=AuthenticationError, status=-13),
+    retried(49, "-16 with a date that is right", Fault("code", code=-16), ClockSkewError, 2, status=-16),
+    retried(
+        50, "-16 without a date", Fault("code", code=-16), ClockSkewError, 2, status=-16, switches={"send_date": False}
+    ),
+    retried(52, "-18", Fault("code", code=-18), ServerFaultError, 6, status=-18),
+    retried(53, "-15", Fault("code", code=-15), ThrottledError, 6, status=-15),
+    fatal(54, "-22", Fault("code", code=-22), error=InvalidQueryError, status=-22),
+    Row(
+        number=55,
+        name="-25 for all of the range",
+        faults=(Fault("code", code=-25),),
+        whole=Outcome(requests=2, error=OutOfTimeRangeError, status=-25),
+        page=Outcome(requests=1, error=OutOfTimeRangeError, status=-25),
+        why="the design wins: the edge is looked for, and the error says it",
+    ),
+    fatal(56, "-99", Fault("code", code=-99), error=ProviderError, status=-99),
+    fatal(
+        56,
+        "words that should not be printed",
+        Fault("code", code=-99, reason="\x1b[31m+44 7700 900987 12125550178 " + "x" * 300),
+        error=ProviderError,
+        status=-99,
+    ),
+    retried(57, "-18 in a 500", Fault("code", code=-18, status=500), ServerFaultError, 6, status=500),
+    retried(57, "-99 in a 503", Fault("code", code=-99, status=503), ServerFaultError, 6, status=503),
+    fatal(57, "-1 in a 500", Fault("code", code=-1, status=500), error=AuthenticationError, status=-1),
+]
+
+PAGING = [
+    unfit(58, "another page", Fault("edit", data={"current": 7})),
+    proven(59, "a smaller size", requests=7, switches={"max_size": 1}, report={"anomalies": 1}),
+    unfit(59, "a larger size", Fault("edit", data={"size": 500})),
+    unchanged(60, "pages that do not fit", Fault("edit", data={"pages": 99}), report={"anomalies": 3}, others=True),
+    proven(
+        60,
+        "nothing counted",
+        requests=25,
+        switches={"search_count": False},
+        error=IncompleteExportError,
+        why="the design wins: without a count there is no proof",
+    ),
+    proven(61, "a short page", Fault("edit", data={"records": []}), requests=8),
+    proven(
+        62, "calls arrive", requests=9, switches={"insert_every": 2, "drift_requests": 2}, report={"unique": CALLS + 1}
+    ),
+    proven(
+        63, "calls go away", requests=8, switches={"delete_every": 2, "drift_requests": 2}, report={"unique": CALLS - 1}
+    ),
+    proven(
+        64,
+        "a call twice",
+        Fault("edit", page=3, data={"records": [whole_call(4)]}),
+        requests=8,
+        report={"duplicates": 1, "sweeps": 2},
+    ),
+    proven(
+        65,
+        "a call with other contents",
+        Fault("edit", page=3, data={"records": [whole_call(4, cost="7")]}),
+        requests=8,
+        report={"conflicts": 2, "sweeps": 2},
+        why="counted within the sweep, and between it and the next",
+    ),
+    proven(
+        66, "no order", requests=8, switches={"order": "none", "calls": [call(hour * 3_600) for hour in range(CALLS)]}
+    ),
+    proven(66, "a total that is wrong", requests=27, switches={"wrong_total": 3}, error=IncompleteExportError),
+    unfit(67, "records from elsewhere", Fault("edit", data={"records": [call(0, submitTime="2024-10-01T00:00:00Z")]})),
+    unchanged(67, "an end that is outside", switches={"end_inclusive": False}),
+]

@@ -1,0 +1,93 @@
+"""Clocks that differ: one mend for all, one more request each, and an error that says what to do."""
+# ruff: noqa: ASYNC110 - waiting for another thread's loop is polling
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from time import time
+
+import pytest
+from aiohttp import web
+
+from aiosipcdr import ClockSkewError
+from aiosipcdr.sandbox import Fault, Sandbox
+from tests.faults.conftest import client_of
+
+HOUR = 3_600.0
+
+
+@pytest.mark.parametrize("offset", [HOUR, -HOUR])
+async def test_a_measured_clock_is_mended_once_for_all_that_were_under_way(offset: float) -> None:
+    gate, arrived = asyncio.Event(), 0
+    loop = asyncio.get_running_loop()
+
+    @web.middleware
+    async def together(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        nonlocal arrived
+        arrived += 1
+        if arrived == 32:
+            loop.call_soon_threadsafe(gate.set)
+        while not gate.is_set():
+            await asyncio.sleep(0.001)
+        return await handler(request)
+
+    async with (
+        Sandbox(records=10, clock_offset=offset, middlewares=[together]) as sandbox,
+        client_of(sandbox, concurrency=32) as client,
+    ):
+        counts = await asyncio.gather(*(client.count(sandbox.start, sandbox.end) for _ in range(32)))
+        assert counts == [10] * 32
+        assert sandbox.stats.answers == {-16: 32, 0: 32}
+        assert client._engine is not None
+        clock = client._engine._patience.clock
+        assert clock.version == 1
+        assert abs(clock.seconds - offset) < 5
+        assert await client.count(sandbox.start, sandbox.end) == 10
+        assert sandbox.stats.requests == 65
+
+
+@pytest.mark.parametrize("offset", [HOUR, -HOUR])
+async def test_without_a_date_one_fresh_signature_is_tried(offset: float) -> None:
+    async with (
+        Sandbox(records=10, clock_offset=offset, send_date=False) as sandbox,
+        client_of(sandbox) as client,
+    ):
+        with pytest.raises(ClockSkewError, match="NTP") as caught:
+            await client.fetch_all(sandbox.start, sandbox.end)
+        assert caught.value.offset is None
+        assert sandbox.stats.requests == 2
+
+
+async def test_a_date_that_stays_wrong_is_an_error_that_tells_the_offset() -> None:
+    wrong = Fault("code", code=-16, times=2, headers={"Date": formatdate(time() + 600, usegmt=True)})
+    async with Sandbox(records=10, faults=[wrong]) as sandbox, client_of(sandbox) as client:
+        with pytest.raises(ClockSkewError, match="behind") as caught:
+            await client.fetch_all(sandbox.start, sandbox.end)
+        assert caught.value.offset == pytest.approx(600, abs=5)
+        assert sandbox.stats.requests == 2
+
+
+async def test_dates_of_two_servers_that_differ_do_not_make_the_clock_flap() -> None:
+    dates = [formatdate(time() + ahead, usegmt=True) for ahead in (600, -600) * 4]
+    faults = [Fault("code", code=-16, headers={"Date": date}) for date in dates]
+    async with Sandbox(records=10, faults=faults) as sandbox, client_of(sandbox) as client:
+        for _ in range(4):
+            with pytest.raises(ClockSkewError):
+                await client.count(sandbox.start, sandbox.end)
+        assert client._engine is not None
+        assert client._engine._patience.clock.version == 1
+        assert sandbox.stats.requests == 8
+
+
+@pytest.mark.parametrize("offset", [HOUR, -HOUR])
+async def test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline(offset: float) -> None:
+    """Only signatures look at this machine's clock; waits and deadlines have one that never jumps."""
+    async with Sandbox(records=250) as sandbox, client_of(sandbox, concurrency=1) as client:
+        assert await client.count(sandbox.start, sandbox.end) == 250
+        assert client._engine is not None
+        client._engine._wall_clock = lambda: time() + offset
+        records = await client.fetch_all(sandbox.start, sandbox.end)
+        assert (len(records), records.report.certified, records.report.retries) == (250, True, 1)
+        assert sandbox.stats.answers == {0: 1 + 4, -16: 1}

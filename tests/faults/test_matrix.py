@@ -1,0 +1,204 @@
+"""Every row of the table of faults, against every way to fetch: the exact error, requests and remains."""
+
+import ast
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import http_parser
+from rich.pretty import pretty_repr
+
+from aiosipcdr import CdrClient, FetchReport, IncompleteExportError, SipCdrError
+from aiosipcdr.events import Event, EventKind
+from aiosipcdr.sandbox import Fault, Switches
+from aiosipcdr.sandbox.switches import FIXED
+from tests.faults.conftest import QUICK, Watching
+from tests.faults.matrix import ELSEWHERE, LEFT_OUT, ROWS
+from tests.faults.shapes import CALLS, CLEAN, PAGE_SIZE, Outcome, Row
+from tests.watch import END, PHONE, START, Watch
+
+PURE_PYTHON = http_parser.HttpResponseParser is http_parser.HttpResponseParserPy
+
+TIMEOUT = 30.0
+
+
+class Result(NamedTuple):
+    content: object
+    report: FetchReport | None
+
+
+async def fetch_page(client: CdrClient, _folder: Path) -> Result:
+    return Result(await client.fetch_page(START, END, size=PAGE_SIZE, phone_name=PHONE), None)
+
+
+async def fetch_all(client: CdrClient, _folder: Path) -> Result:
+    records = await client.fetch_all(START, END, phone_name=PHONE)
+    return Result(list(records), records.report)
+
+
+async def stream(client: CdrClient, _folder: Path) -> Result:
+    async with client.stream(START, END, phone_name=PHONE) as stream:
+        return Result([record async for record in stream], stream.report)
+
+
+async def export(client: CdrClient, folder: Path) -> Result:
+    target = folder / "calls.ndjson"
+    report = await client.export(START, END, target, overwrite=True, phone_name=PHONE)
+    return Result(target.read_bytes(), report)
+
+
+METHODS: dict[str, Callable[[CdrClient, Path], Awaitable[Result]]] = {
+    method.__name__: method for method in (fetch_page, fetch_all, stream, export)
+}
+
+
+def outcome_of(row: Row, method: str) -> Outcome:
+    whole, page = (row.python, row.python_page) if PURE_PYTHON and row.python is not None else (row.whole, row.page)
+    return page if page is not None and method == "fetch_page" else whole
+
+
+def strikes_of(row: Row, outcome: Outcome, method: str) -> int:
+    """How often the last fault strikes: at every request, unless the row says how often."""
+    if method == "fetch_page" and row.faults and row.faults[-1].page not in {None, 1}:
+        return 0
+    first = sum(fault.times for fault in row.faults[:-1])
+    return outcome.requests - first if row.strikes is None else row.strikes
+
+
+def script(row: Row, strikes: int) -> list[Fault]:
+    if not row.faults or not strikes:
+        return []
+    return [*row.faults[:-1], msgspec.structs.replace(row.faults[-1], times=strikes)]
+
+
+class Patient:
+    """A hook that hears all, and gives the client its patience back when the last fault has struck."""
+
+    def __init__(self, watch: Watch, strikes: int) -> None:
+        self._watch = watch
+        self._left = strikes
+        self.client: CdrClient | None = None
+
+    def __call__(self, event: Event) -> None:
+        self._watch.events.append(event)
+        if event.kind is EventKind.REQUEST_RETRIED:
+            self._left -= 1
+            if not self._left:
+                self.wait()
+
+    def wait(self) -> None:
+        assert self.client is not None
+        self.client._transport._timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+
+
+async def play(
+    watch: Watch, row: Row, method: str, faults: list[Fault], folder: Path
+) -> tuple[Result | None, Exception | None, int]:
+    """Fetch through `faults`; then once more, with the same client and without."""
+    sandbox, run = watch.sandbox, METHODS[method]
+    retry = msgspec.structs.replace(QUICK, attempts=2 if row.impatient else 6)
+    result, error = None, None
+    hook = Patient(watch, sum(fault.times for fault in faults))
+    # Long enough for a request to arrive; those that are not struck have all the time in the world.
+    timeout = 0.2 if row.impatient else TIMEOUT
+    settings = {"retry": retry, "hook": hook, "page_size": PAGE_SIZE, "timeout": timeout, **row.settings}
+    async with watch.client(**settings) as client:
+        hook.client = client
+        if row.warm:
+            assert await client.count(START, END, phone_name=PHONE) == CALLS
+        sandbox.reset_stats()
+        sandbox.add_faults(*faults)
+        try:
+            result = await run(client, folder)
+        except Exception as caught:  # noqa: BLE001 - its exact class is what is looked at
+            error = caught
+        requests = sandbox.stats.requests
+        assert sandbox.faults_left == []
+        assert client._engine is not None
+        assert not client._engine._workers
+        assert not client._engine._runs
+        hook.wait()
+        sandbox.reset_stats()
+        sandbox.change(**{name: getattr(Switches(), name) for name in row.switches.keys() - FIXED - {"calls"}})
+        again = await run(client, folder)
+        if not row.switches:
+            assert sandbox.stats.requests == CLEAN[method]
+        if result is not None and not outcome_of(row, method).others:
+            assert result.content == again.content
+            assert result.report is None or result.report.certified
+    return result, error, requests
+
+
+def check_report(watch: Watch, row: Row, report: FetchReport, **expected: object) -> None:
+    shown = {name: getattr(report, name) for name in expected}
+    assert shown == expected, row.name
+    watch.check(f"{report!r} {report!s} {msgspec.json.encode(report).decode()} {pretty_repr(report)}")
+
+
+def cases(rows: Sequence[Row]) -> Iterator[Any]:
+    """Pair rows and methods; an export reads what `stream` reads, so one row of each number is enough for it."""
+    numbers: set[int] = set()
+    for row in rows:
+        for method in METHODS:
+            if method != "export" or row.number not in numbers:
+                yield pytest.param(row, method, id=f"{row.number}: {row.name}"[:60] + f"-{method}")
+        numbers.add(row.number)
+
+
+def may_pass() -> list[Any]:
+    """Leave out what is over before it could pass: a page that nothing judges."""
+    harmless = {row.name for row in ROWS if PURE_PYTHON and row.python is not None and row.python.error is None}
+    paired = list(cases([row for row in ROWS if row.passes and row.name not in harmless]))
+    return [case for case in paired if strikes_of(case.values[0], outcome_of(*case.values), case.values[1]) > 1]
+
+
+@pytest.mark.parametrize(("row", "method"), list(cases(ROWS)))
+async def test_a_fault_that_stays_comes_to_what_the_table_says(
+    watching: Watching, row: Row, method: str, tmp_path: Path
+) -> None:
+    outcome = outcome_of(row, method)
+    faults = script(row, strikes_of(row, outcome, method))
+    async with watching(**row.switches) as watch:
+        result, error, requests = await play(watch, row, method, faults, tmp_path)
+        assert type(error) is (outcome.error or type(None)), repr(error)
+        assert requests == outcome.requests
+        if error is not None:
+            assert isinstance(error, SipCdrError)
+            facts = (error.status, error.retryable, error.retry_after)
+            assert facts == (outcome.status, outcome.retryable, outcome.retry_after)
+            assert isinstance(error, IncompleteExportError) or error.window is not None
+            assert error.__context__ is None or error.__suppress_context__
+            watch.check_error(error)
+        elif result is not None and result.report is not None:
+            expected = {"requests": requests, "retries": 0, "certified": True, "unique": CALLS}
+            check_report(watch, row, result.report, **(expected | dict(outcome.report)))
+
+
+@pytest.mark.parametrize(("row", "method"), may_pass())
+async def test_a_fault_that_passes_in_time_leaves_no_trace_in_the_records(
+    watching: Watching, row: Row, method: str, tmp_path: Path
+) -> None:
+    outcome = outcome_of(row, method)
+    strikes = strikes_of(row, outcome, method) - 1
+    async with watching(**row.switches) as watch:
+        result, error, requests = await play(watch, row, method, script(row, strikes), tmp_path)
+        assert error is None, repr(error)
+        assert requests == CLEAN[method] + strikes
+        assert result is not None
+        if result.report is not None:
+            # What a plan finds wrong it asks for anew: that is no retry.
+            retries = strikes if outcome.retryable else 0
+            check_report(watch, row, result.report, requests=requests, retries=retries, certified=True, quarantined=0)
+
+
+def test_every_row_of_the_matrix_is_played_proven_elsewhere_or_left_out_with_its_reason() -> None:
+    played = {row.number for row in ROWS}
+    assert sorted([*played, *ELSEWHERE, *LEFT_OUT]) == list(range(1, 88))
+    assert all(LEFT_OUT.values())
+    for place in ELSEWHERE.values():
+        path, name = place.split("::")
+        tree = ast.parse((Path(__file__).parents[2] / path).read_text(encoding="utf-8"))
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}

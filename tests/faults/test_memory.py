@@ -1,0 +1,60 @@
+"""Answers made to fill the memory: a process that meets them grows no more than for an ordinary run, or hardly."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import aiosipcdr
+from aiosipcdr.sandbox import Fault, Sandbox
+
+MOST = 64 * 2**20
+
+FAULTS = {
+    "bomb": Fault("bomb", size=256 * 2**20),
+    "endless": Fault("endless"),
+    "announced": Fault("large"),
+    "nested": Fault("http", body="[" * 10**6, times=3),
+}
+PROGRAM = """
+    import asyncio, resource, sys
+    sys.path.insert(0, sys.argv[1])
+    from datetime import datetime
+    from aiosipcdr import CdrClient, ProtocolError, RetryPolicy
+
+    async def main():
+        start, end = map(datetime.fromisoformat, sys.argv[5:7])
+        async with CdrClient(*sys.argv[2:5], retry=RetryPolicy(base=0.001)) as client:
+            try:
+                await client.fetch_all(start, end)
+            except ProtocolError:
+                print("refused", end=" ")
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+    asyncio.run(main())
+"""
+
+
+def peak(sandbox: Sandbox) -> tuple[str, int]:
+    """Return what came of a run in a process of its own, and its largest resident size in bytes."""
+    secrets = [sandbox.base_url, sandbox.api_key, sandbox.api_secret]
+    times = [sandbox.start.isoformat(), sandbox.end.isoformat()]
+    place = str(Path(aiosipcdr.__file__).parent.parent)
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), place, *secrets, *times]
+    *came, size = subprocess.run(command, check=True, timeout=50, capture_output=True, text=True).stdout.split()  # noqa: S603
+    return " ".join(came), int(size) * (1 if sys.platform == "darwin" else 1024)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the resident size is not told there")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_answer_without_measure_takes_a_bounded_amount_of_memory(fault: str) -> None:
+    with Sandbox(records=500) as sandbox:
+        ordinary = peak(sandbox)
+        assert ordinary[0] == ""
+        sandbox.add_faults(FAULTS[fault])
+        came, size = peak(sandbox)
+    assert came == "refused"
+    assert size - ordinary[1] < MOST, json.dumps({"ordinary": ordinary[1], "peak": size})
