@@ -51,6 +51,7 @@ class WindowProof:
         size: int,
         most_rows: int,
         budget: Budget,
+        is_part: bool = False,
         is_repair: bool = False,
         provisional: bool = False,
         range_field: str | None = None,
@@ -63,7 +64,8 @@ class WindowProof:
             filters: what the vendor is asked to select.
             size: records a page.
             most_rows: a window that tells more is cut first, if it can be.
-            budget: what the whole run may spend on reading again.
+            budget: what the whole run may spend.
+            is_part: the window was cut out of a larger one, which has told its calls before.
             is_repair: the window was read before, in vain, as part of a larger one; its first request is paid for.
             provisional: calls may still be added to the window.
             range_field: the time that the vendor is known to select on.
@@ -73,6 +75,8 @@ class WindowProof:
         self.size = size
         self.most_rows = most_rows
         self.budget = budget
+        self.is_planned = is_part
+        """Whether the budget knows of its calls."""
         self.is_repair = is_repair
         self.report = WindowReport(window=window, provisional=provisional)
         self.outcome = Outcome.OPEN
@@ -182,6 +186,7 @@ class WindowProof:
     def _plan_smaller(self, size: int, *, first_page_is_here: bool) -> None:
         # The vendor clamps the page size: pages planned with the old one do not fit together.
         self.report.anomalies += 1
+        self.budget.plan_smaller(size)
         self.size = size
         self.sweep = Sweep(size)
         self._planned.clear()
@@ -191,6 +196,9 @@ class WindowProof:
 
     def _go_on(self) -> None:
         sweep = self.sweep
+        if not self.is_planned:
+            self.is_planned = True
+            self.budget.plan(sweep.largest_total)
         first_page_told = sweep.pages == 1 and self.report.sweeps == 1
         if first_page_told and sweep.largest_total > self.most_rows and can_split(self.window):
             self.report.total = sweep.largest_total

@@ -17,7 +17,7 @@ from aiosipcdr.protocol.edge import EdgeSearch, MovingEdge
 from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, WindowPlaces
 from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
-from aiosipcdr.protocol.sweep import PageRequest, count_pages
+from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_window
 from aiosipcdr.protocol.wholes import Recounts, Whole
 from aiosipcdr.protocol.windows import TimeWindow
@@ -78,7 +78,7 @@ class Coverage:
         self._strict = strict
         self._skip_out_of_range = skip_out_of_range
         self._edge = MovingEdge(window, filters)
-        self._budget = Budget()
+        self._budget = Budget(size)
         self._pending = PendingWindows(places, self._build)
         self._recounts = Recounts(filters)
         self._unproven = False
@@ -169,6 +169,7 @@ class Coverage:
             size=self._size,
             most_rows=self._most_rows,
             budget=self._budget,
+            is_part=bool(wholes),
             is_repair=any(whole.is_repair for whole in wholes),
             provisional=window.end > self._settled_before,
             range_field=self._range_field,
@@ -180,9 +181,7 @@ class Coverage:
         return part.report.certified or (self._allow_incomplete and not part.is_open)
 
     def _go_on_with(self, part: Part) -> SipCdrError | None:
-        if part.size < self._size:
-            self._budget.plan_smaller(self._size, part.size)
-            self._size = part.size
+        self._size = min(self._size, part.size)
         if not part.total_is_known and part.sweep.pages:
             part.total_is_known = True
             self._note_total(part)
@@ -201,7 +200,6 @@ class Coverage:
             part.wholes[-1].announced += total
         else:
             self.planned.append((part.window, total))
-            self._budget.plan(count_pages(total, self._size))
 
     def _cut_too_large(self, part: Part) -> SipCdrError | None:
         # Parts that tell far more than their whole cost what trouble costs, or a vendor that tells the same total

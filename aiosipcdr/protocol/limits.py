@@ -19,26 +19,34 @@ class Budget:
     cannot be meant.
     """
 
-    __slots__ = ("_planned", "_read", "_repaired")
+    __slots__ = ("_read", "_repaired", "_rows", "_size", "_windows")
 
-    def __init__(self) -> None:
-        """Begin with the fixed parts alone."""
-        self._planned = 0
+    def __init__(self, size: int = 100) -> None:
+        """Begin with the fixed parts alone; a page holds `size` records."""
+        self._size = size
+        self._rows = 0
+        self._windows = 0
         self._repaired = 0
         self._read = 0
 
     @property
+    def planned(self) -> int:
+        """The pages that the range is known to hold."""
+        return self._rows // self._size + self._windows
+
+    @property
     def left(self) -> int:
         """How many requests may still be spent on trouble."""
-        return 200 + self._planned * 17 // 10 - self._repaired
+        return 200 + self.planned * 17 // 10 - self._repaired
 
-    def plan(self, pages: int) -> None:
-        """Note that the range holds so many pages more."""
-        self._planned += pages
+    def plan(self, rows: int) -> None:
+        """Note that a window of the range, not part of another, holds so many rows."""
+        self._rows += rows
+        self._windows += 1
 
-    def plan_smaller(self, before: int, size: int) -> None:
-        """Note that a page holds `size` records where it should have held `before`."""
-        self._planned = -(-self._planned * before // size)
+    def plan_smaller(self, size: int) -> None:
+        """Note that a page holds no more than `size` records."""
+        self._size = min(self._size, size)
 
     def take(self, requests: int) -> bool:
         """Reserve `requests` for trouble; refuse when they are not left."""
@@ -49,7 +57,7 @@ class Budget:
 
     def read(self, pages: int) -> bool:
         """Reserve `pages` that are read for the first time; refuse when they are not left."""
-        if self._read + pages > 20 + self._planned * 3 // 2:
+        if self._read + pages > 20 + self.planned * 3 // 2:
             return False
         self._read += pages
         return True

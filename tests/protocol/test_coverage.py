@@ -447,6 +447,17 @@ def test_the_cost_of_sixty_thousand_calls(record_property: pytest.Session) -> No
     check_limits(run, 8)
 
 
+@pytest.mark.parametrize("size", [1, 3, 10, 100])
+def test_a_calm_range_is_read_once_whatever_the_size_of_a_page(size: int) -> None:
+    vendor = Vendor(Habits(order="newest"), seeded(3))
+    crowd(vendor, 5_000, 30)
+    run = drive(cover(seconds(0, 30 * 86_400), size=size), vendor, Drive())
+    assert run.certified
+    report = run.coverage.report
+    assert report.sweeps == report.windows <= 8
+    assert run.requests <= 1.25 * count_pages(5_000, size)
+
+
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 def test_a_burst_within_one_second_is_paged_to_any_depth(order: str) -> None:
     vendor = Vendor(Habits(order=order), seeded(5))  # type: ignore[arg-type]
