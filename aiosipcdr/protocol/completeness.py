@@ -83,6 +83,7 @@ class WindowProof:
         self.params = encode_params(window, filters)
         self.sweep = Sweep(size)
         self._earlier: Sweep | None = None
+        self._conflicting: set[str] = set()
         self._filters = filters
         self._range_field = range_field
         self._strict = strict
@@ -263,7 +264,8 @@ class WindowProof:
 
     def _note_trouble(self) -> None:
         self.report.duplicates += self.sweep.duplicates
-        self.report.conflicts += self.sweep.conflicts
+        self._conflicting |= self.sweep.conflicting
+        self.report.conflicts = len(self._conflicting)
 
     def _settle(self, total: int, outcome: Outcome) -> None:
         self._note_trouble()

@@ -134,6 +134,7 @@ class Sweep:
     are kept (they are two rows), across pages the later answer wins.
 
     Attributes:
+        conflicting: ids that were told with different contents.
         quarantined: what could not be decoded, by id; by a hash of its bytes where its id is not readable, or
             stands on the same page for another row.
         is_ambiguous: whether something counts by its bytes.  Another page may tell the same row with other bytes, or
@@ -149,7 +150,7 @@ class Sweep:
         self.largest_total = 0
         self.pages = 0
         self.duplicates = 0
-        self.conflicts = 0
+        self.conflicting: set[str] = set()
         self.records: dict[object, CallDetailRecord] = {}
         self.quarantined: dict[str, QuarantinedRecord] = {}
         self.is_ambiguous = False
@@ -191,7 +192,7 @@ class Sweep:
         self.pages += 1
         if past_the_end:
             return 1
-        before = self.duplicates + self.conflicts
+        before = self.duplicates + len(self.conflicting)
         self._unite(page.records)
         if answer.quarantined:
             self._set_aside(answer)
@@ -203,7 +204,7 @@ class Sweep:
         expected = min(page.size, max(0, page.total - (page.current - 1) * page.size))
         self.single = self.pages == self._asked == 1 and told == page.total == self.unique < page.size
         odd = (told != expected) + (page.pages != -(-page.total // page.size)) + answer.anomalies
-        return odd + self.duplicates + self.conflicts - before
+        return odd + self.duplicates + len(self.conflicting) - before
 
     def _unite(self, records: list[CallDetailRecord]) -> None:
         by_id: dict[object, CallDetailRecord] = {record.voice_id: record for record in records}
@@ -214,7 +215,7 @@ class Sweep:
         for record in records:
             voice_id = record.voice_id
             if in_page.setdefault(voice_id, record) != record and voice_id not in self._twins:
-                self.conflicts += 1
+                self.conflicting.add(voice_id)
                 self._separate(voice_id, in_page[voice_id])
             self._keep(record)
 
@@ -242,7 +243,7 @@ class Sweep:
         elif before == record:
             self.duplicates += 1
         else:
-            self.conflicts += 1
+            self.conflicting.add(record.voice_id)
             self.records[key] = record
 
     def carry_on(self, earlier: "Sweep") -> None:
@@ -256,8 +257,9 @@ class Sweep:
                 continue
             key: object = record if record.voice_id in self._twins else record.voice_id
             if self.records.setdefault(key, record) != record:
-                self.conflicts += 1
+                self.conflicting.add(record.voice_id)
         self.quarantined = earlier.quarantined | self.quarantined
         self.extras = earlier.extras | self.extras
+        self.conflicting |= earlier.conflicting
         self.is_ambiguous = self.is_ambiguous or earlier.is_ambiguous
         self.largest_total = max(self.largest_total, earlier.largest_total)
