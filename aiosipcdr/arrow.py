@@ -4,11 +4,12 @@ Optional: pyarrow is imported where it is first needed, never by importing this
 module.  Must never round an amount, and never hold more than one batch at a time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
+from aiosipcdr.extras import MissingExtraError
 from aiosipcdr.protocol.records import MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
 
 __all__ = ["BATCH_ROWS", "SCHEMA_VERSION", "ArrowRecords", "load_pyarrow", "record_batch", "record_batches", "schema"]
@@ -66,22 +67,18 @@ def load_pyarrow() -> ModuleType:
     try:
         import pyarrow as pa
     except ImportError as error:
-        msg = 'Arrow and Parquet need pyarrow: pip install "aiosipcdr[arrow]"'
-        raise ImportError(msg, name=error.name) from None
+        raise MissingExtraError("Arrow and Parquet need pyarrow", "arrow", name=error.name) from None
     module: ModuleType = pa
     return module
 
 
-def schema(metadata: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - pyarrow has no types
+def schema() -> Any:  # noqa: ANN401 - pyarrow has no types
     """Return the `pyarrow.Schema` of `CallDetailRecord`: its names, in its order.
 
     Text is `string`; durations are `int64`, in seconds (so that sums of many
     calls fit); times are `timestamp[us, tz=UTC]`: the instant is kept, the
     offset in which it was told is not; money is `decimal128(38, 12)`.
     Everything but `voice_id` may be null.
-
-    Args:
-        metadata: what the schema itself shall say, as a Parquet file's key-value metadata.
 
     Raises:
         ImportError: the extra `arrow` is not installed.
@@ -94,7 +91,7 @@ def schema(metadata: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - 
         | dict.fromkeys(MONEY_FIELDS, pa.decimal128(_MONEY_DIGITS, _MONEY_SCALE))
     )
     fields = [pa.field(name, kind, nullable=name != "voice_id") for name, kind in kinds.items()]
-    return pa.schema(fields, metadata=metadata)
+    return pa.schema(fields)
 
 
 def record_batch(records: Sequence[CallDetailRecord]) -> Any:  # noqa: ANN401 - pyarrow has no types
