@@ -7,6 +7,7 @@ Contenders are interleaved: CPU seconds of this process, medians of the rounds.
 import asyncio
 import statistics
 import time
+from collections.abc import Callable
 
 from aiosipcdr import CallDetailRecord, CdrClient
 from aiosipcdr.arrow import record_batches
@@ -30,9 +31,9 @@ def encode(name: str, records: list[CallDetailRecord]) -> int:
     """Encode all `records` and return the number of bytes."""
     if name == "arrow":
         return sum(batch.nbytes for batch in record_batches(records))
-    mask = {"masked": mask_number, "pseudonyms": Pseudonyms(b"a key for a benchmark")}.get(name.partition(", ")[2])
-    form = name.partition(",")[0]
-    encoder = open_encoder(form.split()[0], spreadsheet="spreadsheet" in form, mask=mask)
+    masks: dict[str, Callable[[str], str]] = {"masked": mask_number, "pseudonyms": Pseudonyms(b"a key for a benchmark")}
+    form, _, masking = name.partition(", ")
+    encoder = open_encoder(form.split()[0], spreadsheet="spreadsheet" in form, mask=masks.get(masking))
     size = len(encoder.begin())
     for start in range(0, len(records), BATCH):
         size += len(encoder.encode(records[start : start + BATCH]))

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import aiosipcdr
 from aiosipcdr import CallDetailRecord, CallDetailRecords
 from aiosipcdr.arrow import BATCH_ROWS, ArrowRecords, record_batch, record_batches, schema
+from tests.made_up_calls import SHANGHAI, calls
 
-SHANGHAI = timezone(timedelta(hours=8))
 FULL = CallDetailRecord(
     voice_id="2610241209441000001",
     sip_group_name="客服一组",
@@ -41,26 +41,6 @@ FULL = CallDetailRecord(
 )
 EMPTY = CallDetailRecord(voice_id="2")
 NAMES = list(CallDetailRecord.__struct_fields__)
-
-texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
-times = st.none() | st.builds(
-    lambda micros, zone: (datetime(1970, 1, 2, tzinfo=UTC) + timedelta(microseconds=micros)).astimezone(zone),
-    st.integers(0, 10**16),
-    st.sampled_from([UTC, SHANGHAI]),
-)
-amounts = st.none() | st.decimals(-(10**20), 10**20, places=12, allow_nan=False) | st.sampled_from([Decimal("1E+5")])
-seconds = st.none() | st.integers(0, 1_000_000_000)
-calls = st.builds(
-    CallDetailRecord,
-    voice_id=st.text("0123456789", min_size=1),
-    callee=texts,
-    code=texts,
-    submit_time=times,
-    hangup_time=times,
-    call_duration=seconds,
-    cost=amounts,
-    settle_pay=amounts,
-)
 
 
 def rows(records: list[CallDetailRecord]) -> list[dict[str, Any]]:

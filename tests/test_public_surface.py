@@ -246,6 +246,19 @@ def test_a_method_takes_what_was_promised(method: str) -> None:
     assert further.items() <= others.items()
 
 
+def test_an_export_takes_what_was_promised() -> None:
+    export = aiosipcdr.CdrClient.export
+
+    assert parameters(export, inspect.Parameter.POSITIONAL_OR_KEYWORD) == dict.fromkeys(
+        ("start", "end", "path"), REQUIRED
+    )
+    offered = parameters(export, inspect.Parameter.KEYWORD_ONLY)
+    promised = {"format": None, "overwrite": False, **FILTERS, **CHOICES, **OPTIONAL}
+    assert offered == promised | {"spreadsheet": False, "mask_numbers": None}
+    assert list(offered)[:2] == ["format", "overwrite"]
+    assert inspect.iscoroutinefunction(export)
+
+
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
     client = aiosipcdr.CdrClient
 

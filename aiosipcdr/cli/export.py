@@ -59,8 +59,8 @@ def export(
 
     Args:
         span: The query.
-        output: The file to write, ending in .ndjson, .jsonl or .csv (both also with .gz or .zst behind) or .parquet;
-            - for NDJSON on stdout.
+        output: The file to write, ending in .ndjson, .jsonl or .csv (each also with .gz or .zst behind) or in
+            .parquet; or "-" for NDJSON on stdout.
         format: The format, where the file's name does not tell.
         spreadsheet: Write CSV for people: Excel shows long ids whole and starts no formula.
         mask_numbers: Show no more of phone numbers than a country code and the last two digits.

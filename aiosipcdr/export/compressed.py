@@ -14,7 +14,7 @@ from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.extras import MissingExtraError
 from aiosipcdr.protocol.records import CallDetailRecord
 
-__all__ = ["CompressedEncoder", "Compressor", "GzipCompressor", "zstd_compressor"]
+__all__ = ["CompressedEncoder", "Compressor", "GzipCompressor", "load_zstd", "zstd_compressor"]
 
 _BLOCK = 128 * 1024
 _GZIP_LEVEL = 6
@@ -98,7 +98,7 @@ def zstd_compressor() -> Compressor:
     Raises:
         ImportError: before Python 3.14, the extra `zstd` is not installed; the text says what to install.
     """
-    zstd = _load_zstd()
+    zstd = load_zstd()
     parameter = zstd.CompressionParameter
     compressor: Compressor = zstd.ZstdCompressor(
         options={parameter.compression_level: _ZSTD_LEVEL, parameter.checksum_flag: 1}
@@ -106,7 +106,12 @@ def zstd_compressor() -> Compressor:
     return compressor
 
 
-def _load_zstd() -> Any:  # noqa: ANN401 - one of two modules
+def load_zstd() -> Any:  # noqa: ANN401 - one of two modules
+    """Import `compression.zstd`, before Python 3.14 its twin `backports.zstd`, and return it.
+
+    Raises:
+        ImportError: see `zstd_compressor`.
+    """
     try:
         if sys.version_info >= (3, 14):
             from compression import zstd

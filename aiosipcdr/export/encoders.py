@@ -9,7 +9,17 @@ from typing import Protocol
 
 from aiosipcdr.protocol.records import CallDetailRecord
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "Metadata"]
+
+
+class Metadata(dict[str, str]):
+    """What a file says of itself, name by name; a value may hold a number, so no repr shows one."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Give the names alone."""
+        return f"Metadata({', '.join(self)})"
 
 
 class Encoder(Protocol):

@@ -4,7 +4,7 @@ Decides by names alone: must never touch a file, and loads an optional package
 only for the format that needs it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from os import PathLike
 
@@ -12,7 +12,7 @@ import msgspec
 
 from aiosipcdr.export.compressed import CompressedEncoder, GzipCompressor, zstd_compressor
 from aiosipcdr.export.csv_text import CsvEncoder
-from aiosipcdr.export.encoders import Encoder
+from aiosipcdr.export.encoders import Encoder, Metadata
 from aiosipcdr.export.masking import MaskedEncoder
 from aiosipcdr.export.ndjson import NdjsonEncoder
 from aiosipcdr.export.parquet import ParquetEncoder
@@ -51,7 +51,7 @@ def choose_format(path: str | PathLike[str], format: str | None = None) -> str: 
             return chosen
     msg = (
         "the name of the file does not tell a format that can be written: let it end in .ndjson or .jsonl,"
-        " .csv (both also with .gz or .zst behind) or .parquet, or name the format"
+        " .csv (each also with .gz or .zst behind) or .parquet, or name the format"
     )
     raise ValueError(msg)
 
@@ -61,7 +61,7 @@ def open_encoder(
     *,
     spreadsheet: bool = False,
     mask: Callable[[str], str] | None = None,
-    metadata: Mapping[str, str] | None = None,
+    metadata: Metadata | None = None,
 ) -> Encoder:
     """Return a new encoder of the format that `choose_format` named.
 
@@ -85,7 +85,7 @@ def open_encoder(
     return encoder if mask is None else MaskedEncoder(encoder, mask)
 
 
-def _open(name: str, metadata: Mapping[str, str] | None, *, spreadsheet: bool) -> Encoder:
+def _open(name: str, metadata: Metadata | None, *, spreadsheet: bool) -> Encoder:
     if name == "parquet":
         return ParquetEncoder(metadata)
     text, _, compression = name.partition(".")
@@ -97,7 +97,7 @@ def _open(name: str, metadata: Mapping[str, str] | None, *, spreadsheet: bool) -
 
 def describe_query(
     start: datetime, end: datetime, filters: Filters, range_field: str | None, mask: Callable[[str], str] | None
-) -> dict[str, str]:
+) -> Metadata:
     """Return the query as a file's metadata: JSON under "aiosipcdr.query", times as they were asked for.
 
     A phone's name may be a number, so it is masked like the records.
@@ -110,4 +110,4 @@ def describe_query(
         "phone_name": phone if phone is None or mask is None else mask(phone),
         "range_field": range_field,
     }
-    return {"aiosipcdr.query": msgspec.json.encode(query).decode()}
+    return Metadata({"aiosipcdr.query": msgspec.json.encode(query).decode()})

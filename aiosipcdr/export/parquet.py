@@ -5,10 +5,11 @@ row group: what pyarrow writes is handed on at once.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from aiosipcdr.arrow import BATCH_ROWS, SCHEMA_VERSION, load_pyarrow, record_batch, schema
+from aiosipcdr.export.encoders import Metadata
 from aiosipcdr.protocol.records import CallDetailRecord
 
 __all__ = ["ParquetEncoder"]
@@ -26,7 +27,7 @@ class ParquetEncoder:
 
     __slots__ = ("_metadata", "_pyarrow", "_rows", "_sink", "_waiting", "_writer")
 
-    def __init__(self, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(self, metadata: Metadata | None = None) -> None:
         """Prepare to write; `metadata` goes into the file beside `aiosipcdr.schema_version`.
 
         Raises:
@@ -35,7 +36,8 @@ class ParquetEncoder:
         self._pyarrow: Any = load_pyarrow()
         import pyarrow.parquet  # noqa: F401 - loaded here, so that nothing is missing later
 
-        self._metadata = {**(metadata or {}), "aiosipcdr.schema_version": str(SCHEMA_VERSION)}
+        self._metadata = Metadata(metadata or {})
+        self._metadata["aiosipcdr.schema_version"] = str(SCHEMA_VERSION)
         self._sink = _Sink()
         self._writer: Any = None
         self._waiting: list[Any] = []

@@ -18,13 +18,13 @@ _DIALLED = re.compile(r"\+[0-9]{6,15}").fullmatch
 # zeros in front, and reads "12E3" as 12000.
 _MISREAD = re.compile(r"[0-9]{16,}|0[0-9]+|[0-9]+(?:\.[0-9]*)?[eE][0-9]+").fullmatch
 
-# Where a formula could start (OWASP's list with the full-width signs; blanks and
-# invisible characters in front are skipped by some readers): at the beginning,
-# or behind what splits fields and lines where the list separator is no comma.
+# Where a formula could start (OWASP's list, with the full-width signs): at the
+# beginning, or behind what splits fields and lines where the list separator is
+# no comma.  Some readers skip blanks, invisible characters and quotes before it.
 _FORMULA = re.compile(
-    r"""(?:^|(?<=[;\t\r\n]))                                        # a field begins
-        (?=[\t\r\n]                                                 # by what some readers skip
-         | [\s\x01-\x1f\x7f\u200b-\u200f\u2060\ufeff"]*[=+\-@\uff1d\uff0b\uff0d\uff20])""",
+    r"""(?:^(?=[\t\r\n]) | (?:^|(?<=[;\t\r\n])) (?=
+        (?:[^\S\t\r\n]|[\x01-\x08\x0e-\x1f\x7f\u200b-\u200f\u2060\ufeff"])*
+        [=+\-@\uff1d\uff0b\uff0d\uff20]))""",
     re.VERBOSE,
 )
 

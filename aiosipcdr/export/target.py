@@ -115,7 +115,7 @@ class FileTarget:
     async def write(self, records: Sequence[CallDetailRecord]) -> None:
         """Append `records`."""
         if records:
-            await self._in_thread(lambda: self._append(self._encoder.encode(records)))
+            await self._in_thread(lambda: self._append(memoryview(self._encoder.encode(records))))
 
     async def __aexit__(
         self,
@@ -144,15 +144,15 @@ class FileTarget:
     def _create(self) -> None:
         check_target(self._path, self._overwrite)
         self._descriptor = os.open(self._temporary, _FLAGS, _OWNER_ALONE)
-        self._append(self._encoder.begin())
+        self._append(memoryview(self._encoder.begin()))
 
-    def _append(self, encoded: bytes) -> None:
-        rest = memoryview(encoded)
+    def _append(self, rest: memoryview) -> None:
+        # A view: a traceback may show what stands in a frame, and bytes would show numbers.
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def _publish(self) -> None:
-        self._append(self._encoder.finish())
+        self._append(memoryview(self._encoder.finish()))
         os.fsync(self._descriptor)
         self._close()
         if self._overwrite:
