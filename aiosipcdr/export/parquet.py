@@ -25,7 +25,7 @@ class ParquetEncoder:
     leave no trace.  Records wait as Arrow columns, some 250 bytes each.
     """
 
-    __slots__ = ("_metadata", "_pyarrow", "_rows", "_sink", "_waiting", "_writer")
+    __slots__ = ("_groups", "_metadata", "_pyarrow", "_rows", "_schema", "_sink", "_waiting", "_writer")
 
     def __init__(self, metadata: Metadata | None = None) -> None:
         """Prepare to write; `metadata` goes into the file beside `aiosipcdr.schema_version`.
@@ -40,17 +40,18 @@ class ParquetEncoder:
         self._metadata["aiosipcdr.schema_version"] = str(SCHEMA_VERSION)
         self._sink = _Sink()
         self._writer: Any = None
+        self._schema: Any = schema()
         self._waiting: list[Any] = []
+        self._groups = 0
         self._rows = 0
 
     def begin(self) -> bytes:
         """Return the magic number."""
-        shape = schema()
         self._writer = self._pyarrow.parquet.ParquetWriter(
             self._sink,
-            shape,
+            self._schema,
             compression="zstd",
-            use_dictionary=[name for name in shape.names if name not in _UNIQUE],
+            use_dictionary=[name for name in self._schema.names if name not in _UNIQUE],
             write_page_checksum=True,
         )
         self._writer.add_key_value_metadata(self._metadata)
@@ -70,16 +71,17 @@ class ParquetEncoder:
 
     def finish(self) -> bytes:
         """Return the last row group, which may be smaller, and the footer."""
-        if self._rows:
+        if self._rows or not self._groups:  # some readers fail over a file without any
             self._write_group()
         self._writer.close()
         return self._sink.take()
 
     def _write_group(self) -> None:
         # In one piece: where a column's pieces end would show in its pages.
-        table = self._pyarrow.Table.from_batches(self._waiting).combine_chunks()
+        table = self._pyarrow.Table.from_batches(self._waiting, self._schema).combine_chunks()
         self._waiting.clear()
         self._rows = 0
+        self._groups += 1
         self._writer.write_table(table, row_group_size=BATCH_ROWS)
 
 

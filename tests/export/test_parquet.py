@@ -25,7 +25,7 @@ def written(rows: int, size: int, metadata: Metadata | None = None) -> pq.Parque
 @pytest.mark.parametrize(
     ("rows", "size", "groups"),
     [
-        (0, 1, []),
+        (0, 1, [0]),
         (1, 1, [1]),
         (BATCH_ROWS, 2_000, [BATCH_ROWS]),
         (2 * BATCH_ROWS + 1, 2 * BATCH_ROWS + 1, [BATCH_ROWS, BATCH_ROWS, 1]),
