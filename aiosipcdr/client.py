@@ -30,7 +30,15 @@ from aiosipcdr.engine.run import Plan
 from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.errors import ClientStateError, IncompleteExportError
 from aiosipcdr.events import EventHook
-from aiosipcdr.export import check_target, choose_format, export_windows
+from aiosipcdr.export import (
+    Encoder,
+    check_target,
+    choose_format,
+    choose_mask,
+    describe_query,
+    export_windows,
+    open_encoder,
+)
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.protocol.codec import PATH, Filters
@@ -362,31 +370,49 @@ class CdrClient:
         on_out_of_range: OutOfRange = "raise",
         allow_incomplete: bool = False,
         range_field: str | None = None,
+        spreadsheet: bool = False,
+        mask_numbers: Literal["mask"] | bytes | None = None,
     ) -> FetchReport:
-        """Fetch a range into a file: NDJSON, one call a line, snake_case names.
+        """Fetch a range into a file: NDJSON, CSV or Parquet, with the snake_case names of `CallDetailRecord`.
 
         The file appears under its name when it is whole, and never otherwise.
+        In text, times keep the offset in which they were told and money its
+        digits; in Parquet, times are instants in UTC and money is
+        `decimal128(38, 12)`.
 
         Args:
             start: begin of the range, aware.
             end: end of the range, aware.
-            path: the file to write; its ending tells the format (`.ndjson`, `.jsonl`).
-            format: the format, where the ending does not tell it: "ndjson".
+            path: the file to write; its ending tells the format: `.ndjson`, `.jsonl` or `.csv`, each also with `.gz`
+                or `.zst` (extra `zstd`) behind, or `.parquet` (extra `arrow`).
+            format: the format, where the ending does not tell it: "ndjson", "csv" or "parquet".
             overwrite: replace a file that exists.
             sip_group_name: only calls of this group.
             phone_name: only calls of this phone.
             on_out_of_range: see `fetch_all`.
             allow_incomplete: see `fetch_all`.
             range_field: see `fetch_all`.
+            spreadsheet: write CSV so that Excel shows long ids whole and starts no formula; such a file is for people,
+                not for programs.
+            mask_numbers: make `phone_name`, `callee` and `display_num` unrecognisable: "mask" leaves a country code and
+                the last two digits; bytes, 16 at least, are the key of pseudonyms (HMAC-SHA256).
 
         Raises:
+            ValueError: an argument cannot be used, as said in its text; nothing was asked.
+            ImportError: the format needs an extra that is not installed; the text says which.
             ExportConflictError: the file exists and is not to be overwritten.
             StorageError: the file cannot be written.
             IncompleteExportError: see `fetch_all`; no file appears.
         """
         filters = check_filters(sip_group_name, phone_name)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
-        choose_format(path, format)
+        mask = choose_mask(mask_numbers)
+        del mask_numbers  # it may be a key
+        if isinstance(filters, ValueError):
+            raise filters
+        if isinstance(mask, ValueError):
+            raise mask
+        chosen = choose_format(path, format)
         stream = self._stream(
             start,
             end,
@@ -395,9 +421,15 @@ class CdrClient:
             allow_incomplete=allow_incomplete,
             range_field=range_field,
         )
-        await anyio.to_thread.run_sync(check_target, path, overwrite)
+        metadata = describe_query(start, end, filters, range_field, mask)
+
+        def prepare() -> Encoder:
+            check_target(path, overwrite)
+            return open_encoder(chosen, spreadsheet=spreadsheet, mask=mask, metadata=metadata)
+
+        encoder = await anyio.to_thread.run_sync(prepare)
         async with stream:
-            await export_windows(stream.windows(), path, format=format, overwrite=overwrite)
+            await export_windows(stream.windows(), path, encoder, overwrite=overwrite)
         return stream.report
 
     async def ping(self) -> None:

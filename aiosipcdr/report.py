@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from aiosipcdr.arrow import ArrowRecords
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.windows import TimeWindow
 
@@ -157,7 +158,11 @@ class CompleteWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallDetailRecords(list[CallDetailRecord]):
-    """The records of a range, oldest window first, with the `report` that proves them."""
+    """The records of a range, oldest window first, with the `report` that proves them.
+
+    It is a list, and libraries of data frames take a list as a list: hand them
+    `records.arrow`.
+    """
 
     __slots__ = ("quarantined", "report")
 
@@ -171,3 +176,19 @@ class CallDetailRecords(list[CallDetailRecord]):
         """Count the records instead of printing them."""
         proof = "certified" if self.report.certified else "not certified"
         return f"<CallDetailRecords: {len(self):,} records, {proof}>"
+
+    @property
+    def arrow(self) -> ArrowRecords:
+        """The same records, for `polars.DataFrame`, `pyarrow.table`, DuckDB, pandas and all that read Arrow streams.
+
+        Needs the extra `arrow` when it is read: `ImportError` says so.
+        """
+        return ArrowRecords(self)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return a capsule with a stream of Arrow batches, converted as they are read.
+
+        Raises:
+            ImportError: the extra `arrow` is not installed.
+        """
+        return self.arrow.__arrow_c_stream__(requested_schema)

@@ -159,6 +159,8 @@ def test_the_sandbox_imports_nothing_of_the_package_but_itself() -> None:
         ("sandbox/__init__.py", "import aiosipcdr.protocol.records", "sandbox"),
         ("sandbox/__init__.py", "import aiosipcdr.errors", "sandbox"),
         ("client.py", "def bar():\n    import rich", "light-core"),
+        ("arrow.py", "import aiosipcdr.report", "floors"),
+        ("export/ndjson.py", "def table():\n    import pyarrow", "arrow"),
     ],
 )
 def test_a_smuggled_import_breaks_its_contract(

@@ -246,6 +246,19 @@ def test_a_method_takes_what_was_promised(method: str) -> None:
     assert further.items() <= others.items()
 
 
+def test_an_export_takes_what_was_promised() -> None:
+    export = aiosipcdr.CdrClient.export
+
+    assert parameters(export, inspect.Parameter.POSITIONAL_OR_KEYWORD) == dict.fromkeys(
+        ("start", "end", "path"), REQUIRED
+    )
+    offered = parameters(export, inspect.Parameter.KEYWORD_ONLY)
+    promised = {"format": None, "overwrite": False, **FILTERS, **CHOICES, **OPTIONAL}
+    assert offered == promised | {"spreadsheet": False, "mask_numbers": None}
+    assert list(offered)[:2] == ["format", "overwrite"]
+    assert inspect.iscoroutinefunction(export)
+
+
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
     client = aiosipcdr.CdrClient
 
@@ -298,6 +311,9 @@ def test_the_records_of_a_range_are_a_list_with_a_report() -> None:
 
     assert isinstance(records, list)
     assert isinstance(records.report, aiosipcdr.FetchReport)
+    for stream in (records, records.arrow):
+        assert hasattr(stream, "__arrow_c_stream__")
+    assert not isinstance(records.arrow, list)
 
 
 def test_importing_the_package_loads_neither_aiohttp_nor_anything_optional() -> None:
@@ -314,7 +330,8 @@ def test_using_every_name_and_the_sandbox_loads_nothing_optional() -> None:
     )
 
     assert {"aiosipcdr.client", "aiosipcdr.sandbox", "aiohttp"} <= loaded
-    assert loaded & optional_packages() == set()
+    # aiohttp itself loads the compressors that it finds.
+    assert loaded & optional_packages() <= {"backports.zstd"}
 
 
 def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:

@@ -2,6 +2,7 @@
 # ruff: noqa: ANN401, ASYNC110 - whatever a scenario needs; waiting for the server is polling
 
 import asyncio
+import errno
 import json
 import logging
 import pickle
@@ -15,11 +16,12 @@ import anyio
 import pytest
 from aiohttp import web
 
-from aiosipcdr import CdrClient, IncompleteExportError
+from aiosipcdr import CdrClient, IncompleteExportError, StorageError
 from aiosipcdr.events import Event
+from aiosipcdr.export import FORMATS
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.sandbox import Sandbox
-from tests.watch import CALLEE, END, PHONE, SHOWN, START, Watch, call
+from tests.watch import CALLEE, END, MASK_KEY, PHONE, SHOWN, START, Watch, call
 
 
 @pytest.fixture
@@ -73,13 +75,18 @@ async def export(client: CdrClient, filters: dict[str, str], folder: Path) -> ob
     return await client.export(START, END, folder / "calls.ndjson", **filters)  # type: ignore[arg-type]
 
 
+async def export_masked(client: CdrClient, filters: dict[str, str], folder: Path) -> object:
+    path = folder / "calls.parquet"
+    return await client.export(START, END, path, mask_numbers=MASK_KEY, **filters)  # type: ignore[arg-type]
+
+
 async def stream(client: CdrClient, filters: dict[str, str], _folder: Path) -> object:
     async with client.stream(START, END, **filters) as stream:  # type: ignore[arg-type]
         seen: list[object] = [batch async for batch in stream.batches()]
         return [*seen, stream]
 
 
-METHODS = (fetch_all, count, fetch_page, export, stream)
+METHODS = (fetch_all, count, fetch_page, export, export_masked, stream)
 FILTERS: tuple[dict[str, str], ...] = ({}, {"phone_name": PHONE})
 
 
@@ -93,6 +100,30 @@ async def test_what_succeeds_shows_nothing(watch: Watch, method: Any, filters: d
             assert len(watch.signs) >= 1
         for record in getattr(result, "records", None) or (result if isinstance(result, list) else ()):
             watch.check(f"{record!r} {record!s} {getattr(record, 'report', None)!r}")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_a_disk_that_fails_shows_nothing(
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(_descriptor: int, data: memoryview) -> int:
+        if len(data) > 350:  # more than a line of names
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return len(data)
+
+    monkeypatch.setattr("aiosipcdr.export.target.os.write", full)
+    async with watch.client() as client:
+        with pytest.raises(StorageError, match="disk is full") as caught:
+            await client.export(START, END, tmp_path / "calls", format=name, phone_name=PHONE)
+    watch.check_error(caught.value)
+
+
+async def test_a_bad_key_of_pseudonyms_is_not_shown(watch: Watch, tmp_path: Path) -> None:
+    async with watch.client() as client:
+        with pytest.raises(ValueError, match="16 bytes") as caught:
+            await client.export(START, END, tmp_path / "calls.csv", phone_name=PHONE, mask_numbers=MASK_KEY[:6])
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert MASK_KEY[:6].decode() not in "".join(told.format())
 
 
 def json_answer(text: str) -> web.Response:

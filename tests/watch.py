@@ -27,6 +27,7 @@ from aiosipcdr.sandbox import Sandbox
 CALLEE = "447700900987"
 SHOWN = "12125550178"
 PHONE = "447700900123"
+MASK_KEY = b"canary-of-pseudonyms"
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(days=1)
 
@@ -74,6 +75,7 @@ class Watch:
             "a signature": self.signs,
             "a number in a record": [CALLEE, SHOWN],
             "the filter": [PHONE],
+            "the key of pseudonyms": [MASK_KEY.decode()],
         }
         self.searched += sum(map(len, canaries.values()))
         shown = [name for name, values in canaries.items() if any(value in text for value in values)]

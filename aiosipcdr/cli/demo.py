@@ -20,7 +20,7 @@ from aiosipcdr.cli.progress import FetchProgress, waiting
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.summary import Figures, figures_as_json, show_figures
-from aiosipcdr.export import FileTarget, check_target, choose_format
+from aiosipcdr.export import Encoder, FileTarget, check_target, choose_format, open_encoder
 from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["demo"]
@@ -49,10 +49,10 @@ def demo(
         json: Print the result as JSON instead of a table.
     """
     target = _OWN_FILE if output is None else output
-    choose_format(target)
+    encoder = open_encoder(choose_format(target))
     overwrite = overwrite or output is None
     check_target(target, overwrite)
-    figures = run_to_end(_run(records, target, Pace(concurrency=concurrency), overwrite=overwrite))
+    figures = run_to_end(_run(records, target, encoder, Pace(concurrency=concurrency), overwrite=overwrite))
     if json:
         print_json(figures_as_json(figures, target))
     else:
@@ -60,7 +60,7 @@ def demo(
     return Exit.DONE if figures.report.certified else Exit.INCOMPLETE
 
 
-async def _run(records: int, target: Path, pace: Pace, *, overwrite: bool) -> Figures:
+async def _run(records: int, target: Path, encoder: Encoder, pace: Pace, *, overwrite: bool) -> Figures:
     figures = Figures()
     async with AsyncExitStack() as stack:
         with waiting(f"a sandbox makes up {records:,} calls"):
@@ -71,7 +71,7 @@ async def _run(records: int, target: Path, pace: Pace, *, overwrite: bool) -> Fi
         began = time.perf_counter()
         async with (
             build_client(settings, pace, progress) as client,
-            FileTarget(target, overwrite=overwrite) as file,
+            FileTarget(target, encoder, overwrite=overwrite) as file,
             client.stream(place.start, place.end) as stream,
         ):
             async for batch in stream.batches():

@@ -7,6 +7,7 @@ put there by itself.
 from enum import IntEnum, unique
 
 from aiosipcdr.errors import IncompleteExportError, SipCdrError
+from aiosipcdr.extras import MissingExtraError
 
 __all__ = ["CommandError", "Exit", "Terminated", "explain"]
 
@@ -43,7 +44,7 @@ def explain(error: BaseException) -> tuple[Exit, str]:
             code, sentence = Exit.INCOMPLETE, _in_options(sentence)
         case SipCdrError():
             sentence = _in_options(sentence)
-        case CommandError():
+        case CommandError() | MissingExtraError():
             pass
         case ValueError():
             code = Exit.USAGE

@@ -6,7 +6,7 @@ calls (or, with `--json`, the result) on stdout.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,11 +19,18 @@ from aiosipcdr.cli.exits import Exit
 from aiosipcdr.cli.output import print_json, report_facts, tell
 from aiosipcdr.cli.progress import FetchProgress
 from aiosipcdr.cli.running import run_to_end
-from aiosipcdr.cli.settings import Account, resolve_settings
+from aiosipcdr.cli.settings import Account, read_private, resolve_settings
 from aiosipcdr.cli.timerange import Range, parse_range
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.errors import IncompleteExportError, StorageError
-from aiosipcdr.export import check_target, choose_format, encode_lines
+from aiosipcdr.export import (
+    check_target,
+    choose_format,
+    choose_mask,
+    encode_lines,
+    mask_records,
+    open_encoder,
+)
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport
@@ -37,7 +44,10 @@ def export(
     *,
     span: Range,
     output: Annotated[Path, Parameter(allow_leading_hyphen=True)],
-    format: Literal["ndjson"] | None = None,  # noqa: A002 - the option's name
+    format: Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet"] | None = None,  # noqa: A002 - the option's name
+    spreadsheet: bool = False,
+    mask_numbers: bool = False,
+    pseudonym_key_file: Path | None = None,
     overwrite: bool = False,
     allow_incomplete: bool = False,
     on_out_of_range: Literal["raise", "skip"] = "raise",
@@ -49,8 +59,13 @@ def export(
 
     Args:
         span: The query.
-        output: The file to write, ending in .ndjson or .jsonl; - for stdout.
+        output: The file to write, ending in .ndjson, .jsonl or .csv (each also with .gz or .zst behind) or in
+            .parquet; or "-" for NDJSON on stdout.
         format: The format, where the file's name does not tell.
+        spreadsheet: Write CSV for people: Excel shows long ids whole and starts no formula.
+        mask_numbers: Show no more of phone numbers than a country code and the last two digits.
+        pseudonym_key_file: Write a pseudonym for each phone number instead, made with the key in this file: 16 bytes at
+            least. Nobody but its owner may read it (chmod 600).
         overwrite: Replace the file if it exists.
         allow_incomplete: Write what there is even if it cannot be proven complete (exit code 3).
         on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
@@ -61,12 +76,12 @@ def export(
     """
     start, end = parse_range(span)
     to_stdout = output == _STDOUT
-    if to_stdout and json:
-        msg = "--output - and --json both want stdout: give --output a file"
+    masking = _masking(pseudonym_key_file, mask_numbers=mask_numbers)
+    mask = choose_mask(masking)
+    if isinstance(mask, ValueError):
+        msg = f"{pseudonym_key_file} holds no key: write 16 bytes at least, that nobody can guess"
         raise UsageError(msg)
-    if not to_stdout:
-        choose_format(output, format)
-        check_target(output, overwrite)
+    _check(output, format, spreadsheet=spreadsheet, overwrite=overwrite, json=json)
     # Where the calls scroll over the same terminal, a bar would be drawn across them.
     wanted = not (to_stdout and sys.stdout.isatty())
     progress = FetchProgress("fetching", TimeWindow.of(start, end), wanted=wanted)
@@ -85,6 +100,8 @@ def export(
                     phone_name=span.phone,
                     allow_incomplete=allow_incomplete,
                     on_out_of_range=on_out_of_range,
+                    spreadsheet=spreadsheet,
+                    mask_numbers=masking,
                 )
             async with client.stream(
                 start,
@@ -96,7 +113,7 @@ def export(
             ) as stream:
                 async for batch in stream.batches():
                     # Given up on when cancelled: whoever reads the pipe may never read on.
-                    await anyio.to_thread.run_sync(partial(_write_stdout, batch), abandon_on_cancel=True)
+                    await anyio.to_thread.run_sync(partial(_write_stdout, batch, mask), abandon_on_cancel=True)
                 return stream.report
 
     try:
@@ -112,9 +129,32 @@ def export(
     return Exit.DONE if report.certified else Exit.INCOMPLETE
 
 
-def _write_stdout(records: Sequence[CallDetailRecord]) -> None:
+def _masking(key_file: Path | None, *, mask_numbers: bool) -> Literal["mask"] | bytes | None:
+    if key_file is None:
+        return "mask" if mask_numbers else None
+    if mask_numbers:
+        msg = "--mask-numbers and --pseudonym-key-file exclude each other: give one of them"
+        raise UsageError(msg)
+    return read_private(key_file).rstrip(b"\r\n")
+
+
+def _check(output: Path, format_name: str | None, *, spreadsheet: bool, overwrite: bool, json: bool) -> None:
+    # Before the credentials are read and anything is asked.
+    if output != _STDOUT:
+        open_encoder(choose_format(output, format_name), spreadsheet=spreadsheet)
+        check_target(output, overwrite)
+        return
+    if json:
+        msg = "--output - and --json both want stdout: give --output a file"
+        raise UsageError(msg)
+    if spreadsheet or format_name not in (None, "ndjson"):
+        msg = "--output - is NDJSON: give --output a file for anything else"
+        raise UsageError(msg)
+
+
+def _write_stdout(records: Sequence[CallDetailRecord], mask: Callable[[str], str] | None) -> None:
     # Past sys.stdout's own buffer, so that nothing is left to flush when the reader goes away.
-    rest = memoryview(encode_lines(records))
+    rest = memoryview(encode_lines(records if mask is None else mask_records(records, mask)))
     try:
         while rest:
             rest = rest[os.write(sys.stdout.fileno(), rest) :]

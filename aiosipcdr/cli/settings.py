@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from aiosipcdr.cli.output import tell
 from aiosipcdr.cli.usage import HOW_TO_AUTHENTICATE, UsageError
 
-__all__ = ["Account", "Settings", "resolve_settings"]
+__all__ = ["Account", "Settings", "read_private", "resolve_settings"]
 
 _PREFIX = "AIOSIPCDR_"
 _NAMES = ("base_url", "api_key", "api_secret")
@@ -69,7 +69,8 @@ def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) 
         raise UsageError(msg)
     if account.credentials_file is not None:
         source = str(account.credentials_file)
-        found = _parse(_read_private(account.credentials_file), source)
+        otherwise = f"; where that cannot be done, use --credentials-stdin < {source}"
+        found = _parse(read_private(account.credentials_file, otherwise), source)
     elif account.credentials_stdin:
         source = "stdin"
         found = _parse(_read_stdin(), source)
@@ -90,16 +91,18 @@ def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) 
     return Settings(base_url=base_url, api_key=found["api_key"], api_secret=found["api_secret"])
 
 
-def _read_private(path: Path) -> bytes:
+def read_private(path: Path, otherwise: str = "") -> bytes:
+    """Return the bytes of a file that only its owner may read.
+
+    Raises:
+        UsageError: it cannot be read, or others can read it; the text then ends with `otherwise`.
+    """
     # The rights are those of the opened file, so nobody can swap it in between.
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if os.name != "nt" and stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
-                msg = (
-                    f"{path} can be read by others, so it is not used: run chmod 600 {path}; where"
-                    f" that cannot be done, use --credentials-stdin < {path}"
-                )
+                msg = f"{path} can be read by others, so it is not used: run chmod 600 {path}{otherwise}"
                 raise UsageError(msg)
             return file.read(_LARGEST)
     except OSError as error:

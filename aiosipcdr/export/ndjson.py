@@ -14,7 +14,7 @@ from msgspec.structs import astuple
 
 from aiosipcdr.protocol.records import CallDetailRecord
 
-__all__ = ["encode_lines"]
+__all__ = ["NdjsonEncoder", "encode_lines"]
 
 # CallDetailRecord is encoded under the names of the wire; a struct with the
 # same fields under their own names is much faster than a dict for each record.
@@ -29,6 +29,24 @@ def encode_lines(records: Sequence[CallDetailRecord]) -> bytes:
         # Either a word, or the scientific notation in which Decimal prints "0.0000001".
         lines = _encoder.encode_lines([_Line(*_plain(astuple(record))) for record in records])
     return lines
+
+
+class NdjsonEncoder:
+    """An `Encoder`: one line for each record, and nothing else."""
+
+    __slots__ = ()
+
+    def begin(self) -> bytes:
+        """Return nothing: the first line is the first record."""
+        return b""
+
+    def encode(self, records: Sequence[CallDetailRecord]) -> bytes:
+        """Return a line for each of `records`."""
+        return encode_lines(records)
+
+    def finish(self) -> bytes:
+        """Return nothing: the last line is ended already."""
+        return b""
 
 
 def _plain(values: Iterable[object]) -> list[object]:

@@ -11,7 +11,6 @@ import secrets
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +21,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from aiosipcdr.errors import ExportConflictError, ExportError, StorageError
-from aiosipcdr.export.ndjson import encode_lines
+from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.protocol.records import CallDetailRecord
 
 __all__ = ["FileTarget", "check_target"]
@@ -88,13 +87,16 @@ def check_target(path: str | PathLike[str], overwrite: bool = False) -> None:  #
 class FileTarget:
     """An async context manager: `write` batches in it; leaving it without error publishes.
 
+    What stands in the file is up to `encoder`, which is used up by it.
+
     Everything that touches the disk, and the encoding, runs in a worker thread.
     """
 
-    __slots__ = ("_descriptor", "_overwrite", "_path", "_temporary")
+    __slots__ = ("_descriptor", "_encoder", "_overwrite", "_path", "_temporary")
 
-    def __init__(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+    def __init__(self, path: str | PathLike[str], encoder: Encoder, *, overwrite: bool = False) -> None:
         """Remember the target; nothing is touched yet."""
+        self._encoder = encoder
         # Made absolute: a change of the working folder while we write must not move the target.
         self._path = Path(path).absolute()
         self._overwrite = overwrite
@@ -113,7 +115,7 @@ class FileTarget:
     async def write(self, records: Sequence[CallDetailRecord]) -> None:
         """Append `records`."""
         if records:
-            await self._in_thread(partial(self._append, records))
+            await self._in_thread(lambda: self._append(memoryview(self._encoder.encode(records))))
 
     async def __aexit__(
         self,
@@ -142,13 +144,15 @@ class FileTarget:
     def _create(self) -> None:
         check_target(self._path, self._overwrite)
         self._descriptor = os.open(self._temporary, _FLAGS, _OWNER_ALONE)
+        self._append(memoryview(self._encoder.begin()))
 
-    def _append(self, records: Sequence[CallDetailRecord]) -> None:
-        rest = memoryview(encode_lines(records))
+    def _append(self, rest: memoryview) -> None:
+        # A view: a traceback may show what stands in a frame, and bytes would show numbers.
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def _publish(self) -> None:
+        self._append(memoryview(self._encoder.finish()))
         os.fsync(self._descriptor)
         self._close()
         if self._overwrite:

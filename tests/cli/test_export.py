@@ -1,13 +1,19 @@
 """`export`: every call in a file or on stdout, and exit codes that tell the truth."""
 
+import csv
+import io
 import json
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from aiosipcdr.cli.app import run
+from aiosipcdr.export import FORMATS
 from aiosipcdr.sandbox import Sandbox
 
 
@@ -45,6 +51,76 @@ def test_a_dash_is_stdout(account: list[str], sandbox: Sandbox, capfd: pytest.Ca
     assert run(["export", *account, "--output", "-", "--json"]) == 2
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_written_by_its_ending_or_its_name(
+    account: list[str], sandbox: Sandbox, tmp_path: Path, name: str
+) -> None:
+    by_ending, by_name = tmp_path / f"calls.{name}", tmp_path / "calls"
+    assert run(["export", *account, "--output", str(by_ending)]) == 0
+    assert run(["export", *account, "--output", str(by_name), "--format", name]) == 0
+    assert by_ending.read_bytes() == by_name.read_bytes()
+    answer = duckdb.sql(f"select count(distinct voice_id) from '{by_ending}'")  # noqa: S608 - our own path
+    assert answer is not None
+    assert answer.fetchall() == [(len(sandbox.voice_ids()),)]
+
+
+def test_for_a_spreadsheet_and_masked(account: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "calls.csv"
+    assert run(["export", *account, "--output", str(path), "--spreadsheet", "--mask-numbers"]) == 0
+    rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
+    assert len(rows) == 500
+    assert all(re.fullmatch(r"'[0-9]{19}", row["voice_id"]) for row in rows)
+    assert all("*" in row["callee"] for row in rows if row["callee"])
+
+
+def test_pseudonyms_come_from_a_key_in_a_private_file(
+    account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, key = tmp_path / "calls.csv", tmp_path / "key"
+    command = ["export", *account, "--output", str(path), "--pseudonym-key-file", str(key)]
+    key.write_text("sandbox-key-of-16-bytes\n")
+    key.chmod(0o644)
+    assert run(command) == 2
+    assert f"chmod 600 {key}" in capsys.readouterr().err
+    key.chmod(0o600)
+    assert run([*command, "--mask-numbers"]) == 2
+    assert run(command) == 0
+    rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8"), newline="")))
+    assert all(re.fullmatch(r"[0-9a-f]{64}", row["callee"]) for row in rows if row["callee"])
+    key.write_text("sandbox\n")
+    capsys.readouterr()
+    assert run([*command, "--overwrite"]) == 2
+    told = capsys.readouterr().err
+    assert "16 bytes" in told
+    assert "sandbox" not in told.replace(str(key), "")
+
+
+def test_stdout_is_ndjson_and_may_be_masked(account: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    for more in (["--format", "csv"], ["--spreadsheet"], ["--format", "parquet"]):
+        assert run(["export", *account, "--output", "-", *more]) == 2
+        assert "--output - is NDJSON" in capfd.readouterr().err
+    assert run(["export", *account, "--output", "-", "--format", "ndjson", "--mask-numbers"]) == 0
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert len(lines) == 500
+    assert all("*" in line["callee"] for line in lines if line["callee"])
+
+
+def test_a_missing_extra_is_told_before_anything_is_asked(
+    account: list[str],
+    sandbox: Sandbox,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    sandbox.reset_stats()
+    assert run(["export", *account, "--output", str(tmp_path / "calls.parquet")]) == 1
+    told = capsys.readouterr().err
+    assert told == 'aiosipcdr: Arrow and Parquet need pyarrow: pip install "aiosipcdr[arrow]"\n'
+    assert sandbox.stats.requests == 0
+    assert run(["export", *account, "--output", str(tmp_path / "calls.ndjson"), "--spreadsheet"]) == 2
+
+
 def test_an_existing_file_is_refused_before_anything_is_asked(
     account: list[str], sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,7 +135,7 @@ def test_an_existing_file_is_refused_before_anything_is_asked(
     assert len(ids(path.read_text())) == 500
 
 
-@pytest.mark.parametrize(("output", "code"), [("none/calls.ndjson", 1), ("calls.csv", 2), (".", 2)])
+@pytest.mark.parametrize(("output", "code"), [("none/calls.ndjson", 1), ("calls.xlsx", 2), (".", 2)])
 def test_a_file_that_cannot_be_written_is_refused(
     account: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, code: int
 ) -> None:

@@ -55,7 +55,7 @@ def test_a_value_of_no_option_is_not_repeated(extra: list[str], capsys: pytest.C
         ([*EXPORT, "--page-size", "many"], '--page-size: unable to convert "many" into int'),
         ([*EXPORT, "--concurrency", "0"], "--concurrency"),
         ([*EXPORT, "--rate", "0"], "--rate"),
-        ([*EXPORT, "--format", "csv"], 'Choose from: "ndjson"'),
+        ([*EXPORT, "--format", "xlsx"], 'Choose from: "ndjson", '),
         ([*EXPORT, "--page-size", "5", "--page-size", "6"], "--page-size specified multiple times"),
     ],
 )

@@ -1,13 +1,20 @@
 """A range into a file, seen from the client: whole, or not at all."""
-# ruff: noqa: ANN401, ASYNC110, ASYNC240 - any setting; waiting for the server is polling; small local files
+# ruff: noqa: ANN401, ASYNC110, ASYNC240, S608 - any setting; waiting for the server is polling; small local files; our own paths
 
 import asyncio
+import csv
+import io
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from aiosipcdr import (
@@ -19,6 +26,7 @@ from aiosipcdr import (
     RetryPolicy,
     StorageError,
 )
+from aiosipcdr.export import FORMATS
 from aiosipcdr.sandbox import Sandbox
 
 
@@ -112,6 +120,90 @@ async def test_an_incomplete_export_leaves_no_file(tmp_path: Path) -> None:
         report = await client.export(sandbox.start, sandbox.end, path, allow_incomplete=True)
         assert not report.certified
         assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
+
+
+async def test_the_files_of_one_range_agree_in_every_sum(sandbox: Sandbox, tmp_path: Path) -> None:
+    async with client_of(sandbox) as client:
+        for name in FORMATS:
+            report = await client.export(sandbox.start, sandbox.end, tmp_path / f"calls.{name}")
+            assert report.certified
+        records = await client.fetch_all(sandbox.start, sandbox.end)
+    expected = (
+        2_500,
+        sum((record.cost or Decimal() for record in records), Decimal()),
+        sum(record.call_duration or 0 for record in records),
+        max(record.voice_id for record in records),
+        max(record.submit_time for record in records if record.submit_time),
+    )
+    kinds = "{voice_id: 'VARCHAR', cost: 'DECIMAL(38, 12)', call_duration: 'BIGINT', submit_time: 'TIMESTAMPTZ'}"
+    for name in FORMATS:
+        path = tmp_path / f"calls.{name}"
+        source = {
+            "ndjson": f"read_json('{path}', format='newline_delimited', columns={kinds})",
+            "csv": f"read_csv('{path}', types={kinds})",
+            "parquet": f"read_parquet('{path}')",
+        }[name.partition(".")[0]]
+        answer = duckdb.sql(
+            f"select count(*), sum(cost), sum(call_duration), max(voice_id), epoch_us(max(submit_time)) from {source}"
+        )
+        assert answer is not None
+        (row,) = answer.fetchall()
+        assert (*row[:4], datetime.fromtimestamp(row[4] / 1e6, UTC)) == expected, name
+
+
+async def test_parquet_tells_the_query_and_masks_what_is_masked(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "calls.parquet"
+    asked: dict[str, Any] = {"phone_name": "+12125550123", "sip_group_name": "客服一组"}
+    async with client_of(sandbox) as client:
+        await client.export(sandbox.start, sandbox.end, path, mask_numbers="mask", allow_incomplete=True, **asked)
+    told = json.loads(pq.read_metadata(path).metadata[b"aiosipcdr.query"])
+    assert told == {
+        "start": sandbox.start.isoformat(),
+        "end": sandbox.end.isoformat(),
+        "sip_group_name": "客服一组",
+        "phone_name": "+1********23",
+        "range_field": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["calls.csv", "calls.parquet", "calls.ndjson.gz"])
+async def test_masked_files_hold_no_number(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    numbers = {row["callee"] for row in sandbox.rows()} - {None, ""}
+    assert len(numbers) > 100
+    async with client_of(sandbox) as client:
+        maskings: tuple[Any, ...] = ("mask", b"a key of sixteen bytes")
+        for masking in maskings:
+            await client.export(sandbox.start, sandbox.end, path, mask_numbers=masking, overwrite=True)
+            answer = duckdb.sql(f"select distinct callee from '{path}' where callee is not null")
+            assert answer is not None
+            told = {str(row[0]) for row in answer.fetchall()}
+            assert told
+            assert not told & numbers
+            assert all("*" in text if masking == "mask" else len(text) == 64 for text in told)
+
+
+async def test_a_spreadsheet_gets_its_csv(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "calls.csv"
+    async with client_of(sandbox) as client:
+        await client.export(sandbox.start, sandbox.end, path, spreadsheet=True)
+    rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
+    assert {row["voice_id"] for row in rows} == {f"'{voice_id}" for voice_id in sandbox.voice_ids()}
+
+
+async def test_what_cannot_be_written_costs_no_request(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    async with client_of(sandbox) as client:
+        with pytest.raises(ImportError, match=r"aiosipcdr\[arrow\]"):
+            await client.export(sandbox.start, sandbox.end, tmp_path / "calls.parquet")
+        with pytest.raises(ValueError, match="only CSV"):
+            await client.export(sandbox.start, sandbox.end, tmp_path / "calls.ndjson", spreadsheet=True)
+        with pytest.raises(ValueError, match="16 bytes"):
+            await client.export(sandbox.start, sandbox.end, tmp_path / "calls.ndjson", mask_numbers=b"short")
+    assert sandbox.stats.requests == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_cancelled_export_leaves_the_folder_as_it_was(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from aiosipcdr.errors import ExportConflictError, ExportError, StorageError
 from aiosipcdr.export import FileTarget, check_target
 from aiosipcdr.export import target as target_module
+from aiosipcdr.export.ndjson import NdjsonEncoder
 from aiosipcdr.protocol.records import CallDetailRecord
 
 CALLS = [CallDetailRecord(voice_id=str(number)) for number in range(10)]
@@ -24,7 +25,7 @@ def names(folder: Path) -> list[str]:
 
 async def test_the_file_appears_at_the_end_readable_by_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
-    async with FileTarget(path) as target:
+    async with FileTarget(path, NdjsonEncoder()) as target:
         await target.write(CALLS)
         await target.write([])
         assert not path.exists()
@@ -36,7 +37,7 @@ async def test_the_file_appears_at_the_end_readable_by_its_owner_alone(tmp_path:
 
 
 async def test_nothing_written_is_an_empty_file(tmp_path: Path) -> None:
-    async with FileTarget(tmp_path / "calls.ndjson"):
+    async with FileTarget(tmp_path / "calls.ndjson", NdjsonEncoder()):
         pass
     assert (tmp_path / "calls.ndjson").read_bytes() == b""
 
@@ -45,7 +46,7 @@ async def test_an_existing_file_is_refused_before_anything_is_written(tmp_path: 
     path = tmp_path / "calls.ndjson"
     path.write_text("mine")
     with pytest.raises(ExportConflictError, match="exists already"):
-        async with FileTarget(path):
+        async with FileTarget(path, NdjsonEncoder()):
             pytest.fail("entered")
     assert names(tmp_path) == ["calls.ndjson"]
     assert path.read_text() == "mine"
@@ -54,7 +55,7 @@ async def test_an_existing_file_is_refused_before_anything_is_written(tmp_path: 
 async def test_a_file_that_appears_meanwhile_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     with pytest.raises(ExportConflictError, match="exists already"):  # noqa: PT012 - raised at the end
-        async with FileTarget(path) as target:
+        async with FileTarget(path, NdjsonEncoder()) as target:
             await target.write(CALLS)
             path.write_text("theirs")
     assert path.read_text() == "theirs"
@@ -65,7 +66,7 @@ async def test_overwriting_replaces_at_once_and_only_at_the_end(tmp_path: Path) 
     path = tmp_path / "calls.ndjson"
     path.write_text("old")
     with path.open() as reader:
-        async with FileTarget(path, overwrite=True) as target:
+        async with FileTarget(path, NdjsonEncoder(), overwrite=True) as target:
             await target.write(CALLS)
             assert path.read_text() == "old"
         assert reader.read() == "old"
@@ -76,7 +77,7 @@ async def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     path.write_text("old")
     with pytest.raises(KeyError):  # noqa: PT012 - that is what passes through
-        async with FileTarget(path, overwrite=True) as target:
+        async with FileTarget(path, NdjsonEncoder(), overwrite=True) as target:
             await target.write(CALLS)
             raise KeyError
     assert path.read_text() == "old"
@@ -85,7 +86,7 @@ async def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
 
 async def test_a_cancellation_leaves_nothing(tmp_path: Path) -> None:
     with anyio.CancelScope() as scope:
-        async with FileTarget(tmp_path / "calls.ndjson") as target:
+        async with FileTarget(tmp_path / "calls.ndjson", NdjsonEncoder()) as target:
             await target.write(CALLS)
             scope.cancel()
             await target.write(CALLS)
@@ -95,7 +96,7 @@ async def test_a_cancellation_leaves_nothing(tmp_path: Path) -> None:
 
 async def test_a_cancellation_at_the_end_leaves_nothing_either(tmp_path: Path) -> None:
     with anyio.CancelScope() as scope:
-        async with FileTarget(tmp_path / "calls.ndjson") as target:
+        async with FileTarget(tmp_path / "calls.ndjson", NdjsonEncoder()) as target:
             await target.write(CALLS)
             scope.cancel()
     assert names(tmp_path) == []
@@ -104,7 +105,7 @@ async def test_a_cancellation_at_the_end_leaves_nothing_either(tmp_path: Path) -
 async def test_the_target_stays_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    target = FileTarget("calls.ndjson")
+    target = FileTarget("calls.ndjson", NdjsonEncoder())
     async with target:
         monkeypatch.chdir(tmp_path / "elsewhere")
         await target.write(CALLS)
@@ -117,11 +118,11 @@ async def test_a_file_system_without_hard_links_is_served_too(tmp_path: Path, mo
 
     monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "calls.ndjson"
-    async with FileTarget(path) as target:
+    async with FileTarget(path, NdjsonEncoder()) as target:
         await target.write(CALLS)
     assert path.read_bytes().count(b"\n") == len(CALLS)
     with pytest.raises(ExportConflictError):
-        async with FileTarget(tmp_path / "more.ndjson") as target:
+        async with FileTarget(tmp_path / "more.ndjson", NdjsonEncoder()) as target:
             (tmp_path / "more.ndjson").write_text("theirs")
     assert (tmp_path / "more.ndjson").read_text() == "theirs"
     assert names(tmp_path) == ["calls.ndjson", "more.ndjson"]
@@ -172,12 +173,13 @@ import resource, signal, sys
 import anyio
 from aiosipcdr.errors import StorageError
 from aiosipcdr.export import FileTarget
+from aiosipcdr.export.ndjson import NdjsonEncoder
 from aiosipcdr.protocol.records import CallDetailRecord
 
 async def main():
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     try:
-        async with FileTarget(sys.argv[1]) as target:
+        async with FileTarget(sys.argv[1], NdjsonEncoder()) as target:
             for _ in range(10):
                 await target.write([CallDetailRecord(voice_id=str(n)) for n in range(10)])
     except StorageError as error:

@@ -1,0 +1,126 @@
+"""Numbers that leave the house: masked, or under a pseudonym that only a key's owner can make.
+
+Pure: records in, records out.  Must never show a number or a key in a repr or
+an error.
+"""
+
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from msgspec.structs import replace
+
+from aiosipcdr.export.encoders import Encoder
+from aiosipcdr.protocol.records import CallDetailRecord
+
+__all__ = ["NUMBER_FIELDS", "MaskedEncoder", "Pseudonyms", "choose_mask", "mask_number", "mask_records"]
+
+NUMBER_FIELDS = ("phone_name", "callee", "display_num")
+"""The fields that hold numbers, or names of people."""
+
+LEAST_KEY = 16
+
+# + or 00, then what ITU-T E.164 lists as country codes: one digit, two, else three.
+_INTERNATIONAL = re.compile(
+    r"(?P<code>(?:\+|00)(?:[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[2-9][0-9]{2}))(?P<rest>[0-9]*)",
+    re.ASCII,
+)
+_PUNCTUATED = re.compile(r"\+?[0-9 ().\-/]+", re.ASCII).fullmatch
+_PUNCTUATION = re.compile(r"[ ().\-/]")
+_SHOWN = 2
+# Fewer hidden digits than these can be tried one by one in no time, so then none is shown.
+_LEAST_HIDDEN = 4
+_HIDDEN_NAME = "***"
+
+
+def mask_number(number: str) -> str:
+    """Return `number` with its country code, as far as it tells one, and its last two digits; the rest as `*`.
+
+    A country code is told by `+` or `00` in front.  Punctuation goes.  Of a
+    number with fewer than four digits to hide no digit is shown behind the
+    country code, and of what is no number nothing at all.
+    """
+    if not _PUNCTUATED(number):
+        return _HIDDEN_NAME
+    digits = _PUNCTUATION.sub("", number)
+    international = _INTERNATIONAL.fullmatch(digits)
+    code, rest = international.group("code", "rest") if international else ("", digits.removeprefix("+"))
+    shown = _SHOWN if len(rest) >= _LEAST_HIDDEN + _SHOWN else 0
+    hidden = len(rest) - shown
+    return f"{code}{'*' * hidden}{rest[hidden:]}" or _HIDDEN_NAME
+
+
+class Pseudonyms:
+    """HMAC-SHA256 under a key, in hexadecimal: one text, one key, one pseudonym.
+
+    A plain hash would be no protection: there are few enough numbers to try
+    them all.  The text counts as it stands: `+1...` and `001...` are two.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        """Use `key`; whoever has it can find the number behind a pseudonym by trying all."""
+        self._key = key
+
+    def __call__(self, number: str) -> str:
+        """Return the pseudonym of `number`."""
+        return hmac.digest(self._key, number.encode(), "sha256").hex()
+
+    def __reduce__(self) -> str:
+        """Refuse to be pickled: the key would be in it."""
+        msg = "pseudonyms cannot be pickled: their key would be in clear"
+        raise TypeError(msg)
+
+
+def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] | ValueError | None:
+    """Return what makes a text unrecognisable: masking for "mask", pseudonyms for a key, nothing for `None`.
+
+    What is wrong is returned: no traceback shall hold a key, not even a bad one.
+    """
+    if choice is None:
+        return None
+    if choice == "mask":
+        return mask_number
+    if isinstance(choice, bytes) and len(choice) >= LEAST_KEY:
+        return Pseudonyms(choice)
+    return ValueError(
+        f'mask_numbers must be "mask", or the key of pseudonyms: {LEAST_KEY} bytes at least, that nobody can guess'
+    )
+
+
+def mask_records(records: Sequence[CallDetailRecord], mask: Callable[[str], str]) -> list[CallDetailRecord]:
+    """Return copies of `records` in which `mask` was applied to `phone_name`, `callee` and `display_num`."""
+    return [
+        replace(
+            record,
+            phone_name=None if record.phone_name is None else mask(record.phone_name),
+            callee=None if record.callee is None else mask(record.callee),
+            display_num=None if record.display_num is None else mask(record.display_num),
+        )
+        for record in records
+    ]
+
+
+class MaskedEncoder:
+    """An `Encoder` that sees no number: another one, with a mask before it."""
+
+    __slots__ = ("_inner", "_mask")
+
+    def __init__(self, inner: Encoder, mask: Callable[[str], str]) -> None:
+        """Put `mask` before `inner`."""
+        self._inner = inner
+        self._mask = mask
+
+    def begin(self) -> bytes:
+        """Return what stands before the first record."""
+        return self._inner.begin()
+
+    def encode(self, records: Sequence[CallDetailRecord]) -> bytes:
+        """Mask `records`, then encode them."""
+        return self._inner.encode(mask_records(records, self._mask))
+
+    def finish(self) -> bytes:
+        """Return the rest."""
+        return self._inner.finish()

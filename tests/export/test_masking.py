@@ -1,0 +1,96 @@
+"""Masks and pseudonyms: what they leave of a number, and what they never show."""
+
+import hashlib
+import hmac
+import pickle
+import re
+import traceback
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from aiosipcdr.export.masking import NUMBER_FIELDS, Pseudonyms, choose_mask, mask_number, mask_records
+from tests.made_up_calls import calls
+
+KEY = b"sandbox-key-of-16-bytes"
+
+
+@pytest.mark.parametrize(
+    ("number", "masked"),
+    [
+        ("+12125550123", "+1********23"),
+        ("+447700900123", "+44********23"),
+        ("00447700900123", "0044********23"),
+        ("+8613800000000", "+86*********00"),
+        ("+353-1-555 0101", "+353******01"),
+        ("+998 (55) 501-01", "+998*****01"),
+        ("+7 999 555 01 01", "+7********01"),
+        ("8613800000000", "***********00"),
+        ("07700900123", "*********23"),
+        ("112", "***"),
+        ("12345", "*****"),
+        ("123456", "****56"),
+        ("+4412345", "+44*****"),
+        ("+44123456", "+44****56"),
+        ("+1", "+1"),
+        ("+", "***"),
+        ("Alice", "***"),
+        ("agent +12125550123", "***"),
+        ("sip:+12125550123@example.invalid", "***"),
+        ("١٢٣٤٥٦٧٨", "***"),
+    ],
+)
+def test_a_mask_leaves_a_country_code_and_two_digits_at_most(number: str, masked: str) -> None:
+    assert mask_number(number) == masked
+
+
+@given(st.from_regex(r"(\+|00)?[0-9 ]{0,18}", fullmatch=True) | st.text())
+def test_whatever_it_is_no_more_is_shown(number: str) -> None:
+    masked = mask_number(number)
+    match = re.fullmatch(r"((?:\+|00)[0-9]{1,3})?(\**)([0-9]{2})?", masked)
+    assert match is not None
+    code, hidden, last = match.groups()
+    assert not last or len(hidden) >= 4
+    assert number.replace(" ", "").startswith(code or "")
+    assert not last or number.replace(" ", "").endswith(last)
+
+
+@given(st.lists(calls, max_size=5))
+def test_only_the_three_fields_change(records: list[Any]) -> None:
+    masked = mask_records(records, lambda _: "x")
+    for record, after in zip(records, masked, strict=True):
+        for name in NUMBER_FIELDS:
+            assert getattr(after, name) == (None if getattr(record, name) is None else "x")
+        assert replace(after, **{name: getattr(record, name) for name in NUMBER_FIELDS}) == record
+
+
+def test_a_pseudonym_is_the_keyed_hash_of_the_text() -> None:
+    one, other = Pseudonyms(KEY), Pseudonyms(KEY[::-1])
+    assert one("+12125550123") == hmac.new(KEY, b"+12125550123", hashlib.sha256).hexdigest()
+    assert one("+12125550123") == Pseudonyms(KEY)("+12125550123")
+    assert len({one("+12125550123"), one("+12125550124"), other("+12125550123")}) == 3
+
+
+def test_a_choice_is_a_mask_or_a_key() -> None:
+    assert choose_mask(None) is None
+    assert choose_mask("mask") is mask_number
+    assert isinstance(choose_mask(KEY), Pseudonyms)
+
+
+@pytest.mark.parametrize("choice", [b"", b"short-secret", "secret-text-of-16-bytes", True, False, 1])
+def test_another_choice_is_an_error_that_does_not_repeat_it(choice: Any) -> None:  # noqa: ANN401
+    problem = choose_mask(choice)
+    assert isinstance(problem, ValueError)
+    assert "secret" not in str(problem)
+    assert "16 bytes" in str(problem)
+
+
+def test_a_key_is_shown_nowhere() -> None:
+    pseudonyms = Pseudonyms(KEY)
+    assert "sandbox" not in repr(pseudonyms) + str(pseudonyms)
+    with pytest.raises(TypeError, match="pickled") as caught:
+        pickle.dumps(pseudonyms)
+    assert "sandbox" not in "".join(traceback.format_exception(caught.value))
