@@ -1,35 +1,19 @@
-"""The front door: composes transport, engine, plans and export.
+"""The front door: what can be asked of the vendor, composed of plans, the engine and the export.
 
 Holds no logic of its own beyond checking what callers pass in, so that bad
 input is refused here, before any I/O.
 """
 
-import asyncio
 import os
-import ssl
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal
 
-import anyio
+import anyio.to_thread
 
-from aiosipcdr import __version__
-from aiosipcdr.arguments import (
-    check_base_url,
-    check_between,
-    check_filters,
-    check_kind,
-    check_lateness,
-    check_proxy,
-    check_seconds,
-    check_user_agent,
-)
-from aiosipcdr.engine.engine import Engine
-from aiosipcdr.engine.run import Plan
+from aiosipcdr.arguments import check_between, check_filters
+from aiosipcdr.connection import LARGEST_PAGE, Connection
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import ClientStateError, IncompleteExportError
-from aiosipcdr.events import EventHook
+from aiosipcdr.errors import IncompleteExportError
 from aiosipcdr.export import (
     Encoder,
     check_target,
@@ -39,32 +23,19 @@ from aiosipcdr.export import (
     export_windows,
     open_encoder,
 )
-from aiosipcdr.policy.pacing import RatePolicy
-from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.protocol.codec import PATH, Filters
+from aiosipcdr.protocol.codec import Filters
 from aiosipcdr.protocol.coverage import Coverage
-from aiosipcdr.protocol.limits import WindowPlaces
 from aiosipcdr.protocol.questions import RangeCount, SinglePage
 from aiosipcdr.protocol.records import TIME_FIELDS, Page
-from aiosipcdr.protocol.signing import Credentials, credentials_source
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CallDetailRecords, FetchReport
-from aiosipcdr.transport import Transport
-
-if TYPE_CHECKING:
-    import aiohttp
 
 __all__ = ["CdrClient"]
-
-LARGEST_PAGE = 100
-MOST_CONCURRENCY = 64
-
-_SETTINGS = ("AIOSIPCDR_BASE_URL", "AIOSIPCDR_API_KEY", "AIOSIPCDR_API_SECRET")
 
 OutOfRange = Literal["raise", "skip"]
 
 
-class CdrClient:
+class CdrClient(Connection):
     """Fetches call detail records from one account of the vendor.
 
     Open it once and share it: everything that it does at the same time keeps
@@ -83,147 +54,6 @@ class CdrClient:
     I/O; then `TransportError`, `ProtocolError` or `ProviderError` (with their
     subclasses) for what retrying did not mend.
     """
-
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str | Callable[[], str | Credentials],
-        api_secret: str | Callable[[], str] | None = None,
-        *,
-        concurrency: int = 8,
-        page_size: int = 100,
-        rate: RatePolicy | float | None = None,
-        retry: RetryPolicy = RetryPolicy(),
-        timeout: float = 60.0,
-        lateness: timedelta = timedelta(hours=4),
-        strict: bool = False,
-        session: "aiohttp.ClientSession | None" = None,
-        proxy: str | None = None,
-        ssl_context: ssl.SSLContext | None = None,
-        user_agent: str | None = None,
-        hook: EventHook | None = None,
-    ) -> None:
-        """Check and keep the settings; nothing is opened yet, no event loop is needed.
-
-        Args:
-            base_url: the brand's address, as in `https://api.laaffic.com/v3/voice`; https, or http to loopback.
-            api_key: the key; or a callable that returns it, or both parts as `Credentials`, before every request.
-            api_secret: the secret, or a callable that returns it.
-            concurrency: requests under way at the same time, 1 to 64; a borrowed session's connector may allow fewer.
-            page_size: records a page, 1 to 100.
-            rate: the most requests a second, everything taken together.
-            retry: when a failed request is sent again.
-            timeout: seconds for one request and its answer.
-            lateness: windows that end less than this before now are reported as provisional; longer than the longest
-                call.
-            strict: raise `ProtocolError` for a record that cannot be decoded, instead of setting it aside.
-            session: an aiohttp session whose connections to borrow: it is never closed, and nothing else of it is used
-                (headers, cookies, proxy, timeouts, tracing).
-            proxy: address of an HTTP proxy.
-            ssl_context: how to verify the server; the system's authorities by default.
-            user_agent: the `User-Agent` header.
-            hook: is called with every `aiosipcdr.events.Event`; keep it short.
-
-        Raises:
-            ValueError: an argument cannot be meant; the text says what to do.
-        """
-        self._engine: Engine | None = None
-        self._base_url = ""
-        # A traceback may print the locals of its frames, and those below this one's: secrets leave it
-        # before anything is raised.
-        try:
-            address, credentials, problem = check_base_url(base_url), credentials_source(api_key, api_secret), None
-        except ValueError as error:
-            problem = str(error)
-        del api_key, api_secret, base_url
-        if problem is not None:
-            raise ValueError(problem)
-        check_between("concurrency", concurrency, 1, MOST_CONCURRENCY)
-        check_between("page_size", page_size, 1, LARGEST_PAGE)
-        check_seconds("timeout", timeout)
-        check_lateness(lateness)
-        if not isinstance(retry, RetryPolicy):
-            raise ValueError("retry must be a RetryPolicy; RetryPolicy(attempts=1) never retries")  # noqa: TRY004 - one kind of error for every bad argument
-        if hook is not None and not callable(hook):
-            raise ValueError("hook must be callable with one event, or None")
-        check_kind("rate", rate, RatePolicy | int | float, "a number of requests a second, or a RatePolicy")
-        check_kind("ssl_context", ssl_context, ssl.SSLContext, "an ssl.SSLContext")
-        if proxy is not None:
-            check_proxy(proxy)
-        if user_agent is not None:
-            check_user_agent(user_agent)
-        self._base_url = address
-        self._credentials = credentials
-        self._page_size = page_size
-        self._rate = RatePolicy(rate) if isinstance(rate, int | float) else rate
-        self._retry = retry
-        self._lateness = lateness
-        self._strict = strict
-        self._hook = hook
-        self._transport = Transport(
-            self._base_url + PATH,
-            connections=concurrency,
-            timeout=timeout,
-            session=session,
-            proxy=proxy,
-            ssl_context=ssl_context,
-            user_agent=user_agent or f"aiosipcdr/{__version__}",
-        )
-        self._places = WindowPlaces(self._transport.connections)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = 0
-
-    @classmethod
-    def from_env(cls, **settings: object) -> Self:
-        """Build a client from AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET.
-
-        Args:
-            **settings: keyword arguments of the constructor.
-
-        Raises:
-            ValueError: a variable is missing or empty.
-        """
-        missing = [name for name in _SETTINGS if not os.environ.get(name, "").strip()]
-        if missing:
-            msg = f"not set in the environment: {', '.join(missing)}"
-            raise ValueError(msg)
-        return cls(*(os.environ[name] for name in _SETTINGS), **settings)  # type: ignore[arg-type]
-
-    def __repr__(self) -> str:
-        """Say where it points and whether it is open."""
-        state = "open" if self._engine is not None else "closed"
-        return f"<CdrClient {self._base_url}, {state}>"
-
-    async def open(self) -> Self:
-        """Open the client in the running event loop; `async with` does this and `aclose`."""
-        if self._engine is not None:
-            msg = "the client is already open: share it, or build another one"
-            raise ClientStateError(msg)
-        self._loop = asyncio.get_running_loop()
-        self._process = os.getpid()
-        self._transport.open()
-        self._engine = Engine(self._transport, self._credentials, rate=self._rate, retry=self._retry, hook=self._hook)
-        return self
-
-    async def aclose(self) -> None:
-        """End what is under way and close the session, unless it was borrowed; may be called again."""
-        engine, self._engine = self._engine, None
-        try:
-            if engine is not None:
-                await engine.close()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._transport.close()
-
-    async def __aenter__(self) -> Self:
-        """Open the client."""
-        return await self.open()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close the client."""
-        await self.aclose()
 
     async def fetch_all(
         self,
@@ -478,28 +308,3 @@ class CdrClient:
             return datetime.now(UTC) - self._lateness
         except OverflowError:
             return datetime.min.replace(tzinfo=UTC)  # then every window is provisional
-
-    def _opened(self) -> Engine:
-        if self._engine is None:
-            msg = "the client is not open: use `async with CdrClient(...) as client`, or await client.open()"
-            raise ClientStateError(msg)
-        if self._process != os.getpid():
-            msg = "the client was opened in another process: open one after the fork"
-            raise ClientStateError(msg)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        if loop is not self._loop:
-            msg = "the client was opened in another event loop: open one in each"
-            raise ClientStateError(msg)
-        return self._engine
-
-    async def _ask(self, plan: Plan) -> None:
-        engine = self._opened()
-        run = engine.start(plan)
-        try:
-            await run.wait()
-            run.check()
-        finally:
-            await engine.finish(run)
