@@ -95,7 +95,10 @@ def http_error(
             " to the address that answers",
             status=status,
         )
-    if code in _BY_STATUS and (status < HTTPStatus.INTERNAL_SERVER_ERROR or not _BY_STATUS[code][0].retryable):
+    throttled = status == HTTPStatus.TOO_MANY_REQUESTS
+    if code in _BY_STATUS and (
+        not _BY_STATUS[code][0].retryable or (status < HTTPStatus.INTERNAL_SERVER_ERROR and not throttled)
+    ):
         # The vendor's own word says more than HTTP's; above all that a login was refused.
         return provider_error(code, reason, retry_after=retry_after)
     kind, hint = _BY_HTTP_STATUS.get(status, (ProtocolError, "not an answer of this endpoint: check base_url"))
@@ -114,7 +117,7 @@ def http_error(
 
 
 # Long runs of digits may be phone numbers, 32 hexadecimal digits a signature.
-_PRIVATE = re.compile(r"[0-9a-fA-F]{32}|\d(?:[\s()./-]{0,4}\d){5,}")
+_PRIVATE = re.compile(r"[0-9a-fA-F]{32,}|\d(?:[\W_]{0,4}\d){5,}")
 _LONGEST_REASON = 200
 
 

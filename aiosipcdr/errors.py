@@ -130,13 +130,13 @@ class TransportError(SipCdrError, ConnectionError):
 
     Attributes:
         resolved: whether the host's name was found.
-        unanswered: whether a connection ended before a byte of the answer came, as idle ones do when the other side
-            has closed them.
+        stale: whether a connection that was used before ended before a byte of the answer came, as idle ones do when
+            the other side has closed them.
     """
 
     retryable = True
     resolved: bool = True
-    unanswered: bool = False
+    stale: bool = False
 
 
 class RequestTimeoutError(TransportError, TimeoutError):

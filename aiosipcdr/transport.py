@@ -17,8 +17,10 @@ from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import aiohttp
+import anyio
 import msgspec
 
 from aiosipcdr.errors import (
@@ -38,7 +40,9 @@ LARGEST_BODY: Final = 8 * 1024 * 1024
 """Decoded bytes of one answer; a hundred records are about 60 KB."""
 
 _LARGEST_REFUSAL: Final = 64 * 1024
-_CONTENT_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,60}").fullmatch
+_REFUSAL_SECONDS: Final = 5.0
+# Without digits: a header may hold anything.
+_CONTENT_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z.+-]{1,60}").fullmatch
 
 _CONNECT_SECONDS: Final = 10.0
 _SILENCE_SECONDS: Final = 30.0
@@ -90,14 +94,29 @@ class Received(msgspec.Struct, frozen=True):
         return [("bytes", len(self.body))]
 
 
-_sign: ContextVar[Callable[[], dict[str, str]]] = ContextVar("_sign")
+class _Exchange:
+    """What is known of one request on its way through aiohttp."""
+
+    __slots__ = ("on_used_connection", "sign")
+
+    def __init__(self, sign: Callable[[], dict[str, str]]) -> None:
+        self.sign = sign
+        self.on_used_connection = False
+
+
+_exchange: ContextVar[_Exchange] = ContextVar("_exchange")
+_used_connections: WeakSet[asyncio.Transport] = WeakSet()
 
 
 class _LateSigned(aiohttp.ClientRequest):
     """A request whose signature is made when its connection is there."""
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        self.headers.update(_sign.get()())
+        exchange, line = _exchange.get(), conn.transport
+        self.headers.update(exchange.sign())
+        if isinstance(line, asyncio.Transport):
+            exchange.on_used_connection = line in _used_connections
+            _used_connections.add(line)
         return await super().send(conn)
 
 
@@ -196,14 +215,18 @@ class Transport:
             return ClientStateError(
                 "the HTTP session is closed or belongs to another event loop: open a new client in this one"
             )
-        _sign.set(request.sign)
+        exchange = _Exchange(request.sign)
+        _exchange.set(exchange)
         try:
             return await self._exchange(session, request)
-        except asyncio.CancelledError as cancelled:
-            # The frames below hold headers; whoever cancels learns nothing from them.
-            raise cancelled.with_traceback(None) from None
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises becomes one of ours
-            return _translate(error, self._host, self._proxy_host)
+            ours = _translate(error, self._host, self._proxy_host)
+            if isinstance(ours, TransportError) and _ended_unanswered(error):
+                ours.stale = exchange.on_used_connection
+            return ours
+        except BaseException as ended:  # noqa: BLE001 - it goes on
+            # The frames below hold headers; whoever cancels, or presses Ctrl-C, learns nothing from them.
+            raise ended.with_traceback(None) from None
 
     async def _exchange(self, session: aiohttp.ClientSession, request: SignedRequest) -> Received | SipCdrError:
         async with session.post(
@@ -219,7 +242,7 @@ class Transport:
             ssl=self._ssl,
         ) as response:
             headers = response.headers
-            body = await _read(response) if _may_be_told(response) else b""
+            body = await (_read(response) if response.status == HTTPStatus.OK else _read_refusal(response))
             if isinstance(body, SipCdrError):
                 return body
             return Received(
@@ -231,24 +254,34 @@ class Transport:
             )
 
 
-def _may_be_told(response: aiohttp.ClientResponse) -> bool:
-    # Pages of proxies and firewalls are not worth their bytes.
-    if response.status == HTTPStatus.OK:
-        return True
-    length = response.content_length
-    words = response.status >= HTTPStatus.BAD_REQUEST and response.content_type == "application/json"
-    if words and length is not None and length <= _LARGEST_REFUSAL:
-        return True
+async def _read_refusal(response: aiohttp.ClientResponse) -> bytes:
+    # The vendor's own words, where they come soon and are short: above all that a login was refused, which must not
+    # be tried again.  Nothing that a redirect says is worth its bytes.
+    body = bytearray()
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        with contextlib.suppress(aiohttp.ClientError, OSError), anyio.move_on_after(_REFUSAL_SECONDS):
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > _LARGEST_REFUSAL:
+                    body.clear()
+                    break
+            else:
+                plain = _decompress(bytes(body)) if _is_gzip(response) else bytes(body)
+                return plain if isinstance(plain, bytes) else b""
     response.close()  # unread bytes would be taken for the next answer
-    return False
+    return b""
+
+
+def _is_gzip(response: aiohttp.ClientResponse) -> bool:
+    return response.headers.get("Content-Encoding", "").strip().lower().endswith("gzip")
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
     body = await _read_wire(response)
     if isinstance(body, SipCdrError):
-        response.close()  # likewise
+        response.close()  # unread bytes would be taken for the next answer
         return body
-    return _decompress(body) if response.headers.get("Content-Encoding", "").strip().lower().endswith("gzip") else body
+    return _decompress(body) if _is_gzip(response) else body
 
 
 async def _read_wire(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
@@ -283,6 +316,11 @@ def _too_large() -> ResponseTooLargeError:
     return ResponseTooLargeError(f"the answer exceeds {LARGEST_BODY // 1024 // 1024} MiB; ask for a smaller page_size")
 
 
+def _ended_unanswered(error: Exception) -> bool:
+    lost = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+    return lost and not isinstance(error, aiohttp.ClientConnectorError)
+
+
 def _translate(error: Exception, host: str, proxy: str) -> SipCdrError:
     # Texts of aiohttp's errors quote headers and bodies; a type and an errno do not.
     name = type(error).__name__
@@ -296,10 +334,11 @@ def _translate(error: Exception, host: str, proxy: str) -> SipCdrError:
         return TransportError(f"the proxy refused the connection: HTTP {error.status}", retryable=False)
     if isinstance(error, aiohttp.ClientResponseError):
         return ProtocolError("the answer is not proper HTTP", retryable=True)
+    if isinstance(error.__cause__, ssl.SSLError) or isinstance(error, ssl.SSLError):
+        # From TLS 1.3 on a server may refuse what it was shown after the handshake.
+        return TlsError(f"{host} ended the TLS connection: does it ask for a certificate, or is the scheme wrong?")
     if isinstance(error, OSError | aiohttp.ClientError):
-        broken = TransportError(f"the connection to {host} broke before the answer was complete ({name})")
-        broken.unanswered = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
-        return broken
+        return TransportError(f"the connection to {host} broke before the answer was complete ({name})")
     if isinstance(error, RuntimeError):
         return ClientStateError("the HTTP session cannot be used: it is closed or belongs to another event loop")
     return TransportError(f"the request failed ({name})", retryable=False)

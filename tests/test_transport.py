@@ -264,12 +264,14 @@ JSON = "Content-Type: application/json"
     [
         (http(WORDS, "500 Oops", JSON), WORDS),
         (http(gzip.compress(WORDS), "401 No", JSON, "Content-Encoding: gzip"), WORDS),
-        (http(WORDS, "500 Oops", "Content-Type: text/html"), b""),
+        (http(WORDS, "500 Oops", "Content-Type: text/html"), WORDS),
+        (chunked(WORDS).replace(b"200 OK", b"500 Oops"), WORDS),
         (http(WORDS, "301 Moved", JSON, "Location: http://elsewhere.example/"), b""),
         (http(b" " * 70_000, "503 No", JSON), b""),
-        (b"HTTP/1.1 500 Oops\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" + WORDS, b""),
+        (b"HTTP/1.1 500 Oops\r\nConnection: close\r\n\r\n" + WORDS, WORDS),
+        (http(WORDS, "500 Oops", length=400), b""),
     ],
-    ids=["json", "gzip", "html", "redirect", "long", "of any length"],
+    ids=["json", "gzip", "any type", "chunked", "redirect", "long", "of any length", "cut"],
 )
 async def test_of_refusals_only_short_words_of_the_vendors_own_are_read(answer: bytes, body: bytes) -> None:
     received = await ask(answer)

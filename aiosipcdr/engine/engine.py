@@ -81,15 +81,17 @@ class Engine:
         if run not in self._runs:
             return
         self._runs.remove(run)
-        await _stop([task for task, job in self._workers.items() if job.run is run])
-        if self._runs:
-            self.wake()
-        elif self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._later.clear()
-        error = None if run.error is None else type(run.error).__name__
-        self._tell(EventKind.RUN_FINISHED, run, report=report, error=error)
+        try:
+            await _stop([task for task, job in self._workers.items() if job.run is run])
+        finally:
+            if self._runs:
+                self.wake()
+            elif self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+                self._later.clear()
+            error = None if run.error is None else type(run.error).__name__
+            self._tell(EventKind.RUN_FINISHED, run, report=report, error=error)
 
     async def close(self) -> None:
         """End every run that is still open, each of them even if the caller's hook raises."""
@@ -114,6 +116,8 @@ class Engine:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._workers.pop(task, None)
+        if task.done() and not task.cancelled():
+            task.exception()  # it ended its run, or the program: asyncio need not warn of it
 
     def _next_job(self) -> Job | None:
         now = self._loop.time()
@@ -155,13 +159,15 @@ class Engine:
                 # The places may have become fewer: then this worker leaves.
                 job = self._next_job() if len(self._workers) <= self._patience.limit.places else None
                 self.wake()  # the answer may have made work for others
-        except asyncio.CancelledError:
+        except BaseException as error:
+            # Of the caller's hook or credentials: then it is the caller's to see, whatever it is.
+            ended = bool(task.cancelling())
             if job is not None:
-                job.run.fail(ClientStateError("the event loop is shutting down"))
-            raise
-        except Exception as error:  # noqa: BLE001 - of the caller's hook or credentials: it is the caller's to see
-            if job is not None:
-                job.run.fail(error)
+                job.run.fail(ClientStateError("the event loop is shutting down") if ended else error)
+            self._forget(task)
+            if ended or isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            self.wake()  # for the other runs
         finally:
             self._forget(task)
 
@@ -210,7 +216,9 @@ class Engine:
         run.fail(error)
         if self._patience.ends_all(error):
             for other in self._runs:
-                other.fail(copy.copy(error))
+                elsewhere = copy.copy(error)
+                elsewhere.window = elsewhere.page = None
+                other.fail(elsewhere)
 
     def _try_again(self, job: Job, error: SipCdrError) -> SipCdrError | None:
         now = self._loop.time()

@@ -72,6 +72,9 @@ class Patience:
             self.limit.note_trouble(sent=job.sent, now=now)
         if isinstance(error, ClockSkewError):
             self.clock.note_refusal(error.offset, signed_under=job.signed_under, now=now)
+        if isinstance(error, ThrottledError) and error.retry_after and not self._asks_too_much(error):
+            # However this request ends: the wish is meant for the whole client.
+            self._pacer.block(now + error.retry_after)
         if not error.retryable or self._retry.attempts == 1:
             return error
         if (free := self._decide_free(job, error)) is not None:
@@ -82,17 +85,26 @@ class Patience:
 
     def ends_all(self, error: SipCdrError) -> bool:
         """Tell whether no request of this client can succeed after `error`."""
-        return isinstance(error, _OF_THE_ACCOUNT)
+        # A transport that cannot be retried is a proxy that refuses.
+        of_the_proxy = type(error) is TransportError and not error.retryable
+        return isinstance(error, _OF_THE_ACCOUNT) or of_the_proxy or self._asks_too_much(error)
+
+    def _asks_too_much(self, error: SipCdrError) -> bool:
+        too_long = (error.retry_after or 0.0) > self._retry.longest_retry_after
+        return isinstance(error, ThrottledError) and too_long
 
     def _decide_free(self, job: Job, error: SipCdrError) -> float | None:
         # Once for each page, and not one of its attempts: a fresh signature, which is right when the offset was
         # mended meanwhile and covers a delay on the way; and a connection that the other side had closed while
         # it was idle, which says nothing about the vendor's health.
-        stale = isinstance(error, TransportError) and error.unanswered and self._was_answered
+        stale = isinstance(error, TransportError) and error.stale
         if not (stale or isinstance(error, ClockSkewError)) or type(error) in job.forgiven:
             return None
+        wish = error.retry_after or 0.0
+        if wish > self._retry.longest_retry_after:
+            return None
         job.forgiven.add(type(error))
-        return 0.0
+        return wish
 
     def _decide_paid(self, job: Job, error: SipCdrError, *, now: float, random: float) -> float | SipCdrError:
         throttled = isinstance(error, ThrottledError)

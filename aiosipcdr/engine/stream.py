@@ -43,7 +43,12 @@ class _Reader(Generic[T]):
         while True:
             for part in self._parts:
                 return part
-            if (window := await self._next_window()) is None:
+            try:
+                window = await self._next_window()
+            except StopAsyncIteration as error:
+                # Of the caller's hook or credentials: here it would pass for the end of the range.
+                raise RuntimeError("a hook or a callable for credentials raised StopAsyncIteration") from error
+            if window is None:
                 raise StopAsyncIteration
             self._parts = iter(self._take_apart(window))
 

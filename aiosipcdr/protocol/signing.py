@@ -56,6 +56,11 @@ class Credentials:
     # A hash would be a comparison that is not constant in time.
     __hash__ = None  # type: ignore[assignment]
 
+    def __getstate__(self) -> NoReturn:
+        """Refuse to hand out both parts in clear."""
+        msg = "Credentials do not pickle: pass them to the other process by its environment"
+        raise TypeError(msg)
+
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled or copied into a file."""
         msg = "Credentials do not pickle: pass them to the other process by its environment"

@@ -74,7 +74,7 @@ def test_each_kind_of_error_has_its_number_of_attempts() -> None:
     unresolved = TransportError("no such host")
     unresolved.resolved = False
     stale = TransportError("gone")
-    stale.unanswered = True
+    stale.stale = True
     for error, attempts in (
         (provider_error(-18, None), 6),
         (provider_error(-15, None), 6),
@@ -84,7 +84,7 @@ def test_each_kind_of_error_has_its_number_of_attempts() -> None:
         (http_error(503), 6),
         (http_error(404), 1),
         (TransportError("broken"), 6),
-        (stale, 6),  # nothing was answered before: it cannot be an old connection
+        (stale, 7),
         (unresolved, 2),
         (TlsError("untrusted"), 1),
         (TlsError("handshake", retryable=True), 2),
@@ -97,22 +97,18 @@ def test_each_kind_of_error_has_its_number_of_attempts() -> None:
         assert attempts_until_given_up(never, error) == 1, repr(error)
 
 
-def test_once_anything_was_answered_a_lost_connection_and_a_lost_name_are_forgiven_more() -> None:
+def test_once_anything_was_answered_a_name_that_is_lost_is_looked_up_more_often() -> None:
     unresolved = TransportError("no such host")
     unresolved.resolved = False
-    stale = TransportError("gone")
-    stale.unanswered = True
-    for error, attempts in ((stale, 7), (unresolved, 6)):
-        judge, _ = patience()
-        judge.note_answer(job_of(), 0.0)
-        assert attempts_until_given_up(judge, error) == attempts
+    judge, _ = patience()
+    judge.note_answer(job_of(), 0.0)
+    assert attempts_until_given_up(judge, unresolved) == 6
 
 
 def test_a_stale_connection_costs_neither_time_nor_budget() -> None:
     judge, _ = patience(RetryPolicy(budget=0))
-    judge.note_answer(job_of(), 0.0)
     stale = TransportError("gone")
-    stale.unanswered = True
+    stale.stale = True
     job = job_of()
     assert fail(judge, job, stale, 0.0, 0.9) == 0.0
     assert isinstance(fail(judge, job, stale, 0.0), OutageError)
@@ -178,7 +174,32 @@ def test_a_wish_that_is_too_long_is_the_error_and_says_how_long() -> None:
     assert fail(judge, job_of(), error, 0.0) is error
     assert error.retry_after == 3_600
     assert "3,600 s" in str(error)
+    # The others end with it; whoever asks anew knows what he was told.
+    assert judge.ends_all(error)
     assert pacer.decide_wait(0.0) == 0
+
+
+def test_a_wish_holds_the_whole_client_even_where_nothing_is_retried() -> None:
+    judge, pacer = patience(NEVER)
+    error = http_error(429, retry_after=5)
+    assert fail(judge, job_of(), error, 0.0) is error
+    assert pacer.decide_wait(0.0) == 5
+
+
+def test_a_fresh_signature_waits_as_long_as_was_asked() -> None:
+    judge, _ = patience()
+    assert fail(judge, job_of(), provider_error(-16, None, retry_after=2), 0.0) == 2
+    too_long = provider_error(-16, None, retry_after=200)
+    assert fail(judge, job_of(), too_long, 0.0) is too_long
+
+
+@pytest.mark.parametrize("code", [-15, -16, -18])
+def test_a_429_is_throttling_whatever_the_vendor_says_beside_it(code: int) -> None:
+    error = http_error(429, retry_after=2, code=code, reason="busy")
+    assert type(error) is ThrottledError
+    assert error.retry_after == 2
+    assert f"status {code}" in str(error)
+    assert type(http_error(429, code=-1)) is AuthenticationError
 
 
 def test_a_run_that_completes_nothing_for_long_ends() -> None:
@@ -220,7 +241,8 @@ def test_other_trouble_does_not(error: SipCdrError) -> None:
 
 def test_what_is_about_the_account_ends_everything() -> None:
     judge, _ = patience()
-    for error in (AuthenticationError(), RestrictedAddressError(), RedirectError(), TlsError()):
+    proxy = http_error(407)
+    for error in (AuthenticationError(), RestrictedAddressError(), RedirectError(), TlsError(), proxy):
         assert judge.ends_all(error)
     for other in (ThrottledError(), ServerFaultError(), ProtocolError(), TransportError(), OutageError()):
         assert not judge.ends_all(other)
