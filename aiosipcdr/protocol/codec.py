@@ -123,9 +123,10 @@ class _RawEnvelope(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-# The last resort for a refusal whose other words are broken: a refused login
+# The last resorts for a refusal whose other words are broken: a refused login
 # that is sent again may lock the account.
 _LEADING_STATUS = re.compile(rb'\s*\{\s*"status"\s*:\s*"?\s*(-[0-9]{1,6})\s*"?\s*[,}]').match
+_REFUSED_LOGIN = re.compile(rb'"status"\s*:\s*"?\s*(-(?:13|1|2))(?:\.0)?\s*(?:"|[,}\s]|\Z)').search
 _SURROGATES = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 ).sub
@@ -133,6 +134,7 @@ _BLANK_VALUE = re.compile(rb':""').sub
 _money_columns = [attrgetter(name) for name in MONEY_FIELDS]
 # Enough bytes to hold the first record, whose fields all its followers share.
 _FIRST_RECORDS = 4096
+_LARGEST_REFUSAL = 65_536
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -203,7 +205,7 @@ class PageDecoder:
         try:
             envelope = self._raw_envelope.decode(body)
         except DECODE_FAULTS as error:
-            if (status := _LEADING_STATUS(body)) is not None:
+            if (status := _LEADING_STATUS(body) or _REFUSED_LOGIN(body, 0, _LARGEST_REFUSAL)) is not None:
                 return Refusal(int(status[1]), None)
             # Half a character in a text: what is left of it is replaced, the rest of the page read.
             whole = _SURROGATES(lambda found: rb"\ufffd" if found[1] else found[0], body)

@@ -160,7 +160,7 @@ ELSEWHERE = {
     4: "tests/client/test_errors.py::test_https_on_a_plain_port_is_said_so",
     5: "tests/faults/test_connecting.py::test_a_connection_that_nobody_takes_runs_into_the_timeout",
     29: "tests/faults/test_connecting.py::test_a_proxy_that_refuses_ends_it_at_once",
-    51: "tests/client/test_requests.py::test_no_request_is_signed_before_it_may_be_sent",
+    51: "tests/client/test_sessions.py::test_a_request_that_waits_for_somebody_elses_is_signed_when_its_turn_has_come",
     68: "tests/client/test_fetch_all.py::test_windows_younger_than_lateness_are_provisional_but_certified",
     69: "tests/client/test_arguments.py::test_a_range_that_cannot_be_meant_is_refused_before_anything_is_sent",
     70: "tests/test_cancellation.py::test_a_run_can_be_cancelled_at_every_step",

@@ -188,6 +188,10 @@ def test_a_refusal_may_look_like_anything(status: object, data: dict[str, object
         rb'{"status":"-1","reason":"\ud800","data":null}',
         b'{"status":"-1","reason":' + b"[" * 5_000 + b"]" * 5_000 + b',"data":null}',
         b'{"status":"-1","data":"\xff","reason":"no"}',
+        b'{"status":-1.0,"reason":"no"}',
+        b'{"reason":"no","status":"-1"',
+        b'{"reason":"no","status":"-1"}\x00',
+        b'{"trace":' + b"[" * 5_000 + b"]" * 5_000 + b',"status":-1}',
     ],
     ids=short,
 )
