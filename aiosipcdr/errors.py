@@ -199,7 +199,7 @@ class ClockSkewError(ProviderError):
         if self.offset is None:
             return super().__str__()
         if abs(self.offset) < 1:
-            return f"{super().__str__()}; this machine's clock and the vendor's agree: something delays requests on the way"
+            return f"{super().__str__()}; the clocks agree: something delays requests on their way"
         direction = "behind" if self.offset > 0 else "ahead of"
         return f"{super().__str__()}; this machine's clock is {abs(self.offset):,.0f} s {direction} the vendor's"
 
