@@ -4,7 +4,6 @@
 import asyncio
 import gc
 import gzip
-import time
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -228,36 +227,6 @@ async def test_a_sessions_defaults_cannot_undo_ours(wire: "Wire", monkeypatch: p
             assert seen.header("User-Agent").startswith("aiosipcdr/")
             assert seen.header("Host").startswith("127.0.0.1:")
             assert "theirs" not in repr(seen)
-
-
-async def test_a_request_that_waits_for_somebody_elses_is_signed_when_its_turn_has_come() -> None:
-    # A connector has one connection, and its owner holds it for longer than a timestamp is good for.
-    free = asyncio.Event()
-
-    async def hold(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await free.wait()
-        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-        writer.close()
-
-    async with (
-        await asyncio.start_server(hold, "127.0.0.1", 0) as server,
-        Sandbox(records=3, tolerance=5) as sandbox,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
-        client_of(sandbox, session=session, retry=RetryPolicy(attempts=1)) as client,
-    ):
-        engine = client._engine
-        assert engine is not None
-        engine._wall_clock = lambda: time.time() - (0 if free.is_set() else 60)
-        owners = asyncio.create_task(session.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
-        while not session.connector._acquired:  # type: ignore[union-attr]
-            await asyncio.sleep(0)
-        ours = asyncio.create_task(client.count(sandbox.start, sandbox.end))
-        while not session.connector._waiters:  # type: ignore[union-attr]
-            await asyncio.sleep(0)
-        free.set()
-        (await owners).release()
-        assert await ours == 3
-        assert sandbox.stats.answers == {0: 1}
 
 
 @pytest.mark.parametrize("auto_decompress", [True, False])
