@@ -6,16 +6,25 @@ disagree on what `cost` is quoted in.
 
 from collections.abc import Iterable
 from decimal import Context, Decimal, localcontext
+from typing import NamedTuple
 
 from aiosipcdr.protocol.records import CallDetailRecord
 
-__all__ = ["MoneyTotals"]
+__all__ = ["SUMMED_FIELDS", "MoneyRow", "MoneyTotals"]
 
 # A record's money has at most 38 digits (the codec sees to it), so sums of
 # more records than can exist still fit without rounding.
 EXACT = Context(prec=80)
 
 SUMMED_FIELDS = ("cost", "settle_pay")
+
+
+class MoneyRow(NamedTuple):
+    """One sum: of a field, over the calls that name `currency` (`None`: those that name none)."""
+
+    field: str
+    currency: str | None
+    amount: Decimal
 
 
 class MoneyTotals:
@@ -38,7 +47,14 @@ class MoneyTotals:
                         group = field, record.currency
                         sums[group] = sums.get(group, Decimal()) + amount
 
-    def rows(self) -> list[tuple[str, str | None, Decimal]]:
-        """Return (field, currency, sum), ordered by field and currency, the absent currency first."""
+    def add_rows(self, rows: Iterable[MoneyRow]) -> None:
+        """Add amounts one by one, or sums that were made before."""
+        sums = self._sums
+        with localcontext(EXACT):
+            for field, currency, amount in rows:
+                sums[field, currency] = sums.get((field, currency), Decimal()) + amount
+
+    def rows(self) -> list[MoneyRow]:
+        """Return the sums, ordered by field and currency, the absent currency first."""
         ordered = sorted(self._sums.items(), key=lambda item: (item[0][0], item[0][1] or ""))
-        return [(field, currency, amount) for (field, currency), amount in ordered]
+        return [MoneyRow(field, currency, amount) for (field, currency), amount in ordered]

@@ -12,7 +12,7 @@ from aiosipcdr.arrow import ArrowRecords
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["CallDetailRecords", "CompleteWindow", "FetchReport", "QuarantinedRecord", "WindowReport"]
+__all__ = ["CallDetailRecords", "CompleteWindow", "FetchReport", "QuarantinedRecord", "WindowReport", "WindowShare"]
 
 
 class WindowReport(msgspec.Struct, kw_only=True):
@@ -133,13 +133,35 @@ class QuarantinedRecord(msgspec.Struct, frozen=True, kw_only=True):
         return [("page", self.page), ("reason", self.reason)]
 
 
+class WindowShare(msgspec.Struct, kw_only=True):
+    """What a window adds to its run, where it repeats nothing.
+
+    Attributes:
+        unique: calls delivered or quarantined.
+        total: the vendor's count of them.
+        quarantined: those that could not be decoded.
+        unions: the distinct calls that are new to each window which this one was cut out of, the outermost first.
+        floors: calls that came on top for each of those that end here unproven, the innermost first.
+        unknown_fields: names of record fields that this version does not know, with their number.
+    """
+
+    unique: int = 0
+    total: int = 0
+    quarantined: int = 0
+    unions: list[int] = []
+    floors: list[int] = []
+    unknown_fields: dict[str, int] = {}
+
+
 class CompleteWindow(msgspec.Struct, frozen=True, kw_only=True):
     """A window whose reading has ended: the unit that engine, stream and export pass on.
 
     `records` are ordered by (`submit_time`, `None` last, `voice_id`) and hold
     nothing that an earlier window of the same run handed over.  `extras` has a
     JSON object for each of them that came with fields which this version does
-    not know.
+    not know.  `repeated` was read here, too, and is left out; `unread_ids` is
+    what everything that could not be decoded counts by; `share` is what the
+    window adds to the report of its run.
     """
 
     window: TimeWindow
@@ -147,6 +169,9 @@ class CompleteWindow(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: list[QuarantinedRecord]
     report: WindowReport
     extras: dict[CallDetailRecord, str] = {}
+    share: WindowShare = msgspec.field(default_factory=WindowShare)
+    repeated: list[CallDetailRecord] = []
+    unread_ids: list[str] = []
 
     def __repr__(self) -> str:
         """Count the records instead of printing them."""

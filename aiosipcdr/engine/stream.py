@@ -8,30 +8,31 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+import msgspec
+
 from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Run
 from aiosipcdr.errors import ClientStateError, IncompleteExportError
 from aiosipcdr.events import Event, EventHook, EventKind
 from aiosipcdr.protocol.coverage import Coverage
+from aiosipcdr.protocol.history import Note
 from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.resumable import ResumableCoverage
 from aiosipcdr.report import CallDetailRecords, CompleteWindow, FetchReport
 
 __all__ = ["CdrStream"]
 
 
 T = TypeVar("T")
+W = TypeVar("W")
 
 
-class _Reader(Generic[T]):
+class _Reader(Generic[W, T]):
     """Takes windows apart; a plain object, so that leaving it midway leaves nothing to clean up."""
 
     __slots__ = ("_next_window", "_parts", "_take_apart")
 
-    def __init__(
-        self,
-        next_window: Callable[[], Awaitable[CompleteWindow | None]],
-        take_apart: Callable[[CompleteWindow], Iterable[T]],
-    ) -> None:
+    def __init__(self, next_window: Callable[[], Awaitable[W | None]], take_apart: Callable[[W], Iterable[T]]) -> None:
         self._next_window = next_window
         self._take_apart = take_apart
         self._parts: Iterator[T] = iter(())
@@ -68,6 +69,8 @@ class CdrStream:
         self._hook = hook
         self._run: Run | None = None
         self._has_reader = False
+        # What an earlier run has taken, where this one goes on.
+        self._before = msgspec.structs.replace(coverage.report)
 
     @property
     def report(self) -> FetchReport:
@@ -95,26 +98,49 @@ class CdrStream:
             self._coverage.leave()
             await self._engine.finish(self._run, self.report)
 
-    def windows(self) -> "_Reader[CompleteWindow]":
+    def windows(self) -> "_Reader[CompleteWindow, CompleteWindow]":
         """Return an iterator over the windows, each with its report and what had to be set aside."""
         return self._read(lambda window: (window,))
 
-    def batches(self) -> "_Reader[CallDetailRecords]":
+    def batches(self) -> "_Reader[CompleteWindow, CallDetailRecords]":
         """Return an iterator over the records, a window at a time; empty windows are skipped."""
         return self._read(lambda window: (_batch(window),) if window.records else ())
 
-    def __aiter__(self) -> "_Reader[CallDetailRecord]":
+    def entries(self) -> "_Reader[Note | CompleteWindow, Note | CompleteWindow]":
+        """Return an iterator over the windows and over what becomes of others before, for whoever writes it down.
+
+        Asking for the next entry says that the last one is written.
+        """
+        self._claim()
+        return _Reader(self._next_entry, lambda entry: (entry,))
+
+    def __aiter__(self) -> "_Reader[CompleteWindow, CallDetailRecord]":
         """Return an iterator over the records."""
         return self._read(lambda window: window.records)
 
-    def _read(self, take_apart: Callable[[CompleteWindow], Iterable[T]]) -> "_Reader[T]":
+    def _read(self, take_apart: Callable[[CompleteWindow], Iterable[T]]) -> "_Reader[CompleteWindow, T]":
+        self._claim()
+        return _Reader(self._next_window, take_apart)
+
+    def _claim(self) -> None:
         if self._run is None:
             raise ClientStateError("enter the stream first: async with client.stream(...) as stream")
         if self._has_reader:
             # What the first reader holds of its window, a second would never see.
             raise ClientStateError("a stream is read once: go on with the iterator that began, or open another stream")
         self._has_reader = True
-        return _Reader(self._next_window, take_apart)
+
+    async def _next_entry(self) -> Note | CompleteWindow | None:
+        run, coverage = self._run, self._coverage
+        assert run is not None  # noqa: S101 - readers exist for streams that were entered
+        if isinstance(coverage, ResumableCoverage):
+            if (note := coverage.take_note()) is not None:
+                return note
+            self._engine.wake()  # what was written may be asked for now
+            await run.wait()
+            if (note := coverage.take_note()) is not None:
+                return note
+        return await self._next_window()
 
     async def _next_window(self) -> CompleteWindow | None:
         run, coverage = self._run, self._coverage
@@ -145,9 +171,9 @@ class CdrStream:
 
     def _note_effort(self, run: Run) -> None:
         report = self.report
-        report.requests = run.requests
-        report.retries = run.retries
-        report.elapsed = run.elapsed
+        report.requests = self._before.requests + run.requests
+        report.retries = self._before.retries + run.retries
+        report.elapsed = self._before.elapsed + run.elapsed
 
 
 def _batch(window: CompleteWindow) -> CallDetailRecords:

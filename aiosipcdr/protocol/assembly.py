@@ -5,39 +5,55 @@ one-second overlaps repeat, and never looks back further than they reach.
 """
 
 from bisect import insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter, eq
 
 import msgspec
 
 from aiosipcdr.protocol.completeness import WindowProof
+from aiosipcdr.protocol.history import ReadWindow
 from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.wholes import Whole
-from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
+from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport, WindowShare
 
-__all__ = ["Assembly", "sort_records"]
+__all__ = ["Assembly", "as_it_is", "sort_records"]
+
+
+def as_it_is(record: CallDetailRecord) -> CallDetailRecord:
+    """Return `record`."""
+    return record
 
 
 class _Recent(msgspec.Struct):
     # A window handed over lately: its rows may be repeated by the next ones.
     end: datetime
     ids: set[str]
-    records: dict[object, CallDetailRecord]
+    records: Collection[CallDetailRecord]
     wholes: Sequence[Whole]
+    is_seen: bool = False
 
 
 class Assembly:
     """Turns windows that were read into complete ones, and keeps the run's report."""
 
     def __init__(
-        self, report: FetchReport, *, range_field: str | None, exact: tuple[datetime, datetime] | None
+        self,
+        report: FetchReport,
+        *,
+        range_field: str | None,
+        exact: tuple[datetime, datetime] | None,
+        see: Callable[[CallDetailRecord], CallDetailRecord] = as_it_is,
     ) -> None:
-        """Write into `report`; with `exact`, trim to records whose `range_field` lies within it."""
+        """Write into `report`; with `exact`, trim to records whose `range_field` lies within it.
+
+        Two records are the same where `see` returns the same for both.
+        """
         self._report = report
         self._time_fields = TIME_FIELDS if range_field is None else (range_field,)
         self._exact = exact
+        self._see = see
         self._recent: list[_Recent] = []
 
     def assemble(self, proof: WindowProof, wholes: Sequence[Whole]) -> CompleteWindow:
@@ -47,37 +63,76 @@ class Assembly:
         ids = {record.voice_id for record in sweep.records.values()} | sweep.quarantined.keys()
         repeats = [(recent.wholes, self._find_repeats(proof, ids, recent)) for recent in self._recent]
         repeated = _unite(keys for _, keys in repeats)
-        for whole in wholes:
-            # What another part of the same whole has handed over is not new to it.
-            whole.union += sweep.unique - len(_unite(keys for others, keys in repeats if whole in others))
-            whole.open_parts -= 1
-            whole.is_proven = whole.is_proven and told.certified
-            for key in sweep.records:
-                whole.floor.pop(key, None)
-        self._recent.append(_Recent(proof.window.end, ids, sweep.records, wholes))
-        records = [
-            record for key, record in sweep.records.items() if key not in repeated and self._is_asked_for(record)
-        ]
-        quarantined = [
-            msgspec.structs.replace(record, window=proof.window)
+        records: list[CallDetailRecord] = []
+        left_out: list[CallDetailRecord] = []
+        for key, record in sweep.records.items():
+            is_new = key not in repeated and self._is_asked_for(record)
+            (records if is_new else left_out).append(record)
+        quarantined = {
+            key: msgspec.structs.replace(record, window=proof.window)
             for key, record in sweep.quarantined.items()
             if key not in repeated and key not in sweep.records
-        ]
+        }
         delivered = len(records) + len(quarantined)
-        self._count_window(told, delivered, told.total - (sweep.unique - delivered), wholes)
-        self._report.quarantined += len(quarantined)
-        for name, number in sweep.unknown_fields.items():
-            self._report.unknown_fields[name] = self._report.unknown_fields.get(name, 0) + number
+        share = WindowShare(
+            unique=delivered,
+            total=told.total - (sweep.unique - delivered),
+            quarantined=len(quarantined),
+            # What another part of the same whole has handed over is not new to it.
+            unions=[
+                sweep.unique - len(_unite(keys for others, keys in repeats if whole in others)) for whole in wholes
+            ],
+            unknown_fields=dict(sweep.unknown_fields),
+        )
+        self.add(told, share, wholes)
+        self._recent.append(_Recent(proof.window.end, ids, sweep.records.values(), wholes))
+        for whole in wholes:
+            for key in sweep.records:
+                whole.floor.pop(key, None)
         for whole in reversed(wholes):
             if not whole.open_parts:
-                records += self.take_floor(whole, wholes)
+                floor = self.take_floor(whole, wholes)
+                share.floors.append(len(floor))
+                records += floor
         return CompleteWindow(
             window=proof.window,
             records=sort_records(records),
-            quarantined=quarantined,
+            quarantined=list(quarantined.values()),
             report=told,
             extras=sweep.extras,
+            share=share,
+            repeated=left_out,
+            unread_ids=sorted(sweep.quarantined),
         )
+
+    def restore(self, told: WindowReport, share: WindowShare, wholes: Sequence[Whole]) -> None:
+        """Count a window that an earlier run has handed over."""
+        self.add(told, share, wholes)
+        ended = [whole for whole in reversed(wholes) if not whole.open_parts]
+        for whole, floor in zip(ended, share.floors, strict=True):
+            self._count_floor(whole, wholes, floor)
+
+    def remember(self, read: ReadWindow, wholes: Sequence[Whole]) -> None:
+        """Expect the next windows to repeat what an earlier run has read."""
+        self._recent.append(_Recent(read.window.end, read.ids, read.records, wholes, is_seen=True))
+
+    def add(self, told: WindowReport, share: WindowShare, wholes: Sequence[Whole]) -> None:
+        """Count a window in the report and in the wholes that it is a part of."""
+        report = self._report
+        report.unique += share.unique
+        report.total += share.total
+        report.windows += 1
+        report.quarantined += share.quarantined
+        report.provisional += told.provisional
+        insort(report.window_reports, told, key=attrgetter("window"))  # gaps may lie behind it
+        for name, number in share.unknown_fields.items():
+            report.unknown_fields[name] = report.unknown_fields.get(name, 0) + number
+        for whole, union in zip(wholes, share.unions, strict=True):
+            whole.union += union
+            whole.counted += share.total
+            whole.open_parts -= 1
+            whole.is_proven = whole.is_proven and told.certified
+        self.count_effort(told)
 
     def take_floor(self, whole: Whole, wholes: Sequence[Whole]) -> list[CallDetailRecord]:
         """Return what was read of `whole` before it was cut, and what no part of it has handed over.
@@ -92,15 +147,21 @@ class Assembly:
             left = [
                 record for record in floor.values() if record.voice_id not in repeated and self._is_asked_for(record)
             ]
-            # What the parts of an unproven whole told is worth no more than what the whole told.
-            surplus = whole.counted - max(whole.told, whole.union + len(left))
             for outer in wholes:
-                outer.counted -= surplus
                 for key in floor:
                     outer.floor.pop(key, None)
-            self._report.unique += len(left)
-            self._report.total -= surplus
+        self._count_floor(whole, wholes, len(left))
         return left
+
+    def _count_floor(self, whole: Whole, wholes: Sequence[Whole], left: int) -> None:
+        if whole.is_proven:
+            return
+        # What the parts of an unproven whole told is worth no more than what the whole told.
+        surplus = whole.counted - max(whole.told, whole.union + left)
+        for outer in wholes:
+            outer.counted -= surplus
+        self._report.unique += left
+        self._report.total -= surplus
 
     def count_effort(self, told: WindowReport) -> None:
         """Add the effort that a window took, also of one that was given up."""
@@ -111,17 +172,6 @@ class Assembly:
         report.conflicts += told.conflicts
         report.anomalies += told.anomalies
 
-    def _count_window(self, told: WindowReport, delivered: int, total: int, wholes: Sequence[Whole]) -> None:
-        report = self._report
-        report.unique += delivered
-        report.total += total
-        report.windows += 1
-        report.provisional += told.provisional
-        insort(report.window_reports, told, key=attrgetter("window"))  # gaps may lie behind it
-        for whole in wholes:
-            whole.counted += total
-        self.count_effort(told)
-
     def _find_repeats(self, proof: WindowProof, ids: set[str], recent: _Recent) -> set[object]:
         # A row of the shared second is told by both windows.  An id alone does not make one: it may stand for two
         # rows, of which this window holds the other.
@@ -130,12 +180,13 @@ class Assembly:
             return set()
         sweep = proof.sweep
         repeats: set[object] = {*(common & sweep.quarantined.keys())}
-        earlier = {record for record in recent.records.values() if record.voice_id in common}
+        seen = as_it_is if recent.is_seen else self._see
+        earlier = {seen(record) for record in recent.records if record.voice_id in common}
         readable = {record.voice_id for record in earlier}
         for key, record in sweep.records.items():
             if record.voice_id not in common:
                 continue
-            if record in earlier or record.voice_id not in readable:
+            if self._see(record) in earlier or record.voice_id not in readable:
                 repeats.add(key)
             elif self._may_lie_between(record, proof.window.start, recent.end):
                 repeats.add(key)

@@ -7,13 +7,15 @@ whole of it told.
 """
 
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime
 
 from aiosipcdr.errors import IncompleteExportError, OutOfTimeRangeError, SipCdrError
-from aiosipcdr.protocol.assembly import Assembly, sort_records
+from aiosipcdr.protocol.assembly import Assembly, as_it_is, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome
 from aiosipcdr.protocol.edge import EdgeSearch, MovingEdge
+from aiosipcdr.protocol.history import Cut, Note, Recounted, Trimmed
 from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, WindowPlaces
 from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
@@ -48,6 +50,7 @@ class Coverage:
         range_field: str | None = None,
         exact: tuple[datetime, datetime] | None = None,
         strict: bool = False,
+        see: Callable[[CallDetailRecord], CallDetailRecord] = as_it_is,
     ) -> None:
         """Cut `window` into tiles.
 
@@ -62,10 +65,11 @@ class Coverage:
             range_field: the time that the vendor is known to select on.
             exact: keep only records whose `range_field` is at or after the first time and before the second.
             strict: a record that cannot be decoded ends the run.
+            see: two records are the same where it returns the same for both.
         """
         self._window = window
         self.report = FetchReport()
-        self._assembly = Assembly(self.report, range_field=range_field, exact=exact)
+        self._assembly = Assembly(self.report, range_field=range_field, exact=exact, see=see)
         self.planned: deque[tuple[TimeWindow, int]] = deque()
         """Tiles whose total became known, for whoever shows progress."""
         self._filters = filters
@@ -82,7 +86,9 @@ class Coverage:
         self._pending = PendingWindows(places, self._build)
         self._recounts = Recounts(filters)
         self._unproven = False
-        for tile in plan_tiles(window):
+        self.tiles = plan_tiles(window)
+        """The windows that the run begins with, oldest first."""
+        for tile in self.tiles:
             self._pending.add(tile)
 
     @property
@@ -231,13 +237,12 @@ class Coverage:
             return False
         self._pending.release(part)
         self._assembly.count_effort(part.report)
-        floor = dict(part.sweep.records)
-        whole = Whole(part.window, part.report.total, len(children), is_repair=is_repair, floor=floor)
-        for outer in part.wholes:
-            outer.open_parts += len(children) - 1
-        for child in children:
-            self._pending.add(child, (*part.wholes, whole))
+        cut = Cut(told=part.report, parts=children, is_repair=is_repair)
+        self._note(cut, self._pending.add_parts(cut, part.wholes, dict(part.sweep.records)))
         return True
+
+    def _note(self, note: Note, whole: Whole | None = None) -> None:
+        """Take note of what has become of a window, where that is written down."""
 
     def _incomplete(self, part: Part) -> IncompleteExportError:
         why = "rows are changing or the vendor's total is wrong"
@@ -259,11 +264,15 @@ class Coverage:
         complete = self._assembly.assemble(part, part.wholes)
         self._unproven = self._unproven or not part.report.certified
         for whole in part.wholes:
-            # A run that is unproven already learns nothing from one more count.
-            if whole.falls_short and not self._unproven:
-                self._recounts.plan(whole)
+            if whole.falls_short:
+                self._recount(whole)
         self._certify()
         return complete
+
+    def _recount(self, whole: Whole) -> None:
+        # A run that is unproven already learns nothing from one more count.
+        if not self._unproven:
+            self._recounts.plan(whole)
 
     def _go_on_after(self, search: EdgeSearch) -> SipCdrError | None:
         if not search.is_done:
@@ -271,7 +280,9 @@ class Coverage:
         if not self._skip_out_of_range:
             return search.describe()
         self._unproven = True
-        self._pending.trim(self._edge.finish_search())
+        kept_from = self._edge.finish_search()
+        self._note(Trimmed(kept_from=kept_from))
+        self._pending.trim(kept_from)
         self._edge.report_gaps(self.report.window_reports, [part.window for part in self._pending if not part.is_open])
         return None
 
@@ -282,6 +293,8 @@ class Coverage:
             self._unproven = True
             if not self._allow_incomplete:
                 return self._fall_short(whole.window, whole.union, count, "rows are changing")
+        else:
+            self._note(Recounted(window=whole.window, total=count))
         self._certify()
         return None
 

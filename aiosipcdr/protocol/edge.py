@@ -99,6 +99,14 @@ class MovingEdge:
         self._kept_from = edge
         return edge
 
+    def restore(self, kept_from: datetime) -> OutOfTimeRangeError:
+        """Take up what an earlier run has found; return the error for whoever wants all of the range."""
+        self.searches += 1
+        self._kept_from = kept_from
+        search = EdgeSearch(self._window, self._filters)
+        search.available_from = kept_from
+        return search.describe()
+
     def report_gaps(self, reports: list[WindowReport], held: Iterable[TimeWindow]) -> None:
         """Write into `reports` what of the range lies before the edge and was not read.
 

@@ -10,7 +10,9 @@ from datetime import datetime
 from operator import attrgetter
 
 from aiosipcdr.protocol.completeness import WindowProof
+from aiosipcdr.protocol.history import Cut
 from aiosipcdr.protocol.limits import FULL_WINDOW, WindowPlaces
+from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.protocol.windows import TimeWindow
 
@@ -57,17 +59,23 @@ class PendingWindows:
         """Let `window` wait for its turn."""
         heapq.heappush(self._waiting, (window, wholes))
 
+    def add_parts(self, cut: Cut, wholes: tuple[Whole, ...], floor: dict[object, CallDetailRecord]) -> Whole:
+        """Let the parts of a window that was cut wait; `wholes` are those that it is a part of itself."""
+        whole = Whole(cut.told.window, cut.told.total, len(cut.parts), is_repair=cut.is_repair, floor=floor)
+        for outer in wholes:
+            outer.open_parts += len(cut.parts) - 1
+        for part in cut.parts:
+            self.add(part, (*wholes, whole))
+        return whole
+
     def hold_next(self) -> Part | None:
         """Begin the oldest window that waits, if there is one and a place for it."""
+        if not self._waiting or not all(whole.is_noted for whole in self._waiting[0][1]):
+            return None
         # What is oldest must always be able to start: everything held waits for it.
-        if self._waiting and (self.oldest is None or self._places.has_room(self._weight())):
+        if self.oldest is None or self._places.has_room(self._weight()):
             return self._hold()
         return None
-
-    def hold_all(self) -> None:
-        """Begin every window that waits, whatever the places."""
-        while self._waiting:
-            self._hold()
 
     def release(self, part: Part) -> None:
         """Let go of `part`."""
@@ -97,6 +105,11 @@ class PendingWindows:
                     whole.trim(window, edge)
             if window.end > edge:
                 self.add(TimeWindow(max(window.start, edge), window.end), wholes)
+
+    def take_all(self) -> dict[TimeWindow, tuple[Whole, ...]]:
+        """Forget the windows that wait; return them with the wholes that each is a part of."""
+        waiting, self._waiting = self._waiting, []
+        return dict(waiting)
 
     def clear(self) -> None:
         """Let go of everything."""

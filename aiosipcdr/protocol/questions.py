@@ -1,10 +1,11 @@
-"""Plans that ask little: one page as it is, and the number of calls of a range.
+"""Plans that ask little: one page as it is, the totals of windows, the number of calls of a range.
 
 Synchronous and without I/O; the same shape as the plan that covers a range, so
 that one engine serves them all.
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 import msgspec
 
@@ -16,7 +17,7 @@ from aiosipcdr.protocol.sweep import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.tiling import OVERLAP, plan_tiles
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["RangeCount", "SinglePage"]
+__all__ = ["RangeCount", "SinglePage", "WindowCounts"]
 
 
 class SinglePage:
@@ -60,32 +61,28 @@ class SinglePage:
         return None
 
 
-class RangeCount:
-    """Adds up the totals of a range's tiles and takes off what their overlaps count twice."""
+class WindowCounts:
+    """Asks for the totals of windows, each of them at most 31 days wide."""
 
-    def __init__(self, window: TimeWindow, filters: Filters) -> None:
-        """Plan one request a tile and one an overlap."""
-        self.total = 0
-        self._window = window
-        self._edge: EdgeSearch | None = None
+    def __init__(self, windows: Iterable[TimeWindow], filters: Filters, *, span: TimeWindow | None = None) -> None:
+        """Plan one request a window; where one is out of the time range, find the edge within `span`, or within it."""
+        self.totals: dict[TimeWindow, int] = {}
         self._filters = filters
-        tiles = plan_tiles(window)
-        overlaps = [TimeWindow(tile.start, tile.start + OVERLAP) for tile in tiles[1:]]
-        self._signs = {id(part): sign for parts, sign in ((tiles, 1), (overlaps, -1)) for part in parts}
-        self._windows = [*tiles, *overlaps]
+        self._span = span
+        self._edge: EdgeSearch | None = None
         self._planned = deque(
             PageRequest(owner=self, window=part, params=encode_params(part, filters), current=1, size=1, control=True)
-            for part in self._windows
+            for part in windows
         )
         self._open = len(self._planned)
 
     @property
     def has_result(self) -> bool:
-        """Whether every part has told its total."""
+        """Whether every window has told its total."""
         return not self._open
 
     def next_request(self) -> PageRequest | None:
-        """Return the next part's request, or the next probe for the edge of what the vendor keeps."""
+        """Return the next window's request, or the next probe for the edge of what the vendor keeps."""
         if self._edge is not None:
             return self._edge.next_request()
         return self._planned.popleft() if self._planned else None
@@ -97,11 +94,11 @@ class RangeCount:
         if isinstance(request.owner, EdgeSearch):
             return self._probed(request.owner, request, accepted=False)
         if self._edge is None:
-            self._edge = EdgeSearch(self._window, self._filters)
+            self._edge = EdgeSearch(self._span or request.window, self._filters)
         return None
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        """Add one part's total."""
+        """Keep one window's total."""
         if isinstance(request.owner, EdgeSearch):
             return self._probed(request.owner, request, accepted=True)
         try:
@@ -113,10 +110,26 @@ class RangeCount:
                 return ProtocolError(f"the answer cannot be used: {why}", window=request.window, page=1)
             self._planned.append(msgspec.structs.replace(request, asked_before=True))
             return None
-        self.total += self._signs[id(request.window)] * answer.page.total
+        self.totals[request.window] = answer.page.total
         self._open -= 1
         return None
 
     def _probed(self, edge: EdgeSearch, request: PageRequest, *, accepted: bool) -> SipCdrError | None:
         edge.note(request, accepted=accepted)
         return edge.describe() if edge.is_done else None
+
+
+class RangeCount(WindowCounts):
+    """Adds up the totals of a range's tiles and takes off what their overlaps count twice."""
+
+    def __init__(self, window: TimeWindow, filters: Filters) -> None:
+        """Plan one request a tile and one an overlap."""
+        self._tiles = plan_tiles(window)
+        self._overlaps = [TimeWindow(tile.start, tile.start + OVERLAP) for tile in self._tiles[1:]]
+        super().__init__([*self._tiles, *self._overlaps], filters, span=window)
+
+    @property
+    def total(self) -> int:
+        """The calls of the range, once every part has told its own."""
+        told = self.totals
+        return sum(told[tile] for tile in self._tiles) - sum(told[overlap] for overlap in self._overlaps)

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-__all__ = ["MONEY_FIELDS", "TIME_FIELDS", "CallDetailRecord", "Page"]
+__all__ = ["DURATION_FIELDS", "MONEY_FIELDS", "TIME_FIELDS", "CallDetailRecord", "Page"]
 
 # What the wire can carry: an empty text is the vendor's way to write "absent",
 # so the decoder refuses it here and the codec turns it into None.
@@ -20,6 +20,9 @@ Seconds = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
 MONEY_FIELDS = ("cost", "rate", "settle_rate", "quote_exchange", "settle_pay")
 """The fields that hold exact `Decimal` values."""
+
+DURATION_FIELDS = ("call_duration", "charged_duration")
+"""The fields that hold whole seconds."""
 
 TIME_FIELDS = ("submit_time", "call_time", "ringing_time", "answer_time", "hangup_time")
 """The fields that hold aware datetimes; their order within a call is never judged."""

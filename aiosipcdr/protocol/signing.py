@@ -41,6 +41,13 @@ class Credentials:
         """Return `text` without key and secret, should somebody have quoted them in it."""
         return text.replace(self._secret, "***").replace(self._key, "***")
 
+    def fingerprint(self, text: str = "") -> str:
+        """Return 16 hexadecimal digits that stand for the account, or for `text` within it.
+
+        HMAC-SHA256 under the key: whoever does not have the key learns nothing from it.
+        """
+        return hmac.digest(self._key.encode(), f"aiosipcdr {text}".encode(), "sha256").hex()[:16]
+
     def __repr__(self) -> str:
         """Say what this is and nothing of what it holds."""
         return "Credentials(***)"

@@ -30,10 +30,14 @@ class Whole:
         counted: what they have added to the report's total.
         is_repair: whether it was cut because it could not be proven.
         is_proven: whether every part so far was.
+        is_noted: whether its parts may be asked for: where runs are written down, that comes first.
         floor: what was read of it before it was cut and no part has handed over yet.
     """
 
-    __slots__ = ("announced", "counted", "floor", "is_proven", "is_repair", "open_parts", "told", "union", "window")
+    __slots__ = (
+        *("announced", "counted", "floor", "is_noted", "is_proven", "is_repair", "open_parts", "told", "union"),
+        "window",
+    )
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Whole:
         self.announced = self.union = self.counted = 0
         self.is_repair = is_repair
         self.is_proven = True
+        self.is_noted = True
         self.floor = floor or {}
 
     @property

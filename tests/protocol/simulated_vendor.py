@@ -20,8 +20,10 @@ from aiosipcdr.protocol import coverage as coverage_module
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.coverage import Coverage
+from aiosipcdr.protocol.history import Delivered, Note
 from aiosipcdr.protocol.limits import FULL_WINDOW, WindowPlaces
 from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.protocol.resumable import ResumableCoverage
 from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, QuarantinedRecord
@@ -236,6 +238,8 @@ class Drive:
     most_happenings: int = 0
     most_requests: int = 100_000
     lazy_reader: bool = False
+    ends_after: int | None = None
+    """The run is killed when so many things have happened to it."""
 
 
 @dataclass(kw_only=True)
@@ -245,6 +249,8 @@ class Run:
     coverage: Coverage
     vendor: Vendor
     windows: list[CompleteWindow] = field(default_factory=list)
+    entries: list[Note | Delivered] = field(default_factory=list)
+    """What was written down, for a coverage that takes notes."""
     error: SipCdrError | None = None
     counted_at: dict[TimeWindow, int] = field(default_factory=dict)
     most_held: float = 0
@@ -269,8 +275,11 @@ def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901 
     run = Run(coverage=coverage, vendor=vendor)
     rng = vendor.rng
     flying: list[Flight] = []
-    happened = 0
+    happened = steps = 0
     while True:
+        steps += 1
+        if how.ends_after is not None and steps > how.ends_after:
+            return run
         if happened < how.most_happenings and how.happen is not None and rng.random() < how.busy:
             happened += 1
             vendor.tick()
@@ -283,8 +292,12 @@ def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901 
         run.most_held = max(run.most_held, coverage._pending._weight() / FULL_WINDOW)
         assert run.requests <= how.most_requests, f"{run.requests} requests and no end"
         if not (how.lazy_reader and flying and rng.random() < 0.7):
+            if isinstance(coverage, ResumableCoverage):
+                while (note := coverage.take_note()) is not None:
+                    run.entries.append(note)
             while (window := coverage.take_complete()) is not None:
                 run.windows.append(window)
+                run.entries.append(Delivered(told=window.report, share=window.share))
         if not flying:
             if coverage.is_finished:
                 return run
@@ -316,6 +329,7 @@ def cover(  # noqa: D417 - the rest are Coverage's own
     most_windows: int = 4,
     filters: Filters | None = None,
     settled_before: datetime = SETTLED,
+    kind: type[Coverage] = Coverage,
     **settings: object,
 ) -> Coverage:
     """Build a Coverage; `settings` are its own.
@@ -326,8 +340,9 @@ def cover(  # noqa: D417 - the rest are Coverage's own
         most_windows: the places for windows.
         filters: what is selected.
         settled_before: what ends later is provisional.
+        kind: which coverage.
     """
-    return Coverage(
+    return kind(
         window,
         filters or Filters(),
         size=size,

@@ -1,0 +1,108 @@
+"""A coverage that is written down while it goes on, and taken up again after an interruption.
+
+Synchronous and without I/O: notes come out, a history goes in.  No part of a
+window is asked for before the note of the cut was written.
+"""
+
+from collections import deque
+from datetime import datetime
+from typing import Any
+
+from aiosipcdr.protocol.coverage import Coverage
+from aiosipcdr.protocol.history import Cut, Delivered, History, Note, Recounted, Trimmed
+from aiosipcdr.protocol.wholes import Whole
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import WindowReport
+
+__all__ = ["ResumableCoverage"]
+
+_Wholes = tuple[Whole, ...]
+
+
+class ResumableCoverage(Coverage):
+    """Covers a range for a reader that writes down what it takes: notes first, then windows."""
+
+    def __init__(self, *question: Any, **settings: Any) -> None:  # noqa: ANN401 - those of Coverage
+        """Take what `Coverage` takes."""
+        self._notes: deque[tuple[Note, Whole | None]] = deque()
+        self._unwritten: list[Whole] = []
+        super().__init__(*question, **settings)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a note or a window can be taken, or nothing is left to wait for."""
+        return bool(self._notes) or super().has_result
+
+    def take_note(self) -> Note | None:
+        """Return what has to be written down next; all that was taken before is written by now."""
+        for written in self._unwritten:
+            written.is_noted = True
+        self._unwritten.clear()
+        if not self._notes:
+            return None
+        note, whole = self._notes.popleft()
+        if whole is not None:
+            self._unwritten.append(whole)
+        return note
+
+    def resume(self, history: History) -> None:
+        """Go on where an earlier run of the same question ended, before anything is asked.
+
+        Windows that were cut and whose parts hold less than they told are counted once more.
+
+        Raises:
+            OutOfTimeRangeError: that run has left out what the vendor keeps no more, and this one must not.
+            KeyError: `history` is none: it speaks of a window that was never planned.
+        """
+        chains: dict[TimeWindow, _Wholes] = {}
+        wholes: dict[TimeWindow, Whole] = {}
+        self._pending.take_all()
+        waiting: dict[TimeWindow, _Wholes] = dict.fromkeys(history.tiles, ())
+        for entry in history.entries:
+            match entry:
+                case Cut(told=told):
+                    chain = self._plan_again(told, waiting.pop(told.window))
+                    self._assembly.count_effort(told)
+                    wholes[told.window] = self._pending.add_parts(entry, chain, {})
+                case Delivered(told=told, share=share):
+                    chain = chains[told.window] = self._plan_again(told, waiting.pop(told.window))
+                    told.provisional = told.provisional and told.window.end > self._settled_before
+                    self._unproven = self._unproven or not told.certified
+                    self._assembly.restore(told, share, chain)
+                case Recounted(window=window, total=total):
+                    wholes[window].told = total
+                case Trimmed(kept_from=kept_from):
+                    self._restore_edge(kept_from, waiting)
+                    waiting.clear()
+            waiting |= self._pending.take_all()
+        for window, chain in waiting.items():
+            self._pending.add(window, chain)
+        for read in history.latest:
+            self._assembly.remember(read, chains[read.window])
+        self._edge.report_gaps(self.report.window_reports, [])
+        for whole in wholes.values():
+            if whole.falls_short:
+                self._recount(whole)
+        self._certify()
+
+    def _plan_again(self, told: WindowReport, chain: _Wholes) -> _Wholes:
+        if chain:
+            chain[-1].announced += told.total
+        else:
+            self._budget.plan(told.total)
+            self.planned.append((told.window, told.total))
+        return chain
+
+    def _restore_edge(self, kept_from: datetime, waiting: dict[TimeWindow, _Wholes]) -> None:
+        error = self._edge.restore(kept_from)
+        if not self._skip_out_of_range:
+            raise error
+        self._unproven = True
+        for window, chain in waiting.items():
+            self._pending.add(window, chain)
+        self._pending.trim(kept_from)
+
+    def _note(self, note: Note, whole: Whole | None = None) -> None:
+        if whole is not None:
+            whole.is_noted = False
+        self._notes.append((note, whole))

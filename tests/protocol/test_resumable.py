@@ -1,0 +1,168 @@
+"""A run that is taken up again ends as if nothing had happened, and proves as much."""
+
+from copy import deepcopy
+from datetime import timedelta
+from random import Random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiosipcdr.errors import OutOfTimeRangeError
+from aiosipcdr.protocol.history import Cut, Delivered, History, Note, ReadWindow, Recounted, Trimmed, find_doubt
+from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.resumable import ResumableCoverage
+from aiosipcdr.protocol.tiling import OVERLAP
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import CompleteWindow, WindowReport, WindowShare
+from tests.protocol.simulated_vendor import (
+    START,
+    Drive,
+    Habits,
+    Run,
+    Vendor,
+    at,
+    check_order,
+    check_report,
+    check_windows,
+    cover,
+    drive,
+    seconds,
+    seeded,
+    smaller_windows,
+)
+
+SOME = settings.default.max_examples if settings.default else 50
+SPAN = 400
+WINDOW = seconds(0, SPAN)
+
+habits = st.builds(
+    Habits,
+    order=st.sampled_from(["newest", "oldest", "random"]),
+    includes_start=st.booleans(),
+    includes_end=st.booleans(),
+    ranged_by=st.sampled_from(["submit_time", "call_time"]),
+    largest_page=st.sampled_from([1_000, 1_000, 5]),
+)
+
+
+def resumable(**settings: object) -> ResumableCoverage:
+    coverage = cover(WINDOW, size=8, kind=ResumableCoverage, **settings)  # type: ignore[arg-type]
+    assert isinstance(coverage, ResumableCoverage)
+    return coverage
+
+
+def remember(tiles: list[TimeWindow], entries: list[Note | Delivered], windows: list[CompleteWindow]) -> History:
+    """Write a run down and read it again, as a journal does."""
+    told = msgspec.json.encode(entries)
+    reach = windows[-1].window.end - OVERLAP if windows else None
+    return History(
+        tiles=tiles,
+        entries=msgspec.json.decode(told, type=list[Cut | Recounted | Trimmed | Delivered]),
+        latest=[
+            ReadWindow(
+                window=complete.window,
+                ids={record.voice_id for record in [*complete.records, *complete.repeated]} | set(complete.unread_ids),
+                records=[*complete.records, *complete.repeated],
+            )
+            for complete in windows
+            if reach is not None and complete.window.end >= reach
+        ],
+    )
+
+
+def filled(habits: Habits, seed: int, calls: int) -> Vendor:
+    rng = seeded(seed)
+    vendor = Vendor(habits, rng)
+    for _ in range(calls):
+        whole_seconds = rng.random() < 0.4
+        time = rng.randrange(SPAN) * 1000 if whole_seconds else rng.randrange(SPAN * 1000)
+        vendor.add(time, broken=rng.random() < 0.03)
+    return vendor
+
+
+def interrupted(vendor: Vendor, rng: Random, how: Drive) -> tuple[Run, list[CompleteWindow], int]:
+    """Drive a run that is killed again and again; return the last one, all windows, and the number of kills."""
+    entries: list[Note | Delivered] = []
+    windows: list[CompleteWindow] = []
+    kills = 0
+    while True:
+        coverage = resumable()
+        coverage.resume(remember(coverage.tiles, entries, windows))
+        how.ends_after = rng.randrange(1, 120) if kills < 12 else None
+        run = drive(coverage, vendor, how)
+        entries += run.entries
+        windows += run.windows
+        if run.error is not None or coverage.is_finished:
+            return run, windows, kills
+        kills += 1
+
+
+@settings(max_examples=2 * SOME)
+@given(habits, st.integers(0, 2**32), st.integers(0, 160), st.integers(1, 6))
+def test_calls_that_stand_still_come_out_the_same_however_often_the_run_was_killed(
+    habits: Habits, seed: int, calls: int, concurrency: int
+) -> None:
+    vendor = filled(habits, seed, calls)
+    with smaller_windows(12, 8):
+        undisturbed = drive(cover(WINDOW, size=8), vendor, Drive(concurrency=concurrency))
+        run, windows, _ = interrupted(vendor, seeded(seed + 1), Drive(concurrency=concurrency))
+    assert undisturbed.error is None
+    assert run.error is None
+    ids = {record.voice_id for one in windows for record in one.records}
+    assert ids == {record.voice_id for record in undisturbed.records}
+    if habits.order == "random":
+        return  # pages that do not fit together are read again, and windows then cut, as chance has it
+    assert [(one.window, one.records) for one in windows] == [(one.window, one.records) for one in undisturbed.windows]
+    assert [one.quarantined for one in windows] == [one.quarantined for one in undisturbed.windows]
+    told, wanted = run.coverage.report, undisturbed.coverage.report
+    assert told.certified
+    assert wanted.certified
+    for name in ("total", "unique", "windows", "quarantined", "conflicts", "duplicates", "certified"):
+        assert getattr(told, name) == getattr(wanted, name), name
+    assert [one.window for one in told.window_reports] == [one.window for one in wanted.window_reports]
+
+
+@settings(max_examples=SOME)
+@given(habits, st.integers(0, 2**32), st.booleans())
+def test_no_window_is_read_twice(habits: Habits, seed: int, lazy: bool) -> None:  # noqa: FBT001
+    vendor = filled(habits, seed, 120)
+    with smaller_windows(12, 8):
+        run, windows, _ = interrupted(vendor, seeded(seed), Drive(concurrency=3, lazy_reader=lazy))
+    assert run.error is None
+    assert len({one.window for one in windows}) == len(windows)
+
+
+@settings(max_examples=2 * SOME)
+@given(habits, st.integers(0, 2**32), st.sampled_from(["come", "go"]))
+def test_what_is_certified_after_kills_is_complete_though_calls_come_or_go(
+    habits: Habits, seed: int, change: str
+) -> None:
+    vendor = filled(habits, seed, 100)
+
+    def happen(vendor: Vendor) -> None:
+        if change == "come":
+            vendor.add(vendor.rng.randrange(SPAN * 1000))
+        elif vendor.rows:
+            vendor.remove(vendor.rng.choice(vendor.rows))
+
+    how = Drive(concurrency=4, happen=happen, busy=0.05, most_happenings=4)
+    with smaller_windows(12, 8):
+        entries: list[Note | Delivered] = []
+        windows: list[CompleteWindow] = []
+        counted_at: dict[TimeWindow, int] = {}
+        for kills in range(9):
+            coverage = resumable()
+            coverage.resume(remember(coverage.tiles, entries, windows))
+            how.ends_after = vendor.rng.randrange(1, 150) if kills < 8 else None
+            run = drive(coverage, vendor, how)
+            entries += run.entries
+            windows += run.windows
+            counted_at |= run.counted_at
+            if run.error is not None:
+                return
+    whole = Run(coverage=run.coverage, vendor=vendor, windows=windows, counted_at=counted_at)
+    check_windows(whole, WINDOW)
+    check_order(whole)
+    check_report(whole)
