@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from aiosipcdr.extras import MissingExtraError
-from aiosipcdr.protocol.records import MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.records import DURATION_FIELDS, MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
 
 __all__ = ["BATCH_ROWS", "SCHEMA_VERSION", "ArrowRecords", "load_pyarrow", "record_batch", "record_batches", "schema"]
 
@@ -20,7 +20,6 @@ BATCH_ROWS = 65_536
 SCHEMA_VERSION = 1
 """Rises when a column is added, renamed or changes its type."""
 
-_DURATION_FIELDS = ("call_duration", "charged_duration")
 _MONEY_DIGITS, _MONEY_SCALE = 38, 12
 _FIELDS = CallDetailRecord.__struct_fields__
 _columns = [attrgetter(name) for name in _FIELDS]
@@ -87,7 +86,7 @@ def schema() -> Any:  # noqa: ANN401 - pyarrow has no types
     kinds = (
         dict.fromkeys(_FIELDS, pa.string())
         | dict.fromkeys(TIME_FIELDS, pa.timestamp("us", tz="UTC"))
-        | dict.fromkeys(_DURATION_FIELDS, pa.int64())
+        | dict.fromkeys(DURATION_FIELDS, pa.int64())
         | dict.fromkeys(MONEY_FIELDS, pa.decimal128(_MONEY_DIGITS, _MONEY_SCALE))
     )
     fields = [pa.field(name, kind, nullable=name != "voice_id") for name, kind in kinds.items()]

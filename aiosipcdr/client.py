@@ -5,34 +5,26 @@ input is refused here, before any I/O.
 """
 
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Literal
 
-import anyio.to_thread
-
 from aiosipcdr.arguments import check_between, check_filters
-from aiosipcdr.connection import LARGEST_PAGE, Connection
+from aiosipcdr.connection import LARGEST_PAGE, Connection, OutOfRange
 from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.errors import IncompleteExportError
-from aiosipcdr.export import (
-    Encoder,
-    check_target,
-    choose_format,
-    choose_mask,
-    describe_query,
-    export_windows,
-    open_encoder,
-)
+from aiosipcdr.export import ExportJob, ExportOrder, choose_mask, mask_record
 from aiosipcdr.protocol.codec import Filters
 from aiosipcdr.protocol.coverage import Coverage
-from aiosipcdr.protocol.questions import RangeCount, SinglePage
-from aiosipcdr.protocol.records import TIME_FIELDS, Page
+from aiosipcdr.protocol.history import History
+from aiosipcdr.protocol.questions import RangeCount, SinglePage, WindowCounts
+from aiosipcdr.protocol.records import Page
+from aiosipcdr.protocol.resumable import ResumableCoverage
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CallDetailRecords, FetchReport
 
 __all__ = ["CdrClient"]
-
-OutOfRange = Literal["raise", "skip"]
 
 
 class CdrClient(Connection):
@@ -88,7 +80,8 @@ class CdrClient(Connection):
         """
         filters = check_filters(sip_group_name, phone_name)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
-        stream = self._stream(
+        coverage = self._cover(
+            Coverage,
             start,
             end,
             filters,
@@ -96,6 +89,7 @@ class CdrClient(Connection):
             allow_incomplete=allow_incomplete,
             range_field=range_field,
         )
+        stream = CdrStream(self._opened(), coverage, self._hook)
         records = CallDetailRecords()
         records.report = stream.report
         try:
@@ -132,7 +126,8 @@ class CdrClient(Connection):
         """
         filters = check_filters(sip_group_name, phone_name)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
-        return self._stream(
+        coverage = self._cover(
+            Coverage,
             start,
             end,
             filters,
@@ -140,6 +135,7 @@ class CdrClient(Connection):
             allow_incomplete=allow_incomplete,
             range_field=range_field,
         )
+        return CdrStream(self._opened(), coverage, self._hook)
 
     async def count(
         self, start: datetime, end: datetime, *, sip_group_name: str | None = None, phone_name: str | None = None
@@ -155,6 +151,23 @@ class CdrClient(Connection):
         plan = RangeCount(TimeWindow.of(start, end), filters)
         await self._ask(plan)
         return plan.total
+
+    async def recount(
+        self,
+        windows: Iterable[TimeWindow],
+        *,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+    ) -> dict[TimeWindow, int]:
+        """Return how many calls the vendor counts now in each of `windows`, one request a window.
+
+        For windows that were read before, as told by `FetchReport.window_reports`; each is at most 31 days wide.
+        """
+        filters = check_filters(sip_group_name, phone_name)
+        del sip_group_name, phone_name  # a phone's name may be a number: see __init__
+        if isinstance(filters, ValueError):
+            raise filters
+        return await self._count_windows(windows, filters)
 
     async def fetch_page(
         self,
@@ -206,6 +219,13 @@ class CdrClient(Connection):
         """Fetch a range into a file: NDJSON, CSV or Parquet, with the snake_case names of `CallDetailRecord`.
 
         The file appears under its name when it is whole, and never otherwise.
+        Until then what is read goes into a journal beside it; after a crash, a
+        kill or an error the same call goes on where that one ended, and the
+        file is byte for byte what it would have been.  Beside the file stand
+        its manifest (`<name>.manifest.json`: what was asked and proven, sums,
+        hash) and, if there are any, the records that could not be decoded
+        (`<name>.quarantine.ndjson`).
+
         In text, times keep the offset in which they were told and money its
         digits; in Parquet, times are instants in UTC and money is
         `decimal128(38, 12)`.
@@ -230,8 +250,10 @@ class CdrClient(Connection):
         Raises:
             ValueError: an argument cannot be used, as said in its text; nothing was asked.
             ImportError: the format needs an extra that is not installed; the text says which.
-            ExportConflictError: the file exists and is not to be overwritten.
-            StorageError: the file cannot be written.
+            ExportConflictError: the file exists and is not to be overwritten, another export is at work on it, or the
+                journal beside it is of another question.
+            JournalDamagedError: the journal beside it was changed by something else.
+            StorageError: the file or its journal cannot be written; what was written stays.
             IncompleteExportError: see `fetch_all`; no file appears.
         """
         filters = check_filters(sip_group_name, phone_name)
@@ -242,69 +264,61 @@ class CdrClient(Connection):
             raise filters
         if isinstance(mask, ValueError):
             raise mask
-        chosen = choose_format(path, format)
-        stream = self._stream(
+
+        def cover(history: History | None = None) -> ResumableCoverage:
+            coverage = self._cover(
+                ResumableCoverage,
+                start,
+                end,
+                filters,
+                on_out_of_range=on_out_of_range,
+                allow_incomplete=allow_incomplete,
+                range_field=range_field,
+                see=None if mask is None else partial(mask_record, mask=mask),
+            )
+            if history is not None:
+                coverage.resume(history)
+            return coverage
+
+        order = ExportOrder.plan(
+            path,
             start,
             end,
             filters,
-            on_out_of_range=on_out_of_range,
-            allow_incomplete=allow_incomplete,
+            format=format,
+            overwrite=overwrite,
             range_field=range_field,
+            spreadsheet=spreadsheet,
+            mask=mask,
+            credentials=self._credentials(),
+            tiles=cover().tiles,
         )
-        metadata = describe_query(start, end, filters, range_field, mask)
-
-        def prepare() -> Encoder:
-            check_target(path, overwrite)
-            return open_encoder(chosen, spreadsheet=spreadsheet, mask=mask, metadata=metadata)
-
-        encoder = await anyio.to_thread.run_sync(prepare)
-        async with stream:
-            await export_windows(stream.windows(), path, encoder, overwrite=overwrite)
-        return stream.report
+        async with ExportJob(order) as job:
+            if job.published is not None:
+                return job.published
+            counts = await self._count_windows((told.window for told in job.provisional), filters)
+            changed = [told.window for told in job.provisional if counts[told.window] != told.total]
+            coverage = cover(await job.history(allow_incomplete=allow_incomplete, changed=changed))
+            report = coverage.report
+            report.requests, report.retries, report.elapsed = job.effort
+            try:
+                async with CdrStream(self._opened(), coverage, self._hook) as stream:
+                    async for entry in stream.entries():
+                        await job.write(entry, report)
+            except IncompleteExportError as incomplete:
+                if incomplete.window is not None:
+                    await job.doubt(incomplete.window)
+                raise
+            await job.publish(report)
+        return report
 
     async def ping(self) -> None:
         """Return if key, signature, clock and address are accepted; raise the error that says which is not."""
         end = datetime.now(UTC)
         await self.count(end - timedelta(hours=1), end)
 
-    def _stream(
-        self,
-        start: datetime,
-        end: datetime,
-        filters: Filters | ValueError,
-        *,
-        on_out_of_range: OutOfRange,
-        allow_incomplete: bool,
-        range_field: str | None,
-    ) -> CdrStream:
-        if isinstance(filters, ValueError):
-            raise filters
-        if on_out_of_range not in ("raise", "skip"):
-            msg = f'on_out_of_range must be "raise" or "skip", not {on_out_of_range!r}'
-            raise ValueError(msg)
-        if range_field is not None and range_field not in TIME_FIELDS:
-            msg = f"range_field must be one of {', '.join(TIME_FIELDS)}, not {range_field!r}"
-            raise ValueError(msg)
-        window = TimeWindow.of(start, end)
-        if range_field is not None:
-            window = window.widened()
-        engine = self._opened()
-        coverage = Coverage(
-            window,
-            filters,
-            size=self._page_size,
-            places=self._places,
-            settled_before=self._settled_before(),
-            allow_incomplete=allow_incomplete,
-            skip_out_of_range=on_out_of_range == "skip",
-            range_field=range_field,
-            exact=None if range_field is None else (start.astimezone(UTC), end.astimezone(UTC)),
-            strict=self._strict,
-        )
-        return CdrStream(engine, coverage, self._hook)
-
-    def _settled_before(self) -> datetime:
-        try:
-            return datetime.now(UTC) - self._lateness
-        except OverflowError:
-            return datetime.min.replace(tzinfo=UTC)  # then every window is provisional
+    async def _count_windows(self, windows: Iterable[TimeWindow], filters: Filters) -> dict[TimeWindow, int]:
+        plan = WindowCounts(windows, filters)
+        if not plan.has_result:
+            await self._ask(plan)
+        return plan.totals

@@ -7,9 +7,9 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import anyio
 
@@ -29,15 +29,22 @@ from aiosipcdr.errors import ClientStateError
 from aiosipcdr.events import EventHook
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.protocol.codec import PATH
+from aiosipcdr.protocol.assembly import as_it_is
+from aiosipcdr.protocol.codec import PATH, Filters
+from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.limits import WindowPlaces
+from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.protocol.signing import Credentials, credentials_source
+from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.transport import Transport
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["LARGEST_PAGE", "Connection"]
+__all__ = ["LARGEST_PAGE", "Connection", "OutOfRange"]
+
+OutOfRange = Literal["raise", "skip"]
+C = TypeVar("C", bound=Coverage)
 
 LARGEST_PAGE = 100
 MOST_CONCURRENCY = 64
@@ -213,3 +220,47 @@ class Connection:
             run.check()
         finally:
             await engine.finish(run)
+
+    def _cover(
+        self,
+        kind: type[C],
+        start: datetime,
+        end: datetime,
+        filters: Filters | ValueError,
+        *,
+        on_out_of_range: OutOfRange,
+        allow_incomplete: bool,
+        range_field: str | None,
+        see: Callable[[CallDetailRecord], CallDetailRecord] | None = None,
+    ) -> C:
+        if isinstance(filters, ValueError):
+            raise filters
+        if on_out_of_range not in ("raise", "skip"):
+            msg = f'on_out_of_range must be "raise" or "skip", not {on_out_of_range!r}'
+            raise ValueError(msg)
+        if range_field is not None and range_field not in TIME_FIELDS:
+            msg = f"range_field must be one of {', '.join(TIME_FIELDS)}, not {range_field!r}"
+            raise ValueError(msg)
+        window = TimeWindow.of(start, end)
+        if range_field is not None:
+            window = window.widened()
+        self._opened()
+        return kind(
+            window,
+            filters,
+            size=self._page_size,
+            places=self._places,
+            settled_before=self._settled_before(),
+            allow_incomplete=allow_incomplete,
+            skip_out_of_range=on_out_of_range == "skip",
+            range_field=range_field,
+            exact=None if range_field is None else (start.astimezone(UTC), end.astimezone(UTC)),
+            strict=self._strict,
+            see=see or as_it_is,
+        )
+
+    def _settled_before(self) -> datetime:
+        try:
+            return datetime.now(UTC) - self._lateness
+        except OverflowError:
+            return datetime.min.replace(tzinfo=UTC)  # then every window is provisional

@@ -33,9 +33,10 @@ The sandbox is a process of its own on a free loopback port, and ends with the d
     "export": """\
 Write every call of a range: all of them, or no file.
 
-The file appears when it is whole, and only you can read it. "--output -" writes to stdout \
-while the calls come.""",
+The file appears when it is whole, and only you can read it. Killed midway, the same command goes on \
+where it ended. "--output -" writes NDJSON to stdout while the calls come.""",
     "count": "Print how many calls the vendor counts in a range.",
+    "verify": "Hold a file against its manifest: size, hash, rows, sums; say what differs.",
     "sandbox": """\
 Serve the vendor's endpoint on loopback, with made-up calls, until Ctrl-C.
 

@@ -1,7 +1,7 @@
 """`aiosipcdr demo`: a sandbox, all its calls over HTTP, a file, and the figures.
 
-Holds one window of calls at a time, whatever their number. Must never replace
-a file but its own `aiosipcdr-demo.ndjson`.
+Killed midway, the same command goes on: the sandbox makes up the same calls
+again. Must never replace a file but its own `aiosipcdr-demo.ndjson`.
 """
 
 import time
@@ -20,8 +20,9 @@ from aiosipcdr.cli.progress import FetchProgress, waiting
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.summary import Figures, figures_as_json, show_figures
-from aiosipcdr.export import Encoder, FileTarget, check_target, choose_format, open_encoder
+from aiosipcdr.export import JOURNAL, beside, check_target, choose_format, open_encoder, read_facts
 from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import FetchReport
 
 __all__ = ["demo"]
 
@@ -49,34 +50,28 @@ def demo(
         json: Print the result as JSON instead of a table.
     """
     target = _OWN_FILE if output is None else output
-    encoder = open_encoder(choose_format(target))
+    format_name = choose_format(target)
+    open_encoder(format_name)
     overwrite = overwrite or output is None
-    check_target(target, overwrite)
-    figures = run_to_end(_run(records, target, encoder, Pace(concurrency=concurrency), overwrite=overwrite))
+    if not beside(target, JOURNAL).exists():
+        check_target(target, overwrite)
+    report, seconds = run_to_end(_run(records, target, Pace(concurrency=concurrency), overwrite=overwrite))
+    figures = Figures(report=report, file=read_facts(target, format_name), seconds=seconds)
     if json:
         print_json(figures_as_json(figures, target))
     else:
         show_figures(figures, target)
-    return Exit.DONE if figures.report.certified else Exit.INCOMPLETE
+    return Exit.DONE if report.certified else Exit.INCOMPLETE
 
 
-async def _run(records: int, target: Path, encoder: Encoder, pace: Pace, *, overwrite: bool) -> Figures:
-    figures = Figures()
+async def _run(records: int, target: Path, pace: Pace, *, overwrite: bool) -> tuple[FetchReport, float]:
     async with AsyncExitStack() as stack:
         with waiting(f"a sandbox makes up {records:,} calls"):
-            options = ("--records", str(records), "--database", "temp")
+            options = ("--records", str(records), "--database", "temp", "--account", "demo")
             place = await stack.enter_async_context(sandbox_process(*options))
         settings = Settings(base_url=place.base_url, api_key=place.api_key, api_secret=place.api_secret)
         progress = stack.enter_context(FetchProgress("fetching", TimeWindow.of(place.start, place.end)))
+        client = await stack.enter_async_context(build_client(settings, pace, progress))
         began = time.perf_counter()
-        async with (
-            build_client(settings, pace, progress) as client,
-            FileTarget(target, encoder, overwrite=overwrite) as file,
-            client.stream(place.start, place.end) as stream,
-        ):
-            async for batch in stream.batches():
-                figures.add(batch)
-                await file.write(batch)
-            figures.report = stream.report
-        figures.seconds = time.perf_counter() - began
-    return figures
+        report = await client.export(place.start, place.end, target, overwrite=overwrite)
+        return report, time.perf_counter() - began

@@ -6,7 +6,7 @@ calls (or, with `--json`, the result) on stdout.
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,17 +23,9 @@ from aiosipcdr.cli.settings import Account, read_private, resolve_settings
 from aiosipcdr.cli.timerange import Range, parse_range
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.errors import IncompleteExportError, StorageError
-from aiosipcdr.export import (
-    check_target,
-    choose_format,
-    choose_mask,
-    encode_lines,
-    mask_records,
-    open_encoder,
-)
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.export import choose_format, choose_mask, encode_rows, open_encoder
 from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import FetchReport
+from aiosipcdr.report import CompleteWindow, FetchReport
 
 __all__ = ["export"]
 
@@ -81,7 +73,7 @@ def export(
     if isinstance(mask, ValueError):
         msg = f"{pseudonym_key_file} holds no key: write 16 bytes at least, that nobody can guess"
         raise UsageError(msg)
-    _check(output, format, spreadsheet=spreadsheet, overwrite=overwrite, json=json)
+    _check(output, format, spreadsheet=spreadsheet, json=json)
     # Where the calls scroll over the same terminal, a bar would be drawn across them.
     wanted = not (to_stdout and sys.stdout.isatty())
     progress = FetchProgress("fetching", TimeWindow.of(start, end), wanted=wanted)
@@ -111,9 +103,9 @@ def export(
                 allow_incomplete=allow_incomplete,
                 on_out_of_range=on_out_of_range,
             ) as stream:
-                async for batch in stream.batches():
+                async for window in stream.windows():
                     # Given up on when cancelled: whoever reads the pipe may never read on.
-                    await anyio.to_thread.run_sync(partial(_write_stdout, batch, mask), abandon_on_cancel=True)
+                    await anyio.to_thread.run_sync(partial(_write_stdout, window, mask), abandon_on_cancel=True)
                 return stream.report
 
     try:
@@ -138,11 +130,10 @@ def _masking(key_file: Path | None, *, mask_numbers: bool) -> Literal["mask"] | 
     return read_private(key_file).rstrip(b"\r\n")
 
 
-def _check(output: Path, format_name: str | None, *, spreadsheet: bool, overwrite: bool, json: bool) -> None:
+def _check(output: Path, format_name: str | None, *, spreadsheet: bool, json: bool) -> None:
     # Before the credentials are read and anything is asked.
     if output != _STDOUT:
         open_encoder(choose_format(output, format_name), spreadsheet=spreadsheet)
-        check_target(output, overwrite)
         return
     if json:
         msg = "--output - and --json both want stdout: give --output a file"
@@ -152,9 +143,9 @@ def _check(output: Path, format_name: str | None, *, spreadsheet: bool, overwrit
         raise UsageError(msg)
 
 
-def _write_stdout(records: Sequence[CallDetailRecord], mask: Callable[[str], str] | None) -> None:
+def _write_stdout(window: CompleteWindow, mask: Callable[[str], str] | None) -> None:
     # Past sys.stdout's own buffer, so that nothing is left to flush when the reader goes away.
-    rest = memoryview(encode_lines(records if mask is None else mask_records(records, mask)))
+    rest = memoryview(encode_rows(window.records, window.extras, mask))
     try:
         while rest:
             rest = rest[os.write(sys.stdout.fileno(), rest) :]

@@ -70,6 +70,7 @@ def sandbox(
     seed: int = 7,
     days: Annotated[int, Parameter(validator=Number(gte=1))] = 30,
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 0,
+    account: str | None = None,
     database: str = ":memory:",
     behaviour: Behaviour = Behaviour(),
     switch: tuple[str, ...] = (),
@@ -84,6 +85,7 @@ def sandbox(
         seed: The same seed makes the same calls.
         days: Length of the range that holds them.
         port: Port on 127.0.0.1; 0 takes a free one.
+        account: Name of the account: the same name has the same key and secret; without one they are random.
         database: Where the calls are kept: ":memory:", "temp" (a temporary file, removed at the
             end) or the name of a new file.
         behaviour: The main switches.
@@ -98,6 +100,7 @@ def sandbox(
     }
     given |= dict(map(_parse_switch, switch))
     given |= {"records": records, "seed": seed, "days": days, "port": port, "path": database}
+    given["account"] = account
     if faults is not None:
         given["faults"] = _read_faults(faults)
     try:

@@ -5,18 +5,18 @@ told, exactly, and never converted.
 """
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from aiosipcdr.cli.output import report_facts
-from aiosipcdr.money import MoneyTotals
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.export import FileFacts
 from aiosipcdr.report import FetchReport
 
 __all__ = ["Figures", "figures_as_json", "peak_memory", "show_figures"]
@@ -24,41 +24,30 @@ __all__ = ["Figures", "figures_as_json", "peak_memory", "show_figures"]
 _MEBIBYTE = 1024 * 1024
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Running figures of calls."""
+    """What a run took and proved, and what its file holds, read back from it."""
 
-    records: int = 0
-    answered: int = 0
-    money: MoneyTotals = field(default_factory=MoneyTotals)
-    seconds: float = 0.0
-    report: FetchReport = field(default_factory=FetchReport)
-
-    def add(self, records: Sequence[CallDetailRecord]) -> None:
-        """Add `records`; a call counts as answered when it has an answer time."""
-        self.records += len(records)
-        self.answered += sum(record.answer_time is not None for record in records)
-        self.money.add(records)
+    report: FetchReport
+    file: FileFacts
+    seconds: float
 
     @property
     def records_a_second(self) -> float:
         """Calls fetched, checked and written in a second."""
-        return self.records / self.seconds if self.seconds else 0.0
+        return self.file.rows / self.seconds if self.seconds else 0.0
 
 
 def figures_as_json(figures: Figures, path: Path) -> dict[str, Any]:
     """Return the figures for a program: exact sums as text, memory in bytes."""
     return {
-        "records": figures.records,
+        "records": figures.file.rows,
         "certified": figures.report.certified,
         "seconds": round(figures.seconds, 3),
         "records_per_second": round(figures.records_a_second, 1),
         "peak_memory": peak_memory(),
-        "answered": figures.answered,
-        "money": [
-            {"field": name, "currency": currency, "sum": format(amount, "f")}
-            for name, currency, amount in figures.money.rows()
-        ],
+        "answered": figures.file.answered,
+        "money": msgspec.to_builtins(figures.file.money),
         "output": str(path.absolute()),
         "report": report_facts(figures.report),
     }
@@ -80,20 +69,20 @@ def show_figures(figures: Figures, path: Path) -> None:
 
 def _rows(figures: Figures, path: Path) -> list[tuple[str, str]]:
     report = figures.report
-    share = f" ({figures.answered / figures.records:.1%})" if figures.records else ""
+    share = f" ({figures.file.answered / figures.file.rows:.1%})" if figures.file.rows else ""
     memory = peak_memory()
     rows = [
-        ("Calls", f"{figures.records:,}"),
+        ("Calls", f"{figures.file.rows:,}"),
         ("Proof", _proof(report)),
         ("Time", f"{figures.seconds:.1f} s, {figures.records_a_second:,.0f} calls a second"),
         ("Requests", f"{report.requests:,} ({report.pages:,} pages, {report.windows:,} windows)"),
     ]
     if memory is not None:
         rows.append(("Peak memory", f"{memory / _MEBIBYTE:,.0f} MiB (this process)"))
-    rows.append(("Answered", f"{figures.answered:,}{share}"))
-    for name, currency, amount in figures.money.rows():
-        told = escape(currency) if currency else "no currency told"
-        rows.append((f"Sum of {name}", f"{amount:,f} ({told})"))
+    rows.append(("Answered", f"{figures.file.answered:,}{share}"))
+    for money in figures.file.money:
+        told = escape(money.currency) if money.currency else "no currency told"
+        rows.append((f"Sum of {money.field}", f"{Decimal(money.sum):,f} ({told})"))
     rows.append(("File", escape(str(path.absolute()))))
     return rows
 

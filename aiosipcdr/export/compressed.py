@@ -7,12 +7,10 @@ batch boundaries leave no trace.  Must never open a file.
 import struct
 import sys
 import zlib
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.extras import MissingExtraError
-from aiosipcdr.protocol.records import CallDetailRecord
 
 __all__ = ["CompressedEncoder", "Compressor", "GzipCompressor", "load_zstd", "zstd_compressor"]
 
@@ -50,9 +48,9 @@ class CompressedEncoder:
         """Return what is ready of the beginning."""
         return self._feed(self._inner.begin())
 
-    def encode(self, records: Sequence[CallDetailRecord]) -> bytes:
-        """Return what is ready once `records` have come."""
-        return self._feed(self._inner.encode(records))
+    def encode(self, rows: bytes) -> bytes:
+        """Return what is ready once `rows` have come."""
+        return self._feed(self._inner.encode(rows))
 
     def finish(self) -> bytes:
         """Return the rest, the checksum last."""

@@ -1,13 +1,10 @@
-"""What every format is to the room that writes files: records in, bytes out.
+"""What every format is to the room that writes files: rows in, bytes out.
 
 An encoder knows no file, no folder and no network, and must never keep more
 than it needs to go on: what it returns is the caller's to write.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
-
-from aiosipcdr.protocol.records import CallDetailRecord
 
 __all__ = ["Encoder", "Metadata"]
 
@@ -25,18 +22,19 @@ class Metadata(dict[str, str]):
 class Encoder(Protocol):
     """The bytes of one file: `begin` once, `encode` as often as there are batches, `finish` once.
 
-    The file is what they returned, one after the other.  The same records in
-    the same order give the same file, whatever the batches they came in, with
-    the same versions of Python, zlib, zstd and pyarrow.  One that raised, or
+    Rows come as `aiosipcdr.export.rows` makes them.  The file is what was
+    returned, one after the other.  The same rows in the same order give the
+    same file, whatever the batches they came in, with the same versions of
+    Python, zlib, zstd and pyarrow.  One that raised, or
     that is not finished, is of no further use and needs no closing.
     """
 
     def begin(self) -> bytes:
-        """Return what stands before the first record."""
+        """Return what stands before the first row."""
         ...
 
-    def encode(self, records: Sequence[CallDetailRecord]) -> bytes:
-        """Return what is ready once `records` have come; it may be nothing yet."""
+    def encode(self, rows: bytes) -> bytes:
+        """Return what is ready once `rows`, whole lines, have come; it may be nothing yet."""
         ...
 
     def finish(self) -> bytes:

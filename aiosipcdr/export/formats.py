@@ -4,21 +4,15 @@ Decides by names alone: must never touch a file, and loads an optional package
 only for the format that needs it.
 """
 
-from collections.abc import Callable
-from datetime import datetime
 from os import PathLike
-
-import msgspec
 
 from aiosipcdr.export.compressed import CompressedEncoder, GzipCompressor, zstd_compressor
 from aiosipcdr.export.csv_text import CsvEncoder
 from aiosipcdr.export.encoders import Encoder, Metadata
-from aiosipcdr.export.masking import MaskedEncoder
 from aiosipcdr.export.ndjson import NdjsonEncoder
 from aiosipcdr.export.parquet import ParquetEncoder
-from aiosipcdr.protocol.codec import Filters
 
-__all__ = ["FORMATS", "choose_format", "describe_query", "open_encoder"]
+__all__ = ["FORMATS", "choose_format", "open_encoder"]
 
 FORMATS = ("ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet")
 """The names of all formats that can be written."""
@@ -60,7 +54,6 @@ def open_encoder(
     name: str,
     *,
     spreadsheet: bool = False,
-    mask: Callable[[str], str] | None = None,
     metadata: Metadata | None = None,
 ) -> Encoder:
     """Return a new encoder of the format that `choose_format` named.
@@ -71,7 +64,6 @@ def open_encoder(
     Args:
         name: the format.
         spreadsheet: write CSV for Excel and its like.
-        mask: what makes numbers unrecognisable; see `aiosipcdr.export.masking`.
         metadata: names and values that a format with room for them (Parquet) takes along.
 
     Raises:
@@ -81,11 +73,6 @@ def open_encoder(
     if spreadsheet and not name.startswith("csv"):
         msg = f"only CSV can be written for a spreadsheet, not {name}"
         raise ValueError(msg)
-    encoder = _open(name, metadata, spreadsheet=spreadsheet)
-    return encoder if mask is None else MaskedEncoder(encoder, mask)
-
-
-def _open(name: str, metadata: Metadata | None, *, spreadsheet: bool) -> Encoder:
     if name == "parquet":
         return ParquetEncoder(metadata)
     text, _, compression = name.partition(".")
@@ -93,21 +80,3 @@ def _open(name: str, metadata: Metadata | None, *, spreadsheet: bool) -> Encoder
     if compression:
         return CompressedEncoder(encoder, GzipCompressor() if compression == "gz" else zstd_compressor())
     return encoder
-
-
-def describe_query(
-    start: datetime, end: datetime, filters: Filters, range_field: str | None, mask: Callable[[str], str] | None
-) -> Metadata:
-    """Return the query as a file's metadata: JSON under "aiosipcdr.query", times as they were asked for.
-
-    A phone's name may be a number, so it is masked like the records.
-    """
-    phone = filters.phone_name
-    query = {
-        "start": start.isoformat(),
-        "end": end.isoformat(),
-        "sip_group_name": filters.sip_group_name,
-        "phone_name": phone if phone is None or mask is None else mask(phone),
-        "range_field": range_field,
-    }
-    return Metadata({"aiosipcdr.query": msgspec.json.encode(query).decode()})

@@ -6,15 +6,14 @@ an error.
 
 import hmac
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from msgspec.structs import replace
 
-from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.protocol.records import CallDetailRecord
 
-__all__ = ["NUMBER_FIELDS", "MaskedEncoder", "Pseudonyms", "choose_mask", "mask_number", "mask_records"]
+__all__ = ["NUMBER_FIELDS", "Pseudonyms", "choose_mask", "mask_number", "mask_record", "mask_records"]
 
 NUMBER_FIELDS = ("phone_name", "callee", "display_num")
 """The fields that hold numbers, or names of people."""
@@ -90,37 +89,16 @@ def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] 
     )
 
 
-def mask_records(records: Sequence[CallDetailRecord], mask: Callable[[str], str]) -> list[CallDetailRecord]:
-    """Return copies of `records` in which `mask` was applied to `phone_name`, `callee` and `display_num`."""
-    return [
-        replace(
-            record,
-            phone_name=None if record.phone_name is None else mask(record.phone_name),
-            callee=None if record.callee is None else mask(record.callee),
-            display_num=None if record.display_num is None else mask(record.display_num),
-        )
-        for record in records
-    ]
+def mask_record(record: CallDetailRecord, mask: Callable[[str], str]) -> CallDetailRecord:
+    """Return a copy of `record` in which `mask` was applied to `phone_name`, `callee` and `display_num`."""
+    return replace(
+        record,
+        phone_name=None if record.phone_name is None else mask(record.phone_name),
+        callee=None if record.callee is None else mask(record.callee),
+        display_num=None if record.display_num is None else mask(record.display_num),
+    )
 
 
-class MaskedEncoder:
-    """An `Encoder` that sees no number: another one, with a mask before it."""
-
-    __slots__ = ("_inner", "_mask")
-
-    def __init__(self, inner: Encoder, mask: Callable[[str], str]) -> None:
-        """Put `mask` before `inner`."""
-        self._inner = inner
-        self._mask = mask
-
-    def begin(self) -> bytes:
-        """Return what stands before the first record."""
-        return self._inner.begin()
-
-    def encode(self, records: Sequence[CallDetailRecord]) -> bytes:
-        """Mask `records`, then encode them."""
-        return self._inner.encode(mask_records(records, self._mask))
-
-    def finish(self) -> bytes:
-        """Return the rest."""
-        return self._inner.finish()
+def mask_records(records: Iterable[CallDetailRecord], mask: Callable[[str], str]) -> list[CallDetailRecord]:
+    """Return copies of `records`, each as `mask_record` makes it."""
+    return [mask_record(record, mask) for record in records]

@@ -1,16 +1,16 @@
 """Parquet: zstd, row groups of exactly 65,536 calls, the query in the file's own metadata.
 
-Optional: needs pyarrow.  Must never open a file, and never hold more than one
-row group: what pyarrow writes is handed on at once.
+Optional: needs pyarrow, which reads the rows by itself.  Must never open a
+file, and never hold more than one row group: what pyarrow writes is handed on
+at once.
 """
 
 import io
-from collections.abc import Sequence
 from typing import Any
 
-from aiosipcdr.arrow import BATCH_ROWS, SCHEMA_VERSION, load_pyarrow, record_batch, schema
+from aiosipcdr.arrow import BATCH_ROWS, SCHEMA_VERSION, load_pyarrow, schema
 from aiosipcdr.export.encoders import Metadata
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.export.rows import EXTRA
 
 __all__ = ["ParquetEncoder"]
 
@@ -19,10 +19,10 @@ _UNIQUE = {"voice_id", "recording_file_id"}
 
 
 class ParquetEncoder:
-    """An `Encoder` of the columns of `aiosipcdr.arrow.schema`.
+    """An `Encoder` of the columns of `aiosipcdr.arrow.schema`, and of `extra`.
 
     Row groups are cut by count, whatever the batches, so that batch boundaries
-    leave no trace.  Records wait as Arrow columns, some 250 bytes each.
+    leave no trace.  Rows wait as Arrow columns, some 300 bytes each.
     """
 
     __slots__ = ("_groups", "_metadata", "_pyarrow", "_rows", "_schema", "_sink", "_waiting", "_writer")
@@ -33,14 +33,16 @@ class ParquetEncoder:
         Raises:
             ImportError: the extra `arrow` is not installed; the text says what to install.
         """
-        self._pyarrow: Any = load_pyarrow()
+        pa: Any = load_pyarrow()
+        import pyarrow.json
         import pyarrow.parquet  # noqa: F401 - loaded here, so that nothing is missing later
 
+        self._pyarrow = pa
         self._metadata = Metadata(metadata or {})
         self._metadata["aiosipcdr.schema_version"] = str(SCHEMA_VERSION)
         self._sink = _Sink()
         self._writer: Any = None
-        self._schema: Any = schema()
+        self._schema: Any = schema().append(pa.field(EXTRA, pa.string()))
         self._waiting: list[Any] = []
         self._groups = 0
         self._rows = 0
@@ -57,16 +59,17 @@ class ParquetEncoder:
         self._writer.add_key_value_metadata(self._metadata)
         return self._sink.take()
 
-    def encode(self, records: Sequence[CallDetailRecord]) -> bytes:
-        """Return the row groups that `records` have filled; the rest of them waits."""
-        start = 0
-        while start < len(records):
-            part = records[start : start + BATCH_ROWS - self._rows]
-            self._waiting.append(record_batch(part))
-            self._rows += len(part)
-            start += len(part)
-            if self._rows == BATCH_ROWS:
-                self._write_group()
+    def encode(self, rows: bytes) -> bytes:
+        """Return the row groups that `rows` have filled; the rest of them waits."""
+        if rows:
+            table = self._read(rows)
+            while table.num_rows:
+                part = table.slice(0, BATCH_ROWS - self._rows)
+                table = table.slice(part.num_rows)
+                self._waiting.append(part)
+                self._rows += part.num_rows
+                if self._rows == BATCH_ROWS:
+                    self._write_group()
         return self._sink.take()
 
     def finish(self) -> bytes:
@@ -76,9 +79,19 @@ class ParquetEncoder:
         self._writer.close()
         return self._sink.take()
 
+    def _read(self, rows: bytes) -> Any:  # noqa: ANN401 - pyarrow has no types
+        json = self._pyarrow.json
+        # In one block: a row must not lie across two of them.
+        table = json.read_json(
+            io.BytesIO(rows),
+            read_options=json.ReadOptions(use_threads=False, block_size=len(rows) + 1),
+            parse_options=json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error"),
+        )
+        return table.cast(self._schema)  # which columns may be null is lost on the way
+
     def _write_group(self) -> None:
         # In one piece: where a column's pieces end would show in its pages.
-        table = self._pyarrow.Table.from_batches(self._waiting, self._schema).combine_chunks()
+        table = self._pyarrow.concat_tables([*self._waiting, self._schema.empty_table()]).combine_chunks()
         self._waiting.clear()
         self._rows = 0
         self._groups += 1

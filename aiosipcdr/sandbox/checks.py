@@ -61,6 +61,14 @@ class Credentials:
         """Return a pair that nobody can take for a real one."""
         return cls(f"sandbox-{secrets.token_hex(8)}", f"sandbox-{secrets.token_hex(16)}")
 
+    @classmethod
+    def of(cls, account: str | None) -> Self:
+        """Return the pair that belongs to the name of an account, always the same; a fresh one for no name."""
+        if account is None:
+            return cls.fresh()
+        digest = hashlib.sha256(f"sandbox account {account}".encode()).hexdigest()
+        return cls(f"sandbox-{digest[:16]}", f"sandbox-{digest[16:48]}")
+
     def __repr__(self) -> str:
         """Show neither: habits are formed on sandboxes."""
         return "Credentials(...)"

@@ -49,7 +49,7 @@ _LAST_PORT: Final = 65_535
 # What was decided when the calls were written cannot be changed while they are served.
 FIXED: Final = frozenset(
     (
-        *("absent", "cost_field", "days", "extra_record_keys", "host", "path", "port"),
+        *("absent", "account", "cost_field", "days", "extra_record_keys", "host", "path", "port"),
         *("records", "repeat_every", "seed", "start", "success_code", "time_field"),
         "utc_offset",
     )
@@ -67,6 +67,7 @@ class Switches:
         start: First second of the default range (aware, whole seconds). Absent: chosen so
             that the range ends at the last midnight that is at least six hours past.
         utc_offset: Offset in which every time is written.
+        account: Name of the account; one name has one key and one secret, whenever it is served. Absent: random ones.
         path: ":memory:", "temp" (a temporary file, removed at the end) or a new file.
         host: Loopback address to bind.
         port: Port to bind, 0 for a free one.
@@ -110,6 +111,7 @@ class Switches:
     days: int = 30
     start: datetime | None = None
     utc_offset: timedelta = timedelta(hours=8)
+    account: str | None = None
     path: str | PathLike[str] = IN_MEMORY
     host: str = "127.0.0.1"
     port: int = 0

@@ -68,7 +68,7 @@ class Sandbox:
         if calls is not None:
             switches["records"] = 0
         self._switches = Switches(**switches)
-        self._credentials = Credentials.fresh()
+        self._credentials = Credentials.of(self._switches.account)
         # By the slower of the two clocks, so that neither takes the range for unsettled.
         now = time() + min(0.0, self._switches.clock_offset)
         self.start, self.end = default_range(self._switches, now)

@@ -1,0 +1,118 @@
+"""Frames: pieces of a file that can be told whole from torn, their lengths included.
+
+A file of frames that was cut off anywhere ends in a torn frame and nothing
+else; whatever else is wrong with it was done to it.  Must never interpret what
+stands in a frame.
+
+A frame is a head of 20 bytes, a text and a body.  The head holds a mark, the
+two lengths, the CRC-32 of text and body, and the CRC-32 of the head itself,
+all little-endian.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from aiosipcdr.errors import JournalDamagedError
+
+__all__ = ["MARK", "Frame", "encode_frame", "read_body", "read_bytes", "read_frames"]
+
+MARK = b"\x89CDR"
+"""Begins every frame; no text in UTF-8 begins like this."""
+
+_HEAD = struct.Struct("<4sIII")
+_CHECK = struct.Struct("<I")
+_HEAD_SIZE = _HEAD.size + _CHECK.size
+_BLOCK = 1024 * 1024
+
+
+class Frame(NamedTuple):
+    """A whole frame: where it begins and ends in the file, its text, and where its body lies."""
+
+    start: int
+    text: bytes
+    body_start: int
+    end: int
+
+
+def encode_frame(text: bytes, body: bytes | memoryview = b"") -> bytes:
+    """Return the frame of `text` and `body`."""
+    head = _HEAD.pack(MARK, len(text), len(body), zlib.crc32(body, zlib.crc32(text)))
+    return b"".join((head, _CHECK.pack(zlib.crc32(head)), text, body))
+
+
+def read_frames(descriptor: int, path: Path) -> Iterator[Frame]:
+    """Yield the whole frames of a file, up to its end or to a torn frame.
+
+    Raises:
+        JournalDamagedError: something is wrong before a whole frame; the file is left as it is.
+    """
+    start, size = 0, os.fstat(descriptor).st_size
+    while start < size:
+        frame = _read_frame(descriptor, start, size)
+        if frame is None:
+            if (place := _find_frame(descriptor, start + 1, size)) is not None:
+                raise JournalDamagedError(
+                    f"the journal {path} was changed or damaged: what stands from byte {start:,} to {place:,} is not"
+                    " what was written; remove it to begin anew",
+                )
+            return
+        yield frame
+        start = frame.end
+
+
+def read_body(descriptor: int, frame: Frame) -> bytes:
+    """Return the body of `frame`; its check was made when the frame was read."""
+    return read_bytes(descriptor, frame.body_start, frame.end - frame.body_start)
+
+
+def _read_frame(descriptor: int, start: int, size: int) -> Frame | None:
+    head = read_bytes(descriptor, start, _HEAD_SIZE)
+    if len(head) < _HEAD_SIZE or not head.startswith(MARK):
+        return None
+    _, text_size, body_size, check = _HEAD.unpack_from(head)
+    if zlib.crc32(head[: _HEAD.size]) != _CHECK.unpack_from(head, _HEAD.size)[0]:
+        return None
+    body_start = start + _HEAD_SIZE + text_size
+    end = body_start + body_size
+    if end > size:
+        return None
+    text = read_bytes(descriptor, start + _HEAD_SIZE, text_size)
+    crc = zlib.crc32(text)
+    for place in range(body_start, end, _BLOCK):
+        crc = zlib.crc32(read_bytes(descriptor, place, min(_BLOCK, end - place)), crc)
+    return Frame(start, text, body_start, end) if crc == check else None
+
+
+def _find_frame(descriptor: int, start: int, size: int) -> int | None:
+    # Blocks overlap by a mark less one byte, so that none is missed between two of them.
+    for place in range(start, size, _BLOCK):
+        block = read_bytes(descriptor, place, _BLOCK + len(MARK) - 1)
+        at = block.find(MARK)
+        while at >= 0:
+            if _read_frame(descriptor, place + at, size) is not None:
+                return place + at
+            at = block.find(MARK, at + 1)
+    return None
+
+
+def read_bytes(descriptor: int, start: int, length: int) -> bytes:
+    """Return `length` bytes from `start`, fewer at the end of the file."""
+    pieces = []
+    while length and (piece := _pread(descriptor, length, start)):
+        pieces.append(piece)
+        start += len(piece)
+        length -= len(piece)
+    return b"".join(pieces)
+
+
+if hasattr(os, "pread"):
+    _pread = os.pread
+else:  # Windows
+
+    def _pread(descriptor: int, length: int, start: int) -> bytes:
+        os.lseek(descriptor, start, os.SEEK_SET)
+        return os.read(descriptor, length)

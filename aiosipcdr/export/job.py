@@ -1,0 +1,281 @@
+"""One export from the first look at the target to the published file, whatever interrupts it.
+
+What is fetched goes into the journal; the target is made of the journal alone,
+so that a run that was killed and one that was not end with the same bytes.
+Must never block the event loop, and never leave anything half-published.
+
+The order at the end: the file is written beside its name and made safe (rows
+that are the file already need no writing), the journal notes what it is,
+quarantine and manifest appear, then the file itself, then the journal goes.
+Killed anywhere in between, the next run finds where.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import msgspec
+
+from aiosipcdr.export.encoders import Encoder
+from aiosipcdr.export.entries import Built, Effort, Header, WrittenWindow
+from aiosipcdr.export.journal import Journal
+from aiosipcdr.export.manifest import describe_file, encode_manifest, read_manifest
+from aiosipcdr.export.ndjson import NdjsonEncoder
+from aiosipcdr.export.order import ExportOrder
+from aiosipcdr.export.rows import encode_rows
+from aiosipcdr.export.storage import check_room, storage_errors
+from aiosipcdr.export.target import (
+    JOURNAL,
+    MANIFEST,
+    QUARANTINE,
+    ROWS,
+    NewFile,
+    beside,
+    check_folder,
+    check_target,
+    publish,
+)
+from aiosipcdr.money import MoneyTotals
+from aiosipcdr.protocol.history import Cut, Delivered, History, Note, find_doubt
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import CompleteWindow, FetchReport, QuarantinedRecord, WindowReport
+
+__all__ = ["ExportJob"]
+
+T = TypeVar("T")
+
+# What a call takes, about: what is asked of the disk before much is fetched.
+_ROW_BYTES = 700
+_TARGET_BYTES = {"ndjson": 0, "csv": 350}  # plain NDJSON is the rows themselves
+_COMPRESSED_BYTES = 200
+_LEAST_ROOM = 1024 * 1024
+
+
+class ExportJob:
+    """An async context manager: `history`, then `write` what is read, then `publish`."""
+
+    def __init__(self, order: ExportOrder) -> None:
+        """Remember what is to be done; nothing is touched yet."""
+        self._order = order
+        self._journal = Journal(beside(order.path, JOURNAL), beside(order.path, ROWS))
+        self.published: FetchReport | None = None
+        """The report of a run that was killed when its file had already appeared."""
+
+    async def __aenter__(self) -> Self:
+        """Check the target, and take up the journal or begin one."""
+        await self._in_thread(self._open)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Keep the journal if it holds anything, and let go of it."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._close)
+
+    @property
+    def provisional(self) -> list[WindowReport]:
+        """The windows that were so young that calls may have been added to them since."""
+        told = (window.delivered.told for window in self._journal.windows)
+        return [report for report in told if report.provisional]
+
+    @property
+    def effort(self) -> Effort:
+        """What earlier runs have taken."""
+        return next((window.effort for window in reversed(list(self._journal.windows))), Effort())
+
+    async def history(self, *, allow_incomplete: bool, changed: Collection[TimeWindow]) -> History:
+        """Return what earlier runs have read; forget what must be read again: see `find_doubt`."""
+
+        def recall() -> History:
+            self._forget_doubtful(allow_incomplete=allow_incomplete, changed=changed)
+            self._check_room()
+            return self._journal.history()
+
+        return await self._in_thread(recall)
+
+    async def doubt(self, window: TimeWindow) -> None:
+        """Forget what was read of `window` and later: its parts hold less than the vendor counts."""
+        await self._in_thread(lambda: self._forget_doubtful(allow_incomplete=True, changed=[window]))
+
+    async def write(self, entry: Note | CompleteWindow, report: FetchReport) -> None:
+        """Write down what has become of a window, before the next is asked for."""
+        if isinstance(entry, CompleteWindow):
+            effort = Effort(requests=report.requests, retries=report.retries, elapsed=report.elapsed)
+            await self._in_thread(lambda: self._write_window(entry, effort))
+        else:
+            await self._in_thread(lambda: self._write_note(entry))
+
+    async def publish(self, report: FetchReport) -> None:
+        """Make the target of the journal, and let it appear."""
+        target = NewFile(self._order.path)
+        try:
+            encoder = await self._in_thread(self._order.open_encoder)
+            if isinstance(encoder, NdjsonEncoder):
+                source = self._journal.rows_file.path
+                built = Built(size=self._journal.rows_file.mark.end, sha256=self._journal.rows_file.mark.sha256)
+            else:
+                source, built = target.temporary, await self._build(target, encoder)
+            # A cancellation after this line comes too late: the file is whole.
+            await anyio.lowlevel.checkpoint()
+            with anyio.CancelScope(shield=True):
+                await self._in_thread(lambda: self._appear(source, built, report))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(target.discard)
+
+    async def _build(self, target: NewFile, encoder: Encoder) -> Built:
+        rows = self._journal.rows()
+
+        def begin() -> None:
+            target.create()
+            target.write(encoder.begin())
+
+        def go_on() -> bool:
+            lines = next(rows, b"")
+            target.write(encoder.encode(lines))
+            return bool(lines)
+
+        def finish() -> None:
+            target.write(encoder.finish())
+            target.finish()
+
+        await self._in_thread(begin)
+        while await self._in_thread(go_on):
+            pass
+        await self._in_thread(finish)
+        return Built(size=target.size, sha256=target.sha256)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        def mapped() -> T:
+            with storage_errors(self._order.path):
+                return work()
+
+        return await anyio.to_thread.run_sync(mapped)
+
+    def _open(self) -> None:
+        order, journal = self._order, self._journal
+        order.open_encoder()  # it says what is missing, before anything is fetched for it
+        check_folder(order.path)
+        if not beside(order.path, JOURNAL).exists():
+            check_target(order.path, order.overwrite)
+            check_room(order.path.parent, _LEAST_ROOM)
+        journal.open(Header(settings=order.settings, tiles=order.tiles))
+        try:
+            if journal.built is not None and journal.built.sha256 == _hash(order.path):
+                self.published = read_manifest(beside(order.path, MANIFEST)).report
+                journal.remove()
+                return
+            check_target(order.path, order.overwrite)
+            journal.recover()
+        except BaseException:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        if self._journal.is_open:
+            if self._journal.entries:
+                with storage_errors(self._order.path):
+                    self._journal.sync()
+                self._journal.close()
+            else:
+                self._journal.remove()
+
+    def _forget_doubtful(self, *, allow_incomplete: bool, changed: Collection[TimeWindow]) -> None:
+        entries = self._journal.history().entries
+        doubt = find_doubt(entries, allow_incomplete=allow_incomplete, changed=changed)
+        if doubt is not None:
+            self._journal.keep(doubt)
+
+    def _write_window(self, window: CompleteWindow, effort: Effort) -> None:
+        order = self._order
+        rows = encode_rows(window.records, window.extras, order.mask)
+        money = MoneyTotals()
+        money.add(window.records)
+        self._journal.append(
+            WrittenWindow(
+                delivered=Delivered(told=window.report, share=window.share),
+                rows=len(window.records),
+                size=len(rows),
+                mark=self._journal.rows_file.append(rows),
+                quarantined=[self._masked(one) for one in window.quarantined],
+                unread_ids=window.unread_ids,
+                money=money.rows(),
+                effort=effort,
+            ),
+            encode_rows(window.repeated, mask=order.mask),
+        )
+
+    def _masked(self, quarantined: QuarantinedRecord) -> QuarantinedRecord:
+        # Nobody knows where in those bytes a number stands.
+        return quarantined if self._order.mask is None else msgspec.structs.replace(quarantined, raw=b"")
+
+    def _write_note(self, note: Note) -> None:
+        if isinstance(note, Cut) and note.told.window in self._order.tiles:
+            check_room(self._order.path.parent, note.told.total * (_ROW_BYTES + self._target_bytes))
+        self._journal.append(note)
+
+    @property
+    def _target_bytes(self) -> int:
+        return _TARGET_BYTES.get(self._order.format, _COMPRESSED_BYTES)
+
+    def _check_room(self) -> None:
+        planned = sum(
+            entry.told.total
+            for entry in self._journal.entries
+            if isinstance(entry, Cut) and entry.told.window in self._order.tiles
+        )
+        written = sum(window.rows for window in self._journal.windows)
+        missing = max(0, planned - written) * _ROW_BYTES + max(planned, written) * self._target_bytes
+        check_room(self._order.path.parent, missing)
+
+    def _appear(self, source: Path, built: Built, report: FetchReport) -> None:
+        order = self._order
+        self._journal.append(built)
+        self._journal.sync()
+        windows = list(self._journal.windows)
+        lines = [_quarantine_line(one) for window in windows for one in window.quarantined]
+        quarantine = beside(order.path, QUARANTINE)
+        if lines:
+            _write(quarantine, b"".join(lines))
+        else:
+            quarantine.unlink(missing_ok=True)
+        manifest = describe_file(order, built, windows, report, quarantine.name if lines else None)
+        _write(beside(order.path, MANIFEST), encode_manifest(manifest))
+        publish(source, order.path, overwrite=order.overwrite)
+        self._journal.remove()
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    file = NewFile(path)
+    try:
+        file.create()
+        file.write(data)
+        file.finish()
+        publish(file.temporary, path, overwrite=True)
+    finally:
+        file.discard()
+
+
+def _quarantine_line(quarantined: QuarantinedRecord) -> bytes:
+    line = {
+        "window": quarantined.window,
+        "page": quarantined.page,
+        "reason": quarantined.reason,
+        "voice_id": quarantined.voice_id,
+        "raw": quarantined.raw.decode("utf-8", "backslashreplace") or None,
+    }
+    return msgspec.json.encode(line) + b"\n"

@@ -1,0 +1,267 @@
+"""The journal beside a target: what was planned and what was read, so that no kill loses a certified window.
+
+Synchronous: the job calls it in a worker thread, one call at a time.  Must
+never change a journal that is damaged, locked, or of another question, and
+never hold the rows of more than one window.
+
+Two files.  One holds the rows, as NDJSON, just as they go into the target.
+The other one holds frames: the first says what the journal is of, each window
+that was cut has one that was written before its parts were asked for, and each
+window that was handed over has one that says where its rows end and what the
+file of rows must be up to there.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from aiosipcdr.errors import ExportConflictError, JournalDamagedError
+from aiosipcdr.export.entries import (
+    LAYOUT,
+    Built,
+    Entry,
+    Header,
+    WrittenWindow,
+    decode_entry,
+    decode_header,
+    encode_entry,
+)
+from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
+from aiosipcdr.export.lock import lock_file
+from aiosipcdr.export.rows import read_records
+from aiosipcdr.export.rows_file import RowsFile
+from aiosipcdr.export.storage import open_ours, sync_file, sync_folder, write_all
+from aiosipcdr.protocol.history import Delivered, History, Note, ReadWindow
+from aiosipcdr.protocol.tiling import OVERLAP
+
+__all__ = ["Journal"]
+
+SYNC_SECONDS = 1.0
+"""What is older than this survives a power cut, too."""
+
+
+class Journal:
+    """One open journal; ours alone from `open` to `close`."""
+
+    __slots__ = ("_descriptor", "_end", "_frames", "_path", "_synced", "entries", "header", "rows_file")
+
+    def __init__(self, path: Path, rows_path: Path) -> None:
+        """Remember the places; nothing is touched yet."""
+        self.entries: list[Entry] = []
+        self.header = Header(settings={}, tiles=[])
+        self.rows_file = RowsFile(rows_path)
+        self._path = path
+        self._descriptor = -1
+        self._frames: list[Frame] = []
+        self._end = 0
+        self._synced = 0.0
+
+    def open(self, header: Header) -> None:
+        """Take up the journal that is there, or begin one; nothing in it is changed yet.
+
+        Raises:
+            ExportConflictError: another export is at work on it, it is of another question, or it is no journal.
+            JournalDamagedError: it was changed.
+            OSError: it cannot be opened.
+        """
+        try:
+            self._open()
+            self._read()
+            if self.entries:
+                self._check_settings(header.settings)
+            else:
+                self.header, self._end = header, 0
+        except BaseException:
+            self.close()
+            raise
+
+    def recover(self) -> None:
+        """Make it fit to be written to: what was torn off at the end is forgotten, and read again.
+
+        Raises:
+            JournalDamagedError: the rows were changed.
+            OSError: a file cannot be opened or written.
+        """
+        if self.built is not None:
+            self._forget(len(self.entries) - 1)  # it was not published: it is built again
+        self.rows_file.open()
+        self._check_rows()
+        # Nothing was changed until here.
+        os.ftruncate(self._descriptor, self._end)
+        self.rows_file.cut()
+        if not self._end:
+            self._append(encode_entry(self.header))
+            self.sync()
+            sync_folder(self._path.parent)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is ours."""
+        return self._descriptor >= 0
+
+    @property
+    def windows(self) -> Iterator[WrittenWindow]:
+        """The windows that were written, in their order."""
+        return (entry for entry in self.entries if isinstance(entry, WrittenWindow))
+
+    @property
+    def built(self) -> Built | None:
+        """What is known of the target, if it was built already."""
+        return next((entry for entry in reversed(self.entries) if isinstance(entry, Built)), None)
+
+    def append(self, entry: Entry, body: bytes = b"") -> None:
+        """Write `entry` behind all others; a second later at most it is safe from a power cut, too."""
+        self._frames.append(self._append(encode_entry(entry), body))
+        self.entries.append(entry)
+        if time.monotonic() - self._synced >= SYNC_SECONDS:
+            self.sync()
+
+    def keep(self, number: int) -> None:
+        """Forget all entries but the first `number`, and their rows."""
+        if number < len(self.entries):
+            self._forget(number)
+            os.ftruncate(self._descriptor, self._end)
+            self._check_rows()
+            self.rows_file.cut()
+
+    def history(self) -> History:
+        """Return what has become of the windows so far."""
+        entries: list[Note | Delivered] = []
+        for entry in self.entries:
+            if isinstance(entry, WrittenWindow):
+                entries.append(entry.delivered)
+            elif not isinstance(entry, Built):
+                entries.append(entry)
+        return History(tiles=self.header.tiles, entries=entries, latest=self._latest())
+
+    def rows(self) -> Iterator[bytes]:
+        """Yield the rows of each window, as NDJSON, in the order of the target."""
+        return (self._read_rows(window) for window in self.windows if window.size)
+
+    def sync(self) -> None:
+        """Make all that was written safe from a power cut, the rows before what tells of them."""
+        self.rows_file.sync()
+        sync_file(self._descriptor)
+        self._synced = time.monotonic()
+
+    def remove(self) -> None:
+        """Delete the journal: it has served."""
+        self.rows_file.path.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the journal; it stays."""
+        self.rows_file.close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _open(self) -> None:
+        while True:
+            self._descriptor = open_ours(self._path, os.O_RDWR | os.O_CREAT)
+            told = os.fstat(self._descriptor)
+            if not stat.S_ISREG(told.st_mode):
+                raise ExportConflictError(f"{self._path} is not a plain file, where the journal belongs: remove it")
+            if not lock_file(self._descriptor):
+                raise ExportConflictError(f"another export is at work on {self._path.stem}: wait until it has ended")
+            # Whoever had the lock before us may have removed the file since we opened it.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(told, self._path.lstat()):
+                    return
+            self.close()
+
+    def _read(self) -> None:
+        for frame in read_frames(self._descriptor, self._path):
+            try:
+                if self.header.tiles:
+                    self.entries.append(decode_entry(frame.text))
+                    self._frames.append(frame._replace(text=b""))
+                else:
+                    self.header = decode_header(frame.text)
+            except msgspec.DecodeError:
+                raise JournalDamagedError(
+                    f"the journal {self._path} cannot be understood: another version of aiosipcdr wrote it, most"
+                    " likely; finish with that one, or remove the journal to begin anew"
+                ) from None
+            self._end = frame.end
+            if self.header.layout != LAYOUT:
+                raise ExportConflictError(
+                    f"the journal {self._path} is of another version of aiosipcdr (layout {self.header.layout},"
+                    f" this is {LAYOUT}): finish with that one, or remove the journal to begin anew"
+                )
+        if not self.header.tiles and not MARK.startswith(read_bytes(self._descriptor, 0, len(MARK))):
+            raise ExportConflictError(f"{self._path} is not a journal of aiosipcdr and stays as it is: move it away")
+
+    def _check_settings(self, settings: dict[str, str | None]) -> None:
+        before = self.header.settings
+        different = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+        if different:
+            raise ExportConflictError(
+                f"the journal {self._path} is of another export: "
+                + "; ".join(_describe(name, before.get(name), settings.get(name)) for name in different)
+                + "; finish that one with its own settings, or remove the journal to begin anew"
+            )
+
+    def _check_rows(self) -> None:
+        # The rows are written before the frame that tells of them: what is missing at their end was cut off.
+        windows = [(place, entry) for place, entry in enumerate(self.entries) if isinstance(entry, WrittenWindow)]
+        whole = self.rows_file.check([window.mark for _, window in windows])
+        if whole == len(windows):
+            return
+        place, window = windows[whole]
+        is_last = place == len(self.entries) - 1
+        if not is_last and self.rows_file.path.stat().st_size >= window.mark.end:
+            raise JournalDamagedError(
+                f"the journal's rows {self.rows_file.path} were changed or damaged before byte {window.mark.end:,};"
+                f" remove them and {self._path} to begin anew"
+            )
+        self._forget(place)
+
+    def _forget(self, number: int) -> None:
+        self._end = self._frames[number].start
+        del self.entries[number:], self._frames[number:]
+
+    def _latest(self) -> list[ReadWindow]:
+        latest: list[ReadWindow] = []
+        reach = None
+        for frame, entry in zip(reversed(self._frames), reversed(self.entries), strict=True):
+            if not isinstance(entry, WrittenWindow):
+                continue
+            window = entry.delivered.told.window
+            if reach is None:
+                reach = window.end - OVERLAP
+            if window.end < reach:
+                break
+            records = read_records(self._read_rows(entry) + read_body(self._descriptor, frame))
+            ids = {record.voice_id for record in records} | set(entry.unread_ids)
+            latest.append(ReadWindow(window=window, ids=ids, records=records))
+        return latest[::-1]
+
+    def _read_rows(self, window: WrittenWindow) -> bytes:
+        return self.rows_file.read(window.mark.end - window.size, window.size)
+
+    def _append(self, text: bytes, body: bytes = b"") -> Frame:
+        start = self._end
+        data = memoryview(encode_frame(text, body))
+        try:
+            os.lseek(self._descriptor, start, os.SEEK_SET)
+            write_all(self._descriptor, data)
+        except OSError:
+            # Half a frame would be cut off next time anyway; now it may free the room that others need.
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, start)
+            raise
+        self._end = start + len(data)
+        return Frame(start, b"", self._end - len(body), self._end)
+
+
+def _describe(name: str, before: str | None, now: str | None) -> str:
+    if name.startswith("#"):  # a fingerprint says nothing to anybody
+        return f"{name[1:]} is another"
+    return f"{name} was {before}, now {now}"

@@ -1,0 +1,130 @@
+"""What an export is to write and where: everything that is decided before the first request.
+
+Decides only: must never touch a file.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from aiosipcdr.export.encoders import Encoder
+from aiosipcdr.export.formats import choose_format, open_encoder
+from aiosipcdr.export.masking import Pseudonyms, mask_number
+from aiosipcdr.export.query import Query, describe_query, query_metadata
+from aiosipcdr.protocol.codec import Filters
+from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.protocol.windows import TimeWindow
+
+__all__ = ["ExportOrder", "Numbers"]
+
+Numbers = Literal["as told", "masked", "pseudonyms"]
+
+
+class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be written, and where.
+
+    Attributes:
+        path: the target, absolute: a change of the working folder meanwhile must not move it.
+        format: as `choose_format` names it.
+        overwrite: replace a file that is there.
+        spreadsheet: see `open_encoder`.
+        mask: what makes numbers unrecognisable, if they are to be.
+        query: what is asked, masked like the records.
+        account: 16 hexadecimal digits that stand for the account.
+        phone: 16 that stand for the phone asked for, if there is one.
+        settings: what a journal must agree in, by name; names beginning with "#" have fingerprints for values.
+        tiles: the windows to begin with.
+    """
+
+    path: Path
+    format: str
+    overwrite: bool
+    spreadsheet: bool
+    mask: Callable[[str], str] | None
+    query: Query
+    account: str
+    phone: str | None
+    settings: dict[str, str | None]
+    tiles: list[TimeWindow]
+
+    def __repr__(self) -> str:
+        """Name the target alone."""
+        return f"ExportOrder({str(self.path)!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("path", str(self.path))]
+
+    @classmethod
+    def plan(
+        cls,
+        path: str | PathLike[str],
+        start: datetime,
+        end: datetime,
+        filters: Filters,
+        *,
+        format: str | None,  # noqa: A002 - the public name
+        overwrite: bool,
+        range_field: str | None,
+        spreadsheet: bool,
+        mask: Callable[[str], str] | None,
+        credentials: Credentials,
+        tiles: Sequence[TimeWindow],
+    ) -> "ExportOrder":
+        """Return the order to write a range to `path`.
+
+        Raises:
+            ValueError: the format cannot be told or written.
+        """
+        chosen = choose_format(path, format)
+        account = credentials.fingerprint()
+        phone = None if filters.phone_name is None else credentials.fingerprint(filters.phone_name)
+        settings = {
+            "start": start.astimezone(UTC).isoformat(),
+            "end": end.astimezone(UTC).isoformat(),
+            "sip_group_name": filters.sip_group_name,
+            "#phone_name": phone,
+            "range_field": range_field,
+            "#account": account,
+            "format": chosen,
+            "spreadsheet": "yes" if spreadsheet else "no",
+            "numbers": _told(mask),
+            "#key of pseudonyms": mask("")[:16] if isinstance(mask, Pseudonyms) else None,
+        }
+        return cls(
+            path=Path(path).absolute(),
+            format=chosen,
+            overwrite=overwrite,
+            spreadsheet=spreadsheet,
+            mask=mask,
+            query=describe_query(start, end, filters, range_field, mask),
+            account=account,
+            phone=phone,
+            settings=settings,
+            tiles=list(tiles),
+        )
+
+    @property
+    def numbers(self) -> Numbers:
+        """How phone numbers stand in the file."""
+        return _told(self.mask)
+
+    @property
+    def public_query(self) -> Query:
+        """The question as other files than the export itself may tell it: no number in it."""
+        phone = self.query.phone_name
+        if phone is None or self.mask is not None:
+            return self.query
+        return msgspec.structs.replace(self.query, phone_name=mask_number(phone))
+
+    def open_encoder(self) -> Encoder:
+        """Return a new encoder for the file; see `aiosipcdr.export.formats.open_encoder`."""
+        return open_encoder(self.format, spreadsheet=self.spreadsheet, metadata=query_metadata(self.query))
+
+
+def _told(mask: Callable[[str], str] | None) -> Numbers:
+    return "as told" if mask is None else "pseudonyms" if isinstance(mask, Pseudonyms) else "masked"

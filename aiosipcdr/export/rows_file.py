@@ -1,0 +1,98 @@
+"""The file of an export's rows: appended to, hashed on the way, and cut back to where it is known to be whole.
+
+One hash serves three: it tells damage when the file is taken up again, it is
+the manifest's, and nothing is read twice for it.  Synchronous.  Must never
+look at what stands in a row.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from aiosipcdr.export.frames import read_bytes
+from aiosipcdr.export.storage import open_ours, sync_file, write_all
+
+__all__ = ["Mark", "RowsFile"]
+
+_BLOCK = 1024 * 1024
+
+
+class Mark(NamedTuple):
+    """A place in the file: its offset, and the SHA-256 of all bytes before it, in hexadecimal."""
+
+    end: int = 0
+    sha256: str = hashlib.sha256().hexdigest()
+
+
+class RowsFile:
+    """An open file of rows; nobody else may be at work on it."""
+
+    __slots__ = ("_descriptor", "_digest", "_end", "path")
+
+    def __init__(self, path: Path) -> None:
+        """Remember the place; nothing is touched yet."""
+        self.path = path
+        self._descriptor = -1
+        self._digest = hashlib.sha256()
+        self._end = 0
+
+    @property
+    def mark(self) -> Mark:
+        """Where the file ends now."""
+        return Mark(self._end, self._digest.hexdigest())
+
+    def open(self) -> None:
+        """Open the file, or begin one."""
+        self._descriptor = open_ours(self.path, os.O_RDWR | os.O_CREAT)
+
+    def check(self, marks: list[Mark]) -> int:
+        """Return how many of `marks`, in ascending order, the file is whole up to; the end is then the last of them."""
+        size = os.fstat(self._descriptor).st_size
+        self._digest = hashlib.sha256()
+        self._end = 0
+        for number, mark in enumerate(marks):
+            before = self._digest.copy()
+            if mark.end > size:
+                return number
+            for place in range(self._end, mark.end, _BLOCK):
+                self._digest.update(read_bytes(self._descriptor, place, min(_BLOCK, mark.end - place)))
+            if self._digest.hexdigest() != mark.sha256:
+                self._digest = before
+                return number
+            self._end = mark.end
+        return len(marks)
+
+    def cut(self) -> None:
+        """Remove what stands behind the end."""
+        os.ftruncate(self._descriptor, self._end)
+
+    def append(self, rows: bytes) -> Mark:
+        """Write `rows` at the end; return where they end."""
+        os.lseek(self._descriptor, self._end, os.SEEK_SET)
+        try:
+            write_all(self._descriptor, memoryview(rows))
+        except OSError:
+            # Half of them would be cut off next time anyway; now it may free the room that others need.
+            with suppress(OSError):
+                self.cut()
+            raise
+        self._digest.update(rows)
+        self._end += len(rows)
+        return self.mark
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start`."""
+        return read_bytes(self._descriptor, start, size)
+
+    def sync(self) -> None:
+        """Make all that was written safe from a power cut."""
+        if self._descriptor >= 0:
+            sync_file(self._descriptor)
+
+    def close(self) -> None:
+        """Let go of the file; it stays."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
