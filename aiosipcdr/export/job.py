@@ -169,6 +169,7 @@ class ExportJob:
         try:
             if journal.built is not None and journal.built.sha256 == _hash(order.path):
                 self.published = read_manifest(beside(order.path, MANIFEST)).report
+                NewFile(order.path).discard()  # its second name may be left
                 journal.remove()
                 return
             check_target(order.path, order.overwrite)

@@ -5,10 +5,12 @@ import asyncio
 import csv
 import io
 import json
+import re
+import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ from aiosipcdr import (
     RetryPolicy,
     StorageError,
 )
-from aiosipcdr.export import FORMATS
+from aiosipcdr.events import Event, EventKind
+from aiosipcdr.export import FORMATS, MANIFEST, beside, read_manifest
 from aiosipcdr.sandbox import Sandbox
 
 
@@ -47,6 +50,10 @@ def sandbox(shared: Sandbox) -> Sandbox:
     return shared
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
 def ids_in(path: Path) -> list[str]:
     return [json.loads(line)["voice_id"] for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -61,7 +68,8 @@ async def test_an_export_holds_every_call_once_in_the_order_of_fetch_all(sandbox
     assert report.total == report.unique == 2_500
     assert ids_in(path) == [record.voice_id for record in records]
     assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
-    assert list(tmp_path.iterdir()) == [path]
+    assert names(tmp_path) == ["calls.ndjson", "calls.ndjson.manifest.json"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
 
 
 async def test_an_export_can_be_filtered_and_skip(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -107,19 +115,21 @@ async def test_overwriting_replaces_the_file_when_the_new_one_is_whole(sandbox: 
     async with client_of(sandbox) as client:
         await client.export(sandbox.start, sandbox.end, path, overwrite=True)
     assert len(ids_in(path)) == 2_500
-    assert list(tmp_path.iterdir()) == [path]
+    assert names(tmp_path) == ["calls.ndjson", "calls.ndjson.manifest.json"]
 
 
-async def test_an_incomplete_export_leaves_no_file(tmp_path: Path) -> None:
+async def test_an_incomplete_export_leaves_no_file_but_what_was_read(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     async with Sandbox(records=150, days=1, wrong_total=3) as sandbox, client_of(sandbox) as client:
         with pytest.raises(IncompleteExportError) as caught:
             await client.export(sandbox.start, sandbox.end, path)
         assert not caught.value.report.certified
-        assert list(tmp_path.iterdir()) == []
+        assert names(tmp_path) == ["calls.ndjson.journal", "calls.ndjson.journal.rows"]
         report = await client.export(sandbox.start, sandbox.end, path, allow_incomplete=True)
         assert not report.certified
         assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
+        assert read_manifest(beside(path, MANIFEST)).certified is False
+    assert names(tmp_path) == ["calls.ndjson", "calls.ndjson.manifest.json"]
 
 
 async def test_the_files_of_one_range_agree_in_every_sum(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -206,18 +216,150 @@ async def test_what_cannot_be_written_costs_no_request(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_cancelled_export_leaves_the_folder_as_it_was(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_cancelled_export_leaves_no_file_and_goes_on_later(sandbox: Sandbox, tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole.ndjson", tmp_path / "calls.ndjson"
     before = asyncio.all_tasks()
     async with client_of(sandbox, concurrency=1) as client:
-        for requests in (0, 1, 5, 24, 26):
+        for requests in (0, 1, 5, 13):
             sandbox.reset_stats()
-            task = asyncio.create_task(client.export(sandbox.start, sandbox.end, tmp_path / "calls.ndjson"))
+            task = asyncio.create_task(client.export(sandbox.start, sandbox.end, path))
             while sandbox.stats.requests < requests:
                 await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert list(tmp_path.iterdir()) == []
+            assert not path.exists()
             assert asyncio.all_tasks() == before
         async with asyncio.timeout(5):
-            assert (await client.export(sandbox.start, sandbox.end, tmp_path / "calls.ndjson")).certified
+            assert (await client.export(sandbox.start, sandbox.end, path)).certified
+        await client.export(sandbox.start, sandbox.end, whole)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+async def cut_short(client: CdrClient, sandbox: Sandbox, path: Path, windows: int, **settings: Any) -> None:
+    """Export until so many windows are in the journal, then lose the vendor."""
+    client._hook = Ending(windows)
+    with pytest.raises(InterruptedError):
+        await client.export(sandbox.start, sandbox.end, path, **settings)
+    client._hook = None
+
+
+class Ending:
+    """A hook that fails once so many windows were handed over."""
+
+    def __init__(self, windows: int) -> None:
+        self.windows = windows
+
+    def __call__(self, event: Event) -> None:
+        if event.kind is EventKind.WINDOW_COMPLETE:
+            self.windows -= 1
+            if self.windows < 0:
+                raise InterruptedError
+
+
+@pytest.mark.parametrize("name", ["calls.ndjson", "calls.parquet", "calls.csv.gz"])
+async def test_an_export_goes_on_without_asking_for_what_it_has(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    whole, path = tmp_path / f"whole-{name}", tmp_path / name
+    async with client_of(sandbox) as client:
+        expected = await client.export(sandbox.start, sandbox.end, whole)
+        needed = sandbox.stats.requests
+        await cut_short(client, sandbox, path, 1)
+        sandbox.reset_stats()
+        report = await client.export(sandbox.start, sandbox.end, path)
+    assert 0 < sandbox.stats.requests < needed
+    assert path.read_bytes() == whole.read_bytes()
+    assert names(tmp_path) == sorted([name, f"{name}.manifest.json", f"whole-{name}", f"whole-{name}.manifest.json"])
+    for fact in ("total", "unique", "windows", "certified", "window_reports"):
+        assert getattr(report, fact) == getattr(expected, fact), fact
+    told, wanted = (read_manifest(beside(file, MANIFEST)) for file in (path, whole))
+    assert (told.sha256, told.rows, told.money) == (wanted.sha256, wanted.rows, wanted.money)
+
+
+async def test_another_question_does_not_touch_what_is_begun(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    async with client_of(sandbox) as client:
+        await cut_short(client, sandbox, path, 1)
+        before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+        others: list[tuple[dict[str, Any], str]] = [
+            ({"format": "csv"}, "format was ndjson, now csv"),
+            ({"sip_group_name": "客服一组"}, "sip_group_name was None, now 客服一组"),
+            ({"phone_name": "+12125550123"}, "phone_name is another"),
+            ({"mask_numbers": "mask"}, "numbers was as told, now masked"),
+            ({"range_field": "submit_time"}, "range_field was None, now submit_time"),
+        ]
+        for settings, told in others:
+            with pytest.raises(ExportConflictError, match=re.escape(told)):
+                await client.export(sandbox.start, sandbox.end, path, **settings)
+        with pytest.raises(ExportConflictError, match="end was .*, now "):
+            await client.export(sandbox.start, sandbox.end - timedelta(days=1), path)
+    async with CdrClient(sandbox.base_url, "sandbox-another", sandbox.api_secret) as client:
+        with pytest.raises(ExportConflictError, match="account is another"):
+            await client.export(sandbox.start, sandbox.end, path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+async def test_a_second_export_to_one_path_says_so_and_leaves(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    async with client_of(sandbox) as client, client_of(sandbox) as other:
+        first = asyncio.create_task(client.export(sandbox.start, sandbox.end, path))
+        while not (tmp_path / "calls.ndjson.journal").exists():
+            await asyncio.sleep(0)
+        with pytest.raises(ExportConflictError, match="another export is at work on calls.ndjson"):
+            await other.export(sandbox.start, sandbox.end, path)
+        assert (await first).certified
+    assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
+
+
+async def test_young_windows_are_counted_again_and_read_again_only_if_they_grew(tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    with Sandbox(records=2_500) as sandbox:
+        async with client_of(sandbox, lateness=timedelta(days=365)) as client:
+            await cut_short(client, sandbox, path, 2)
+            sandbox.reset_stats()
+            await cut_short(client, sandbox, path, 0)  # the windows before are provisional, and as they were
+            calm = sandbox.stats.requests
+            (added,) = sandbox.insert(at=sandbox.start + timedelta(hours=1))
+            report = await client.export(sandbox.start, sandbox.end, path)
+        assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
+    assert calm >= 2
+    assert report.certified
+    assert report.provisional == report.windows
+    assert ids_in(path).count(added) == 1
+
+
+async def test_parts_that_hold_too_little_are_read_again_by_the_next_run(tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    async with Sandbox(records=2_500) as sandbox, client_of(sandbox, concurrency=1) as client:
+
+        windows = 0
+
+        def swap(event: Event) -> None:
+            # Once the first part was read a call is added to it, and one vanishes from the last.
+            nonlocal windows
+            windows += event.kind is EventKind.WINDOW_COMPLETE
+            if windows == 1:
+                windows += 1
+                sandbox.insert(at=sandbox.start + timedelta(hours=1))
+                sandbox.delete(max(sandbox.voice_ids(sandbox.end - timedelta(days=2), sandbox.end)))
+
+        client._hook = swap
+        with pytest.raises(IncompleteExportError, match=r"2,499 distinct calls .* 2,500"):
+            await client.export(sandbox.start, sandbox.end, path)
+        assert not path.exists()
+        assert (await client.export(sandbox.start, sandbox.end, path)).certified
+        assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
+
+
+async def test_unknown_fields_stand_in_a_column_of_their_own(tmp_path: Path) -> None:
+    async with Sandbox(records=30, extra_record_keys=True) as sandbox, client_of(sandbox) as client:
+        for name in ("calls.ndjson", "calls.csv", "calls.parquet"):
+            await client.export(sandbox.start, sandbox.end, tmp_path / name)
+            answer = duckdb.sql(f"select extra from '{tmp_path / name}'")
+            assert answer is not None
+            told = [json.loads(row[0]) for row in answer.fetchall()]
+            assert told
+            known = {"voiceId", "callee"}
+            assert all(one and not known & one.keys() for one in told), name
+        await client.export(sandbox.start, sandbox.end, tmp_path / "masked.ndjson", mask_numbers="mask")
+    lines = (tmp_path / "masked.ndjson").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["extra"] for line in lines} == {None}

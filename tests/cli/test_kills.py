@@ -1,0 +1,132 @@
+"""An export that is killed with SIGKILL, at any moment and any number of times, ends with the same bytes.
+
+`AIOSIPCDR_KILLS` says how many kills each format has to survive; a few by default.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import aiosipcdr
+from aiosipcdr.export import JOURNAL, MANIFEST, beside, read_manifest
+from aiosipcdr.sandbox import Sandbox
+
+KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "3"))
+
+# Every command runs in a process of its own, forked from one that has imported
+# everything: starting Python anew would take most of the time.
+STARTER = """
+import json, os, sys
+import aiosipcdr.client, aiosipcdr.cli.export
+from aiosipcdr.cli.app import run
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        os._exit(run(json.loads(line)))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Starter:
+    """Starts commands, and tells how they ended."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def run(self, arguments: list[str], moment: Callable[[], bool] | None = None) -> int:
+        """Run a command, and kill it when `moment` has come; return its exit code, negative for a signal."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        print(json.dumps(arguments), file=stdin, flush=True)
+        child = int(stdout.readline())
+        while moment is not None and is_running(child):
+            if moment():
+                os.kill(child, signal.SIGKILL)
+                break
+        return int(stdout.readline())
+
+
+def is_running(process: int) -> bool:
+    try:
+        return b") Z " not in Path(f"/proc/{process}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(records=5_000) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def starter(sandbox: Sandbox) -> Iterator[Starter]:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("this system does not tell of processes")
+    with subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", STARTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(aiosipcdr.__file__).parent.parent),
+            "AIOSIPCDR_BASE_URL": sandbox.base_url,
+            "AIOSIPCDR_API_KEY": sandbox.api_key,
+            "AIOSIPCDR_API_SECRET": sandbox.api_secret,
+        },
+    ) as process:
+        yield Starter(process)
+
+
+def moments(sandbox: Sandbox, path: Path, rng: Random, requests: int) -> Callable[[], bool]:
+    """Return what has come at some moment of an export: a number of answers, or a step on the way to the file."""
+    # The journal is there at the beginning, the part while the file is built, the manifest just before it appears.
+    steps = [beside(path, JOURNAL), path.with_name(f".{path.name}.part"), beside(path, MANIFEST), path]
+    if rng.random() < 0.3:
+        return rng.choice(steps).exists
+    answers = rng.randrange(requests)
+    return lambda: sandbox.stats.requests >= answers
+
+
+@pytest.mark.timeout(60 + 5 * KILLS)
+@pytest.mark.parametrize("ending", ["ndjson", "csv", "parquet", "ndjson.gz", "csv.zst"])
+def test_a_file_is_the_same_however_often_its_export_was_killed(
+    ending: str, sandbox: Sandbox, starter: Starter, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    rng = Random(f"{pytestconfig.getoption('randomly_seed', 0)} {ending}")  # noqa: S311 - to be repeated
+    span = ["--start", sandbox.start.isoformat(), "--end", sandbox.end.isoformat(), "--concurrency", "3"]
+    undisturbed = tmp_path / f"undisturbed.{ending}"
+    sandbox.reset_stats()
+    assert starter.run(["export", *span, "--output", str(undisturbed)]) == 0
+    requests = sandbox.stats.requests
+    wanted = undisturbed.read_bytes()
+
+    killed: Counter[str] = Counter()
+    files = 0
+    while killed.total() < KILLS:
+        files += 1
+        path = tmp_path / f"calls{files}.{ending}"
+        # Killed when the file had appeared, the journal may be there still: then there is something left to do.
+        while not path.exists() or beside(path, JOURNAL).exists():
+            sandbox.reset_stats()
+            moment = moments(sandbox, path, rng, requests) if killed.total() < KILLS else None
+            code = starter.run(["export", *span, "--output", str(path)], moment)
+            assert code in (0, -signal.SIGKILL)
+            killed["before" if not path.exists() else "after"] += code != 0
+        assert path.read_bytes() == wanted
+        manifest = read_manifest(beside(path, MANIFEST))
+        assert (manifest.rows, manifest.certified) == (5_000, True)
+        assert sorted(file.name for file in tmp_path.glob(f"*{path.name}*")) == [path.name, f"{path.name}.manifest.json"]
+    assert killed.total() >= KILLS
