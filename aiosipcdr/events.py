@@ -20,6 +20,7 @@ class EventKind(StrEnum):
     """What happened."""
 
     RUN_STARTED = "run_started"
+    """A run began; `records` were read by an earlier one, if it goes on with that."""
     REQUEST_SENT = "request_sent"
     REQUEST_ANSWERED = "request_answered"
     REQUEST_RETRIED = "request_retried"

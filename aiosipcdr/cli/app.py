@@ -13,6 +13,7 @@ from cyclopts.exceptions import CycloptsError
 
 from aiosipcdr.cli.event_log import LOG_JSON, log_line
 from aiosipcdr.cli.exits import Exit, Terminated, explain
+from aiosipcdr.cli.invocation import invocation
 from aiosipcdr.cli.output import show_traceback, silence_stdout, tell
 from aiosipcdr.cli.usage import DEBUG, refuse_secrets, usage_sentence
 
@@ -76,6 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` name; return the exit code, having told any error."""
     debug = DEBUG in arguments
     tokens = [argument for argument in arguments if argument != DEBUG]
+    invocation.set(tokens)
     try:
         refuse_secrets(tokens)
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")

@@ -21,7 +21,6 @@ from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.summary import Figures, figures_as_json, show_figures
 from aiosipcdr.export import JOURNAL, beside, check_target, choose_format, open_encoder, read_facts
-from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport
 
 __all__ = ["demo"]
@@ -70,7 +69,7 @@ async def _run(records: int, target: Path, pace: Pace, *, overwrite: bool) -> tu
             options = ("--records", str(records), "--database", "temp", "--account", "demo")
             place = await stack.enter_async_context(sandbox_process(*options))
         settings = Settings(base_url=place.base_url, api_key=place.api_key, api_secret=place.api_secret)
-        progress = stack.enter_context(FetchProgress("fetching", TimeWindow.of(place.start, place.end)))
+        progress = stack.enter_context(FetchProgress("fetching", int((place.end - place.start).total_seconds())))
         client = await stack.enter_async_context(build_client(settings, pace, progress))
         began = time.perf_counter()
         report = await client.export(place.start, place.end, target, overwrite=overwrite)

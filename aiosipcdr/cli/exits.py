@@ -6,7 +6,7 @@ put there by itself.
 
 from enum import IntEnum, unique
 
-from aiosipcdr.errors import IncompleteExportError, SipCdrError
+from aiosipcdr.errors import IncompleteExportError, OutageError, SipCdrError
 from aiosipcdr.extras import MissingExtraError
 
 __all__ = ["CommandError", "Exit", "Terminated", "explain"]
@@ -33,7 +33,10 @@ class Terminated(BaseException):
 
 
 def explain(error: BaseException) -> tuple[Exit, str]:
-    """Return the exit code of `error`, and what to tell about it."""
+    """Return the exit code of `error`, and what to tell about it, its notes included.
+
+    A note says how to go on: then what may succeed later is no failure, only incomplete.
+    """
     code, sentence = Exit.FAILED, str(error) or type(error).__name__
     match error:
         case KeyboardInterrupt():
@@ -58,7 +61,10 @@ def explain(error: BaseException) -> tuple[Exit, str]:
                 f"an unexpected {type(error).__name__}: this is a fault of aiosipcdr;"
                 " run it again with --debug and report the traceback"
             )
-    return code, sentence
+    notes = getattr(error, "__notes__", [])
+    if notes and isinstance(error, SipCdrError) and (error.retryable or isinstance(error, OutageError)):
+        code = Exit.INCOMPLETE
+    return code, "; ".join([sentence, *notes])
 
 
 def _in_options(sentence: str) -> str:

@@ -1,4 +1,4 @@
-"""`aiosipcdr export`: every call of a range, as a file or on stdout.
+"""`aiosipcdr export`: every call of a range, as a file, a file for each day, or on stdout.
 
 Must never leave a file that is not whole, and never print anything but the
 calls (or, with `--json`, the result) on stdout.
@@ -6,41 +6,68 @@ calls (or, with `--json`, the result) on stdout.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio.to_thread
 from cyclopts import Parameter
 
 from aiosipcdr.cli.connection import Pace, build_client
+from aiosipcdr.cli.daily import DayFile, Wanted, decide_day, plan_days
 from aiosipcdr.cli.event_log import EventLog
 from aiosipcdr.cli.exits import Exit
+from aiosipcdr.cli.invocation import resume_command
 from aiosipcdr.cli.output import print_json, report_facts, tell
 from aiosipcdr.cli.progress import FetchProgress
 from aiosipcdr.cli.running import run_to_end
-from aiosipcdr.cli.settings import Account, read_private, resolve_settings
-from aiosipcdr.cli.timerange import Range, parse_range
+from aiosipcdr.cli.settings import Account, Settings, read_private, resolve_settings
+from aiosipcdr.cli.timerange import Range, parse_range, parse_zone
 from aiosipcdr.cli.usage import UsageError
-from aiosipcdr.errors import IncompleteExportError, StorageError
-from aiosipcdr.export import choose_format, choose_mask, encode_rows, open_encoder
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.errors import ExportConflictError, IncompleteExportError, JournalDamagedError, StorageError
+from aiosipcdr.export import JOURNAL, beside, choose_format, choose_mask, encode_rows, numbers_of, open_encoder
+from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.report import CompleteWindow, FetchReport
+
+if TYPE_CHECKING:
+    from aiosipcdr.client import CdrClient
 
 __all__ = ["export"]
 
 _STDOUT = Path("-")
+
+Masking = Literal["mask"] | bytes | None
+Formats = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet"]
+
+
+@Parameter(name="*", group="File")
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What the file looks like.
+
+    Attributes:
+        format: The format, where the file's name does not tell.
+        spreadsheet: Write CSV for people: Excel shows long ids whole and starts no formula.
+        mask_numbers: Show no more of phone numbers than a country code and the last two digits.
+        pseudonym_key_file: Write a pseudonym for each phone number instead, made with the key in this file: 16 bytes at
+            least. Nobody but its owner may read it (chmod 600).
+    """
+
+    format: Formats | None = None
+    spreadsheet: bool = False
+    mask_numbers: bool = False
+    pseudonym_key_file: Path | None = None
 
 
 def export(
     *,
     span: Range = Range(),  # noqa: B008 - frozen
     output: Annotated[Path, Parameter(allow_leading_hyphen=True)],
-    format: Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet"] | None = None,  # noqa: A002 - the option's name
-    spreadsheet: bool = False,
-    mask_numbers: bool = False,
-    pseudonym_key_file: Path | None = None,
+    shape: Shape = Shape(),
+    daily: bool = False,
     overwrite: bool = False,
     allow_incomplete: bool = False,
     on_out_of_range: Literal["raise", "skip"] = "raise",
@@ -55,11 +82,9 @@ def export(
         span: The query.
         output: The file to write, ending in .ndjson, .jsonl or .csv (each also with .gz or .zst behind) or in
             .parquet; or "-" for NDJSON on stdout.
-        format: The format, where the file's name does not tell.
-        spreadsheet: Write CSV for people: Excel shows long ids whole and starts no formula.
-        mask_numbers: Show no more of phone numbers than a country code and the last two digits.
-        pseudonym_key_file: Write a pseudonym for each phone number instead, made with the key in this file: 16 bytes at
-            least. Nobody but its owner may read it (chmod 600).
+        shape: The file.
+        daily: Write a file for each day of the time zone that the range touches, calls-2026-10-01.csv or where the
+            name says {date}. Finished days are skipped, days so young that calls may still be added are written again.
         overwrite: Replace the file if it exists.
         allow_incomplete: Write what there is even if it cannot be proven complete (exit code 3).
         on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
@@ -69,83 +94,156 @@ def export(
         json: Print the result as JSON on stdout.
         log_json: Tell on stderr what happens, one JSON object a line, instead of a bar and a summary.
     """
-    start, end = parse_range(span)
-    to_stdout = output == _STDOUT
-    masking = _masking(pseudonym_key_file, mask_numbers=mask_numbers)
-    mask = choose_mask(masking)
-    if isinstance(mask, ValueError):
-        msg = f"{pseudonym_key_file} holds no key: write 16 bytes at least, that nobody can guess"
+    now = datetime.now(UTC)
+    start, end = parse_range(span, now)
+    masking = _masking(shape)
+    _check(output, shape, daily=daily, json=json)
+    if daily and span.tz is None:
+        msg = "--daily writes the days of a time zone: add --tz, for example --tz Asia/Shanghai or --tz UTC"
         raise UsageError(msg)
-    _check(output, format, spreadsheet=spreadsheet, json=json)
+    settings = resolve_settings(account)
+    files: Sequence[DayFile] = [DayFile(start.date(), start, end, output)]
+    if daily:
+        files = plan_days(start, end, parse_zone(span.tz or "UTC"), output, now)
+    wanted = _wanted(span, output, shape, masking, settings)
+    todo = [(file, decide_day(file, wanted) if daily else "write") for file in files]
     # Where the calls scroll over the same terminal, a bar would be drawn across them.
-    wanted = not (to_stdout and sys.stdout.isatty())
-    bar = FetchProgress("fetching", TimeWindow.of(start, end), wanted=wanted and not log_json)
+    shown = not log_json and not (output == _STDOUT and sys.stdout.isatty())
+    seconds = sum((file.end - file.start).total_seconds() for file, what in todo if what != "skip")
+    bar = FetchProgress("fetching", int(seconds), wanted=shown)
     progress: EventLog | FetchProgress = EventLog() if log_json else bar
-    client = build_client(resolve_settings(account), pace, progress)
-
-    async def work() -> FetchReport:
-        async with client:
-            if not to_stdout:
-                return await client.export(
-                    start,
-                    end,
-                    output,
-                    format=format,
-                    overwrite=overwrite,
-                    sip_group_name=span.group,
-                    phone_name=span.phone,
-                    allow_incomplete=allow_incomplete,
-                    on_out_of_range=on_out_of_range,
-                    spreadsheet=spreadsheet,
-                    mask_numbers=masking,
-                )
-            async with client.stream(
-                start,
-                end,
-                sip_group_name=span.group,
-                phone_name=span.phone,
-                allow_incomplete=allow_incomplete,
-                on_out_of_range=on_out_of_range,
-            ) as stream:
-                async for window in stream.windows():
-                    # Given up on when cancelled: whoever reads the pipe may never read on.
-                    await anyio.to_thread.run_sync(partial(_write_stdout, window, mask), abandon_on_cancel=True)
-                return stream.report
-
+    asked = {
+        "sip_group_name": span.group,
+        "phone_name": span.phone,
+        "allow_incomplete": allow_incomplete,
+        "on_out_of_range": on_out_of_range,
+    }
+    formed = {"format": shape.format, "spreadsheet": shape.spreadsheet, "mask_numbers": masking}
+    client = build_client(settings, pace, progress)
+    run = Run(
+        client=client, asked=asked, formed=formed, overwrite=overwrite, say=(lambda _: None) if log_json else tell
+    )
+    work = run.to_stdout(start, end, masking) if output == _STDOUT else run.to_files(todo)
     try:
         with progress:
-            report = run_to_end(work())
-    except IncompleteExportError as error:
-        if json:
+            results = run_to_end(work)
+    except BaseException as error:
+        if json and isinstance(error, IncompleteExportError):
             print_json({"output": None, **report_facts(error.report)})
+        kept = [file.path for file in files if beside(file.path, JOURNAL).exists()]
+        if kept and not isinstance(error, ExportConflictError | JournalDamagedError):
+            again = resume_command(start, end, keep_words=daily)
+            error.add_note(f"what was read is kept in {beside(kept[0], JOURNAL)}, to go on: {again}")
         raise
     if json:
-        print_json({"output": str(output), **report_facts(report)})
-    if not log_json:  # the last event holds the report
-        tell(str(report) + ("" if to_stdout else f"; written to {output}"))
-    return Exit.DONE if report.certified else Exit.INCOMPLETE
+        print_json(results[0].facts() if not daily else {"files": [result.facts() for result in results]})
+    return Exit.DONE if all(result.is_certified for result in results) else Exit.INCOMPLETE
 
 
-def _masking(key_file: Path | None, *, mask_numbers: bool) -> Literal["mask"] | bytes | None:
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of a file; no report: it was finished already."""
+
+    path: Path
+    report: FetchReport | None
+
+    @property
+    def is_certified(self) -> bool:
+        """Whether it is proven complete."""
+        return self.report is None or self.report.certified
+
+    def facts(self) -> dict[str, Any]:
+        """Return it for a program."""
+        if self.report is None:
+            return {"output": str(self.path), "skipped": True}
+        return {"output": str(self.path), **report_facts(self.report)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A client that is about to be opened, and what all files of a command have in common."""
+
+    client: "CdrClient"
+    asked: dict[str, Any]
+    formed: dict[str, Any]
+    overwrite: bool
+    say: Callable[[str], None]
+
+    async def to_files(self, todo: Sequence[tuple[DayFile, str]]) -> list[Result]:
+        """Write one file after the other; what is short of a proof is told at the end, when all others are there."""
+        results, short = [], None
+        async with self.client:
+            for file, what in todo:
+                if what == "skip":
+                    self.say(f"{file.path} is finished already")
+                    results.append(Result(path=file.path, report=None))
+                    continue
+                overwrite = self.overwrite or what == "write again"
+                try:
+                    report = await self.client.export(
+                        file.start, file.end, file.path, overwrite=overwrite, **self.asked, **self.formed
+                    )
+                except IncompleteExportError as error:
+                    short = short or error
+                    continue
+                self.say(f"{report}; written to {file.path}")
+                results.append(Result(path=file.path, report=report))
+        if short is not None:
+            raise short
+        return results
+
+    async def to_stdout(self, start: datetime, end: datetime, masking: Masking) -> list[Result]:
+        """Write NDJSON to stdout while the calls come."""
+        mask = choose_mask(masking)
+        assert not isinstance(mask, ValueError)  # noqa: S101 - checked with the arguments
+        async with self.client, self.client.stream(start, end, **self.asked) as stream:
+            async for window in stream.windows():
+                # Given up on when cancelled: whoever reads the pipe may never read on.
+                await anyio.to_thread.run_sync(partial(_write_stdout, window, mask), abandon_on_cancel=True)
+        self.say(str(stream.report))
+        return [Result(path=_STDOUT, report=stream.report)]
+
+
+def _masking(shape: Shape) -> Masking:
+    key_file = shape.pseudonym_key_file
     if key_file is None:
-        return "mask" if mask_numbers else None
-    if mask_numbers:
+        return "mask" if shape.mask_numbers else None
+    if shape.mask_numbers:
         msg = "--mask-numbers and --pseudonym-key-file exclude each other: give one of them"
         raise UsageError(msg)
-    return read_private(key_file).rstrip(b"\r\n")
+    key = read_private(key_file).rstrip(b"\r\n")
+    if isinstance(choose_mask(key), ValueError):
+        msg = f"{key_file} holds no key: write 16 bytes at least, that nobody can guess"
+        raise UsageError(msg)
+    return key
 
 
-def _check(output: Path, format_name: str | None, *, spreadsheet: bool, json: bool) -> None:
+def _check(output: Path, shape: Shape, *, daily: bool, json: bool) -> None:
     # Before the credentials are read and anything is asked.
     if output != _STDOUT:
-        open_encoder(choose_format(output, format_name), spreadsheet=spreadsheet)
+        open_encoder(choose_format(output, shape.format), spreadsheet=shape.spreadsheet)
         return
     if json:
         msg = "--output - and --json both want stdout: give --output a file"
         raise UsageError(msg)
-    if spreadsheet or format_name not in (None, "ndjson"):
+    if shape.spreadsheet or shape.format not in (None, "ndjson"):
         msg = "--output - is NDJSON: give --output a file for anything else"
         raise UsageError(msg)
+    if daily:
+        msg = "--daily writes a file for each day: give --output a file"
+        raise UsageError(msg)
+
+
+def _wanted(span: Range, output: Path, shape: Shape, masking: Masking, settings: Settings) -> Wanted:
+    credentials = Credentials(settings.api_key, settings.api_secret)
+    return Wanted(
+        format="ndjson" if output == _STDOUT else choose_format(output, shape.format),
+        spreadsheet=shape.spreadsheet,
+        numbers=numbers_of(masking),
+        group=span.group,
+        account=credentials.fingerprint(),
+        phone=None if span.phone is None else credentials.fingerprint(span.phone),
+    )
 
 
 def _write_stdout(window: CompleteWindow, mask: Callable[[str], str] | None) -> None:

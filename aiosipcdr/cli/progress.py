@@ -25,7 +25,6 @@ from rich.text import Text
 
 from aiosipcdr.cli.output import shows_progress
 from aiosipcdr.events import Event, EventKind
-from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["FetchProgress", "ProgressState", "waiting"]
 
@@ -41,9 +40,9 @@ class ProgressState:
 
     __slots__ = ("_known", "_range_seconds", "_seconds_known", "finished", "note", "records", "windows")
 
-    def __init__(self, span: TimeWindow | None = None) -> None:
-        """Start at nothing; `span` is the whole range, where it is known."""
-        self._range_seconds = span.seconds if span else 0
+    def __init__(self, seconds: int = 0) -> None:
+        """Start at nothing; `seconds` is the length of all ranges together, where it is known."""
+        self._range_seconds = seconds
         self._seconds_known = 0
         self._known = 0
         self.records = 0
@@ -54,6 +53,8 @@ class ProgressState:
     def take(self, event: Event) -> None:
         """Note what `event` says."""
         match event.kind:
+            case EventKind.RUN_STARTED:
+                self.records += event.records or 0  # of an earlier run, which this one goes on with
             case EventKind.WINDOW_PLANNED:
                 self._known += event.total or 0
                 self._seconds_known += event.window.seconds if event.window else 0
@@ -82,9 +83,9 @@ class ProgressState:
 class FetchProgress:
     """An event hook that draws; a context manager that puts the terminal back in order."""
 
-    def __init__(self, title: str, span: TimeWindow | None = None, *, wanted: bool = True) -> None:
-        """Prepare a bar named `title`; none where it is not `wanted`, or cannot be drawn."""
-        self.state = ProgressState(span)
+    def __init__(self, title: str, seconds: int = 0, *, wanted: bool = True) -> None:
+        """Prepare a bar named `title` for ranges of so many `seconds`; none where it is not `wanted` or cannot be."""
+        self.state = ProgressState(seconds)
         self._progress: Progress | None = None
         if wanted and shows_progress():
             self._progress = Progress(

@@ -67,10 +67,10 @@ class Engine:
         self._postponed = count()
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, plan: Plan) -> Run:
-        """Begin to work off `plan`; must be followed by `finish`."""
+    def start(self, plan: Plan, *, records: int | None = None) -> Run:
+        """Begin to work off `plan`, of which an earlier run has read `records`; must be followed by `finish`."""
         run = Run(next(_run_numbers), plan)
-        self._tell(EventKind.RUN_STARTED, run)
+        self._tell(EventKind.RUN_STARTED, run, records=records)
         self._runs.append(run)
         self.wake()
         return run

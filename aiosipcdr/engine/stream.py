@@ -83,7 +83,7 @@ class CdrStream:
             raise ClientStateError("a stream is read once: open another one")
         self._coverage.join()
         try:
-            self._run = self._engine.start(self._coverage)
+            self._run = self._engine.start(self._coverage, records=self.report.unique or None)
         except BaseException:  # of the caller's hook
             self._coverage.leave()
             raise

@@ -8,7 +8,7 @@ from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.formats import FORMATS, choose_format, open_encoder
 from aiosipcdr.export.job import ExportJob
 from aiosipcdr.export.manifest import Manifest, read_manifest
-from aiosipcdr.export.masking import choose_mask, mask_record
+from aiosipcdr.export.masking import choose_mask, mask_record, numbers_of
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.export.target import JOURNAL, MANIFEST, beside, check_target
@@ -30,6 +30,7 @@ __all__ = [
     "encode_rows",
     "find_differences",
     "mask_record",
+    "numbers_of",
     "open_encoder",
     "read_facts",
     "read_manifest",

@@ -13,7 +13,18 @@ from msgspec.structs import replace
 
 from aiosipcdr.protocol.records import CallDetailRecord
 
-__all__ = ["NUMBER_FIELDS", "Pseudonyms", "choose_mask", "mask_number", "mask_record", "mask_records"]
+__all__ = [
+    "NUMBER_FIELDS",
+    "Numbers",
+    "Pseudonyms",
+    "choose_mask",
+    "mask_number",
+    "mask_record",
+    "mask_records",
+    "numbers_of",
+]
+
+Numbers = Literal["as told", "masked", "pseudonyms"]
 
 NUMBER_FIELDS = ("phone_name", "callee", "display_num")
 """The fields that hold numbers, or names of people."""
@@ -87,6 +98,11 @@ def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] 
     return ValueError(
         f'mask_numbers must be "mask", or the key of pseudonyms: {LEAST_KEY} bytes at least, that nobody can guess'
     )
+
+
+def numbers_of(choice: Literal["mask"] | bytes | None) -> Numbers:
+    """Return how numbers stand in a file for which `choice` was made, in the words of its manifest."""
+    return "as told" if choice is None else "masked" if choice == "mask" else "pseudonyms"
 
 
 def mask_record(record: CallDetailRecord, mask: Callable[[str], str]) -> CallDetailRecord:

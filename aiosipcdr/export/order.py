@@ -7,21 +7,18 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.formats import choose_format, open_encoder
-from aiosipcdr.export.masking import Pseudonyms, mask_number
+from aiosipcdr.export.masking import Numbers, Pseudonyms, mask_number
 from aiosipcdr.export.query import Query, describe_query, query_metadata
 from aiosipcdr.protocol.codec import Filters
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["ExportOrder", "Numbers"]
-
-Numbers = Literal["as told", "masked", "pseudonyms"]
+__all__ = ["ExportOrder"]
 
 
 class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):

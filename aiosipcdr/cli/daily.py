@@ -1,0 +1,89 @@
+"""`export --daily`: a range as one file for each day, and which of them are still to be written.
+
+Decides by manifests alone: must never ask the vendor or change a file.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from aiosipcdr.cli.timerange import cut_days
+from aiosipcdr.errors import ExportError
+from aiosipcdr.export import MANIFEST, beside, read_manifest
+
+__all__ = ["DayFile", "Wanted", "decide_day", "plan_days"]
+
+_PLACE = "{date}"
+
+
+class DayFile(NamedTuple):
+    """A day of a zone, from its first instant to the first of the next, and the file of its calls."""
+
+    date: date
+    start: datetime
+    end: datetime
+    path: Path
+
+
+class Wanted(NamedTuple):
+    """What the files of all days have in common, as manifests tell it; `account` and `phone` are fingerprints."""
+
+    format: str
+    spreadsheet: bool
+    numbers: str
+    group: str | None
+    account: str
+    phone: str | None
+
+
+def plan_days(start: datetime, end: datetime, zone: TimeZone, output: Path, now: datetime) -> Sequence[DayFile]:
+    """Return the days that a range touches, oldest first, each of them whole; days to come are left out.
+
+    The date takes the place of `{date}` in the name of the file; without it,
+    it is put before the ending: `calls.csv.gz` becomes `calls-2026-10-01.csv.gz`.
+    """
+    # A day is told by cut_days with what of it lies in the range; the whole of it lies in the days around.
+    margin = timedelta(days=2)
+    touched = {day.date for day in cut_days(start, end, zone)}
+    whole = cut_days(start - margin, end + margin, zone)
+    return [
+        DayFile(day.date, day.start, day.end, _name(output, day.date))
+        for day in whole
+        if day.date in touched and day.start < now
+    ]
+
+
+def decide_day(day: DayFile, wanted: Wanted) -> Literal["write", "write again", "skip"]:
+    """Return what is to be done about a day.
+
+    A file that was proven when nothing could be added any more is left alone.
+    One that was not is written again, if it is the answer to the same question.
+    Any other is for the export to refuse.
+    """
+    if not day.path.exists():
+        return "write"
+    try:
+        manifest = read_manifest(beside(day.path, MANIFEST))
+    except ExportError:
+        return "write"
+    query = manifest.query
+    told = Wanted(
+        format=manifest.format,
+        spreadsheet=manifest.spreadsheet,
+        numbers=manifest.numbers,
+        group=query.sip_group_name,
+        account=manifest.account,
+        phone=manifest.phone,
+    )
+    if told != wanted or (query.start, query.end) != (day.start, day.end):
+        return "write"
+    return "skip" if manifest.certified and not manifest.report.provisional else "write again"
+
+
+def _name(output: Path, day: date) -> Path:
+    if _PLACE in output.name:
+        return output.with_name(output.name.replace(_PLACE, str(day)))
+    stem, *endings = output.name.split(".")
+    return output.with_name(".".join([f"{stem}-{day}", *endings]))
