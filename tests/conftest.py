@@ -1,6 +1,8 @@
 """What every test shares: the event loop's backend and how hard hypothesis looks."""
 
+import gc
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +19,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left_at_the_end() -> Iterator[None]:
+    """Collect while a test can still fail for it: what complains after a worker's last one goes unheard."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ class WireTimes(dict[int, str]):
         minute, left = divmod(second + self._shift, 60)
         text = self._minutes.get(minute)
         if text is None:
-            text = f"{_EPOCH + timedelta(minutes=minute):%Y-%m-%dT%H:%M}"
+            text = (_EPOCH + timedelta(minutes=minute)).isoformat(timespec="minutes")[: -len("+00:00")]
             self._minutes[minute] = text
         if len(self) >= _TIMES_KEPT:
             self.clear()
@@ -115,21 +115,29 @@ class WireTimes(dict[int, str]):
         return text
 
 
-def plan_seconds(switches: Switches, start: int, end: int) -> Iterator[list[int]]:
-    """Yield the seconds at which calls are submitted, in order, a quarter of an hour at a time."""
-    rng = Random(f"{switches.seed}/{switches.records}/{start}/seconds")
-    shift = int(switches.utc_offset.total_seconds())
-    slots = range(start, end - _TAIL, _SLOT)
+@lru_cache(maxsize=64)
+def _busyness(start: int, end: int, shift: int) -> tuple[float, ...]:
+    """Return how much of the week's work is done after each quarter of an hour; ranges are served again and again."""
     weights = []
-    for slot in slots:
+    for slot in range(start, end, _SLOT):
         days, rest = divmod(slot + shift, _DAY)
         weekday = (days + 3) % 7  # 1 January 1970 was a Thursday
         weights.append(HOURS[rest // 3600] * (WEEKEND if weekday >= _SATURDAY else 1.0))
-    total, done = sum(weights), 0
-    for slot, reached in zip(slots, accumulate(weights), strict=True):
-        due = min(switches.records, round(switches.records * reached / total))
-        if slot == slots[-1]:
-            due = switches.records
+    return tuple(accumulate(weights))
+
+
+def plan_seconds(switches: Switches, start: int, end: int) -> Iterator[list[int]]:
+    """Yield the seconds at which calls are submitted, in order, those of a quarter of an hour at a time."""
+    if not switches.records:
+        return
+    rng = Random(f"{switches.seed}/{switches.records}/{start}/seconds")
+    slots = range(start, end - _TAIL, _SLOT)
+    busyness = _busyness(start, end - _TAIL, int(switches.utc_offset.total_seconds()))
+    done = 0
+    for slot, reached in zip(slots, busyness, strict=True):
+        due = switches.records if slot == slots[-1] else round(switches.records * reached / busyness[-1])
+        if due == done:
+            continue
         # Strictly after `start`, so that no reading of the bounds takes a call out.
         chosen = range(max(slot, start + 1), min(slot + _SLOT, end - _TAIL))
         seconds = sorted(rng.choices(chosen, k=due - done))

@@ -7,6 +7,7 @@ anything, open a file, read a clock or know how an answer is written.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from ipaddress import ip_address
 from os import PathLike
 from types import NoneType
@@ -177,8 +178,7 @@ class Switches:
 
     def _check_kinds(self) -> None:
         """Check numbers, texts and truths: an int is a float too, a bool is no int."""
-        for name, hint in get_type_hints(type(self)).items():
-            kinds = set(get_args(hint)) or {hint}
+        for name, kinds in _kinds().items():
             value = getattr(self, name)
             if kinds <= _PLAIN and type(value) not in kinds and not (float in kinds and type(value) is int):
                 wanted = " or ".join(sorted(kind.__name__ for kind in kinds - {NoneType}))
@@ -204,6 +204,12 @@ class Switches:
         if isinstance(self.latency, tuple):
             return self.latency
         return self.latency, self.latency
+
+
+@cache
+def _kinds() -> dict[str, frozenset[type]]:
+    """Return the types that each switch admits; worked out once, as hints are text that is evaluated."""
+    return {name: frozenset(get_args(hint) or (hint,)) for name, hint in get_type_hints(Switches).items()}
 
 
 def _check_host(host: str) -> None:
