@@ -4,8 +4,10 @@ Never adds across fields or currencies and never converts: the vendor's brands
 disagree on what `cost` is quoted in.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from decimal import Context, Decimal, localcontext
+from operator import attrgetter
 from typing import NamedTuple
 
 from aiosipcdr.protocol.records import CallDetailRecord
@@ -36,16 +38,17 @@ class MoneyTotals:
         """Start at nothing."""
         self._sums: dict[tuple[str, str | None], Decimal] = {}
 
-    def add(self, records: Iterable[CallDetailRecord]) -> None:
+    def add(self, records: Sequence[CallDetailRecord]) -> None:
         """Add the money of `records`."""
-        sums = self._sums
-        with localcontext(EXACT):
-            for record in records:
-                for field in SUMMED_FIELDS:
-                    amount: Decimal | None = getattr(record, field)
-                    if amount is not None:
-                        group = field, record.currency
-                        sums[group] = sums.get(group, Decimal()) + amount
+        # By column: this runs over every call of an export.
+        currencies = [record.currency for record in records]
+        for field in SUMMED_FIELDS:
+            amounts: defaultdict[str | None, list[Decimal]] = defaultdict(list)
+            for currency, amount in zip(currencies, map(attrgetter(field), records), strict=True):
+                if amount is not None:
+                    amounts[currency].append(amount)
+            with localcontext(EXACT):
+                self.add_rows(MoneyRow(field, currency, sum(column, Decimal())) for currency, column in amounts.items())
 
     def add_rows(self, rows: Iterable[MoneyRow]) -> None:
         """Add amounts one by one, or sums that were made before."""

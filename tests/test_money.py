@@ -27,7 +27,7 @@ def test_sums_are_exact_per_field_and_currency(batches: list[list[CallDetailReco
     totals = MoneyTotals()
     expected: dict[tuple[str, str | None], Fraction] = {}
     for batch in batches:
-        totals.add(iter(batch))
+        totals.add(batch)
         for record in batch:
             for field, amount in (("cost", record.cost), ("settle_pay", record.settle_pay)):
                 if amount is not None:

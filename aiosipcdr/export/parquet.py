@@ -90,8 +90,10 @@ class ParquetEncoder:
         return table.cast(self._schema)  # which columns may be null is lost on the way
 
     def _write_group(self) -> None:
+        # An empty table only where it is needed: making an array, pyarrow imports pandas if there is one.
+        waiting = self._waiting or [self._schema.empty_table()]
         # In one piece: where a column's pieces end would show in its pages.
-        table = self._pyarrow.concat_tables([*self._waiting, self._schema.empty_table()]).combine_chunks()
+        table = self._pyarrow.concat_tables(waiting).combine_chunks()
         self._waiting.clear()
         self._rows = 0
         self._groups += 1
