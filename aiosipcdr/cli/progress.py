@@ -46,10 +46,10 @@ class ProgressState:
         self._range_seconds = span.seconds if span else 0
         self._seconds_known = 0
         self._known = 0
-        self.records = 0
-        self.windows = 0
-        self.note = ""
-        self.finished = False
+        self.records: int = 0
+        self.windows: int = 0
+        self.note: str = ""
+        self.finished: bool = False
 
     def take(self, event: Event) -> None:
         """Note what `event` says."""
@@ -84,7 +84,7 @@ class FetchProgress:
 
     def __init__(self, title: str, span: TimeWindow | None = None, *, wanted: bool = True) -> None:
         """Prepare a bar named `title`; none where it is not `wanted`, or cannot be drawn."""
-        self.state = ProgressState(span)
+        self.state: ProgressState = ProgressState(span)
         self._progress: Progress | None = None
         if wanted and shows_progress():
             self._progress = Progress(

@@ -64,7 +64,7 @@ class Coverage:
             strict: a record that cannot be decoded ends the run.
         """
         self._window = window
-        self.report = FetchReport()
+        self.report: FetchReport = FetchReport()
         self._assembly = Assembly(self.report, range_field=range_field, exact=exact)
         self.planned: deque[tuple[TimeWindow, int]] = deque()
         """Tiles whose total became known, for whoever shows progress."""

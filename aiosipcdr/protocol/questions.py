@@ -65,7 +65,7 @@ class RangeCount:
 
     def __init__(self, window: TimeWindow, filters: Filters) -> None:
         """Plan one request a tile and one an overlap."""
-        self.total = 0
+        self.total: int = 0
         self._window = window
         self._edge: EdgeSearch | None = None
         self._filters = filters
