@@ -46,7 +46,7 @@ class Job:
 
     def __init__(self, run: "Run", request: PageRequest) -> None:
         """Begin before the first attempt."""
-        self.run: "Run" = run
+        self.run: Run = run
         self.request: PageRequest = request
         self.attempt: int = 0
         self.forgiven: set[type[SipCdrError]] = set()
