@@ -107,14 +107,14 @@ class OpenTelemetryHook:
             run.asked.setdefault(event.window, time_ns())
 
     def _note_failed(self, event: Event) -> None:
-        cause: dict[str, str | float] = {"error.type": event.error or "_OTHER"}
-        self._retries.add(1, cause)
+        cause = event.error or "_OTHER"
+        self._retries.add(1, {"error.type": cause})
         if event.kind is EventKind.THROTTLED:
             self._throttles.add(1)
         run = self._open.get(event.run)
         if run is not None:
-            cause |= {"aiosipcdr.request.attempt": event.attempt or 0, "aiosipcdr.request.delay": event.delay or 0.0}
-            run.span.add_event(f"aiosipcdr.{event.kind}", cause)
+            attempt = {"aiosipcdr.request.attempt": event.attempt or 0, "aiosipcdr.request.delay": event.delay or 0.0}
+            run.span.add_event(f"aiosipcdr.{event.kind}", {"error.type": cause, **attempt})
 
     def _end_window(self, event: Event) -> None:
         run, window = self._open.get(event.run), event.window
