@@ -27,6 +27,7 @@ from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Plan
 from aiosipcdr.errors import ClientStateError
 from aiosipcdr.events import EventHook
+from aiosipcdr.hooks import LoggingHook
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.protocol.assembly import as_it_is
@@ -93,7 +94,8 @@ class Connection:
             proxy: address of an HTTP proxy.
             ssl_context: how to verify the server; the system's authorities by default.
             user_agent: the `User-Agent` header.
-            hook: is called with every `aiosipcdr.events.Event`; keep it short.
+            hook: is called with every `aiosipcdr.events.Event`; keep it short.  Without one, events go to the logger
+                "aiosipcdr"; `aiosipcdr.hooks.combine` makes one hook of several.
 
         Raises:
             ValueError: an argument cannot be meant; the text says what to do.
@@ -130,7 +132,7 @@ class Connection:
         self._retry = retry
         self._lateness = lateness
         self._strict = strict
-        self._hook = hook
+        self._hook = LoggingHook() if hook is None else hook
         self._transport = Transport(
             self._base_url + PATH,
             connections=concurrency,

@@ -246,8 +246,8 @@ class IncompleteExportError(SipCdrError):
     ) -> None:
         """Keep the report and the records."""
         super().__init__(message, window=window)
-        self.report = report if report is not None else FetchReport()
-        self.records = records if records is not None else CallDetailRecords(report=self.report)
+        self.report: FetchReport = report if report is not None else FetchReport()
+        self.records: CallDetailRecords = records if records is not None else CallDetailRecords(report=self.report)
 
 
 class ExportError(SipCdrError, OSError):

@@ -194,7 +194,7 @@ class CallDetailRecords(list[CallDetailRecord]):
     def __init__(self, records: Iterable[CallDetailRecord] = (), *, report: FetchReport | None = None) -> None:
         """Hold `records` and the report of the run that fetched them."""
         super().__init__(records)
-        self.report = report if report is not None else FetchReport()
+        self.report: FetchReport = report if report is not None else FetchReport()
         self.quarantined: list[QuarantinedRecord] = []
 
     def __repr__(self) -> str:

@@ -48,8 +48,10 @@ def test_nothing_is_no_row() -> None:
 def test_the_absent_currency_is_a_group_of_its_own_and_comes_first() -> None:
     totals = MoneyTotals()
     totals.add(
-        CallDetailRecord(voice_id="1", currency=currency, cost=Decimal("1.10"), settle_pay=Decimal(2))
-        for currency in ("USD", None, "EUR", None)
+        [
+            CallDetailRecord(voice_id="1", currency=currency, cost=Decimal("1.10"), settle_pay=Decimal(2))
+            for currency in ("USD", None, "EUR", None)
+        ]
     )
     assert totals.rows() == [
         ("cost", None, Decimal("2.20")),

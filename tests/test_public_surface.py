@@ -187,6 +187,17 @@ def test_the_root_knows_no_other_name() -> None:
         getattr(aiosipcdr, name)
 
 
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("aiosipcdr.hooks", ["LoggingHook", "combine"]),
+        ("aiosipcdr.integrations.opentelemetry", ["OpenTelemetryHook"]),
+    ],
+)
+def test_hooks_have_the_promised_names(module: str, names: list[str]) -> None:
+    assert importlib.import_module(module).__all__ == names
+
+
 def test_dir_lists_the_promised_names() -> None:
     assert set(dir(aiosipcdr)) >= NAMES
 

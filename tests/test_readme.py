@@ -2,7 +2,8 @@
 
 Python blocks share one namespace and one event loop, in the order of the
 page, and may `await` at the top level.  `start` and `end` are the sandbox's
-range.  Commands that install something are compared, not run.
+range.  Commands that install something are compared, not run.  Blocks that hold
+tests are run by a pytest of their own, too.
 """
 
 import ast
@@ -48,12 +49,31 @@ SHELL_LANGUAGES = ("console", "bash", "sh", "shell")
 
 def run_python(example: Example) -> None:
     """Execute a block, with `await` at its top level, in the loop of the page."""
+    if re.search(r"^(async )?def test_", example.parsed, re.MULTILINE):
+        run_tests(example)
     source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
     code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     result = eval(code, example.namespace)  # noqa: S307 - our own page
     if inspect.iscoroutine(result):
         runner: asyncio.Runner = example.namespace["__runner__"]
         runner.run(result)
+
+
+def run_tests(example: Example) -> None:
+    """Run a block as a file of tests, as pytest does."""
+    path = Path("test_page.py").resolve()
+    path.write_text(example.parsed, encoding="utf-8")
+    result = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "pytest", "-q", "-Werror", "--strict-markers", str(path)],
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p aiosipcdr"},
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"^\d+ passed in", result.stdout, re.MULTILINE), result.stdout
 
 
 def parse(path: Path) -> Document:
@@ -241,6 +261,16 @@ def test_a_block_that_fails_is_noticed_with_its_line(tmp_path: Path) -> None:
         example.evaluate()
 
     assert caught.traceback[-1].lineno + 1 == 5
+
+
+def test_a_test_on_the_page_that_fails_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = page(
+        tmp_path, "```python\ndef test_it(cdr_sandbox):\n    assert cdr_sandbox is None\n```\n"
+    ).examples()
+
+    with pytest.raises(AssertionError, match="test_it"):
+        example.evaluate()
 
 
 @pytest.mark.parametrize(

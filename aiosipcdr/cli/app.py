@@ -58,7 +58,7 @@ def _versions() -> str:
     return f"aiosipcdr {__version__} ({', '.join(parts)})"
 
 
-app = App(
+app: App = App(
     name="aiosipcdr",
     help="Every call record of a time range, exactly once, with a proof that says so.",
     help_epilogue=_EPILOGUE,

@@ -45,10 +45,10 @@ class ProgressState:
         self._range_seconds = seconds
         self._seconds_known = 0
         self._known = 0
-        self.records = 0
-        self.windows = 0
-        self.note = ""
-        self.finished = False
+        self.records: int = 0
+        self.windows: int = 0
+        self.note: str = ""
+        self.finished: bool = False
 
     def take(self, event: Event) -> None:
         """Note what `event` says."""
@@ -85,7 +85,7 @@ class FetchProgress:
 
     def __init__(self, title: str, seconds: int = 0, *, wanted: bool = True) -> None:
         """Prepare a bar named `title` for ranges of so many `seconds`; none where it is not `wanted` or cannot be."""
-        self.state = ProgressState(seconds)
+        self.state: ProgressState = ProgressState(seconds)
         self._progress: Progress | None = None
         if wanted and shows_progress():
             self._progress = Progress(

@@ -45,8 +45,8 @@ class Patience:
 
     def __init__(self, retry: RetryPolicy, pacer: Pacer, places: int, *, now: float) -> None:
         """Begin as if all were well."""
-        self.clock = ClockOffset()
-        self.limit = AdaptiveLimit(places)
+        self.clock: ClockOffset = ClockOffset()
+        self.limit: AdaptiveLimit = AdaptiveLimit(places)
         self._retry = retry
         self._pacer = pacer
         self._budget = RetryBudget(retry.budget, now=now)

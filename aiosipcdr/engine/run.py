@@ -46,13 +46,14 @@ class Job:
 
     def __init__(self, run: "Run", request: PageRequest) -> None:
         """Begin before the first attempt."""
-        self.run = run
-        self.request = request
-        self.attempt = 0
+        self.run: Run = run
+        self.request: PageRequest = request
+        self.attempt: int = 0
         self.forgiven: set[type[SipCdrError]] = set()
-        self.cost = 0.0
-        self.first_sent = self.sent = 0.0
-        self.signed_under = 0
+        self.cost: float = 0.0
+        self.first_sent: float = 0.0
+        self.sent: float = 0.0
+        self.signed_under: int = 0
 
     @property
     def paid_attempts(self) -> int:
@@ -67,11 +68,12 @@ class Run:
         """Take a plan that nobody else works off."""
         self.number = number
         self.plan = plan
-        self.started = self.last_answer = asyncio.get_running_loop().time()
+        self.started: float = asyncio.get_running_loop().time()
+        self.last_answer: float = self.started
         self.requests = 0
         self.retries = 0
         self.error: BaseException | None = None
-        self.is_open = True
+        self.is_open: bool = True
         self._is_closed = False
         self._due: deque[Job] = deque()
         self._waiter: asyncio.Future[None] | None = None

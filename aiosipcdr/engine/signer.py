@@ -26,8 +26,8 @@ class Signer:
         self._credentials = credentials
         self._clock = clock
         self._wall_clock = wall_clock
-        self.signed = wall_clock()
-        self.version = clock.version
+        self.signed: float = wall_clock()
+        self.version: int = clock.version
 
     def __call__(self) -> dict[str, str]:
         """Return the headers that sign a request sent now."""

@@ -56,8 +56,8 @@ class ClockOffset:
 
     def __init__(self) -> None:
         """Trust this machine's clock."""
-        self.seconds = 0.0
-        self.version = 0
+        self.seconds: float = 0.0
+        self.version: int = 0
         self._fixed_until = float("-inf")
 
     def note_refusal(self, measured: float | None, *, signed_under: int, now: float) -> None:

@@ -72,16 +72,16 @@ class WindowProof:
             strict: a record that cannot be decoded is an error.
         """
         self.window = window
-        self.size = size
-        self.most_rows = most_rows
+        self.size: int = size
+        self.most_rows: int = most_rows
         self.budget = budget
-        self.is_planned = is_part
+        self.is_planned: bool = is_part
         """Whether the budget knows of its calls."""
         self.is_repair = is_repair
-        self.report = WindowReport(window=window, provisional=provisional)
-        self.outcome = Outcome.OPEN
-        self.params = encode_params(window, filters)
-        self.sweep = Sweep(size)
+        self.report: WindowReport = WindowReport(window=window, provisional=provisional)
+        self.outcome: Outcome = Outcome.OPEN
+        self.params: bytes = encode_params(window, filters)
+        self.sweep: Sweep = Sweep(size)
         self._earlier: Sweep | None = None
         self._conflicting: set[str] = set()
         self._filters = filters

@@ -68,7 +68,7 @@ class Coverage:
             see: two records are the same where it returns the same for both.
         """
         self._window = window
-        self.report = FetchReport()
+        self.report: FetchReport = FetchReport()
         self._assembly = Assembly(self.report, range_field=range_field, exact=exact, see=see)
         self.planned: deque[tuple[TimeWindow, int]] = deque()
         """Tiles whose total became known, for whoever shows progress."""

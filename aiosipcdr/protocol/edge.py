@@ -30,7 +30,7 @@ class EdgeSearch:
         """Probe the newest instant of `window` first: perhaps nothing of it is to be had."""
         self.available_from: datetime | None = None
         """The oldest start that was accepted so far."""
-        self.is_done = False
+        self.is_done: bool = False
         self._window = window
         self._filters = filters
         self._refused = window.start
@@ -76,7 +76,7 @@ class MovingEdge:
     def __init__(self, window: TimeWindow, filters: Filters) -> None:
         """Expect all of `window` to be kept."""
         self.search: EdgeSearch | None = None
-        self.searches = 0
+        self.searches: int = 0
         self._window = window
         self._filters = filters
         self._kept_from = window.start

@@ -7,7 +7,7 @@ only as header values.
 import hashlib
 import hmac
 from collections.abc import Callable, Coroutine
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 __all__ = ["Credentials", "CredentialsSource", "credentials_source", "sign"]
 
@@ -61,7 +61,7 @@ class Credentials:
         return same_key and same_secret
 
     # A hash would be a comparison that is not constant in time.
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __getstate__(self) -> NoReturn:
         """Refuse to hand out both parts in clear."""

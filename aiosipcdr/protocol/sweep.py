@@ -147,14 +147,14 @@ class Sweep:
     def __init__(self, size: int) -> None:
         """Begin a reading with pages of `size`."""
         self.size = size
-        self.largest_total = 0
-        self.pages = 0
-        self.duplicates = 0
+        self.largest_total: int = 0
+        self.pages: int = 0
+        self.duplicates: int = 0
         self.conflicting: set[str] = set()
         self.records: dict[object, CallDetailRecord] = {}
         self.quarantined: dict[str, QuarantinedRecord] = {}
-        self.is_ambiguous = False
-        self.single = False
+        self.is_ambiguous: bool = False
+        self.single: bool = False
         self.unknown_fields: Counter[str] = Counter()
         self.extras: dict[CallDetailRecord, str] = {}
         self._twins: set[str] = set()

@@ -49,14 +49,16 @@ class Whole:
         floor: dict[object, CallDetailRecord] | None = None,
     ) -> None:
         """Wait for `parts` windows that cover `window`."""
-        self.window = window
-        self.told = told
-        self.open_parts = parts
-        self.announced = self.union = self.counted = 0
-        self.is_repair = is_repair
-        self.is_proven = True
-        self.is_noted = True
-        self.floor = floor or {}
+        self.window: TimeWindow = window
+        self.told: int = told
+        self.open_parts: int = parts
+        self.announced: int = 0
+        self.union: int = 0
+        self.counted: int = 0
+        self.is_repair: bool = is_repair
+        self.is_proven: bool = True
+        self.is_noted: bool = True
+        self.floor: dict[object, CallDetailRecord] = floor or {}
 
     @property
     def is_credible(self) -> bool:

@@ -40,7 +40,7 @@ class Endpoint:
         """Serve the calls of `store`; `generator` makes those that arrive while one pages."""
         self.switches = switches
         self.credentials = credentials
-        self.counters = Counters()
+        self.counters: Counters = Counters()
         self.scripted: deque[int] = deque()
         self._store = store
         self._generator = generator

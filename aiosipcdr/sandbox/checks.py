@@ -53,8 +53,8 @@ class Credentials:
 
     def __init__(self, api_key: str, api_secret: str) -> None:
         """Keep the pair."""
-        self.api_key = api_key
-        self.api_secret = api_secret
+        self.api_key: str = api_key
+        self.api_secret: str = api_secret
 
     @classmethod
     def fresh(cls) -> Self:

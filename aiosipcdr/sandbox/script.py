@@ -37,8 +37,8 @@ class Scripted:
 
     def __init__(self, fault: Fault) -> None:
         """Start with all of its times."""
-        self.fault = fault
-        self.left = fault.times
+        self.fault: Fault = fault
+        self.left: int = fault.times
 
     def spent(self) -> bool:
         """Tell whether it has struck as often as it was to."""

@@ -44,6 +44,9 @@ class Sandbox:
         end: Last second of it, hours ago, so that nothing in it is provisional.
     """
 
+    start: datetime
+    end: datetime
+
     def __init__(
         self,
         *,

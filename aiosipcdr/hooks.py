@@ -1,0 +1,115 @@
+"""Hooks for the events of a run: the one that writes them to a log, and several as one.
+
+A client without a hook of its own gets the log.  Must never write what is the vendor's or
+the caller's words, and never do more than a lookup where nobody listens.
+"""
+
+import logging
+from typing import Final
+
+import msgspec
+
+from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.report import FetchReport
+
+__all__ = ["LoggingHook", "combine"]
+
+_package_logger: Final = logging.getLogger("aiosipcdr")
+# Without a handler, Python itself would print the warnings of a library in programs that set up no log.
+_package_logger.addHandler(logging.NullHandler())
+
+_LINES: Final = {
+    EventKind.RUN_STARTED: (logging.INFO, "run %(cdr_run)s began"),
+    EventKind.REQUEST_SENT: (
+        logging.DEBUG,
+        "run %(cdr_run)s asks for page %(cdr_page)s of %(cdr_window)s, attempt %(cdr_attempt)s",
+    ),
+    EventKind.REQUEST_ANSWERED: (
+        logging.DEBUG,
+        "run %(cdr_run)s got page %(cdr_page)s of %(cdr_window)s with %(cdr_records)s calls in %(cdr_elapsed).3f s",
+    ),
+    EventKind.REQUEST_RETRIED: (
+        logging.WARNING,
+        "run %(cdr_run)s asks again for page %(cdr_page)s of %(cdr_window)s in %(cdr_delay).1f s, after %(cdr_error)s",
+    ),
+    EventKind.THROTTLED: (
+        logging.WARNING,
+        "run %(cdr_run)s: the vendor asks for patience, the client waits %(cdr_delay).1f s",
+    ),
+    EventKind.WINDOW_PLANNED: (
+        logging.DEBUG,
+        "run %(cdr_run)s expects %(cdr_total)s calls in %(cdr_window)s",
+    ),
+    EventKind.WINDOW_COMPLETE: (
+        logging.DEBUG,
+        "run %(cdr_run)s has handed over %(cdr_records)s calls of %(cdr_window)s",
+    ),
+    EventKind.RUN_FINISHED: (logging.INFO, "run %(cdr_run)s ended"),
+}
+_ERROR: Final = " with %(cdr_error)s"
+_REPORT: Final = (
+    ": %(cdr_unique)s of %(cdr_total)s calls, certified: %(cdr_certified)s,"
+    " %(cdr_requests)s requests (%(cdr_retries)s repeated) in %(cdr_elapsed).1f s"
+)
+
+_FACTS: Final = ("page", "attempt", "records", "total", "elapsed", "delay", "error")
+_COUNTS: Final = tuple(field.name for field in msgspec.structs.fields(FetchReport) if field.type in {int, float, bool})
+
+
+class LoggingHook:
+    """Writes events to the logger "aiosipcdr": what a client without a hook of its own does.
+
+    Requests and windows are written at DEBUG, the beginning and the end of a run at INFO,
+    what is asked for again at WARNING.  An error is raised and therefore not logged again:
+    the line that ends its run names it.
+
+    Each record of the log has the facts of the event as attributes, for structured logs:
+    `cdr_event` and `cdr_run` always, `cdr_window` (text), `cdr_page`, `cdr_attempt`,
+    `cdr_records`, `cdr_total`, `cdr_elapsed` and `cdr_delay` (seconds) and `cdr_error`
+    (the name of a class) where they apply, and at the end of a run the counts of its
+    report (`cdr_unique`, `cdr_certified` and so on).
+    """
+
+    __slots__ = ("_logger",)
+
+    def __init__(self, logger: logging.Logger = _package_logger) -> None:
+        """Write to `logger`."""
+        self._logger = logger
+
+    def __call__(self, event: Event, /) -> None:
+        """Write `event`, if somebody listens."""
+        level, line = _LINES[event.kind]
+        if not self._logger.isEnabledFor(level):
+            return
+        facts: dict[str, object] = {"cdr_event": event.kind.value, "cdr_run": event.run}
+        if event.window is not None:
+            facts["cdr_window"] = str(event.window)
+        facts |= {f"cdr_{name}": fact for name in _FACTS if (fact := getattr(event, name)) is not None}
+        if event.kind is EventKind.RUN_FINISHED:
+            if event.error is not None:
+                line += _ERROR
+            if event.report is not None:
+                line += _REPORT
+                facts |= {f"cdr_{name}": getattr(event.report, name) for name in _COUNTS}
+        self._logger.log(level, line, facts, extra=facts)
+
+
+def combine(*hooks: EventHook) -> EventHook:
+    """Return one hook that calls all of `hooks`, in their order.
+
+        CdrClient(..., hook=combine(LoggingHook(), OpenTelemetryHook()))
+
+    What one of them raises ends the run, and those behind it do not see that event.
+
+    Raises:
+        ValueError: one of them cannot be called.
+    """
+    for hook in hooks:
+        if not callable(hook):
+            raise ValueError(f"a hook must be callable with one event, not {type(hook).__name__}")  # noqa: TRY004 - one kind of error for every bad argument
+
+    def call_each(event: Event, /) -> None:
+        for hook in hooks:
+            hook(event)
+
+    return call_each

@@ -1,0 +1,1 @@
+"""Doors to other worlds: web frameworks and telemetry, each optional, imported lazily; imports nothing itself."""

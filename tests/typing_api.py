@@ -1,0 +1,298 @@
+"""The public surface as type checkers see it: read by mypy and basedpyright, never run.
+
+Each shape in which callers may write a call stands here once, with the type that it has.
+What must be refused stands behind an `ignore` that both checkers demand to be needed.
+"""
+
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import assert_type
+
+import aiohttp
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+
+from aiosipcdr import (
+    CallDetailRecord,
+    CallDetailRecords,
+    CdrClient,
+    ClockSkewError,
+    ExportError,
+    FetchReport,
+    IncompleteExportError,
+    OutOfTimeRangeError,
+    Page,
+    ProviderError,
+    RatePolicy,
+    RetryPolicy,
+    SipCdrError,
+    __version__,
+)
+from aiosipcdr.arrow import ArrowRecords
+from aiosipcdr.errors import StatusCode
+from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.hooks import LoggingHook, combine
+from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
+from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import QuarantinedRecord, WindowReport
+from aiosipcdr.sandbox import Fault, Sandbox, SandboxProcess, Stats, Switches
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+END = START + timedelta(days=1)
+URL = "https://api.example.com/v3/voice"
+
+VERSION: str = __version__
+
+
+async def both_ways_to_open() -> None:
+    async with CdrClient(URL, "key", "secret") as client:
+        assert_type(client, CdrClient)
+    async with CdrClient.from_env() as from_env:
+        assert_type(from_env, CdrClient)
+    opened = await CdrClient.from_env(concurrency=16, strict=True).open()
+    assert_type(opened, CdrClient)
+    assert_type(await opened.aclose(), None)
+
+
+def every_setting(session: aiohttp.ClientSession) -> None:
+    CdrClient(
+        URL,
+        "key",
+        "secret",
+        concurrency=8,
+        page_size=100,
+        rate=RatePolicy(50, burst=5),
+        retry=RetryPolicy(attempts=4),
+        timeout=60,
+        lateness=timedelta(hours=4),
+        strict=False,
+        session=session,
+        proxy="http://127.0.0.1:3128",
+        ssl_context=ssl.create_default_context(),
+        user_agent="nightly/1.0",
+        hook=LoggingHook(),
+    )
+    CdrClient(URL, "key", "secret", rate=5)
+    CdrClient(URL, "key", "secret", rate=0.5, hook=None)
+    CdrClient(URL, lambda: "key", lambda: "secret")
+    CdrClient(URL, lambda: Credentials("key", "secret"))
+    CdrClient(URL, "key", "secret", 8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    CdrClient(URL, "key", "secret", hook=print)
+    CdrClient(URL, "key", "secret", hook=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def into_memory(client: CdrClient) -> None:
+    records = await client.fetch_all(START, END)
+    assert_type(records, CallDetailRecords)
+    assert_type(
+        await client.fetch_all(
+            START,
+            END,
+            sip_group_name="sales",
+            phone_name=None,
+            on_out_of_range="skip",
+            allow_incomplete=True,
+            range_field="submit_time",
+        ),
+        CallDetailRecords,
+    )
+    await client.fetch_all(START, END, on_out_of_range="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def as_list_and_as_arrow(records: CallDetailRecords) -> None:
+    as_list: list[CallDetailRecord] = records
+    assert_type(as_list[0], CallDetailRecord)
+    assert_type(records[0], CallDetailRecord)
+    assert_type(len(records), int)
+    assert_type(records.report, FetchReport)
+    assert_type(records.quarantined, list[QuarantinedRecord])
+    assert_type(records.arrow, ArrowRecords)
+    assert_type(records.arrow.__arrow_c_stream__(), object)
+    assert_type(records.__arrow_c_stream__(requested_schema=None), object)
+    assert_type(CallDetailRecords(records, report=FetchReport()), CallDetailRecords)
+
+
+def a_record(record: CallDetailRecord) -> None:
+    assert_type(record.voice_id, str)
+    assert_type(record.sip_group_name, str | None)
+    assert_type(record.phone_name, str | None)
+    assert_type(record.callee, str | None)
+    assert_type(record.display_num, str | None)
+    assert_type(record.code, str | None)
+    assert_type(record.submit_time, datetime | None)
+    assert_type(record.call_time, datetime | None)
+    assert_type(record.ringing_time, datetime | None)
+    assert_type(record.answer_time, datetime | None)
+    assert_type(record.hangup_time, datetime | None)
+    assert_type(record.call_duration, int | None)
+    assert_type(record.charged_duration, int | None)
+    assert_type(record.termination_code, str | None)
+    assert_type(record.termination_reason, str | None)
+    assert_type(record.cost, Decimal | None)
+    assert_type(record.bill_period, str | None)
+    assert_type(record.rate, Decimal | None)
+    assert_type(record.recording_file_id, str | None)
+    assert_type(record.currency, str | None)
+    assert_type(record.settle_rate, Decimal | None)
+    assert_type(record.quote_exchange, Decimal | None)
+    assert_type(record.settle_pay, Decimal | None)
+    assert_type(CallDetailRecord(voice_id="2610241209441000001", cost=Decimal("0.007")), CallDetailRecord)
+
+
+def a_report(report: FetchReport) -> None:
+    counts = (report.total, report.unique, report.duplicates, report.conflicts, report.quarantined, report.anomalies)
+    assert_type(counts, tuple[int, int, int, int, int, int])
+    effort = (report.windows, report.pages, report.requests, report.sweeps, report.retries, report.provisional)
+    assert_type(effort, tuple[int, int, int, int, int, int])
+    assert_type(report.certified, bool)
+    assert_type(report.elapsed, float)
+    assert_type(report.window_reports, list[WindowReport])
+    assert_type(report.unknown_fields, dict[str, int])
+
+
+async def three_ways_to_read_a_stream(client: CdrClient) -> None:
+    async with client.stream(START, END, sip_group_name="sales") as stream:
+        async for record in stream:
+            assert_type(record, CallDetailRecord)
+        assert_type(stream.report, FetchReport)
+    async with client.stream(START, END, on_out_of_range="raise", allow_incomplete=False) as stream:
+        async for batch in stream.batches():
+            assert_type(batch, CallDetailRecords)
+    async with client.stream(START, END, phone_name="p", range_field="call_time") as stream:
+        async for window in stream.windows():
+            assert_type(window.window, TimeWindow)
+            assert_type(window.records, list[CallDetailRecord])
+            assert_type(window.report, WindowReport)
+
+
+async def single_questions(client: CdrClient) -> None:
+    assert_type(await client.count(START, END, sip_group_name="sales", phone_name=None), int)
+    page = await client.fetch_page(START, END, 2, 50)
+    assert_type(page, Page)
+    assert_type(await client.fetch_page(START, END, current=1, size=100, sip_group_name=None), Page)
+    assert_type((page.total, page.size, page.current, page.pages), tuple[int, int, int, int])
+    assert_type(page.records, list[CallDetailRecord])
+    assert_type(await client.ping(), None)
+
+
+async def into_a_file(client: CdrClient) -> None:
+    assert_type(await client.export(START, END, "calls.parquet"), FetchReport)
+    assert_type(
+        await client.export(
+            START,
+            END,
+            Path("calls.csv"),
+            format="csv",
+            overwrite=True,
+            sip_group_name="sales",
+            phone_name=None,
+            on_out_of_range="skip",
+            allow_incomplete=True,
+            range_field="submit_time",
+            spreadsheet=True,
+            mask_numbers="mask",
+        ),
+        FetchReport,
+    )
+    await client.export(START, END, "calls.ndjson", mask_numbers=b"a key of sixteen bytes")
+    await client.export(START, END, "calls.ndjson", mask_numbers="hash")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def the_facts_of_errors(error: SipCdrError) -> None:
+    assert_type(error.status, int | None)
+    assert_type(error.reason, str | None)
+    assert_type(error.window, TimeWindow | None)
+    assert_type(error.page, int | None)
+    assert_type(error.retryable, bool)
+    assert_type(error.retry_after, float | None)
+    match error:
+        case IncompleteExportError():
+            assert_type(error.report, FetchReport)
+            assert_type(error.records, CallDetailRecords)
+        case OutOfTimeRangeError():
+            assert_type(error.available_from, datetime | None)
+        case ClockSkewError():
+            assert_type(error.offset, float | None)
+        case ProviderError():
+            assert_type(StatusCode(error.status or 0), StatusCode)
+        case _:
+            pass
+
+
+def errors_are_also_what_the_standard_library_has(error: ExportError) -> None:
+    as_os_error: OSError = error
+    assert_type(as_os_error.errno, int | None)
+
+
+def policies() -> None:
+    assert_type(RatePolicy(5), RatePolicy)
+    assert_type(RatePolicy(requests_per_second=0.5, burst=3).burst, int)
+    policy = RetryPolicy(
+        attempts=4,
+        base=0.5,
+        throttle_base=2,
+        cap=30,
+        deadline=60,
+        longest_retry_after=30,
+        budget=100,
+        stall=120,
+    )
+    assert_type(policy.attempts, int)
+    assert_type(policy.stall, float)
+    RetryPolicy(4)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+class OwnHook:
+    """Any callable is a hook, objects with state among them."""
+
+    def __init__(self) -> None:
+        self.records = 0
+
+    def __call__(self, event: Event, /) -> None:
+        if event.kind is EventKind.WINDOW_COMPLETE:
+            self.records += event.records or 0
+
+
+def hooks(traces: TracerProvider, meters: MeterProvider) -> None:
+    seen: list[Event] = []
+    own: EventHook = OwnHook()
+    both = combine(own, LoggingHook(), seen.append, OpenTelemetryHook(tracer_provider=traces, meter_provider=meters))
+    assert_type(both, EventHook)
+    CdrClient(URL, "key", "secret", hook=both)
+    CdrClient(URL, "key", "secret", hook=lambda _event: None)
+    event = seen[0]
+    assert_type((event.kind, event.run), tuple[EventKind, int])
+    assert_type(event.window, TimeWindow | None)
+    assert_type((event.page, event.attempt), tuple[int | None, int | None])
+    assert_type((event.records, event.total), tuple[int | None, int | None])
+    assert_type(event.error, str | None)
+    assert_type((event.elapsed, event.delay), tuple[float | None, float | None])
+    assert_type(event.report, FetchReport | None)
+
+
+async def the_sandbox() -> None:
+    faults = [Fault("reset", page=2), Fault("http", status=503, headers={"Retry-After": "0"}, times=3, control=False)]
+    async with Sandbox(records=500, order="newest", faults=faults) as sandbox:
+        assert_type(sandbox, Sandbox)
+        assert_type((sandbox.base_url, sandbox.api_key, sandbox.api_secret), tuple[str, str, str])
+        assert_type((sandbox.start, sandbox.end), tuple[datetime, datetime])
+    with Sandbox(calls=[{"voiceId": "1"}]) as in_a_thread:
+        in_a_thread.add_faults(Fault("code", code=-15))
+        in_a_thread.answer_next(0, -15)
+        in_a_thread.change(order="oldest")
+        assert_type(in_a_thread.insert(START, count=2), list[str])
+        assert_type(in_a_thread.delete("1"), int)
+        assert_type(in_a_thread.faults_left, list[Fault])
+        assert_type(in_a_thread.stats, Stats)
+        assert_type(in_a_thread.switches, Switches)
+        assert_type(in_a_thread.voice_ids(START, END), list[str])
+    with SandboxProcess(records=500) as process:
+        assert_type(process.base_url, str)
+
+
+def in_a_fixture(cdr_sandbox: Sandbox) -> Iterator[CdrClient]:
+    yield CdrClient(cdr_sandbox.base_url, cdr_sandbox.api_key, cdr_sandbox.api_secret)
