@@ -68,15 +68,18 @@ class ExportJob:
 
     async def __aenter__(self) -> Self:
         """Check the target, and take up the journal or begin one."""
-        await self._in_thread(self._open)
+        try:
+            await self._in_thread(self._open)
+        except BaseException:  # a cancellation, too, and then it may be open
+            await self._let_go()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Keep the journal if it holds anything, and let go of it."""
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._close)
+        await self._let_go()
 
     @property
     def provisional(self) -> list[WindowReport]:
@@ -129,6 +132,10 @@ class ExportJob:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(target.discard)
 
+    async def _let_go(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._close)
+
     async def _build(self, target: NewFile, encoder: Encoder) -> Built:
         rows = self._journal.rows()
 
@@ -166,17 +173,13 @@ class ExportJob:
             check_target(order.path, order.overwrite)
             check_room(order.path.parent, _LEAST_ROOM)
         journal.open(Header(settings=order.settings, tiles=order.tiles))
-        try:
-            if journal.built is not None and journal.built.sha256 == _hash(order.path):
-                self.published = read_manifest(beside(order.path, MANIFEST)).report
-                NewFile(order.path).discard()  # its second name may be left
-                journal.remove()
-                return
-            check_target(order.path, order.overwrite)
-            journal.recover()
-        except BaseException:
-            self._close()
-            raise
+        if journal.built is not None and journal.built.sha256 == _hash(order.path):
+            self.published = read_manifest(beside(order.path, MANIFEST)).report
+            NewFile(order.path).discard()  # its second name may be left
+            journal.remove()
+            return
+        check_target(order.path, order.overwrite)
+        journal.recover()
 
     def _close(self) -> None:
         if self._journal.is_open:

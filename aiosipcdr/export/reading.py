@@ -68,13 +68,14 @@ def _read_ndjson(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, ..
 
 
 def _read_csv(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    rows = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
-    head = next(rows, [])
-    places = [head.index(name) for name in names]
-    for row in rows:
-        if len(row) != len(head):
-            raise ValueError(len(row))
-        yield tuple(row[place] or None for place in places)
+    with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+        rows = csv.reader(text, strict=True)
+        head = next(rows, [])
+        places = [head.index(name) for name in names]
+        for row in rows:
+            if len(row) != len(head):
+                raise ValueError(len(row))
+            yield tuple(row[place] or None for place in places)
 
 
 def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:

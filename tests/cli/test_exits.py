@@ -7,6 +7,7 @@ from aiosipcdr.errors import (
     AuthenticationError,
     ExportConflictError,
     IncompleteExportError,
+    OutageError,
     ProtocolError,
     RequestTimeoutError,
 )
@@ -34,3 +35,16 @@ def test_code_and_sentence(error: BaseException, code: int, text: str) -> None:
     assert told[0] == code
     assert text in told[1]
     assert "138" not in told[1]
+
+
+def test_what_may_succeed_later_and_can_be_gone_on_with_is_incomplete() -> None:
+    for error, code in (
+        (RequestTimeoutError("no answer"), 3),
+        (OutageError("the vendor is down"), 3),
+        (AuthenticationError("check the API key"), 1),
+        (KeyboardInterrupt(), 130),
+    ):
+        error.add_note("to go on: aiosipcdr export")
+        told = explain(error)
+        assert told[0] == code
+        assert told[1].endswith("; to go on: aiosipcdr export")

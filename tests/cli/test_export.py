@@ -1,12 +1,16 @@
 """`export`: every call in a file or on stdout, and exit codes that tell the truth."""
 
 import csv
+import gzip
 import io
 import json
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import duckdb
@@ -156,7 +160,8 @@ def test_what_cannot_be_proven_is_exit_code_3(
         told = capsys.readouterr()
         assert "--allow-incomplete" in told.err
         assert (json.loads(told.out)["certified"], json.loads(told.out)["output"]) == (False, None)
-        assert list(tmp_path.iterdir()) == []
+        assert not path.exists()
+        assert f"to go on: aiosipcdr {command[0]} --base-url" in told.err
         assert run([*command, "--allow-incomplete"]) == 3
         told = capsys.readouterr()
         assert "NOT certified" in told.err
@@ -181,3 +186,83 @@ def test_a_full_device_as_stdout_is_told(account: list[str], cli: Callable[..., 
         _, told = process.communicate(timeout=60)
     assert process.returncode == 1
     assert told == "aiosipcdr: stdout cannot be written: No space left on device\n"
+
+
+def test_the_command_that_goes_on_is_told_and_works(
+    tmp_path: Path, cli: Callable[..., "subprocess.Popen[str]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "calls.csv"
+    with Sandbox(records=2_500, latency=0.01) as slow:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(slow, name))
+        command = ["export", "--last", "40d", "--concurrency", "1", "--output", str(path)]
+        with cli(*command) as process:
+            rows = path.with_name("calls.csv.journal.rows")
+            while not (rows.exists() and rows.stat().st_size):
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=60)
+        assert process.returncode == 143
+        assert told.startswith(f"aiosipcdr: terminated; what was read is kept in {path}.journal, to go on: aiosipcdr ")
+        again = shlex.split(told.partition("to go on: aiosipcdr ")[2])
+        assert "--last" not in again
+        slow.reset_stats()
+        with cli(*again) as process:
+            _, told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
+        assert slow.stats.requests < 27
+        with path.open(newline="") as file:
+            assert {row["voice_id"] for row in csv.DictReader(file)} == set(slow.voice_ids())
+
+
+@pytest.mark.usefixtures("account")
+def test_one_file_for_each_day_and_none_twice(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = [(sandbox.start + timedelta(days=day)).date() for day in range(4)]
+    span = ["--start", f"{days[0]}T08:00:00", "--end", f"{days[2]}T00:00:01", "--tz", "+08:00"]
+    command = ["export", *span, "--daily", "--output", str(tmp_path / "calls.ndjson.gz"), "--json"]
+    assert run(command) == 0
+    first = json.loads(capsys.readouterr().out)["files"]
+    assert [file["output"] for file in first] == [str(tmp_path / f"calls-{day}.ndjson.gz") for day in days[:3]]
+    for day, following, file in zip(days, days[1:], first, strict=False):
+        begin, end = (datetime.combine(date, time.min, sandbox.start.tzinfo) for date in (day, following))
+        with gzip.open(file["output"], "rt") as lines:
+            assert ids(lines.read()) == set(sandbox.voice_ids(begin, end))
+    sandbox.reset_stats()
+    assert run(command) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["files"] == [{"output": file["output"], "skipped": True} for file in first]
+    assert "is finished already" in told.err
+    assert sandbox.stats.requests == 0
+
+
+def test_days_that_may_still_change_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    with Sandbox(calls=[{"voiceId": "1", "submitTime": now.isoformat()}]) as sandbox:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+        command = ["export", "--last", "1m", "--daily", "--tz", "UTC", "--output", str(tmp_path / "{date}.ndjson")]
+        assert run(command) == 0
+        sandbox.add_rows([{"voiceId": "2", "submitTime": now.isoformat()}])
+        assert run(command) == 0
+        path = tmp_path / f"{now.date()}.ndjson"
+        assert ids(path.read_text()) == {"1", "2"}
+        # Another question's file is nobody's to replace.
+        assert run([*command, "--mask-numbers"]) == 1
+        assert "exists already" in capsys.readouterr().err
+        assert run([*command, "--mask-numbers", "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [(["--daily"], "add --tz"), (["--daily", "--tz", "UTC", "--output", "-"], "--output a file")],
+)
+def test_days_need_a_zone_and_files(
+    account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], told: str
+) -> None:
+    output = [] if "--output" in more else ["--output", str(tmp_path / "calls.csv")]
+    assert run(["export", *account, *output, *more]) == 2
+    assert told in capsys.readouterr().err

@@ -128,5 +128,8 @@ def test_a_file_is_the_same_however_often_its_export_was_killed(
         assert path.read_bytes() == wanted
         manifest = read_manifest(beside(path, MANIFEST))
         assert (manifest.rows, manifest.certified) == (5_000, True)
-        assert sorted(file.name for file in tmp_path.glob(f"*{path.name}*")) == [path.name, f"{path.name}.manifest.json"]
+        assert sorted(file.name for file in tmp_path.glob(f"*{path.name}*")) == [
+            path.name,
+            f"{path.name}.manifest.json",
+        ]
     assert killed.total() >= KILLS

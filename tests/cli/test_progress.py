@@ -13,7 +13,7 @@ from aiosipcdr.events import Event, EventKind
 from aiosipcdr.protocol.windows import TimeWindow
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
-TWO_DAYS = TimeWindow(START, START + timedelta(days=2))
+TWO_DAYS = 2 * 86_400
 FIRST = TimeWindow(START, START + timedelta(days=1))
 SECOND = TimeWindow(START + timedelta(days=1) - timedelta(seconds=1), START + timedelta(days=2))
 
@@ -43,6 +43,14 @@ def test_the_rest_of_the_range_is_estimated_until_it_is_known() -> None:
     assert state.total == 130
 
 
+def test_what_an_earlier_run_has_read_counts() -> None:
+    state = ProgressState(TWO_DAYS)
+    state.take(Event(kind=EventKind.RUN_STARTED, run=1, records=70))
+    state.take(planned(FIRST, 100))
+    state.take(complete(30))
+    assert (state.records, state.total, state.windows) == (100, 200, 1)
+
+
 def test_the_end_is_what_came() -> None:
     state = ProgressState(TWO_DAYS)
     state.take(planned(FIRST, 100))
@@ -67,9 +75,9 @@ events = st.one_of(
 )
 
 
-@given(st.lists(events), st.sampled_from([None, TWO_DAYS, TimeWindow(START, START)]))
-def test_the_bar_never_runs_over(told: list[Event], span: TimeWindow | None) -> None:
-    state = ProgressState(span)
+@given(st.lists(events), st.sampled_from([0, 1, TWO_DAYS]))
+def test_the_bar_never_runs_over(told: list[Event], seconds: int) -> None:
+    state = ProgressState(seconds)
     for event in told:
         state.take(event)
         assert state.total is None or state.records <= state.total
@@ -81,7 +89,7 @@ def test_a_terminal_sees_calls_windows_and_the_end(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("NO_COLOR", "1")
-    with FetchProgress("fetching", FIRST) as progress:
+    with FetchProgress("fetching", FIRST.seconds) as progress:
         progress(planned(FIRST, 2_000))
         progress(complete(1_500))
         progress(complete(500))
@@ -97,7 +105,7 @@ def test_nothing_is_drawn_where_nothing_can_be(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", term or "xterm")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with waiting("making up calls"), FetchProgress("fetching", FIRST) as progress:
+    with waiting("making up calls"), FetchProgress("fetching", FIRST.seconds) as progress:
         progress(planned(FIRST, 10))
         progress(complete(10))
     assert stream.getvalue() == ""

@@ -1,29 +1,27 @@
 """The figures of a demo: exact, and a table that fits a pipe."""
 
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from aiosipcdr.cli.summary import Figures, figures_as_json, peak_memory, show_figures
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.export import FileFacts
+from aiosipcdr.export.manifest import MoneySum
 from aiosipcdr.report import FetchReport
-
-NOW = datetime(2026, 10, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def figures() -> Figures:
-    figures = Figures(seconds=2.0, report=FetchReport(total=3, unique=3, certified=True))
-    figures.add([CallDetailRecord(voice_id="1", answer_time=NOW, cost=Decimal("0.10"), currency="EUR")])
-    figures.add(
-        [
-            CallDetailRecord(voice_id="2", cost=Decimal("0.0000001"), currency="EUR"),
-            CallDetailRecord(voice_id="3", cost=Decimal("2.5"), settle_pay=Decimal("1E+3")),
-        ]
+    money = [
+        MoneySum(field="cost", currency=None, sum="2.5"),
+        MoneySum(field="cost", currency="EUR", sum="0.1000001"),
+        MoneySum(field="settle_pay", currency=None, sum="1000"),
+    ]
+    return Figures(
+        seconds=2.0,
+        report=FetchReport(total=3, unique=3, certified=True),
+        file=FileFacts(bytes=100, sha256="0" * 64, rows=3, answered=1, money=money),
     )
-    return figures
 
 
 def test_json_has_exact_sums_per_field_and_currency(figures: Figures) -> None:
@@ -57,7 +55,8 @@ def test_what_is_not_proven_is_called_so(figures: Figures, capsys: pytest.Captur
 
 
 def test_no_calls_are_no_division(capsys: pytest.CaptureFixture[str]) -> None:
-    show_figures(Figures(), Path("calls.ndjson"))
+    nothing = FileFacts(bytes=0, sha256="0" * 64, rows=0, answered=0, money=[])
+    show_figures(Figures(seconds=0.0, report=FetchReport(), file=nothing), Path("calls.ndjson"))
     assert "Answered" in capsys.readouterr().out
 
 

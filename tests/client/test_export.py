@@ -290,7 +290,7 @@ async def test_another_question_does_not_touch_what_is_begun(sandbox: Sandbox, t
         for settings, told in others:
             with pytest.raises(ExportConflictError, match=re.escape(told)):
                 await client.export(sandbox.start, sandbox.end, path, **settings)
-        with pytest.raises(ExportConflictError, match="end was .*, now "):
+        with pytest.raises(ExportConflictError, match=r"end was .*, now "):
             await client.export(sandbox.start, sandbox.end - timedelta(days=1), path)
     async with CdrClient(sandbox.base_url, "sandbox-another", sandbox.api_secret) as client:
         with pytest.raises(ExportConflictError, match="account is another"):
@@ -304,7 +304,7 @@ async def test_a_second_export_to_one_path_says_so_and_leaves(sandbox: Sandbox, 
         first = asyncio.create_task(client.export(sandbox.start, sandbox.end, path))
         while not (tmp_path / "calls.ndjson.journal").exists():
             await asyncio.sleep(0)
-        with pytest.raises(ExportConflictError, match="another export is at work on calls.ndjson"):
+        with pytest.raises(ExportConflictError, match=r"another export is at work on calls\.ndjson"):
             await other.export(sandbox.start, sandbox.end, path)
         assert (await first).certified
     assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
@@ -330,7 +330,6 @@ async def test_young_windows_are_counted_again_and_read_again_only_if_they_grew(
 async def test_parts_that_hold_too_little_are_read_again_by_the_next_run(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     async with Sandbox(records=2_500) as sandbox, client_of(sandbox, concurrency=1) as client:
-
         windows = 0
 
         def swap(event: Event) -> None:

@@ -1,0 +1,50 @@
+"""Which days, which files, and what is still to be done about each."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from aiosipcdr.cli.daily import plan_days
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def test_every_day_that_is_touched_is_written_whole() -> None:
+    start, end = datetime(2026, 10, 24, 12, tzinfo=BERLIN), datetime(2026, 10, 26, 0, 0, 1, tzinfo=BERLIN)
+    days = plan_days(start, end, BERLIN, Path("calls.csv"), NOW)
+    assert [str(day.date) for day in days] == ["2026-10-24", "2026-10-25", "2026-10-26"]
+    assert [str(day.path) for day in days] == [f"calls-{day.date}.csv" for day in days]
+    lengths = [day.end.astimezone(UTC) - day.start.astimezone(UTC) for day in days]
+    assert lengths == [timedelta(hours=24), timedelta(hours=25), timedelta(hours=24)]
+    assert all(day.end == following.start for day, following in pairwise(days))
+
+
+def test_a_day_that_only_ends_where_the_range_begins_is_not_touched() -> None:
+    midnight = datetime(2026, 10, 25, tzinfo=BERLIN)
+    days = plan_days(midnight, midnight + timedelta(days=1), BERLIN, Path("calls.csv"), NOW)
+    assert [str(day.date) for day in days] == ["2026-10-25"]
+
+
+def test_days_to_come_are_left_out() -> None:
+    start = datetime(2026, 11, 30, tzinfo=UTC)
+    days = plan_days(start, start + timedelta(days=9), UTC, Path("calls.csv"), NOW + timedelta(seconds=1))
+    assert [str(day.date) for day in days] == ["2026-11-30", "2026-12-01"]
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        ("calls", "calls-2026-10-01"),
+        ("calls.csv.gz", "calls-2026-10-01.csv.gz"),
+        ("{date}.parquet", "2026-10-01.parquet"),
+        ("calls.of.{date}.csv", "calls.of.2026-10-01.csv"),
+    ],
+)
+def test_the_date_stands_before_the_ending_or_where_it_is_wanted(output: str, name: str) -> None:
+    start = datetime(2026, 10, 1, tzinfo=UTC)
+    (day,) = plan_days(start, start + timedelta(hours=1), UTC, Path("folder") / output, NOW)
+    assert day.path == Path("folder") / name

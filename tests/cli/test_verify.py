@@ -1,0 +1,92 @@
+"""`verify`: what differs between a file, its manifest and the vendor, and nothing else."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr.cli.app import run
+from aiosipcdr.sandbox import Sandbox
+
+FORMATS = ("ndjson", "csv", "parquet", "csv.gz")
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    with Sandbox(records=300) as sandbox:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+        yield sandbox
+
+
+def exported(sandbox: Sandbox, path: Path, *more: str) -> Path:
+    span = ["--start", sandbox.start.isoformat(), "--end", sandbox.end.isoformat()]
+    assert run(["export", *span, "--output", str(path), *more]) in (0, 3)
+    return path
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_file_that_is_as_it_was_written_is_told_so(
+    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    path = exported(place, tmp_path / f"calls.{ending}")
+    capsys.readouterr()
+    assert run(["verify", str(path)]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"calls.{ending}: 300 calls, certified complete; the file is what its manifest says\n"
+    assert run(["verify", str(path), "--online", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"file": str(path), "rows": 300, "certified": True, "differences": []}
+
+
+def test_a_file_that_was_changed_is_told(place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = exported(place, tmp_path / "calls.ndjson")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[1:]))
+    capsys.readouterr()
+    assert run(["verify", str(path)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "calls.ndjson: the file has 299 rows, the manifest says 300\n" in told.err
+    assert "SHA-256" in told.err
+
+
+def test_a_vendor_that_counts_something_else_now_is_told(
+    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = exported(place, tmp_path / "calls.csv")
+    place.insert(at=place.start + timedelta(days=3))
+    capsys.readouterr()
+    assert run(["verify", str(path)]) == 0
+    assert run(["verify", str(path), "--online"]) == 1
+    assert "the vendor counts 301 calls now, and counted 300 when it was read" in capsys.readouterr().err
+
+
+def test_what_is_not_certified_is_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox(records=20, wrong_total=1) as sandbox:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+        path = exported(sandbox, tmp_path / "calls.csv", "--allow-incomplete")
+    assert run(["verify", str(path)]) == 3
+
+
+def test_another_account_and_a_phone_that_is_not_told_are_refused(
+    place: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = exported(place, tmp_path / "calls.csv", "--phone", "+12125550123")
+    assert "2125550123" not in (tmp_path / "calls.csv.manifest.json").read_text()
+    assert run(["verify", str(path), "--online"]) == 2
+    assert "give --phone" in capsys.readouterr().err
+    assert run(["verify", str(path), "--online", "--phone", "+12125550124"]) == 2
+    assert run(["verify", str(path), "--online", "--phone", "+12125550123"]) == 0
+    monkeypatch.setenv("AIOSIPCDR_API_KEY", "sandbox-another")
+    assert run(["verify", str(path), "--online", "--phone", "+12125550123"]) == 2
+    assert "another account" in capsys.readouterr().err
+
+
+def test_a_file_without_a_manifest_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "calls.csv").write_text("voice_id")
+    assert run(["verify", str(tmp_path / "calls.csv")]) == 1
+    assert "calls.csv.manifest.json is missing" in capsys.readouterr().err
