@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from cyclopts import App, Group, Parameter
 from cyclopts.exceptions import CycloptsError
 
+from aiosipcdr.cli.event_log import LOG_JSON, log_line
 from aiosipcdr.cli.exits import Exit, Terminated, explain
 from aiosipcdr.cli.output import show_traceback, silence_stdout, tell
 from aiosipcdr.cli.usage import DEBUG, refuse_secrets, usage_sentence
@@ -78,14 +79,19 @@ def run(arguments: Sequence[str]) -> int:
         refuse_secrets(tokens)
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        tell(f"aiosipcdr: {usage_sentence(error)}")
-        return Exit.USAGE
+        return _fail(Exit.USAGE, usage_sentence(error), tokens)
     except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - every error gets its sentence
         if debug:
             show_traceback(error)
         if isinstance(error, BrokenPipeError):
             silence_stdout()
-        code, sentence = explain(error)
-        tell(f"aiosipcdr: {sentence}")
-        return code
+        return _fail(*explain(error), tokens)
     return result if isinstance(result, int) else Exit.DONE
+
+
+def _fail(code: Exit, sentence: str, tokens: Sequence[str]) -> Exit:
+    if LOG_JSON in tokens:
+        log_line("failed", code=int(code), error=sentence)
+    else:
+        tell(f"aiosipcdr: {sentence}")
+    return code

@@ -4,6 +4,7 @@ Must never fetch a record to find it.
 """
 
 from aiosipcdr.cli.connection import Pace, build_client
+from aiosipcdr.cli.event_log import EventLog
 from aiosipcdr.cli.output import print_json, print_line
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, resolve_settings
@@ -14,9 +15,10 @@ __all__ = ["count"]
 
 def count(
     *,
-    span: Range,
+    span: Range = Range(),  # noqa: B008 - frozen
     account: Account = Account(),  # noqa: B008 - frozen
     json: bool = False,
+    log_json: bool = False,
 ) -> int:
     """Print how many calls the vendor counts in a range.
 
@@ -24,9 +26,10 @@ def count(
         span: The query.
         account: The account.
         json: Print the number as JSON, with the range.
+        log_json: Tell on stderr what happens, one JSON object a line.
     """
     start, end = parse_range(span)
-    client = build_client(resolve_settings(account), Pace())
+    client = build_client(resolve_settings(account), Pace(), EventLog() if log_json else None)
 
     async def ask() -> int:
         async with client:

@@ -15,6 +15,7 @@ import anyio.to_thread
 from cyclopts import Parameter
 
 from aiosipcdr.cli.connection import Pace, build_client
+from aiosipcdr.cli.event_log import EventLog
 from aiosipcdr.cli.exits import Exit
 from aiosipcdr.cli.output import print_json, report_facts, tell
 from aiosipcdr.cli.progress import FetchProgress
@@ -42,7 +43,7 @@ _STDOUT = Path("-")
 
 def export(
     *,
-    span: Range,
+    span: Range = Range(),  # noqa: B008 - frozen
     output: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     format: Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet"] | None = None,  # noqa: A002 - the option's name
     spreadsheet: bool = False,
@@ -54,6 +55,7 @@ def export(
     account: Account = Account(),  # noqa: B008 - frozen
     pace: Pace = Pace(),  # noqa: B008 - frozen
     json: bool = False,
+    log_json: bool = False,
 ) -> int:
     """Write every call of a range: all of them, or no file.
 
@@ -73,6 +75,7 @@ def export(
         account: The account.
         pace: The pace.
         json: Print the result as JSON on stdout.
+        log_json: Tell on stderr what happens, one JSON object a line, instead of a bar and a summary.
     """
     start, end = parse_range(span)
     to_stdout = output == _STDOUT
@@ -84,7 +87,8 @@ def export(
     _check(output, format, spreadsheet=spreadsheet, overwrite=overwrite, json=json)
     # Where the calls scroll over the same terminal, a bar would be drawn across them.
     wanted = not (to_stdout and sys.stdout.isatty())
-    progress = FetchProgress("fetching", TimeWindow.of(start, end), wanted=wanted)
+    bar = FetchProgress("fetching", TimeWindow.of(start, end), wanted=wanted and not log_json)
+    progress: EventLog | FetchProgress = EventLog() if log_json else bar
     client = build_client(resolve_settings(account), pace, progress)
 
     async def work() -> FetchReport:
@@ -125,7 +129,8 @@ def export(
         raise
     if json:
         print_json({"output": str(output), **report_facts(report)})
-    tell(str(report) + ("" if to_stdout else f"; written to {output}"))
+    if not log_json:  # the last event holds the report
+        tell(str(report) + ("" if to_stdout else f"; written to {output}"))
     return Exit.DONE if report.certified else Exit.INCOMPLETE
 
 
