@@ -37,6 +37,10 @@ Write every call of a range: all of them, or no file.
 The file appears when it is whole, and only you can read it. "--output -" writes to stdout \
 while the calls come.""",
     "count": "Print how many calls the vendor counts in a range.",
+    "doctor": """\
+Check settings, network, clock, login and range; say what is wrong and what to do.
+
+With "--probe", also learn from the account what the vendor does not document.""",
     "sandbox": """\
 Serve the vendor's endpoint on loopback, with made-up calls, until Ctrl-C.
 
