@@ -167,6 +167,14 @@ class Connection:
         state = "open" if self._engine is not None else "closed"
         return f"<CdrClient {self._base_url}, {state}>"
 
+    @property
+    def clock_offset(self) -> float | None:
+        """Seconds by which the vendor's clock is ahead of this machine's, as the last answer told, a refusal included.
+
+        `None` before the first answer, where it told no time (`Date`), and for a client that is not open.
+        """
+        return None if self._engine is None else self._engine.clock_offset
+
     async def open(self) -> Self:
         """Open the client in the running event loop; `async with` does this and `aclose`."""
         if self._engine is not None:

@@ -39,6 +39,10 @@ The file appears when it is whole, and only you can read it. Killed midway, the 
 where it ended. "--output -" writes NDJSON to stdout while the calls come.""",
     "count": "Print how many calls the vendor counts in a range.",
     "verify": "Hold a file against its manifest: size, hash, rows, sums; say what differs.",
+    "doctor": """\
+Check settings, network, clock, login and range; say what is wrong and what to do.
+
+With "--probe", also learn from the account what the vendor does not document.""",
     "sandbox": """\
 Serve the vendor's endpoint on loopback, with made-up calls, until Ctrl-C.
 

@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.events import EventHook
+from aiosipcdr.policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from aiosipcdr.client import CdrClient
@@ -35,7 +36,12 @@ class Pace:
     rate: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
 
 
-def build_client(settings: Settings, pace: Pace, hook: EventHook | None = None) -> "CdrClient":
+def build_client(
+    settings: Settings,
+    pace: Pace,
+    hook: EventHook | None = None,
+    retry: RetryPolicy = RetryPolicy(),
+) -> "CdrClient":
     """Return a client that is not open yet.
 
     Raises:
@@ -51,6 +57,7 @@ def build_client(settings: Settings, pace: Pace, hook: EventHook | None = None) 
             concurrency=pace.concurrency,
             page_size=pace.page_size,
             rate=pace.rate,
+            retry=retry,
             hook=hook,
         )
     except ValueError as error:

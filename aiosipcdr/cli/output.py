@@ -7,15 +7,19 @@ variables of a traceback.
 import os
 import sys
 import traceback
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from rich.console import Console
+from rich.table import Table
 
 from aiosipcdr.report import FetchReport
 
 __all__ = [
     "print_json",
     "print_line",
+    "print_table",
     "report_facts",
     "show_traceback",
     "shows_progress",
@@ -44,6 +48,24 @@ def print_line(line: str) -> None:
 def print_json(result: dict[str, Any]) -> None:
     """Write the result to stdout as one line of JSON."""
     print_line(msgspec.json.encode(result).decode())
+
+
+def print_table(rows: Iterable[Sequence[str]]) -> None:
+    """Write `rows` to stdout, the last column folded where the terminal is narrow; they may hold rich's markup."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    cells = [tuple(row) for row in rows]
+    for _ in cells[0][:-1] if cells else ():
+        table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        # Into a pipe, a line is as long as it is: paths must stay in one piece.
+        console = Console(file=sys.stdout, highlight=False, width=10_000)
+    with console.capture() as drawn:
+        console.print(table)
+    print_line("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def report_facts(report: FetchReport) -> dict[str, Any]:

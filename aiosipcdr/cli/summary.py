@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from aiosipcdr.cli.output import report_facts
+from aiosipcdr.cli.output import print_table, report_facts
 from aiosipcdr.export import FileFacts
 from aiosipcdr.report import FetchReport
 
@@ -55,16 +53,7 @@ def figures_as_json(figures: Figures, path: Path) -> dict[str, Any]:
 
 def show_figures(figures: Figures, path: Path) -> None:
     """Print the figures as a table on stdout."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _rows(figures, path):
-        table.add_row(name, value)
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        # Into a pipe, a line is as long as it is: paths must stay in one piece.
-        console = Console(file=sys.stdout, highlight=False, width=10_000)
-    console.print(table)
+    print_table(_rows(figures, path))
 
 
 def _rows(figures: Figures, path: Path) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from aiosipcdr.engine.run import Job, Plan, Run
 from aiosipcdr.engine.signer import Signer
 from aiosipcdr.errors import ClientStateError, SipCdrError, ThrottledError
 from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.policy.clock import measure_offset
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, encode_query
@@ -66,6 +67,12 @@ class Engine:
         self._later: list[tuple[float, int, Job]] = []
         self._postponed = count()
         self._timer: asyncio.TimerHandle | None = None
+        self._heard: tuple[str | None, float, float] = (None, 0.0, 0.0)
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Seconds by which the vendor's clock is ahead of this machine's, as the `Date` of the last answer tells."""
+        return measure_offset(*self._heard)
 
     def start(self, plan: Plan, *, records: int | None = None) -> Run:
         """Begin to work off `plan`, of which an earlier run has read `records`; must be followed by `finish`."""
@@ -186,7 +193,9 @@ class Engine:
         job.signed_under = signer.version
         if isinstance(received, SipCdrError):
             return received
-        answer = read_answer(received, self._decoder, credentials, sent=signer.signed, now=self._wall_clock())
+        now = self._wall_clock()
+        self._heard = received.date, signer.signed, now
+        answer = read_answer(received, self._decoder, credentials, sent=signer.signed, now=now)
         if isinstance(answer, SipCdrError):
             return answer
         if self._hook is not None:

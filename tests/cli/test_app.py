@@ -14,7 +14,7 @@ LIGHT = """
 import sys
 from aiosipcdr.cli import main
 for arguments in (["--help"], ["--version"], ["demo", "--help"], ["export", "--help"], ["count", "--help"],
-                  ["sandbox", "--help"], ["export", "--start"], []):
+                  ["sandbox", "--help"], ["doctor", "--help"], ["export", "--start"], []):
     sys.argv[1:] = arguments
     try:
         main()
@@ -46,6 +46,7 @@ def test_help_version_and_usage_errors_import_no_http_library() -> None:
         "export --help 0 False",
         "count --help 0 False",
         "sandbox --help 0 False",
+        "doctor --help 0 False",
         "export --start 2 False",
         "0 False",
     ]
@@ -78,7 +79,7 @@ def test_help_tells_of_every_command_and_every_exit_code(capsys: pytest.CaptureF
     assert run(["--help"]) == 0
     told = capsys.readouterr()
     assert told.err == ""
-    for word in ("demo", "export", "count", "sandbox", "AIOSIPCDR_API_SECRET", "3 incomplete", "143"):
+    for word in ("demo", "export", "count", "doctor", "sandbox", "AIOSIPCDR_API_SECRET", "3 incomplete", "143"):
         assert word in told.out
 
 

@@ -47,7 +47,7 @@ def test_a_value_of_no_option_is_not_repeated(extra: list[str], capsys: pytest.C
     ("arguments", "expected"),
     [
         (["exprt"], 'unknown command "exprt": did you mean export?'),
-        (["0123456789"], "unknown command: there are demo, export, count, verify, sandbox"),
+        (["0123456789"], "unknown command: there are demo, export, count, verify, doctor, sandbox"),
         ([*EXPORT, "--overwrit"], "unknown option --overwrit: did you mean --overwrite?"),
         (["export", *RANGE], "--output is missing (see aiosipcdr export --help)"),
         (["count", "--start"], "--start needs a value"),

@@ -9,7 +9,7 @@ from time import time
 import pytest
 from aiohttp import web
 
-from aiosipcdr import ClockSkewError
+from aiosipcdr import AuthenticationError, ClockSkewError
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.faults.conftest import client_of
 
@@ -91,3 +91,25 @@ async def test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline(offs
         records = await client.fetch_all(sandbox.start, sandbox.end)
         assert (len(records), records.report.certified, records.report.retries) == (250, True, 1)
         assert sandbox.stats.answers == {0: 1 + 4, -16: 1}
+
+
+@pytest.mark.parametrize("offset", [0.0, 200.0, -HOUR])
+async def test_a_client_knows_how_far_the_vendors_clock_is_from_its_own(offset: float) -> None:
+    async with Sandbox(records=10, clock_offset=offset) as sandbox, client_of(sandbox) as client:
+        assert client.clock_offset is None
+        await client.ping()
+        assert client.clock_offset is not None
+        assert abs(client.clock_offset - offset) < 5
+        sandbox.change(send_date=False)
+        await client.ping()
+        assert client.clock_offset is None
+    assert client.clock_offset is None
+
+
+async def test_a_refused_login_tells_the_clock_too() -> None:
+    async with Sandbox(records=10, clock_offset=200.0) as sandbox, client_of(sandbox) as client:
+        sandbox.answer_next(-1)
+        with pytest.raises(AuthenticationError):
+            await client.ping()
+        assert client.clock_offset is not None
+        assert abs(client.clock_offset - 200) < 5

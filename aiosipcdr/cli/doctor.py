@@ -1,0 +1,165 @@
+"""`aiosipcdr doctor`: what is wrong with an account's settings, a line for each check.
+
+Must never show a secret or a number, and never log in again after a refusal.
+"""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.markup import escape
+
+from aiosipcdr.cli.connection import Pace, build_client
+from aiosipcdr.cli.diagnosis import Check, State, skip_rest
+from aiosipcdr.cli.examining import Asked, Tally, check_account, probe_account
+from aiosipcdr.cli.exits import Exit
+from aiosipcdr.cli.output import print_json, print_line, print_table
+from aiosipcdr.cli.progress import waiting
+from aiosipcdr.cli.running import run_to_end
+from aiosipcdr.cli.settings import Account, Settings, resolve_settings
+from aiosipcdr.cli.timerange import Range, parse_range
+from aiosipcdr.cli.usage import UsageError
+from aiosipcdr.errors import SipCdrError
+from aiosipcdr.policy.retry import RetryPolicy
+from aiosipcdr.protocol.findings import Finding, judge_probe, plan_settings
+
+__all__ = ["doctor"]
+
+_BRIEF = RetryPolicy(attempts=2)
+_LATENESS = timedelta(hours=4)  # the client's default
+_MARKS = {State.GOOD: ("✓", "ok", "green"), State.WRONG: ("✗", "!!", "red"), State.SKIPPED: ("–", "--", "dim")}
+
+
+@dataclass(kw_only=True)
+class _Diagnosis:
+    checks: list[Check]
+    findings: list[Finding] = field(default_factory=list)
+    settings: dict[str, object] = field(default_factory=dict)
+    requests: int = 0
+
+
+def doctor(
+    *,
+    span: Range = Range(),  # noqa: B008 - frozen
+    account: Account = Account(),  # noqa: B008 - frozen
+    probe: bool = False,
+    rate: Annotated[float, Parameter(validator=Number(gt=0))] = 2.0,
+    json: bool = False,
+) -> int:
+    """Check settings, network, clock, login and range; say what is wrong and what to do.
+
+    Args:
+        span: The query; without it, the last 24 hours.
+        account: The account.
+        probe: Also learn from the account what the vendor does not document, with 15 requests at
+            most, and show the settings that follow.
+        rate: At most so many requests a second.
+        json: Print the result as JSON.
+    """
+    start, end = parse_range(_or_last_day(span))
+    asked = Asked(start=start, end=end, group=span.group, phone=span.phone)
+    try:
+        settings = resolve_settings(account)
+        found = _examine(settings, asked, rate, probe=probe)
+    except UsageError as error:
+        found = _Diagnosis(checks=[Check("settings", State.WRONG, str(error))])
+    found.checks = skip_rest(found.checks)
+    if json:
+        print_json(_as_json(found))
+    else:
+        _show(found, rate)
+    wrong = any(check.state is State.WRONG for check in found.checks)
+    return Exit.FAILED if wrong else Exit.DONE
+
+
+def _or_last_day(span: Range) -> Range:
+    nothing = span.start is None and span.end is None and span.last is None and not span.yesterday
+    return replace(span, last="24h") if nothing else span
+
+
+def _examine(settings: Settings, asked: Asked, rate: float, *, probe: bool) -> _Diagnosis:
+    tally = Tally()
+    client = build_client(settings, Pace(concurrency=1, rate=rate), tally, _BRIEF)
+    found = _Diagnosis(checks=[Check("settings", State.GOOD, "address, key and secret are set")])
+
+    async def ask() -> None:
+        async with client:
+            found.checks += await check_account(client, settings.base_url, asked)
+            before = tally.requests
+            if probe and found.checks[-1].name == "range":  # the login was accepted
+                try:
+                    facts = await probe_account(client, tally, rate)
+                except SipCdrError as error:
+                    found.checks.append(Check("probe", State.WRONG, str(error)))
+                else:
+                    found.findings = judge_probe(facts)
+                    found.settings = plan_settings(facts, lateness=_LATENESS)
+            found.requests = tally.requests - before
+
+    with waiting("asking the vendor"):
+        run_to_end(ask())
+    return found
+
+
+def _show(found: _Diagnosis, rate: float) -> None:
+    print_table((_mark(check.state), check.name, escape(check.text)) for check in found.checks)
+    if not found.findings:
+        return
+    print_line(f"\nWhat the account tells, in {found.requests} requests, {rate:g} a second at most:\n")
+    print_table(_finding_rows(found.findings))
+    print_line("\nSettings that follow:\n")
+    for line in _setting_lines(found.settings):
+        print_line(f"  {line}")
+
+
+def _mark(state: State) -> str:
+    sign, plain, style = _MARKS[state]
+    # A terminal of another encoding would end the command instead of showing a tick.
+    return f"[{style}]{sign if (sys.stdout.encoding or '').lower().startswith('utf') else plain}[/]"
+
+
+def _finding_rows(findings: Iterable[Finding]) -> Iterable[tuple[str, str, str, str]]:
+    for finding in findings:
+        known = finding.value is not None
+        yield _mark(State.GOOD if known else State.SKIPPED), finding.topic, finding.value or "unknown", finding.text
+
+
+def _setting_lines(settings: dict[str, object]) -> list[str]:
+    of_method = {"range_field"}
+    client = _arguments({name: value for name, value in settings.items() if name not in of_method})
+    method = _arguments({name: value for name, value in settings.items() if name in of_method})
+    lines = [f"CdrClient(..., {client})"] if client else []
+    lines += [f"client.fetch_all(..., {method})"] if method else []
+    numbers = {name: value for name, value in settings.items() if isinstance(value, int | float)}
+    options = [f"--{name.replace('_', '-')} {value:g}" for name, value in numbers.items()]
+    lines += [f"aiosipcdr export ... {' '.join(options)}"] if options else []
+    return lines or ["none: the defaults fit"]
+
+
+def _arguments(settings: dict[str, object]) -> str:
+    return ", ".join(f"{name}={_python(value)}" for name, value in settings.items())
+
+
+def _python(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"timedelta(hours={value // timedelta(hours=1)})"
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}"
+
+
+def _as_json(found: _Diagnosis) -> dict[str, Any]:
+    return {
+        "ok": all(check.state is not State.WRONG for check in found.checks),
+        "checks": [{"name": check.name, "state": check.state, "text": check.text} for check in found.checks],
+        "probe": {
+            "requests": found.requests,
+            "findings": found.findings,
+            "settings": found.settings,
+            "lines": _setting_lines(found.settings),
+        }
+        if found.findings
+        else None,
+    }
