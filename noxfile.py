@@ -99,6 +99,13 @@ def many_seeds(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def kills(session: nox.Session) -> None:
+    """Is a file the same after 250 more kills of its export, 50 in each of five formats?"""
+    install(session, *group("test"))
+    session.run("pytest", *WORKERS, "tests/cli/test_kills.py", *session.posargs, env={"AIOSIPCDR_KILLS": "50"})
+
+
+@nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
     """Does anything but our errors leave the decoder, whatever atheris makes of its input?"""
     install(session, *group("fuzz"))

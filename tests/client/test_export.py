@@ -241,7 +241,11 @@ async def cut_short(client: CdrClient, sandbox: Sandbox, path: Path, windows: in
     client._hook = Ending(windows)
     with pytest.raises(InterruptedError):
         await client.export(sandbox.start, sandbox.end, path, **settings)
-    client._hook = None
+    client._hook = ignore
+
+
+def ignore(_: Event) -> None:
+    pass
 
 
 class Ending:

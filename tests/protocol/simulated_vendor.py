@@ -270,7 +270,7 @@ class Run:
         return ids + [record.raw.decode() for window in self.windows for record in window.quarantined]
 
 
-def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901 - one loop, many things that may happen next
+def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901, PLR0912 - one loop, many things that may happen next
     """Work off `coverage` against `vendor`, its answers in any order."""
     run = Run(coverage=coverage, vendor=vendor)
     rng = vendor.rng

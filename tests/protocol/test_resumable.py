@@ -1,28 +1,21 @@
 """A run that is taken up again ends as if nothing had happened, and proves as much."""
 
-from copy import deepcopy
-from datetime import timedelta
 from random import Random
 
 import msgspec
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiosipcdr.errors import OutOfTimeRangeError
-from aiosipcdr.protocol.history import Cut, Delivered, History, Note, ReadWindow, Recounted, Trimmed, find_doubt
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.history import Cut, Delivered, History, Note, ReadWindow, Recounted, Trimmed
 from aiosipcdr.protocol.resumable import ResumableCoverage
 from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CompleteWindow, WindowReport, WindowShare
+from aiosipcdr.report import CompleteWindow
 from tests.protocol.simulated_vendor import (
-    START,
     Drive,
     Habits,
     Run,
     Vendor,
-    at,
     check_order,
     check_report,
     check_windows,
