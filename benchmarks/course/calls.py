@@ -62,12 +62,10 @@ def _encode(place: int, second: int, chance: int) -> bytes:
     # 555-01xx and 7700 900xxx are nobody's.
     told = (2_410_010_000_001_000_000 + place, chance % 7, chance % 90, 100 + chance % 100, chance)
     called, rang = _text(second), _text(second + 2)
-    if chance % 10 < 4:  # noqa: PLR2004 - four in ten
+    if chance % 10 < 4:
         return (_MISSED % (*told, called, called, rang, _text(second + 20))).encode()
     length = 1 + chance % 60
-    return (
-        _ANSWERED % (*told, called, called, rang, _text(second + 9), _text(second + 9 + length), length)
-    ).encode()
+    return (_ANSWERED % (*told, called, called, rang, _text(second + 9), _text(second + 9 + length), length)).encode()
 
 
 def _text(second: int) -> str:

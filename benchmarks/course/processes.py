@@ -29,14 +29,14 @@ class _Process:
         )
 
     def _read(self) -> str:
-        assert self._process.stdout is not None  # noqa: S101 - a pipe it is
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit(f"{' '.join(map(str, self._process.args))} ended early")  # type: ignore[arg-type]
         return line
 
     def _write(self, line: str) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - a pipe it is
+        assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 

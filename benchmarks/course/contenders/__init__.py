@@ -15,7 +15,7 @@ CONTENDERS = {
     "pages": ("floor", "read_pages", "bare aiohttp and msgspec loop, pages alone"),
     "fetch_all": ("ours", "fetch_all", "aiosipcdr: fetch_all"),
     "stream": ("ours", "stream", "aiosipcdr: stream"),
-    "export": ("ours", "export", "aiosipcdr: export to Parquet"),
+    "export": ("ours_export", "export", "aiosipcdr: export to Parquet"),
     "requests": ("peers", "requests_loop", "requests, one page at a time, dicts"),
     "httpx": ("peers", "httpx_gather", "httpx and pydantic, asyncio.gather"),
     "dlt": ("dlt_client", "rest_client", "dlt RESTClient, dicts"),

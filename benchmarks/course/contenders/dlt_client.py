@@ -64,7 +64,6 @@ def pipeline(task: Task) -> Outcome:
         pipelines_dir=str(folder / "work"),
         destination=filesystem(bucket_url=(folder / "files").as_uri()),
         dataset_name="race",
-        progress=None,
     )
     run.run(resource(), loader_file_format="parquet")
     if not list((folder / "files").rglob("*.parquet")):

@@ -39,7 +39,9 @@ async def _post(session: aiohttp.ClientSession, url: str, body: bytes) -> Data:
         return decode(await response.read()).data
 
 
-async def _work(session: aiohttp.ClientSession, url: str, bodies: Iterator[bytes], calls: list[CallDetailRecord]) -> None:
+async def _work(
+    session: aiohttp.ClientSession, url: str, bodies: Iterator[bytes], calls: list[CallDetailRecord]
+) -> None:
     for body in bodies:
         calls.extend((await _post(session, url, body)).records)
 

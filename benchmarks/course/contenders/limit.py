@@ -23,7 +23,7 @@ class _Line(asyncio.Protocol):
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP it is
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._send()
 
@@ -63,7 +63,9 @@ def read_raw(task: Task) -> Outcome:
         requests = iter([f"{head}{len(body)}\r\n\r\n{body}".encode() for body in task.bodies])
         loop = asyncio.get_running_loop()
         lines = [_Line(requests, calls) for _ in range(task.concurrency)]
-        await asyncio.gather(*(loop.create_connection(lambda line=line: line, "127.0.0.1", task.port) for line in lines))
+        await asyncio.gather(
+            *(loop.create_connection(lambda line=line: line, "127.0.0.1", task.port) for line in lines)
+        )
         await asyncio.gather(*(line.done for line in lines))
         return Outcome(len(calls), len(task.bodies))
 
