@@ -8,7 +8,7 @@ Never raises for what the vendor sent, and no reason quotes a value.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import (
     Clamped,
     Context,
@@ -21,6 +21,7 @@ from decimal import (
     localcontext,
 )
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -100,11 +101,11 @@ def money_fits(records: Sequence[CallDetailRecord]) -> bool:
     )
 
 
-def _is_plain(column: Callable[[CallDetailRecord], Decimal | None], records: Sequence[CallDetailRecord]) -> bool:
+def _is_plain(column: "attrgetter[Any]", records: Sequence[CallDetailRecord]) -> bool:
     # False decides nothing: another look is taken then.
     try:
         try:
-            total = sum(map(column, records), _NOTHING)  # type: ignore[arg-type]  # None is met below
+            total = sum(map(column, records), _NOTHING)
         except TypeError:
             total = sum([amount for amount in map(column, records) if amount is not None], _NOTHING)
     except DecimalException:

@@ -5,6 +5,7 @@ complete is for the proof to say.
 """
 
 from collections import Counter
+from collections.abc import Set
 from enum import Enum, auto
 from operator import attrgetter
 
@@ -107,6 +108,7 @@ def _ignores(records: list[CallDetailRecord], field: str, wanted: str | None) ->
     return bool(told - {wanted.strip().casefold()})
 
 
+_voice_id = attrgetter("voice_id")
 _submit_time = attrgetter("submit_time")
 
 
@@ -167,6 +169,19 @@ class Sweep:
         unread = sum(identity not in self.records for identity in self.quarantined)
         return len(self.records) + unread
 
+    @property
+    def has_twins(self) -> bool:
+        """Whether an id stands for several rows."""
+        return bool(self._twins)
+
+    @property
+    def ids(self) -> Set[object]:
+        """The ids of all that was read; what could not be decoded counts by its own."""
+        ids: Set[object] = self.records.keys()
+        if self._twins:
+            ids = {record.voice_id for record in self.records.values()}
+        return ids | self.quarantined.keys() if self.quarantined else ids
+
     def plan_pages(self) -> range:
         """Return the numbers of the pages that are due now and mark them as asked.
 
@@ -196,8 +211,9 @@ class Sweep:
         self._unite(page.records)
         if answer.quarantined:
             self._set_aside(answer)
-        self.unknown_fields.update(answer.unknown_fields)
-        self.extras |= answer.extras
+        if answer.unknown_fields:
+            self.unknown_fields.update(answer.unknown_fields)
+            self.extras |= answer.extras
         told = len(page.records) + len(answer.quarantined)
         if told + (page.current - 1) * page.size > page.total:
             self.largest_total = max(self.largest_total, _least_total(answer))
@@ -207,7 +223,7 @@ class Sweep:
         return odd + self.duplicates + len(self.conflicting) - before
 
     def _unite(self, records: list[CallDetailRecord]) -> None:
-        by_id: dict[object, CallDetailRecord] = {record.voice_id: record for record in records}
+        by_id: dict[object, CallDetailRecord] = dict(zip(map(_voice_id, records), records, strict=True))
         if not self._twins and len(by_id) == len(records) and self.records.keys().isdisjoint(by_id):
             self.records |= by_id
             return
