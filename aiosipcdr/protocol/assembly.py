@@ -5,7 +5,8 @@ one-second overlaps repeat, and never looks back further than they reach.
 """
 
 from bisect import insort
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from operator import attrgetter
 
@@ -26,14 +27,10 @@ def as_it_is(record: CallDetailRecord) -> CallDetailRecord:
     return record
 
 
-_voice_id = attrgetter("voice_id")
-_submit_time = attrgetter("submit_time")
-
-
 class _Recent(msgspec.Struct):
     # A window handed over lately: its rows may be repeated by the next ones.
     end: datetime
-    ids: Set[object]
+    ids: AbstractSet[object]
     records: Collection[CallDetailRecord]
     wholes: Sequence[Whole]
     is_seen: bool = False
@@ -183,7 +180,7 @@ class Assembly:
             (new if is_new else left_out).append(record)
         return new, left_out
 
-    def _find_repeats(self, proof: WindowProof, ids: Set[object], recent: _Recent) -> set[object]:
+    def _find_repeats(self, proof: WindowProof, ids: AbstractSet[object], recent: _Recent) -> set[object]:
         # A row of the shared second is told by both windows.  An id alone does not make one: it may stand for two
         # rows, of which this window holds the other.
         if ids.isdisjoint(recent.ids):
@@ -220,16 +217,18 @@ def _unite(sets: Iterable[Iterable[object]]) -> set[object]:
     return set().union(*sets)
 
 
-def sort_records(records: Iterable[CallDetailRecord]) -> list[CallDetailRecord]:
+def sort_records(records: Collection[CallDetailRecord]) -> list[CallDetailRecord]:
     """Order by (`submit_time`, `None` last, `voice_id`)."""
-    # Stable passes by one key each are faster than one by a pair.
-    in_order = sorted(records, key=_voice_id)
-    if len(set(map(_voice_id, in_order))) < len(in_order):
-        # One id with several contents: their bytes decide, not the order of arrival.
-        in_order.sort(key=lambda record: (record.voice_id, msgspec.json.encode(record)))
     try:
-        return sorted(in_order, key=_submit_time)
-    except TypeError:
-        undated = [record for record in in_order if record.submit_time is None]
-        dated = [record for record in in_order if record.submit_time is not None]
-        return sorted(dated, key=_submit_time) + undated
+        told = sorted([(record.submit_time, record.voice_id, record) for record in records])
+    except TypeError:  # None does not compare, nor do two records of one id
+        return _sort_odd(records)
+    return [record for _, _, record in told]
+
+
+def _sort_odd(records: Iterable[CallDetailRecord]) -> list[CallDetailRecord]:
+    # Of one id with several contents the bytes decide, not the order of arrival.
+    in_order = sorted(records, key=lambda record: (record.voice_id, msgspec.json.encode(record)))
+    undated = [record for record in in_order if record.submit_time is None]
+    dated = [record for record in in_order if record.submit_time is not None]
+    return sorted(dated, key=attrgetter("submit_time")) + undated

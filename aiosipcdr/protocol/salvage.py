@@ -47,7 +47,6 @@ _EXACT = Context(prec=_MONEY_DIGITS, traps=[InvalidOperation, Overflow, Inexact]
 _PLAIN = Context(prec=_MONEY_SCALE + 1, Emin=0, Emax=24, traps=[InvalidOperation, Overflow, Rounded, Clamped])
 _NOTHING = Decimal()
 
-_money_columns = [attrgetter(name) for name in MONEY_FIELDS]
 _BLANK = re.compile(rb':[ \t\r\n]*""')
 
 
@@ -94,20 +93,26 @@ def money_is_possible(amounts: Iterable[Decimal]) -> bool:
 
 def money_fits(records: Sequence[CallDetailRecord]) -> bool:
     """Tell whether all money of `records` is possible."""
-    with localcontext(_PLAIN):
-        unclear = [column for column in _money_columns if not _is_plain(column, records)]
-    return all(
-        money_is_possible([amount for amount in map(column, records) if amount is not None]) for column in unclear
+    # Attributes by name: a comprehension reads them several times faster than attrgetter does.
+    columns = (
+        [record.cost for record in records],
+        [record.rate for record in records],
+        [record.settle_rate for record in records],
+        [record.quote_exchange for record in records],
+        [record.settle_pay for record in records],
     )
+    with localcontext(_PLAIN):
+        unclear = [column for column in columns if not _is_plain(column)]
+    return all(money_is_possible([amount for amount in column if amount is not None]) for column in unclear)
 
 
-def _is_plain(column: "attrgetter[Any]", records: Sequence[CallDetailRecord]) -> bool:
+def _is_plain(column: list[Any]) -> bool:
     # False decides nothing: another look is taken then.
     try:
         try:
-            total = sum(map(column, records), _NOTHING)
+            total = sum(column, _NOTHING)
         except TypeError:
-            total = sum([amount for amount in map(column, records) if amount is not None], _NOTHING)
+            total = sum([amount for amount in column if amount is not None], _NOTHING)
     except DecimalException:
         return False
     return total.is_finite()

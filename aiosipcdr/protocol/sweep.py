@@ -5,7 +5,7 @@ complete is for the proof to say.
 """
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 from operator import attrgetter
 
@@ -108,19 +108,18 @@ def _ignores(records: list[CallDetailRecord], field: str, wanted: str | None) ->
     return bool(told - {wanted.strip().casefold()})
 
 
-_voice_id = attrgetter("voice_id")
-_submit_time = attrgetter("submit_time")
-
-
 def _lie_within(records: list[CallDetailRecord], window: TimeWindow, range_field: str | None) -> bool:
     # Which of the times the vendor filters on is not documented: a record is
     # outside only when none of its times is inside.  One look at the column
     # that most likely decides settles nearly every page.
     earliest, latest = window.start, window.end + OVERLAP
     if range_field in (None, "submit_time"):
-        times = list(map(_submit_time, records))
-        if None not in times and earliest <= min(times) and max(times) <= latest:
-            return True
+        try:
+            times = sorted([record.submit_time for record in records])  # type: ignore[type-var]  # None is met below
+            if earliest <= times[0] and times[-1] <= latest:  # type: ignore[operator]  # likewise
+                return True
+        except TypeError:
+            pass  # some have no such time
     fields = TIME_FIELDS if range_field is None else (range_field,)
     for record in records:
         told = [time for field in fields if (time := getattr(record, field)) is not None]
@@ -175,9 +174,9 @@ class Sweep:
         return bool(self._twins)
 
     @property
-    def ids(self) -> Set[object]:
+    def ids(self) -> AbstractSet[object]:
         """The ids of all that was read; what could not be decoded counts by its own."""
-        ids: Set[object] = self.records.keys()
+        ids: AbstractSet[object] = self.records.keys()
         if self._twins:
             ids = {record.voice_id for record in self.records.values()}
         return ids | self.quarantined.keys() if self.quarantined else ids
@@ -223,7 +222,7 @@ class Sweep:
         return odd + self.duplicates + len(self.conflicting) - before
 
     def _unite(self, records: list[CallDetailRecord]) -> None:
-        by_id: dict[object, CallDetailRecord] = dict(zip(map(_voice_id, records), records, strict=True))
+        by_id: dict[object, CallDetailRecord] = {record.voice_id: record for record in records}
         if not self._twins and len(by_id) == len(records) and self.records.keys().isdisjoint(by_id):
             self.records |= by_id
             return

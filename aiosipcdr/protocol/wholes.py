@@ -5,7 +5,7 @@ the assembly to say.
 """
 
 from collections import deque
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 import msgspec
@@ -69,7 +69,7 @@ class Whole:
         """Whether all parts are here and hold less than the whole told."""
         return not self.open_parts and self.union < self.told
 
-    def forget(self, keys: Set[object]) -> None:
+    def forget(self, keys: AbstractSet[object]) -> None:
         """Note that a part has handed over what stands under `keys`."""
         if self.floor:
             for key in self.floor.keys() & keys:
