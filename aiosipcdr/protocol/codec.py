@@ -6,7 +6,6 @@ every traceback.
 """
 
 import re
-from collections import Counter
 from typing import Annotated
 
 import msgspec
@@ -45,7 +44,7 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     page: Page
     quarantined: list[QuarantinedRecord] = []
-    unknown_fields: Counter[str] = msgspec.field(default_factory=Counter)
+    unknown_fields: dict[str, int] = {}
     extras: dict[CallDetailRecord, str] = {}
     """The fields that this version does not know, as a JSON object, for the records that have some."""
     anomalies: int = 0
