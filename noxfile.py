@@ -134,13 +134,24 @@ def coverage(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """How fast is it, and how much memory does it take?"""
-    install(session, *group("test"))
+    install(session, *group("bench"))
     scripts = sorted(Path("benchmarks").glob("*.py"))
     chosen = [path for path in scripts if not session.posargs or path.stem in session.posargs]
     if not chosen:
         session.error(f"no such benchmark; there are {', '.join(path.stem for path in scripts)}")
     for path in chosen:
         session.run("python", str(path))
+
+
+@nox.session(default=False)
+def guard(session: nox.Session) -> None:
+    """Has the client become more expensive?
+
+    Counts and no times; instructions too, where valgrind is installed.
+    """
+    install(session)
+    session.chdir("benchmarks")
+    session.run("python", "-m", "course.guard")
 
 
 @nox.session(default=False)

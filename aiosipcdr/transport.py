@@ -22,6 +22,8 @@ from weakref import WeakSet
 import aiohttp
 import anyio
 import msgspec
+from aiohttp import hdrs
+from yarl import URL
 
 from aiosipcdr.errors import (
     ClientStateError,
@@ -55,9 +57,9 @@ _KEEPALIVE_SECONDS: Final = 4.0
 class SignedRequest(msgspec.Struct, frozen=True):
     """What goes out: perhaps with a phone's name in it, so no repr shows it.
 
-    `sign` returns the headers that sign it.  It is called once more when a
-    connection is there: looking up a name, a handshake or a queue of somebody
-    else's requests may take longer than a timestamp is good for.
+    `sign` returns the headers that sign it.  It is called when a connection is
+    there: looking up a name, a handshake or a queue of somebody else's requests
+    may take longer than a timestamp is good for.
     """
 
     body: bytes
@@ -114,8 +116,9 @@ class _LateSigned(aiohttp.ClientRequest):
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         exchange, line = _exchange.get(), conn.transport
         self.headers.update(exchange.sign())
-        if isinstance(line, asyncio.Transport):
-            exchange.on_used_connection = line in _used_connections
+        if line in _used_connections:
+            exchange.on_used_connection = True
+        elif isinstance(line, asyncio.Transport):
             _used_connections.add(line)
         return await super().send(conn)
 
@@ -150,7 +153,7 @@ class Transport:
         """
         if not isinstance(session, aiohttp.ClientSession | None):
             raise ValueError(f"session must be an aiohttp.ClientSession, not a {type(session).__name__}")  # noqa: TRY004 - one kind of error for every bad argument
-        self._url = url
+        self._url = URL(url)
         self._host = urlsplit(url).netloc
         self._proxy_host = "" if proxy is None else urlsplit(proxy).netloc.rpartition("@")[2]
         self._connections = connections
@@ -199,6 +202,7 @@ class Transport:
                 connector_owner=self._borrowed is None,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
+                headers=self._headers,
                 request_class=_LateSigned,
             )
 
@@ -229,10 +233,10 @@ class Transport:
             raise ended.with_traceback(None) from None
 
     async def _exchange(self, session: aiohttp.ClientSession, request: SignedRequest) -> Received | SipCdrError:
+        # Signed by the request itself, when it has its connection.
         async with session.post(
             self._url,
             data=request.body,
-            headers=self._headers | request.sign(),
             timeout=self._timeout,
             allow_redirects=False,
             auto_decompress=False,
@@ -241,17 +245,13 @@ class Transport:
             proxy=self._proxy,
             ssl=self._ssl,
         ) as response:
-            headers = response.headers
-            body = await (_read(response) if response.status == HTTPStatus.OK else _read_refusal(response))
-            if isinstance(body, SipCdrError):
+            headers, status = response.headers, response.status
+            body = await (_read(response) if status == HTTPStatus.OK else _read_refusal(response))
+            if not isinstance(body, bytes):
                 return body
-            return Received(
-                body,
-                headers.get("Date"),
-                response.status,
-                decode_retry_after(headers.get("Retry-After"), headers.get("Date"), time.time()),
-                response.content_type if _CONTENT_TYPE(response.content_type) else "",
-            )
+            date, wish = headers.get(hdrs.DATE), headers.get(hdrs.RETRY_AFTER)
+            retry_after = None if wish is None else decode_retry_after(wish, date, time.time())
+            return Received(body, date, status, retry_after, _content_type(response))
 
 
 async def _read_refusal(response: aiohttp.ClientResponse) -> bytes:
@@ -266,27 +266,35 @@ async def _read_refusal(response: aiohttp.ClientResponse) -> bytes:
                     body.clear()
                     break
             else:
-                plain = _decompress(bytes(body)) if _is_gzip(response) else bytes(body)
+                plain = _decompress(bytes(body)) if _coding(response).endswith("gzip") else bytes(body)
                 return plain if isinstance(plain, bytes) else b""
     response.close()  # unread bytes would be taken for the next answer
     return b""
 
 
-def _is_gzip(response: aiohttp.ClientResponse) -> bool:
-    return response.headers.get("Content-Encoding", "").strip().lower().endswith("gzip")
+def _content_type(response: aiohttp.ClientResponse) -> str:
+    told = response.content_type
+    return told if told == "application/json" or _CONTENT_TYPE(told) else ""
+
+
+def _coding(response: aiohttp.ClientResponse) -> str:
+    return response.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
-    body = await _read_wire(response)
-    if isinstance(body, SipCdrError):
+    coding = _coding(response)
+    body: bytes | SipCdrError
+    if coding in ("", "identity", "gzip", "x-gzip"):
+        body = await _read_wire(response)
+    else:
+        body = ProtocolError("the answer is compressed in a way that was not asked for")
+    if not isinstance(body, bytes):
         response.close()  # unread bytes would be taken for the next answer
         return body
-    return _decompress(body) if _is_gzip(response) else body
+    return _decompress(body) if coding.endswith("gzip") else body
 
 
 async def _read_wire(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
-    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity", "gzip", "x-gzip"):
-        return ProtocolError("the answer is compressed in a way that was not asked for")
     length = response.content_length
     if length is not None:
         return _too_large() if length > LARGEST_BODY else await response.read()

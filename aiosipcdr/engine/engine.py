@@ -186,7 +186,8 @@ class Engine:
         job.sent = self._loop.time()
         if job.attempt == 1:
             job.first_sent = job.sent
-        self._tell(EventKind.REQUEST_SENT, run, job=job)
+        if self._hook is not None:
+            self._tell(EventKind.REQUEST_SENT, run, job=job)
         signer = Signer(credentials, self._patience.clock, self._wall_clock)
         body = encode_query(request.params, current=request.current, size=request.size)
         received = await self._transport.send(SignedRequest(body, signer))

@@ -6,8 +6,9 @@ one-second overlaps repeat, and never looks back further than they reach.
 
 from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
-from operator import attrgetter, eq
+from operator import attrgetter
 
 import msgspec
 
@@ -29,7 +30,7 @@ def as_it_is(record: CallDetailRecord) -> CallDetailRecord:
 class _Recent(msgspec.Struct):
     # A window handed over lately: its rows may be repeated by the next ones.
     end: datetime
-    ids: set[str]
+    ids: AbstractSet[object]
     records: Collection[CallDetailRecord]
     wholes: Sequence[Whole]
     is_seen: bool = False
@@ -60,14 +61,10 @@ class Assembly:
         """Return the window of `proof` without what earlier windows have handed over."""
         sweep, told = proof.sweep, proof.report
         self._recent = [recent for recent in self._recent if recent.end >= proof.window.start]
-        ids = {record.voice_id for record in sweep.records.values()} | sweep.quarantined.keys()
+        ids = sweep.ids
         repeats = [(recent.wholes, self._find_repeats(proof, ids, recent)) for recent in self._recent]
         repeated = _unite(keys for _, keys in repeats)
-        records: list[CallDetailRecord] = []
-        left_out: list[CallDetailRecord] = []
-        for key, record in sweep.records.items():
-            is_new = key not in repeated and self._is_asked_for(record)
-            (records if is_new else left_out).append(record)
+        records, left_out = self._select(sweep.records, repeated)
         quarantined = {
             key: msgspec.structs.replace(record, window=proof.window)
             for key, record in sweep.quarantined.items()
@@ -87,8 +84,7 @@ class Assembly:
         self.add(told, share, wholes)
         self._recent.append(_Recent(proof.window.end, ids, sweep.records.values(), wholes))
         for whole in wholes:
-            for key in sweep.records:
-                whole.floor.pop(key, None)
+            whole.forget(sweep.records.keys())
         for whole in reversed(wholes):
             if not whole.open_parts:
                 floor = self.take_floor(whole, wholes)
@@ -148,8 +144,7 @@ class Assembly:
                 record for record in floor.values() if record.voice_id not in repeated and self._is_asked_for(record)
             ]
             for outer in wholes:
-                for key in floor:
-                    outer.floor.pop(key, None)
+                outer.forget(floor.keys())
         self._count_floor(whole, wholes, len(left))
         return left
 
@@ -172,12 +167,25 @@ class Assembly:
         report.conflicts += told.conflicts
         report.anomalies += told.anomalies
 
-    def _find_repeats(self, proof: WindowProof, ids: set[str], recent: _Recent) -> set[object]:
+    def _select(
+        self, records: dict[object, CallDetailRecord], repeated: set[object]
+    ) -> tuple[list[CallDetailRecord], list[CallDetailRecord]]:
+        # What is handed over, and what is left out.
+        if not repeated and self._exact is None:
+            return list(records.values()), []
+        new: list[CallDetailRecord] = []
+        left_out: list[CallDetailRecord] = []
+        for key, record in records.items():
+            is_new = key not in repeated and self._is_asked_for(record)
+            (new if is_new else left_out).append(record)
+        return new, left_out
+
+    def _find_repeats(self, proof: WindowProof, ids: AbstractSet[object], recent: _Recent) -> set[object]:
         # A row of the shared second is told by both windows.  An id alone does not make one: it may stand for two
         # rows, of which this window holds the other.
-        common = recent.ids & ids
-        if not common:
+        if ids.isdisjoint(recent.ids):
             return set()
+        common = recent.ids & ids
         sweep = proof.sweep
         repeats: set[object] = {*(common & sweep.quarantined.keys())}
         seen = as_it_is if recent.is_seen else self._see
@@ -209,15 +217,18 @@ def _unite(sets: Iterable[Iterable[object]]) -> set[object]:
     return set().union(*sets)
 
 
-def sort_records(records: Iterable[CallDetailRecord]) -> list[CallDetailRecord]:
+def sort_records(records: Collection[CallDetailRecord]) -> list[CallDetailRecord]:
     """Order by (`submit_time`, `None` last, `voice_id`)."""
-    # Stable passes by one key each are faster than one by a pair.
-    in_order = sorted(records, key=attrgetter("voice_id"))
-    if any(map(eq, map(attrgetter("voice_id"), in_order), map(attrgetter("voice_id"), in_order[1:]))):
-        # One id with several contents: their bytes decide, not the order of arrival.
-        in_order.sort(key=lambda record: (record.voice_id, msgspec.json.encode(record)))
+    try:
+        told = sorted([(record.submit_time, record.voice_id, record) for record in records])
+    except TypeError:  # None does not compare, nor do two records of one id
+        return _sort_odd(records)
+    return [record for _, _, record in told]
+
+
+def _sort_odd(records: Iterable[CallDetailRecord]) -> list[CallDetailRecord]:
+    # Of one id with several contents the bytes decide, not the order of arrival.
+    in_order = sorted(records, key=lambda record: (record.voice_id, msgspec.json.encode(record)))
     undated = [record for record in in_order if record.submit_time is None]
-    if undated:
-        in_order = [record for record in in_order if record.submit_time is not None]
-    in_order.sort(key=attrgetter("submit_time"))
-    return in_order + undated
+    dated = [record for record in in_order if record.submit_time is not None]
+    return sorted(dated, key=attrgetter("submit_time")) + undated

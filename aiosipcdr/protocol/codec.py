@@ -6,16 +6,14 @@ every traceback.
 """
 
 import re
-from collections import Counter
-from operator import attrgetter
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from aiosipcdr.errors import ProtocolError
-from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord, Page
-from aiosipcdr.protocol.salvage import DECODE_FAULTS, money_is_possible, salvage_records
+from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.protocol.salvage import DECODE_FAULTS, money_fits, salvage_records
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 
@@ -46,7 +44,7 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     page: Page
     quarantined: list[QuarantinedRecord] = []
-    unknown_fields: Counter[str] = msgspec.field(default_factory=Counter)
+    unknown_fields: dict[str, int] = {}
     extras: dict[CallDetailRecord, str] = {}
     """The fields that this version does not know, as a JSON object, for the records that have some."""
     anomalies: int = 0
@@ -131,7 +129,6 @@ _SURROGATES = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 ).sub
 _BLANK_VALUE = re.compile(rb':""').sub
-_money_columns = [attrgetter(name) for name in MONEY_FIELDS]
 # Enough bytes to hold the first record, whose fields all its followers share.
 _FIRST_RECORDS = 4096
 _LARGEST_REFUSAL = 65_536
@@ -178,7 +175,7 @@ class PageDecoder:
             envelope = self._envelope.decode(body)
         except DECODE_FAULTS:
             return None
-        if envelope.data is not None and envelope.data.records and not _money_fits(envelope.data.records):
+        if envelope.data is not None and envelope.data.records and not money_fits(envelope.data.records):
             return None
         return envelope
 
@@ -242,13 +239,6 @@ def _read_reason(raw: msgspec.Raw) -> str | None:
         return msgspec.json.decode(raw, type=str)
     except DECODE_FAULTS:
         return None
-
-
-def _money_fits(records: list[CallDetailRecord]) -> bool:
-    return all(
-        money_is_possible([amount for amount in map(column, records) if amount is not None])
-        for column in _money_columns
-    )
 
 
 def _describe(error: Exception, body: bytes) -> str:

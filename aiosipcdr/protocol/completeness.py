@@ -155,6 +155,8 @@ class WindowProof:
         return [self._request(current, self.size) for current in self.sweep.plan_pages()]
 
     def _plan(self, requests: list[PageRequest]) -> None:
+        if not requests:
+            return
         if not self._may_spend(len(requests), is_control=any(request.control for request in requests)):
             self._end_unproven(self.sweep.largest_total)
             return

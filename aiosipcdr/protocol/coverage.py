@@ -196,7 +196,7 @@ class Coverage:
             error = self._cut_too_large(part)
         elif part.outcome is Outcome.UNPROVEN:
             error = self._cut_unproven(part)
-        if part.outcome in {Outcome.CERTIFIED, Outcome.UNPROVEN} and part in self._pending:
+        if part.outcome in (Outcome.CERTIFIED, Outcome.UNPROVEN) and part in self._pending:
             self._pending.lighten(part)
         return error
 

@@ -5,6 +5,7 @@ complete is for the proof to say.
 """
 
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 from operator import attrgetter
 
@@ -107,18 +108,18 @@ def _ignores(records: list[CallDetailRecord], field: str, wanted: str | None) ->
     return bool(told - {wanted.strip().casefold()})
 
 
-_submit_time = attrgetter("submit_time")
-
-
 def _lie_within(records: list[CallDetailRecord], window: TimeWindow, range_field: str | None) -> bool:
     # Which of the times the vendor filters on is not documented: a record is
     # outside only when none of its times is inside.  One look at the column
     # that most likely decides settles nearly every page.
     earliest, latest = window.start, window.end + OVERLAP
     if range_field in (None, "submit_time"):
-        times = list(map(_submit_time, records))
-        if None not in times and earliest <= min(times) and max(times) <= latest:
-            return True
+        try:
+            times = sorted([record.submit_time for record in records])  # type: ignore[type-var]  # None is met below
+            if earliest <= times[0] and times[-1] <= latest:  # type: ignore[operator]  # likewise
+                return True
+        except TypeError:
+            pass  # some have no such time
     fields = TIME_FIELDS if range_field is None else (range_field,)
     for record in records:
         told = [time for field in fields if (time := getattr(record, field)) is not None]
@@ -167,6 +168,19 @@ class Sweep:
         unread = sum(identity not in self.records for identity in self.quarantined)
         return len(self.records) + unread
 
+    @property
+    def has_twins(self) -> bool:
+        """Whether an id stands for several rows."""
+        return bool(self._twins)
+
+    @property
+    def ids(self) -> AbstractSet[object]:
+        """The ids of all that was read; what could not be decoded counts by its own."""
+        ids: AbstractSet[object] = self.records.keys()
+        if self._twins:
+            ids = {record.voice_id for record in self.records.values()}
+        return ids | self.quarantined.keys() if self.quarantined else ids
+
     def plan_pages(self) -> range:
         """Return the numbers of the pages that are due now and mark them as asked.
 
@@ -196,8 +210,9 @@ class Sweep:
         self._unite(page.records)
         if answer.quarantined:
             self._set_aside(answer)
-        self.unknown_fields.update(answer.unknown_fields)
-        self.extras |= answer.extras
+        if answer.unknown_fields:
+            self.unknown_fields.update(answer.unknown_fields)
+            self.extras |= answer.extras
         told = len(page.records) + len(answer.quarantined)
         if told + (page.current - 1) * page.size > page.total:
             self.largest_total = max(self.largest_total, _least_total(answer))

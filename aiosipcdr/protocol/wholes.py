@@ -5,6 +5,7 @@ the assembly to say.
 """
 
 from collections import deque
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 import msgspec
@@ -69,6 +70,12 @@ class Whole:
     def falls_short(self) -> bool:
         """Whether all parts are here and hold less than the whole told."""
         return not self.open_parts and self.union < self.told
+
+    def forget(self, keys: AbstractSet[object]) -> None:
+        """Note that a part has handed over what stands under `keys`."""
+        if self.floor:
+            for key in self.floor.keys() & keys:
+                del self.floor[key]
 
     def trim(self, part: TimeWindow, edge: datetime) -> None:
         """Note that of `part` nothing can be had before `edge`: what the whole told was more than its parts will."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.protocol.salvage import money_is_possible, salvage_records
+from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.salvage import money_fits, money_is_possible, salvage_records
 
 CANARY = "+12125550123"
 
@@ -112,6 +113,36 @@ def test_a_column_with_an_impossible_amount_never_passes(column: list[Decimal]) 
         assert all(possible(amount) or (amount.is_finite() and not amount) for amount in column)
 
 
+@given(st.lists(st.tuples(st.none() | amounts, st.none() | amounts), max_size=5))
+def test_a_page_passes_if_each_of_its_columns_does(rows: list[tuple[Decimal | None, Decimal | None]]) -> None:
+    records = [CallDetailRecord(voice_id="1", cost=cost, settle_pay=settled) for cost, settled in rows]
+    columns = [[amount for amount in column if amount is not None] for column in zip(*rows, strict=True)]
+    if all(map(money_is_possible, columns)):
+        assert money_fits(records)
+    if money_fits(records):
+        assert all(possible(amount) or not amount for column in columns for amount in column)
+
+
+@given(st.lists(st.none() | st.decimals(-(10**7), 10**7, places=4), max_size=5))
+def test_a_page_with_ordinary_money_passes(column: list[Decimal | None]) -> None:
+    assert money_fits([CallDetailRecord(voice_id="1", rate=amount) for amount in column])
+
+
+@pytest.mark.parametrize("amount", ["1E25", "9.9E25", "-9.9E25", "12345678901234.5", "0.000000000001", "1E-12"])
+def test_extraordinary_money_passes_where_it_fits(amount: str) -> None:
+    assert money_fits([CallDetailRecord(voice_id="1", cost=Decimal(amount))])
+
+
+@pytest.mark.parametrize("amount", ["1E26", "-1E26", "1E-13", "0E-13", "NaN", "sNaN", "-Infinity", "1E999999999"])
+@pytest.mark.parametrize("other", [None, "0", "1E26", "-1E26", "Infinity"])
+def test_a_page_with_impossible_money_does_not_pass(amount: str, other: str | None) -> None:
+    amounts = [Decimal(amount), None if other is None else Decimal(other)]
+    records = [CallDetailRecord(voice_id="1", cost=one) for one in amounts]
+    assert not money_fits(records)
+    assert not money_fits(records[::-1])
+
+
 def test_nothing_is_possible() -> None:
     assert money_is_possible([])
+    assert money_fits([])
     assert money_is_possible([Decimal()])

@@ -1,0 +1,46 @@
+"""aiosipcdr, as its users use it: every check, retries at the ready, the proof on."""
+
+import asyncio
+import time
+
+from aiosipcdr import CdrClient, FetchReport
+from course.calls import END, START
+from course.task import KEY, SECRET, Outcome, Task
+
+
+def open_client(task: Task) -> CdrClient:
+    """Return a client for the endpoint of `task`."""
+    return CdrClient(f"http://127.0.0.1:{task.port}/v3/voice", KEY, SECRET, concurrency=task.concurrency)
+
+
+def outcome_of(calls: int, report: FetchReport, first: float | None = None) -> Outcome:
+    """Tell what a run came to, which must have been without any trouble."""
+    if not report.certified or report.total != calls or report.retries or report.anomalies:
+        raise SystemExit(f"not as it should be: {report}")
+    return Outcome(calls, report.requests, first)
+
+
+def fetch_all(task: Task) -> Outcome:
+    """Fetch everything into a list."""
+
+    async def main() -> Outcome:
+        async with open_client(task) as client:
+            records = await client.fetch_all(START, END)
+            return outcome_of(len(records), records.report)
+
+    return asyncio.run(main())
+
+
+def stream(task: Task) -> Outcome:
+    """Take one call after the other."""
+
+    async def main() -> Outcome:
+        began, first, calls = time.perf_counter(), None, 0
+        async with open_client(task) as client, client.stream(START, END) as stream:
+            async for _ in stream:
+                if first is None:
+                    first = time.perf_counter() - began
+                calls += 1
+            return outcome_of(calls, stream.report, first)
+
+    return asyncio.run(main())

@@ -1,0 +1,162 @@
+"""The vendor's endpoint, so fast that it is never what is measured; a process of its own.
+
+Bytes that were encoded before, cut out of one block: windows, pages and sizes
+are honoured, nothing is checked and no signature is looked at.  Answers that
+were asked for before come from a cache.  Under `/course/` stands what the
+benchmark asks for itself: latency, counters, and the requests that came.
+Run: cd benchmarks && python3 -m course.endpoint CALLS
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import re
+import sys
+import time
+from bisect import bisect_left, bisect_right
+from datetime import datetime
+from email.utils import formatdate
+
+import msgspec
+
+from course.calls import START, Calls
+from course.pinning import SERVER, pin
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE).search
+_CACHE_BYTES = 256 * 1024 * 1024
+_HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: application/json;charset=UTF-8\r\nDate: %b\r\nContent-Length: %d\r\n\r\n%b"
+_BODY = (
+    b'{"status":"0","reason":"success","data":{"total":%d,"size":%d,"current":%d,"pages":%d,"searchCount":true,'
+    b'"records":[%b]}}'
+)
+
+
+class _Params(msgspec.Struct, rename="camel"):
+    str_time: datetime
+    end_time: datetime
+
+
+class _Query(msgspec.Struct):
+    current: int
+    size: int
+    params: _Params
+
+
+class Endpoint:
+    """Answers to queries, and what the benchmark wants to know about them."""
+
+    def __init__(self, calls: Calls) -> None:
+        """Serve `calls`."""
+        self.latency = 0.0
+        self.seen: list[bytes] | None = None
+        self._calls = calls
+        self._decode = msgspec.json.Decoder(_Query).decode
+        self._answers: dict[bytes, tuple[bytes, int]] = {}
+        self._cached = 0
+        self._date = formatdate(usegmt=True).encode()
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin to count."""
+        self.requests = self.rows = 0
+        self._cpu = time.process_time()
+
+    def answer(self, body: bytes) -> bytes:
+        """Return the answer to the query `body`, with its head."""
+        self.requests += 1
+        if self.seen is not None:
+            self.seen.append(body)
+        known = self._answers.get(body)
+        if known is None:
+            known = self._make(self._decode(body))
+            if self._cached < _CACHE_BYTES:
+                self._answers[body] = known
+                self._cached += len(known[0])
+        answer, rows = known
+        self.rows += rows
+        return answer
+
+    def _make(self, query: _Query) -> tuple[bytes, int]:
+        seconds, offsets = self._calls.seconds, self._calls.offsets
+        first = bisect_left(seconds, (query.params.str_time - START).total_seconds())
+        last = bisect_right(seconds, (query.params.end_time - START).total_seconds())
+        total, size = last - first, query.size
+        begin = min(last, first + (query.current - 1) * size)
+        end = min(last, begin + size)
+        records = memoryview(self._calls.block)[offsets[begin] : max(offsets[begin], offsets[end] - 1)]
+        body = _BODY % (total, size, query.current, -(-total // size), records)
+        # LIMIT and OFFSET walk over all rows before the page, and over its own.
+        return _HTTP % (self._date, len(body), body), min(total, query.current * size)
+
+    def control(self, path: str) -> bytes:
+        """Do what the benchmark asks for."""
+        _, _, what = path.partition("/course/")
+        name, _, value = what.partition("/")
+        told: object = None
+        if name == "latency":
+            self.latency = float(value)
+        elif name == "reset":
+            self.reset()
+        elif name == "record":
+            self.seen = []
+        elif name == "seen":
+            told, self.seen = [body.decode() for body in self.seen or ()], None
+        elif name == "stats":
+            told = {"requests": self.requests, "rows": self.rows, "cpu": time.process_time() - self._cpu}
+        body = json.dumps(told).encode()
+        return _HTTP % (self._date, len(body), body)
+
+
+class Connection(asyncio.Protocol):
+    """HTTP as far as the contenders speak it: a body with its length in front, one request after the other."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Wait for requests."""
+        self._endpoint = endpoint
+        self._buffer = b""
+        self._loop = asyncio.get_running_loop()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what has come in whole."""
+        buffer = self._buffer + data if self._buffer else data
+        while (end := buffer.find(b"\r\n\r\n")) >= 0:
+            found = _LENGTH(buffer, 0, end)
+            whole = end + 4 + (int(found[1]) if found else 0)
+            if len(buffer) < whole:
+                break
+            self._answer(buffer, end + 4, whole)
+            buffer = buffer[whole:]
+        self._buffer = buffer
+
+    def _answer(self, request: bytes, begin: int, end: int) -> None:
+        if request.startswith(b"GET"):
+            self._transport.write(self._endpoint.control(request.split(b" ", 2)[1].decode()))
+            return
+        answer = self._endpoint.answer(request[begin:end])
+        if self._endpoint.latency:
+            self._loop.call_later(self._endpoint.latency, self._transport.write, answer)
+        else:
+            self._transport.write(answer)
+
+
+async def serve(number: int) -> None:
+    """Serve so many calls until standard input ends; print the port first."""
+    endpoint = Endpoint(Calls(number))
+    gc.freeze()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(endpoint), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("calls", type=int)
+    pin(SERVER)
+    asyncio.run(serve(parser.parse_args().calls))

@@ -1,0 +1,136 @@
+"""What do the small parts cost: decoding, signing, judging and uniting pages, planning windows, assembling them?
+
+With pytest-benchmark, whose options follow the script's name.  Run:
+python3 benchmarks/micro.py    (or: python3 benchmarks/micro.py --benchmark-compare)
+"""
+
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from course.calls import END, START, Calls
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from aiosipcdr.engine.signer import Signer
+from aiosipcdr.policy.clock import ClockOffset
+from aiosipcdr.protocol.assembly import Assembly, sort_records
+from aiosipcdr.protocol.codec import Filters, PageAnswer, PageDecoder, encode_params, encode_query
+from aiosipcdr.protocol.completeness import WindowProof
+from aiosipcdr.protocol.coverage import Coverage
+from aiosipcdr.protocol.limits import Budget, WindowPlaces
+from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.protocol.sweep import PageRequest, Verdict, judge_answer
+from aiosipcdr.protocol.tiling import plan_tiles, split_window
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import FetchReport
+
+CALLS = 1_200
+WINDOW = TimeWindow(START, END)
+_calls = Calls(CALLS)
+
+
+def page(current: int, size: int = 100) -> bytes:
+    """Return the answer that tells page `current` of all calls."""
+    begin, end = min(CALLS, (current - 1) * size), min(CALLS, current * size)
+    told = bytes(_calls.block[_calls.offsets[begin] : _calls.offsets[end] - 1])
+    head = b'{"status":"0","reason":"success","data":{"total":%d,"size":%d,"current":%d,"pages":%d,"records":[%b]}}'
+    return head % (CALLS, size, current, -(-CALLS // size), told)
+
+
+def answer(current: int, size: int = 100) -> PageAnswer:
+    """Return that page decoded."""
+    decoded = PageDecoder().decode(page(current, size))
+    assert isinstance(decoded, PageAnswer)
+    return decoded
+
+
+def read_window() -> WindowProof:
+    """Read all calls as one window, from answers that are there."""
+    proof = WindowProof(WINDOW, Filters(), size=100, most_rows=2_000, budget=Budget(100))
+    while (request := proof.next_request()) is not None:
+        proof.accept(request, ANSWERS[request.current, request.size])
+    return proof
+
+
+PAGES = range(1, CALLS // 100 + 2)
+ANSWERS = {(current, 100): answer(current) for current in PAGES} | {(1, 1): answer(1, 1)}
+
+
+def test_decoding_a_page(benchmark: BenchmarkFixture) -> None:
+    """A hundred records."""
+    decoder, body = PageDecoder(), page(1)
+    assert isinstance(benchmark(decoder.decode, body), PageAnswer)
+
+
+def test_decoding_a_control_count(benchmark: BenchmarkFixture) -> None:
+    """One record."""
+    decoder, body = PageDecoder(), page(1, 1)
+    assert isinstance(benchmark(decoder.decode, body), PageAnswer)
+
+
+def test_signing(benchmark: BenchmarkFixture) -> None:
+    """A request."""
+    signer = Signer(Credentials("key", "secret"), ClockOffset(), datetime.now(UTC).timestamp)
+    assert benchmark(signer)["Sign"]
+
+
+def test_encoding_a_query(benchmark: BenchmarkFixture) -> None:
+    """A request's body."""
+    params = encode_params(WINDOW, Filters())
+    assert benchmark(encode_query, params, current=1, size=100)
+
+
+def test_judging_a_page(benchmark: BenchmarkFixture) -> None:
+    """Is it the page that was asked for, and does it lie within the window?"""
+    request = PageRequest(owner=None, window=WINDOW, params=b"", current=1, size=100)
+    verdict, _ = benchmark(judge_answer, request, ANSWERS[1, 100], Filters())
+    assert verdict is Verdict.USE
+
+
+def test_proving_a_window(benchmark: BenchmarkFixture) -> None:
+    """1,200 calls in 12 pages, a control count, and the page behind a full last one."""
+    assert benchmark(read_window).report.certified
+
+
+def test_assembling_a_window(benchmark: BenchmarkFixture) -> None:
+    """1,200 calls that no earlier window has handed over."""
+    proof = read_window()
+
+    def assemble() -> int:
+        return len(Assembly(FetchReport(), range_field=None, exact=None).assemble(proof, ()).records)
+
+    assert benchmark(assemble) == CALLS
+
+
+def test_sorting_a_window(benchmark: BenchmarkFixture) -> None:
+    """1,200 calls, newest first."""
+    records = [record for current in reversed(PAGES) for record in reversed(ANSWERS[current, 100].page.records)]
+    assert len(benchmark(sort_records, records)) == CALLS
+
+
+def test_planning_tiles(benchmark: BenchmarkFixture) -> None:
+    """Ten years."""
+    window = TimeWindow(START, START + timedelta(days=3652))
+    assert len(benchmark(plan_tiles, window)) > 100
+
+
+def test_planning_windows(benchmark: BenchmarkFixture) -> None:
+    """A tile in 800 parts: a million calls."""
+    assert len(benchmark(split_window, WINDOW, 800)) == 800
+
+
+def test_starting_a_range(benchmark: BenchmarkFixture) -> None:
+    """A coverage, and its first request."""
+
+    def start() -> object:
+        coverage = Coverage(WINDOW, Filters(), size=100, places=WindowPlaces(8), settled_before=END)
+        return coverage.next_request()
+
+    assert benchmark(start) is not None
+
+
+if __name__ == "__main__":
+    columns = "--benchmark-columns=median,iqr,ops,rounds"
+    options = ["-p", "no:randomly", "-q", columns, "--benchmark-sort=name"]
+    options += ["--benchmark-warmup=on", "--benchmark-max-time=0.3"]
+    raise SystemExit(pytest.main([__file__, *options, *sys.argv[1:]]))

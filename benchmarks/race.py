@@ -1,0 +1,150 @@
+"""Who takes how much of the client's CPU for the same calls, and are the goals met?
+
+The endpoint runs in a process of its own, each contender in another, pinned to
+different cores where the system allows.  Every round runs each contender once;
+what is compared are medians of the rounds' ratios.  Run: python3 benchmarks/race.py
+"""
+
+import argparse
+import tempfile
+from contextlib import ExitStack
+from operator import attrgetter
+from pathlib import Path
+
+from course.chart import draw_bars
+from course.contenders import CONTENDERS
+from course.figures import Ratio, describe_machine, median, print_table, ratio
+from course.instructions import count_instructions, find_valgrind
+from course.processes import Course, Runner
+from course.runner import Measured
+from course.task import Task
+
+Rounds = dict[str, list[Measured]]
+
+GOALS = [
+    ("fetch_all to the floor, the same requests", "fetch_all", "floor", "at most", 1.10),
+    ("fetch_all to pages alone, end to end", "fetch_all", "pages", "at most", 1.20),
+    ("stream to fetch_all", "stream", "fetch_all", "at most", 1.10),
+    ("httpx and pydantic to fetch_all", "httpx", "fetch_all", "at least", 7.0),
+    ("dlt's client to fetch_all", "dlt", "fetch_all", "at least", 5.5),
+    ("dlt's pipeline to export", "pipeline", "export", "at least", 12.0),
+]
+"""What is compared, who with whom, and the bound for the CPU of a call."""
+
+
+def race(course: Course, rounds: int, concurrency: int, folder: str) -> tuple[Rounds, dict[str, float]]:
+    """Run every contender once a round, in another order each time.
+
+    The first round warms up and counts for memory alone.
+    """
+    told: Rounds = {name: [] for name in CONTENDERS}
+    server = dict.fromkeys(CONTENDERS, 0.0)
+    with ExitStack() as stack:
+        runners = {name: stack.enter_context(Runner(name)) for name in CONTENDERS}
+        course.record()
+        runners["fetch_all"].run(Task(course.port, concurrency, folder=folder))
+        task = Task(course.port, concurrency, course.seen(), folder)
+        for number in range(rounds + 1):
+            names = list(CONTENDERS)
+            names = names[number % len(names) :] + names[: number % len(names)]
+            for name in names:
+                course.reset()
+                measured = runners[name].run(task)
+                stats = course.stats()
+                if measured.calls < course.calls or stats["requests"] != measured.requests:
+                    raise SystemExit(f"{name} has read {measured.calls} calls in {stats['requests']} requests")
+                told[name].append(measured)
+                if number:
+                    server[name] += stats["cpu"] / stats["requests"] / rounds
+    return told, server
+
+
+def compare(told: Rounds, name: str, other: str) -> Ratio:
+    """Compare the CPU of two contenders for one call."""
+    own, reference = ([one.cpu / one.calls for one in told[each][1:]] for each in (name, other))
+    return ratio(own, reference)
+
+
+def print_results(told: Rounds, server: dict[str, float]) -> None:
+    """Print a row for each contender, the one with the least CPU first."""
+    order = sorted(told, key=lambda name: compare(told, name, "floor").median)
+    rows = []
+    for name in order:
+        timed = told[name][1:]
+        cpu, wall = median(map(attrgetter("cpu"), timed)), median(map(attrgetter("wall"), timed))
+        calls, requests = timed[0].calls, timed[0].requests
+        first = [one.first for one in timed if one.first is not None]
+        rows.append(
+            (
+                CONTENDERS[name][2],
+                requests,
+                f"{cpu / requests * 1e6:,.0f}",
+                compare(told, name, "floor"),
+                f"{calls / wall:,.0f}",
+                f"{told[name][0].peak - told[name][0].before:.0f}",
+                f"{median(first) * 1e3:.0f}" if first else "all at once",
+                f"{server[name] * 1e6:.0f}",
+            )
+        )
+    names = "contender", "requests", "CPU µs a request", "CPU a call, to the floor", "calls a second"
+    print_table((*names, "memory MiB", "first call ms", "endpoint's CPU µs"), rows)
+
+
+def print_goals(told: Rounds) -> None:
+    """Print what was aimed at and what was reached."""
+    rows = []
+    for text, name, other, side, bound in GOALS:
+        found = compare(told, name, other)
+        is_met = found.median <= bound if side == "at most" else found.median >= bound
+        rows.append((text, f"{side} {bound:.2f}", found, "yes" if is_met else "no"))
+    print_table(("CPU a call", "goal", "median (middle half)", "met"), rows)
+
+
+def print_instructions(course: Course, bodies: list[str]) -> None:
+    """Print the instructions of those that are close to each other."""
+    if find_valgrind() is None:
+        print("valgrind is not installed: no instructions are counted (Debian: apt-get install valgrind)\n")
+        return
+    counted = {name: count_instructions(name, course, bodies) for name in ("floor", "pages", "fetch_all", "stream")}
+    rows = [
+        (CONTENDERS[name][2], f"{number / course.calls:,.0f}", f"{number / counted['floor']:.3f}")
+        for name, number in counted.items()
+    ]
+    print_table(("contender", "instructions a call", "to the floor"), rows)
+
+
+def draw(told: Rounds, path: Path) -> None:
+    """Write a chart of the CPU that 100 calls take."""
+    taken = {name: median([one.cpu / one.calls for one in told[name][1:]]) * 1e8 for name in told}
+    bars = [
+        (CONTENDERS[name][2], taken[name], f"{taken[name] / 1000:.2f} ms", CONTENDERS[name][0].startswith("ours"))
+        for name in sorted(taken, key=taken.__getitem__)
+    ]
+    path.write_text(draw_bars("Client CPU for 100 call records (less is better)", bars))
+
+
+def main() -> None:
+    """Measure, print Markdown, draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=40_000)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--instructions", type=int, default=6_000, metavar="CALLS", help="0 counts none")
+    parser.add_argument("--chart", type=Path, help="where to write the chart (SVG)")
+    given = parser.parse_args()
+    print(f"{given.calls:,} calls, {given.rounds} rounds, concurrency {given.concurrency}; {describe_machine()}\n")
+    with tempfile.TemporaryDirectory() as folder, Course(given.calls) as course:
+        told, server = race(course, given.rounds, given.concurrency, folder)
+    print_results(told, server)
+    print_goals(told)
+    if given.chart is not None:
+        draw(told, given.chart)
+    if given.instructions:
+        with Course(given.instructions) as course, Runner("fetch_all") as runner:
+            course.record()
+            runner.run(Task(course.port, given.concurrency))
+            print_instructions(course, course.seen())
+
+
+if __name__ == "__main__":
+    main()
