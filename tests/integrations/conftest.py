@@ -223,7 +223,13 @@ def serve(request: pytest.FixtureRequest) -> Serve:
 
 @pytest.fixture
 async def browser() -> AsyncIterator[ClientSession]:
-    """Return a session that takes in only what is read."""
+    async with ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+async def slow_browser() -> AsyncIterator[ClientSession]:
+    """Return a session that takes in hardly more than is read."""
 
     def small(address: AddrInfoType) -> socket.socket:
         family, kind, protocol, *_ = address
@@ -231,5 +237,5 @@ async def browser() -> AsyncIterator[ClientSession]:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         return opened
 
-    async with ClientSession(connector=TCPConnector(limit=0, socket_factory=small), read_bufsize=1024) as session:
+    async with ClientSession(connector=TCPConnector(socket_factory=small), read_bufsize=1024) as session:
         yield session

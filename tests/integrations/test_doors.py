@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -71,9 +72,10 @@ async def test_one_connection_serves_one_answer_after_the_other(
     serve: Any, doors: Any, sandbox: Sandbox, browser: ClientSession
 ) -> None:
     peers = set()
+    asked = doors.asking(sandbox, end=(sandbox.start + timedelta(days=1)).isoformat())
     async with serve(lambda: doors.client_of(sandbox)) as address:
         for kind in ("ndjson", "csv", "ndjson"):
-            async with browser.get(f"{address}/calls.{kind}?{doors.asking(sandbox)}") as answer:
+            async with browser.get(f"{address}/calls.{kind}?{asked}") as answer:
                 assert answer.connection is not None
                 assert answer.connection.transport is not None
                 peers.add(answer.connection.transport.get_extra_info("sockname"))
@@ -206,7 +208,7 @@ async def test_an_answer_that_broke_off_is_told_from_a_whole_one(
 
 @pytest.mark.parametrize("path", ["calls.ndjson", "calls.csv"])
 async def test_a_caller_who_hangs_up_midway_stops_the_fetching(
-    serve: Any, doors: Any, sandbox: Sandbox, browser: ClientSession, path: str
+    serve: Any, doors: Any, sandbox: Sandbox, slow_browser: ClientSession, path: str
 ) -> None:
     clients: list[CdrClient] = []
 
@@ -215,12 +217,12 @@ async def test_a_caller_who_hangs_up_midway_stops_the_fetching(
         return clients[0]
 
     async with serve(build) as address:
-        answer = await browser.get(f"{address}/{path}?{doors.asking(sandbox)}")
+        answer = await slow_browser.get(f"{address}/{path}?{doors.asking(sandbox)}")
         assert (await answer.content.readany())[:1]
         answer.close()
         await doors.until_idle(clients[0])
         assert await doors.settled(sandbox) < 50  # of the seventy that the whole range takes
-        async with browser.get(f"{address}/count?{doors.asking(sandbox)}") as counted:
+        async with slow_browser.get(f"{address}/count?{doors.asking(sandbox)}") as counted:
             assert await counted.json() == RECORDS
 
 
@@ -251,11 +253,11 @@ async def test_a_caller_who_hangs_up_while_nothing_comes_stops_the_fetching(
 
 
 async def test_a_caller_who_reads_slowly_slows_the_fetching(
-    serve: Any, doors: Any, sandbox: Sandbox, browser: ClientSession
+    serve: Any, doors: Any, sandbox: Sandbox, slow_browser: ClientSession
 ) -> None:
     async with serve(lambda: doors.client_of(sandbox, concurrency=1)) as address:
         url = f"{address}/calls.ndjson?{doors.asking(sandbox)}"
-        async with browser.get(url) as answer:
+        async with slow_browser.get(url) as answer:
             await answer.content.readany()
             assert await doors.settled(sandbox) < 50  # of the seventy that the whole range takes
             lines = [line async for line in answer.content]
