@@ -54,6 +54,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Calls over HTTP, with FastAPI.")
     parser.add_argument("--sandbox", action="store_true", help="serve made-up calls")
     parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--quiet", action="store_true", help="no line for each request")
     options = parser.parse_args()
     with sandbox_in_environment(wanted=options.sandbox):
-        uvicorn.run(app, host="127.0.0.1", port=options.port, timeout_graceful_shutdown=5)
+        uvicorn.run(app, host="127.0.0.1", port=options.port, access_log=not options.quiet, timeout_graceful_shutdown=5)

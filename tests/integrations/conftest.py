@@ -130,7 +130,7 @@ def listen() -> socket.socket:
 @asynccontextmanager
 async def serve_asgi(app: Any) -> AsyncIterator[str]:
     with listen() as listening:
-        config = uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, http="h11", ws="none", log_config=None, timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:
