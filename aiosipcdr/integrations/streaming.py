@@ -106,9 +106,11 @@ async def deliver(
     except Exception as error:
         if not delivery.has_begun:
             raise
+        why = type(error).__name__
         if isinstance(error, SipCdrError | CallError):
             await delivery.say_why(error)
-        raise AnswerCutError(f"the answer was cut: {type(error).__name__}: {error}") from error
+            why = f"{why}: {error}"  # the text of another one might quote calls
+        raise AnswerCutError(f"the answer was cut: {why}") from error
 
 
 class _Delivery:

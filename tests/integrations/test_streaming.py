@@ -16,6 +16,7 @@ from aiosipcdr.integrations import streaming
 from aiosipcdr.integrations.calls import CallTimeoutError, HttpVersionError
 from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError, Text, deliver
 from aiosipcdr.sandbox import Fault, Sandbox
+from tests.watch import CALLEE, END, START, Watch, call
 
 
 class Reader:
@@ -159,6 +160,22 @@ async def test_what_goes_wrong_later_cuts_the_answer_and_says_why(doors: Any) ->
     assert list(last) == ["problem"]
     assert (last["problem"]["status"], last["problem"]["error"]) == (502, "AuthenticationError")
     assert sandbox.api_key not in reader.got.decode()
+
+
+async def test_an_answer_that_was_cut_shows_neither_secrets_nor_numbers(
+    doors: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Sandbox(calls=[call(number) for number in range(3_000)], months_back=None) as sandbox:
+        watch = Watch(sandbox)
+        async with doors.client_of(sandbox, concurrency=1) as client:
+            reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 1 else None)
+            with pytest.raises(AnswerCutError) as caught:
+                await deliver(client.stream(START, END), "ndjson", reader)
+        watch.check_error(caught.value)
+        watch.check(caplog.text)
+        watch.check(reader.pieces[-1].decode())
+        assert CALLEE in reader.pieces[0].decode()  # in the calls themselves alone
+        assert watch.searched
 
 
 async def test_csv_that_is_cut_holds_calls_alone(doors: Any) -> None:
@@ -318,6 +335,16 @@ async def test_a_client_that_is_closed_midway_cuts_the_answer(doors: Any) -> Non
         with pytest.raises(AnswerCutError, match="ClientStateError"):
             await delivery
         gate.opened.set()
+
+
+async def test_an_error_of_others_cuts_the_answer_without_its_text(doors: Any, sandbox: Sandbox) -> None:
+    def fail(_pieces: int) -> None:
+        raise KeyError("a call, quoted")
+
+    async with doors.client_of(sandbox) as client:
+        with pytest.raises(AnswerCutError, match=r"^the answer was cut: KeyError$"):
+            await deliver(client.stream(sandbox.start, sandbox.end), "csv", Reader(fail))
+        await doors.until_idle(client)
 
 
 async def test_csv_is_refused_where_a_cut_would_look_like_an_end(doors: Any, sandbox: Sandbox) -> None:
