@@ -75,6 +75,10 @@ class FetchReport(msgspec.Struct, kw_only=True):
     window_reports: list[WindowReport] = msgspec.field(default_factory=list)
     unknown_fields: dict[str, int] = msgspec.field(default_factory=dict)
 
+    def facts(self) -> dict[str, object]:
+        """Return its numbers for a program, without the list of its windows (it may be long)."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if name != "window_reports"}
+
     def __str__(self) -> str:
         """Say it in one paragraph that a person can read."""
         proof = "certified complete" if self.certified else "NOT certified"

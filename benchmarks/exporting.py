@@ -46,7 +46,7 @@ async def work(task: str, folder: str, place: dict[str, str]) -> dict[str, float
 def run(task: str, folder: str, place: dict[str, str], imports: str = "") -> dict[str, float]:
     """Run a task in a process of its own."""
     child = [sys.executable, __file__, "--child", task, "--folder", folder, "--imports", imports]
-    done = subprocess.run(child, input=json.dumps(place), capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run(child, input=json.dumps(place), capture_output=True, text=True, check=True)
     told: dict[str, float] = json.loads(done.stdout)
     return told
 

@@ -161,6 +161,11 @@ def test_the_sandbox_imports_nothing_of_the_package_but_itself() -> None:
         ("client.py", "def bar():\n    import rich", "light-core"),
         ("arrow.py", "import aiosipcdr.report", "floors"),
         ("export/ndjson.py", "def table():\n    import pyarrow", "arrow"),
+        ("integrations/streaming.py", "from aiohttp import web", "wire"),
+        ("integrations/streaming.py", "from fastapi import Response", "fastapi"),
+        ("integrations/fastapi.py", "import starlette", "fastapi"),
+        ("integrations/answers.py", "import aiosipcdr.cli", "floors"),
+        ("client.py", "import aiosipcdr.integrations.aiohttp", "floors"),
     ],
 )
 def test_a_smuggled_import_breaks_its_contract(

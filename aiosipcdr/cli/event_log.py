@@ -13,7 +13,6 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from aiosipcdr.cli.output import report_facts
 from aiosipcdr.events import Event
 
 __all__ = ["LOG_JSON", "EventLog", "log_line"]
@@ -45,7 +44,7 @@ class EventLog:
             facts |= {"start": event.window.start.isoformat(), "end": event.window.end.isoformat()}
         facts |= {name: value for name in _FIELDS if (value := getattr(event, name)) is not None}
         if event.report is not None:
-            facts["report"] = report_facts(event.report)
+            facts["report"] = event.report.facts()
         log_line(str(event.kind), **facts)
 
 

@@ -21,7 +21,7 @@ from aiosipcdr.cli.daily import DayFile, Wanted, decide_day, plan_days
 from aiosipcdr.cli.event_log import EventLog
 from aiosipcdr.cli.exits import Exit
 from aiosipcdr.cli.invocation import resume_command
-from aiosipcdr.cli.output import print_json, report_facts, tell
+from aiosipcdr.cli.output import print_json, tell
 from aiosipcdr.cli.progress import FetchProgress
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, read_private, resolve_settings
@@ -129,7 +129,7 @@ def export(
             results = run_to_end(work)
     except BaseException as error:
         if json and isinstance(error, IncompleteExportError):
-            print_json({"output": None, **report_facts(error.report)})
+            print_json({"output": None, **error.report.facts()})
         kept = [file.path for file in files if beside(file.path, JOURNAL).exists()]
         if kept and not isinstance(error, ExportConflictError | JournalDamagedError):
             again = resume_command(start, end, keep_words=daily)
@@ -156,7 +156,7 @@ class Result:
         """Return it for a program."""
         if self.report is None:
             return {"output": str(self.path), "skipped": True}
-        return {"output": str(self.path), **report_facts(self.report)}
+        return {"output": str(self.path), **self.report.facts()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,23 +14,15 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from aiosipcdr.report import FetchReport
-
 __all__ = [
     "print_json",
     "print_line",
     "print_table",
-    "report_facts",
     "show_traceback",
     "shows_progress",
     "silence_stdout",
     "tell",
 ]
-
-_FACTS = (
-    *("total", "unique", "duplicates", "conflicts", "quarantined", "anomalies", "windows", "pages"),
-    *("requests", "sweeps", "retries", "provisional", "certified", "elapsed", "unknown_fields"),
-)
 
 
 def tell(sentence: str) -> None:
@@ -66,11 +58,6 @@ def print_table(rows: Iterable[Sequence[str]]) -> None:
     with console.capture() as drawn:
         console.print(table)
     print_line("\n".join(line.rstrip() for line in drawn.get().splitlines()))
-
-
-def report_facts(report: FetchReport) -> dict[str, Any]:
-    """Return the report's numbers, without the list of its windows (it may be long)."""
-    return {name: getattr(report, name) for name in _FACTS}
 
 
 def shows_progress() -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from rich.markup import escape
 
-from aiosipcdr.cli.output import print_table, report_facts
+from aiosipcdr.cli.output import print_table
 from aiosipcdr.export import FileFacts
 from aiosipcdr.report import FetchReport
 
@@ -47,7 +47,7 @@ def figures_as_json(figures: Figures, path: Path) -> dict[str, Any]:
         "answered": figures.file.answered,
         "money": msgspec.to_builtins(figures.file.money),
         "output": str(path.absolute()),
-        "report": report_facts(figures.report),
+        "report": figures.report.facts(),
     }
 
 

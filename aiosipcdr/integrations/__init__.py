@@ -1,1 +1,5 @@
-"""Doors to other worlds: web frameworks and telemetry, each optional, imported lazily; imports nothing itself."""
+"""Doors to other worlds: web frameworks and telemetry.
+
+Each door is a module of its own and is imported by its name; this one must
+never import any of them, nor what they need.
+"""

@@ -1,0 +1,53 @@
+"""Calls over HTTP, with aiohttp.web: a count, and a range as NDJSON or CSV.
+
+    python3 examples/aiohttp_app.py --sandbox
+
+serves made-up calls on http://127.0.0.1:8080.  Without `--sandbox` it serves
+those of the account in AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and
+AIOSIPCDR_API_SECRET.  It lets in whoever reaches it: put your own
+authorization before it.
+
+Needs: pip install aiosipcdr
+"""
+
+import argparse
+
+from aiohttp import web
+from sandboxed import sandbox_in_environment
+
+from aiosipcdr.integrations.aiohttp import CLIENT, answer_errors, asked_range, client_context, deadline, send_calls
+
+
+async def count(request: web.Request) -> web.Response:
+    """Tell how many calls there are, or that 30 seconds were not enough (504)."""
+    async with deadline(30):
+        return web.json_response({"count": await request.app[CLIENT].count(**asked_range(request))})
+
+
+async def calls_as_ndjson(request: web.Request) -> web.StreamResponse:
+    """Send a call a line; the last line is `{"report": ...}`, or the answer is not whole."""
+    return await send_calls(request, request.app[CLIENT].stream(**asked_range(request)), "ndjson", timeout=600)
+
+
+async def calls_as_csv(request: web.Request) -> web.StreamResponse:
+    """Send a table; the connection is cut where it cannot be completed."""
+    return await send_calls(request, request.app[CLIENT].stream(**asked_range(request)), "csv", timeout=600)
+
+
+def build_app() -> web.Application:
+    """Return the application; its client is opened when it starts."""
+    app = web.Application(middlewares=[answer_errors])
+    app.cleanup_ctx.append(client_context())
+    app.router.add_get("/count", count)
+    app.router.add_get("/calls.ndjson", calls_as_ndjson)
+    app.router.add_get("/calls.csv", calls_as_csv)
+    return app
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Calls over HTTP, with aiohttp.web.")
+    parser.add_argument("--sandbox", action="store_true", help="serve made-up calls")
+    parser.add_argument("--port", type=int, default=8080, help="port on 127.0.0.1; 0 takes a free one")
+    options = parser.parse_args()
+    with sandbox_in_environment(wanted=options.sandbox):
+        web.run_app(build_app(), host="127.0.0.1", port=options.port, shutdown_timeout=5)

@@ -1,0 +1,60 @@
+"""Calls over HTTP, with FastAPI: a count, and a range as NDJSON or CSV.
+
+    python3 examples/fastapi_app.py --sandbox
+
+serves made-up calls on http://127.0.0.1:8000 (its pages: /docs).  Without
+`--sandbox` it serves those of the account in AIOSIPCDR_BASE_URL,
+AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET; so does
+`uvicorn --app-dir examples fastapi_app:app`.  It lets in whoever reaches it:
+put your own authorization before it.
+
+Needs: pip install "aiosipcdr[fastapi]" uvicorn
+"""
+
+import argparse
+
+import uvicorn
+from fastapi import FastAPI
+from sandboxed import sandbox_in_environment
+
+from aiosipcdr.integrations.fastapi import (
+    AskedRange,
+    CsvResponse,
+    NdjsonResponse,
+    OpenClient,
+    answer_errors,
+    client_lifespan,
+    deadline,
+)
+
+app = FastAPI(title="Calls", lifespan=client_lifespan())
+answer_errors(app)
+
+
+@app.get("/count")
+async def count(client: OpenClient, asked: AskedRange) -> dict[str, int]:
+    """Tell how many calls there are, or that 30 seconds were not enough (504)."""
+    async with deadline(30):
+        return {"count": await client.count(**asked)}
+
+
+@app.get("/calls.ndjson", response_class=NdjsonResponse)
+async def calls_as_ndjson(client: OpenClient, asked: AskedRange) -> NdjsonResponse:
+    """Send a call a line; the last line is `{"report": ...}`, or the answer is not whole."""
+    return NdjsonResponse(client.stream(**asked), timeout=600)
+
+
+@app.get("/calls.csv", response_class=CsvResponse)
+async def calls_as_csv(client: OpenClient, asked: AskedRange) -> CsvResponse:
+    """Send a table; the connection is cut where it cannot be completed."""
+    return CsvResponse(client.stream(**asked), timeout=600, headers={"Content-Disposition": "attachment"})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Calls over HTTP, with FastAPI.")
+    parser.add_argument("--sandbox", action="store_true", help="serve made-up calls")
+    parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--quiet", action="store_true", help="no line for each request")
+    options = parser.parse_args()
+    with sandbox_in_environment(wanted=options.sandbox):
+        uvicorn.run(app, host="127.0.0.1", port=options.port, access_log=not options.quiet, timeout_graceful_shutdown=5)

@@ -1,0 +1,74 @@
+"""A nightly job: yesterday's calls in a file of their own, proven complete, or none.
+
+    python3 examples/nightly.py --sandbox
+
+writes calls-YYYY-MM-DD.parquet (or the format that `--ending` names) into the
+current folder; without `--sandbox` for the account in AIOSIPCDR_BASE_URL,
+AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET.  What was written before is left as
+it is, so that the job may run again whenever it likes: by cron, six hours after
+midnight, when the longest call of the day has ended,
+
+    0 6 * * *  cd /srv/calls && python3 nightly.py
+
+Exit codes: 0 the file is there, 3 the day could not be proven complete, 1 anything else.
+
+Needs: pip install "aiosipcdr[arrow]"
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+from datetime import date, datetime, time, timedelta, timezone
+from pathlib import Path
+
+from sandboxed import sandbox_in_environment
+
+from aiosipcdr import CdrClient, ExportConflictError, IncompleteExportError, SipCdrError
+
+DONE, FAILED, INCOMPLETE = 0, 1, 3
+
+# The account's day.  A zone with daylight saving: zoneinfo.ZoneInfo("Europe/Vienna").
+ZONE = timezone(timedelta(hours=8))
+
+log = logging.getLogger("nightly")
+
+
+async def fetch_day(day: date, folder: Path, ending: str) -> int:
+    """Write the file of `day`, unless it is there; return the exit code."""
+    start = datetime.combine(day, time(), ZONE)
+    end = datetime.combine(day + timedelta(days=1), time(), ZONE)
+    path = folder / f"calls-{day}{ending}"
+    try:
+        async with CdrClient.from_env() as client:
+            report = await client.export(start, end, path)
+    except ExportConflictError:
+        log.info("%s is there already", path)
+        return DONE
+    except IncompleteExportError as error:
+        log.error("%s was not written: %s", path, error.report)  # noqa: TRY400 - the report says more than a traceback
+        return INCOMPLETE
+    except SipCdrError as error:
+        log.error("%s was not written: %s", path, error)  # noqa: TRY400 - likewise
+        return FAILED
+    log.info("%s: %s", path, report)
+    return DONE
+
+
+def main() -> int:
+    """Read the arguments and do the job."""
+    parser = argparse.ArgumentParser(description="Yesterday's calls in a file.")
+    parser.add_argument("--sandbox", action="store_true", help="fetch made-up calls")
+    parser.add_argument("--day", type=date.fromisoformat, help="another day than yesterday: 2026-10-01")
+    parser.add_argument("--folder", type=Path, default=Path(), help="where the file goes")
+    parser.add_argument("--ending", default=".parquet", help=".parquet, .ndjson, .csv, .csv.gz ...")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with sandbox_in_environment(wanted=options.sandbox) as sandbox:
+        now = datetime.now(ZONE) if sandbox is None else sandbox.end
+        day = options.day or (now - timedelta(days=1)).date()
+        return asyncio.run(fetch_day(day, options.folder, options.ending))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""The examples, started as their pages say, in processes of their own, and asked over HTTP."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+import polars as pl
+import pytest
+from aiohttp import ClientSession, TCPConnector
+
+from aiosipcdr.sandbox import Fault, Sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+SERVICES = ("fastapi_app", "aiohttp_app")
+JOBS = ("nightly", "notebook")
+RECORDS = 6_000
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(records=RECORDS) as running:
+        yield running
+
+
+def environment(sandbox: Sandbox | None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIOSIPCDR_")}
+    kept["PYTHONPATH"] = str(ROOT)
+    if sandbox is not None:
+        kept["AIOSIPCDR_BASE_URL"] = sandbox.base_url
+        kept["AIOSIPCDR_API_KEY"] = sandbox.api_key
+        kept["AIOSIPCDR_API_SECRET"] = sandbox.api_secret
+    return kept
+
+
+def run(name: str, folder: Path, *arguments: str, sandbox: Sandbox | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
+        cwd=folder,
+        env=environment(sandbox),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+
+@contextmanager
+def served(name: str, *arguments: str, sandbox: Sandbox | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Run a service while the block runs; give its address and what it has said until it was ready."""
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-u", str(EXAMPLES / f"{name}.py"), "--port", "0", *arguments],
+        env=environment(sandbox),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                yield found[0], said
+                break
+        else:
+            pytest.fail("".join(said))
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=30)
+    assert "Traceback" not in rest, rest
+
+
+@pytest.fixture(scope="module", params=SERVICES)
+def service(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[str]:
+    """Run each service in its turn, for the calls of `sandbox`; give its address."""
+    with served(request.param, sandbox=sandbox) as (address, _):
+        yield address
+
+
+def asking(sandbox: Sandbox, part: int = 0, parts: int = 1) -> str:
+    span = (sandbox.end - sandbox.start) / parts
+    start = sandbox.start + part * span
+    return urlencode({"start": start.isoformat(), "end": (start + span).isoformat()})
+
+
+async def settled(sandbox: Sandbox) -> int:
+    before = -1
+    while (now := sandbox.stats.requests) != before:
+        before = now
+        await asyncio.sleep(0.2)
+    return now
+
+
+async def test_a_service_counts_and_sends_both_formats(service: str, sandbox: Sandbox) -> None:
+    async with ClientSession(service) as browser:
+        async with browser.get(f"/count?{asking(sandbox)}") as answer:
+            assert await answer.json() == {"count": RECORDS}
+        async with browser.get(f"/calls.ndjson?{asking(sandbox)}") as answer:
+            *calls, last = [json.loads(line) async for line in answer.content]
+        async with browser.get(f"/calls.csv?{asking(sandbox)}") as answer:
+            rows = list(csv.DictReader(io.StringIO(await answer.text(), newline="")))
+        async with browser.get("/calls.csv?start=2026-10-01") as answer:
+            assert answer.status == 422
+    assert last["report"]["certified"] is True
+    ids = sorted(sandbox.voice_ids())
+    assert ids == sorted(call["voice_id"] for call in calls) == sorted(row["voice_id"] for row in rows)
+
+
+async def test_a_service_stops_fetching_for_a_caller_who_hangs_up(service: str, sandbox: Sandbox) -> None:
+    sandbox.change(latency=0.05)  # four seconds' worth of requests, of which the first second is enough
+    sandbox.reset_stats()
+    try:
+        async with ClientSession(service) as browser:
+            answer = await browser.get(f"/calls.ndjson?{asking(sandbox)}")
+            assert await answer.content.readline()
+            answer.close()
+            assert 0 < await settled(sandbox) < 60  # of the seventy that the whole range takes
+    finally:
+        sandbox.change(latency=0.0)
+
+
+async def test_two_hundred_callers_at_once_get_their_calls_from_one_client(service: str, sandbox: Sandbox) -> None:
+    sandbox.reset_stats()
+
+    async def read(browser: ClientSession, part: int) -> set[str]:
+        async with browser.get(f"/calls.ndjson?{asking(sandbox, part, 200)}") as answer:
+            *calls, last = [json.loads(line) async for line in answer.content]
+            assert last["report"]["certified"] is True
+            return {call["voice_id"] for call in calls}
+
+    async with ClientSession(service, connector=TCPConnector(limit=0)) as browser:
+        got = await asyncio.gather(*(read(browser, part) for part in range(200)))
+    assert set.union(*got) == set(sandbox.voice_ids())
+    assert sandbox.stats.requests >= 200
+    assert sandbox.stats.peak_in_flight <= 8
+
+
+def test_the_nightly_job_writes_a_day_once(tmp_path: Path, sandbox: Sandbox) -> None:
+    day = sandbox.start.date()
+    for told in ("certified complete", "is there already"):
+        result = run("nightly", tmp_path, "--day", str(day), "--ending", ".ndjson", sandbox=sandbox)
+        assert result.returncode == 0, result.stderr
+        assert told in result.stderr
+    (path,) = tmp_path.iterdir()
+    assert path.name == f"calls-{day}.ndjson"
+    ids = [json.loads(line)["voice_id"] for line in path.read_text(encoding="utf-8").splitlines()]
+    assert 0 < len(ids) < RECORDS
+    assert set(ids) <= set(sandbox.voice_ids())
+
+
+def test_the_nightly_job_writes_nothing_that_is_not_proven(tmp_path: Path) -> None:
+    with Sandbox(records=150, days=1, wrong_total=2) as sandbox:
+        arguments = ("--day", str(sandbox.start.date()), "--ending", ".ndjson")
+        result = run("nightly", tmp_path, *arguments, sandbox=sandbox)
+        assert result.returncode == 3, result.stderr
+        assert "NOT certified" in result.stderr
+        assert not list(tmp_path.glob("*.ndjson"))
+
+
+def test_the_nightly_job_tells_a_refusal_in_one_line(tmp_path: Path) -> None:
+    with Sandbox(records=1, faults=[Fault("code", code=-2)]) as sandbox:
+        result = run("nightly", tmp_path, "--ending", ".csv", sandbox=sandbox)
+    assert result.returncode == 1
+    assert "this address is not allowed" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("*.csv"))
+
+
+def test_one_command_starts_each_example_on_made_up_calls(tmp_path: Path) -> None:
+    def start(name: str) -> str:
+        with served(name, "--sandbox") as (_, said):
+            return "".join(said)
+
+    with ThreadPoolExecutor() as pool:  # they have nothing to do with each other
+        services = [pool.submit(start, name) for name in SERVICES]
+        jobs = [pool.submit(run, name, tmp_path, "--sandbox") for name in JOBS]
+        night, book = (job.result() for job in jobs)
+        for service in services:
+            start_of_calls, end = re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00", service.result())
+            assert start_of_calls < end
+    assert night.returncode == 0, night.stderr
+    assert "certified complete" in night.stderr
+    (path,) = tmp_path.glob("calls-*.parquet")
+    assert len(pl.read_parquet(path)) > 0
+    assert book.returncode == 0, book.stderr
+    assert "certified complete" in book.stdout
+    assert "sales-us" in book.stdout  # of polars
+    assert "EUR" in book.stdout  # of DuckDB
+
+
+def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
+    result = run("aiohttp_app", tmp_path)
+    assert result.returncode == 1
+    assert "not set: AIOSIPCDR_BASE_URL" in result.stderr
+    assert "--sandbox" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_every_example_is_run_here_and_names_its_command() -> None:
+    scripts = {path.stem for path in EXAMPLES.glob("*.py")} - {"sandboxed"}
+    assert scripts == {*SERVICES, *JOBS}
+    for name in scripts:
+        page = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+        assert f"    python3 examples/{name}.py --sandbox\n" in page

@@ -1,0 +1,241 @@
+"""What these tests share: each framework with the same three routes, served over real sockets, and a vendor that waits.
+
+The routes take `timeout` and `start_within` beside the range, so that a test can set them.
+"""
+# ruff: noqa: ANN401, ASYNC109, ASYNC110 - the constructor's own settings; deadlines under test; waiting is polling
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import uvicorn
+from aiohttp import AddrInfoType, ClientSession, TCPConnector, web
+from fastapi import FastAPI
+
+from aiosipcdr import CdrClient, RetryPolicy
+from aiosipcdr.integrations import aiohttp as on_aiohttp
+from aiosipcdr.integrations import fastapi as on_fastapi
+from aiosipcdr.integrations.streaming import START_WITHIN
+from aiosipcdr.sandbox import Sandbox
+
+Build = Callable[[], CdrClient]
+Serve = Callable[..., AbstractAsyncContextManager[str]]
+
+
+def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
+    settings = {"retry": RetryPolicy(attempts=2, base=0.001, throttle_base=0.001, cap=0.002)} | settings
+    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
+
+
+def asking(sandbox: Sandbox, **asked: Any) -> str:
+    """Return the query string for all calls of the sandbox, or for what is `asked`."""
+    times = {"start": sandbox.start.isoformat(), "end": sandbox.end.isoformat()}
+    return urlencode(times | asked)
+
+
+class Gate:
+    """Lets so many questions through to the sandbox, and holds the others back until it is opened."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self.held = 0
+        self.opened = threading.Event()
+
+        @web.middleware
+        async def hold(request: web.Request, handler: Any) -> web.StreamResponse:
+            self.free -= 1
+            if self.free < 0:
+                self.held += 1
+                while not self.opened.is_set():
+                    await asyncio.sleep(0.002)
+            answer: web.StreamResponse = await handler(request)
+            return answer
+
+        self.middleware = hold
+
+    async def reached(self) -> None:
+        while not self.held:
+            await asyncio.sleep(0.002)
+
+
+async def settled(sandbox: Sandbox) -> int:
+    """Wait until the sandbox is asked for nothing more, then tell how much it was asked for."""
+    before = -1
+    while (now := sandbox.stats.requests) != before:
+        before = now
+        await asyncio.sleep(0.1)
+    return now
+
+
+async def until_idle(client: CdrClient) -> None:
+    """Wait until `client` does nothing at all, and nobody watches a caller any more."""
+
+    def watchers() -> bool:
+        return any("_attended" in getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
+
+    assert client._engine is not None
+    async with asyncio.timeout(10):
+        while client._engine._runs or client._engine._workers or watchers():
+            await asyncio.sleep(0.002)
+    assert client._places.runs == client._places._held == 0
+
+
+def fastapi_app(build: Build) -> FastAPI:
+    app = FastAPI(lifespan=on_fastapi.client_lifespan(build))
+    on_fastapi.answer_errors(app)
+
+    @app.get("/count")
+    async def count(client: on_fastapi.OpenClient, asked: on_fastapi.AskedRange, timeout: float | None = None) -> int:
+        async with on_fastapi.deadline(timeout):
+            return await client.count(**asked)
+
+    @app.get("/calls.ndjson", response_class=on_fastapi.NdjsonResponse)
+    async def ndjson(
+        client: on_fastapi.OpenClient,
+        asked: on_fastapi.AskedRange,
+        timeout: float | None = None,
+        start_within: float = START_WITHIN,
+        allow_incomplete: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query string
+    ) -> on_fastapi.NdjsonResponse:
+        stream = client.stream(**asked, allow_incomplete=allow_incomplete)
+        return on_fastapi.NdjsonResponse(stream, timeout=timeout, start_within=start_within)
+
+    @app.head("/calls.csv", include_in_schema=False)
+    @app.get("/calls.csv", response_class=on_fastapi.CsvResponse)
+    async def csv(
+        client: on_fastapi.OpenClient,
+        asked: on_fastapi.AskedRange,
+        timeout: float | None = None,
+        start_within: float = START_WITHIN,
+        allow_incomplete: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query string
+    ) -> on_fastapi.CsvResponse:
+        stream = client.stream(**asked, allow_incomplete=allow_incomplete)
+        return on_fastapi.CsvResponse(stream, timeout=timeout, start_within=start_within, headers={"X-Mine": "here"})
+
+    return app
+
+
+def listen() -> socket.socket:
+    """Return a socket whose connections hold little: what a caller does not read is soon felt."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    return listening
+
+
+@asynccontextmanager
+async def serve_asgi(app: Any) -> AsyncIterator[str]:
+    with listen() as listening:
+        config = uvicorn.Config(app, http="h11", ws="none", log_config=None, timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started:
+            assert not serving.done(), "uvicorn did not start"
+            await asyncio.sleep(0.002)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@asynccontextmanager
+async def serve_fastapi(build: Build) -> AsyncIterator[str]:
+    async with serve_asgi(fastapi_app(build)) as address:
+        yield address
+
+
+def aiohttp_app(build: Build) -> web.Application:
+    def number(request: web.Request, name: str, default: float | None = None) -> float | None:
+        return float(request.query[name]) if name in request.query else default
+
+    async def count(request: web.Request) -> web.Response:
+        async with on_aiohttp.deadline(number(request, "timeout")):
+            return web.json_response(await request.app[on_aiohttp.CLIENT].count(**on_aiohttp.asked_range(request)))
+
+    async def calls(request: web.Request) -> web.StreamResponse:
+        client = request.app[on_aiohttp.CLIENT]
+        lenient = request.query.get("allow_incomplete") == "true"
+        return await on_aiohttp.send_calls(
+            request,
+            client.stream(**on_aiohttp.asked_range(request), allow_incomplete=lenient),
+            "csv" if request.path.endswith("csv") else "ndjson",
+            timeout=number(request, "timeout"),
+            start_within=number(request, "start_within", START_WITHIN) or 0.0,
+            headers={"X-Mine": "here"},
+        )
+
+    app = web.Application(middlewares=[on_aiohttp.answer_errors])
+    app.cleanup_ctx.append(on_aiohttp.client_context(build))
+    app.router.add_get("/count", count)
+    app.router.add_get("/calls.ndjson", calls)
+    app.router.add_get("/calls.csv", calls)
+    return app
+
+
+@asynccontextmanager
+async def serve_web(app: web.Application, **options: Any) -> AsyncIterator[str]:
+    runner = web.AppRunner(app, shutdown_timeout=1, **options)
+    await runner.setup()
+    with listen() as listening:
+        try:
+            await web.SockSite(runner, listening).start()
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            await runner.cleanup()
+
+
+@asynccontextmanager
+async def serve_aiohttp(build: Build) -> AsyncIterator[str]:
+    async with serve_web(aiohttp_app(build)) as address:
+        yield address
+
+
+class Doors:
+    """What a test needs to stand before a door."""
+
+    Gate = Gate
+    asking = staticmethod(asking)
+    client_of = staticmethod(client_of)
+    settled = staticmethod(settled)
+    until_idle = staticmethod(until_idle)
+    serve_asgi = staticmethod(serve_asgi)
+    serve_web = staticmethod(serve_web)
+    fastapi_app = staticmethod(fastapi_app)
+    aiohttp_app = staticmethod(aiohttp_app)
+
+
+@pytest.fixture
+def doors() -> Doors:
+    return Doors()
+
+
+@pytest.fixture(params=[serve_fastapi, serve_aiohttp], ids=["fastapi", "aiohttp"])
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Return what serves the routes for the client that it is handed a builder of; each door in its turn."""
+    chosen: Serve = request.param
+    return chosen
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[ClientSession]:
+    async with ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+async def slow_browser() -> AsyncIterator[ClientSession]:
+    """Return a session that takes in hardly more than is read."""
+
+    def small(address: AddrInfoType) -> socket.socket:
+        family, kind, protocol, *_ = address
+        opened = socket.socket(family, kind, protocol)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        return opened
+
+    async with ClientSession(connector=TCPConnector(socket_factory=small), read_bufsize=1024) as session:
+        yield session

@@ -1,0 +1,120 @@
+"""The door to aiohttp.web: what is aiohttp's own.  What both doors promise stands in test_doors.py."""
+# ruff: noqa: ANN401 - the fixtures' own
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientPayloadError, ClientSession, web
+
+from aiosipcdr import CdrClient
+from aiosipcdr.integrations.aiohttp import CLIENT, answer_errors, client_context
+from aiosipcdr.sandbox import Sandbox
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(records=300) as running:
+        yield running
+
+
+async def test_the_context_opens_one_client_and_closes_it(doors: Any, sandbox: Sandbox, browser: ClientSession) -> None:
+    built: list[CdrClient] = []
+    seen: list[CdrClient] = []
+
+    def build() -> CdrClient:
+        built.append(doors.client_of(sandbox))
+        return built[-1]
+
+    async def look(request: web.Request) -> web.Response:
+        seen.append(request.config_dict[CLIENT])
+        return web.Response()
+
+    app, inner = web.Application(), web.Application()
+    app.cleanup_ctx.append(client_context(build))
+    inner.router.add_get("/", look)
+    app.add_subapp("/inner", inner)
+    assert not built
+    async with doors.serve_web(app) as address:
+        for _ in range(2):
+            async with browser.get(f"{address}/inner/") as answer:
+                assert answer.status == 200
+        assert "open" in repr(built[0])
+    assert len(built) == 1
+    assert seen == built * 2
+    assert "closed" in repr(built[0])
+
+
+async def test_each_account_has_a_key_of_its_own(doors: Any, sandbox: Sandbox) -> None:
+    other = web.AppKey("other", CdrClient)
+    app = web.Application()
+    app.cleanup_ctx.append(client_context(lambda: doors.client_of(sandbox)))
+    app.cleanup_ctx.append(client_context(lambda: doors.client_of(sandbox), key=other))
+    async with doors.serve_web(app):
+        assert app[CLIENT] is not app[other]
+        assert await app[CLIENT].count(sandbox.start, sandbox.end) == 300
+        assert await app[other].count(sandbox.start, sandbox.end) == 300
+
+
+async def test_errors_of_others_are_none_of_ours(doors: Any, browser: ClientSession) -> None:
+    async def fail(_request: web.Request) -> web.Response:
+        raise ValueError("mine")
+
+    async def missing(_request: web.Request) -> web.Response:
+        raise web.HTTPNotFound
+
+    app = web.Application(middlewares=[answer_errors])
+    app.router.add_get("/fail", fail)
+    app.router.add_get("/missing", missing)
+    async with doors.serve_web(app) as address:
+        for path, status in (("fail", 500), ("missing", 404)):
+            async with browser.get(f"{address}/{path}") as answer:
+                assert answer.status == status
+                assert answer.content_type == "text/plain"
+
+
+@pytest.mark.parametrize("path", ["calls.ndjson", "calls.csv"])
+async def test_a_middleware_that_answers_every_error_does_not_end_a_broken_answer_well(
+    doors: Any, browser: ClientSession, path: str
+) -> None:
+    @web.middleware
+    async def forgive(request: web.Request, handler: Any) -> web.StreamResponse:
+        try:
+            answer: web.StreamResponse = await handler(request)
+        except Exception:  # noqa: BLE001 - as careless middlewares do
+            return web.Response(text="never mind")
+        return answer
+
+    gate = doors.Gate(15)
+    async with Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox:
+        app = doors.aiohttp_app(lambda: doors.client_of(sandbox, concurrency=1))
+        app.middlewares.insert(0, forgive)
+        async with (
+            doors.serve_web(app) as address,
+            browser.get(f"{address}/{path}?{doors.asking(sandbox)}") as answer,
+        ):
+            assert answer.status == 200
+            await gate.reached()
+            sandbox.rotate_key()
+            gate.opened.set()
+            with pytest.raises(ClientPayloadError):
+                await answer.read()
+
+
+async def test_a_server_that_cancels_its_handlers_stops_the_fetching_too(doors: Any, browser: ClientSession) -> None:
+    gate = doors.Gate(0)
+    clients: list[CdrClient] = []
+    async with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox:
+
+        def build() -> CdrClient:
+            clients.append(doors.client_of(sandbox))
+            return clients[0]
+
+        async with doors.serve_web(doors.aiohttp_app(build), handler_cancellation=True) as address:
+            asking = asyncio.create_task(browser.get(f"{address}/calls.ndjson?{doors.asking(sandbox)}"))
+            await gate.reached()
+            asking.cancel()
+            await asyncio.wait({asking})
+            await doors.until_idle(clients[0])
+            gate.opened.set()

@@ -1,0 +1,371 @@
+"""A range on its way to a caller: when it begins, when it stops, and how it ends."""
+# ruff: noqa: ANN401, ASYNC110 - the fixture's own; waiting for another thread is polling
+
+import asyncio
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from aiosipcdr import CdrClient, ClientStateError, IncompleteExportError, ServerFaultError
+from aiosipcdr.integrations import streaming
+from aiosipcdr.integrations.calls import CallTimeoutError, HttpVersionError
+from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError, Text, deliver
+from aiosipcdr.sandbox import Fault, Sandbox
+from tests.watch import CALLEE, END, START, Watch, call
+
+
+class Reader:
+    """A caller who notes what came, and is asked at each step what happens next."""
+
+    is_told_of_the_end = True
+
+    def __init__(self, then: Callable[[int], object] = lambda _pieces: None) -> None:
+        self.begun = asyncio.Event()
+        self.pieces: list[bytes] = []
+        self.has_gone = asyncio.Event()
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self._then = then
+
+    @property
+    def got(self) -> bytes:
+        return b"".join(self.pieces)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.got.splitlines()]
+
+    async def begin(self) -> None:
+        assert not self.begun.is_set()
+        self.begun.set()
+
+    async def write(self, data: bytes) -> None:
+        assert self.begun.is_set()
+        assert data
+        self.pieces.append(data)
+        self._then(len(self.pieces))
+        await self.reads.wait()
+
+    async def gone(self) -> None:
+        await self.has_gone.wait()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    with Sandbox(records=6_000) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared: Sandbox) -> Sandbox:
+    shared.reset_stats()
+    return shared
+
+
+async def test_ndjson_is_the_records_and_then_the_report(doors: Any, sandbox: Sandbox) -> None:
+    async with doors.client_of(sandbox) as client:
+        reader = Reader()
+        assert await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
+        await doors.until_idle(client)
+        *records, last = reader.lines
+        assert [record["voice_id"] for record in records] == [
+            record.voice_id for record in await client.fetch_all(sandbox.start, sandbox.end)
+        ]
+    assert list(last) == ["report"]
+    assert last["report"]["certified"] is True
+    assert last["report"]["total"] == last["report"]["unique"] == 6_000
+    assert last["report"]["requests"] > 60
+    assert "window_reports" not in last["report"]
+
+
+async def test_csv_is_a_line_of_names_and_the_records(doors: Any, sandbox: Sandbox) -> None:
+    async with doors.client_of(sandbox) as client:
+        reader = Reader()
+        assert await deliver(client.stream(sandbox.start, sandbox.end), "csv", reader)
+        rows = list(csv.DictReader(io.StringIO(reader.got.decode(), newline="")))
+        assert sorted(row["voice_id"] for row in rows) == sorted(sandbox.voice_ids())
+
+
+@pytest.mark.parametrize(("text", "lines"), [("ndjson", 1), ("csv", 1)])
+async def test_a_range_without_calls_is_an_answer_too(doors: Any, text: Text, lines: int) -> None:
+    async with Sandbox(records=0) as sandbox, doors.client_of(sandbox) as client:
+        reader = Reader()
+        assert await deliver(client.stream(sandbox.start, sandbox.end), text, reader)
+    assert len(reader.got.splitlines()) == lines
+
+
+async def test_the_first_bytes_come_with_the_first_window(doors: Any) -> None:
+    gate = doors.Gate(15)  # enough for the first of three windows
+    async with (
+        Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox,
+        doors.client_of(sandbox, concurrency=1) as client,
+        asyncio.timeout(20),
+    ):
+        reader = Reader()
+        delivery = asyncio.create_task(deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
+        await gate.reached()
+        while not reader.pieces:
+            await asyncio.sleep(0.002)
+        assert 0 < len(reader.lines) < 3_000
+        assert not delivery.done()
+        gate.opened.set()
+        assert await delivery
+        assert len(reader.lines) == 3_001
+
+
+@pytest.mark.parametrize("start_within", [0.0, 0.05])
+async def test_an_answer_begins_in_time_even_if_nothing_is_there(doors: Any, start_within: float) -> None:
+    gate = doors.Gate(0)
+    async with (
+        Sandbox(records=300, middlewares=[gate.middleware]) as sandbox,
+        doors.client_of(sandbox) as client,
+        asyncio.timeout(20),
+    ):
+        reader = Reader()
+        stream = client.stream(sandbox.start, sandbox.end)
+        delivery = asyncio.create_task(deliver(stream, "csv", reader, start_within=start_within))
+        await reader.begun.wait()
+        await gate.reached()
+        assert len(reader.got.splitlines()) <= 1
+        gate.opened.set()
+        assert await delivery
+        assert len(reader.got.splitlines()) == 301  # nothing was lost by giving up the first wait
+
+
+async def test_what_goes_wrong_before_the_beginning_is_raised_as_it_is(doors: Any) -> None:
+    async with (
+        Sandbox(records=10, faults=[Fault("code", code=-18, times=2)]) as sandbox,
+        doors.client_of(sandbox) as client,
+    ):
+        reader = Reader()
+        with pytest.raises(ServerFaultError):
+            await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
+        await doors.until_idle(client)
+    assert not reader.begun.is_set()
+
+
+async def test_what_goes_wrong_later_cuts_the_answer_and_says_why(doors: Any) -> None:
+    async with Sandbox(records=3_000) as sandbox, doors.client_of(sandbox, concurrency=1) as client:
+        reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 1 else None)
+        with pytest.raises(AnswerCutError, match="AuthenticationError"):
+            await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
+        await doors.until_idle(client)
+    *records, last = reader.lines
+    assert 0 < len(records) < 3_000
+    assert list(last) == ["problem"]
+    assert (last["problem"]["status"], last["problem"]["error"]) == (502, "AuthenticationError")
+    assert sandbox.api_key not in reader.got.decode()
+
+
+async def test_an_answer_that_was_cut_shows_neither_secrets_nor_numbers(
+    doors: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Sandbox(calls=[call(number) for number in range(3_000)], months_back=None) as sandbox:
+        watch = Watch(sandbox)
+        async with doors.client_of(sandbox, concurrency=1) as client:
+            reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 1 else None)
+            with pytest.raises(AnswerCutError) as caught:
+                await deliver(client.stream(START, END), "ndjson", reader)
+        watch.check_error(caught.value)
+        watch.check(caplog.text)
+        watch.check(reader.pieces[-1].decode())
+        assert CALLEE in reader.pieces[0].decode()  # in the calls themselves alone
+        assert watch.searched
+
+
+async def test_csv_that_is_cut_holds_calls_alone(doors: Any) -> None:
+    async with Sandbox(records=3_000) as sandbox, doors.client_of(sandbox, concurrency=1) as client:
+        reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 2 else None)
+        with pytest.raises(AnswerCutError):
+            await deliver(client.stream(sandbox.start, sandbox.end), "csv", reader)
+        rows = list(csv.DictReader(io.StringIO(reader.got.decode(), newline="")))
+        assert 0 < len(rows) < 3_000
+        assert {row["voice_id"] for row in rows} < set(sandbox.voice_ids())
+
+
+@pytest.mark.parametrize("text", ["ndjson", "csv"])
+async def test_what_is_not_proven_never_ends_well_unless_it_says_so(doors: Any, text: Text) -> None:
+    async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, doors.client_of(sandbox) as client:
+        reader = Reader()
+        with pytest.raises((IncompleteExportError, AnswerCutError)):
+            await deliver(client.stream(sandbox.start, sandbox.end), text, reader)
+        lenient = Reader()
+        stream = client.stream(sandbox.start, sandbox.end, allow_incomplete=True)
+        if text == "csv":
+            with pytest.raises(AnswerCutError, match="use NDJSON"):
+                await deliver(stream, text, lenient)
+        else:
+            assert await deliver(stream, text, lenient)
+            assert lenient.lines[-1]["report"]["certified"] is False
+            assert len(lenient.lines) == 151
+
+
+async def test_a_deadline_before_the_beginning_is_the_error_of_the_call(doors: Any) -> None:
+    gate = doors.Gate(0)
+    async with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox, doors.client_of(sandbox) as client:
+        reader = Reader()
+        with pytest.raises(CallTimeoutError):
+            await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader, timeout=0.05)
+        await doors.until_idle(client)
+        gate.opened.set()
+    assert not reader.begun.is_set()
+
+
+async def deliver_too_late(client: CdrClient, sandbox: Sandbox, reader: Reader | None = None) -> Reader:
+    """Let a deadline strike after an answer has begun: on a busy machine, that takes a longer one."""
+    reader = reader or Reader()
+    for timeout in (0.1, 1, 10):
+        stream = client.stream(sandbox.start, sandbox.end)
+        with pytest.raises((AnswerCutError, CallTimeoutError), match="within"):
+            await deliver(stream, "ndjson", reader, timeout=timeout, start_within=0)
+        if reader.begun.is_set():
+            break
+    return reader
+
+
+async def test_a_deadline_after_the_beginning_cuts_the_answer(doors: Any) -> None:
+    gate = doors.Gate(0)
+    async with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox, doors.client_of(sandbox) as client:
+        reader = await deliver_too_late(client, sandbox)
+        await doors.until_idle(client)
+        gate.opened.set()
+    assert [list(line) for line in reader.lines] == [["problem"]]
+    assert reader.lines[0]["problem"]["status"] == 504
+
+
+async def test_a_deadline_ends_a_caller_who_does_not_read(
+    doors: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "_LAST_WORDS", 0.05)
+    async with doors.client_of(sandbox) as client, asyncio.timeout(20):
+        reader = Reader()
+        reader.reads.clear()
+        assert await deliver_too_late(client, sandbox, reader=reader) is reader
+        await doors.until_idle(client)
+    assert b"problem" in reader.pieces[-1]  # and nobody waited for it to be read
+
+
+async def test_a_caller_who_leaves_while_nothing_is_there_stops_the_fetching(doors: Any) -> None:
+    gate = doors.Gate(0)
+    async with Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox, doors.client_of(sandbox) as client:
+        reader = Reader()
+        delivery = asyncio.create_task(deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
+        await gate.reached()
+        reader.has_gone.set()
+        async with asyncio.timeout(5):
+            assert await delivery is False
+        await doors.until_idle(client)
+        asked = sandbox.stats.requests
+        gate.opened.set()
+        assert await doors.settled(sandbox) == asked <= 8
+    assert not reader.begun.is_set()
+
+
+async def test_a_caller_who_leaves_midway_stops_the_fetching(doors: Any, sandbox: Sandbox) -> None:
+    async with doors.client_of(sandbox, concurrency=1) as client:
+        reader = Reader(lambda pieces: reader.has_gone.set() if pieces == 2 else None)
+        assert await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader) is False
+        await doors.until_idle(client)
+        assert await doors.settled(sandbox) < 50  # of the seventy that the whole range takes
+
+
+async def test_a_write_to_a_caller_who_has_gone_stops_the_fetching(doors: Any, sandbox: Sandbox) -> None:
+    def hang_up(pieces: int) -> None:
+        if pieces == 2:
+            raise CallerGoneError
+
+    async with doors.client_of(sandbox, concurrency=1) as client:
+        assert await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", Reader(hang_up)) is False
+        await doors.until_idle(client)
+        assert await doors.settled(sandbox) < 50
+
+
+async def test_a_caller_who_does_not_read_stops_the_fetching_until_they_do(doors: Any, sandbox: Sandbox) -> None:
+    async with doors.client_of(sandbox, concurrency=2) as client:
+        reader = Reader()
+        reader.reads.clear()
+        delivery = asyncio.create_task(deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
+        async with asyncio.timeout(20):
+            while not reader.pieces:
+                await asyncio.sleep(0.002)
+            assert await doors.settled(sandbox) <= 1 + 3 * (2_000 // 100 + 2)
+            assert len(reader.pieces) == 1
+            reader.reads.set()
+            assert await delivery
+        assert len(reader.lines) == 6_001
+
+
+async def test_a_window_is_handed_over_in_pieces(doors: Any, sandbox: Sandbox) -> None:
+    async with doors.client_of(sandbox) as client:
+        reader = Reader()
+        assert await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
+    assert len(reader.pieces) > 24
+    assert max(piece.count(b"\n") for piece in reader.pieces) <= 250
+
+
+async def test_a_cancellation_comes_out_as_it_is(doors: Any) -> None:
+    gate = doors.Gate(15)
+    async with (
+        Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox,
+        doors.client_of(sandbox, concurrency=1) as client,
+    ):
+        delivery = asyncio.create_task(deliver(client.stream(sandbox.start, sandbox.end), "ndjson", Reader()))
+        await gate.reached()
+        delivery.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await delivery
+        await doors.until_idle(client)
+        gate.opened.set()
+
+
+async def test_a_client_that_is_closed_midway_cuts_the_answer(doors: Any) -> None:
+    gate = doors.Gate(15)
+    async with Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox:
+        async with doors.client_of(sandbox, concurrency=1) as client:
+            reader = Reader()
+            delivery = asyncio.create_task(deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
+            await gate.reached()
+            while not reader.pieces:
+                await asyncio.sleep(0.002)
+        with pytest.raises(AnswerCutError, match="ClientStateError"):
+            await delivery
+        gate.opened.set()
+
+
+async def test_an_error_of_others_cuts_the_answer_without_its_text(doors: Any, sandbox: Sandbox) -> None:
+    def fail(_pieces: int) -> None:
+        raise KeyError("a call, quoted")
+
+    async with doors.client_of(sandbox) as client:
+        with pytest.raises(AnswerCutError, match=r"^the answer was cut: KeyError$"):
+            await deliver(client.stream(sandbox.start, sandbox.end), "csv", Reader(fail))
+        await doors.until_idle(client)
+
+
+async def test_csv_is_refused_where_a_cut_would_look_like_an_end(doors: Any, sandbox: Sandbox) -> None:
+    async with doors.client_of(sandbox) as client:
+        reader = Reader()
+        reader.is_told_of_the_end = False
+        with pytest.raises(HttpVersionError, match=r"HTTP/1\.1"):
+            await deliver(client.stream(sandbox.start, sandbox.end), "csv", reader)
+        assert not reader.begun.is_set()
+        assert await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
+
+
+async def test_what_is_no_deadline_is_refused(doors: Any, sandbox: Sandbox) -> None:
+    async with doors.client_of(sandbox) as client:
+        with pytest.raises(ValueError, match="timeout must be a positive number"):
+            await deliver(client.stream(sandbox.start, sandbox.end), "csv", Reader(), timeout=math.inf)
+
+
+async def test_a_stream_that_cannot_be_read_any_more_is_an_error(doors: Any, sandbox: Sandbox) -> None:
+    async with doors.client_of(sandbox) as client:
+        stream = client.stream(sandbox.start, sandbox.end)
+        assert await deliver(stream, "csv", Reader())
+        with pytest.raises(ClientStateError, match="read once"):
+            await deliver(stream, "csv", Reader())
