@@ -5,8 +5,9 @@
 writes calls-YYYY-MM-DD.parquet (or the format that `--ending` names) into the
 current folder; without `--sandbox` for the account in AIOSIPCDR_BASE_URL,
 AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET.  What was written before is left as
-it is, so that the job may run again whenever it likes: by cron, six hours after
-midnight, when the longest call of the day has ended,
+it is, and what was broken off goes on where it ended, so that the job may run
+again whenever it likes: by cron, six hours after midnight, when the longest
+call of the day has ended,
 
     0 6 * * *  cd /srv/calls && python3 nightly.py
 
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from sandboxed import sandbox_in_environment
 
-from aiosipcdr import CdrClient, ExportConflictError, IncompleteExportError, SipCdrError
+from aiosipcdr import CdrClient, IncompleteExportError, SipCdrError
 
 DONE, FAILED, INCOMPLETE = 0, 1, 3
 
@@ -39,12 +40,12 @@ async def fetch_day(day: date, folder: Path, ending: str) -> int:
     start = datetime.combine(day, time(), ZONE)
     end = datetime.combine(day + timedelta(days=1), time(), ZONE)
     path = folder / f"calls-{day}{ending}"
+    if path.exists():
+        log.info("%s is there already", path)
+        return DONE
     try:
         async with CdrClient.from_env() as client:
             report = await client.export(start, end, path)
-    except ExportConflictError:
-        log.info("%s is there already", path)
-        return DONE
     except IncompleteExportError as error:
         log.error("%s was not written: %s", path, error.report)  # noqa: TRY400 - the report says more than a traceback
         return INCOMPLETE

@@ -153,8 +153,8 @@ def test_the_nightly_job_writes_a_day_once(tmp_path: Path, sandbox: Sandbox) -> 
         result = run("nightly", tmp_path, "--day", str(day), "--ending", ".ndjson", sandbox=sandbox)
         assert result.returncode == 0, result.stderr
         assert told in result.stderr
-    (path,) = tmp_path.iterdir()
-    assert path.name == f"calls-{day}.ndjson"
+    path = tmp_path / f"calls-{day}.ndjson"
+    assert sorted(tmp_path.iterdir()) == [path, path.with_name(f"{path.name}.manifest.json")]
     ids = [json.loads(line)["voice_id"] for line in path.read_text(encoding="utf-8").splitlines()]
     assert 0 < len(ids) < RECORDS
     assert set(ids) <= set(sandbox.voice_ids())
@@ -169,12 +169,15 @@ def test_the_nightly_job_writes_nothing_that_is_not_proven(tmp_path: Path) -> No
         assert not list(tmp_path.glob("*.ndjson"))
 
 
-def test_the_nightly_job_tells_a_refusal_in_one_line(tmp_path: Path) -> None:
+def test_the_nightly_job_tells_a_refusal_without_a_traceback(tmp_path: Path) -> None:
     with Sandbox(records=1, faults=[Fault("code", code=-2)]) as sandbox:
         result = run("nightly", tmp_path, "--ending", ".csv", sandbox=sandbox)
     assert result.returncode == 1
     assert "this address is not allowed" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    began, ended, told = result.stderr.splitlines()
+    assert "INFO run 1 began" in began
+    assert "INFO run 1 ended with RestrictedAddressError" in ended
+    assert "ERROR" in told
     assert not list(tmp_path.glob("*.csv"))
 
 
