@@ -11,6 +11,7 @@ Killed anywhere in between, the next run finds where.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
+from aiosipcdr.errors import ClientStateError
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.entries import Built, Effort, Header, WrittenWindow
 from aiosipcdr.export.journal import Journal
@@ -63,6 +65,8 @@ class ExportJob:
         """Remember what is to be done; nothing is touched yet."""
         self._order = order
         self._journal = Journal(beside(order.path, JOURNAL), beside(order.path, ROWS))
+        self._turn = threading.Lock()
+        self._is_over = False
         self.published: FetchReport | None = None
         """The report of a run that was killed when its file had already appeared."""
 
@@ -130,11 +134,11 @@ class ExportJob:
                 await self._in_thread(lambda: self._appear(source, built, report))
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(target.discard)
+                await self._in_thread(target.discard)
 
     async def _let_go(self) -> None:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._close)
+            await self._in_thread(self._close)
 
     async def _build(self, target: NewFile, encoder: Encoder) -> Built:
         rows = self._journal.rows()
@@ -160,7 +164,10 @@ class ExportJob:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def mapped() -> T:
-            with storage_errors(self._order.path):
+            # A task that asyncio itself cancels does not wait for its thread: what comes next must.
+            with self._turn, storage_errors(self._order.path):
+                if self._is_over:
+                    raise ClientStateError("the export has ended")
                 return work()
 
         return await anyio.to_thread.run_sync(mapped)
@@ -182,13 +189,14 @@ class ExportJob:
         journal.recover()
 
     def _close(self) -> None:
-        if self._journal.is_open:
-            if self._journal.entries:
-                with storage_errors(self._order.path):
-                    self._journal.sync()
+        self._is_over = True
+        if self._journal.is_open and not self._journal.entries:
+            self._journal.remove()
+        elif self._journal.is_open:
+            try:
+                self._journal.sync()
+            finally:
                 self._journal.close()
-            else:
-                self._journal.remove()
 
     def _forget_doubtful(self, *, allow_incomplete: bool, changed: Collection[TimeWindow]) -> None:
         entries = self._journal.history().entries
