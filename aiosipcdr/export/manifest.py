@@ -14,9 +14,10 @@ import msgspec
 
 from aiosipcdr import __version__
 from aiosipcdr.errors import ExportError
-from aiosipcdr.export.entries import Built, WrittenWindow
+from aiosipcdr.export.entries import WrittenWindow
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.query import Query
+from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.money import MoneyTotals
 from aiosipcdr.report import FetchReport
 
@@ -78,9 +79,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe_file(
-    order: ExportOrder, built: Built, windows: Collection[WrittenWindow], report: FetchReport, quarantine: str | None
+    order: ExportOrder, end: Mark, windows: Collection[WrittenWindow], report: FetchReport, quarantine: str | None
 ) -> Manifest:
-    """Return the manifest of a file that is about to appear; `quarantine` is the name of the file beside it."""
+    """Return the manifest of a file that is about to appear and ends at `end`; `quarantine` is the one beside it."""
     money = MoneyTotals()
     for window in windows:
         money.add_rows(window.money)
@@ -93,8 +94,8 @@ def describe_file(
         account=order.account,
         phone=order.phone,
         rows=sum(window.rows for window in windows),
-        bytes=built.size,
-        sha256=built.sha256,
+        bytes=end.end,
+        sha256=end.sha256,
         certified=report.certified,
         quarantined=report.quarantined,
         quarantine_file=quarantine,
