@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -31,7 +32,7 @@ class MoneySum(msgspec.Struct, frozen=True, kw_only=True):
 
     field: str
     currency: str | None
-    sum: str
+    sum: Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +123,7 @@ def read_manifest(path: Path) -> Manifest:
             return msgspec.json.decode(file.read(_LARGEST), type=Manifest)
     except FileNotFoundError:
         raise ExportError(f"{path} is missing: without it nothing is known of the file") from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise ExportError(f"{path} is not a manifest of aiosipcdr, or was changed") from None
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
