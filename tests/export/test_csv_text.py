@@ -77,7 +77,9 @@ def test_a_spreadsheet_is_told_the_encoding_and_gets_no_formula() -> None:
 def test_a_spreadsheet_gets_no_formula_in_what_is_not_known_either() -> None:
     record = CallDetailRecord(voice_id="1")
     for spreadsheet, shown in ((False, "=1+1"), (True, "'=1+1")):
-        (row,) = csv.reader([CsvEncoder(spreadsheet=spreadsheet).encode(encode_rows([record], {record: "=1+1"})).decode()])
+        (row,) = csv.reader(
+            [CsvEncoder(spreadsheet=spreadsheet).encode(encode_rows([record], {record: "=1+1"})).decode()]
+        )
         assert row[-1] == shown
 
 

@@ -27,9 +27,7 @@ from tests.made_up_calls import DURATIONS, call, calls
 NAMES = [*CallDetailRecord.__struct_fields__, "extra"]
 
 
-def encode(
-    name: str, batches: Iterable[Sequence[CallDetailRecord]], mask: Callable[[str], str] | None = None
-) -> bytes:
+def encode(name: str, batches: Iterable[Sequence[CallDetailRecord]], mask: Callable[[str], str] | None = None) -> bytes:
     return encode_batches(name, [encode_rows(batch, mask=mask) for batch in batches])
 
 
@@ -129,7 +127,14 @@ def test_no_records_are_a_file_that_can_be_read(name: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_two_encoders_share_nothing(name: str) -> None:
     one, other = open_encoder(name), open_encoder(name)
-    told = [one.begin(), other.begin(), one.encode(encode_rows([call(1)])), other.encode(encode_rows([call(2)])), one.finish(), other.finish()]
+    told = [
+        one.begin(),
+        other.begin(),
+        one.encode(encode_rows([call(1)])),
+        other.encode(encode_rows([call(2)])),
+        one.finish(),
+        other.finish(),
+    ]
     assert b"".join(told[0::2]) == encode(name, [[call(1)]])
     assert b"".join(told[1::2]) == encode(name, [[call(2)]])
 
