@@ -70,10 +70,10 @@ class WrittenWindow(msgspec.Struct, frozen=True, kw_only=True, tag="window"):
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True, tag="built"):
-    """The target was written and is about to be published."""
+    """The target was written and is about to be published: the hashes that it and its manifest have."""
 
-    size: int
-    sha256: str
+    target: str
+    manifest: str
 
 
 Entry = Cut | Recounted | Trimmed | WrittenWindow | Built

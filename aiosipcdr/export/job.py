@@ -11,6 +11,7 @@ Killed anywhere in between, the next run finds where.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
+from aiosipcdr.errors import ClientStateError
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.entries import Built, Effort, Header, WrittenWindow
 from aiosipcdr.export.journal import Journal
@@ -28,7 +30,8 @@ from aiosipcdr.export.manifest import describe_file, encode_manifest, read_manif
 from aiosipcdr.export.ndjson import NdjsonEncoder
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.rows import encode_rows
-from aiosipcdr.export.storage import check_room, storage_errors
+from aiosipcdr.export.rows_file import Mark
+from aiosipcdr.export.storage import check_ours, check_room, storage_errors
 from aiosipcdr.export.target import (
     JOURNAL,
     MANIFEST,
@@ -63,6 +66,8 @@ class ExportJob:
         """Remember what is to be done; nothing is touched yet."""
         self._order = order
         self._journal = Journal(beside(order.path, JOURNAL), beside(order.path, ROWS))
+        self._turn = threading.Lock()
+        self._is_over = False
         self.published: FetchReport | None = None
         """The report of a run that was killed when its file had already appeared."""
 
@@ -120,23 +125,22 @@ class ExportJob:
         try:
             encoder = await self._in_thread(self._order.open_encoder)
             if isinstance(encoder, NdjsonEncoder):
-                source = self._journal.rows_file.path
-                built = Built(size=self._journal.rows_file.mark.end, sha256=self._journal.rows_file.mark.sha256)
+                source, end = self._journal.rows_file.path, self._journal.rows_file.mark
             else:
-                source, built = target.temporary, await self._build(target, encoder)
+                source, end = target.temporary, await self._build(target, encoder)
             # A cancellation after this line comes too late: the file is whole.
             await anyio.lowlevel.checkpoint()
             with anyio.CancelScope(shield=True):
-                await self._in_thread(lambda: self._appear(source, built, report))
+                await self._in_thread(lambda: self._appear(source, end, report))
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(target.discard)
+                await self._in_thread(target.discard)
 
     async def _let_go(self) -> None:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._close)
+            await self._in_thread(self._close)
 
-    async def _build(self, target: NewFile, encoder: Encoder) -> Built:
+    async def _build(self, target: NewFile, encoder: Encoder) -> Mark:
         rows = self._journal.rows()
 
         def begin() -> None:
@@ -156,11 +160,14 @@ class ExportJob:
         while await self._in_thread(go_on):
             pass
         await self._in_thread(finish)
-        return Built(size=target.size, sha256=target.sha256)
+        return Mark(target.size, target.sha256)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def mapped() -> T:
-            with storage_errors(self._order.path):
+            # A task that asyncio itself cancels does not wait for its thread: what comes next must.
+            with self._turn, storage_errors(self._order.path):
+                if self._is_over:
+                    raise ClientStateError("the export has ended")
                 return work()
 
         return await anyio.to_thread.run_sync(mapped)
@@ -169,11 +176,13 @@ class ExportJob:
         order, journal = self._order, self._journal
         order.open_encoder()  # it says what is missing, before anything is fetched for it
         check_folder(order.path)
+        for ending in (JOURNAL, ROWS, MANIFEST, QUARANTINE):
+            check_ours(beside(order.path, ending))
         if not beside(order.path, JOURNAL).exists():
             check_target(order.path, order.overwrite)
             check_room(order.path.parent, _LEAST_ROOM)
         journal.open(Header(settings=order.settings, tiles=order.tiles))
-        if journal.built is not None and journal.built.sha256 == _hash(order.path):
+        if journal.built is not None and journal.built == _find_built(order.path):
             self.published = read_manifest(beside(order.path, MANIFEST)).report
             NewFile(order.path).discard()  # its second name may be left
             journal.remove()
@@ -182,13 +191,14 @@ class ExportJob:
         journal.recover()
 
     def _close(self) -> None:
-        if self._journal.is_open:
-            if self._journal.entries:
-                with storage_errors(self._order.path):
-                    self._journal.sync()
+        self._is_over = True
+        if self._journal.is_open and not self._journal.entries:
+            self._journal.remove()
+        elif self._journal.is_open:
+            try:
+                self._journal.sync()
+            finally:
                 self._journal.close()
-            else:
-                self._journal.remove()
 
     def _forget_doubtful(self, *, allow_incomplete: bool, changed: Collection[TimeWindow]) -> None:
         entries = self._journal.history().entries
@@ -238,29 +248,33 @@ class ExportJob:
         missing = max(0, planned - written) * _ROW_BYTES + max(planned, written) * self._target_bytes
         check_room(self._order.path.parent, missing)
 
-    def _appear(self, source: Path, built: Built, report: FetchReport) -> None:
+    def _appear(self, source: Path, end: Mark, report: FetchReport) -> None:
         order = self._order
-        self._journal.append(built)
-        self._journal.sync()
+        check_target(order.path, order.overwrite)  # else our manifest would stand beside a file of somebody else
         windows = list(self._journal.windows)
         lines = [_quarantine_line(one) for window in windows for one in window.quarantined]
         quarantine = beside(order.path, QUARANTINE)
+        manifest = encode_manifest(describe_file(order, end, windows, report, quarantine.name if lines else None))
+        self._journal.append(Built(target=end.sha256, manifest=hashlib.sha256(manifest).hexdigest()))
+        self._journal.sync()
         if lines:
             _write(quarantine, b"".join(lines))
         else:
             quarantine.unlink(missing_ok=True)
-        manifest = describe_file(order, built, windows, report, quarantine.name if lines else None)
-        _write(beside(order.path, MANIFEST), encode_manifest(manifest))
+        _write(beside(order.path, MANIFEST), manifest)
         publish(source, order.path, overwrite=order.overwrite)
         self._journal.remove()
 
 
-def _hash(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
+def _find_built(path: Path) -> Built | None:
+    # The manifest, too: what was there before may have the same rows.
+    hashes = []
+    for place in (path, beside(path, MANIFEST)):
+        if place.is_symlink() or not place.is_file():
+            return None
+        with place.open("rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return Built(target=hashes[0], manifest=hashes[1])
 
 
 def _write(path: Path, data: bytes) -> None:

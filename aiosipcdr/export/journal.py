@@ -12,7 +12,6 @@ file of rows must be up to there.
 """
 
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -151,9 +150,11 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the journal: it has served."""
-        self.rows_file.path.unlink(missing_ok=True)
-        self._path.unlink(missing_ok=True)
-        self.close()
+        try:
+            self.rows_file.remove()
+            self._path.unlink(missing_ok=True)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Let go of the journal; it stays."""
@@ -166,8 +167,6 @@ class Journal:
         while True:
             self._descriptor = open_ours(self._path, os.O_RDWR | os.O_CREAT)
             told = os.fstat(self._descriptor)
-            if not stat.S_ISREG(told.st_mode):
-                raise ExportConflictError(f"{self._path} is not a plain file, where the journal belongs: remove it")
             if not lock_file(self._descriptor):
                 raise ExportConflictError(f"another export is at work on {self._path.stem}: wait until it has ended")
             # Whoever had the lock before us may have removed the file since we opened it.

@@ -9,14 +9,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from aiosipcdr import __version__
 from aiosipcdr.errors import ExportError
-from aiosipcdr.export.entries import Built, WrittenWindow
+from aiosipcdr.export.entries import WrittenWindow
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.query import Query
+from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.money import MoneyTotals
 from aiosipcdr.report import FetchReport
 
@@ -30,7 +32,7 @@ class MoneySum(msgspec.Struct, frozen=True, kw_only=True):
 
     field: str
     currency: str | None
-    sum: str
+    sum: Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,9 +80,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe_file(
-    order: ExportOrder, built: Built, windows: Collection[WrittenWindow], report: FetchReport, quarantine: str | None
+    order: ExportOrder, end: Mark, windows: Collection[WrittenWindow], report: FetchReport, quarantine: str | None
 ) -> Manifest:
-    """Return the manifest of a file that is about to appear; `quarantine` is the name of the file beside it."""
+    """Return the manifest of a file that is about to appear and ends at `end`; `quarantine` is the one beside it."""
     money = MoneyTotals()
     for window in windows:
         money.add_rows(window.money)
@@ -93,8 +95,8 @@ def describe_file(
         account=order.account,
         phone=order.phone,
         rows=sum(window.rows for window in windows),
-        bytes=built.size,
-        sha256=built.sha256,
+        bytes=end.end,
+        sha256=end.sha256,
         certified=report.certified,
         quarantined=report.quarantined,
         quarantine_file=quarantine,
@@ -121,7 +123,7 @@ def read_manifest(path: Path) -> Manifest:
             return msgspec.json.decode(file.read(_LARGEST), type=Manifest)
     except FileNotFoundError:
         raise ExportError(f"{path} is missing: without it nothing is known of the file") from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise ExportError(f"{path} is not a manifest of aiosipcdr, or was changed") from None
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None

@@ -46,9 +46,11 @@ def read_columns(path: Path, format_name: str, names: Sequence[str]) -> Iterator
         with path.open("rb") as file:
             plain = _decompress(file, compression)
             yield from (_read_csv if text == "csv" else _read_ndjson)(plain, names)
-    except OSError as error:
-        raise ExportError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, EOFError, msgspec.DecodeError, csv.Error):
+    except ImportError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each decompressor and reader has errors of its own
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ExportError(f"{path} cannot be read: {error.strerror}") from None
         raise ExportError(f"{path} cannot be read as {format_name}: it is damaged, or another format") from None
 
 

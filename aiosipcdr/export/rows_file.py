@@ -7,6 +7,7 @@ look at what stands in a row.
 
 import hashlib
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -90,6 +91,12 @@ class RowsFile:
         """Make all that was written safe from a power cut."""
         if self._descriptor >= 0:
             sync_file(self._descriptor)
+
+    def remove(self) -> None:
+        """Delete the file; what else stands in its place is not ours, and stays."""
+        with suppress(FileNotFoundError):
+            if stat.S_ISREG(self.path.lstat().st_mode):
+                self.path.unlink()
 
     def close(self) -> None:
         """Let go of the file; it stays."""

@@ -7,13 +7,24 @@ Must never decide what is written.
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aiosipcdr.errors import ExportConflictError, ExportError, StorageError
 
-__all__ = ["check_room", "exists_already", "open_ours", "storage_errors", "sync_file", "sync_folder", "write_all"]
+__all__ = [
+    "check_ours",
+    "check_room",
+    "describe_kind",
+    "exists_already",
+    "open_ours",
+    "storage_errors",
+    "sync_file",
+    "sync_folder",
+    "write_all",
+]
 
 # No link is followed, no child process inherits it.
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -33,7 +44,7 @@ _REASONS = {
     errno.ENOENT: "there is no such folder: create it first",
     errno.ENOTDIR: "that is not a folder",
     errno.ENAMETOOLONG: "the name is too long",
-    errno.ELOOP: "a link stands where a file of our own belongs: remove it",
+    errno.ELOOP: "the links on the way there lead nowhere",
     errno.ENOLCK: "its file system knows no locks, so two exports could not be told apart: write elsewhere",
     errno.EIO: "the disk failed",
 }
@@ -58,17 +69,33 @@ def exists_already(path: Path) -> str:
     return f"{path} exists already: choose another name, or replace it with overwrite=True"
 
 
+def describe_kind(mode: int) -> str | None:
+    """Say what stands at a place, by its `st_mode`; nothing of a plain file."""
+    if stat.S_ISREG(mode):
+        return None
+    return "a folder" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "not a plain file"
+
+
+def check_ours(path: Path) -> None:
+    """Refuse what stands where a file of our own belongs, unless it is a plain file.
+
+    Raises:
+        ExportConflictError: it is a link, a folder, a pipe, ...
+    """
+    with suppress(FileNotFoundError):
+        if what := describe_kind(path.lstat().st_mode):
+            raise ExportConflictError(f"{path} is {what}, where a file of our own belongs: remove it")
+
+
 def open_ours(path: Path, flags: int) -> int:
     """Open a file of our own, readable by its owner alone; return its descriptor.
 
     Raises:
-        ExportConflictError: there is a folder.
+        ExportConflictError: see `check_ours`.
         OSError: it cannot be opened.
     """
-    try:
-        return os.open(path, flags | _FLAGS, _OWNER_ALONE)
-    except IsADirectoryError:
-        raise ExportConflictError(f"{path} is a folder, where a file of our own belongs: remove it") from None
+    check_ours(path)
+    return os.open(path, flags | _FLAGS, _OWNER_ALONE)
 
 
 def write_all(descriptor: int, rest: memoryview) -> None:

@@ -13,7 +13,16 @@ from os import PathLike
 from pathlib import Path
 
 from aiosipcdr.errors import ExportConflictError, StorageError
-from aiosipcdr.export.storage import exists_already, open_ours, storage_errors, sync_file, sync_folder, write_all
+from aiosipcdr.export.storage import (
+    check_ours,
+    describe_kind,
+    exists_already,
+    open_ours,
+    storage_errors,
+    sync_file,
+    sync_folder,
+    write_all,
+)
 
 __all__ = ["JOURNAL", "MANIFEST", "QUARANTINE", "ROWS", "NewFile", "beside", "check_folder", "check_target", "publish"]
 
@@ -92,6 +101,7 @@ class NewFile:
 
     def create(self) -> None:
         """Begin the file; nobody else may be at work on it."""
+        check_ours(self.temporary)
         self.temporary.unlink(missing_ok=True)
         self._descriptor = open_ours(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
@@ -138,6 +148,8 @@ def _publish_new(temporary: Path, path: Path) -> None:
     # A link fails where the name is taken; a rename would replace what is there.
     try:
         os.link(temporary, path, follow_symlinks=False)
+    except FileExistsError:
+        raise ExportConflictError(exists_already(path)) from None
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LINKS:
             raise
@@ -165,8 +177,7 @@ def _mode(path: Path) -> int | None:
 
 
 def _check_replaceable(path: Path, mode: int, *, overwrite: bool) -> None:
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "not a plain file"
+    if what := describe_kind(mode):
         raise ExportConflictError(f"{path} is {what} and is never replaced: choose another name")
     if not overwrite:
         raise ExportConflictError(exists_already(path))

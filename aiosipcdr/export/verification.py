@@ -13,7 +13,7 @@ import msgspec
 from aiosipcdr.errors import ExportError
 from aiosipcdr.export.manifest import Manifest, MoneySum, money_sums
 from aiosipcdr.export.reading import read_columns
-from aiosipcdr.money import SUMMED_FIELDS, MoneyRow, MoneyTotals
+from aiosipcdr.money import EXACT, SUMMED_FIELDS, MoneyRow, MoneyTotals
 
 __all__ = ["FileFacts", "find_differences", "read_facts"]
 
@@ -90,6 +90,9 @@ def _by_group(money: list[MoneySum]) -> dict[tuple[str, str | None], Decimal]:
 
 def _decimal(amount: object, path: Path) -> Decimal:
     try:
-        return Decimal(str(amount))
+        told = Decimal(str(amount))
     except InvalidOperation:
-        raise ExportError(f"{path} cannot be read: what should be an amount is none") from None
+        told = Decimal("NaN")
+    if not told.is_finite() or abs(told.adjusted()) > EXACT.prec:  # cheaper than to ask the codec
+        raise ExportError(f"{path} cannot be read: what should be an amount is none")
+    return told

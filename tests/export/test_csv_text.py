@@ -8,15 +8,16 @@ from decimal import Decimal
 import pytest
 
 from aiosipcdr.export.csv_text import CsvEncoder
+from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.protocol.records import CallDetailRecord
 from tests.made_up_calls import START
 
-NAMES = list(CallDetailRecord.__struct_fields__)
+NAMES = [*CallDetailRecord.__struct_fields__, "extra"]
 
 
 def lines_of(*records: CallDetailRecord, spreadsheet: bool = False) -> list[dict[str, str]]:
     encoder = CsvEncoder(spreadsheet=spreadsheet)
-    raw = encoder.begin() + encoder.encode(records) + encoder.finish()
+    raw = encoder.begin() + encoder.encode(encode_rows(records)) + encoder.finish()
     return list(csv.DictReader(io.StringIO(raw.decode("utf-8-sig" if spreadsheet else "utf-8"), newline="")))
 
 
@@ -38,9 +39,9 @@ def test_a_line_is_what_it_should_be() -> None:
     )
     expected = (
         '2610241209441000001,,,+12125550123,,"Korea, ""South""\nSeoul",'
-        "2026-10-01T08:30:00+08:00,2026-10-01T00:30:00.005000Z,,,,0,,,,0.10,,0.0000001,,,,,\r\n"
+        "2026-10-01T08:30:00+08:00,2026-10-01T00:30:00.005000Z,,,,0,,,,0.10,,0.0000001,,,,,,\r\n"
     )
-    assert CsvEncoder().encode([record]).decode() == expected
+    assert CsvEncoder().encode(encode_rows([record])).decode() == expected
 
 
 @pytest.mark.parametrize("text", ["a\rb", "a\nb", "a\r\nb", '"', "'", ",", " x ", "\ufeff", "\u2028", "中国"])
@@ -71,3 +72,16 @@ def test_a_spreadsheet_is_told_the_encoding_and_gets_no_formula() -> None:
     assert (line["callee"], line["code"], line["display_num"]) == ("+12125550123", "Bahrain", "")
     assert (line["cost"], line["call_duration"]) == ("-1.5", "61")
     assert line["submit_time"] == "2026-10-01T08:30:00+08:00"
+
+
+def test_a_spreadsheet_gets_no_formula_in_what_is_not_known_either() -> None:
+    record = CallDetailRecord(voice_id="1")
+    for spreadsheet, shown in ((False, "=1+1"), (True, "'=1+1")):
+        (row,) = csv.reader(
+            [CsvEncoder(spreadsheet=spreadsheet).encode(encode_rows([record], {record: "=1+1"})).decode()]
+        )
+        assert row[-1] == shown
+
+
+def test_no_rows_are_no_lines() -> None:
+    assert CsvEncoder().encode(b"") == b""

@@ -14,18 +14,25 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from aiosipcdr.arrow import BATCH_ROWS
 from aiosipcdr.export import FORMATS, open_encoder
 from aiosipcdr.export.compressed import load_zstd
+from aiosipcdr.export.encoders import Metadata
+from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.protocol.records import MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
 from tests.made_up_calls import DURATIONS, call, calls
 
-NAMES = list(CallDetailRecord.__struct_fields__)
+NAMES = [*CallDetailRecord.__struct_fields__, "extra"]
 
 
-def encode(name: str, batches: Iterable[Sequence[CallDetailRecord]], **options: Any) -> bytes:  # noqa: ANN401
-    encoder = open_encoder(name, **options)
+def encode(name: str, batches: Iterable[Sequence[CallDetailRecord]], mask: Callable[[str], str] | None = None) -> bytes:
+    return encode_batches(name, [encode_rows(batch, mask=mask) for batch in batches])
+
+
+def encode_batches(name: str, batches: Iterable[bytes]) -> bytes:
+    encoder = open_encoder(name)
     return b"".join([encoder.begin(), *map(encoder.encode, batches), encoder.finish()])
 
 
@@ -43,14 +50,19 @@ def read_csv(raw: bytes) -> list[CallDetailRecord]:
 def read_parquet(raw: bytes) -> list[CallDetailRecord]:
     table = pq.read_table(io.BytesIO(raw))
     assert table.column_names == NAMES
-    return [CallDetailRecord(**row) for row in table.to_pylist()]
+    return [CallDetailRecord(**known(row)) for row in table.to_pylist()]
 
 
 def revived(row: dict[str, Any]) -> CallDetailRecord:
     for names, kind in ((MONEY_FIELDS, Decimal), (TIME_FIELDS, datetime.fromisoformat), (DURATIONS, int)):
         for name in names:
             row[name] = None if row[name] is None else kind(row[name])
-    return CallDetailRecord(**row)
+    return CallDetailRecord(**known(row))
+
+
+def known(row: dict[str, Any]) -> dict[str, Any]:
+    assert row.pop("extra") is None
+    return row
 
 
 def plain(raw: bytes) -> bytes:
@@ -97,11 +109,12 @@ def test_text_keeps_the_offset_of_a_time(name: str) -> None:
 def test_the_batches_leave_no_trace(name: str) -> None:
     # Above a row group, which only Parquet has, or else above several blocks of a compressor.
     number = BATCH_ROWS + 1_000 if name == "parquet" else 10_000
-    records = list(map(call, range(number)))
-    one = encode(name, [records])
+    some = encode_rows(list(map(call, range(4_001)))).splitlines(keepends=True)
+    rows = (some * (number // len(some) + 1))[:number]
+    one = encode_batches(name, [b"".join(rows)])
     for size in (1_999, number - 1_001):
-        assert encode(name, [records[at : at + size] for at in range(0, len(records), size)]) == one
-    assert encode(name, [[], records[:1], [], [], records[1:], []]) == one
+        assert encode_batches(name, [b"".join(rows[at : at + size]) for at in range(0, number, size)]) == one
+    assert encode_batches(name, [b"", rows[0], b"", b"", b"".join(rows[1:]), b""]) == one
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -114,7 +127,14 @@ def test_no_records_are_a_file_that_can_be_read(name: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_two_encoders_share_nothing(name: str) -> None:
     one, other = open_encoder(name), open_encoder(name)
-    told = [one.begin(), other.begin(), one.encode([call(1)]), other.encode([call(2)]), one.finish(), other.finish()]
+    told = [
+        one.begin(),
+        other.begin(),
+        one.encode(encode_rows([call(1)])),
+        other.encode(encode_rows([call(2)])),
+        one.finish(),
+        other.finish(),
+    ]
     assert b"".join(told[0::2]) == encode(name, [[call(1)]])
     assert b"".join(told[1::2]) == encode(name, [[call(2)]])
 
@@ -123,8 +143,8 @@ def test_two_encoders_share_nothing(name: str) -> None:
 def test_what_is_ready_is_handed_on(name: str) -> None:
     encoder = open_encoder(name)
     encoder.begin()
-    records = list(map(call, range(2_000)))
-    ready = [len(encoder.encode(records)) for _ in range(10)]
+    rows = encode_rows(list(map(call, range(2_000))))
+    ready = [len(encoder.encode(rows)) for _ in range(10)]
     assert min(ready[1:]) > 0 or name.endswith("zst")
     assert sum(ready) > len(encoder.finish())
 
@@ -151,3 +171,25 @@ def test_an_instant_in_parquet_is_utc() -> None:
     assert record.submit_time is not None
     assert record.submit_time.tzinfo is not None
     assert record.submit_time.utcoffset() == datetime.now(UTC).utcoffset()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_room_for_what_is_not_known(name: str) -> None:
+    decompress, _ = READERS[name]
+    told = '{"newField":"a,b \\"c\\""}'
+    encoder = open_encoder(name)
+    rows = encode_rows([call(1), call(2)], {call(2): told})
+    raw = decompress(encoder.begin() + encoder.encode(rows) + encoder.finish())
+    if name == "parquet":
+        extra = pq.read_table(io.BytesIO(raw)).column("extra").to_pylist()
+    elif name.startswith("csv"):
+        extra = [row["extra"] or None for row in csv.DictReader(io.StringIO(raw.decode(), newline=""))]
+    else:
+        extra = [json.loads(line)["extra"] for line in raw.splitlines()]
+    assert extra == [None, told]
+
+
+def test_metadata_shows_names_alone() -> None:
+    told = Metadata({"aiosipcdr.query": "+12125550123"})
+    assert (repr(told), str(told), pretty_repr(told)) == ("Metadata(aiosipcdr.query)",) * 3
+    assert told["aiosipcdr.query"] == "+12125550123"

@@ -1,18 +1,13 @@
 """Which format a name tells, and what opening one needs."""
 
-import json
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 import aiosipcdr
-from aiosipcdr.export import FORMATS, choose_format, describe_query, open_encoder
-from aiosipcdr.export.masking import mask_number
-from aiosipcdr.protocol.codec import Filters
-from tests.made_up_calls import START
+from aiosipcdr.export import FORMATS, choose_format, open_encoder
 
 
 @pytest.mark.parametrize(
@@ -57,21 +52,6 @@ def test_a_name_that_tells_nothing_is_refused(name: str) -> None:
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown format 'xlsx': ndjson, .*, parquet can be written"):
         choose_format("calls.csv", "xlsx")
-
-
-def test_the_query_is_described_without_a_number_where_numbers_are_masked() -> None:
-    filters = Filters(sip_group_name="客服一组", phone_name="+12125550123")
-    end = START + timedelta(days=1)
-    told = json.loads(describe_query(START, end, filters, None, None)["aiosipcdr.query"])
-    assert told == {
-        "start": "2026-10-01T08:30:00+08:00",
-        "end": "2026-10-02T08:30:00+08:00",
-        "sip_group_name": "客服一组",
-        "phone_name": "+12125550123",
-        "range_field": None,
-    }
-    assert "2125550" not in repr(describe_query(START, end, filters, None, None))
-    assert "2125550" not in describe_query(START, end, filters, "call_time", mask_number)["aiosipcdr.query"]
 
 
 def without(module: str, program: str) -> str:

@@ -2,12 +2,14 @@
 
 import io
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from aiosipcdr.arrow import BATCH_ROWS, SCHEMA_VERSION, schema
 from aiosipcdr.export.encoders import Metadata
 from aiosipcdr.export.parquet import ParquetEncoder
+from aiosipcdr.export.rows import encode_rows
 from tests.made_up_calls import call
 
 QUERY = Metadata({"aiosipcdr.query": '{"start":"2026-10-01T00:00:00+08:00"}'})
@@ -15,9 +17,9 @@ QUERY = Metadata({"aiosipcdr.query": '{"start":"2026-10-01T00:00:00+08:00"}'})
 
 def written(rows: int, size: int, metadata: Metadata | None = None) -> pq.ParquetFile:
     encoder = ParquetEncoder(metadata)
-    records = list(map(call, range(rows)))
+    row = encode_rows([call(1)])
     parts = [encoder.begin()]
-    parts += [encoder.encode(records[start : start + size]) for start in range(0, rows, size)]
+    parts += [encoder.encode(row * min(size, rows - start)) for start in range(0, rows, size)]
     parts.append(encoder.finish())
     return pq.ParquetFile(io.BytesIO(b"".join(parts)), page_checksum_verification=True)
 
@@ -35,7 +37,7 @@ def test_row_groups_are_cut_by_count(rows: int, size: int, groups: list[int]) ->
     file = written(rows, size)
     assert [file.metadata.row_group(place).num_rows for place in range(file.metadata.num_row_groups)] == groups
     assert file.read().num_rows == rows
-    assert file.schema_arrow.remove_metadata() == schema()
+    assert file.schema_arrow.remove_metadata() == schema().append(pa.field("extra", pa.string()))
 
 
 def test_columns_are_compressed_with_zstd_and_have_statistics() -> None:
@@ -55,8 +57,9 @@ def test_the_query_and_the_version_of_the_schema_stand_in_the_file() -> None:
 def test_what_is_written_is_handed_on_and_no_more_than_a_group_waits() -> None:
     encoder = ParquetEncoder()
     assert encoder.begin() == b"PAR1"
-    records = list(map(call, range(BATCH_ROWS)))
-    assert encoder.encode(records[:-1]) == b""
-    assert len(encoder.encode(records[-1:])) > 100_000
-    assert encoder.encode([]) == b""
+    rows = encode_rows(list(map(call, range(BATCH_ROWS // 4))))
+    last = rows.rindex(b"\n", 0, -1) + 1
+    assert encoder.encode(rows * 3 + rows[:last]) == b""
+    assert len(encoder.encode(rows[last:])) > 100_000
+    assert encoder.encode(b"") == b""
     assert len(encoder.finish()) < 20_000

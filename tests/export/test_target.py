@@ -1,135 +1,159 @@
 """The file appears whole or not at all, and nothing is lost on the way."""
+# ruff: noqa: FBT001 - a parameter of a test
 
 import errno
+import hashlib
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
-import anyio
 import pytest
 
-from aiosipcdr.errors import ExportConflictError, ExportError, StorageError
-from aiosipcdr.export import FileTarget, check_target
-from aiosipcdr.export import target as target_module
-from aiosipcdr.export.ndjson import NdjsonEncoder
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.errors import ExportConflictError, StorageError
+from aiosipcdr.export import beside, check_target
+from aiosipcdr.export.target import JOURNAL, MANIFEST, QUARANTINE, ROWS, NewFile, check_folder, publish
+from tests.made_up_exports import names
 
-CALLS = [CallDetailRecord(voice_id=str(number)) for number in range(10)]
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
+DATA = b"line\n" * 10
 
 
-async def test_the_file_appears_at_the_end_readable_by_its_owner_alone(tmp_path: Path) -> None:
+def written(path: Path, data: bytes = DATA) -> NewFile:
+    file = NewFile(path)
+    file.create()
+    file.write(data)
+    file.finish()
+    return file
+
+
+def test_the_file_appears_at_the_end_readable_by_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
-    async with FileTarget(path, NdjsonEncoder()) as target:
-        await target.write(CALLS)
-        await target.write([])
-        assert not path.exists()
-        (temporary,) = names(tmp_path)
-        assert stat.S_IMODE((tmp_path / temporary).stat().st_mode) == 0o600
+    file = NewFile(path)
+    file.create()
+    file.write(DATA[:7])
+    file.write(b"")
+    file.write(DATA[7:])
+    assert names(tmp_path) == [".calls.ndjson.part"]
+    assert stat.S_IMODE(file.temporary.stat().st_mode) == 0o600
+    file.finish()
+    assert not path.exists()
+    publish(file.temporary, path, overwrite=False)
     assert names(tmp_path) == ["calls.ndjson"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert path.read_bytes().count(b"\n") == len(CALLS)
+    assert path.read_bytes() == DATA
+    assert (file.size, file.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
 
 
-async def test_nothing_written_is_an_empty_file(tmp_path: Path) -> None:
-    async with FileTarget(tmp_path / "calls.ndjson", NdjsonEncoder()):
-        pass
+def test_nothing_written_is_an_empty_file(tmp_path: Path) -> None:
+    publish(written(tmp_path / "calls.ndjson", b"").temporary, tmp_path / "calls.ndjson", overwrite=False)
     assert (tmp_path / "calls.ndjson").read_bytes() == b""
 
 
-async def test_an_existing_file_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_nothing_is_touched_before_the_file_is_created(tmp_path: Path) -> None:
+    NewFile(tmp_path / "calls.ndjson").discard()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_existing_file_is_refused_unless_it_may_be_replaced(tmp_path: Path, overwrite: bool) -> None:
     path = tmp_path / "calls.ndjson"
     path.write_text("mine")
-    with pytest.raises(ExportConflictError, match="exists already"):
-        async with FileTarget(path, NdjsonEncoder()):
-            pytest.fail("entered")
+    if overwrite:
+        check_target(path, overwrite)
+    else:
+        with pytest.raises(ExportConflictError, match="exists already: choose another name, or replace it"):
+            check_target(path, overwrite)
     assert names(tmp_path) == ["calls.ndjson"]
     assert path.read_text() == "mine"
 
 
-async def test_a_file_that_appears_meanwhile_is_not_lost(tmp_path: Path) -> None:
+def test_a_file_that_appears_meanwhile_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
-    with pytest.raises(ExportConflictError, match="exists already"):  # noqa: PT012 - raised at the end
-        async with FileTarget(path, NdjsonEncoder()) as target:
-            await target.write(CALLS)
-            path.write_text("theirs")
+    file = written(path)
+    path.write_text("theirs")
+    with pytest.raises(ExportConflictError, match="exists already"):
+        publish(file.temporary, path, overwrite=False)
     assert path.read_text() == "theirs"
+    assert file.temporary.read_bytes() == DATA
+    file.discard()
     assert names(tmp_path) == ["calls.ndjson"]
 
 
-async def test_overwriting_replaces_at_once_and_only_at_the_end(tmp_path: Path) -> None:
+def test_overwriting_replaces_at_once_and_only_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     path.write_text("old")
     with path.open() as reader:
-        async with FileTarget(path, NdjsonEncoder(), overwrite=True) as target:
-            await target.write(CALLS)
-            assert path.read_text() == "old"
+        file = written(path)
+        assert path.read_text() == "old"
+        publish(file.temporary, path, overwrite=True)
         assert reader.read() == "old"
-    assert path.read_bytes().count(b"\n") == len(CALLS)
-
-
-async def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "calls.ndjson"
-    path.write_text("old")
-    with pytest.raises(KeyError):  # noqa: PT012 - that is what passes through
-        async with FileTarget(path, NdjsonEncoder(), overwrite=True) as target:
-            await target.write(CALLS)
-            raise KeyError
-    assert path.read_text() == "old"
+    assert path.read_bytes() == DATA
     assert names(tmp_path) == ["calls.ndjson"]
 
 
-async def test_a_cancellation_leaves_nothing(tmp_path: Path) -> None:
-    with anyio.CancelScope() as scope:
-        async with FileTarget(tmp_path / "calls.ndjson", NdjsonEncoder()) as target:
-            await target.write(CALLS)
-            scope.cancel()
-            await target.write(CALLS)
-    assert scope.cancelled_caught
-    assert names(tmp_path) == []
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_is_discarded_leaves_nothing_but_what_was_there(tmp_path: Path, finished: bool) -> None:
+    path = tmp_path / "calls.ndjson"
+    path.write_text("old")
+    file = NewFile(path)
+    file.create()
+    file.write(DATA)
+    if finished:
+        file.finish()
+    file.discard()
+    file.discard()
+    assert names(tmp_path) == ["calls.ndjson"]
+    assert path.read_text() == "old"
 
 
-async def test_a_cancellation_at_the_end_leaves_nothing_either(tmp_path: Path) -> None:
-    with anyio.CancelScope() as scope:
-        async with FileTarget(tmp_path / "calls.ndjson", NdjsonEncoder()) as target:
-            await target.write(CALLS)
-            scope.cancel()
-    assert names(tmp_path) == []
+def test_what_a_killed_export_left_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    NewFile(path).temporary.write_bytes(b"half of an older and much longer file" * 9)
+    publish(written(path).temporary, path, overwrite=False)
+    assert path.read_bytes() == DATA
 
 
-async def test_the_target_stays_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path)
-    target = FileTarget("calls.ndjson", NdjsonEncoder())
-    async with target:
-        monkeypatch.chdir(tmp_path / "elsewhere")
-        await target.write(CALLS)
-    assert (tmp_path / "calls.ndjson").exists()
+def test_a_link_or_a_folder_at_the_temporary_name_is_named_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    linked, folder = NewFile(tmp_path / "linked"), NewFile(tmp_path / "folder")
+    linked.temporary.symlink_to(tmp_path / "mine")
+    folder.temporary.mkdir()
+    for file in (linked, folder):
+        with pytest.raises(ExportConflictError, match=r"\.part is .* where a file of our own belongs"):
+            file.create()
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert names(tmp_path) == [".folder.part", ".linked.part", "mine"]
 
 
-async def test_a_file_system_without_hard_links_is_served_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_hard_links_is_served_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
     monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "calls.ndjson"
-    async with FileTarget(path, NdjsonEncoder()) as target:
-        await target.write(CALLS)
-    assert path.read_bytes().count(b"\n") == len(CALLS)
+    publish(written(path).temporary, path, overwrite=False)
+    assert path.read_bytes() == DATA
+    more = written(tmp_path / "more.ndjson")
+    (tmp_path / "more.ndjson").write_text("theirs")
     with pytest.raises(ExportConflictError):
-        async with FileTarget(tmp_path / "more.ndjson", NdjsonEncoder()) as target:
-            (tmp_path / "more.ndjson").write_text("theirs")
+        publish(more.temporary, tmp_path / "more.ndjson", overwrite=False)
+    more.discard()
     assert (tmp_path / "more.ndjson").read_text() == "theirs"
     assert names(tmp_path) == ["calls.ndjson", "more.ndjson"]
 
 
+def test_another_error_of_a_link_is_no_excuse_to_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "failed")
+
+    monkeypatch.setattr(os, "link", fail)
+    file = written(tmp_path / "calls.ndjson")
+    with pytest.raises(OSError, match="failed"):
+        publish(file.temporary, tmp_path / "calls.ndjson", overwrite=False)
+    assert names(tmp_path) == [".calls.ndjson.part"]
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_no_plain_file_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:  # noqa: FBT001
+def test_what_is_no_plain_file_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "folder.ndjson").mkdir()
     (tmp_path / "link.ndjson").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe.ndjson")
@@ -140,14 +164,34 @@ def test_what_is_no_plain_file_is_never_replaced(tmp_path: Path, overwrite: bool
         check_target("/", overwrite)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_became_no_plain_file_meanwhile_is_not_replaced_either(tmp_path: Path, overwrite: bool) -> None:
+    path = tmp_path / "calls.ndjson"
+    file = written(path)
+    (tmp_path / "mine").write_text("mine")
+    path.symlink_to(tmp_path / "mine")
+    with pytest.raises(ExportConflictError):
+        publish(file.temporary, path, overwrite=overwrite)
+    assert path.is_symlink()
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_a_folder_that_is_not_there_or_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="no such folder: create it first"):
-        check_target(tmp_path / "none" / "calls.ndjson")
-    with pytest.raises(StorageError, match="not a folder"):
-        check_target(tmp_path / "file" / "calls.ndjson")
+    for check in (check_target, check_folder):
+        with pytest.raises(StorageError, match="no such folder: create it first"):
+            check(tmp_path / "none" / "calls.ndjson")
+        with pytest.raises(StorageError, match="not a folder"):
+            check(tmp_path / "file" / "calls.ndjson")
+        with pytest.raises(StorageError, match="name is too long"):
+            check(tmp_path / f"{'x' * 300}.ndjson")
+
+
+def test_a_name_that_leaves_no_room_for_those_beside_it_is_told_at_once(tmp_path: Path) -> None:
+    longest = max(len(ending) for ending in (JOURNAL, ROWS, MANIFEST, QUARANTINE)) + len("..part")
+    check_target(tmp_path / ("x" * (255 - longest)))
     with pytest.raises(StorageError, match="name is too long"):
-        check_target(tmp_path / f"{'x' * 300}.ndjson")
+        check_target(tmp_path / ("x" * (256 - longest)))
 
 
 def test_a_folder_without_the_right_to_write_is_told(tmp_path: Path) -> None:
@@ -162,48 +206,21 @@ def test_a_folder_without_the_right_to_write_is_told(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
+def test_a_folder_that_the_system_says_is_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # For the superuser no folder is, so the system's answer is put in its mouth.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StorageError, match="no permission to write in its folder"):
+        check_target(tmp_path / "calls.ndjson")
+
+
 def test_a_check_writes_nothing(tmp_path: Path) -> None:
     check_target(tmp_path / "calls.ndjson")
     check_target(str(tmp_path / "calls.ndjson"), True)  # noqa: FBT003
     assert names(tmp_path) == []
 
 
-FILLED = """
-import resource, signal, sys
-import anyio
-from aiosipcdr.errors import StorageError
-from aiosipcdr.export import FileTarget
-from aiosipcdr.export.ndjson import NdjsonEncoder
-from aiosipcdr.protocol.records import CallDetailRecord
-
-async def main():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-    try:
-        async with FileTarget(sys.argv[1], NdjsonEncoder()) as target:
-            for _ in range(10):
-                await target.write([CallDetailRecord(voice_id=str(n)) for n in range(10)])
-    except StorageError as error:
-        print(error)
-
-anyio.run(main)
-"""
-
-
-def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "calls.ndjson"
-    done = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-c", FILLED, str(path)], capture_output=True, text=True, check=True, timeout=30
-    )
-    assert "calls.ndjson cannot be written: the file would be larger than" in done.stdout
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EBUSY, "busy"), (0, "OSError")],
-)
-def test_errors_of_the_system_become_a_sentence(number: int, text: str) -> None:
-    error = target_module._export_error(OSError(number, os.strerror(number)) if number else OSError(), Path("a"))
-    assert isinstance(error, StorageError)
-    assert isinstance(error, ExportError)
-    assert text in str(error)
+def test_names_beside_a_target_keep_its_own_in_front() -> None:
+    assert beside(Path("a/calls.csv.gz"), JOURNAL) == Path("a/calls.csv.gz.journal")
+    assert beside(Path("a/calls.csv.gz"), ROWS) == Path("a/calls.csv.gz.journal.rows")
+    assert beside(Path("a/calls.csv.gz"), MANIFEST) == Path("a/calls.csv.gz.manifest.json")
+    assert beside(Path("a/calls.csv.gz"), QUARANTINE) == Path("a/calls.csv.gz.quarantine.ndjson")

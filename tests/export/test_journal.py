@@ -1,0 +1,541 @@
+"""A journal gives back what was written to it, up to where it was torn, and nothing that was changed."""
+
+import errno
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr.errors import ExportConflictError, JournalDamagedError
+from aiosipcdr.export import journal as journal_module
+from aiosipcdr.export.entries import Built, Entry, Header, WrittenWindow, encode_entry
+from aiosipcdr.export.frames import encode_frame, read_frames
+from aiosipcdr.export.journal import Journal
+from aiosipcdr.export.rows import encode_rows, read_records
+from aiosipcdr.protocol.history import Delivered, Recounted
+from aiosipcdr.report import CompleteWindow
+from tests.made_up_exports import CUT, SPAN, STORY, as_told, hour, window
+
+HEADER = Header(settings={"format": "csv", "sip_group_name": None, "#account": "0123456789abcdef"}, tiles=[SPAN])
+SMALL = (CUT, window(0, calls=1), window(1, calls=0), window(2, calls=1, bad=1))
+"""A story to try every byte of."""
+BUILT = Built(target="ab" * 32, manifest="cd" * 32)
+
+
+def place_of(folder: Path) -> tuple[Path, Path]:
+    return folder / "calls.csv.journal", folder / "calls.csv.journal.rows"
+
+
+@contextmanager
+def opened(folder: Path, header: Header = HEADER, *, recover: bool = True) -> Iterator[Journal]:
+    journal = Journal(*place_of(folder))
+    journal.open(header)
+    try:
+        if recover:
+            journal.recover()
+        yield journal
+    finally:
+        journal.close()
+
+
+def add(journal: Journal, *story: object) -> None:
+    for entry in story:
+        if isinstance(entry, CompleteWindow):
+            rows = encode_rows(entry.records, entry.extras)
+            journal.append(
+                WrittenWindow(
+                    delivered=Delivered(told=entry.report, share=entry.share),
+                    rows=len(entry.records),
+                    size=len(rows),
+                    mark=journal.rows_file.append(rows),
+                    quarantined=entry.quarantined,
+                    unread_ids=entry.unread_ids,
+                ),
+                encode_rows(entry.repeated),
+            )
+        else:
+            journal.append(entry)  # type: ignore[arg-type]
+
+
+def written(folder: Path, *story: object) -> tuple[bytes, bytes]:
+    """Write a journal; return the bytes of its frames and of its rows."""
+    with opened(folder) as journal:
+        add(journal, *(story or STORY))
+    frames, rows = place_of(folder)
+    return frames.read_bytes(), rows.read_bytes()
+
+
+def put(folder: Path, frames: bytes, rows: bytes) -> None:
+    for path, data in zip(place_of(folder), (frames, rows), strict=True):
+        # Not truncated first: some file systems flush a file that is, and every byte is tried here.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        os.write(descriptor, data)
+        os.ftruncate(descriptor, len(data))
+        os.close(descriptor)
+
+
+def found(folder: Path) -> tuple[bytes, bytes]:
+    frames, rows = place_of(folder)
+    return frames.read_bytes(), rows.read_bytes()
+
+
+def edges(folder: Path) -> list[int]:
+    """Where the frames of the journal end."""
+    descriptor = os.open(place_of(folder)[0], os.O_RDONLY)
+    try:
+        return [frame.end for frame in read_frames(descriptor, place_of(folder)[0])]
+    finally:
+        os.close(descriptor)
+
+
+def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+    written(tmp_path)
+    with opened(tmp_path) as journal:
+        assert journal.header == HEADER
+        history = journal.history()
+        assert history.tiles == [SPAN]
+        assert history.entries == [as_told(entry) for entry in STORY]
+        assert [len(read_records(rows)) for rows in journal.rows()] == [3, 2]
+        assert b"".join(journal.rows()) == place_of(tmp_path)[1].read_bytes()
+        assert journal.built is None
+
+
+def test_the_rows_are_those_of_the_records_one_after_the_other(tmp_path: Path) -> None:
+    _, rows = written(tmp_path)
+    told = [entry for entry in STORY if isinstance(entry, CompleteWindow)]
+    assert rows == b"".join(encode_rows(entry.records, entry.extras) for entry in told)
+
+
+def test_both_files_are_their_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        written(tmp_path)
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in place_of(tmp_path)] == [0o600, 0o600]
+
+
+def test_the_latest_windows_are_remembered_with_all_that_was_read_in_them(tmp_path: Path) -> None:
+    written(tmp_path)
+    with opened(tmp_path) as journal:
+        (latest,) = journal.history().latest
+    last = STORY[-1]
+    assert isinstance(last, CompleteWindow)
+    assert latest.window == last.window
+    assert latest.records == [*last.records, *last.repeated]
+    assert latest.ids == {record.voice_id for record in latest.records} | {"bad2"}
+
+
+def test_of_a_journal_without_windows_nothing_is_remembered(tmp_path: Path) -> None:
+    written(tmp_path, CUT)
+    with opened(tmp_path) as journal:
+        assert journal.history().latest == []
+        assert list(journal.rows()) == []
+
+
+def test_a_journal_goes_on_where_it_ended_as_if_nothing_had_been(tmp_path: Path) -> None:
+    whole = written(tmp_path)
+    for path in place_of(tmp_path):
+        path.unlink()
+    for entry in STORY:
+        with opened(tmp_path) as journal:
+            add(journal, entry)
+    assert found(tmp_path) == whole
+
+
+def check_prefix(journal: Journal, number: int, story: Sequence[Entry | CompleteWindow] = STORY) -> None:
+    """Hold the journal against the first entries of `story`."""
+    assert journal.history().entries == [as_told(entry) for entry in story[:number]]  # type: ignore[arg-type]
+    rows = [encode_rows(entry.records, entry.extras) for entry in story[:number] if isinstance(entry, CompleteWindow)]
+    assert list(journal.rows()) == [one for one in rows if one]
+    assert journal.rows_file.path.read_bytes() == b"".join(rows)
+
+
+@pytest.mark.usefixtures("unflushed")
+def test_wherever_the_frames_are_cut_off_all_before_is_kept(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path, *SMALL)
+    header_end, *ends = edges(tmp_path)
+    assert len(ends) == len(SMALL)
+    for length in range(len(frames) + 1):
+        put(tmp_path, frames[:length], rows)
+        number = sum(end <= length for end in ends)
+        with opened(tmp_path) as journal:
+            check_prefix(journal, number, SMALL)
+            # What was torn off is gone from both files, and the journal can be gone on with.
+            kept = [header_end, *ends][number]
+            assert found(tmp_path) == (frames[:kept], rows[: journal.rows_file.mark.end])
+            add(journal, *SMALL[number:])
+        assert found(tmp_path) == (frames, rows)
+
+
+@pytest.mark.usefixtures("unflushed")
+def test_wherever_the_rows_are_cut_off_all_windows_before_are_kept(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path, *SMALL)
+    marks = []
+    with opened(tmp_path) as journal:
+        marks = [window.mark.end for window in journal.windows]
+    assert marks[0] == marks[1] < marks[2] == len(rows)
+    for length in range(len(rows) + 1):
+        put(tmp_path, frames, rows[:length])
+        with opened(tmp_path) as journal:
+            number = 1 + sum(mark <= length for mark in marks)
+            check_prefix(journal, number, SMALL)
+            add(journal, *SMALL[number:])
+        assert found(tmp_path) == (frames, rows)
+
+
+def test_rows_that_no_frame_tells_of_are_cut_off(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path)
+    put(tmp_path, frames, rows + b'{"voice_id":"half of a r')
+    with opened(tmp_path):
+        pass
+    assert found(tmp_path) == (frames, rows)
+
+
+@pytest.mark.usefixtures("unflushed")
+def test_a_bit_of_the_frames_that_was_changed_is_refused_anywhere_but_in_the_last(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path, *SMALL)
+    *_, last, _ = edges(tmp_path)
+    for place in range(len(frames)):
+        damaged = bytearray(frames)
+        damaged[place] ^= 1 << place % 8
+        put(tmp_path, bytes(damaged), rows)
+        if place >= last:
+            with opened(tmp_path) as journal:
+                check_prefix(journal, len(SMALL) - 1, SMALL)
+            continue
+        with pytest.raises(JournalDamagedError, match="was changed or damaged"):
+            Journal(*place_of(tmp_path)).open(HEADER)
+        assert found(tmp_path) == (bytes(damaged), rows)
+
+
+@pytest.mark.usefixtures("unflushed")
+def test_a_bit_of_the_rows_that_was_changed_is_refused_anywhere_but_in_the_last_window(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path, *SMALL)
+    tail = rows.index(b"\n") + 1
+    for place in range(len(rows)):
+        damaged = bytearray(rows)
+        damaged[place] ^= 1 << place % 8
+        put(tmp_path, frames, bytes(damaged))
+        if place >= tail:
+            with opened(tmp_path) as journal:
+                check_prefix(journal, len(SMALL) - 1, SMALL)
+            continue
+        with pytest.raises(JournalDamagedError, match=r"rows .* were changed or damaged before byte"), opened(tmp_path):
+            pass
+        assert found(tmp_path) == (frames, bytes(damaged))
+
+
+def test_rows_that_were_changed_are_refused_if_anything_was_written_after_their_window(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path, *STORY, Recounted(window=SPAN, total=5))
+    damaged = rows[:-1] + b"?"
+    put(tmp_path, frames, damaged)
+    with pytest.raises(JournalDamagedError), opened(tmp_path):
+        pass
+    assert found(tmp_path) == (frames, damaged)
+
+
+def test_rows_that_are_missing_and_changed_are_refused(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path)
+    put(tmp_path, frames, b"?" + rows[1:-1])
+    with pytest.raises(JournalDamagedError), opened(tmp_path):
+        pass
+    assert found(tmp_path) == (frames, b"?" + rows[1:-1])
+
+
+def test_damage_that_any_whole_frame_follows_is_refused(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path)
+    for damaged in (
+        frames[:-1] + encode_frame(encode_entry(CUT)),
+        frames + b"\0" * 4096 + encode_frame(b"not even an entry"),
+        frames[:5] + frames,
+        b"\0" + frames,
+    ):
+        put(tmp_path, damaged, rows)
+        with pytest.raises((JournalDamagedError, ExportConflictError)), opened(tmp_path):
+            pass
+        assert found(tmp_path) == (damaged, rows)
+
+
+def test_a_whole_frame_that_is_no_entry_is_refused(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path)
+    for text in (b"{}", b"?", encode_entry(HEADER), b'{"type":"something new"}'):
+        put(tmp_path, frames + encode_frame(text), rows)
+        with pytest.raises(JournalDamagedError, match="cannot be understood: another version"), opened(tmp_path):
+            pass
+        assert found(tmp_path) == (frames + encode_frame(text), rows)
+
+
+def test_a_journal_of_another_layout_is_refused(tmp_path: Path) -> None:
+    later = Header(layout=2, settings=HEADER.settings, tiles=HEADER.tiles)
+    put(tmp_path, encode_frame(encode_entry(later)), b"")
+    with pytest.raises(ExportConflictError, match=r"of another version of aiosipcdr \(layout 2, this is 1\)"):
+        Journal(*place_of(tmp_path)).open(HEADER)
+    assert found(tmp_path) == (encode_frame(encode_entry(later)), b"")
+
+
+@pytest.mark.parametrize("foreign", [b"?", b"my own notes\n" * 99, b"\0" * 50, b"\x89CDS", b"\x89PNG\r\n"])
+def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path: Path, foreign: bytes) -> None:
+    frames, _ = place_of(tmp_path)
+    frames.write_bytes(foreign)
+    with pytest.raises(ExportConflictError, match="is not a journal of aiosipcdr and stays as it is"):
+        Journal(*place_of(tmp_path)).open(HEADER)
+    assert frames.read_bytes() == foreign
+    assert [path.name for path in tmp_path.iterdir()] == [frames.name]
+
+
+def link(path: Path) -> None:
+    path.with_name("mine").write_bytes(b"")
+    path.symlink_to(path.with_name("mine"))
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["frames", "rows"])
+@pytest.mark.parametrize(("make", "what"), [(link, "a link"), (Path.mkdir, "a folder"), (os.mkfifo, "not a plain")])
+def test_what_is_no_plain_file_is_named_and_stays(
+    tmp_path: Path, place: int, make: Callable[[Path], None], what: str
+) -> None:
+    path = place_of(tmp_path)[place]
+    make(path)
+    mode = path.lstat().st_mode
+    with pytest.raises(ExportConflictError, match=rf"{path.name} is {what}.*: remove it"), opened(tmp_path):
+        pass
+    assert path.lstat().st_mode == mode
+    assert not path.with_name("mine").exists() or path.with_name("mine").read_bytes() == b""
+
+
+CHANGES = [
+    ({"format": "parquet"}, "format was csv, now parquet"),
+    ({"sip_group_name": "客服一组"}, "sip_group_name was None, now 客服一组"),
+    ({"#account": "fedcba9876543210"}, "account is another"),
+    ({"new": "1"}, "new was None, now 1"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), CHANGES, ids=[told for _, told in CHANGES])
+def test_a_journal_of_another_question_is_refused_and_says_what_differs(
+    tmp_path: Path, change: dict[str, str | None], told: str
+) -> None:
+    before = written(tmp_path)
+    other = Header(settings=HEADER.settings | change, tiles=[hour(0)])
+    with pytest.raises(ExportConflictError, match=f"of another export: {told}; finish that one") as caught:
+        Journal(*place_of(tmp_path)).open(other)
+    assert "fedcba" not in str(caught.value)
+    assert "0123456" not in str(caught.value)
+    assert found(tmp_path) == before
+
+
+def test_all_that_differs_is_said(tmp_path: Path) -> None:
+    written(tmp_path)
+    other = Header(settings={"format": "ndjson", "sip_group_name": None, "#account": None}, tiles=[SPAN])
+    with pytest.raises(ExportConflictError, match="format was csv, now ndjson; account is another; finish"):
+        Journal(*place_of(tmp_path)).open(other)
+
+
+def test_a_journal_in_which_nothing_was_written_is_no_obstacle(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    other = Header(settings={"format": "ndjson"}, tiles=[hour(0)])
+    with opened(tmp_path, other) as journal:
+        assert journal.history().tiles == [hour(0)]
+        add(journal, window(0))
+    with opened(tmp_path, other) as journal:
+        assert journal.header == other
+        assert len(journal.entries) == 1
+
+
+def test_the_plan_of_the_journal_is_the_one_that_is_followed(tmp_path: Path) -> None:
+    written(tmp_path)
+    with opened(tmp_path, Header(settings=HEADER.settings, tiles=[hour(0), hour(1)])) as journal:
+        assert journal.history().tiles == [SPAN]
+
+
+def test_a_second_opening_is_told_who_is_at_work_and_changes_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        add(journal, *STORY[:2])
+        before = found(tmp_path)
+        for _ in range(2):
+            with pytest.raises(ExportConflictError, match=r"another export is at work on calls\.csv: wait"):
+                Journal(*place_of(tmp_path)).open(HEADER)
+        assert found(tmp_path) == before
+        add(journal, *STORY[2:])
+    with opened(tmp_path) as journal:
+        check_prefix(journal, len(STORY))
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from aiosipcdr.export.entries import decode_header
+from aiosipcdr.export.journal import Journal
+journal = Journal(Path(sys.argv[1]), Path(sys.argv[2]))
+journal.open(decode_header(bytes.fromhex(sys.argv[3])))
+journal.recover()
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_another_process_has_it_until_it_is_killed(tmp_path: Path) -> None:
+    written(tmp_path)
+    command = [sys.executable, "-c", HOLD, *map(str, place_of(tmp_path)), encode_entry(HEADER).hex()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:  # noqa: S603
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(ExportConflictError, match="another export is at work"):
+            Journal(*place_of(tmp_path)).open(HEADER)
+        holder.kill()
+        holder.wait(30)
+    with opened(tmp_path) as journal:
+        check_prefix(journal, len(STORY))
+
+
+def test_a_journal_that_was_removed_while_we_waited_for_its_lock_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path)
+    frames, rows = place_of(tmp_path)
+    lock = journal_module.lock_file
+
+    def remove_first(descriptor: int) -> bool:
+        monkeypatch.setattr(journal_module, "lock_file", lock)
+        frames.unlink()
+        rows.unlink()
+        return lock(descriptor)
+
+    monkeypatch.setattr(journal_module, "lock_file", remove_first)
+    with opened(tmp_path) as journal:
+        assert journal.entries == []
+        add(journal, window(0))
+    with opened(tmp_path) as journal:
+        assert len(journal.entries) == 1
+
+
+def test_what_is_forgotten_is_gone_from_both_files(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path)
+    ends = edges(tmp_path)
+    for number in range(len(STORY) + 2):
+        put(tmp_path, frames, rows)
+        with opened(tmp_path) as journal:
+            journal.keep(number)
+            check_prefix(journal, min(number, len(STORY)))
+            assert found(tmp_path)[0] == frames[: ends[min(number, len(STORY))]]
+            add(journal, *STORY[number:])
+        assert found(tmp_path) == (frames, rows)
+
+
+def test_what_was_built_is_known_until_it_is_built_again(tmp_path: Path) -> None:
+    frames, rows = written(tmp_path)
+    with opened(tmp_path) as journal:
+        journal.append(BUILT)
+        journal.sync()
+    with opened(tmp_path, recover=False) as journal:
+        assert journal.built == BUILT
+        assert journal.entries[-1] == BUILT
+    assert found(tmp_path) != (frames, rows)
+    with opened(tmp_path) as journal:
+        assert journal.built is None
+    assert found(tmp_path) == (frames, rows)
+
+
+def test_a_frame_that_finds_no_room_leaves_the_frames_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, rows = written(tmp_path, *STORY[:2])
+    write = os.write
+
+    def fill(descriptor: int, data: memoryview) -> int:
+        if len(data) < 100:
+            raise OSError(errno.ENOSPC, "full")
+        return write(descriptor, data[:50])
+
+    with opened(tmp_path) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", fill)
+            with pytest.raises(OSError, match="full"):
+                journal.append(Recounted(window=SPAN, total=5))
+        assert found(tmp_path) == (frames, rows)
+        assert len(journal.entries) == 2
+        add(journal, *STORY[2:])
+    with opened(tmp_path) as journal:
+        check_prefix(journal, len(STORY))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told_and_the_journal_stays(tmp_path: Path) -> None:
+    before = written(tmp_path, *STORY[:2])
+    with opened(tmp_path) as journal:
+        ours, journal._descriptor = journal._descriptor, os.open("/dev/full", os.O_RDWR)
+        try:
+            with pytest.raises(OSError, match="No space left"):
+                journal.append(BUILT)
+        finally:
+            os.close(journal._descriptor)
+            journal._descriptor = ours
+        assert journal.built is None
+    assert found(tmp_path) == before
+
+
+def test_the_rows_are_safe_before_what_tells_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    with opened(tmp_path) as journal:
+        flushed.clear()
+        journal.sync()
+        assert flushed == [journal.rows_file._descriptor, journal._descriptor]
+
+
+def test_what_was_written_is_safe_from_a_power_cut_a_second_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    monkeypatch.setattr(journal_module.time, "monotonic", lambda: now)
+    with opened(tmp_path) as journal:
+        flushed.clear()
+        add(journal, STORY[0])
+        assert flushed == []
+        now += 1.0
+        add(journal, STORY[1])
+        assert len(flushed) == 2
+
+
+def test_removing_it_leaves_nothing_and_lets_go(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        add(journal, *STORY)
+        journal.remove()
+        assert not journal.is_open
+        assert list(tmp_path.iterdir()) == []
+        with opened(tmp_path) as other:
+            assert other.entries == []
+
+
+def test_removing_it_lets_go_even_where_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    with opened(tmp_path) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", fail)
+            with pytest.raises(OSError, match="read-only"):
+                journal.remove()
+        assert not journal.is_open
+        with opened(tmp_path):
+            pass
+
+
+def test_no_frame_stays_in_memory(tmp_path: Path) -> None:
+    many: list[Entry | CompleteWindow] = [window(number % 3, calls=2) for number in range(200)]
+    with opened(tmp_path) as journal:
+        add(journal, *many)
+        assert all(frame.text == b"" for frame in journal._frames)
+        digest = hashlib.sha256(b"".join(journal.rows())).hexdigest()
+        assert digest == journal.rows_file.mark.sha256
+    with opened(tmp_path) as journal:
+        assert all(frame.text == b"" for frame in journal._frames)

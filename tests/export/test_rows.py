@@ -1,0 +1,142 @@
+"""Rows: what stands in the lines, and that it comes back."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiosipcdr.export.rows import EXTRA, ROW_FIELDS, encode_rows, read_records, read_texts
+from aiosipcdr.export.masking import mask_number
+from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord
+from tests.made_up_calls import call, calls
+
+FIELDS = [*CallDetailRecord.__struct_fields__, "extra"]
+
+
+def lines_of(*records: CallDetailRecord) -> list[dict[str, object]]:
+    text = encode_rows(records).decode("utf-8")
+    assert text.count("\n") == len(records)
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def test_every_field_is_in_every_line_in_the_records_order() -> None:
+    full = CallDetailRecord(voice_id="1", cost=Decimal(1), call_duration=3)
+    empty = CallDetailRecord(voice_id="2")
+    lines = lines_of(full, empty)
+    assert [list(line) for line in lines] == [FIELDS, FIELDS]
+    assert lines[1] == {**dict.fromkeys(FIELDS), "voice_id": "2"}
+
+
+def test_ids_are_text_durations_numbers_and_times_keep_their_offset() -> None:
+    shanghai = timezone(timedelta(hours=8))
+    record = CallDetailRecord(
+        voice_id="1234567890123456789",
+        submit_time=datetime(2026, 10, 1, 8, 30, tzinfo=shanghai),
+        answer_time=datetime(2026, 10, 1, 0, 30, tzinfo=UTC),
+        call_duration=61,
+        charged_duration=120,
+    )
+    (line,) = lines_of(record)
+    assert line["voice_id"] == "1234567890123456789"
+    assert line["submit_time"] == "2026-10-01T08:30:00+08:00"
+    assert line["answer_time"] == "2026-10-01T00:30:00Z"
+    assert (line["call_duration"], line["charged_duration"]) == (61, 120)
+
+
+def test_text_beyond_ascii_is_utf_8_and_never_breaks_a_line() -> None:
+    record = CallDetailRecord(voice_id="1", code="中国(北京)", phone_name='a\nb\u2028c"d')
+    encoded = encode_rows([record])
+    assert "中国(北京)".encode() in encoded
+    assert encoded.count(b"\n") == 1
+    assert lines_of(record)[0]["phone_name"] == 'a\nb\u2028c"d'
+
+
+@pytest.mark.parametrize(
+    "told", ["0.1000", "1.230", "0.0000001", "0.00000000", "-0.00000005", "12345678901234567890.123456789012345678"]
+)
+def test_money_stands_as_it_was_told(told: str) -> None:
+    record = CallDetailRecord(voice_id="1", cost=Decimal(told), settle_pay=Decimal("1.0"))
+    (line,) = lines_of(record)
+    assert (line["cost"], line["settle_pay"]) == (told, "1.0")
+
+
+def test_a_word_that_looks_like_an_exponent_changes_nothing() -> None:
+    record = CallDetailRecord(voice_id="1", code="CAFE-1", cost=Decimal("0.50"))
+    (line,) = lines_of(record)
+    assert (line["code"], line["cost"]) == ("CAFE-1", "0.50")
+
+
+def test_no_records_are_no_lines() -> None:
+    assert encode_rows([]) == b""
+
+
+texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+amounts = st.none() | st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12)
+
+
+@given(st.lists(st.builds(CallDetailRecord, voice_id=st.text("0123456789", min_size=1), code=texts, cost=amounts)))
+def test_nothing_is_lost_or_changed(records: list[CallDetailRecord]) -> None:
+    lines = lines_of(*records)
+    assert [line["code"] for line in lines] == [record.code for record in records]
+    for line, record in zip(lines, records, strict=True):
+        for name in MONEY_FIELDS:
+            amount, told = getattr(record, name), line[name]
+            assert (told is None) == (amount is None)
+            if amount is not None:
+                assert isinstance(told, str)
+                assert (Decimal(told).compare_total(amount) == 0) or Decimal(told) == amount
+                assert "E" not in told
+    assert msgspec.json.decode(b"[" + encode_rows(records).replace(b"\n", b",").rstrip(b",") + b"]") == lines
+
+
+def test_the_names_of_a_row_are_those_of_the_record_and_extra() -> None:
+    assert list(ROW_FIELDS) == FIELDS
+    assert EXTRA == "extra"
+
+
+def test_what_this_version_does_not_know_stands_in_extra_as_it_was_told() -> None:
+    known, strange = call(1), call(2)
+    told = '{"b":1.50,"a":"1E-7"}'
+    first, second = encode_rows([known, strange], {strange: told}).splitlines()
+    assert json.loads(first)["extra"] is None
+    assert json.loads(second)["extra"] == told
+
+
+def test_extra_stands_beside_money_in_plain_notation() -> None:
+    record = CallDetailRecord(voice_id="1", cost=Decimal("1E-7"))
+    line = json.loads(encode_rows([record], {record: '{"x":1E-7}'}))
+    assert (line["cost"], line["extra"]) == ("0.0000001", '{"x":1E-7}')
+
+
+def test_extra_of_no_record_costs_nothing() -> None:
+    assert encode_rows([call(1)], {call(2): "{}"}) == encode_rows([call(1)])
+
+
+def test_a_mask_hides_numbers_and_all_that_nobody_knows() -> None:
+    record = call(1)
+    (line,) = map(json.loads, encode_rows([record], {record: '{"to":"+12125550123"}'}, mask_number).splitlines())
+    assert (line["callee"], line["display_num"]) == ("+1********01", "+44********01")
+    assert (line["phone_name"], line["extra"]) == (None, None)
+    assert line["submit_time"] == "2026-10-01T08:30:01+08:00"
+
+
+@given(st.lists(calls, max_size=4))
+def test_records_come_back_as_they_were(records: list[CallDetailRecord]) -> None:
+    rows = encode_rows(records, dict.fromkeys(records[:1], "{}"))
+    assert read_records(rows) == records
+    again = [msgspec.structs.astuple(record) for record in read_records(rows)]
+    assert [[str(value) for value in row if isinstance(value, datetime)] for row in again] == [
+        [str(value) for value in msgspec.structs.astuple(record) if isinstance(value, datetime)] for record in records
+    ]
+
+
+def test_texts_come_back_as_they_stand() -> None:
+    (row,) = read_texts(encode_rows([call(1)], {call(1): "{}"}))
+    assert (row.cost, row.call_duration, row.charged_duration, row.extra) == ("0.0001", 1, 60, "{}")
+    assert row.submit_time == "2026-10-01T08:30:01+08:00"
+    assert row.phone_name is None
+    assert read_texts(b"") == read_records(b"") == []

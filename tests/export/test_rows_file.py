@@ -1,0 +1,124 @@
+"""Rows are appended, hashed on the way, and cut back to what is known to be whole."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr.errors import ExportConflictError
+from aiosipcdr.export import rows_file
+from aiosipcdr.export.rows_file import Mark, RowsFile
+
+ROWS = [b"one\n", b"", b"two\nthree\n", b"four\n"]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[RowsFile]:
+    file = RowsFile(tmp_path / "rows")
+    yield file
+    file.close()
+
+
+def mark_of(data: bytes) -> Mark:
+    return Mark(len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_each_mark_says_where_the_file_ends_and_what_it_is_until_there(file: RowsFile) -> None:
+    file.open()
+    marks = [file.append(rows) for rows in ROWS]
+    assert marks == [mark_of(b"".join(ROWS[: place + 1])) for place in range(len(ROWS))]
+    assert file.mark == marks[-1]
+    assert Mark() == mark_of(b"")
+    assert file.read(4, 10) == ROWS[2]
+    assert file.path.read_bytes() == b"".join(ROWS)
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+
+
+def test_a_file_is_taken_up_where_its_last_mark_is(file: RowsFile) -> None:
+    marks = [mark_of(b"".join(ROWS[: place + 1])) for place in range(3)]
+    file.path.write_bytes(b"".join(ROWS) + b"half a r")
+    file.open()
+    assert file.check(marks) == 3
+    assert file.mark == marks[-1]
+    file.cut()
+    assert file.append(b"other\n") == mark_of(b"".join(ROWS[:3]) + b"other\n")
+    assert file.path.read_bytes() == b"".join(ROWS[:3]) + b"other\n"
+
+
+@pytest.mark.parametrize("block", [1, 3, 1024])
+def test_what_is_missing_or_changed_ends_what_is_whole(
+    file: RowsFile, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(rows_file, "_BLOCK", block)
+    whole = b"".join(ROWS)
+    marks = [mark_of(b"".join(ROWS[: place + 1])) for place in range(len(ROWS))]
+    for place in range(len(whole)):
+        good = sum(mark.end <= place for mark in marks)
+        for data in (whole[:place], whole[:place] + b"?" + whole[place + 1 :]):
+            file.path.write_bytes(data)
+            file.open()
+            assert file.check(marks) == good
+            assert file.mark == (marks[good - 1] if good else Mark())
+            assert file.check(marks[:good]) == good
+            assert file.path.read_bytes() == data
+            file.close()
+
+
+def test_rows_that_find_no_room_leave_the_mark_where_it_was(file: RowsFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.open()
+    before = file.append(ROWS[0])
+    write = os.write
+
+    def fill(descriptor: int, data: memoryview) -> int:
+        if len(data) < 3:
+            raise OSError(28, "full")
+        return write(descriptor, data[:2])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fill)
+        with pytest.raises(OSError, match="full"):
+            file.append(b"12345\n")
+    assert file.mark == before
+    assert file.path.read_bytes() == ROWS[0]
+    assert file.append(ROWS[2]) == mark_of(ROWS[0] + ROWS[2])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told(file: RowsFile) -> None:
+    file._descriptor = os.open("/dev/full", os.O_RDWR)
+    with pytest.raises(OSError, match="No space left"):
+        file.append(b"row\n")
+    assert file.mark == Mark()
+
+
+def test_what_is_no_plain_file_is_neither_used_nor_removed(file: RowsFile, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    file.path.symlink_to(tmp_path / "mine")
+    with pytest.raises(ExportConflictError, match="a link"):
+        file.open()
+    file.remove()
+    assert file.path.is_symlink()
+    assert (tmp_path / "mine").read_text() == "mine"
+    file.path.unlink()
+    file.path.mkdir()
+    with pytest.raises(ExportConflictError, match="a folder"):
+        file.open()
+    file.remove()
+    assert file.path.is_dir()
+
+
+def test_it_can_be_closed_removed_and_flushed_at_any_time(file: RowsFile) -> None:
+    file.sync()
+    file.close()
+    file.remove()
+    file.open()
+    file.append(b"row\n")
+    file.sync()
+    file.close()
+    file.close()
+    assert file.path.read_bytes() == b"row\n"
+    file.remove()
+    assert not file.path.exists()

@@ -1,0 +1,158 @@
+"""What a disk answers becomes a sentence, and nothing is left half done."""
+
+import errno
+import os
+import shutil
+import stat
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr.errors import ExportConflictError, ExportError, JournalDamagedError, StorageError
+from aiosipcdr.export.storage import (
+    check_ours,
+    check_room,
+    describe_kind,
+    open_ours,
+    storage_errors,
+    sync_file,
+    sync_folder,
+    write_all,
+)
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (errno.ENOSPC, "the disk is full: free some room"),
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EFBIG, "larger than this process or file system allows"),
+        (errno.EROFS, "read-only: write elsewhere"),
+        (errno.EACCES, "no permission"),
+        (errno.ENOENT, "no such folder: create it first"),
+        (errno.ENOTDIR, "not a folder"),
+        (errno.ENAMETOOLONG, "the name is too long"),
+        (errno.ENOLCK, "knows no locks"),
+        (errno.EIO, "the disk failed"),
+        (errno.EBUSY, "busy"),
+        (0, "OSError"),
+    ],
+)
+def test_errors_of_the_system_become_a_sentence(number: int, text: str) -> None:
+    with pytest.raises(StorageError, match=text) as caught, storage_errors(Path("calls.csv")):
+        raise OSError(number, os.strerror(number)) if number else OSError
+    assert isinstance(caught.value, ExportError)
+    assert str(caught.value).startswith("calls.csv cannot be written: ")
+
+
+def test_a_name_that_is_taken_is_a_conflict_and_our_own_errors_pass() -> None:
+    with pytest.raises(ExportConflictError, match="overwrite=True"), storage_errors(Path("calls.csv")):
+        raise FileExistsError(errno.EEXIST, "taken")
+    damaged = JournalDamagedError("as it is")
+    with pytest.raises(JournalDamagedError) as caught, storage_errors(Path("calls.csv")):
+        raise damaged
+    assert caught.value is damaged
+    with pytest.raises(KeyError), storage_errors(Path("calls.csv")):
+        raise KeyError
+
+
+def test_a_file_of_ours_is_its_owners_alone_and_no_childs(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        descriptor = open_ours(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    finally:
+        os.umask(before)
+    try:
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+        assert not os.get_inheritable(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def strangers(folder: Path) -> dict[str, Path]:
+    (folder / "a link").symlink_to(folder / "elsewhere")
+    (folder / "a folder").mkdir()
+    os.mkfifo(folder / "not a plain file")
+    return {path.name: path for path in folder.iterdir()}
+
+
+def test_what_stands_in_the_way_is_named_and_stays(tmp_path: Path) -> None:
+    for what, path in strangers(tmp_path).items():
+        mode = path.lstat().st_mode
+        for attempt in (check_ours, lambda path: open_ours(path, os.O_RDWR | os.O_CREAT)):
+            with pytest.raises(ExportConflictError, match=f"{what}, where a file of our own belongs: remove it"):
+                attempt(path)
+        assert path.lstat().st_mode == mode
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_link_that_appears_meanwhile_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiosipcdr.export.storage.check_ours", lambda _: None)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        open_ours(tmp_path / "link", os.O_RDWR | os.O_CREAT)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_plain_file_and_none_are_no_obstacle(tmp_path: Path) -> None:
+    check_ours(tmp_path / "none")
+    (tmp_path / "file").touch()
+    check_ours(tmp_path / "file")
+    assert describe_kind((tmp_path / "file").stat().st_mode) is None
+
+
+def test_all_is_written_however_little_the_disk_takes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    descriptor = open_ours(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    write_all(descriptor, memoryview(b"ten bytes."))
+    write_all(descriptor, memoryview(b""))
+    os.close(descriptor)
+    assert (tmp_path / "file").read_bytes() == b"ten bytes."
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(StorageError, match="the disk is full"), storage_errors(Path("calls.csv")):
+            write_all(descriptor, memoryview(b"x"))
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_flush_is_served_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(number, "cannot")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    sync_file(0)
+    sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_disk_that_fails_to_flush_is_not_excused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, "failed")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="failed"):
+        sync_file(0)
+    with pytest.raises(OSError, match="failed"):
+        sync_folder(tmp_path)
+
+
+def test_room_is_asked_for_before_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_room(tmp_path, 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 0, 5_000_000))
+    check_room(tmp_path, 5_000_000)
+    with pytest.raises(StorageError, match=r"has 5 MB free, and this export needs about 7 MB: free some room"):
+        check_room(tmp_path, 7_000_000)

@@ -1,0 +1,132 @@
+"""Windows made by hand, and exports of them without a network; all numbers are fictional."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aiosipcdr.export import MANIFEST, ExportJob, ExportOrder
+from aiosipcdr.export.manifest import read_manifest
+from aiosipcdr.protocol.codec import Filters
+from aiosipcdr.protocol.history import Cut, Delivered, Note
+from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import CompleteWindow, FetchReport, QuarantinedRecord, WindowReport, WindowShare
+from tests.made_up_calls import START, call
+
+CREDENTIALS = Credentials("sandbox-key", "sandbox-secret")
+HOURS = 3
+END = START + timedelta(hours=HOURS)
+SPAN = TimeWindow(START, END)
+RAW = b'{"voiceId":7,"callee":"+12125550199"}'
+
+
+def hour(number: int) -> TimeWindow:
+    start = START + timedelta(hours=number)
+    return TimeWindow(start, start + timedelta(hours=1))
+
+
+def window(number: int, calls: int = 3, *, bad: int = 0, **told: Any) -> CompleteWindow:  # noqa: ANN401
+    """The hour of that number, read to its end: so many calls, and so many that could not be decoded."""
+    records = [call(100 * number + one) for one in range(calls)]
+    report = WindowReport(window=hour(number), total=calls + bad, unique=calls + bad, requests=2, pages=1, sweeps=1)
+    report.certified = True
+    for name, value in told.items():
+        setattr(report, name, value)
+    return CompleteWindow(
+        window=report.window,
+        records=records,
+        quarantined=[
+            QuarantinedRecord(raw=RAW, window=report.window, page=1, reason="no id", voice_id=f"bad{number}")
+            for _ in range(bad)
+        ],
+        report=report,
+        extras={record: '{"newField":"1"}' for record in records[:1]},
+        share=WindowShare(unique=calls + bad, total=calls + bad, quarantined=bad),
+        repeated=[call(100 * number - 1)] if number else [],
+        unread_ids=[f"bad{number}"] * bad,
+    )
+
+
+CUT = Cut(told=WindowReport(window=SPAN, total=6), parts=[hour(number) for number in range(HOURS)])
+STORY: tuple[Note | CompleteWindow, ...] = (CUT, window(0), window(1, calls=0), window(2, calls=2, bad=1))
+"""A whole run, as the stream tells it: a range that is cut, and its three hours, of which one is empty."""
+
+
+def order(path: Path, **changes: Any) -> ExportOrder:  # noqa: ANN401
+    """The order to write the story to `path`; `changes` are arguments of `ExportOrder.plan`, and filters."""
+    filters = Filters(
+        sip_group_name=changes.pop("sip_group_name", None),
+        phone_name=changes.pop("phone_name", None),
+    )
+    settings = {
+        "start": START,
+        "end": END,
+        "format": None,
+        "overwrite": False,
+        "range_field": None,
+        "spreadsheet": False,
+        "mask": None,
+        "credentials": CREDENTIALS,
+        "tiles": [SPAN],
+    } | changes
+    return ExportOrder.plan(path, settings.pop("start"), settings.pop("end"), filters, **settings)
+
+
+def report_of(story: Sequence[Note | CompleteWindow] = STORY) -> FetchReport:
+    report = FetchReport(certified=True, requests=9, elapsed=1.5)
+    for entry in story:
+        if isinstance(entry, CompleteWindow):
+            report.windows += 1
+            report.unique += entry.share.unique
+            report.total += entry.share.total
+            report.quarantined += entry.share.quarantined
+            report.certified = report.certified and entry.report.certified
+            report.provisional += entry.report.provisional
+            report.window_reports.append(deepcopy(entry.report))
+    return report
+
+
+def as_told(entry: Note | CompleteWindow) -> Note | Delivered:
+    """What a history says of `entry`."""
+    return Delivered(told=entry.report, share=entry.share) if isinstance(entry, CompleteWindow) else entry
+
+
+async def export(
+    path: Path,
+    story: Sequence[Note | CompleteWindow] = STORY,
+    *,
+    until: int | None = None,
+    **changes: Any,  # noqa: ANN401
+) -> FetchReport:
+    """Export `story` as the client does, going on where a journal ends; stop before the entry of the number `until`."""
+    async with ExportJob(order(path, **changes)) as job:
+        if job.published is not None:
+            return job.published
+        history = await job.history(allow_incomplete=True, changed=[])
+        written = len(history.entries)
+        assert history.entries == [as_told(entry) for entry in story[:written]]
+        for entry in story[written:until]:
+            await job.write(entry, report_of(story))
+        report = report_of(story)
+        if until is None:
+            await job.publish(report)
+        return report
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of `folder`, byte for byte, but for the time at which a manifest says its file was finished."""
+    found = {}
+    for path in folder.iterdir():
+        found[path.name] = path.read_bytes()
+        if path.name.endswith(MANIFEST):
+            manifest = msgspec.structs.replace(read_manifest(path), created=START)
+            found[path.name] = msgspec.json.encode(manifest)
+    return found
