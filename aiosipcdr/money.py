@@ -5,9 +5,8 @@ disagree on what `cost` is quoted in.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from decimal import Context, Decimal, localcontext
-from operator import attrgetter
 from typing import NamedTuple
 
 from aiosipcdr.protocol.records import CallDetailRecord
@@ -38,17 +37,20 @@ class MoneyTotals:
         """Start at nothing."""
         self._sums: dict[tuple[str, str | None], Decimal] = {}
 
-    def add(self, records: Sequence[CallDetailRecord]) -> None:
+    def add(self, records: Iterable[CallDetailRecord]) -> None:
         """Add the money of `records`."""
-        # By column: this runs over every call of an export.
-        currencies = [record.currency for record in records]
-        for field in SUMMED_FIELDS:
-            amounts: defaultdict[str | None, list[Decimal]] = defaultdict(list)
-            for currency, amount in zip(currencies, map(attrgetter(field), records), strict=True):
-                if amount is not None:
-                    amounts[currency].append(amount)
-            with localcontext(EXACT):
-                self.add_rows(MoneyRow(field, currency, sum(column, Decimal())) for currency, column in amounts.items())
+        # This runs over every call of an export: once for each, and sums are made of whole columns.
+        columns: defaultdict[str | None, list[list[Decimal | None]]] = defaultdict(lambda: [[], []])
+        for record in records:
+            costs, settled = columns[record.currency]
+            costs.append(record.cost)
+            settled.append(record.settle_pay)
+        for currency, amounts in columns.items():
+            for field, column in zip(SUMMED_FIELDS, amounts, strict=True):
+                told = [amount for amount in column if amount is not None]
+                if told:
+                    with localcontext(EXACT):
+                        self.add_rows([MoneyRow(field, currency, sum(told, Decimal()))])
 
     def add_rows(self, rows: Iterable[MoneyRow]) -> None:
         """Add amounts one by one, or sums that were made before."""

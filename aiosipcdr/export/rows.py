@@ -65,10 +65,20 @@ def encode_rows(
     if extras and mask is None:
         rows = [_Row(*astuple(record), extras.get(record)) for record in records]
     lines = _encode_lines(rows)
-    if b"E-" in lines or b"E+" in lines:
-        # Either a word, or the scientific notation in which Decimal prints "0.0000001".
+    if _may_hold_an_exponent(lines):
         lines = _encode_lines([_Row(*_plain(astuple(row))) for row in rows])
     return lines
+
+
+def _may_hold_an_exponent(lines: bytes) -> bool:
+    # Either a word, or the scientific notation in which Decimal prints "0.0000001".  One letter is found twenty times
+    # faster than two.
+    place = lines.find(b"E")
+    while place >= 0:
+        if lines[place + 1] in b"+-":
+            return True
+        place = lines.find(b"E", place + 1)
+    return False
 
 
 def read_texts(rows: bytes) -> list[Any]:
