@@ -7,7 +7,6 @@ import platform
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -135,6 +134,8 @@ def money_sums(money: MoneyTotals) -> list[MoneySum]:
 
 
 def _versions(format_name: str) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version  # heavy, and for files alone
+
     found = {"aiosipcdr": __version__, "python": platform.python_version()}
     packages = {"parquet": "pyarrow", "zst": "backports.zstd"}
     for ending, package in packages.items():

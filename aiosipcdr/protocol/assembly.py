@@ -8,7 +8,7 @@ from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import msgspec
 
@@ -25,6 +25,9 @@ __all__ = ["Assembly", "as_it_is", "sort_records"]
 def as_it_is(record: CallDetailRecord) -> CallDetailRecord:
     """Return `record`."""
     return record
+
+
+_RECORD = itemgetter(2)
 
 
 class _Recent(msgspec.Struct):
@@ -223,7 +226,7 @@ def sort_records(records: Collection[CallDetailRecord]) -> list[CallDetailRecord
         told = sorted([(record.submit_time, record.voice_id, record) for record in records])
     except TypeError:  # None does not compare, nor do two records of one id
         return _sort_odd(records)
-    return [record for _, _, record in told]
+    return list(map(_RECORD, told))
 
 
 def _sort_odd(records: Iterable[CallDetailRecord]) -> list[CallDetailRecord]:
