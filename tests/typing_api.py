@@ -177,6 +177,9 @@ async def single_questions(client: CdrClient) -> None:
     assert_type((page.total, page.size, page.current, page.pages), tuple[int, int, int, int])
     assert_type(page.records, list[CallDetailRecord])
     assert_type(await client.ping(), None)
+    report = (await client.fetch_all(START, END)).report
+    counts = await client.recount([window.window for window in report.window_reports], phone_name=None)
+    assert sum(counts.values()) >= 0
 
 
 async def into_a_file(client: CdrClient) -> None:

@@ -154,3 +154,22 @@ def test_settings_from_the_environment_are_checked_too(sandbox: Sandbox, monkeyp
 async def test_the_base_url_may_end_as_people_write_it(sandbox: Sandbox, ending: str) -> None:
     async with CdrClient(sandbox.base_url + ending, sandbox.api_key, sandbox.api_secret) as client:
         assert await client.count(sandbox.start, sandbox.end) == 1_050
+
+
+async def test_windows_that_were_read_are_counted_again() -> None:
+    with Sandbox(records=2_500) as sandbox:
+        async with client_of(sandbox) as client:
+            report = (await client.fetch_all(sandbox.start, sandbox.end)).report
+            told = {window.window: window.total for window in report.window_reports}
+            assert len(told) > 1
+            sandbox.reset_stats()
+            assert await client.recount(told) == told
+            assert sandbox.stats.requests == len(told)
+            sandbox.insert(at=sandbox.start + timedelta(hours=1))
+            counts = await client.recount(told)
+            assert [counts[window] - total for window, total in told.items()] == [1] + [0] * (len(told) - 1)
+            assert await client.recount([]) == {}
+            groups = await client.recount(told, sip_group_name="客服一组")
+            assert sum(groups.values()) == sum(row["sipGroupName"] == "客服一组" for row in sandbox.rows())
+            with pytest.raises(ValueError, match="phone_name must be a text"):
+                await client.recount(told, phone_name="")
