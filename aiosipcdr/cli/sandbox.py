@@ -225,7 +225,11 @@ def _show(running: "Sandbox") -> None:
     print_line(f"Start       {start.isoformat()}")
     print_line(f"End         {end.isoformat()}")
     print_line("")
-    for name, value in (("BASE_URL", running.base_url), ("API_KEY", running.api_key), ("API_SECRET", running.api_secret)):
+    for name, value in (
+        ("BASE_URL", running.base_url),
+        ("API_KEY", running.api_key),
+        ("API_SECRET", running.api_secret),
+    ):
         print_line(f"export AIOSIPCDR_{name}={value}")
     print_line("")
     print_line(curl_line(running.base_url, running.api_key, running.api_secret, start, end))
