@@ -5,10 +5,13 @@ Changes the form alone, never a word.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 __all__ = ["setup", "to_rst"]
 
 _INDENT = "    "
+_TEXT = tuple("`ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
 
 
 def to_rst(lines: Iterable[str]) -> Iterator[str]:
@@ -22,7 +25,7 @@ def to_rst(lines: Iterable[str]) -> Iterator[str]:
             end = next((at for at in range(place, len(lines)) if not lines[at].startswith("|")), len(lines))
             yield from _table(lines[place:end])
             place = end
-        elif line.startswith(_INDENT) and behind_blank and _last_text(lines[:place]).startswith(tuple(_WORDS)):
+        elif line.startswith(_INDENT) and behind_blank and _last_text(lines[:place]).startswith(_TEXT):
             end = next((at for at in range(place, len(lines)) if not _is_code(lines, at)), len(lines))
             yield from ("", ".. code-block:: python" if _is_python(lines[place:end]) else ".. code-block:: text", "")
             yield from (f"{_INDENT}{code}".rstrip() for code in lines[place:end])
@@ -31,10 +34,6 @@ def to_rst(lines: Iterable[str]) -> Iterator[str]:
         else:
             yield line
             place += 1
-
-
-_WORDS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ`abcdefghijklmnopqrstuvwxyz")
-_SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:")
 
 
 def _last_text(lines: Sequence[str]) -> str:
@@ -66,11 +65,12 @@ def _table(lines: Sequence[str]) -> Iterator[str]:
     yield ""
 
 
-def _process(app: object, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:  # noqa: PLR0917 - Sphinx's signature
+def _process(*arguments: Any) -> None:  # noqa: ANN401 - Sphinx tells much, and of each kind of thing
+    lines = arguments[-1]
     lines[:] = to_rst(lines)
 
 
-def setup(app: object) -> dict[str, bool]:
+def setup(app: Any) -> dict[str, bool]:  # noqa: ANN401 - Sphinx's application
     """Let Sphinx ask this module before it reads a docstring's sections."""
-    app.connect("autodoc-process-docstring", _process, priority=400)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-docstring", _process, priority=400)
     return {"parallel_read_safe": True}

@@ -215,11 +215,11 @@ def run_here(command: str) -> str:
     """Run a command of ours in this process, and return what it printed, on whichever stream."""
     words = shlex.split(command, comments=True)
     arguments = words[words.index("aiosipcdr") + 1 :]
-    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    with redirect_stdout(printed), redirect_stderr(printed):
-        code = run(arguments)
-    printed.flush()
-    came = printed.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="utf-8", write_through=True) as printed:
+        with redirect_stdout(printed), redirect_stderr(printed):
+            code = run(arguments)
+        came = raw.getvalue().decode()
     assert code == 0, f"{command}\n{came}"
     return came
 

@@ -37,7 +37,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(DOCS).with_suffix("").as_posix()
 
 
-EXECUTED = [path for path in PAGES if re.search(r"^```(python|console|sh)", path.read_text(encoding="utf-8"), re.M)]
+EXECUTED = [path for path in PAGES if re.search("^```(python|console)", path.read_text(encoding="utf-8"), re.MULTILINE)]
 
 
 def table_rows(path: Path, *head: str) -> list[list[str]]:
@@ -206,10 +206,7 @@ def test_the_reference_has_every_public_name() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
     shown = set(re.findall(r"auto(?:class|function|exception):: (\S+)", text))
 
-    assert "automodule:: aiosipcdr.errors" in text
-    errors = {name for name in aiosipcdr.__all__ if name.endswith("Error")}
-    expected = {f"aiosipcdr.{name}" for name in set(aiosipcdr.__all__) - errors - {"__version__"}}
-    assert expected - shown == set()
+    assert {f"aiosipcdr.{name}" for name in aiosipcdr.__all__ if name != "__version__"} - shown == set()
 
 
 def test_what_pages_link_to_and_name_is_there() -> None:
