@@ -26,6 +26,7 @@ myst_heading_anchors = 3
 nitpicky = True
 # The names of others are not looked up, for that would take a network; each of ours must be found.
 nitpick_ignore_regex = [("py:.*", r"(?!aiosipcdr)(?!CdrClient|CdrStream|FetchReport).*")]
+smartquotes = False  # they make one dash of the two in front of an option
 default_role = "code"  # docstrings put one backtick around code
 
 autodoc_member_order = "bysource"

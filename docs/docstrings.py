@@ -65,9 +65,12 @@ def _table(lines: Sequence[str]) -> Iterator[str]:
     yield ""
 
 
-def _process(*arguments: Any) -> None:  # noqa: ANN401 - Sphinx tells much, and of each kind of thing
-    lines = arguments[-1]
+def _process(_app: Any, what: str, *others: Any) -> None:  # noqa: ANN401 - Sphinx's signature
+    lines = others[-1]
     lines[:] = to_rst(lines)
+    if what in {"attribute", "data"}:
+        # Else what stands before the first colon of a sentence would be taken for a type.
+        lines.insert(0, "")
 
 
 def setup(app: Any) -> dict[str, bool]:  # noqa: ANN401 - Sphinx's application
