@@ -69,8 +69,8 @@ def _process(_app: Any, what: str, *others: Any) -> None:  # noqa: ANN401 - Sphi
     lines = others[-1]
     lines[:] = to_rst(lines)
     if what in {"attribute", "data"}:
-        # Else what stands before the first colon of a sentence would be taken for a type.
-        lines.insert(0, "")
+        # An empty comment; else what stands before the first colon of a sentence would be taken for a type.
+        lines[:0] = ["..", ""]
 
 
 def setup(app: Any) -> dict[str, bool]:  # noqa: ANN401 - Sphinx's application
