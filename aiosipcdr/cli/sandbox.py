@@ -1,10 +1,11 @@
 """`aiosipcdr sandbox`: the vendor's endpoint on loopback, in the foreground.
 
 Imports the sandbox, and with it aiohttp, only when it runs. Must never print
-anything but its address, its credentials and the curl line on stdout.
+anything but its address, its credentials and how to use them on stdout.
 """
 
 import asyncio
+import errno
 import os
 import sys
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def sandbox(
         run_to_end(_serve(given, until_stdin_closes=until_stdin_closes, json=json))
     except OSError as error:
         msg = f"the sandbox cannot start: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE:
+            msg = f"the sandbox cannot start: port {port} is in use; take another --port, or 0 for a free one"
         raise CommandError(msg) from None
     return 0
 

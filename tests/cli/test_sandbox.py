@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -84,6 +85,13 @@ def test_faults_are_read_from_a_file_and_those_never_met_are_told(cli: Starter, 
         _, told = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "1 scripted fault was never met: cut (page 9, attempt any)" in told
+
+
+def test_a_port_that_is_in_use_is_told_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(["sandbox", "--records", "1", "--port", str(port)]) == 1
+    assert f"port {port} is in use; take another --port" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
