@@ -8,7 +8,8 @@ are run by a pytest of their own, too.
 
 What a page shows as output is compared with what came, if the page is asked to
 keep its word: below a command, or in a block of text behind Python.  Seconds
-may differ, and `...` stands for anything.
+may differ, and `...` stands for anything.  A command fails if, and only if, what
+is shown below it says so.
 """
 
 import ast
@@ -25,6 +26,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +153,8 @@ def compare_commands(example: Example) -> None:
     """Run the commands of a block as they stand; what is shown below one must be what comes."""
     for command, shown in commands_and_outputs(example.parsed):
         # A process for each command of each page would take longer than all the rest.
-        came = run_command(command, run_in_shell if set(command) & _SHELL_SIGNS else run_here)
+        here = partial(run_here, fails=shown.startswith("aiosipcdr: "))
+        came = run_command(command, run_in_shell if set(command) & _SHELL_SIGNS else here)
         if shown.strip() and came is not None:
             compare(shown, came)
 
@@ -185,7 +188,6 @@ def run_command(command: str, execute: Callable[[str], str]) -> str | None:
         assert words[0] == "aiosipcdr", f"the page names a command that this test does not know: {command}"
         arguments = words[1:]
     if arguments and arguments[0] in SERVERS:
-        check_subcommand(arguments[0])
         check_arguments(arguments)
         return None
     return execute(command)
@@ -211,7 +213,7 @@ def run_in_shell(command: str) -> str:
     return result.stdout
 
 
-def run_here(command: str) -> str:
+def run_here(command: str, *, fails: bool) -> str:
     """Run a command of ours in this process, and return what it printed, on whichever stream."""
     words = shlex.split(command, comments=True)
     arguments = words[words.index("aiosipcdr") + 1 :]
@@ -220,7 +222,7 @@ def run_here(command: str) -> str:
         with redirect_stdout(printed), redirect_stderr(printed):
             code = run(arguments)
         came = raw.getvalue().decode()
-    assert code == 0, f"{command}\n{came}"
+    assert (code != 0) is fails, f"{command} ended with {code}\n{came}"
     return came
 
 
