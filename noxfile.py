@@ -155,6 +155,13 @@ def guard(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Do the pages become a site, without a warning and without a network?"""
+    install(session, *group("docs"))
+    session.run("sphinx-build", "-E", "-W", "--keep-going", "-n", "-q", "docs", *(session.posargs or ["docs/_build"]))
+
+
+@nox.session(default=False)
 def package(session: nox.Session) -> None:
     """Do sdist and wheel hold what they should, and does the wheel work on its own?"""
     session.install(*group("package"))

@@ -46,7 +46,8 @@ With "--probe", also learn from the account what the vendor does not document.""
     "sandbox": """\
 Serve the vendor's endpoint on loopback, with made-up calls, until Ctrl-C.
 
-Prints its address, its key and secret, and a curl line that works as pasted.""",
+Prints its address, its key and secret, the lines that put them into a shell's environment, \
+and a curl line that works as pasted.""",
 }
 
 

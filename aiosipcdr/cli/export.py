@@ -123,6 +123,9 @@ def export(
     run = Run(
         client=client, asked=asked, formed=formed, overwrite=overwrite, say=(lambda _: None) if log_json else tell
     )
+    for file, what in todo:
+        if what != "skip" and beside(file.path, JOURNAL).exists():
+            run.say(f"{file.path}: going on where an earlier run ended")
     work = run.to_stdout(start, end, masking) if output == _STDOUT else run.to_files(todo)
     try:
         with progress:

@@ -1,10 +1,11 @@
 """`aiosipcdr sandbox`: the vendor's endpoint on loopback, in the foreground.
 
 Imports the sandbox, and with it aiohttp, only when it runs. Must never print
-anything but its address, its credentials and the curl line on stdout.
+anything but its address, its credentials and how to use them on stdout.
 """
 
 import asyncio
+import errno
 import os
 import sys
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def sandbox(
         run_to_end(_serve(given, until_stdin_closes=until_stdin_closes, json=json))
     except OSError as error:
         msg = f"the sandbox cannot start: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE:
+            msg = f"the sandbox cannot start: port {port} is in use; take another --port, or 0 for a free one"
         raise CommandError(msg) from None
     return 0
 
@@ -224,6 +227,13 @@ def _show(running: "Sandbox") -> None:
     print_line(f"API secret  {running.api_secret}")
     print_line(f"Start       {start.isoformat()}")
     print_line(f"End         {end.isoformat()}")
+    print_line("")
+    for name, value in (
+        ("BASE_URL", running.base_url),
+        ("API_KEY", running.api_key),
+        ("API_SECRET", running.api_secret),
+    ):
+        print_line(f"export AIOSIPCDR_{name}={value}")
     print_line("")
     print_line(curl_line(running.base_url, running.api_key, running.api_secret, start, end))
     tell("\nThe sandbox is running; Ctrl-C ends it.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiosipcdr.cli.connection import Pace, build_client
-from aiosipcdr.cli.exits import Exit
+from aiosipcdr.cli.exits import CommandError, Exit
 from aiosipcdr.cli.output import print_json, print_line, tell
 from aiosipcdr.cli.progress import waiting
 from aiosipcdr.cli.running import run_to_end
@@ -24,6 +24,7 @@ __all__ = ["verify"]
 
 def verify(
     file: Path,
+    /,
     *,
     online: bool = False,
     phone: str | None = None,
@@ -43,6 +44,9 @@ def verify(
         pace: The pace.
         json: Print the result as JSON.
     """
+    if not file.exists():
+        msg = f"{file} is not there: name an exported file"
+        raise CommandError(msg)
     manifest = read_manifest(beside(file, MANIFEST))
     settings = resolve_settings(account) if online else None
     if settings is not None:

@@ -210,6 +210,7 @@ def test_the_command_that_goes_on_is_told_and_works(
         with cli(*again) as process:
             _, told = process.communicate(timeout=60)
         assert process.returncode == 0, told
+        assert f"{path}: going on where an earlier run ended\n" in told
         assert slow.stats.requests < 27
         with path.open(newline="") as file:
             assert {row["voice_id"] for row in csv.DictReader(file)} == set(slow.voice_ids())

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -17,21 +18,27 @@ Starter = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
-def test_the_curl_line_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> None:
+def test_what_it_prints_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> None:
     with cli("sandbox", "--records", "25") as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(7)]
+        lines = [process.stdout.readline() for _ in range(11)]
         assert lines[0].startswith("Base URL    http://127.0.0.1:")
         assert lines[0].endswith("/v3/voice\n")
-        answer = subprocess.run(  # noqa: S602 - pasted, as a person would
-            lines[6], shell=True, capture_output=True, text=True, check=True, timeout=30
+        pasted = "".join([*lines[6:9], "env | grep ^AIOSIPCDR_"])
+        environment = subprocess.run(pasted, shell=True, capture_output=True, text=True, check=True, timeout=30)  # noqa: S602 - pasted, as a person would
+        told = dict(line.split("=", 1) for line in environment.stdout.splitlines())
+        assert [told[f"AIOSIPCDR_{name}"] for name in ("BASE_URL", "API_KEY", "API_SECRET")] == [
+            line.split()[-1] for line in lines[:3]
+        ]
+        answer = subprocess.run(  # noqa: S602 - likewise
+            lines[10], shell=True, capture_output=True, text=True, check=True, timeout=30
         )
         assert json.loads(answer.stdout)["data"]["total"] == 25
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert "Ctrl-C ends it" in told
-    assert "Traceback" not in told
+    assert "Ctrl-C ends it" in said
+    assert "Traceback" not in said
 
 
 def test_it_ends_with_its_parent(cli: Starter) -> None:
@@ -78,6 +85,13 @@ def test_faults_are_read_from_a_file_and_those_never_met_are_told(cli: Starter, 
         _, told = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "1 scripted fault was never met: cut (page 9, attempt any)" in told
+
+
+def test_a_port_that_is_in_use_is_told_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(["sandbox", "--records", "1", "--port", str(port)]) == 1
+    assert f"port {port} is in use; take another --port" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

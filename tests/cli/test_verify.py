@@ -90,3 +90,12 @@ def test_a_file_without_a_manifest_is_told(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "calls.csv").write_text("voice_id")
     assert run(["verify", str(tmp_path / "calls.csv")]) == 1
     assert "calls.csv.manifest.json is missing" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_told_before_its_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["verify", str(tmp_path / "calls.csv")]) == 1
+    told = capsys.readouterr().err
+    assert "calls.csv is not there" in told
+    assert "manifest" not in told

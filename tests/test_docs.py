@@ -1,0 +1,275 @@
+"""The pages in docs/ are executed, and what they list is held against the code.
+
+All ask one sandbox: the one that the tutorial starts, with the command that it shows.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import aiosipcdr
+from aiosipcdr import classification
+from aiosipcdr.cli.app import app
+from aiosipcdr.cli.diagnosis import CHECKS
+from aiosipcdr.protocol.findings import judge_probe
+from aiosipcdr.protocol.probing import ProbeFacts
+from tests.pages import ROOT, VARIABLES, all_commands, check_arguments, parse, run_page
+
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "decisions" not in path.parts)
+TUTORIAL = DOCS / "tutorial.md"
+TROUBLESHOOTING = DOCS / "howto" / "troubleshooting.md"
+DAILY = DOCS / "howto" / "daily.md"
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(DOCS).with_suffix("").as_posix()
+
+
+EXECUTED = [path for path in PAGES if re.search("^```(python|console)", path.read_text(encoding="utf-8"), re.MULTILINE)]
+
+
+def table_rows(path: Path, *head: str) -> list[list[str]]:
+    """The rows of the table of a page whose head begins with these words."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    place = next(number for number, line in enumerate(lines) if cells(line)[: len(head)] == list(head))
+    rows = []
+    for line in lines[place + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append(cells(line))
+    return rows
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def in_code(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+@pytest.fixture(scope="module")
+def tutorial() -> Iterator[dict[str, str]]:
+    """What the sandbox of the tutorial tells, started by the tutorial's own command, on a free port."""
+    (command,) = (line for line in all_commands(parse(TUTORIAL)) if line.startswith("aiosipcdr sandbox"))
+    words = shlex.split(command)
+    words[words.index("--port") + 1] = "0"
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", *words, "--json", "--until-stdin-closes"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(aiosipcdr.__file__).parent.parent)},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("path", EXECUTED, ids=name_of)
+def test_every_block_of_a_page_works(
+    path: Path,
+    tutorial: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    subtests: pytest.Subtests,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in VARIABLES:
+        monkeypatch.setenv(name, tutorial[name.removeprefix("AIOSIPCDR_").lower()])
+    monkeypatch.setenv("COLUMNS", "200")
+
+    run_page(path, {}, subtests, keeps_its_word=True)
+
+
+def test_pages_are_executed_at_all() -> None:
+    assert {"tutorial", "guarantees", "howto/daily", "howto/upserting", "howto/testing"} <= set(map(name_of, EXECUTED))
+
+
+def test_the_tutorial_shows_the_account_of_its_sandbox(tutorial: dict[str, str]) -> None:
+    shown = dict(
+        word.split("=", 1)
+        for command in all_commands(parse(TUTORIAL))
+        if command.startswith("export AIOSIPCDR")
+        for word in shlex.split(command)[1:]
+    )
+
+    assert shown.keys() == VARIABLES
+    assert shown["AIOSIPCDR_API_KEY"] == tutorial["api_key"]
+    assert shown["AIOSIPCDR_API_SECRET"] == tutorial["api_secret"]
+    assert re.sub(r":\d+/", "/", shown["AIOSIPCDR_BASE_URL"]) == re.sub(r":\d+/", "/", tutorial["base_url"])
+
+
+def options_of(command: str) -> set[str]:
+    names = app[command].assemble_argument_collection()
+    return {name for argument in names for name in argument.names} | {"--help", "--version", "--debug"}
+
+
+def test_every_option_that_a_page_names_exists() -> None:
+    known = set().union(*(options_of(name) for name in app if not name.startswith("-")))
+    others = {"--now", "--since", "--sandbox"}  # of systemctl, journalctl and the examples
+    named = {
+        f"{name_of(path)}: {option}"
+        for path in PAGES
+        if path.stem not in {"changelog", "security"}
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", path.read_text(encoding="utf-8"))
+        if option not in known | others
+    }
+
+    assert named == set()
+
+
+def daily_commands() -> list[str]:
+    text = DAILY.read_text(encoding="utf-8")
+    units = re.findall(r"^ExecStart=(.+)$", text, re.MULTILINE)
+    tables = re.findall(r"^[\d*/,-]+(?: [\d*/,-]+){4} +(?:cd \S+ && )?(\S*aiosipcdr .+)$", text, re.MULTILINE)
+    assert units
+    assert tables
+    return units + tables
+
+
+@pytest.mark.parametrize("command", daily_commands())
+def test_what_systemd_and_cron_are_to_run_is_a_command_of_ours(command: str) -> None:
+    program, *arguments = shlex.split(command)
+
+    assert Path(program).is_absolute()
+    assert Path(program).name == "aiosipcdr"
+    assert "%" not in command  # both would replace it
+    check_arguments(arguments)
+
+
+def test_the_architecture_is_that_of_the_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (floors,) = (one for one in project["tool"]["importlinter"]["contracts"] if one["id"] == "floors")
+    layers = [
+        sorted(room.strip(" \n").removeprefix("aiosipcdr.") for room in re.split(r"\|", layer))
+        for layer in floors["layers"]
+    ]
+    rows = table_rows(DOCS / "architecture.md", "floor", "rooms", "role")
+
+    assert [sorted(in_code(rooms)) for _, rooms, _ in rows] == layers
+    assert [floor for floor, _, _ in rows if floor] == ["8", "7", "6", "5", "4", "3", "2", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("head", "table"),
+    [("status", classification._BY_STATUS), ("HTTP", classification._BY_HTTP_STATUS)],
+    ids=["vendor", "http"],
+)
+def test_troubleshooting_knows_every_status_and_its_error(head: str, table: dict[int, tuple[type, str]]) -> None:
+    shown = {status: in_code(errors)[0] for status, errors, *_ in table_rows(TROUBLESHOOTING, head, "error")}
+
+    assert shown.pop("another")
+    assert head == "status" or shown.pop("3xx") == "RedirectError"
+    assert shown == {str(int(status)): kind.__name__ for status, (kind, _) in table.items()}
+
+
+def test_troubleshooting_knows_which_status_is_asked_again() -> None:
+    for head, build in (
+        ("status", lambda code: classification.provider_error(code, None)),
+        ("HTTP", classification.http_error),
+    ):
+        for status, _, again, *_ in table_rows(TROUBLESHOOTING, head, "error"):
+            code = {"another": -99 if head == "status" else 418, "3xx": 302}.get(status) or int(status)
+            assert again.startswith("never") is not build(code).retryable, status
+
+
+def test_troubleshooting_knows_every_error() -> None:
+    shown = [in_code(name)[0] for name, *_ in table_rows(TROUBLESHOOTING, "error", "it means")]
+
+    assert sorted(shown) == sorted(name for name in aiosipcdr.__all__ if name.endswith("Error"))
+
+
+def test_the_page_on_doctor_knows_every_check_and_every_finding() -> None:
+    page = DOCS / "howto" / "doctor.md"
+
+    assert [in_code(name)[0] for name, *_ in table_rows(page, "check")] == list(CHECKS)
+    topics = [finding.topic for finding in judge_probe(ProbeFacts())]
+    assert [in_code(name)[0] for name, *_ in table_rows(page, "finding")] == topics
+
+
+def test_the_reference_has_every_public_name() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
+    shown = set(re.findall(r"auto(?:class|function|exception):: (\S+)", text))
+
+    assert {f"aiosipcdr.{name}" for name in aiosipcdr.__all__ if name != "__version__"} - shown == set()
+
+
+def test_what_pages_link_to_and_name_is_there() -> None:
+    lost = []
+    for path in PAGES:
+        text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+        lost += [f"{path.name}: {link}" for link in links if not (path.parent / link).exists()]
+        named = [one for one in in_code(text) if re.fullmatch(r"(tests|benchmarks|examples|docs)/[\w./-]+", one)]
+        lost += [f"{path.name}: {one}" for one in named if not (ROOT / one).exists()]
+
+    assert lost == []
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    listed = set(re.findall(r"^[\w/-]+$", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert {name_of(path) for path in PAGES} - {"index"} <= listed
+
+
+# How docstrings become pages.
+
+
+@pytest.fixture(scope="module")
+def docstrings() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docstrings", DOCS / "docstrings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rst(docstrings: ModuleType, text: str) -> str:
+    lines: Any = docstrings.to_rst(text.splitlines())
+    return re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip()
+
+
+def test_indented_code_behind_a_sentence_is_code(docstrings: ModuleType) -> None:
+    assert rst(docstrings, "Open it:\n\n    async with it:\n        pass\n\nThen go.") == (
+        "Open it:\n\n.. code-block:: python\n\n        async with it:\n            pass\n\nThen go."
+    )
+
+
+def test_a_section_is_no_code(docstrings: ModuleType) -> None:
+    text = "Do it.\n\nArgs:\n    one: the first,\n        told in two lines.\n\n    two: the second."
+
+    assert rst(docstrings, text) == text
+
+
+def test_a_table_keeps_its_cells_and_joins_what_goes_on_below(docstrings: ModuleType) -> None:
+    assert rst(docstrings, "Kinds:\n\n| kind | what |\n|---|---|\n| a | one |\n| | and more |\n| b | two |") == (
+        "Kinds:\n\n.. list-table::\n    :header-rows: 1\n\n"
+        "    * - kind\n      - what\n    * - a\n      - one and more\n    * - b\n      - two"
+    )
+
+
+def test_pages_hold_no_number_that_may_be_real() -> None:
+    numbers = [
+        number
+        for path in PAGES
+        for number in re.findall(r"\+\d[\d -]{7,}\d", path.read_text(encoding="utf-8"))
+        if not re.fullmatch(r"\+1\d{3}55501\d\d|\+447700900(\d{3})?", re.sub(r"[ -]", "", number))
+    ]
+
+    assert numbers == []
