@@ -134,7 +134,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """How fast is it, and how much memory does it take?"""
-    install(session, *group("bench"))
+    install(session, *group("test"), *group("bench"))
     scripts = sorted(Path("benchmarks").glob("*.py"))
     chosen = [path for path in scripts if not session.posargs or path.stem in session.posargs]
     if not chosen:
