@@ -7,6 +7,7 @@ so one run is watched and its folder copied before each of them.
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -135,6 +136,7 @@ async def test_killed_at_any_call_the_next_run_makes_the_same_files(tmp_path: Pa
         target = restore(state, tmp_path / str(number)) / name
         assert await export(target, overwrite=overwrite) == report
         assert contents(target.parent) == expected
+        shutil.rmtree(target.parent)
     check_points(states, name, expected[name])
 
 
@@ -171,6 +173,7 @@ async def test_killed_at_the_next_run_too_the_third_makes_the_same_files(tmp_pat
         target = restore(state, tmp_path / str(number)) / name
         await export(target)
         assert contents(target.parent) == expected
+        shutil.rmtree(target.parent)
 
 
 class Full:
@@ -218,6 +221,7 @@ async def test_full_at_any_call_the_disk_is_told_and_the_next_run_makes_the_same
         kept += name + JOURNAL in names(path.parent)
         await export(path, overwrite=overwrite)
         assert contents(path.parent) == expected
+        shutil.rmtree(path.parent)
     assert not full.was_full
     assert room > 15
     assert kept > 10
@@ -241,6 +245,7 @@ async def test_a_file_without_hard_links_survives_the_same(
         target = restore(state, tmp_path / str(number)) / name
         await export(target)
         assert contents(target.parent) == expected
+        shutil.rmtree(target.parent)
 
 
 async def test_a_file_that_was_published_is_told_with_its_report_and_not_made_again(tmp_path: Path) -> None:
