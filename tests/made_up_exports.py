@@ -44,7 +44,7 @@ def window(number: int, calls: int = 3, *, bad: int = 0, **told: Any) -> Complet
             for _ in range(bad)
         ],
         report=report,
-        extras={record: '{"newField":"1"}' for record in records[:1]},
+        extras=dict.fromkeys(records[:1], '{"newField":"1"}'),
         share=WindowShare(unique=calls + bad, total=calls + bad, quarantined=bad),
         repeated=[call(100 * number - 1)] if number else [],
         unread_ids=[f"bad{number}"] * bad,

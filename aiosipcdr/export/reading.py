@@ -6,6 +6,7 @@ Reads what the encoders write, and must never write anything.
 import csv
 import gzip
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -50,7 +51,7 @@ def read_columns(path: Path, format_name: str, names: Sequence[str]) -> Iterator
         raise
     except Exception as error:  # noqa: BLE001 - each decompressor and reader has errors of its own
         if isinstance(error, OSError) and error.errno is not None:
-            raise ExportError(f"{path} cannot be read: {error.strerror}") from None
+            raise ExportError(f"{path} cannot be read: {os.strerror(error.errno)}") from None
         raise ExportError(f"{path} cannot be read as {format_name}: it is damaged, or another format") from None
 
 

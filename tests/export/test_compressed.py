@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiosipcdr.export.compressed import CompressedEncoder, Compressor, GzipCompressor, load_zstd, zstd_compressor
@@ -41,6 +41,7 @@ NOISE = bytes(number * number * 7919 >> 9 & 0xFF for number in range(300_000))
     ("start", "decompress"), [(GzipCompressor, gzip.decompress), (zstd_compressor, load_zstd().decompress)]
 )
 @given(cuts=st.lists(st.integers(0, len(NOISE)), max_size=5).map(sorted))
+@settings(max_examples=20)
 def test_where_the_text_is_cut_leaves_no_trace(
     start: Callable[[], Compressor], decompress: Callable[[bytes], bytes], cuts: list[int]
 ) -> None:

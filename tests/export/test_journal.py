@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.errors import ExportConflictError, JournalDamagedError
-from aiosipcdr.export import journal as journal_module
 from aiosipcdr.export.entries import Built, Entry, Header, WrittenWindow, encode_entry
 from aiosipcdr.export.frames import encode_frame, read_frames
 from aiosipcdr.export.journal import Journal
+from aiosipcdr.export.lock import lock_file
 from aiosipcdr.export.rows import encode_rows, read_records
 from aiosipcdr.protocol.history import Delivered, Recounted
 from aiosipcdr.report import CompleteWindow
@@ -373,6 +374,7 @@ import sys
 from pathlib import Path
 from aiosipcdr.export.entries import decode_header
 from aiosipcdr.export.journal import Journal
+from aiosipcdr.export.lock import lock_file
 journal = Journal(Path(sys.argv[1]), Path(sys.argv[2]))
 journal.open(decode_header(bytes.fromhex(sys.argv[3])))
 journal.recover()
@@ -400,15 +402,14 @@ def test_a_journal_that_was_removed_while_we_waited_for_its_lock_is_begun_anew(
 ) -> None:
     written(tmp_path)
     frames, rows = place_of(tmp_path)
-    lock = journal_module.lock_file
 
     def remove_first(descriptor: int) -> bool:
-        monkeypatch.setattr(journal_module, "lock_file", lock)
+        monkeypatch.setattr("aiosipcdr.export.journal.lock_file", lock_file)
         frames.unlink()
         rows.unlink()
-        return lock(descriptor)
+        return lock_file(descriptor)
 
-    monkeypatch.setattr(journal_module, "lock_file", remove_first)
+    monkeypatch.setattr("aiosipcdr.export.journal.lock_file", remove_first)
     with opened(tmp_path) as journal:
         assert journal.entries == []
         add(journal, window(0))
@@ -496,7 +497,7 @@ def test_what_was_written_is_safe_from_a_power_cut_a_second_later(
     now = 100.0
     flushed: list[int] = []
     monkeypatch.setattr(os, "fsync", flushed.append)
-    monkeypatch.setattr(journal_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     with opened(tmp_path) as journal:
         flushed.clear()
         add(journal, STORY[0])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.export.rows import EXTRA, ROW_FIELDS, encode_rows, read_records, read_texts
 from aiosipcdr.export.masking import mask_number
+from aiosipcdr.export.rows import EXTRA, ROW_FIELDS, encode_rows, read_records, read_texts
 from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord
 from tests.made_up_calls import call, calls
 

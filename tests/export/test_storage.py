@@ -4,8 +4,8 @@ import errno
 import os
 import shutil
 import stat
-from collections import namedtuple
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,7 +21,11 @@ from aiosipcdr.export.storage import (
     write_all,
 )
 
-Usage = namedtuple("Usage", "total used free")
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
 
 
 @pytest.mark.parametrize(

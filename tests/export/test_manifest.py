@@ -1,0 +1,146 @@
+"""What is known of a file stands beside it, and shows no number and no secret."""
+
+import json
+import platform
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rich.pretty import pretty_repr
+
+from aiosipcdr import __version__
+from aiosipcdr.errors import ExportError
+from aiosipcdr.export.entries import WrittenWindow
+from aiosipcdr.export.manifest import Manifest, MoneySum, describe_file, encode_manifest, money_sums, read_manifest
+from aiosipcdr.export.masking import Pseudonyms, mask_number
+from aiosipcdr.export.rows_file import Mark
+from aiosipcdr.money import MoneyRow, MoneyTotals
+from aiosipcdr.protocol.history import Delivered
+from tests.made_up_exports import CREDENTIALS, order, report_of, window
+
+PHONE = "+12125550123"
+
+
+def written(number: int, *money: tuple[str, str | None, str]) -> WrittenWindow:
+    complete = window(number)
+    return WrittenWindow(
+        delivered=Delivered(told=complete.report, share=complete.share),
+        rows=3,
+        size=900,
+        mark=Mark(),
+        money=[MoneyRow(field, currency, Decimal(amount)) for field, currency, amount in money],
+    )
+
+
+def manifest_of(name: str = "calls.csv", quarantine: str | None = None, **changes: Any) -> Manifest:  # noqa: ANN401
+    windows = [window(0), window(1, bad=1)]
+    told = [written(0), written(1)]
+    return describe_file(order(Path(name), **changes), Mark(1_800, "ab" * 32), told, report_of(windows), quarantine)
+
+
+def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
+    told = json.loads(encode_manifest(manifest_of(quarantine="calls.csv.quarantine.ndjson", sip_group_name="客服一组")))
+    report = told.pop("report")
+    assert datetime.fromisoformat(told.pop("created")).tzinfo is not None
+    assert told == {
+        "manifest": 1,
+        "file": "calls.csv",
+        "format": "csv",
+        "spreadsheet": False,
+        "numbers": "as told",
+        "query": {
+            "start": "2026-10-01T08:30:00+08:00",
+            "end": "2026-10-01T11:30:00+08:00",
+            "sip_group_name": "客服一组",
+            "phone_name": None,
+            "range_field": None,
+        },
+        "account": CREDENTIALS.fingerprint(),
+        "phone": None,
+        "rows": 6,
+        "bytes": 1_800,
+        "sha256": "ab" * 32,
+        "certified": True,
+        "quarantined": 1,
+        "quarantine_file": "calls.csv.quarantine.ndjson",
+        "money": [],
+        "versions": {"aiosipcdr": __version__, "python": platform.python_version()},
+    }
+    assert [
+        (one["total"], one["unique"], one["certified"], one["provisional"]) for one in report["window_reports"]
+    ] == [
+        (3, 3, True, False),
+        (4, 4, True, False),
+    ]
+
+
+def test_money_is_summed_over_the_windows_per_field_and_currency() -> None:
+    windows = [
+        written(0, ("cost", None, "0.10"), ("cost", "EUR", "2"), ("settle_pay", "EUR", "1E-12")),
+        written(1, ("cost", "EUR", "-2.50"), ("cost", None, "1E+5")),
+    ]
+    told = describe_file(order(Path("calls.csv")), Mark(), windows, report_of(), None).money
+    assert [(one.field, one.currency, one.sum) for one in told] == [
+        ("cost", None, "100000.10"),
+        ("cost", "EUR", "-0.50"),
+        ("settle_pay", "EUR", "0.000000000001"),
+    ]
+    assert money_sums(MoneyTotals()) == []
+
+
+def test_what_shaped_the_bytes_is_named_with_its_version() -> None:
+    assert "pyarrow" in manifest_of("calls.parquet").versions
+    assert "pyarrow" not in manifest_of("calls.ndjson.gz").versions
+
+
+def test_a_manifest_comes_back_and_a_person_can_read_it(tmp_path: Path) -> None:
+    manifest = manifest_of(spreadsheet=True, phone_name=PHONE)
+    (tmp_path / "manifest").write_bytes(encode_manifest(manifest))
+    assert read_manifest(tmp_path / "manifest") == manifest
+    assert encode_manifest(manifest).startswith(b'{\n  "manifest": 1,\n  "file": "calls.csv",\n')
+    assert encode_manifest(manifest).endswith(b"}\n")
+    assert manifest.created.microsecond == 0
+    assert manifest.created <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("mask", [None, mask_number, Pseudonyms(b"sandbox-key-of-16-bytes")])
+def test_a_manifest_holds_no_number_and_no_secret(mask: object) -> None:
+    manifest = manifest_of(phone_name=PHONE, mask=mask)
+    for told in (encode_manifest(manifest).decode(), repr(manifest), pretty_repr(manifest)):
+        assert "2125550" not in told
+        assert "sandbox" not in told
+    assert manifest.phone == CREDENTIALS.fingerprint(PHONE)
+    assert manifest.query.phone_name != PHONE
+
+
+def test_a_manifest_that_is_missing_or_none_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "calls.csv.manifest.json"
+    with pytest.raises(ExportError, match="is missing: without it nothing is known of the file"):
+        read_manifest(path)
+    whole = encode_manifest(manifest_of())
+    for data in (b"", b"{}", b"[]", whole[:-3], whole.replace(b'"rows": 6', b'"rows": "6"'), b'{"file": "\xff"}'):
+        path.write_bytes(data)
+        with pytest.raises(ExportError, match="is not a manifest of aiosipcdr, or was changed"):
+            read_manifest(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ExportError, match="cannot be read: Is a directory"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("told", ["", "abc", "NaN", "1e5", "--1", "1.", "Infinity"])
+def test_a_sum_that_is_none_is_no_manifest(tmp_path: Path, told: str) -> None:
+    money = [MoneySum(field="cost", currency=None, sum=told)]
+    path = tmp_path / "manifest"
+    path.write_bytes(encode_manifest(msgspec.structs.replace(manifest_of(), money=money)))
+    with pytest.raises(ExportError, match="is not a manifest"):
+        read_manifest(path)
+
+
+def test_a_field_of_a_later_version_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "manifest"
+    path.write_bytes(encode_manifest(manifest_of()).replace(b"{", b'{"new": {"a": 1},', 1))
+    assert read_manifest(path).rows == 6

@@ -1,0 +1,104 @@
+"""Files are read back as they were written, and what cannot be read is said in a sentence."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr.errors import ExportError
+from aiosipcdr.export import FORMATS, open_encoder
+from aiosipcdr.export.reading import read_columns
+from aiosipcdr.export.rows import ROW_FIELDS, encode_rows, read_texts
+from tests.made_up_calls import call
+
+COLUMNS = ("currency", "answer_time", "cost", "code")
+
+
+def written(folder: Path, name: str, calls: int = 30, *, spreadsheet: bool = False) -> Path:
+    encoder = open_encoder(name, spreadsheet=spreadsheet)
+    rows = encode_rows(list(map(call, range(calls))))
+    path = folder / f"calls.{name}"
+    path.write_bytes(encoder.begin() + encoder.encode(rows) + encoder.finish())
+    return path
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("calls", [0, 1, 30])
+def test_columns_come_back_row_by_row(tmp_path: Path, name: str, calls: int) -> None:
+    read = list(read_columns(written(tmp_path, name, calls), name, COLUMNS))
+    expected = [(one.currency, one.answer_time, one.cost, one.code) for one in map(call, range(calls))]
+    assert [(row[0], row[1], Decimal(row[2]), row[3]) for row in read] == expected
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "parquet"])
+def test_text_stands_as_it_was_told(tmp_path: Path, name: str) -> None:
+    names = [field for field in ROW_FIELDS if field not in {"call_duration", "charged_duration"}]
+    read = list(read_columns(written(tmp_path, name, 3), name, names))
+    texts = read_texts(encode_rows(list(map(call, range(3)))))
+    assert read == [tuple(getattr(row, field) for field in names) for row in texts]
+
+
+def test_a_file_for_a_spreadsheet_is_read_too(tmp_path: Path) -> None:
+    path = written(tmp_path, "csv", spreadsheet=True)
+    assert [row[0] for row in read_columns(path, "csv", ["currency"])] == ["EUR"] * 30
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_whatever_byte_was_changed_the_file_is_read_or_said_to_be_damaged(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, name)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), len(whole) // 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            list(read_columns(path, name, COLUMNS))
+        except ExportError as error:
+            assert str(error) == f"{path} cannot be read as {name}: it is damaged, or another format"  # noqa: PT017
+            refused += 1
+    assert refused > 10
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in {"csv", "ndjson"}])
+def test_a_file_that_was_cut_off_is_said_to_be_damaged(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, name)
+    whole = path.read_bytes()
+    for length in (1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ExportError, match="it is damaged, or another format"):
+            list(read_columns(path, name, COLUMNS))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_of_another_format_is_told(tmp_path: Path, name: str) -> None:
+    for other in FORMATS:
+        if other != name:
+            path = written(tmp_path, other)
+            with pytest.raises(ExportError, match=f"cannot be read as {name}: it is damaged, or another format"):
+                list(read_columns(path, name, COLUMNS))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_is_missing_or_a_folder_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ExportError, match=r"none cannot be read: No such file or directory$"):
+        list(read_columns(tmp_path / "none", name, COLUMNS))
+    with pytest.raises(ExportError, match="cannot be read"):
+        list(read_columns(tmp_path, name, COLUMNS))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_error_quotes_what_stands_in_the_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "calls"
+    path.write_bytes(b'"+12125550123","\n+12125550123')
+    with pytest.raises(ExportError) as caught:
+        list(read_columns(path, name, COLUMNS))
+    assert "125550" not in str(caught.value)
+    assert "+1" not in str(caught.value)
+
+
+def test_a_reader_that_stops_early_leaves_the_file_closed(tmp_path: Path) -> None:
+    for name in FORMATS:
+        rows = read_columns(written(tmp_path, name), name, COLUMNS)
+        next(rows)
+        rows.close()  # type: ignore[attr-defined]

@@ -1,0 +1,184 @@
+"""A file is held against its manifest, and whatever differs is said in a sentence."""
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from aiosipcdr.errors import ExportError
+from aiosipcdr.export import FORMATS, MANIFEST, beside, find_differences, open_encoder, read_facts, read_manifest
+from aiosipcdr.export.manifest import Manifest, MoneySum
+from aiosipcdr.export.rows import encode_rows
+from aiosipcdr.export.verification import FileFacts
+from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.report import CompleteWindow
+from tests.made_up_calls import START
+from tests.made_up_exports import STORY, export
+
+pytestmark = pytest.mark.usefixtures("unflushed")
+
+RECORDS = [record for entry in STORY if isinstance(entry, CompleteWindow) for record in entry.records]
+OTHER_BYTES = "the file's SHA-256 is not the manifest's: the file was changed after it was written"
+
+
+async def exported(folder: Path, name: str) -> tuple[Path, Manifest]:
+    path = folder / f"calls.{name}"
+    await export(path)
+    return path, read_manifest(beside(path, MANIFEST))
+
+
+def write(path: Path, name: str, records: list[CallDetailRecord]) -> None:
+    encoder = open_encoder(name)
+    path.write_bytes(encoder.begin() + encoder.encode(encode_rows(records)) + encoder.finish())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_a_file_as_it_was_written_differs_in_nothing(tmp_path: Path, name: str) -> None:
+    path, manifest = await exported(tmp_path, name)
+    facts = read_facts(path, name)
+    assert find_differences(manifest, facts) == []
+    assert (facts.rows, facts.answered, facts.bytes) == (5, 0, path.stat().st_size)
+    assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_any_byte_that_was_changed_is_found(tmp_path: Path, name: str) -> None:
+    path, manifest = await exported(tmp_path, name)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        try:
+            differences = find_differences(manifest, read_facts(path, name))
+        except ExportError as error:
+            differences = [str(error)]
+        assert any(text == OTHER_BYTES or "it is damaged" in text or "amount is none" in text for text in differences)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_a_row_less_is_found(tmp_path: Path, name: str) -> None:
+    path, manifest = await exported(tmp_path, name)
+    write(path, name, RECORDS[:-1])
+    differences = find_differences(manifest, read_facts(path, name))
+    assert "the file has 4 rows, the manifest says 5" in differences
+    assert OTHER_BYTES in differences
+    assert any(text.startswith("the sum of cost (EUR) is 0.0") for text in differences)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_another_sum_is_found(tmp_path: Path, name: str) -> None:
+    path, manifest = await exported(tmp_path, name)
+    told = sum((record.cost or Decimal() for record in RECORDS), Decimal())
+    more = msgspec.structs.replace(RECORDS[0], cost=Decimal("1.5"))
+    less = msgspec.structs.replace(RECORDS[1], currency=None)
+    write(path, name, [more, less, *RECORDS[2:]])
+    money = [text for text in find_differences(manifest, read_facts(path, name)) if text.startswith("the sum")]
+    group, rest = money
+    assert group.startswith("the sum of cost (EUR) is ")
+    assert group.endswith(f" the manifest says {told}")
+    assert Decimal(group.removeprefix("the sum of cost (EUR) is ").split(",")[0]) == (
+        told + Decimal("1.5") - (RECORDS[0].cost or 0) - (RECORDS[1].cost or 0)
+    )
+    assert rest.startswith("the sum of cost (no currency told) is ")
+    assert rest.endswith("the manifest says 0")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_a_file_of_another_format_is_told(tmp_path: Path, name: str) -> None:
+    path, _ = await exported(tmp_path, name)
+    other = FORMATS[FORMATS.index(name) - 1]
+    with pytest.raises(ExportError, match=f"cannot be read as {other}: it is damaged, or another format"):
+        read_facts(path, other)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_is_missing_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ExportError, match="none cannot be read: No such file or directory"):
+        read_facts(tmp_path / "none", name)
+    with pytest.raises(ExportError, match="cannot be read: Is a directory"):
+        read_facts(tmp_path, name)
+
+
+def test_equal_amounts_are_equal_however_they_are_written(tmp_path: Path) -> None:
+    write(tmp_path / "a", "csv", [CallDetailRecord(voice_id="1", cost=Decimal("1.50"), settle_pay=Decimal("1E+5"))])
+    write(tmp_path / "b", "parquet", [CallDetailRecord(voice_id="1", cost=Decimal("1.5"), settle_pay=Decimal(100000))])
+    one, other = read_facts(tmp_path / "a", "csv"), read_facts(tmp_path / "b", "parquet")
+    told = manifest_of(one)
+    assert [text for text in find_differences(told, other) if text.startswith("the sum")] == []
+
+
+def manifest_of(facts: FileFacts) -> Manifest:
+    known: dict[str, Any] = {
+        "file": "calls",
+        "format": "csv",
+        "query": {"start": START, "end": START},
+        "account": "",
+        "certified": True,
+        "quarantined": 0,
+        "report": {},
+        "versions": {},
+        "created": START,
+    }
+    facts_told = msgspec.to_builtins(facts)
+    del facts_told["answered"]
+    return msgspec.convert(known | facts_told, type=Manifest)
+
+
+def test_sums_are_exact_over_many_rows(tmp_path: Path) -> None:
+    records = [
+        CallDetailRecord(
+            voice_id=str(number), cost=Decimal("0.000000000001"), answer_time=START if number % 2 else None
+        )
+        for number in range(1_000)
+    ]
+    write(tmp_path / "calls", "ndjson", [*records, CallDetailRecord(voice_id="x", cost=Decimal(10**25))])
+    facts = read_facts(tmp_path / "calls", "ndjson")
+    assert facts.money == [MoneySum(field="cost", currency=None, sum=f"{10**25}.000000001000")]
+    assert (facts.rows, facts.answered) == (1_001, 500)
+
+
+@pytest.mark.parametrize("amount", ["abc", "NaN", "sNaN", "Infinity", "1e999999999", "1e-99999", "", "0x10"])
+def test_an_amount_that_is_none_is_told(tmp_path: Path, amount: str) -> None:
+    row = encode_rows([CallDetailRecord(voice_id="1", cost=Decimal(1))])
+    (tmp_path / "calls").write_bytes(row + row.replace(b'"cost":"1"', f'"cost":"{amount}"'.encode()))
+    with pytest.raises(ExportError, match="what should be an amount is none") as caught:
+        read_facts(tmp_path / "calls", "ndjson")
+    assert not amount or amount not in str(caught.value)
+
+
+async def test_every_difference_is_a_sentence_of_its_own(tmp_path: Path) -> None:
+    path, manifest = await exported(tmp_path, "csv")
+    facts = read_facts(path, "csv")
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"bytes": 1_234_567}, f"the file has {facts.bytes:,} bytes, the manifest says 1,234,567"),
+        ({"sha256": "ab" * 32}, OTHER_BYTES),
+        ({"rows": 6}, "the file has 5 rows, the manifest says 6"),
+        ({"money": []}, f"the sum of cost (EUR) is {facts.money[0].sum}, the manifest says 0"),
+    ]
+    for change, told in changes:
+        assert find_differences(msgspec.structs.replace(manifest, **change), facts) == [told]
+    together = {name: value for change, _ in changes for name, value in change.items()}
+    assert find_differences(msgspec.structs.replace(manifest, **together), facts) == [told for _, told in changes]
+
+
+def again(path: Path) -> None:
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())))
+
+
+def longer(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + gzip.compress(b""))
+
+
+@pytest.mark.parametrize("change", [again, longer])
+async def test_the_same_rows_in_other_bytes_are_another_file(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    path, manifest = await exported(tmp_path, "csv.gz")
+    change(path)
+    differences = find_differences(manifest, read_facts(path, "csv.gz"))
+    assert OTHER_BYTES in differences
+    assert not any("rows" in text or "sum" in text for text in differences)
