@@ -7,7 +7,6 @@ answers, so each is replaced by one of ours that says what happened and no more.
 
 import asyncio
 import contextlib
-import os
 import re
 import ssl
 import time
@@ -28,13 +27,12 @@ from yarl import URL
 from aiosipcdr.errors import (
     ClientStateError,
     ProtocolError,
-    RequestTimeoutError,
     ResponseTooLargeError,
     SipCdrError,
-    TlsError,
     TransportError,
 )
 from aiosipcdr.policy.retry import decode_retry_after
+from aiosipcdr.wire_errors import ended_unanswered, translate_error
 
 __all__ = ["LARGEST_BODY", "Received", "SignedRequest", "Transport"]
 
@@ -224,8 +222,8 @@ class Transport:
         try:
             return await self._exchange(session, request)
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises becomes one of ours
-            ours = _translate(error, self._host, self._proxy_host)
-            if isinstance(ours, TransportError) and _ended_unanswered(error):
+            ours = translate_error(error, self._host, self._proxy_host)
+            if isinstance(ours, TransportError) and ended_unanswered(error):
                 ours.stale = exchange.on_used_connection
             return ours
         except BaseException as ended:  # noqa: BLE001 - it goes on
@@ -322,49 +320,3 @@ def _decompress(body: bytes) -> bytes | SipCdrError:
 
 def _too_large() -> ResponseTooLargeError:
     return ResponseTooLargeError(f"the answer exceeds {LARGEST_BODY // 1024 // 1024} MiB; ask for a smaller page_size")
-
-
-def _ended_unanswered(error: Exception) -> bool:
-    lost = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
-    return lost and not isinstance(error, aiohttp.ClientConnectorError)
-
-
-def _translate(error: Exception, host: str, proxy: str) -> SipCdrError:
-    # Texts of aiohttp's errors quote headers and bodies; a type and an errno do not.
-    name = type(error).__name__
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return TransportError(f"cannot connect to the proxy {proxy} ({_why(error)}): check `proxy`")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _translate_connecting(error, host)
-    if isinstance(error, TimeoutError):
-        return RequestTimeoutError(f"no complete answer from {host} in time ({name})")
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return TransportError(f"the proxy refused the connection: HTTP {error.status}", retryable=False)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return ProtocolError("the answer is not proper HTTP", retryable=True)
-    if isinstance(error.__cause__, ssl.SSLError) or isinstance(error, ssl.SSLError):
-        # From TLS 1.3 on a server may refuse what it was shown after the handshake.
-        return TlsError(f"{host} ended the TLS connection: does it ask for a certificate, or is the scheme wrong?")
-    if isinstance(error, OSError | aiohttp.ClientError):
-        return TransportError(f"the connection to {host} broke before the answer was complete ({name})")
-    if isinstance(error, RuntimeError):
-        return ClientStateError("the HTTP session cannot be used: it is closed or belongs to another event loop")
-    return TransportError(f"the request failed ({name})", retryable=False)
-
-
-def _translate_connecting(error: aiohttp.ClientConnectorError, host: str) -> SipCdrError:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return TlsError(
-            f"the certificate of {host} is not trusted: check base_url, the system's authorities, or ssl_context"
-        )
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return TlsError(f"the TLS handshake with {host} failed: is the scheme of base_url right?", retryable=True)
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        unknown = TransportError(f"{host} cannot be resolved: check base_url and DNS")
-        unknown.resolved = False
-        return unknown
-    return TransportError(f"cannot connect to {host} ({_why(error)}): check base_url and the network")
-
-
-def _why(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else type(error).__name__

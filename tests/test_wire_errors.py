@@ -1,0 +1,67 @@
+"""What aiohttp raises becomes an error of ours that says what happened, and quotes nothing of it.
+
+Most of these are met over real sockets in tests/test_transport.py and tests/faults; here stand the rest.
+"""
+
+import errno
+import ssl
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+from aiosipcdr.errors import (
+    ClientStateError,
+    ProtocolError,
+    RequestTimeoutError,
+    SipCdrError,
+    TlsError,
+    TransportError,
+)
+from aiosipcdr.wire_errors import ended_unanswered, translate_error
+
+HOST = "api.example.com"
+SECRET = "what-must-not-be-quoted"
+KEY = ConnectionKey(HOST, 443, True, True, None, None, None)  # noqa: FBT003 - aiohttp's own
+REQUEST = aiohttp.RequestInfo(URL(f"https://{HOST}"), "POST", {"Sign": SECRET}, URL(f"https://{HOST}"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (aiohttp.ClientProxyConnectionError(KEY, OSError(errno.ECONNREFUSED, SECRET)), TransportError, "the proxy p"),
+        (aiohttp.ClientConnectorError(KEY, OSError(errno.EHOSTUNREACH, SECRET)), TransportError, "No route to host"),
+        (aiohttp.ClientConnectorSSLError(KEY, OSError(SECRET)), TlsError, "is the scheme of base_url right"),
+        (aiohttp.ClientConnectorDNSError(KEY, OSError(SECRET)), TransportError, "cannot be resolved"),
+        (aiohttp.ServerTimeoutError(SECRET), RequestTimeoutError, "no complete answer"),
+        (TimeoutError(SECRET), RequestTimeoutError, "no complete answer"),
+        (aiohttp.ClientHttpProxyError(REQUEST, (), status=407), TransportError, "HTTP 407"),
+        (aiohttp.ClientResponseError(REQUEST, (), status=400, message=SECRET), ProtocolError, "not proper HTTP"),
+        (ssl.SSLError(SECRET), TlsError, "ended the TLS connection"),
+        (aiohttp.ClientPayloadError(SECRET), TransportError, "broke before the answer was complete"),
+        (ConnectionResetError(SECRET), TransportError, "broke before the answer was complete"),
+        (RuntimeError(SECRET), ClientStateError, "another event loop"),
+        (KeyError(SECRET), TransportError, "the request failed (KeyError)"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_each_becomes_one_of_ours(error: Exception, kind: type[SipCdrError], told: str) -> None:
+    ours = translate_error(error, HOST, "proxy.example.com")
+    assert type(ours) is kind
+    assert told in str(ours)
+    assert SECRET not in str(ours)
+    assert SECRET not in repr(ours)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_so"),
+    [
+        (aiohttp.ServerDisconnectedError(), True),
+        (aiohttp.ClientOSError(), True),
+        (aiohttp.ClientConnectorError(KEY, OSError()), False),
+        (aiohttp.ClientPayloadError(), False),
+    ],
+)
+def test_a_connection_that_ends_before_an_answer_is_told_apart(error: Exception, is_so: bool) -> None:  # noqa: FBT001
+    assert ended_unanswered(error) is is_so
