@@ -24,12 +24,12 @@ import msgspec
 
 from aiosipcdr.errors import ClientStateError
 from aiosipcdr.export.encoders import Encoder
-from aiosipcdr.export.entries import Built, Effort, Header, WrittenWindow
+from aiosipcdr.export.entries import Built, Effort, Header
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.manifest import describe_file, encode_manifest, read_manifest
 from aiosipcdr.export.ndjson import NdjsonEncoder
 from aiosipcdr.export.order import ExportOrder
-from aiosipcdr.export.rows import encode_rows
+from aiosipcdr.export.preparing import PreparedWindow, prepare_window
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.export.storage import check_ours, check_room, storage_errors
 from aiosipcdr.export.target import (
@@ -43,8 +43,7 @@ from aiosipcdr.export.target import (
     check_target,
     publish,
 )
-from aiosipcdr.money import MoneyTotals
-from aiosipcdr.protocol.history import Cut, Delivered, History, Note, find_doubt
+from aiosipcdr.protocol.history import Cut, History, Note, find_doubt
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, FetchReport, QuarantinedRecord, WindowReport
 
@@ -115,7 +114,8 @@ class ExportJob:
         """Write down what has become of a window, before the next is asked for."""
         if isinstance(entry, CompleteWindow):
             effort = Effort(requests=report.requests, retries=report.retries, elapsed=report.elapsed)
-            await self._in_thread(lambda: self._write_window(entry, effort))
+            prepared = await prepare_window(entry, self._order.mask)
+            await self._in_thread(lambda: self._write_window(prepared, effort))
         else:
             await self._in_thread(lambda: self._write_note(entry))
 
@@ -206,28 +206,9 @@ class ExportJob:
         if doubt is not None:
             self._journal.keep(doubt)
 
-    def _write_window(self, window: CompleteWindow, effort: Effort) -> None:
-        order = self._order
-        rows = encode_rows(window.records, window.extras, order.mask)
-        money = MoneyTotals()
-        money.add(window.records)
-        self._journal.append(
-            WrittenWindow(
-                delivered=Delivered(told=window.report, share=window.share),
-                rows=len(window.records),
-                size=len(rows),
-                mark=self._journal.rows_file.append(rows),
-                quarantined=[self._masked(one) for one in window.quarantined],
-                unread_ids=window.unread_ids,
-                money=money.rows(),
-                effort=effort,
-            ),
-            encode_rows(window.repeated, mask=order.mask),
-        )
-
-    def _masked(self, quarantined: QuarantinedRecord) -> QuarantinedRecord:
-        # Nobody knows where in those bytes a number stands.
-        return quarantined if self._order.mask is None else msgspec.structs.replace(quarantined, raw=b"")
+    def _write_window(self, prepared: PreparedWindow, effort: Effort) -> None:
+        mark = self._journal.rows_file.append(prepared.rows)
+        self._journal.append(prepared.as_entry(mark, effort), prepared.repeated)
 
     def _write_note(self, note: Note) -> None:
         if isinstance(note, Cut) and note.told.window in self._order.tiles:
