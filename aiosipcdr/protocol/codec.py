@@ -49,6 +49,14 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that this version does not know, as a JSON object, for the records that have some."""
     anomalies: int = 0
 
+    def __repr__(self) -> str:
+        """Count instead of printing: under a name that is not known may stand a number."""
+        return f"PageAnswer({self.page}, quarantined=<{len(self.quarantined)}>, extras=<{len(self.extras)}>)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("page", self.page), ("quarantined", len(self.quarantined)), ("extras", len(self.extras))]
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """An answer whose status is not 0."""

@@ -59,6 +59,15 @@ class Salvage(msgspec.Struct, kw_only=True):
     extras: dict[CallDetailRecord, str]
     anomalies: int = 0
 
+    def __repr__(self) -> str:
+        """Count instead of printing: under a name that is not known may stand a number."""
+        counted = f"records=<{len(self.records)}>, quarantined=<{len(self.quarantined)}>"
+        return f"Salvage({counted}, extras=<{len(self.extras)}>)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [(name, len(getattr(self, name))) for name in ("records", "quarantined", "extras")]
+
 
 class _WireRecord(CallDetailRecord, frozen=True, kw_only=True, gc=False, rename="camel", forbid_unknown_fields=False):
     voice_id: Text | int  # type: ignore[assignment]  # some servers write long ids as numbers; JSON keeps them exact

@@ -23,6 +23,7 @@ from aiosipcdr.protocol.codec import (
     encode_query,
 )
 from aiosipcdr.protocol.records import MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.salvage import salvage_records
 from aiosipcdr.protocol.windows import TimeWindow
 
 SOME = settings.default.max_examples if settings.default else 50
@@ -798,7 +799,10 @@ def test_no_text_of_any_answer_shows_a_number() -> None:
 
     record = SAMPLE | {"callee": CANARY, "phoneName": CANARY, "displayNum": CANARY, "terminationReason": CANARY}
     broken = record | {"voiceId": "2", "submitTime": CANARY, "cost": CANARY}
+    misnamed = {"voiceId": "3", "calee": CANARY}
     answers: list[object] = [
+        PageDecoder().decode(body(record, misnamed)),
+        salvage_records(json.dumps([misnamed]).encode(), page=1),
         PageDecoder().decode(body(record, broken, record | {"callDuration": CANARY})),
         PageDecoder().decode(json.dumps({"status": "-22", "reason": f"bad phone {CANARY}"}).encode()),
         PageDecoder().decode(json.dumps({"status": CANARY, "reason": CANARY}).encode()),
