@@ -13,7 +13,7 @@ from typing import Literal
 from aiosipcdr.arguments import check_between, check_filters
 from aiosipcdr.connection import LARGEST_PAGE, Connection, OutOfRange
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import IncompleteExportError
+from aiosipcdr.errors import IncompleteExportError, JournalDamagedError, OutOfTimeRangeError
 from aiosipcdr.export import ExportJob, ExportOrder, choose_mask, mask_record
 from aiosipcdr.protocol.codec import Filters
 from aiosipcdr.protocol.coverage import Coverage
@@ -22,7 +22,7 @@ from aiosipcdr.protocol.questions import RangeCount, SinglePage, WindowCounts
 from aiosipcdr.protocol.records import Page
 from aiosipcdr.protocol.resumable import ResumableCoverage
 from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CallDetailRecords, FetchReport
+from aiosipcdr.report import CallDetailRecords, FetchReport, WindowReport
 
 __all__ = ["CdrClient"]
 
@@ -277,7 +277,13 @@ class CdrClient(Connection):
                 see=None if mask is None else partial(mask_record, mask=mask),
             )
             if history is not None:
-                coverage.resume(history)
+                try:
+                    coverage.resume(history)
+                except KeyError:
+                    raise JournalDamagedError(
+                        f"the journal of {path} was changed: it tells of windows that were never planned; remove it to"
+                        " begin anew"
+                    ) from None
             return coverage
 
         order = ExportOrder.plan(
@@ -296,8 +302,7 @@ class CdrClient(Connection):
         async with ExportJob(order) as job:
             if job.published is not None:
                 return job.published
-            counts = await self._count_windows((told.window for told in job.provisional), filters)
-            changed = [told.window for told in job.provisional if counts[told.window] != told.total]
+            changed = await self._find_changed(job.provisional, filters, skip=on_out_of_range == "skip")
             coverage = cover(await job.history(allow_incomplete=allow_incomplete, changed=changed))
             report = coverage.report
             report.requests, report.retries, report.elapsed = job.effort
@@ -316,6 +321,18 @@ class CdrClient(Connection):
         """Return if key, signature, clock and address are accepted; raise the error that says which is not."""
         end = datetime.now(UTC)
         await self.count(end - timedelta(hours=1), end)
+
+    async def _find_changed(self, provisional: list[WindowReport], filters: Filters, *, skip: bool) -> list[TimeWindow]:
+        told = {report.window: report.total for report in provisional}
+        try:
+            counts = await self._count_windows(told, filters)
+        except OutOfTimeRangeError as error:
+            if not skip:
+                raise
+            # What the vendor keeps no more cannot be counted, and stays as it was read.
+            edge = error.available_from
+            counts = await self._count_windows([one for one in told if edge is not None and one.start >= edge], filters)
+        return [window for window, total in told.items() if counts.get(window, total) != total]
 
     async def _count_windows(self, windows: Iterable[TimeWindow], filters: Filters) -> dict[TimeWindow, int]:
         plan = WindowCounts(windows, filters)

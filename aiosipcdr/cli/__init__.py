@@ -10,6 +10,7 @@ __all__ = ["main"]
 
 _EXTRA = frozenset({"cyclopts", "rich"})
 _USAGE = 2
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -26,4 +27,6 @@ def main() -> None:
             " python3 -m pip install 'aiosipcdr[cli]'\n"
         )
         sys.exit(_USAGE)
+    except KeyboardInterrupt:  # while all this is being imported
+        sys.exit(_INTERRUPTED)
     sys.exit(run(sys.argv[1:]))

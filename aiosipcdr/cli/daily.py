@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from aiosipcdr.cli.timerange import cut_days
 from aiosipcdr.errors import ExportError
-from aiosipcdr.export import MANIFEST, beside, read_manifest
+from aiosipcdr.export import JOURNAL, MANIFEST, beside, read_manifest
 
 __all__ = ["DayFile", "Wanted", "decide_day", "plan_days"]
 
@@ -59,14 +59,13 @@ def decide_day(day: DayFile, wanted: Wanted) -> Literal["write", "write again", 
     """Return what is to be done about a day.
 
     A file that was proven when nothing could be added any more is left alone.
-    One that was not is written again, if it is the answer to the same question.
-    Any other is for the export to refuse.
+    One that was not, or that an export was at work on, is written again, if it
+    is the answer to the same question.  Any other is for the export to refuse.
     """
-    if not day.path.exists():
-        return "write"
     try:
+        size = day.path.stat().st_size
         manifest = read_manifest(beside(day.path, MANIFEST))
-    except ExportError:
+    except (OSError, ExportError):
         return "write"
     query = manifest.query
     told = Wanted(
@@ -78,6 +77,10 @@ def decide_day(day: DayFile, wanted: Wanted) -> Literal["write", "write again", 
         phone=manifest.phone,
     )
     if told != wanted or (query.start, query.end) != (day.start, day.end):
+        return "write"
+    if beside(day.path, JOURNAL).exists():
+        return "write again"  # the manifest may be that of the file to come
+    if size != manifest.bytes:
         return "write"
     return "skip" if manifest.certified and not manifest.report.provisional else "write again"
 

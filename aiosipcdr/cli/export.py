@@ -19,7 +19,7 @@ from cyclopts import Parameter
 from aiosipcdr.cli.connection import Pace, build_client
 from aiosipcdr.cli.daily import DayFile, Wanted, decide_day, plan_days
 from aiosipcdr.cli.event_log import EventLog
-from aiosipcdr.cli.exits import Exit
+from aiosipcdr.cli.exits import Exit, Terminated
 from aiosipcdr.cli.invocation import resume_command
 from aiosipcdr.cli.output import print_json, tell
 from aiosipcdr.cli.progress import FetchProgress
@@ -27,7 +27,13 @@ from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, read_private, resolve_settings
 from aiosipcdr.cli.timerange import Range, parse_range, parse_zone
 from aiosipcdr.cli.usage import UsageError
-from aiosipcdr.errors import ExportConflictError, IncompleteExportError, JournalDamagedError, StorageError
+from aiosipcdr.errors import (
+    ExportConflictError,
+    IncompleteExportError,
+    JournalDamagedError,
+    OutOfTimeRangeError,
+    StorageError,
+)
 from aiosipcdr.export import JOURNAL, beside, choose_format, choose_mask, encode_rows, numbers_of, open_encoder
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.report import CompleteWindow, FetchReport
@@ -134,9 +140,11 @@ def export(
         if json and isinstance(error, IncompleteExportError):
             print_json({"output": None, **error.report.facts()})
         kept = [file.path for file in files if beside(file.path, JOURNAL).exists()]
+        again = resume_command(start, end, keep_words=daily)
         if kept and not isinstance(error, ExportConflictError | JournalDamagedError):
-            again = resume_command(start, end, keep_words=daily)
             error.add_note(f"what was read is kept in {beside(kept[0], JOURNAL)}, to go on: {again}")
+        elif daily and isinstance(error, KeyboardInterrupt | Terminated):
+            error.add_note(f"finished days are skipped, to go on: {again}")
         raise
     if json:
         print_json(results[0].facts() if not daily else {"files": [result.facts() for result in results]})
@@ -149,16 +157,18 @@ class Result:
 
     path: Path
     report: FetchReport | None
+    is_short: bool = False
+    """It is not complete, and cannot be any more."""
 
     @property
     def is_certified(self) -> bool:
         """Whether it is proven complete."""
-        return self.report is None or self.report.certified
+        return not self.is_short if self.report is None else self.report.certified
 
     def facts(self) -> dict[str, Any]:
         """Return it for a program."""
         if self.report is None:
-            return {"output": str(self.path), "skipped": True}
+            return {"output": str(self.path), "skipped": True} | ({"certified": False} if self.is_short else {})
         return {"output": str(self.path), **self.report.facts()}
 
 
@@ -173,26 +183,37 @@ class Run:
     say: Callable[[str], None]
 
     async def to_files(self, todo: Sequence[tuple[DayFile, str]]) -> list[Result]:
-        """Write one file after the other; what is short of a proof is told at the end, when all others are there."""
-        results, short = [], None
+        """Write one file after the other; what is wrong with one is told at the end, when the others are there.
+
+        A file that is there is never replaced by one with a gap, for the vendor
+        keeps less each day.
+        """
+        results, problem = [], None
         async with self.client:
             for file, what in todo:
                 if what == "skip":
                     self.say(f"{file.path} is finished already")
                     results.append(Result(path=file.path, report=None))
                     continue
-                overwrite = self.overwrite or what == "write again"
+                again = what == "write again"
+                asked = self.asked | {"on_out_of_range": "raise"} if again else self.asked
                 try:
                     report = await self.client.export(
-                        file.start, file.end, file.path, overwrite=overwrite, **self.asked, **self.formed
+                        file.start, file.end, file.path, overwrite=self.overwrite or again, **asked, **self.formed
                     )
-                except IncompleteExportError as error:
-                    short = short or error
+                except (IncompleteExportError, ExportConflictError) as error:
+                    problem = problem or error
+                    continue
+                except OutOfTimeRangeError:
+                    if not again:
+                        raise
+                    self.say(f"{file.path} stays as it is: the vendor keeps no more all of its calls")
+                    results.append(Result(path=file.path, report=None, is_short=True))
                     continue
                 self.say(f"{report}; written to {file.path}")
                 results.append(Result(path=file.path, report=report))
-        if short is not None:
-            raise short
+        if problem is not None:
+            raise problem
         return results
 
     async def to_stdout(self, start: datetime, end: datetime, masking: Masking) -> list[Result]:
@@ -223,6 +244,9 @@ def _masking(shape: Shape) -> Masking:
 
 def _check(output: Path, shape: Shape, *, daily: bool, json: bool) -> None:
     # Before the credentials are read and anything is asked.
+    if sys.stdout is None and (json or output == _STDOUT):
+        msg = "stdout is closed: there is nowhere to write the result"
+        raise StorageError(msg)
     if output != _STDOUT:
         open_encoder(choose_format(output, shape.format), spreadsheet=shape.spreadsheet)
         return

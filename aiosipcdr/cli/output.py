@@ -8,11 +8,14 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+from aiosipcdr.errors import StorageError
 
 __all__ = [
     "print_json",
@@ -27,12 +30,16 @@ __all__ = [
 
 def tell(sentence: str) -> None:
     """Write a line to stderr."""
-    sys.stderr.write(f"{sentence}\n")
-    sys.stderr.flush()
+    with suppress(OSError, ValueError, AttributeError):  # closed, or full: what is to be done must not fail for that
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()
 
 
 def print_line(line: str) -> None:
     """Write a line of the result to stdout, at once."""
+    if sys.stdout is None:
+        msg = "stdout is closed: there is nowhere to write the result"
+        raise StorageError(msg)
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -62,7 +69,7 @@ def print_table(rows: Iterable[Sequence[str]]) -> None:
 
 def shows_progress() -> bool:
     """Say whether stderr is a terminal that can redraw a line."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
 
 
 def show_traceback(error: BaseException) -> None:

@@ -13,7 +13,7 @@ from aiosipcdr.cli.progress import waiting
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, resolve_settings
 from aiosipcdr.cli.usage import UsageError
-from aiosipcdr.export import MANIFEST, Manifest, beside, find_differences, read_facts, read_manifest
+from aiosipcdr.export import MANIFEST, Manifest, beside, read_manifest, verify_file
 from aiosipcdr.protocol.signing import Credentials
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def verify(
     if settings is not None:
         _check_same(manifest, settings, phone)
     with waiting(f"reading {file.name}"):
-        differences = find_differences(manifest, read_facts(file, manifest.format))
+        differences = verify_file(file, manifest)
     if settings is not None:
         differences += run_to_end(_recount(build_client(settings, pace), manifest, phone))
     if json:

@@ -12,7 +12,7 @@ from aiosipcdr.export.masking import choose_mask, mask_record, numbers_of
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.export.target import JOURNAL, MANIFEST, beside, check_target
-from aiosipcdr.export.verification import FileFacts, find_differences, read_facts
+from aiosipcdr.export.verification import FileFacts, find_differences, read_facts, verify_file
 
 __all__ = [
     "FORMATS",
@@ -34,4 +34,5 @@ __all__ = [
     "open_encoder",
     "read_facts",
     "read_manifest",
+    "verify_file",
 ]

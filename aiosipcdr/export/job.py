@@ -231,6 +231,7 @@ class ExportJob:
 
     def _appear(self, source: Path, end: Mark, report: FetchReport) -> None:
         order = self._order
+        self._journal.check_place()  # else the rows of whoever came after us would be published
         check_target(order.path, order.overwrite)  # else our manifest would stand beside a file of somebody else
         windows = list(self._journal.windows)
         lines = [_quarantine_line(one) for window in windows for one in window.quarantined]

@@ -73,6 +73,7 @@ class Journal:
             self._read()
             if self.entries:
                 self._check_settings(header.settings)
+                self._check_order()
             else:
                 self.header, self._end = header, 0
         except BaseException:
@@ -206,6 +207,30 @@ class Journal:
                 + "; ".join(_describe(name, before.get(name), settings.get(name)) for name in different)
                 + "; finish that one with its own settings, or remove the journal to begin anew"
             )
+
+    def _check_order(self) -> None:
+        end = 0
+        for window in self.windows:
+            if window.mark.end - window.size != end:
+                raise self._damaged("the rows that its windows tell of do not follow each other")
+            end = window.mark.end
+
+    def _damaged(self, why: str) -> JournalDamagedError:
+        return JournalDamagedError(f"the journal {self._path} was changed or damaged: {why}; remove it to begin anew")
+
+    def check_place(self) -> None:
+        """Refuse to go on with files that are no longer where they were.
+
+        Raises:
+            ExportConflictError: somebody has removed or replaced them.
+            OSError: the folder is gone.
+        """
+        for descriptor, path in ((self._descriptor, self._path), (self.rows_file.descriptor, self.rows_file.path)):
+            path.parent.stat()  # else it is the folder that is gone
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.lstat()):
+                    continue
+            raise ExportConflictError(f"{path} was removed or replaced while this export was at work: run it again")
 
     def _check_rows(self) -> None:
         # The rows are written before the frame that tells of them: what is missing at their end was cut off.

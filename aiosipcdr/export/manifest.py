@@ -23,6 +23,9 @@ from aiosipcdr.report import FetchReport
 
 __all__ = ["Manifest", "MoneySum", "describe_file", "encode_manifest", "money_sums", "read_manifest"]
 
+LAYOUT = 1
+"""Rises when a manifest changes so that an older version would misread it."""
+
 _LARGEST = 256 * 1024 * 1024
 
 
@@ -58,7 +61,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         created: when the file was finished.
     """
 
-    manifest: int = 1
+    manifest: int = LAYOUT
     file: str
     format: str
     spreadsheet: bool = False
@@ -119,13 +122,16 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_LARGEST), type=Manifest)
+            manifest = msgspec.json.decode(file.read(_LARGEST), type=Manifest)
     except FileNotFoundError:
         raise ExportError(f"{path} is missing: without it nothing is known of the file") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise ExportError(f"{path} is not a manifest of aiosipcdr, or was changed") from None
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
+    if manifest.manifest != LAYOUT:
+        raise ExportError(f"{path} is of another version of aiosipcdr (layout {manifest.manifest}, this is {LAYOUT})")
+    return manifest
 
 
 def money_sums(money: MoneyTotals) -> list[MoneySum]:

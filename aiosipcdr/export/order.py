@@ -78,6 +78,8 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
             ValueError: the format cannot be told or written.
         """
         chosen = choose_format(path, format)
+        if any("\ud800" <= character <= "\udfff" for character in Path(path).name):
+            raise ValueError("the name of the file is no proper text, which its manifest could not tell: name it anew")
         account = credentials.fingerprint()
         phone = None if filters.phone_name is None else credentials.fingerprint(filters.phone_name)
         settings = {

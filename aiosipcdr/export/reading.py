@@ -17,18 +17,20 @@ from msgspec.structs import astuple
 from aiosipcdr.arrow import load_pyarrow
 from aiosipcdr.errors import ExportError
 from aiosipcdr.export.compressed import load_zstd
+from aiosipcdr.protocol.records import TIME_FIELDS
 
 __all__ = ["read_columns"]
 
 _BLOCK = 1024 * 1024
 _LINES = 4_096
+_LARGEST_FIELD = 64 * 1024 * 1024
 
 
 def read_columns(path: Path, format_name: str, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Yield the values of some columns for each row of a file, `None` where there is none.
 
     In text formats they are texts as they stand; in Parquet what pyarrow makes
-    of them.
+    of them, times as microseconds since 1970.
 
     Args:
         path: the file.
@@ -71,6 +73,7 @@ def _read_ndjson(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, ..
 
 
 def _read_csv(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    csv.field_size_limit(_LARGEST_FIELD)  # of the whole process; csv's own is 131,072
     with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
         rows = csv.reader(text, strict=True)
         head = next(rows, [])
@@ -88,5 +91,6 @@ def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[Any, ...]]
     with pyarrow.parquet.ParquetFile(path) as file:
         batches: Iterable[Any] = file.iter_batches(batch_size=_LINES, columns=list(names))
         for batch in batches:
-            columns = batch.to_pydict()
-            yield from zip(*(columns[name] for name in names), strict=True)
+            # Times as numbers: some that Arrow can hold lie beyond Python's calendar.
+            columns = [batch[name].cast("int64") if name in TIME_FIELDS else batch[name] for name in names]
+            yield from zip(*(column.to_pylist() for column in columns), strict=True)

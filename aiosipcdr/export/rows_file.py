@@ -40,6 +40,11 @@ class RowsFile:
         self._end = 0
 
     @property
+    def descriptor(self) -> int:
+        """The open file."""
+        return self._descriptor
+
+    @property
     def mark(self) -> Mark:
         """Where the file ends now."""
         return Mark(self._end, self._digest.hexdigest())

@@ -91,11 +91,17 @@ def open_ours(path: Path, flags: int) -> int:
     """Open a file of our own, readable by its owner alone; return its descriptor.
 
     Raises:
-        ExportConflictError: see `check_ours`.
+        ExportConflictError: see `check_ours`; or it is somebody else's.
         OSError: it cannot be opened.
     """
     check_ours(path)
-    return os.open(path, flags | _FLAGS, _OWNER_ALONE)
+    descriptor = os.open(path, flags | _FLAGS, _OWNER_ALONE)
+    if os.name != "nt":
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            os.close(descriptor)
+            raise ExportConflictError(f"{path} belongs to somebody else, where a file of our own belongs: remove it")
+        os.fchmod(descriptor, _OWNER_ALONE)  # it may have been there, and a umask may have taken too much
+    return descriptor
 
 
 def write_all(descriptor: int, rest: memoryview) -> None:

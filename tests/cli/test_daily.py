@@ -6,8 +6,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 
-from aiosipcdr.cli.daily import plan_days
+from aiosipcdr.cli.daily import DayFile, Wanted, decide_day, plan_days
+from aiosipcdr.export import JOURNAL, MANIFEST, Manifest, beside
+from aiosipcdr.export.manifest import encode_manifest
+from aiosipcdr.export.query import Query
+from aiosipcdr.report import FetchReport
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -48,3 +53,53 @@ def test_the_date_stands_before_the_ending_or_where_it_is_wanted(output: str, na
     start = datetime(2026, 10, 1, tzinfo=UTC)
     (day,) = plan_days(start, start + timedelta(hours=1), UTC, Path("folder") / output, NOW)
     assert day.path == Path("folder") / name
+
+
+WANTED = Wanted(format="ndjson", spreadsheet=False, numbers="as told", group=None, account="0" * 16, phone=None)
+
+
+def day_file(folder: Path, **changes: object) -> DayFile:
+    """A day whose file and manifest are there."""
+    path = folder / "calls.ndjson"
+    path.write_bytes(b"{}\n")
+    start = datetime(2026, 10, 1, tzinfo=UTC)
+    day = DayFile(start.date(), start, start + timedelta(days=1), path)
+    manifest = Manifest(
+        file=path.name,
+        format="ndjson",
+        query=Query(start=day.start, end=day.end),
+        account="0" * 16,
+        rows=1,
+        bytes=3,
+        sha256="0" * 64,
+        certified=True,
+        quarantined=0,
+        money=[],
+        report=FetchReport(certified=True),
+        versions={},
+        created=NOW,
+    )
+    beside(path, MANIFEST).write_bytes(encode_manifest(replace(manifest, **changes)))
+    return day
+
+
+def test_a_finished_day_is_left_alone_and_a_young_or_unproven_one_written_again(tmp_path: Path) -> None:
+    assert decide_day(day_file(tmp_path), WANTED) == "skip"
+    assert decide_day(day_file(tmp_path, report=FetchReport(certified=True, provisional=1)), WANTED) == "write again"
+    assert decide_day(day_file(tmp_path, certified=False), WANTED) == "write again"
+
+
+def test_a_day_that_an_export_was_at_work_on_is_written_again(tmp_path: Path) -> None:
+    day = day_file(tmp_path)
+    beside(day.path, JOURNAL).touch()
+    assert decide_day(day, WANTED) == "write again"
+
+
+def test_what_is_not_the_answer_to_this_question_is_for_the_export_to_refuse(tmp_path: Path) -> None:
+    for changes in ({"account": "1" * 16}, {"format": "csv"}, {"numbers": "masked"}, {"bytes": 4}):
+        assert decide_day(day_file(tmp_path, **changes), WANTED) == "write"
+    day = day_file(tmp_path)
+    beside(day.path, MANIFEST).unlink()
+    assert decide_day(day, WANTED) == "write"
+    day.path.unlink()
+    assert decide_day(day, WANTED) == "write"

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
 import shlex
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import aiosipcdr
 from aiosipcdr.cli.app import run
 from aiosipcdr.export import FORMATS
 from aiosipcdr.sandbox import Sandbox
@@ -267,3 +269,58 @@ def test_days_need_a_zone_and_files(
     output = [] if "--output" in more else ["--output", str(tmp_path / "calls.csv")]
     assert run(["export", *account, *output, *more]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_day_of_which_the_vendor_keeps_less_by_now_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    day = (now - timedelta(days=1)).date()
+    calls = [{"voiceId": str(hour), "submitTime": f"{day}T{hour:02}:30:00+00:00"} for hour in range(24)]
+    with Sandbox(calls=calls, retention=timedelta(days=40)) as sandbox:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+        output = tmp_path / "calls.ndjson"
+        command = ["export", "--start", str(day), "--end", str(now.date()), "--tz", "UTC", "--daily"]
+        command += ["--output", str(output), "--on-out-of-range", "skip"]
+        noon = datetime.combine(day, time(12), UTC)
+        sandbox.change(retention=now - noon)
+        assert run(command) == 3
+        path = tmp_path / f"calls-{day}.ndjson"
+        before = path.read_bytes()
+        assert len(before.splitlines()) == 12
+        sandbox.change(retention=now - noon - timedelta(hours=6))
+        assert run(command) == 3
+        assert "stays as it is" in capsys.readouterr().err
+        assert path.read_bytes() == before
+
+
+def test_one_strange_file_does_not_keep_the_other_days_waiting(
+    account: list[str], sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = [(sandbox.start + timedelta(days=day)).date() for day in range(2)]
+    (tmp_path / f"calls-{days[0]}.csv").write_text("mine")
+    span = ["--start", str(days[0]), "--end", str(days[1] + timedelta(days=1)), "--tz", "+08:00"]
+    assert account
+    assert run(["export", *span, "--daily", "--output", str(tmp_path / "calls.csv")]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert (tmp_path / f"calls-{days[0]}.csv").read_text() == "mine"
+    assert (tmp_path / f"calls-{days[1]}.csv").exists()
+
+
+@pytest.mark.parametrize(("closed", "code"), [("2>&-", 0), ("2>/dev/full", 0), (">&-", 0), ("--json >&-", 1)])
+def test_a_stream_that_is_closed_costs_no_file(account: list[str], tmp_path: Path, closed: str, code: int) -> None:
+    path = tmp_path / "calls.ndjson"
+    command = shlex.join([sys.executable, "-m", "aiosipcdr", "export", *account, "--output", str(path)])
+    place = str(Path(aiosipcdr.__file__).parent.parent)
+    done = subprocess.run(  # noqa: S603
+        ["bash", "-c", f"{command} {closed}"],  # noqa: S607
+        env={**os.environ, "PYTHONPATH": place},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, path.exists()) == (code, code == 0)
+    assert "Traceback" not in done.stderr
+    assert "fault of aiosipcdr" not in done.stderr

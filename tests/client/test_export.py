@@ -25,6 +25,7 @@ from aiosipcdr import (
     ExportConflictError,
     FetchReport,
     IncompleteExportError,
+    OutOfTimeRangeError,
     RetryPolicy,
     StorageError,
 )
@@ -366,3 +367,16 @@ async def test_unknown_fields_stand_in_a_column_of_their_own(tmp_path: Path) -> 
         await client.export(sandbox.start, sandbox.end, tmp_path / "masked.ndjson", mask_numbers="mask")
     lines = (tmp_path / "masked.ndjson").read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["extra"] for line in lines} == {None}
+
+
+async def test_young_windows_that_the_vendor_keeps_no_more_stay_as_they_were_read(tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    with Sandbox(records=2_500, retention=timedelta(days=60)) as sandbox:
+        async with client_of(sandbox, lateness=timedelta(days=365)) as client:
+            await cut_short(client, sandbox, path, 2, on_out_of_range="skip")
+            sandbox.change(retention=datetime.now(UTC) - sandbox.start - timedelta(days=2))
+            with pytest.raises(OutOfTimeRangeError):
+                await client.export(sandbox.start, sandbox.end, path)
+            report = await client.export(sandbox.start, sandbox.end, path, on_out_of_range="skip")
+        assert report.unique == 2_500
+        assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())

@@ -657,3 +657,38 @@ async def test_the_plan_is_in_the_journal_before_a_part_is_asked_for(tmp_path: P
         raw = beside(path, JOURNAL).read_bytes()
         assert all(json.dumps(hour(number).end.isoformat()).encode() in raw for number in range(3))
         assert START.isoformat().encode() in raw
+
+
+async def test_files_that_somebody_replaced_meanwhile_are_not_published(tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    async with ExportJob(order(path)) as job:
+        await job.history(allow_incomplete=True, changed=[])
+        for entry in STORY:
+            await job.write(entry, report_of())
+        for ending in (JOURNAL, ROWS):
+            beside(path, ending).unlink()
+        beside(path, ROWS).write_text("another export's")
+        with pytest.raises(ExportConflictError, match="was removed or replaced while this export was at work"):
+            await job.publish(report_of())
+    assert not path.exists()
+    assert beside(path, ROWS).read_text() == "another export's"
+
+
+async def test_files_that_everyone_could_read_become_private(tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    for ending in (JOURNAL, ROWS):
+        beside(path, ending).touch(mode=0o666)
+        beside(path, ending).chmod(0o666)
+    before = os.umask(0o777)
+    try:
+        await export(path)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+
+
+async def test_files_of_somebody_else_are_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await export(tmp_path / "calls.ndjson", until=2)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(ExportConflictError, match="belongs to somebody else"):
+        await export(tmp_path / "calls.ndjson")

@@ -540,3 +540,21 @@ def test_no_frame_stays_in_memory(tmp_path: Path) -> None:
         assert digest == journal.rows_file.mark.sha256
     with opened(tmp_path) as journal:
         assert all(frame.text == b"" for frame in journal._frames)
+
+
+def test_a_whole_frame_that_is_missing_or_in_another_place_is_noticed(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        add(journal, CUT, window(0), window(1), window(2))
+    frames_path, _ = place_of(tmp_path)
+    raw = frames_path.read_bytes()
+    descriptor = os.open(frames_path, os.O_RDONLY)
+    try:
+        pieces = [raw[frame.start : frame.end] for frame in read_frames(descriptor, frames_path)]
+    finally:
+        os.close(descriptor)
+    head, cut, first, second, third = pieces
+    for changed in ([head, cut, second, third], [head, cut, first, third, second], [head, cut, first, third]):
+        frames_path.write_bytes(b"".join(changed))
+        with pytest.raises(JournalDamagedError, match="do not follow each other"), opened(tmp_path):
+            pytest.fail("opened")
+        assert frames_path.read_bytes() == b"".join(changed)

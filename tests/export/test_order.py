@@ -113,3 +113,8 @@ def test_an_order_opens_the_encoder_of_its_file() -> None:
     assert order(Path("calls.ndjson")).open_encoder().begin() == b""
     parquet = order(Path("calls.parquet"), phone_name=PHONE).open_encoder()
     assert PHONE.encode() in parquet.begin() + parquet.finish()
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no proper text"):
+        order(tmp_path / "c-\udcff.ndjson")

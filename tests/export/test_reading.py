@@ -1,5 +1,6 @@
 """Files are read back as they were written, and what cannot be read is said in a sentence."""
 
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from aiosipcdr.errors import ExportError
 from aiosipcdr.export import FORMATS, open_encoder
 from aiosipcdr.export.reading import read_columns
 from aiosipcdr.export.rows import ROW_FIELDS, encode_rows, read_texts
+from aiosipcdr.protocol.records import CallDetailRecord
 from tests.made_up_calls import call
 
 COLUMNS = ("currency", "answer_time", "cost", "code")
@@ -102,3 +104,21 @@ def test_a_reader_that_stops_early_leaves_the_file_closed(tmp_path: Path) -> Non
         rows = read_columns(written(tmp_path, name), name, COLUMNS)
         next(rows)
         rows.close()  # type: ignore[attr-defined]
+
+
+def test_a_text_beyond_csvs_own_limit_is_read(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    encoder = open_encoder("csv")
+    rows = encode_rows([CallDetailRecord(voice_id="1", termination_reason=long)])
+    (tmp_path / "calls.csv").write_bytes(encoder.begin() + encoder.encode(rows) + encoder.finish())
+    assert list(read_columns(tmp_path / "calls.csv", "csv", ["termination_reason"])) == [(long,)]
+
+
+def test_a_time_beyond_pythons_calendar_is_read(tmp_path: Path) -> None:
+    encoder = open_encoder("parquet")
+    east = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=8)))  # in UTC that is before the year 1
+    rows = encode_rows([CallDetailRecord(voice_id="1", answer_time=east), CallDetailRecord(voice_id="2")])
+    (tmp_path / "calls.parquet").write_bytes(encoder.begin() + encoder.encode(rows) + encoder.finish())
+    (early,), (none,) = read_columns(tmp_path / "calls.parquet", "parquet", ["answer_time"])
+    assert early < 0
+    assert none is None

@@ -11,8 +11,17 @@ import msgspec
 import pytest
 
 from aiosipcdr.errors import ExportError
-from aiosipcdr.export import FORMATS, MANIFEST, beside, find_differences, open_encoder, read_facts, read_manifest
-from aiosipcdr.export.manifest import Manifest, MoneySum
+from aiosipcdr.export import (
+    FORMATS,
+    MANIFEST,
+    beside,
+    find_differences,
+    open_encoder,
+    read_facts,
+    read_manifest,
+    verify_file,
+)
+from aiosipcdr.export.manifest import Manifest, MoneySum, encode_manifest
 from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.export.verification import FileFacts
 from aiosipcdr.protocol.records import CallDetailRecord
@@ -182,3 +191,31 @@ async def test_the_same_rows_in_other_bytes_are_another_file(tmp_path: Path, cha
     differences = find_differences(manifest, read_facts(path, "csv.gz"))
     assert OTHER_BYTES in differences
     assert not any("rows" in text or "sum" in text for text in differences)
+
+
+async def test_a_file_that_cannot_be_read_is_told_with_its_size_and_hash(tmp_path: Path) -> None:
+    path, manifest = await exported(tmp_path, "csv")
+    path.write_bytes(path.read_bytes() + b'"')
+    size, told_hash, unreadable = verify_file(path, manifest)
+    assert "bytes, the manifest says" in size
+    assert "SHA-256" in told_hash
+    assert "cannot be read as csv" in unreadable
+
+
+async def test_a_quarantine_that_is_missing_or_cut_is_told(tmp_path: Path) -> None:
+    path, manifest = await exported(tmp_path, "ndjson")
+    assert verify_file(path, manifest) == []
+    assert manifest.quarantine_file is not None
+    quarantine = path.with_name(manifest.quarantine_file)
+    quarantine.write_bytes(quarantine.read_bytes() * 2)
+    assert verify_file(path, manifest) == [f"{quarantine.name} has 2 records, the manifest says 1"]
+    quarantine.unlink()
+    (told,) = verify_file(path, manifest)
+    assert "1 records that could not be decoded cannot be read: No such file" in told
+
+
+async def test_a_manifest_of_another_layout_is_refused(tmp_path: Path) -> None:
+    path, manifest = await exported(tmp_path, "ndjson")
+    beside(path, MANIFEST).write_bytes(encode_manifest(msgspec.structs.replace(manifest, manifest=2)))
+    with pytest.raises(ExportError, match="another version of aiosipcdr"):
+        read_manifest(beside(path, MANIFEST))
