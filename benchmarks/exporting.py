@@ -1,8 +1,8 @@
 """What does a file cost, in CPU and memory, beside fetching the same calls into a list?
 
-Each task runs in a process of its own against one sandbox, interleaved and
-repeated; memory is the peak beyond that of a process which has imported the
-same and done nothing.
+Each task runs in a process of its own against one sandbox on another core,
+interleaved and repeated; memory is the peak beyond that of a process which has
+imported the same and done nothing.
 
     python3 benchmarks/exporting.py [--records 250000 1000000] [--rounds 3] [--formats ndjson parquet]
 """
@@ -19,6 +19,8 @@ import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
+
+from course.pinning import CLIENT, SERVER, pin
 
 from aiosipcdr.cli.child import sandbox_process
 from aiosipcdr.cli.summary import peak_memory
@@ -54,7 +56,11 @@ def run(task: str, folder: str, place: dict[str, str], imports: str = "") -> dic
 async def measure(records: int, formats: list[str], rounds: int) -> None:
     """Print one table."""
     options = ("--records", str(records), "--database", "temp")
+    everywhere = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    pin(SERVER)
     async with sandbox_process(*options) as sandbox:
+        if everywhere:
+            os.sched_setaffinity(0, everywhere)
         place = {name: getattr(sandbox, name) for name in ("base_url", "api_key", "api_secret")}
         place |= {"start": sandbox.start.isoformat(), "end": sandbox.end.isoformat()}
         with tempfile.TemporaryDirectory() as folder:
@@ -92,6 +98,7 @@ def main() -> None:
     parser.add_argument("--folder", default="")
     given = parser.parse_args()
     if given.child:
+        pin(CLIENT)
         if given.imports == "parquet":
             import pyarrow.json
             import pyarrow.parquet  # noqa: F401
