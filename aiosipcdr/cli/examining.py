@@ -43,8 +43,8 @@ class Tally:
 
     def __init__(self) -> None:
         """Start at nothing."""
-        self.requests = 0
-        self.throttled = 0
+        self.requests: int = 0
+        self.throttled: int = 0
 
     def __call__(self, event: Event, /) -> None:
         """Count `event`."""

@@ -78,6 +78,29 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, tag="built"):
 
 Entry = Cut | Recounted | Trimmed | WrittenWindow | Built
 
-encode_entry = msgspec.json.Encoder().encode
-decode_header = msgspec.json.Decoder(Header).decode
-decode_entry = msgspec.json.Decoder(Entry).decode
+_encoder = msgspec.json.Encoder()
+_header_decoder = msgspec.json.Decoder(Header)
+_entry_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
+
+
+def encode_entry(entry: Entry | Header) -> bytes:
+    """Return the text of an entry's frame."""
+    return _encoder.encode(entry)
+
+
+def decode_header(text: bytes) -> Header:
+    """Return the header that `text` holds.
+
+    Raises:
+        msgspec.DecodeError: it holds none.
+    """
+    return _header_decoder.decode(text)
+
+
+def decode_entry(text: bytes) -> Entry:
+    """Return the entry that `text` holds.
+
+    Raises:
+        msgspec.DecodeError: it holds none.
+    """
+    return _entry_decoder.decode(text)

@@ -52,8 +52,8 @@ class Journal:
     def __init__(self, path: Path, rows_path: Path) -> None:
         """Remember the places; nothing is touched yet."""
         self.entries: list[Entry] = []
-        self.header = Header(settings={}, tiles=[])
-        self.rows_file = RowsFile(rows_path)
+        self.header: Header = Header(settings={}, tiles=[])
+        self.rows_file: RowsFile = RowsFile(rows_path)
         self._path = path
         self._descriptor = -1
         self._frames: list[Frame] = []

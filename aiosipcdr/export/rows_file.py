@@ -34,7 +34,7 @@ class RowsFile:
 
     def __init__(self, path: Path) -> None:
         """Remember the place; nothing is touched yet."""
-        self.path = path
+        self.path: Path = path
         self._descriptor = -1
         self._digest = hashlib.sha256()
         self._end = 0

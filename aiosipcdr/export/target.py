@@ -89,10 +89,10 @@ class NewFile:
 
     def __init__(self, path: Path) -> None:
         """Remember where the file will appear; nothing is touched yet."""
-        self.temporary = _temporary(path)
+        self.temporary: Path = _temporary(path)
         self._descriptor = -1
         self._digest = hashlib.sha256()
-        self.size = 0
+        self.size: int = 0
 
     @property
     def sha256(self) -> str:

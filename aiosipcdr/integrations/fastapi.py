@@ -36,8 +36,8 @@ from aiosipcdr.integrations.streaming import (
 try:
     from fastapi import Depends, FastAPI, Query, Request, Response
     from fastapi.requests import HTTPConnection
-except ImportError as error:
-    raise MissingExtraError("aiosipcdr.integrations.fastapi needs fastapi", "fastapi", name=error.name) from None
+except ImportError as _error:
+    raise MissingExtraError("aiosipcdr.integrations.fastapi needs fastapi", "fastapi", name=_error.name) from None
 
 __all__ = [
     "AnswerCutError",
@@ -187,15 +187,15 @@ class _StreamedResponse(Response):
 class NdjsonResponse(_StreamedResponse):
     """A range as NDJSON, a record a line.  It is whole if its last line is `{"report": ...}`."""
 
-    text = "ndjson"
-    media_type = MEDIA_TYPES["ndjson"]
+    text: ClassVar[Text] = "ndjson"
+    media_type: str | None = MEDIA_TYPES["ndjson"]
 
 
 class CsvResponse(_StreamedResponse):
     """A range as CSV.  It is whole, and certified, if it is not cut: the client's HTTP library raises otherwise."""
 
-    text = "csv"
-    media_type = MEDIA_TYPES["csv"]
+    text: ClassVar[Text] = "csv"
+    media_type: str | None = MEDIA_TYPES["csv"]
 
 
 class _AsgiCaller:

@@ -86,7 +86,7 @@ class Coverage:
         self._pending = PendingWindows(places, self._build)
         self._recounts = Recounts(filters)
         self._unproven = False
-        self.tiles = plan_tiles(window)
+        self.tiles: list[TimeWindow] = plan_tiles(window)
         """The windows that the run begins with, oldest first."""
         for tile in self.tiles:
             self._pending.add(tile)

@@ -123,7 +123,7 @@ class Probe:
 
     def __init__(self, now: datetime) -> None:
         """Plan questions about the time before `now`, aware."""
-        self.facts = ProbeFacts()
+        self.facts: ProbeFacts = ProbeFacts()
         self._script = self._ask_all(now.replace(microsecond=0) - _SETTLING)
         self._next: _Question | None = next(self._script)
         self._asked: _Question | None = None
