@@ -21,7 +21,7 @@ from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_window
-from aiosipcdr.protocol.wholes import Recounts, Whole
+from aiosipcdr.protocol.wholes import Recounts, Whole, announce
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, FetchReport
 
@@ -203,14 +203,14 @@ class Coverage:
     def _note_total(self, part: Part) -> None:
         total = part.sweep.largest_total
         if part.wholes:
-            part.wholes[-1].announced += total
+            announce(part.wholes, total)
         else:
             self.planned.append((part.window, total))
 
     def _cut_too_large(self, part: Part) -> SipCdrError | None:
         # Parts that tell far more than their whole cost what trouble costs, or a vendor that tells the same total
         # for every window would be asked for each second of the range.
-        is_credible = not part.wholes or part.wholes[-1].is_credible
+        is_credible = all(whole.is_credible for whole in part.wholes)
         if self._cut(part, AIMED_ROWS, is_repair=not is_credible or part.most_rows < MOST_ROWS):
             return None
         if not self._allow_incomplete:

@@ -14,9 +14,11 @@ class Budget:
 
     On trouble (reading again, cutting what could not be proven): 1.7 × the
     planned pages and 200.  On pages that are read for the first time, a
-    window's first page aside: 1.5 × the planned pages and 20; a healthy range
-    needs hardly more than 1.0 ×, and whoever exceeds it was told totals that
-    cannot be meant.
+    window's first page aside: 1.5 × the planned pages and 20.  A healthy range
+    needs hardly more than 1.0 ×, but for bursts in seconds that windows share:
+    those are read up to three times.  What goes beyond 1.5 × is paid like
+    trouble, for which nothing is left when both together have come to 3 × and
+    220.
     """
 
     __slots__ = ("_read", "_repaired", "_rows", "_size", "_windows")
@@ -37,7 +39,8 @@ class Budget:
     @property
     def left(self) -> int:
         """How many requests may still be spent on trouble."""
-        return 200 + self.planned * 17 // 10 - self._repaired
+        trouble = 200 + self.planned * 17 // 10 - self._repaired
+        return min(trouble, 220 + self.planned * 3 - self._repaired - self._read)
 
     def plan(self, rows: int) -> None:
         """Note that a window of the range, not part of another, holds so many rows."""
@@ -57,10 +60,12 @@ class Budget:
 
     def read(self, pages: int) -> bool:
         """Reserve `pages` that are read for the first time; refuse when they are not left."""
-        if self._read + pages > 20 + self.planned * 3 // 2:
-            return False
-        self._read += pages
-        return True
+        free = min(pages, 20 + self.planned * 3 // 2 - self._read)
+        self._read += free
+        if free == pages or self.take(pages - free):
+            return True
+        self._read -= free
+        return False
 
 
 class WindowPlaces:

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.history import Cut, Delivered, History, Note, Recounted, Trimmed
-from aiosipcdr.protocol.wholes import Whole
+from aiosipcdr.protocol.wholes import Whole, announce
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import WindowReport
 
@@ -87,7 +87,7 @@ class ResumableCoverage(Coverage):
 
     def _plan_again(self, told: WindowReport, chain: _Wholes) -> _Wholes:
         if chain:
-            chain[-1].announced += told.total
+            announce(chain, told.total)
         else:
             self._budget.plan(told.total)
             self.planned.append((told.window, told.total))

@@ -5,6 +5,7 @@ the assembly to say.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
@@ -16,7 +17,11 @@ from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.sweep import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["Recounts", "Whole"]
+__all__ = ["MOST_OFTEN", "Recounts", "Whole", "announce"]
+
+MOST_OFTEN = 3
+"""How many windows may tell one call, whatever was cut how often: neighbours share a second, and where bounds are
+inclusive, one of two seconds reaches from the end of the one before it to the start of the one behind it."""
 
 
 class Whole:
@@ -26,7 +31,8 @@ class Whole:
         window: the window.
         told: the calls that it told.
         open_parts: how many of its parts are still to come.
-        announced: what its parts have told at first, overlaps counted twice.
+        surplus: what its parts have told at first beyond what it told itself, overlaps counted as often as they are
+            told; below zero while they have told less.
         union: the distinct calls that they have handed over.
         counted: what they have added to the report's total.
         is_repair: whether it was cut because it could not be proven.
@@ -36,8 +42,8 @@ class Whole:
     """
 
     __slots__ = (
-        *("announced", "counted", "floor", "is_noted", "is_proven", "is_repair", "open_parts", "told", "union"),
-        "window",
+        *("_most_surplus", "counted", "floor", "is_noted", "is_proven", "is_repair", "open_parts", "surplus", "told"),
+        *("union", "window"),
     )
 
     def __init__(
@@ -53,7 +59,8 @@ class Whole:
         self.window: TimeWindow = window
         self.told: int = told
         self.open_parts: int = parts
-        self.announced: int = 0
+        self.surplus: int = -told
+        self._most_surplus = told * (MOST_OFTEN - 1) + told // 4
         self.union: int = 0
         self.counted: int = 0
         self.is_repair: bool = is_repair
@@ -63,13 +70,19 @@ class Whole:
 
     @property
     def is_credible(self) -> bool:
-        """Whether the parts tell about as much as the whole; calls arrive, and neighbours share a second."""
-        return self.announced <= self.told * 5 // 4
+        """Whether the parts tell no more than a burst in a second that they share makes them, and calls that arrive."""
+        return self.surplus <= self._most_surplus
 
     @property
     def falls_short(self) -> bool:
         """Whether all parts are here and hold less than the whole told."""
         return not self.open_parts and self.union < self.told
+
+    def announce(self, rows: int) -> int:
+        """Note that a part has told `rows` more; return what of it goes beyond what the whole told."""
+        before = max(0, self.surplus)
+        self.surplus += rows
+        return max(0, self.surplus) - before
 
     def forget(self, keys: AbstractSet[object]) -> None:
         """Note that a part has handed over what stands under `keys`."""
@@ -81,6 +94,12 @@ class Whole:
         """Note that of `part` nothing can be had before `edge`: what the whole told was more than its parts will."""
         self.told = 0
         self.open_parts -= part.end <= edge
+
+
+def announce(wholes: Sequence[Whole], rows: int) -> None:
+    """Note that a part of `wholes`, the outermost first, has told `rows` calls."""
+    for whole in reversed(wholes):
+        rows = whole.announce(rows)
 
 
 class Recounts:

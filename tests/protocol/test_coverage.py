@@ -12,6 +12,7 @@ from aiosipcdr.errors import IncompleteExportError, OutOfTimeRangeError, Protoco
 from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.sweep import count_pages
+from aiosipcdr.protocol.tiling import split_window
 from tests.protocol.simulated_vendor import (
     START,
     Drive,
@@ -314,14 +315,16 @@ def test_a_total_that_never_exceeds_a_round_number_is_not_believed(most_told: in
     assert isinstance(run.error, IncompleteExportError)
 
 
+@pytest.mark.parametrize("concurrency", [1, 4, 8])
 @pytest.mark.parametrize("told", [40, 2_500, 50_000])
-def test_a_total_that_knows_no_time_ends_within_the_budget(told: int) -> None:
+def test_a_total_that_knows_no_time_ends_within_the_budget(told: int, concurrency: int) -> None:
     vendor = Vendor(Habits(tell=lambda _: told), seeded(1))
     for number in range(40):
         vendor.add(number * 1_000_000)
     for allow_incomplete in (False, True):
-        coverage = cover(seconds(0, 86_400), allow_incomplete=allow_incomplete)
-        run = drive(coverage, vendor, Drive(most_requests=3 * count_pages(told, 100) + 200 + 260))
+        coverage = cover(seconds(0, 86_400), most_windows=concurrency, allow_incomplete=allow_incomplete)
+        most = 3 * count_pages(told, 100) + 200 + 260
+        run = drive(coverage, vendor, Drive(concurrency=concurrency, most_requests=most))
         if told == 40:
             assert run.certified
         else:
@@ -469,6 +472,57 @@ def test_a_burst_within_one_second_is_paged_to_any_depth(order: str) -> None:
     assert len(run.delivered) == 3_300
     assert vendor.deepest in (30, 31)  # the page behind a full last one is the control count
     assert min(complete.window.seconds for complete in run.windows) == 2
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+@pytest.mark.parametrize("includes_end", [False, True])
+@pytest.mark.parametrize(
+    ("calls", "second", "lasting"),
+    [
+        (3_000, 3_455, 1),
+        (3_000, 43_199, 2),  # where the range is cut in two
+        (3_000, 0, 3),
+        (10_000, 1, 1),
+        (10_000, 86_397, 3),
+        (20_000, 3_600, 2),
+        (30_000, 3_600, 1),
+        (30_000, 3_322, 2),  # where the first two of its 26 parts meet
+    ],
+)
+def test_a_burst_of_a_calm_vendor_is_certified_wherever_it_lies(
+    calls: int,
+    second: int,
+    lasting: int,
+    includes_end: bool,  # noqa: FBT001
+    order: str,
+) -> None:
+    # Windows of two seconds repeat what their neighbours tell: once, and twice where bounds are inclusive.
+    vendor = Vendor(Habits(order=order, includes_end=includes_end), seeded(5))  # type: ignore[arg-type]
+    for number in range(calls):
+        vendor.add((second + number * lasting // calls) * 1_000)
+    for number in range(1_000):
+        vendor.add(number * 86_400)
+    run = drive(cover(seconds(0, 86_400)), vendor, Drive(concurrency=8))
+    assert run.error is None
+    assert run.certified
+    assert len(run.delivered) == calls + 1_000
+    assert set(run.delivered) == {row.voice_id for row in vendor.rows}
+    assert run.coverage.report.sweeps == run.coverage.report.windows
+    assert run.requests <= 3 * count_pages(calls + 1_000, 100) + 160
+
+
+def test_many_bursts_where_windows_meet_are_certified() -> None:
+    # Each is told by both windows that meet there, whatever their width.
+    vendor = Vendor(Habits(includes_end=True), seeded(3))
+    days = 24
+    first = [window.start for window in split_window(seconds(0, days * 86_400), 48)[1:]]
+    for start in first[::2]:
+        for _ in range(2_400):
+            vendor.add(since_start(start))
+    run = drive(cover(seconds(0, days * 86_400), most_windows=8), vendor, Drive(concurrency=8))
+    assert run.error is None
+    assert run.certified
+    assert len(run.delivered) == len(set(run.delivered)) == len(vendor.rows) == 24 * 2_400
 
 
 def test_many_bursts_of_a_calm_vendor_are_certified() -> None:
