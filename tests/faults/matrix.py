@@ -148,11 +148,6 @@ OVER_HTTP = [
 
 ROWS = [*ON_THE_WIRE, *OVER_HTTP, *AS_JSON, *IN_THE_VENDORS_WORDS, *PAGING]
 
-LEFT_OUT = {
-    **dict.fromkeys(range(72, 78), "of the export's file alone: the journal and its disk"),
-    78: "of the export's file alone: the folder that it lies in",
-}
-
 ELSEWHERE = {
     1: "tests/faults/test_connecting.py::test_a_name_that_cannot_be_resolved_is_tried_twice",
     2: "tests/faults/test_connecting.py::test_a_refused_connection_is_tried_again",
@@ -165,6 +160,13 @@ ELSEWHERE = {
     69: "tests/faults/test_each_method.py::test_row_69_a_range_that_cannot_be_meant_is_refused_before_anything_is_sent",
     70: "tests/faults/test_each_method.py::test_row_70_a_cancellation_comes_out_as_it_is",
     71: "tests/faults/test_each_method.py::test_row_71_a_signal_ends_it_and_leaves_nothing",
+    72: "tests/cli/test_kills.py::test_a_file_is_the_same_however_often_its_export_was_killed",
+    73: "tests/export/test_journal.py::test_what_was_written_is_safe_from_a_power_cut_a_second_later",
+    74: "tests/export/test_publishing.py::test_full_at_any_call_the_disk_is_told_and_the_next_run_makes_the_same_files",
+    75: "tests/export/test_job.py::test_a_file_that_appears_meanwhile_is_not_lost_and_gets_no_manifest",
+    76: "tests/export/test_job.py::test_a_second_process_says_so_and_goes_on_when_the_first_is_killed",
+    77: "tests/client/test_export.py::test_another_question_does_not_touch_what_is_begun",
+    78: "tests/export/test_job.py::test_a_folder_that_vanishes_is_told_and_the_next_run_begins_anew",
     79: "tests/faults/test_each_method.py::test_row_79_a_closed_client_or_session_says_so",
     80: "tests/faults/test_each_method.py::test_row_80_a_client_belongs_to_the_loop_it_is_opened_in",
     81: "tests/faults/test_each_method.py::test_row_81_a_forked_child_is_told_so",
