@@ -1,6 +1,6 @@
 """The table of faults: what the vendor, the wire or a page gets wrong, and what becomes of it.
 
-Data only; `test_matrix.py` plays every row. Here are connections and HTTP, what is left out
+Data only; `test_matrix.py` plays every row. Here are connections and HTTP
 and what is proven elsewhere; `odd_answers.py` holds the rest.
 """
 
