@@ -73,15 +73,18 @@ def _read_ndjson(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, ..
 
 
 def _read_csv(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    csv.field_size_limit(_LARGEST_FIELD)  # of the whole process; csv's own is 131,072
-    with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
-        rows = csv.reader(text, strict=True)
-        head = next(rows, [])
-        places = [head.index(name) for name in names]
-        for row in rows:
-            if len(row) != len(head):
-                raise ValueError(len(row))
-            yield tuple(row[place] or None for place in places)
+    before = csv.field_size_limit(_LARGEST_FIELD)  # of the whole process: put back in the end
+    try:
+        with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+            rows = csv.reader(text, strict=True)
+            head = next(rows, [])
+            places = [head.index(name) for name in names]
+            for row in rows:
+                if len(row) != len(head):
+                    raise ValueError(len(row))
+                yield tuple(row[place] or None for place in places)
+    finally:
+        csv.field_size_limit(before)
 
 
 def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
