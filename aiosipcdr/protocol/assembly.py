@@ -8,7 +8,7 @@ from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
 import msgspec
 
@@ -27,7 +27,8 @@ def as_it_is(record: CallDetailRecord) -> CallDetailRecord:
     return record
 
 
-_RECORD = itemgetter(2)
+_VOICE_ID = attrgetter("voice_id")
+_SUBMIT_TIME = attrgetter("submit_time")
 
 
 class _Recent(msgspec.Struct):
@@ -88,14 +89,16 @@ class Assembly:
         self._recent.append(_Recent(proof.window.end, ids, sweep.records.values(), wholes))
         for whole in wholes:
             whole.forget(sweep.records.keys())
+        may_share_ids = sweep.has_twins
         for whole in reversed(wholes):
             if not whole.open_parts:
                 floor = self.take_floor(whole, wholes)
                 share.floors.append(len(floor))
                 records += floor
+                may_share_ids = may_share_ids or bool(floor)
         return CompleteWindow(
             window=proof.window,
-            records=sort_records(records),
+            records=sort_records(records, may_share_ids=may_share_ids),
             quarantined=list(quarantined.values()),
             report=told,
             extras=sweep.extras,
@@ -174,8 +177,13 @@ class Assembly:
         self, records: dict[object, CallDetailRecord], repeated: set[object]
     ) -> tuple[list[CallDetailRecord], list[CallDetailRecord]]:
         # What is handed over, and what is left out.
-        if not repeated and self._exact is None:
-            return list(records.values()), []
+        if self._exact is None:
+            if not repeated:
+                return list(records.values()), []
+            return (
+                [record for key, record in records.items() if key not in repeated],
+                [record for key, record in records.items() if key in repeated],
+            )
         new: list[CallDetailRecord] = []
         left_out: list[CallDetailRecord] = []
         for key, record in records.items():
@@ -220,18 +228,19 @@ def _unite(sets: Iterable[Iterable[object]]) -> set[object]:
     return set().union(*sets)
 
 
-def sort_records(records: Collection[CallDetailRecord]) -> list[CallDetailRecord]:
-    """Order by (`submit_time`, `None` last, `voice_id`)."""
+def sort_records(records: list[CallDetailRecord], *, may_share_ids: bool = True) -> list[CallDetailRecord]:
+    """Order by (`submit_time`, `None` last, `voice_id`); of one id with several contents, by the bytes.
+
+    Two stable passes over single keys: what comes in order costs one comparison each.
+    """
+    in_order = sorted(records, key=_id_and_bytes if may_share_ids else _VOICE_ID)
     try:
-        told = sorted([(record.submit_time, record.voice_id, record) for record in records])
-    except TypeError:  # None does not compare, nor do two records of one id
-        return _sort_odd(records)
-    return list(map(_RECORD, told))
+        return sorted(in_order, key=_SUBMIT_TIME)
+    except TypeError:  # None does not compare
+        undated = [record for record in in_order if record.submit_time is None]
+        dated = [record for record in in_order if record.submit_time is not None]
+        return sorted(dated, key=_SUBMIT_TIME) + undated
 
 
-def _sort_odd(records: Iterable[CallDetailRecord]) -> list[CallDetailRecord]:
-    # Of one id with several contents the bytes decide, not the order of arrival.
-    in_order = sorted(records, key=lambda record: (record.voice_id, msgspec.json.encode(record)))
-    undated = [record for record in in_order if record.submit_time is None]
-    dated = [record for record in in_order if record.submit_time is not None]
-    return sorted(dated, key=attrgetter("submit_time")) + undated
+def _id_and_bytes(record: CallDetailRecord) -> tuple[str, bytes]:
+    return record.voice_id, msgspec.json.encode(record)

@@ -136,7 +136,7 @@ class WindowProof:
             if request.current != 1:
                 return None
         self.report.pages += 1
-        self.report.anomalies += self.sweep.add_page(answer, past_the_end=past_the_end)
+        self.sweep.add_page(answer, past_the_end=past_the_end)
         self._go_on()
         return None
 
@@ -188,7 +188,7 @@ class WindowProof:
 
     def _plan_smaller(self, size: int, *, first_page_is_here: bool) -> None:
         # The vendor clamps the page size: pages planned with the old one do not fit together.
-        self.report.anomalies += 1
+        self.report.anomalies += 1 + self.sweep.take_oddities()
         self.budget.plan_smaller(size)
         self.size = size
         self.sweep = Sweep(size)
@@ -206,11 +206,13 @@ class WindowProof:
         if first_page_told and sweep.largest_total > self.most_rows and can_split(self.window):
             self.report.total = sweep.largest_total
             self.report.sweeps = 0  # not one reading: it ends before it began
+            self.report.anomalies += sweep.take_oddities()
             self.outcome = Outcome.TOO_LARGE
             return
         self._plan(self._due_pages())
         if not self.is_open or not sweep.is_read:
             return
+        self.report.anomalies += sweep.take_oddities()
         if sweep.single:
             self._settle(sweep.largest_total, Outcome.CERTIFIED)
         else:
@@ -260,6 +262,7 @@ class WindowProof:
         return self.report.sweeps < most and self.budget.left > count_pages(count, self.size)
 
     def _end_unproven(self, told: int) -> None:
+        self.report.anomalies += self.sweep.take_oddities()
         if self._earlier is not None:
             self.sweep.carry_on(self._earlier)
         self._settle(max(told, self.sweep.largest_total), Outcome.UNPROVEN)

@@ -5,7 +5,7 @@ complete is for the proof to say.
 """
 
 from collections import Counter
-from collections.abc import Set as AbstractSet
+from collections.abc import Set
 from enum import Enum, auto
 from operator import attrgetter
 
@@ -77,7 +77,7 @@ def judge_answer(
         FilterIgnoredError: records came back that `filters` exclude.
     """
     page = answer.page
-    if page.size > request.size or page.size < 1:
+    if not 1 <= page.size <= request.size:
         return Verdict.ASK_AGAIN, f"page size {page.size} came back for {request.size}"
     if page.current != request.current:
         if request.current > count_pages(page.total, page.size):
@@ -85,15 +85,14 @@ def judge_answer(
             return Verdict.PAST_THE_END, ""
         return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
     if page.records:
-        for field in ("sip_group_name", "phone_name"):
-            if _ignores(page.records, field, getattr(filters, field)):
-                # Neither value is quoted: a phone's name may be a number.
-                raise FilterIgnoredError(
-                    f"records of another {field} came back: the vendor ignores this filter; fetch without it and"
-                    " select yourself",
-                    window=request.window,
-                    page=request.current,
-                )
+        if (field := _find_ignored(page.records, filters)) is not None:
+            # Neither value is quoted: a phone's name may be a number.
+            raise FilterIgnoredError(
+                f"records of another {field} came back: the vendor ignores this filter; fetch without it and"
+                " select yourself",
+                window=request.window,
+                page=request.current,
+            )
         if not _lie_within(page.records, request.window, range_field):
             return Verdict.ASK_AGAIN, "records came back that lie outside the window"
     if answer.quarantined and not (request.asked_before or request.control):
@@ -101,11 +100,13 @@ def judge_answer(
     return Verdict.USE, ""
 
 
-def _ignores(records: list[CallDetailRecord], field: str, wanted: str | None) -> bool:
-    if not wanted:
-        return False
-    told = {value.strip().casefold() for value in map(attrgetter(field), records) if value is not None}
-    return bool(told - {wanted.strip().casefold()})
+def _find_ignored(records: list[CallDetailRecord], filters: Filters) -> str | None:
+    for field, wanted in (("sip_group_name", filters.sip_group_name), ("phone_name", filters.phone_name)):
+        if wanted:
+            told = {value.strip().casefold() for value in map(attrgetter(field), records) if value is not None}
+            if told - {wanted.strip().casefold()}:
+                return field
+    return None
 
 
 def _lie_within(records: list[CallDetailRecord], window: TimeWindow, range_field: str | None) -> bool:
@@ -134,8 +135,9 @@ class Sweep:
     One id with different contents is a conflict: within one page both records
     are kept (they are two rows), across pages the later answer wins.
 
+    Pages wait until somebody looks at what they hold: together they are united in one pass.
+
     Attributes:
-        conflicting: ids that were told with different contents.
         quarantined: what could not be decoded, by id; by a hash of its bytes where its id is not readable, or
             stands on the same page for another row.
         is_ambiguous: whether something counts by its bytes.  Another page may tell the same row with other bytes, or
@@ -150,35 +152,59 @@ class Sweep:
         self.size = size
         self.largest_total: int = 0
         self.pages: int = 0
-        self.duplicates: int = 0
-        self.conflicting: set[str] = set()
-        self.records: dict[object, CallDetailRecord] = {}
         self.quarantined: dict[str, QuarantinedRecord] = {}
         self.is_ambiguous: bool = False
         self.single: bool = False
         self.unknown_fields: Counter[str] = Counter()
         self.extras: dict[CallDetailRecord, str] = {}
+        self._records: dict[object, CallDetailRecord] = {}
+        self._waiting: list[Page] = []
         self._twins: set[str] = set()
+        self._duplicates = 0
+        self._conflicting: set[str] = set()
+        self._odd = 0
+        self._odd_taken = 0
         self._asked = 0
         self._outstanding = 0
 
     @property
+    def records(self) -> dict[object, CallDetailRecord]:
+        """What was read so far, by id; by itself where its id stands for several rows."""
+        self._unite_waiting()
+        return self._records
+
+    @property
+    def duplicates(self) -> int:
+        """How many records were told once more as they are."""
+        self._unite_waiting()
+        return self._duplicates
+
+    @property
+    def conflicting(self) -> Set[str]:
+        """The ids that were told with different contents."""
+        self._unite_waiting()
+        return self._conflicting
+
+    @property
     def unique(self) -> int:
         """Distinct records read so far, those that could not be decoded included."""
-        unread = sum(identity not in self.records for identity in self.quarantined)
-        return len(self.records) + unread
+        records = self.records
+        if not self.quarantined:
+            return len(records)
+        return len(records) + sum(identity not in records for identity in self.quarantined)
 
     @property
     def has_twins(self) -> bool:
         """Whether an id stands for several rows."""
+        self._unite_waiting()
         return bool(self._twins)
 
     @property
-    def ids(self) -> AbstractSet[object]:
+    def ids(self) -> Set[object]:
         """The ids of all that was read; what could not be decoded counts by its own."""
-        ids: AbstractSet[object] = self.records.keys()
+        ids: Set[object] = self.records.keys()
         if self._twins:
-            ids = {record.voice_id for record in self.records.values()}
+            ids = {record.voice_id for record in self._records.values()}
         return ids | self.quarantined.keys() if self.quarantined else ids
 
     def plan_pages(self) -> range:
@@ -198,39 +224,62 @@ class Sweep:
         """Whether every page that is known of was answered."""
         return not self._outstanding
 
-    def add_page(self, answer: PageAnswer, *, past_the_end: bool = False) -> int:
-        """Take the answer to one page; return the number of oddities in it."""
+    def add_page(self, answer: PageAnswer, *, past_the_end: bool = False) -> None:
+        """Take the answer to one page."""
         page = answer.page
         self._outstanding -= 1
         self.largest_total = max(self.largest_total, page.total)
         self.pages += 1
         if past_the_end:
-            return 1
-        before = self.duplicates + len(self.conflicting)
-        self._unite(page.records)
+            self._odd += 1
+            return
+        self._waiting.append(page)
         if answer.quarantined:
             self._set_aside(answer)
         if answer.unknown_fields:
             self.unknown_fields.update(answer.unknown_fields)
             self.extras |= answer.extras
         told = len(page.records) + len(answer.quarantined)
-        if told + (page.current - 1) * page.size > page.total:
+        behind = page.total - (page.current - 1) * page.size
+        if told > behind:
             self.largest_total = max(self.largest_total, _least_total(answer))
-        expected = min(page.size, max(0, page.total - (page.current - 1) * page.size))
-        self.single = self.pages == self._asked == 1 and told == page.total == self.unique < page.size
-        odd = (told != expected) + (page.pages != -(-page.total // page.size)) + answer.anomalies
-        return odd + self.duplicates + len(self.conflicting) - before
+        is_whole = self.pages == self._asked == 1 and told == page.total < page.size
+        self.single = is_whole and self.unique == told
+        self._odd += (told != min(page.size, max(0, behind))) + (page.pages != -(-page.total // page.size))
+        self._odd += answer.anomalies
+
+    def take_oddities(self) -> int:
+        """Return how many oddities, repeated ids among them, were met since this was last asked."""
+        odd = self._odd + self.duplicates + len(self.conflicting)
+        new, self._odd_taken = odd - self._odd_taken, odd
+        return new
+
+    def _unite_waiting(self) -> None:
+        if not self._waiting:
+            return
+        pages, self._waiting = self._waiting, []
+        if not self._records:
+            # Pages come back in any order; in their own, what the vendor has sorted stays sorted.
+            in_order = sorted(pages, key=attrgetter("current"))
+            records: dict[object, CallDetailRecord] = {
+                record.voice_id: record for page in in_order for record in page.records
+            }
+            if len(records) == sum([len(page.records) for page in pages]):
+                self._records = records
+                return
+        for page in pages:
+            self._unite(page.records)
 
     def _unite(self, records: list[CallDetailRecord]) -> None:
         by_id: dict[object, CallDetailRecord] = {record.voice_id: record for record in records}
-        if not self._twins and len(by_id) == len(records) and self.records.keys().isdisjoint(by_id):
-            self.records |= by_id
+        if not self._twins and len(by_id) == len(records) and self._records.keys().isdisjoint(by_id):
+            self._records |= by_id
             return
         in_page: dict[str, CallDetailRecord] = {}
         for record in records:
             voice_id = record.voice_id
             if in_page.setdefault(voice_id, record) != record and voice_id not in self._twins:
-                self.conflicting.add(voice_id)
+                self._conflicting.add(voice_id)
                 self._separate(voice_id, in_page[voice_id])
             self._keep(record)
 
@@ -247,34 +296,36 @@ class Sweep:
     def _separate(self, voice_id: str, first: CallDetailRecord) -> None:
         # From here on records of this id count by their contents.
         self._twins.add(voice_id)
-        self.records.pop(voice_id, None)
-        self.records[first] = first
+        self._records.pop(voice_id, None)
+        self._records[first] = first
 
     def _keep(self, record: CallDetailRecord) -> None:
         key: object = record if record.voice_id in self._twins else record.voice_id
-        before = self.records.get(key)
+        before = self._records.get(key)
         if before is None:
-            self.records[key] = record
+            self._records[key] = record
         elif before == record:
-            self.duplicates += 1
+            self._duplicates += 1
         else:
-            self.conflicting.add(record.voice_id)
-            self.records[key] = record
+            self._conflicting.add(record.voice_id)
+            self._records[key] = record
 
     def carry_on(self, earlier: "Sweep") -> None:
         """Unite with what an earlier sweep of the window read; what this one read wins."""
+        records, told_before = self.records, earlier.records  # both united before their twins are looked at
         for voice_id in earlier._twins - self._twins:  # noqa: SLF001 - another of our own kind
-            if voice_id in self.records:
-                self._separate(voice_id, self.records[voice_id])
+            if voice_id in records:
+                self._separate(voice_id, records[voice_id])
         newly_twins = self._twins - earlier._twins  # noqa: SLF001 - likewise
-        for record in earlier.records.values():
+        for record in told_before.values():
             if record.voice_id in newly_twins:
                 continue
             key: object = record if record.voice_id in self._twins else record.voice_id
-            if self.records.setdefault(key, record) != record:
-                self.conflicting.add(record.voice_id)
+            if records.setdefault(key, record) != record:
+                self._conflicting.add(record.voice_id)
         self.quarantined = earlier.quarantined | self.quarantined
         self.extras = earlier.extras | self.extras
-        self.conflicting |= earlier.conflicting
+        self._conflicting |= earlier.conflicting
+        self._odd_taken = self._odd + self._duplicates + len(self._conflicting)  # the earlier one has told its own
         self.is_ambiguous = self.is_ambiguous or earlier.is_ambiguous
         self.largest_total = max(self.largest_total, earlier.largest_total)

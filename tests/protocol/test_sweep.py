@@ -46,7 +46,8 @@ def read(sweep: Sweep, *answers: PageAnswer) -> list[int]:
     odd = []
     for told in answers:
         sweep.plan_pages()
-        odd.append(sweep.add_page(told))
+        sweep.add_page(told)
+        odd.append(sweep.take_oddities())
     return odd
 
 
