@@ -12,7 +12,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable
-from contextvars import ContextVar
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -39,13 +39,13 @@ __all__ = ["LARGEST_BODY", "Received", "SignedRequest", "Transport"]
 LARGEST_BODY: Final = 8 * 1024 * 1024
 """Decoded bytes of one answer; a hundred records are about 60 KB."""
 
+_JSON: Final = "application/json;charset=UTF-8"
 _LARGEST_REFUSAL: Final = 64 * 1024
 _REFUSAL_SECONDS: Final = 5.0
 # Without digits: a header may hold anything.
 _CONTENT_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z.+-]{1,60}").fullmatch
 
 _CONNECT_SECONDS: Final = 10.0
-_SILENCE_SECONDS: Final = 30.0
 _DNS_SECONDS: Final = 60
 # Below what common servers and load balancers keep: a connection that they
 # close first costs a request.
@@ -94,17 +94,15 @@ class Received(msgspec.Struct, frozen=True):
         return [("bytes", len(self.body))]
 
 
-class _Exchange:
-    """What is known of one request on its way through aiohttp."""
+class _SignedBody(aiohttp.BytesPayload):
+    """A body that brings along what signs it, and remembers what it went out on."""
 
-    __slots__ = ("on_used_connection", "sign")
+    def __init__(self, request: SignedRequest) -> None:
+        super().__init__(request.body, content_type=_JSON)
+        self.sign = request.sign
+        self.on_used_connection: bool = False
 
-    def __init__(self, sign: Callable[[], dict[str, str]]) -> None:
-        self.sign = sign
-        self.on_used_connection = False
 
-
-_exchange: ContextVar[_Exchange] = ContextVar("_exchange")
 _used_connections: WeakSet[asyncio.Transport] = WeakSet()
 
 
@@ -112,12 +110,13 @@ class _LateSigned(aiohttp.ClientRequest):
     """A request whose signature is made when its connection is there."""
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        exchange, line = _exchange.get(), conn.transport
-        self.headers.update(exchange.sign())
-        if line in _used_connections:
-            exchange.on_used_connection = True
-        elif isinstance(line, asyncio.Transport):
-            _used_connections.add(line)
+        body, line = self.body, conn.transport
+        if isinstance(body, _SignedBody):  # a proxy's CONNECT has none
+            self.headers.update(body.sign())
+            if line in _used_connections:
+                body.on_used_connection = True
+            elif isinstance(line, asyncio.Transport):
+                _used_connections.add(line)
         return await super().send(conn)
 
 
@@ -158,15 +157,14 @@ class Transport:
         self._borrowed = session
         self._session: aiohttp.ClientSession | None = None
         self._proxy = proxy
-        self._timeout = aiohttp.ClientTimeout(
-            total=timeout, connect=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS
-        )
+        # Silence is bounded by the whole: a vendor that thinks for long is waited for as long as the caller says.
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
         # Always our own context: the connector of a borrowed session may have verification switched off.
         self._ssl: ssl.SSLContext | bool = True
         if url.startswith("https:"):
             self._ssl = ssl_context or ssl.create_default_context()
         self._headers = {
-            "Content-Type": "application/json;charset=UTF-8",
+            "Content-Type": _JSON,
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
             "User-Agent": user_agent,
@@ -202,6 +200,8 @@ class Transport:
                 trust_env=False,
                 headers=self._headers,
                 request_class=_LateSigned,
+                timeout=self._timeout,
+                auto_decompress=False,
             )
 
     async def close(self) -> None:
@@ -217,39 +217,29 @@ class Transport:
             return ClientStateError(
                 "the HTTP session is closed or belongs to another event loop: open a new client in this one"
             )
-        exchange = _Exchange(request.sign)
-        _exchange.set(exchange)
+        body = _SignedBody(request)
         try:
-            return await self._exchange(session, request)
+            return await self._exchange(session, body)
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises becomes one of ours
             ours = translate_error(error, self._host, self._proxy_host)
             if isinstance(ours, TransportError) and ended_unanswered(error):
-                ours.stale = exchange.on_used_connection
+                ours.stale = body.on_used_connection
             return ours
         except BaseException as ended:  # noqa: BLE001 - it goes on
             # The frames below hold headers; whoever cancels, or presses Ctrl-C, learns nothing from them.
             raise ended.with_traceback(None) from None
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: SignedRequest) -> Received | SipCdrError:
-        # Signed by the request itself, when it has its connection.
+    async def _exchange(self, session: aiohttp.ClientSession, body: _SignedBody) -> Received | SipCdrError:
         async with session.post(
-            self._url,
-            data=request.body,
-            timeout=self._timeout,
-            allow_redirects=False,
-            auto_decompress=False,
-            raise_for_status=False,
-            middlewares=(),
-            proxy=self._proxy,
-            ssl=self._ssl,
+            self._url, data=body, allow_redirects=False, proxy=self._proxy, ssl=self._ssl
         ) as response:
             headers, status = response.headers, response.status
-            body = await (_read(response) if status == HTTPStatus.OK else _read_refusal(response))
-            if not isinstance(body, bytes):
-                return body
+            told = await (_read(response) if status == HTTPStatus.OK else _read_refusal(response))
+            if not isinstance(told, bytes):
+                return told
             date, wish = headers.get(hdrs.DATE), headers.get(hdrs.RETRY_AFTER)
             retry_after = None if wish is None else decode_retry_after(wish, date, time.time())
-            return Received(body, date, status, retry_after, _content_type(response))
+            return Received(told, date, status, retry_after, _read_content_type(headers.get(hdrs.CONTENT_TYPE)))
 
 
 async def _read_refusal(response: aiohttp.ClientResponse) -> bytes:
@@ -270,9 +260,10 @@ async def _read_refusal(response: aiohttp.ClientResponse) -> bytes:
     return b""
 
 
-def _content_type(response: aiohttp.ClientResponse) -> str:
-    told = response.content_type
-    return told if told == "application/json" or _CONTENT_TYPE(told) else ""
+@lru_cache(maxsize=16)
+def _read_content_type(told: str | None) -> str:
+    found = _CONTENT_TYPE((told or "").partition(";")[0].strip().lower())
+    return "" if found is None else found[0]
 
 
 def _coding(response: aiohttp.ClientResponse) -> str:
@@ -280,22 +271,21 @@ def _coding(response: aiohttp.ClientResponse) -> str:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
-    coding = _coding(response)
+    length, coding = response.content_length, _coding(response)
     body: bytes | SipCdrError
-    if coding in ("", "identity", "gzip", "x-gzip"):
-        body = await _read_wire(response)
-    else:
+    if coding not in {"", "identity", "gzip", "x-gzip"}:
         body = ProtocolError("the answer is compressed in a way that was not asked for")
+    elif length is None:
+        body = await _read_chunks(response)
+    else:
+        body = await response.read() if length <= LARGEST_BODY else _too_large()
     if not isinstance(body, bytes):
         response.close()  # unread bytes would be taken for the next answer
         return body
     return _decompress(body) if coding.endswith("gzip") else body
 
 
-async def _read_wire(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
-    length = response.content_length
-    if length is not None:
-        return _too_large() if length > LARGEST_BODY else await response.read()
+async def _read_chunks(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
     chunks = bytearray()
     async for chunk in response.content.iter_any():
         chunks += chunk

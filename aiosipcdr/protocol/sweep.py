@@ -5,7 +5,7 @@ complete is for the proof to say.
 """
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 from operator import attrgetter
 
@@ -13,7 +13,7 @@ import msgspec
 
 from aiosipcdr.errors import FilterIgnoredError
 from aiosipcdr.protocol.codec import Filters, PageAnswer
-from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord, Page
 from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
@@ -180,7 +180,7 @@ class Sweep:
         return self._duplicates
 
     @property
-    def conflicting(self) -> Set[str]:
+    def conflicting(self) -> AbstractSet[str]:
         """The ids that were told with different contents."""
         self._unite_waiting()
         return self._conflicting
@@ -200,9 +200,9 @@ class Sweep:
         return bool(self._twins)
 
     @property
-    def ids(self) -> Set[object]:
+    def ids(self) -> AbstractSet[object]:
         """The ids of all that was read; what could not be decoded counts by its own."""
-        ids: Set[object] = self.records.keys()
+        ids: AbstractSet[object] = self.records.keys()
         if self._twins:
             ids = {record.voice_id for record in self._records.values()}
         return ids | self.quarantined.keys() if self.quarantined else ids
