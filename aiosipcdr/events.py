@@ -4,6 +4,7 @@ An event holds counts, times and the place in the range; never a key, a
 signature, a record or a filter's value.
 """
 
+from collections.abc import Callable
 from enum import StrEnum, unique
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import msgspec
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport
 
-__all__ = ["Event", "EventHook", "EventKind"]
+__all__ = ["Event", "EventHook", "EventKind", "choose_events"]
 
 
 @unique
@@ -64,3 +65,15 @@ class EventHook(Protocol):
 
     def __call__(self, event: Event, /) -> None:
         """Take note of `event`."""
+
+
+def choose_events(hook: EventHook | None) -> Callable[[EventKind], bool]:
+    """Return what tells whether `hook` is to hear of a kind of event.
+
+    A hook that has a method `wants` is asked, so that what happens with every request costs nothing where nobody
+    listens; any other hears all.
+    """
+    if hook is None:
+        return lambda _: False
+    wants: Callable[[EventKind], bool] | None = getattr(hook, "wants", None)
+    return wants or (lambda _: True)

@@ -76,6 +76,10 @@ class LoggingHook:
         """Write to `logger`."""
         self._logger = logger
 
+    def wants(self, kind: EventKind) -> bool:
+        """Tell whether somebody listens: an event that nobody hears need not be made."""
+        return self._logger.isEnabledFor(_LINES[kind][0])
+
     def __call__(self, event: Event, /) -> None:
         """Write `event`, if somebody listens."""
         level, line = _LINES[event.kind]

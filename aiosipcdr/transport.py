@@ -111,7 +111,7 @@ class _LateSigned(aiohttp.ClientRequest):
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         body, line = self.body, conn.transport
-        if isinstance(body, _SignedBody):  # a proxy's CONNECT has none
+        if type(body) is _SignedBody:  # a proxy's CONNECT has none; aiohttp's bodies are slow to ask for their class
             self.headers.update(body.sign())
             if line in _used_connections:
                 body.on_used_connection = True

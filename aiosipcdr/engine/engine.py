@@ -23,7 +23,7 @@ from aiosipcdr.engine.patience import Patience
 from aiosipcdr.engine.run import Job, Plan, Run
 from aiosipcdr.engine.signer import Signer
 from aiosipcdr.errors import ClientStateError, SipCdrError, ThrottledError
-from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.events import Event, EventHook, EventKind, choose_events
 from aiosipcdr.policy.clock import measure_offset
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
@@ -57,6 +57,7 @@ class Engine:
         self._credentials = credentials
         self._pacer = Pacer(rate)
         self._hook = hook
+        self._wants = choose_events(hook)
         self._wall_clock = wall_clock
         self._draw = draw
         self._decoder = PageDecoder()
@@ -114,7 +115,9 @@ class Engine:
 
     def wake(self) -> None:
         """Put as many workers to work as there are requests and places for them."""
-        while len(self._workers) < self._patience.limit.places and (job := self._next_job()) is not None:
+        while len(self._workers) < self._patience.limit.places:
+            if (job := self._next_job(self._loop.time())) is None:
+                return
             task = self._loop.create_task(self._work(job))
             if not task.done():  # an eager task may be through already
                 self._workers.setdefault(task, job)
@@ -126,8 +129,7 @@ class Engine:
         if task.done() and not task.cancelled():
             task.exception()  # it ended its run, or the program: asyncio need not warn of it
 
-    def _next_job(self) -> Job | None:
-        now = self._loop.time()
+    def _next_job(self, now: float) -> Job | None:
         while self._later and self._later[0][0] <= now:
             job = heapq.heappop(self._later)[2]
             job.run.bring_back(job)
@@ -162,9 +164,11 @@ class Engine:
             while job is not None:
                 self._workers[task] = job
                 if job.run.is_open:
-                    self._settle(job, await self._attempt(job))
+                    outcome = await self._attempt(job)
+                    self._settle(job, outcome, self._loop.time())
                 # The places may have become fewer: then this worker leaves.
-                job = self._next_job() if len(self._workers) <= self._patience.limit.places else None
+                has_place = len(self._workers) <= self._patience.limit.places
+                job = self._next_job(self._loop.time()) if has_place else None
                 self.wake()  # the answer may have made work for others
         except BaseException as error:
             # Of the caller's hook or credentials: then it is the caller's to see, whatever it is.
@@ -186,7 +190,7 @@ class Engine:
         job.sent = self._loop.time()
         if job.attempt == 1:
             job.first_sent = job.sent
-        if self._hook is not None:
+        if self._wants(EventKind.REQUEST_SENT):
             self._tell(EventKind.REQUEST_SENT, run, job=job)
         signer = Signer(credentials, self._patience.clock, self._wall_clock)
         body = encode_query(request.params, current=request.current, size=request.size)
@@ -199,23 +203,23 @@ class Engine:
         answer = read_answer(received, self._decoder, credentials, sent=signer.signed, now=now)
         if isinstance(answer, SipCdrError):
             return answer
-        if self._hook is not None:
+        if self._wants(EventKind.REQUEST_ANSWERED):
             elapsed, records = self._loop.time() - job.sent, len(answer.page.records)
             self._tell(EventKind.REQUEST_ANSWERED, run, job=job, elapsed=elapsed, records=records)
         return answer
 
-    def _settle(self, job: Job, outcome: PageAnswer | SipCdrError) -> None:
+    def _settle(self, job: Job, outcome: PageAnswer | SipCdrError, now: float) -> None:
         run = job.run
         if not run.is_open:
             return
         if isinstance(outcome, SipCdrError):
-            final = self._try_again(job, outcome)
+            final = self._try_again(job, outcome, now)
             if final is None:
                 return
             _place(final, job.request)
             error = run.plan.refuse(job.request, final)
         else:
-            self._patience.note_answer(job, self._loop.time())
+            self._patience.note_answer(job, now)
             error = run.plan.accept(job.request, outcome)
         if error is not None:
             self._end(run, error)
@@ -230,8 +234,7 @@ class Engine:
                 elsewhere.window = elsewhere.page = None
                 other.fail(elsewhere)
 
-    def _try_again(self, job: Job, error: SipCdrError) -> SipCdrError | None:
-        now = self._loop.time()
+    def _try_again(self, job: Job, error: SipCdrError, now: float) -> SipCdrError | None:
         delay = self._patience.decide_delay(job, error, now=now, random=self._draw())
         if isinstance(delay, SipCdrError):
             return delay

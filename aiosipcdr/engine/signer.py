@@ -15,7 +15,7 @@ class Signer:
     """Signs one request afresh each time it is called.
 
     Attributes:
-        signed: this machine's Unix time of the last signature.
+        signed: this machine's Unix time of the last signature, 0 before the first.
         version: the version of the offset that it was made with.
     """
 
@@ -26,7 +26,7 @@ class Signer:
         self._credentials = credentials
         self._clock = clock
         self._wall_clock = wall_clock
-        self.signed: float = wall_clock()
+        self.signed: float = 0.0
         self.version: int = clock.version
 
     def __call__(self) -> dict[str, str]:

@@ -12,25 +12,23 @@ _DECREASE = 0.7
 class AdaptiveLimit:
     """The number of places for requests, as it stands."""
 
-    __slots__ = ("_limit", "_lowered_at", "_most", "_successes")
+    __slots__ = ("_limit", "_lowered_at", "_most", "_successes", "places")
 
     def __init__(self, most: int) -> None:
         """Begin with all places."""
+        self.places: int = most
+        """How many requests may be under way now, at least 1."""
         self._most = most
         self._limit = float(most)
         self._successes = 0
         self._lowered_at = float("-inf")
-
-    @property
-    def places(self) -> int:
-        """How many requests may be under way now, at least 1."""
-        return int(self._limit)
 
     def note_trouble(self, *, sent: float, now: float) -> None:
         """Take places away for a request, sent at `sent`, that was answered with trouble `now`."""
         # What was under way when the places were last taken away tells nothing about what is left.
         if sent >= self._lowered_at:
             self._limit = max(1.0, self._limit * _DECREASE)
+            self.places = int(self._limit)
             self._lowered_at = now
             self._successes = 0
 
@@ -40,4 +38,5 @@ class AdaptiveLimit:
             self._successes += 1
             if self._successes >= 2 * self._limit:
                 self._limit = min(float(self._most), self._limit + 1)
+                self.places = int(self._limit)
                 self._successes = 0

@@ -56,7 +56,10 @@ class Pacer:
 
     def decide_wait(self, now: float) -> float:
         """Return the seconds until a request may go, 0 when it may go now."""
-        return max(self._blocked_until - now, self._theoretical - self._slack - now, 0.0)
+        due = self._theoretical - self._slack
+        if now >= due and now >= self._blocked_until:
+            return 0.0
+        return max(self._blocked_until, due) - now
 
     def take(self, now: float) -> None:
         """Note that a request goes out now."""

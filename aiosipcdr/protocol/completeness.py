@@ -87,9 +87,9 @@ class WindowProof:
         self._filters = filters
         self._range_field = range_field
         self._strict = strict
-        self._planned: deque[PageRequest] = deque()
         self.report.sweeps = 1
-        self._planned.extend(self._due_pages())
+        self.planned: deque[PageRequest] = deque(self._due_pages())
+        """The requests that may be sent now."""
 
     @property
     def is_open(self) -> bool:
@@ -98,10 +98,10 @@ class WindowProof:
 
     def next_request(self) -> PageRequest | None:
         """Return the next request that may be sent now, if there is one."""
-        if not self._planned:
+        if not self.planned:
             return None
         self.report.requests += 1
-        return self._planned.popleft()
+        return self.planned.popleft()
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Take an answer; return the error that ends the run, if it does."""
@@ -113,7 +113,7 @@ class WindowProof:
             return error
         if verdict is Verdict.DOUBTFUL and self.budget.take(1):
             self.report.anomalies += 1
-            self._planned.append(msgspec.structs.replace(request, asked_before=True))
+            self.planned.append(msgspec.structs.replace(request, asked_before=True))
             return None
         if verdict is Verdict.ASK_AGAIN:
             return self._ask_again(request, why)
@@ -160,7 +160,7 @@ class WindowProof:
         if not self._may_spend(len(requests), is_control=any(request.control for request in requests)):
             self._end_unproven(self.sweep.largest_total)
             return
-        self._planned.extend(requests)
+        self.planned.extend(requests)
 
     def _may_spend(self, requests: int, *, is_control: bool) -> bool:
         if self.report.sweeps > 1 or (self.is_repair and is_control):
@@ -183,7 +183,7 @@ class WindowProof:
         self.report.anomalies += 1
         if request.asked_before or not self.budget.take(1):
             return ProtocolError(f"the answer cannot be used: {why}", window=self.window, page=request.current)
-        self._planned.append(msgspec.structs.replace(request, asked_before=True))
+        self.planned.append(msgspec.structs.replace(request, asked_before=True))
         return None
 
     def _plan_smaller(self, size: int, *, first_page_is_here: bool) -> None:
@@ -192,7 +192,7 @@ class WindowProof:
         self.budget.plan_smaller(size)
         self.size = size
         self.sweep = Sweep(size)
-        self._planned.clear()
+        self.planned.clear()
         due = self._due_pages()
         if not first_page_is_here:
             self._plan(due)
@@ -274,7 +274,7 @@ class WindowProof:
 
     def _settle(self, total: int, outcome: Outcome) -> None:
         self._note_trouble()
-        self._planned.clear()
+        self.planned.clear()
         self.report.total = total
         self.report.unique = self.sweep.unique
         self.report.quarantined = len(self.sweep.quarantined)

@@ -103,27 +103,35 @@ class Coverage:
         return self.is_finished if oldest is None else self._is_ready(oldest)
 
     def next_request(self) -> PageRequest | None:
-        """Return the most useful request that may be sent now, oldest window first."""
+        """Return the most useful request that may be sent now, oldest window first.
+
+        When fewer are known than could be under way, the next window is begun before they are used up: what it
+        holds is then told in time, and no place waits for it.
+        """
         if self._edge.search is not None:
             return self._edge.search.next_request()
         if (request := self._recounts.next_request()) is not None:
             return request
+        oldest, known = None, 0
         for part in self._pending:
-            if (request := part.next_request()) is not None:
-                return request
-        begun = self._pending.hold_next()
-        return None if begun is None else begun.next_request()
+            if part.planned:
+                oldest = oldest or part
+                known += len(part.planned)
+                if known >= self._places.windows:
+                    return oldest.next_request()
+        due = self._pending.hold_next() or oldest
+        return None if due is None else due.next_request()
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Take the answer to `request`; return the error that ends the run, if it does."""
-        match request.owner:
-            case EdgeSearch() as edge:
-                edge.note(request, accepted=True)
-                return self._go_on_after(edge)
-            case Whole() as whole:
-                return self._take_count(whole, self._recounts.accept(request, answer))
-            case Part(is_open=True) as part:
-                return part.accept(request, answer) or self._go_on_with(part)
+        owner = request.owner
+        if isinstance(owner, Part):
+            return (owner.accept(request, answer) or self._go_on_with(owner)) if owner.is_open else None
+        if isinstance(owner, EdgeSearch):
+            owner.note(request, accepted=True)
+            return self._go_on_after(owner)
+        if isinstance(owner, Whole):
+            return self._take_count(owner, self._recounts.accept(request, answer))
         return None
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:

@@ -79,6 +79,7 @@ class WindowPlaces:
     def __init__(self, total: int) -> None:
         """Make room for `total` windows."""
         self.runs = 0
+        self.windows: int = total
         self._total = total * FULL_WINDOW
         self._held = 0
 
