@@ -103,7 +103,7 @@ class Patience:
         wish = error.retry_after or 0.0
         if wish > self._retry.longest_retry_after:
             return None
-        job.forgiven.add(type(error))
+        job.forgiven |= {type(error)}
         return wish
 
     def _decide_paid(self, job: Job, error: SipCdrError, *, now: float, random: float) -> float | SipCdrError:

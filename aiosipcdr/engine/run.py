@@ -49,7 +49,7 @@ class Job:
         self.run: Run = run
         self.request: PageRequest = request
         self.attempt: int = 0
-        self.forgiven: set[type[SipCdrError]] = set()
+        self.forgiven: frozenset[type[SipCdrError]] = frozenset()
         self.cost: float = 0.0
         self.first_sent: float = 0.0
         self.sent: float = 0.0

@@ -231,8 +231,10 @@ def _unite(sets: Iterable[Iterable[object]]) -> set[object]:
 def sort_records(records: list[CallDetailRecord], *, may_share_ids: bool = True) -> list[CallDetailRecord]:
     """Order by (`submit_time`, `None` last, `voice_id`); of one id with several contents, by the bytes.
 
-    Two stable passes over single keys: what comes in order costs one comparison each.
+    What comes in order, or from the last to the first, is only looked at; all else takes two stable passes.
     """
+    if not may_share_ids and (run := _find_run(records)) is not None:
+        return run
     in_order = sorted(records, key=_id_and_bytes if may_share_ids else _VOICE_ID)
     try:
         return sorted(in_order, key=_SUBMIT_TIME)
@@ -240,6 +242,21 @@ def sort_records(records: list[CallDetailRecord], *, may_share_ids: bool = True)
         undated = [record for record in in_order if record.submit_time is None]
         dated = [record for record in in_order if record.submit_time is not None]
         return sorted(dated, key=_SUBMIT_TIME) + undated
+
+
+def _find_run(records: list[CallDetailRecord]) -> list[CallDetailRecord] | None:
+    # Servers that sort by time mostly count their ids up with it.
+    ids = [record.voice_id for record in records]
+    in_order = sorted(ids)
+    if ids != in_order:
+        if ids[::-1] != in_order:
+            return None
+        records = list(reversed(records))
+    times = [record.submit_time for record in records]
+    try:
+        return records if times == sorted(times) else None  # type: ignore[type-var]  # None is met below
+    except TypeError:
+        return None
 
 
 def _id_and_bytes(record: CallDetailRecord) -> tuple[str, bytes]:

@@ -105,7 +105,7 @@ class WindowProof:
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Take an answer; return the error that ends the run, if it does."""
-        if not self.is_open or request.sweep is not self.sweep:
+        if self.outcome is not Outcome.OPEN or request.sweep is not self.sweep:
             return None  # asked for a plan that was given up meanwhile
         try:
             verdict, why = judge_answer(request, answer, self._filters, self._range_field)
@@ -154,13 +154,13 @@ class WindowProof:
     def _due_pages(self) -> list[PageRequest]:
         return [self._request(current, self.size) for current in self.sweep.plan_pages()]
 
-    def _plan(self, requests: list[PageRequest]) -> None:
+    def _plan(self, requests: list[PageRequest], *, is_control: bool = False) -> None:
         if not requests:
             return
-        if not self._may_spend(len(requests), is_control=any(request.control for request in requests)):
+        if self._may_spend(len(requests), is_control=is_control):
+            self.planned.extend(requests)
+        else:
             self._end_unproven(self.sweep.largest_total)
-            return
-        self.planned.extend(requests)
 
     def _may_spend(self, requests: int, *, is_control: bool) -> bool:
         if self.report.sweeps > 1 or (self.is_repair and is_control):
@@ -210,13 +210,13 @@ class WindowProof:
             self.outcome = Outcome.TOO_LARGE
             return
         self._plan(self._due_pages())
-        if not self.is_open or not sweep.is_read:
+        if not (sweep.is_read and self.is_open):
             return
         self.report.anomalies += sweep.take_oddities()
         if sweep.single:
             self._settle(sweep.largest_total, Outcome.CERTIFIED)
         else:
-            self._plan([self._request(1, 1, control=True)])
+            self._plan([self._request(1, 1, control=True)], is_control=True)
 
     def _decide(self, count: int) -> None:
         sweep = self.sweep
@@ -232,7 +232,7 @@ class WindowProof:
         else:
             # A total that is cut off at a full page would look just like this: the page behind the last
             # must be empty.  Elsewhere a page that is longer than its total allows shows it.
-            self._plan([self._request(count // self.size + 1, self.size, control=True)])
+            self._plan([self._request(count // self.size + 1, self.size, control=True)], is_control=True)
 
     def _decide_tail(self, count: int, *, is_empty: bool) -> None:
         if is_empty and count == self.sweep.unique:

@@ -199,6 +199,8 @@ class Coverage:
         if not part.total_is_known and part.sweep.pages:
             part.total_is_known = True
             self._note_total(part)
+        if part.is_open:
+            return None
         error = None
         if part.outcome is Outcome.TOO_LARGE:
             error = self._cut_too_large(part)

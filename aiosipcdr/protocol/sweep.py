@@ -215,8 +215,9 @@ class Sweep:
         """
         known = count_pages(self.largest_total, self.size) if self.pages else 1
         due = range(self._asked + 1, known + 1)
-        self._asked = max(self._asked, known)
-        self._outstanding += len(due)
+        if due:
+            self._asked = known
+            self._outstanding += len(due)
         return due
 
     @property
@@ -228,8 +229,8 @@ class Sweep:
         """Take the answer to one page."""
         page = answer.page
         self._outstanding -= 1
-        self.largest_total = max(self.largest_total, page.total)
         self.pages += 1
+        self.largest_total = max(self.largest_total, page.total)
         if past_the_end:
             self._odd += 1
             return
