@@ -248,13 +248,15 @@ def _find_run(records: list[CallDetailRecord]) -> list[CallDetailRecord] | None:
     # Servers that sort by time mostly count their ids up with it.
     ids = [record.voice_id for record in records]
     in_order = sorted(ids)
-    if ids != in_order:
-        if ids[::-1] != in_order:
-            return None
-        records = list(reversed(records))
-    times = [record.submit_time for record in records]
+    if ids == in_order:
+        run = records
+    elif ids[::-1] == in_order:
+        run = records[::-1]
+    else:
+        return None
+    times = [record.submit_time for record in run]
     try:
-        return records if times == sorted(times) else None  # type: ignore[type-var]  # None is met below
+        return run if times == sorted(times) else None  # type: ignore[type-var]  # None is met below
     except TypeError:
         return None
 
