@@ -18,8 +18,8 @@ from aiosipcdr.protocol.codec import Filters, PageAnswer, PageDecoder, encode_pa
 from aiosipcdr.protocol.completeness import WindowProof
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.limits import Budget, WindowPlaces
+from aiosipcdr.protocol.paging import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.protocol.sweep import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.tiling import plan_tiles, split_window
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.events import Event, EventHook, EventKind, choose_events
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport
 
@@ -67,3 +67,20 @@ def test_anything_that_can_be_called_is_a_hook() -> None:
     hook: EventHook = seen.append
     hook(Event(kind=EventKind.RUN_STARTED, run=7))
     assert [event.run for event in seen] == [7]
+
+
+def test_a_hook_hears_all_unless_it_says_what_it_wants() -> None:
+    class Choosy:
+        def wants(self, kind: EventKind) -> bool:
+            return kind is EventKind.THROTTLED
+
+        def __call__(self, event: Event, /) -> None:
+            raise AssertionError(event)
+
+    def told(hook: EventHook | None) -> list[EventKind]:
+        wants = choose_events(hook)
+        return [kind for kind in EventKind if wants(kind)]
+
+    assert told(None) == []
+    assert told(lambda _: None) == list(EventKind)
+    assert told(Choosy()) == [EventKind.THROTTLED]

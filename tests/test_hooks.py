@@ -194,3 +194,14 @@ def test_what_one_of_several_hooks_raises_goes_on_to_the_run() -> None:
 def test_what_cannot_be_called_is_no_hook() -> None:
     with pytest.raises(ValueError, match="a hook must be callable with one event, not list"):
         combine(print, [])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR])
+def test_the_log_wants_what_it_would_write(level: int, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("chosen")
+    caplog.set_level(level, "chosen")
+    hook = LoggingHook(logger)
+    for kind in EventKind:
+        caplog.clear()
+        hook(event(kind, error="TransportError"))
+        assert hook.wants(kind) == bool(caplog.records), kind

@@ -28,8 +28,8 @@ from aiosipcdr.policy.clock import measure_offset
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, encode_query
+from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.signing import CredentialsSource
-from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.report import FetchReport
 from aiosipcdr.transport import SignedRequest, Transport
 

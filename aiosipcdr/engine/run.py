@@ -9,7 +9,7 @@ from typing import Protocol
 
 from aiosipcdr.errors import ClientStateError, SipCdrError
 from aiosipcdr.protocol.codec import PageAnswer
-from aiosipcdr.protocol.sweep import PageRequest
+from aiosipcdr.protocol.paging import PageRequest
 
 __all__ = ["Job", "Plan", "Run"]
 

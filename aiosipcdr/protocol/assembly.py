@@ -12,9 +12,11 @@ from operator import attrgetter
 
 import msgspec
 
+from aiosipcdr.protocol.ascent import Ascent
 from aiosipcdr.protocol.completeness import WindowProof
 from aiosipcdr.protocol.history import ReadWindow
 from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.sweep import Sweep
 from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport, WindowShare
@@ -34,10 +36,16 @@ _SUBMIT_TIME = attrgetter("submit_time")
 class _Recent(msgspec.Struct):
     # A window handed over lately: its rows may be repeated by the next ones.
     end: datetime
-    ids: AbstractSet[object]
-    records: Collection[CallDetailRecord]
+    read: Sweep | ReadWindow
     wholes: Sequence[Whole]
-    is_seen: bool = False
+
+    @property
+    def ascent(self) -> Ascent | None:
+        return self.read.ascent if isinstance(self.read, Sweep) else None
+
+    @property
+    def records(self) -> Collection[CallDetailRecord]:
+        return self.read.records.values() if isinstance(self.read, Sweep) else self.read.records
 
 
 class Assembly:
@@ -65,10 +73,9 @@ class Assembly:
         """Return the window of `proof` without what earlier windows have handed over."""
         sweep, told = proof.sweep, proof.report
         self._recent = [recent for recent in self._recent if recent.end >= proof.window.start]
-        ids = sweep.ids
-        repeats = [(recent.wholes, self._find_repeats(proof, ids, recent)) for recent in self._recent]
+        repeats = [(recent.wholes, self._find_repeats(proof, recent)) for recent in self._recent]
         repeated = _unite(keys for _, keys in repeats)
-        records, left_out = self._select(sweep.records, repeated)
+        records, left_out, in_order = self._select(sweep, repeated)
         quarantined = {
             key: msgspec.structs.replace(record, window=proof.window)
             for key, record in sweep.quarantined.items()
@@ -86,19 +93,21 @@ class Assembly:
             unknown_fields=dict(sweep.unknown_fields),
         )
         self.add(told, share, wholes)
-        self._recent.append(_Recent(proof.window.end, ids, sweep.records.values(), wholes))
+        self._recent.append(_Recent(proof.window.end, sweep, wholes))
         for whole in wholes:
-            whole.forget(sweep.records.keys())
+            if whole.floor:
+                whole.forget(sweep.records.keys())
         may_share_ids = sweep.has_twins
         for whole in reversed(wholes):
             if not whole.open_parts:
                 floor = self.take_floor(whole, wholes)
                 share.floors.append(len(floor))
-                records += floor
-                may_share_ids = may_share_ids or bool(floor)
+                if floor:
+                    records += floor
+                    in_order, may_share_ids = False, True
         return CompleteWindow(
             window=proof.window,
-            records=sort_records(records, may_share_ids=may_share_ids),
+            records=records if in_order else sort_records(records, may_share_ids=may_share_ids),
             quarantined=list(quarantined.values()),
             report=told,
             extras=sweep.extras,
@@ -116,7 +125,7 @@ class Assembly:
 
     def remember(self, read: ReadWindow, wholes: Sequence[Whole]) -> None:
         """Expect the next windows to repeat what an earlier run has read."""
-        self._recent.append(_Recent(read.window.end, read.ids, read.records, wholes, is_seen=True))
+        self._recent.append(_Recent(read.window.end, read, wholes))
 
     def add(self, told: WindowReport, share: WindowShare, wholes: Sequence[Whole]) -> None:
         """Count a window in the report and in the wholes that it is a part of."""
@@ -145,7 +154,7 @@ class Assembly:
         floor, whole.floor = whole.floor, {}
         left: list[CallDetailRecord] = []
         if not whole.is_proven:
-            repeated = _unite(recent.ids for recent in self._recent)
+            repeated = _unite(recent.read.ids for recent in self._recent)
             left = [
                 record for record in floor.values() if record.voice_id not in repeated and self._is_asked_for(record)
             ]
@@ -174,35 +183,41 @@ class Assembly:
         report.anomalies += told.anomalies
 
     def _select(
-        self, records: dict[object, CallDetailRecord], repeated: set[object]
-    ) -> tuple[list[CallDetailRecord], list[CallDetailRecord]]:
-        # What is handed over, and what is left out.
-        if self._exact is None:
-            if not repeated:
-                return list(records.values()), []
-            return (
-                [record for key, record in records.items() if key not in repeated],
-                [record for key, record in records.items() if key in repeated],
-            )
+        self, sweep: Sweep, repeated: set[object]
+    ) -> tuple[list[CallDetailRecord], list[CallDetailRecord], bool]:
+        # What is handed over, what is left out, and whether both are in order.
+        ascent = sweep.ascent
+        if ascent is not None and self._exact is None:
+            return *ascent.without(map(str, repeated)), True
         new: list[CallDetailRecord] = []
         left_out: list[CallDetailRecord] = []
-        for key, record in records.items():
+        for key, record in sweep.records.items():
             is_new = key not in repeated and self._is_asked_for(record)
             (new if is_new else left_out).append(record)
-        return new, left_out
+        return new, left_out, False
 
-    def _find_repeats(self, proof: WindowProof, ids: AbstractSet[object], recent: _Recent) -> set[object]:
+    def _find_repeats(self, proof: WindowProof, recent: _Recent) -> set[object]:
         # A row of the shared second is told by both windows.  An id alone does not make one: it may stand for two
         # rows, of which this window holds the other.
-        if ids.isdisjoint(recent.ids):
+        sweep, before, ascent = proof.sweep, recent.ascent, proof.sweep.ascent
+        rows: Iterable[tuple[object, CallDetailRecord]]
+        told: Collection[CallDetailRecord]
+        common: AbstractSet[object]
+        if before is not None and ascent is not None:
+            # What both hold lies where the ranges of their ids overlap: mostly nowhere.
+            own, told = ascent.between(before.lowest, before.highest), before.between(ascent.lowest, ascent.highest)
+            rows = [(record.voice_id, record) for record in own]
+            common = {record.voice_id for record in own} & {record.voice_id for record in told}
+        else:
+            rows, told = sweep.records.items(), recent.records
+            common = sweep.ids & recent.read.ids
+        if not common:
             return set()
-        common = recent.ids & ids
-        sweep = proof.sweep
         repeats: set[object] = {*(common & sweep.quarantined.keys())}
-        seen = as_it_is if recent.is_seen else self._see
-        earlier = {seen(record) for record in recent.records if record.voice_id in common}
+        seen = as_it_is if isinstance(recent.read, ReadWindow) else self._see
+        earlier = {seen(record) for record in told if record.voice_id in common}
         readable = {record.voice_id for record in earlier}
-        for key, record in sweep.records.items():
+        for key, record in rows:
             if record.voice_id not in common:
                 continue
             if self._see(record) in earlier or record.voice_id not in readable:
@@ -231,10 +246,8 @@ def _unite(sets: Iterable[Iterable[object]]) -> set[object]:
 def sort_records(records: list[CallDetailRecord], *, may_share_ids: bool = True) -> list[CallDetailRecord]:
     """Order by (`submit_time`, `None` last, `voice_id`); of one id with several contents, by the bytes.
 
-    What comes in order, or from the last to the first, is only looked at; all else takes two stable passes.
+    Two stable passes over single keys: what comes in order costs one comparison each.
     """
-    if not may_share_ids and (run := _find_run(records)) is not None:
-        return run
     in_order = sorted(records, key=_id_and_bytes if may_share_ids else _VOICE_ID)
     try:
         return sorted(in_order, key=_SUBMIT_TIME)
@@ -242,23 +255,6 @@ def sort_records(records: list[CallDetailRecord], *, may_share_ids: bool = True)
         undated = [record for record in in_order if record.submit_time is None]
         dated = [record for record in in_order if record.submit_time is not None]
         return sorted(dated, key=_SUBMIT_TIME) + undated
-
-
-def _find_run(records: list[CallDetailRecord]) -> list[CallDetailRecord] | None:
-    # Servers that sort by time mostly count their ids up with it.
-    ids = [record.voice_id for record in records]
-    in_order = sorted(ids)
-    if ids == in_order:
-        run = records
-    elif ids[::-1] == in_order:
-        run = records[::-1]
-    else:
-        return None
-    times = [record.submit_time for record in run]
-    try:
-        return run if times == sorted(times) else None  # type: ignore[type-var]  # None is met below
-    except TypeError:
-        return None
 
 
 def _id_and_bytes(record: CallDetailRecord) -> tuple[str, bytes]:

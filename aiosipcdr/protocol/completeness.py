@@ -13,9 +13,11 @@ from enum import Enum, auto
 import msgspec
 
 from aiosipcdr.errors import ProtocolError, SipCdrError
+from aiosipcdr.protocol.ascent import find_ascent
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
 from aiosipcdr.protocol.limits import Budget
-from aiosipcdr.protocol.sweep import PageRequest, Sweep, Verdict, count_pages, judge_answer
+from aiosipcdr.protocol.paging import PageRequest, Verdict, count_pages, judge_answer
+from aiosipcdr.protocol.sweep import Sweep
 from aiosipcdr.protocol.tiling import can_split
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import WindowReport
@@ -107,8 +109,9 @@ class WindowProof:
         """Take an answer; return the error that ends the run, if it does."""
         if self.outcome is not Outcome.OPEN or request.sweep is not self.sweep:
             return None  # asked for a plan that was given up meanwhile
+        ascent = None if request.control else find_ascent(answer.page.records)
         try:
-            verdict, why = judge_answer(request, answer, self._filters, self._range_field)
+            verdict, why = judge_answer(request, answer, self._filters, self._range_field, ascent)
         except ProtocolError as error:
             return error
         if verdict is Verdict.DOUBTFUL and self.budget.take(1):
@@ -136,7 +139,7 @@ class WindowProof:
             if request.current != 1:
                 return None
         self.report.pages += 1
-        self.sweep.add_page(answer, past_the_end=past_the_end)
+        self.sweep.add_page(answer, ascent, past_the_end=past_the_end)
         self._go_on()
         return None
 

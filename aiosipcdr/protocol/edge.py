@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from aiosipcdr.errors import OutOfTimeRangeError, StatusCode
 from aiosipcdr.protocol.codec import Filters, encode_params
-from aiosipcdr.protocol.sweep import PageRequest
+from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.tiling import NARROWEST_SECONDS
 from aiosipcdr.protocol.windows import SECOND, TimeWindow
 from aiosipcdr.report import WindowReport

@@ -13,9 +13,9 @@ import msgspec
 
 from aiosipcdr.errors import InvalidQueryError, OutOfTimeRangeError, ProtocolError, ServerFaultError, SipCdrError
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.protocol.paging import PageRequest, count_pages
 from aiosipcdr.protocol.readings import EVERY_READING, Reading, plan_window, rule_out
 from aiosipcdr.protocol.records import CallDetailRecord, Page
-from aiosipcdr.protocol.sweep import PageRequest, count_pages
 from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["LARGER", "LARGEST", "ODD", "Answered", "Probe", "ProbeFacts"]

@@ -12,8 +12,8 @@ import msgspec
 from aiosipcdr.errors import OutOfTimeRangeError, ProtocolError, SipCdrError
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
 from aiosipcdr.protocol.edge import EdgeSearch
+from aiosipcdr.protocol.paging import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.records import Page
-from aiosipcdr.protocol.sweep import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.tiling import OVERLAP, plan_tiles
 from aiosipcdr.protocol.windows import TimeWindow
 

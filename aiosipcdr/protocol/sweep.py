@@ -1,132 +1,20 @@
-"""One reading of a window: which page comes next, and what an answer is worth.
+"""One reading of a window: which of its pages comes next, and what they hold together.
 
-Synchronous and without I/O.  Judges single answers; whether a window is
-complete is for the proof to say.
+Synchronous and without I/O.  Whether a window is complete is for the proof to
+say.
 """
 
 from collections import Counter
 from collections.abc import Set as AbstractSet
-from enum import Enum, auto
 from operator import attrgetter
 
-import msgspec
-
-from aiosipcdr.errors import FilterIgnoredError
-from aiosipcdr.protocol.codec import Filters, PageAnswer
-from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord, Page
-from aiosipcdr.protocol.tiling import OVERLAP
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.protocol.ascent import Ascent, join_ascents
+from aiosipcdr.protocol.codec import PageAnswer
+from aiosipcdr.protocol.paging import count_pages
+from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.report import QuarantinedRecord
 
-__all__ = ["PageRequest", "Sweep", "Verdict", "count_pages", "judge_answer"]
-
-
-class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """One page to be asked for; `owner` is whoever planned it and takes the answer."""
-
-    owner: object
-    window: TimeWindow
-    params: bytes
-    current: int
-    size: int
-    control: bool = False
-    """Asked for its total alone."""
-    asked_before: bool = False
-    """The first answer to this request could not be used."""
-    sweep: "Sweep | None" = None
-
-    def __repr__(self) -> str:
-        """Leave out `params`: a filter may be a phone's number."""
-        return f"PageRequest({self.window}, current={self.current}, size={self.size})"
-
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
-        return [("window", self.window), ("current", self.current), ("size", self.size)]
-
-
-class Verdict(Enum):
-    """What an answer is worth."""
-
-    USE = auto()
-    PAST_THE_END = auto()
-    """The page does not exist any more; only the answer's total counts."""
-    ASK_AGAIN = auto()
-    DOUBTFUL = auto()
-    """Records cannot be decoded: another answer may be better, else this one is used."""
-
-
-def count_pages(total: int, size: int) -> int:
-    """Return how many pages of `size` hold `total` records; one page is always read."""
-    return max(1, -(-total // size))
-
-
-def _least_total(answer: PageAnswer) -> int:
-    # What OFFSET skipped and what came after it was there: whatever the vendor's count says.
-    page = answer.page
-    identities = {record.voice_id for record in page.records}
-    identities.update(quarantined.identity for quarantined in answer.quarantined)
-    return (page.current - 1) * page.size + len(identities) if identities else 0
-
-
-def judge_answer(
-    request: PageRequest, answer: PageAnswer, filters: Filters, range_field: str | None = None
-) -> tuple[Verdict, str]:
-    """Say whether `answer` may be used for `request`, and why not.
-
-    Raises:
-        FilterIgnoredError: records came back that `filters` exclude.
-    """
-    page = answer.page
-    if not 1 <= page.size <= request.size:
-        return Verdict.ASK_AGAIN, f"page size {page.size} came back for {request.size}"
-    if page.current != request.current:
-        if request.current > count_pages(page.total, page.size):
-            # MyBatis-Plus with overflow=true answers page 1 for a page that is gone.
-            return Verdict.PAST_THE_END, ""
-        return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
-    if page.records:
-        if (field := _find_ignored(page.records, filters)) is not None:
-            # Neither value is quoted: a phone's name may be a number.
-            raise FilterIgnoredError(
-                f"records of another {field} came back: the vendor ignores this filter; fetch without it and"
-                " select yourself",
-                window=request.window,
-                page=request.current,
-            )
-        if not _lie_within(page.records, request.window, range_field):
-            return Verdict.ASK_AGAIN, "records came back that lie outside the window"
-    if answer.quarantined and not (request.asked_before or request.control):
-        return Verdict.DOUBTFUL, ""
-    return Verdict.USE, ""
-
-
-def _find_ignored(records: list[CallDetailRecord], filters: Filters) -> str | None:
-    for field, wanted in (("sip_group_name", filters.sip_group_name), ("phone_name", filters.phone_name)):
-        if wanted:
-            told = {value.strip().casefold() for value in map(attrgetter(field), records) if value is not None}
-            if told - {wanted.strip().casefold()}:
-                return field
-    return None
-
-
-def _lie_within(records: list[CallDetailRecord], window: TimeWindow, range_field: str | None) -> bool:
-    # Which of the times the vendor filters on is not documented: a record is
-    # outside only when none of its times is inside.  One look at the column
-    # that most likely decides settles nearly every page.
-    earliest, latest = window.start, window.end + OVERLAP
-    if range_field in (None, "submit_time"):
-        try:
-            times = sorted([record.submit_time for record in records])  # type: ignore[type-var]  # None is met below
-            if earliest <= times[0] and times[-1] <= latest:  # type: ignore[operator]  # likewise
-                return True
-        except TypeError:
-            pass  # some have no such time
-    fields = TIME_FIELDS if range_field is None else (range_field,)
-    for record in records:
-        told = [time for field in fields if (time := getattr(record, field)) is not None]
-        if told and not any(earliest <= time <= latest for time in told):
-            return False
-    return True
+__all__ = ["Sweep"]
 
 
 class Sweep:
@@ -135,7 +23,8 @@ class Sweep:
     One id with different contents is a conflict: within one page both records
     are kept (they are two rows), across pages the later answer wins.
 
-    Pages wait until somebody looks at what they hold: together they are united in one pass.
+    Where ids rise from page to page, that alone shows that each stands for one record.  Otherwise pages wait until
+    somebody looks at what they hold, and are united in one pass.
 
     Attributes:
         quarantined: what could not be decoded, by id; by a hash of its bytes where its id is not readable, or
@@ -159,6 +48,8 @@ class Sweep:
         self.extras: dict[CallDetailRecord, str] = {}
         self._records: dict[object, CallDetailRecord] = {}
         self._waiting: list[Page] = []
+        self._ascents: list[Ascent] = []
+        self._rises = True
         self._twins: set[str] = set()
         self._duplicates = 0
         self._conflicting: set[str] = set()
@@ -166,6 +57,14 @@ class Sweep:
         self._odd_taken = 0
         self._asked = 0
         self._outstanding = 0
+
+    @property
+    def ascent(self) -> Ascent | None:
+        """All that was read so far, if it rises throughout: then nothing was told twice, and nothing set aside."""
+        if self._rises and len(self._ascents) > 1:
+            joined = join_ascents(self._ascents)
+            self._rises, self._ascents = joined is not None, [] if joined is None else [joined]
+        return self._ascents[0] if self._rises and self._ascents else None
 
     @property
     def records(self) -> dict[object, CallDetailRecord]:
@@ -176,27 +75,30 @@ class Sweep:
     @property
     def duplicates(self) -> int:
         """How many records were told once more as they are."""
-        self._unite_waiting()
+        if self.ascent is None:
+            self._unite_waiting()
         return self._duplicates
 
     @property
     def conflicting(self) -> AbstractSet[str]:
         """The ids that were told with different contents."""
-        self._unite_waiting()
+        if self.ascent is None:
+            self._unite_waiting()
         return self._conflicting
 
     @property
     def unique(self) -> int:
         """Distinct records read so far, those that could not be decoded included."""
+        if (ascent := self.ascent) is not None:
+            return len(ascent.records)
         records = self.records
-        if not self.quarantined:
-            return len(records)
         return len(records) + sum(identity not in records for identity in self.quarantined)
 
     @property
     def has_twins(self) -> bool:
         """Whether an id stands for several rows."""
-        self._unite_waiting()
+        if self.ascent is None:
+            self._unite_waiting()
         return bool(self._twins)
 
     @property
@@ -225,8 +127,8 @@ class Sweep:
         """Whether every page that is known of was answered."""
         return not self._outstanding
 
-    def add_page(self, answer: PageAnswer, *, past_the_end: bool = False) -> None:
-        """Take the answer to one page."""
+    def add_page(self, answer: PageAnswer, ascent: Ascent | None, *, past_the_end: bool = False) -> None:
+        """Take the answer to one page; `ascent` are its records, if they rise."""
         page = answer.page
         self._outstanding -= 1
         self.pages += 1
@@ -235,7 +137,12 @@ class Sweep:
             self._odd += 1
             return
         self._waiting.append(page)
+        if ascent is not None:
+            self._ascents.append(ascent)
+        elif page.records:
+            self._rises = False
         if answer.quarantined:
+            self._rises = False
             self._set_aside(answer)
         if answer.unknown_fields:
             self.unknown_fields.update(answer.unknown_fields)
@@ -314,6 +221,7 @@ class Sweep:
     def carry_on(self, earlier: "Sweep") -> None:
         """Unite with what an earlier sweep of the window read; what this one read wins."""
         records, told_before = self.records, earlier.records  # both united before their twins are looked at
+        self._rises = False
         for voice_id in earlier._twins - self._twins:  # noqa: SLF001 - another of our own kind
             if voice_id in records:
                 self._separate(voice_id, records[voice_id])
@@ -330,3 +238,11 @@ class Sweep:
         self._odd_taken = self._odd + self._duplicates + len(self._conflicting)  # the earlier one has told its own
         self.is_ambiguous = self.is_ambiguous or earlier.is_ambiguous
         self.largest_total = max(self.largest_total, earlier.largest_total)
+
+
+def _least_total(answer: PageAnswer) -> int:
+    # What OFFSET skipped and what came after it was there: whatever the vendor's count says.
+    page = answer.page
+    identities = {record.voice_id for record in page.records}
+    identities.update(quarantined.identity for quarantined in answer.quarantined)
+    return (page.current - 1) * page.size + len(identities) if identities else 0

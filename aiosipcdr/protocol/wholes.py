@@ -13,8 +13,8 @@ import msgspec
 
 from aiosipcdr.errors import ProtocolError
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.protocol.paging import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.records import CallDetailRecord
-from aiosipcdr.protocol.sweep import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["MOST_OFTEN", "Recounts", "Whole", "announce"]

@@ -22,9 +22,9 @@ from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.history import Delivered, Note
 from aiosipcdr.protocol.limits import FULL_WINDOW, WindowPlaces
+from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.resumable import ResumableCoverage
-from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, QuarantinedRecord
 

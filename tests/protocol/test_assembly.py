@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiosipcdr.protocol import completeness
 from aiosipcdr.protocol.assembly import Assembly, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
@@ -171,3 +172,34 @@ def test_one_instant_in_two_offsets_is_one_instant() -> None:
     east = timezone(timedelta(hours=8))
     first, second = call("b"), CallDetailRecord(voice_id="a", submit_time=START.astimezone(east))
     assert sort_records([first, second]) == [second, first]
+
+
+rows = st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["", "x"]), st.booleans()), max_size=25)
+
+
+@given(rows, st.sampled_from(["rising", "falling", "as drawn"]), st.integers(2, 12))
+def test_windows_that_rise_are_put_together_as_all_others_are(
+    told: list[tuple[int, str, bool]], order: str, width: int
+) -> None:
+    # The same rows twice, once by the ordinary way alone: what rises is a short cut, never another result.
+    calls = [
+        call(f"{second:03}{place * 7 % 5}", second + late / 2, code=code)
+        for place, (second, code, late) in enumerate(told)
+    ]
+    if order != "as drawn":
+        calls.sort(key=lambda one: one.voice_id, reverse=order == "falling")
+
+    def put_together() -> list[tuple[object, ...]]:
+        room, report = assembly()
+        out: list[tuple[object, ...]] = []
+        for first in range(0, 31, width):
+            inside = [one for one in calls if at(first) <= (one.submit_time or START) <= at(first + width + 1)]
+            distinct = {one.voice_id: one for one in inside}
+            window = room.assemble(proven(first, first + width + 1, *distinct.values()), ())
+            out.append((window.records, sorted(window.repeated, key=lambda one: one.voice_id), window.share))
+        return [*out, (report,)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(completeness, "find_ascent", lambda _: None)
+        ordinary = put_together()
+    assert put_together() == ordinary

@@ -9,8 +9,8 @@ from aiosipcdr.errors import FilterIgnoredError, ProtocolError
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.limits import Budget
+from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.records import CallDetailRecord, Page
-from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from aiosipcdr.errors import IncompleteExportError, OutOfTimeRangeError, ProtocolError, ServerFaultError
 from aiosipcdr.protocol.codec import PageAnswer
+from aiosipcdr.protocol.paging import count_pages
 from aiosipcdr.protocol.records import CallDetailRecord, Page
-from aiosipcdr.protocol.sweep import count_pages
 from aiosipcdr.protocol.tiling import split_window
 from tests.protocol.simulated_vendor import (
     START,
@@ -571,6 +571,29 @@ def test_no_request_is_wider_than_31_days_or_narrower_than_two_seconds() -> None
         drive(coverage, vendor, Drive())
     assert max(window.end - window.start for window in seen) == timedelta(days=31)
     assert min(window.seconds for window in seen) == 2
+
+
+@pytest.mark.parametrize(("concurrency", "alone"), [(1, 0), (4, 2), (8, 2), (16, 2), (32, 1)])
+def test_no_place_is_idle_while_windows_wait(concurrency: int, alone: int) -> None:
+    # All answers of a round come at once, and then the next requests go out.  The range's first page is alone and
+    # perhaps the last control count; all other rounds are full.
+    vendor = Vendor(Habits(order="newest"), seeded(3))
+    crowd(vendor, 40_000, 30)
+    coverage = cover(seconds(0, 30 * 86_400), most_windows=concurrency)
+    requests = rounds = 0
+    while not coverage.is_finished:
+        flights: list[Flight] = []
+        while len(flights) < concurrency and (request := coverage.next_request()) is not None:
+            flights.append(Flight(vendor, request))
+        requests, rounds = requests + len(flights), rounds + 1
+        for flight in flights:
+            while (told := flight.advance()) is None:
+                pass
+            assert coverage.accept(flight.request, told) is None
+        while coverage.take_complete() is not None:
+            pass
+    assert coverage.report.certified
+    assert rounds <= -(-requests // concurrency) + alone
 
 
 def test_the_first_window_comes_before_the_rest_of_the_range_is_asked_for() -> None:

@@ -20,10 +20,10 @@ from aiosipcdr.errors import (
 )
 from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.findings import judge_probe
+from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.probing import Answered, Probe, ProbeFacts
 from aiosipcdr.protocol.readings import EVERY_READING, Reading
 from aiosipcdr.protocol.records import CallDetailRecord, Page
-from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 

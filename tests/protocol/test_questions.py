@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from aiosipcdr.errors import AuthenticationError, FilterIgnoredError, ProtocolError
 from aiosipcdr.protocol.codec import Filters, PageAnswer
+from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.questions import RangeCount, SinglePage
 from aiosipcdr.protocol.records import CallDetailRecord, Page
-from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 from tests.protocol.simulated_vendor import START as SIMULATED_START

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.errors import FilterIgnoredError
+from aiosipcdr.protocol.ascent import find_ascent
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.protocol.paging import PageRequest, Verdict, count_pages, judge_answer
 from aiosipcdr.protocol.records import CallDetailRecord, Page
-from aiosipcdr.protocol.sweep import PageRequest, Sweep, Verdict, count_pages, judge_answer
+from aiosipcdr.protocol.sweep import Sweep
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 
@@ -46,7 +48,7 @@ def read(sweep: Sweep, *answers: PageAnswer) -> list[int]:
     odd = []
     for told in answers:
         sweep.plan_pages()
-        sweep.add_page(told)
+        sweep.add_page(told, find_ascent(told.page.records))
         odd.append(sweep.take_oddities())
     return odd
 
@@ -149,15 +151,15 @@ def test_the_first_page_goes_alone_and_tells_the_rest() -> None:
     sweep = Sweep(10)
     assert list(sweep.plan_pages()) == [1]
     assert list(sweep.plan_pages()) == []
-    sweep.add_page(answer(total=35))
+    sweep.add_page(answer(total=35), None)
     assert list(sweep.plan_pages()) == [2, 3, 4]
-    sweep.add_page(answer(total=51, current=3))
+    sweep.add_page(answer(total=51, current=3), None)
     assert list(sweep.plan_pages()) == [5, 6]
-    sweep.add_page(answer(total=10, current=2))
+    sweep.add_page(answer(total=10, current=2), None)
     assert list(sweep.plan_pages()) == []
     assert not sweep.is_read
     for current in (4, 5, 6):
-        sweep.add_page(answer(total=51, current=current))
+        sweep.add_page(answer(total=51, current=current), None)
     assert sweep.is_read
     assert sweep.largest_total == 51
 
@@ -171,7 +173,7 @@ def test_pages_in_any_order_unite_to_their_distinct_ids(ids: list[int], size: in
     sweep = Sweep(size)
     for told in (first, *rest):
         sweep.plan_pages()
-        sweep.add_page(told)
+        sweep.add_page(told, find_ascent(told.page.records))
     assert sweep.is_read
     assert sweep.unique == len(set(ids))
     assert sweep.duplicates == len(ids) - len(set(ids))

@@ -1,0 +1,128 @@
+"""One page: how it is asked for, and what the answer is worth.
+
+Synchronous and without I/O.  Judges single answers; what pages come to
+together is for the sweep.
+"""
+
+from enum import Enum, auto
+from operator import attrgetter
+
+import msgspec
+
+from aiosipcdr.errors import FilterIgnoredError
+from aiosipcdr.protocol.ascent import Ascent
+from aiosipcdr.protocol.codec import Filters, PageAnswer
+from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.tiling import OVERLAP
+from aiosipcdr.protocol.windows import TimeWindow
+
+__all__ = ["PageRequest", "Verdict", "count_pages", "judge_answer"]
+
+
+class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """One page to be asked for; `owner` is whoever planned it and takes the answer."""
+
+    owner: object
+    window: TimeWindow
+    params: bytes
+    current: int
+    size: int
+    control: bool = False
+    """Asked for its total alone."""
+    asked_before: bool = False
+    """The first answer to this request could not be used."""
+    sweep: object = None
+    """The reading of a window that it is a part of."""
+
+    def __repr__(self) -> str:
+        """Leave out `params`: a filter may be a phone's number."""
+        return f"PageRequest({self.window}, current={self.current}, size={self.size})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("window", self.window), ("current", self.current), ("size", self.size)]
+
+
+class Verdict(Enum):
+    """What an answer is worth."""
+
+    USE = auto()
+    PAST_THE_END = auto()
+    """The page does not exist any more; only the answer's total counts."""
+    ASK_AGAIN = auto()
+    DOUBTFUL = auto()
+    """Records cannot be decoded: another answer may be better, else this one is used."""
+
+
+def count_pages(total: int, size: int) -> int:
+    """Return how many pages of `size` hold `total` records; one page is always read."""
+    return max(1, -(-total // size))
+
+
+def judge_answer(
+    request: PageRequest,
+    answer: PageAnswer,
+    filters: Filters,
+    range_field: str | None = None,
+    ascent: Ascent | None = None,
+) -> tuple[Verdict, str]:
+    """Say whether `answer` may be used for `request`, and why not.
+
+    Args:
+        request: what was asked.
+        answer: what came back.
+        filters: what the vendor was asked to select.
+        range_field: the time that the vendor is known to select on.
+        ascent: the answer's records, if they rise.
+
+    Raises:
+        FilterIgnoredError: records came back that `filters` exclude.
+    """
+    page = answer.page
+    if not 1 <= page.size <= request.size:
+        return Verdict.ASK_AGAIN, f"page size {page.size} came back for {request.size}"
+    if page.current != request.current:
+        if request.current > count_pages(page.total, page.size):
+            # MyBatis-Plus with overflow=true answers page 1 for a page that is gone.
+            return Verdict.PAST_THE_END, ""
+        return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
+    if page.records:
+        if (field := _find_ignored(page.records, filters)) is not None:
+            # Neither value is quoted: a phone's name may be a number.
+            raise FilterIgnoredError(
+                f"records of another {field} came back: the vendor ignores this filter; fetch without it and"
+                " select yourself",
+                window=request.window,
+                page=request.current,
+            )
+        if not _lie_within(page.records, request.window, range_field, ascent):
+            return Verdict.ASK_AGAIN, "records came back that lie outside the window"
+    if answer.quarantined and not (request.asked_before or request.control):
+        return Verdict.DOUBTFUL, ""
+    return Verdict.USE, ""
+
+
+def _find_ignored(records: list[CallDetailRecord], filters: Filters) -> str | None:
+    for field, wanted in (("sip_group_name", filters.sip_group_name), ("phone_name", filters.phone_name)):
+        if wanted:
+            told = {value.strip().casefold() for value in map(attrgetter(field), records) if value is not None}
+            if told - {wanted.strip().casefold()}:
+                return field
+    return None
+
+
+def _lie_within(
+    records: list[CallDetailRecord], window: TimeWindow, range_field: str | None, ascent: Ascent | None
+) -> bool:
+    # Which of the times the vendor filters on is not documented: a record is outside only when none of its times is
+    # inside.  The one that most likely decides settles nearly every page.
+    earliest, latest = window.start, window.end + OVERLAP
+    is_likely = range_field in {None, "submit_time"}
+    if is_likely and ascent is not None and earliest <= ascent.earliest and ascent.latest <= latest:
+        return True
+    fields = TIME_FIELDS if range_field is None else (range_field,)
+    for record in records:
+        told = [time for field in fields if (time := getattr(record, field)) is not None]
+        if told and not any(earliest <= time <= latest for time in told):
+            return False
+    return True
