@@ -117,7 +117,7 @@ def http_error(
 
 
 # Long runs of digits may be phone numbers, 32 hexadecimal digits a signature.
-_PRIVATE = re.compile(r"[0-9a-fA-F]{32,}|\d(?:[\W_]{0,4}\d){5,}")
+_PRIVATE = r"[0-9a-fA-F]{32,}|\d(?:[\W_]{0,4}\d){5,}"
 _LONGEST_REASON = 200
 
 
@@ -127,4 +127,4 @@ def clean_words(words: str | None) -> str | None:
         return None
     # They may quote a phone number, or a terminal's escape codes.
     printable = "".join(character if character.isprintable() else " " for character in words)
-    return _PRIVATE.sub("***", printable).strip()[:_LONGEST_REASON] or None
+    return re.sub(_PRIVATE, "***", printable).strip()[:_LONGEST_REASON] or None

@@ -5,29 +5,24 @@ input is refused here, before any I/O.
 """
 
 import os
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Literal
 
-from aiosipcdr.arguments import check_between, check_filters
-from aiosipcdr.connection import LARGEST_PAGE, Connection, OutOfRange
+from aiosipcdr.arguments import check_filters
+from aiosipcdr.asking import Asking
+from aiosipcdr.connection import OutOfRange
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import IncompleteExportError, JournalDamagedError, OutOfTimeRangeError
-from aiosipcdr.export import ExportJob, ExportOrder, choose_mask, mask_record
-from aiosipcdr.protocol.codec import Filters
+from aiosipcdr.errors import IncompleteExportError, JournalDamagedError
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.history import History
-from aiosipcdr.protocol.questions import RangeCount, SinglePage, WindowCounts
-from aiosipcdr.protocol.records import Page
 from aiosipcdr.protocol.resumable import ResumableCoverage
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CallDetailRecords, FetchReport, WindowReport
+from aiosipcdr.report import CallDetailRecords, FetchReport
 
 __all__ = ["CdrClient"]
 
 
-class CdrClient(Connection):
+class CdrClient(Asking):
     """Fetches call detail records from one account of the vendor.
 
     Open it once and share it: everything that it does at the same time keeps
@@ -137,69 +132,6 @@ class CdrClient(Connection):
         )
         return CdrStream(self._opened(), coverage, self._hook)
 
-    async def count(
-        self, start: datetime, end: datetime, *, sip_group_name: str | None = None, phone_name: str | None = None
-    ) -> int:
-        """Return how many calls the vendor counts in a range.
-
-        It takes one request for every 31 days and one for each seam between them.
-        """
-        filters = check_filters(sip_group_name, phone_name)
-        del sip_group_name, phone_name  # a phone's name may be a number: see __init__
-        if isinstance(filters, ValueError):
-            raise filters
-        plan = RangeCount(TimeWindow.of(start, end), filters)
-        await self._ask(plan)
-        return plan.total
-
-    async def recount(
-        self,
-        windows: Iterable[TimeWindow],
-        *,
-        sip_group_name: str | None = None,
-        phone_name: str | None = None,
-    ) -> dict[TimeWindow, int]:
-        """Return how many calls the vendor counts now in each of `windows`, one request a window.
-
-        For windows that were read before, as told by `FetchReport.window_reports`; each is at most 31 days wide.
-        """
-        filters = check_filters(sip_group_name, phone_name)
-        del sip_group_name, phone_name  # a phone's name may be a number: see __init__
-        if isinstance(filters, ValueError):
-            raise filters
-        return await self._count_windows(windows, filters)
-
-    async def fetch_page(
-        self,
-        start: datetime,
-        end: datetime,
-        current: int = 1,
-        size: int = 100,
-        *,
-        sip_group_name: str | None = None,
-        phone_name: str | None = None,
-    ) -> Page:
-        """Fetch one page as the vendor tells it, unjudged: order, `total` and `pages` are the vendor's own.
-
-        Args:
-            start: begin of the range, aware; at most 31 days before `end`.
-            end: end of the range, aware.
-            current: number of the page, from 1.
-            size: records a page, 1 to 100.
-            sip_group_name: only calls of this group.
-            phone_name: only calls of this phone.
-        """
-        filters = check_filters(sip_group_name, phone_name)
-        del sip_group_name, phone_name  # a phone's name may be a number: see __init__
-        if isinstance(filters, ValueError):
-            raise filters
-        check_between("current", current, 1, 10**9)
-        check_between("size", size, 1, LARGEST_PAGE)
-        plan = SinglePage(TimeWindow.of(start, end), filters, current=current, size=size)
-        await self._ask(plan)
-        assert plan.page is not None  # noqa: S101 - `_ask` returns when the plan has its result
-        return plan.page
-
     async def export(
         self,
         start: datetime,
@@ -258,6 +190,9 @@ class CdrClient(Connection):
         """
         filters = check_filters(sip_group_name, phone_name)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
+        # Loaded with the first file: a third of what the client would load, and nothing else needs it.
+        from aiosipcdr.export import ExportJob, ExportOrder, choose_mask, mask_record
+
         mask = choose_mask(mask_numbers)
         del mask_numbers  # it may be a key
         if isinstance(filters, ValueError):
@@ -316,26 +251,3 @@ class CdrClient(Connection):
                 raise
             await job.publish(report)
         return report
-
-    async def ping(self) -> None:
-        """Return if key, signature, clock and address are accepted; raise the error that says which is not."""
-        end = datetime.now(UTC)
-        await self.count(end - timedelta(hours=1), end)
-
-    async def _find_changed(self, provisional: list[WindowReport], filters: Filters, *, skip: bool) -> list[TimeWindow]:
-        told = {report.window: report.total for report in provisional}
-        try:
-            counts = await self._count_windows(told, filters)
-        except OutOfTimeRangeError as error:
-            if not skip:
-                raise
-            # What the vendor keeps no more cannot be counted, and stays as it was read.
-            edge = error.available_from
-            counts = await self._count_windows([one for one in told if edge is not None and one.start >= edge], filters)
-        return [window for window, total in told.items() if counts.get(window, total) != total]
-
-    async def _count_windows(self, windows: Iterable[TimeWindow], filters: Filters) -> dict[TimeWindow, int]:
-        plan = WindowCounts(windows, filters)
-        if not plan.has_result:
-            await self._ask(plan)
-        return plan.totals

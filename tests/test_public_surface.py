@@ -117,6 +117,29 @@ COUNTERS = [
 
 REQUIRED = inspect.Parameter.empty
 
+# What only the rooms of files use of the standard library.
+FILES_ONLY = {"csv", "gzip", "importlib.metadata", "zipfile"}
+
+FETCH = """
+import asyncio
+from aiosipcdr import CdrClient
+from aiosipcdr.sandbox import Sandbox
+
+async def fetch():
+    async with (
+        Sandbox(records=300) as sandbox,
+        CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret) as client,
+    ):
+        span = sandbox.start, sandbox.end
+        assert len(await client.fetch_all(*span)) == 300
+        async with client.stream(*span) as stream:
+            assert len([record async for record in stream]) == 300
+        assert (await client.fetch_page(*span)).total == await client.count(*span) == 300
+        await {last}
+
+asyncio.run(fetch())
+"""
+
 
 def public_members(cls: type) -> dict[str, Any]:
     return {name: member for name, member in vars(cls).items() if not name.startswith("_")}
@@ -133,8 +156,8 @@ def parameters(function: Callable[..., object], kind: object) -> dict[str, objec
 def modules_after(statement: str) -> set[str]:
     """Run `statement` in an interpreter of its own and tell what it has loaded."""
     place = str(Path(aiosipcdr.__file__).parent.parent)
-    program = (
-        f"import sys; sys.path.insert(0, {place!r}); {statement}; import json; print(json.dumps(list(sys.modules)))"
+    program = "\n".join(
+        [f"import sys; sys.path.insert(0, {place!r})", statement, "import json; print(json.dumps(list(sys.modules)))"]
     )
     result = subprocess.run(  # noqa: S603
         [sys.executable, "-I", "-W", "error", "-c", program], capture_output=True, text=True, check=True, timeout=50
@@ -343,6 +366,30 @@ def test_using_every_name_and_the_sandbox_loads_nothing_optional() -> None:
     assert {"aiosipcdr.client", "aiosipcdr.sandbox", "aiohttp"} <= loaded
     # aiohttp itself loads the compressors that it finds.
     assert loaded & optional_packages() <= {"backports.zstd"}
+
+
+def test_the_client_loads_nothing_that_only_files_commands_or_servers_need() -> None:
+    loaded = modules_after("from aiosipcdr import CdrClient")
+
+    assert {"aiosipcdr.client", "aiosipcdr.engine.engine", "aiohttp"} <= loaded
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("aiosipcdr.")}
+    assert rooms & {"cli", "export", "integrations", "pytest_plugin", "sandbox"} == set()
+    # What the dependencies load by themselves, in whatever version, is no fault of ours.
+    ours = loaded - modules_after("import aiohttp, anyio, msgspec")
+    assert ours & FILES_ONLY == set()
+
+
+def test_what_fetching_needs_is_loaded_with_the_client_and_files_with_the_first_export(tmp_path: Path) -> None:
+    before = modules_after("import aiosipcdr.client, aiosipcdr.sandbox")
+    fetched = modules_after(FETCH.format(last="client.ping()"))
+    exported = modules_after(FETCH.format(last=f"client.export(*span, {str(tmp_path / 'calls.csv')!r})"))
+
+    def added(loaded: set[str]) -> set[str]:
+        return {name for name in loaded - before if name.startswith("aiosipcdr.")}
+
+    # An import in a running event loop makes everything else in it wait, and may fail there.
+    assert added(fetched) == set()
+    assert {"aiosipcdr.export", "aiosipcdr.export.job"} <= added(exported)
 
 
 def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:

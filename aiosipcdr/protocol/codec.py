@@ -130,13 +130,11 @@ class _RawEnvelope(msgspec.Struct):
 
 
 # The last resorts for a refusal whose other words are broken: a refused login
-# that is sent again may lock the account.
-_LEADING_STATUS = re.compile(rb'\s*\{\s*"status"\s*:\s*"?\s*(-[0-9]{1,6})\s*"?\s*[,}]').match
-_REFUSED_LOGIN = re.compile(rb'"status"\s*:\s*"?\s*(-(?:13|1|2))(?:\.0)?\s*(?:"|[,}\s]|\Z)').search
-_SURROGATES = re.compile(
-    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-).sub
-_BLANK_VALUE = re.compile(rb':""').sub
+# that is sent again may lock the account.  Most runs need none of them: `re`
+# compiles each at its first use, and keeps it.
+_LEADING_STATUS = rb'\s*\{\s*"status"\s*:\s*"?\s*(-[0-9]{1,6})\s*"?\s*[,}]'
+_REFUSED_LOGIN = rb'"status"\s*:\s*"?\s*(-(?:13|1|2))(?:\.0)?\s*(?:"|[,}\s]|\Z)'
+_SURROGATES = rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 # Enough bytes to hold the first record, whose fields all its followers share.
 _FIRST_RECORDS = 4096
 _LARGEST_REFUSAL = 65_536
@@ -188,7 +186,7 @@ class PageDecoder:
         return envelope
 
     def _decode_dialect(self, body: bytes) -> _Envelope | None:
-        plain = _BLANK_VALUE(b":null", body)
+        plain = body.replace(b':""', b":null")
         euro = b'"costEur":' in plain[:_FIRST_RECORDS] and b'"cost":' not in plain
         if euro:
             plain = plain.replace(b'"costEur":', b'"cost":')
@@ -210,10 +208,11 @@ class PageDecoder:
         try:
             envelope = self._raw_envelope.decode(body)
         except DECODE_FAULTS as error:
-            if (status := _LEADING_STATUS(body) or _REFUSED_LOGIN(body, 0, _LARGEST_REFUSAL)) is not None:
+            status = re.match(_LEADING_STATUS, body) or re.search(_REFUSED_LOGIN, body[:_LARGEST_REFUSAL])
+            if status is not None:
                 return Refusal(int(status[1]), None)
             # Half a character in a text: what is left of it is replaced, the rest of the page read.
-            whole = _SURROGATES(lambda found: rb"\ufffd" if found[1] else found[0], body)
+            whole = re.sub(_SURROGATES, lambda found: rb"\ufffd" if found[1] else found[0], body)
             return self._decode_raw(whole) if whole != body else _misfit(_describe(error, body))
         if int(envelope.status) != 0:
             return Refusal(int(envelope.status), _read_reason(envelope.reason))

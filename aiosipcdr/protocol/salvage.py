@@ -47,7 +47,7 @@ _EXACT = Context(prec=_MONEY_DIGITS, traps=[InvalidOperation, Overflow, Inexact]
 _PLAIN = Context(prec=_MONEY_SCALE + 1, Emin=0, Emax=24, traps=[InvalidOperation, Overflow, Rounded, Clamped])
 _NOTHING = Decimal()
 
-_BLANK = re.compile(rb':[ \t\r\n]*""')
+_BLANK = rb':[ \t\r\n]*""'
 
 
 class Salvage(msgspec.Struct, kw_only=True):
@@ -150,7 +150,7 @@ def salvage_records(raw: bytes, *, page: int) -> Salvage:
 def _salvage(raw: bytes, salvage: Salvage) -> str | None:
     # Reads all of the array or nothing; returns why it cannot be read.
     try:
-        wires = _decode_records(_BLANK.sub(b":null", raw))
+        wires = _decode_records(re.sub(_BLANK, b":null", raw))
         names = _decode_names(raw)
     except msgspec.ValidationError as error:
         return str(error).replace("$[0]", "$")
