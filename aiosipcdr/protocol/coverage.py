@@ -17,9 +17,9 @@ from aiosipcdr.protocol.completeness import Outcome
 from aiosipcdr.protocol.edge import EdgeSearch, MovingEdge
 from aiosipcdr.protocol.history import Cut, Note, Recounted, Trimmed
 from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, WindowPlaces
+from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
-from aiosipcdr.protocol.sweep import PageRequest
 from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_window
 from aiosipcdr.protocol.wholes import Recounts, Whole, announce
 from aiosipcdr.protocol.windows import TimeWindow
