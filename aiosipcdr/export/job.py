@@ -114,7 +114,7 @@ class ExportJob:
         """Write down what has become of a window, before the next is asked for."""
         if isinstance(entry, CompleteWindow):
             effort = Effort(requests=report.requests, retries=report.retries, elapsed=report.elapsed)
-            prepared = await prepare_window(entry, self._order.mask)
+            prepared = await prepare_window(entry, self._order.mask, as_lists=self._order.as_lists)
             await self._in_thread(lambda: self._write_window(prepared, effort))
         else:
             await self._in_thread(lambda: self._write_note(entry))

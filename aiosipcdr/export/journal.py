@@ -262,7 +262,7 @@ class Journal:
                 reach = window.end - OVERLAP
             if window.end < reach:
                 break
-            records = read_records(self._read_rows(entry) + read_body(self._descriptor, frame))
+            records = read_records(self._read_rows(entry)) + read_records(read_body(self._descriptor, frame))
             ids = {record.voice_id for record in records} | set(entry.unread_ids)
             latest.append(ReadWindow(window=window, ids=ids, records=records))
         return latest[::-1]

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiosipcdr.arrow import BATCH_ROWS, SCHEMA_VERSION, load_pyarrow, schema
 from aiosipcdr.export.encoders import Metadata
-from aiosipcdr.export.rows import EXTRA
+from aiosipcdr.export.rows import EXTRA, LIST_FIELDS, are_lists
 from aiosipcdr.protocol.records import TIME_FIELDS
 
 __all__ = ["ParquetEncoder"]
@@ -49,6 +49,7 @@ class ParquetEncoder:
             ImportError: the extra `arrow` is not installed; the text says what to install.
         """
         pa: Any = load_pyarrow()
+        import pyarrow.csv
         import pyarrow.json
         import pyarrow.parquet  # noqa: F401 - loaded here, so that nothing is missing later
 
@@ -105,15 +106,37 @@ class ParquetEncoder:
         return self._sink.take()
 
     def _read(self, rows: bytes) -> Any:  # noqa: ANN401 - pyarrow has no types
-        json = self._pyarrow.json
         # In one block: a row must not lie across two of them.
-        table = json.read_json(
-            io.BytesIO(rows),
-            read_options=json.ReadOptions(use_threads=False, block_size=len(rows) + 1),
+        block = {"use_threads": False, "block_size": len(rows) + 1}
+        source = self._pyarrow.BufferReader(rows)
+        table = self._read_lists(source, block) if are_lists(rows) else self._read_objects(source, block)
+        return table.cast(self._schema)  # which columns may be null is lost on the way
+
+    def _read_lists(self, source: Any, block: dict[str, int]) -> Any:  # noqa: ANN401
+        # Nothing in them is escaped: they are CSV, at a third of what JSON costs.
+        csv = self._pyarrow.csv
+        return csv.read_csv(
+            source,
+            read_options=csv.ReadOptions(column_names=LIST_FIELDS, **block),
+            parse_options=csv.ParseOptions(double_quote=False),
+            convert_options=csv.ConvertOptions(
+                column_types=self._schema,
+                include_columns=self._schema.names,
+                null_values=["null"],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+            memory_pool=self._pool,
+        )
+
+    def _read_objects(self, source: Any, block: dict[str, int]) -> Any:  # noqa: ANN401
+        json = self._pyarrow.json
+        return json.read_json(
+            source,
+            read_options=json.ReadOptions(**block),
             parse_options=json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error"),
             memory_pool=self._pool,
         )
-        return table.cast(self._schema)  # which columns may be null is lost on the way
 
     def _end_piece(self) -> None:
         # Where a column's pieces end may show in its pages; in one go, a whole group would be held twice.
