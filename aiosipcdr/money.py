@@ -4,7 +4,7 @@ Never adds across fields or currencies and never converts: the vendor's brands
 disagree on what `cost` is quoted in.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal, localcontext
 from typing import NamedTuple
 
@@ -39,7 +39,8 @@ class MoneyTotals:
     def add(self, records: Sequence[CallDetailRecord]) -> None:
         """Add the money of `records`."""
         # This runs over every call of an export: by columns, and nearly always all of one currency.
-        groups: dict[str | None, Sequence[CallDetailRecord]] = dict.fromkeys([one.currency for one in records], records)
+        currencies = [record.currency for record in records]
+        groups: Mapping[str | None, Sequence[CallDetailRecord]] = dict.fromkeys(currencies, records)
         if len(groups) > 1:
             groups = _by_currency(records)
         for currency, group in groups.items():
@@ -63,3 +64,10 @@ class MoneyTotals:
         """Return the sums, ordered by field and currency, the absent currency first."""
         ordered = sorted(self._sums.items(), key=lambda item: (item[0][0], item[0][1] or ""))
         return [MoneyRow(field, currency, amount) for (field, currency), amount in ordered]
+
+
+def _by_currency(records: Sequence[CallDetailRecord]) -> dict[str | None, list[CallDetailRecord]]:
+    groups: dict[str | None, list[CallDetailRecord]] = {}
+    for record in records:
+        groups.setdefault(record.currency, []).append(record)
+    return groups

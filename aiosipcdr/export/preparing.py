@@ -57,14 +57,13 @@ async def prepare_window(
     With `as_lists` they are lists, where all of them can be.
     """
     totals = MoneyTotals()
-    rows: list[bytes] = []
+    encode = encode_lists if as_lists else encode_rows
+    made: list[bytes | None] = []
     async for part in _parts_of(window.records):
+        made.append(encode(part, window.extras, mask))
         totals.add(part)
-        if as_lists and (lists := encode_lists(part, window.extras, mask)) is not None:
-            rows.append(lists)
-        else:
-            as_lists = False
-    if not as_lists:
+    rows = [part for part in made if part is not None]
+    if len(rows) < len(made):
         rows = [encode_rows(part, window.extras, mask) async for part in _parts_of(window.records)]
     return PreparedWindow(
         window=window,

@@ -18,7 +18,16 @@ from msgspec.structs import astuple
 from aiosipcdr.export.masking import mask_records
 from aiosipcdr.protocol.records import DURATION_FIELDS, CallDetailRecord
 
-__all__ = ["EXTRA", "LIST_FIELDS", "ROW_FIELDS", "are_lists", "encode_lists", "encode_rows", "read_records", "read_texts"]
+__all__ = [
+    "EXTRA",
+    "LIST_FIELDS",
+    "ROW_FIELDS",
+    "are_lists",
+    "encode_lists",
+    "encode_rows",
+    "read_records",
+    "read_texts",
+]
 
 EXTRA = "extra"
 ROW_FIELDS = (*CallDetailRecord.__struct_fields__, EXTRA)
@@ -48,9 +57,7 @@ _TypedRow = msgspec.defstruct(
     frozen=True,
     gc=False,
 )
-_TypedList = msgspec.defstruct(
-    "_TypedList", [], bases=(_TypedRow,), frozen=True, gc=False, array_like=True, tag=0
-)
+_TypedList = msgspec.defstruct("_TypedList", [], bases=(_TypedRow,), frozen=True, gc=False, array_like=True, tag=0)
 _encode_lines = msgspec.json.Encoder().encode_lines
 _decode_texts = msgspec.json.Decoder(_TextRow).decode_lines
 _decode_typed = msgspec.json.Decoder(_TypedRow).decode_lines
