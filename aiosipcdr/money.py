@@ -4,8 +4,7 @@ Never adds across fields or currencies and never converts: the vendor's brands
 disagree on what `cost` is quoted in.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal, localcontext
 from typing import NamedTuple
 
@@ -37,20 +36,22 @@ class MoneyTotals:
         """Start at nothing."""
         self._sums: dict[tuple[str, str | None], Decimal] = {}
 
-    def add(self, records: Iterable[CallDetailRecord]) -> None:
+    def add(self, records: Sequence[CallDetailRecord]) -> None:
         """Add the money of `records`."""
-        # This runs over every call of an export: once for each, and sums are made of whole columns.
-        columns: defaultdict[str | None, list[list[Decimal | None]]] = defaultdict(lambda: [[], []])
-        for record in records:
-            costs, settled = columns[record.currency]
-            costs.append(record.cost)
-            settled.append(record.settle_pay)
-        for currency, amounts in columns.items():
-            for field, column in zip(SUMMED_FIELDS, amounts, strict=True):
-                told = [amount for amount in column if amount is not None]
-                if told:
-                    with localcontext(EXACT):
-                        self.add_rows([MoneyRow(field, currency, sum(told, Decimal()))])
+        # This runs over every call of an export: by columns, and nearly always all of one currency.
+        currencies = [record.currency for record in records]
+        groups: Mapping[str | None, Sequence[CallDetailRecord]] = dict.fromkeys(currencies, records)
+        if len(groups) > 1:
+            groups = _by_currency(records)
+        for currency, group in groups.items():
+            costs = [amount for record in group if (amount := record.cost) is not None]
+            settled = [amount for record in group if (amount := record.settle_pay) is not None]
+            with localcontext(EXACT):
+                self.add_rows(
+                    MoneyRow(field, currency, sum(told, Decimal()))
+                    for field, told in zip(SUMMED_FIELDS, (costs, settled), strict=True)
+                    if told
+                )
 
     def add_rows(self, rows: Iterable[MoneyRow]) -> None:
         """Add amounts one by one, or sums that were made before."""
@@ -63,3 +64,10 @@ class MoneyTotals:
         """Return the sums, ordered by field and currency, the absent currency first."""
         ordered = sorted(self._sums.items(), key=lambda item: (item[0][0], item[0][1] or ""))
         return [MoneyRow(field, currency, amount) for (field, currency), amount in ordered]
+
+
+def _by_currency(records: Sequence[CallDetailRecord]) -> dict[str | None, list[CallDetailRecord]]:
+    groups: dict[str | None, list[CallDetailRecord]] = {}
+    for record in records:
+        groups.setdefault(record.currency, []).append(record)
+    return groups

@@ -14,6 +14,7 @@ from aiosipcdr import CallDetailRecord, CdrClient
 from aiosipcdr.arrow import record_batches
 from aiosipcdr.export import FORMATS, encode_rows, open_encoder
 from aiosipcdr.export.masking import Pseudonyms, mask_number
+from aiosipcdr.export.rows import encode_lists
 from aiosipcdr.sandbox import Sandbox
 
 CALLS = 100_000
@@ -37,7 +38,8 @@ def encode(name: str, records: list[CallDetailRecord]) -> int:
     encoder = open_encoder(form.split()[0], spreadsheet="spreadsheet" in form)
     size = len(encoder.begin())
     for start in range(0, len(records), BATCH):
-        rows = encode_rows(records[start : start + BATCH], mask=masks.get(masking))
+        batch, mask = records[start : start + BATCH], masks.get(masking)
+        rows = (encode_lists(batch, mask=mask) if form == "parquet" else None) or encode_rows(batch, mask=mask)
         size += len(encoder.encode(rows))
     return size + len(encoder.finish())
 

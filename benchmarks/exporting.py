@@ -33,6 +33,7 @@ async def work(task: str, folder: str, place: dict[str, str]) -> dict[str, float
     from aiosipcdr import CdrClient
 
     if task == "parquet":
+        import pyarrow.csv
         import pyarrow.json
         import pyarrow.parquet  # noqa: F401 - as the task would
     span = datetime.fromisoformat(place["start"]), datetime.fromisoformat(place["end"])
@@ -100,6 +101,7 @@ def main() -> None:
     if given.child:
         pin(CLIENT)
         if given.imports == "parquet":
+            import pyarrow.csv
             import pyarrow.json
             import pyarrow.parquet  # noqa: F401
         gc.collect()

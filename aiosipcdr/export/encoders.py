@@ -22,8 +22,9 @@ class Metadata(dict[str, str]):
 class Encoder(Protocol):
     """The bytes of one file: `begin` once, `encode` as often as there are batches, `finish` once.
 
-    Rows come as `aiosipcdr.export.rows` makes them.  The file is what was
-    returned, one after the other.  The same rows in the same order give the
+    Rows come as `aiosipcdr.export.rows` makes them, as objects; Parquet takes
+    lists, too, but not both in one batch.  The file is what was returned, one
+    after the other.  The same rows in the same order give the
     same file, whatever the batches they came in, with the same versions of
     Python, zlib, zstd and pyarrow.  One that raised, or
     that is not finished, is of no further use and needs no closing.

@@ -57,6 +57,9 @@ _TARGET_BYTES = {"ndjson": 0, "csv": 350}  # plain NDJSON is the rows themselves
 _COMPRESSED_BYTES = 200
 _LEAST_ROOM = 1024 * 1024
 
+# What is read of the rows at a time: a thread's turn costs as much as a hundred calls, and a cancellation waits for it.
+_TURN_BYTES = 2 * 1024 * 1024
+
 
 class ExportJob:
     """An async context manager: `history`, then `write` what is read, then `publish`."""
@@ -114,7 +117,7 @@ class ExportJob:
         """Write down what has become of a window, before the next is asked for."""
         if isinstance(entry, CompleteWindow):
             effort = Effort(requests=report.requests, retries=report.retries, elapsed=report.elapsed)
-            prepared = await prepare_window(entry, self._order.mask)
+            prepared = await prepare_window(entry, self._order.mask, as_lists=self._order.as_lists)
             await self._in_thread(lambda: self._write_window(prepared, effort))
         else:
             await self._in_thread(lambda: self._write_note(entry))
@@ -148,9 +151,13 @@ class ExportJob:
             target.write(encoder.begin())
 
         def go_on() -> bool:
-            lines = next(rows, b"")
-            target.write(encoder.encode(lines))
-            return bool(lines)
+            done = 0
+            while done < _TURN_BYTES:
+                if not (lines := next(rows, b"")):
+                    return False
+                target.write(encoder.encode(lines))
+                done += len(lines)
+            return True
 
         def finish() -> None:
             target.write(encoder.finish())

@@ -4,7 +4,7 @@ Synchronous: the job calls it in a worker thread, one call at a time.  Must
 never change a journal that is damaged, locked, or of another question, and
 never hold the rows of more than one window.
 
-Two files.  One holds the rows, as NDJSON, just as they go into the target.
+Two files.  One holds the rows, as NDJSON, in the order of the target.
 The other one holds frames: the first says what the journal is of, each window
 that was cut has one that was written before its parts were asked for, and each
 window that was handed over has one that says where its rows end and what the
@@ -140,7 +140,7 @@ class Journal:
         return History(tiles=self.header.tiles, entries=entries, latest=self._latest())
 
     def rows(self) -> Iterator[bytes]:
-        """Yield the rows of each window, as NDJSON, in the order of the target."""
+        """Yield the rows of each window, in the order of the target, all of one kind."""
         return (self._read_rows(window) for window in self.windows if window.size)
 
     def sync(self) -> None:
@@ -262,7 +262,7 @@ class Journal:
                 reach = window.end - OVERLAP
             if window.end < reach:
                 break
-            records = read_records(self._read_rows(entry) + read_body(self._descriptor, frame))
+            records = read_records(self._read_rows(entry)) + read_records(read_body(self._descriptor, frame))
             ids = {record.voice_id for record in records} | set(entry.unread_ids)
             latest.append(ReadWindow(window=window, ids=ids, records=records))
         return latest[::-1]

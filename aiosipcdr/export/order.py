@@ -120,6 +120,11 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
             return self.query
         return msgspec.structs.replace(self.query, phone_name=mask_number(phone))
 
+    @property
+    def as_lists(self) -> bool:
+        """Whether its rows wait as lists: they are read as columns then, and nobody else sees them."""
+        return self.format == "parquet"
+
     def open_encoder(self) -> Encoder:
         """Return a new encoder for the file; see `aiosipcdr.export.formats.open_encoder`."""
         return open_encoder(self.format, spreadsheet=self.spreadsheet, metadata=query_metadata(self.query))

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiosipcdr.arrow import BATCH_ROWS, SCHEMA_VERSION, load_pyarrow, schema
 from aiosipcdr.export.encoders import Metadata
-from aiosipcdr.export.rows import EXTRA
+from aiosipcdr.export.rows import EXTRA, LIST_FIELDS, are_lists
 from aiosipcdr.protocol.records import TIME_FIELDS
 
 __all__ = ["ParquetEncoder"]
@@ -30,8 +30,11 @@ class ParquetEncoder:
     """
 
     __slots__ = (
+        "_as_told",
         "_groups",
+        "_known_alone",
         "_metadata",
+        "_no_escapes",
         "_pieces",
         "_pool",
         "_pyarrow",
@@ -49,6 +52,7 @@ class ParquetEncoder:
             ImportError: the extra `arrow` is not installed; the text says what to install.
         """
         pa: Any = load_pyarrow()
+        import pyarrow.csv
         import pyarrow.json
         import pyarrow.parquet  # noqa: F401 - loaded here, so that nothing is missing later
 
@@ -60,6 +64,15 @@ class ParquetEncoder:
         self._sink = _Sink()
         self._writer: Any = None
         self._schema: Any = schema().append(pa.field(EXTRA, pa.string()))
+        self._known_alone = pa.json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error")
+        self._no_escapes = pa.csv.ParseOptions(double_quote=False)
+        self._as_told = pa.csv.ConvertOptions(
+            column_types=self._schema,
+            include_columns=self._schema.names,
+            null_values=["null"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        )
         self._waiting: list[Any] = []
         self._rows = 0
         self._pieces: list[Any] = []
@@ -72,6 +85,8 @@ class ParquetEncoder:
             self._schema,
             compression="zstd",
             use_dictionary=[name for name in self._schema.names if name not in _UNIQUE],
+            # They rise from call to call: their differences take half the room, and less to compress.
+            column_encoding=dict.fromkeys(TIME_FIELDS, "DELTA_BINARY_PACKED"),
             write_page_checksum=True,
         )
         self._writer.add_key_value_metadata(self._metadata)
@@ -105,15 +120,18 @@ class ParquetEncoder:
         return self._sink.take()
 
     def _read(self, rows: bytes) -> Any:  # noqa: ANN401 - pyarrow has no types
-        json = self._pyarrow.json
+        pa = self._pyarrow
         # In one block: a row must not lie across two of them.
-        table = json.read_json(
-            io.BytesIO(rows),
-            read_options=json.ReadOptions(use_threads=False, block_size=len(rows) + 1),
-            parse_options=json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error"),
-            memory_pool=self._pool,
-        )
-        return table.cast(self._schema)  # which columns may be null is lost on the way
+        block = {"use_threads": False, "block_size": len(rows) + 1}
+        if are_lists(rows):
+            # Nothing in them is escaped, so they are CSV, which costs a third of what JSON does.
+            options = pa.csv.ReadOptions(column_names=LIST_FIELDS, **block)
+            read = pa.csv.read_csv(pa.BufferReader(rows), options, self._no_escapes, self._as_told, self._pool)
+        else:
+            options = pa.json.ReadOptions(**block)
+            read = pa.json.read_json(pa.BufferReader(rows), options, self._known_alone, self._pool)
+        # Which columns may be null was lost on the way.
+        return pa.Table.from_arrays(read.columns, schema=self._schema)
 
     def _end_piece(self) -> None:
         # Where a column's pieces end may show in its pages; in one go, a whole group would be held twice.

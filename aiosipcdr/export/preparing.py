@@ -6,17 +6,18 @@ loop's core has in its cache.  Must never keep the loop for longer than 2,000
 records take, some milliseconds.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
 import anyio.lowlevel
 import msgspec
 
 from aiosipcdr.export.entries import Effort, WrittenWindow
-from aiosipcdr.export.rows import encode_rows
+from aiosipcdr.export.rows import encode_lists, encode_rows
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.money import MoneyRow, MoneyTotals
 from aiosipcdr.protocol.history import Delivered
+from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.report import CompleteWindow, QuarantinedRecord
 
 __all__ = ["PreparedWindow", "prepare_window"]
@@ -48,16 +49,22 @@ class PreparedWindow(NamedTuple):
         )
 
 
-async def prepare_window(window: CompleteWindow, mask: Callable[[str], str] | None) -> PreparedWindow:
-    """Return `window` with its rows, in which `mask` has made numbers unrecognisable."""
-    records, totals = window.records, MoneyTotals()
-    rows: list[bytes] = []
-    for start in range(0, len(records), _SLICE):
-        if start:
-            await anyio.lowlevel.checkpoint()
-        part = records[start : start + _SLICE]
-        rows.append(encode_rows(part, window.extras, mask))
+async def prepare_window(
+    window: CompleteWindow, mask: Callable[[str], str] | None, *, as_lists: bool = False
+) -> PreparedWindow:
+    """Return `window` with its rows, in which `mask` has made numbers unrecognisable.
+
+    With `as_lists` they are lists, where all of them can be.
+    """
+    totals = MoneyTotals()
+    encode = encode_lists if as_lists else encode_rows
+    made: list[bytes | None] = []
+    async for part in _parts_of(window.records):
+        made.append(encode(part, window.extras, mask))
         totals.add(part)
+    rows = [part for part in made if part is not None]
+    if len(rows) < len(made):
+        rows = [encode_rows(part, window.extras, mask) async for part in _parts_of(window.records)]
     return PreparedWindow(
         window=window,
         rows=b"".join(rows),
@@ -68,3 +75,10 @@ async def prepare_window(window: CompleteWindow, mask: Callable[[str], str] | No
         else [msgspec.structs.replace(one, raw=b"") for one in window.quarantined],
         money=totals.rows(),
     )
+
+
+async def _parts_of(records: Sequence[CallDetailRecord]) -> AsyncIterator[Sequence[CallDetailRecord]]:
+    for start in range(0, len(records), _SLICE):
+        if start:
+            await anyio.lowlevel.checkpoint()
+        yield records[start : start + _SLICE]

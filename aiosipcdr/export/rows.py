@@ -1,9 +1,10 @@
-"""Rows: what stands in a file for one call, as NDJSON, the one form that the journal keeps and formats are made of.
+"""Rows: what stands in a file for one call, as NDJSON; the journal keeps them, and formats are made of them.
 
-A row has the record's own field names and behind them `extra`: the fields that
-this version does not know, as JSON.  Money is text in plain notation and
-exact, times are ISO 8601 with their offset, absent is `null`.  Pure: must
-never open a file.
+A row is an object with the record's own field names and behind them `extra`:
+the fields that this version does not know, as JSON.  Money is text in plain
+notation and exact, times are ISO 8601 with their offset, absent is `null`.  A
+row may also be a list of the same values without their names, which is half as
+long and many times cheaper to read as columns.  Pure: must never open a file.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,11 +18,23 @@ from msgspec.structs import astuple
 from aiosipcdr.export.masking import mask_records
 from aiosipcdr.protocol.records import DURATION_FIELDS, CallDetailRecord
 
-__all__ = ["EXTRA", "ROW_FIELDS", "encode_rows", "read_records", "read_texts"]
+__all__ = [
+    "EXTRA",
+    "LIST_FIELDS",
+    "ROW_FIELDS",
+    "are_lists",
+    "encode_lists",
+    "encode_rows",
+    "read_records",
+    "read_texts",
+]
 
 EXTRA = "extra"
 ROW_FIELDS = (*CallDetailRecord.__struct_fields__, EXTRA)
 """The names of a row's fields, in their order."""
+
+LIST_FIELDS = ("[", *ROW_FIELDS, "]")
+"""What stands between the commas of a row that is a list: the brackets have a 0 each, so that no value touches them."""
 
 # CallDetailRecord is encoded under the names of the wire; a struct with the
 # same fields under their own names is much faster than a dict for each record.
@@ -31,6 +44,7 @@ _Row = msgspec.defstruct(
     frozen=True,
     gc=False,
 )
+_List = msgspec.defstruct("_List", [("end", int, 0)], bases=(_Row,), frozen=True, gc=False, array_like=True, tag=0)
 _TextRow = msgspec.defstruct(
     "_TextRow",
     [(name, int | None if name in DURATION_FIELDS else str | None) for name in ROW_FIELDS],
@@ -43,9 +57,11 @@ _TypedRow = msgspec.defstruct(
     frozen=True,
     gc=False,
 )
+_TypedList = msgspec.defstruct("_TypedList", [], bases=(_TypedRow,), frozen=True, gc=False, array_like=True, tag=0)
 _encode_lines = msgspec.json.Encoder().encode_lines
 _decode_texts = msgspec.json.Decoder(_TextRow).decode_lines
 _decode_typed = msgspec.json.Decoder(_TypedRow).decode_lines
+_decode_lists = msgspec.json.Decoder(_TypedList).decode_lines
 
 
 def encode_rows(
@@ -60,13 +76,40 @@ def encode_rows(
         extras: the fields that this version does not know, as a JSON object, for the records that have some.
         mask: what makes numbers unrecognisable; `extra` is then empty, for nobody knows where in it a number stands.
     """
-    shown = records if mask is None else mask_records(records, mask)
-    rows = list(starmap(_Row, map(astuple, shown)))
+    return _encode(_Row, records, extras, mask)
+
+
+def encode_lists(
+    records: Sequence[CallDetailRecord],
+    extras: Mapping[CallDetailRecord, str] = {},
+    mask: Callable[[str], str] | None = None,
+) -> bytes | None:
+    r"""Return what `encode_rows` does with lists for objects, or `None` where a text holds what JSON writes as `\...`.
+
+    So a quote always ends a text, and whoever knows CSV can read the lines.
+    """
+    lines = _encode(_List, records, extras, mask)
+    return None if b"\\" in lines else lines
+
+
+def are_lists(rows: bytes) -> bool:
+    """Tell whether `rows`, all of one kind, are lists."""
+    return rows.startswith(b"[")
+
+
+def _encode(
+    kind: Any,  # noqa: ANN401 - made by defstruct
+    records: Sequence[CallDetailRecord],
+    extras: Mapping[CallDetailRecord, str],
+    mask: Callable[[str], str] | None,
+) -> bytes:
     if extras and mask is None:
-        rows = [_Row(*astuple(record), extras.get(record)) for record in records]
+        rows = [kind(*astuple(record), extras.get(record)) for record in records]
+    else:
+        rows = list(starmap(kind, map(astuple, records if mask is None else mask_records(records, mask))))
     lines = _encode_lines(rows)
     if _may_hold_an_exponent(lines):
-        lines = _encode_lines([_Row(*_plain(astuple(row))) for row in rows])
+        lines = _encode_lines([kind(*_plain(astuple(row))) for row in rows])
     return lines
 
 
@@ -89,7 +132,8 @@ def read_texts(rows: bytes) -> list[Any]:
 def read_records(rows: bytes) -> list[CallDetailRecord]:
     """Return the records that the rows were made of, without what they do not know."""
     names = CallDetailRecord.__struct_fields__
-    return [CallDetailRecord(**dict(zip(names, astuple(row), strict=True))) for row in _decode_typed(rows)]
+    read = _decode_lists(rows) if are_lists(rows) else _decode_typed(rows)
+    return [CallDetailRecord(**dict(zip(names, astuple(row), strict=True))) for row in read]
 
 
 def _plain(values: Iterable[object]) -> list[object]:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import msgspec
 import pytest
 
 from aiosipcdr.errors import ClientStateError, ExportConflictError, JournalDamagedError, StorageError, TransportError
@@ -29,7 +30,7 @@ from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.masking import Pseudonyms, mask_number
 from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.export.target import QUARANTINE, ROWS
-from aiosipcdr.protocol.history import Cut
+from aiosipcdr.protocol.history import Cut, Note
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
 from tests.made_up_calls import START
@@ -198,6 +199,23 @@ async def test_an_error_in_any_format_leaves_the_journal_and_no_target(tmp_path:
     assert names(path.parent) == [path.name + JOURNAL, path.name + ROWS]
     await export(path)
     assert contents(path.parent) == expected
+
+
+async def test_a_parquet_export_goes_on_whatever_form_its_rows_have(tmp_path: Path) -> None:
+    # What this version does not know holds quotes, and those make objects of a window's rows.
+    known = [msgspec.structs.replace(window(number), extras={}) for number in (1, 2)]
+    story: list[Note | CompleteWindow] = [CUT, window(0), *known]
+    await export(tmp_path / "whole.parquet", story)
+    path = tmp_path / "calls.parquet"
+    for until in range(1, len(story) + 1):
+        await export(path, story, until=until)
+    rows = beside(path, ROWS).read_bytes().splitlines()
+    assert [row[:1] for row in rows] == [b"{"] * 3 + [b"["] * 6
+    async with ExportJob(order(path)) as job:
+        (latest,) = (await job.history(allow_incomplete=False, changed=[])).latest
+    assert latest.records == [*window(2).records, *window(2).repeated]
+    await export(path, story)
+    assert path.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
 async def test_an_error_before_anything_was_read_leaves_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.export.masking import mask_number
-from aiosipcdr.export.rows import EXTRA, ROW_FIELDS, encode_rows, read_records, read_texts
+from aiosipcdr.export.rows import (
+    EXTRA,
+    LIST_FIELDS,
+    ROW_FIELDS,
+    are_lists,
+    encode_lists,
+    encode_rows,
+    read_records,
+    read_texts,
+)
 from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord
 from tests.made_up_calls import call, calls
 
@@ -140,3 +149,32 @@ def test_texts_come_back_as_they_stand() -> None:
     assert row.submit_time == "2026-10-01T08:30:01+08:00"
     assert row.phone_name is None
     assert read_texts(b"") == read_records(b"") == []
+
+
+@given(st.lists(calls, max_size=4))
+def test_lists_hold_what_objects_do_unless_a_text_is_escaped(records: list[CallDetailRecord]) -> None:
+    objects = encode_rows(records, dict.fromkeys(records[:1], "{}"))
+    lists = encode_lists(records, dict.fromkeys(records[:1], "{}"))
+    assert (lists is None) == (b"\\" in objects)
+    if lists is not None:
+        told = [json.loads(line) for line in lists.decode().split("\n")[:-1]]
+        assert [dict(zip(LIST_FIELDS, row, strict=True)) for row in told] == [
+            {"[": 0, **json.loads(line), "]": 0} for line in objects.decode().split("\n")[:-1]
+        ]
+        assert read_records(lists) == records
+        assert are_lists(lists) == bool(records)
+    assert not are_lists(objects)
+
+
+def test_a_mask_hides_numbers_in_lists_too() -> None:
+    lists = encode_lists([call(1)], {call(1): '{"to":"+12125550123"}'}, mask_number)
+    assert lists is not None
+    row = dict(zip(LIST_FIELDS, json.loads(lists), strict=True))
+    assert (row["callee"], row["display_num"], row["extra"]) == ("+1********01", "+44********01", None)
+
+
+@pytest.mark.parametrize("told", ["0.1000", "0.0000001", "-0.00000005"])
+def test_money_in_lists_stands_as_it_was_told(told: str) -> None:
+    lists = encode_lists([CallDetailRecord(voice_id="1", cost=Decimal(told))])
+    assert lists is not None
+    assert json.loads(lists)[LIST_FIELDS.index("cost")] == told

@@ -3,7 +3,9 @@
 import asyncio
 from pathlib import Path
 
-import pyarrow.parquet  # noqa: F401 - imported here, so that its cost is none of a run's
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet  # noqa: F401 - imported here, so that their cost is none of a run's
 
 from course.calls import END, START
 from course.contenders.ours import open_client, outcome_of

@@ -1,0 +1,45 @@
+"""A window is made ready: its rows in the cheapest form that holds them, and its sums."""
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from aiosipcdr.export.masking import mask_number
+from aiosipcdr.export.preparing import prepare_window
+from aiosipcdr.export.rows import are_lists, encode_lists, encode_rows, read_records
+from tests.made_up_exports import window
+
+CALLS = 5_000
+
+
+@pytest.mark.parametrize("as_lists", [False, True])
+async def test_rows_and_sums_are_those_of_all_records(as_lists: bool) -> None:  # noqa: FBT001 - a parameter
+    told = msgspec.structs.replace(window(1, CALLS), extras={})
+    prepared = await prepare_window(told, None, as_lists=as_lists)
+    assert prepared.rows == (encode_lists if as_lists else encode_rows)(told.records)
+    assert prepared.repeated == encode_rows(told.repeated)
+    total = sum((record.cost or Decimal() for record in told.records), Decimal())
+    assert prepared.money == [("cost", "EUR", total)]
+
+
+async def test_one_text_that_is_escaped_makes_objects_of_the_whole_window() -> None:
+    told = window(1, CALLS)
+    last = msgspec.structs.replace(told.records[-1], phone_name='the "desk"')
+    told = msgspec.structs.replace(told, records=[*told.records[:-1], last], extras={})
+    prepared = await prepare_window(told, None, as_lists=True)
+    assert prepared.rows == encode_rows(told.records)
+    assert not are_lists(prepared.rows)
+
+
+async def test_lists_are_masked_too() -> None:
+    prepared = await prepare_window(window(1), mask_number, as_lists=True)
+    assert are_lists(prepared.rows)
+    assert {record.callee for record in read_records(prepared.rows)} == {
+        mask_number(record.callee) for record in window(1).records if record.callee is not None
+    }
+
+
+async def test_a_window_of_nothing_has_no_rows() -> None:
+    prepared = await prepare_window(window(1, calls=0), None, as_lists=True)
+    assert (prepared.rows, prepared.money) == (b"", [])
