@@ -323,6 +323,15 @@ async def test_silence_ends_with_the_timeout() -> None:
     assert error.retryable
 
 
+async def test_nothing_but_the_timeout_and_the_connection_bounds_an_answer() -> None:
+    # A vendor that thinks for long is waited for as long as the caller says.
+    async with peer(http(b"{}")) as here, transport_to(here.url, timeout=500) as transport:
+        session = transport._session
+        assert session is not None
+        assert session.timeout == aiohttp.ClientTimeout(total=500, sock_connect=10)
+        assert session.timeout.sock_read is None
+
+
 async def test_a_trickle_ends_with_the_timeout() -> None:
     tasks: list[asyncio.Task[None]] = []
 
