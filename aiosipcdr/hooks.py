@@ -77,8 +77,11 @@ class LoggingHook:
         self._logger = logger
 
     def wants(self, kind: EventKind) -> bool:
-        """Tell whether somebody listens: an event that nobody hears need not be made."""
-        return self._logger.isEnabledFor(_LINES[kind][0])
+        """Tell whether somebody listens: an event that nobody hears need not be made.
+
+        A class made out of this one hears all, unless it says itself what it wants.
+        """
+        return type(self) is not LoggingHook or self._logger.isEnabledFor(_LINES[kind][0])
 
     def __call__(self, event: Event, /) -> None:
         """Write `event`, if somebody listens."""

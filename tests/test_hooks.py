@@ -205,3 +205,20 @@ def test_the_log_wants_what_it_would_write(level: int, caplog: pytest.LogCapture
         caplog.clear()
         hook(event(kind, error="TransportError"))
         assert hook.wants(kind) == bool(caplog.records), kind
+
+
+async def test_a_hook_made_out_of_the_log_hears_what_is_not_written() -> None:
+    class Counting(LoggingHook):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kinds: list[EventKind] = []
+
+        def __call__(self, event: Event, /) -> None:
+            self.kinds.append(event.kind)
+            super().__call__(event)
+
+    hook = Counting()
+    async with Sandbox(records=300) as sandbox:
+        report = await fetch(sandbox, hook)
+    assert hook.kinds.count(EventKind.REQUEST_SENT) == report.requests > 0
+    assert hook.kinds.count(EventKind.REQUEST_ANSWERED) == report.requests

@@ -50,8 +50,17 @@ class Ascent(msgspec.Struct, frozen=True):
 
     def without(self, ids: Iterable[str]) -> tuple[list[CallDetailRecord], list[CallDetailRecord]]:
         """Return the records without those of `ids`, all of which it holds, and those of `ids`, both in order."""
-        left = list(self.records)
-        return left, [left.pop(bisect_left(left, voice_id, key=_VOICE_ID)) for voice_id in sorted(ids)]
+        left: list[CallDetailRecord] = []
+        taken: list[CallDetailRecord] = []
+        begin = 0
+        for voice_id in sorted(ids):
+            place = bisect_left(self.records, voice_id, begin, key=_VOICE_ID)
+            taken.append(self.records[place])
+            # What lies between two of them moves at once: a burst in a shared second may repeat a whole window.
+            left += self.records[begin:place]
+            begin = place + 1
+        left += self.records[begin:]
+        return left, taken
 
 
 def find_ascent(records: list[CallDetailRecord]) -> Ascent | None:

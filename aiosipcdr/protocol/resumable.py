@@ -54,6 +54,7 @@ class ResumableCoverage(Coverage):
             OutOfTimeRangeError: that run has left out what the vendor keeps no more, and this one must not.
             KeyError: `history` is none: it speaks of a window that was never planned.
         """
+        delivered = {entry.told.window for entry in history.entries if isinstance(entry, Delivered)}
         chains: dict[TimeWindow, _Wholes] = {}
         wholes: dict[TimeWindow, Whole] = {}
         self._pending.take_all()
@@ -72,8 +73,10 @@ class ResumableCoverage(Coverage):
                 case Recounted(window=window, total=total):
                     wholes[window].told = total
                 case Trimmed(kept_from=kept_from):
+                    # What was read already when the edge had moved was handed over behind the note, as it was.
+                    held = {window: waiting.pop(window) for window in delivered & waiting.keys()}
                     self._restore_edge(kept_from, waiting)
-                    waiting.clear()
+                    waiting = held
             waiting |= self._pending.take_all()
         for window, chain in waiting.items():
             self._pending.add(window, chain)

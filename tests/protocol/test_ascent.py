@@ -91,6 +91,19 @@ def test_records_are_found_by_their_ids_and_taken_out() -> None:
     assert ids(ascent.records) == [1, 3, 5, 7], "what was read stays as it was"
 
 
+@given(st.data())
+def test_any_of_the_records_can_be_taken_out(data: st.DataObject) -> None:
+    numbers = sorted(data.draw(st.sets(st.integers(0, 30), min_size=1)))
+    taken_out = data.draw(st.sets(st.sampled_from(numbers)))
+    ascent = rising(*numbers)
+    left, taken = ascent.without({f"{number:05}" for number in taken_out})
+    assert ids(left) == [number for number in numbers if number not in taken_out]
+    assert ids(taken) == sorted(taken_out)
+    left.clear()
+    taken.clear()
+    assert ids(ascent.records) == numbers, "what is handed over is the caller's"
+
+
 def test_a_repr_shows_no_number() -> None:
     ascent = find_ascent([call(1, 1, callee=CANARY)])
     assert ascent is not None

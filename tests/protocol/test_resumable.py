@@ -3,9 +3,11 @@
 from random import Random
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiosipcdr.errors import OutOfTimeRangeError
 from aiosipcdr.protocol.history import Cut, Delivered, History, Note, ReadWindow, Recounted, Trimmed
 from aiosipcdr.protocol.resumable import ResumableCoverage
 from aiosipcdr.protocol.tiling import OVERLAP
@@ -13,6 +15,7 @@ from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow
 from tests.protocol.simulated_vendor import (
     Drive,
+    Flight,
     Habits,
     Run,
     Vendor,
@@ -23,6 +26,7 @@ from tests.protocol.simulated_vendor import (
     drive,
     seconds,
     seeded,
+    since_start,
     smaller_windows,
 )
 
@@ -159,3 +163,37 @@ def test_what_is_certified_after_kills_is_complete_though_calls_come_or_go(
     check_windows(whole, WINDOW)
     check_order(whole)
     check_report(whole)
+
+
+@pytest.mark.parametrize("moves_after", [1, 5, 9])
+def test_what_was_read_before_the_edge_had_moved_is_taken_up_again(moves_after: int) -> None:
+    # Read, and not yet handed over: the note of the edge is written first.
+    vendor = filled(Habits(), 1, 60)
+    entries: list[Note | Delivered] = []
+    windows: list[CompleteWindow] = []
+    with smaller_windows(12, 8):
+        coverage = resumable(skip_out_of_range=True)
+        while not coverage.is_finished:
+            if (request := coverage.next_request()) is None:
+                while (note := coverage.take_note()) is not None:
+                    entries.append(note)
+                while (window := coverage.take_complete()) is not None:
+                    windows.append(window)
+                    entries.append(Delivered(told=window.report, share=window.share))
+                continue
+            vendor.requests += 1
+            edge = 150_000 if vendor.requests > moves_after else 0
+            if since_start(request.window.start) < edge:
+                assert coverage.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
+                continue
+            flight = Flight(vendor, request)
+            while (told := flight.advance()) is None:
+                pass
+            assert coverage.accept(request, told) is None
+    for kept in range(len(entries) + 1):
+        taken = sum(isinstance(entry, Delivered) for entry in entries[:kept])
+        again = resumable(skip_out_of_range=True)
+        again.resume(remember(again.tiles, entries[:kept], windows[:taken]))
+    assert again.is_finished
+    for name in ("total", "unique", "windows", "window_reports", "certified"):
+        assert getattr(again.report, name) == getattr(coverage.report, name), name
