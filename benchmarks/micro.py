@@ -7,12 +7,14 @@ python3 benchmarks/micro.py    (or: python3 benchmarks/micro.py --benchmark-comp
 import sys
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from course.calls import END, START, Calls
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from aiosipcdr.engine.signer import Signer
 from aiosipcdr.policy.clock import ClockOffset
+from aiosipcdr.protocol.ascent import find_ascent
 from aiosipcdr.protocol.assembly import Assembly, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer, PageDecoder, encode_params, encode_query
 from aiosipcdr.protocol.completeness import WindowProof
@@ -80,11 +82,22 @@ def test_encoding_a_query(benchmark: BenchmarkFixture) -> None:
     assert benchmark(encode_query, params, current=1, size=100)
 
 
-def test_judging_a_page(benchmark: BenchmarkFixture) -> None:
-    """Is it the page that was asked for, and does it lie within the window?"""
+@pytest.mark.parametrize("rises", [True, False])
+def test_judging_a_page(benchmark: BenchmarkFixture, rises: bool) -> None:  # noqa: FBT001 - a parameter
+    """Is it the page that was asked for, in which order are its records, and do they lie within the window?"""
     request = PageRequest(owner=None, window=WINDOW, params=b"", current=1, size=100)
-    verdict, _ = benchmark(judge_answer, request, ANSWERS[1, 100], Filters())
-    assert verdict is Verdict.USE
+    answer = ANSWERS[1, 100]
+    if not rises:
+        records = answer.page.records
+        page = msgspec.structs.replace(answer.page, records=records[::2] + records[1::2])
+        answer = msgspec.structs.replace(answer, page=page)
+
+    def judge() -> Verdict:
+        ascent = find_ascent(answer.page.records)
+        assert (ascent is not None) == rises
+        return judge_answer(request, answer, Filters(), ascent=ascent)[0]
+
+    assert benchmark(judge) is Verdict.USE
 
 
 def test_proving_a_window(benchmark: BenchmarkFixture) -> None:

@@ -4,6 +4,7 @@ Synchronous and without I/O.  Judges single answers; what pages come to
 together is for the sweep.
 """
 
+from datetime import datetime
 from enum import Enum, auto
 from operator import attrgetter
 
@@ -117,12 +118,20 @@ def _lie_within(
     # Which of the times the vendor filters on is not documented: a record is outside only when none of its times is
     # inside.  The one that most likely decides settles nearly every page.
     earliest, latest = window.start, window.end + OVERLAP
-    is_likely = range_field in {None, "submit_time"}
-    if is_likely and ascent is not None and earliest <= ascent.earliest and ascent.latest <= latest:
-        return True
+    if range_field in {None, "submit_time"}:
+        span = _find_span(records, ascent)
+        if span is not None and earliest <= span[0] and span[1] <= latest:
+            return True
     fields = TIME_FIELDS if range_field is None else (range_field,)
     for record in records:
         told = [time for field in fields if (time := getattr(record, field)) is not None]
         if told and not any(earliest <= time <= latest for time in told):
             return False
     return True
+
+
+def _find_span(records: list[CallDetailRecord], ascent: Ascent | None) -> tuple[datetime, datetime] | None:
+    if ascent is not None:
+        return ascent.earliest, ascent.latest
+    times = [time for record in records if (time := record.submit_time) is not None]
+    return (min(times), max(times)) if len(times) == len(records) else None
