@@ -60,7 +60,9 @@ class EventHook(Protocol):
     """Anything that can be called with an event.
 
     It runs between two requests: keep it short and never block in it.  What
-    it raises ends the run and reaches the caller as it is.
+    it raises ends the run and reaches the caller as it is.  A hook that has a
+    method `wants(kind: EventKind) -> bool` may not be called with kinds of
+    events for which that is false.
     """
 
     def __call__(self, event: Event, /) -> None:
