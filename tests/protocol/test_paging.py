@@ -1,22 +1,127 @@
 """One answer and what it is worth: a page that does not rise is judged by its columns, too."""
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from aiosipcdr.errors import FilterIgnoredError
 from aiosipcdr.protocol.ascent import find_ascent
-from aiosipcdr.protocol.codec import Filters, PageAnswer
-from aiosipcdr.protocol.paging import PageRequest, Verdict, judge_answer
+from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.protocol.paging import PageRequest, Verdict, count_pages, judge_answer
 from aiosipcdr.protocol.records import CallDetailRecord, Page
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import QuarantinedRecord
+from tests.protocol.made_up_pages import CANARY, HOUR, START, answer, call
 
-START = datetime(2026, 10, 1, tzinfo=UTC)
-WINDOW = TimeWindow(START, START + timedelta(hours=1))
 CALLS = 100
-REQUEST = PageRequest(owner=None, window=WINDOW, params=b"", current=1, size=CALLS)
+REQUEST = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=CALLS)
+
+
+def request(current: int = 1, size: int = 10, *, asked_before: bool = False) -> PageRequest:
+    params = encode_params(HOUR, Filters())
+    return PageRequest(owner=None, window=HOUR, params=params, current=current, size=size, asked_before=asked_before)
+
+
+def judge(told: PageAnswer, asked: PageRequest | None = None, **filters: str) -> Verdict:
+    return judge_answer(asked or request(), told, Filters(**filters))[0]
+
+
+@given(st.integers(0, 10**9), st.integers(1, 100))
+def test_pages_hold_the_total_and_one_is_always_read(total: int, size: int) -> None:
+    pages = count_pages(total, size)
+    assert pages >= 1
+    assert pages * size >= total
+    assert pages == 1 or (pages - 1) * size < total
+
+
+def test_a_request_shows_no_filter() -> None:
+    from rich.pretty import pretty_repr
+
+    params = encode_params(HOUR, Filters(phone_name=CANARY))
+    asked = PageRequest(owner=None, window=HOUR, params=params, current=1, size=10)
+    assert CANARY not in f"{asked} {asked!r}"
+    assert CANARY not in pretty_repr(asked)
+
+
+# --- judging
+
+
+@pytest.mark.parametrize("size", [0, 11, 100])
+def test_an_answer_with_a_wrong_size_is_not_used(size: int) -> None:
+    assert judge(answer(call("1"), size=size)) is Verdict.ASK_AGAIN
+
+
+@pytest.mark.parametrize("size", [1, 9, 10])
+def test_a_smaller_size_may_be_used(size: int) -> None:
+    assert judge(answer(call("1"), size=size)) is Verdict.USE
+
+
+@pytest.mark.parametrize("current", [0, 1, 3])
+def test_an_answer_to_another_page_is_not_used(current: int) -> None:
+    assert judge(answer(call("1"), total=25, current=current), request(2)) is Verdict.ASK_AGAIN
+
+
+def test_page_one_for_a_page_that_is_gone_counts_for_its_total_alone() -> None:
+    assert judge(answer(call("1"), total=20, current=1), request(3)) is Verdict.PAST_THE_END
+    assert judge(answer(total=20, current=3), request(3)) is Verdict.USE
+    assert judge(answer(call("1"), total=21, current=1), request(3)) is Verdict.ASK_AGAIN
+
+
+@pytest.mark.parametrize(
+    ("at", "verdict"),
+    [
+        (-1, Verdict.ASK_AGAIN),
+        (0, Verdict.USE),
+        (3600, Verdict.USE),
+        (3601, Verdict.USE),
+        (3602, Verdict.ASK_AGAIN),
+        (None, Verdict.USE),
+    ],
+)
+def test_records_outside_the_window_are_not_used(at: float | None, verdict: Verdict) -> None:
+    assert judge(answer(call("1"), call("2", at))) is verdict
+
+
+def test_any_time_inside_will_do_since_it_is_not_known_which_one_selects() -> None:
+    ends_inside = call("1", -600, hangup_time=START)
+    assert judge(answer(ends_inside)) is Verdict.USE
+    told = answer(call("1", -600, hangup_time=START - timedelta(seconds=1)))
+    assert judge(told) is Verdict.ASK_AGAIN
+
+
+def test_a_known_field_alone_decides() -> None:
+    told = answer(call("1", -600, hangup_time=START))
+    assert judge_answer(request(), told, Filters(), "hangup_time")[0] is Verdict.USE
+    assert judge_answer(request(), told, Filters(), "submit_time")[0] is Verdict.ASK_AGAIN
+    assert judge_answer(request(), told, Filters(), "answer_time")[0] is Verdict.USE
+
+
+@pytest.mark.parametrize("field", ["sip_group_name", "phone_name"])
+def test_records_that_ignore_the_filter_are_an_error_that_quotes_nobody(field: str) -> None:
+    records = [CallDetailRecord(voice_id=name, **{field: name}) for name in (CANARY, "other")]  # type: ignore[arg-type]
+    told = answer(*records)
+    with pytest.raises(FilterIgnoredError, match=field) as caught:
+        judge_answer(request(), told, Filters(**{field: CANARY}))
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("told", ["Group A", " group a ", "GROUP A\t", None])
+def test_filters_are_compared_without_case_and_outer_blanks(told: str | None) -> None:
+    assert judge(answer(call("1", sip_group_name=told)), sip_group_name=" Group a") is Verdict.USE
+
+
+def test_a_broken_record_is_asked_for_again_once() -> None:
+    told = answer(call("1"), total=2)
+    told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken"))
+    assert judge(told) is Verdict.DOUBTFUL
+    assert judge(told, request(asked_before=True)) is Verdict.USE
+
+
+# --- judging by columns
 
 
 def scattered(**odd: Any) -> PageAnswer:  # noqa: ANN401 - fields of any type
@@ -49,13 +154,13 @@ def test_a_page_that_does_not_rise_is_judged_without_a_look_at_each_record() -> 
 @pytest.mark.parametrize(
     ("odd", "verdict"),
     [
-        ({"submit_time": WINDOW.start - timedelta(microseconds=1)}, Verdict.ASK_AGAIN),
-        ({"submit_time": WINDOW.end + timedelta(seconds=1, microseconds=1)}, Verdict.ASK_AGAIN),
-        ({"submit_time": WINDOW.end + timedelta(seconds=1)}, Verdict.USE),
-        ({"submit_time": WINDOW.start - timedelta(days=1), "hangup_time": WINDOW.start}, Verdict.USE),
+        ({"submit_time": HOUR.start - timedelta(microseconds=1)}, Verdict.ASK_AGAIN),
+        ({"submit_time": HOUR.end + timedelta(seconds=1, microseconds=1)}, Verdict.ASK_AGAIN),
+        ({"submit_time": HOUR.end + timedelta(seconds=1)}, Verdict.USE),
+        ({"submit_time": HOUR.start - timedelta(days=1), "hangup_time": HOUR.start}, Verdict.USE),
         ({"submit_time": None}, Verdict.USE),
-        ({"submit_time": None, "hangup_time": WINDOW.end}, Verdict.USE),
-        ({"submit_time": None, "hangup_time": WINDOW.end + timedelta(days=1)}, Verdict.ASK_AGAIN),
+        ({"submit_time": None, "hangup_time": HOUR.end}, Verdict.USE),
+        ({"submit_time": None, "hangup_time": HOUR.end + timedelta(days=1)}, Verdict.ASK_AGAIN),
     ],
 )
 def test_one_record_outside_is_found_on_a_page_that_does_not_rise(odd: dict[str, Any], verdict: Verdict) -> None:

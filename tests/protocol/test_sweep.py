@@ -1,6 +1,5 @@
 """One reading of a window: what an answer is worth, and how pages are united."""
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
@@ -8,40 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.errors import FilterIgnoredError
 from aiosipcdr.protocol.ascent import find_ascent
-from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
-from aiosipcdr.protocol.paging import PageRequest, Verdict, count_pages, judge_answer
-from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.sweep import Sweep
-from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
-
-CANARY = "+447700900123"
-START = datetime(2026, 10, 1, tzinfo=UTC)
-HOUR = TimeWindow(START, START + timedelta(hours=1))
-
-
-def call(voice_id: str, at: float | None = 60, **fields: object) -> CallDetailRecord:
-    time = None if at is None else START + timedelta(seconds=at)
-    return CallDetailRecord(voice_id=voice_id, submit_time=time, **fields)  # type: ignore[arg-type]
-
-
-def answer(
-    *records: CallDetailRecord, total: int | None = None, size: int = 10, current: int = 1, pages: int | None = None
-) -> PageAnswer:
-    total = len(records) if total is None else total
-    pages = -(-total // max(1, size)) if pages is None else pages
-    return PageAnswer(page=Page(total=total, size=size, current=current, pages=pages, records=list(records)))
-
-
-def request(current: int = 1, size: int = 10, *, asked_before: bool = False) -> PageRequest:
-    params = encode_params(HOUR, Filters())
-    return PageRequest(owner=None, window=HOUR, params=params, current=current, size=size, asked_before=asked_before)
-
-
-def judge(told: PageAnswer, asked: PageRequest | None = None, **filters: str) -> Verdict:
-    return judge_answer(asked or request(), told, Filters(**filters))[0]
+from tests.protocol.made_up_pages import answer, call
 
 
 def read(sweep: Sweep, *answers: PageAnswer) -> list[int]:
@@ -51,97 +21,6 @@ def read(sweep: Sweep, *answers: PageAnswer) -> list[int]:
         sweep.add_page(told, find_ascent(told.page.records))
         odd.append(sweep.take_oddities())
     return odd
-
-
-@given(st.integers(0, 10**9), st.integers(1, 100))
-def test_pages_hold_the_total_and_one_is_always_read(total: int, size: int) -> None:
-    pages = count_pages(total, size)
-    assert pages >= 1
-    assert pages * size >= total
-    assert pages == 1 or (pages - 1) * size < total
-
-
-def test_a_request_shows_no_filter() -> None:
-    from rich.pretty import pretty_repr
-
-    params = encode_params(HOUR, Filters(phone_name=CANARY))
-    asked = PageRequest(owner=None, window=HOUR, params=params, current=1, size=10)
-    assert CANARY not in f"{asked} {asked!r}"
-    assert CANARY not in pretty_repr(asked)
-
-
-# --- judging
-
-
-@pytest.mark.parametrize("size", [0, 11, 100])
-def test_an_answer_with_a_wrong_size_is_not_used(size: int) -> None:
-    assert judge(answer(call("1"), size=size)) is Verdict.ASK_AGAIN
-
-
-@pytest.mark.parametrize("size", [1, 9, 10])
-def test_a_smaller_size_may_be_used(size: int) -> None:
-    assert judge(answer(call("1"), size=size)) is Verdict.USE
-
-
-@pytest.mark.parametrize("current", [0, 1, 3])
-def test_an_answer_to_another_page_is_not_used(current: int) -> None:
-    assert judge(answer(call("1"), total=25, current=current), request(2)) is Verdict.ASK_AGAIN
-
-
-def test_page_one_for_a_page_that_is_gone_counts_for_its_total_alone() -> None:
-    assert judge(answer(call("1"), total=20, current=1), request(3)) is Verdict.PAST_THE_END
-    assert judge(answer(total=20, current=3), request(3)) is Verdict.USE
-    assert judge(answer(call("1"), total=21, current=1), request(3)) is Verdict.ASK_AGAIN
-
-
-@pytest.mark.parametrize(
-    ("at", "verdict"),
-    [
-        (-1, Verdict.ASK_AGAIN),
-        (0, Verdict.USE),
-        (3600, Verdict.USE),
-        (3601, Verdict.USE),
-        (3602, Verdict.ASK_AGAIN),
-        (None, Verdict.USE),
-    ],
-)
-def test_records_outside_the_window_are_not_used(at: float | None, verdict: Verdict) -> None:
-    assert judge(answer(call("1"), call("2", at))) is verdict
-
-
-def test_any_time_inside_will_do_since_it_is_not_known_which_one_selects() -> None:
-    ends_inside = call("1", -600, hangup_time=START)
-    assert judge(answer(ends_inside)) is Verdict.USE
-    told = answer(call("1", -600, hangup_time=START - timedelta(seconds=1)))
-    assert judge(told) is Verdict.ASK_AGAIN
-
-
-def test_a_known_field_alone_decides() -> None:
-    told = answer(call("1", -600, hangup_time=START))
-    assert judge_answer(request(), told, Filters(), "hangup_time")[0] is Verdict.USE
-    assert judge_answer(request(), told, Filters(), "submit_time")[0] is Verdict.ASK_AGAIN
-    assert judge_answer(request(), told, Filters(), "answer_time")[0] is Verdict.USE
-
-
-@pytest.mark.parametrize("field", ["sip_group_name", "phone_name"])
-def test_records_that_ignore_the_filter_are_an_error_that_quotes_nobody(field: str) -> None:
-    records = [CallDetailRecord(voice_id=name, **{field: name}) for name in (CANARY, "other")]  # type: ignore[arg-type]
-    told = answer(*records)
-    with pytest.raises(FilterIgnoredError, match=field) as caught:
-        judge_answer(request(), told, Filters(**{field: CANARY}))
-    assert CANARY not in str(caught.value)
-
-
-@pytest.mark.parametrize("told", ["Group A", " group a ", "GROUP A\t", None])
-def test_filters_are_compared_without_case_and_outer_blanks(told: str | None) -> None:
-    assert judge(answer(call("1", sip_group_name=told)), sip_group_name=" Group a") is Verdict.USE
-
-
-def test_a_broken_record_is_asked_for_again_once() -> None:
-    told = answer(call("1"), total=2)
-    told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken"))
-    assert judge(told) is Verdict.DOUBTFUL
-    assert judge(told, request(asked_before=True)) is Verdict.USE
 
 
 # --- reading
