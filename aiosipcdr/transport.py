@@ -1,50 +1,37 @@
 """One signed POST over aiohttp: bytes out, bytes in.
 
-The only room that imports aiohttp's client.  Never follows a redirect, never
+The only room that opens aiohttp's client.  Never follows a redirect, never
 retries, never raises what aiohttp raised: its exceptions quote headers and
 answers, so each is replaced by one of ours that says what happened and no more.
 """
 
 import asyncio
 import contextlib
-import re
 import ssl
 import time
-import zlib
 from collections.abc import Callable
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import aiohttp
-import anyio
 import msgspec
 from aiohttp import hdrs
 from yarl import URL
 
 from aiosipcdr.errors import (
     ClientStateError,
-    ProtocolError,
-    ResponseTooLargeError,
     SipCdrError,
     TransportError,
 )
 from aiosipcdr.policy.retry import decode_retry_after
+from aiosipcdr.wire_bodies import read_body, read_content_type, read_refusal
 from aiosipcdr.wire_errors import ended_unanswered, translate_error
 
-__all__ = ["LARGEST_BODY", "Received", "SignedRequest", "Transport"]
-
-LARGEST_BODY: Final = 8 * 1024 * 1024
-"""Decoded bytes of one answer; a hundred records are about 60 KB."""
+__all__ = ["Received", "SignedRequest", "Transport"]
 
 _JSON: Final = "application/json;charset=UTF-8"
-_LARGEST_REFUSAL: Final = 64 * 1024
-_REFUSAL_SECONDS: Final = 5.0
-# Without digits: a header may hold anything.
-_CONTENT_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z.+-]{1,60}").fullmatch
-
 _CONNECT_SECONDS: Final = 10.0
 _DNS_SECONDS: Final = 60
 # Below what common servers and load balancers keep: a connection that they
@@ -234,79 +221,9 @@ class Transport:
             self._url, data=body, allow_redirects=False, proxy=self._proxy, ssl=self._ssl
         ) as response:
             headers, status = response.headers, response.status
-            told = await (_read(response) if status == HTTPStatus.OK else _read_refusal(response))
+            told = await (read_body(response) if status == HTTPStatus.OK else read_refusal(response))
             if not isinstance(told, bytes):
                 return told
             date, wish = headers.get(hdrs.DATE), headers.get(hdrs.RETRY_AFTER)
             retry_after = None if wish is None else decode_retry_after(wish, date, time.time())
-            return Received(told, date, status, retry_after, _read_content_type(headers.get(hdrs.CONTENT_TYPE)))
-
-
-async def _read_refusal(response: aiohttp.ClientResponse) -> bytes:
-    # The vendor's own words, where they come soon and are short: above all that a login was refused, which must not
-    # be tried again.  Nothing that a redirect says is worth its bytes.
-    body = bytearray()
-    if response.status >= HTTPStatus.BAD_REQUEST:
-        with contextlib.suppress(aiohttp.ClientError, OSError), anyio.move_on_after(_REFUSAL_SECONDS):
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > _LARGEST_REFUSAL:
-                    body.clear()
-                    break
-            else:
-                plain = _decompress(bytes(body)) if _coding(response).endswith("gzip") else bytes(body)
-                return plain if isinstance(plain, bytes) else b""
-    response.close()  # unread bytes would be taken for the next answer
-    return b""
-
-
-@lru_cache(maxsize=16)
-def _read_content_type(told: str | None) -> str:
-    found = _CONTENT_TYPE((told or "").partition(";")[0].strip().lower())
-    return "" if found is None else found[0]
-
-
-def _coding(response: aiohttp.ClientResponse) -> str:
-    return response.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
-    length, coding = response.content_length, _coding(response)
-    body: bytes | SipCdrError
-    if coding not in {"", "identity", "gzip", "x-gzip"}:
-        body = ProtocolError("the answer is compressed in a way that was not asked for")
-    elif length is None:
-        body = await _read_chunks(response)
-    else:
-        body = await response.read() if length <= LARGEST_BODY else _too_large()
-    if not isinstance(body, bytes):
-        response.close()  # unread bytes would be taken for the next answer
-        return body
-    return _decompress(body) if coding.endswith("gzip") else body
-
-
-async def _read_chunks(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
-    chunks = bytearray()
-    async for chunk in response.content.iter_any():
-        chunks += chunk
-        if len(chunks) > LARGEST_BODY:
-            return _too_large()
-    return bytes(chunks)
-
-
-def _decompress(body: bytes) -> bytes | SipCdrError:
-    # By hand, because aiohttp takes a gzip stream that is cut short for a whole one.
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        plain = stream.decompress(body, LARGEST_BODY + 1)
-    except zlib.error:
-        return TransportError("the answer's gzip stream is damaged")
-    if len(plain) > LARGEST_BODY:
-        return _too_large()
-    if not stream.eof or stream.unused_data:
-        return TransportError("the answer's gzip stream is cut short or followed by other bytes")
-    return plain
-
-
-def _too_large() -> ResponseTooLargeError:
-    return ResponseTooLargeError(f"the answer exceeds {LARGEST_BODY // 1024 // 1024} MiB; ask for a smaller page_size")
+            return Received(told, date, status, retry_after, read_content_type(headers.get(hdrs.CONTENT_TYPE)))

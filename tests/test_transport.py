@@ -26,7 +26,8 @@ from aiosipcdr import (
     TlsError,
     TransportError,
 )
-from aiosipcdr.transport import LARGEST_BODY, Received, SignedRequest, Transport
+from aiosipcdr.transport import Received, SignedRequest, Transport
+from aiosipcdr.wire_bodies import LARGEST_BODY
 
 HEADERS = {"Api-Key": "sandbox-key", "Sign": "canary-sign", "Timestamp": "1"}
 REQUEST = SignedRequest(b'{"current":1}', lambda: HEADERS)
