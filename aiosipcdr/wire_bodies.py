@@ -1,7 +1,7 @@
 """Bodies of answers: read whole, within limits, and decompressed by hand.
 
-Works on what aiohttp has received.  Never raises for what the vendor sent, and
-leaves no unread byte on a connection that is used again.
+Works on what aiohttp has received; what aiohttp raises meanwhile passes
+through.  Must never leave an unread byte on a connection that is used again.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ _CONTENT_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z.+-]{1,60}").fullmatch
 
 async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
     """Return the vendor's own words with a status that is not 200, nothing where they are long or late."""
-    # The vendor's own words, where they come soon and are short: above all that a login was refused, which must not
-    # be tried again.  Nothing that a redirect says is worth its bytes.
+    # Above all they may say that a login was refused, which must not be tried again.  Nothing that a redirect says is
+    # worth its bytes.
     body = bytearray()
     if response.status >= HTTPStatus.BAD_REQUEST:
         with contextlib.suppress(aiohttp.ClientError, OSError), anyio.move_on_after(_REFUSAL_SECONDS):
