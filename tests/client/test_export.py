@@ -10,6 +10,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -305,13 +306,24 @@ async def test_another_question_does_not_touch_what_is_begun(sandbox: Sandbox, t
 
 async def test_a_second_export_to_one_path_says_so_and_leaves(sandbox: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
-    async with client_of(sandbox) as client, client_of(sandbox) as other:
-        first = asyncio.create_task(client.export(sandbox.start, sandbox.end, path))
-        while not (tmp_path / "calls.ndjson.journal").exists():
-            await asyncio.sleep(0)
-        with pytest.raises(ExportConflictError, match=r"another export is at work on calls\.ndjson"):
+
+    async def export_too() -> None:
+        async with client_of(sandbox) as other:
             await other.export(sandbox.start, sandbox.end, path)
-        assert (await first).certified
+
+    with ThreadPoolExecutor() as elsewhere:
+
+        def intrude(event: Event) -> None:
+            # Waited for in the first one's loop: it cannot end meanwhile.
+            if event.kind is EventKind.RUN_STARTED:
+                with pytest.raises(ExportConflictError, match=r"another export is at work on calls\.ndjson"):
+                    elsewhere.submit(asyncio.run, export_too()).result()
+                intruded.append(event)
+
+        intruded: list[Event] = []
+        async with client_of(sandbox, hook=intrude) as client:
+            assert (await client.export(sandbox.start, sandbox.end, path)).certified
+    assert len(intruded) == 1
     assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
 
 
