@@ -15,6 +15,7 @@ CONTENDERS = {
     "pages": ("floor", "read_pages", "bare aiohttp and msgspec loop, pages alone"),
     "fetch_all": ("ours", "fetch_all", "aiosipcdr: fetch_all"),
     "stream": ("ours", "stream", "aiosipcdr: stream"),
+    "floor_export": ("floor_export", "to_parquet", "bare aiohttp and msgspec loop, then pyarrow to Parquet"),
     "export": ("ours_export", "export", "aiosipcdr: export to Parquet"),
     "requests": ("peers", "requests_loop", "requests, one page at a time, dicts"),
     "httpx": ("peers", "httpx_gather", "httpx and pydantic, asyncio.gather"),

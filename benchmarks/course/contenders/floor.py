@@ -62,8 +62,13 @@ def replay(task: Task) -> Outcome:
 
 def read_pages(task: Task) -> Outcome:
     """Read page 1, then all others that it tells of."""
+    return fetch_pages(task)[0]
 
-    async def main() -> Outcome:
+
+def fetch_pages(task: Task) -> tuple[Outcome, list[CallDetailRecord]]:
+    """Return the calls of all pages, too."""
+
+    async def main() -> tuple[Outcome, list[CallDetailRecord]]:
         began = time.perf_counter()
         async with aiohttp.ClientSession() as session:
             data = await _post(session, task.url, msgspec.json.encode(body_of(1)))
@@ -72,6 +77,6 @@ def read_pages(task: Task) -> Outcome:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(task.concurrency):
                     tasks.create_task(_work(session, task.url, bodies, calls))
-        return Outcome(len(calls), pages, first)
+        return Outcome(len(calls), pages, first), calls
 
     return asyncio.run(main())
