@@ -13,7 +13,7 @@ from aiosipcdr.arguments import check_filters
 from aiosipcdr.asking import Asking
 from aiosipcdr.connection import OutOfRange
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import IncompleteExportError, JournalDamagedError
+from aiosipcdr.errors import IncompleteExportError, JournalDamagedError, OutOfTimeRangeError
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.history import History
 from aiosipcdr.protocol.resumable import ResumableCoverage
@@ -187,6 +187,7 @@ class CdrClient(Asking):
             JournalDamagedError: the journal beside it was changed by something else.
             StorageError: the file or its journal cannot be written; what was written stays.
             IncompleteExportError: see `fetch_all`; no file appears.
+            OutOfTimeRangeError: see `fetch_all`; a journal stays only if calls were read.
         """
         filters = check_filters(sip_group_name, phone_name)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
@@ -248,6 +249,9 @@ class CdrClient(Asking):
             except IncompleteExportError as incomplete:
                 if incomplete.window is not None:
                     await job.doubt(incomplete.window)
+                raise
+            except OutOfTimeRangeError:
+                await job.forget_plan()
                 raise
             await job.publish(report)
         return report

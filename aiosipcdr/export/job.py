@@ -113,6 +113,10 @@ class ExportJob:
         """Forget what was read of `window` and later: its parts hold less than the vendor counts."""
         await self._in_thread(lambda: self._forget_doubtful(allow_incomplete=True, changed=[window]))
 
+    async def forget_plan(self) -> None:
+        """Forget what was planned if nothing was read: the range cannot be had, so the next one asked is another."""
+        await self._in_thread(lambda: None if any(self._journal.windows) else self._journal.keep(0))
+
     async def write(self, entry: Note | CompleteWindow, report: FetchReport) -> None:
         """Write down what has become of a window, before the next is asked for."""
         if isinstance(entry, CompleteWindow):
