@@ -59,6 +59,15 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     assert os.access(CI_RUN, os.X_OK)
 
 
+def test_the_words_for_the_race_tell_the_figures_of_its_picture() -> None:
+    words, picture = re.findall(r"!\[([^\]]+)\]\((benchmarks/\S+\.svg)\)", README.read_text(encoding="utf-8"))[0]
+    told = re.findall(r"\d+\.\d+", words)
+    drawn = re.findall(r">(\d+\.\d+) ms<", (ROOT / picture).read_text(encoding="utf-8"))
+
+    assert len(told) > 5
+    assert [figure for figure in drawn if figure in told] == told
+
+
 def test_what_the_readme_links_to_is_there() -> None:
     targets = re.findall(r"\]\(([^)#\s]+)", README.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target and not target.startswith("mailto:")]
