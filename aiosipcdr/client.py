@@ -176,8 +176,8 @@ class CdrClient(Asking):
             range_field: see `fetch_all`.
             spreadsheet: write CSV so that Excel shows long ids whole and starts no formula; such a file is for people,
                 not for programs.
-            mask_numbers: make `phone_name`, `callee` and `display_num` unrecognisable: "mask" leaves a country code and
-                the last two digits; bytes, 16 at least, are the key of pseudonyms (HMAC-SHA256).
+            mask_numbers: make `phone_name`, `callee` and `display_num` unrecognisable: "mask" leaves at most a country
+                code and the last two digits; bytes, 16 at least, are the key of pseudonyms (HMAC-SHA256).
 
         Raises:
             ValueError: an argument cannot be used, as said in its text; nothing was asked.
@@ -246,12 +246,8 @@ class CdrClient(Asking):
                 async with CdrStream(self._opened(), coverage, self._hook) as stream:
                     async for entry in stream.entries():
                         await job.write(entry, report)
-            except IncompleteExportError as incomplete:
-                if incomplete.window is not None:
-                    await job.doubt(incomplete.window)
-                raise
-            except OutOfTimeRangeError:
-                await job.forget_plan()
+            except (IncompleteExportError, OutOfTimeRangeError) as error:
+                await job.doubt(error)
                 raise
             await job.publish(report)
         return report

@@ -22,7 +22,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
-from aiosipcdr.errors import ClientStateError
+from aiosipcdr.errors import ClientStateError, IncompleteExportError, OutOfTimeRangeError
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.entries import Built, Effort, Header
 from aiosipcdr.export.journal import Journal
@@ -109,13 +109,21 @@ class ExportJob:
 
         return await self._in_thread(recall)
 
-    async def doubt(self, window: TimeWindow) -> None:
-        """Forget what was read of `window` and later: its parts hold less than the vendor counts."""
-        await self._in_thread(lambda: self._forget_doubtful(allow_incomplete=True, changed=[window]))
+    async def doubt(self, error: IncompleteExportError | OutOfTimeRangeError) -> None:
+        """Forget what `error` says is no good.
 
-    async def forget_plan(self) -> None:
-        """Forget what was planned if nothing was read: the range cannot be had, so the next one asked is another."""
-        await self._in_thread(lambda: None if any(self._journal.windows) else self._journal.keep(0))
+        That is a window whose parts hold less than the vendor counts, with all
+        that is later; or the plan of a range that is not kept, if nothing was read.
+        """
+
+        def forget() -> None:
+            if isinstance(error, OutOfTimeRangeError):
+                if not any(self._journal.windows):
+                    self._journal.keep(0)
+            elif error.window is not None:
+                self._forget_doubtful(allow_incomplete=True, changed=[error.window])
+
+        await self._in_thread(forget)
 
     async def write(self, entry: Note | CompleteWindow, report: FetchReport) -> None:
         """Write down what has become of a window, before the next is asked for."""
