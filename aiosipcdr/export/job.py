@@ -110,11 +110,7 @@ class ExportJob:
         return await self._in_thread(recall)
 
     async def doubt(self, error: IncompleteExportError | OutOfTimeRangeError) -> None:
-        """Forget what `error` says is no good.
-
-        That is a window whose parts hold less than the vendor counts, with all
-        that is later; or the plan of a range that is not kept, if nothing was read.
-        """
+        """Forget a window whose parts hold too little, and all later; or a plan by which nothing was read."""
 
         def forget() -> None:
             if isinstance(error, OutOfTimeRangeError):
