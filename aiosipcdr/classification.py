@@ -42,6 +42,8 @@ _BY_STATUS: dict[int, tuple[type[ProviderError], str]] = {
     ),
 }
 
+_NO_ENDPOINT = "no such endpoint: check the path of base_url, which ends in /v3/voice"
+
 _BY_HTTP_STATUS: dict[int, tuple[type[SipCdrError], str]] = {
     HTTPStatus.UNAUTHORIZED: (AuthenticationError, "authentication refused: check the API key and secret"),
     HTTPStatus.FORBIDDEN: (
@@ -49,8 +51,8 @@ _BY_HTTP_STATUS: dict[int, tuple[type[SipCdrError], str]] = {
         "access forbidden: this address or request is blocked by the vendor or by a firewall before it",
     ),
     HTTPStatus.NO_CONTENT: (ProtocolError, "an answer without content"),
-    HTTPStatus.NOT_FOUND: (ProtocolError, "no such endpoint: check the path of base_url"),
-    HTTPStatus.METHOD_NOT_ALLOWED: (ProtocolError, "no such endpoint: check the path of base_url"),
+    HTTPStatus.NOT_FOUND: (ProtocolError, _NO_ENDPOINT),
+    HTTPStatus.METHOD_NOT_ALLOWED: (ProtocolError, _NO_ENDPOINT),
     HTTPStatus.TOO_MANY_REQUESTS: (ThrottledError, "queried too frequently"),
     HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: (TransportError, "the proxy wants credentials: put them into `proxy`"),
     HTTPStatus.REQUEST_TIMEOUT: (ServerFaultError, "the server gave up waiting for the request"),

@@ -13,7 +13,7 @@ from aiosipcdr.arguments import check_filters
 from aiosipcdr.asking import Asking
 from aiosipcdr.connection import OutOfRange
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import IncompleteExportError, JournalDamagedError
+from aiosipcdr.errors import IncompleteExportError, JournalDamagedError, OutOfTimeRangeError
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.history import History
 from aiosipcdr.protocol.resumable import ResumableCoverage
@@ -176,8 +176,8 @@ class CdrClient(Asking):
             range_field: see `fetch_all`.
             spreadsheet: write CSV so that Excel shows long ids whole and starts no formula; such a file is for people,
                 not for programs.
-            mask_numbers: make `phone_name`, `callee` and `display_num` unrecognisable: "mask" leaves a country code and
-                the last two digits; bytes, 16 at least, are the key of pseudonyms (HMAC-SHA256).
+            mask_numbers: make `phone_name`, `callee` and `display_num` unrecognisable: "mask" leaves at most a country
+                code and the last two digits; bytes, 16 at least, are the key of pseudonyms (HMAC-SHA256).
 
         Raises:
             ValueError: an argument cannot be used, as said in its text; nothing was asked.
@@ -187,6 +187,7 @@ class CdrClient(Asking):
             JournalDamagedError: the journal beside it was changed by something else.
             StorageError: the file or its journal cannot be written; what was written stays.
             IncompleteExportError: see `fetch_all`; no file appears.
+            OutOfTimeRangeError: see `fetch_all`; a journal stays only if calls were read.
         """
         filters = check_filters(sip_group_name, phone_name)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
@@ -245,9 +246,8 @@ class CdrClient(Asking):
                 async with CdrStream(self._opened(), coverage, self._hook) as stream:
                     async for entry in stream.entries():
                         await job.write(entry, report)
-            except IncompleteExportError as incomplete:
-                if incomplete.window is not None:
-                    await job.doubt(incomplete.window)
+            except (IncompleteExportError, OutOfTimeRangeError) as error:
+                await job.doubt(error)
                 raise
             await job.publish(report)
         return report

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, TypeVar, Unpack
 
 import anyio
 
@@ -42,7 +42,7 @@ from aiosipcdr.transport import Transport
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["LARGEST_PAGE", "Connection", "OutOfRange"]
+__all__ = ["LARGEST_PAGE", "ClientSettings", "Connection", "OutOfRange"]
 
 OutOfRange = Literal["raise", "skip"]
 C = TypeVar("C", bound=Coverage)
@@ -51,6 +51,23 @@ LARGEST_PAGE = 100
 MOST_CONCURRENCY = 64
 
 _SETTINGS = ("AIOSIPCDR_BASE_URL", "AIOSIPCDR_API_KEY", "AIOSIPCDR_API_SECRET")
+
+
+class ClientSettings(TypedDict, total=False):
+    """The keyword arguments of the constructor, for type checkers."""
+
+    concurrency: int
+    page_size: int
+    rate: RatePolicy | float | None
+    retry: RetryPolicy
+    timeout: float
+    lateness: timedelta
+    strict: bool
+    session: "aiohttp.ClientSession | None"
+    proxy: str | None
+    ssl_context: ssl.SSLContext | None
+    user_agent: str | None
+    hook: EventHook | None
 
 
 class Connection:
@@ -147,7 +164,7 @@ class Connection:
         self._process = 0
 
     @classmethod
-    def from_env(cls, **settings: object) -> Self:
+    def from_env(cls, **settings: Unpack[ClientSettings]) -> Self:
         """Build a client from AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET.
 
         Args:
@@ -160,7 +177,7 @@ class Connection:
         if missing:
             msg = f"not set in the environment: {', '.join(missing)}"
             raise ValueError(msg)
-        return cls(*(os.environ[name] for name in _SETTINGS), **settings)  # type: ignore[arg-type]
+        return cls(*(os.environ[name] for name in _SETTINGS), **settings)
 
     def __repr__(self) -> str:
         """Say where it points and whether it is open."""

@@ -87,9 +87,12 @@ class FetchReport(msgspec.Struct, kw_only=True):
             _counted(self.pages, "page", "pages"),
             f"{_counted(self.requests, 'request', 'requests')} in {self.elapsed:.1f} s",
         ]
+        # What was never asked for lies before what the vendor keeps.
+        gaps = sum(not told.certified and not told.requests for told in self.window_reports)
         troubles = [
             _counted(count, *name)
             for count, name in (
+                (gaps, ("part that the vendor no longer keeps", "parts that the vendor no longer keeps")),
                 (self.provisional, ("window provisional", "windows provisional")),
                 (self.retries, ("retry", "retries")),
                 (self.duplicates, ("duplicate dropped", "duplicates dropped")),

@@ -19,6 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import aiosipcdr
+from aiosipcdr.connection import ClientSettings
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -313,6 +314,12 @@ def test_from_env_is_a_classmethod_that_asks_for_nothing() -> None:
     ]
 
     assert asked_for == []
+
+
+def test_from_env_takes_each_setting_of_the_constructor_by_its_name() -> None:
+    settings = parameters(aiosipcdr.CdrClient.__init__, inspect.Parameter.KEYWORD_ONLY)
+
+    assert list(settings) == list(ClientSettings.__annotations__)
 
 
 def test_a_record_has_the_promised_fields() -> None:

@@ -3,8 +3,10 @@
 `start` and `end` of its blocks are the sandbox's range; see tests/pages.py.
 """
 
+import ast
 import os
 import re
+from codeop import CommandCompiler
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from aiosipcdr.sandbox import Sandbox
-from tests.pages import ROOT, all_commands, parse, run_page
+from tests.pages import ROOT, all_commands, parse, run_page, run_python
 
 README = ROOT / "README.md"
 CI_RUN = ROOT / ".ci" / "run"
@@ -57,6 +59,32 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     assert lines[0] == "set -euo pipefail"
     assert lines[-1] == TEST_COMMAND
     assert os.access(CI_RUN, os.X_OK)
+
+
+def test_a_block_can_be_pasted_into_a_prompt_that_reads_line_by_line() -> None:
+    blocks = [str(one.parsed) for one in parse(README).examples() if one.region.evaluator is run_python]
+    compiles = CommandCompiler()
+    compiles.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+    assert len(blocks) > 5
+    for block in blocks:
+        if "def test_" in block:
+            continue  # a file of its own
+        waiting: list[str] = []
+        for line in [*block.splitlines(), ""]:  # an empty line ends what is indented
+            waiting.append(line)
+            if compiles("\n".join(waiting)) is not None:
+                waiting = []
+        assert waiting == []
+
+
+def test_the_words_for_the_race_tell_the_figures_of_its_picture() -> None:
+    words, picture = re.findall(r"!\[([^\]]+)\]\((benchmarks/\S+\.svg)\)", README.read_text(encoding="utf-8"))[0]
+    told = re.findall(r"\d+\.\d+", words)
+    drawn = re.findall(r">(\d+\.\d+) ms<", (ROOT / picture).read_text(encoding="utf-8"))
+
+    assert len(told) > 5
+    assert [figure for figure in drawn if figure in told] == told
 
 
 def test_what_the_readme_links_to_is_there() -> None:

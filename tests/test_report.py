@@ -75,6 +75,13 @@ def test_trouble_is_named_and_its_absence_is_not() -> None:
         assert "12,345" in text
 
 
+def test_what_the_vendor_keeps_no_more_is_named() -> None:
+    gap, read = WindowReport(window=WINDOW), WindowReport(window=WINDOW, requests=1)
+    assert str(FetchReport(window_reports=[gap, read])).endswith(", 1 part that the vendor no longer keeps")
+    assert str(FetchReport(window_reports=[gap, read, gap])).endswith(", 2 parts that the vendor no longer keeps")
+    assert "keeps" not in str(FetchReport(window_reports=[read]))
+
+
 def test_a_report_becomes_json_and_comes_back() -> None:
     report = FetchReport(
         total=2,

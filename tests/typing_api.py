@@ -53,6 +53,8 @@ async def both_ways_to_open() -> None:
         assert_type(client, CdrClient)
     async with CdrClient.from_env() as from_env:
         assert_type(from_env, CdrClient)
+    CdrClient.from_env(threads=16)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    CdrClient.from_env(rate="fast")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     opened = await CdrClient.from_env(concurrency=16, strict=True).open()
     assert_type(opened, CdrClient)
     assert_type(await opened.aclose(), None)

@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 
 from aiosipcdr.cli.child import sandbox_process
 from aiosipcdr.cli.connection import Pace, build_client
-from aiosipcdr.cli.exits import Exit
+from aiosipcdr.cli.exits import Exit, Terminated
 from aiosipcdr.cli.output import print_json
 from aiosipcdr.cli.progress import FetchProgress, waiting
 from aiosipcdr.cli.running import run_to_end
@@ -54,7 +54,12 @@ def demo(
     overwrite = overwrite or output is None
     if not beside(target, JOURNAL).exists():
         check_target(target, overwrite)
-    report, seconds = run_to_end(_run(records, target, Pace(concurrency=concurrency), overwrite=overwrite))
+    try:
+        report, seconds = run_to_end(_run(records, target, Pace(concurrency=concurrency), overwrite=overwrite))
+    except (KeyboardInterrupt, Terminated) as interruption:
+        if beside(target, JOURNAL).exists():
+            interruption.add_note(f"what was read is kept in {beside(target, JOURNAL)}, to go on: the same command")
+        raise
     figures = Figures(report=report, file=read_facts(target, format_name), seconds=seconds)
     if json:
         print_json(figures_as_json(figures, target))

@@ -50,7 +50,7 @@ def explain(error: BaseException) -> tuple[Exit, str]:
         case CommandError() | MissingExtraError():
             pass
         case ValueError():
-            code = Exit.USAGE
+            code, sentence = Exit.USAGE, _in_options(sentence)
         case BrokenPipeError():
             sentence = "whatever read stdout closed it before the end"
         case OSError():
@@ -79,4 +79,8 @@ _OPTIONS = {
     "overwrite=True": "--overwrite",
     'on_out_of_range="skip"': "--on-out-of-range skip",
     "months_back=None": "--switch months_back=null",
+    "with format=": "with --format",
+    "sip_group_name must": "--group must",
+    "phone_name must": "--phone must",
+    ", or None for all": "; leave it out for all",
 }

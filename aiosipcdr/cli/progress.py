@@ -149,7 +149,8 @@ class _CallsColumn(ProgressColumn):
         total = "?" if task.total is None else f"{int(task.total):,}"
         speed = task.finished_speed or task.speed
         rate = f", {int(speed):,}/s" if speed else ""
-        text = f"{int(task.completed):,}/{total} calls, {task.fields['windows']:,} windows{rate}"
+        windows = task.fields["windows"]
+        text = f"{int(task.completed):,}/{total} calls, {windows:,} {'window' if windows == 1 else 'windows'}{rate}"
         return Text(text, style="progress.download")
 
 

@@ -18,6 +18,7 @@ from aiosipcdr.cli.usage import UsageError
 __all__ = ["Day", "Range", "cut_days", "parse_range", "parse_zone"]
 
 _DAY = timedelta(days=1)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SPAN = re.compile(r"(?P<number>[0-9]{1,5}) ?(?P<unit>[mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": _DAY, "w": timedelta(weeks=1)}
 
@@ -143,6 +144,8 @@ def _time(option: str, text: str, zone: TimeZone | None) -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError:
         msg = f"{option} is neither a date (2026-10-01) nor a time of ISO 8601 (2026-10-01T08:30:00+08:00)"
+        if _DATE.fullmatch(text):
+            msg = f"{option} {text} is no day of the calendar"
         raise UsageError(msg) from None
     if time.utcoffset() is not None:
         return time

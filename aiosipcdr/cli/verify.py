@@ -13,6 +13,7 @@ from aiosipcdr.cli.progress import waiting
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, resolve_settings
 from aiosipcdr.cli.usage import UsageError
+from aiosipcdr.errors import OutOfTimeRangeError
 from aiosipcdr.export import MANIFEST, Manifest, beside, read_manifest, verify_file
 from aiosipcdr.protocol.signing import Credentials
 
@@ -83,8 +84,11 @@ def _check_same(manifest: Manifest, settings: Settings, phone: str | None) -> No
 
 async def _recount(client: "CdrClient", manifest: Manifest, phone: str | None) -> list[str]:
     told = {report.window: report.total for report in manifest.report.window_reports if report.requests}
-    async with client:
-        counts = await client.recount(told, sip_group_name=manifest.query.sip_group_name, phone_name=phone)
+    try:
+        async with client:
+            counts = await client.recount(told, sip_group_name=manifest.query.sip_group_name, phone_name=phone)
+    except OutOfTimeRangeError:
+        return ["the vendor no longer keeps all of its calls, so they cannot be counted again: leave out --online"]
     return [
         f"window {window}: the vendor counts {counts[window]:,} calls now, and counted {total:,} when it was read"
         for window, total in told.items()

@@ -45,7 +45,7 @@ def choose_format(path: str | PathLike[str], format: str | None = None) -> str: 
             return chosen
     msg = (
         "the name of the file does not tell a format that can be written: let it end in .ndjson or .jsonl,"
-        " .csv (each also with .gz or .zst behind) or .parquet, or name the format"
+        " .csv (each also with .gz or .zst behind) or .parquet, or name the format with format="
     )
     raise ValueError(msg)
 

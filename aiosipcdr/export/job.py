@@ -22,7 +22,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
-from aiosipcdr.errors import ClientStateError
+from aiosipcdr.errors import ClientStateError, IncompleteExportError, OutOfTimeRangeError
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.entries import Built, Effort, Header
 from aiosipcdr.export.journal import Journal
@@ -109,9 +109,17 @@ class ExportJob:
 
         return await self._in_thread(recall)
 
-    async def doubt(self, window: TimeWindow) -> None:
-        """Forget what was read of `window` and later: its parts hold less than the vendor counts."""
-        await self._in_thread(lambda: self._forget_doubtful(allow_incomplete=True, changed=[window]))
+    async def doubt(self, error: IncompleteExportError | OutOfTimeRangeError) -> None:
+        """Forget a window whose parts hold too little, and all later; or a plan by which nothing was read."""
+
+        def forget() -> None:
+            if isinstance(error, OutOfTimeRangeError):
+                if not any(self._journal.windows):
+                    self._journal.keep(0)
+            elif error.window is not None:
+                self._forget_doubtful(allow_incomplete=True, changed=[error.window])
+
+        await self._in_thread(forget)
 
     async def write(self, entry: Note | CompleteWindow, report: FetchReport) -> None:
         """Write down what has become of a window, before the next is asked for."""

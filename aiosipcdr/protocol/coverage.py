@@ -288,7 +288,7 @@ class Coverage:
         if not search.is_done:
             return None
         if not self._skip_out_of_range:
-            return search.describe()
+            return search.describe(can_skip=True)
         self._unproven = True
         kept_from = self._edge.finish_search()
         self._note(Trimmed(kept_from=kept_from))

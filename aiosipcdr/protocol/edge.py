@@ -56,13 +56,17 @@ class EdgeSearch:
             return
         self._probe = self._refused + (self.available_from - self._refused) // SECOND // 2 * SECOND
 
-    def describe(self) -> OutOfTimeRangeError:
-        """Return the error that says which part of the window can be had."""
+    def describe(self, *, can_skip: bool) -> OutOfTimeRangeError:
+        """Return the error that says which part of the window can be had.
+
+        Args:
+            can_skip: whether whoever asked may leave out what is not kept; a count may not.
+        """
         edge = self.available_from
         since = "nothing of it is available" if edge is None else f"available from {edge.isoformat()} on"
+        advice = ', or skip what is gone with on_out_of_range="skip"' if can_skip else ""
         error = OutOfTimeRangeError(
-            f"the range begins before what the vendor keeps: {since}; ask for less, or skip the rest with"
-            ' on_out_of_range="skip"',
+            f"the range begins before what the vendor keeps: {since}; begin later{advice}",
             status=StatusCode.OUT_OF_TIME_RANGE,
             window=self._window,
         )
@@ -105,7 +109,7 @@ class MovingEdge:
         self._kept_from = kept_from
         search = EdgeSearch(self._window, self._filters)
         search.available_from = kept_from
-        return search.describe()
+        return search.describe(can_skip=True)
 
     def report_gaps(self, reports: list[WindowReport], held: Iterable[TimeWindow]) -> None:
         """Write into `reports` what of the range lies before the edge and was not read.

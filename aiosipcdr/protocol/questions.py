@@ -116,7 +116,7 @@ class WindowCounts:
 
     def _probed(self, edge: EdgeSearch, request: PageRequest, *, accepted: bool) -> SipCdrError | None:
         edge.note(request, accepted=accepted)
-        return edge.describe() if edge.is_done else None
+        return edge.describe(can_skip=False) if edge.is_done else None
 
 
 class RangeCount(WindowCounts):

@@ -42,7 +42,8 @@ def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") 
 
 def draw_bars(title: str, bars: Sequence[Bar]) -> str:
     """Draw horizontal bars, all from zero, in the order given."""
-    left, step, room = 345, 28, 100
+    # The page's font is the reader's: the widest that is common takes seven pixels a letter.
+    left, step, room = max(7 * len(label) for label, *_ in bars) + 10, 28, 100
     scale = (_WIDTH - left - room) / max(value for _, value, _, _ in bars)
     parts = [_text(0, 16, title, "title")]
     for place, (label, value, told, is_ours) in enumerate(bars):

@@ -4,8 +4,9 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,21 @@ def test_ctrl_c_ends_the_demo_and_its_sandbox(cli: Starter, tmp_path: Path) -> N
     with pytest.raises(ProcessLookupError):
         os.kill(sandbox, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_demo_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(work: Coroutine[Any, Any, Any]) -> None:
+        work.close()
+        (tmp_path / "aiosipcdr-demo.ndjson.journal").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("aiosipcdr.cli.demo.run_to_end", interrupt)
+    assert run(["demo"]) == 130
+    kept = "interrupted; what was read is kept in aiosipcdr-demo.ndjson.journal, to go on: the same command\n"
+    assert capsys.readouterr().err == f"aiosipcdr: {kept}"
 
 
 def wait_for_child(parent: int) -> int:

@@ -184,7 +184,7 @@ def test_a_path_that_is_wrong_is_told_as_such(
     assert run(["doctor", *account, "--base-url", f"{sandbox.base_url}/v4", "--json"]) == 1
     told = capsys.readouterr().out
     assert wrong(told) == ["endpoint"]
-    assert "check the path" in told
+    assert "check the path of base_url, which ends in /v3/voice" in told
 
 
 def test_a_name_that_is_not_found_is_told_with_the_systems_words(

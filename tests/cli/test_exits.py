@@ -23,6 +23,12 @@ from aiosipcdr.errors import (
         (CommandError("did not start"), 1, "did not start"),
         (IncompleteExportError("take it with allow_incomplete=True"), 3, "take it with --allow-incomplete"),
         (ValueError("concurrency must be"), 2, "concurrency must be"),
+        (ValueError("or name the format with format="), 2, "or name the format with --format"),
+        (
+            ValueError("sip_group_name must be a text that is not empty, or None for all"),
+            2,
+            "--group must be a text that is not empty; leave it out for all",
+        ),
         (KeyboardInterrupt(), 130, "interrupted"),
         (Terminated(), 143, "terminated"),
         (BrokenPipeError(), 1, "closed it before the end"),

@@ -1,6 +1,7 @@
 """The bar: true numbers, never beyond 100 %, and silence where there is no terminal."""
 
 import io
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -92,8 +93,11 @@ def test_a_terminal_sees_calls_windows_and_the_end(monkeypatch: pytest.MonkeyPat
     with FetchProgress("fetching", FIRST.seconds) as progress:
         progress(planned(FIRST, 2_000))
         progress(complete(1_500))
+        assert progress._progress is not None
+        progress._progress.refresh()
         progress(complete(500))
     shown = terminal.getvalue()
+    assert re.search(r"1,500/2,000 calls, 1 window\b", shown)
     assert "2,000/2,000 calls, 2 windows" in shown
     assert "100%" in shown
     assert "\x1b[3" not in shown  # no colours

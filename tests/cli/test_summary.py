@@ -19,7 +19,7 @@ def figures() -> Figures:
     ]
     return Figures(
         seconds=2.0,
-        report=FetchReport(total=3, unique=3, certified=True),
+        report=FetchReport(total=3, unique=3, requests=5, pages=4, windows=1, certified=True),
         file=FileFacts(bytes=100, sha256="0" * 64, rows=3, answered=1, money=money),
     )
 
@@ -44,6 +44,7 @@ def test_a_table_in_a_pipe_keeps_long_lines_whole(figures: Figures, capsys: pyte
     assert str(path) in told.out
     assert "certified: 3 of the 3 calls" in told.out
     assert "1 (33.3%)" in told.out
+    assert "5 (4 pages, 1 window)" in told.out
     assert "0.1000001 (EUR)" in told.out
     assert "\x1b" not in told.out
 

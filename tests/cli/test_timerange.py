@@ -53,6 +53,7 @@ def test_an_offset_that_is_written_wins_over_the_zone() -> None:
         ("2026-10-01T00:00:00Z", "2026-11-01", None, "--end 2026-11-01 has no time zone"),
         ("2026-11-01", "2026-10-01", "UTC", "--end 2026-10-01 is before --start 2026-11-01"),
         ("1 October", "2026-11-01", "UTC", "--start is neither a date"),
+        ("2026-10-01", "2026-11-31", "UTC", "--end 2026-11-31 is no day of the calendar"),
         ("2026-10-01", "2026-11-01", "Middle/Earth", "--tz Middle/Earth is not a known time zone"),
         ("2026-10-01", "2026-11-01", "+99:00", "not a known time zone"),
         ("2026-10-01", "2026-11-01", "../etc/passwd", "not a known time zone"),

@@ -64,6 +64,18 @@ def test_a_vendor_that_counts_something_else_now_is_told(
     assert "the vendor counts 301 calls now, and counted 300 when it was read" in capsys.readouterr().err
 
 
+def test_a_vendor_that_keeps_no_more_all_of_the_calls_is_told(
+    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = exported(place, tmp_path / "calls.csv")
+    place.change(retention=timedelta(days=1))
+    capsys.readouterr()
+    assert run(["verify", str(path), "--online"]) == 1
+    told = capsys.readouterr().err
+    assert "calls.csv: the vendor no longer keeps all of its calls" in told
+    assert "skip" not in told
+
+
 def test_what_is_not_certified_is_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox(records=20, wrong_total=1) as sandbox:
         for name in ("base_url", "api_key", "api_secret"):

@@ -141,6 +141,8 @@ async def test_a_count_says_from_when_on_there_is_something_to_count(sandbox: Sa
     async with client_of(sandbox) as client:
         with pytest.raises(OutOfTimeRangeError, match="available from") as caught:
             await client.count(sandbox.start - timedelta(days=200), sandbox.end)
+        assert "begin later" in str(caught.value)
+        assert "skip" not in str(caught.value)  # a count with a hole in it is none
         edge = caught.value.available_from
         assert edge is not None
         assert await client.count(edge + timedelta(minutes=1), sandbox.end) == 800

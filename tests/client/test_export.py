@@ -381,6 +381,20 @@ async def test_unknown_fields_stand_in_a_column_of_their_own(tmp_path: Path) -> 
     assert {json.loads(line)["extra"] for line in lines} == {None}
 
 
+async def test_a_range_that_is_not_kept_does_not_stand_in_the_way_of_another(tmp_path: Path) -> None:
+    path, kinds = tmp_path / "calls.csv", set()
+    async with (
+        Sandbox(records=2_500, retention=timedelta(days=50)) as sandbox,
+        client_of(sandbox, hook=lambda event: kinds.add(event.kind)) as client,
+    ):
+        # Of its two parts the younger is counted, and to be cut, before it is known from when on there is anything.
+        with pytest.raises(OutOfTimeRangeError, match="begin later, or skip what is gone"):
+            await client.export(sandbox.start - timedelta(days=31), sandbox.end, path)
+        assert EventKind.WINDOW_COMPLETE not in kinds
+        assert list(tmp_path.iterdir()) == []
+        assert (await client.export(sandbox.start, sandbox.end, path)).certified
+
+
 async def test_young_windows_that_the_vendor_keeps_no_more_stay_as_they_were_read(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     with Sandbox(records=2_500, retention=timedelta(days=60)) as sandbox:

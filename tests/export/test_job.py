@@ -23,7 +23,15 @@ import anyio.to_thread
 import msgspec
 import pytest
 
-from aiosipcdr.errors import ClientStateError, ExportConflictError, JournalDamagedError, StorageError, TransportError
+from aiosipcdr.errors import (
+    ClientStateError,
+    ExportConflictError,
+    IncompleteExportError,
+    JournalDamagedError,
+    OutOfTimeRangeError,
+    StorageError,
+    TransportError,
+)
 from aiosipcdr.export import FORMATS, JOURNAL, MANIFEST, ExportJob, beside, find_differences, read_facts, read_manifest
 from aiosipcdr.export.frames import read_frames
 from aiosipcdr.export.journal import Journal
@@ -253,8 +261,12 @@ async def test_what_was_not_proven_is_read_again_unless_it_may_be_so(tmp_path: P
     async with ExportJob(order(tmp_path / "calls.csv")) as job:
         assert len((await job.history(allow_incomplete=True, changed=[])).entries) == 4
         assert len((await job.history(allow_incomplete=False, changed=[])).entries) == 2
-        await job.doubt(SPAN)
+        await job.doubt(OutOfTimeRangeError("too old"))  # what was read stays
+        assert len((await job.history(allow_incomplete=True, changed=[])).entries) == 2
+        await job.doubt(IncompleteExportError("short", window=SPAN))
         assert len((await job.history(allow_incomplete=True, changed=[])).entries) == 1
+        await job.doubt(OutOfTimeRangeError("too old"))
+        assert (await job.history(allow_incomplete=True, changed=[])).entries == []
 
 
 def edges_of(path: Path) -> list[int]:
