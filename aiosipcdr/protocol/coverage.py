@@ -1,9 +1,8 @@
 """Covering a range with windows: tiles, their parts, and the order of what comes out.
 
-Synchronous and without I/O, like the proof of each window.  Starts windows
-oldest first, holds a bounded number of them, cuts those that are too large or
-cannot be proven, and checks that the parts of a window hold at least what the
-whole of it told.
+Synchronous and without I/O.  Starts windows oldest first, holds a bounded
+number of them, cuts those that are too large or cannot be proven, and checks
+that the parts of a window hold at least what the whole of it told.
 """
 
 from collections import deque
@@ -20,6 +19,7 @@ from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, WindowPlaces
 from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.shortfall import CHANGING, UNSTEADY, UNTOLD_APART, describe_shortfall
 from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_window
 from aiosipcdr.protocol.wholes import Recounts, Whole, announce
 from aiosipcdr.protocol.windows import TimeWindow
@@ -255,20 +255,8 @@ class Coverage:
         """Take note of what has become of a window, where that is written down."""
 
     def _incomplete(self, part: Part) -> IncompleteExportError:
-        why = "rows are changing or the vendor's total is wrong"
-        if part.sweep.is_ambiguous:
-            why = "some records have no readable voiceId and cannot be told apart"
-        return self._fall_short(part.window, part.sweep.unique, part.report.total, why)
-
-    def _fall_short(self, window: TimeWindow, unique: int, total: int, why: str) -> IncompleteExportError:
-        what = f"{unique:,} distinct calls were read where the vendor counts {total:,}"
-        if unique == total:
-            what = f"{unique:,} distinct calls were read, and the vendor's answers differ on how many there are"
-        return IncompleteExportError(
-            f"not provable as complete: {what}; {why}: try again later, or take it as it is with allow_incomplete=True",
-            window=window,
-            report=self.report,
-        )
+        why = UNTOLD_APART if part.sweep.is_ambiguous else UNSTEADY
+        return describe_shortfall(part.window, part.sweep.unique, part.report.total, why, self.report)
 
     def _hand_over(self, part: Part) -> CompleteWindow:
         complete = self._assembly.assemble(part, part.wholes)
@@ -302,7 +290,7 @@ class Coverage:
         if whole.union < count:
             self._unproven = True
             if not self._allow_incomplete:
-                return self._fall_short(whole.window, whole.union, count, "rows are changing")
+                return describe_shortfall(whole.window, whole.union, count, CHANGING, self.report)
         else:
             self._note(Recounted(window=whole.window, total=count))
         self._certify()

@@ -1,0 +1,38 @@
+"""What is told of a window that cannot be proven complete: what was read, what the vendor counts, and why.
+
+Pure.  Tells counts alone, and must never name a record.
+"""
+
+from typing import Final
+
+from aiosipcdr.errors import IncompleteExportError
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import FetchReport
+
+__all__ = ["CHANGING", "UNSTEADY", "UNTOLD_APART", "describe_shortfall"]
+
+CHANGING: Final = "rows are changing"
+UNSTEADY: Final = "rows are changing or the vendor's total is wrong"
+UNTOLD_APART: Final = "some records have no readable voiceId and cannot be told apart"
+
+
+def describe_shortfall(
+    window: TimeWindow, unique: int, total: int, why: str, report: FetchReport
+) -> IncompleteExportError:
+    """Return the error that ends a run whose `window` could not be proven.
+
+    Args:
+        window: where the counts and the calls do not agree.
+        unique: the distinct calls that were read in it.
+        total: how many the vendor counts.
+        why: what may be the cause, as said above.
+        report: of the run.
+    """
+    what = f"{unique:,} distinct calls were read where the vendor counts {total:,}"
+    if unique == total:
+        what = f"{unique:,} distinct calls were read, and the vendor's answers differ on how many there are"
+    return IncompleteExportError(
+        f"not provable as complete: {what}; {why}: try again later, or take it as it is with allow_incomplete=True",
+        window=window,
+        report=report,
+    )
