@@ -7,17 +7,12 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The default run repeats itself: the same examples on every machine, and no
-# example is failed for being slow on a busy one.  The session `many_seeds`
-# looks further, with fresh randomness each time.
-settings.register_profile("default", max_examples=50, derandomize=True, deadline=None)
-settings.register_profile(
-    "many",
-    max_examples=2_000,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+# The default run repeats itself: the same examples on every machine, and none is
+# failed for being slow on a busy one, nor for being slowly made up there.  The session
+# `many_seeds` looks further, with fresh randomness each time.
+_UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", _UNHURRIED, max_examples=50, derandomize=True)
+settings.register_profile("many", _UNHURRIED, max_examples=2_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

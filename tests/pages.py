@@ -84,7 +84,7 @@ def run_tests(example: Example) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=240,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"^\d+ passed in", result.stdout, re.MULTILINE), result.stdout
@@ -207,7 +207,7 @@ def run_in_shell(command: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=100,
+        timeout=240,
     )
     assert result.returncode == 0, f"{command}\n{result.stdout}"
     return result.stdout

@@ -176,6 +176,6 @@ for stream in records, records.arrow:
         print(error)
 """
     result = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=50
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=240
     )
     assert result.stdout == 'Arrow and Parquet need pyarrow: pip install "aiosipcdr[arrow]"\n' * 2

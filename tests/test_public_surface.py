@@ -161,7 +161,7 @@ def modules_after(statement: str) -> set[str]:
         [f"import sys; sys.path.insert(0, {place!r})", statement, "import json; print(json.dumps(list(sys.modules)))"]
     )
     result = subprocess.run(  # noqa: S603
-        [sys.executable, "-I", "-W", "error", "-c", program], capture_output=True, text=True, check=True, timeout=50
+        [sys.executable, "-I", "-W", "error", "-c", program], capture_output=True, text=True, check=True, timeout=240
     )
     return set(json.loads(result.stdout))
 

@@ -149,7 +149,7 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 def run(inner: pytest.Pytester, plugins: list[str], *options: str) -> pytest.RunResult:
     chosen = [word for name in plugins for word in ("-p", name)]
     strict = ("-Werror", "--strict-markers", "--strict-config")
-    return inner.runpytest_subprocess(*strict, *chosen, *options, timeout=50)
+    return inner.runpytest_subprocess(*strict, *chosen, *options, timeout=240)
 
 
 def test_installing_the_package_brings_the_fixture(cdr_sandbox: Sandbox) -> None:

@@ -38,7 +38,7 @@ def sandbox_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[d
         yield {"start": sandbox.start, "end": sandbox.end}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_every_block_of_the_readme_works(sandbox_range: dict[str, Any], subtests: pytest.Subtests) -> None:
     ran = run_page(README, sandbox_range, subtests)
 

@@ -250,7 +250,7 @@ async def test_cancelling_shows_nothing(watch: Watch, method: Any, filters: dict
     watch.fault = watch.silent
     async with watch.client() as client:
         task = asyncio.create_task(method(client, filters, tmp_path))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not watch.signs:
                 await asyncio.sleep(0.001)
         task.cancel()

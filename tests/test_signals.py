@@ -46,7 +46,7 @@ def test_a_signal_ends_a_run_and_leaves_nothing(signal: str, ends: str, method: 
         [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, signal, method],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=240,
         check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
     )

@@ -19,7 +19,7 @@ def test_the_demo_writes_its_file_and_tells_what_it_saw(cli: Starter, tmp_path: 
     path = tmp_path / "aiosipcdr-demo.ndjson"
     path.write_text("the demo before")
     with cli("demo", "--records", "3000", "--json") as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (0, "")
     told = json.loads(out)
     assert (told["records"], told["certified"], told["output"]) == (3000, True, str(path))
@@ -37,7 +37,7 @@ def test_ctrl_c_ends_the_demo_and_its_sandbox(cli: Starter, tmp_path: Path) -> N
     with cli("demo", "--records", "2000000", preexec_fn=take_ctrl_c) as process:
         sandbox = wait_for_child(process.pid)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     assert (process.returncode, out, err) == (130, "", "aiosipcdr: interrupted\n")
     with pytest.raises(ProcessLookupError):
         os.kill(sandbox, 0)

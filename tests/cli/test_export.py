@@ -21,6 +21,8 @@ import aiosipcdr
 from aiosipcdr.cli.app import run
 from aiosipcdr.export import FORMATS
 from aiosipcdr.sandbox import Sandbox
+from tests.gates import Gate
+from tests.settling import settle
 
 
 def ids(text: str) -> set[str]:
@@ -119,7 +121,7 @@ def test_a_missing_extra_is_told_before_anything_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    sandbox.reset_stats()
+    settle(sandbox)
     assert run(["export", *account, "--output", str(tmp_path / "calls.parquet")]) == 1
     told = capsys.readouterr().err
     assert told == 'aiosipcdr: Arrow and Parquet need pyarrow: pip install "aiosipcdr[arrow]"\n'
@@ -132,7 +134,7 @@ def test_an_existing_file_is_refused_before_anything_is_asked(
 ) -> None:
     path = tmp_path / "calls.ndjson"
     path.write_text("mine")
-    sandbox.reset_stats()
+    settle(sandbox)
     assert run(["export", *account, "--output", str(path)]) == 1
     assert "exists already" in capsys.readouterr().err
     assert path.read_text() == "mine"
@@ -185,7 +187,7 @@ def test_a_reader_that_goes_away_is_no_traceback(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 def test_a_full_device_as_stdout_is_told(account: list[str], cli: Callable[..., "subprocess.Popen[str]"]) -> None:
     with Path("/dev/full").open("wb") as full, cli("export", *account, "--output", "-", stdout=full) as process:
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=240)
     assert process.returncode == 1
     assert told == "aiosipcdr: stdout cannot be written: No space left on device\n"
 
@@ -194,28 +196,30 @@ def test_the_command_that_goes_on_is_told_and_works(
     tmp_path: Path, cli: Callable[..., "subprocess.Popen[str]"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "calls.csv"
-    with Sandbox(records=2_500, latency=0.01) as slow:
+    gate = Gate(20)  # enough for the first window, and not for all
+    with Sandbox(records=2_500, middlewares=[gate.middleware]) as held:
         for name in ("base_url", "api_key", "api_secret"):
-            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(slow, name))
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(held, name))
         command = ["export", "--last", "40d", "--concurrency", "1", "--output", str(path)]
         with cli(*command) as process:
             rows = path.with_name("calls.csv.journal.rows")
             while not (rows.exists() and rows.stat().st_size):
                 assert process.poll() is None
             process.send_signal(signal.SIGTERM)
-            _, told = process.communicate(timeout=60)
+            _, told = process.communicate(timeout=240)
         assert process.returncode == 143
         assert told.startswith(f"aiosipcdr: terminated; what was read is kept in {path}.journal, to go on: aiosipcdr ")
         again = shlex.split(told.partition("to go on: aiosipcdr ")[2])
         assert "--last" not in again
-        slow.reset_stats()
+        gate.opened.set()
+        settle(held)
         with cli(*again) as process:
-            _, told = process.communicate(timeout=60)
+            _, told = process.communicate(timeout=240)
         assert process.returncode == 0, told
         assert f"{path}: going on where an earlier run ended\n" in told
-        assert slow.stats.requests < 27
+        assert held.stats.requests < 27
         with path.open(newline="") as file:
-            assert {row["voice_id"] for row in csv.DictReader(file)} == set(slow.voice_ids())
+            assert {row["voice_id"] for row in csv.DictReader(file)} == set(held.voice_ids())
 
 
 @pytest.mark.usefixtures("account")
@@ -232,7 +236,7 @@ def test_one_file_for_each_day_and_none_twice(
         begin, end = (datetime.combine(date, time.min, sandbox.start.tzinfo) for date in (day, following))
         with gzip.open(file["output"], "rt") as lines:
             assert ids(lines.read()) == set(sandbox.voice_ids(begin, end))
-    sandbox.reset_stats()
+    settle(sandbox)
     assert run(command) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["files"] == [{"output": file["output"], "skipped": True} for file in first]
@@ -319,7 +323,7 @@ def test_a_stream_that_is_closed_costs_no_file(account: list[str], tmp_path: Pat
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     assert (done.returncode, path.exists()) == (code, code == 0)
     assert "Traceback" not in done.stderr

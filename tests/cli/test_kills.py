@@ -100,7 +100,7 @@ def moments(sandbox: Sandbox, path: Path, rng: Random, requests: int) -> Callabl
     return lambda: sandbox.stats.requests >= answers
 
 
-@pytest.mark.timeout(60 + 5 * KILLS)
+@pytest.mark.timeout(300 + 5 * KILLS)
 @pytest.mark.parametrize("ending", ["ndjson", "csv", "parquet", "ndjson.gz", "csv.zst"])
 def test_a_file_is_the_same_however_often_its_export_was_killed(
     ending: str, sandbox: Sandbox, starter: Starter, tmp_path: Path, pytestconfig: pytest.Config

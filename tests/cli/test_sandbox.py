@@ -25,17 +25,17 @@ def test_what_it_prints_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> Non
         assert lines[0].startswith("Base URL    http://127.0.0.1:")
         assert lines[0].endswith("/v3/voice\n")
         pasted = "".join([*lines[6:9], "env | grep ^AIOSIPCDR_"])
-        environment = subprocess.run(pasted, shell=True, capture_output=True, text=True, check=True, timeout=30)  # noqa: S602 - pasted, as a person would
+        environment = subprocess.run(pasted, shell=True, capture_output=True, text=True, check=True, timeout=240)  # noqa: S602 - pasted, as a person would
         told = dict(line.split("=", 1) for line in environment.stdout.splitlines())
         assert [told[f"AIOSIPCDR_{name}"] for name in ("BASE_URL", "API_KEY", "API_SECRET")] == [
             line.split()[-1] for line in lines[:3]
         ]
         answer = subprocess.run(  # noqa: S602 - likewise
-            lines[10], shell=True, capture_output=True, text=True, check=True, timeout=30
+            lines[10], shell=True, capture_output=True, text=True, check=True, timeout=240
         )
         assert json.loads(answer.stdout)["data"]["total"] == 25
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=240)
     assert process.returncode == 143
     assert "Ctrl-C ends it" in said
     assert "Traceback" not in said
@@ -49,7 +49,7 @@ def test_it_ends_with_its_parent(cli: Starter) -> None:
         place = json.loads(process.stdout.readline())
         assert sorted(place) == ["api_key", "api_secret", "base_url", "end", "start"]
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(240) == 0
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_faults_are_read_from_a_file_and_those_never_met_are_told(cli: Starter, 
         with pytest.raises(urllib.error.HTTPError, match="503"):
             urllib.request.urlopen(  # noqa: S310 - loopback
                 urllib.request.Request(place["base_url"] + "/recordSipQuery", b"{}"),  # noqa: S310 - likewise
-                timeout=30,
+                timeout=240,
             )
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "1 scripted fault was never met: cut (page 9, attempt any)" in told
 

@@ -29,6 +29,7 @@ from aiosipcdr import (
     TransportError,
 )
 from aiosipcdr.sandbox import Sandbox
+from tests.settling import settle
 
 if TYPE_CHECKING:
     from tests.client.conftest import Wire
@@ -47,10 +48,9 @@ def shared() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def sandbox(shared: Sandbox) -> Iterator[Sandbox]:
-    shared.reset_stats()
-    yield shared
-    shared._host.opened().endpoint.scripted.clear()
+def sandbox(shared: Sandbox) -> Sandbox:
+    settle(shared)
+    return shared
 
 
 CODES: list[tuple[int, type[ProviderError], int]] = [

@@ -9,6 +9,7 @@ import pytest
 
 from aiosipcdr import AuthenticationError, CdrClient, InvalidQueryError, OutOfTimeRangeError, Page, RetryPolicy
 from aiosipcdr.sandbox import Sandbox
+from tests.settling import settle
 
 
 def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
@@ -24,7 +25,7 @@ def shared() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(shared: Sandbox) -> Sandbox:
-    shared.reset_stats()
+    settle(shared)
     return shared
 
 

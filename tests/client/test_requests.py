@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiosipcdr import CdrClient, RatePolicy, RedirectError, __version__
+from aiosipcdr.events import Event, EventKind
 
 if TYPE_CHECKING:
     from tests.client.conftest import Wire
@@ -114,24 +115,50 @@ async def test_every_attempt_is_signed_afresh(wire: "Wire") -> None:
     assert first.body == second.body
 
 
-@pytest.mark.parametrize("cause", ["rate", "throttled"])
-async def test_no_request_is_signed_before_it_may_be_sent(wire: "Wire", cause: str) -> None:
-    """All requests of a run are due at once; those that wait for their turn are signed after it."""
-    arrivals: list[tuple[int, int]] = []
-    answer = wire.paged(400)
+def in_ms() -> float:
+    """Read the loop's clock, in milliseconds: signed with it, a request tells when it was signed."""
+    return asyncio.get_running_loop().time() * 1_000
 
-    def note(seen: "object") -> bytes:
-        arrivals.append((int(seen.header("Timestamp")), int(time.time())))  # type: ignore[attr-defined]
-        if cause == "throttled" and len(arrivals) == 3:
-            return wire.http(b"", status="429 Too Many Requests", Retry_After="2")
-        return answer(seen)  # type: ignore[arg-type]
 
-    rate = RatePolicy(3.0) if cause == "rate" else None
-    async with wire.server([note]) as server, server.client(rate=rate, concurrency=2) as client:
+# All requests of a run are due at once.  A machine that stops for a while signs later than
+# it might, and never earlier: what is looked at is the earliest instant.
+
+
+async def test_no_request_is_signed_before_its_turn(wire: "Wire") -> None:
+    async with wire.server([wire.paged(400)]) as server, server.client(rate=RatePolicy(20.0), concurrency=2) as client:
+        assert client._engine is not None
+        client._engine._wall_clock = in_ms
+        begun = in_ms()
         assert len(await client.fetch_all(wire.start, wire.end)) == 400
-    # A signature older than the wait would show here: the waits are two seconds long in all.
-    assert arrivals[-1][1] - arrivals[0][1] >= 1
-    assert all(arrived - signed <= 1 for signed, arrived in arrivals)
+    signed = sorted(int(seen.header("Timestamp")) for seen in server.seen)
+    assert len(signed) == 6
+    assert all(at >= int(begun + turn * 1_000 / 20) for turn, at in enumerate(signed))
+
+
+async def test_no_request_is_signed_while_the_vendor_is_given_time(wire: "Wire") -> None:
+    refused: list[float] = []
+    on_their_way: list[int] = []
+    sent = 0
+
+    def refuse(_seen: object) -> bytes:
+        refused.append(in_ms())
+        return wire.http(b"", status="429 Too Many Requests", Retry_After="1")
+
+    def hear(event: Event) -> None:
+        nonlocal sent
+        sent += event.kind is EventKind.REQUEST_SENT
+        if event.kind is EventKind.THROTTLED:
+            on_their_way.append(sent)
+
+    answers = [wire.paged(400), wire.paged(400), refuse, wire.paged(400)]
+    async with wire.server(answers) as server, server.client(concurrency=2, hook=hear) as client:
+        assert client._engine is not None
+        client._engine._wall_clock = in_ms
+        assert len(await client.fetch_all(wire.start, wire.end)) == 400
+    signed = [int(seen.header("Timestamp")) for seen in server.seen]
+    assert len(refused) == 1
+    assert 3 <= on_their_way[0] < len(signed) == 7
+    assert sum(at < int(refused[0] + 1_000) for at in signed) <= on_their_way[0]
 
 
 async def test_requests_share_connections(wire: "Wire") -> None:

@@ -14,6 +14,8 @@ import pytest
 from aiosipcdr import AuthenticationError, CdrClient, ClientStateError, RetryPolicy, ServerFaultError, TransportError
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
+from tests.gates import gather
+from tests.settling import settle
 
 if TYPE_CHECKING:
     from tests.client.conftest import Wire
@@ -32,7 +34,7 @@ def shared() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(shared: Sandbox) -> Sandbox:
-    shared.reset_stats()
+    settle(shared)
     return shared
 
 
@@ -162,13 +164,14 @@ async def test_a_session_that_is_closed_under_a_run_ends_it(sandbox: Sandbox) ->
     ],
     ids=str,
 )
-async def test_a_borrowed_connectors_limit_is_kept_to(sandbox: Sandbox, limits: dict[str, int], expected: int) -> None:
+async def test_a_borrowed_connectors_limit_is_kept_to(limits: dict[str, int], expected: int) -> None:
     async with (
+        Sandbox(records=1_500, middlewares=[gather(expected)]) as sandbox,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(**limits)) as session,  # type: ignore[arg-type]
         client_of(sandbox, session=session, concurrency=4) as client,
     ):
         assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 1_500
-    assert sandbox.stats.peak_in_flight == expected
+        assert sandbox.stats.peak_in_flight == expected
 
 
 async def exploding(_request: aiohttp.ClientRequest, _handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

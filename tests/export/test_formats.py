@@ -58,7 +58,7 @@ def without(module: str, program: str) -> str:
     place = str(Path(aiosipcdr.__file__).parent.parent)
     blocked = f"import sys; sys.path.insert(0, {place!r}); sys.modules[{module!r}] = None\n"
     result = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", blocked + program], capture_output=True, text=True, check=True, timeout=50
+        [sys.executable, "-c", blocked + program], capture_output=True, text=True, check=True, timeout=240
     )
     return result.stdout
 

@@ -392,7 +392,7 @@ def test_another_process_has_it_until_it_is_killed(tmp_path: Path) -> None:
         with pytest.raises(ExportConflictError, match="another export is at work"):
             Journal(*place_of(tmp_path)).open(HEADER)
         holder.kill()
-        holder.wait(30)
+        holder.wait(240)
     with opened(tmp_path) as journal:
         check_prefix(journal, len(STORY))
 

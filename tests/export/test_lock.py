@@ -43,7 +43,7 @@ def test_another_process_is_refused_until_the_first_is_killed(tmp_path: Path) ->
         assert holder.stdout.readline() == "True\n"
         assert not lock_file(descriptor)
         holder.kill()
-        holder.wait(30)
+        holder.wait(240)
         assert lock_file(descriptor)
     os.close(descriptor)
 

@@ -67,7 +67,7 @@ class Row:
         switches: what is special about the sandbox.
         warm: whether the client was answered before.
         settings: what is special about the client.
-        impatient: whether requests that are struck end by the client's timeout; two attempts then.
+        impatient: whether the time of requests that are struck runs out; two attempts then.
         why: why it is so, where the matrix suggests something else.
     """
 

@@ -37,13 +37,14 @@ async def test_a_measured_clock_is_mended_once_for_all_that_were_under_way(offse
         Sandbox(records=10, clock_offset=offset, middlewares=[together]) as sandbox,
         client_of(sandbox, concurrency=32) as client,
     ):
+        begun = time()
         counts = await asyncio.gather(*(client.count(sandbox.start, sandbox.end) for _ in range(32)))
         assert counts == [10] * 32
         assert sandbox.stats.answers == {-16: 32, 0: 32}
         assert client._engine is not None
         clock = client._engine._patience.clock
         assert clock.version == 1
-        assert abs(clock.seconds - offset) < 5
+        assert abs(clock.seconds - offset) < 2 + time() - begun  # which is how long an answer may have taken
         assert await client.count(sandbox.start, sandbox.end) == 10
         assert sandbox.stats.requests == 65
 
@@ -61,11 +62,12 @@ async def test_without_a_date_one_fresh_signature_is_tried(offset: float) -> Non
 
 
 async def test_a_date_that_stays_wrong_is_an_error_that_tells_the_offset() -> None:
-    wrong = Fault("code", code=-16, times=2, headers={"Date": formatdate(time() + 600, usegmt=True)})
+    begun = time()
+    wrong = Fault("code", code=-16, times=2, headers={"Date": formatdate(begun + 600, usegmt=True)})
     async with Sandbox(records=10, faults=[wrong]) as sandbox, client_of(sandbox) as client:
         with pytest.raises(ClockSkewError, match="behind") as caught:
             await client.fetch_all(sandbox.start, sandbox.end)
-        assert caught.value.offset == pytest.approx(600, abs=5)
+        assert caught.value.offset == pytest.approx(600, abs=2 + time() - begun)
         assert sandbox.stats.requests == 2
 
 
@@ -97,9 +99,10 @@ async def test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline(offs
 async def test_a_client_knows_how_far_the_vendors_clock_is_from_its_own(offset: float) -> None:
     async with Sandbox(records=10, clock_offset=offset) as sandbox, client_of(sandbox) as client:
         assert client.clock_offset is None
+        begun = time()
         await client.ping()
         assert client.clock_offset is not None
-        assert abs(client.clock_offset - offset) < 5
+        assert abs(client.clock_offset - offset) < 2 + time() - begun
         sandbox.change(send_date=False)
         await client.ping()
         assert client.clock_offset is None
@@ -109,7 +112,8 @@ async def test_a_client_knows_how_far_the_vendors_clock_is_from_its_own(offset: 
 async def test_a_refused_login_tells_the_clock_too() -> None:
     async with Sandbox(records=10, clock_offset=200.0) as sandbox, client_of(sandbox) as client:
         sandbox.answer_next(-1)
+        begun = time()
         with pytest.raises(AuthenticationError):
             await client.ping()
         assert client.clock_offset is not None
-        assert abs(client.clock_offset - 200) < 5
+        assert abs(client.clock_offset - 200) < 2 + time() - begun

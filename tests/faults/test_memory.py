@@ -49,7 +49,7 @@ def peak(sandbox: Sandbox) -> tuple[str, int]:
     times = [sandbox.start.isoformat(), sandbox.end.isoformat()]
     place = str(Path(aiosipcdr.__file__).parent.parent)
     command = [sys.executable, "-c", textwrap.dedent(PROGRAM), place, *secrets, *times]
-    *came, size = subprocess.run(command, check=True, timeout=50, capture_output=True, text=True).stdout.split()  # noqa: S603
+    *came, size = subprocess.run(command, check=True, timeout=240, capture_output=True, text=True).stdout.split()  # noqa: S603
     return " ".join(came), int(size) * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -56,9 +56,12 @@ async def test_an_outage_in_the_middle_is_bounded_by_the_budget(answered: int) -
 
 async def test_many_runs_one_after_the_other_spend_one_budget() -> None:
     async with Sandbox(records=10, faults=[DOWN]) as sandbox, client_of(sandbox) as client:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         ends = [await end_of(client.count(sandbox.start, sandbox.end)) for _ in range(50)]
         assert set(ends) == {ServerFaultError, OutageError}
-        assert sandbox.stats.requests == 50 + BUDGET
+        # The budget grows by one each second: on a machine that is slow it pays for a little more.
+        assert 50 + BUDGET <= sandbox.stats.requests <= 50 + (500 + loop.time() - begun) // 14
 
 
 async def test_a_run_that_stalls_ends() -> None:
@@ -90,26 +93,28 @@ async def test_the_whole_client_waits_where_the_vendor_asks_for_patience() -> No
     fault = Fault("http", page=1, control=False, status=429, headers={"Retry-After": "1"})
     loop = asyncio.get_running_loop()
     sent: list[float] = []
-    throttled: list[float] = []
     waits: list[float] = []
+    opens: list[float] = []
 
     def hook(event: Event) -> None:
         if event.kind == "request_sent":
             sent.append(loop.time())
         elif event.kind == "throttled":
-            throttled.append(loop.time())
+            assert client._engine is not None
             waits.append(event.delay or 0)
+            opens.append(client._engine._pacer._blocked_until)
 
     async with Sandbox(records=10, faults=[fault]) as sandbox, client_of(sandbox, hook=hook) as client:
         first = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
-        while not throttled:
+        while not waits:
             await asyncio.sleep(0.001)
         counts = await asyncio.gather(*(client.count(sandbox.start, sandbox.end) for _ in range(3)))
         assert (len(await first), counts) == (10, [10] * 3)
     assert len(waits) == 1
     assert waits[0] >= 1
+    assert opens[0] >= sent[0] + waits[0]
     # The clock of the loop is coarse: a timer may ring a hair too early.
-    assert all(instant >= throttled[0] + waits[0] - 0.01 for instant in sent[1:])
+    assert all(instant >= opens[0] - 0.01 for instant in sent[1:])
 
 
 async def test_runs_share_one_rate() -> None:
@@ -122,8 +127,10 @@ async def test_runs_share_one_rate() -> None:
 
     rate = RatePolicy(requests_per_second=100)
     async with Sandbox(records=10) as sandbox, client_of(sandbox, rate=rate, hook=hook) as client:
+        begun = loop.time()
         await asyncio.gather(*(client.count(sandbox.start, sandbox.end) for _ in range(10)))
-    assert sent[-1] - sent[0] >= 9 / 100 - 0.01
+    # Not from the first on: it may be told late, and is no later for the others.
+    assert sent[-1] - begun >= 9 / 100 - 0.01
 
 
 TURNED_AWAY = [Fault("code", code=code, times=0) for code in (-1, -2, -13)] + [

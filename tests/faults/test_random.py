@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiosipcdr import CallDetailRecords
@@ -61,7 +61,7 @@ async def fetch(records: int, order: str, faults: list[Fault], **how: Any) -> tu
     concurrency=st.integers(1, 16),
     strikes=strikes,
 )
-@settings(max_examples=settings().max_examples * 4 // 5, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings().max_examples * 4 // 5, print_blob=True)
 def test_random_faults_change_no_record_and_no_order(
     records: int,
     order: str,

@@ -6,7 +6,6 @@ The routes take `timeout` and `start_within` beside the range, so that a test ca
 
 import asyncio
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -22,6 +21,7 @@ from aiosipcdr.integrations import aiohttp as on_aiohttp
 from aiosipcdr.integrations import fastapi as on_fastapi
 from aiosipcdr.integrations.streaming import START_WITHIN
 from aiosipcdr.sandbox import Sandbox
+from tests.gates import Gate
 
 Build = Callable[[], CdrClient]
 Serve = Callable[..., AbstractAsyncContextManager[str]]
@@ -36,31 +36,6 @@ def asking(sandbox: Sandbox, **asked: Any) -> str:
     """Return the query string for all calls of the sandbox, or for what is `asked`."""
     times = {"start": sandbox.start.isoformat(), "end": sandbox.end.isoformat()}
     return urlencode(times | asked)
-
-
-class Gate:
-    """Lets so many questions through to the sandbox, and holds the others back until it is opened."""
-
-    def __init__(self, free: int) -> None:
-        self.free = free
-        self.held = 0
-        self.opened = threading.Event()
-
-        @web.middleware
-        async def hold(request: web.Request, handler: Any) -> web.StreamResponse:
-            self.free -= 1
-            if self.free < 0:
-                self.held += 1
-                while not self.opened.is_set():
-                    await asyncio.sleep(0.002)
-            answer: web.StreamResponse = await handler(request)
-            return answer
-
-        self.middleware = hold
-
-    async def reached(self) -> None:
-        while not self.held:
-            await asyncio.sleep(0.002)
 
 
 async def settled(sandbox: Sandbox) -> int:
@@ -79,7 +54,7 @@ async def until_idle(client: CdrClient) -> None:
         return any("_attended" in getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
 
     assert client._engine is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while client._engine._runs or client._engine._workers or watchers():
             await asyncio.sleep(0.002)
     assert client._places.runs == client._places._held == 0
@@ -130,7 +105,7 @@ def listen() -> socket.socket:
 @asynccontextmanager
 async def serve_asgi(app: Any) -> AsyncIterator[str]:
     with listen() as listening:
-        config = uvicorn.Config(app, http="h11", ws="none", log_config=None, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, http="h11", ws="none", log_config=None, timeout_graceful_shutdown=30)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:
@@ -179,7 +154,7 @@ def aiohttp_app(build: Build) -> web.Application:
 
 @asynccontextmanager
 async def serve_web(app: web.Application, **options: Any) -> AsyncIterator[str]:
-    runner = web.AppRunner(app, shutdown_timeout=1, **options)
+    runner = web.AppRunner(app, shutdown_timeout=30, **options)
     await runner.setup()
     with listen() as listening:
         try:

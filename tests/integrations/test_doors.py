@@ -15,6 +15,7 @@ from aiohttp import ClientPayloadError, ClientResponse, ClientSession
 
 from aiosipcdr import CdrClient, RetryPolicy
 from aiosipcdr.sandbox import Fault, Sandbox
+from tests.settling import settle
 
 RECORDS = 6_000
 
@@ -27,7 +28,7 @@ def shared() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(shared: Sandbox) -> Sandbox:
-    shared.reset_stats()
+    settle(shared)
     return shared
 
 
@@ -156,11 +157,15 @@ async def test_a_deadline_before_the_first_byte_is_a_504(serve: Any, doors: Any,
 
         async with serve(build) as address:
             for path in PATHS:
-                async with browser.get(f"{address}/{path}?{doors.asking(sandbox, timeout=0.1)}") as answer:
-                    assert answer.status == 504
-                    assert (await answer.json(content_type=None))["error"] == "CallTimeoutError"
-                    await doors.until_idle(clients[0])
-            assert gate.held > 0
+                held = gate.held
+                for timeout in (0.1, 1, 10):  # on a machine that is busy, the shorter ones are over before it is asked
+                    async with browser.get(f"{address}/{path}?{doors.asking(sandbox, timeout=timeout)}") as answer:
+                        assert answer.status == 504
+                        assert (await answer.json(content_type=None))["error"] == "CallTimeoutError"
+                        await doors.until_idle(clients[0])
+                    if gate.held > held:
+                        break
+                assert gate.held > held
             gate.opened.set()
 
 

@@ -25,6 +25,7 @@ from aiosipcdr.integrations.fastapi import (
     client_lifespan,
 )
 from aiosipcdr.sandbox import Sandbox
+from tests.settling import settle
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def shared() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(shared: Sandbox) -> Sandbox:
-    shared.reset_stats()
+    settle(shared)
     return shared
 
 
@@ -223,7 +224,7 @@ async def test_tasks_behind_an_answer_are_run(doors: Any, sandbox: Sandbox, brow
     async with (
         doors.serve_asgi(app) as address,
         browser.get(f"{address}?{doors.asking(sandbox)}") as answer,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
     ):
         await answer.read()
         await ran.wait()

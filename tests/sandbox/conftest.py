@@ -115,7 +115,7 @@ def send() -> Send:
         path: str = "/recordSipQuery",
     ) -> Reply:
         url = urlsplit(sandbox.base_url)
-        connection = http.client.HTTPConnection(str(url.hostname), url.port or 0, timeout=20)
+        connection = http.client.HTTPConnection(str(url.hostname), url.port or 0, timeout=240)
         try:
             sent = signed_headers(sandbox) if headers is None else headers
             content = json.dumps(wire_body(sandbox)).encode() if body is None else body

@@ -20,7 +20,7 @@ def test_the_curl_line_works_as_pasted(host: str, monkeypatch: pytest.MonkeyPatc
         base_url = sandbox.base_url.replace("127.0.0.1", host)
         line = curl_line(base_url, sandbox.api_key, sandbox.api_secret, sandbox.start, sandbox.end)
         assert "\n" not in line
-        done = subprocess.run(["sh", "-c", line], capture_output=True, check=True, timeout=30)  # noqa: S603, S607
+        done = subprocess.run(["sh", "-c", line], capture_output=True, check=True, timeout=240)  # noqa: S603, S607
         answer = json.loads(done.stdout)
         assert (answer["status"], answer["data"]["total"]) == ("0", 30)
         assert done.stderr == b""

@@ -1,0 +1,71 @@
+"""Middlewares of a sandbox that hold requests back, so that nothing is over before a test has looked.
+
+A test that waits for a gate waits for what has happened, never for time to pass.
+"""
+# ruff: noqa: ASYNC110 - waiting for another thread is polling
+
+import asyncio
+import threading
+
+from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web import Request, StreamResponse, middleware
+
+
+def gather(places: int) -> Middleware:
+    """Hold back the sixth request and all that follow until `places` are there at once."""
+    seen = waiting = 0
+    is_full = asyncio.Event()
+
+    @middleware
+    async def hold(request: Request, handler: Handler) -> StreamResponse:
+        nonlocal seen, waiting
+        seen += 1
+        if seen > 5:
+            waiting += 1
+            if waiting == places:
+                is_full.set()
+            await is_full.wait()
+        return await handler(request)
+
+    return hold
+
+
+class Gate:
+    """Lets so many requests through to the sandbox, and holds the others back until it is opened.
+
+    Attributes:
+        held: how many were held back so far.
+        waiting: how many wait whose client is still there.
+    """
+
+    def __init__(self, free: int) -> None:
+        """Let `free` requests through."""
+        self.free = free
+        self.held = 0
+        self.waiting = 0
+        self.opened = threading.Event()
+
+        @middleware
+        async def hold(request: Request, handler: Handler) -> StreamResponse:
+            self.free -= 1
+            if self.free < 0:
+                self.held += 1
+                self.waiting += 1
+                try:
+                    while not self.opened.is_set() and request.transport is not None:
+                        await asyncio.sleep(0.002)
+                finally:
+                    self.waiting -= 1
+            return await handler(request)
+
+        self.middleware = hold
+
+    async def reached(self) -> None:
+        """Wait until a request is held back."""
+        while not self.held:
+            await asyncio.sleep(0.002)
+
+    async def left(self) -> None:
+        """Wait until no request is held back whose client is still there."""
+        while self.waiting:
+            await asyncio.sleep(0.002)
