@@ -1,7 +1,8 @@
-"""What every test shares: the event loop's backend and how hard hypothesis looks."""
+"""What every test shares: the event loop's backend, how hard hypothesis looks, and that Ctrl-C is heard."""
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,9 @@ _UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow
 settings.register_profile("default", _UNHURRIED, max_examples=50, derandomize=True)
 settings.register_profile("many", _UNHURRIED, max_examples=2_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# A shell that runs the tests in the background makes them deaf to Ctrl-C, and with them every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
