@@ -68,6 +68,13 @@ def steady(ids: list[int]) -> Callable[[PageRequest], PageAnswer]:
     return tell
 
 
+def test_an_empty_window_is_proven_by_its_only_page() -> None:
+    proof = prove()
+    assert told(proof, steady([])) == [(1, 10)]
+    assert proof.outcome is Outcome.CERTIFIED
+    assert (proof.report.total, proof.report.unique, proof.report.pages, proof.report.anomalies) == (0, 0, 1, 0)
+
+
 def test_one_short_page_needs_no_control_count() -> None:
     proof = prove()
     assert told(proof, steady([1, 2, 3])) == [(1, 10)]

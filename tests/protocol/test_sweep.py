@@ -175,6 +175,59 @@ def test_two_rows_of_one_id_count_as_two_even_if_one_or_both_are_broken() -> Non
         assert sweep.is_ambiguous
 
 
+TWINS = answer(call("1", code="a"), call("1", code="b"), call("2"), call("2"), size=9)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("records", {call("1", code="a"): call("1", code="a"), call("1", code="b"): call("1", code="b"), "2": call("2")}),
+        ("duplicates", 1),
+        ("conflicting", {"1"}),
+        ("unique", 3),
+        ("has_twins", True),
+        ("ids", {"1", "2"}),
+    ],
+)
+def test_whatever_is_asked_first_all_that_was_read_is_counted(name: str, told: object) -> None:
+    sweep = Sweep(9)
+    sweep.plan_pages()
+    sweep.add_page(TWINS, find_ascent(TWINS.page.records))
+    assert getattr(sweep, name) == told
+
+
+def test_what_rises_from_page_to_page_needs_no_look_at_any_record_until_a_page_does_not() -> None:
+    first, second, third = (call("1", 1), call("2", 2)), (call("3", 3), call("4", 4)), (call("5", 5),)
+    sweep = Sweep(2)
+    for told in (
+        answer(*first, total=5, size=2),
+        answer(*third, total=5, size=2, current=3),
+        answer(*second, total=5, size=2, current=2),
+    ):
+        sweep.plan_pages()
+        sweep.add_page(told, find_ascent(told.page.records))
+    assert sweep.ascent is not None
+    assert sweep.ascent.records == [*first, *second, *third]
+    assert (sweep.unique, sweep.duplicates, sweep.conflicting, sweep.has_twins) == (5, 0, set(), False)
+    read(sweep, answer(call("5", 5), call("6", 6), total=7, size=2, current=4))
+    assert sweep.ascent is None
+    assert (sweep.unique, sweep.duplicates) == (6, 1)
+    read(sweep, answer(call("7", 7), total=7, size=2, current=4))
+    assert sweep.ascent is None, "a page that rises does not mend those before it"
+    assert sweep.records.keys() == {str(number) for number in range(1, 8)}
+
+
+def test_of_a_page_past_the_end_the_total_alone_counts() -> None:
+    # What came is page one once more, and may hold calls that the first one did not: they are read in their own place.
+    sweep = Sweep(2)
+    read(sweep, answer(call("1"), call("2"), total=3, size=2))
+    sweep.plan_pages()
+    sweep.add_page(answer(call("0"), call("1"), total=2, size=2), None, past_the_end=True)
+    assert sweep.is_read
+    assert (sweep.pages, sweep.unique, sweep.duplicates, sweep.single) == (2, 2, 0, False)
+    assert sweep.take_oddities() == 1
+
+
 # --- carrying on
 
 
