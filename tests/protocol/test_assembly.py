@@ -58,6 +58,9 @@ def test_what_overlaps_repeat_is_handed_over_once_and_troubles_nobody() -> None:
     assert [record.identity for record in second.quarantined] == ["d"]
     assert second.quarantined[0].window == TimeWindow(at(10), at(21))
     assert third.quarantined == []
+    # Whoever takes the run up again must know all that was read, not only what was new.
+    assert [[record.voice_id for record in window.repeated] for window in (first, second, third)] == [[], ["b"], []]
+    assert [window.unread_ids for window in (first, second, third)] == [[], ["d"], ["d"]]
     assert (report.total, report.unique, report.quarantined, report.windows) == (5, 5, 1, 3)
     assert (report.duplicates, report.conflicts) == (0, 0)
     assert [told.window for told in report.window_reports] == [first.window, second.window, third.window]
@@ -71,6 +74,59 @@ def test_windows_that_do_not_touch_are_not_compared() -> None:
     far = room.assemble(proven(20, 31, call("a", 25)), ())
     assert [record.voice_id for record in far.records] == ["a"]
     assert report.unique == report.total == 2
+
+
+def test_what_tells_no_time_is_not_held_against_windows_that_lie_further_back() -> None:
+    room, report = assembly()
+    room.assemble(proven(0, 11, call("a", 1)), ())
+    room.assemble(proven(10, 21), ())
+    far = room.assemble(proven(20, 31, call("a", None, code="x")), ())
+    assert [record.code for record in far.records] == ["x"]
+    assert (report.unique, report.conflicts) == (2, 0)
+
+
+def test_a_call_that_three_windows_share_is_handed_over_once_even_if_the_middle_one_missed_it() -> None:
+    # Of two seconds each, and with both bounds inside: the second at which the first ends is where the third begins.
+    room, report = assembly()
+    room.assemble(proven(0, 2, call("a", 2)), ())
+    room.assemble(proven(1, 3), ())
+    third = room.assemble(proven(2, 4, call("a", 2)), ())
+    assert third.records == []
+    assert report.unique == report.total == 1
+
+
+def test_what_was_read_after_all_is_not_set_aside() -> None:
+    room, report = assembly()
+    proof = proven(0, 11, call("a", 1), call("b", 2))
+    proof.sweep.quarantined["a"] = QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id="a")
+    window = room.assemble(proof, ())
+    assert [record.voice_id for record in window.records] == ["a", "b"]
+    assert (window.quarantined, report.quarantined, report.unique) == ([], 0, 2)
+
+
+def test_records_are_trimmed_by_the_time_that_the_range_is_about() -> None:
+    room, report = assembly(range_field="hangup_time", exact=(at(0), at(10)))
+    inside = call("a", -5, hangup_time=at(9.5)), call("b", 3, hangup_time=at(0)), call("c", 4)
+    outside = call("d", 5, hangup_time=at(10)), call("e", 5, hangup_time=at(-0.5))
+    window = room.assemble(proven(-1, 11, *inside, *outside), ())
+    assert window.records == list(inside)
+    assert {record.voice_id for record in window.repeated} == {"d", "e"}
+    assert report.unique == report.total == 3
+
+
+def test_the_report_is_the_sum_of_its_windows() -> None:
+    room, report = assembly()
+    for number in range(2):
+        proof = proven(number * 10, number * 10 + 11, call(str(number), number * 10 + 5))
+        proof.sweep.unknown_fields.update(carrier=2 + number)
+        told = proof.report
+        told.pages, told.sweeps, told.duplicates, told.conflicts, told.anomalies = 1, 2, 3, 4, 5
+        told.provisional = True
+        room.assemble(proof, ())
+    room.count_effort(told)  # of a window that was cut
+    assert report.unknown_fields == {"carrier": 5}
+    assert (report.windows, report.provisional) == (2, 2)
+    assert (report.pages, report.sweeps, report.duplicates, report.conflicts, report.anomalies) == (3, 6, 9, 12, 15)
 
 
 def test_an_id_that_stands_for_two_rows_is_not_taken_for_one_at_a_seam() -> None:
@@ -105,7 +161,7 @@ def unproven(first: int, last: int, *records: CallDetailRecord, total: int) -> W
 
 def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part() -> None:
     room, report = assembly()
-    outer, inner = whole_of(call("a", 1), call("b", 2), call("z", 20), told=9), whole_of(call("b", 2), told=7)
+    outer, inner = whole_of(call("a", 1), call("b", 2), call("z", 15.5), told=9), whole_of(call("b", 2), told=7)
     outer.open_parts = 3
     first = room.assemble(unproven(0, 11, call("a", 1), total=40), (outer, inner))
     second = room.assemble(proven(10, 16), (outer, inner))
@@ -113,10 +169,18 @@ def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part()
     assert [[record.voice_id for record in window.records] for window in (first, second, third)] == [
         ["a"],
         ["b"],
-        ["c", "z"],
+        ["z", "c"],  # in the order of time, wherever they came from
     ]
     assert report.unique == 4
     assert report.total == 9  # what the vendor told for all of it, not the sum of what it told for the parts
+    # A run that takes up what this one wrote down counts the same.
+    later, again = assembly()
+    outer, inner = whole_of(told=9), whole_of(told=7)
+    outer.open_parts = 3
+    for window, wholes in ((first, (outer, inner)), (second, (outer, inner)), (third, (outer,))):
+        later.restore(window.report, window.share, wholes)
+    assert (again.total, again.unique, again.windows) == (9, 4, 3)
+    assert (outer.union, inner.union, outer.open_parts) == (2, 1, 0)
 
 
 def test_what_a_proven_whole_had_before_it_was_cut_was_deleted_since() -> None:
