@@ -252,6 +252,24 @@ def test_a_run_that_completes_nothing_for_long_ends() -> None:
     assert fail(judge, job, fault, 301.0) == 0.0
 
 
+def test_a_wait_that_would_go_beyond_the_stall_is_not_begun() -> None:
+    for wish, stalls in ((5, False), (6, True)):
+        judge, _ = patience(RetryPolicy(deadline=1e6))
+        job = job_of()
+        assert fail(judge, job, provider_error(-18, None), 0.0) == 0.0
+        decided = fail(judge, job, provider_error(-18, "busy", retry_after=wish), 295.0)
+        assert isinstance(decided, OutageError) == stalls
+        if isinstance(decided, OutageError):
+            assert (decided.status, decided.reason, decided.retry_after) == (-18, "busy", 6)
+
+
+def test_a_throttled_client_waits_for_what_was_drawn_where_nothing_is_asked_for() -> None:
+    for error, delay, held in ((provider_error(-15, None), 0.5, 0.5), (provider_error(-18, None), 0.125, 0.0)):
+        judge, pacer = patience()
+        assert fail(judge, job_of(), error, 10.0, random=0.5) == delay
+        assert pacer.decide_wait(10.0) == held
+
+
 def test_a_run_whose_reader_took_long_is_not_stalled() -> None:
     judge, _ = patience()
     assert fail(judge, job_of(), provider_error(-18, None), 10_000.0) == 0.0
