@@ -377,8 +377,8 @@ def test_a_window_that_nobody_can_pay_for_cutting_is_read_as_it_is() -> None:
     tell = steady(list(range(25)))
     first = ask(proof)
     assert proof.accept(first, tell(first)) is None
-    assert proof.outcome is Outcome.TOO_LARGE
-    assert (proof.report.total, proof.report.sweeps, proof.report.certified) == (25, 0, False)
+    report = proof.report
+    assert (proof.outcome, report.total, report.sweeps, report.certified) == (Outcome.TOO_LARGE, 25, 0, False)
     proof.read_uncut()
     assert proof.is_open
     assert told(proof, tell) == [(2, 10), (3, 10), (1, 1)]
