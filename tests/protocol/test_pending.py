@@ -86,6 +86,9 @@ def test_the_oldest_begins_though_there_is_no_room_and_all_others_wait_for_some(
     assert waiting.hold_next() is None
     waiting.release(oldest)
     assert hold(waiting).window == window(10, 21)
+    # Cut or put back, an older one is waited for by all that is held: it must begin, too.
+    waiting.add(window(0, 11))
+    assert hold(waiting).window == window(0, 11)
 
 
 def test_a_window_that_was_read_weighs_what_it_holds_and_no_less_than_a_sixteenth() -> None:
@@ -101,6 +104,7 @@ def test_a_window_that_was_read_weighs_what_it_holds_and_no_less_than_a_sixteent
         assert waiting.hold_next() is None, "two windows are full: there is no room for a third"
         places.windows, places._total = 3, 3 * FULL_WINDOW
         assert waiting.hold_next() is not None
+        waiting.add(window(30, 41))
         waiting.clear()
         assert places._held == 0
         assert len(waiting) == 0
@@ -123,13 +127,20 @@ def test_a_window_weighs_no_more_than_a_full_one_however_much_it_holds() -> None
 def test_parts_wait_in_place_of_their_whole_and_count_for_all_that_they_are_a_part_of() -> None:
     waiting = pending()
     outer = cut(waiting, window(0, 40), window(0, 21), window(20, 40))
-    assert (outer.window, outer.told, outer.open_parts) == (window(0, 40), 9, 2)
+    assert (outer.window, outer.told, outer.open_parts, outer.is_repair) == (window(0, 40), 9, 2, False)
     first = hold(waiting)
     assert first.wholes == (outer,)
     waiting.release(first)
     inner = cut(waiting, window(0, 21), window(0, 8), window(7, 15), window(14, 21), wholes=first.wholes)
     assert (outer.open_parts, inner.open_parts) == (4, 3)
     assert [hold(waiting).wholes for _ in range(4)] == [(outer, inner)] * 3 + [(outer,)]
+
+
+def test_a_window_that_was_cut_for_want_of_a_proof_remembers_that_and_what_was_read_of_it() -> None:
+    told = Cut(told=WindowReport(window=window(0, 21), total=9), parts=[window(0, 11), window(10, 21)], is_repair=True)
+    whole = pending().add_parts(told, (), {"1": call("1")})
+    assert whole.is_repair
+    assert whole.floor == {"1": call("1")}
 
 
 def test_no_part_begins_before_its_whole_was_written_down() -> None:
@@ -180,6 +191,15 @@ def test_what_lies_before_the_edge_is_forgotten_and_what_lies_across_it_is_cut_o
     assert [part.window for part in waiting] == [window(0, 10)], "what was read already stays"
     assert sorted(waiting.take_all()) == [window(15, 20), window(19, 30), window(30, 45), window(44, 60)]
     assert (whole.told, whole.open_parts) == (9, 2)
+
+
+def test_what_begins_at_the_edge_or_later_goes_on_as_it_is() -> None:
+    waiting = pending(window(0, 11), window(10, 21), window(20, 31))
+    for _ in range(3):
+        hold(waiting)
+    waiting.trim(START + timedelta(minutes=10))
+    assert [(part.window, part.is_open) for part in waiting] == [(window(10, 21), True), (window(20, 31), True)]
+    assert list(waiting.take_all()) == [window(10, 11)]
 
 
 @pytest.mark.parametrize(("edge", "left", "open_parts"), [(20, 1, 1), (15, 2, 2), (10, 2, 2), (9, 2, 2)])
