@@ -42,6 +42,16 @@ async def test_lists_are_masked_too() -> None:
     }
 
 
+async def test_nothing_beside_the_rows_shows_a_number_that_is_masked() -> None:
+    told = window(2, bad=1)
+    assert told.quarantined[0].raw
+    prepared = await prepare_window(told, mask_number)
+    assert prepared.repeated == encode_rows(told.repeated, mask=mask_number) != encode_rows(told.repeated)
+    assert [one.raw for one in prepared.quarantined] == [b""]
+    assert [one.voice_id for one in prepared.quarantined] == [one.voice_id for one in told.quarantined]
+    assert (await prepare_window(told, None)).quarantined == told.quarantined
+
+
 async def test_what_the_journal_tells_of_a_window_is_all_that_going_on_takes() -> None:
     told = window(2, calls=2, bad=1)
     prepared = await prepare_window(told, None)
