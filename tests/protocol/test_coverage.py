@@ -621,6 +621,24 @@ def call(number: int, **fields: object) -> CallDetailRecord:
     return CallDetailRecord(voice_id=f"{number:04}", submit_time=at(number * 1_000), **fields)  # type: ignore[arg-type]
 
 
+def test_the_oldest_window_is_asked_for_first_whatever_came_back_first() -> None:
+    coverage = cover(seconds(0, 60 * 86_400), most_windows=8)
+    first, second = coverage.next_request(), coverage.next_request()
+    assert first is not None
+    assert second is not None
+    assert first.window < second.window
+    for request in (second, first):
+        start = since_start(request.window.start) // 1_000
+        rows = [
+            CallDetailRecord(voice_id=f"{start + one:09}", submit_time=at(start * 1_000 + one)) for one in range(100)
+        ]
+        assert coverage.accept(request, answer(100, rows, 300)) is None
+    asked = [coverage.next_request() for _ in range(5)]
+    assert [(request.window, request.current) for request in asked if request is not None] == [
+        (window, current) for window in (first.window, second.window) for current in (2, 3)
+    ]
+
+
 def test_a_tile_tells_its_total_once_even_if_the_page_size_shrinks_midway() -> None:
     vendor = Vendor(Habits(largest_page=3, clamps_from=3), seeded(1))
     for number in range(19):
