@@ -729,6 +729,80 @@ def test_parts_that_hold_less_than_their_whole_told_are_held_against_a_new_count
             assert coverage.report.certified is proven
 
 
+def test_a_count_of_what_is_kept_no_more_ends_the_run_as_it_is() -> None:
+    # The parts were read and fall short: no edge that is found now can tell whether they are all.
+    rows = [call(number) for number in range(30)]
+    with smaller_windows(20, 15):
+        coverage = cover(seconds(0, 30), skip_out_of_range=True)
+        first = coverage.next_request()
+        assert first is not None
+        assert coverage.accept(first, answer(100, rows, 31)) is None
+        while (request := coverage.next_request()) is not None and request.window != first.window:
+            low, high = since_start(request.window.start) // 1_000, since_start(request.window.end) // 1_000
+            assert coverage.accept(request, answer(100, rows[low:high], len(rows[low:high]))) is None
+            while coverage.take_complete() is not None:
+                pass
+        assert request is not None
+        error = OutOfTimeRangeError("too old", status=-25)
+        assert coverage.refuse(request, error) is error
+        assert not coverage.report.certified
+
+
+def test_several_pages_of_one_window_that_are_refused_at_once_begin_one_search() -> None:
+    coverage = cover(seconds(0, 1_000), size=10, skip_out_of_range=True)
+    first = coverage.next_request()
+    assert first is not None
+    assert coverage.accept(first, answer(10, [call(number) for number in range(10)], 30)) is None
+    pages = [coverage.next_request() for _ in range(2)]
+    for page in pages:
+        assert page is not None
+        assert coverage.refuse(page, OutOfTimeRangeError("too old", status=-25)) is None
+    probe = coverage.next_request()
+    assert probe is not None
+    assert probe.size == 1
+    assert coverage.next_request() is None
+    assert coverage._edge.searches == 1
+    # An answer that was under way meanwhile belongs to nobody any more.
+    assert coverage.accept(first, answer(10, [], 0)) is None
+    assert not coverage.is_finished
+
+
+def test_a_run_takes_its_share_of_the_places_and_gives_all_of_it_back() -> None:
+    coverage = cover(seconds(0, 60 * 86_400))
+    coverage.join()
+    places = coverage._places
+    for _ in range(2):
+        assert coverage.next_request() is not None
+    assert (places.runs, places._held) == (1, 4_000)
+    coverage.leave()
+    assert (places.runs, places._held) == (0, 0)
+    assert coverage.next_request() is None
+
+
+def test_what_was_read_of_a_window_that_was_not_read_to_its_end_is_left_over_and_counted() -> None:
+    coverage = cover(seconds(0, 60), size=10)
+    request = coverage.next_request()
+    assert request is not None
+    rows = [call(number) for number in range(10)]
+    assert coverage.accept(request, answer(10, rows, 25)) is None
+    assert coverage.abandon() == rows
+    report = coverage.report
+    assert (report.unique, report.total, report.windows, report.certified) == (10, 25, 1, False)
+    (told,) = report.window_reports
+    assert (told.unique, told.total, told.certified) == (10, 25, False)
+
+
+def test_what_was_read_of_a_window_before_it_was_cut_is_left_over_when_its_parts_are_not_read() -> None:
+    rows = [call(number) for number in range(30)]
+    with smaller_windows(20, 15):
+        coverage = cover(seconds(0, 30))
+        request = coverage.next_request()
+        assert request is not None
+        assert coverage.accept(request, answer(100, rows, 30)) is None
+        assert coverage.abandon() == rows
+    assert (coverage.report.unique, coverage.report.total, coverage.report.certified) == (30, 30, False)
+
+
 def test_windows_younger_than_lateness_are_certified_and_provisional() -> None:
     for settled_before, provisional in ((seconds(0, 9).end, 1), (seconds(0, 10).end, 0)):
         coverage = cover(seconds(0, 10), settled_before=settled_before)
