@@ -13,6 +13,8 @@ from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.paging import count_pages
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.tiling import split_window
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import QuarantinedRecord
 from tests.protocol.simulated_vendor import (
     START,
     Drive,
@@ -289,12 +291,13 @@ def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) ->
     crowd(vendor, 6_000, 30)
     coverage = cover(seconds(0, (31 + 30 * sparse) * 86_400), most_windows=8)
     flying: list[Flight] = []
-    most = 0
+    most = most_parts = 0
     while vendor.requests < 40:
         while len(flying) < 8 and (request := coverage.next_request()) is not None:
             flying.append(Flight(vendor, request))
         parts = {flight.request.window for flight in flying if flight.request.window.end <= seconds(0, 32 * 86_400).end}
         most = max(most, len(flying)) if parts and sparse < vendor.requests else most
+        most_parts = max(most_parts, len(parts))
         for flight in flying:
             while (told := flight.advance()) is None:
                 pass
@@ -303,6 +306,7 @@ def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) ->
         while coverage.take_complete() is not None:
             pass
     assert most == 8
+    assert most_parts == 5  # of 1,200 calls each: all of them
 
 
 @pytest.mark.parametrize("most_told", [5, 10, 40, 100])
@@ -801,6 +805,43 @@ def test_what_was_read_of_a_window_before_it_was_cut_is_left_over_when_its_parts
         assert coverage.accept(request, answer(100, rows, 30)) is None
         assert coverage.abandon() == rows
     assert (coverage.report.unique, coverage.report.total, coverage.report.certified) == (30, 30, False)
+
+
+def test_the_size_of_a_page_that_one_window_met_holds_for_the_next() -> None:
+    coverage = cover(seconds(0, 60 * 86_400), size=10)
+    first = coverage.next_request()
+    assert first is not None
+    assert coverage.accept(first, answer(4, [call(1)], 1)) is None
+    second = coverage.next_request()
+    assert second is not None
+    assert second.window != first.window
+    assert (first.size, second.size) == (10, 4)
+
+
+def read_until_it_is_cut(broken: int) -> list[TimeWindow]:
+    """Read an hour of 15 calls whose count is one more, or with one that has no id; return the windows asked next."""
+    coverage = cover(seconds(0, 3_600), size=10, most_windows=8)
+    rows = [call(number) for number in range(15 - broken)]
+    asked = []
+    while (request := coverage.next_request()) is not None:
+        if request.window != seconds(0, 3_600):
+            asked.append(request.window)
+            continue
+        at_row = (request.current - 1) * 10
+        told = answer(request.size, rows[at_row : at_row + request.size], 16 - broken, request.current)
+        if broken and request.current == 2:
+            told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=2, reason="broken"))
+        assert coverage.accept(request, told) is None
+    assert coverage.report.pages >= 2, "what a window took that was cut counts"
+    return asked
+
+
+@pytest.mark.parametrize(("broken", "parts"), [(0, 4), (1, 3)])
+def test_what_could_not_be_proven_is_cut_so_small_that_one_page_holds_a_part(broken: int, parts: int) -> None:
+    # Sixteen calls in parts of five; fifteen in parts of six, where only a single page can count them.
+    asked = read_until_it_is_cut(broken)
+    assert len(asked) == parts
+    assert (min(asked).start, max(asked).end) == (seconds(0, 3_600).start, seconds(0, 3_600).end)
 
 
 def test_windows_younger_than_lateness_are_certified_and_provisional() -> None:
