@@ -67,7 +67,6 @@ class Coverage:
             strict: a record that cannot be decoded ends the run.
             see: two records are the same where it returns the same for both.
         """
-        self._window = window
         self.report: FetchReport = FetchReport()
         self._assembly = Assembly(self.report, range_field=range_field, exact=exact, see=see)
         self.planned: deque[tuple[TimeWindow, int]] = deque()

@@ -225,6 +225,7 @@ class Sweep:
         for voice_id in earlier._twins - self._twins:  # noqa: SLF001 - another of our own kind
             if voice_id in records:
                 self._separate(voice_id, records[voice_id])
+        self._twins |= earlier._twins  # noqa: SLF001 - likewise
         newly_twins = self._twins - earlier._twins  # noqa: SLF001 - likewise
         for record in told_before.values():
             if record.voice_id in newly_twins:

@@ -42,6 +42,19 @@ async def test_a_stream_gives_what_fetch_all_gives_in_the_same_order(sandbox: Sa
     assert sorted(record.voice_id for record in streamed) == sorted(sandbox.voice_ids())
 
 
+async def test_the_report_tells_the_effort_so_far_and_after_leaving_all_of_it(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client:
+        async with client.stream(sandbox.start, sandbox.end) as stream:
+            assert stream.report.requests == 0
+            await anext(stream.windows())
+            so_far = stream.report.requests, stream.report.elapsed
+            assert min(so_far) > 0
+            await asyncio.sleep(0.01)
+            assert (stream.report.requests, stream.report.elapsed) == so_far
+        assert stream.report.elapsed >= so_far[1] + 0.009
+        assert stream.report.requests >= so_far[0]
+
+
 async def test_batches_come_a_window_at_a_time_and_oldest_first(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client, client.stream(sandbox.start, sandbox.end) as stream:
         batches = [batch async for batch in stream.batches()]

@@ -4,15 +4,16 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from aiosipcdr import CdrClient, RatePolicy, RetryPolicy, ServerFaultError
+from aiosipcdr import AuthenticationError, CdrClient, RatePolicy, RetryPolicy, ServerFaultError
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.policy.pacing import Pacer
-from aiosipcdr.sandbox import Sandbox
+from aiosipcdr.sandbox import Fault, Sandbox
 from tests.gates import gather
 from tests.settling import settle
 
@@ -333,6 +334,92 @@ async def test_an_error_in_one_run_leaves_the_others_alone(sandbox: Sandbox) -> 
     failed = [outcome for outcome in outcomes if isinstance(outcome, ServerFaultError)]
     assert len(failed) == 1
     assert [len(outcome) for outcome in outcomes if isinstance(outcome, list)] == [2_100] * 2
+
+
+async def test_a_refused_login_ends_every_run_and_no_error_is_about_the_window_of_another(sandbox: Sandbox) -> None:
+    # One more login might lock the account.
+    sandbox.answer_next(-1)
+    ends = sandbox.end, sandbox.end - timedelta(days=1)
+    async with client_of(sandbox, concurrency=1) as client:
+        one, other = await asyncio.gather(
+            *(client.fetch_all(sandbox.start, end) for end in ends), return_exceptions=True
+        )
+    assert isinstance(one, AuthenticationError)
+    assert isinstance(other, AuthenticationError)
+    assert one.window is not None
+    assert (one.window.end, one.page, one.status) == (sandbox.end, 1, -1)
+    assert (other.window, other.page, other.status) == (None, None, -1)
+    assert sandbox.stats.requests == 1
+
+
+async def test_when_places_are_taken_away_workers_leave(sandbox: Sandbox) -> None:
+    under_way = 0
+    seen: list[int] = []
+
+    def hear(event: Event) -> None:
+        nonlocal under_way
+        under_way += event.kind is EventKind.REQUEST_SENT
+        under_way -= event.kind is EventKind.REQUEST_ANSWERED
+        limit = client._opened()._patience.limit
+        if under_way == 4:
+            limit.places = 2
+        if limit.places == 2 and event.kind is EventKind.REQUEST_SENT:
+            seen.append(under_way)
+
+    async with client_of(sandbox, concurrency=4, hook=hear) as client:
+        assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
+    first, *rest = seen
+    assert first == 4
+    assert max(rest) == 2
+
+
+async def test_the_deadline_of_a_request_counts_from_its_first_attempt(sandbox: Sandbox) -> None:
+    attempts = 1_000
+    sandbox.answer_next(*[-18] * attempts)
+    retry = RetryPolicy(attempts=attempts, base=0.01, cap=0.01, deadline=0.1, budget=1e6)
+    async with client_of(sandbox, retry=retry) as client:
+        with pytest.raises(ServerFaultError):
+            await client.count(sandbox.start, sandbox.end)
+    assert 1 < sandbox.stats.requests < attempts
+
+
+async def test_a_run_that_failed_and_is_not_read_holds_no_other_up(sandbox: Sandbox) -> None:
+    victim: list[int] = []
+
+    def hook(event: Event) -> None:
+        victim.append(event.run)
+        if event.run == victim[0] and event.kind is EventKind.REQUEST_ANSWERED:
+            raise HookBrokeError
+
+    async with (
+        asyncio.timeout(10),
+        client_of(sandbox, hook=hook, concurrency=1) as client,
+        client.stream(sandbox.start, sandbox.end) as failed,
+    ):
+        assert await client.count(sandbox.start, sandbox.end) == 2_100
+        with pytest.raises(HookBrokeError):
+            await anext(aiter(failed))
+
+
+async def test_a_run_that_is_left_makes_room_for_those_that_wait() -> None:
+    sent: list[int] = []
+
+    def hear(event: Event) -> None:
+        if event.kind is EventKind.REQUEST_SENT:
+            sent.append(event.run)
+
+    async with (
+        asyncio.timeout(10),
+        Sandbox(records=30, faults=[Fault("hang")]) as sandbox,
+        client_of(sandbox, concurrency=1, hook=hear) as client,
+    ):
+        async with client.stream(sandbox.start, sandbox.end):
+            while sandbox.faults_left:
+                await asyncio.sleep(0.001)
+            waiting = asyncio.create_task(client.count(sandbox.start, sandbox.end))
+            await asyncio.sleep(0.01)
+            assert len(sent) == 1
+        assert await waiting == 30
 
 
 async def test_the_event_loop_is_never_blocked(sandbox: Sandbox) -> None:

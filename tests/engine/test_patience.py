@@ -155,6 +155,41 @@ def test_an_outage_costs_a_bounded_number_of_requests() -> None:
     assert retries == 500 // 14
 
 
+def test_a_retry_that_helped_gets_its_cost_back_and_any_other_answer_one() -> None:
+    judge, _ = patience(RetryPolicy(budget=28))
+    fault = provider_error(-18, None)
+    jobs = [job_of() for _ in range(3)]
+    assert [isinstance(fail(judge, job, fault, 0.0), OutageError) for job in jobs] == [False, False, True]
+    judge.note_answer(jobs[0], 0.0)
+    assert fail(judge, job_of(), fault, 0.0) == 0.0
+    for _ in range(13):
+        judge.note_answer(job_of(), 0.0)
+    assert isinstance(fail(judge, job_of(), fault, 0.0), OutageError)
+    for _ in range(14):
+        judge.note_answer(job_of(), 0.0)
+    assert fail(judge, job_of(), fault, 0.0) == 0.0
+
+
+def test_the_longest_wish_that_is_granted_is_waited_for() -> None:
+    for error in (http_error(429, retry_after=120), provider_error(-18, None, retry_after=120)):
+        judge, _ = patience()
+        assert fail(judge, job_of(), error, 0.0) == 120
+        assert not judge.ends_all(error)
+    judge, _ = patience()
+    assert fail(judge, job_of(), provider_error(-16, None, retry_after=120), 0.0) == 120
+
+
+def test_a_wish_about_one_page_holds_no_other() -> None:
+    judge, pacer = patience()
+    error = provider_error(-18, None, retry_after=7)
+    assert type(error) is ServerFaultError
+    assert fail(judge, job_of(), error, 0.0) == 7
+    assert pacer.decide_wait(0.0) == 0
+    too_long = provider_error(-18, None, retry_after=3_600)
+    assert fail(judge, job_of(), too_long, 0.0) is too_long
+    assert not judge.ends_all(too_long)
+
+
 def test_throttling_is_cheaper_and_holds_the_whole_client() -> None:
     judge, pacer = patience()
     error = http_error(429, retry_after=7)
@@ -213,8 +248,26 @@ def test_a_run_that_completes_nothing_for_long_ends() -> None:
     assert isinstance(stalled := fail(judge, job, fault, 301.0), OutageError)
     assert "300 seconds" in str(stalled)
     # Another page that was answered meanwhile makes the difference.
-    run.last_answer = 290.0
+    judge.note_answer(Job(run, job.request), 290.0)
     assert fail(judge, job, fault, 301.0) == 0.0
+
+
+def test_a_wait_that_would_go_beyond_the_stall_is_not_begun() -> None:
+    for wish, stalls in ((5, False), (6, True)):
+        judge, _ = patience(RetryPolicy(deadline=1e6))
+        job = job_of()
+        assert fail(judge, job, provider_error(-18, None), 0.0) == 0.0
+        decided = fail(judge, job, provider_error(-18, "busy", retry_after=wish), 295.0)
+        assert isinstance(decided, OutageError) == stalls
+        if isinstance(decided, OutageError):
+            assert (decided.status, decided.reason, decided.retry_after) == (-18, "busy", 6)
+
+
+def test_a_throttled_client_waits_for_what_was_drawn_where_nothing_is_asked_for() -> None:
+    for error, delay, held in ((provider_error(-15, None), 0.5, 0.5), (provider_error(-18, None), 0.125, 0.0)):
+        judge, pacer = patience()
+        assert fail(judge, job_of(), error, 10.0, random=0.5) == delay
+        assert pacer.decide_wait(10.0) == held
 
 
 def test_a_run_whose_reader_took_long_is_not_stalled() -> None:

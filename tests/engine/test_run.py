@@ -59,6 +59,40 @@ async def test_two_tasks_cannot_wait_for_one_run() -> None:
         run.check()
 
 
+async def test_whoever_waits_for_a_run_that_is_left_is_told_so() -> None:
+    run = Run(1, SinglePage(WINDOW, Filters(), current=1, size=1))
+    waiting = asyncio.create_task(run.wait())
+    await asyncio.sleep(0)
+    run.close()
+    with pytest.raises(ClientStateError, match="was left"):
+        await waiting
+    with pytest.raises(ClientStateError, match="was left"):
+        await run.wait()
+    run.check()  # nothing went wrong with it
+
+
+async def test_what_ended_a_run_is_told_after_it_was_left_too() -> None:
+    run = Run(1, SinglePage(WINDOW, Filters(), current=1, size=1))
+    mine = ValueError("mine")
+    run.fail(mine)
+    run.close()
+    with pytest.raises(ValueError, match="mine") as caught:
+        await run.wait()
+    assert caught.value is mine
+
+
+async def test_two_results_at_once_wake_whoever_waits_once() -> None:
+    run = Run(1, SinglePage(WINDOW, Filters(), current=1, size=1))
+    waiting = asyncio.create_task(run.wait())
+    await asyncio.sleep(0)
+    run.notify()
+    run.notify()
+    await asyncio.sleep(0)
+    assert not waiting.done(), "there is no result yet, whoever says so"
+    run.fail(KeyError("over"))
+    await waiting
+
+
 async def test_waiting_can_be_cancelled_and_begun_again() -> None:
     run = Run(1, SinglePage(WINDOW, Filters(), current=1, size=1))
     one = asyncio.create_task(run.wait())

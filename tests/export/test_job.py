@@ -139,6 +139,41 @@ async def test_the_manifest_agrees_with_the_file(tmp_path: Path, name: str) -> N
     assert (manifest.certified, manifest.quarantined, manifest.quarantine_file) == (True, 1, path.name + QUARANTINE)
 
 
+@pytest.mark.parametrize("name", ["calls.ndjson", "calls.csv"])
+async def test_a_power_cut_at_the_end_finds_whole_files_and_a_journal_that_knows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / name
+    flushed: dict[int, int] = {}
+    appeared: list[str] = []
+    link, replace = os.link, os.replace
+
+    def flush(descriptor: int) -> None:
+        told = os.fstat(descriptor)
+        flushed[told.st_ino] = told.st_size
+
+    def check(source: Path, target: Path) -> None:
+        # All that was written is safe: the bytes that get their name now, and the journal that tells of them.
+        for file in (source, beside(path, JOURNAL)):
+            told = file.stat()
+            assert flushed[told.st_ino] == told.st_size
+        appeared.append(target.name)
+
+    def linked(source: Path, target: Path, **how: bool) -> None:
+        check(source, target)
+        link(source, target, **how)
+
+    def replaced(source: Path, target: Path) -> None:
+        check(source, target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "link", linked)
+    monkeypatch.setattr(os, "replace", replaced)
+    await export(path)
+    assert appeared == [name + QUARANTINE, name + MANIFEST, name]
+
+
 async def test_what_could_not_be_decoded_stands_beside_the_file(tmp_path: Path) -> None:
     await export(tmp_path / "calls.csv")
     (line,) = (tmp_path / "calls.csv.quarantine.ndjson").read_text().splitlines()

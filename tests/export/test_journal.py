@@ -491,6 +491,16 @@ def test_the_rows_are_safe_before_what_tells_of_them(tmp_path: Path, monkeypatch
         assert flushed == [journal.rows_file._descriptor, journal._descriptor]
 
 
+def test_a_new_journal_is_safe_with_its_name_before_anything_is_fetched_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    with opened(tmp_path):
+        frames, rows = place_of(tmp_path)
+        assert flushed == [rows.stat().st_ino, frames.stat().st_ino, tmp_path.stat().st_ino]
+
+
 def test_what_was_written_is_safe_from_a_power_cut_a_second_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,9 +5,11 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from aiosipcdr.export.entries import Effort
 from aiosipcdr.export.masking import mask_number
 from aiosipcdr.export.preparing import prepare_window
 from aiosipcdr.export.rows import are_lists, encode_lists, encode_rows, read_records
+from aiosipcdr.export.rows_file import Mark
 from tests.made_up_exports import window
 
 CALLS = 5_000
@@ -38,6 +40,29 @@ async def test_lists_are_masked_too() -> None:
     assert {record.callee for record in read_records(prepared.rows)} == {
         mask_number(record.callee) for record in window(1).records if record.callee is not None
     }
+
+
+async def test_nothing_beside_the_rows_shows_a_number_that_is_masked() -> None:
+    told = window(2, bad=1)
+    assert told.quarantined[0].raw
+    prepared = await prepare_window(told, mask_number)
+    assert prepared.repeated == encode_rows(told.repeated, mask=mask_number) != encode_rows(told.repeated)
+    assert [one.raw for one in prepared.quarantined] == [b""]
+    assert [one.voice_id for one in prepared.quarantined] == [one.voice_id for one in told.quarantined]
+    assert (await prepare_window(told, None)).quarantined == told.quarantined
+
+
+async def test_what_the_journal_tells_of_a_window_is_all_that_going_on_takes() -> None:
+    told = window(2, calls=2, bad=1)
+    prepared = await prepare_window(told, None)
+    mark, effort = Mark(len(prepared.rows), "ab" * 32), Effort(requests=3, retries=1, elapsed=0.5)
+    entry = prepared.as_entry(mark, effort)
+    assert (entry.delivered.told, entry.delivered.share) == (told.report, told.share)
+    assert (entry.rows, entry.size, entry.mark) == (len(told.records), len(prepared.rows), mark)
+    assert (entry.quarantined, entry.unread_ids) == (told.quarantined, told.unread_ids)
+    assert entry.quarantined
+    assert entry.unread_ids
+    assert (entry.money, entry.effort) == (prepared.money, effort)
 
 
 async def test_a_window_of_nothing_has_no_rows() -> None:

@@ -43,6 +43,33 @@ def test_the_file_appears_at_the_end_readable_by_its_owner_alone(tmp_path: Path)
     assert (file.size, file.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_power_cut_finds_no_name_without_its_bytes_and_the_name_once_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    done: list[str] = []
+    flush, link, replace = os.fsync, os.link, os.replace
+
+    def flushed(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "bytes")
+        flush(descriptor)
+
+    def linked(source: Path, target: Path, **how: bool) -> None:
+        done.append("name")
+        link(source, target, **how)
+
+    def replaced(source: Path, target: Path) -> None:
+        done.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "link", linked)
+    monkeypatch.setattr(os, "replace", replaced)
+    path = tmp_path / "calls.ndjson"
+    publish(written(path).temporary, path, overwrite=overwrite)
+    assert done == ["bytes", "name", "folder"]
+
+
 def test_nothing_written_is_an_empty_file(tmp_path: Path) -> None:
     publish(written(tmp_path / "calls.ndjson", b"").temporary, tmp_path / "calls.ndjson", overwrite=False)
     assert (tmp_path / "calls.ndjson").read_bytes() == b""

@@ -46,6 +46,14 @@ def test_one_record_rises_and_none_does_not() -> None:
     assert find_ascent([call(7, None)]) is None
 
 
+def test_ids_that_repeat_or_turn_back_do_not_rise_and_neither_do_times() -> None:
+    assert find_ascent([call(1, 1), call(1, 1)]) is None
+    assert find_ascent([call(1, 1), call(2, 2), call(2, 2), call(3, 3)]) is None
+    assert find_ascent([call(1, 1), call(3, 3), call(2, 2), call(4, 4)]) is None
+    assert find_ascent([call(1, 1), call(2, 3), call(3, 2), call(4, 4)]) is None
+    assert find_ascent([call(1, 1), call(2, None), call(3, 3)]) is None
+
+
 calls = st.builds(call, st.integers(0, 6), st.none() | st.integers(0, 4))
 
 
@@ -71,6 +79,15 @@ def test_pages_join_in_any_order_of_arrival(numbers: set[int], size: int, random
     random.shuffle(pages)
     joined = join_ascents(pages)
     assert joined == rising(*told)
+
+
+def test_pages_that_meet_within_one_instant_join() -> None:
+    first, second = find_ascent([call(1, 5), call(2, 9)]), find_ascent([call(3, 9), call(4, 9)])
+    assert first is not None
+    assert second is not None
+    joined = join_ascents([second, first])
+    assert joined is not None
+    assert ids(joined.records) == [1, 2, 3, 4]
 
 
 def test_pages_that_share_an_id_or_lie_across_each_other_do_not_join() -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from aiosipcdr.protocol import completeness
 from aiosipcdr.protocol.assembly import Assembly, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
+from aiosipcdr.protocol.history import ReadWindow
 from aiosipcdr.protocol.limits import Budget
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.wholes import Whole
@@ -58,6 +60,9 @@ def test_what_overlaps_repeat_is_handed_over_once_and_troubles_nobody() -> None:
     assert [record.identity for record in second.quarantined] == ["d"]
     assert second.quarantined[0].window == TimeWindow(at(10), at(21))
     assert third.quarantined == []
+    # Whoever takes the run up again must know all that was read, not only what was new.
+    assert [[record.voice_id for record in window.repeated] for window in (first, second, third)] == [[], ["b"], []]
+    assert [window.unread_ids for window in (first, second, third)] == [[], ["d"], ["d"]]
     assert (report.total, report.unique, report.quarantined, report.windows) == (5, 5, 1, 3)
     assert (report.duplicates, report.conflicts) == (0, 0)
     assert [told.window for told in report.window_reports] == [first.window, second.window, third.window]
@@ -73,6 +78,59 @@ def test_windows_that_do_not_touch_are_not_compared() -> None:
     assert report.unique == report.total == 2
 
 
+def test_what_tells_no_time_is_not_held_against_windows_that_lie_further_back() -> None:
+    room, report = assembly()
+    room.assemble(proven(0, 11, call("a", 1)), ())
+    room.assemble(proven(10, 21), ())
+    far = room.assemble(proven(20, 31, call("a", None, code="x")), ())
+    assert [record.code for record in far.records] == ["x"]
+    assert (report.unique, report.conflicts) == (2, 0)
+
+
+def test_a_call_that_three_windows_share_is_handed_over_once_even_if_the_middle_one_missed_it() -> None:
+    # Of two seconds each, and with both bounds inside: the second at which the first ends is where the third begins.
+    room, report = assembly()
+    room.assemble(proven(0, 2, call("a", 2)), ())
+    room.assemble(proven(1, 3), ())
+    third = room.assemble(proven(2, 4, call("a", 2)), ())
+    assert third.records == []
+    assert report.unique == report.total == 1
+
+
+def test_what_was_read_after_all_is_not_set_aside() -> None:
+    room, report = assembly()
+    proof = proven(0, 11, call("a", 1), call("b", 2))
+    proof.sweep.quarantined["a"] = QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id="a")
+    window = room.assemble(proof, ())
+    assert [record.voice_id for record in window.records] == ["a", "b"]
+    assert (window.quarantined, report.quarantined, report.unique) == ([], 0, 2)
+
+
+def test_records_are_trimmed_by_the_time_that_the_range_is_about() -> None:
+    room, report = assembly(range_field="hangup_time", exact=(at(0), at(10)))
+    inside = call("a", -5, hangup_time=at(9.5)), call("b", 3, hangup_time=at(0)), call("c", 4)
+    outside = call("d", 5, hangup_time=at(10)), call("e", 5, hangup_time=at(-0.5))
+    window = room.assemble(proven(-1, 11, *inside, *outside), ())
+    assert window.records == list(inside)
+    assert {record.voice_id for record in window.repeated} == {"d", "e"}
+    assert report.unique == report.total == 3
+
+
+def test_the_report_is_the_sum_of_its_windows() -> None:
+    room, report = assembly()
+    for number in range(2):
+        proof = proven(number * 10, number * 10 + 11, call(str(number), number * 10 + 5))
+        proof.sweep.unknown_fields.update(carrier=2 + number)
+        told = proof.report
+        told.pages, told.sweeps, told.duplicates, told.conflicts, told.anomalies = 1, 2, 3, 4, 5
+        told.provisional = True
+        room.assemble(proof, ())
+    room.count_effort(told)  # of a window that was cut
+    assert report.unknown_fields == {"carrier": 5}
+    assert (report.windows, report.provisional) == (2, 2)
+    assert (report.pages, report.sweeps, report.duplicates, report.conflicts, report.anomalies) == (3, 6, 9, 12, 15)
+
+
 def test_an_id_that_stands_for_two_rows_is_not_taken_for_one_at_a_seam() -> None:
     early, late = call("a", 10, code="x"), call("a", 15, code="y")
     whole = Whole(TimeWindow(at(0), at(21)), 2, 2)
@@ -83,13 +141,46 @@ def test_an_id_that_stands_for_two_rows_is_not_taken_for_one_at_a_seam() -> None
     assert report.unique == report.total == whole.union == 2
 
 
-@pytest.mark.parametrize("second", [10, 11, None])
+@pytest.mark.parametrize("second", [10, 11, 12, None])
 def test_a_row_that_changed_between_two_readings_is_one_row_and_a_conflict(second: float | None) -> None:
     room, report = assembly()
     room.assemble(proven(0, 11, call("a", 10, code="x")), ())
-    again = room.assemble(proven(10, 21, call("a", second, code="y")), ())
+    hangup_time = None if second is None else at(500)
+    again = room.assemble(proven(10, 21, call("a", second, code="y", hangup_time=hangup_time)), ())
     assert again.records == []
     assert report.unique == report.total == report.conflicts == 1
+
+
+def test_a_row_that_cannot_lie_in_the_shared_second_is_another_one() -> None:
+    room, report = assembly()
+    room.assemble(proven(0, 11, call("a", 10, code="x")), ())
+    other = call("a", 12.5, code="y")
+    assert room.assemble(proven(10, 21, other), ()).records == [other]
+    assert (report.unique, report.total, report.conflicts) == (2, 2, 0)
+
+
+def test_a_row_that_could_not_be_decoded_before_is_the_same_row_when_it_can() -> None:
+    room, report = assembly()
+    room.assemble(proven(0, 11, call("a", 1), broken=("d",)), ())
+    again = room.assemble(proven(10, 21, call("d", 15)), ())
+    assert (again.records, [record.voice_id for record in again.repeated]) == ([], ["d"])
+    assert (report.unique, report.total, report.quarantined, report.conflicts) == (2, 2, 1, 0)
+
+
+def test_rows_are_compared_as_they_are_kept() -> None:
+    # Numbers are made unrecognisable before they are written: what an earlier run has kept is so already.
+    def see(record: CallDetailRecord) -> CallDetailRecord:
+        return msgspec.structs.replace(record, callee=f"{record.callee}*")
+
+    row = call("a", 10.5, callee="1")
+    room, report = assembly(see=see)
+    room.assemble(proven(0, 11, row), ())
+    assert room.assemble(proven(10, 21, row), ()).records == []
+    assert report.conflicts == 0
+    room, report = assembly(see=see)
+    room.remember(ReadWindow(window=TimeWindow(at(0), at(11)), ids={"a"}, records=[see(row)]), ())
+    assert room.assemble(proven(10, 21, row), ()).records == []
+    assert (report.unique, report.total, report.conflicts) == (0, 0, 0)
 
 
 def whole_of(*floor: CallDetailRecord, told: int) -> Whole:
@@ -105,7 +196,7 @@ def unproven(first: int, last: int, *records: CallDetailRecord, total: int) -> W
 
 def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part() -> None:
     room, report = assembly()
-    outer, inner = whole_of(call("a", 1), call("b", 2), call("z", 20), told=9), whole_of(call("b", 2), told=7)
+    outer, inner = whole_of(call("a", 1), call("b", 2), call("z", 15.5), told=9), whole_of(call("b", 2), told=7)
     outer.open_parts = 3
     first = room.assemble(unproven(0, 11, call("a", 1), total=40), (outer, inner))
     second = room.assemble(proven(10, 16), (outer, inner))
@@ -113,10 +204,36 @@ def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part()
     assert [[record.voice_id for record in window.records] for window in (first, second, third)] == [
         ["a"],
         ["b"],
-        ["c", "z"],
+        ["z", "c"],  # in the order of time, wherever they came from
     ]
     assert report.unique == 4
     assert report.total == 9  # what the vendor told for all of it, not the sum of what it told for the parts
+    # A run that takes up what this one wrote down counts the same.
+    later, again = assembly()
+    outer, inner = whole_of(told=9), whole_of(told=7)
+    outer.open_parts = 3
+    for window, wholes in ((first, (outer, inner)), (second, (outer, inner)), (third, (outer,))):
+        later.restore(window.report, window.share, wholes)
+    assert (again.total, again.unique, again.windows) == (9, 4, 3)
+    assert (outer.union, inner.union, outer.open_parts) == (2, 1, 0)
+
+
+def test_nothing_that_was_handed_over_or_is_not_asked_for_comes_once_more_from_an_unproven_whole() -> None:
+    room, report = assembly(range_field="submit_time", exact=(at(0), at(20)))
+    before = call("a", 10)
+    room.assemble(proven(0, 11, before), ())
+    whole = Whole(TimeWindow(at(10), at(21)), 3, 1, floor={"a": before, "b": call("b", 15), "c": call("c", 20.5)})
+    last = room.assemble(unproven(10, 21, total=3), (whole,))
+    assert [record.voice_id for record in last.records] == ["b"]
+    assert report.unique == 2
+
+
+def test_an_unproven_whole_counts_for_what_was_read_if_that_is_more_than_it_told() -> None:
+    room, report = assembly()
+    whole = whole_of(call("a", 1), call("b", 2), told=2)
+    room.assemble(unproven(0, 11, call("c", 3), total=7), (whole,))
+    room.assemble(unproven(10, 21, call("d", 12), total=1), (whole,))
+    assert (report.unique, report.total) == (4, 4)
 
 
 def test_what_a_proven_whole_had_before_it_was_cut_was_deleted_since() -> None:
@@ -164,6 +281,12 @@ def test_the_same_records_come_out_in_the_same_order_whatever_order_they_came_in
     shuffled = list(told)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert sort_records(shuffled) == in_order
+
+
+def test_rows_of_one_id_and_one_instant_come_in_the_order_of_their_bytes() -> None:
+    first, second, undated = call("a", code="x"), call("a", code="y"), call("a", None, code="z")
+    for told in ([first, second, undated], [undated, second, first]):
+        assert sort_records(told) == [first, second, undated]
 
 
 def test_one_instant_in_two_offsets_is_one_instant() -> None:

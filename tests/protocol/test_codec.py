@@ -363,7 +363,7 @@ def test_money_is_exact_and_keeps_its_zeros(name: str, amount: str, quoted: bool
     ],
     ids=short,
 )
-@pytest.mark.parametrize("name", ["cost", "rate", "settlePay", "costEur"], ids=short)
+@pytest.mark.parametrize("name", ["cost", "rate", "settleRate", "quoteExchange", "settlePay", "costEur"], ids=short)
 def test_impossible_money_is_quarantined_and_costs_itself_alone(name: str, amount: str) -> None:
     good = {"voiceId": "1", "cost": "1.5"}
     answer = decode(body(good, {"voiceId": "2", name: amount}, good | {"voiceId": "3"}))

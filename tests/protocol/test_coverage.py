@@ -13,6 +13,8 @@ from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.paging import count_pages
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.tiling import split_window
+from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import QuarantinedRecord
 from tests.protocol.simulated_vendor import (
     START,
     Drive,
@@ -289,12 +291,13 @@ def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) ->
     crowd(vendor, 6_000, 30)
     coverage = cover(seconds(0, (31 + 30 * sparse) * 86_400), most_windows=8)
     flying: list[Flight] = []
-    most = 0
+    most = most_parts = 0
     while vendor.requests < 40:
         while len(flying) < 8 and (request := coverage.next_request()) is not None:
             flying.append(Flight(vendor, request))
         parts = {flight.request.window for flight in flying if flight.request.window.end <= seconds(0, 32 * 86_400).end}
         most = max(most, len(flying)) if parts and sparse < vendor.requests else most
+        most_parts = max(most_parts, len(parts))
         for flight in flying:
             while (told := flight.advance()) is None:
                 pass
@@ -303,6 +306,7 @@ def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) ->
         while coverage.take_complete() is not None:
             pass
     assert most == 8
+    assert most_parts == 5  # of 1,200 calls each: all of them
 
 
 @pytest.mark.parametrize("most_told", [5, 10, 40, 100])
@@ -621,6 +625,24 @@ def call(number: int, **fields: object) -> CallDetailRecord:
     return CallDetailRecord(voice_id=f"{number:04}", submit_time=at(number * 1_000), **fields)  # type: ignore[arg-type]
 
 
+def test_the_oldest_window_is_asked_for_first_whatever_came_back_first() -> None:
+    coverage = cover(seconds(0, 60 * 86_400), most_windows=8)
+    first, second = coverage.next_request(), coverage.next_request()
+    assert first is not None
+    assert second is not None
+    assert first.window < second.window
+    for request in (second, first):
+        start = since_start(request.window.start) // 1_000
+        rows = [
+            CallDetailRecord(voice_id=f"{start + one:09}", submit_time=at(start * 1_000 + one)) for one in range(100)
+        ]
+        assert coverage.accept(request, answer(100, rows, 300)) is None
+    asked = [coverage.next_request() for _ in range(5)]
+    assert [(request.window, request.current) for request in asked if request is not None] == [
+        (window, current) for window in (first.window, second.window) for current in (2, 3)
+    ]
+
+
 def test_a_tile_tells_its_total_once_even_if_the_page_size_shrinks_midway() -> None:
     vendor = Vendor(Habits(largest_page=3, clamps_from=3), seeded(1))
     for number in range(19):
@@ -709,6 +731,117 @@ def test_parts_that_hold_less_than_their_whole_told_are_held_against_a_new_count
             assert isinstance(error, IncompleteExportError) == (not proven and not allow_incomplete)
             assert coverage.is_finished
             assert coverage.report.certified is proven
+
+
+def test_a_count_of_what_is_kept_no_more_ends_the_run_as_it_is() -> None:
+    # The parts were read and fall short: no edge that is found now can tell whether they are all.
+    rows = [call(number) for number in range(30)]
+    with smaller_windows(20, 15):
+        coverage = cover(seconds(0, 30), skip_out_of_range=True)
+        first = coverage.next_request()
+        assert first is not None
+        assert coverage.accept(first, answer(100, rows, 31)) is None
+        while (request := coverage.next_request()) is not None and request.window != first.window:
+            low, high = since_start(request.window.start) // 1_000, since_start(request.window.end) // 1_000
+            assert coverage.accept(request, answer(100, rows[low:high], len(rows[low:high]))) is None
+            while coverage.take_complete() is not None:
+                pass
+        assert request is not None
+        error = OutOfTimeRangeError("too old", status=-25)
+        assert coverage.refuse(request, error) is error
+        assert not coverage.report.certified
+
+
+def test_several_pages_of_one_window_that_are_refused_at_once_begin_one_search() -> None:
+    coverage = cover(seconds(0, 1_000), size=10, skip_out_of_range=True)
+    first = coverage.next_request()
+    assert first is not None
+    assert coverage.accept(first, answer(10, [call(number) for number in range(10)], 30)) is None
+    pages = [coverage.next_request() for _ in range(2)]
+    for page in pages:
+        assert page is not None
+        assert coverage.refuse(page, OutOfTimeRangeError("too old", status=-25)) is None
+    probe = coverage.next_request()
+    assert probe is not None
+    assert probe.size == 1
+    assert coverage.next_request() is None
+    assert coverage._edge.searches == 1
+    # An answer that was under way meanwhile belongs to nobody any more.
+    assert coverage.accept(first, answer(10, [], 0)) is None
+    assert not coverage.is_finished
+
+
+def test_a_run_takes_its_share_of_the_places_and_gives_all_of_it_back() -> None:
+    coverage = cover(seconds(0, 60 * 86_400))
+    coverage.join()
+    places = coverage._places
+    for _ in range(2):
+        assert coverage.next_request() is not None
+    assert (places.runs, places._held) == (1, 4_000)
+    coverage.leave()
+    assert (places.runs, places._held) == (0, 0)
+    assert coverage.next_request() is None
+
+
+def test_what_was_read_of_a_window_that_was_not_read_to_its_end_is_left_over_and_counted() -> None:
+    coverage = cover(seconds(0, 60), size=10)
+    request = coverage.next_request()
+    assert request is not None
+    rows = [call(number) for number in range(10)]
+    assert coverage.accept(request, answer(10, rows, 25)) is None
+    assert coverage.abandon() == rows
+    report = coverage.report
+    assert (report.unique, report.total, report.windows, report.certified) == (10, 25, 1, False)
+    (told,) = report.window_reports
+    assert (told.unique, told.total, told.certified) == (10, 25, False)
+
+
+def test_what_was_read_of_a_window_before_it_was_cut_is_left_over_when_its_parts_are_not_read() -> None:
+    rows = [call(number) for number in range(30)]
+    with smaller_windows(20, 15):
+        coverage = cover(seconds(0, 30))
+        request = coverage.next_request()
+        assert request is not None
+        assert coverage.accept(request, answer(100, rows, 30)) is None
+        assert coverage.abandon() == rows
+    assert (coverage.report.unique, coverage.report.total, coverage.report.certified) == (30, 30, False)
+
+
+def test_the_size_of_a_page_that_one_window_met_holds_for_the_next() -> None:
+    coverage = cover(seconds(0, 60 * 86_400), size=10)
+    first = coverage.next_request()
+    assert first is not None
+    assert coverage.accept(first, answer(4, [call(1)], 1)) is None
+    second = coverage.next_request()
+    assert second is not None
+    assert second.window != first.window
+    assert (first.size, second.size) == (10, 4)
+
+
+def read_until_it_is_cut(broken: int) -> list[TimeWindow]:
+    """Read an hour of 15 calls whose count is one more, or with one that has no id; return the windows asked next."""
+    coverage = cover(seconds(0, 3_600), size=10, most_windows=8)
+    rows = [call(number) for number in range(15 - broken)]
+    asked = []
+    while (request := coverage.next_request()) is not None:
+        if request.window != seconds(0, 3_600):
+            asked.append(request.window)
+            continue
+        at_row = (request.current - 1) * 10
+        told = answer(request.size, rows[at_row : at_row + request.size], 16 - broken, request.current)
+        if broken and request.current == 2:
+            told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=2, reason="broken"))
+        assert coverage.accept(request, told) is None
+    assert coverage.report.pages >= 2, "what a window took that was cut counts"
+    return asked
+
+
+@pytest.mark.parametrize(("broken", "parts"), [(0, 4), (1, 3)])
+def test_what_could_not_be_proven_is_cut_so_small_that_one_page_holds_a_part(broken: int, parts: int) -> None:
+    # Sixteen calls in parts of five; fifteen in parts of six, where only a single page can count them.
+    asked = read_until_it_is_cut(broken)
+    assert len(asked) == parts
+    assert (min(asked).start, max(asked).end) == (seconds(0, 3_600).start, seconds(0, 3_600).end)
 
 
 def test_windows_younger_than_lateness_are_certified_and_provisional() -> None:

@@ -98,6 +98,8 @@ def test_a_known_field_alone_decides() -> None:
     assert judge_answer(request(), told, Filters(), "hangup_time")[0] is Verdict.USE
     assert judge_answer(request(), told, Filters(), "submit_time")[0] is Verdict.ASK_AGAIN
     assert judge_answer(request(), told, Filters(), "answer_time")[0] is Verdict.USE
+    submitted_inside = answer(call("1", 600, hangup_time=START + timedelta(hours=2)))
+    assert judge_answer(request(), submitted_inside, Filters(), "hangup_time")[0] is Verdict.ASK_AGAIN
 
 
 @pytest.mark.parametrize("field", ["sip_group_name", "phone_name"])
@@ -119,6 +121,13 @@ def test_a_broken_record_is_asked_for_again_once() -> None:
     told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken"))
     assert judge(told) is Verdict.DOUBTFUL
     assert judge(told, request(asked_before=True)) is Verdict.USE
+
+
+def test_a_broken_record_does_not_matter_where_the_total_alone_is_asked_for() -> None:
+    told = answer(total=2, size=1)
+    told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken"))
+    control = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=1, control=True)
+    assert judge(told, control) is Verdict.USE
 
 
 # --- judging by columns
@@ -158,6 +167,7 @@ def test_a_page_that_does_not_rise_is_judged_without_a_look_at_each_record() -> 
         ({"submit_time": HOUR.end + timedelta(seconds=1, microseconds=1)}, Verdict.ASK_AGAIN),
         ({"submit_time": HOUR.end + timedelta(seconds=1)}, Verdict.USE),
         ({"submit_time": HOUR.start - timedelta(days=1), "hangup_time": HOUR.start}, Verdict.USE),
+        ({"submit_time": HOUR.start - timedelta(days=1), "hangup_time": HOUR.end + timedelta(seconds=1)}, Verdict.USE),
         ({"submit_time": None}, Verdict.USE),
         ({"submit_time": None, "hangup_time": HOUR.end}, Verdict.USE),
         ({"submit_time": None, "hangup_time": HOUR.end + timedelta(days=1)}, Verdict.ASK_AGAIN),

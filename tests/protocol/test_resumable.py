@@ -8,17 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiosipcdr.errors import OutOfTimeRangeError
+from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.history import Cut, Delivered, History, Note, ReadWindow, Recounted, Trimmed
+from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.resumable import ResumableCoverage
 from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CompleteWindow
+from aiosipcdr.report import CompleteWindow, WindowReport, WindowShare
 from tests.protocol.simulated_vendor import (
     Drive,
     Flight,
     Habits,
     Run,
     Vendor,
+    at,
     check_order,
     check_report,
     check_windows,
@@ -197,3 +200,97 @@ def test_what_was_read_before_the_edge_had_moved_is_taken_up_again(moves_after: 
     assert again.is_finished
     for name in ("total", "unique", "windows", "window_reports", "certified"):
         assert getattr(again.report, name) == getattr(coverage.report, name), name
+
+
+# --- entry by entry
+
+HALVES = [seconds(0, 201), seconds(200, SPAN)]
+WAS_CUT = Cut(told=WindowReport(window=WINDOW, total=30, pages=1, anomalies=2), parts=HALVES)
+
+
+def handed_over(number: int, calls: int = 15, *, certified: bool = True, provisional: bool = False) -> Delivered:
+    told = WindowReport(window=HALVES[number], total=calls, unique=calls, certified=certified, provisional=provisional)
+    floors = [0] * number  # the second half is the last
+    return Delivered(told=told, share=WindowShare(unique=calls, total=calls, unions=[calls], floors=floors))
+
+
+def resumed(*entries: Note | Delivered, **settings: object) -> ResumableCoverage:
+    coverage = resumable(**settings)
+    coverage.resume(
+        History(
+            tiles=[WINDOW],
+            entries=msgspec.convert(msgspec.to_builtins(list(entries)), list[Cut | Recounted | Trimmed | Delivered]),
+        )
+    )
+    return coverage
+
+
+def test_no_part_is_asked_for_before_the_note_of_the_cut_is_written() -> None:
+    rows = [CallDetailRecord(voice_id=f"{number:02}", submit_time=at(number * 1_000)) for number in range(8)]
+    with smaller_windows(20, 15):
+        coverage = resumable()
+        first = coverage.next_request()
+        assert first is not None
+        assert not coverage.has_result
+        page = Page(total=30, size=8, current=1, pages=4, records=rows)
+        assert coverage.accept(first, PageAnswer(page=page)) is None
+        assert coverage.has_result
+        assert coverage.next_request() is None
+        note = coverage.take_note()
+        assert isinstance(note, Cut)
+        assert note.told.window == WINDOW
+        assert coverage.next_request() is None, "taken is not written"
+        assert coverage.take_note() is None
+        begun = coverage.next_request()
+        assert begun is not None
+        assert begun.window == note.parts[0]
+
+
+def test_a_cut_is_taken_up_with_what_it_took_and_told() -> None:
+    coverage = resumed(WAS_CUT, handed_over(0))
+    assert (coverage.report.pages, coverage.report.anomalies, coverage.report.windows) == (1, 2, 1)
+    assert list(coverage.planned) == [(WINDOW, 30)]
+    assert coverage._budget.planned == 30 // 8 + 1
+    ((whole, outer),) = coverage._pending.find_wholes()
+    assert (whole.window, whole.open_parts, whole.union, whole.surplus, outer) == (WINDOW, 1, 15, -15, ())
+    request = coverage.next_request()
+    assert request is not None
+    assert request.window == HALVES[1]
+
+
+@pytest.mark.parametrize("certified", [True, False])
+def test_a_run_of_which_all_was_handed_over_is_certified_if_each_window_was(certified: bool) -> None:  # noqa: FBT001
+    coverage = resumed(WAS_CUT, handed_over(0, certified=certified), handed_over(1), allow_incomplete=True)
+    assert coverage.is_finished
+    assert coverage.report.certified is certified
+    assert coverage.report.unique == 30
+
+
+def test_parts_that_fall_short_are_counted_once_more_unless_they_were() -> None:
+    coverage = resumed(WAS_CUT, handed_over(0), handed_over(1, calls=14))
+    assert not coverage.is_finished
+    request = coverage.next_request()
+    assert request is not None
+    assert (request.window, request.size, request.control) == (WINDOW, 1, True)
+    coverage = resumed(WAS_CUT, handed_over(0), handed_over(1, calls=14), Recounted(window=WINDOW, total=29))
+    assert coverage.is_finished
+    assert coverage.report.certified
+
+
+@pytest.mark.parametrize(("settled", "provisional"), [(399, 1), (400, 0)])
+def test_a_window_that_was_young_is_provisional_as_long_as_it_is_young(settled: int, provisional: int) -> None:
+    entries = handed_over(0), handed_over(1, provisional=True)
+    coverage = resumed(WAS_CUT, *entries, settled_before=seconds(0, settled).end)
+    assert coverage.report.provisional == provisional
+    assert [told.provisional for told in coverage.report.window_reports] == [False, bool(provisional)]
+
+
+def test_a_run_that_wants_all_is_told_what_an_earlier_one_has_left_out() -> None:
+    edge = at(100_000)
+    with pytest.raises(OutOfTimeRangeError) as caught:
+        resumed(Trimmed(kept_from=edge))
+    assert (caught.value.available_from, caught.value.window) == (edge, WINDOW)
+    coverage = resumed(Trimmed(kept_from=edge), skip_out_of_range=True)
+    request = coverage.next_request()
+    assert request is not None
+    assert request.window == seconds(100, SPAN)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord
 from aiosipcdr.protocol.salvage import money_fits, money_is_possible, salvage_records
 
 CANARY = "+12125550123"
@@ -146,3 +146,12 @@ def test_nothing_is_possible() -> None:
     assert money_is_possible([])
     assert money_fits([])
     assert money_is_possible([Decimal()])
+
+
+@pytest.mark.parametrize("name", MONEY_FIELDS)
+@pytest.mark.parametrize("amount", ["1E26", "1E-13", "NaN"])
+def test_impossible_money_is_seen_in_every_field_of_money(name: str, amount: str) -> None:
+    fine, odd = (CallDetailRecord(voice_id="1", **{name: Decimal(one)}) for one in ("1.5", amount))  # type: ignore[arg-type]
+    assert money_fits([fine, fine])
+    assert not money_fits([fine, odd])
+    assert not money_fits([odd])

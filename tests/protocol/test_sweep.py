@@ -3,6 +3,7 @@
 from decimal import Decimal
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,10 @@ def read(sweep: Sweep, *answers: PageAnswer) -> list[int]:
         sweep.add_page(told, find_ascent(told.page.records))
         odd.append(sweep.take_oddities())
     return odd
+
+
+def broken(identity: str) -> QuarantinedRecord:
+    return QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity)
 
 
 # --- reading
@@ -107,6 +112,27 @@ def test_two_records_of_one_id_are_not_doubled_by_being_told_again() -> None:
     assert sweep.unique == 3
 
 
+def test_one_of_two_records_of_one_id_is_not_a_third_when_it_comes_alone() -> None:
+    first, second = call("1", code="a"), call("1", code="b")
+    sweep = Sweep(2)
+    read(sweep, answer(first, second, total=3, size=2), answer(second, total=3, size=2, current=2))
+    assert (sweep.unique, sweep.duplicates) == (2, 1)
+
+
+def test_pages_in_no_order_at_all_are_no_oddity_and_each_oddity_is_told_once() -> None:
+    sweep = Sweep(2)
+    told = [(call("3"), call("1")), (call("6"), call("2")), (call("2"), call("5"))]
+    pages = [answer(*calls, total=6, size=2, current=number) for number, calls in enumerate(told, 1)]
+    assert read(sweep, *pages[:2]) == [0, 0]
+    assert sweep.duplicates == 0
+    assert read(sweep, pages[2]) == [1]
+    assert sweep.take_oddities() == 0
+
+
+def test_what_was_odd_about_decoding_a_page_is_counted() -> None:
+    assert read(Sweep(10), msgspec.structs.replace(answer(call("1")), anomalies=3)) == [3]
+
+
 def test_equal_money_is_no_conflict() -> None:
     sweep = Sweep(10)
     read(sweep, answer(call("1", cost=Decimal("1.0")), call("1", cost=Decimal("1.00"))))
@@ -132,6 +158,15 @@ def test_one_short_page_that_holds_all_it_tells_is_one_select(told: PageAnswer, 
     assert sweep.single is single
 
 
+def test_a_short_page_behind_others_is_not_taken_for_the_only_one() -> None:
+    # Told at first: fifteen.  What the second page tells is about itself, and no proof of what the first left out.
+    calls = [call(str(number)) for number in range(5)]
+    sweep = Sweep(10)
+    read(sweep, answer(*calls, total=15), answer(*calls, total=5, current=2))
+    assert (sweep.unique, sweep.largest_total) == (5, 15)
+    assert not sweep.single
+
+
 def test_a_page_that_holds_more_than_its_total_allows_shows_a_larger_one() -> None:
     # Told: three.  The second page of two ends at the fourth call: there are four at least.
     sweep = Sweep(2)
@@ -143,10 +178,13 @@ def test_a_page_that_holds_more_than_its_total_allows_shows_a_larger_one() -> No
     sweep = Sweep(2)
     read(sweep, answer(call("1"), call("2"), call("2"), total=2, size=3))
     assert sweep.largest_total == 2
-
-
-def broken(identity: str) -> QuarantinedRecord:
-    return QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity)
+    # What cannot be decoded is there all the same.
+    sweep = Sweep(2)
+    page = answer(call("1"), total=1, size=2)
+    page.quarantined.append(broken("2"))
+    read(sweep, page)
+    assert sweep.largest_total == 2
+    assert not sweep.single
 
 
 def test_what_cannot_be_decoded_counts_by_its_identity() -> None:
@@ -175,6 +213,72 @@ def test_two_rows_of_one_id_count_as_two_even_if_one_or_both_are_broken() -> Non
         assert sweep.is_ambiguous
 
 
+TWINS = answer(call("1", code="a"), call("1", code="b"), call("2"), call("2"), size=9)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "records",
+            {call("1", code="a"): call("1", code="a"), call("1", code="b"): call("1", code="b"), "2": call("2")},
+        ),
+        ("duplicates", 1),
+        ("conflicting", {"1"}),
+        ("unique", 3),
+        ("has_twins", True),
+        ("ids", {"1", "2"}),
+    ],
+)
+def test_whatever_is_asked_first_all_that_was_read_is_counted(name: str, told: object) -> None:
+    sweep = Sweep(9)
+    sweep.plan_pages()
+    sweep.add_page(TWINS, find_ascent(TWINS.page.records))
+    assert getattr(sweep, name) == told
+
+
+def test_what_rises_from_page_to_page_needs_no_look_at_any_record_until_a_page_does_not() -> None:
+    first, second, third = (call("1", 1), call("2", 2)), (call("3", 3), call("4", 4)), (call("5", 5),)
+    sweep = Sweep(2)
+    for told in (
+        answer(*first, total=5, size=2),
+        answer(*third, total=5, size=2, current=3),
+        answer(*second, total=5, size=2, current=2),
+    ):
+        sweep.plan_pages()
+        sweep.add_page(told, find_ascent(told.page.records))
+    assert sweep.ascent is not None
+    assert sweep.ascent.records == [*first, *second, *third]
+    assert (sweep.unique, sweep.duplicates, sweep.conflicting, sweep.has_twins) == (5, 0, set(), False)
+    read(sweep, answer(call("5", 5), call("6", 6), total=7, size=2, current=4))
+    assert sweep.ascent is None
+    assert (sweep.unique, sweep.duplicates) == (6, 1)
+    read(sweep, answer(call("7", 7), total=7, size=2, current=4))
+    assert sweep.ascent is None, "a page that rises does not mend those before it"
+    assert sweep.records.keys() == {str(number) for number in range(1, 8)}
+
+
+def test_of_a_page_past_the_end_the_total_alone_counts() -> None:
+    # What came is page one once more, and may hold calls that the first one did not: they are read in their own place.
+    sweep = Sweep(2)
+    read(sweep, answer(call("1"), call("2"), total=3, size=2))
+    sweep.plan_pages()
+    sweep.add_page(answer(call("0"), call("1"), total=2, size=2), None, past_the_end=True)
+    assert sweep.is_read
+    assert (sweep.pages, sweep.unique, sweep.duplicates, sweep.single) == (2, 2, 0, False)
+    assert sweep.take_oddities() == 1
+
+
+def test_what_has_no_readable_id_makes_the_number_of_calls_doubtful() -> None:
+    for identity, doubtful in (("2", False), (None, True)):
+        page = answer(call("1"), total=2)
+        page.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity))
+        sweep = Sweep(10)
+        read(sweep, page)
+        assert sweep.unique == 2
+        assert sweep.is_ambiguous is doubtful
+
+
 # --- carrying on
 
 
@@ -184,23 +288,53 @@ def test_what_was_read_before_still_stands_and_what_is_read_now_wins() -> None:
     read(later, answer(call("1", code="new"), call("3"), total=3))
     later.carry_on(earlier)
     assert later.unique == 3
-    assert len(later.conflicting) == 1
+    assert later.conflicting == {"1"}
     assert later.largest_total == 4
     assert {record.voice_id: record.code for record in later.records.values()} == {"1": "new", "2": None, "3": None}
 
 
 def test_carrying_on_keeps_two_records_of_one_id_apart() -> None:
     pair = call("1", code="a"), call("1", code="b")
+    for before, now in (
+        (pair, (pair[0], call("2"))),
+        ((pair[0], call("2")), pair),
+        (pair, (call("2"),)),
+        ((call("1", code="old"), call("2")), pair),
+    ):
+        earlier, later = Sweep(10), Sweep(10)
+        read(earlier, answer(*before))
+        read(later, answer(*now))
+        later.carry_on(earlier)
+        assert later.unique == 3
+        assert set(later.records.values()) == {*pair, call("2")}
+        assert later.conflicting == {"1"}
+
+
+def test_carrying_on_keeps_all_that_the_earlier_sweep_knew() -> None:
     earlier, later = Sweep(10), Sweep(10)
-    read(earlier, answer(*pair))
-    read(later, answer(pair[0], call("2")))
+    told = answer(call("1"), call("2", code="a"), call("2", code="b"), total=5)
+    told.quarantined.append(broken("3"))
+    told.unknown_fields["carrier"] = 1
+    told.extras[call("1")] = '{"carrier":"x"}'
+    read(earlier, told)
+    read(later, answer(call("4"), call("4"), total=2))
     later.carry_on(earlier)
-    assert later.unique == 3
-    earlier, later = Sweep(10), Sweep(10)
-    read(earlier, answer(pair[0], call("2")))
-    read(later, answer(*pair))
+    assert (later.unique, later.largest_total, later.conflicting) == (5, 5, {"2"})
+    assert later.ids == {"1", "2", "3", "4"}
+    assert later.extras == {call("1"): '{"carrier":"x"}'}
+    assert later.take_oddities() == 0, "the earlier sweep has told its own"
+
+
+@pytest.mark.parametrize("readable", [("1", None), (None, "1"), (None, None), ("1", "2")])
+def test_doubt_about_the_number_of_calls_is_carried_on(readable: tuple[str | None, str | None]) -> None:
+    sweeps = Sweep(10), Sweep(10)
+    for sweep, identity in zip(sweeps, readable, strict=True):
+        told = answer(total=1)
+        told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity))
+        read(sweep, told)
+    earlier, later = sweeps
     later.carry_on(earlier)
-    assert later.unique == 3
+    assert later.is_ambiguous is (None in readable)
 
 
 def test_carrying_on_does_not_count_a_broken_record_twice() -> None:

@@ -50,7 +50,10 @@ def test_tiles_cover_any_range_without_a_gap(window: TimeWindow) -> None:
 @pytest.mark.parametrize(("extra", "tiles"), [(0, 1), (1, 2), (31 * 86_400 - 1, 2), (31 * 86_400, 3)])
 def test_31_days_are_one_tile_and_a_second_more_is_two(extra: int, tiles: int) -> None:
     start = datetime(2026, 10, 1, tzinfo=UTC)
-    assert len(plan_tiles(TimeWindow(start, start + WIDEST + extra * SECOND))) == tiles
+    window = TimeWindow(start, start + WIDEST + extra * SECOND)
+    planned = plan_tiles(window)
+    assert len(planned) == tiles
+    check_cover(window, planned)
 
 
 @given(windows(), st.integers(-3, 3_000))
@@ -67,9 +70,10 @@ def test_parts_cover_their_window_and_are_narrower_than_it(window: TimeWindow, p
     assert max(widths) - min(widths) <= 1
 
 
-@given(windows())
-def test_only_two_seconds_and_less_cannot_be_cut(window: TimeWindow) -> None:
-    assert can_split(window) == (window.seconds > 2)
+@pytest.mark.parametrize(("seconds", "can"), [(0, False), (1, False), (2, False), (3, True), (4, True), (86_400, True)])
+def test_only_two_seconds_and_less_cannot_be_cut(seconds: int, can: bool) -> None:  # noqa: FBT001 - a parameter
+    start = datetime(2026, 10, 1, tzinfo=UTC)
+    assert can_split(TimeWindow(start, start + seconds * SECOND)) is can
 
 
 @given(st.integers(0, 200), st.integers(2, 50), st.booleans(), st.booleans())

@@ -1,0 +1,118 @@
+"""Windows that were cut: what they told is held against what their parts hand over."""
+
+from datetime import timedelta
+
+import pytest
+
+from aiosipcdr.errors import ProtocolError
+from aiosipcdr.protocol.codec import Filters
+from aiosipcdr.protocol.paging import PageRequest
+from aiosipcdr.protocol.wholes import MOST_OFTEN, Recounts, Whole, announce
+from aiosipcdr.protocol.windows import TimeWindow
+from tests.protocol.made_up_pages import HOUR, START, answer, call
+
+
+def whole(told: int = 100, parts: int = 2) -> Whole:
+    return Whole(HOUR, told, parts)
+
+
+def test_a_whole_falls_short_once_all_parts_are_here_and_hold_less_than_it_told() -> None:
+    one = whole(3, parts=1)
+    one.union = 2
+    assert not one.falls_short
+    one.open_parts = 0
+    assert one.falls_short
+    one.union = 3
+    assert not one.falls_short
+
+
+def test_parts_are_believed_up_to_what_a_shared_second_can_repeat_and_a_quarter_more() -> None:
+    assert MOST_OFTEN == 3
+    one = whole(100)
+    announce([one], 325)
+    assert one.is_credible
+    announce([one], 1)
+    assert not one.is_credible
+
+
+def test_what_goes_beyond_a_whole_is_told_to_the_one_around_it_once() -> None:
+    outer, inner = whole(100), whole(60)
+    announce([outer, inner], 40)
+    assert (outer.surplus, inner.surplus) == (-100, -20)
+    announce([outer, inner], 25)
+    assert (outer.surplus, inner.surplus) == (-95, 5)
+    announce([outer, inner], 5)
+    assert (outer.surplus, inner.surplus) == (-90, 10)
+    announce([outer], 60)
+    assert outer.surplus == -30
+
+
+def test_what_a_part_hands_over_is_no_more_left_of_the_whole() -> None:
+    one = Whole(HOUR, 2, 2, floor={"1": call("1"), "2": call("2")})
+    one.forget({"1", "3"})
+    assert one.floor == {"2": call("2")}
+    empty = whole()
+    empty.forget({"1"})
+    assert empty.floor == {}
+
+
+def test_a_part_before_the_edge_never_comes_and_the_whole_expects_nothing_more() -> None:
+    def part(start: int, end: int) -> TimeWindow:
+        return TimeWindow(START + timedelta(seconds=start), START + timedelta(seconds=end))
+
+    edge = START + timedelta(seconds=10)
+    one = whole(100, parts=3)
+    one.trim(part(0, 10), edge)
+    assert (one.told, one.open_parts) == (0, 2)
+    one.trim(part(9, 20), edge)
+    assert one.open_parts == 2
+
+
+# --- counting once more
+
+
+def ask(recounts: Recounts) -> PageRequest:
+    request = recounts.next_request()
+    assert request is not None
+    return request
+
+
+def test_a_whole_is_counted_with_its_own_filters_and_by_its_total_alone() -> None:
+    recounts = Recounts(Filters(phone_name="desk"))
+    assert recounts.is_done
+    assert recounts.next_request() is None
+    one = whole()
+    recounts.plan(one)
+    assert not recounts.is_done
+    request = ask(recounts)
+    assert request.owner is one
+    assert (request.window, request.current, request.size, request.control) == (HOUR, 1, 1, True)
+    assert b'"phoneName":"desk"' in request.params
+    assert recounts.next_request() is None
+    assert not recounts.is_done, "an answer is still to come"
+    assert recounts.accept(request, answer(call("1"), total=7, size=1)) == 7
+    assert recounts.is_done
+
+
+def test_several_are_done_when_each_is() -> None:
+    recounts = Recounts(Filters())
+    for _ in range(2):
+        recounts.plan(whole())
+    first, second = ask(recounts), ask(recounts)
+    assert recounts.accept(second, answer(total=0, size=1)) == 0
+    assert not recounts.is_done
+    assert recounts.accept(first, answer(total=0, size=1)) == 0
+    assert recounts.is_done
+
+
+@pytest.mark.parametrize("wrong", [answer(total=7, size=1, current=2), answer(total=7, size=2)])
+def test_an_answer_to_another_question_is_asked_for_once_more_and_then_an_error(wrong: object) -> None:
+    recounts = Recounts(Filters())
+    recounts.plan(whole())
+    assert recounts.accept(ask(recounts), wrong) is None  # type: ignore[arg-type]
+    assert not recounts.is_done
+    again = ask(recounts)
+    assert again.asked_before
+    error = recounts.accept(again, wrong)  # type: ignore[arg-type]
+    assert isinstance(error, ProtocolError)
+    assert (error.window, error.page) == (HOUR, 1)
