@@ -6,14 +6,16 @@ every traceback.
 """
 
 import re
-from typing import Annotated
+from decimal import DecimalException
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
 from aiosipcdr.errors import ProtocolError
+from aiosipcdr.protocol.amounts import Amounts, money_fits
 from aiosipcdr.protocol.records import CallDetailRecord, Page
-from aiosipcdr.protocol.salvage import DECODE_FAULTS, money_fits, salvage_records
+from aiosipcdr.protocol.salvage import DECODE_FAULTS, salvage_records
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 
@@ -115,6 +117,21 @@ class _Envelope(msgspec.Struct):
     data: _Data | None = None
 
 
+if TYPE_CHECKING:
+    _TextRecord = CallDetailRecord
+else:
+    # The very class; its money is still text, which is looked up.
+    _TextRecord = CallDetailRecord[str]
+
+
+class _TextData(_Data):
+    records: list[_TextRecord] | None = None
+
+
+class _TextEnvelope(_Envelope):
+    data: _TextData | None = None
+
+
 class _RawData(msgspec.Struct):
     total: Count | Digits
     size: Count | Digits
@@ -145,20 +162,23 @@ _BOM = b"\xef\xbb\xbf"
 class PageDecoder:
     """Bytes of an answer in; a `PageAnswer`, a `Refusal` or a `ProtocolError` out.
 
-    One typed msgspec decoder reads everything that is plain.  Two dialects are
+    One typed msgspec decoder reads everything that is plain, money as text:
+    what that comes to is looked up, see `Amounts`.  Two dialects are
     rewritten into plain JSON first: `""` for "absent" becomes `null` (a type
     cannot be both a datetime and a text), and one brand's `costEur` becomes
     `cost`.  In JSON the bytes `:""` and `"costEur":` can only be a value and a
     key, never part of a text, for there a quote is escaped.
     """
 
-    __slots__ = ("_dialect", "_envelope", "_raw_data", "_raw_envelope")
+    __slots__ = ("_amounts", "_dialect", "_envelope", "_raw_data", "_raw_envelope", "_text_envelope")
 
     def __init__(self) -> None:
         """Expect plain answers until one comes that is not."""
+        self._text_envelope = msgspec.json.Decoder(_TextEnvelope)
         self._envelope = msgspec.json.Decoder(_Envelope)
         self._raw_envelope = msgspec.json.Decoder(_RawEnvelope)
         self._raw_data = msgspec.json.Decoder(_RawData | None)
+        self._amounts = Amounts()
         # A vendor speaks one dialect: what one page needed, the next will need.
         self._dialect = False
 
@@ -178,6 +198,18 @@ class PageDecoder:
         )
 
     def _decode_plain(self, body: bytes) -> _Envelope | None:
+        if not self._amounts.repeat:
+            return self._decode_amounts(body)
+        try:
+            envelope = self._text_envelope.decode(body)
+            if envelope.data is not None and envelope.data.records:
+                self._amounts.fill_in(envelope.data.records)
+        except (*DECODE_FAULTS, DecimalException):
+            return self._decode_amounts(body)
+        return envelope
+
+    def _decode_amounts(self, body: bytes) -> _Envelope | None:
+        # Amounts that are numbers, impossible, or never the same.
         try:
             envelope = self._envelope.decode(body)
         except DECODE_FAULTS:

@@ -5,7 +5,7 @@ Never shows a phone number: numbers are read from the fields, never from a repr.
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -27,9 +27,21 @@ DURATION_FIELDS = ("call_duration", "charged_duration")
 TIME_FIELDS = ("submit_time", "call_time", "ringing_time", "answer_time", "hangup_time")
 """The fields that hold aware datetimes; their order within a call is never judged."""
 
+if TYPE_CHECKING:
+    Money = Decimal
+
+    class _Priced: ...
+
+else:
+    # The codec reads amounts as texts into the very same class first: see `amounts`.  To everybody else they are what
+    # the bound says, and to type checkers the class has no parameter.
+    Money = TypeVar("Money", bound=Decimal)
+    _Priced = Generic[Money]
+
 
 class CallDetailRecord(
     msgspec.Struct,
+    _Priced,
     frozen=True,
     kw_only=True,
     gc=False,
@@ -67,15 +79,15 @@ class CallDetailRecord(
     termination_code: Text | None = None
     """A SIP code on some brands (200 = established), "1000" or "0" = success on others."""
     termination_reason: Text | None = None
-    cost: Decimal | None = None
+    cost: Money | None = None
     bill_period: Text | None = None
     """First and following billing step in seconds: "20+20", "60+60"."""
-    rate: Decimal | None = None
+    rate: Money | None = None
     recording_file_id: Text | None = None
     currency: Text | None = None
-    settle_rate: Decimal | None = None
-    quote_exchange: Decimal | None = None
-    settle_pay: Decimal | None = None
+    settle_rate: Money | None = None
+    quote_exchange: Money | None = None
+    settle_pay: Money | None = None
 
     def __repr__(self) -> str:
         """Name the record by its id and time; the rest may be personal data."""

@@ -8,44 +8,20 @@ Never raises for what the vendor sent, and no reason quotes a value.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from decimal import (
-    Clamped,
-    Context,
-    Decimal,
-    DecimalException,
-    Inexact,
-    InvalidOperation,
-    Overflow,
-    Rounded,
-    localcontext,
-)
+from decimal import Decimal
 from operator import attrgetter
-from typing import Any
 
 import msgspec
 
 from aiosipcdr.classification import clean_words
+from aiosipcdr.protocol.amounts import money_is_possible
 from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord, Text
 from aiosipcdr.report import QuarantinedRecord
 
-__all__ = ["DECODE_FAULTS", "Salvage", "money_fits", "money_is_possible", "salvage_records"]
+__all__ = ["DECODE_FAULTS", "Salvage", "salvage_records"]
 
 DECODE_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """All that msgspec raises for foreign bytes: the last two are no `DecodeError`."""
-
-# Money must fit decimal128(38, 12), the widest column that a file offers.  An
-# exact sum keeps the finest exponent of its terms, so one sum a column shows
-# what a look at every value would; whatever does not fit trips a trap.
-_MONEY_SCALE = 12
-_MONEY_DIGITS = 38
-_EXACT = Context(prec=_MONEY_DIGITS, traps=[InvalidOperation, Overflow, Inexact])
-
-# What a bill holds takes a cheaper look, signs and all: in 13 digits with an exponent from 0 on, nothing
-# finer than 12 places can be written, and while no sum reaches 25 digits no term of it has more than 26,
-# whatever cancels out.
-_PLAIN = Context(prec=_MONEY_SCALE + 1, Emin=0, Emax=24, traps=[InvalidOperation, Overflow, Rounded, Clamped])
-_NOTHING = Decimal()
 
 _BLANK = rb':[ \t\r\n]*""'
 
@@ -84,47 +60,6 @@ _decode_names = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _encode_extra = msgspec.json.Encoder().encode
 _decode_identity = msgspec.json.Decoder(_Identified).decode
 _KNOWN_NAMES = frozenset(field.encode_name for field in msgspec.structs.fields(_WireRecord))
-
-
-def money_is_possible(amounts: Iterable[Decimal]) -> bool:
-    """Tell whether all `amounts` are finite and fit 26 digits before the point and 12 behind it."""
-    try:
-        with localcontext(_EXACT):
-            # Without signs, so that nothing cancels out.
-            total = sum(map(abs, amounts), Decimal())
-    except DecimalException:
-        return False
-    exponent = total.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -_MONEY_SCALE:
-        return False
-    return not total or total.adjusted() < _MONEY_DIGITS - _MONEY_SCALE
-
-
-def money_fits(records: Sequence[CallDetailRecord]) -> bool:
-    """Tell whether all money of `records` is possible."""
-    # Attributes by name: a comprehension reads them several times faster than attrgetter does.
-    columns = (
-        [record.cost for record in records],
-        [record.rate for record in records],
-        [record.settle_rate for record in records],
-        [record.quote_exchange for record in records],
-        [record.settle_pay for record in records],
-    )
-    with localcontext(_PLAIN):
-        unclear = [column for column in columns if not _is_plain(column)]
-    return all(money_is_possible([amount for amount in column if amount is not None]) for column in unclear)
-
-
-def _is_plain(column: list[Any]) -> bool:
-    # False decides nothing: another look is taken then.
-    try:
-        try:
-            total = sum(column, _NOTHING)
-        except TypeError:
-            total = sum([amount for amount in column if amount is not None], _NOTHING)
-    except DecimalException:
-        return False
-    return total.is_finite()
 
 
 def salvage_records(raw: bytes, *, page: int) -> Salvage:
