@@ -133,14 +133,16 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """How fast is it, and how much memory does it take?"""
+    """How fast is it, and how much memory does it take?  Tables are printed, charts are drawn into build/."""
     install(session, *group("test"), *group("bench"))
     scripts = sorted(Path("benchmarks").glob("*.py"))
     chosen = [path for path in scripts if not session.posargs or path.stem in session.posargs]
     if not chosen:
         session.error(f"no such benchmark; there are {', '.join(path.stem for path in scripts)}")
+    Path("build").mkdir(exist_ok=True)
     for path in chosen:
-        session.run("python", str(path))
+        options = ["--chart", f"build/{path.stem}.svg"] if path.with_suffix(".svg").exists() else []
+        session.run("python", str(path), *options)
 
 
 @nox.session(default=False)

@@ -11,6 +11,7 @@ os.environ["RUNTIME__LOG_LEVEL"] = "ERROR"
 
 import dlt
 from dlt.destinations import filesystem
+from dlt.sources.helpers import requests
 from dlt.sources.helpers.rest_client import RESTClient
 from dlt.sources.helpers.rest_client.auth import AuthConfigBase
 from dlt.sources.helpers.rest_client.paginators import PageNumberPaginator
@@ -26,9 +27,12 @@ class _Signed(AuthConfigBase):
 
 
 def _pages(task: Task) -> Iterator[list[dict[str, object]]]:
+    session = requests.Client().session
+    session.trust_env = False  # else it reads the environment for each request
     client = RESTClient(
         base_url=f"http://127.0.0.1:{task.port}/v3/voice",
         auth=_Signed(),
+        session=session,
         paginator=PageNumberPaginator(base_page=1, page_body_path="current", total_path="data.pages"),
         data_selector="data.records",
     )
