@@ -100,6 +100,14 @@ class Amounts(dict[str | None, Decimal | None]):
         self.repeat: bool = True
         self._records = 0
 
+    def __repr__(self) -> str:
+        """Count the texts: whatever the vendor wrote where an amount belongs stands among them."""
+        return f"Amounts(<{len(self)}>)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("texts", len(self))]
+
     def __missing__(self, text: str) -> Decimal:
         """Read `text`.
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from aiosipcdr.protocol.amounts import Amounts, money_fits, money_is_possible
 from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord
@@ -156,3 +157,9 @@ def test_few_amounts_are_kept_and_none_where_none_comes_twice(times: int, *, rep
             break
     assert told.repeat is repeat
     assert told[None] is None
+
+
+def test_no_text_of_them_shows_an_amount() -> None:
+    told = Amounts()
+    told["12125550123"]
+    assert "12125550123" not in f"{told} {told!r} {told.__rich_repr__()} {pretty_repr(told)}"
