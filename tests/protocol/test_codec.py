@@ -203,6 +203,13 @@ def test_a_refusal_is_understood_even_if_its_reason_is_not(raw: bytes) -> None:
     assert answer.status == -1
 
 
+@pytest.mark.parametrize("status", [-18, "-18", 1, "1"], ids=short)
+def test_a_refusal_is_one_even_with_a_whole_page_beside_it(status: object) -> None:
+    answer = PageDecoder().decode(json.dumps(envelope([SAMPLE]) | {"status": status}).encode())
+    assert isinstance(answer, Refusal)
+    assert answer.status == int(str(status))
+
+
 @pytest.mark.parametrize("name", [name for name in SAMPLE if name != "voiceId"], ids=short)
 @pytest.mark.parametrize("absent", [None, "", ...], ids=short)
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n ")], ids=short)
