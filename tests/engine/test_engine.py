@@ -121,6 +121,8 @@ async def test_a_run_that_waits_for_its_retry_holds_no_place(sandbox: Sandbox, c
         patient.cancel()
         with pytest.raises(asyncio.CancelledError):
             await patient
+        assert client._engine is not None
+        assert not client._engine._later, "of a run that was left nothing is kept"
         async with asyncio.timeout(30):
             assert await client.count(sandbox.start, sandbox.end) == 2_100
 
