@@ -2,6 +2,7 @@
 # ruff: noqa: ANN401, ASYNC110 - the constructor's own settings; waiting for the server is polling
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -304,6 +305,31 @@ async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
         assert client._places.runs == 0
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+def test_a_run_that_ends_with_the_program_leaves_asyncio_nothing_to_complain_of(
+    sandbox: Sandbox, ending: type[BaseException]
+) -> None:
+    complaints: list[dict[str, Any]] = []
+    runs: list[asyncio.Task[int]] = []
+
+    def hook(event: Event) -> None:
+        if event.kind is EventKind.REQUEST_SENT:
+            if ending is not asyncio.CancelledError:
+                raise ending
+            asyncio.get_running_loop().call_soon(runs[0].cancel)
+
+    async def count() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+        async with client_of(sandbox, hook=hook) as client:
+            runs.append(asyncio.create_task(client.count(sandbox.start, sandbox.end)))
+            await runs[0]
+
+    with pytest.raises(ending):
+        asyncio.run(count())
+    gc.collect()
+    assert complaints == []
 
 
 async def test_a_hook_that_raises_in_one_run_leaves_the_others_alone(sandbox: Sandbox) -> None:
