@@ -15,7 +15,7 @@ from aiosipcdr import AuthenticationError, CdrClient, RatePolicy, RetryPolicy, S
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.policy.pacing import Pacer
 from aiosipcdr.sandbox import Fault, Sandbox
-from tests.gates import gather
+from tests.gates import Gate, gather
 from tests.settling import settle
 
 
@@ -126,6 +126,21 @@ async def test_a_run_that_waits_for_its_retry_holds_no_place(sandbox: Sandbox, c
         assert not client._engine._later, "of a run that was left nothing is kept"
         async with asyncio.timeout(30):
             assert await client.count(sandbox.start, sandbox.end) == 2_100
+
+
+async def test_an_engine_that_waits_for_answers_alone_needs_no_timer() -> None:
+    gate = Gate(free=1)
+    async with (
+        Sandbox(records=10, middlewares=[gate.middleware]) as sandbox,
+        client_of(sandbox) as client,
+    ):
+        assert await client.count(sandbox.start, sandbox.end) == 10
+        waiting = asyncio.create_task(client.count(sandbox.start, sandbox.end))
+        await gate.reached()
+        assert client._engine is not None
+        assert client._engine._timer is None
+        gate.opened.set()
+        assert await waiting == 10
 
 
 async def test_a_throttled_client_holds_everything_back(sandbox: Sandbox) -> None:
