@@ -347,6 +347,21 @@ def test_a_run_that_ends_with_the_program_leaves_asyncio_nothing_to_complain_of(
     assert complaints == []
 
 
+async def test_a_run_that_has_ended_sends_nothing_more_though_workers_were_called_already(sandbox: Sandbox) -> None:
+    sent: list[Event] = []
+
+    def hook(event: Event) -> None:
+        if event.kind is EventKind.REQUEST_SENT:
+            sent.append(event)
+            raise HookBrokeError
+
+    async with client_of(sandbox, hook=hook, concurrency=4) as client:
+        with pytest.raises(HookBrokeError):
+            await client.fetch_all(sandbox.end - timedelta(days=59), sandbox.end)
+    assert len(sent) == 1
+    assert sandbox.stats.requests == 0
+
+
 async def test_a_hook_that_raises_in_one_run_leaves_the_others_alone(sandbox: Sandbox) -> None:
     victim: list[int] = []
 
