@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from aiosipcdr import AuthenticationError, CdrClient, RatePolicy, RetryPolicy, ServerFaultError
+from aiosipcdr.engine.engine import _stop
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.policy.pacing import Pacer
 from aiosipcdr.sandbox import Fault, Sandbox
@@ -489,3 +490,27 @@ async def test_the_event_loop_is_never_blocked(sandbox: Sandbox) -> None:
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
             sandbox.answer_next(-18, -15)
             assert await client.count(sandbox.start, sandbox.end) == 2_100
+
+
+async def test_whoever_is_cancelled_while_workers_stop_waits_for_them_and_is_cancelled_then() -> None:
+    stopping, may_end = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+            await may_end.wait()
+
+    worker = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    leaving = asyncio.create_task(_stop([worker]))
+    await stopping.wait()
+    leaving.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not leaving.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert worker.done()
