@@ -38,7 +38,6 @@ async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
             async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > _LARGEST_REFUSAL:
-                    body.clear()
                     break
             else:
                 plain = _decompress(bytes(body)) if _coding(response).endswith("gzip") else bytes(body)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.money import MoneyTotals
+from aiosipcdr.money import MoneyRow, MoneyTotals
 from aiosipcdr.protocol.records import CallDetailRecord
 
 amounts = st.none() | st.decimals(-(10**26) + 1, 10**26 - 1, places=12) | st.decimals(-100, 100, places=2)
@@ -36,6 +36,13 @@ def test_sums_are_exact_per_field_and_currency(batches: list[list[CallDetailReco
     rows = totals.rows()
     assert {(field, currency): Fraction(total) for field, currency, total in rows} == expected
     assert [row[:2] for row in rows] == sorted(expected, key=lambda group: (group[0], group[1] or ""))
+
+
+def test_sums_that_were_made_before_are_added_to_the_last_digit() -> None:
+    totals = MoneyTotals()
+    told = Decimal("99999999999999999999999999.000000000001")
+    totals.add_rows([MoneyRow("cost", "EUR", told)] * 3)
+    assert totals.rows() == [("cost", "EUR", Decimal("299999999999999999999999997.000000000003"))]
 
 
 def test_nothing_is_no_row() -> None:

@@ -65,3 +65,25 @@ def test_each_becomes_one_of_ours(error: Exception, kind: type[SipCdrError], tol
 )
 def test_a_connection_that_ends_before_an_answer_is_told_apart(error: Exception, is_so: bool) -> None:  # noqa: FBT001
     assert ended_unanswered(error) is is_so
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable", "resolved"),
+    [
+        (aiohttp.ClientConnectorError(KEY, OSError()), True, True),
+        (aiohttp.ClientConnectorDNSError(KEY, OSError()), True, False),
+        (aiohttp.ClientPayloadError(), True, True),
+        (aiohttp.ClientHttpProxyError(REQUEST, (), status=403), False, True),
+        (KeyError(), False, True),
+    ],
+)
+def test_what_patience_needs_to_know_is_told(error: Exception, retryable: bool, resolved: bool) -> None:  # noqa: FBT001
+    ours = translate_error(error, HOST, "")
+    assert isinstance(ours, TransportError)
+    assert (ours.retryable, ours.resolved) == (retryable, resolved)
+
+
+def test_a_connection_that_tls_has_ended_is_told_whatever_wraps_it() -> None:
+    broken = aiohttp.ClientOSError()
+    broken.__cause__ = ssl.SSLError()
+    assert isinstance(translate_error(broken, HOST, ""), TlsError)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from aiosipcdr.cli.timerange import cut_days
-from aiosipcdr.errors import ExportError
 from aiosipcdr.export import JOURNAL, MANIFEST, beside, read_manifest
 
 __all__ = ["DayFile", "Wanted", "decide_day", "plan_days"]
@@ -65,7 +64,7 @@ def decide_day(day: DayFile, wanted: Wanted) -> Literal["write", "write again", 
     try:
         size = day.path.stat().st_size
         manifest = read_manifest(beside(day.path, MANIFEST))
-    except (OSError, ExportError):
+    except OSError:  # an ExportError is one
         return "write"
     query = manifest.query
     told = Wanted(

@@ -36,8 +36,9 @@ def test_a_day_that_only_ends_where_the_range_begins_is_not_touched() -> None:
 
 def test_days_to_come_are_left_out() -> None:
     start = datetime(2026, 11, 30, tzinfo=UTC)
-    days = plan_days(start, start + timedelta(days=9), UTC, Path("calls.csv"), NOW + timedelta(seconds=1))
-    assert [str(day.date) for day in days] == ["2026-11-30", "2026-12-01"]
+    for now, dates in ((NOW, ["2026-11-30"]), (NOW + timedelta(seconds=1), ["2026-11-30", "2026-12-01"])):
+        days = plan_days(start, start + timedelta(days=9), UTC, Path("calls.csv"), now)
+        assert [str(day.date) for day in days] == dates
 
 
 @pytest.mark.parametrize(
@@ -96,8 +97,20 @@ def test_a_day_that_an_export_was_at_work_on_is_written_again(tmp_path: Path) ->
 
 
 def test_what_is_not_the_answer_to_this_question_is_for_the_export_to_refuse(tmp_path: Path) -> None:
-    for changes in ({"account": "1" * 16}, {"format": "csv"}, {"numbers": "masked"}, {"bytes": 4}):
-        assert decide_day(day_file(tmp_path, **changes), WANTED) == "write"
+    start = datetime(2026, 10, 1, tzinfo=UTC)
+    others: list[dict[str, object]] = [
+        {"account": "1" * 16},
+        {"phone": "1" * 16},
+        {"format": "csv"},
+        {"spreadsheet": True},
+        {"numbers": "masked"},
+        {"bytes": 4},
+        {"query": Query(start=start, end=start + timedelta(days=1), sip_group_name="sales")},
+        {"query": Query(start=start, end=start + timedelta(hours=25))},
+        {"query": Query(start=start - timedelta(hours=1), end=start + timedelta(days=1))},
+    ]
+    for changes in others:
+        assert decide_day(day_file(tmp_path, **changes), WANTED) == "write", changes
     day = day_file(tmp_path)
     beside(day.path, MANIFEST).unlink()
     assert decide_day(day, WANTED) == "write"

@@ -11,6 +11,7 @@ from aiosipcdr.errors import (
     ProtocolError,
     RequestTimeoutError,
 )
+from aiosipcdr.extras import MissingExtraError
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,9 @@ from aiosipcdr.errors import (
         (Terminated(), 143, "terminated"),
         (BrokenPipeError(), 1, "closed it before the end"),
         (PermissionError(13, "Permission denied", "+8613800000000"), 1, "Permission denied"),
+        (OSError("+8613800000000"), 1, "OSError"),
+        (ValueError(), 2, "ValueError"),
+        (MissingExtraError("Parquet needs pyarrow", "parquet"), 1, 'pip install "aiosipcdr[parquet]"'),
         (RuntimeError("+8613800000000"), 1, "an unexpected RuntimeError"),
     ],
 )

@@ -283,6 +283,19 @@ async def test_an_export_goes_on_without_asking_for_what_it_has(sandbox: Sandbox
     assert (told.sha256, told.rows, told.money) == (wanted.sha256, wanted.rows, wanted.money)
 
 
+async def test_an_export_that_goes_on_tells_at_once_how_many_calls_it_has(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    events: list[Event] = []
+    async with client_of(sandbox) as client:
+        await cut_short(client, sandbox, path, 1)
+    async with client_of(sandbox, hook=events.append) as client:
+        report = await client.export(sandbox.start, sandbox.end, path)
+    (before,) = (event.records for event in events if event.kind is EventKind.RUN_STARTED)
+    read = sum(event.records or 0 for event in events if event.kind is EventKind.WINDOW_COMPLETE)
+    assert before
+    assert before + read == report.unique == 2_500
+
+
 async def test_another_question_does_not_touch_what_is_begun(sandbox: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     async with client_of(sandbox) as client:

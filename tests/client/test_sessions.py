@@ -153,6 +153,33 @@ async def test_a_session_that_is_closed_under_a_run_ends_it(sandbox: Sandbox) ->
     assert asyncio.all_tasks() == before
 
 
+def test_a_session_of_another_event_loop_is_told_as_such(sandbox: Sandbox) -> None:
+    async def begin() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    async def count() -> None:
+        async with client_of(sandbox, session=session) as client:
+            await client.count(sandbox.start, sandbox.end)
+
+    with asyncio.Runner() as theirs:
+        session = theirs.run(begin())
+        with asyncio.Runner() as ours, pytest.raises(ClientStateError, match="another event loop"):
+            ours.run(count())
+        theirs.run(session.close())
+
+
+async def test_a_borrowed_session_that_is_closed_is_used_no_more_though_its_connector_is_open(
+    sandbox: Sandbox,
+) -> None:
+    async with aiohttp.TCPConnector() as connector:
+        session = aiohttp.ClientSession(connector=connector, connector_owner=False)
+        async with client_of(sandbox, session=session) as client:
+            assert await client.count(sandbox.start, sandbox.end) == 1_500
+            await session.close()
+            with pytest.raises(ClientStateError, match="closed"):
+                await client.count(sandbox.start, sandbox.end)
+
+
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
@@ -170,6 +197,7 @@ async def test_a_borrowed_connectors_limit_is_kept_to(limits: dict[str, int], ex
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(**limits)) as session,  # type: ignore[arg-type]
         client_of(sandbox, session=session, concurrency=4) as client,
     ):
+        assert client._transport.connections == expected
         assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 1_500
         assert sandbox.stats.peak_in_flight == expected
 

@@ -2,6 +2,7 @@
 # ruff: noqa: ANN401, ASYNC110 - the constructor's own settings; waiting for the server is polling
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 from aiosipcdr import AuthenticationError, CdrClient, RatePolicy, RetryPolicy, ServerFaultError
+from aiosipcdr.engine.engine import _stop
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.policy.pacing import Pacer
 from aiosipcdr.sandbox import Fault, Sandbox
-from tests.gates import gather
+from tests.gates import Gate, gather
 from tests.settling import settle
 
 
@@ -121,8 +123,25 @@ async def test_a_run_that_waits_for_its_retry_holds_no_place(sandbox: Sandbox, c
         patient.cancel()
         with pytest.raises(asyncio.CancelledError):
             await patient
+        assert client._engine is not None
+        assert not client._engine._later, "of a run that was left nothing is kept"
         async with asyncio.timeout(30):
             assert await client.count(sandbox.start, sandbox.end) == 2_100
+
+
+async def test_an_engine_that_waits_for_answers_alone_needs_no_timer() -> None:
+    gate = Gate(free=1)
+    async with (
+        Sandbox(records=10, middlewares=[gate.middleware]) as sandbox,
+        client_of(sandbox) as client,
+    ):
+        assert await client.count(sandbox.start, sandbox.end) == 10
+        waiting = asyncio.create_task(client.count(sandbox.start, sandbox.end))
+        await gate.reached()
+        assert client._engine is not None
+        assert client._engine._timer is None
+        gate.opened.set()
+        assert await waiting == 10
 
 
 async def test_a_throttled_client_holds_everything_back(sandbox: Sandbox) -> None:
@@ -185,6 +204,8 @@ async def test_a_rate_may_be_a_plain_number(sandbox: Sandbox) -> None:
 
 async def test_the_events_of_a_run_tell_its_story(sandbox: Sandbox) -> None:
     events: list[Event] = []
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
     sandbox.answer_next(0, -18, 0, -15, 0, -18)
     async with client_of(sandbox, hook=events.append, concurrency=3) as client:
         records = await client.fetch_all(sandbox.start, sandbox.end)
@@ -212,7 +233,7 @@ async def test_the_events_of_a_run_tell_its_story(sandbox: Sandbox) -> None:
             assert open_requests[place] >= 0
             if event.kind is EventKind.REQUEST_ANSWERED:
                 assert event.elapsed is not None
-                assert event.elapsed >= 0
+                assert 0 <= event.elapsed <= loop.time() - begun
                 assert event.records is not None
             else:
                 assert event.delay is not None
@@ -302,6 +323,46 @@ async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
         assert client._places.runs == 0
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+def test_a_run_that_ends_with_the_program_leaves_asyncio_nothing_to_complain_of(
+    sandbox: Sandbox, ending: type[BaseException]
+) -> None:
+    complaints: list[dict[str, Any]] = []
+    runs: list[asyncio.Task[int]] = []
+
+    def hook(event: Event) -> None:
+        if event.kind is EventKind.REQUEST_SENT:
+            if ending is not asyncio.CancelledError:
+                raise ending
+            asyncio.get_running_loop().call_soon(runs[0].cancel)
+
+    async def count() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+        async with client_of(sandbox, hook=hook) as client:
+            runs.append(asyncio.create_task(client.count(sandbox.start, sandbox.end)))
+            await runs[0]
+
+    with pytest.raises(ending):
+        asyncio.run(count())
+    gc.collect()
+    assert complaints == []
+
+
+async def test_a_run_that_has_ended_sends_nothing_more_though_workers_were_called_already(sandbox: Sandbox) -> None:
+    sent: list[Event] = []
+
+    def hook(event: Event) -> None:
+        if event.kind is EventKind.REQUEST_SENT:
+            sent.append(event)
+            raise HookBrokeError
+
+    async with client_of(sandbox, hook=hook, concurrency=4) as client:
+        with pytest.raises(HookBrokeError):
+            await client.fetch_all(sandbox.end - timedelta(days=59), sandbox.end)
+    assert len(sent) == 1
+    assert sandbox.stats.requests == 0
 
 
 async def test_a_hook_that_raises_in_one_run_leaves_the_others_alone(sandbox: Sandbox) -> None:
@@ -429,3 +490,27 @@ async def test_the_event_loop_is_never_blocked(sandbox: Sandbox) -> None:
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
             sandbox.answer_next(-18, -15)
             assert await client.count(sandbox.start, sandbox.end) == 2_100
+
+
+async def test_whoever_is_cancelled_while_workers_stop_waits_for_them_and_is_cancelled_then() -> None:
+    stopping, may_end = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+            await may_end.wait()
+
+    worker = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    leaving = asyncio.create_task(_stop([worker]))
+    await stopping.wait()
+    leaving.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not leaving.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert worker.done()

@@ -568,3 +568,11 @@ def test_a_whole_frame_that_is_missing_or_in_another_place_is_noticed(tmp_path: 
         with pytest.raises(JournalDamagedError, match="do not follow each other"), opened(tmp_path):
             pytest.fail("opened")
         assert frames_path.read_bytes() == b"".join(changed)
+
+
+def test_a_journal_that_somebody_has_removed_can_be_removed(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        for path in place_of(tmp_path):
+            path.unlink()
+        journal.remove()
+        assert not journal.is_open

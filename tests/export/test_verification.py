@@ -122,6 +122,17 @@ def test_equal_amounts_are_equal_however_they_are_written(tmp_path: Path) -> Non
     assert [text for text in find_differences(told, other) if text.startswith("the sum")] == []
 
 
+@pytest.mark.parametrize("amount", ["1", "-0.5"])
+def test_a_sum_that_only_one_of_them_knows_is_found(tmp_path: Path, amount: str) -> None:
+    path = tmp_path / "calls.csv"
+    write(path, "csv", [CallDetailRecord(voice_id="1", cost=Decimal(amount), currency="EUR")])
+    facts = read_facts(path, "csv")
+    for there, told in ((facts.money, []), ([], facts.money)):
+        manifest = msgspec.structs.replace(manifest_of(facts), money=told)
+        (difference,) = find_differences(manifest, msgspec.structs.replace(facts, money=there))
+        assert difference.startswith("the sum of cost (EUR) is ")
+
+
 def manifest_of(facts: FileFacts) -> Manifest:
     known: dict[str, Any] = {
         "file": "calls",

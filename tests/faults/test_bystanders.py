@@ -206,6 +206,19 @@ async def test_only_a_connection_that_was_used_before_is_forgiven() -> None:
         assert server.requests == 1 + 6
 
 
+@pytest.mark.parametrize(
+    ("told", "forgiven"), [(b"", 1), (http(PAGE, "200 OK", "Connection: close")[:-3], 0)], ids=["nothing", "half"]
+)
+async def test_a_used_connection_that_ends_is_forgiven_once_and_only_before_a_byte_came(
+    told: bytes, forgiven: int
+) -> None:
+    async with serving(lambda number: http(PAGE) if number == 1 else told) as (server, client):
+        await client.fetch_page(START, END)
+        with pytest.raises(TransportError):
+            await client.fetch_page(START, END)
+        assert server.requests == 1 + forgiven + 6
+
+
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
 async def test_what_ends_the_program_shows_no_header(monkeypatch: pytest.MonkeyPatch, raised: Any) -> None:  # noqa: ANN401 - a class
     async with serving(lambda _: http(PAGE)) as (_, client):

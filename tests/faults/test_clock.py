@@ -16,6 +16,10 @@ from tests.faults.conftest import client_of
 HOUR = 3_600.0
 
 
+def clock_that_is(ahead: float) -> Callable[[], float]:
+    return lambda: time() + ahead
+
+
 @pytest.mark.parametrize("offset", [HOUR, -HOUR])
 async def test_a_measured_clock_is_mended_once_for_all_that_were_under_way(offset: float) -> None:
     gate, arrived = asyncio.Event(), 0
@@ -89,10 +93,24 @@ async def test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline(offs
     async with Sandbox(records=250) as sandbox, client_of(sandbox, concurrency=1) as client:
         assert await client.count(sandbox.start, sandbox.end) == 250
         assert client._engine is not None
-        client._engine._wall_clock = lambda: time() + offset
+        client._engine._wall_clock = clock_that_is(offset)
         records = await client.fetch_all(sandbox.start, sandbox.end)
         assert (len(records), records.report.certified, records.report.retries) == (250, True, 1)
         assert sandbox.stats.answers == {0: 1 + 4, -16: 1}
+
+
+async def test_a_clock_that_jumps_again_later_is_mended_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request knows under which offset it was signed, also after the first mend."""
+    monkeypatch.setattr("aiosipcdr.policy.clock._SETTLED_AFTER", 0.0)
+    async with Sandbox(records=10) as sandbox, client_of(sandbox) as client:
+        assert await client.count(sandbox.start, sandbox.end) == 10
+        engine = client._engine
+        assert engine is not None
+        for mended, ahead in enumerate((HOUR, -HOUR, 2 * HOUR), start=1):
+            engine._wall_clock = clock_that_is(ahead)
+            assert await client.count(sandbox.start, sandbox.end) == 10
+            assert engine._patience.clock.version == mended
+        assert sandbox.stats.answers == {0: 4, -16: 3}
 
 
 @pytest.mark.parametrize("offset", [0.0, 200.0, -HOUR])

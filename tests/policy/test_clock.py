@@ -1,5 +1,7 @@
 """The offset between two clocks: measured from what was told, taken over once, never flapping."""
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -34,6 +36,18 @@ def test_what_is_no_date_measures_nothing(value: str | None) -> None:
     assert measure_offset(value, UNIX, UNIX) is None
 
 
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this machine's own zone be none that HTTP has, where it can be set."""
+    set_zone = getattr(time, "tzset", lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XXX-8")
+        set_zone()
+        yield
+    set_zone()
+
+
+@pytest.mark.usefixtures("elsewhere")
 def test_a_date_without_a_zone_is_read_as_the_one_that_http_has() -> None:
     assert decode_http_date("Thu, 01 Oct 2026 12:00:00") == UNIX
     assert decode_http_date("Thu, 01 Oct 2026 12:00:00 -0000") == UNIX
@@ -61,6 +75,15 @@ def test_what_is_too_much_or_too_little_to_be_the_reason_changes_nothing(measure
     clock = ClockOffset()
     clock.note_refusal(measured, signed_under=0, now=10)
     assert (clock.seconds, clock.version) == (0, 0)
+
+
+def test_an_offset_is_held_against_the_one_that_stands() -> None:
+    clock = ClockOffset()
+    clock.note_refusal(3_600.0, signed_under=0, now=10)
+    clock.note_refusal(3_600.9, signed_under=1, now=100)
+    assert (clock.seconds, clock.version) == (3_600, 1)
+    clock.note_refusal(0.2, signed_under=1, now=100)
+    assert (clock.seconds, clock.version) == (0.2, 2)
 
 
 @given(st.lists(st.tuples(st.none() | st.floats(-2e5, 2e5), st.integers(0, 5), st.floats(0, 30)), max_size=80))

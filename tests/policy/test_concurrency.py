@@ -24,6 +24,20 @@ def test_one_bad_moment_counts_once_however_many_requests_it_met() -> None:
     assert limit.places == 3
 
 
+def test_trouble_makes_the_answers_before_it_count_for_nothing() -> None:
+    limit = AdaptiveLimit(4)
+    limit.note_trouble(sent=1, now=1)
+    for _ in range(5):
+        limit.note_success()
+    limit.note_trouble(sent=2, now=2)
+    assert limit.places == 1  # 1.96
+    for _ in range(3):
+        limit.note_success()
+    assert limit.places == 1
+    limit.note_success()
+    assert limit.places == 2
+
+
 def test_two_rounds_of_answers_give_a_place_back() -> None:
     limit = AdaptiveLimit(4)
     limit.note_trouble(sent=1, now=1)

@@ -72,6 +72,11 @@ def test_a_page_with_impossible_money_does_not_pass(amount: str, other: str | No
     assert not money_fits(records[::-1])
 
 
+def test_two_amounts_that_share_no_column_of_38_digits_do_not_pass() -> None:
+    # Rounded to 38 digits their sum would look as if it fitted.
+    assert not money_is_possible([Decimal("1E+25"), Decimal("1E-13")])
+
+
 def test_nothing_is_possible() -> None:
     assert money_is_possible([])
     assert money_fits([])

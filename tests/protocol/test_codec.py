@@ -204,6 +204,35 @@ def test_a_refusal_is_understood_even_if_its_reason_is_not(raw: bytes) -> None:
     assert answer.status == -1
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"status":"-15","reason":"no"',
+        b' { "status" : -15 , "reason":"no"}\x00',
+        b'{"status":"-15","reason":' + b"[" * 5_000 + b"]" * 5_000 + b',"data":null}',
+    ],
+    ids=short,
+)
+def test_a_refusal_that_begins_with_its_status_is_understood_whatever_follows(raw: bytes) -> None:
+    answer = PageDecoder().decode(raw)
+    assert isinstance(answer, Refusal)
+    assert answer.status == -15
+
+
+def test_an_answer_without_a_page_may_speak_of_euros_all_the_same() -> None:
+    decoder = PageDecoder()
+    assert isinstance(decoder.decode(body({"voiceId": "1", "costEur": "1.5"})), PageAnswer)
+    refusal = decoder.decode(b'{"status":"-22","reason":"no","data":null,"asked":{"costEur":"1.5"}}')
+    assert refusal == Refusal(-22, "no")
+
+
+@pytest.mark.parametrize("status", [-18, "-18", 1, "1"], ids=short)
+def test_a_refusal_is_one_even_with_a_whole_page_beside_it(status: object) -> None:
+    answer = PageDecoder().decode(json.dumps(envelope([SAMPLE]) | {"status": status}).encode())
+    assert isinstance(answer, Refusal)
+    assert answer.status == int(str(status))
+
+
 @pytest.mark.parametrize("name", [name for name in SAMPLE if name != "voiceId"], ids=short)
 @pytest.mark.parametrize("absent", [None, "", ...], ids=short)
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n ")], ids=short)
@@ -252,6 +281,11 @@ def test_unknown_keys_are_read_over_and_those_of_records_are_told() -> None:
     assert answer.page.records == [plain, plain]
     assert answer.unknown_fields == {"carrier": 2, "legs": 1}
     assert not answer.quarantined
+
+
+def test_what_stands_under_unknown_keys_comes_with_the_page() -> None:
+    answer = decode(body(SAMPLE | {"voiceId": "1"}, SAMPLE | {"carrier": "x"}))
+    assert answer.extras == {answer.page.records[1]: '{"carrier":"x"}'}
 
 
 def test_pages_may_be_missing() -> None:

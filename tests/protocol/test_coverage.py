@@ -733,6 +733,27 @@ def test_parts_that_hold_less_than_their_whole_told_are_held_against_a_new_count
             assert coverage.report.certified is proven
 
 
+def test_a_run_that_is_unproven_already_asks_for_no_new_count() -> None:
+    vendor = Vendor(Habits(), seeded(1))
+    for number in range(60):
+        vendor.add((number * 86_400 + 43_200) * 1_000)
+    recounts = 0
+    with smaller_windows(20, 15):
+        coverage = cover(seconds(0, 60 * 86_400), allow_incomplete=True)
+        assert len(coverage.tiles) == 2
+        while (request := coverage.next_request()) is not None:
+            low, high = vendor.bounds(request.window)
+            missing = request.window in coverage.tiles  # both tell one call more than their parts hold
+            recounts += request.control
+            rows = [row.record for row in vendor.rows[low:high]]
+            assert coverage.accept(request, answer(request.size, rows[: request.size], high - low + missing)) is None
+            while coverage.take_complete() is not None:
+                pass
+    assert coverage.is_finished
+    assert not coverage.report.certified
+    assert recounts == 1
+
+
 def test_a_count_of_what_is_kept_no_more_ends_the_run_as_it_is() -> None:
     # The parts were read and fall short: no edge that is found now can tell whether they are all.
     rows = [call(number) for number in range(30)]

@@ -67,6 +67,11 @@ def test_unknown_fields_are_counted_once_for_each_record_that_was_read() -> None
     assert salvage_records(array(good, bad, good), page=1).unknown_fields == {"x": 2, "y": 2}
 
 
+@pytest.mark.parametrize(("name", "told"), [("", "***"), (" \t", "***"), ("+44 7700 900123", "+***")])
+def test_a_name_that_says_nothing_or_too_much_is_counted_under_stars(name: str, told: str) -> None:
+    assert salvage_records(array({"voiceId": "1", name: 5}), page=1).unknown_fields == {told: 1}
+
+
 def test_what_stands_under_unknown_names_is_kept_as_it_was_told() -> None:
     raw = b'[{"voiceId":"1","big":1.10,"y":{"z":[1,null]}},{"voiceId":"2"},{"voiceId":"3","text":"\xc3\xa9\xff"}]'
     salvage = salvage_records(raw, page=1)
