@@ -1,11 +1,16 @@
 """How Sphinx builds these pages: `python3 -m nox -s docs`, without a network."""
 
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # docstrings.py stands beside this file
 
-from aiosipcdr import __version__
+from aiosipcdr import CallDetailRecord, __version__
+from aiosipcdr.protocol.records import MONEY_FIELDS
+
+# To whoever reads, money is what its parameter is bound to.
+CallDetailRecord.__annotations__ |= dict.fromkeys(MONEY_FIELDS, Decimal | None)
 
 project = "aiosipcdr"
 author = "The aiosipcdr developers"
