@@ -95,8 +95,8 @@ class Amounts(dict[str | None, Decimal | None]):
     __slots__ = ("_records", "repeat")
 
     def __init__(self) -> None:
-        """Begin with nothing but the amount that is absent."""
-        super().__init__({None: None})
+        """Begin with nothing."""
+        super().__init__()
         self.repeat: bool = True
         self._records = 0
 
@@ -108,21 +108,18 @@ class Amounts(dict[str | None, Decimal | None]):
         """Show as little in a rich traceback as in a plain one."""
         return [("texts", len(self))]
 
-    def __missing__(self, text: str) -> Decimal:
+    def __missing__(self, text: str | None) -> Decimal | None:
         """Read `text`.
 
         Raises:
             DecimalException: it is no possible amount.
         """
-        amount = Decimal(text)
-        if _plain_amount(text) is None and not money_is_possible([amount]):
-            raise InvalidOperation
-        if len(text) <= _LONGEST_KEPT:
-            if len(self) > _MOST_KEPT:
+        amount = None if text is None else _read(text)
+        if len(text or "") <= _LONGEST_KEPT:
+            if len(self) >= _MOST_KEPT:
                 self.repeat = self._records > 2 * _MOST_KEPT
                 self._records = 0
                 self.clear()
-                self[None] = None
             self[text] = amount
         return amount
 
@@ -140,3 +137,10 @@ class Amounts(dict[str | None, Decimal | None]):
             fill(record, "settle_rate", self[record.settle_rate])
             fill(record, "quote_exchange", self[record.quote_exchange])
             fill(record, "settle_pay", self[record.settle_pay])
+
+
+def _read(text: str) -> Decimal:
+    amount = Decimal(text)
+    if _plain_amount(text) is None and not money_is_possible([amount]):
+        raise InvalidOperation
+    return amount
