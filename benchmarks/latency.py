@@ -15,7 +15,8 @@ from course.task import Task
 
 LATENCIES = (0.0, 0.020, 0.100)
 CONCURRENCIES = (1, 8, 16, 32)
-NAMES = ("fetch_all", "stream", "pages")
+NAMES = ("fetch_all", "stream", "pages", "httpx")
+"""Those that send several requests at once."""
 
 
 def measure(
@@ -39,8 +40,13 @@ def measure(
                         requests[runner.name] = told.requests
                 row: list[object] = [f"{calls:,}", f"{latency * 1e3:.0f}", concurrency]
                 for name in NAMES:
-                    wall, ideal = median(walls[name]), (requests[name] / concurrency + 2) * latency
-                    share = f"{calls / wall:,.0f} calls/s" if not latency else f"{wall:.2f} s, {ideal / wall:.0%}"
+                    slowest, wall, fastest = max(walls[name]), median(walls[name]), min(walls[name])
+                    ideal = (requests[name] / concurrency + 2) * latency
+                    share = (
+                        f"{wall:.2f} s, {ideal / wall:.0%} ({ideal / slowest * 100:.0f}–{ideal / fastest * 100:.0f})"
+                    )
+                    if not latency:
+                        share = f"{calls / wall:,.0f} calls/s ({calls / slowest:,.0f}–{calls / fastest:,.0f})"
                     row.append(share)
                 rows.append(row)
     return rows
