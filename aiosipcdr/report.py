@@ -12,7 +12,15 @@ from aiosipcdr.arrow import ArrowRecords
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["CallDetailRecords", "CompleteWindow", "FetchReport", "QuarantinedRecord", "WindowReport", "WindowShare"]
+__all__ = [
+    "CallDetailRecords",
+    "CompleteWindow",
+    "FetchReport",
+    "QuarantinedRecord",
+    "WindowReport",
+    "WindowShare",
+    "counted",
+]
 
 
 class WindowReport(msgspec.Struct, kw_only=True):
@@ -83,14 +91,14 @@ class FetchReport(msgspec.Struct, kw_only=True):
         """Say it in one paragraph that a person can read."""
         proof = "certified complete" if self.certified else "NOT certified"
         effort = [
-            _counted(self.windows, "window", "windows"),
-            _counted(self.pages, "page", "pages"),
-            f"{_counted(self.requests, 'request', 'requests')} in {self.elapsed:.1f} s",
+            counted(self.windows, "window", "windows"),
+            counted(self.pages, "page", "pages"),
+            f"{counted(self.requests, 'request', 'requests')} in {self.elapsed:.1f} s",
         ]
         # What was never asked for lies before what the vendor keeps.
         gaps = sum(not told.certified and not told.requests for told in self.window_reports)
         troubles = [
-            _counted(count, *name)
+            counted(count, *name)
             for count, name in (
                 (gaps, ("part that the vendor no longer keeps", "parts that the vendor no longer keeps")),
                 (self.provisional, ("window provisional", "windows provisional")),
@@ -105,7 +113,8 @@ class FetchReport(msgspec.Struct, kw_only=True):
         return f"{self.unique:,} of {self.total:,} calls, {proof}: {', '.join(effort + troubles)}"
 
 
-def _counted(count: int, one: str, many: str) -> str:
+def counted(count: int, one: str, many: str) -> str:
+    """Return `count` with its noun, as in "1 window" and "1,200 windows"."""
     return f"{count:,} {one if count == 1 else many}"
 
 

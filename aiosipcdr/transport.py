@@ -20,11 +20,7 @@ import msgspec
 from aiohttp import hdrs
 from yarl import URL
 
-from aiosipcdr.errors import (
-    ClientStateError,
-    SipCdrError,
-    TransportError,
-)
+from aiosipcdr.errors import ClientStateError, SipCdrError, TransportError
 from aiosipcdr.policy.retry import decode_retry_after
 from aiosipcdr.wire_bodies import read_body, read_content_type, read_refusal
 from aiosipcdr.wire_errors import ended_unanswered, translate_error

@@ -22,6 +22,7 @@ from aiosipcdr.errors import (
     TlsError,
     TransportError,
 )
+from aiosipcdr.report import counted
 
 __all__ = ["CHECKS", "Check", "Contact", "Handshake", "State", "judge_contact", "judge_range", "skip_rest"]
 
@@ -122,7 +123,7 @@ def judge_range(told: int | SipCdrError, span: str, *, filtered: bool) -> Check:
     if isinstance(told, SipCdrError):
         return Check("range", State.WRONG, f"{span}: {_say(told)}")
     hint = ": names of groups and phones are matched exactly" if filtered and not told else ""
-    return Check("range", State.GOOD, f"{told:,} {'call' if told == 1 else 'calls'} in {span}{hint}")
+    return Check("range", State.GOOD, f"{counted(told, 'call', 'calls')} in {span}{hint}")
 
 
 def skip_rest(checks: Iterable[Check]) -> list[Check]:

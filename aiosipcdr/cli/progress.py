@@ -25,6 +25,7 @@ from rich.text import Text
 
 from aiosipcdr.cli.output import shows_progress
 from aiosipcdr.events import Event, EventKind
+from aiosipcdr.report import counted
 
 __all__ = ["FetchProgress", "ProgressState", "waiting"]
 
@@ -149,8 +150,8 @@ class _CallsColumn(ProgressColumn):
         total = "?" if task.total is None else f"{int(task.total):,}"
         speed = task.finished_speed or task.speed
         rate = f", {int(speed):,}/s" if speed else ""
-        windows = task.fields["windows"]
-        text = f"{int(task.completed):,}/{total} calls, {windows:,} {'window' if windows == 1 else 'windows'}{rate}"
+        windows = counted(task.fields["windows"], "window", "windows")
+        text = f"{int(task.completed):,}/{total} calls, {windows}{rate}"
         return Text(text, style="progress.download")
 
 

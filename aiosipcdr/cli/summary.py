@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from aiosipcdr.cli.output import print_table
 from aiosipcdr.export import FileFacts
-from aiosipcdr.report import FetchReport
+from aiosipcdr.report import FetchReport, counted
 
 __all__ = ["Figures", "figures_as_json", "peak_memory", "show_figures"]
 
@@ -60,12 +60,12 @@ def _rows(figures: Figures, path: Path) -> list[tuple[str, str]]:
     report = figures.report
     share = f" ({figures.file.answered / figures.file.rows:.1%})" if figures.file.rows else ""
     memory = peak_memory()
-    pages, windows = "page" if report.pages == 1 else "pages", "window" if report.windows == 1 else "windows"
+    pages, windows = counted(report.pages, "page", "pages"), counted(report.windows, "window", "windows")
     rows = [
         ("Calls", f"{figures.file.rows:,}"),
         ("Proof", _proof(report)),
         ("Time", f"{figures.seconds:.1f} s, {figures.records_a_second:,.0f} calls a second"),
-        ("Requests", f"{report.requests:,} ({report.pages:,} {pages}, {report.windows:,} {windows})"),
+        ("Requests", f"{report.requests:,} ({pages}, {windows})"),
     ]
     if memory is not None:
         rows.append(("Peak memory", f"{memory / _MEBIBYTE:,.0f} MiB (this process)"))
