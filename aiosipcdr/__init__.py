@@ -17,13 +17,12 @@ if TYPE_CHECKING:
         ExportConflictError,
         ExportError,
         FilterIgnoredError,
-        IncompleteExportError,
+        IncompleteRangeError,
         InvalidQueryError,
         JournalDamagedError,
         OutageError,
         OutOfTimeRangeError,
         ProtocolError,
-        ProviderError,
         RedirectError,
         RequestTimeoutError,
         ResponseTooLargeError,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
         ThrottledError,
         TlsError,
         TransportError,
+        VendorError,
     )
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
@@ -53,14 +53,13 @@ __all__ = [
     "ExportError",
     "FetchReport",
     "FilterIgnoredError",
-    "IncompleteExportError",
+    "IncompleteRangeError",
     "InvalidQueryError",
     "JournalDamagedError",
     "OutOfTimeRangeError",
     "OutageError",
     "Page",
     "ProtocolError",
-    "ProviderError",
     "RatePolicy",
     "RedirectError",
     "RequestTimeoutError",
@@ -73,6 +72,7 @@ __all__ = [
     "ThrottledError",
     "TlsError",
     "TransportError",
+    "VendorError",
 ]
 
 _HOMES = {

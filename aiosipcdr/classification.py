@@ -13,7 +13,6 @@ from aiosipcdr.errors import (
     InvalidQueryError,
     OutOfTimeRangeError,
     ProtocolError,
-    ProviderError,
     RedirectError,
     RestrictedAddressError,
     ServerFaultError,
@@ -21,11 +20,12 @@ from aiosipcdr.errors import (
     StatusCode,
     ThrottledError,
     TransportError,
+    VendorError,
 )
 
-__all__ = ["clean_words", "http_error", "provider_error"]
+__all__ = ["clean_words", "http_error", "vendor_error"]
 
-_BY_STATUS: dict[int, tuple[type[ProviderError], str]] = {
+_BY_STATUS: dict[int, tuple[type[VendorError], str]] = {
     StatusCode.AUTHENTICATION: (AuthenticationError, "authentication refused: check the API key and secret"),
     StatusCode.RESTRICTED_ADDRESS: (
         RestrictedAddressError,
@@ -72,9 +72,9 @@ _RETRYABLE: dict[int, bool] = {
 }
 
 
-def provider_error(status: int, reason: str | None, *, retry_after: float | None = None) -> ProviderError:
+def vendor_error(status: int, reason: str | None, *, retry_after: float | None = None) -> VendorError:
     """Return the error for an answer whose `status` is not 0; an unknown code is kept as it is."""
-    kind, hint = _BY_STATUS.get(status, (ProviderError, "the vendor refused the request with an unknown code"))
+    kind, hint = _BY_STATUS.get(status, (VendorError, "the vendor refused the request with an unknown code"))
     reason = clean_words(reason)
     said = f': "{reason}"' if reason else ""
     return kind(f"status {status}{said}: {hint}", status=status, reason=reason, retry_after=retry_after)
@@ -102,7 +102,7 @@ def http_error(
         not _BY_STATUS[code][0].retryable or (status < HTTPStatus.INTERNAL_SERVER_ERROR and not throttled)
     ):
         # The vendor's own word says more than HTTP's; above all that a login was refused.
-        return provider_error(code, reason, retry_after=retry_after)
+        return vendor_error(code, reason, retry_after=retry_after)
     kind, hint = _BY_HTTP_STATUS.get(status, (ProtocolError, "not an answer of this endpoint: check base_url"))
     if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after is not None:
         kind, hint = ThrottledError, "the service asks for patience"

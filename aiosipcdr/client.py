@@ -13,7 +13,7 @@ from aiosipcdr.arguments import check_filters
 from aiosipcdr.asking import Asking
 from aiosipcdr.connection import OutOfRange
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import IncompleteExportError, JournalDamagedError, OutOfTimeRangeError
+from aiosipcdr.errors import IncompleteRangeError, JournalDamagedError, OutOfTimeRangeError
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.history import History
 from aiosipcdr.protocol.resumable import ResumableCoverage
@@ -38,7 +38,7 @@ class CdrClient(Asking):
 
     Every method raises, besides what it names: `ValueError` for bad arguments
     and `ClientStateError` for a client that is not open here, both before any
-    I/O; then `TransportError`, `ProtocolError` or `ProviderError` (with their
+    I/O; then `TransportError`, `ProtocolError` or `VendorError` (with their
     subclasses) for what retrying did not mend.
     """
 
@@ -51,7 +51,7 @@ class CdrClient(Asking):
         phone_name: str | None = None,
         on_out_of_range: OutOfRange = "raise",
         allow_incomplete: bool = False,
-        range_field: str | None = None,
+        time_field: str | None = None,
     ) -> CallDetailRecords:
         """Fetch every call of a range into memory: a list with its `report`.
 
@@ -63,14 +63,14 @@ class CdrClient(Asking):
             on_out_of_range: what to do when part of the range is older than what the vendor keeps: "raise", or
                 "skip" it and say so in the report.
             allow_incomplete: return what could not be proven complete, with `report.certified` false.
-            range_field: the time that the account is known to be filtered on ("submit_time", ...): the result is
+            time_field: the time that the account is known to be filtered on ("submit_time", ...): the result is
                 then trimmed to `start <= field < end` exactly.
 
         Returns:
             Records ordered by window, then by (`submit_time`, `None` last, `voice_id`).
 
         Raises:
-            IncompleteExportError: the vendor's counts and the records do not agree, whatever was tried.
+            IncompleteRangeError: the vendor's counts and the records do not agree, whatever was tried.
             OutOfTimeRangeError: part of the range is older than what the vendor keeps.
         """
         filters = check_filters(sip_group_name, phone_name)
@@ -82,7 +82,7 @@ class CdrClient(Asking):
             filters,
             on_out_of_range=on_out_of_range,
             allow_incomplete=allow_incomplete,
-            range_field=range_field,
+            time_field=time_field,
         )
         stream = CdrStream(self._opened(), coverage, self._hook)
         records = CallDetailRecords()
@@ -92,7 +92,7 @@ class CdrClient(Asking):
                 async for window in stream.windows():
                     records += window.records
                     records.quarantined += window.quarantined
-        except IncompleteExportError as incomplete:
+        except IncompleteRangeError as incomplete:
             records += incomplete.records
             incomplete.records = records
             raise
@@ -107,7 +107,7 @@ class CdrClient(Asking):
         phone_name: str | None = None,
         on_out_of_range: OutOfRange = "raise",
         allow_incomplete: bool = False,
-        range_field: str | None = None,
+        time_field: str | None = None,
     ) -> CdrStream:
         """Fetch a range of any size in bounded memory.
 
@@ -128,7 +128,7 @@ class CdrClient(Asking):
             filters,
             on_out_of_range=on_out_of_range,
             allow_incomplete=allow_incomplete,
-            range_field=range_field,
+            time_field=time_field,
         )
         return CdrStream(self._opened(), coverage, self._hook)
 
@@ -144,7 +144,7 @@ class CdrClient(Asking):
         phone_name: str | None = None,
         on_out_of_range: OutOfRange = "raise",
         allow_incomplete: bool = False,
-        range_field: str | None = None,
+        time_field: str | None = None,
         spreadsheet: bool = False,
         mask_numbers: Literal["mask"] | bytes | None = None,
     ) -> FetchReport:
@@ -173,7 +173,7 @@ class CdrClient(Asking):
             phone_name: only calls of this phone.
             on_out_of_range: see `fetch_all`.
             allow_incomplete: see `fetch_all`.
-            range_field: see `fetch_all`.
+            time_field: see `fetch_all`.
             spreadsheet: write CSV so that Excel shows long ids whole and starts no formula; such a file is for people,
                 not for programs.
             mask_numbers: make `phone_name`, `callee` and `display_num` unrecognisable: "mask" leaves at most a country
@@ -186,7 +186,7 @@ class CdrClient(Asking):
                 journal beside it is of another question.
             JournalDamagedError: the journal beside it was changed by something else.
             StorageError: the file or its journal cannot be written; what was written stays.
-            IncompleteExportError: see `fetch_all`; no file appears.
+            IncompleteRangeError: see `fetch_all`; no file appears.
             OutOfTimeRangeError: see `fetch_all`; a journal stays only if calls were read.
         """
         filters = check_filters(sip_group_name, phone_name)
@@ -209,7 +209,7 @@ class CdrClient(Asking):
                 filters,
                 on_out_of_range=on_out_of_range,
                 allow_incomplete=allow_incomplete,
-                range_field=range_field,
+                time_field=time_field,
                 see=None if mask is None else partial(mask_record, mask=mask),
             )
             if history is not None:
@@ -229,7 +229,7 @@ class CdrClient(Asking):
             filters,
             format=format,
             overwrite=overwrite,
-            range_field=range_field,
+            time_field=time_field,
             spreadsheet=spreadsheet,
             mask=mask,
             credentials=self._credentials(),
@@ -246,7 +246,7 @@ class CdrClient(Asking):
                 async with CdrStream(self._opened(), coverage, self._hook) as stream:
                     async for entry in stream.entries():
                         await job.write(entry, report)
-            except (IncompleteExportError, OutOfTimeRangeError) as error:
+            except (IncompleteRangeError, OutOfTimeRangeError) as error:
                 await job.doubt(error)
                 raise
             await job.publish(report)

@@ -257,7 +257,7 @@ class Connection:
         *,
         on_out_of_range: OutOfRange,
         allow_incomplete: bool,
-        range_field: str | None,
+        time_field: str | None,
         see: Callable[[CallDetailRecord], CallDetailRecord] | None = None,
     ) -> C:
         if isinstance(filters, ValueError):
@@ -265,11 +265,11 @@ class Connection:
         if on_out_of_range not in ("raise", "skip"):
             msg = f'on_out_of_range must be "raise" or "skip", not {on_out_of_range!r}'
             raise ValueError(msg)
-        if range_field is not None and range_field not in TIME_FIELDS:
-            msg = f"range_field must be one of {', '.join(TIME_FIELDS)}, not {range_field!r}"
+        if time_field is not None and time_field not in TIME_FIELDS:
+            msg = f"time_field must be one of {', '.join(TIME_FIELDS)}, not {time_field!r}"
             raise ValueError(msg)
         window = TimeWindow.of(start, end)
-        if range_field is not None:
+        if time_field is not None:
             window = window.widened()
         self._opened()
         return kind(
@@ -280,8 +280,8 @@ class Connection:
             settled_before=self._settled_before(),
             allow_incomplete=allow_incomplete,
             skip_out_of_range=on_out_of_range == "skip",
-            range_field=range_field,
-            exact=None if range_field is None else (start.astimezone(UTC), end.astimezone(UTC)),
+            time_field=time_field,
+            exact=None if time_field is None else (start.astimezone(UTC), end.astimezone(UTC)),
             strict=self._strict,
             see=see or as_it_is,
         )

@@ -13,7 +13,7 @@ Errors carry facts, never policy: whether and when to try again is decided in
     ├── ProtocolError (ValueError)          not what the endpoint may answer
     │   ├── ResponseTooLargeError
     │   └── FilterIgnoredError
-    ├── ProviderError                       the vendor refused: .status .reason
+    ├── VendorError                       the vendor refused: .status .reason
     │   ├── AuthenticationError
     │   ├── RestrictedAddressError
     │   ├── ClockSkewError
@@ -21,7 +21,7 @@ Errors carry facts, never policy: whether and when to try again is decided in
     │   ├── InvalidQueryError
     │   ├── OutOfTimeRangeError
     │   └── ServerFaultError
-    ├── IncompleteExportError               .report .records
+    ├── IncompleteRangeError               .report .records
     └── ExportError (OSError)
         ├── ExportConflictError             target exists, journal of another query, locked
         ├── JournalDamagedError
@@ -41,13 +41,12 @@ __all__ = [
     "ExportConflictError",
     "ExportError",
     "FilterIgnoredError",
-    "IncompleteExportError",
+    "IncompleteRangeError",
     "InvalidQueryError",
     "JournalDamagedError",
     "OutOfTimeRangeError",
     "OutageError",
     "ProtocolError",
-    "ProviderError",
     "RedirectError",
     "RequestTimeoutError",
     "ResponseTooLargeError",
@@ -59,6 +58,7 @@ __all__ = [
     "ThrottledError",
     "TlsError",
     "TransportError",
+    "VendorError",
 ]
 
 
@@ -173,19 +173,19 @@ class FilterIgnoredError(ProtocolError):
     """Records came back that the asked filter excludes: the sum of such an export would be wrong."""
 
 
-class ProviderError(SipCdrError):
+class VendorError(SipCdrError):
     """The vendor understood the request and refused it: see `status` and `reason`."""
 
 
-class AuthenticationError(ProviderError):
+class AuthenticationError(VendorError):
     """Key or secret are not accepted, or the user is locked.  Never retried: it may lock the account."""
 
 
-class RestrictedAddressError(ProviderError):
+class RestrictedAddressError(VendorError):
     """This machine's address is not on the account's list."""
 
 
-class ClockSkewError(ProviderError):
+class ClockSkewError(VendorError):
     """The vendor finds the timestamp too old or too new: this machine's clock is off.
 
     `offset` is the measured difference in seconds (theirs minus ours) where it is known.
@@ -204,17 +204,17 @@ class ClockSkewError(ProviderError):
         return f"{super().__str__()}; this machine's clock is {abs(self.offset):,.0f} s {direction} the vendor's"
 
 
-class ThrottledError(ProviderError):
+class ThrottledError(VendorError):
     """The vendor asks for fewer requests."""
 
     retryable = True
 
 
-class InvalidQueryError(ProviderError):
+class InvalidQueryError(VendorError):
     """The vendor refuses a parameter: a filter's value, most likely."""
 
 
-class OutOfTimeRangeError(ProviderError):
+class OutOfTimeRangeError(VendorError):
     """Part of the range is older than what the vendor keeps (the last two months).
 
     `available_from` is the oldest start that the vendor accepted, where it was looked for.
@@ -223,13 +223,13 @@ class OutOfTimeRangeError(ProviderError):
     available_from: datetime | None = None
 
 
-class ServerFaultError(ProviderError):
+class ServerFaultError(VendorError):
     """A fault on the vendor's side."""
 
     retryable = True
 
 
-class IncompleteExportError(SipCdrError):
+class IncompleteRangeError(SipCdrError):
     """The range could not be proven complete.
 
     `report` tells which windows fall short, `records` holds what was read

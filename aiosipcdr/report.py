@@ -39,7 +39,7 @@ class WindowReport(msgspec.Struct, kw_only=True):
     anomalies: int = 0
     requests: int = 0
     pages: int = 0
-    sweeps: int = 0
+    scans: int = 0
     certified: bool = False
     provisional: bool = False
 
@@ -57,7 +57,7 @@ class FetchReport(msgspec.Struct, kw_only=True):
         windows: windows proven or given up.
         pages: pages of records read, re-reads included.
         requests: requests sent, control counts, retries and abandoned pages included.
-        sweeps: readings of whole windows; `windows` when nothing had to be read again.
+        scans: readings of whole windows; `windows` when nothing had to be read again.
         retries: requests sent again after a fault.
         provisional: windows so young that calls may still be added to them.
         certified: every window was proven complete and none was left out.
@@ -75,7 +75,7 @@ class FetchReport(msgspec.Struct, kw_only=True):
     windows: int = 0
     pages: int = 0
     requests: int = 0
-    sweeps: int = 0
+    scans: int = 0
     retries: int = 0
     provisional: int = 0
     certified: bool = False

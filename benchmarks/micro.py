@@ -112,7 +112,7 @@ def test_assembling_a_window(benchmark: BenchmarkFixture) -> None:
     proof = read_window()
 
     def assemble() -> int:
-        return len(Assembly(FetchReport(), range_field=None, exact=None).assemble(proof, ()).records)
+        return len(Assembly(FetchReport(), time_field=None, exact=None).assemble(proof, ()).records)
 
     assert benchmark(assemble) == CALLS
 

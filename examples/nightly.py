@@ -25,7 +25,7 @@ from pathlib import Path
 
 from sandboxed import sandbox_in_environment
 
-from aiosipcdr import CdrClient, IncompleteExportError, SipCdrError
+from aiosipcdr import CdrClient, IncompleteRangeError, SipCdrError
 
 DONE, FAILED, INCOMPLETE = 0, 1, 3
 
@@ -46,7 +46,7 @@ async def fetch_day(day: date, folder: Path, ending: str) -> int:
     try:
         async with CdrClient.from_env() as client:
             report = await client.export(start, end, path)
-    except IncompleteExportError as error:
+    except IncompleteRangeError as error:
         log.error("%s was not written: %s", path, error.report)  # noqa: TRY400 - the report says more than a traceback
         return INCOMPLETE
     except SipCdrError as error:

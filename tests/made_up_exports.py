@@ -32,7 +32,7 @@ def hour(number: int) -> TimeWindow:
 def window(number: int, calls: int = 3, *, bad: int = 0, **told: Any) -> CompleteWindow:  # noqa: ANN401
     """The hour of that number, read to its end: so many calls, and so many that could not be decoded."""
     records = [call(100 * number + one) for one in range(calls)]
-    report = WindowReport(window=hour(number), total=calls + bad, unique=calls + bad, requests=2, pages=1, sweeps=1)
+    report = WindowReport(window=hour(number), total=calls + bad, unique=calls + bad, requests=2, pages=1, scans=1)
     report.certified = True
     for name, value in told.items():
         setattr(report, name, value)
@@ -67,7 +67,7 @@ def order(path: Path, **changes: Any) -> ExportOrder:  # noqa: ANN401
         "end": END,
         "format": None,
         "overwrite": False,
-        "range_field": None,
+        "time_field": None,
         "spreadsheet": False,
         "mask": None,
         "credentials": CREDENTIALS,

@@ -180,7 +180,7 @@ def test_troubleshooting_knows_every_status_and_its_error(head: str, table: dict
 
 def test_troubleshooting_knows_which_status_is_asked_again() -> None:
     for head, build in (
-        ("status", lambda code: classification.provider_error(code, None)),
+        ("status", lambda code: classification.vendor_error(code, None)),
         ("HTTP", classification.http_error),
     ):
         for status, _, again, *_ in table_rows(TROUBLESHOOTING, head, "error"):

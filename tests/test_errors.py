@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 import aiosipcdr
 from aiosipcdr import errors
-from aiosipcdr.classification import http_error, provider_error
+from aiosipcdr.classification import http_error, vendor_error
 from aiosipcdr.errors import (
     ExportError,
-    IncompleteExportError,
+    IncompleteRangeError,
     ProtocolError,
-    ProviderError,
     RedirectError,
     SipCdrError,
     StatusCode,
     ThrottledError,
     TransportError,
+    VendorError,
 )
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.windows import TimeWindow
@@ -40,7 +40,7 @@ SipCdrError Exception
   ProtocolError ValueError
     ResponseTooLargeError
     FilterIgnoredError
-  ProviderError
+  VendorError
     AuthenticationError
     RestrictedAddressError
     ClockSkewError
@@ -48,7 +48,7 @@ SipCdrError Exception
     InvalidQueryError
     OutOfTimeRangeError
     ServerFaultError
-  IncompleteExportError
+  IncompleteRangeError
   ExportError OSError
     ExportConflictError
     JournalDamagedError
@@ -102,7 +102,7 @@ def test_every_error_carries_facts_and_says_where(kind: type[SipCdrError]) -> No
         raise bare
 
 
-@pytest.mark.parametrize("kind", [kind for kind, _, _ in kinds() if kind is not IncompleteExportError])
+@pytest.mark.parametrize("kind", [kind for kind, _, _ in kinds() if kind is not IncompleteRangeError])
 def test_every_error_crosses_a_process_boundary(kind: type[SipCdrError]) -> None:
     error = kind("it failed", window=WINDOW, page=2, status=-18, reason="no", retryable=True, retry_after=3.0)
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
@@ -114,12 +114,12 @@ def test_every_error_crosses_a_process_boundary(kind: type[SipCdrError]) -> None
 def test_an_incomplete_export_brings_what_was_read() -> None:
     report = FetchReport(total=2, unique=1)
     records = CallDetailRecords([CallDetailRecord(voice_id="1", callee="+447700900123")], report=report)
-    error = IncompleteExportError("short", report=report, records=records)
+    error = IncompleteRangeError("short", report=report, records=records)
     assert error.report is report
     assert error.records is records
     assert not error.retryable
     assert "7700900" not in f"{error} {error!r}"
-    bare = IncompleteExportError()
+    bare = IncompleteRangeError()
     assert bare.records == []
     assert bare.records.report is bare.report
 
@@ -145,15 +145,15 @@ def test_facts_of_one_error_are_not_those_of_its_kind() -> None:
         (-18, "ServerFaultError", True),
         (-22, "InvalidQueryError", False),
         (-25, "OutOfTimeRangeError", False),
-        (-3, "ProviderError", False),
-        (7, "ProviderError", False),
-        (-(10**30), "ProviderError", False),
+        (-3, "VendorError", False),
+        (7, "VendorError", False),
+        (-(10**30), "VendorError", False),
     ],
 )
 def test_every_code_has_its_kind(status: int, name: str, retryable: bool) -> None:  # noqa: FBT001
-    error = provider_error(status, "the vendor's words")
+    error = vendor_error(status, "the vendor's words")
     assert type(error).__name__ == name
-    assert isinstance(error, ProviderError)
+    assert isinstance(error, VendorError)
     assert error.status == status
     assert error.reason == "the vendor's words"
     assert error.retryable is retryable
@@ -165,7 +165,7 @@ def test_every_documented_code_is_in_the_table() -> None:
     assert {int(code) for code in StatusCode} == {0, -1, -2, -13, -15, -16, -18, -22, -25}
     for code in StatusCode:
         if code:
-            assert type(provider_error(code, None)) is not ProviderError
+            assert type(vendor_error(code, None)) is not VendorError
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_redirect_is_an_error_of_its_own() -> None:
     ],
 )
 def test_the_vendors_words_lose_their_numbers(number: str) -> None:
-    error = provider_error(-22, f"bad number {number}, sorry")
+    error = vendor_error(-22, f"bad number {number}, sorry")
     assert error.reason is not None
     assert error.reason.startswith("bad number")
     assert error.reason.endswith("sorry")
@@ -250,19 +250,19 @@ def test_the_vendors_words_lose_their_numbers(number: str) -> None:
 
 @pytest.mark.parametrize("reason", [None, "", "  ", "\n\t", "\x1b\u202e"])
 def test_nothing_said_is_no_reason(reason: str | None) -> None:
-    error = provider_error(-22, reason)
+    error = vendor_error(-22, reason)
     assert error.reason is None
     assert '""' not in str(error)
 
 
 @given(st.text(max_size=400))
 def test_the_vendors_words_are_short_and_printable(reason: str) -> None:
-    cleaned = provider_error(-22, reason).reason
+    cleaned = vendor_error(-22, reason).reason
     assert cleaned is None or (0 < len(cleaned) <= 200 and cleaned.isprintable() and cleaned == cleaned.strip())
 
 
 def test_a_code_of_few_digits_is_no_number() -> None:
-    assert provider_error(-22, "size 100 of page 25, code 40012").reason == "size 100 of page 25, code 40012"
+    assert vendor_error(-22, "size 100 of page 25, code 40012").reason == "size 100 of page 25, code 40012"
 
 
 def test_an_export_error_is_an_os_error_with_our_words(tmp_path: Path) -> None:

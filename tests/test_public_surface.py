@@ -36,15 +36,15 @@ ERRORS: dict[str, tuple[str, type[Exception]]] = {
     "ProtocolError": ("SipCdrError", ValueError),
     "ResponseTooLargeError": ("ProtocolError", ValueError),
     "FilterIgnoredError": ("ProtocolError", ValueError),
-    "ProviderError": ("SipCdrError", Exception),
-    "AuthenticationError": ("ProviderError", Exception),
-    "RestrictedAddressError": ("ProviderError", Exception),
-    "ClockSkewError": ("ProviderError", Exception),
-    "ThrottledError": ("ProviderError", Exception),
-    "InvalidQueryError": ("ProviderError", Exception),
-    "OutOfTimeRangeError": ("ProviderError", Exception),
-    "ServerFaultError": ("ProviderError", Exception),
-    "IncompleteExportError": ("SipCdrError", Exception),
+    "VendorError": ("SipCdrError", Exception),
+    "AuthenticationError": ("VendorError", Exception),
+    "RestrictedAddressError": ("VendorError", Exception),
+    "ClockSkewError": ("VendorError", Exception),
+    "ThrottledError": ("VendorError", Exception),
+    "InvalidQueryError": ("VendorError", Exception),
+    "OutOfTimeRangeError": ("VendorError", Exception),
+    "ServerFaultError": ("VendorError", Exception),
+    "IncompleteRangeError": ("SipCdrError", Exception),
     "ExportError": ("SipCdrError", OSError),
     "ExportConflictError": ("ExportError", OSError),
     "JournalDamagedError": ("ExportError", OSError),
@@ -65,7 +65,7 @@ NAMES = {
 FILTERS: dict[str, object] = {"sip_group_name": None, "phone_name": None}
 CHOICES: dict[str, object] = {"on_out_of_range": "raise", "allow_incomplete": False}
 # Asked for by the design's text, in no signature of it.
-OPTIONAL: dict[str, object] = {"range_field": None}
+OPTIONAL: dict[str, object] = {"time_field": None}
 
 # method: positional parameters, keyword-only ones that must be there, others that may
 METHODS: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]]] = {
@@ -111,7 +111,7 @@ COUNTERS = [
     "windows",
     "pages",
     "requests",
-    "sweeps",
+    "scans",
     "retries",
     "provisional",
 ]

@@ -29,7 +29,7 @@ def shown(thing: object) -> str:
 
 
 def test_the_fields_are_those_of_the_design() -> None:
-    ints = "total unique duplicates conflicts quarantined anomalies windows pages requests sweeps retries provisional"
+    ints = "total unique duplicates conflicts quarantined anomalies windows pages requests scans retries provisional"
     report = FetchReport()
     for name in ints.split():
         assert type(getattr(report, name)) is int

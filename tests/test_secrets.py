@@ -16,7 +16,7 @@ import anyio
 import pytest
 from aiohttp import web
 
-from aiosipcdr import CdrClient, IncompleteExportError, StorageError
+from aiosipcdr import CdrClient, IncompleteRangeError, StorageError
 from aiosipcdr.events import Event
 from aiosipcdr.export import FORMATS
 from aiosipcdr.protocol.signing import Credentials
@@ -238,7 +238,7 @@ async def test_records_that_are_set_aside_show_nothing(watch: Watch) -> None:
 async def test_an_incomplete_export_shows_nothing(watch: Watch) -> None:
     watch.sandbox.change(wrong_total=3)
     async with watch.client() as client:
-        with pytest.raises(IncompleteExportError) as caught:
+        with pytest.raises(IncompleteRangeError) as caught:
             await client.fetch_all(START, END)
     watch.check_error(caught.value)
     watch.check(f"{caught.value.report!r} {caught.value.records!r}")

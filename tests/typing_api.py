@@ -22,13 +22,13 @@ from aiosipcdr import (
     ClockSkewError,
     ExportError,
     FetchReport,
-    IncompleteExportError,
+    IncompleteRangeError,
     OutOfTimeRangeError,
     Page,
-    ProviderError,
     RatePolicy,
     RetryPolicy,
     SipCdrError,
+    VendorError,
     __version__,
 )
 from aiosipcdr.arrow import ArrowRecords
@@ -98,7 +98,7 @@ async def into_memory(client: CdrClient) -> None:
             phone_name=None,
             on_out_of_range="skip",
             allow_incomplete=True,
-            range_field="submit_time",
+            time_field="submit_time",
         ),
         CallDetailRecords,
     )
@@ -148,7 +148,7 @@ def a_record(record: CallDetailRecord) -> None:
 def a_report(report: FetchReport) -> None:
     counts = (report.total, report.unique, report.duplicates, report.conflicts, report.quarantined, report.anomalies)
     assert_type(counts, tuple[int, int, int, int, int, int])
-    effort = (report.windows, report.pages, report.requests, report.sweeps, report.retries, report.provisional)
+    effort = (report.windows, report.pages, report.requests, report.scans, report.retries, report.provisional)
     assert_type(effort, tuple[int, int, int, int, int, int])
     assert_type(report.certified, bool)
     assert_type(report.elapsed, float)
@@ -164,7 +164,7 @@ async def three_ways_to_read_a_stream(client: CdrClient) -> None:
     async with client.stream(START, END, on_out_of_range="raise", allow_incomplete=False) as stream:
         async for batch in stream.batches():
             assert_type(batch, CallDetailRecords)
-    async with client.stream(START, END, phone_name="p", range_field="call_time") as stream:
+    async with client.stream(START, END, phone_name="p", time_field="call_time") as stream:
         async for window in stream.windows():
             assert_type(window.window, TimeWindow)
             assert_type(window.records, list[CallDetailRecord])
@@ -197,7 +197,7 @@ async def into_a_file(client: CdrClient) -> None:
             phone_name=None,
             on_out_of_range="skip",
             allow_incomplete=True,
-            range_field="submit_time",
+            time_field="submit_time",
             spreadsheet=True,
             mask_numbers="mask",
         ),
@@ -215,14 +215,14 @@ def the_facts_of_errors(error: SipCdrError) -> None:
     assert_type(error.retryable, bool)
     assert_type(error.retry_after, float | None)
     match error:
-        case IncompleteExportError():
+        case IncompleteRangeError():
             assert_type(error.report, FetchReport)
             assert_type(error.records, CallDetailRecords)
         case OutOfTimeRangeError():
             assert_type(error.available_from, datetime | None)
         case ClockSkewError():
             assert_type(error.offset, float | None)
-        case ProviderError():
+        case VendorError():
             assert_type(StatusCode(error.status or 0), StatusCode)
         case _:
             pass

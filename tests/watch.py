@@ -20,7 +20,7 @@ import msgspec
 from aiohttp import web
 from rich.pretty import pretty_repr
 
-from aiosipcdr import CdrClient, IncompleteExportError, RetryPolicy
+from aiosipcdr import CdrClient, IncompleteRangeError, RetryPolicy
 from aiosipcdr.events import Event
 from aiosipcdr.sandbox import Sandbox
 
@@ -100,7 +100,7 @@ class Watch:
             if not _is_of_a_test(place.f_code.co_filename):
                 self.check(f"{place.f_code.co_qualname} {pretty_repr(dict(place.f_locals), max_depth=8)}")
         self.check(f"{error!s} {error!r} {error.args!r} {vars(error)!r} {pretty_repr(error)}")
-        if not isinstance(error, IncompleteExportError):  # which hands over what was read
+        if not isinstance(error, IncompleteRangeError):  # which hands over what was read
             self.check(pickle.dumps(error).decode("latin-1"))
 
 

@@ -129,7 +129,7 @@ def _finding_rows(findings: Iterable[Finding]) -> Iterable[tuple[str, str, str, 
 
 
 def _setting_lines(settings: dict[str, object]) -> list[str]:
-    of_method = {"range_field"}
+    of_method = {"time_field"}
     client = _arguments({name: value for name, value in settings.items() if name not in of_method})
     method = _arguments({name: value for name, value in settings.items() if name in of_method})
     lines = [f"CdrClient(..., {client})"] if client else []

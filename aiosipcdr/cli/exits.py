@@ -6,7 +6,7 @@ put there by itself.
 
 from enum import IntEnum, unique
 
-from aiosipcdr.errors import IncompleteExportError, OutageError, SipCdrError
+from aiosipcdr.errors import IncompleteRangeError, OutageError, SipCdrError
 from aiosipcdr.extras import MissingExtraError
 
 __all__ = ["CommandError", "Exit", "Terminated", "explain"]
@@ -43,7 +43,7 @@ def explain(error: BaseException) -> tuple[Exit, str]:
             code, sentence = Exit.INTERRUPTED, "interrupted"
         case Terminated():
             code, sentence = Exit.TERMINATED, "terminated"
-        case IncompleteExportError():
+        case IncompleteRangeError():
             code, sentence = Exit.INCOMPLETE, _in_options(sentence)
         case SipCdrError():
             sentence = _in_options(sentence)

@@ -29,7 +29,7 @@ from aiosipcdr.cli.timerange import Range, parse_range, parse_zone
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.errors import (
     ExportConflictError,
-    IncompleteExportError,
+    IncompleteRangeError,
     JournalDamagedError,
     OutOfTimeRangeError,
     StorageError,
@@ -137,7 +137,7 @@ def export(
         with progress:
             results = run_to_end(work)
     except BaseException as error:
-        if json and isinstance(error, IncompleteExportError):
+        if json and isinstance(error, IncompleteRangeError):
             print_json({"output": None, **error.report.facts()})
         kept = [file.path for file in files if beside(file.path, JOURNAL).exists()]
         again = resume_command(start, end, keep_words=daily)
@@ -201,7 +201,7 @@ class Run:
                     report = await self.client.export(
                         file.start, file.end, file.path, overwrite=self.overwrite or again, **asked, **self.formed
                     )
-                except (IncompleteExportError, ExportConflictError) as error:
+                except (IncompleteRangeError, ExportConflictError) as error:
                     problem = problem or error
                     continue
                 except OutOfTimeRangeError:

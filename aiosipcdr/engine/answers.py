@@ -5,7 +5,7 @@ Decides nothing about what follows; keeps the key out of the vendor's words.
 
 from http import HTTPStatus
 
-from aiosipcdr.classification import http_error, provider_error
+from aiosipcdr.classification import http_error, vendor_error
 from aiosipcdr.errors import ClockSkewError, ProtocolError, SipCdrError
 from aiosipcdr.policy.clock import measure_offset
 from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, Refusal
@@ -43,5 +43,5 @@ def read_answer(
 
 def _refused(received: Received, code: int, reason: str | None) -> SipCdrError:
     if received.status == HTTPStatus.OK:
-        return provider_error(code, reason, retry_after=received.retry_after)
+        return vendor_error(code, reason, retry_after=received.retry_after)
     return http_error(received.status, retry_after=received.retry_after, code=code, reason=reason)

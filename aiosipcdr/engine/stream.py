@@ -12,7 +12,7 @@ import msgspec
 
 from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Run
-from aiosipcdr.errors import ClientStateError, IncompleteExportError
+from aiosipcdr.errors import ClientStateError, IncompleteRangeError
 from aiosipcdr.events import Event, EventHook, EventKind
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.history import Note
@@ -150,7 +150,7 @@ class CdrStream:
         window = coverage.take_complete()
         self._note_effort(run)
         if window is None:
-            if isinstance(run.error, IncompleteExportError):
+            if isinstance(run.error, IncompleteRangeError):
                 run.error.records = CallDetailRecords(coverage.abandon(), report=self.report)
             run.check()
         self._engine.wake()  # a place for another window has become free
@@ -188,7 +188,7 @@ def _batch(window: CompleteWindow) -> CallDetailRecords:
         windows=1,
         pages=told.pages,
         requests=told.requests,
-        sweeps=told.sweeps,
+        scans=told.scans,
         provisional=int(told.provisional),
         certified=told.certified,
         window_reports=[told],

@@ -22,7 +22,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
-from aiosipcdr.errors import ClientStateError, IncompleteExportError, OutOfTimeRangeError
+from aiosipcdr.errors import ClientStateError, IncompleteRangeError, OutOfTimeRangeError
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.entries import Built, Effort, Header
 from aiosipcdr.export.journal import Journal
@@ -109,7 +109,7 @@ class ExportJob:
 
         return await self._in_thread(recall)
 
-    async def doubt(self, error: IncompleteExportError | OutOfTimeRangeError) -> None:
+    async def doubt(self, error: IncompleteRangeError | OutOfTimeRangeError) -> None:
         """Forget a window whose parts hold too little, and all later; or a plan by which nothing was read."""
 
         def forget() -> None:

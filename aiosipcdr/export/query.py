@@ -22,7 +22,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     end: datetime
     sip_group_name: str | None = None
     phone_name: str | None = None
-    range_field: str | None = None
+    time_field: str | None = None
 
     def __repr__(self) -> str:
         """Leave the filters out."""
@@ -34,7 +34,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe_query(
-    start: datetime, end: datetime, filters: Filters, range_field: str | None, mask: Callable[[str], str] | None
+    start: datetime, end: datetime, filters: Filters, time_field: str | None, mask: Callable[[str], str] | None
 ) -> Query:
     """Return the question with its phone masked like the records."""
     phone = filters.phone_name
@@ -43,7 +43,7 @@ def describe_query(
         end=end,
         sip_group_name=filters.sip_group_name,
         phone_name=phone if phone is None or mask is None else mask(phone),
-        range_field=range_field,
+        time_field=time_field,
     )
 
 

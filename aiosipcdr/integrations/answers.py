@@ -16,12 +16,11 @@ from aiosipcdr.errors import (
     ClientStateError,
     ClockSkewError,
     ExportConflictError,
-    IncompleteExportError,
+    IncompleteRangeError,
     InvalidQueryError,
     OutageError,
     OutOfTimeRangeError,
     ProtocolError,
-    ProviderError,
     RequestTimeoutError,
     RestrictedAddressError,
     ServerFaultError,
@@ -29,6 +28,7 @@ from aiosipcdr.errors import (
     StorageError,
     ThrottledError,
     TransportError,
+    VendorError,
 )
 from aiosipcdr.integrations.calls import CallError
 
@@ -50,10 +50,10 @@ _BY_KIND: dict[type[SipCdrError], tuple[HTTPStatus, str]] = {
     RestrictedAddressError: (HTTPStatus.BAD_GATEWAY, "the vendor does not accept the address of this service"),
     ClockSkewError: (HTTPStatus.BAD_GATEWAY, "the vendor does not accept the clock of this service"),
     ServerFaultError: (HTTPStatus.BAD_GATEWAY, "a fault on the vendor's side"),
-    ProviderError: (HTTPStatus.BAD_GATEWAY, "the vendor refuses the request"),
+    VendorError: (HTTPStatus.BAD_GATEWAY, "the vendor refuses the request"),
     TransportError: (HTTPStatus.BAD_GATEWAY, "the vendor cannot be reached"),
     ProtocolError: (HTTPStatus.BAD_GATEWAY, "the vendor's answer is not what it may be"),
-    IncompleteExportError: (
+    IncompleteRangeError: (
         HTTPStatus.BAD_GATEWAY,
         "the range could not be proven complete: the vendor's counts and its records do not agree",
     ),
@@ -100,7 +100,7 @@ def plan_problem(error: SipCdrError | CallError) -> Problem:
             headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(error, OutOfTimeRangeError) and error.available_from is not None:
         facts["available_from"] = error.available_from
-    if isinstance(error, IncompleteExportError):
+    if isinstance(error, IncompleteRangeError):
         facts["report"] = error.report.facts()
     return Problem(status=int(status), facts=facts, headers=headers)
 

@@ -55,16 +55,16 @@ class Assembly:
         self,
         report: FetchReport,
         *,
-        range_field: str | None,
+        time_field: str | None,
         exact: tuple[datetime, datetime] | None,
         see: Callable[[CallDetailRecord], CallDetailRecord] = as_it_is,
     ) -> None:
-        """Write into `report`; with `exact`, trim to records whose `range_field` lies within it.
+        """Write into `report`; with `exact`, trim to records whose `time_field` lies within it.
 
         Two records are the same where `see` returns the same for both.
         """
         self._report = report
-        self._time_fields = TIME_FIELDS if range_field is None else (range_field,)
+        self._time_fields = TIME_FIELDS if time_field is None else (time_field,)
         self._exact = exact
         self._see = see
         self._recent: list[_Recent] = []
@@ -177,7 +177,7 @@ class Assembly:
         """Add the effort that a window took, also of one that was given up."""
         report = self._report
         report.pages += told.pages
-        report.sweeps += told.sweeps
+        report.scans += told.scans
         report.duplicates += told.duplicates
         report.conflicts += told.conflicts
         report.anomalies += told.anomalies

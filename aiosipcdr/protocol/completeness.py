@@ -56,7 +56,7 @@ class WindowProof:
         is_part: bool = False,
         is_repair: bool = False,
         provisional: bool = False,
-        range_field: str | None = None,
+        time_field: str | None = None,
         strict: bool = False,
     ) -> None:
         """Plan the first page of `window`.
@@ -70,7 +70,7 @@ class WindowProof:
             is_part: the window was cut out of a larger one, which has told its calls before.
             is_repair: the window was read before, in vain, as part of a larger one; its first request is paid for.
             provisional: calls may still be added to the window.
-            range_field: the time that the vendor is known to select on.
+            time_field: the time that the vendor is known to select on.
             strict: a record that cannot be decoded is an error.
         """
         self.window = window
@@ -87,9 +87,9 @@ class WindowProof:
         self._earlier: Sweep | None = None
         self._conflicting: set[str] = set()
         self._filters = filters
-        self._range_field = range_field
+        self._time_field = time_field
         self._strict = strict
-        self.report.sweeps = 1
+        self.report.scans = 1
         self.planned: deque[PageRequest] = deque(self._due_pages())
         """The requests that may be sent now."""
 
@@ -111,7 +111,7 @@ class WindowProof:
             return None  # asked for a plan that was given up meanwhile
         ascent = None if request.control else find_ascent(answer.page.records)
         try:
-            verdict, why = judge_answer(request, answer, self._filters, self._range_field, ascent)
+            verdict, why = judge_answer(request, answer, self._filters, self._time_field, ascent)
         except ProtocolError as error:
             return error
         if verdict is Verdict.DOUBTFUL and self.budget.take(1):
@@ -151,7 +151,7 @@ class WindowProof:
         """Read a window that is too large as it is, since nothing is left to pay for cutting it."""
         self.outcome = Outcome.OPEN
         self.most_rows = self.sweep.largest_total
-        self.report.sweeps = 1
+        self.report.scans = 1
         self._go_on()
 
     def _due_pages(self) -> list[PageRequest]:
@@ -166,7 +166,7 @@ class WindowProof:
             self._end_unproven(self.sweep.largest_total)
 
     def _may_spend(self, requests: int, *, is_control: bool) -> bool:
-        if self.report.sweeps > 1 or (self.is_repair and is_control):
+        if self.report.scans > 1 or (self.is_repair and is_control):
             return self.budget.take(requests)
         # When nothing is left for trouble, a window is still read once: nothing is lost that was there to be had.
         return is_control or (self.is_repair and self.budget.take(requests)) or self.budget.read(requests)
@@ -205,10 +205,10 @@ class WindowProof:
         if not self.is_planned:
             self.is_planned = True
             self.budget.plan(sweep.largest_total)
-        first_page_told = sweep.pages == 1 and self.report.sweeps == 1
+        first_page_told = sweep.pages == 1 and self.report.scans == 1
         if first_page_told and sweep.largest_total > self.most_rows and can_split(self.window):
             self.report.total = sweep.largest_total
-            self.report.sweeps = 0  # not one reading: it ends before it began
+            self.report.scans = 0  # not one reading: it ends before it began
             self.report.anomalies += sweep.take_oddities()
             self.outcome = Outcome.TOO_LARGE
             return
@@ -255,14 +255,14 @@ class WindowProof:
         sweep.largest_total = count
         self._earlier = None if shrunk else sweep
         self.sweep = Sweep(self.size)
-        self.report.sweeps += 1
+        self.report.scans += 1
         self._plan(self._due_pages())
 
     def _may_read_again(self, count: int) -> bool:
         # A window that can be cut is read twice and then cut, for smaller
         # windows change less while they are read.
         most = MOST_SWEEPS - 1 if can_split(self.window) else MOST_SWEEPS
-        return self.report.sweeps < most and self.budget.left > count_pages(count, self.size)
+        return self.report.scans < most and self.budget.left > count_pages(count, self.size)
 
     def _end_unproven(self, told: int) -> None:
         self.report.anomalies += self.sweep.take_oddities()

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 
-from aiosipcdr.errors import IncompleteExportError, OutOfTimeRangeError, SipCdrError
+from aiosipcdr.errors import IncompleteRangeError, OutOfTimeRangeError, SipCdrError
 from aiosipcdr.protocol.assembly import Assembly, as_it_is, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome
@@ -47,7 +47,7 @@ class Coverage:
         settled_before: datetime,
         allow_incomplete: bool = False,
         skip_out_of_range: bool = False,
-        range_field: str | None = None,
+        time_field: str | None = None,
         exact: tuple[datetime, datetime] | None = None,
         strict: bool = False,
         see: Callable[[CallDetailRecord], CallDetailRecord] = as_it_is,
@@ -62,13 +62,13 @@ class Coverage:
             settled_before: a window that ends later is provisional.
             allow_incomplete: hand over windows that could not be proven, too.
             skip_out_of_range: read what the vendor still keeps, and report the rest as a gap.
-            range_field: the time that the vendor is known to select on.
-            exact: keep only records whose `range_field` is at or after the first time and before the second.
+            time_field: the time that the vendor is known to select on.
+            exact: keep only records whose `time_field` is at or after the first time and before the second.
             strict: a record that cannot be decoded ends the run.
             see: two records are the same where it returns the same for both.
         """
         self.report: FetchReport = FetchReport()
-        self._assembly = Assembly(self.report, range_field=range_field, exact=exact, see=see)
+        self._assembly = Assembly(self.report, time_field=time_field, exact=exact, see=see)
         self.planned: deque[tuple[TimeWindow, int]] = deque()
         """Tiles whose total became known, for whoever shows progress."""
         self._filters = filters
@@ -77,7 +77,7 @@ class Coverage:
         self._most_rows = MOST_ROWS
         self._settled_before = settled_before
         self._allow_incomplete = allow_incomplete
-        self._range_field = range_field
+        self._time_field = time_field
         self._strict = strict
         self._skip_out_of_range = skip_out_of_range
         self._edge = MovingEdge(window, filters)
@@ -185,7 +185,7 @@ class Coverage:
             is_part=bool(wholes),
             is_repair=any(whole.is_repair for whole in wholes),
             provisional=window.end > self._settled_before,
-            range_field=self._range_field,
+            time_field=self._time_field,
             strict=self._strict,
         )
 
@@ -253,7 +253,7 @@ class Coverage:
     def _note(self, note: Note, whole: Whole | None = None) -> None:
         """Take note of what has become of a window, where that is written down."""
 
-    def _incomplete(self, part: Part) -> IncompleteExportError:
+    def _incomplete(self, part: Part) -> IncompleteRangeError:
         why = UNTOLD_APART if part.sweep.is_ambiguous else UNSTEADY
         return describe_shortfall(part.window, part.sweep.unique, part.report.total, why, self.report)
 

@@ -33,7 +33,7 @@ def judge_probe(facts: ProbeFacts) -> list[Finding]:
     judges: dict[str, Callable[[ProbeFacts], tuple[str | None, str]]] = {
         "total": _judge_total,
         "order": _judge_order,
-        "range_field": _judge_field,
+        "time_field": _judge_field,
         "start": lambda facts: _judge_bound(facts, "start"),
         "end": lambda facts: _judge_bound(facts, "end"),
         "page_size": _judge_size,
@@ -60,7 +60,7 @@ def plan_settings(facts: ProbeFacts, *, lateness: timedelta) -> dict[str, object
     if (size := _given_size(facts)) is not None and size < LARGEST:
         found["page_size"] = size
     if len(fields := _fields(facts)) == 1:
-        found["range_field"] = fields[0]
+        found["time_field"] = fields[0]
     if (longest := _longest(facts.calls())) is not None and longest + _HOUR > lateness:
         found["lateness"] = (longest // _HOUR + 2) * _HOUR
     if facts.throttled and facts.rate is not None:

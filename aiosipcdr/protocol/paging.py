@@ -64,7 +64,7 @@ def judge_answer(
     request: PageRequest,
     answer: PageAnswer,
     filters: Filters,
-    range_field: str | None = None,
+    time_field: str | None = None,
     ascent: Ascent | None = None,
 ) -> tuple[Verdict, str]:
     """Say whether `answer` may be used for `request`, and why not.
@@ -73,7 +73,7 @@ def judge_answer(
         request: what was asked.
         answer: what came back.
         filters: what the vendor was asked to select.
-        range_field: the time that the vendor is known to select on.
+        time_field: the time that the vendor is known to select on.
         ascent: the answer's records, if they rise.
 
     Raises:
@@ -96,7 +96,7 @@ def judge_answer(
                 window=request.window,
                 page=request.current,
             )
-        if not _lie_within(page.records, request.window, range_field, ascent):
+        if not _lie_within(page.records, request.window, time_field, ascent):
             return Verdict.ASK_AGAIN, "records came back that lie outside the window"
     if answer.quarantined and not (request.asked_before or request.control):
         return Verdict.DOUBTFUL, ""
@@ -113,16 +113,16 @@ def _find_ignored(records: list[CallDetailRecord], filters: Filters) -> str | No
 
 
 def _lie_within(
-    records: list[CallDetailRecord], window: TimeWindow, range_field: str | None, ascent: Ascent | None
+    records: list[CallDetailRecord], window: TimeWindow, time_field: str | None, ascent: Ascent | None
 ) -> bool:
     # Which of the times the vendor filters on is not documented: a record is outside only when none of its times is
     # inside.  The one that most likely decides settles nearly every page.
     earliest, latest = window.start, window.end + OVERLAP
-    if range_field in {None, "submit_time"}:
+    if time_field in {None, "submit_time"}:
         span = _find_span(records, ascent)
         if span is not None and earliest <= span[0] and span[1] <= latest:
             return True
-    fields = TIME_FIELDS if range_field is None else (range_field,)
+    fields = TIME_FIELDS if time_field is None else (time_field,)
     for record in records:
         told = [time for field in fields if (time := getattr(record, field)) is not None]
         if told and not any(earliest <= time <= latest for time in told):

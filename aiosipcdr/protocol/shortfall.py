@@ -5,7 +5,7 @@ Pure.  Tells counts alone, and must never name a record.
 
 from typing import Final
 
-from aiosipcdr.errors import IncompleteExportError
+from aiosipcdr.errors import IncompleteRangeError
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport
 
@@ -18,7 +18,7 @@ UNTOLD_APART: Final = "some records have no readable voiceId and cannot be told 
 
 def describe_shortfall(
     window: TimeWindow, unique: int, total: int, why: str, report: FetchReport
-) -> IncompleteExportError:
+) -> IncompleteRangeError:
     """Return the error that ends a run whose `window` could not be proven.
 
     Args:
@@ -31,7 +31,7 @@ def describe_shortfall(
     what = f"{unique:,} distinct calls were read where the vendor counts {total:,}"
     if unique == total:
         what = f"{unique:,} distinct calls were read, and the vendor's answers differ on how many there are"
-    return IncompleteExportError(
+    return IncompleteRangeError(
         f"not provable as complete: {what}; {why}: try again later, or take it as it is with allow_incomplete=True",
         window=window,
         report=report,

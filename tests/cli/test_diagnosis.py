@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aiosipcdr.classification import http_error, provider_error
+from aiosipcdr.classification import http_error, vendor_error
 from aiosipcdr.cli.diagnosis import CHECKS, Check, Contact, Handshake, State, judge_contact, judge_range, skip_rest
 from aiosipcdr.errors import (
     ClockSkewError,
@@ -65,13 +65,13 @@ def test_an_accepted_request_is_good_throughout() -> None:
         (http_error(404), "endpoint", ["settings", "dns", "connection", "tls"]),
         (ProtocolError("not readable as JSON"), "endpoint", ["settings", "dns", "connection", "tls"]),
         (http_error(503), "endpoint", ["settings", "dns", "connection", "tls", "clock"]),
-        (provider_error(-18, "port"), "endpoint", ["settings", "dns", "connection", "tls", "clock"]),
-        (provider_error(-15, "often"), "endpoint", ["settings", "dns", "connection", "tls", "clock"]),
-        (provider_error(-25, "old"), "endpoint", ["settings", "dns", "connection", "tls", "clock"]),
-        (provider_error(-1, "no"), "credentials", ["settings", "dns", "connection", "tls", "endpoint", "clock"]),
-        (provider_error(-13, "locked"), "credentials", ["settings", "dns", "connection", "tls", "endpoint", "clock"]),
+        (vendor_error(-18, "port"), "endpoint", ["settings", "dns", "connection", "tls", "clock"]),
+        (vendor_error(-15, "often"), "endpoint", ["settings", "dns", "connection", "tls", "clock"]),
+        (vendor_error(-25, "old"), "endpoint", ["settings", "dns", "connection", "tls", "clock"]),
+        (vendor_error(-1, "no"), "credentials", ["settings", "dns", "connection", "tls", "endpoint", "clock"]),
+        (vendor_error(-13, "locked"), "credentials", ["settings", "dns", "connection", "tls", "endpoint", "clock"]),
         (http_error(401), "credentials", ["settings", "dns", "connection", "tls", "endpoint", "clock"]),
-        (provider_error(-2, "no"), "address", ["settings", "dns", "connection", "tls", "endpoint", "clock"]),
+        (vendor_error(-2, "no"), "address", ["settings", "dns", "connection", "tls", "endpoint", "clock"]),
         (http_error(403), "address", ["settings", "dns", "connection", "tls", "endpoint", "clock"]),
     ],
 )
@@ -127,17 +127,17 @@ def test_a_refused_time_is_wrong_and_says_nothing_of_the_login(offset: float | N
 
 
 def test_what_is_skipped_names_what_it_depends_on_most_closely() -> None:
-    checks = judge(provider_error(-1, "no"), offset=3600)
+    checks = judge(vendor_error(-1, "no"), offset=3600)
     assert names(checks, State.WRONG) == ["clock", "credentials"]
     assert checks["address"].text == "not checked: depends on credentials"
 
 
 def test_a_refused_login_says_that_it_is_not_tried_again() -> None:
-    assert "may lock the account" in judge(provider_error(-1, "no"))["credentials"].text
+    assert "may lock the account" in judge(vendor_error(-1, "no"))["credentials"].text
 
 
 def test_the_window_of_the_question_is_not_told() -> None:
-    error = provider_error(-2, "no")
+    error = vendor_error(-2, "no")
     error.window = TimeWindow(NOW, NOW)
     assert "window" not in judge(error)["address"].text
 
@@ -152,7 +152,7 @@ def test_a_range_says_how_many_calls_or_what_can_be_had() -> None:
     check = judge_range(old, "a to b", filtered=False)
     assert check.state is State.WRONG
     assert "kept from 2026-10-01T00:00:00+00:00 on: begin later" in check.text
-    assert judge_range(provider_error(-22, "bad"), "a to b", filtered=False).state is State.WRONG
+    assert judge_range(vendor_error(-22, "bad"), "a to b", filtered=False).state is State.WRONG
 
 
 def test_everything_is_skipped_behind_the_first_that_is_wrong() -> None:

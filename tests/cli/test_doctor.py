@@ -68,7 +68,7 @@ def test_the_probe_shows_findings_and_the_settings_that_follow(capsys: pytest.Ca
         assert run(["doctor", "--probe", *FAST]) == 0
         told = capsys.readouterr().out
         assert "pages are cut down to 50 calls" in told
-        assert 'CdrClient(..., page_size=50)\n  client.fetch_all(..., range_field="hangup_time")' in told
+        assert 'CdrClient(..., page_size=50)\n  client.fetch_all(..., time_field="hangup_time")' in told
         assert "aiosipcdr export ... --page-size 50" in told
         row = sandbox.rows()[0]
         for private in (sandbox.api_key, sandbox.api_secret, row["callee"], row["voiceId"], row["sipGroupName"]):
@@ -77,8 +77,8 @@ def test_the_probe_shows_findings_and_the_settings_that_follow(capsys: pytest.Ca
         assert run(["doctor", "--probe", *FAST, "--json"]) == 0
         probe = json.loads(capsys.readouterr().out)["probe"]
         assert probe["requests"] == sandbox.stats.requests - 2 <= 15
-    assert probe["settings"] == {"page_size": 50, "range_field": "hangup_time"}
-    assert {"topic": "range_field", "value": "hangup_time"}.items() <= probe["findings"][2].items()
+    assert probe["settings"] == {"page_size": 50, "time_field": "hangup_time"}
+    assert {"topic": "time_field", "value": "hangup_time"}.items() <= probe["findings"][2].items()
 
 
 def test_a_wrong_secret_is_tried_once_even_with_the_probe(

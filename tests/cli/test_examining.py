@@ -64,7 +64,7 @@ async def findings(sandbox: Sandbox) -> dict[str, str | None]:
 USUAL = {
     "total": "right",
     "order": "newest",
-    "range_field": "submit_time",
+    "time_field": "submit_time",
     "start": "inclusive",
     "end": "inclusive",
     "page_size": "100",
@@ -134,9 +134,9 @@ async def test_the_probe_finds_the_time_that_a_range_is_compared_with(
     async with Sandbox(records=800, time_field=wire_field, start_inclusive=start, end_inclusive=end) as sandbox:
         facts, _ = await probe(sandbox)
     found = {finding.topic: finding.value for finding in judge_probe(facts)}
-    assert found["range_field"] == WIRE_FIELDS[wire_field]
+    assert found["time_field"] == WIRE_FIELDS[wire_field]
     assert (found["start"] == "inclusive", found["end"] == "inclusive") == inclusive
-    assert plan_settings(facts, lateness=timedelta(hours=4)) == {"range_field": WIRE_FIELDS[wire_field]}
+    assert plan_settings(facts, lateness=timedelta(hours=4)) == {"time_field": WIRE_FIELDS[wire_field]}
 
 
 async def test_the_probe_finds_ids_that_repeat() -> None:
@@ -149,7 +149,7 @@ async def test_calls_that_come_and_go_meanwhile_lead_to_no_false_finding(drift: 
     switches: dict[str, Any] = {drift: 2}
     async with Sandbox(records=800, **switches) as sandbox:
         found = await findings(sandbox)
-    for topic in ("order", "range_field", "start", "end", "page_size", "beyond_last_page", "repeated_ids"):
+    for topic in ("order", "time_field", "start", "end", "page_size", "beyond_last_page", "repeated_ids"):
         assert found[topic] in {USUAL[topic], None}, topic
 
 

@@ -6,7 +6,7 @@ from aiosipcdr.cli.exits import CommandError, Terminated, explain
 from aiosipcdr.errors import (
     AuthenticationError,
     ExportConflictError,
-    IncompleteExportError,
+    IncompleteRangeError,
     OutageError,
     ProtocolError,
     RequestTimeoutError,
@@ -22,7 +22,7 @@ from aiosipcdr.extras import MissingExtraError
         (ProtocolError("not an answer"), 1, "not an answer"),
         (ExportConflictError("replace it with overwrite=True"), 1, "replace it with --overwrite"),
         (CommandError("did not start"), 1, "did not start"),
-        (IncompleteExportError("take it with allow_incomplete=True"), 3, "take it with --allow-incomplete"),
+        (IncompleteRangeError("take it with allow_incomplete=True"), 3, "take it with --allow-incomplete"),
         (ValueError("concurrency must be"), 2, "concurrency must be"),
         (ValueError("or name the format with format="), 2, "or name the format with --format"),
         (

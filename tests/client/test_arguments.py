@@ -224,7 +224,7 @@ async def test_an_argument_that_cannot_be_meant_is_named(
 
 @pytest.mark.parametrize(
     ("arguments", "advice"),
-    [({"on_out_of_range": "ignore"}, "skip"), ({"range_field": "submitTime"}, "submit_time")],
+    [({"on_out_of_range": "ignore"}, "skip"), ({"time_field": "submitTime"}, "submit_time")],
 )
 async def test_a_choice_that_does_not_exist_names_those_that_do(
     sandbox: Sandbox, arguments: dict[str, Any], advice: str
@@ -235,12 +235,12 @@ async def test_a_choice_that_does_not_exist_names_those_that_do(
         assert sandbox.stats.requests == 0
 
 
-@pytest.mark.parametrize("range_field", [None, "submit_time"])
-async def test_the_ends_of_the_calendar_are_no_crash(sandbox: Sandbox, range_field: str | None) -> None:
+@pytest.mark.parametrize("time_field", [None, "submit_time"])
+async def test_the_ends_of_the_calendar_are_no_crash(sandbox: Sandbox, time_field: str | None) -> None:
     """`datetime.max` with a time zone is how many people write "until now and ever after"."""
     async with client_of(sandbox) as client:
         with pytest.raises(ValueError, match=r"\bend\b"):
-            await client.fetch_all(sandbox.start, datetime.max.replace(tzinfo=UTC), range_field=range_field)
+            await client.fetch_all(sandbox.start, datetime.max.replace(tzinfo=UTC), time_field=time_field)
         assert sandbox.stats.requests == 0
 
 

@@ -17,7 +17,6 @@ from aiosipcdr import (
     InvalidQueryError,
     OutOfTimeRangeError,
     ProtocolError,
-    ProviderError,
     RequestTimeoutError,
     ResponseTooLargeError,
     RestrictedAddressError,
@@ -27,6 +26,7 @@ from aiosipcdr import (
     ThrottledError,
     TlsError,
     TransportError,
+    VendorError,
 )
 from aiosipcdr.sandbox import Sandbox
 from tests.settling import settle
@@ -53,22 +53,22 @@ def sandbox(shared: Sandbox) -> Sandbox:
     return shared
 
 
-CODES: list[tuple[int, type[ProviderError], int]] = [
+CODES: list[tuple[int, type[VendorError], int]] = [
     (-1, AuthenticationError, 1),
     (-2, RestrictedAddressError, 1),
     (-13, AuthenticationError, 1),
     (-15, ThrottledError, 6),
     (-18, ServerFaultError, 6),
     (-22, InvalidQueryError, 1),
-    (-99, ProviderError, 1),
-    (5, ProviderError, 1),
+    (-99, VendorError, 1),
+    (5, VendorError, 1),
 ]
 
 
 @pytest.mark.parametrize(("code", "kind", "requests"), CODES)
 @pytest.mark.parametrize("method", ["count", "fetch_page", "fetch_all", "stream"])
 async def test_a_status_code_is_its_error_after_so_many_requests(
-    sandbox: Sandbox, code: int, kind: type[ProviderError], requests: int, method: str
+    sandbox: Sandbox, code: int, kind: type[VendorError], requests: int, method: str
 ) -> None:
     sandbox.answer_next(*[code] * 20)
     async with client_of(sandbox) as client:
@@ -81,7 +81,7 @@ async def test_a_status_code_is_its_error_after_so_many_requests(
         except Exception as error:  # noqa: BLE001 - its exact class is what is looked at
             caught = error
         assert type(caught) is kind
-        assert isinstance(caught, ProviderError)
+        assert isinstance(caught, VendorError)
         assert caught.status == code
         assert caught.reason
         assert caught.reason in str(caught)
@@ -118,7 +118,7 @@ async def test_a_page_is_asked_for_as_often_as_the_policy_says(sandbox: Sandbox,
 async def test_what_cannot_be_retried_stops_everything_at_once(code: int, concurrency: int) -> None:
     async with Sandbox(records=1_900, latency=0.01) as sandbox, client_of(sandbox, concurrency=concurrency) as client:
         sandbox.answer_next(0, *[code] * 50)
-        with pytest.raises(ProviderError) as caught:
+        with pytest.raises(VendorError) as caught:
             await client.fetch_all(sandbox.start, sandbox.end)
         assert caught.value.status == code
         await asyncio.sleep(0.05)

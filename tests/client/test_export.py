@@ -25,7 +25,7 @@ from aiosipcdr import (
     CdrClient,
     ExportConflictError,
     FetchReport,
-    IncompleteExportError,
+    IncompleteRangeError,
     OutOfTimeRangeError,
     RetryPolicy,
     StorageError,
@@ -124,7 +124,7 @@ async def test_overwriting_replaces_the_file_when_the_new_one_is_whole(sandbox: 
 async def test_an_incomplete_export_leaves_no_file_but_what_was_read(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     async with Sandbox(records=150, days=1, wrong_total=3) as sandbox, client_of(sandbox) as client:
-        with pytest.raises(IncompleteExportError) as caught:
+        with pytest.raises(IncompleteRangeError) as caught:
             await client.export(sandbox.start, sandbox.end, path)
         assert not caught.value.report.certified
         assert names(tmp_path) == ["calls.ndjson.journal", "calls.ndjson.journal.rows"]
@@ -175,7 +175,7 @@ async def test_parquet_tells_the_query_and_masks_what_is_masked(sandbox: Sandbox
         "end": sandbox.end.isoformat(),
         "sip_group_name": "客服一组",
         "phone_name": "+1********23",
-        "range_field": None,
+        "time_field": None,
     }
 
 
@@ -306,7 +306,7 @@ async def test_another_question_does_not_touch_what_is_begun(sandbox: Sandbox, t
             ({"sip_group_name": "客服一组"}, "sip_group_name was None, now 客服一组"),
             ({"phone_name": "+12125550123"}, "phone_name is another"),
             ({"mask_numbers": "mask"}, "numbers was as told, now masked"),
-            ({"range_field": "submit_time"}, "range_field was None, now submit_time"),
+            ({"time_field": "submit_time"}, "time_field was None, now submit_time"),
         ]
         for settings, told in others:
             with pytest.raises(ExportConflictError, match=re.escape(told)):
@@ -374,7 +374,7 @@ async def test_parts_that_hold_too_little_are_read_again_by_the_next_run(tmp_pat
                 sandbox.delete(max(sandbox.voice_ids(sandbox.end - timedelta(days=2), sandbox.end)))
 
         client._hook = swap
-        with pytest.raises(IncompleteExportError, match=r"2,499 distinct calls .* 2,500"):
+        with pytest.raises(IncompleteRangeError, match=r"2,499 distinct calls .* 2,500"):
             await client.export(sandbox.start, sandbox.end, path)
         assert not path.exists()
         assert (await client.export(sandbox.start, sandbox.end, path)).certified

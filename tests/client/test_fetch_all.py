@@ -14,7 +14,7 @@ from aiosipcdr import (
     CallDetailRecords,
     CdrClient,
     FilterIgnoredError,
-    IncompleteExportError,
+    IncompleteRangeError,
     OutOfTimeRangeError,
     ProtocolError,
     RetryPolicy,
@@ -66,7 +66,7 @@ async def test_every_call_comes_exactly_once_and_in_order(sandbox: Sandbox) -> N
     assert report.requests == sandbox.stats.requests
     assert (report.duplicates, report.conflicts, report.quarantined, report.anomalies, report.retries) == (0,) * 5
     assert report.provisional == 0
-    assert report.windows == report.sweeps == len(report.window_reports)
+    assert report.windows == report.scans == len(report.window_reports)
     assert report.elapsed > 0
     windows = [told.window for told in report.window_reports]
     assert windows == sorted(windows)
@@ -191,7 +191,7 @@ async def test_range_field_trims_to_the_exact_half_open_range(*, start_inclusive
     ):
         for first, last in ((10, 20), (0, 60), (30, 30)):
             start, end = begin + timedelta(seconds=first), begin + timedelta(seconds=last)
-            records = await client.fetch_all(start, end, range_field="submit_time")
+            records = await client.fetch_all(start, end, time_field="submit_time")
             assert ids_of(records) == [str(10**18 + n) for n in range(first, last)]
             assert records.report.certified
             assert records.report.total == records.report.unique == last - first
@@ -200,7 +200,7 @@ async def test_range_field_trims_to_the_exact_half_open_range(*, start_inclusive
 async def test_range_field_may_be_another_time() -> None:
     async with Sandbox(records=500, time_field="hangupTime") as sandbox, client_of(sandbox) as client:
         start, end = sandbox.start + timedelta(days=5), sandbox.start + timedelta(days=12)
-        records = await client.fetch_all(start, end, range_field="hangup_time")
+        records = await client.fetch_all(start, end, time_field="hangup_time")
         expected = {
             row["voiceId"]
             for row in sandbox.rows()
@@ -259,7 +259,7 @@ async def test_windows_younger_than_lateness_are_provisional_but_certified(sandb
 @pytest.mark.parametrize("wrong", [3, -3])
 async def test_a_total_that_is_wrong_is_an_incomplete_export(wrong: int) -> None:
     async with Sandbox(records=150, days=1, wrong_total=wrong) as sandbox, client_of(sandbox) as client:
-        with pytest.raises(IncompleteExportError) as caught:
+        with pytest.raises(IncompleteRangeError) as caught:
             await client.fetch_all(sandbox.start, sandbox.end)
         error = caught.value
         assert not error.report.certified
@@ -285,7 +285,7 @@ async def test_a_proof_that_cannot_succeed_costs_no_more_than_its_budget(*, allo
     async with Sandbox(records=500, days=5, wrong_total=3) as sandbox, client_of(sandbox) as client:
         try:
             await client.fetch_all(sandbox.start, sandbox.end, allow_incomplete=allow_incomplete)
-        except IncompleteExportError:
+        except IncompleteRangeError:
             assert not allow_incomplete
         planned = 6  # 503 told, 100 a page
         assert sandbox.stats.requests <= (planned + 1) + (2 * planned + 200)
@@ -318,7 +318,7 @@ async def test_whatever_the_vendor_does_the_result_is_complete_or_an_incomplete_
         before = set(sandbox.voice_ids())
         try:
             records = await client.fetch_all(sandbox.start, sandbox.end)
-        except IncompleteExportError as error:
+        except IncompleteRangeError as error:
             assert not error.report.certified  # noqa: PT017
             assert switches in ({"search_count": False}, {"repeat_every": 50})
             return
@@ -396,4 +396,4 @@ async def test_small_pages_are_paged_and_cost_no_windows() -> None:
             records = await client.fetch_all(sandbox.start, sandbox.end)
         report = records.report
         # A hundred pages, the control count, and the page behind the last.
-        assert (report.windows, report.sweeps, report.requests) == (1, 1, 102)
+        assert (report.windows, report.scans, report.requests) == (1, 1, 102)

@@ -12,7 +12,7 @@ import pytest
 from aiohttp.typedefs import Handler
 from aiohttp.web import Request, Response, StreamResponse, middleware
 
-from aiosipcdr import CdrClient, IncompleteExportError
+from aiosipcdr import CdrClient, IncompleteRangeError
 from aiosipcdr.sandbox import Sandbox
 
 CASES = 100
@@ -52,7 +52,7 @@ async def test_a_certificate_is_never_short_while_calls(drift: str) -> None:
             ) as client:
                 try:
                     records = await client.fetch_all(sandbox.start, sandbox.end)
-                except IncompleteExportError:
+                except IncompleteRangeError:
                     continue
             ids = [record.voice_id for record in records]
             left = set(sandbox.voice_ids())
@@ -88,7 +88,7 @@ async def test_parts_that_fall_short_of_their_whole_are_told_at_the_very_end(all
             assert len(records) == 2_100
             assert not records.report.certified
             return
-        with pytest.raises(IncompleteExportError, match=r"2,100 distinct calls .* counts 2,101") as caught:
+        with pytest.raises(IncompleteRangeError, match=r"2,100 distinct calls .* counts 2,101") as caught:
             await client.fetch_all(sandbox.start, sandbox.end)
         assert len(caught.value.records) == 2_100
         assert not caught.value.report.certified

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr import CallDetailRecords, CdrClient, ClientStateError, IncompleteExportError, RetryPolicy
+from aiosipcdr import CallDetailRecords, CdrClient, ClientStateError, IncompleteRangeError, RetryPolicy
 from aiosipcdr.sandbox import Sandbox
 from tests.settling import settle
 
@@ -240,7 +240,7 @@ async def test_two_tasks_cannot_read_one_stream(sandbox: Sandbox) -> None:
 
 async def test_trouble_comes_after_the_windows_before_it() -> None:
     async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, client_of(sandbox) as client:
-        with pytest.raises(IncompleteExportError) as caught:
+        with pytest.raises(IncompleteRangeError) as caught:
             async with client.stream(sandbox.start, sandbox.end) as stream:
                 handed_over = [record async for record in stream]
                 assert not handed_over

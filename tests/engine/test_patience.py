@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.classification import http_error, provider_error
+from aiosipcdr.classification import http_error, vendor_error
 from aiosipcdr.engine.patience import Patience
 from aiosipcdr.engine.run import Job, Run
 from aiosipcdr.errors import (
@@ -76,11 +76,11 @@ def test_each_kind_of_error_has_its_number_of_attempts() -> None:
     stale = TransportError("gone")
     stale.stale = True
     for error, attempts in (
-        (provider_error(-18, None), 6),
-        (provider_error(-15, None), 6),
-        (provider_error(-16, None), 2),
-        (provider_error(-1, None), 1),
-        (provider_error(-22, None), 1),
+        (vendor_error(-18, None), 6),
+        (vendor_error(-15, None), 6),
+        (vendor_error(-16, None), 2),
+        (vendor_error(-1, None), 1),
+        (vendor_error(-22, None), 1),
         (http_error(503), 6),
         (http_error(404), 1),
         (TransportError("broken"), 6),
@@ -131,7 +131,7 @@ def test_one_measured_clock_mends_all_that_were_under_way_and_each_is_sent_once_
 
 
 def test_a_clock_error_says_by_how_much_and_in_which_direction() -> None:
-    error = provider_error(-16, None)
+    error = vendor_error(-16, None)
     assert isinstance(error, ClockSkewError)
     assert "NTP" in str(error)
     error.offset = 3_600.4
@@ -142,7 +142,7 @@ def test_a_clock_error_says_by_how_much_and_in_which_direction() -> None:
 
 def test_an_outage_costs_a_bounded_number_of_requests() -> None:
     judge, _ = patience()
-    fault = provider_error(-18, "busy")
+    fault = vendor_error(-18, "busy")
     retries = 0
     for _ in range(100):
         job = job_of()
@@ -157,7 +157,7 @@ def test_an_outage_costs_a_bounded_number_of_requests() -> None:
 
 def test_a_retry_that_helped_gets_its_cost_back_and_any_other_answer_one() -> None:
     judge, _ = patience(RetryPolicy(budget=28))
-    fault = provider_error(-18, None)
+    fault = vendor_error(-18, None)
     jobs = [job_of() for _ in range(3)]
     assert [isinstance(fail(judge, job, fault, 0.0), OutageError) for job in jobs] == [False, False, True]
     judge.note_answer(jobs[0], 0.0)
@@ -171,21 +171,21 @@ def test_a_retry_that_helped_gets_its_cost_back_and_any_other_answer_one() -> No
 
 
 def test_the_longest_wish_that_is_granted_is_waited_for() -> None:
-    for error in (http_error(429, retry_after=120), provider_error(-18, None, retry_after=120)):
+    for error in (http_error(429, retry_after=120), vendor_error(-18, None, retry_after=120)):
         judge, _ = patience()
         assert fail(judge, job_of(), error, 0.0) == 120
         assert not judge.ends_all(error)
     judge, _ = patience()
-    assert fail(judge, job_of(), provider_error(-16, None, retry_after=120), 0.0) == 120
+    assert fail(judge, job_of(), vendor_error(-16, None, retry_after=120), 0.0) == 120
 
 
 def test_a_wish_about_one_page_holds_no_other() -> None:
     judge, pacer = patience()
-    error = provider_error(-18, None, retry_after=7)
+    error = vendor_error(-18, None, retry_after=7)
     assert type(error) is ServerFaultError
     assert fail(judge, job_of(), error, 0.0) == 7
     assert pacer.decide_wait(0.0) == 0
-    too_long = provider_error(-18, None, retry_after=3_600)
+    too_long = vendor_error(-18, None, retry_after=3_600)
     assert fail(judge, job_of(), too_long, 0.0) is too_long
     assert not judge.ends_all(too_long)
 
@@ -223,8 +223,8 @@ def test_a_wish_holds_the_whole_client_even_where_nothing_is_retried() -> None:
 
 def test_a_fresh_signature_waits_as_long_as_was_asked() -> None:
     judge, _ = patience()
-    assert fail(judge, job_of(), provider_error(-16, None, retry_after=2), 0.0) == 2
-    too_long = provider_error(-16, None, retry_after=200)
+    assert fail(judge, job_of(), vendor_error(-16, None, retry_after=2), 0.0) == 2
+    too_long = vendor_error(-16, None, retry_after=200)
     assert fail(judge, job_of(), too_long, 0.0) is too_long
 
 
@@ -242,7 +242,7 @@ def test_a_run_that_completes_nothing_for_long_ends() -> None:
     judge, _ = patience(policy)
     run = a_run()
     job = job_of(run)
-    fault = provider_error(-18, None)
+    fault = vendor_error(-18, None)
     assert fail(judge, job, fault, 0.0) == 0.0
     assert fail(judge, job, fault, 300.0) == 0.0
     assert isinstance(stalled := fail(judge, job, fault, 301.0), OutageError)
@@ -256,15 +256,15 @@ def test_a_wait_that_would_go_beyond_the_stall_is_not_begun() -> None:
     for wish, stalls in ((5, False), (6, True)):
         judge, _ = patience(RetryPolicy(deadline=1e6))
         job = job_of()
-        assert fail(judge, job, provider_error(-18, None), 0.0) == 0.0
-        decided = fail(judge, job, provider_error(-18, "busy", retry_after=wish), 295.0)
+        assert fail(judge, job, vendor_error(-18, None), 0.0) == 0.0
+        decided = fail(judge, job, vendor_error(-18, "busy", retry_after=wish), 295.0)
         assert isinstance(decided, OutageError) == stalls
         if isinstance(decided, OutageError):
             assert (decided.status, decided.reason, decided.retry_after) == (-18, "busy", 6)
 
 
 def test_a_throttled_client_waits_for_what_was_drawn_where_nothing_is_asked_for() -> None:
-    for error, delay, held in ((provider_error(-15, None), 0.5, 0.5), (provider_error(-18, None), 0.125, 0.0)):
+    for error, delay, held in ((vendor_error(-15, None), 0.5, 0.5), (vendor_error(-18, None), 0.125, 0.0)):
         judge, pacer = patience()
         assert fail(judge, job_of(), error, 10.0, random=0.5) == delay
         assert pacer.decide_wait(10.0) == held
@@ -272,10 +272,10 @@ def test_a_throttled_client_waits_for_what_was_drawn_where_nothing_is_asked_for(
 
 def test_a_run_whose_reader_took_long_is_not_stalled() -> None:
     judge, _ = patience()
-    assert fail(judge, job_of(), provider_error(-18, None), 10_000.0) == 0.0
+    assert fail(judge, job_of(), vendor_error(-18, None), 10_000.0) == 0.0
 
 
-@pytest.mark.parametrize("error", [provider_error(-15, None), provider_error(-18, None), http_error(503)])
+@pytest.mark.parametrize("error", [vendor_error(-15, None), vendor_error(-18, None), http_error(503)])
 def test_trouble_at_the_vendor_takes_places_away_and_answers_give_them_back(error: SipCdrError) -> None:
     judge, _ = patience()
     fail(judge, job_of(), error, 1.0)
@@ -285,7 +285,7 @@ def test_trouble_at_the_vendor_takes_places_away_and_answers_give_them_back(erro
     assert judge.limit.places == 8
 
 
-@pytest.mark.parametrize("error", [TransportError("broken"), provider_error(-22, None), provider_error(-16, None)])
+@pytest.mark.parametrize("error", [TransportError("broken"), vendor_error(-22, None), vendor_error(-16, None)])
 def test_other_trouble_does_not(error: SipCdrError) -> None:
     judge, _ = patience()
     fail(judge, job_of(), error, 1.0)
@@ -303,8 +303,8 @@ def test_what_is_about_the_account_ends_everything() -> None:
 
 errors = st.sampled_from(
     [
-        provider_error(-18, None),
-        provider_error(-15, None),
+        vendor_error(-18, None),
+        vendor_error(-15, None),
         http_error(503, retry_after=2),
         TransportError("broken"),
         ProtocolError("cut", retryable=True),

@@ -26,7 +26,7 @@ import pytest
 from aiosipcdr.errors import (
     ClientStateError,
     ExportConflictError,
-    IncompleteExportError,
+    IncompleteRangeError,
     JournalDamagedError,
     OutOfTimeRangeError,
     StorageError,
@@ -297,7 +297,7 @@ async def test_what_was_not_proven_is_read_again_unless_it_may_be_so(tmp_path: P
         assert len((await job.history(allow_incomplete=False, changed=[])).entries) == 2
         await job.doubt(OutOfTimeRangeError("too old"))  # what was read stays
         assert len((await job.history(allow_incomplete=True, changed=[])).entries) == 2
-        await job.doubt(IncompleteExportError("short", window=SPAN))
+        await job.doubt(IncompleteRangeError("short", window=SPAN))
         assert len((await job.history(allow_incomplete=True, changed=[])).entries) == 1
         await job.doubt(OutOfTimeRangeError("too old"))
         assert (await job.history(allow_incomplete=True, changed=[])).entries == []
@@ -355,7 +355,7 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"end": END.replace(minute=31)}, r"end was 2026-10-01T03:30:00\+00:00, now 2026-10-01T03:31:00\+00:00"),
     ({"sip_group_name": "客服一组"}, "sip_group_name was None, now 客服一组"),
     ({"phone_name": "+12125550123"}, "phone_name is another"),
-    ({"range_field": "call_time"}, "range_field was None, now call_time"),
+    ({"time_field": "call_time"}, "time_field was None, now call_time"),
     ({"credentials": Credentials("sandbox-other", "sandbox-secret")}, "account is another"),
     ({"format": "csv.gz"}, "format was csv, now csv.gz"),
     ({"spreadsheet": True}, "spreadsheet was no, now yes"),

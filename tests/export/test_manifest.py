@@ -56,7 +56,7 @@ def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
             "end": "2026-10-01T11:30:00+08:00",
             "sip_group_name": "客服一组",
             "phone_name": None,
-            "range_field": None,
+            "time_field": None,
         },
         "account": CREDENTIALS.fingerprint(),
         "phone": None,

@@ -47,7 +47,7 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"end": END + timedelta(seconds=1)}, "end"),
     ({"sip_group_name": "客服一组"}, "sip_group_name"),
     ({"phone_name": PHONE}, "#phone_name"),
-    ({"range_field": "call_time"}, "range_field"),
+    ({"time_field": "call_time"}, "time_field"),
     ({"credentials": Credentials("sandbox-other", "sandbox-secret")}, "#account"),
     ({"format": "ndjson"}, "format"),
     ({"spreadsheet": True}, "spreadsheet"),

@@ -23,13 +23,13 @@ def test_the_query_is_described_as_it_was_asked() -> None:
         "end": "2026-10-02T08:30:00+08:00",
         "sip_group_name": "客服一组",
         "phone_name": "+12125550123",
-        "range_field": None,
+        "time_field": None,
     }
 
 
 def test_the_query_is_described_without_a_number_where_numbers_are_masked() -> None:
     masked = describe_query(START, END, FILTERS, "call_time", mask_number)
-    assert (masked.phone_name, masked.range_field) == ("+1********23", "call_time")
+    assert (masked.phone_name, masked.time_field) == ("+1********23", "call_time")
     assert "2125550" not in query_metadata(masked)["aiosipcdr.query"]
     key = Pseudonyms(b"sandbox-key-of-16-bytes")
     assert describe_query(START, END, FILTERS, None, key).phone_name == key("+12125550123")

@@ -6,14 +6,14 @@ Data only; `test_matrix.py` plays every row.
 from aiosipcdr import (
     AuthenticationError,
     ClockSkewError,
-    IncompleteExportError,
+    IncompleteRangeError,
     InvalidQueryError,
     OutOfTimeRangeError,
     ProtocolError,
-    ProviderError,
     RestrictedAddressError,
     ServerFaultError,
     ThrottledError,
+    VendorError,
 )
 from aiosipcdr.sandbox import Fault
 from tests.faults.shapes import (
@@ -144,12 +144,12 @@ IN_THE_VENDORS_WORDS = [
         page=Outcome(requests=1, error=OutOfTimeRangeError, status=-25),
         why="the design wins: the edge is looked for, and the error says it",
     ),
-    fatal(56, "-99", Fault("code", code=-99), error=ProviderError, status=-99),
+    fatal(56, "-99", Fault("code", code=-99), error=VendorError, status=-99),
     fatal(
         56,
         "words that should not be printed",
         Fault("code", code=-99, reason="\x1b[31m+44 7700 900987 12125550178 " + "x" * 300),
-        error=ProviderError,
+        error=VendorError,
         status=-99,
     ),
     retried(57, "-18 in a 500", Fault("code", code=-18, status=500), ServerFaultError, 6, status=500),
@@ -167,7 +167,7 @@ PAGING = [
         "nothing counted",
         requests=25,
         switches={"search_count": False},
-        error=IncompleteExportError,
+        error=IncompleteRangeError,
         why="the design wins: without a count there is no proof",
     ),
     proven(61, "a short page", Fault("edit", data={"records": []}), requests=8),
@@ -182,19 +182,19 @@ PAGING = [
         "a call twice",
         Fault("edit", page=3, data={"records": [whole_call(4)]}),
         requests=8,
-        report={"duplicates": 1, "sweeps": 2},
+        report={"duplicates": 1, "scans": 2},
     ),
     proven(
         65,
         "a call with other contents",
         Fault("edit", page=3, data={"records": [whole_call(4, cost="7")]}),
         requests=8,
-        report={"conflicts": 1, "sweeps": 2},
+        report={"conflicts": 1, "scans": 2},
     ),
     proven(
         66, "no order", requests=8, switches={"order": "none", "calls": [call(hour * 3_600) for hour in range(CALLS)]}
     ),
-    proven(66, "a total that is wrong", requests=27, switches={"wrong_total": 3}, error=IncompleteExportError),
+    proven(66, "a total that is wrong", requests=27, switches={"wrong_total": 3}, error=IncompleteRangeError),
     unfit(67, "records from elsewhere", Fault("edit", data={"records": [call(0, submitTime="2024-10-01T00:00:00Z")]})),
     unchanged(67, "an end that is outside", switches={"end_inclusive": False}),
 ]

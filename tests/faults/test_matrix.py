@@ -12,7 +12,7 @@ import pytest
 from aiohttp import http_parser
 from rich.pretty import pretty_repr
 
-from aiosipcdr import CdrClient, FetchReport, IncompleteExportError, SipCdrError
+from aiosipcdr import CdrClient, FetchReport, IncompleteRangeError, SipCdrError
 from aiosipcdr.sandbox import Fault, Sandbox, Switches
 from aiosipcdr.sandbox.switches import FIXED
 from tests.faults.conftest import QUICK, Watching
@@ -175,7 +175,7 @@ async def test_a_fault_that_stays_comes_to_what_the_table_says(
             assert isinstance(error, SipCdrError)
             facts = (error.status, error.retryable, error.retry_after)
             assert facts == (outcome.status, outcome.retryable, outcome.retry_after)
-            assert isinstance(error, IncompleteExportError) or error.window is not None
+            assert isinstance(error, IncompleteRangeError) or error.window is not None
             assert error.__context__ is None or error.__suppress_context__
             watch.check_error(error)
         elif result is not None and result.report is not None:

@@ -12,11 +12,11 @@ from aiosipcdr import (
     ExportConflictError,
     FetchReport,
     FilterIgnoredError,
-    IncompleteExportError,
+    IncompleteRangeError,
     OutOfTimeRangeError,
-    ProviderError,
     SipCdrError,
     ThrottledError,
+    VendorError,
 )
 from aiosipcdr.integrations.answers import log_problem, plan_problem
 from aiosipcdr.integrations.calls import BadCallError, CallError, CallTimeoutError, HttpVersionError
@@ -32,13 +32,13 @@ STATUSES = {
     "ExportConflictError": 409,
     "ExportError": 500,
     "FilterIgnoredError": 502,
-    "IncompleteExportError": 502,
+    "IncompleteRangeError": 502,
     "InvalidQueryError": 422,
     "JournalDamagedError": 500,
     "OutOfTimeRangeError": 422,
     "OutageError": 503,
     "ProtocolError": 502,
-    "ProviderError": 502,
+    "VendorError": 502,
     "RedirectError": 502,
     "RequestTimeoutError": 504,
     "ResponseTooLargeError": 502,
@@ -83,7 +83,7 @@ def test_no_time_to_wait_is_made_up() -> None:
 
 
 def test_the_facts_that_a_caller_can_use_are_told() -> None:
-    refused = ProviderError("status -99", status=-99)
+    refused = VendorError("status -99", status=-99)
     assert plan_problem(refused).facts["vendor_status"] == -99
     old = OutOfTimeRangeError(status=-25)
     assert "available_from" not in plan_problem(old).facts
@@ -93,7 +93,7 @@ def test_the_facts_that_a_caller_can_use_are_told() -> None:
 
 def test_a_range_without_proof_comes_with_its_numbers_and_without_its_windows() -> None:
     report = FetchReport(total=3, unique=2, window_reports=[WindowReport(window=TimeWindow(NOW, NOW))])
-    told = json.loads(plan_problem(IncompleteExportError("1 is missing", report=report)).body)["report"]
+    told = json.loads(plan_problem(IncompleteRangeError("1 is missing", report=report)).body)["report"]
     assert (told["total"], told["unique"], told["certified"]) == (3, 2, False)
     assert "window_reports" not in told
 

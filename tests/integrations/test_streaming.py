@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr import CdrClient, ClientStateError, IncompleteExportError, ServerFaultError
+from aiosipcdr import CdrClient, ClientStateError, IncompleteRangeError, ServerFaultError
 from aiosipcdr.integrations import streaming
 from aiosipcdr.integrations.calls import CallTimeoutError, HttpVersionError
 from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError, Text, deliver
@@ -193,7 +193,7 @@ async def test_csv_that_is_cut_holds_calls_alone(doors: Any) -> None:
 async def test_what_is_not_proven_never_ends_well_unless_it_says_so(doors: Any, text: Text) -> None:
     async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, doors.client_of(sandbox) as client:
         reader = Reader()
-        with pytest.raises((IncompleteExportError, AnswerCutError)):
+        with pytest.raises((IncompleteRangeError, AnswerCutError)):
             await deliver(client.stream(sandbox.start, sandbox.end), text, reader)
         lenient = Reader()
         stream = client.stream(sandbox.start, sandbox.end, allow_incomplete=True)

@@ -15,7 +15,7 @@ from random import Random
 from typing import Literal
 from unittest.mock import patch
 
-from aiosipcdr.errors import IncompleteExportError, SipCdrError
+from aiosipcdr.errors import IncompleteRangeError, SipCdrError
 from aiosipcdr.protocol import coverage as coverage_module
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
@@ -407,4 +407,4 @@ def check_report(run: Run) -> None:
 def check_limits(run: Run, most_windows: int) -> None:
     assert run.most_held <= most_windows
     if run.error is not None:
-        assert isinstance(run.error, IncompleteExportError)
+        assert isinstance(run.error, IncompleteRangeError)

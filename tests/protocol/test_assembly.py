@@ -46,7 +46,7 @@ def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str,
 
 def assembly(**settings: object) -> tuple[Assembly, FetchReport]:
     report = FetchReport()
-    return Assembly(report, **({"range_field": None, "exact": None} | settings)), report  # type: ignore[arg-type]
+    return Assembly(report, **({"time_field": None, "exact": None} | settings)), report  # type: ignore[arg-type]
 
 
 def test_what_overlaps_repeat_is_handed_over_once_and_troubles_nobody() -> None:
@@ -107,7 +107,7 @@ def test_what_was_read_after_all_is_not_set_aside() -> None:
 
 
 def test_records_are_trimmed_by_the_time_that_the_range_is_about() -> None:
-    room, report = assembly(range_field="hangup_time", exact=(at(0), at(10)))
+    room, report = assembly(time_field="hangup_time", exact=(at(0), at(10)))
     inside = call("a", -5, hangup_time=at(9.5)), call("b", 3, hangup_time=at(0)), call("c", 4)
     outside = call("d", 5, hangup_time=at(10)), call("e", 5, hangup_time=at(-0.5))
     window = room.assemble(proven(-1, 11, *inside, *outside), ())
@@ -122,13 +122,13 @@ def test_the_report_is_the_sum_of_its_windows() -> None:
         proof = proven(number * 10, number * 10 + 11, call(str(number), number * 10 + 5))
         proof.sweep.unknown_fields.update(carrier=2 + number)
         told = proof.report
-        told.pages, told.sweeps, told.duplicates, told.conflicts, told.anomalies = 1, 2, 3, 4, 5
+        told.pages, told.scans, told.duplicates, told.conflicts, told.anomalies = 1, 2, 3, 4, 5
         told.provisional = True
         room.assemble(proof, ())
     room.count_effort(told)  # of a window that was cut
     assert report.unknown_fields == {"carrier": 5}
     assert (report.windows, report.provisional) == (2, 2)
-    assert (report.pages, report.sweeps, report.duplicates, report.conflicts, report.anomalies) == (3, 6, 9, 12, 15)
+    assert (report.pages, report.scans, report.duplicates, report.conflicts, report.anomalies) == (3, 6, 9, 12, 15)
 
 
 def test_an_id_that_stands_for_two_rows_is_not_taken_for_one_at_a_seam() -> None:
@@ -219,7 +219,7 @@ def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part()
 
 
 def test_nothing_that_was_handed_over_or_is_not_asked_for_comes_once_more_from_an_unproven_whole() -> None:
-    room, report = assembly(range_field="submit_time", exact=(at(0), at(20)))
+    room, report = assembly(time_field="submit_time", exact=(at(0), at(20)))
     before = call("a", 10)
     room.assemble(proven(0, 11, before), ())
     whole = Whole(TimeWindow(at(10), at(21)), 3, 1, floor={"a": before, "b": call("b", 15), "c": call("c", 20.5)})

@@ -73,7 +73,7 @@ def test_one_short_page_needs_no_control_count() -> None:
     assert told(proof, steady([1, 2, 3])) == [(1, 10)]
     assert proof.outcome is Outcome.CERTIFIED
     report = proof.report
-    assert (report.total, report.unique, report.requests, report.pages, report.sweeps) == (3, 3, 1, 1, 1)
+    assert (report.total, report.unique, report.requests, report.pages, report.scans) == (3, 3, 1, 1, 1)
     assert report.certified
 
 
@@ -125,7 +125,7 @@ def test_a_larger_total_in_any_answer_forbids_the_certificate() -> None:
     asked = told(proof, tell)
     assert asked.count((1, 10)) == 2  # read a second time
     assert proof.outcome is Outcome.CERTIFIED
-    assert proof.report.sweeps == 2
+    assert proof.report.scans == 2
 
 
 def test_a_count_that_is_never_met_ends_unproven_after_three_sweeps() -> None:
@@ -139,7 +139,7 @@ def test_a_count_that_is_never_met_ends_unproven_after_three_sweeps() -> None:
     told(proof, tell)
     assert proof.outcome is Outcome.UNPROVEN
     assert not proof.report.certified
-    assert proof.report.sweeps == 3
+    assert proof.report.scans == 3
     assert (proof.report.unique, proof.report.total) == (15, 16)
 
 
@@ -147,7 +147,7 @@ def test_a_window_that_can_be_cut_is_read_twice_and_then_left_to_be_cut() -> Non
     proof = prove(HOUR)
     told(proof, lambda request: answer(calls(1), 5, size=request.size, current=request.current))
     assert proof.outcome is Outcome.UNPROVEN
-    assert proof.report.sweeps == 2
+    assert proof.report.scans == 2
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_what_was_read_before_rows_were_deleted_is_not_kept(tells: int, first: l
 
     told(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
-    assert proof.report.sweeps == 2
+    assert proof.report.scans == 2
     assert {int(record.voice_id) for record in proof.sweep.records.values()} == set(then)
 
 
@@ -181,11 +181,11 @@ def test_two_sweeps_that_hold_more_than_there_is_together_are_not_kept() -> None
     sweeps = [[*range(14), 0], [*range(13), 14, 15], [*range(13), 14, 15]]
 
     def tell(request: PageRequest) -> PageAnswer:
-        return steady(sweeps[proof.report.sweeps - 1])(request)
+        return steady(sweeps[proof.report.scans - 1])(request)
 
     told(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
-    assert (proof.report.sweeps, proof.report.unique) == (3, 15)
+    assert (proof.report.scans, proof.report.unique) == (3, 15)
     assert "13" not in proof.sweep.records
 
 
@@ -198,13 +198,13 @@ def test_a_count_that_told_more_is_remembered_by_the_next_sweep() -> None:
     def tell(request: PageRequest) -> PageAnswer:
         if request.control:
             return answer(calls(0), next(counts), size=1)
-        ids = sweep[proof.report.sweeps - 1]
+        ids = sweep[proof.report.scans - 1]
         at = (request.current - 1) * 10
         return answer(calls(*ids[at : at + 10]), 25, current=request.current)
 
     told(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
-    assert proof.report.sweeps == 3
+    assert proof.report.scans == 3
 
 
 def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
@@ -219,7 +219,7 @@ def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
             ),
         )
         assert proof.outcome is Outcome.UNPROVEN
-        assert (proof.report.sweeps, proof.report.unique, proof.report.total) == (sweeps, 15, 16)
+        assert (proof.report.scans, proof.report.unique, proof.report.total) == (sweeps, 15, 16)
 
 
 def test_what_an_earlier_sweep_read_is_kept_when_the_next_is_given_up() -> None:
@@ -230,7 +230,7 @@ def test_what_an_earlier_sweep_read_is_kept_when_the_next_is_given_up() -> None:
             request, answer(steady([*range(15)])(request).page.records, 16, current=request.current, size=request.size)
         )
     request = ask(proof)
-    assert (proof.report.sweeps, request.current) == (2, 1)
+    assert (proof.report.scans, request.current) == (2, 1)
     proof.accept(request, answer(calls(14, 15), 16))
     proof.give_up()
     assert proof.outcome is Outcome.UNPROVEN
@@ -369,7 +369,7 @@ def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
     told(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
     report = proof.report
-    assert (report.sweeps, report.unique, report.total, report.duplicates) == (2, 20, 20, 0)
+    assert (report.scans, report.unique, report.total, report.duplicates) == (2, 20, 20, 0)
 
 
 def test_a_window_that_nobody_can_pay_for_cutting_is_read_as_it_is() -> None:
@@ -378,12 +378,12 @@ def test_a_window_that_nobody_can_pay_for_cutting_is_read_as_it_is() -> None:
     first = ask(proof)
     assert proof.accept(first, tell(first)) is None
     report = proof.report
-    assert (proof.outcome, report.total, report.sweeps, report.certified) == (Outcome.TOO_LARGE, 25, 0, False)
+    assert (proof.outcome, report.total, report.scans, report.certified) == (Outcome.TOO_LARGE, 25, 0, False)
     proof.read_uncut()
     assert proof.is_open
     assert told(proof, tell) == [(2, 10), (3, 10), (1, 1)]
     assert proof.outcome is Outcome.CERTIFIED
-    assert (proof.report.unique, proof.report.sweeps, proof.report.pages) == (25, 1, 3)
+    assert (proof.report.unique, proof.report.scans, proof.report.pages) == (25, 1, 3)
 
 
 def test_a_part_that_tells_more_pages_than_anybody_planned_stays_unproven_with_what_was_read() -> None:
@@ -421,7 +421,7 @@ def test_a_total_that_grows_while_a_window_is_read_does_not_cut_it() -> None:
         return tell(request)
 
     told(proof, grow)
-    assert (proof.outcome, proof.report.unique, proof.report.sweeps) == (Outcome.CERTIFIED, 21, 2)
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 21, 2)
 
 
 def test_the_calls_of_a_window_are_planned_once_and_those_of_a_part_were_planned_before() -> None:
@@ -466,13 +466,13 @@ def test_conflicts_are_told_once_for_each_id_however_many_sweeps_met_them() -> N
     proof = prove(TWO_SECONDS)
 
     def tell(request: PageRequest) -> PageAnswer:
-        code = f"{proof.report.sweeps}{request.current}"
+        code = f"{proof.report.scans}{request.current}"
         page = calls(*range(8), code="x") + calls(8, 9, code=code) if request.current == 1 else calls(8, code=code)
         return answer(page[: request.size], 11, size=request.size, current=request.current)
 
     told(proof, tell)
     assert proof.outcome is Outcome.UNPROVEN
-    assert (proof.report.sweeps, proof.report.unique, proof.report.conflicts) == (3, 10, 2)
+    assert (proof.report.scans, proof.report.unique, proof.report.conflicts) == (3, 10, 2)
 
 
 def test_rows_that_cannot_be_told_apart_are_proven_on_one_page_alone() -> None:
@@ -486,7 +486,7 @@ def test_rows_that_cannot_be_told_apart_are_proven_on_one_page_alone() -> None:
 
     told(proof, tell)
     assert proof.outcome is Outcome.UNPROVEN
-    assert (proof.report.unique, proof.report.total, proof.report.sweeps) == (15, 15, 1)
+    assert (proof.report.unique, proof.report.total, proof.report.scans) == (15, 15, 1)
 
 
 def test_what_is_read_again_is_paid_from_what_is_left_for_trouble() -> None:

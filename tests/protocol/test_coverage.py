@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiosipcdr.errors import IncompleteExportError, OutOfTimeRangeError, ProtocolError, ServerFaultError
+from aiosipcdr.errors import IncompleteRangeError, OutOfTimeRangeError, ProtocolError, ServerFaultError
 from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.paging import count_pages
 from aiosipcdr.protocol.records import CallDetailRecord, Page
@@ -200,7 +200,7 @@ def test_answers_to_other_questions_never_make_a_certificate(  # noqa: PLR0917 -
     check_windows(run, seconds(0, length))
     if run.certified:
         check_nothing_is_missing(run, length)
-    assert run.error is None or isinstance(run.error, (IncompleteExportError, ProtocolError))
+    assert run.error is None or isinstance(run.error, (IncompleteRangeError, ProtocolError))
 
 
 @settings(max_examples=SOME)
@@ -235,7 +235,7 @@ def test_a_total_that_is_wrong_for_good_is_never_certified(
         run = drive(cover(window, size=7), vendor, replace(how, most_requests=2_500))
     if not vendor.those_in(window, vendor.rows) and wrong_by < 0:
         return
-    assert isinstance(run.error, (IncompleteExportError, ProtocolError))
+    assert isinstance(run.error, (IncompleteRangeError, ProtocolError))
     planned = sum(count_pages(total, min(7, habits.largest_page)) for _, total in run.coverage.planned)
     assert run.requests <= 3 * planned + 200 + 50
 
@@ -273,7 +273,7 @@ def test_trouble_never_costs_records_that_plain_paging_would_have_read(calls: in
 
     coverage = cover(seconds(0, 30 * 86_400))
     run = drive(coverage, vendor, Drive())
-    assert isinstance(run.error, IncompleteExportError)
+    assert isinstance(run.error, IncompleteRangeError)
     left = run.delivered + [record.voice_id for record in coverage.abandon()]
     assert len(left) == len(set(left)) == coverage.report.unique
     assert set(left) <= there
@@ -316,7 +316,7 @@ def test_a_total_that_never_exceeds_a_round_number_is_not_believed(most_told: in
     for number in range(300):
         vendor.add(43_200_000 + number)
     run = drive(cover(seconds(0, 86_400), size=5), vendor, Drive(concurrency=1, most_requests=1_000))
-    assert isinstance(run.error, IncompleteExportError)
+    assert isinstance(run.error, IncompleteRangeError)
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 8])
@@ -333,7 +333,7 @@ def test_a_total_that_knows_no_time_ends_within_the_budget(told: int, concurrenc
             assert run.certified
         else:
             assert not run.certified
-            assert allow_incomplete or isinstance(run.error, IncompleteExportError)
+            assert allow_incomplete or isinstance(run.error, IncompleteRangeError)
 
 
 def crowd(vendor: Vendor, calls: int, days: int) -> None:
@@ -447,7 +447,7 @@ def test_the_cost_of_sixty_thousand_calls(record_property: pytest.Session) -> No
     assert vendor.deepest <= 25
     assert vendor.rows_read < rows_read / 8
     report = run.coverage.report
-    assert report.sweeps == report.windows
+    assert report.scans == report.windows
     assert (report.duplicates, report.conflicts, report.anomalies, report.provisional) == (0, 0, 0, 0)
     check_order(run)
     check_report(run)
@@ -461,7 +461,7 @@ def test_a_calm_range_is_read_once_whatever_the_size_of_a_page(size: int) -> Non
     run = drive(cover(seconds(0, 30 * 86_400), size=size), vendor, Drive())
     assert run.certified
     report = run.coverage.report
-    assert report.sweeps == report.windows <= 8
+    assert report.scans == report.windows <= 8
     assert run.requests <= 1.25 * count_pages(5_000, size)
 
 
@@ -511,7 +511,7 @@ def test_a_burst_of_a_calm_vendor_is_certified_wherever_it_lies(
     assert run.certified
     assert len(run.delivered) == calls + 1_000
     assert set(run.delivered) == {row.voice_id for row in vendor.rows}
-    assert run.coverage.report.sweeps == run.coverage.report.windows
+    assert run.coverage.report.scans == run.coverage.report.windows
     assert run.requests <= 3 * count_pages(calls + 1_000, 100) + 160
 
 
@@ -676,7 +676,7 @@ def test_what_is_left_over_when_it_fails_repeats_nothing() -> None:
 
 
 def test_exact_trimming_holds_for_what_is_left_over_too() -> None:
-    coverage = cover(seconds(-1, 11), range_field="submit_time", exact=(START, START + timedelta(seconds=10)))
+    coverage = cover(seconds(-1, 11), time_field="submit_time", exact=(START, START + timedelta(seconds=10)))
     request = coverage.next_request()
     assert request is not None
     records = [call(number) for number in range(11)]
@@ -685,7 +685,7 @@ def test_exact_trimming_holds_for_what_is_left_over_too() -> None:
 
 
 def test_exact_trimming_is_half_open_and_keeps_what_cannot_be_judged() -> None:
-    coverage = cover(seconds(-1, 11), range_field="submit_time", exact=(START, START + timedelta(seconds=10)))
+    coverage = cover(seconds(-1, 11), time_field="submit_time", exact=(START, START + timedelta(seconds=10)))
     request = coverage.next_request()
     assert request is not None
     undated = CallDetailRecord(voice_id="undated")
@@ -728,7 +728,7 @@ def test_parts_that_hold_less_than_their_whole_told_are_held_against_a_new_count
             again = coverage.next_request()
             assert again is not None
             error = coverage.accept(again, answer(1, [rows[0]], recounted))
-            assert isinstance(error, IncompleteExportError) == (not proven and not allow_incomplete)
+            assert isinstance(error, IncompleteRangeError) == (not proven and not allow_incomplete)
             assert coverage.is_finished
             assert coverage.report.certified is proven
 

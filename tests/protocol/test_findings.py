@@ -104,24 +104,24 @@ def test_the_time_that_orders_is_named() -> None:
 def test_readings_that_agree_on_something_tell_it() -> None:
     readings = [Reading("submit_time", True, end) for end in (True, False)]  # noqa: FBT003 - as they are written
     facts = ProbeFacts(first=answered(*OLDEST), readings=readings)
-    assert [value(topic, facts) for topic in ("range_field", "start", "end")] == ["submit_time", "inclusive", None]
-    assert plan_settings(facts, lateness=FOUR_HOURS) == {"range_field": "submit_time"}
+    assert [value(topic, facts) for topic in ("time_field", "start", "end")] == ["submit_time", "inclusive", None]
+    assert plan_settings(facts, lateness=FOUR_HOURS) == {"time_field": "submit_time"}
 
 
 def test_fields_that_cannot_be_told_apart_are_both_named() -> None:
     readings = [Reading(field, False, False) for field in ("call_time", "submit_time")]  # noqa: FBT003
     facts = ProbeFacts(first=answered(*OLDEST), readings=readings)
-    assert value("range_field", facts) is None
-    assert find("range_field", facts).text.endswith("submit_time or call_time: the calls that were seen do not tell")
+    assert value("time_field", facts) is None
+    assert find("time_field", facts).text.endswith("submit_time or call_time: the calls that were seen do not tell")
     facts.vanished = True
-    assert "disappeared" in find("range_field", facts).text
+    assert "disappeared" in find("time_field", facts).text
     assert value("start", facts) == "exclusive"
     assert plan_settings(facts, lateness=FOUR_HOURS) == {}
 
 
 def test_answers_that_no_reading_explains_leave_it_unknown() -> None:
     facts = ProbeFacts(first=answered(*OLDEST), readings=[])
-    assert [value(topic, facts) for topic in ("range_field", "start", "end")] == [None] * 3
+    assert [value(topic, facts) for topic in ("time_field", "start", "end")] == [None] * 3
     assert value("start", ProbeFacts(first=answered(*OLDEST), readings=EVERY_READING)) is None
 
 
