@@ -39,8 +39,18 @@ class Behaviour:
         time_field: The time that a range is compared with.
         absent: How a field without a value is written.
         status_as: Whether the status of an answer is text or a number.
-        overflow: What is beyond the last page: nothing, or page 1 again.
-        max_size: Largest page that is given; larger ones are cut down to it.
+        overflow: The answer beyond the last page: no records, page 1, the last page, null, HTTP 204
+            or 500, or status -18 or -22.
+        max_size: Largest page; larger sizes are reduced to it.
+        forced_size: Size of every page, whatever was asked.
+        echo_size: The size that answers state: the one given, or the one asked for.
+        count_cap: COUNT returns this at most.
+        count_lag: Seconds by which COUNT is behind.
+        leg_every: Every n-th call is transferred: a second record under the same voiceId.
+        replica_every: Every n-th query is answered by another replica.
+        replica: What that replica lacks: every call, the newest calls, or one call in four.
+        cache: A cache that answers identical bodies with the same bytes: "polite" respects
+            Cache-Control, "always" does not.
         tolerance: Seconds by which a timestamp may be off.
         clock_offset: Seconds by which the sandbox's clock is ahead.
         rate_limit: Requests a second; faster ones are answered with -15.
@@ -48,14 +58,26 @@ class Behaviour:
         insert_every: Every n-th query, a newest call appears.
         insert_late_every: Every n-th query, a call appears in the middle of its time.
         delete_every: Every n-th query, a call disappears.
+        change_every: Every n-th query, a field of a call is filled in.
     """
 
     order: Literal["newest", "oldest", "scattered", "none"] | None = None
     time_field: Literal["submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"] | None = None
     absent: Literal["null", "empty", "missing"] | None = None
     status_as: Literal["text", "int"] | None = None
-    overflow: Literal["empty", "first"] | None = None
+    overflow: (
+        Literal["empty", "first", "last", "null-records", "null-data", "no-content", "code-18", "code-22", "http-500"]
+        | None
+    ) = None
     max_size: int | None = None
+    forced_size: int | None = None
+    echo_size: Literal["given", "asked"] | None = None
+    count_cap: int | None = None
+    count_lag: float | None = None
+    leg_every: int | None = None
+    replica_every: int | None = None
+    replica: Literal["empty", "lagging", "shard"] | None = None
+    cache: Literal["off", "polite", "always"] | None = None
     tolerance: float | None = None
     clock_offset: float | None = None
     rate_limit: float | None = None
@@ -63,6 +85,7 @@ class Behaviour:
     insert_every: int | None = None
     insert_late_every: int | None = None
     delete_every: int | None = None
+    change_every: int | None = None
 
 
 def sandbox(

@@ -10,6 +10,7 @@ open a file, read a clock or use a random source but its own.
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from heapq import heappop, heappush
 from itertools import accumulate
 from random import Random
 from statistics import NormalDist
@@ -174,16 +175,33 @@ class CallGenerator:
 
     def batches(self) -> Iterator[list[Row]]:
         """Yield every call of the sandbox, in the order of submission."""
-        make, every = self.make, self._switches.repeat_every
+        make, every, leg_every = self.make, self._switches.repeat_every, self._switches.leg_every
+        legs: list[tuple[int, int, Row]] = []
+        number = 0
         for seconds in plan_seconds(self._switches, self._start, self._end):
             batch = []
             for second in seconds:
+                while legs and legs[0][0] <= second:
+                    batch.append(heappop(legs)[2])
                 row = make(second)
                 batch.append(row)
-                if every and self._made % every == 0:
+                number += 1
+                if every and number % every == 0:
                     batch.append(row)
+                if leg_every and number % leg_every == 0 and (leg := self._make_leg(row)) is not None:
+                    heappush(legs, (leg.submitted, number, leg))
             if batch:
                 yield batch
+        if legs:
+            yield [heappop(legs)[2] for _ in range(len(legs))]
+
+    def _make_leg(self, first: Row) -> Row | None:
+        """Make the leg that begins when `first` hangs up; None if it could not end inside the range."""
+        hangup = datetime.fromisoformat(msgspec.json.decode(first.body)["hangupTime"])
+        submitted = int(hangup.timestamp())
+        if submitted >= self._end - _TAIL:
+            return None
+        return self.make(submitted, first.sip_group, first.phone, voice_id=first.voice_id)
 
     def make_at(self, second: int, group: str | None = None, phone: str | None = None) -> Row:
         """Make an answered call that a range around `second` holds, with a group and phone."""
@@ -203,8 +221,12 @@ class CallGenerator:
         phone: str | None = None,
         *,
         answered: bool = False,
+        voice_id: str | None = None,
     ) -> Row:
-        """Make one call submitted at `submitted`; `answered` ones may end when they like."""
+        """Make one call submitted at `submitted`; `answered` ones may end when they like.
+
+        With `voice_id` it is a further leg of that call.
+        """
         random = self._rng.random
         line = self._lines[int(random() * len(self._lines))]
         place = self._destinations[int(random() * len(self._destinations))]
@@ -230,7 +252,7 @@ class CallGenerator:
         # 2026-01-31T23:59:58+08:00 becomes 260131235958; seven digits make it unique.
         day = stamp[2:4] + stamp[5:7] + stamp[8:10]
         hour = stamp[11:13] + stamp[14:16] + stamp[17:19]
-        voice_id = f"{day}{hour}{1_000_000 + self._made % 9_000_000}"
+        voice_id = voice_id or f"{day}{hour}{1_000_000 + self._made % 9_000_000}"
         recording = None
         if outcome.answered and random() < _RECORDED:
             recording = f"{voice_id}{self._rng.getrandbits(60):015x}.mp3"

@@ -133,7 +133,9 @@ def check(
 
 
 def _plan_query(asked: _Body, switches: Switches, now: float) -> Query | Status:
-    """Read the range and the filters."""
+    """Read the size, the range and the filters."""
+    if switches.refuse_below is not None and asked.size < switches.refuse_below:
+        return Status.PARAMETER
     start, end = _parse_time(asked.params.strTime), _parse_time(asked.params.endTime)
     if start is None or end is None or not start <= end <= start + _LONGEST_RANGE:
         return Status.PARAMETER

@@ -17,8 +17,9 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from aiosipcdr.sandbox.answers import Endpoint
+from aiosipcdr.sandbox.answers import Answer, Endpoint
 from aiosipcdr.sandbox.breaking import DATED, JSON, Breaker, Next
+from aiosipcdr.sandbox.checks import Query
 from aiosipcdr.sandbox.script import Script
 
 PREFIX: Final = "/v3/voice"
@@ -29,6 +30,7 @@ _HOSTS: Final = frozenset(("127.0.0.1", "localhost", "[::1]"))
 # Long enough for an answer that is being written, short enough to leave at once.
 _GRACE: Final = 0.5
 _ROUNDS: Final = 5
+_MOST_CACHED: Final = 10_000
 
 
 class Server:
@@ -49,6 +51,7 @@ class Server:
         )
         app.router.add_post(_PATH, self._record_sip_query)
         app.on_response_prepare.append(self._set_date)
+        self._cached: dict[bytes, Answer] = {}
         self._socket: socket | None = None
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_GRACE)
 
@@ -105,14 +108,28 @@ class Server:
         least, most = self._endpoint.switches.latency_range
         if most > 0:
             await asyncio.sleep(self._rng.uniform(least, most))
-        answer = self._endpoint.answer(admitted)
-        headers = {hdrs.CONTENT_TYPE: JSON}
-        if self._endpoint.switches.gzip:
+        answer = self._answer(admitted, request, body)
+        content, headers = answer.body, {hdrs.CONTENT_TYPE: JSON} if answer.body else {}
+        if self._endpoint.switches.gzip and content:
             headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
             if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
                 headers[hdrs.CONTENT_ENCODING] = "gzip"
-                answer = gzip.compress(answer, compresslevel=1, mtime=0)
-        return web.Response(body=answer, headers=headers)
+                content = gzip.compress(content, compresslevel=1, mtime=0)
+        return web.Response(status=answer.http_status, body=content, headers=headers)
+
+    def _answer(self, admitted: Query | int, request: web.Request, body: bytes) -> Answer:
+        """Answer from the cache, if there is one, or from the endpoint."""
+        cache = self._endpoint.switches.cache
+        if cache == "off" or not isinstance(admitted, Query):
+            return self._endpoint.answer(admitted)
+        forwarded = cache == "polite" and "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, "").lower()
+        if not forwarded and body in self._cached:
+            self._endpoint.counters.answered(0)
+            return self._cached[body]
+        answer = self._endpoint.answer(admitted)
+        if answer.is_data and len(self._cached) < _MOST_CACHED:
+            self._cached[body] = answer
+        return answer
 
     async def _set_date(self, _request: web.Request, response: web.StreamResponse) -> None:
         """Tell the sandbox's own time, or none; aiohttp has put the machine's there by now."""

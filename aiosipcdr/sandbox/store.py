@@ -10,12 +10,13 @@ This module must never know about requests, answers or switches' meaning on the 
 import sqlite3
 import tempfile
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from random import Random
 from threading import RLock
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from aiosipcdr.sandbox.calls import Row
@@ -29,11 +30,15 @@ CREATE TABLE calls (
     voice_id TEXT,
     sip_group TEXT,
     phone TEXT,
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    added REAL NOT NULL DEFAULT -1e18
 )"""
 _INSERT: Final = """
 INSERT INTO calls (submitted, ranged, voice_id, sip_group, phone, body)
 VALUES (?, ?, ?, ?, ?, ?)"""
+_ADD: Final = """
+INSERT INTO calls (submitted, ranged, voice_id, sip_group, phone, body, added)
+VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _SETTINGS: Final = (
     "PRAGMA page_size = 16384",
     "PRAGMA journal_mode = OFF",
@@ -53,6 +58,7 @@ _ORDERS: Final = {
 
 _MOST_COUNTS: Final = 1_000
 _MOST_LISTINGS: Final = 16
+_SHARDS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,9 @@ class Selection:
         group: Group to keep, None for all.
         phone: Phone to keep, None for all.
         loose: Whether case and outer blanks of the two do not count.
+        added_until: Moment (of the monotonic clock) after which calls were added that are left out,
+            None for none.
+        lacks_shard: Whether one call in four is left out, always the same ones.
     """
 
     since: int
@@ -72,6 +81,8 @@ class Selection:
     group: str | None = None
     phone: str | None = None
     loose: bool = False
+    added_until: float | None = None
+    lacks_shard: bool = False
 
 
 class _Span(NamedTuple):
@@ -129,9 +140,10 @@ class Store:
 
     def add(self, rows: Iterable[Row]) -> None:
         """Add calls in any order."""
+        now = monotonic()
         with self._lock:
             self._changed()
-            self._db.executemany(_INSERT, rows)
+            self._db.executemany(_ADD, ((*row, now) for row in rows))
 
     def remove(self, voice_ids: Iterable[str]) -> int:
         """Remove every call with one of these ids; return how many there were."""
@@ -143,14 +155,28 @@ class Store:
     def remove_one(self, selection: Selection, rng: Random) -> None:
         """Remove one call of the selection, if it has any."""
         with self._lock:
-            total = self.count(selection)
-            if not total:
-                return
-            where, values = self._where(selection)
-            query = f"SELECT id FROM calls {where} LIMIT 1 OFFSET ?"  # noqa: S608 - own words only
-            (number,) = self._db.execute(query, (*values, rng.randrange(total))).fetchone()
-            self._db.execute("DELETE FROM calls WHERE id = ?", (number,))
-            self._changed()
+            number = self._choose(selection, rng)
+            if number is not None:
+                self._db.execute("DELETE FROM calls WHERE id = ?", (number,))
+                self._changed()
+
+    def change_one(self, selection: Selection, rng: Random, change: Callable[[bytes], bytes]) -> None:
+        """Replace the body of one call of the selection, if it has any."""
+        with self._lock:
+            number = self._choose(selection, rng)
+            if number is not None:
+                body = change(self._body(number))
+                self._db.execute("UPDATE calls SET body = ? WHERE id = ?", (body, number))
+
+    def _choose(self, selection: Selection, rng: Random) -> int | None:
+        """Return the row number of a random call of the selection, None if it has none."""
+        total = self.count(selection)
+        if not total:
+            return None
+        where, values = self._where(selection)
+        query = f"SELECT id FROM calls {where} LIMIT 1 OFFSET ?"  # noqa: S608 - own words only
+        (number,) = self._db.execute(query, (*values, rng.randrange(total))).fetchone()
+        return int(number)
 
     def newest(self, selection: Selection) -> int | None:
         """Return the last time in the range that a call has."""
@@ -261,7 +287,8 @@ class Store:
 
     def _span(self, selection: Selection) -> _Span | None:
         """Return the range as row numbers, or None where that is not the same thing."""
-        if not self._gapless or selection.group is not None or selection.phone is not None:
+        filtered = selection.group is not None or selection.phone is not None
+        if not self._gapless or filtered or selection.added_until is not None or selection.lacks_shard:
             return None
         return _Span(self._before(selection.since) + 1, self._before(selection.until))
 
@@ -273,10 +300,15 @@ class Store:
         ).fetchone()
         return int(found[0]) if found is not None else 0
 
-    def _where(self, selection: Selection) -> tuple[str, tuple[int | str, ...]]:
+    def _where(self, selection: Selection) -> tuple[str, tuple[float | str, ...]]:
         """Return the selection as a WHERE clause and its values."""
         clause = f"WHERE {self._column} >= ? AND {self._column} < ?"
-        values: list[int | str] = [selection.since, selection.until]
+        values: list[float | str] = [selection.since, selection.until]
+        if selection.added_until is not None:
+            clause += " AND added <= ?"
+            values.append(selection.added_until)
+        if selection.lacks_shard:
+            clause += f" AND id % {_SHARDS} <> 0"
         for column, wanted in (("sip_group", selection.group), ("phone", selection.phone)):
             if wanted is None:
                 continue

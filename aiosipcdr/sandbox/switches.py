@@ -16,33 +16,50 @@ from typing import Final, Literal, get_args, get_type_hints
 TimeField = Literal["submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"]
 Order = Literal["newest", "oldest", "scattered", "none"]
 Absent = Literal["null", "empty", "missing"]
+Overflow = Literal[
+    "empty", "first", "last", "null-records", "null-data", "no-content", "code-18", "code-22", "http-500"
+]
+Replica = Literal["empty", "lagging", "shard"]
 
 IN_MEMORY: Final = ":memory:"
 TEMPORARY: Final = "temp"
 
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "absent": ("null", "empty", "missing"),
+    "cache": ("off", "polite", "always"),
     "cost_field": ("cost", "costEur"),
+    "echo_size": ("given", "asked"),
     "empty_records": ("list", "null"),
     "filters": ("exact", "loose", "ignored"),
     "order": ("newest", "oldest", "scattered", "none"),
-    "overflow": ("empty", "first"),
+    "overflow": get_args(Overflow),
+    "replica": get_args(Replica),
     "status_as": ("text", "int"),
     "time_field": ("submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"),
 }
 # The smallest value each of these may have, when it has one at all.
 _LEAST: Final[Mapping[str, float]] = {
+    "change_every": 1,
+    "count_cache": 0,
+    "count_cap": 0,
+    "count_lag": 0,
     "days": 1,
     "delete_every": 1,
     "drift_requests": 0,
+    "forced_size": 1,
     "insert_every": 1,
     "insert_late_every": 1,
+    "leg_every": 1,
     "max_size": 1,
+    "min_size": 1,
     "months_back": 1,
     "port": 0,
     "rate_limit": 0.001,
     "records": 0,
+    "refuse_below": 1,
     "repeat_every": 1,
+    "replica_every": 1,
+    "replica_lag": 0,
     "tolerance": 0,
 }
 _PLAIN: Final = frozenset((int, float, bool, str, NoneType))
@@ -50,8 +67,8 @@ _LAST_PORT: Final = 65_535
 # What was decided when the calls were written cannot be changed while they are served.
 FIXED: Final = frozenset(
     (
-        *("absent", "account", "cost_field", "days", "extra_record_keys", "host", "path", "port"),
-        *("records", "repeat_every", "seed", "start", "success_code", "time_field"),
+        *("absent", "account", "cost_field", "days", "extra_record_keys", "host", "leg_every"),
+        *("path", "port", "records", "repeat_every", "seed", "start", "success_code", "time_field"),
         "utc_offset",
     )
 )
@@ -72,7 +89,10 @@ class Switches:
         path: ":memory:", "temp" (a temporary file, removed at the end) or a new file.
         host: Loopback address to bind.
         port: Port to bind, 0 for a free one.
-        repeat_every: Every n-th generated call is stored twice, under one voiceId.
+        repeat_every: Every n-th generated call is stored twice, byte for byte.
+        leg_every: Every n-th generated call that was answered is transferred: a second record
+            under the same voiceId, submitted in the second in which the first hangs up, and
+            stored besides the `records` calls.
         absent: How a field without a value is written.
         cost_field: Name under which the cost is written.
         extra_record_keys: Whether records carry fields that no page documents.
@@ -88,11 +108,29 @@ class Switches:
         send_date: Whether answers carry a `Date` header.
         months_back: Calendar months that can be asked for; None: everything.
         retention: A length of time instead of `months_back`.
-        overflow: Beyond the last page: nothing ("empty"), or page 1 again ("first").
-        max_size: Largest page that is given; larger ones are cut down to it, silently.
-        pages_from_asked_size: `pages` is reckoned from the asked size, not the given one.
-        search_count: False: nothing is counted, so `total` and `pages` are told as 0.
-        wrong_total: Added to every `total` that is told.
+        overflow: The answer to a page beyond `pages`: what LIMIT and OFFSET return ("empty"),
+            page 1 ("first") or the last page ("last") with its own number; `records: null`
+            ("null-records"), `data: null` ("null-data"), HTTP 204 ("no-content"), HTTP 500
+            ("http-500"), or status -18 or -22 ("code-18", "code-22").
+        max_size: Largest page; larger sizes are reduced to it, silently.
+        min_size: Smallest page; smaller sizes are raised to it, silently.
+        forced_size: Size of every page, whatever was asked.
+        refuse_below: Smaller sizes are refused with -22.
+        echo_size: `size` of an answer: the size that was "given", or the one "asked" for.
+        pages_from_asked_size: `pages` is computed from the asked size, not the given one.
+        search_count: False: nothing is counted, so `total` and `pages` are 0.
+        wrong_total: Added to every `total`.
+        count_cap: COUNT returns this at most; `pages` and `overflow` follow it.
+        count_lag: Seconds by which COUNT is behind SELECT: it misses calls added since
+            (`insert`, `add_rows` and the calls that arrive), and deletes nothing late.
+        count_cache: Seconds for which the COUNT of a range and its filters is used again.
+        replica_every: Every n-th query is answered by another replica.
+        replica: What that replica lacks: all calls ("empty": "0 of 0"), those added in the last
+            `replica_lag` seconds ("lagging"), or one call in four ("shard": a fixed quarter).
+        replica_lag: Seconds by which a lagging replica is behind.
+        cache: A cache in front of the endpoint, which answers a request whose body it has seen with
+            the same bytes as before: "polite" forwards requests with `Cache-Control: no-cache`,
+            "always" does not. Answers with a status but 0 are not kept.
         extra_keys: Whether `data` carries MyBatis-Plus's other keys.
         empty_records: `records` of an answer without records: an empty list or null.
         status_as: Whether `status` is text or an int.
@@ -103,6 +141,8 @@ class Switches:
         insert_every: Every n-th query, a newest call appears in the asked range.
         insert_late_every: Every n-th query, a call appears in the middle of its time.
         delete_every: Every n-th query, one call of the asked range disappears.
+        change_every: Every n-th query, one record of the asked range changes: its
+            `recordingFileId` is filled in.
         drift_between: Drift strikes between COUNT and SELECT instead of before both.
         drift_requests: Drift ends after this many queries; None: never.
     """
@@ -117,6 +157,7 @@ class Switches:
     host: str = "127.0.0.1"
     port: int = 0
     repeat_every: int | None = None
+    leg_every: int | None = None
     absent: Absent = "null"
     cost_field: Literal["cost", "costEur"] = "cost"
     extra_record_keys: bool = False
@@ -134,11 +175,22 @@ class Switches:
     months_back: int | None = 2
     retention: timedelta | None = None
 
-    overflow: Literal["empty", "first"] = "empty"
+    overflow: Overflow = "empty"
     max_size: int | None = None
+    min_size: int | None = None
+    forced_size: int | None = None
+    refuse_below: int | None = None
+    echo_size: Literal["given", "asked"] = "given"
     pages_from_asked_size: bool = False
     search_count: bool = True
     wrong_total: int = 0
+    count_cap: int | None = None
+    count_lag: float = 0.0
+    count_cache: float = 0.0
+    replica_every: int | None = None
+    replica: Replica = "empty"
+    replica_lag: float = 1.0
+    cache: Literal["off", "polite", "always"] = "off"
     extra_keys: bool = False
     empty_records: Literal["list", "null"] = "list"
     status_as: Literal["text", "int"] = "text"
@@ -150,6 +202,7 @@ class Switches:
     insert_every: int | None = None
     insert_late_every: int | None = None
     delete_every: int | None = None
+    change_every: int | None = None
     drift_between: bool = False
     drift_requests: int | None = None
 

@@ -43,6 +43,7 @@ def test_what_it_prints_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> Non
 
 def test_it_ends_with_its_parent(cli: Starter) -> None:
     options = ["--records", "5", "--seed", "1", "--days", "2", "--status-as", "int", "--switch", "gzip=true"]
+    options += ["--count-cap", "4", "--overflow", "code-22", "--count-lag", "0.5", "--switch", "min_size=2"]
     with cli("sandbox", "--json", "--until-stdin-closes", *options, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -226,3 +226,113 @@ def test_the_default_range_holds_the_calls_that_are_given(ask: Any) -> None:
     with Sandbox(calls=[row], days=5) as sandbox:
         assert sandbox.start == start - SECOND
         assert ask(sandbox).ids == [row["voiceId"]]
+
+
+@pytest.mark.parametrize("overflow", ["first", "last", "null-records", "null-data"])
+def test_a_page_past_the_end_may_be_another_page_or_null(ask: Any, overflow: str) -> None:
+    with Sandbox(records=150, order="oldest", overflow=overflow) as sandbox:
+        before = ask(sandbox, 2)
+        reply = ask(sandbox, 3)
+        assert reply.code == 200
+        assert reply.status == "0"
+        if overflow == "null-data":
+            assert reply.json["data"] is None
+        elif overflow == "null-records":
+            assert (reply.data["records"], reply.data["total"], reply.data["current"]) == (None, 150, 3)
+        else:
+            page = ask(sandbox, 1) if overflow == "first" else before
+            assert reply.json == page.json
+        assert ask(sandbox, 2).json == before.json
+
+
+@pytest.mark.parametrize(
+    ("overflow", "code", "status"),
+    [("no-content", 204, None), ("http-500", 500, None), ("code-18", 200, "-18"), ("code-22", 200, "-22")],
+)
+def test_a_page_past_the_end_may_be_an_error(ask: Any, overflow: str, code: int, status: str | None) -> None:
+    with Sandbox(records=150, overflow=overflow, gzip=True) as sandbox:
+        assert len(ask(sandbox, 2).ids) == 50
+        reply = ask(sandbox, 3, headers={"Accept-Encoding": "gzip"})
+        assert reply.code == code
+        if status is None:
+            assert reply.body == b""
+        else:
+            assert reply.status == status
+        assert sandbox.stats.answers == {0: 1, code if status is None else int(status): 1}
+
+
+def test_a_count_may_be_cut_off_while_pages_go_on(ask: Any) -> None:
+    with Sandbox(records=250, order="oldest", count_cap=200) as sandbox:
+        reply = ask(sandbox, 3)
+        assert (reply.data["total"], reply.data["pages"], reply.ids) == (200, 2, sandbox.voice_ids()[200:])
+        sandbox.change(overflow="first")
+        reply = ask(sandbox, 3)
+        assert (reply.data["total"], reply.data["current"], reply.ids) == (200, 1, sandbox.voice_ids()[:100])
+        # The page that straddles the cap still holds what lies behind it.
+        assert len(ask(sandbox, 3, size=99).ids) == 52
+        sandbox.change(count_cap=0)
+        assert ask(sandbox).data["total"] == 0
+
+
+def test_sizes_may_be_forced_raised_or_refused(ask: Any) -> None:
+    with Sandbox(records=150, order="oldest", forced_size=20) as sandbox:
+        for size in (1, 20, 100):
+            reply = ask(sandbox, 2, size=size)
+            assert (reply.data["size"], reply.data["pages"]) == (20, 8)
+            assert reply.ids == sandbox.voice_ids()[20:40]
+        sandbox.change(echo_size="asked", pages_from_asked_size=True)
+        reply = ask(sandbox, 2)
+        assert (reply.data["size"], reply.data["pages"], len(reply.ids)) == (100, 2, 20)
+        sandbox.change(forced_size=None, min_size=10, echo_size="given")
+        assert [ask(sandbox, size=size).data["size"] for size in (1, 9, 10, 11, 100)] == [10, 10, 10, 11, 100]
+        sandbox.change(min_size=None, refuse_below=2)
+        assert [ask(sandbox, size=size).status for size in (1, 2)] == ["-22", "0"]
+
+
+def test_a_count_may_be_behind_the_rows(ask: Any) -> None:
+    with Sandbox(records=50, count_lag=3_600) as sandbox:
+        sandbox.insert(count=2)
+        reply = ask(sandbox)
+        assert (reply.data["total"], len(reply.ids)) == (50, 52)
+        sandbox.change(count_lag=0)
+        assert ask(sandbox).data["total"] == 52
+
+
+def test_a_count_may_be_used_again(ask: Any) -> None:
+    with Sandbox(records=50, count_cache=3_600) as sandbox:
+        assert ask(sandbox).data["total"] == 50
+        sandbox.insert()
+        reply = ask(sandbox, size=99)  # other pages of the same range
+        assert (reply.data["total"], len(reply.ids)) == (50, 51)
+        assert ask(sandbox, start=sandbox.start + SECOND).data["total"] == 51
+        sandbox.change(count_cache=0)
+        assert ask(sandbox).data["total"] == 51
+
+
+def test_another_replica_answers_now_and_then(ask: Any) -> None:
+    with Sandbox(records=80, replica_every=3, empty_records="null") as sandbox:
+        sandbox.insert()
+        assert [ask(sandbox).data["total"] for _ in range(6)] == [81, 81, 0, 81, 81, 0]
+        sandbox.change(replica="lagging", replica_lag=3_600)
+        totals = [(reply.data["total"], len(reply.ids)) for reply in (ask(sandbox) for _ in range(3))]
+        assert totals == [(81, 81), (81, 81), (80, 80)]
+        sandbox.change(replica="shard")
+        replies = [ask(sandbox, size=50) for _ in range(6)]
+        assert [reply.data["total"] for reply in replies] == [81, 81, 61, 81, 81, 61]
+        assert replies[2].ids == replies[5].ids
+        assert set(replies[2].ids) < set(sandbox.voice_ids())
+
+
+def test_a_field_is_filled_in_while_one_pages(ask: Any) -> None:
+    with Sandbox(records=10, change_every=2, leg_every=1) as sandbox:
+        before = sandbox.rows()
+        ask(sandbox)
+        assert sandbox.rows() == before
+        ask(sandbox)
+        ((old, new),) = [pair for pair in zip(before, sandbox.rows(), strict=True) if pair[0] != pair[1]]
+        assert {name for name in new if new[name] != old[name]} == {"recordingFileId"}
+    with Sandbox(calls=[b"{", [1], None], change_every=1) as sandbox:
+        before = sandbox.rows()
+        for _ in range(5):
+            ask(sandbox, size=1)
+        assert sandbox.rows() == before

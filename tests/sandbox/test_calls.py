@@ -191,3 +191,24 @@ def test_times_are_written_with_their_offset(moment: int, offset: timedelta) -> 
     assert parsed.timestamp() == moment
     assert parsed.utcoffset() == offset
     assert len(text) == len("2026-01-01T00:00:00+08:00")
+
+
+def test_a_leg_begins_when_the_one_before_it_ends() -> None:
+    rows = make_rows(2_000, leg_every=10)
+    records = [json.loads(row.body) for row in rows]
+    assert [row.submitted for row in rows] == sorted(row.submitted for row in rows)
+    by_id: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        by_id.setdefault(record["voiceId"], []).append(record)
+    pairs = [legs for legs in by_id.values() if len(legs) == 2]
+    assert len(by_id) == 2_000
+    assert 190 <= len(pairs) <= 200  # the last ones could not end inside the range
+    assert len(rows) == 2_000 + len(pairs)
+    for first, second_leg in pairs:
+        assert second_leg["submitTime"] == first["hangupTime"]
+        assert second_leg["sipGroupName"] == first["sipGroupName"]
+    assert all(second(record[name]) < END for record in records for name in TIMES if record[name] is not None)
+
+
+def test_legs_change_nothing_where_there_are_none() -> None:
+    assert make_rows(50, leg_every=51) == make_rows(50)

@@ -174,3 +174,36 @@ def test_ipv6_and_localhost(ask: Any) -> None:
     with Sandbox(records=1, host="::1") as sandbox:
         assert sandbox.base_url.startswith("http://[::1]:")
         assert ask(sandbox).status == "0"
+
+
+def test_a_cache_answers_identical_bodies_with_the_same_bytes(ask: Any, send: Any, body_for: Any) -> None:
+    with Sandbox(records=5, cache="always", overflow="null-data") as sandbox:
+        body = json.dumps(body_for(sandbox)).encode()
+        first = send(sandbox, body)
+        sandbox.insert()
+        assert send(sandbox, body).body == first.body
+        # White space is enough for another body; so is another size.
+        assert json.loads(send(sandbox, body + b" ").body)["data"]["total"] == 6
+        assert ask(sandbox, size=99).data["total"] == 6
+        assert sandbox.stats.requests == 4
+        assert sandbox.stats.answers == {0: 4}
+        sandbox.change(cache="off")
+        assert send(sandbox, body).body != first.body
+
+
+def test_a_polite_cache_heeds_no_cache(ask: Any) -> None:
+    with Sandbox(records=5, cache="polite") as sandbox:
+        assert ask(sandbox).data["total"] == 5
+        sandbox.insert()
+        assert ask(sandbox).data["total"] == 5
+        assert ask(sandbox, headers={"Cache-Control": "max-age=0, no-cache"}).data["total"] == 6
+        assert ask(sandbox).data["total"] == 6
+
+
+def test_a_cache_keeps_no_refusals_and_checks_signatures(ask: Any) -> None:
+    with Sandbox(records=5, cache="always", refuse_below=2, overflow="code-18") as sandbox:
+        assert ask(sandbox, 2).status == "-18"
+        sandbox.change(overflow="empty")
+        assert ask(sandbox, 2).status == "0"
+        assert ask(sandbox, 2, headers={"Sign": "0" * 32}).status == "-1"
+        assert ask(sandbox, size=1).status == "-22"

@@ -2,6 +2,8 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from time import monotonic
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -154,3 +156,24 @@ def test_what_is_kept_of_a_listing_is_forgotten_when_a_call_comes_or_goes(
     assert store.count(selection) == len(set(listing())) == len(set(listing())) == 52
     store.remove_one(selection, rng)
     assert store.count(selection) == len(set(listing())) == len(set(listing())) == 51
+
+
+def test_what_was_added_late_and_a_shard_may_be_left_out(opened: Callable[[list[Row]], Store]) -> None:
+    store, rng = opened([row(n, n) for n in range(8)]), Random(1)
+    before = monotonic()
+    store.add([row(8, 8)])
+    late = Selection(0, 99, added_until=before - 1)
+    assert (store.count(late), len(store.page(late, "newest", 0, 99, rng))) == (8, 8)
+    assert store.count(Selection(0, 99, added_until=monotonic())) == 9
+    shard = Selection(0, 99, lacks_shard=True)
+    assert store.count(shard) == 7
+    for order in get_args(Order):
+        assert sorted(store.page(shard, order, 0, 99, rng)) == sorted(store.bodies(shard))
+
+
+def test_one_call_is_changed_at_random(opened: Callable[[list[Row]], Store]) -> None:
+    store, rng = opened([row(n, n) for n in range(5)]), Random(1)
+    store.change_one(Selection(2, 3), rng, lambda body: body + b"!")
+    store.change_one(Selection(50, 60), rng, lambda body: body + b"?")
+    assert store.bodies() == [b'{"n":0}', b'{"n":1}', b'{"n":2}!', b'{"n":3}', b'{"n":4}']
+    assert store.page(EVERYTHING, "oldest", 2, 1, rng) == [b'{"n":2}!']
