@@ -13,8 +13,13 @@ from hypothesis import HealthCheck, settings
 # `many_seeds` looks further, with fresh randomness each time.
 _UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("default", _UNHURRIED, max_examples=50, derandomize=True)
+settings.register_profile("few", _UNHURRIED, max_examples=3, derandomize=True)
 settings.register_profile("many", _UNHURRIED, max_examples=2_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# Every sandbox makes up the calls of one fixed day, in subprocesses too: a test that passes today passes tomorrow.
+# Set but empty, the calls are those of the current day: the session `many_days` does that, and moves the clock.
+os.environ.setdefault("AIOSIPCDR_SANDBOX_TODAY", "2026-06-17")
 
 # A shell that runs the tests in the background makes them deaf to Ctrl-C, and with them every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,6 +30,12 @@ def _nothing_is_left_at_the_end() -> Iterator[None]:
     """Collect while a test can still fail for it: what complains after a worker's last one goes unheard."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+def calls_until_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sandboxes make up calls of the last days, for tests of what is asked relative to the current time."""
+    monkeypatch.setenv("AIOSIPCDR_SANDBOX_TODAY", "")
 
 
 @pytest.fixture

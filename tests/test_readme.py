@@ -25,7 +25,11 @@ TEST_COMMAND = 'python3 -m pip install -q "nox[uv]" && python3 -m nox'
 
 
 @pytest.fixture
-def sandbox_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def sandbox_range(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls_until_today: None,  # noqa: ARG001 - the page asks for the last days
+) -> Iterator[dict[str, Any]]:
     """A sandbox in a thread of its own, told to the page by the environment, and an empty directory."""
     monkeypatch.chdir(tmp_path)
     with (

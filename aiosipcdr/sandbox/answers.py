@@ -47,12 +47,18 @@ class Answer(NamedTuple):
 class Endpoint:
     """`recordSipQuery` without a network."""
 
-    def __init__(self, switches: Switches, store: Store, generator: CallGenerator, credentials: Credentials) -> None:
-        """Serve the calls of `store`; `generator` makes those that arrive while one pages."""
+    def __init__(
+        self, switches: Switches, store: Store, generator: CallGenerator, credentials: Credentials, *, lag: float = 0.0
+    ) -> None:
+        """Serve the calls of `store`; `generator` makes those that arrive while one pages.
+
+        How far back one may ask is measured from `lag` seconds ago.
+        """
         self.switches = switches
         self.credentials = credentials
         self.counters: Counters = Counters()
         self.scripted: deque[int] = deque()
+        self._lag = lag
         self._store = store
         self._generator = generator
         self._rng = Random(f"{switches.seed}/answers")
@@ -71,7 +77,10 @@ class Endpoint:
             code = self.scripted.popleft()
             if code:
                 return code
-        verdict = check(headers, body, credentials=self.credentials, switches=self.switches, now=self.now())
+        now = self.now()
+        verdict = check(
+            headers, body, credentials=self.credentials, switches=self.switches, now=now, today=now - self._lag
+        )
         if isinstance(verdict, Query) and not self._take_token():
             return Status.TOO_FREQUENT
         return verdict

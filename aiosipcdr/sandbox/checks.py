@@ -108,6 +108,7 @@ def check(
     credentials: Credentials,
     switches: Switches,
     now: float,
+    today: float,
 ) -> Query | Status:
     """Return what the request asks for, or the status that refuses it.
 
@@ -116,7 +117,8 @@ def check(
         body: The body as it came.
         credentials: What the request must be signed with.
         switches: Tolerance, bounds, filters and how far back one may ask.
-        now: The sandbox's own time.
+        now: The sandbox's own time, for the timestamp.
+        today: The time from which it is measured how far back one may ask.
     """
     key, timestamp, sign = (_only(headers, name) for name in (b"api-key", b"timestamp", b"sign"))
     if key is None or timestamp is None or sign is None:
@@ -129,17 +131,17 @@ def check(
         asked = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Status.PARAMETER
-    return _plan_query(asked, switches, now)
+    return _plan_query(asked, switches, today)
 
 
-def _plan_query(asked: _Body, switches: Switches, now: float) -> Query | Status:
+def _plan_query(asked: _Body, switches: Switches, today: float) -> Query | Status:
     """Read the size, the range and the filters."""
     if switches.refuse_below is not None and asked.size < switches.refuse_below:
         return Status.PARAMETER
     start, end = _parse_time(asked.params.strTime), _parse_time(asked.params.endTime)
     if start is None or end is None or not start <= end <= start + _LONGEST_RANGE:
         return Status.PARAMETER
-    if start < earliest(switches, now):
+    if start < earliest(switches, today):
         return Status.OUT_OF_TIME_RANGE
     heeded = switches.filters != "ignored"
     selection = Selection(

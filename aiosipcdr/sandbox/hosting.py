@@ -51,15 +51,20 @@ class Host:
         start: int,
         end: int,
         *,
+        lag: float,
         rows: Sequence[Row] | None,
         middlewares: Sequence[Middleware],
         script: Script,
     ) -> None:
-        """Decide what will be served: `rows`, or else generated calls from `start` to `end`."""
+        """Decide what will be served: `rows`, or else generated calls from `start` to `end`.
+
+        `lag` is how many seconds before now the calls' "today" is.
+        """
         self.ready: Future[None] = Future()
         self.gone: Future[None] = Future()
         self._switches = switches
         self._credentials = credentials
+        self._lag = lag
         self._generator = CallGenerator(switches, start, end)
         self._rows = rows
         self._middlewares = middlewares
@@ -124,7 +129,7 @@ class Host:
         self._loop = asyncio.get_running_loop()
         if self._closing.is_set():
             return
-        endpoint = Endpoint(self._switches, store, self._generator, self._credentials)
+        endpoint = Endpoint(self._switches, store, self._generator, self._credentials, lag=self._lag)
         server = Server(endpoint, self._script, middlewares=self._middlewares)
         try:
             base_url = await server.start()

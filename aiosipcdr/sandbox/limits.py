@@ -4,7 +4,7 @@ Arithmetic on the sandbox's own time, which is passed in: this module must never
 clock.
 """
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Final
 
 from aiosipcdr.sandbox.switches import Switches
@@ -12,6 +12,16 @@ from aiosipcdr.sandbox.switches import Switches
 _MONTHS: Final = 12
 # A client may call a range provisional for some hours after its end: this is past that.
 _SETTLED: Final = timedelta(hours=6)
+_NOON: Final = time(12)
+
+
+def measure_lag(day: str, switches: Switches, now: float) -> float:
+    """Return the seconds by which noon of `day`, an ISO date, lies before `now`.
+
+    Raises:
+        ValueError: `day` is no ISO date.
+    """
+    return now - datetime.combine(date.fromisoformat(day), _NOON, timezone(switches.utc_offset)).timestamp()
 
 
 def earliest(switches: Switches, now: float) -> datetime:

@@ -84,6 +84,7 @@ class Switches:
         days: Length of the default range, `start` to `end`.
         start: First second of the default range (aware, whole seconds). Absent: chosen so
             that the range ends at the last midnight that is at least six hours past.
+            The environment's AIOSIPCDR_SANDBOX_TODAY (YYYY-MM-DD) replaces the current date.
         utc_offset: Offset in which every time is written.
         account: Name of the account; one name has one key and one secret, whenever it is served. Absent: random ones.
         path: ":memory:", "temp" (a temporary file, removed at the end) or a new file.

@@ -4,6 +4,7 @@ This module must never answer a request itself, nor start a thread: that is the 
 """
 
 import asyncio
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -19,13 +20,14 @@ from aiosipcdr.sandbox.checks import Credentials
 from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.given import plan_row
 from aiosipcdr.sandbox.hosting import Host
-from aiosipcdr.sandbox.limits import default_range
+from aiosipcdr.sandbox.limits import default_range, measure_lag
 from aiosipcdr.sandbox.script import Script, UnusedFaultsError
 from aiosipcdr.sandbox.stats import Stats
 from aiosipcdr.sandbox.store import Selection
 from aiosipcdr.sandbox.switches import FIXED, Switches
 
 _SECOND: Final = timedelta(seconds=1)
+_TODAY: Final = "AIOSIPCDR_SANDBOX_TODAY"
 
 
 class Sandbox:
@@ -73,8 +75,14 @@ class Sandbox:
         self._switches = Switches(**switches)
         self._credentials = Credentials.of(self._switches.account)
         # By the slower of the two clocks, so that neither takes the range for unsettled.
-        now = time() + min(0.0, self._switches.clock_offset)
-        self.start, self.end = default_range(self._switches, now)
+        now, lag = time() + min(0.0, self._switches.clock_offset), 0.0
+        # Tests set it, and see the same made-up calls every day.
+        if today := os.environ.get(_TODAY):
+            try:
+                lag = measure_lag(today, self._switches, time())
+            except ValueError:
+                raise ValueError(f"{_TODAY} must be a date, YYYY-MM-DD; not {today!r}") from None
+        self.start, self.end = default_range(self._switches, now - lag)
         given = [row.submitted for row in map(self._row, calls or ())]
         if given:
             zone = timezone(self._switches.utc_offset)
@@ -87,6 +95,7 @@ class Sandbox:
             self._credentials,
             int(self.start.timestamp()),
             int(self.end.timestamp()),
+            lag=lag,
             rows=rows,
             middlewares=middlewares,
             script=self._script,

@@ -63,6 +63,7 @@ def test_an_account_that_is_well_gets_a_line_for_each_check(
     assert states(capsys.readouterr().out) == dict.fromkeys(CHECKS, "good") | {"dns": "skipped", "tls": "skipped"}
 
 
+@pytest.mark.usefixtures("calls_until_today")
 def test_the_probe_shows_findings_and_the_settings_that_follow(capsys: pytest.CaptureFixture[str]) -> None:
     with account_of(max_size=50, time_field="hangupTime") as sandbox:
         assert run(["doctor", "--probe", *FAST]) == 0
@@ -131,6 +132,7 @@ def test_the_clock_is_told_by_the_vendors_date(
     assert words in text
 
 
+@pytest.mark.usefixtures("calls_until_today")
 def test_a_range_beyond_what_is_kept_says_from_when_on(capsys: pytest.CaptureFixture[str]) -> None:
     with account_of(months_back=1, days=20):
         assert run(["doctor", "--last", "7w", *FAST, "--json"]) == 1

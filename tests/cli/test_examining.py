@@ -26,6 +26,14 @@ WIRE_FIELDS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _calls_until_today() -> Iterator[None]:
+    """The probe asks for the calls of the last days."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIOSIPCDR_SANDBOX_TODAY", "")
+        yield
+
+
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Sandbox]:
     with Sandbox(records=1_500) as sandbox:

@@ -192,6 +192,7 @@ def test_a_full_device_as_stdout_is_told(account: list[str], cli: Callable[..., 
     assert told == "aiosipcdr: stdout cannot be written: No space left on device\n"
 
 
+@pytest.mark.usefixtures("calls_until_today")
 def test_the_command_that_goes_on_is_told_and_works(
     tmp_path: Path, cli: Callable[..., "subprocess.Popen[str]"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +276,7 @@ def test_days_need_a_zone_and_files(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("calls_until_today")
 def test_a_day_of_which_the_vendor_keeps_less_by_now_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr.sandbox import Sandbox
+from aiosipcdr.sandbox import Sandbox, SandboxProcess
 
 
 async def test_it_is_what_the_design_promises(ask_all: Any) -> None:
@@ -22,6 +22,30 @@ def test_two_of_them_have_other_secrets_and_the_same_calls() -> None:
         assert one.api_secret != two.api_secret
         assert one.rows() == two.rows()
         assert one.base_url != two.base_url
+
+
+def test_the_environment_may_fix_the_day_of_the_calls(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIOSIPCDR_SANDBOX_TODAY", "2024-02-29")
+    with Sandbox(records=20, days=2) as sandbox:
+        assert sandbox.end.isoformat() == "2024-02-29T00:00:00+08:00"
+        assert len(ask(sandbox).ids) == 20
+        # How far back one may ask is measured from that day, at noon.
+        edge = datetime.fromisoformat("2023-12-29T12:00:00+08:00")
+        day = timedelta(days=1)
+        assert ask(sandbox, start=edge - timedelta(minutes=1), end=edge + day).status == "-25"
+        assert ask(sandbox, start=edge + timedelta(minutes=10), end=edge + day).status == "0"
+        rows = sandbox.rows()
+    with SandboxProcess(records=20, days=2) as process:
+        assert ask(process).ids == [row["voiceId"] for row in reversed(rows)]
+    monkeypatch.setenv("AIOSIPCDR_SANDBOX_TODAY", "yesterday")
+    with pytest.raises(ValueError, match="AIOSIPCDR_SANDBOX_TODAY must be a date, YYYY-MM-DD; not 'yesterday'"):
+        Sandbox(records=20)
+
+
+@pytest.mark.usefixtures("calls_until_today")
+def test_without_it_the_calls_are_those_of_the_last_days() -> None:
+    age = datetime.now(UTC) - Sandbox(records=0).end
+    assert timedelta(hours=6) <= age < timedelta(hours=30, minutes=10)
 
 
 def test_no_secret_is_in_its_text() -> None:
