@@ -64,9 +64,20 @@ def read_frames(descriptor: int, path: Path) -> Iterator[Frame]:
         start = frame.end
 
 
-def read_body(descriptor: int, frame: Frame) -> bytes:
-    """Return the body of `frame`; its check was made when the frame was read."""
-    return read_bytes(descriptor, frame.body_start, frame.end - frame.body_start)
+def read_body(descriptor: int, frame: Frame, path: Path) -> bytes:
+    """Return the body of `frame`, checked again: the file may have changed since the frame was read.
+
+    Raises:
+        JournalDamagedError: it has.
+    """
+    data = read_bytes(descriptor, frame.start, frame.end - frame.start)
+    body_start = frame.body_start - frame.start
+    if encode_frame(data[_HEAD_SIZE:body_start], data[body_start:]) != data:
+        raise JournalDamagedError(
+            f"the journal {path} was changed or damaged while it was in use, before byte {frame.end:,}; remove it to"
+            " begin anew"
+        )
+    return data[body_start:]
 
 
 def _read_frame(descriptor: int, start: int, size: int) -> Frame | None:

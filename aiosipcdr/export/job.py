@@ -4,9 +4,9 @@ What is fetched goes into the journal; the target is made of the journal alone,
 so that a run that was killed and one that was not end with the same bytes.
 Must never block the event loop, and never leave anything half-published.
 
-The order at the end: the file is written beside its name and made safe (rows
-that are the file already need no writing), the journal notes what it is,
-quarantine and manifest appear, then the file itself, then the journal goes.
+The order at the end: the file is written beside its name from rows that are
+hashed while they are read, made safe and read back; the journal notes what it
+is, quarantine and manifest appear, then the file itself, then the journal goes.
 Killed anywhere in between, the next run finds where.
 """
 
@@ -27,7 +27,6 @@ from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.entries import Built, Effort, Header
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.manifest import describe_file, encode_manifest, read_manifest
-from aiosipcdr.export.ndjson import NdjsonEncoder
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.preparing import PreparedWindow, prepare_window
 from aiosipcdr.export.rows_file import Mark
@@ -41,7 +40,6 @@ from aiosipcdr.export.target import (
     beside,
     check_folder,
     check_target,
-    publish,
 )
 from aiosipcdr.protocol.history import Cut, History, Note, find_doubt
 from aiosipcdr.protocol.windows import TimeWindow
@@ -53,7 +51,7 @@ T = TypeVar("T")
 
 # What a call takes, about: what is asked of the disk before much is fetched.
 _ROW_BYTES = 700
-_TARGET_BYTES = {"ndjson": 0, "csv": 350}  # plain NDJSON is the rows themselves
+_TARGET_BYTES = {"ndjson": 700, "csv": 350}
 _COMPRESSED_BYTES = 200
 _LEAST_ROOM = 1024 * 1024
 
@@ -134,15 +132,11 @@ class ExportJob:
         """Make the target of the journal, and let it appear."""
         target = NewFile(self._order.path)
         try:
-            encoder = await self._in_thread(self._order.open_encoder)
-            if isinstance(encoder, NdjsonEncoder):
-                source, end = self._journal.rows_file.path, self._journal.rows_file.mark
-            else:
-                source, end = target.temporary, await self._build(target, encoder)
+            await self._build(target, await self._in_thread(self._order.open_encoder))
             # A cancellation after this line comes too late: the file is whole.
             await anyio.lowlevel.checkpoint()
             with anyio.CancelScope(shield=True):
-                await self._in_thread(lambda: self._appear(source, end, report))
+                await self._in_thread(lambda: self._appear(target, report))
         finally:
             with anyio.CancelScope(shield=True):
                 await self._in_thread(target.discard)
@@ -151,7 +145,7 @@ class ExportJob:
         with anyio.CancelScope(shield=True):
             await self._in_thread(self._close)
 
-    async def _build(self, target: NewFile, encoder: Encoder) -> Mark:
+    async def _build(self, target: NewFile, encoder: Encoder) -> None:
         rows = self._journal.rows()
 
         def begin() -> None:
@@ -175,7 +169,6 @@ class ExportJob:
         while await self._in_thread(go_on):
             pass
         await self._in_thread(finish)
-        return Mark(target.size, target.sha256)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def mapped() -> T:
@@ -244,8 +237,10 @@ class ExportJob:
         missing = max(0, planned - written) * _ROW_BYTES + max(planned, written) * self._target_bytes
         check_room(self._order.path.parent, missing)
 
-    def _appear(self, source: Path, end: Mark, report: FetchReport) -> None:
+    def _appear(self, target: NewFile, report: FetchReport) -> None:
         order = self._order
+        target.check()
+        end = Mark(target.size, target.sha256)
         self._journal.check_place()  # else the rows of whoever came after us would be published
         check_target(order.path, order.overwrite)  # else our manifest would stand beside a file of somebody else
         windows = list(self._journal.windows)
@@ -259,7 +254,7 @@ class ExportJob:
         else:
             quarantine.unlink(missing_ok=True)
         _write(beside(order.path, MANIFEST), manifest)
-        publish(source, order.path, overwrite=order.overwrite)
+        target.publish(overwrite=order.overwrite)
         self._journal.remove()
 
 
@@ -280,7 +275,7 @@ def _write(path: Path, data: bytes) -> None:
         file.create()
         file.write(data)
         file.finish()
-        publish(file.temporary, path, overwrite=True)
+        file.publish(overwrite=True)
     finally:
         file.discard()
 

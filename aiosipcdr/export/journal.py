@@ -11,6 +11,7 @@ window that was handed over has one that says where its rows end and what the
 file of rows must be up to there.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -140,8 +141,21 @@ class Journal:
         return History(tiles=self.header.tiles, entries=entries, latest=self._latest())
 
     def rows(self) -> Iterator[bytes]:
-        """Yield the rows of each window, in the order of the target, all of one kind."""
-        return (self._read_rows(window) for window in self.windows if window.size)
+        """Yield the rows of each window, in the order of the target, all of one kind.
+
+        Each window is hashed as it is read and compared with its mark before it is yielded.
+
+        Raises:
+            JournalDamagedError: the rows file was changed since they were written.
+        """
+        digest = hashlib.sha256()
+        for window in self.windows:
+            rows = self._read_rows(window)
+            digest.update(rows)
+            if digest.hexdigest() != window.mark.sha256:
+                raise self._damaged_rows(window)
+            if rows:
+                yield rows
 
     def sync(self) -> None:
         """Make all that was written safe from a power cut, the rows before what tells of them."""
@@ -218,6 +232,12 @@ class Journal:
     def _damaged(self, why: str) -> JournalDamagedError:
         return JournalDamagedError(f"the journal {self._path} was changed or damaged: {why}; remove it to begin anew")
 
+    def _damaged_rows(self, window: WrittenWindow) -> JournalDamagedError:
+        return JournalDamagedError(
+            f"the journal's rows {self.rows_file.path} were changed or damaged before byte {window.mark.end:,};"
+            f" remove them and {self._path} to begin anew"
+        )
+
     def check_place(self) -> None:
         """Refuse to go on with files that are no longer where they were.
 
@@ -241,10 +261,7 @@ class Journal:
         place, window = windows[whole]
         is_last = place == len(self.entries) - 1
         if not is_last and self.rows_file.path.stat().st_size >= window.mark.end:
-            raise JournalDamagedError(
-                f"the journal's rows {self.rows_file.path} were changed or damaged before byte {window.mark.end:,};"
-                f" remove them and {self._path} to begin anew"
-            )
+            raise self._damaged_rows(window)
         self._forget(place)
 
     def _forget(self, number: int) -> None:
@@ -262,7 +279,9 @@ class Journal:
                 reach = window.end - OVERLAP
             if window.end < reach:
                 break
-            records = read_records(self._read_rows(entry)) + read_records(read_body(self._descriptor, frame))
+            records = read_records(self._read_rows(entry)) + read_records(
+                read_body(self._descriptor, frame, self._path)
+            )
             ids = {record.voice_id for record in records} | set(entry.unread_ids)
             latest.append(ReadWindow(window=window, ids=ids, records=records))
         return latest[::-1]

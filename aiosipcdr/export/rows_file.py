@@ -1,8 +1,7 @@
-"""The file of an export's rows: appended to, hashed on the way, and cut back to where it is known to be whole.
+"""The rows file of a journal: appended to, hashed while it is written, cut back to its last whole window.
 
-One hash serves three: it tells damage when the file is taken up again, it is
-the manifest's, and nothing is read twice for it.  Synchronous.  Must never
-look at what stands in a row.
+The running hash detects damage twice: when a later run resumes, and when the
+target is built from these rows.  Synchronous.  Rows are opaque bytes here.
 """
 
 import hashlib

@@ -15,6 +15,7 @@ from pathlib import Path
 from aiosipcdr.errors import ExportConflictError, ExportError, StorageError
 
 __all__ = [
+    "PRIVATE_FLAGS",
     "check_ours",
     "check_room",
     "describe_kind",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 # No link is followed, no child process inherits it.
-_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+PRIVATE_FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _OWNER_ALONE = 0o600
 
 # What a file system answers that cannot flush.
@@ -95,7 +96,7 @@ def open_ours(path: Path, flags: int) -> int:
         OSError: it cannot be opened.
     """
     check_ours(path)
-    descriptor = os.open(path, flags | _FLAGS, _OWNER_ALONE)
+    descriptor = os.open(path, flags | PRIVATE_FLAGS, _OWNER_ALONE)
     if os.name != "nt":
         if os.fstat(descriptor).st_uid != os.geteuid():
             os.close(descriptor)

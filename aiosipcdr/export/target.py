@@ -11,9 +11,11 @@ import stat
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 from aiosipcdr.errors import ExportConflictError, StorageError
 from aiosipcdr.export.storage import (
+    PRIVATE_FLAGS,
     check_ours,
     describe_kind,
     exists_already,
@@ -24,7 +26,7 @@ from aiosipcdr.export.storage import (
     write_all,
 )
 
-__all__ = ["JOURNAL", "MANIFEST", "QUARANTINE", "ROWS", "NewFile", "beside", "check_folder", "check_target", "publish"]
+__all__ = ["JOURNAL", "MANIFEST", "QUARANTINE", "ROWS", "NewFile", "beside", "check_folder", "check_target"]
 
 # What a file system answers that knows no hard links.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -78,18 +80,21 @@ def check_folder(target: Path) -> None:
 
 
 class NewFile:
-    """A file on its way: `create`, `write` as often as there is something, `finish`, then `publish` it.
+    """A file that is being written: `create`, `write`, `finish`, `check`, `publish`; `discard` in the end.
 
     Attributes:
-        temporary: where it stands until then.
+        path: the name under which it will appear.
+        temporary: where it is written until then.
         size: the bytes that were written.
     """
 
-    __slots__ = ("_descriptor", "_digest", "size", "temporary")
+    __slots__ = ("_checked", "_descriptor", "_digest", "path", "size", "temporary")
 
     def __init__(self, path: Path) -> None:
         """Remember where the file will appear; nothing is touched yet."""
+        self.path: Path = path
         self.temporary: Path = _temporary(path)
+        self._checked: _Identity | None = None
         self._descriptor = -1
         self._digest = hashlib.sha256()
         self.size: int = 0
@@ -116,6 +121,37 @@ class NewFile:
         sync_file(self._descriptor)
         self._close()
 
+    def check(self) -> None:
+        """Read the file again and compare it with what was written.
+
+        Raises:
+            ExportConflictError: it was changed, removed or replaced.
+        """
+        self._check_identity()
+        descriptor = os.open(self.temporary, os.O_RDONLY | PRIVATE_FLAGS)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
+            digest = hashlib.file_digest(file, "sha256")
+            self._checked = _Identity.of(os.fstat(descriptor))
+        if (self._checked.size, digest.digest()) != (self.size, self._digest.digest()):
+            raise self._changed()
+
+    def publish(self, *, overwrite: bool) -> None:
+        """Let the finished file appear under its name, at once.
+
+        Raises:
+            ExportConflictError: something is there that must not be replaced, or the file was changed meanwhile.
+        """
+        if self._checked is None:
+            self.check()
+        self._check_identity()
+        if overwrite:
+            if (mode := _mode(self.path)) is not None:
+                _check_replaceable(self.path, mode, overwrite=True)
+            self.temporary.replace(self.path)
+        else:
+            _publish_new(self.temporary, self.path)
+        sync_folder(self.path.parent)
+
     def discard(self) -> None:
         """Remove what was not published."""
         with suppress(OSError):
@@ -123,25 +159,36 @@ class NewFile:
         with suppress(OSError):
             self.temporary.unlink(missing_ok=True)
 
+    def _check_identity(self) -> None:
+        self.path.parent.stat()  # else it is the folder that is gone
+        with suppress(FileNotFoundError):
+            found = self.temporary.lstat()
+            if self._checked == _Identity.of(found) or (self._checked is None and stat.S_ISREG(found.st_mode)):
+                return
+        raise self._changed()
+
+    def _changed(self) -> ExportConflictError:
+        return ExportConflictError(
+            f"{self.temporary} was changed, removed or replaced while this export was at work: run it again"
+        )
+
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
-def publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    """Let a finished file of the same folder appear under its name, at once.
+class _Identity(NamedTuple):
+    # Which file it is, and whether it was written to.
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
 
-    Raises:
-        ExportConflictError: something is there that must not be replaced.
-    """
-    if overwrite:
-        if (mode := _mode(path)) is not None:
-            _check_replaceable(path, mode, overwrite=True)
-        temporary.replace(path)
-    else:
-        _publish_new(temporary, path)
-    sync_folder(path.parent)
+    @classmethod
+    def of(cls, status: os.stat_result) -> "_Identity":
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _publish_new(temporary: Path, path: Path) -> None:

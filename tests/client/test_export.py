@@ -26,6 +26,7 @@ from aiosipcdr import (
     ExportConflictError,
     FetchReport,
     IncompleteRangeError,
+    JournalDamagedError,
     OutOfTimeRangeError,
     RetryPolicy,
     StorageError,
@@ -422,3 +423,28 @@ async def test_young_windows_that_the_vendor_keeps_no_more_stay_as_they_were_rea
             report = await client.export(sandbox.start, sandbox.end, path, on_out_of_range="skip")
         assert report.unique == 2_500
         assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
+
+
+@pytest.mark.parametrize("name", ["calls.csv", "calls.ndjson.gz", "calls.parquet"])
+async def test_a_digit_that_changes_in_the_rows_meanwhile_never_reaches_a_file(
+    sandbox: Sandbox, tmp_path: Path, name: str
+) -> None:
+    path, rows = tmp_path / name, tmp_path / f"{name}.journal.rows"
+    changed: list[int] = []
+
+    def hook(event: Event) -> None:
+        if event.kind is EventKind.REQUEST_SENT and not changed and rows.exists() and rows.stat().st_size > 100_000:
+            data = rows.read_bytes()
+            changed.append(next(place for place in range(50_000, len(data)) if chr(data[place]).isdigit()))
+            with rows.open("r+b") as file:
+                file.seek(changed[0])
+                file.write(b"3" if data[changed[0]] != ord("3") else b"4")
+
+    async with client_of(sandbox, hook=hook) as client:
+        with pytest.raises(JournalDamagedError, match=r"rows .* were changed or damaged before byte"):
+            await client.export(sandbox.start, sandbox.end, path)
+        assert changed
+        assert names(tmp_path) == [f"{name}.journal", f"{name}.journal.rows"]
+        for file in tmp_path.iterdir():
+            file.unlink()
+        assert (await client.export(sandbox.start, sandbox.end, path)).certified

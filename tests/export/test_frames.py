@@ -30,7 +30,7 @@ def holding(folder: Path, data: bytes) -> Iterator[int]:
 def read(folder: Path, data: bytes) -> list[tuple[bytes, bytes]]:
     with holding(folder, data) as descriptor:
         found = list(read_frames(descriptor, folder / "frames"))
-        return [(frame.text, read_body(descriptor, frame)) for frame in found]
+        return [(frame.text, read_body(descriptor, frame, folder / "frames")) for frame in found]
 
 
 def test_a_frame_is_what_it_is_said_to_be() -> None:

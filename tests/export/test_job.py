@@ -558,7 +558,7 @@ async def test_room_is_asked_for_before_anything_is_written(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    ("name", "needed"), [("calls.ndjson", 700), ("calls.csv", 1_050), ("calls.parquet", 900), ("calls.csv.gz", 900)]
+    ("name", "needed"), [("calls.ndjson", 1_400), ("calls.csv", 1_050), ("calls.parquet", 900), ("calls.csv.gz", 900)]
 )
 async def test_room_for_all_that_is_told_is_asked_for_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, needed: int

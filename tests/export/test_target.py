@@ -11,7 +11,7 @@ import pytest
 
 from aiosipcdr.errors import ExportConflictError, StorageError
 from aiosipcdr.export import beside, check_target
-from aiosipcdr.export.target import JOURNAL, MANIFEST, QUARANTINE, ROWS, NewFile, check_folder, publish
+from aiosipcdr.export.target import JOURNAL, MANIFEST, QUARANTINE, ROWS, NewFile, check_folder
 from tests.made_up_exports import names
 
 DATA = b"line\n" * 10
@@ -36,7 +36,7 @@ def test_the_file_appears_at_the_end_readable_by_its_owner_alone(tmp_path: Path)
     assert stat.S_IMODE(file.temporary.stat().st_mode) == 0o600
     file.finish()
     assert not path.exists()
-    publish(file.temporary, path, overwrite=False)
+    file.publish(overwrite=False)
     assert names(tmp_path) == ["calls.ndjson"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_bytes() == DATA
@@ -66,12 +66,12 @@ def test_a_power_cut_finds_no_name_without_its_bytes_and_the_name_once_it_is_tol
     monkeypatch.setattr(os, "link", linked)
     monkeypatch.setattr(os, "replace", replaced)
     path = tmp_path / "calls.ndjson"
-    publish(written(path).temporary, path, overwrite=overwrite)
+    written(path).publish(overwrite=overwrite)
     assert done == ["bytes", "name", "folder"]
 
 
 def test_nothing_written_is_an_empty_file(tmp_path: Path) -> None:
-    publish(written(tmp_path / "calls.ndjson", b"").temporary, tmp_path / "calls.ndjson", overwrite=False)
+    written(tmp_path / "calls.ndjson", b"").publish(overwrite=False)
     assert (tmp_path / "calls.ndjson").read_bytes() == b""
 
 
@@ -98,7 +98,7 @@ def test_a_file_that_appears_meanwhile_is_not_lost(tmp_path: Path) -> None:
     file = written(path)
     path.write_text("theirs")
     with pytest.raises(ExportConflictError, match="exists already"):
-        publish(file.temporary, path, overwrite=False)
+        file.publish(overwrite=False)
     assert path.read_text() == "theirs"
     assert file.temporary.read_bytes() == DATA
     file.discard()
@@ -111,7 +111,7 @@ def test_overwriting_replaces_at_once_and_only_at_the_end(tmp_path: Path) -> Non
     with path.open() as reader:
         file = written(path)
         assert path.read_text() == "old"
-        publish(file.temporary, path, overwrite=True)
+        file.publish(overwrite=True)
         assert reader.read() == "old"
     assert path.read_bytes() == DATA
     assert names(tmp_path) == ["calls.ndjson"]
@@ -135,7 +135,7 @@ def test_what_is_discarded_leaves_nothing_but_what_was_there(tmp_path: Path, fin
 def test_what_a_killed_export_left_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     NewFile(path).temporary.write_bytes(b"half of an older and much longer file" * 9)
-    publish(written(path).temporary, path, overwrite=False)
+    written(path).publish(overwrite=False)
     assert path.read_bytes() == DATA
 
 
@@ -157,12 +157,12 @@ def test_a_file_system_without_hard_links_is_served_too(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "calls.ndjson"
-    publish(written(path).temporary, path, overwrite=False)
+    written(path).publish(overwrite=False)
     assert path.read_bytes() == DATA
     more = written(tmp_path / "more.ndjson")
     (tmp_path / "more.ndjson").write_text("theirs")
     with pytest.raises(ExportConflictError):
-        publish(more.temporary, tmp_path / "more.ndjson", overwrite=False)
+        more.publish(overwrite=False)
     more.discard()
     assert (tmp_path / "more.ndjson").read_text() == "theirs"
     assert names(tmp_path) == ["calls.ndjson", "more.ndjson"]
@@ -175,7 +175,7 @@ def test_another_error_of_a_link_is_no_excuse_to_rename(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "link", fail)
     file = written(tmp_path / "calls.ndjson")
     with pytest.raises(OSError, match="failed"):
-        publish(file.temporary, tmp_path / "calls.ndjson", overwrite=False)
+        file.publish(overwrite=False)
     assert names(tmp_path) == [".calls.ndjson.part"]
 
 
@@ -198,7 +198,7 @@ def test_what_became_no_plain_file_meanwhile_is_not_replaced_either(tmp_path: Pa
     (tmp_path / "mine").write_text("mine")
     path.symlink_to(tmp_path / "mine")
     with pytest.raises(ExportConflictError):
-        publish(file.temporary, path, overwrite=overwrite)
+        file.publish(overwrite=overwrite)
     assert path.is_symlink()
     assert (tmp_path / "mine").read_text() == "mine"
 
