@@ -33,7 +33,7 @@ def verify(
     pace: Pace = Pace(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> int:
-    """Hold a file against its manifest: size, hash, rows, sums; say what differs.
+    """Compare a file with its manifest (name, size, hash, rows, sums), and the manifest with itself; say what differs.
 
     Exit code 0: all as it was written; 1: something differs; 3: the file is as it was written, but not certified.
 
@@ -66,7 +66,8 @@ def verify(
         return Exit.FAILED
     if not json:
         proof = "certified complete" if manifest.certified else "NOT certified"
-        print_line(f"{file.name}: {manifest.rows:,} calls, {proof}; the file is what its manifest says")
+        older = " (an older manifest, without a hash of its own)" if manifest.is_older else ""
+        print_line(f"{file.name}: {manifest.rows:,} calls, {proof}; the file is what its manifest says{older}")
     return Exit.DONE if manifest.certified else Exit.INCOMPLETE
 
 

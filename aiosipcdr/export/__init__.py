@@ -12,7 +12,7 @@ from aiosipcdr.export.masking import choose_mask, mask_record, numbers_of
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.export.target import JOURNAL, MANIFEST, beside, check_target
-from aiosipcdr.export.verification import FileFacts, find_differences, read_facts, verify_file
+from aiosipcdr.export.verification import FileFacts, find_contradictions, find_differences, read_facts, verify_file
 
 __all__ = [
     "FORMATS",
@@ -28,6 +28,7 @@ __all__ = [
     "choose_format",
     "choose_mask",
     "encode_rows",
+    "find_contradictions",
     "find_differences",
     "mask_record",
     "numbers_of",

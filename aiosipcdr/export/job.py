@@ -26,7 +26,7 @@ from aiosipcdr.errors import ClientStateError, IncompleteRangeError, OutOfTimeRa
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.entries import Built, Effort, Header
 from aiosipcdr.export.journal import Journal
-from aiosipcdr.export.manifest import describe_file, encode_manifest, read_manifest
+from aiosipcdr.export.manifest import QuarantineFile, describe_file, encode_manifest, read_manifest
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.preparing import PreparedWindow, prepare_window
 from aiosipcdr.export.rows_file import Mark
@@ -244,13 +244,14 @@ class ExportJob:
         self._journal.check_place()  # else the rows of whoever came after us would be published
         check_target(order.path, order.overwrite)  # else our manifest would stand beside a file of somebody else
         windows = list(self._journal.windows)
-        lines = [_quarantine_line(one) for window in windows for one in window.quarantined]
+        lines = b"".join(_quarantine_line(one) for window in windows for one in window.quarantined)
         quarantine = beside(order.path, QUARANTINE)
-        manifest = encode_manifest(describe_file(order, end, windows, report, quarantine.name if lines else None))
+        told = QuarantineFile(quarantine.name, hashlib.sha256(lines).hexdigest()) if lines else None
+        manifest = encode_manifest(describe_file(order, end, windows, report, told))
         self._journal.append(Built(target=end.sha256, manifest=hashlib.sha256(manifest).hexdigest()))
         self._journal.sync()
         if lines:
-            _write(quarantine, b"".join(lines))
+            _write(quarantine, lines)
         else:
             quarantine.unlink(missing_ok=True)
         _write(beside(order.path, MANIFEST), manifest)

@@ -1,11 +1,13 @@
-"""A file held against its manifest: what differs, each in one sentence.
+"""A file compared with its manifest: what differs, each in one sentence.
 
-Reads every row.  Must never change a file, and never quote what stands in one.
+Reads every row, changes nothing and quotes no record.
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -13,9 +15,13 @@ import msgspec
 from aiosipcdr.errors import ExportError
 from aiosipcdr.export.manifest import Manifest, MoneySum, money_sums
 from aiosipcdr.export.reading import read_columns
+from aiosipcdr.export.target import QUARANTINE, beside
 from aiosipcdr.money import EXACT, SUMMED_FIELDS, MoneyRow, MoneyTotals
 
-__all__ = ["FileFacts", "find_differences", "read_facts", "verify_file"]
+__all__ = ["FileFacts", "find_contradictions", "find_differences", "read_facts", "verify_file"]
+
+
+_BLOCK = 1024 * 1024
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,19 +49,60 @@ def read_facts(path: Path, format_name: str) -> FileFacts:
 
 
 def verify_file(path: Path, manifest: Manifest) -> list[str]:
-    """Return what differs between a file, what stands beside it and its manifest, each in one sentence.
+    """Return what differs between a file, its quarantine and its manifest, and what the manifest contradicts itself in.
 
     Raises:
         ImportError: an extra is missing; the text says what to install.
         ExportError: the file cannot be read.
     """
+    found = find_contradictions(manifest)
+    if not _same_name(manifest.file, path.name):
+        found.append(f"the manifest is of a file named {manifest.file}: if the file was renamed, rename both back")
     try:
-        found = find_differences(manifest, read_facts(path, manifest.format))
+        found += find_differences(manifest, read_facts(path, manifest.format))
     except ExportError as unreadable:
-        found = [*_compare_bytes(manifest, *_hash(path)), str(unreadable)]
-    if manifest.quarantine_file is not None:
-        found += _check_quarantine(path.with_name(manifest.quarantine_file), manifest.quarantined)
-    return found
+        found += [*_compare_bytes(manifest, *_hash(path)), str(unreadable)]
+    return found + _check_quarantine(beside(path, QUARANTINE), manifest)
+
+
+def find_contradictions(manifest: Manifest) -> list[str]:
+    """Return what a manifest says of one thing in two ways, each in one sentence; nothing when it is consistent."""
+    report = manifest.report
+    proofs = report.window_reports
+    checks = [
+        (manifest.certified == report.certified, "certified, and its report, differ"),
+        (manifest.quarantined == report.quarantined, "quarantined, and its report, differ"),
+        (report.provisional == sum(proof.provisional for proof in proofs), "provisional and its windows differ"),
+    ]
+    if report.certified:
+        checks += [
+            (report.total == report.unique, "certified, but total and unique differ"),
+            (manifest.rows + manifest.quarantined == report.unique, "certified, but unique is not its rows"),
+            (report.windows == len(proofs), "certified, but the number of windows differs"),
+            (all(proof.certified for proof in proofs), "certified, but a window is not"),
+            (all(proof.total == proof.unique for proof in proofs), "certified, but a window's total and unique differ"),
+            (sum(proof.unique for proof in proofs) >= report.unique, "certified, but its windows hold fewer calls"),
+            (_covers(manifest), "certified, but its windows do not cover the range"),
+        ]
+    return [f"the manifest contradicts itself: {what}" for is_right, what in checks if not is_right]
+
+
+def _covers(manifest: Manifest) -> bool:
+    windows = [proof.window for proof in manifest.report.window_reports]
+    query = manifest.query
+    # A range that ends in the future is clipped, and its report says where.
+    end = getattr(manifest.report, "clipped_to", None) or query.end
+    return (
+        bool(windows)
+        and windows[0].start <= query.start
+        and max(window.end for window in windows) >= end
+        and all(later.start <= earlier.end for earlier, later in pairwise(windows))
+    )
+
+
+def _same_name(one: str, other: str) -> bool:
+    # Some file systems store names in another normal form than they were given in.
+    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
 def _hash(path: Path) -> tuple[int, str]:
@@ -67,14 +114,29 @@ def _hash(path: Path) -> tuple[int, str]:
         raise ExportError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
 
 
-def _check_quarantine(path: Path, records: int) -> list[str]:
+def _check_quarantine(path: Path, manifest: Manifest) -> list[str]:
+    records = manifest.quarantined
+    if manifest.quarantine_file is None:
+        # An older manifest may have been written beside the quarantine of another file.
+        is_wrong = records or (path.exists() and not manifest.is_older)
+        return [f"the manifest says nothing of {path.name}, or of its records"] if is_wrong else []
+    if not _same_name(manifest.quarantine_file, path.name):
+        return ["the manifest names another quarantine than the one of this file"]
+    digest = hashlib.sha256()
+    there = 0
     try:
         with path.open("rb") as file:
-            there = sum(1 for _ in file)
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                there += block.count(b"\n")
     except OSError as error:
         why = error.strerror or type(error).__name__
         return [f"{path.name} with {records:,} records that could not be decoded cannot be read: {why}"]
-    return [] if there == records else [f"{path.name} has {there:,} records, the manifest says {records:,}"]
+    if there != records:
+        return [f"{path.name} has {there:,} records, the manifest says {records:,}"]
+    if digest.hexdigest() != manifest.quarantine_sha256 and not manifest.is_older:
+        return [f"the SHA-256 of {path.name} is not the manifest's: it was changed after it was written"]
+    return []
 
 
 class _Seen:

@@ -98,6 +98,36 @@ def test_another_account_and_a_phone_that_is_not_told_are_refused(
     assert "another account" in capsys.readouterr().err
 
 
+def test_two_days_that_changed_places_with_their_manifests_are_told(
+    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported(place, tmp_path / "calls.csv", "--daily", "--tz", "UTC")
+    one, other = sorted(tmp_path.glob("*.csv"))[:2]
+    for ending in ("", ".manifest.json"):
+        names = [path.with_name(path.name + ending) for path in (one, other)]
+        names[0].rename(tmp_path / "aside")
+        names[1].rename(names[0])
+        (tmp_path / "aside").rename(names[1])
+    capsys.readouterr()
+    for path, told in ((one, other), (other, one)):
+        assert run(["verify", str(path)]) == 1
+        assert f"{path.name}: the manifest is of a file named {told.name}" in capsys.readouterr().err
+
+
+def test_a_manifest_of_which_a_bit_was_changed_is_told(
+    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = exported(place, tmp_path / "calls.csv")
+    manifest = tmp_path / "calls.csv.manifest.json"
+    whole = manifest.read_bytes()
+    for place_of_bit in range(0, len(whole), len(whole) // 50):
+        changed = bytearray(whole)
+        changed[place_of_bit] ^= 1 << place_of_bit % 8
+        manifest.write_bytes(changed)
+        assert run(["verify", str(path)]) == 1
+        assert "manifest.json" in capsys.readouterr().err
+
+
 def test_a_file_without_a_manifest_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "calls.csv").write_text("voice_id")
     assert run(["verify", str(tmp_path / "calls.csv")]) == 1

@@ -14,7 +14,15 @@ from rich.pretty import pretty_repr
 from aiosipcdr import __version__
 from aiosipcdr.errors import ExportError
 from aiosipcdr.export.entries import WrittenWindow
-from aiosipcdr.export.manifest import Manifest, MoneySum, describe_file, encode_manifest, money_sums, read_manifest
+from aiosipcdr.export.manifest import (
+    Manifest,
+    MoneySum,
+    QuarantineFile,
+    describe_file,
+    encode_manifest,
+    money_sums,
+    read_manifest,
+)
 from aiosipcdr.export.masking import Pseudonyms, mask_number
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.money import MoneyRow, MoneyTotals
@@ -22,6 +30,7 @@ from aiosipcdr.protocol.history import Delivered
 from tests.made_up_exports import CREDENTIALS, order, report_of, window
 
 PHONE = "+12125550123"
+QUARANTINE = QuarantineFile("calls.csv.quarantine.ndjson", "cd" * 32)
 
 
 def written(number: int, *money: tuple[str, str | None, str]) -> WrittenWindow:
@@ -35,18 +44,19 @@ def written(number: int, *money: tuple[str, str | None, str]) -> WrittenWindow:
     )
 
 
-def manifest_of(name: str = "calls.csv", quarantine: str | None = None, **changes: Any) -> Manifest:  # noqa: ANN401
+def manifest_of(name: str = "calls.csv", quarantine: QuarantineFile | None = None, **changes: Any) -> Manifest:  # noqa: ANN401
     windows = [window(0), window(1, bad=1)]
     told = [written(0), written(1)]
     return describe_file(order(Path(name), **changes), Mark(1_800, "ab" * 32), told, report_of(windows), quarantine)
 
 
 def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
-    told = json.loads(encode_manifest(manifest_of(quarantine="calls.csv.quarantine.ndjson", sip_group_name="客服一组")))
+    told = json.loads(encode_manifest(manifest_of(quarantine=QUARANTINE, sip_group_name="客服一组")))
     report = told.pop("report")
+    assert len(told.pop("content_sha256")) == 64
     assert datetime.fromisoformat(told.pop("created")).tzinfo is not None
     assert told == {
-        "manifest": 1,
+        "manifest": 2,
         "file": "calls.csv",
         "format": "csv",
         "spreadsheet": False,
@@ -66,6 +76,7 @@ def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
         "certified": True,
         "quarantined": 1,
         "quarantine_file": "calls.csv.quarantine.ndjson",
+        "quarantine_sha256": "cd" * 32,
         "money": [],
         "versions": {"aiosipcdr": __version__, "python": platform.python_version()},
     }
@@ -100,7 +111,7 @@ def test_a_manifest_comes_back_and_a_person_can_read_it(tmp_path: Path) -> None:
     manifest = manifest_of(spreadsheet=True, phone_name=PHONE)
     (tmp_path / "manifest").write_bytes(encode_manifest(manifest))
     assert read_manifest(tmp_path / "manifest") == manifest
-    assert encode_manifest(manifest).startswith(b'{\n  "manifest": 1,\n  "file": "calls.csv",\n')
+    assert encode_manifest(manifest).startswith(b'{\n  "manifest": 2,\n  "file": "calls.csv",\n')
     assert encode_manifest(manifest).endswith(b"}\n")
     assert manifest.created.microsecond == 0
     assert manifest.created <= datetime.now(UTC)
@@ -141,6 +152,35 @@ def test_a_sum_that_is_none_is_no_manifest(tmp_path: Path, told: str) -> None:
 
 
 def test_a_field_of_a_later_version_does_no_harm(tmp_path: Path) -> None:
+    class Later(Manifest, frozen=True, kw_only=True):
+        new: dict[str, int]
+
     path = tmp_path / "manifest"
-    path.write_bytes(encode_manifest(manifest_of()).replace(b"{", b'{"new": {"a": 1},', 1))
+    told = msgspec.structs.asdict(manifest_of())
+    path.write_bytes(encode_manifest(Later(**told, new={"a": 1})))
     assert read_manifest(path).rows == 6
+
+
+@pytest.mark.parametrize("change", [b"\n", b" ", b"x"])
+def test_whatever_is_added_to_a_manifest_is_a_change(tmp_path: Path, change: bytes) -> None:
+    path = tmp_path / "manifest"
+    whole = encode_manifest(manifest_of())
+    for changed in (whole + change, change + whole, whole.replace(b'"rows"', change + b'"rows"')):
+        path.write_bytes(changed)
+        with pytest.raises(ExportError, match="changed"):
+            read_manifest(path)
+
+
+def test_no_single_bit_of_a_manifest_can_change(tmp_path: Path) -> None:
+    path = tmp_path / "manifest"
+    whole = encode_manifest(manifest_of(quarantine=QUARANTINE, phone_name=PHONE))
+    for place in range(len(whole)):
+        for bit in range(8):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            with pytest.raises(ExportError):
+                read_manifest(path)
+    path.write_bytes(whole)
+    assert read_manifest(path).rows == 6
+    assert len(whole) * 8 > 10_000

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 from collections.abc import Callable
+from copy import deepcopy
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from aiosipcdr.export import (
     FORMATS,
     MANIFEST,
     beside,
+    find_contradictions,
     find_differences,
     open_encoder,
     read_facts,
@@ -27,7 +30,9 @@ from aiosipcdr.export.verification import FileFacts
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.report import CompleteWindow
 from tests.made_up_calls import START
-from tests.made_up_exports import STORY, export
+from tests.made_up_exports import STORY, export, window
+
+DAY = timedelta(days=1)
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -227,6 +232,132 @@ async def test_a_quarantine_that_is_missing_or_cut_is_told(tmp_path: Path) -> No
 
 async def test_a_manifest_of_another_layout_is_refused(tmp_path: Path) -> None:
     path, manifest = await exported(tmp_path, "ndjson")
-    beside(path, MANIFEST).write_bytes(encode_manifest(msgspec.structs.replace(manifest, manifest=2)))
+    beside(path, MANIFEST).write_bytes(encode_manifest(msgspec.structs.replace(manifest, manifest=3)))
     with pytest.raises(ExportError, match="another version of aiosipcdr"):
         read_manifest(beside(path, MANIFEST))
+
+
+OLDER = """\
+{
+  "manifest": 1,
+  "file": "calls.ndjson",
+  "format": "ndjson",
+  "query": {"start": "2026-10-01T08:30:00+08:00", "end": "2026-10-01T11:30:00+08:00"},
+  "account": "0123456789abcdef",
+  "rows": 5,
+  "bytes": %d,
+  "sha256": "%s",
+  "certified": true,
+  "quarantined": 1,
+  "quarantine_file": "calls.ndjson.quarantine.ndjson",
+  "money": %s,
+  "report": %s,
+  "versions": {"aiosipcdr": "0.0.1"},
+  "created": "2026-10-02T00:00:00Z"
+}
+"""
+
+
+async def older(folder: Path) -> Path:
+    """Export, and put in place of the manifest what an older version wrote."""
+    path, manifest = await exported(folder, "ndjson")
+    money, report = (msgspec.json.encode(told).decode() for told in (manifest.money, manifest.report))
+    beside(path, MANIFEST).write_text(OLDER % (manifest.bytes, manifest.sha256, money, report))
+    return path
+
+
+async def test_an_older_manifest_still_verifies_and_says_that_it_is_one(tmp_path: Path) -> None:
+    path = await older(tmp_path)
+    manifest = read_manifest(beside(path, MANIFEST))
+    assert manifest.is_older
+    assert verify_file(path, manifest) == []
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    assert OTHER_BYTES in verify_file(path, manifest)
+
+
+async def test_a_manifest_that_was_made_older_is_changed(tmp_path: Path) -> None:
+    path, _ = await exported(tmp_path, "ndjson")
+    place = beside(path, MANIFEST)
+    place.write_bytes(place.read_bytes().replace(b'"manifest": 2', b'"manifest": 1'))
+    with pytest.raises(ExportError, match="was changed after it was written"):
+        read_manifest(place)
+
+
+async def test_two_files_that_changed_places_with_their_manifests_do_not_verify(tmp_path: Path) -> None:
+    names = ("calls-2026-10-01.ndjson", "calls-2026-10-02.ndjson")
+    for name in names:
+        await export(tmp_path / name)
+    for ending in ("", MANIFEST, ".quarantine.ndjson"):
+        one, other = (tmp_path / (name + ending) for name in names)
+        one.rename(tmp_path / "aside")
+        other.rename(one)
+        (tmp_path / "aside").rename(other)
+    for name, other_name in zip(names, names[::-1], strict=True):
+        differences = verify_file(tmp_path / name, read_manifest(beside(tmp_path / name, MANIFEST)))
+        assert f"the manifest is of a file named {other_name}" in differences[0]
+        assert "the manifest names another quarantine" in differences[1]
+
+
+async def test_a_quarantine_that_was_changed_appeared_or_is_not_told_is_found(tmp_path: Path) -> None:
+    path, manifest = await exported(tmp_path, "csv")
+    quarantine = beside(path, ".quarantine.ndjson")
+    data = quarantine.read_bytes()
+    for place in range(0, len(data) - 1, 7):
+        quarantine.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        (difference,) = verify_file(path, manifest)
+        assert quarantine.name in difference
+    quarantine.write_bytes(data)
+    assert verify_file(path, manifest) == []
+    untold = msgspec.structs.replace(manifest, quarantine_file=None, quarantine_sha256=None)
+    assert len(verify_file(path, untold)) == 1
+    assert len(verify_file(path, msgspec.structs.replace(untold, quarantined=0))) > 1
+
+
+def changed_report(manifest: Manifest, place: int | None = None, **changes: Any) -> Manifest:  # noqa: ANN401
+    """The manifest with another report, or with another report of the window at `place`."""
+    report = deepcopy(manifest.report)
+    target = report if place is None else report.window_reports[place]
+    for name, value in changes.items():
+        setattr(target, name, value)
+    return msgspec.structs.replace(manifest, report=report)
+
+
+CONTRADICTIONS: list[tuple[Callable[[Manifest], Manifest], str]] = [
+    (lambda told: msgspec.structs.replace(told, certified=False), "its report, differ"),
+    (lambda told: changed_report(told, certified=False), "its report, differ"),
+    (lambda told: msgspec.structs.replace(told, quarantined=2), "quarantined"),
+    (lambda told: changed_report(told, total=7), "total and unique differ"),
+    (lambda told: changed_report(told, unique=5, total=5), "unique is not its rows"),
+    (lambda told: changed_report(told, provisional=1), "provisional"),
+    (lambda told: changed_report(told, windows=2), "number of windows"),
+    (lambda told: changed_report(told, 1, certified=False), "a window is not"),
+    (lambda told: changed_report(told, 0, total=4), "a window's total"),
+    (lambda told: changed_report(told, 0, total=2, unique=2), "hold fewer calls"),
+    (lambda told: changed_report(told, window_reports=told.report.window_reports[1:]), "do not cover"),
+    (lambda told: changed_report(told, window_reports=told.report.window_reports[:-1]), "do not cover"),
+    (lambda told: changed_report(told, window_reports=told.report.window_reports[::2]), "do not cover"),
+    (lambda told: changed_report(told, window_reports=[]), "do not cover"),
+    (
+        lambda told: msgspec.structs.replace(told, query=msgspec.structs.replace(told.query, start=START - DAY)),
+        "do not cover",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "what"), CONTRADICTIONS, ids=range(len(CONTRADICTIONS)))
+async def test_a_manifest_that_contradicts_itself_is_found(
+    tmp_path: Path, change: Callable[[Manifest], Manifest], what: str
+) -> None:
+    path, manifest = await exported(tmp_path, "ndjson")
+    assert find_contradictions(manifest) == []
+    beside(path, MANIFEST).write_bytes(encode_manifest(change(manifest)))
+    told = verify_file(path, read_manifest(beside(path, MANIFEST)))
+    assert any(what in sentence for sentence in told)
+    assert told[0].startswith("the manifest contradicts itself: ")
+
+
+async def test_what_is_not_certified_may_be_short(tmp_path: Path) -> None:
+    story = [window(0), window(2, certified=False, total=9)]
+    path = tmp_path / "calls.ndjson"
+    await export(path, story)
+    assert verify_file(path, read_manifest(beside(path, MANIFEST))) == []
