@@ -145,6 +145,7 @@ class CdrClient(Asking):
         on_out_of_range: OutOfRange = "raise",
         allow_incomplete: bool = False,
         time_field: str | None = None,
+        adjacent: bool = False,
         spreadsheet: bool = False,
         mask_numbers: Literal["mask"] | bytes | None = None,
     ) -> FetchReport:
@@ -174,6 +175,9 @@ class CdrClient(Asking):
             on_out_of_range: see `fetch_all`.
             allow_incomplete: see `fetch_all`.
             time_field: see `fetch_all`.
+            adjacent: the range is one of several that touch, days for example, each exported by itself: every call,
+                also one exactly at `start` or `end`, is then in exactly one of the files. Costs one window of a
+                second, read before the others.
             spreadsheet: write CSV so that Excel shows long ids whole and starts no formula; such a file is for people,
                 not for programs.
             mask_numbers: make `phone_name`, `callee` and `display_num` unrecognisable: "mask" leaves at most a country
@@ -210,6 +214,7 @@ class CdrClient(Asking):
                 on_out_of_range=on_out_of_range,
                 allow_incomplete=allow_incomplete,
                 time_field=time_field,
+                adjacent=adjacent,
                 see=None if mask is None else partial(mask_record, mask=mask),
             )
             if history is not None:
@@ -230,6 +235,7 @@ class CdrClient(Asking):
             format=format,
             overwrite=overwrite,
             time_field=time_field,
+            adjacent=adjacent,
             spreadsheet=spreadsheet,
             mask=mask,
             credentials=self._credentials(),

@@ -34,9 +34,9 @@ from aiosipcdr.protocol.assembly import as_it_is
 from aiosipcdr.protocol.codec import PATH, Filters
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.limits import WindowPlaces
+from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.protocol.signing import Credentials, credentials_source
-from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.transport import Transport
 
 if TYPE_CHECKING:
@@ -258,6 +258,7 @@ class Connection:
         on_out_of_range: OutOfRange,
         allow_incomplete: bool,
         time_field: str | None,
+        adjacent: bool = False,
         see: Callable[[CallDetailRecord], CallDetailRecord] | None = None,
     ) -> C:
         if isinstance(filters, ValueError):
@@ -268,20 +269,17 @@ class Connection:
         if time_field is not None and time_field not in TIME_FIELDS:
             msg = f"time_field must be one of {', '.join(TIME_FIELDS)}, not {time_field!r}"
             raise ValueError(msg)
-        window = TimeWindow.of(start, end)
-        if time_field is not None:
-            window = window.widened()
+        plan = OwnedSpan.adjacent if adjacent else OwnedSpan.alone
+        span = plan(start, end, time_field=time_field)
         self._opened()
         return kind(
-            window,
+            span,
             filters,
             size=self._page_size,
             places=self._places,
             settled_before=self._settled_before(),
             allow_incomplete=allow_incomplete,
             skip_out_of_range=on_out_of_range == "skip",
-            time_field=time_field,
-            exact=None if time_field is None else (start.astimezone(UTC), end.astimezone(UTC)),
             strict=self._strict,
             see=see or as_it_is,
         )

@@ -22,6 +22,7 @@ from aiosipcdr.protocol.codec import Filters, PageAnswer, PageDecoder, encode_pa
 from aiosipcdr.protocol.completeness import WindowProof
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.limits import Budget, WindowPlaces
+from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.paging import PageRequest, Verdict, judge_answer
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.protocol.tiling import plan_tiles, split_window
@@ -112,7 +113,7 @@ def test_assembling_a_window(benchmark: BenchmarkFixture) -> None:
     proof = read_window()
 
     def assemble() -> int:
-        return len(Assembly(FetchReport(), time_field=None, exact=None).assemble(proof, ()).records)
+        return len(Assembly(FetchReport(), span=OwnedSpan(window=WINDOW)).assemble(proof, ()).records)
 
     assert benchmark(assemble) == CALLS
 
@@ -138,7 +139,7 @@ def test_starting_a_range(benchmark: BenchmarkFixture) -> None:
     """A coverage, and its first request."""
 
     def start() -> object:
-        coverage = Coverage(WINDOW, Filters(), size=100, places=WindowPlaces(8), settled_before=END)
+        coverage = Coverage(OwnedSpan(window=WINDOW), Filters(), size=100, places=WindowPlaces(8), settled_before=END)
         return coverage.next_request()
 
     assert benchmark(start) is not None

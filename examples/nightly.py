@@ -45,7 +45,7 @@ async def fetch_day(day: date, folder: Path, ending: str) -> int:
         return DONE
     try:
         async with CdrClient.from_env() as client:
-            report = await client.export(start, end, path)
+            report = await client.export(start, end, path, adjacent=True)
     except IncompleteRangeError as error:
         log.error("%s was not written: %s", path, error.report)  # noqa: TRY400 - the report says more than a traceback
         return INCOMPLETE

@@ -198,6 +198,7 @@ async def into_a_file(client: CdrClient) -> None:
             on_out_of_range="skip",
             allow_incomplete=True,
             time_field="submit_time",
+            adjacent=True,
             spreadsheet=True,
             mask_numbers="mask",
         ),

@@ -4,13 +4,14 @@ Decides by manifests alone: must never ask the vendor or change a file.
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from aiosipcdr.cli.timerange import cut_days
+from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.export import JOURNAL, MANIFEST, beside, read_manifest
+from aiosipcdr.protocol.days import days_of
 
 __all__ = ["DayFile", "Wanted", "decide_day", "plan_days"]
 
@@ -43,15 +44,12 @@ def plan_days(start: datetime, end: datetime, zone: TimeZone, output: Path, now:
     The date takes the place of `{date}` in the name of the file; without it,
     it is put before the ending: `calls.csv.gz` becomes `calls-2026-10-01.csv.gz`.
     """
-    # A day is told by cut_days with what of it lies in the range; the whole of it lies in the days around.
-    margin = timedelta(days=2)
-    touched = {day.date for day in cut_days(start, end, zone)}
-    whole = cut_days(start - margin, end + margin, zone)
-    return [
-        DayFile(day.date, day.start, day.end, _name(output, day.date))
-        for day in whole
-        if day.date in touched and day.start < now
-    ]
+    try:
+        days = [day for day in days_of(start, end, zone) if day.start < now]
+    except OverflowError:
+        msg = "the range has a day at the end of the calendar: ask for less"
+        raise UsageError(msg) from None
+    return [DayFile(day.date, day.start, day.end, _name(output, day.date)) for day in days]
 
 
 def decide_day(day: DayFile, wanted: Wanted) -> Literal["write", "write again", "skip"]:
@@ -75,7 +73,7 @@ def decide_day(day: DayFile, wanted: Wanted) -> Literal["write", "write again", 
         account=manifest.account,
         phone=manifest.phone,
     )
-    if told != wanted or (query.start, query.end) != (day.start, day.end):
+    if told != wanted or not query.adjacent or (query.start, query.end) != (day.start, day.end):
         return "write"
     if beside(day.path, JOURNAL).exists():
         return "write again"  # the manifest may be that of the file to come

@@ -124,7 +124,7 @@ def export(
         "allow_incomplete": allow_incomplete,
         "on_out_of_range": on_out_of_range,
     }
-    formed = {"format": shape.format, "spreadsheet": shape.spreadsheet, "mask_numbers": masking}
+    formed = {"format": shape.format, "spreadsheet": shape.spreadsheet, "mask_numbers": masking, "adjacent": daily}
     client = build_client(settings, pace, progress)
     run = Run(
         client=client, asked=asked, formed=formed, overwrite=overwrite, say=(lambda _: None) if log_json else tell

@@ -1,24 +1,26 @@
-"""The range and the filters of a query, as arguments, and a range as the days of a zone.
+"""The range and the filters of a query, as arguments.
 
-Must never guess a time zone.
+A time zone is never guessed, and neither is a wall-clock time that a zone has twice or not at all.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
-from typing import Annotated, NamedTuple
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import Parameter
 
 from aiosipcdr.cli.usage import UsageError
+from aiosipcdr.protocol.days import day_start
+from aiosipcdr.protocol.windows import fixed_offset
 
-__all__ = ["Day", "Range", "cut_days", "parse_range", "parse_zone"]
+__all__ = ["Range", "parse_range", "parse_zone"]
 
 _DAY = timedelta(days=1)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_BEYOND = "beyond the calendar: the years 1 to 9999 can be asked for"
 _SPAN = re.compile(r"(?P<number>[0-9]{1,5}) ?(?P<unit>[mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": _DAY, "w": timedelta(weeks=1)}
 
@@ -47,25 +49,16 @@ class Range:
     phone: str | None = None
 
 
-class Day(NamedTuple):
-    """What of a range lies in one day of a zone: `start <= end`, both in that zone."""
-
-    date: date
-    start: datetime
-    end: datetime
-    is_whole: bool
-    """Whether it is the day from its beginning to its end: 23 or 25 hours where the clocks are changed."""
-
-
 def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, datetime]:
-    """Return the two aware instants of `span`.
+    """Return the two instants of `span`, with fixed offsets: those of the zone at each of them.
 
     Args:
         span: The arguments.
         now: The present instant, aware; this machine's by default.
 
     Raises:
-        UsageError: a time cannot be read, has no zone, the end comes first, or it is not one range that is asked for.
+        UsageError: A time cannot be read, has no zone, exists twice or not at all in its zone, the end does not come
+            after the start, or not exactly one range is given.
     """
     zone = None if span.tz is None else parse_zone(span.tz)
     now = (now or datetime.now(UTC)).replace(microsecond=0)
@@ -81,7 +74,7 @@ def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, dat
             msg = "--yesterday is a day of a time zone: add --tz, for example --tz Asia/Shanghai or --tz UTC"
             raise UsageError(msg)
         today = now.astimezone(zone).date()
-        return _midnight(today - _DAY, zone), _midnight(today, zone)
+        return day_start(today - _DAY, zone), day_start(today, zone)
     if span.start is None or span.end is None:
         missing = "--start" if span.start is None else "--end"
         msg = f"{missing} is missing: give --start and --end, or --last 24h, or --yesterday with --tz"
@@ -90,39 +83,17 @@ def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, dat
     if end < start:
         msg = f"--end {span.end} is before --start {span.start}: swap them"
         raise UsageError(msg)
+    if end == start:
+        msg = f"--start {span.start} and --end {span.end} are the same instant{_hint_at_day(span.end)}"
+        raise UsageError(msg)
     return start, end
 
 
-def cut_days(start: datetime, end: datetime, zone: TimeZone) -> Iterator[Day]:
-    """Cut the range from `start` to `end` at the midnights of `zone`, oldest day first.
-
-    Each day ends where the next begins; the first and the last may be parts of
-    days.  A day begins at the first of its midnights where there are two, and
-    where midnight is skipped, at the instant of skipping.
-
-    Args:
-        start: Begin of the range, aware.
-        end: End of the range, aware.
-        zone: The zone whose days are meant.
-    """
-    at, last, day = _instant(start), _instant(end), start.astimezone(zone).date()
-    while at < last:
-        midnight, following = _instant(_midnight(day, zone)), _instant(_midnight(day + _DAY, zone))
-        until = min(following, last)
-        if at < until:  # not a day that the zone has skipped, as Samoa did in 2011
-            yield Day(day, at.astimezone(zone), until.astimezone(zone), at == midnight and until == following)
-            at = until
-        day += _DAY
-
-
-def _instant(moment: datetime) -> datetime:
-    # Two times of one zone are compared as wall clocks, and subtracted as such: instants are neither.
-    return moment.astimezone(UTC)
-
-
-def _midnight(day: date, zone: TimeZone) -> datetime:
-    # Fold 0: the earlier of two midnights; of one that is skipped, the offset before, which is the instant of skipping.
-    return _instant(datetime.combine(day, time.min, zone)).astimezone(zone)
+def _hint_at_day(end: str) -> str:
+    day = _date(end)
+    if day is None or day == date.max:
+        return ": give an --end that is later"
+    return f": did you mean the whole day? then give --end {day + _DAY}"
 
 
 def _last(text: str, now: datetime) -> tuple[datetime, datetime]:
@@ -131,12 +102,12 @@ def _last(text: str, now: datetime) -> tuple[datetime, datetime]:
         msg = f"--last {text} is no length of time: write a number of minutes, hours, days or weeks: 90m, 24h, 7d, 2w"
         raise UsageError(msg)
     try:
-        # Through UTC: 24 hours are 24 hours, whatever clocks were changed meanwhile.
-        start = (_instant(now) - int(found["number"]) * _UNITS[found["unit"]]).astimezone(now.tzinfo)
+        # Through UTC: 24 hours are 24 hours, even when clocks were changed meanwhile.
+        start = now.astimezone(UTC) - int(found["number"]) * _UNITS[found["unit"]]
+        return fixed_offset(start.astimezone(now.tzinfo)), fixed_offset(now)
     except OverflowError:
         msg = f"--last {text} begins before the calendar does: ask for less"
         raise UsageError(msg) from None
-    return start, now
 
 
 def _time(option: str, text: str, zone: TimeZone | None) -> datetime:
@@ -147,15 +118,44 @@ def _time(option: str, text: str, zone: TimeZone | None) -> datetime:
         if _DATE.fullmatch(text):
             msg = f"{option} {text} is no day of the calendar"
         raise UsageError(msg) from None
-    if time.utcoffset() is not None:
-        return time
-    if zone is None:
+    if time.utcoffset() is None and zone is None:
         msg = (
             f"{option} {text} has no time zone: add --tz, for example --tz Asia/Shanghai or"
             f" --tz UTC, or write {time.isoformat()}+08:00"
         )
         raise UsageError(msg)
-    return time.replace(tzinfo=zone)
+    try:
+        if zone is None or time.utcoffset() is not None:
+            return fixed_offset(time)
+        day = _date(text)
+        return _wall_clock(option, text, time, zone) if day is None else day_start(day, zone)
+    except OverflowError:
+        msg = f"{option} {text} lies {_BEYOND}"
+        raise UsageError(msg) from None
+
+
+def _date(text: str) -> date | None:
+    # The forms that datetime.fromisoformat takes for a day's midnight.
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _wall_clock(option: str, text: str, time: datetime, zone: TimeZone) -> datetime:
+    # Where clocks are set forward, a time that is skipped has the offset before with fold 0 and the one after with
+    # fold 1; where they are set back, a time that comes twice has them in the same order.
+    first, second = time.replace(tzinfo=zone, fold=0), time.replace(tzinfo=zone, fold=1)
+    before, after = first.utcoffset(), second.utcoffset()
+    if before is None or after is None or before == after:
+        return fixed_offset(first)
+    what = "exists twice" if before > after else "does not exist"
+    change = "back" if before > after else "forward"
+    msg = (
+        f"{option} {text} {what} in {zone}, where clocks are set {change} then:"
+        f" write {first.isoformat()} or {second.isoformat()}"
+    )
+    raise UsageError(msg)
 
 
 def parse_zone(name: str) -> TimeZone:

@@ -16,13 +16,17 @@ __all__ = ["Query", "describe_query", "query_metadata"]
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """A question: times as they were given, filters as they were sent, unless they are masked."""
+    """A question: times as they were given, filters as they were sent, unless they are masked.
+
+    `adjacent`: the range is one of several that touch, and the file holds the calls that belong to it alone.
+    """
 
     start: datetime
     end: datetime
     sip_group_name: str | None = None
     phone_name: str | None = None
     time_field: str | None = None
+    adjacent: bool = False
 
     def __repr__(self) -> str:
         """Leave the filters out."""
@@ -34,7 +38,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe_query(
-    start: datetime, end: datetime, filters: Filters, time_field: str | None, mask: Callable[[str], str] | None
+    start: datetime,
+    end: datetime,
+    filters: Filters,
+    time_field: str | None,
+    mask: Callable[[str], str] | None,
+    *,
+    adjacent: bool = False,
 ) -> Query:
     """Return the question with its phone masked like the records."""
     phone = filters.phone_name
@@ -44,6 +54,7 @@ def describe_query(
         sip_group_name=filters.sip_group_name,
         phone_name=phone if phone is None or mask is None else mask(phone),
         time_field=time_field,
+        adjacent=adjacent,
     )
 
 

@@ -15,10 +15,12 @@ import msgspec
 from aiosipcdr.protocol.ascent import Ascent
 from aiosipcdr.protocol.completeness import WindowProof
 from aiosipcdr.protocol.history import ReadWindow
+from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.protocol.sweep import Sweep
 from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.wholes import Whole
+from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport, WindowShare
 
 __all__ = ["Assembly", "as_it_is", "sort_records"]
@@ -35,7 +37,7 @@ _SUBMIT_TIME = attrgetter("submit_time")
 
 class _Recent(msgspec.Struct):
     # A window handed over lately: its rows may be repeated by the next ones.
-    end: datetime
+    window: TimeWindow
     read: Sweep | ReadWindow
     wholes: Sequence[Whole]
 
@@ -55,31 +57,35 @@ class Assembly:
         self,
         report: FetchReport,
         *,
-        time_field: str | None,
-        exact: tuple[datetime, datetime] | None,
+        span: OwnedSpan,
         see: Callable[[CallDetailRecord], CallDetailRecord] = as_it_is,
     ) -> None:
-        """Write into `report`; with `exact`, trim to records whose `time_field` lies within it.
+        """Write into `report`; hand over what `span` owns, and nothing else.
 
         Two records are the same where `see` returns the same for both.
         """
         self._report = report
-        self._time_fields = TIME_FIELDS if time_field is None else (time_field,)
-        self._exact = exact
+        self._span = span
+        self._time_fields = TIME_FIELDS if span.time_field is None else (span.time_field,)
         self._see = see
+        self._seam_ids: set[object] = set()
         self._recent: list[_Recent] = []
 
     def assemble(self, proof: WindowProof, wholes: Sequence[Whole]) -> CompleteWindow:
         """Return the window of `proof` without what earlier windows have handed over."""
         sweep, told = proof.sweep, proof.report
-        self._recent = [recent for recent in self._recent if recent.end >= proof.window.start]
+        self._recent = [recent for recent in self._recent if recent.window.end >= proof.window.start]
         repeats = [(recent.wholes, self._find_repeats(proof, recent)) for recent in self._recent]
         repeated = _unite(keys for _, keys in repeats)
-        records, left_out, in_order = self._select(sweep, repeated)
+        in_seam = self._span.in_seam(proof.window)
+        if in_seam:
+            self._seam_ids |= sweep.ids
+        records, left_out, in_order = self._select(sweep, repeated, in_seam=in_seam)
         quarantined = {
             key: msgspec.structs.replace(record, window=proof.window)
             for key, record in sweep.quarantined.items()
-            if key not in repeated and key not in sweep.records
+            # What cannot be read belongs to whoever the seam belongs to.
+            if key not in repeated and key not in sweep.records and not in_seam
         }
         delivered = len(records) + len(quarantined)
         share = WindowShare(
@@ -93,7 +99,7 @@ class Assembly:
             unknown_fields=dict(sweep.unknown_fields),
         )
         self.add(told, share, wholes)
-        self._recent.append(_Recent(proof.window.end, sweep, wholes))
+        self._recent.append(_Recent(proof.window, sweep, wholes))
         for whole in wholes:
             if whole.floor:
                 whole.forget(sweep.records.keys())
@@ -125,7 +131,7 @@ class Assembly:
 
     def remember(self, read: ReadWindow, wholes: Sequence[Whole]) -> None:
         """Expect the next windows to repeat what an earlier run has read."""
-        self._recent.append(_Recent(read.window.end, read, wholes))
+        self._recent.append(_Recent(read.window, read, wholes))
 
     def add(self, told: WindowReport, share: WindowShare, wholes: Sequence[Whole]) -> None:
         """Count a window in the report and in the wholes that it is a part of."""
@@ -154,9 +160,11 @@ class Assembly:
         floor, whole.floor = whole.floor, {}
         left: list[CallDetailRecord] = []
         if not whole.is_proven:
-            repeated = _unite(recent.read.ids for recent in self._recent)
+            repeated = _unite([self._seam_ids, *(recent.read.ids for recent in self._recent)])
             left = [
-                record for record in floor.values() if record.voice_id not in repeated and self._is_asked_for(record)
+                record
+                for record in floor.values()
+                if record.voice_id not in repeated and self._span.owns(record, in_seam=False)
             ]
             for outer in wholes:
                 outer.forget(floor.keys())
@@ -183,16 +191,16 @@ class Assembly:
         report.anomalies += told.anomalies
 
     def _select(
-        self, sweep: Sweep, repeated: set[object]
+        self, sweep: Sweep, repeated: set[object], *, in_seam: bool
     ) -> tuple[list[CallDetailRecord], list[CallDetailRecord], bool]:
         # What is handed over, what is left out, and whether both are in order.
         ascent = sweep.ascent
-        if ascent is not None and self._exact is None:
-            return *ascent.without(map(str, repeated)), True
+        if ascent is not None and self._span.exact is None:
+            return ([], ascent.records, True) if in_seam else (*ascent.without(map(str, repeated)), True)
         new: list[CallDetailRecord] = []
         left_out: list[CallDetailRecord] = []
         for key, record in sweep.records.items():
-            is_new = key not in repeated and self._is_asked_for(record)
+            is_new = key not in repeated and self._span.owns(record, in_seam=in_seam)
             (new if is_new else left_out).append(record)
         return new, left_out, False
 
@@ -217,12 +225,19 @@ class Assembly:
         seen = as_it_is if isinstance(recent.read, ReadWindow) else self._see
         earlier = {seen(record) for record in told if record.voice_id in common}
         readable = {record.voice_id for record in earlier}
+        found_again: set[str] = set()
+        if recent.window.start >= proof.window.start:  # a seam: all of it is read again in this window
+            found_again = readable - {
+                record.voice_id for record in earlier.difference(self._see(record) for _, record in rows)
+            }
         for key, record in rows:
             if record.voice_id not in common:
                 continue
             if self._see(record) in earlier or record.voice_id not in readable:
                 repeats.add(key)
-            elif self._may_lie_between(record, proof.window.start, recent.end):
+            elif record.voice_id not in found_again and self._may_lie_between(
+                record, proof.window.start, recent.window.end
+            ):
                 repeats.add(key)
                 proof.report.conflicts += 1
         return repeats
@@ -230,13 +245,6 @@ class Assembly:
     def _may_lie_between(self, record: CallDetailRecord, start: datetime, end: datetime) -> bool:
         told = [time for field in self._time_fields if (time := getattr(record, field)) is not None]
         return not told or any(start <= time <= end + OVERLAP for time in told)
-
-    def _is_asked_for(self, record: CallDetailRecord) -> bool:
-        if self._exact is None:
-            return True
-        time: datetime | None = getattr(record, self._time_fields[0])
-        # What has no such time cannot be judged by it, and is never dropped for that.
-        return time is None or self._exact[0] <= time < self._exact[1]
 
 
 def _unite(sets: Iterable[Iterable[object]]) -> set[object]:

@@ -16,6 +16,7 @@ from aiosipcdr.protocol.completeness import Outcome
 from aiosipcdr.protocol.edge import EdgeSearch, MovingEdge
 from aiosipcdr.protocol.history import Cut, Note, Recounted, Trimmed
 from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, WindowPlaces
+from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
@@ -39,7 +40,7 @@ class Coverage:
 
     def __init__(
         self,
-        window: TimeWindow,
+        span: OwnedSpan,
         filters: Filters,
         *,
         size: int,
@@ -47,28 +48,24 @@ class Coverage:
         settled_before: datetime,
         allow_incomplete: bool = False,
         skip_out_of_range: bool = False,
-        time_field: str | None = None,
-        exact: tuple[datetime, datetime] | None = None,
         strict: bool = False,
         see: Callable[[CallDetailRecord], CallDetailRecord] = as_it_is,
     ) -> None:
-        """Cut `window` into tiles.
+        """Cut `span` into tiles.
 
         Args:
-            window: the range, of any width.
+            span: the range, of any width, and which of its calls are handed over.
             filters: what the vendor is asked to select.
             size: records a page.
             places: where the windows that are held at the same time, read or being read, find room.
             settled_before: a window that ends later is provisional.
             allow_incomplete: hand over windows that could not be proven, too.
             skip_out_of_range: read what the vendor still keeps, and report the rest as a gap.
-            time_field: the time that the vendor is known to select on.
-            exact: keep only records whose `time_field` is at or after the first time and before the second.
             strict: a record that cannot be decoded ends the run.
             see: two records are the same where it returns the same for both.
         """
         self.report: FetchReport = FetchReport()
-        self._assembly = Assembly(self.report, time_field=time_field, exact=exact, see=see)
+        self._assembly = Assembly(self.report, span=span, see=see)
         self.planned: deque[tuple[TimeWindow, int]] = deque()
         """Tiles whose total became known, for whoever shows progress."""
         self._filters = filters
@@ -77,15 +74,15 @@ class Coverage:
         self._most_rows = MOST_ROWS
         self._settled_before = settled_before
         self._allow_incomplete = allow_incomplete
-        self._time_field = time_field
+        self._time_field = span.time_field
         self._strict = strict
         self._skip_out_of_range = skip_out_of_range
-        self._edge = MovingEdge(window, filters)
+        self._edge = MovingEdge(span.window, filters)
         self._budget = Budget(size)
         self._pending = PendingWindows(places, self._build)
         self._recounts = Recounts(filters)
         self._unproven = False
-        self.tiles: list[TimeWindow] = plan_tiles(window)
+        self.tiles: list[TimeWindow] = [*filter(None, [span.seam]), *plan_tiles(span.window)]
         """The windows that the run begins with, oldest first."""
         for tile in self.tiles:
             self._pending.add(tile)

@@ -8,7 +8,7 @@ from typing import Self
 
 import msgspec
 
-__all__ = ["SECOND", "TimeWindow"]
+__all__ = ["SECOND", "TimeWindow", "fixed_offset"]
 
 SECOND = timedelta(seconds=1)
 
@@ -41,7 +41,7 @@ class TimeWindow(msgspec.Struct, frozen=True, order=True):
                 raise ValueError(f"{name} is naive: give it a time zone, as in datetime(2026, 10, 1, tzinfo=UTC)")
         try:
             # Compared as instants: two times of one zone would be compared as wall clocks.
-            start, end = _fixed_offset(start), _fixed_offset(end)
+            start, end = fixed_offset(start), fixed_offset(end)
             if end < start:
                 raise ValueError(f"the range is inverted: end {end.isoformat()} is before start {start.isoformat()}")
             if end.microsecond:
@@ -71,10 +71,16 @@ class TimeWindow(msgspec.Struct, frozen=True, order=True):
         return f"{self.start.isoformat()}/{self.end.isoformat()}"
 
 
-def _fixed_offset(time: datetime) -> datetime:
-    # Arithmetic within a zone with daylight saving is arithmetic on wall
-    # clocks; an offset that is fixed keeps it arithmetic on instants.  Offsets
-    # with seconds (local mean times) cannot be sent: those become UTC.
+def fixed_offset(time: datetime) -> datetime:
+    """Return the same instant with an offset that is fixed, in whole minutes.
+
+    Two times of one zone are compared and subtracted as wall clocks, and two of different zones never compare equal
+    where clocks are set back. With fixed offsets all of this is arithmetic on instants. Offsets with seconds (local
+    mean times) cannot be sent and become UTC.
+
+    Raises:
+        OverflowError: The instant lies outside the calendar.
+    """
     offset = time.utcoffset() or timedelta()
     if offset % timedelta(minutes=1):
         offset = timedelta()

@@ -68,7 +68,7 @@ def day_file(folder: Path, **changes: object) -> DayFile:
     manifest = Manifest(
         file=path.name,
         format="ndjson",
-        query=Query(start=day.start, end=day.end),
+        query=Query(start=day.start, end=day.end, adjacent=True),
         account="0" * 16,
         rows=1,
         bytes=3,

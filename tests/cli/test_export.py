@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import duckdb
@@ -243,6 +243,94 @@ def test_one_file_for_each_day_and_none_twice(
     assert json.loads(told.out)["files"] == [{"output": file["output"], "skipped": True} for file in first]
     assert "is finished already" in told.err
     assert sandbox.stats.requests == 0
+
+
+MIDNIGHTS = [f"2024-10-0{day}T00:00:00+08:00" for day in (1, 2, 3)]
+
+
+def calls_around_midnight() -> list[dict[str, str]]:
+    """Calls at each midnight and beside it, some with a second leg on the same side or the other."""
+    moments = ["00:00:00", "00:00:00", "00:00:01", "00:00:02", "12:00:00", "23:59:58", "23:59:59", "23:59:59"]
+    times = [f"2024-{day}T{moment}+08:00" for day in ("09-30", "10-01", "10-02", "10-03") for moment in moments]
+    calls = [
+        {"voiceId": f"{1_000_000_000_000_000_000 + number}", "submitTime": time, "cost": "1"}
+        for number, time in enumerate(times)
+    ]
+    legs = [
+        calls[number] | {"submitTime": times[number + behind], "cost": str(1 + behind)}
+        for number in (6, 7, 14, 16)
+        for behind in (1, 2)
+    ]
+    return calls + legs
+
+
+@pytest.mark.parametrize("time_field", [None])
+@pytest.mark.parametrize("start_inclusive", [True, False])
+@pytest.mark.parametrize("end_inclusive", [True, False])
+def test_a_call_at_midnight_is_in_exactly_one_file_whatever_the_bounds_mean(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start_inclusive: bool,  # noqa: FBT001
+    end_inclusive: bool,  # noqa: FBT001
+    time_field: str | None,
+) -> None:
+    calls = calls_around_midnight()
+    known = [] if time_field is None else ["--time-field", time_field]
+    with Sandbox(
+        calls=calls, months_back=None, start_inclusive=start_inclusive, end_inclusive=end_inclusive
+    ) as sandbox:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+        days = ["2024-10-02", "2024-10-01"]
+        (tmp_path / "alone").mkdir()
+        (tmp_path / "both").mkdir()
+        # Jobs that know nothing of each other, and one of both days.
+        for day in days:
+            span = ["--start", f"{day}T08:00", "--end", f"{day}T08:01", "--tz", "+08:00", "--daily", *known]
+            assert run(["export", *span, "--output", str(tmp_path / "alone" / "{date}.ndjson")]) == 0
+        span = ["--start", "2024-10-01", "--end", "2024-10-03", "--tz", "+08:00", "--daily", *known]
+        assert run(["export", *span, "--output", str(tmp_path / "both" / "{date}.ndjson")]) == 0
+        for day in days:
+            path = tmp_path / "alone" / f"{day}.ndjson"
+            assert path.read_bytes() == (tmp_path / "both" / f"{day}.ndjson").read_bytes()
+            assert run(["verify", str(path), "--online"]) == 0
+    rows = {
+        day: [(row["voice_id"], row["submit_time"], row["cost"]) for row in map(json.loads, lines.splitlines())]
+        for day in days
+        for lines in [(tmp_path / "alone" / f"{day}.ndjson").read_text()]
+    }
+    together = sorted(rows[days[0]] + rows[days[1]])
+    assert len(together) == len(set(together))
+    sent = {(call["voiceId"], call["submitTime"], call["cost"]) for call in calls}
+    assert set(together) <= sent
+    missing = sent - set(together)
+    # Calls at the outer midnights are this day's or a neighbour's; all between is there.
+    assert all(time <= MIDNIGHTS[0] or time >= MIDNIGHTS[2] for _, time, _ in missing)
+    if time_field is not None or not end_inclusive:
+        assert {time for _, time, _ in rows["2024-10-01"]} >= {MIDNIGHTS[0]}
+        assert all(MIDNIGHTS[0] <= time < MIDNIGHTS[1] for _, time, _ in rows["2024-10-01"])
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [("Atlantic/Azores", "2024-10-27"), ("America/Havana", "2024-11-03"), ("America/Santiago", "2024-09-08")],
+)
+def test_days_whose_midnight_comes_twice_or_not_at_all_are_finished_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], zone: str, day: str
+) -> None:
+    with Sandbox(calls=[{"voiceId": "1", "submitTime": f"{day}T12:00:00Z"}], months_back=None) as sandbox:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+        first = date.fromisoformat(day)
+        span = ["--start", str(first - timedelta(days=1)), "--end", str(first + timedelta(days=2)), "--tz", zone]
+        command = ["export", *span, "--daily", "--output", str(tmp_path / "{date}.csv")]
+        assert run(command) == 0
+        written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+        assert len(written) == 6
+        capsys.readouterr()
+        assert run(command) == 0
+        assert capsys.readouterr().err.count("is finished already") == 3
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
 
 
 def test_days_that_may_still_change_are_written_again(

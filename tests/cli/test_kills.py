@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -133,3 +134,33 @@ def test_a_file_is_the_same_however_often_its_export_was_killed(
             f"{path.name}.manifest.json",
         ]
     assert killed.total() >= KILLS
+
+
+@pytest.mark.timeout(300 + 5 * KILLS)
+def test_days_are_the_same_however_often_their_export_was_killed(
+    sandbox: Sandbox, starter: Starter, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    rng = Random(f"{pytestconfig.getoption('randomly_seed', 0)} days")  # noqa: S311 - to be repeated
+    end = sandbox.start + timedelta(days=3)
+    span = ["--start", sandbox.start.isoformat(), "--end", end.isoformat(), "--tz", "+08:00", "--daily"]
+    sandbox.reset_stats()
+    assert starter.run(["export", *span, "--output", str(tmp_path / "{date}.csv")]) == 0
+    requests = sandbox.stats.requests
+    wanted = {path.name: path.read_bytes() for path in tmp_path.glob("*.csv")}
+    assert len(wanted) == 3
+
+    killed = rounds = 0
+    while killed < KILLS:
+        rounds += 1
+        folder = tmp_path / str(rounds)
+        folder.mkdir()
+        code = -signal.SIGKILL
+        while code:
+            sandbox.reset_stats()
+            day = folder / rng.choice(sorted(wanted))
+            moment = moments(sandbox, day, rng, requests) if killed < KILLS else None
+            code = starter.run(["export", *span, "--output", str(folder / "{date}.csv")], moment)
+            assert code in (0, -signal.SIGKILL)
+            killed += code != 0
+        assert {path.name: path.read_bytes() for path in folder.glob("*.csv")} == wanted
+        assert len(list(folder.iterdir())) == 2 * len(wanted)

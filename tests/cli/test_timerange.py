@@ -1,13 +1,10 @@
 """Times as arguments: read exactly, and no zone is guessed."""
 
-from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from aiosipcdr.cli.timerange import Day, Range, cut_days, parse_range, parse_zone
+from aiosipcdr.cli.timerange import Range, parse_range
 from aiosipcdr.cli.usage import UsageError
 
 NOW = datetime(2026, 10, 25, 12, 0, 0, 700, tzinfo=UTC)
@@ -43,7 +40,7 @@ def test_a_zone_may_be_an_offset(tz: str, offset: int) -> None:
 def test_an_offset_that_is_written_wins_over_the_zone() -> None:
     start, _ = parse("2026-10-01T00:00:00-03:00", "2026-10-02", "Asia/Shanghai")
     assert datetime.fromisoformat(start).utcoffset() == timedelta(hours=-3)
-    assert parse("2026-10-01T00:00:00Z", "2026-10-01T01:00:00+01:00")[0] == "2026-10-01T00:00:00+00:00"
+    assert parse("2026-10-01T00:00:00Z", "2026-10-01T01:00:01+01:00")[0] == "2026-10-01T00:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +51,24 @@ def test_an_offset_that_is_written_wins_over_the_zone() -> None:
         ("2026-11-01", "2026-10-01", "UTC", "--end 2026-10-01 is before --start 2026-11-01"),
         ("1 October", "2026-11-01", "UTC", "--start is neither a date"),
         ("2026-10-01", "2026-11-31", "UTC", "--end 2026-11-31 is no day of the calendar"),
+        ("2026-10-01", "2026-10-01", "UTC", "the same instant: did you mean the whole day? then give --end 2026-10-02"),
+        ("20261001", "2026-10-01", "UTC", "did you mean the whole day? then give --end 2026-10-02"),
+        ("2026-10-01T08:00", "2026-10-01T10:00+02:00", "UTC", "are the same instant: give an --end that is later"),
+        ("0001-01-01", "2026-10-01", "+08:00", "--start 0001-01-01 lies beyond the calendar"),
+        (
+            "2026-10-04T02:30",
+            "2026-10-05",
+            "Australia/Sydney",
+            "where clocks are set forward then: write 2026-10-04T02:30:00+10:00 or 2026-10-04T02:30:00+11:00",
+        ),
+        (
+            "2026-10-25",
+            "2026-10-25T02:30",
+            "Europe/Berlin",
+            "where clocks are set back then: write 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00",
+        ),
+        ("2026-09-06T00:00", "2026-09-07", "America/Santiago", "--start 2026-09-06T00:00 does not exist"),
+        ("2026-10-25T00:00", "2026-10-26", "Atlantic/Azores", "--start 2026-10-25T00:00 exists twice"),
         ("2026-10-01", "2026-11-01", "Middle/Earth", "--tz Middle/Earth is not a known time zone"),
         ("2026-10-01", "2026-11-01", "+99:00", "not a known time zone"),
         ("2026-10-01", "2026-11-01", "../etc/passwd", "not a known time zone"),
@@ -64,6 +79,35 @@ def test_what_cannot_be_meant_is_refused(start: str, end: str, tz: str | None, e
     with pytest.raises(UsageError) as refused:
         parse(start, end, tz)
     assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("tz", "day", "start"),
+    [
+        ("Atlantic/Azores", "2026-10-25", "2026-10-25T00:00:00+00:00"),
+        ("America/Havana", "2026-11-01", "2026-11-01T00:00:00-04:00"),
+        ("America/Santiago", "2026-09-06", "2026-09-06T01:00:00-03:00"),
+    ],
+)
+def test_a_date_is_the_day_however_often_its_midnight_comes(tz: str, day: str, start: str) -> None:
+    assert parse(day, "2026-12-01", tz)[0] == start
+    yesterday = parse_range(
+        Range(yesterday=True, tz=tz), datetime.fromisoformat(f"{day}T12:00:00Z") + timedelta(days=1)
+    )
+    assert yesterday[0].isoformat() == start
+
+
+def test_wall_clock_times_around_a_change_are_read_exactly() -> None:
+    # The last second before the repeated hour, and the first behind it.
+    told = parse("2026-10-25T01:59:59", "2026-10-25T03:00:00", "Europe/Berlin")
+    assert told == ("2026-10-25T01:59:59+02:00", "2026-10-25T03:00:00+01:00")
+    told = parse("2026-03-29T01:59:59", "2026-03-29T03:00:00", "Europe/Berlin")
+    assert told == ("2026-03-29T01:59:59+01:00", "2026-03-29T03:00:00+02:00")
+
+
+def test_an_offset_says_which_of_two_times_is_meant() -> None:
+    told = parse("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "Europe/Berlin")
+    assert datetime.fromisoformat(told[1]) - datetime.fromisoformat(told[0]) == timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
@@ -134,68 +178,3 @@ def test_a_range_is_asked_for_in_one_way(span: Range, expected: str) -> None:
 def test_a_length_of_time_stays_within_the_calendar() -> None:
     with pytest.raises(UsageError, match="begins before the calendar"):
         parse_range(Range(last="99999w"), datetime(1900, 1, 1, tzinfo=UTC))
-
-
-def days(start: str, end: str, zone: str) -> list[Day]:
-    return list(cut_days(datetime.fromisoformat(start), datetime.fromisoformat(end), parse_zone(zone)))
-
-
-def test_a_range_is_cut_at_the_midnights_of_the_zone() -> None:
-    first, second, third = days("2026-10-01T10:00:00+00:00", "2026-10-03T02:00:00+00:00", "Asia/Shanghai")
-    assert first == Day(date(2026, 10, 1), first.start, first.end, is_whole=False)
-    assert first.start.isoformat() == "2026-10-01T18:00:00+08:00"
-    assert (first.end, second.is_whole, second.end) == (second.start, True, third.start)
-    assert (third.date, third.is_whole) == (date(2026, 10, 3), False)
-    assert third.end.isoformat() == "2026-10-03T10:00:00+08:00"
-
-
-def test_an_empty_range_has_no_day() -> None:
-    assert days("2026-10-01T10:00:00+00:00", "2026-10-01T10:00:00+00:00", "UTC") == []
-
-
-@pytest.mark.parametrize(
-    ("day", "zone", "hours", "begins"),
-    [
-        ("2026-03-29", "Europe/Berlin", 23, "2026-03-29T00:00:00+01:00"),
-        ("2026-10-25", "Europe/Berlin", 25, "2026-10-25T00:00:00+02:00"),
-        ("2018-11-04", "America/Sao_Paulo", 23, "2018-11-04T01:00:00-02:00"),  # midnight is skipped
-        ("2026-11-01", "America/Havana", 25, "2026-11-01T00:00:00-04:00"),  # midnight comes twice
-    ],
-)
-def test_a_day_on_which_clocks_are_changed_is_whole_with_its_own_hours(
-    day: str, zone: str, hours: int, begins: str
-) -> None:
-    noon = datetime.fromisoformat(f"{day}T12:00:00").replace(tzinfo=ZoneInfo(zone))
-    found = {one.date: one for one in cut_days(noon - timedelta(days=2), noon + timedelta(days=2), ZoneInfo(zone))}
-    changed = found[noon.date()]
-    assert changed.is_whole
-    assert changed.start.isoformat() == begins
-    assert changed.end.astimezone(UTC) - changed.start.astimezone(UTC) == timedelta(hours=hours)
-
-
-def test_a_day_that_a_zone_skipped_is_none() -> None:
-    told = days("2011-12-29T00:00:00-10:00", "2012-01-01T00:00:00+14:00", "Pacific/Apia")
-    assert [day.date.day for day in told] == [29, 31]
-    assert all(day.is_whole for day in told)
-
-
-zones = st.sampled_from(
-    ["UTC", "Asia/Shanghai", "Europe/Berlin", "America/Havana", "America/Nuuk", "Australia/Lord_Howe", "Asia/Kathmandu"]
-)
-instants = st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - in UTC
-
-
-@given(instants, st.timedeltas(timedelta(0), timedelta(days=400)), zones)
-def test_days_follow_each_other_without_a_gap_and_hold_their_instants(
-    start: datetime, length: timedelta, name: str
-) -> None:
-    zone = ZoneInfo(name)
-    told = list(cut_days(start, start + length, zone))
-    bounds = [start, *(day.end.astimezone(UTC) for day in told)]
-    assert [day.start.astimezone(UTC) for day in told] == bounds[:-1]
-    assert bounds[-1] == start + length
-    assert [day.date for day in told] == sorted({day.date for day in told})
-    for day in told:
-        assert day.start.date() == day.date
-        assert (day.end.astimezone(UTC) - timedelta(microseconds=1)).astimezone(zone).date() == day.date
-    assert all(day.is_whole for day in told[1:-1])

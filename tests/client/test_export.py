@@ -177,6 +177,7 @@ async def test_parquet_tells_the_query_and_masks_what_is_masked(sandbox: Sandbox
         "sip_group_name": "客服一组",
         "phone_name": "+1********23",
         "time_field": None,
+        "adjacent": False,
     }
 
 
@@ -308,6 +309,7 @@ async def test_another_question_does_not_touch_what_is_begun(sandbox: Sandbox, t
             ({"phone_name": "+12125550123"}, "phone_name is another"),
             ({"mask_numbers": "mask"}, "numbers was as told, now masked"),
             ({"time_field": "submit_time"}, "time_field was None, now submit_time"),
+            ({"adjacent": True}, "adjacent was no, now yes"),
         ]
         for settings, told in others:
             with pytest.raises(ExportConflictError, match=re.escape(told)):

@@ -67,6 +67,7 @@ def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
             "sip_group_name": "客服一组",
             "phone_name": None,
             "time_field": None,
+            "adjacent": False,
         },
         "account": CREDENTIALS.fingerprint(),
         "phone": None,

@@ -22,6 +22,7 @@ from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.history import Delivered, Note
 from aiosipcdr.protocol.limits import FULL_WINDOW, WindowPlaces
+from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.resumable import ResumableCoverage
@@ -330,6 +331,9 @@ def cover(  # noqa: D417 - the rest are Coverage's own
     filters: Filters | None = None,
     settled_before: datetime = SETTLED,
     kind: type[Coverage] = Coverage,
+    seam: TimeWindow | None = None,
+    time_field: str | None = None,
+    exact: tuple[datetime, datetime] | None = None,
     **settings: object,
 ) -> Coverage:
     """Build a Coverage; `settings` are its own.
@@ -341,9 +345,12 @@ def cover(  # noqa: D417 - the rest are Coverage's own
         filters: what is selected.
         settled_before: what ends later is provisional.
         kind: which coverage.
+        seam: the second that belongs to the left neighbour.
+        time_field: the time that the vendor is known to filter on.
+        exact: the bounds that calls are trimmed to.
     """
     return kind(
-        window,
+        OwnedSpan(window=window, seam=seam, time_field=time_field, exact=exact),
         filters or Filters(),
         size=size,
         places=WindowPlaces(most_windows),

@@ -1,5 +1,6 @@
 """Read windows become complete ones: each call once, in order, and the report adds up."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -9,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.protocol import completeness
-from aiosipcdr.protocol.assembly import Assembly, sort_records
+from aiosipcdr.protocol.assembly import Assembly, as_it_is, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.history import ReadWindow
 from aiosipcdr.protocol.limits import Budget
+from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.protocol.windows import TimeWindow
@@ -44,9 +46,15 @@ def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str,
     return proof
 
 
-def assembly(**settings: object) -> tuple[Assembly, FetchReport]:
+def assembly(
+    *,
+    time_field: str | None = None,
+    exact: tuple[datetime, datetime] | None = None,
+    see: Callable[[CallDetailRecord], CallDetailRecord] = as_it_is,
+) -> tuple[Assembly, FetchReport]:
     report = FetchReport()
-    return Assembly(report, **({"time_field": None, "exact": None} | settings)), report  # type: ignore[arg-type]
+    span = OwnedSpan(window=TimeWindow(at(-1), at(60)), time_field=time_field, exact=exact)
+    return Assembly(report, span=span, see=see), report
 
 
 def test_what_overlaps_repeat_is_handed_over_once_and_troubles_nobody() -> None:
