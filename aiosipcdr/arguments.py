@@ -1,6 +1,6 @@
 """What callers pass in, checked before any I/O: each text says what to do instead.
 
-Knows `ValueError` alone, and never quotes what may hold a secret.
+Raises `ValueError`, and its subclass `ArgumentError` for what a query asks for. No text quotes what may hold a secret.
 """
 
 import ipaddress
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from aiosipcdr.protocol.codec import PATH, Filters
+from aiosipcdr.protocol.windows import ArgumentError
 
 __all__ = [
     "check_base_url",
@@ -31,16 +32,16 @@ def check_filters(sip_group_name: object, phone_name: object) -> Filters | Value
         if value is None:
             continue
         if not isinstance(value, str) or not value.strip():
-            return ValueError(f"{name} must be a text that is not empty, or None for all")
+            return ArgumentError(f"{name} must be a text that is not empty, or None for all")
         if any("\ud800" <= character <= "\udfff" for character in value):
-            return ValueError(f"{name} holds half a character (a lone surrogate) and cannot be sent")
+            return ArgumentError(f"{name} holds half a character (a lone surrogate) and cannot be sent")
     return msgspec.convert({"sip_group_name": sip_group_name, "phone_name": phone_name}, Filters)
 
 
-def check_between(name: str, value: object, least: int, most: int) -> None:
-    """Refuse all but whole numbers from `least` to `most`."""
+def check_between(name: str, value: object, least: int, most: int, error: type[ValueError] = ValueError) -> None:
+    """Raise `error` for all but whole numbers from `least` to `most`."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+        raise error(f"{name} must be a whole number from {least} to {most}, not {value!r}")
 
 
 def check_seconds(name: str, value: object) -> None:

@@ -12,7 +12,8 @@ from aiosipcdr.errors import OutOfTimeRangeError
 from aiosipcdr.protocol.codec import Filters
 from aiosipcdr.protocol.questions import RangeCount, SinglePage, WindowCounts
 from aiosipcdr.protocol.records import Page
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.protocol.tiling import WIDEST
+from aiosipcdr.protocol.windows import ArgumentError, TimeWindow
 from aiosipcdr.report import WindowReport
 
 __all__ = ["Asking"]
@@ -72,14 +73,21 @@ class Asking(Connection):
             size: records a page, 1 to 100.
             sip_group_name: only calls of this group.
             phone_name: only calls of this phone.
+
+        Raises:
+            ValueError: before any request: a naive time, an inverted range or one of more than 31 days, a page or a
+                size that cannot exist, an empty filter.
         """
         filters = check_filters(sip_group_name, phone_name)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         if isinstance(filters, ValueError):
             raise filters
-        check_between("current", current, 1, 10**9)
-        check_between("size", size, 1, LARGEST_PAGE)
-        plan = SinglePage(TimeWindow.of(start, end), filters, current=current, size=size)
+        check_between("current", current, 1, 10**9, ArgumentError)
+        check_between("size", size, 1, LARGEST_PAGE, ArgumentError)
+        window = TimeWindow.of(start, end)
+        if window.end - window.start > WIDEST:
+            raise ArgumentError("a page is asked of 31 days at most: shorten the range, or use fetch_all or stream")
+        plan = SinglePage(window, filters, current=current, size=size)
         await self._ask(plan)
         assert plan.page is not None  # noqa: S101 - `_ask` returns when the plan has its result
         return plan.page

@@ -8,9 +8,16 @@ from typing import Self
 
 import msgspec
 
-__all__ = ["SECOND", "TimeWindow", "fixed_offset"]
+__all__ = ["SECOND", "ArgumentError", "TimeWindow", "fixed_offset"]
 
 SECOND = timedelta(seconds=1)
+
+
+class ArgumentError(ValueError):
+    """An argument of a query is invalid: a naive time, an inverted range, an empty filter, a page that cannot exist.
+
+    Applications that pass on what their own callers asked for answer it with 422: the text is for those callers.
+    """
 
 
 class TimeWindow(msgspec.Struct, frozen=True, order=True):
@@ -36,18 +43,18 @@ class TimeWindow(msgspec.Struct, frozen=True, order=True):
         times: dict[str, object] = {"start": start, "end": end}
         for name, time in times.items():
             if not isinstance(time, datetime):
-                raise ValueError(f"{name} must be an aware datetime, not {type(time).__name__}")  # noqa: TRY004 - one kind of error for every bad range
+                raise ArgumentError(f"{name} must be an aware datetime, not {type(time).__name__}")
             if time.utcoffset() is None:
-                raise ValueError(f"{name} is naive: give it a time zone, as in datetime(2026, 10, 1, tzinfo=UTC)")
+                raise ArgumentError(f"{name} is naive: give it a time zone, as in datetime(2026, 10, 1, tzinfo=UTC)")
         try:
             # Compared as instants: two times of one zone would be compared as wall clocks.
             start, end = fixed_offset(start), fixed_offset(end)
             if end < start:
-                raise ValueError(f"the range is inverted: end {end.isoformat()} is before start {start.isoformat()}")
+                raise ArgumentError(f"the range is inverted: end {end.isoformat()} is before start {start.isoformat()}")
             if end.microsecond:
                 end += SECOND
         except OverflowError:
-            raise ValueError("start or end lies beyond the calendar: the years 1 to 9999 can be asked for") from None
+            raise ArgumentError("start or end lies beyond the calendar: the years 1 to 9999 can be asked for") from None
         return cls(start.replace(microsecond=0), end.replace(microsecond=0))
 
     def widened(self) -> Self:
@@ -59,7 +66,7 @@ class TimeWindow(msgspec.Struct, frozen=True, order=True):
         try:
             return type(self)(self.start - SECOND, self.end + SECOND)
         except OverflowError:
-            raise ValueError("start or end lies at the end of the calendar: ask for a second less") from None
+            raise ArgumentError("start or end lies at the end of the calendar: ask for a second less") from None
 
     @property
     def seconds(self) -> int:
