@@ -4,8 +4,8 @@
 
 serves made-up calls on http://127.0.0.1:8080.  Without `--sandbox` it serves
 those of the account in AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and
-AIOSIPCDR_API_SECRET.  It lets in whoever reaches it: put your own
-authorization before it.
+AIOSIPCDR_API_SECRET. Everyone who reaches it may read all calls: authenticate
+callers before it, and give each its own group (see docs/howto/embedding.md).
 
 Needs: pip install aiosipcdr
 """
@@ -15,29 +15,39 @@ import argparse
 from aiohttp import web
 from sandboxed import sandbox_in_environment
 
-from aiosipcdr.integrations.aiohttp import CLIENT, answer_errors, asked_range, client_context, deadline, send_calls
+from aiosipcdr.integrations.aiohttp import (
+    CLIENT,
+    client_context,
+    deadline,
+    install_error_handlers,
+    range_params,
+    send_calls,
+)
 
 
 async def count(request: web.Request) -> web.Response:
     """Tell how many calls there are, or that 30 seconds were not enough (504)."""
     async with deadline(30):
-        return web.json_response({"count": await request.app[CLIENT].count(**asked_range(request))})
+        return web.json_response({"count": await request.app[CLIENT].count(**range_params(request))})
 
 
 async def calls_as_ndjson(request: web.Request) -> web.StreamResponse:
     """Send a call a line; the last line is `{"report": ...}`, or the answer is not whole."""
-    return await send_calls(request, request.app[CLIENT].stream(**asked_range(request)), "ndjson", timeout=600)
+    return await send_calls(request, request.app[CLIENT].stream(**range_params(request)), "ndjson", timeout=600)
 
 
 async def calls_as_csv(request: web.Request) -> web.StreamResponse:
-    """Send a table; the connection is cut where it cannot be completed."""
-    return await send_calls(request, request.app[CLIENT].stream(**asked_range(request)), "csv", timeout=600)
+    """Send a table, for Excel if asked; the connection is cut where it cannot be completed."""
+    stream = request.app[CLIENT].stream(**range_params(request, also=["spreadsheet"]))
+    spreadsheet = request.query.get("spreadsheet") == "true"
+    return await send_calls(request, stream, "csv", timeout=600, spreadsheet=spreadsheet)
 
 
 def build_app() -> web.Application:
     """Return the application; its client is opened when it starts."""
-    app = web.Application(middlewares=[answer_errors])
-    app.cleanup_ctx.append(client_context())
+    app = web.Application()
+    install_error_handlers(app)
+    app.cleanup_ctx.append(client_context(max_streams=200, allowed_hosts=["127.0.0.1", "localhost"]))
     app.router.add_get("/count", count)
     app.router.add_get("/calls.ndjson", calls_as_ndjson)
     app.router.add_get("/calls.csv", calls_as_csv)

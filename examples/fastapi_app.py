@@ -5,8 +5,8 @@
 serves made-up calls on http://127.0.0.1:8000 (its pages: /docs).  Without
 `--sandbox` it serves those of the account in AIOSIPCDR_BASE_URL,
 AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET; so does
-`uvicorn --app-dir examples fastapi_app:app`.  It lets in whoever reaches it:
-put your own authorization before it.
+`uvicorn --app-dir examples fastapi_app:app`. Everyone who reaches it may read all
+calls: tenants_app.py shows how to authenticate callers.
 
 Needs: pip install "aiosipcdr[fastapi]" uvicorn
 """
@@ -18,36 +18,41 @@ from fastapi import FastAPI
 from sandboxed import sandbox_in_environment
 
 from aiosipcdr.integrations.fastapi import (
-    AskedRange,
+    ClientDep,
     CsvResponse,
     NdjsonResponse,
-    OpenClient,
-    answer_errors,
+    RangeParams,
     client_lifespan,
     deadline,
+    install_error_handlers,
 )
 
-app = FastAPI(title="Calls", lifespan=client_lifespan())
-answer_errors(app)
+app = FastAPI(title="Calls", lifespan=client_lifespan(max_streams=200, allowed_hosts=["127.0.0.1", "localhost"]))
+install_error_handlers(app)
 
 
 @app.get("/count")
-async def count(client: OpenClient, asked: AskedRange) -> dict[str, int]:
+async def count(client: ClientDep, asked: RangeParams) -> dict[str, int]:
     """Tell how many calls there are, or that 30 seconds were not enough (504)."""
     async with deadline(30):
         return {"count": await client.count(**asked)}
 
 
 @app.get("/calls.ndjson", response_class=NdjsonResponse)
-async def calls_as_ndjson(client: OpenClient, asked: AskedRange) -> NdjsonResponse:
+async def calls_as_ndjson(client: ClientDep, asked: RangeParams) -> NdjsonResponse:
     """Send a call a line; the last line is `{"report": ...}`, or the answer is not whole."""
     return NdjsonResponse(client.stream(**asked), timeout=600)
 
 
 @app.get("/calls.csv", response_class=CsvResponse)
-async def calls_as_csv(client: OpenClient, asked: AskedRange) -> CsvResponse:
-    """Send a table; the connection is cut where it cannot be completed."""
-    return CsvResponse(client.stream(**asked), timeout=600, headers={"Content-Disposition": "attachment"})
+async def calls_as_csv(
+    client: ClientDep,
+    asked: RangeParams,
+    spreadsheet: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query string
+) -> CsvResponse:
+    """Send a table, for Excel if asked; the connection is cut where it cannot be completed."""
+    headers = {"Content-Disposition": "attachment"}
+    return CsvResponse(client.stream(**asked), timeout=600, spreadsheet=spreadsheet, headers=headers)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """aiohttp.web: one client for the application, ranges as streamed answers, our errors as answers.
 
     async def calls(request: web.Request) -> web.StreamResponse:
-        stream = request.app[CLIENT].stream(**asked_range(request))
+        stream = request.app[CLIENT].stream(**range_params(request))
         return await send_calls(request, stream, "ndjson", timeout=300)
 
-    app = web.Application(middlewares=[answer_errors])
+    app = web.Application()
+    install_error_handlers(app)
     app.cleanup_ctx.append(client_context())
     app.router.add_get("/calls.ndjson", calls)
 
-The server's side of aiohttp alone: the client's is the transport's.  Must never
-decide what a range or an error is worth: that is the rooms' below.  How an
-answer ends, and what that tells the caller, stands in
-`aiosipcdr.integrations.streaming`.
+The server's side of aiohttp alone: the client's is the transport's.  How an answer
+ends, and what that tells the caller, stands in `aiosipcdr.integrations.streaming`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from datetime import timedelta
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
@@ -23,9 +23,17 @@ from aiohttp.typedefs import Handler
 
 from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import SipCdrError
-from aiosipcdr.integrations.answers import PROBLEM_MEDIA_TYPE, log_problem, plan_problem
-from aiosipcdr.integrations.calls import CallError, CallQuery, CallTimeoutError, deadline, read_query
+from aiosipcdr.integrations.answers import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_problem
+from aiosipcdr.integrations.calls import (
+    RANGE_NAMES,
+    CallError,
+    CallQuery,
+    CallTimeoutError,
+    check_names,
+    deadline,
+    read_query,
+)
+from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
 from aiosipcdr.integrations.streaming import (
     HEADERS,
     MEDIA_TYPES,
@@ -42,30 +50,53 @@ __all__ = [
     "CallError",
     "CallQuery",
     "CallTimeoutError",
-    "answer_errors",
-    "asked_range",
     "client_context",
     "deadline",
+    "install_error_handlers",
+    "range_params",
     "send_calls",
+    "set_limits",
 ]
 
 CLIENT: web.AppKey[CdrClient] = web.AppKey("aiosipcdr", CdrClient)
 """Where the application keeps its client: `request.app[CLIENT]`; in a subapplication `request.config_dict[CLIENT]`."""
 
+_LIMITS: web.AppKey[Limits] = web.AppKey("aiosipcdr.limits", Limits)
+_DEFAULTS = Limits()  # those of applications that have set none
 _LOOK_EVERY = 0.2
 
 
 def client_context(
-    build: Callable[[], CdrClient] = CdrClient.from_env, *, key: web.AppKey[CdrClient] = CLIENT
+    build: Callable[[], CdrClient] = CdrClient.from_env,
+    *,
+    key: web.AppKey[CdrClient] = CLIENT,
+    max_range: timedelta | None = MAX_RANGE,
+    max_streams: int | None = MAX_STREAMS,
+    allowed_hosts: Sequence[str] | None = None,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Return what `app.cleanup_ctx` takes: one client for the application, closed at its end.
 
     Args:
-        build: returns the client, not yet opened.
-        key: where to keep it; another one for each further account.
+        build: Returns the client, not yet opened.
+        key: Where to keep it; another one for each further account.
+        max_range: The widest range that `range_params` accepts; `None` for any.
+        max_streams: How many answers `send_calls` sends at the same time, before a further one gets 503 with
+            `Retry-After`; `None` for any number.
+        allowed_hosts: Names that requests may have in `Host`, without a port, as in `["calls.example.com",
+            "*.example.org"]`; others get 400. `None` for any name.
+
+    Raises:
+        ValueError: A limit is none; or, when the application starts: there is a client under `key`, or other limits
+            were set.
     """
+    limits = Limits(max_range, max_streams, allowed_hosts)
 
     async def context(app: web.Application) -> AsyncIterator[None]:
+        if key in app:
+            raise ValueError(
+                f"two contexts of this application keep a client under {key!r}: give each a key of its own"
+            )
+        app[_LIMITS] = app.get(_LIMITS, Limits()).replaced_by(limits)
         async with build() as client:
             app[key] = client
             yield
@@ -73,22 +104,52 @@ def client_context(
     return context
 
 
-def asked_range(request: web.Request) -> CallQuery:
-    """Return `start`, `end` and `sip_group_name` of the query string, for `client.stream(**asked)`.
+def set_limits(
+    app: web.Application,
+    *,
+    max_range: timedelta | None = MAX_RANGE,
+    max_streams: int | None = MAX_STREAMS,
+    allowed_hosts: Sequence[str] | None = None,
+) -> None:
+    """Set the limits of an application whose clients are opened elsewhere: see `client_context`.
 
     Raises:
-        BadCallError: they cannot be meant; `answer_errors` makes it a 422.
+        ValueError: A limit is none, or other limits were set before.
     """
+    app[_LIMITS] = app.get(_LIMITS, Limits()).replaced_by(Limits(max_range, max_streams, allowed_hosts))
+
+
+def range_params(request: web.Request, *, also: Collection[str] = ()) -> CallQuery:
+    """Return `start`, `end` and `sip_group_name` of the query string, for `client.stream(**asked)`.
+
+    Args:
+        request: What was asked for.
+        also: Further parameters that the query string may hold.
+
+    Raises:
+        BadCallError: They are invalid, the range is wider than `max_range`, or another parameter is there; a 422, see
+            `install_error_handlers`.
+    """
+    limits = _limits_for(request)
     asked = request.query
-    return read_query(asked.get("start"), asked.get("end"), asked.get("sip_group_name"))
+    check_names([name for name, _ in asked.items()], RANGE_NAMES.union(also))
+    return read_query(asked.get("start"), asked.get("end"), asked.get("sip_group_name"), max_range=limits.max_range)
+
+
+def install_error_handlers(app: web.Application) -> None:
+    """Let `app` answer errors with problem documents: see `aiosipcdr.integrations.answers`.
+
+    Its middleware stands where the application has it at the time: those that are added later are inside of it.
+    """
+    app.middlewares.append(_answer_errors)
 
 
 @web.middleware
-async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer our errors with problem documents: see `aiosipcdr.integrations.answers`."""
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        _limits_for(request)
         return await handler(request)
-    except (SipCdrError, CallError) as error:
+    except ANSWERED as error:
         problem = plan_problem(error)
         log_problem(error, problem)
     return web.Response(
@@ -103,23 +164,26 @@ async def send_calls(
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - it ends otherwise before and after the beginning
     start_within: float = START_WITHIN,
+    spreadsheet: bool = False,
     headers: dict[str, str] | None = None,
 ) -> web.StreamResponse:
     """Answer `request` with a range, and return the answer that was sent.
 
     Args:
-        request: what is answered.
-        stream: what `client.stream(...)` returned, not yet entered.
+        request: What is answered.
+        stream: What `client.stream(...)` returned, not yet entered.
         text: "ndjson": whole if the last line is `{"report": ...}`; "csv": whole, and certified, if it is not cut.
-        timeout: the deadline in seconds: 504 before the answer has begun, later it is cut.
-        start_within: the answer begins with the first window, or after so many seconds; until then, what goes wrong
-            is told by a status.
-        headers: further ones.
+        timeout: The deadline in seconds: 504 before the answer has begun, later it is cut.
+        start_within: The answer begins with the first window, or after so many seconds; until then, errors are
+            answered with a status.
+        spreadsheet: CSV for people: Excel shows long ids whole and starts no formula. Not for programs.
+        headers: Further ones.
 
     Raises:
-        SipCdrError: what went wrong before the answer began.
-        CallError: likewise: the deadline struck, or the caller could not tell a broken end.
-        AnswerCutError: what went wrong later; the connection is closed.
+        SipCdrError: What went wrong before the answer began.
+        CallError: Likewise: the deadline struck, too many answers are being sent, or the caller could not tell a
+            broken end.
+        AnswerCutError: What went wrong later; the connection is closed.
     """
     response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
     response.content_type = MEDIA_TYPES[text]
@@ -127,13 +191,25 @@ async def send_calls(
         response.charset = "utf-8"
     if request.method == hdrs.METH_HEAD:
         return response
+    limits = _limits_for(request)
+    caller = _WebCaller(request, response)
+    is_whole = False
     try:
-        await deliver(stream, text, _WebCaller(request, response), timeout=timeout, start_within=start_within)
-    except AnswerCutError:
-        if request.transport is not None:
-            request.transport.close()  # before anybody can end the answer well
-        raise
+        with limits.stream():
+            is_whole = await deliver(
+                stream, text, caller, timeout=timeout, start_within=start_within, spreadsheet=spreadsheet
+            )
+    finally:
+        # Before anybody, a timeout or a middleware for instance, can end the answer as if it were whole.
+        if caller.has_begun and not is_whole and request.transport is not None:
+            request.transport.close()
     return response
+
+
+def _limits_for(request: web.Request) -> Limits:
+    limits = request.config_dict.get(_LIMITS, _DEFAULTS)
+    limits.check_host(request.headers.get(hdrs.HOST))
+    return limits
 
 
 class _WebCaller:
@@ -142,9 +218,11 @@ class _WebCaller:
     def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self._request = request
         self._response = response
+        self.has_begun = False
         self.is_told_of_the_end = request.version >= HttpVersion11
 
     async def begin(self) -> None:
+        self.has_begun = True
         try:
             await self._response.prepare(self._request)
         except OSError:

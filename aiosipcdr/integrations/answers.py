@@ -6,6 +6,7 @@ client: that speaks to whoever runs this service, not to whoever calls it.
 
 import logging
 import math
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -31,10 +32,25 @@ from aiosipcdr.errors import (
     VendorError,
 )
 from aiosipcdr.integrations.calls import CallError
+from aiosipcdr.protocol.windows import ArgumentError
 
-__all__ = ["PROBLEM_MEDIA_TYPE", "Problem", "log_problem", "plan_problem"]
+__all__ = [
+    "ANSWERED",
+    "PROBLEM_HEADERS",
+    "PROBLEM_MEDIA_TYPE",
+    "AnsweredError",
+    "Problem",
+    "log_problem",
+    "plan_invalid",
+    "plan_problem",
+]
+
+AnsweredError = SipCdrError | CallError | ArgumentError
+ANSWERED: tuple[type[SipCdrError], type[CallError], type[ArgumentError]] = (SipCdrError, CallError, ArgumentError)
+"""The errors that `plan_problem` knows an answer for."""
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROBLEM_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _log = logging.getLogger("aiosipcdr.integrations")
 
@@ -77,7 +93,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self.facts)
 
 
-def plan_problem(error: SipCdrError | CallError) -> Problem:
+def plan_problem(error: AnsweredError) -> Problem:
     """Return the answer for `error`.
 
     Its document has `title`, `status`, `detail` and `error` (the name of the
@@ -92,12 +108,11 @@ def plan_problem(error: SipCdrError | CallError) -> Problem:
         "detail": detail,
         "error": type(error).__name__,
     }
-    headers = {"Cache-Control": "no-store"}
-    if isinstance(error, SipCdrError):
-        if error.status is not None:
-            facts["vendor_status"] = error.status
-        if error.retry_after is not None:
-            headers["Retry-After"] = str(math.ceil(error.retry_after))
+    headers = dict(PROBLEM_HEADERS)
+    if isinstance(error, SipCdrError) and error.status is not None:
+        facts["vendor_status"] = error.status
+    if not isinstance(error, ArgumentError) and error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(error, OutOfTimeRangeError) and error.available_from is not None:
         facts["available_from"] = error.available_from
     if isinstance(error, IncompleteRangeError):
@@ -105,13 +120,26 @@ def plan_problem(error: SipCdrError | CallError) -> Problem:
     return Problem(status=int(status), facts=facts, headers=headers)
 
 
-def log_problem(error: SipCdrError | CallError, problem: Problem) -> None:
+def plan_invalid(faults: Iterable[tuple[Iterable[object], str]]) -> Problem:
+    """Return the answer for a request that a framework refused: where each fault is, and what it is.
+
+    What was sent is not repeated.
+    """
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    told = "; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in faults)
+    facts = {"title": status.phrase, "status": int(status), "detail": told, "error": "RequestValidationError"}
+    return Problem(status=int(status), facts=facts, headers=dict(PROBLEM_HEADERS))
+
+
+def log_problem(error: AnsweredError, problem: Problem) -> None:
     """Tell whoever runs this service what its callers are not told, unless their call alone is to blame."""
     if isinstance(error, SipCdrError) and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("answered %d: %s: %s", problem.status, type(error).__name__, error)
 
 
-def _classify(error: SipCdrError | CallError) -> tuple[HTTPStatus, str]:
+def _classify(error: AnsweredError) -> tuple[HTTPStatus, str]:
+    if isinstance(error, ArgumentError):
+        return HTTPStatus.UNPROCESSABLE_ENTITY, str(error)
     if isinstance(error, CallError):
         return error.status, str(error)
     return next(_BY_KIND[kind] for kind in type(error).__mro__ if kind in _BY_KIND)

@@ -1,137 +1,250 @@
 """FastAPI: one client for the application, ranges as streaming responses, our errors as answers.
 
     app = FastAPI(lifespan=client_lifespan())
-    answer_errors(app)
+    install_error_handlers(app)
 
     @app.get("/calls.ndjson", response_class=NdjsonResponse)
-    async def calls(client: OpenClient, asked: AskedRange) -> NdjsonResponse:
+    async def calls(client: ClientDep, asked: RangeParams) -> NdjsonResponse:
         return NdjsonResponse(client.stream(**asked), timeout=300)
 
-Needs the extra `fastapi`.  Must never decide what a range or an error is worth:
-that is the rooms' below.  How an answer ends, and what that tells the caller,
+Needs the extra `fastapi`.  How an answer ends, and what that tells the caller,
 stands in `aiosipcdr.integrations.streaming`.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Any, ClassVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from functools import cache, partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import ClientStateError, SipCdrError
+from aiosipcdr.errors import ClientStateError
 from aiosipcdr.extras import MissingExtraError
-from aiosipcdr.integrations.answers import PROBLEM_MEDIA_TYPE, log_problem, plan_problem
-from aiosipcdr.integrations.calls import CallError, CallQuery, CallTimeoutError, deadline, read_query
+from aiosipcdr.integrations.answers import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_invalid, plan_problem
+from aiosipcdr.integrations.asgi import App, AsgiCaller, Guard, Receive, Scope, Send, is_guarded, limits_in
+from aiosipcdr.integrations.calls import (
+    RANGE_NAMES,
+    CallError,
+    CallQuery,
+    CallTimeoutError,
+    check_names,
+    deadline,
+    read_query,
+)
+from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
 from aiosipcdr.integrations.streaming import (
     HEADERS,
     MEDIA_TYPES,
     START_WITHIN,
     AnswerCutError,
-    CallerGoneError,
     Text,
+    collect,
     deliver,
 )
 
 try:
     from fastapi import Depends, FastAPI, Query, Request, Response
+    from fastapi.exception_handlers import request_validation_exception_handler
+    from fastapi.exceptions import RequestValidationError
     from fastapi.requests import HTTPConnection
+    from fastapi.security import APIKeyQuery
 except ImportError as _error:
     raise MissingExtraError("aiosipcdr.integrations.fastapi needs fastapi", "fastapi", name=_error.name) from None
 
 __all__ = [
     "AnswerCutError",
-    "AskedRange",
+    "AnswerGuard",
     "CallError",
     "CallQuery",
     "CallTimeoutError",
+    "ClientDep",
     "CsvResponse",
     "NdjsonResponse",
-    "OpenClient",
-    "answer_errors",
-    "asked_range",
+    "RangeParams",
     "client_lifespan",
     "deadline",
+    "install_error_handlers",
+    "open_account",
     "open_client",
+    "range_params",
+    "set_limits",
 ]
 
-_STATE = "cdr_client"
-_CUT = "aiosipcdr.cut"
+Build = Callable[[], CdrClient]
 
-_Scope = MutableMapping[str, Any]
-_Message = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
-_App = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
+_STATE = "cdr_client"
+
+_limits: WeakKeyDictionary[FastAPI, Limits] = WeakKeyDictionary()
+_accounts: WeakKeyDictionary[FastAPI, set[str | None]] = WeakKeyDictionary()
 
 
 def client_lifespan(
-    build: Callable[[], CdrClient] = CdrClient.from_env,
+    build: Build | Mapping[str, Build] = CdrClient.from_env,
+    *,
+    max_range: timedelta | None = MAX_RANGE,
+    max_streams: int | None = MAX_STREAMS,
+    allowed_hosts: Sequence[str] | None = None,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]:
-    """Return a lifespan that opens one client for the application, and closes it at the end.
+    """Return a lifespan that opens a client for the application, or several, and closes them at the end.
 
-    Each process of a server has a client of its own: the limits of one
-    (`concurrency`, `rate`) do not know of the others.  Within a lifespan of
-    yours: `async with client_lifespan()(app) as state: yield {**state, ...}`.
+        app = FastAPI(lifespan=client_lifespan({"acme": build_acme, "globex": build_globex}))
+
+    Each process of a server has clients of its own: the limits of one (`concurrency`, `rate`) do not know of the
+    others. Within a lifespan of yours: `async with client_lifespan()(app) as state: yield {**state, ...}`.
 
     Args:
-        build: returns the client, not yet opened.
+        build: Returns the client, not yet opened; or one such function for each account, by its name: see `ClientDep`.
+        max_range: The widest range that `RangeParams` accepts; `None` for any.
+        max_streams: How many NDJSON and CSV answers are sent at the same time in this process, before a further one
+            gets 503 with `Retry-After`; `None` for any number.
+        allowed_hosts: Names that requests may have in `Host`, without a port, as in `["calls.example.com",
+            "*.example.org"]`; all other requests get 400. `None` for any name.
+
+    Raises:
+        ValueError: A limit is none; or, when the application starts: another lifespan of it has opened an account of
+            that name, or has set other limits.
     """
+    builds: dict[str | None, Build] = dict(build.items()) if isinstance(build, Mapping) else {None: build}
+    limits = Limits(max_range, max_streams, allowed_hosts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with build() as client:
-            if not isinstance(app.middleware_stack, _Outermost):
-                app.middleware_stack = _Outermost(app.middleware_stack or app.build_middleware_stack())
-            yield {_STATE: client}
+        _limits[app] = _limits_of(app).replaced_by(limits)
+        _install_guard(app)
+        opened = _accounts.setdefault(app, set())
+        if taken := opened & builds.keys():
+            names = ", ".join(sorted("the one without a name" if name is None else repr(name) for name in taken))
+            raise ValueError(f"two lifespans of this application open the same account: {names}")
+        opened.update(builds)
+        try:
+            async with AsyncExitStack() as stack:
+                yield {
+                    _state_key(name): await stack.enter_async_context(build_one()) for name, build_one in builds.items()
+                }
+        finally:
+            opened.difference_update(builds)
 
     return lifespan
 
 
-def open_client(connection: HTTPConnection) -> CdrClient:
-    """Return the application's client; a dependency, see `OpenClient`.
+async def open_client(connection: HTTPConnection) -> CdrClient:
+    """Return the application's client; a dependency, see `ClientDep`.
 
     Raises:
-        ClientStateError: the application was not started with the lifespan.
+        ClientStateError: The application was not started with the lifespan.
     """
-    client = getattr(connection.state, _STATE, None)
-    if not isinstance(client, CdrClient):
-        raise ClientStateError("there is no client: FastAPI(lifespan=client_lifespan()), started with its lifespan")
-    return client
+    return _client_of(connection, None)
 
 
-def asked_range(
+@cache
+def open_account(account: str) -> Callable[[HTTPConnection], Awaitable[CdrClient]]:
+    """Return the dependency that returns the client of `account`, always the same: a key of `dependency_overrides`."""
+
+    async def open_named(connection: HTTPConnection) -> CdrClient:
+        return _client_of(connection, account)
+
+    return open_named
+
+
+async def range_params(
+    connection: HTTPConnection,
     start: Annotated[
         str, Query(description="Begin: ISO 8601 with an offset.", json_schema_extra={"format": "date-time"})
     ],
     end: Annotated[str, Query(description="End: ISO 8601 with an offset.", json_schema_extra={"format": "date-time"})],
     sip_group_name: Annotated[str | None, Query(description="Only calls of this group.")] = None,
 ) -> CallQuery:
-    """Return the range of the query string; a dependency, see `AskedRange`.
+    """Return the range of the query string; a dependency, see `RangeParams`.
+
+    The query string may hold, each once: `start`, `end`, `sip_group_name` and what the route declares besides.
 
     Raises:
-        BadCallError: it cannot be meant; `answer_errors` makes it a 422.
+        BadCallError: It is invalid, or wider than `max_range`, or another parameter is there; a 422, see
+            `install_error_handlers`.
     """
-    return read_query(start, end, sip_group_name)
+    names = [name for name, _ in connection.query_params.multi_items()]
+    check_names(names, RANGE_NAMES.union(_declared_names(connection.scope)))
+    return read_query(start, end, sip_group_name, max_range=_limits_for(connection.scope).max_range)
 
 
-OpenClient = Annotated[CdrClient, Depends(open_client)]
-"""The application's client, as the annotation of a parameter."""
+if TYPE_CHECKING:
 
-AskedRange = Annotated[CallQuery, Depends(asked_range)]
+    class ClientDep(CdrClient):
+        """See below."""
+
+        def __init__(self, account: str) -> None: ...
+
+else:
+
+    class _ClientDep:
+        def __new__(cls, account: str) -> Any:  # noqa: ANN401 - FastAPI does not say what `Depends` returns
+            return Depends(open_account(account))
+
+    # An annotation; what it is called with goes to the class above.
+    ClientDep = Annotated[_ClientDep, Depends(open_client)]
+    """The application's client, as the annotation of a parameter: `client: ClientDep`.
+
+    With the name of an account: `client: Annotated[CdrClient, ClientDep("acme")]`, see `client_lifespan`.
+    """
+
+RangeParams = Annotated[CallQuery, Depends(range_params)]
 """The range of the query string, as the annotation of a parameter: `client.stream(**asked)`."""
 
 
-def answer_errors(app: FastAPI) -> None:
-    """Let `app` answer our errors with problem documents: see `aiosipcdr.integrations.answers`."""
-    for kind in (SipCdrError, CallError):
+def install_error_handlers(app: FastAPI) -> None:
+    """Let `app` answer errors with problem documents, and cut the connection of every answer that ends short.
+
+    Handled are the client's errors, those of a call (`CallError`), and, unless the application has a handler of its
+    own for it, `RequestValidationError`: see `aiosipcdr.integrations.answers`.
+    """
+    for kind in ANSWERED:
         app.add_exception_handler(kind, _answer_error)
+    if app.exception_handlers.get(RequestValidationError) is request_validation_exception_handler:
+        app.add_exception_handler(RequestValidationError, _answer_invalid)
+    _install_guard(app)
+
+
+def set_limits(
+    app: FastAPI,
+    *,
+    max_range: timedelta | None = MAX_RANGE,
+    max_streams: int | None = MAX_STREAMS,
+    allowed_hosts: Sequence[str] | None = None,
+) -> None:
+    """Set the limits of an application whose lifespan is its own: see `client_lifespan`.
+
+    Raises:
+        ValueError: A limit is none, or other limits were set before.
+    """
+    _limits[app] = _limits_of(app).replaced_by(Limits(max_range, max_streams, allowed_hosts))
+    _install_guard(app)
+
+
+class AnswerGuard(Guard):
+    """ASGI middleware that cuts the connection of every answer that ends short, whatever stands inside of it.
+
+    `client_lifespan`, `install_error_handlers` and `set_limits` put it around the middlewares of an application. Use
+    it yourself where further ones stand around the application: `AnswerGuard(SomeTimeout(app))`.
+    """
+
+    def __init__(self, app: App) -> None:
+        """Guard `app`."""
+        super().__init__(app)
 
 
 async def _answer_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, SipCdrError | CallError)  # noqa: S101 - it is registered for no other
+    assert isinstance(error, ANSWERED)  # noqa: S101 - it is registered for no other
     problem = plan_problem(error)
     log_problem(error, problem)
+    return Response(problem.body, problem.status, problem.headers, PROBLEM_MEDIA_TYPE)
+
+
+async def _answer_invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise
+    problem = plan_invalid([(fault["loc"], fault["msg"]) for fault in error.errors()])
     return Response(problem.body, problem.status, problem.headers, PROBLEM_MEDIA_TYPE)
 
 
@@ -144,44 +257,54 @@ class _StreamedResponse(Response):
         *,
         timeout: float | None = None,
         start_within: float = START_WITHIN,
-        status_code: int = 200,
+        status_code: int = HTTPStatus.OK,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Take a stream that was not entered yet.
 
         Args:
-            stream: what `client.stream(...)` returned.
-            timeout: the deadline in seconds: 504 before the answer has begun, later it is cut.
-            start_within: the answer begins with the first window, or after so many seconds; until then, what goes
-                wrong is told by a status.
-            status_code: the status of an answer that has begun.
-            headers: further ones.
+            stream: What `client.stream(...)` returned.
+            timeout: The deadline in seconds: 504 before the answer has begun, later it is cut.
+            start_within: The answer begins with the first window, or after so many seconds; until then, errors are
+                answered with a status.
+            status_code: The status of an answer that has begun.
+            headers: Further ones.
         """
         super().__init__(status_code=status_code, headers={**HEADERS, **(headers or {})})
         del self.headers["Content-Length"], self.body
         self._stream = stream
         self._timeout = timeout
         self._start_within = start_within
+        self._spreadsheet = False
 
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI); raise what goes wrong before the answer has begun, `AnswerCutError` later."""
-        if self.text == "csv" and _CUT not in scope:
-            raise ClientStateError("a CsvResponse needs an application that was started with client_lifespan")
-        caller = _AsgiCaller(self, scope, receive, send)
-        if scope["method"] == "HEAD" or await self._deliver(caller, scope):
+        caller = AsgiCaller(self.status_code, self.raw_headers, scope, receive, send)
+        if scope["method"] == "HEAD":
+            await caller.begin()
             await caller.finish()
+        else:
+            with _limits_for(scope).stream():
+                await self._send_calls(caller, streamed=self.text == "ndjson" or is_guarded(scope))
         if self.background is not None:
             await self.background()
 
-    async def _deliver(self, caller: "_AsgiCaller", scope: _Scope) -> bool:
-        try:
-            return await deliver(
-                self._stream, self.text, caller, timeout=self._timeout, start_within=self._start_within
+    async def _send_calls(self, caller: AsgiCaller, *, streamed: bool) -> None:
+        if streamed:
+            is_whole = await deliver(
+                self._stream,
+                self.text,
+                caller,
+                timeout=self._timeout,
+                start_within=self._start_within,
+                spreadsheet=self._spreadsheet,
             )
-        except AnswerCutError:
-            if _CUT in scope:
-                scope[_CUT].set()
-            raise
+            if is_whole:
+                await caller.finish()
+            return
+        body = await collect(self._stream, self.text, caller, timeout=self._timeout, spreadsheet=self._spreadsheet)
+        if body is not None:
+            await caller.send_whole(body)
 
 
 class NdjsonResponse(_StreamedResponse):
@@ -192,64 +315,94 @@ class NdjsonResponse(_StreamedResponse):
 
 
 class CsvResponse(_StreamedResponse):
-    """A range as CSV.  It is whole, and certified, if it is not cut: the client's HTTP library raises otherwise."""
+    """A range as CSV. It is whole, and certified, if it is not cut: the caller's HTTP library raises otherwise.
+
+    Without a guard around the application (see `AnswerGuard`) it is made in memory and sent with its length.
+    """
 
     text: ClassVar[Text] = "csv"
     media_type: str | None = MEDIA_TYPES["csv"]
 
+    def __init__(
+        self,
+        stream: CdrStream,
+        *,
+        timeout: float | None = None,
+        start_within: float = START_WITHIN,
+        spreadsheet: bool = False,
+        status_code: int = HTTPStatus.OK,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take a stream that was not entered yet.
 
-class _AsgiCaller:
-    """A caller as ASGI knows them."""
-
-    def __init__(self, response: Response, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        self._response = response
-        self._receive = receive
-        self._send = send
-        self._has_begun = False
-        self.is_told_of_the_end = scope.get("http_version") != "1.0"
-
-    async def begin(self) -> None:
-        self._has_begun = True
-        start = {"status": self._response.status_code, "headers": self._response.raw_headers}
-        await self._pass_on({"type": "http.response.start", **start})
-
-    async def write(self, data: bytes) -> None:
-        await self._pass_on({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def finish(self) -> None:
-        if not self._has_begun:  # the head alone was asked for
-            await self.begin()
-        await self._pass_on({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass  # what is left of the request's body
-
-    async def _pass_on(self, message: _Message) -> None:
-        try:
-            await self._send(message)
-        except OSError:  # so tell servers of ASGI 2.4 and later
-            raise CallerGoneError from None
+        Args:
+            stream: What `client.stream(...)` returned.
+            timeout: The deadline in seconds: 504 before the answer has begun, later it is cut.
+            start_within: The answer begins with the first window, or after so many seconds; until then, errors are
+                answered with a status.
+            spreadsheet: For people: Excel shows long ids whole and starts no formula. Not for programs.
+            status_code: The status of an answer that has begun.
+            headers: Further ones.
+        """
+        super().__init__(stream, timeout=timeout, start_within=start_within, status_code=status_code, headers=headers)
+        self._spreadsheet = spreadsheet
 
 
-class _Outermost:
-    """Lets no middleware of the application end an answer well that was cut.
+def _state_key(account: str | None) -> str:
+    return _STATE if account is None else f"{_STATE}[{account}]"
 
-    Starlette's BaseHTTPMiddleware, which is behind `@app.middleware("http")`, would.
-    """
 
-    def __init__(self, app: _App) -> None:
-        self._app = app
+def _client_of(connection: HTTPConnection, account: str | None) -> CdrClient:
+    client = getattr(connection.state, _state_key(account), None)
+    if not isinstance(client, CdrClient):
+        wanted = "client_lifespan()" if account is None else f"client_lifespan({{{account!r}: ...}})"
+        raise ClientStateError(f"there is no such client: FastAPI(lifespan={wanted}), started with its lifespan")
+    return client
 
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        cut = scope[_CUT] = asyncio.Event()
 
-        async def send_on(message: _Message) -> None:
-            if cut.is_set() and not message.get("more_body"):
-                raise AnswerCutError("an answer that was cut must not be ended well")
-            await send(message)
+def _limits_of(app: FastAPI) -> Limits:
+    return _limits.setdefault(app, Limits())
 
-        await self._app(scope, receive, send_on)
+
+def _limits_for(scope: Scope) -> Limits:
+    return limits_in(scope) or _limits_of(scope["app"])
+
+
+def _install_guard(app: FastAPI) -> None:
+    limits = partial(_limits_of, app)
+    if app.middleware_stack is None:
+        build = app.build_middleware_stack
+        if not isinstance(build, _GuardedBuild):
+            app.build_middleware_stack = _GuardedBuild(build, limits)  # type: ignore[method-assign]
+    elif not isinstance(app.middleware_stack, Guard):
+        app.middleware_stack = Guard(app.middleware_stack, limits)
+
+
+class _GuardedBuild:
+    """Builds the middlewares of an application, those that are added later included, and the guard around them."""
+
+    def __init__(self, build: Callable[[], App], limits: Callable[[], Limits]) -> None:
+        self._build = build
+        self._limits = limits
+
+    def __call__(self) -> App:
+        return Guard(self._build(), self._limits)
+
+
+def _declared_names(scope: Scope) -> Iterator[str]:
+    """Yield the query parameters of the route and of all dependencies, its router's included."""
+    included = scope.get("fastapi", {}).get("effective_route_context")
+    waiting = [getattr(included or scope.get("route"), "dependant", None)]
+    while waiting:
+        dependant = waiting.pop()
+        if dependant is None:
+            continue
+        waiting += dependant.dependencies
+        if isinstance(dependant.call, APIKeyQuery):
+            yield dependant.call.model.name
+        for field in dependant.query_params:
+            model = getattr(field.field_info.annotation, "model_fields", None)  # parameters as one model
+            if model is None:
+                yield field.alias
+            else:
+                yield from (info.alias or name for name, info in model.items())

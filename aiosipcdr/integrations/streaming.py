@@ -5,7 +5,8 @@ that is not proven, and must never go on fetching for a caller who has gone.
 
     NDJSON      the last line is {"report": ...}: without it, the answer is broken.  Where there is
                 time for it, a broken one ends with {"problem": ...}; then the connection is cut.
-    CSV         the connection is cut before the last chunk: clients call that an error.
+    CSV         the connection is cut before the last chunk: clients call that an error.  Where a cut
+                could not be guaranteed, `collect` makes the whole answer first, to be sent with its length.
 """
 
 import asyncio
@@ -18,26 +19,38 @@ import msgspec
 
 from aiosipcdr.arguments import check_seconds
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import SipCdrError
+from aiosipcdr.errors import ClientStateError, IncompleteRangeError, SipCdrError
 from aiosipcdr.export import Encoder, encode_rows, open_encoder
 from aiosipcdr.integrations.answers import log_problem, plan_problem
 from aiosipcdr.integrations.calls import CallError, HttpVersionError, too_late
 from aiosipcdr.report import CompleteWindow
 
-__all__ = ["HEADERS", "MEDIA_TYPES", "START_WITHIN", "AnswerCutError", "Caller", "CallerGoneError", "Text", "deliver"]
+__all__ = [
+    "HEADERS",
+    "MEDIA_TYPES",
+    "START_WITHIN",
+    "AnswerCutError",
+    "Caller",
+    "CallerGoneError",
+    "Text",
+    "collect",
+    "deliver",
+]
 
 Text = Literal["ndjson", "csv"]
 
 MEDIA_TYPES: dict[Text, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
-# Phone numbers belong into no cache; and nginx would collect what should start at once.
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+# Phone numbers belong into no cache; nginx would collect what should start at once; and no browser
+# may take a caller's ID for HTML.
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 
 START_WITHIN = 5.0
 """Seconds after which an answer begins, even if nothing is there yet."""
 
 _PIECE = 250  # records: about 150 KB, and a millisecond in which no other caller has a turn
 _LAST_WORDS = 1.0
+_MOST_COLLECTED = 64 * 1024 * 1024
 
 
 class AnswerCutError(Exception):
@@ -71,6 +84,7 @@ async def deliver(
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - it ends otherwise before and after the beginning
     start_within: float = START_WITHIN,
+    spreadsheet: bool = False,
 ) -> bool:
     """Read `stream` and write it to `caller` as it comes; the framework is to end the answer if it is whole.
 
@@ -83,6 +97,7 @@ async def deliver(
         caller: who is to get it; their slowness slows the fetching.
         timeout: seconds for everything, `None` for no limit.
         start_within: see above; 0 begins at once.
+        spreadsheet: write CSV for Excel and its like: ids stay whole, no text starts a formula.
 
     Returns:
         Whether the answer is whole; if not, the caller has gone.
@@ -96,7 +111,7 @@ async def deliver(
         check_seconds("timeout", timeout)
     if text == "csv" and not caller.is_told_of_the_end:
         raise HttpVersionError("CSV over HTTP/1.0 could break off unnoticed: use HTTP/1.1 (a proxy may be set to 1.0)")
-    delivery = _Delivery(stream, text, caller)
+    delivery = _Delivery(stream, text, caller, spreadsheet=spreadsheet)
     try:
         return await delivery.send_within(timeout, start_within)
     except CallerGoneError:
@@ -113,13 +128,66 @@ async def deliver(
         raise AnswerCutError(f"the answer was cut: {why}") from error
 
 
+async def collect(
+    stream: CdrStream,
+    text: Text,
+    caller: Caller,
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109 - as in `deliver`
+    spreadsheet: bool = False,
+) -> bytes | None:
+    """Read `stream` and return the whole answer, to be sent with its length: no middleware can shorten that unnoticed.
+
+    Arguments as in `deliver`; of `caller` only `gone` is used.
+
+    Returns:
+        The answer, or `None` if the caller has gone.
+
+    Raises:
+        SipCdrError: what went wrong; `ClientStateError` for an answer of more than 64 MiB.
+        CallError: the deadline struck.
+    """
+    kept = _Kept(caller)
+    try:
+        is_whole = await deliver(stream, text, kept, timeout=timeout, start_within=0, spreadsheet=spreadsheet)
+    except AnswerCutError as cut:
+        if isinstance(cut.__cause__, SipCdrError | CallError):
+            raise cut.__cause__ from None
+        raise
+    return b"".join(kept.pieces) if is_whole else None
+
+
+class _Kept:
+    """A `Caller` who keeps what comes, for somebody else who may go."""
+
+    is_told_of_the_end = True
+
+    def __init__(self, caller: Caller) -> None:
+        self.gone = caller.gone
+        self.pieces: list[bytes] = []
+        self._size = 0
+
+    async def begin(self) -> None:
+        pass
+
+    async def write(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > _MOST_COLLECTED:
+            raise ClientStateError(
+                "a CSV answer of more than 64 MiB can only be streamed: call install_error_handlers(app), start the"
+                " application with client_lifespan, or put AnswerGuard around it"
+            )
+        self.pieces.append(data)
+
+
 class _Delivery:
     """One answer; knows how far it has come."""
 
-    def __init__(self, stream: CdrStream, text: Text, caller: Caller) -> None:
+    def __init__(self, stream: CdrStream, text: Text, caller: Caller, *, spreadsheet: bool) -> None:
         self._stream = stream
         self._text = text
         self._caller = caller
+        self._spreadsheet = spreadsheet and text == "csv"
         self.has_begun = False
 
     async def send_within(self, timeout: float | None, start_within: float) -> bool:  # noqa: ASYNC109 - see `deliver`
@@ -132,7 +200,8 @@ class _Delivery:
         raise too_late(timeout)
 
     async def _send(self, start_within: float) -> None:
-        encoder, windows = open_encoder(self._text), aiter(self._stream.windows())
+        encoder = open_encoder(self._text, spreadsheet=self._spreadsheet)
+        windows = aiter(self._stream.windows())
         window: CompleteWindow | None = None
         is_read = False
         with anyio.move_on_after(start_within):
@@ -161,7 +230,9 @@ class _Delivery:
     async def _end(self, encoder: Encoder) -> None:
         report = self._stream.report
         if self._text == "csv" and not report.certified:
-            raise AnswerCutError("it is not certified, which CSV cannot tell: use NDJSON for ranges with gaps")
+            raise IncompleteRangeError(
+                "not certified, which CSV cannot say: use NDJSON for ranges with gaps", report=report
+            )
         if tail := encoder.finish():
             await self._caller.write(tail)
         if self._text == "ndjson":

@@ -26,6 +26,7 @@ from tests.settling import settle
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 SERVICES = ("fastapi_app", "aiohttp_app")
+TENANTS = "tenants_app"
 JOBS = ("nightly", "notebook")
 RECORDS = 6_000
 
@@ -149,6 +150,41 @@ async def test_two_hundred_callers_at_once_get_their_calls_from_one_client(servi
     assert sandbox.stats.peak_in_flight <= 8
 
 
+async def test_csv_for_people_is_an_option_of_a_service(service: str, sandbox: Sandbox) -> None:
+    async with (
+        ClientSession(service) as browser,
+        browser.get(f"/calls.csv?{asking(sandbox, 0, 200)}&spreadsheet=true") as answer,
+    ):
+        assert (await answer.read()).startswith(b"\xef\xbb\xbfvoice_id,")
+
+
+async def test_a_tenant_sees_the_calls_of_its_group_alone() -> None:
+    with served(TENANTS, "--sandbox") as (address, said):
+        start, end = re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00", "".join(said))
+        tokens = dict(re.findall(r"^(\S+): Authorization: (Bearer \S+)$", "".join(said), re.MULTILINE))
+        assert len(tokens) == 2
+        async with ClientSession(address) as browser:
+
+            async def ask(path: str, token: str | None = None, **more: str) -> tuple[int, str]:
+                headers = {} if token is None else {"Authorization": token}
+                async with browser.get(path, params={"start": start, "end": end, **more}, headers=headers) as answer:
+                    return answer.status, await answer.text()
+
+            for refused in (None, "Bearer ", "Bearer of-nobody", "Basic eDp5"):
+                assert await ask("/calls.ndjson", refused) == (401, '{"detail":"Unauthorized"}')
+            for group, token in tokens.items():
+                for more in ({}, {"sip_group_name": group}):
+                    status, text = await ask("/calls.ndjson", token, **more)
+                    *calls, last = map(json.loads, text.splitlines())
+                    assert (status, last["report"]["certified"]) == (200, True)
+                    assert {call["sip_group_name"] for call in calls} == {group}
+                status, text = await ask("/calls.csv", token)
+                rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+                assert {row["sip_group_name"] for row in rows} == {group}
+                assert (await ask("/calls.ndjson", token, sip_group_name="another"))[0] == 403
+                assert (await ask("/calls.ndjson", token, phone_name="447700900123"))[0] == 422
+
+
 def test_the_nightly_job_writes_a_day_once(tmp_path: Path, sandbox: Sandbox) -> None:
     day = sandbox.start.date()
     for told in ("certified complete", "is there already"):
@@ -215,7 +251,7 @@ def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
 
 def test_every_example_is_run_here_and_names_its_command() -> None:
     scripts = {path.stem for path in EXAMPLES.glob("*.py")} - {"sandboxed"}
-    assert scripts == {*SERVICES, *JOBS}
+    assert scripts == {*SERVICES, TENANTS, *JOBS}
     for name in scripts:
         page = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
         assert f"    python3 examples/{name}.py --sandbox\n" in page

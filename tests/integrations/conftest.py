@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,6 +25,7 @@ from aiosipcdr.sandbox import Sandbox
 from tests.gates import Gate
 
 Build = Callable[[], CdrClient]
+OPTIONS = ("timeout", "start_within", "allow_incomplete", "spreadsheet")
 Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 
@@ -60,19 +62,25 @@ async def until_idle(client: CdrClient) -> None:
     assert client._places.runs == client._places._held == 0
 
 
-def fastapi_app(build: Build) -> FastAPI:
-    app = FastAPI(lifespan=on_fastapi.client_lifespan(build))
-    on_fastapi.answer_errors(app)
+def fastapi_app(build: Build, **limits: Any) -> FastAPI:
+    app = FastAPI(lifespan=on_fastapi.client_lifespan(build, **limits))
+    on_fastapi.install_error_handlers(app)
 
     @app.get("/count")
-    async def count(client: on_fastapi.OpenClient, asked: on_fastapi.AskedRange, timeout: float | None = None) -> int:
+    async def count(client: on_fastapi.ClientDep, asked: on_fastapi.RangeParams, timeout: float | None = None) -> int:
         async with on_fastapi.deadline(timeout):
             return await client.count(**asked)
 
+    @app.get("/page")
+    async def page(
+        client: on_fastapi.ClientDep, start: datetime, end: datetime, current: int = 1, size: int = 100
+    ) -> int:
+        return len((await client.fetch_page(start, end, current, size)).records)
+
     @app.get("/calls.ndjson", response_class=on_fastapi.NdjsonResponse)
     async def ndjson(
-        client: on_fastapi.OpenClient,
-        asked: on_fastapi.AskedRange,
+        client: on_fastapi.ClientDep,
+        asked: on_fastapi.RangeParams,
         timeout: float | None = None,
         start_within: float = START_WITHIN,
         allow_incomplete: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query string
@@ -82,15 +90,21 @@ def fastapi_app(build: Build) -> FastAPI:
 
     @app.head("/calls.csv", include_in_schema=False)
     @app.get("/calls.csv", response_class=on_fastapi.CsvResponse)
-    async def csv(
-        client: on_fastapi.OpenClient,
-        asked: on_fastapi.AskedRange,
+    async def csv(  # noqa: PLR0917 - parameters of the query string
+        client: on_fastapi.ClientDep,
+        asked: on_fastapi.RangeParams,
         timeout: float | None = None,
         start_within: float = START_WITHIN,
         allow_incomplete: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query string
+        spreadsheet: bool = False,  # noqa: FBT001, FBT002 - likewise
     ) -> on_fastapi.CsvResponse:
-        stream = client.stream(**asked, allow_incomplete=allow_incomplete)
-        return on_fastapi.CsvResponse(stream, timeout=timeout, start_within=start_within, headers={"X-Mine": "here"})
+        return on_fastapi.CsvResponse(
+            client.stream(**asked, allow_incomplete=allow_incomplete),
+            timeout=timeout,
+            start_within=start_within,
+            spreadsheet=spreadsheet,
+            headers={"X-Mine": "here"},
+        )
 
     return app
 
@@ -119,34 +133,44 @@ async def serve_asgi(app: Any) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def serve_fastapi(build: Build) -> AsyncIterator[str]:
-    async with serve_asgi(fastapi_app(build)) as address:
+async def serve_fastapi(build: Build, **limits: Any) -> AsyncIterator[str]:
+    async with serve_asgi(fastapi_app(build, **limits)) as address:
         yield address
 
 
-def aiohttp_app(build: Build) -> web.Application:
+def aiohttp_app(build: Build, **limits: Any) -> web.Application:
     def number(request: web.Request, name: str, default: float | None = None) -> float | None:
         return float(request.query[name]) if name in request.query else default
 
     async def count(request: web.Request) -> web.Response:
         async with on_aiohttp.deadline(number(request, "timeout")):
-            return web.json_response(await request.app[on_aiohttp.CLIENT].count(**on_aiohttp.asked_range(request)))
+            asked = on_aiohttp.range_params(request, also=("timeout",))
+            return web.json_response(await request.app[on_aiohttp.CLIENT].count(**asked))
+
+    async def page(request: web.Request) -> web.Response:
+        start, end = (datetime.fromisoformat(request.query[name]) for name in ("start", "end"))
+        current, size = (int(request.query.get(name, default)) for name, default in (("current", 1), ("size", 100)))
+        got = await request.app[on_aiohttp.CLIENT].fetch_page(start, end, current, size)
+        return web.json_response(len(got.records))
 
     async def calls(request: web.Request) -> web.StreamResponse:
         client = request.app[on_aiohttp.CLIENT]
         lenient = request.query.get("allow_incomplete") == "true"
         return await on_aiohttp.send_calls(
             request,
-            client.stream(**on_aiohttp.asked_range(request), allow_incomplete=lenient),
+            client.stream(**on_aiohttp.range_params(request, also=OPTIONS), allow_incomplete=lenient),
             "csv" if request.path.endswith("csv") else "ndjson",
             timeout=number(request, "timeout"),
             start_within=number(request, "start_within", START_WITHIN) or 0.0,
+            spreadsheet=request.query.get("spreadsheet") == "true",
             headers={"X-Mine": "here"},
         )
 
-    app = web.Application(middlewares=[on_aiohttp.answer_errors])
-    app.cleanup_ctx.append(on_aiohttp.client_context(build))
+    app = web.Application()
+    on_aiohttp.install_error_handlers(app)
+    app.cleanup_ctx.append(on_aiohttp.client_context(build, **limits))
     app.router.add_get("/count", count)
+    app.router.add_get("/page", page)
     app.router.add_get("/calls.ndjson", calls)
     app.router.add_get("/calls.csv", calls)
     return app
@@ -165,8 +189,8 @@ async def serve_web(app: web.Application, **options: Any) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def serve_aiohttp(build: Build) -> AsyncIterator[str]:
-    async with serve_web(aiohttp_app(build)) as address:
+async def serve_aiohttp(build: Build, **limits: Any) -> AsyncIterator[str]:
+    async with serve_web(aiohttp_app(build, **limits)) as address:
         yield address
 
 

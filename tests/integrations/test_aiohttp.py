@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientPayloadError, ClientSession, web
 
 from aiosipcdr import CdrClient
-from aiosipcdr.integrations.aiohttp import CLIENT, answer_errors, client_context
+from aiosipcdr.integrations.aiohttp import CLIENT, client_context, install_error_handlers, set_limits
 from aiosipcdr.sandbox import Sandbox
 
 
@@ -57,6 +57,25 @@ async def test_each_account_has_a_key_of_its_own(doors: Any, sandbox: Sandbox) -
         assert await app[other].count(sandbox.start, sandbox.end) == 300
 
 
+async def test_two_contexts_do_not_share_a_key(doors: Any, sandbox: Sandbox) -> None:
+    app = web.Application()
+    for _ in range(2):
+        app.cleanup_ctx.append(client_context(lambda: doors.client_of(sandbox)))
+    with pytest.raises(ValueError, match="two contexts of this application keep a client under"):
+        async with doors.serve_web(app):
+            pass
+
+
+async def test_limits_are_set_in_one_place(doors: Any, sandbox: Sandbox) -> None:
+    app = web.Application()
+    set_limits(app, max_streams=2)
+    app.cleanup_ctx.append(client_context(lambda: doors.client_of(sandbox)))  # with the defaults, which change nothing
+    async with doors.serve_web(app):
+        pass
+    with pytest.raises(ValueError, match="set twice"):
+        set_limits(app, max_streams=3)
+
+
 async def test_errors_of_others_are_none_of_ours(doors: Any, browser: ClientSession) -> None:
     async def fail(_request: web.Request) -> web.Response:
         raise ValueError("mine")
@@ -64,7 +83,8 @@ async def test_errors_of_others_are_none_of_ours(doors: Any, browser: ClientSess
     async def missing(_request: web.Request) -> web.Response:
         raise web.HTTPNotFound
 
-    app = web.Application(middlewares=[answer_errors])
+    app = web.Application()
+    install_error_handlers(app)
     app.router.add_get("/fail", fail)
     app.router.add_get("/missing", missing)
     async with doors.serve_web(app) as address:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from aiosipcdr.integrations.calls import BadCallError, CallError, CallTimeoutError, deadline, read_query
+from aiosipcdr.integrations.calls import BadCallError, CallError, CallTimeoutError, check_names, deadline, read_query
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 
@@ -50,6 +50,29 @@ def test_what_cannot_be_meant_is_told_with_what_to_write(
         read_query(start, end, group)
     assert isinstance(caught.value, CallError)
     assert caught.value.status == 422
+
+
+def test_a_month_in_which_clocks_are_set_back_is_a_month() -> None:
+    october = ("2026-10-01T00:00:00+02:00", "2026-11-01T00:00:00+01:00")
+    assert read_query(*october, max_range=timedelta(days=31))
+    with pytest.raises(BadCallError, match="too wide: ask for 31 days at most"):
+        read_query("2026-10-01T00:00:00+02:00", "2026-11-01T00:00:01+01:00", max_range=timedelta(days=31))
+    with pytest.raises(BadCallError, match="too wide"):  # offsets that no clock ever changed between
+        read_query("2026-10-01T00:00:00+14:00", "2026-11-01T00:00:00-12:00", max_range=timedelta(days=31))
+    with pytest.raises(BadCallError, match="ask for 90 seconds at most"):
+        read_query("2026-10-01T00:00:00Z", "2026-10-01T00:01:31Z", max_range=timedelta(seconds=90))
+
+
+def test_names_are_known_and_stand_there_once() -> None:
+    check_names(["start", "end"], {"start", "end", "more"})
+    with pytest.raises(BadCallError, match=r"unknown query parameter: phone_name; known are end, start"):
+        check_names(["start", "phone_name"], {"start", "end"})
+    with pytest.raises(BadCallError, match="start is given 3 times"):
+        check_names(["start", "start", "start"], {"start"})
+    with pytest.raises(BadCallError) as caught:
+        check_names(["\x1b[31m" + "x" * 1_000], {"start"})
+    assert len(str(caught.value)) < 100
+    assert str(caught.value).isprintable()
 
 
 async def test_a_deadline_that_strikes_is_the_error_of_the_call() -> None:

@@ -54,6 +54,7 @@ async def test_ndjson_comes_whole_and_says_so(serve: Any, doors: Any, sandbox: S
         assert answer.headers["Transfer-Encoding"] == "chunked"
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["X-Accel-Buffering"] == "no"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert sorted(record["voice_id"] for record in records) == sorted(sandbox.voice_ids())
     assert last["report"]["certified"] is True
     assert last["report"]["total"] == RECORDS
@@ -111,6 +112,140 @@ async def test_a_range_that_cannot_be_meant_is_a_422(
                 assert answer.content_type == "application/problem+json"
                 assert "start has no offset" in (await answer.json(content_type=None))["detail"]
     assert sandbox.stats.requests == 0
+
+
+async def test_only_parameters_that_are_known_are_answered_and_each_once(
+    serve: Any, doors: Any, sandbox: Sandbox, browser: ClientSession
+) -> None:
+    refused = {
+        "phone_name=447700900123": "unknown query parameter: phone_name; known are",
+        "sip_group=sales-us": "unknown query parameter: sip_group;",
+        "sip_group_name=sales-us&sip_group_name=support-eu": "sip_group_name is given 2 times",
+        "%3Cscript%3E=": "unknown query parameter: ?script?;",
+    }
+    async with serve(lambda: doors.client_of(sandbox)) as address:
+        for path in PATHS:
+            for more, told in refused.items():
+                async with browser.get(f"{address}/{path}?{doors.asking(sandbox)}&{more}") as answer:
+                    assert answer.status == 422
+                    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                    problem = await answer.text()
+                    assert told in problem
+                    assert "447700900123" not in problem
+    assert sandbox.stats.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"end": "2026-10-02T00:00:00"}, "end is naive"),
+        ({"current": "0"}, "current must be a whole number"),
+        ({"size": "500"}, "size must be a whole number from 1 to 100"),
+        ({"end": "2026-11-02T00:00:01Z"}, "31 days at most"),
+        ({"end": "2026-09-30T00:00:00Z"}, "inverted"),
+    ],
+)
+async def test_arguments_that_the_client_refuses_are_the_callers(  # noqa: PLR0917 - fixtures
+    serve: Any, doors: Any, sandbox: Sandbox, browser: ClientSession, asked: dict[str, str], told: str
+) -> None:
+    query = {"start": "2026-10-01T00:00:00Z", "end": "2026-10-02T00:00:00Z"} | asked
+    async with (
+        serve(lambda: doors.client_of(sandbox)) as address,
+        browser.get(f"{address}/page", params=query) as answer,
+    ):
+        assert answer.status == 422
+        assert answer.content_type == "application/problem+json"
+        problem = await answer.json(content_type=None)
+        assert told in problem["detail"]
+        assert problem["error"] == "ArgumentError"
+    assert sandbox.stats.requests == 0
+
+
+async def test_a_range_is_no_wider_than_the_application_allows(
+    serve: Any, doors: Any, sandbox: Sandbox, browser: ClientSession
+) -> None:
+    async def ask(address: str, start: str, end: str) -> int:
+        async with browser.get(f"{address}/count", params={"start": start, "end": end}) as answer:
+            if answer.status == 422:
+                assert "at most at a time" in (await answer.json(content_type=None))["detail"]
+            return answer.status
+
+    start = sandbox.start.isoformat()
+    async with serve(lambda: doors.client_of(sandbox)) as address:
+        assert await ask(address, start, (sandbox.start + timedelta(days=31)).isoformat()) == 200
+        assert await ask(address, start, (sandbox.start + timedelta(days=31, seconds=1)).isoformat()) == 422
+    async with serve(lambda: doors.client_of(sandbox), max_range=timedelta(hours=1)) as address:
+        assert await ask(address, start, (sandbox.start + timedelta(hours=1)).isoformat()) == 200
+        assert await ask(address, start, (sandbox.start + timedelta(hours=2)).isoformat()) == 422
+    async with serve(lambda: doors.client_of(sandbox), max_range=None) as address:
+        assert await ask(address, start, (sandbox.start + timedelta(days=40)).isoformat()) == 200
+
+
+async def test_no_more_streams_than_the_application_allows(serve: Any, doors: Any, browser: ClientSession) -> None:
+    gate = doors.Gate(0)
+    async with (
+        Sandbox(records=10, middlewares=[gate.middleware]) as sandbox,
+        serve(lambda: doors.client_of(sandbox), max_streams=2) as address,
+        asyncio.timeout(60),
+    ):
+        url = f"{address}/calls.ndjson?{doors.asking(sandbox, start_within=0)}"
+        streams = [await browser.get(url) for _ in range(2)]
+        for path in ("calls.ndjson", "calls.csv"):
+            async with browser.get(f"{address}/{path}?{doors.asking(sandbox)}") as refused:
+                assert refused.status == 503
+                assert refused.headers["Retry-After"] == "5"
+                assert (await refused.json(content_type=None))["error"] == "TooManyStreamsError"
+        gate.opened.set()
+        async with browser.get(f"{address}/count?{doors.asking(sandbox)}") as counted:  # no stream
+            assert await counted.json() == 10
+        for stream in streams:
+            assert b'"certified":true' in (await stream.read()).splitlines()[-1]
+        while True:  # the slots are free as soon as the answers have ended
+            async with browser.get(f"{address}/calls.csv?{doors.asking(sandbox)}") as answer:
+                if answer.status == 200:
+                    assert len((await answer.text()).splitlines()) == 11
+                    break
+            await asyncio.sleep(0.002)
+
+
+async def test_only_hosts_that_the_application_serves_are_answered(
+    serve: Any, doors: Any, sandbox: Sandbox, browser: ClientSession
+) -> None:
+    allowed = ["127.0.0.1", "*.example.com", "[::1]"]
+    hosts = {
+        "127.0.0.1": 200,
+        "127.0.0.1:8000": 200,
+        "Calls.Example.com": 200,
+        "[::1]:80": 200,
+        "example.com": 400,
+        "evil.example": 400,
+        "127.0.0.1.evil.example": 400,
+        ".example.com": 400,
+        "": 400,
+    }
+    async with serve(lambda: doors.client_of(sandbox), allowed_hosts=allowed) as address:
+        for path in PATHS:
+            for host, status in hosts.items():
+                url = f"{address}/{path}?{doors.asking(sandbox, end=sandbox.start.isoformat())}"
+                async with browser.get(url, headers={"Host": host}) as answer:
+                    assert (host, answer.status) == (host, status)
+                    if status == 400:
+                        assert (await answer.json(content_type=None))["error"] == "HostNotAllowedError"
+
+
+async def test_csv_for_people_starts_no_formula(serve: Any, doors: Any, browser: ClientSession) -> None:
+    calls = [{"voiceId": "1", "callee": '=HYPERLINK("http://evil.example")', "submitTime": "2026-10-01T08:00:00+08:00"}]
+    async with (
+        Sandbox(calls=calls, months_back=None) as sandbox,
+        serve(lambda: doors.client_of(sandbox)) as address,
+    ):
+        asked = doors.asking(sandbox, start="2026-10-01T00:00:00Z", end="2026-10-02T00:00:00Z")
+        async with browser.get(f"{address}/calls.csv?{asked}") as answer:
+            assert ',"=HYPER' in await answer.text()
+        async with browser.get(f"{address}/calls.csv?{asked}&spreadsheet=true") as answer:
+            body = await answer.read()
+    assert body.startswith(b"\xef\xbb\xbfvoice_id,")
+    assert b",\"'=HYPER" in body
 
 
 async def test_what_goes_wrong_before_the_first_byte_is_told_by_a_status(

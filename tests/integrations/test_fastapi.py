@@ -4,28 +4,40 @@
 import asyncio
 import builtins
 import importlib
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+import uvicorn
 from aiohttp import ClientPayloadError, ClientSession
-from fastapi import BackgroundTasks, FastAPI, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.security import APIKeyQuery
+from pydantic import BaseModel, Field
 
 from aiosipcdr import CdrClient, SipCdrError
 from aiosipcdr.extras import MissingExtraError
+from aiosipcdr.integrations import streaming
 from aiosipcdr.integrations.fastapi import (
-    AskedRange,
+    ClientDep,
     CsvResponse,
     NdjsonResponse,
-    OpenClient,
-    answer_errors,
+    RangeParams,
     client_lifespan,
+    install_error_handlers,
+    open_account,
+    open_client,
+    range_params,
+    set_limits,
 )
 from aiosipcdr.sandbox import Sandbox
 from tests.settling import settle
+
+Next = Callable[[Request], Awaitable[Response]]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +65,7 @@ async def test_the_lifespan_opens_one_client_and_closes_it(
     app = FastAPI(lifespan=client_lifespan(build))
 
     @app.get("/")
-    async def look(client: OpenClient) -> None:
+    async def look(client: ClientDep) -> None:
         seen.append(client)
 
     assert not built
@@ -78,7 +90,7 @@ async def test_a_lifespan_of_the_users_may_hold_ours(doors: Any, sandbox: Sandbo
     app.mount("/inner", inner)
 
     @inner.get("/")
-    async def look(request: Request, client: OpenClient) -> str:
+    async def look(request: Request, client: ClientDep) -> str:
         return f"{request.state.mine} {client}"
 
     async with (
@@ -92,10 +104,10 @@ async def test_without_the_lifespan_the_operator_is_told_what_is_missing(
     doors: Any, browser: ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = FastAPI()
-    answer_errors(app)
+    install_error_handlers(app)
 
     @app.get("/")
-    async def look(client: OpenClient) -> str:
+    async def look(client: ClientDep) -> str:
         return str(client)
 
     async with doors.serve_asgi(app) as address, browser.get(address) as answer:
@@ -103,25 +115,235 @@ async def test_without_the_lifespan_the_operator_is_told_what_is_missing(
     assert "FastAPI(lifespan=client_lifespan())" in caplog.text
 
 
-async def test_csv_is_refused_where_nobody_could_keep_its_end(
-    doors: Any, sandbox: Sandbox, browser: ClientSession, caplog: pytest.LogCaptureFixture
+async def test_csv_is_whole_under_a_lifespan_of_the_users_alone(
+    doors: Any, sandbox: Sandbox, browser: ClientSession
 ) -> None:
     async with doors.client_of(sandbox) as client:
         app = FastAPI()
-        answer_errors(app)
 
         @app.get("/")
-        async def calls(asked: AskedRange) -> CsvResponse:
+        async def calls(asked: RangeParams) -> CsvResponse:
+            return CsvResponse(client.stream(**asked), headers={"X-Mine": "here"})
+
+        async with doors.serve_asgi(app) as address, browser.get(f"{address}?{doors.asking(sandbox)}") as answer:
+            body = await answer.read()
+            assert answer.status == 200
+            assert answer.headers["X-Mine"] == "here"
+            assert int(answer.headers["Content-Length"]) == len(body)
+            assert len(body.splitlines()) == 301
+
+
+async def test_csv_that_is_made_in_memory_is_bounded(
+    doors: Any,
+    sandbox: Sandbox,
+    browser: ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(streaming, "_MOST_COLLECTED", 10_000)
+    async with doors.client_of(sandbox) as client:
+        app = FastAPI()
+
+        @app.get("/")
+        async def calls(asked: RangeParams) -> CsvResponse:
             return CsvResponse(client.stream(**asked))
 
         async with doors.serve_asgi(app) as address, browser.get(f"{address}?{doors.asking(sandbox)}") as answer:
-            assert answer.status == 503
-    assert "client_lifespan" in caplog.text
+            assert answer.status == 500
+        await doors.until_idle(client)
+    assert "install_error_handlers(app)" in caplog.text
+
+
+async def test_a_middleware_outside_of_an_application_that_is_mounted_cannot_shorten_csv(
+    doors: Any, browser: ClientSession
+) -> None:
+    # The guard of the inner application does not see it, and a streamed answer would be ended by it.
+    async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, doors.client_of(sandbox) as client:
+        app, inner = FastAPI(), FastAPI()
+        install_error_handlers(inner)
+        app.mount("/inner", inner)
+
+        @app.middleware("http")
+        async def pass_on(request: Request, call_next: Next) -> Response:
+            return await call_next(request)
+
+        @inner.get("/")
+        async def calls(asked: RangeParams) -> CsvResponse:
+            return CsvResponse(client.stream(**asked, allow_incomplete=True), start_within=0)
+
+        async with (
+            doors.serve_asgi(app) as address,
+            browser.get(f"{address}/inner/?{doors.asking(sandbox)}") as answer,
+        ):
+            assert answer.status == 502
+            assert (await answer.json(content_type=None))["error"] == "IncompleteRangeError"
+
+
+async def test_dependencies_may_be_overridden_without_the_lifespan(
+    doors: Any, sandbox: Sandbox, browser: ClientSession
+) -> None:
+    async with doors.client_of(sandbox) as client, doors.client_of(sandbox) as other:
+        app = FastAPI(lifespan=client_lifespan({"acme": CdrClient.from_env}))  # never entered
+
+        @app.get("/calls.csv", response_class=CsvResponse)
+        async def calls(client: ClientDep, asked: RangeParams) -> CsvResponse:
+            return CsvResponse(client.stream(**asked))
+
+        @app.get("/whose")
+        async def whose(acme: Annotated[CdrClient, ClientDep("acme")]) -> bool:
+            return acme is other
+
+        app.dependency_overrides[open_client] = lambda: client
+        app.dependency_overrides[open_account("acme")] = lambda: other
+        async with (
+            uvicorn_without_lifespan(app) as address,
+            browser.get(f"{address}/calls.csv?{doors.asking(sandbox)}") as answer,
+            browser.get(f"{address}/whose") as told,
+        ):
+            assert len((await answer.text()).splitlines()) == 301
+            assert await told.json() is True
+
+
+@asynccontextmanager
+async def uvicorn_without_lifespan(app: FastAPI) -> AsyncIterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.002)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def test_each_account_has_a_client_of_its_own(doors: Any, sandbox: Sandbox, browser: ClientSession) -> None:
+    built: dict[str, CdrClient] = {}
+
+    def build(name: str) -> CdrClient:
+        built[name] = doors.client_of(sandbox)
+        return built[name]
+
+    app = FastAPI(lifespan=client_lifespan({"acme": lambda: build("acme"), "globex": lambda: build("globex")}))
+    install_error_handlers(app)
+
+    @app.get("/")
+    async def look(
+        acme: Annotated[CdrClient, ClientDep("acme")],
+        again: Annotated[CdrClient, ClientDep("acme")],
+        globex: CdrClient = ClientDep("globex"),  # noqa: B008 - the older way to write it
+    ) -> list[bool]:
+        return [acme is built["acme"] is again, globex is built["globex"]]
+
+    @app.get("/default")
+    async def default(client: ClientDep) -> str:
+        return str(client)
+
+    async with doors.serve_asgi(app) as address:
+        async with browser.get(address) as answer:
+            assert await answer.json() == [True, True]
+        async with browser.get(f"{address}/default") as answer:
+            assert answer.status == 503  # none of the accounts is the one without a name
+    assert {repr(client).split()[-1] for client in built.values()} == {"closed>"}
+
+
+async def test_two_lifespans_may_stand_in_one_if_their_accounts_differ(doors: Any, sandbox: Sandbox) -> None:
+    def build() -> CdrClient:
+        client: CdrClient = doors.client_of(sandbox)
+        return client
+
+    app = FastAPI()
+    first, other = client_lifespan(build), client_lifespan({"acme": build})
+    async with first(app) as state, other(app) as more:
+        assert len({**state, **more}) == 2
+        for same in (client_lifespan(build), client_lifespan({"acme": build})):
+            with pytest.raises(ValueError, match=r"open the same account: (the one without a name|'acme')"):
+                await same(app).__aenter__()
+        set_limits(app, max_streams=3)
+        with pytest.raises(ValueError, match="limits of this application were set twice"):
+            set_limits(app, max_streams=4)
+    async with first(app):  # which is free again
+        pass
+
+
+async def test_the_query_parameters_that_a_route_declares_are_known(
+    doors: Any, sandbox: Sandbox, browser: ClientSession
+) -> None:
+    class Columns(BaseModel):
+        columns: str = ""
+        sorted_by: str = Field("", alias="sortedBy")
+
+    async def of_the_router(tag: str = "") -> str:
+        return tag
+
+    async def of_the_inclusion(version: Annotated[int, Query(alias="v")] = 1) -> int:
+        return version
+
+    app = FastAPI(lifespan=client_lifespan(lambda: doors.client_of(sandbox)))
+    install_error_handlers(app)
+    router = APIRouter(dependencies=[Depends(of_the_router)])
+
+    @router.get("/count")
+    async def count(
+        client: ClientDep,
+        asked: RangeParams,
+        columns: Annotated[Columns, Query()],
+        key: Annotated[str, Depends(APIKeyQuery(name="api_key"))],
+    ) -> list[Any]:
+        return [await client.count(**asked), columns.sorted_by, key]
+
+    app.include_router(router, prefix="/v1", dependencies=[Depends(of_the_inclusion)])
+    declared = "columns=a&sortedBy=b&tag=c&v=2&api_key=k"
+    async with doors.serve_asgi(app) as address:
+        async with browser.get(f"{address}/v1/count?{doors.asking(sandbox)}&{declared}") as answer:
+            assert await answer.json() == [300, "b", "k"]
+        for more in ("sorted_by=b", "version=2", "query=1"):
+            async with browser.get(f"{address}/v1/count?{doors.asking(sandbox)}&{declared}&{more}") as answer:
+                assert answer.status == 422
+                assert f"unknown query parameter: {more.partition('=')[0]};" in await answer.text()
+
+
+async def test_what_fastapi_refuses_is_a_problem_document_too_and_quotes_nothing(
+    doors: Any, sandbox: Sandbox, browser: ClientSession
+) -> None:
+    app = doors.fastapi_app(lambda: doors.client_of(sandbox))
+    async with doors.serve_asgi(app) as address:
+        for query in ("end=2026-10-01T00:00:00Z", f"{doors.asking(sandbox)}&timeout=447700900123x"):
+            async with browser.get(f"{address}/count?{query}") as answer:
+                assert answer.status == 422
+                assert answer.content_type == "application/problem+json"
+                problem = await answer.json(content_type=None)
+                assert problem["error"] == "RequestValidationError"
+                assert problem["detail"].startswith(("query.start: ", "query.timeout: "))
+                assert "447700900123" not in str(problem)
+
+
+async def test_a_handler_of_the_users_for_what_fastapi_refuses_stays(doors: Any, browser: ClientSession) -> None:
+    app = FastAPI()
+
+    @app.exception_handler(RequestValidationError)
+    async def mine(_request: Request, _error: RequestValidationError) -> Response:
+        return Response("mine", 400)
+
+    install_error_handlers(app)
+
+    @app.get("/")
+    async def look(number: int) -> int:
+        return number
+
+    async with doors.serve_asgi(app) as address, browser.get(f"{address}?number=x") as answer:
+        assert (answer.status, await answer.text()) == (400, "mine")
+
+
+def test_no_dependency_costs_a_thread() -> None:
+    assert all(asyncio.iscoroutinefunction(one) for one in (open_client, open_account("acme"), range_params))
+    assert open_account("acme") is open_account("acme")
 
 
 async def test_errors_of_others_are_none_of_ours(doors: Any, browser: ClientSession) -> None:
     app = FastAPI()
-    answer_errors(app)
+    install_error_handlers(app)
 
     @app.get("/")
     async def fail() -> None:
@@ -141,12 +363,9 @@ async def test_an_answer_may_follow_the_handler_of_the_users(
     async def mine(_request: Request, error: SipCdrError) -> Response:
         return Response(type(error).__name__, 418)
 
-    asked = doors.asking(sandbox, start="2020-01-01T00:00:00Z")
+    asked = doors.asking(sandbox, start="2020-01-01T00:00:00Z", end="2020-01-02T00:00:00Z")
     async with doors.serve_asgi(app) as address, browser.get(f"{address}/calls.csv?{asked}") as answer:
         assert (answer.status, await answer.text()) == (418, "OutOfTimeRangeError")
-
-
-Next = Callable[[Request], Awaitable[Response]]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +436,7 @@ async def test_tasks_behind_an_answer_are_run(doors: Any, sandbox: Sandbox, brow
     app = FastAPI(lifespan=client_lifespan(lambda: doors.client_of(sandbox)))
 
     @app.get("/")
-    async def calls(client: OpenClient, asked: AskedRange, tasks: BackgroundTasks) -> NdjsonResponse:
+    async def calls(client: ClientDep, asked: RangeParams, tasks: BackgroundTasks) -> NdjsonResponse:
         tasks.add_task(ran.set)
         return NdjsonResponse(client.stream(**asked), headers={"Cache-Control": "private"})
 

@@ -1,0 +1,120 @@
+"""What one application grants its callers: the widest range, streams at once, host names.
+
+Knows no framework and does no I/O.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from http import HTTPStatus
+
+from aiosipcdr.arguments import check_between
+from aiosipcdr.integrations.calls import CallError
+
+__all__ = ["MAX_RANGE", "MAX_STREAMS", "HostNotAllowedError", "Limits", "TooManyStreamsError"]
+
+MAX_RANGE = timedelta(days=31)
+MAX_STREAMS = 8
+
+_RETRY_AFTER = 5.0
+
+
+class TooManyStreamsError(CallError):
+    """As many answers are being streamed as the application allows."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after = _RETRY_AFTER
+
+
+class HostNotAllowedError(CallError):
+    """The request names a host that this application does not serve."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class Limits:
+    """The limits of one application, and the streams that are open in it."""
+
+    def __init__(
+        self,
+        max_range: timedelta | None = MAX_RANGE,
+        max_streams: int | None = MAX_STREAMS,
+        allowed_hosts: Sequence[str] | None = None,
+    ) -> None:
+        """Check the limits; `None` is no limit.
+
+        Raises:
+            ValueError: a limit is not positive, or a host name is no text or holds a port.
+        """
+        if max_range is not None and (not isinstance(max_range, timedelta) or max_range <= timedelta()):
+            raise ValueError(
+                f"max_range must be a positive timedelta, or None for ranges of any width, not {max_range!r}"
+            )
+        if max_streams is not None:
+            check_between("max_streams", max_streams, 1, 1_000_000)
+        if isinstance(allowed_hosts, str) or not all(isinstance(host, str) and host for host in allowed_hosts or ()):
+            raise ValueError('allowed_hosts must be host names as in ["calls.example.com", "*.example.org"]')
+        self.max_range = max_range
+        self.max_streams = max_streams
+        self.allowed_hosts = None if allowed_hosts is None else tuple(host.lower() for host in allowed_hosts)
+        self.open_streams = 0
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the settings."""
+        return isinstance(other, Limits) and self._settings == other._settings
+
+    def __hash__(self) -> int:
+        """Hash the settings."""
+        return hash(self._settings)
+
+    @property
+    def _settings(self) -> tuple[object, ...]:
+        return self.max_range, self.max_streams, self.allowed_hosts
+
+    def replaced_by(self, other: "Limits") -> "Limits":
+        """Return the one of both that applies: the one that is not all defaults.
+
+        Raises:
+            ValueError: both were set, and they differ.
+        """
+        if other == self or other == Limits():
+            return self
+        if self == Limits():
+            return other
+        raise ValueError("the limits of this application were set twice, and differ: set them in one place")
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """Count one more stream while the block runs.
+
+        Raises:
+            TooManyStreamsError: there are `max_streams` already.
+        """
+        if self.max_streams is not None and self.open_streams >= self.max_streams:
+            raise TooManyStreamsError(f"{self.max_streams} answers are being sent already: ask again later")
+        self.open_streams += 1
+        try:
+            yield
+        finally:
+            self.open_streams -= 1
+
+    def check_host(self, header: str | None) -> None:
+        """Check the `Host` of a request: its name, without the port, must be one of `allowed_hosts`.
+
+        Raises:
+            HostNotAllowedError: it is not.
+        """
+        if self.allowed_hosts is None:
+            return
+        host = (header or "").strip().lower()
+        name, _, port = host.rpartition(":")
+        if not name or not port.isdigit():  # without a port; an IPv6 address ends with a bracket
+            name = host
+        if not any(_matches(name, pattern) for pattern in self.allowed_hosts):
+            raise HostNotAllowedError("the request names a host that is not served here")
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if pattern.startswith("*."):
+        return name.endswith(pattern[1:]) and len(name) >= len(pattern)
+    return name == pattern
