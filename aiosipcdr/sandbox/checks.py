@@ -139,7 +139,7 @@ def _plan_query(asked: _Body, switches: Switches, today: float) -> Query | Statu
     if switches.refuse_below is not None and asked.size < switches.refuse_below:
         return Status.PARAMETER
     start, end = _parse_time(asked.params.strTime), _parse_time(asked.params.endTime)
-    if start is None or end is None or not start <= end <= start + _LONGEST_RANGE:
+    if start is None or end is None or start > end or end - start > _LONGEST_RANGE:
         return Status.PARAMETER
     if start < earliest(switches, today):
         return Status.OUT_OF_TIME_RANGE

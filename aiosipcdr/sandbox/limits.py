@@ -28,7 +28,10 @@ def earliest(switches: Switches, now: float) -> datetime:
     """Return the first moment that may be asked for."""
     moment = datetime.fromtimestamp(now, UTC)
     if switches.retention is not None:
-        return moment - switches.retention
+        try:
+            return moment - switches.retention
+        except OverflowError:
+            return datetime.min.replace(tzinfo=UTC)
     if switches.months_back is None:
         return datetime.min.replace(tzinfo=UTC)
     local = moment.astimezone(timezone(switches.utc_offset))

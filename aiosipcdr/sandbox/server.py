@@ -7,6 +7,7 @@ out. Whatever stands between the two (the script of faults, say) is a middleware
 import asyncio
 import contextlib
 import gzip
+import re
 from collections.abc import Sequence
 from email.utils import formatdate
 from ipaddress import ip_address
@@ -26,7 +27,7 @@ PREFIX: Final = "/v3/voice"
 _PATH: Final = PREFIX + "/recordSipQuery"
 _LARGEST_BODY: Final = 1024 * 1024
 _ACCEPTED: Final = "application/json"
-_HOSTS: Final = frozenset(("127.0.0.1", "localhost", "[::1]"))
+_PORT: Final = re.compile(r":[0-9]*\Z")
 # Long enough for an answer that is being written, short enough to leave at once.
 _GRACE: Final = 0.5
 _ROUNDS: Final = 5
@@ -88,9 +89,7 @@ class Server:
         counters = self._endpoint.counters
         counters.arrived()
         try:
-            # A web page that rebinds its own name to loopback still sends that name.
-            host = request.host.lower()
-            if host not in _HOSTS and host.rpartition(":")[0] not in _HOSTS:
+            if not _is_loopback(request.host):
                 raise web.HTTPForbidden(text="The sandbox answers to loopback names only.\n")
             return await handler(request)
         except web.HTTPException as refusal:
@@ -142,3 +141,14 @@ class Server:
     def _date(self) -> str | None:
         """Return what the `Date` header says, if answers have one."""
         return formatdate(self._endpoint.now(), usegmt=True) if self._endpoint.switches.send_date else None
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether `Host` means this machine: a web page that rebinds its name to loopback still sends that name."""
+    name = _PORT.sub("", host.lower())
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False

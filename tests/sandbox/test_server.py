@@ -2,8 +2,10 @@
 import asyncio
 import json
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from aiosipcdr import CdrClient
 from aiosipcdr.sandbox import Sandbox
 
 
@@ -66,14 +69,49 @@ def test_json_is_asked_for(sandbox: Sandbox, send: Any, headers_for: Any) -> Non
     assert send(sandbox, headers=headers | {"Content-Type": "application/json"}).code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", "localhost.x", "10.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:80", "localhost.x", "10.0.0.1", "128.0.0.1:80", "[::2]", ""]
+)
 def test_names_that_are_not_loopbacks_are_turned_away(sandbox: Sandbox, send: Any, headers_for: Any, host: str) -> None:
     assert send(sandbox, headers=headers_for(sandbox) | {"Host": host}).code == 403
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost:1234", "[::1]:80", "LOCALHOST"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.2:1", "127.1.2.3", "localhost", "localhost:1234", "[::1]:80", "[::1]", "LOCALHOST"]
+)
 def test_loopbacks_names_are_let_in(sandbox: Sandbox, send: Any, headers_for: Any, host: str) -> None:
     assert send(sandbox, headers=headers_for(sandbox) | {"Host": host}).status == "0"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has 127.0.0.1 alone")
+async def test_every_address_of_loopback_can_be_bound() -> None:
+    async with (
+        Sandbox(records=10, host="127.0.0.2") as sandbox,
+        CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret) as client,
+    ):
+        assert "127.0.0.2" in sandbox.base_url
+        assert await client.count(sandbox.start, sandbox.end) == 10
+
+
+@pytest.mark.parametrize("year", [1, 1582, 1969, 3000, 9999])
+def test_far_off_years_are_answered_as_the_vendor_would(year: int, send: Any, body_for: Any) -> None:
+    def asked(sandbox: Sandbox, start: datetime, end: datetime) -> Any:
+        body = body_for(sandbox)
+        body["params"] |= {"strTime": start.isoformat(), "endTime": end.isoformat()}
+        return body
+
+    first, last = datetime(year, 1, 2, tzinfo=UTC), datetime(year, 12, 30, 23, 59, 59, tzinfo=UTC)
+    with (
+        Sandbox(records=10, start=datetime(2026, 10, 1, tzinfo=UTC)) as sandbox,
+        Sandbox(records=10, months_back=None) as without_limit,
+        Sandbox(records=10, retention=timedelta.max) as without_beginning,
+    ):
+        for one in (sandbox, without_limit, without_beginning):
+            for start, end in ((first, first + timedelta(days=31)), (last - timedelta(days=31), last)):
+                got = send(one, json.dumps(asked(one, start, end)).encode())
+                assert got.code == 200
+                assert got.status in {"0", "-25"}
+            assert send(one, json.dumps(asked(one, first, last)).encode()).status == "-22"
 
 
 def test_http_errors_are_counted_under_their_code(send: Any) -> None:
