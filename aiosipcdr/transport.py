@@ -150,6 +150,7 @@ class Transport:
             "Content-Type": _JSON,
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
+            "Cache-Control": "no-cache",
             "User-Agent": user_agent,
         }
 

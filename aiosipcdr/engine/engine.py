@@ -60,6 +60,8 @@ class Engine:
         self._wants = choose_events(hook)
         self._wall_clock = wall_clock
         self._draw = draw
+        # From anywhere: what an earlier process of this machine asked may still be cached, too.
+        self._serials = count(int(draw() * 2**48))
         self._decoder = PageDecoder()
         self._loop = asyncio.get_running_loop()
         self._patience = Patience(retry, self._pacer, transport.connections, now=self._loop.time())
@@ -193,7 +195,8 @@ class Engine:
         if self._wants(EventKind.REQUEST_SENT):
             self._tell(EventKind.REQUEST_SENT, run, job=job)
         signer = Signer(credentials, self._patience.clock, self._wall_clock)
-        body = encode_query(request.params, current=request.current, size=request.size)
+        serial = next(self._serials) if request.needs_fresh_answer else None
+        body = encode_query(request.params, current=request.current, size=request.size, serial=serial)
         received = await self._transport.send(SignedRequest(body, signer))
         job.signed_under = signer.version
         if isinstance(received, SipCdrError):

@@ -88,9 +88,21 @@ def encode_params(window: TimeWindow, filters: Filters) -> bytes:
     return msgspec.json.encode(params)
 
 
-def encode_query(params: bytes, *, current: int, size: int) -> bytes:
-    """Return the body of the request for one page of the window that `params` names."""
-    return b'{"current":%d,"size":%d,"params":%b}' % (current, size, params)
+# JSON allows white space between its tokens: a serial number in it changes the bytes of a query, not its meaning.
+_AS_BLANKS = str.maketrans("01", " \t")
+
+
+def encode_query(params: bytes, *, current: int, size: int, serial: int | None = None) -> bytes:
+    """Return the body of the request for one page of a window.
+
+    Args:
+        params: the window and its filters, see `encode_params`.
+        current: number of the page.
+        size: records a page.
+        serial: makes the bytes differ from those of the same query with another number.
+    """
+    blanks = b"" if serial is None else f"{serial:b}".translate(_AS_BLANKS).encode()
+    return b'{%b"current":%d,"size":%d,"params":%b}' % (blanks, current, size, params)
 
 
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]

@@ -35,6 +35,11 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     sweep: object = None
     """The reading of a window that it is a part of."""
 
+    @property
+    def needs_fresh_answer(self) -> bool:
+        """Whether the answer to an earlier request must not stand for this one's."""
+        return self.control or self.asked_before
+
     def __repr__(self) -> str:
         """Leave out `params`: a filter may be a phone's number."""
         return f"PageRequest({self.window}, current={self.current}, size={self.size})"

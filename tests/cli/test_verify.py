@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp.typedefs import Handler
+from aiohttp.web import Request, Response, StreamResponse, middleware
 
 from aiosipcdr.cli.app import run
 from aiosipcdr.sandbox import Sandbox
@@ -62,6 +64,31 @@ def test_a_vendor_that_counts_something_else_now_is_told(
     assert run(["verify", str(path)]) == 0
     assert run(["verify", str(path), "--online"]) == 1
     assert "the vendor counts 301 calls now, and counted 300 when it was read" in capsys.readouterr().err
+
+
+def test_a_cache_of_identical_bodies_cannot_answer_for_the_vendor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept: dict[bytes, bytes] = {}
+
+    @middleware
+    async def cached(request: Request, handler: Handler) -> StreamResponse:
+        asked = await request.read()
+        if asked not in kept:
+            answer = await handler(request)
+            assert isinstance(answer, Response)
+            assert isinstance(answer.body, bytes)
+            kept[asked] = answer.body
+        return Response(body=kept[asked], content_type="application/json")
+
+    with Sandbox(records=300, middlewares=[cached]) as sandbox:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+        path = exported(sandbox, tmp_path / "calls.csv")
+        assert run(["verify", str(path), "--online"]) == 0
+        sandbox.insert(at=sandbox.start + timedelta(days=3))
+        assert run(["verify", str(path), "--online"]) == 1
+    assert "the vendor counts 301 calls now" in capsys.readouterr().err
 
 
 def test_a_vendor_that_keeps_no_more_all_of_the_calls_is_told(

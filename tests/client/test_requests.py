@@ -1,6 +1,7 @@
 """What goes over the wire, seen by a server that keeps every byte."""
 
 import asyncio
+import json
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -9,9 +10,10 @@ import pytest
 
 from aiosipcdr import CdrClient, RatePolicy, RedirectError, __version__
 from aiosipcdr.events import Event, EventKind
+from aiosipcdr.protocol.windows import TimeWindow
 
 if TYPE_CHECKING:
-    from tests.client.conftest import Wire
+    from tests.client.conftest import Seen, Wire
 
 
 async def test_a_request_is_what_the_vendor_documents(wire: "Wire") -> None:
@@ -23,6 +25,7 @@ async def test_a_request_is_what_the_vendor_documents(wire: "Wire") -> None:
         assert seen.header("Host") == server.origin.removeprefix("http://")
         assert seen.header("Content-Type") == "application/json;charset=UTF-8"
         assert seen.header("Accept-Encoding") == "gzip"
+        assert seen.header("Cache-Control") == "no-cache"
         assert seen.header("User-Agent") == f"aiosipcdr/{__version__}"
         assert seen.header("Api-Key") == "sandbox-key"
         timestamp = seen.header("Timestamp")
@@ -112,7 +115,46 @@ async def test_every_attempt_is_signed_afresh(wire: "Wire") -> None:
     assert int(second.header("Timestamp")) > int(first.header("Timestamp"))
     for seen in (first, second):
         assert seen.header("Sign") == wire.signature("sandbox-key", "sandbox-secret", seen.header("Timestamp"))
-    assert first.body == second.body
+    assert first.asked == second.asked
+
+
+async def test_no_two_control_counts_have_the_same_bytes(wire: "Wire") -> None:
+    """Neither those of one client, its retries included, nor those of two."""
+    unavailable = wire.http(b"", status="503 Service Unavailable")
+    async with wire.server([unavailable, wire.paged(450)]) as server:
+        for _ in range(2):
+            async with server.client() as client:
+                await client.count(wire.start, wire.end)
+                await client.fetch_all(wire.start, wire.end)
+                await client.recount([TimeWindow(wire.start, wire.end)] * 2)
+        counts = [seen.body for seen in server.seen if seen.asked["size"] == 1]
+        queries = {json.dumps(seen.asked) for seen in server.seen if seen.asked["size"] == 1}
+    assert len(queries) == 1
+    assert len(set(counts)) == len(counts) == 1 + 2 * 4
+
+
+async def test_a_page_keeps_its_bytes(wire: "Wire") -> None:
+    async with wire.server([wire.paged(450)]) as server, server.client() as client:
+        await client.fetch_all(wire.start, wire.end)
+        await client.fetch_all(wire.start, wire.end)
+        pages = [seen.body for seen in server.seen if seen.asked["size"] != 1]
+    assert len(pages) == 2 * len(set(pages)) == 10
+
+
+async def test_a_cache_of_identical_bodies_answers_no_control_count(wire: "Wire") -> None:
+    """A proxy that ignores `Cache-Control` and knows a body by its bytes."""
+    kept: dict[bytes, bytes] = {}
+    total = 450
+
+    def cached(seen: "Seen") -> bytes:
+        return kept.setdefault(seen.body, wire.paged(total)(seen))
+
+    async with wire.server([cached]) as server, server.client() as client:
+        assert await client.count(wire.start, wire.end) == 450
+        total = 470
+        assert await client.count(wire.start, wire.end) == 470
+        window = TimeWindow(wire.start, wire.end)
+        assert await client.recount([window]) == {window: 470}
 
 
 def in_ms() -> float:

@@ -111,6 +111,15 @@ def test_a_query_is_the_vendors_own() -> None:
     query.decode("utf-8")
 
 
+@given(st.lists(st.integers(0, 2**64), unique=True, min_size=2, max_size=20))
+def test_a_serial_number_changes_the_bytes_of_a_query_and_not_its_meaning(serials: list[int]) -> None:
+    params = encode_params(WINDOW, Filters(phone_name="a b"))
+    plain = encode_query(params, current=1, size=1)
+    queries = {encode_query(params, current=1, size=1, serial=serial) for serial in serials}
+    assert len(queries | {plain}) == len(serials) + 1
+    assert all(json.loads(query) == json.loads(plain) and len(query) <= len(plain) + 65 for query in queries)
+
+
 @pytest.mark.parametrize("filters", [Filters(), Filters(sip_group_name="", phone_name="")], ids=short)
 def test_an_absent_filter_is_left_out(filters: Filters) -> None:
     assert set(json.loads(encode_params(WINDOW, filters))) == {"strTime", "endTime"}
