@@ -28,6 +28,7 @@ from aiosipcdr.engine.run import Plan
 from aiosipcdr.errors import ClientStateError
 from aiosipcdr.events import EventHook
 from aiosipcdr.hooks import LoggingHook
+from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.protocol.assembly import as_it_is
@@ -103,8 +104,8 @@ class Connection:
             rate: the most requests a second, everything taken together.
             retry: when a failed request is sent again.
             timeout: seconds for one request and its answer.
-            lateness: windows that end less than this before now are reported as provisional; longer than the longest
-                call.
+            lateness: windows that end less than this before now, by the vendor's clock, are reported as provisional;
+                longer than the longest call.
             strict: raise `ProtocolError` for a record that cannot be decoded, instead of setting it aside.
             session: an aiohttp session whose connections to borrow: it is never closed, and nothing else of it is used
                 (headers, cookies, proxy, timeouts, tracing).
@@ -186,9 +187,9 @@ class Connection:
 
     @property
     def clock_offset(self) -> float | None:
-        """Seconds by which the vendor's clock is ahead of this machine's, as the last answer told, a refusal included.
+        """Seconds by which the vendor's clock is ahead of this machine's: the median of recent answers' `Date`.
 
-        `None` before the first answer, where it told no time (`Date`), and for a client that is not open.
+        `None` before the first answer, where no recent one had a `Date`, and for a client that is not open.
         """
         return None if self._engine is None else self._engine.clock_offset
 
@@ -271,21 +272,15 @@ class Connection:
             raise ValueError(msg)
         plan = OwnedSpan.adjacent if adjacent else OwnedSpan.alone
         span = plan(start, end, time_field=time_field)
-        self._opened()
+        engine = self._opened()
         return kind(
             span,
             filters,
             size=self._page_size,
             places=self._places,
-            settled_before=self._settled_before(),
+            ages=AgePolicy(engine.read_vendor_clock, self._lateness),
             allow_incomplete=allow_incomplete,
             skip_out_of_range=on_out_of_range == "skip",
             strict=self._strict,
             see=see or as_it_is,
         )
-
-    def _settled_before(self) -> datetime:
-        try:
-            return datetime.now(UTC) - self._lateness
-        except OverflowError:
-            return datetime.min.replace(tzinfo=UTC)  # then every window is provisional

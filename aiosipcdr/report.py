@@ -28,6 +28,9 @@ class WindowReport(msgspec.Struct, kw_only=True):
 
     `total` is what the vendor's last count told for the window, `unique` the
     distinct calls read in it, neighbours' overlap included on both sides.
+    `provisional`: its end was younger than `lateness` when it was counted, by
+    the vendor's clock; by this machine's if `local_clock`, because the vendor
+    sends no `Date`.
     """
 
     window: TimeWindow
@@ -42,6 +45,7 @@ class WindowReport(msgspec.Struct, kw_only=True):
     scans: int = 0
     certified: bool = False
     provisional: bool = False
+    local_clock: bool = False
 
 
 class FetchReport(msgspec.Struct, kw_only=True):
@@ -83,9 +87,15 @@ class FetchReport(msgspec.Struct, kw_only=True):
     window_reports: list[WindowReport] = msgspec.field(default_factory=list)
     unknown_fields: dict[str, int] = msgspec.field(default_factory=dict)
 
+    @property
+    def local_clock(self) -> bool:
+        """Whether the age of a window was judged by this machine's clock, because the vendor sends no `Date`."""
+        return any(told.local_clock for told in self.window_reports)
+
     def facts(self) -> dict[str, object]:
         """Return its numbers for a program, without the list of its windows (it may be long)."""
-        return {name: value for name, value in msgspec.structs.asdict(self).items() if name != "window_reports"}
+        facts = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "window_reports"}
+        return facts | {"local_clock": self.local_clock}
 
     def __str__(self) -> str:
         """Say it in one paragraph that a person can read."""
@@ -110,6 +120,8 @@ class FetchReport(msgspec.Struct, kw_only=True):
             )
             if count
         ]
+        if self.local_clock:
+            troubles.append("ages by this machine's clock (the vendor sends no Date)")
         return f"{self.unique:,} of {self.total:,} calls, {proof}: {', '.join(effort + troubles)}"
 
 

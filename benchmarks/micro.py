@@ -15,7 +15,7 @@ from course.calls import END, START, Calls
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from aiosipcdr.engine.signer import Signer
-from aiosipcdr.policy.clock import ClockOffset
+from aiosipcdr.policy.clock import AgePolicy, ClockOffset, VendorTime
 from aiosipcdr.protocol.ascent import find_ascent
 from aiosipcdr.protocol.assembly import Assembly, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer, PageDecoder, encode_params, encode_query
@@ -31,6 +31,7 @@ from aiosipcdr.report import FetchReport
 
 CALLS = 1_200
 WINDOW = TimeWindow(START, END)
+AGES = AgePolicy(lambda: VendorTime(END, is_local=False), timedelta(0))
 _calls = Calls(CALLS)
 
 
@@ -51,7 +52,7 @@ def answer(current: int, size: int = 100) -> PageAnswer:
 
 def read_window() -> WindowProof:
     """Read all calls as one window, from answers that are there."""
-    proof = WindowProof(WINDOW, Filters(), size=100, most_rows=2_000, budget=Budget(100))
+    proof = WindowProof(WINDOW, Filters(), size=100, most_rows=2_000, budget=Budget(100), ages=AGES)
     while (request := proof.next_request()) is not None:
         proof.accept(request, ANSWERS[request.current, request.size])
     return proof
@@ -139,7 +140,7 @@ def test_starting_a_range(benchmark: BenchmarkFixture) -> None:
     """A coverage, and its first request."""
 
     def start() -> object:
-        coverage = Coverage(OwnedSpan(window=WINDOW), Filters(), size=100, places=WindowPlaces(8), settled_before=END)
+        coverage = Coverage(OwnedSpan(window=WINDOW), Filters(), size=100, places=WindowPlaces(8), ages=AGES)
         return coverage.next_request()
 
     assert benchmark(start) is not None

@@ -75,6 +75,14 @@ def test_trouble_is_named_and_its_absence_is_not() -> None:
         assert "12,345" in text
 
 
+def test_a_clock_that_may_be_wrong_is_named() -> None:
+    judged, other = WindowReport(window=WINDOW, local_clock=True), WindowReport(window=WINDOW)
+    for windows, named in (([other], False), ([other, judged], True)):
+        report = FetchReport(window_reports=windows)
+        assert (report.local_clock, report.facts()["local_clock"]) == (named, named)
+        assert ("ages by this machine's clock" in str(report)) is named
+
+
 def test_what_the_vendor_keeps_no_more_is_named() -> None:
     gap, read = WindowReport(window=WINDOW), WindowReport(window=WINDOW, requests=1)
     assert str(FetchReport(window_reports=[gap, read])).endswith(", 1 part that the vendor no longer keeps")

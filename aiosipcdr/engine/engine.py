@@ -14,6 +14,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import count
 
 import anyio
@@ -24,7 +25,7 @@ from aiosipcdr.engine.run import Job, Plan, Run
 from aiosipcdr.engine.signer import Signer
 from aiosipcdr.errors import ClientStateError, SipCdrError, ThrottledError
 from aiosipcdr.events import Event, EventHook, EventKind, choose_events
-from aiosipcdr.policy.clock import measure_offset
+from aiosipcdr.policy.clock import VendorClock, VendorTime
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, encode_query
@@ -70,12 +71,17 @@ class Engine:
         self._later: list[tuple[float, int, Job]] = []
         self._postponed = count()
         self._timer: asyncio.TimerHandle | None = None
-        self._heard: tuple[str | None, float, float] = (None, 0.0, 0.0)
+        self._vendor_clock = VendorClock()
 
     @property
     def clock_offset(self) -> float | None:
-        """Seconds by which the vendor's clock is ahead of this machine's, as the `Date` of the last answer tells."""
-        return measure_offset(*self._heard)
+        """Seconds by which the vendor's clock is ahead of this machine's, where recent answers had a `Date`."""
+        return self._vendor_clock.offset
+
+    def read_vendor_clock(self) -> VendorTime:
+        """Return the present instant of the vendor's clock, or of this machine's where the vendor sends no `Date`."""
+        offset = self._vendor_clock.offset
+        return VendorTime(datetime.fromtimestamp(self._wall_clock() + (offset or 0.0), UTC), offset is None)
 
     def start(self, plan: Plan, *, records: int | None = None) -> Run:
         """Begin to work off `plan`, of which an earlier run has read `records`; must be followed by `finish`."""
@@ -202,7 +208,7 @@ class Engine:
         if isinstance(received, SipCdrError):
             return received
         now = self._wall_clock()
-        self._heard = received.date, signer.signed, now
+        self._vendor_clock.note_answer(received.date, sent=signer.signed, received=now)
         answer = read_answer(received, self._decoder, credentials, sent=signer.signed, now=now)
         if isinstance(answer, SipCdrError):
             return answer

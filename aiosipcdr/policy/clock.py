@@ -1,16 +1,22 @@
-"""How far the vendor's clock is from this machine's, as its refusals tell.
+"""Two estimates of the vendor's time: one to sign requests with, one to judge the age of windows by.
 
-Pure arithmetic: every instant is an argument.  Decides with what offset
-timestamps are signed, not whether a request is sent again.
+Pure arithmetic: every instant is an argument. Whether a request is sent again is decided elsewhere.
 """
 
-from datetime import UTC
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from statistics import median
+from typing import NamedTuple
 
-__all__ = ["ClockOffset", "decode_http_date", "measure_offset"]
+__all__ = ["AgePolicy", "ClockOffset", "VendorClock", "VendorTime", "decode_http_date", "measure_offset"]
 
 _LARGEST_OFFSET = 86_400.0
 """Seconds; a clock that is further off than a day is not skewed but wrong."""
+
+_RECENT_ANSWERS = 15
+"""Answers that the estimate of the vendor's clock is made of: enough for a median, few enough to follow a jump."""
 
 _SETTLED_AFTER = 60.0
 """Seconds in which an offset that was just taken over is not replaced: two servers that disagree would make it flap."""
@@ -41,7 +47,11 @@ def measure_offset(date: str | None, sent: float, received: float) -> float | No
         The offset, `None` where `date` says nothing usable.
     """
     told = decode_http_date(date)
-    return None if told is None else told + 0.5 - (sent + received) / 2
+    return None if told is None else _offset_of(told, sent, received)
+
+
+def _offset_of(date: float, sent: float, received: float) -> float:
+    return date + 0.5 - (sent + received) / 2
 
 
 class ClockOffset:
@@ -76,3 +86,62 @@ class ClockOffset:
         self.seconds = measured
         self.version += 1
         self._fixed_until = now + _SETTLED_AFTER
+
+
+class VendorClock:
+    """The offset of the vendor's clock: the median over the `Date` headers of recent answers.
+
+    Any answer counts, refused or not. The median ignores the few that come from another server or took long.
+    """
+
+    __slots__ = ("_date", "_decoded", "_offsets")
+
+    def __init__(self) -> None:
+        """Begin without an answer."""
+        self._offsets: deque[float | None] = deque(maxlen=_RECENT_ANSWERS)
+        self._date: str | None = None
+        self._decoded: float | None = None
+
+    def note_answer(self, date: str | None, *, sent: float, received: float) -> None:
+        """Take an answer into account.
+
+        Args:
+            date: its `Date` header.
+            sent: this machine's Unix time when the request was sent.
+            received: likewise when the answer had come.
+        """
+        if date != self._date:  # it changes once a second, and is dear to decode
+            self._date, self._decoded = date, decode_http_date(date)
+        offset = None if self._decoded is None else _offset_of(self._decoded, sent, received)
+        if offset is not None and abs(offset) > _LARGEST_OFFSET:
+            offset = None
+        self._offsets.append(offset)
+
+    @property
+    def offset(self) -> float | None:
+        """Seconds by which the vendor's clock is ahead of this machine's; `None` if no recent answer had a `Date`."""
+        known = [offset for offset in self._offsets if offset is not None]
+        return median(known) if known else None
+
+
+class VendorTime(NamedTuple):
+    """The present instant; `is_local` if it is this machine's, because the vendor sends no `Date`."""
+
+    now: datetime
+    is_local: bool
+
+
+class AgePolicy(NamedTuple):
+    """Which windows are young.
+
+    Attributes:
+        read_clock: returns the present instant of the vendor's clock.
+        lateness: a window is young until so long after its end.
+    """
+
+    read_clock: Callable[[], VendorTime]
+    lateness: timedelta
+
+    def is_young(self, end: datetime) -> bool:
+        """Tell whether calls may still be added to a window that ends at `end`."""
+        return self.read_clock().now - end < self.lateness

@@ -13,6 +13,7 @@ from enum import Enum, auto
 import msgspec
 
 from aiosipcdr.errors import ProtocolError, SipCdrError
+from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.protocol.ascent import find_ascent
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
 from aiosipcdr.protocol.limits import Budget
@@ -53,9 +54,9 @@ class WindowProof:
         size: int,
         most_rows: int,
         budget: Budget,
+        ages: AgePolicy,
         is_part: bool = False,
         is_repair: bool = False,
-        provisional: bool = False,
         time_field: str | None = None,
         strict: bool = False,
     ) -> None:
@@ -67,9 +68,9 @@ class WindowProof:
             size: records a page.
             most_rows: a window that tells more is cut first, if it can be.
             budget: what the whole run may spend.
+            ages: whether calls may still be added to the window.
             is_part: the window was cut out of a larger one, which has told its calls before.
             is_repair: the window was read before, in vain, as part of a larger one; its first request is paid for.
-            provisional: calls may still be added to the window.
             time_field: the time that the vendor is known to select on.
             strict: a record that cannot be decoded is an error.
         """
@@ -77,10 +78,11 @@ class WindowProof:
         self.size: int = size
         self.most_rows: int = most_rows
         self.budget = budget
+        self._ages = ages
         self.is_planned: bool = is_part
         """Whether the budget knows of its calls."""
         self.is_repair = is_repair
-        self.report: WindowReport = WindowReport(window=window, provisional=provisional)
+        self.report: WindowReport = WindowReport(window=window)
         self.outcome: Outcome = Outcome.OPEN
         self.params: bytes = encode_params(window, filters)
         self.sweep: Sweep = Sweep(size)
@@ -282,4 +284,7 @@ class WindowProof:
         self.report.unique = self.sweep.unique
         self.report.quarantined = len(self.sweep.quarantined)
         self.report.certified = outcome is Outcome.CERTIFIED
+        # At the control count: what was young when the run began may have settled meanwhile, by the vendor's clock.
+        self.report.provisional = self._ages.is_young(self.window.end)
+        self.report.local_clock = self._ages.read_clock().is_local
         self.outcome = outcome

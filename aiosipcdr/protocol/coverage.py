@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from aiosipcdr.errors import IncompleteRangeError, OutOfTimeRangeError, SipCdrError
+from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.protocol.assembly import Assembly, as_it_is, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome
@@ -45,7 +46,7 @@ class Coverage:
         *,
         size: int,
         places: WindowPlaces,
-        settled_before: datetime,
+        ages: AgePolicy,
         allow_incomplete: bool = False,
         skip_out_of_range: bool = False,
         strict: bool = False,
@@ -58,7 +59,7 @@ class Coverage:
             filters: what the vendor is asked to select.
             size: records a page.
             places: where the windows that are held at the same time, read or being read, find room.
-            settled_before: a window that ends later is provisional.
+            ages: which windows are provisional.
             allow_incomplete: hand over windows that could not be proven, too.
             skip_out_of_range: read what the vendor still keeps, and report the rest as a gap.
             strict: a record that cannot be decoded ends the run.
@@ -72,7 +73,7 @@ class Coverage:
         self._size = size
         self._places = places
         self._most_rows = MOST_ROWS
-        self._settled_before = settled_before
+        self._ages = ages
         self._allow_incomplete = allow_incomplete
         self._time_field = span.time_field
         self._strict = strict
@@ -181,7 +182,7 @@ class Coverage:
             budget=self._budget,
             is_part=bool(wholes),
             is_repair=any(whole.is_repair for whole in wholes),
-            provisional=window.end > self._settled_before,
+            ages=self._ages,
             time_field=self._time_field,
             strict=self._strict,
         )

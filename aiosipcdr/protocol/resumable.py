@@ -67,7 +67,7 @@ class ResumableCoverage(Coverage):
                     wholes[told.window] = self._pending.add_parts(entry, chain, {})
                 case Delivered(told=told, share=share):
                     chain = chains[told.window] = self._plan_again(told, waiting.pop(told.window))
-                    told.provisional = told.provisional and told.window.end > self._settled_before
+                    told.provisional = told.provisional and self._ages.is_young(told.window.end)
                     self._unproven = self._unproven or not told.certified
                     self._assembly.restore(told, share, chain)
                 case Recounted(window=window, total=total):

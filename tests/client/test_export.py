@@ -8,6 +8,7 @@ import json
 import re
 import stat
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -241,9 +242,11 @@ async def test_a_cancelled_export_leaves_no_file_and_goes_on_later(sandbox: Sand
     assert path.read_bytes() == whole.read_bytes()
 
 
-async def cut_short(client: CdrClient, sandbox: Sandbox, path: Path, windows: int, **settings: Any) -> None:
-    """Export until so many windows are in the journal, then lose the vendor."""
-    client._hook = Ending(windows)
+async def cut_short(
+    client: CdrClient, sandbox: Sandbox, path: Path, windows: int, ends: list[datetime] | None = None, **settings: Any
+) -> None:
+    """Export until so many windows are in the journal, then lose the vendor; write down where they `ends`."""
+    client._hook = Ending(windows, [] if ends is None else ends)
     with pytest.raises(InterruptedError):
         await client.export(sandbox.start, sandbox.end, path, **settings)
     client._hook = ignore
@@ -256,11 +259,14 @@ def ignore(_: Event) -> None:
 class Ending:
     """A hook that fails once so many windows were handed over."""
 
-    def __init__(self, windows: int) -> None:
+    def __init__(self, windows: int, ends: list[datetime]) -> None:
         self.windows = windows
+        self.ends = ends
 
     def __call__(self, event: Event) -> None:
         if event.kind is EventKind.WINDOW_COMPLETE:
+            assert event.window is not None
+            self.ends.append(event.window.end)
             self.windows -= 1
             if self.windows < 0:
                 raise InterruptedError
@@ -360,6 +366,25 @@ async def test_young_windows_are_counted_again_and_read_again_only_if_they_grew(
     assert report.certified
     assert report.provisional == report.windows
     assert ids_in(path).count(added) == 1
+
+
+async def test_a_resumed_run_judges_ages_by_the_vendors_clock(tmp_path: Path) -> None:
+    """With this machine 8 h ahead, young windows stay provisional; those that have settled meanwhile are final."""
+    path = tmp_path / "calls.ndjson"
+    with Sandbox(records=2_500, tolerance=36_000.0) as sandbox:
+        for margin, is_final in ((timedelta(hours=4), False), (timedelta(hours=-4), True)):
+            ends: list[datetime] = []
+            async with client_of(sandbox, lateness=timedelta(days=365)) as client:
+                await cut_short(client, sandbox, path, 1, ends=ends)
+            age = datetime.now(UTC) - ends[0]
+            async with client_of(sandbox, lateness=age + margin) as client:
+                assert client._engine is not None
+                client._engine._wall_clock = lambda: time.time() + 8 * 3_600
+                report = await client.export(sandbox.start, sandbox.end, path)
+            assert report.certified
+            assert not report.local_clock
+            assert [told.provisional for told in report.window_reports[:2]] == [not is_final, True]
+            path.unlink()
 
 
 async def test_parts_that_hold_too_little_are_read_again_by_the_next_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from time import time
 
@@ -122,7 +123,9 @@ async def test_a_client_knows_how_far_the_vendors_clock_is_from_its_own(offset: 
         assert client.clock_offset is not None
         assert abs(client.clock_offset - offset) < 2 + time() - begun
         sandbox.change(send_date=False)
-        await client.ping()
+        for _ in range(15):
+            assert client.clock_offset is not None
+            await client.ping()
         assert client.clock_offset is None
     assert client.clock_offset is None
 
@@ -135,3 +138,38 @@ async def test_a_refused_login_tells_the_clock_too() -> None:
             await client.ping()
         assert client.clock_offset is not None
         assert abs(client.clock_offset - 200) < 2 + time() - begun
+
+
+@pytest.mark.parametrize("ahead", [8 * HOUR, -8 * HOUR])
+@pytest.mark.parametrize("refuses", [True, False])
+@pytest.mark.parametrize("records", [50, 2_500])
+async def test_windows_are_young_by_the_vendors_clock(ahead: float, *, refuses: bool, records: int) -> None:
+    """Whether it had to refuse a timestamp or not; a single page and windows with control counts."""
+    tolerance = 60.0 if refuses else 10 * HOUR
+    async with Sandbox(records=records, tolerance=tolerance) as sandbox:
+        age = datetime.now(UTC) - sandbox.end
+        for lateness, young in ((age + timedelta(hours=4), True), (age - timedelta(hours=4), False)):
+            async with client_of(sandbox, lateness=lateness) as client:
+                assert client._engine is not None
+                client._engine._wall_clock = clock_that_is(ahead)
+                found = await client.fetch_all(sandbox.end - timedelta(hours=1), sandbox.end)
+            assert found.report.certified
+            assert found.report.provisional == young * found.report.windows
+            assert not found.report.local_clock
+
+
+async def test_without_a_date_ages_are_this_machines_and_the_report_says_so() -> None:
+    async with Sandbox(records=50, send_date=False) as sandbox:
+        age = datetime.now(UTC) - sandbox.end
+        async with client_of(sandbox, lateness=age + timedelta(hours=4)) as client:
+            found = await client.fetch_all(sandbox.start, sandbox.end)
+            assert (found.report.provisional, found.report.local_clock) == (1, True)
+            assert "ages by this machine's clock (the vendor sends no Date)" in str(found.report)
+            assert found.report.facts()["local_clock"] is True
+            async with client.stream(sandbox.start, sandbox.end) as stream:
+                batches = [batch async for batch in stream.batches()]
+            assert [batch.report.local_clock for batch in batches] == [True]
+            sandbox.change(send_date=True)
+            found = await client.fetch_all(sandbox.start, sandbox.end)
+            assert not found.report.local_clock
+            assert "clock" not in str(found.report)

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.policy.clock import ClockOffset, decode_http_date, measure_offset
+from aiosipcdr.policy.clock import AgePolicy, ClockOffset, VendorClock, VendorTime, decode_http_date, measure_offset
 
 NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
 UNIX = NOW.timestamp()
@@ -97,3 +97,51 @@ def test_it_changes_no_more_than_once_a_minute_and_within_a_day(
         clock.note_refusal(measured, signed_under=max(0, clock.version - behind), now=now)
         assert abs(clock.seconds) <= 86_400
     assert clock.version <= 1 + now / 60
+
+
+def heard(clock: VendorClock, *offsets: float | None, at: float = UNIX) -> float | None:
+    for offset in offsets:
+        clock.note_answer(None if offset is None else date(at + offset), sent=at, received=at)
+    return clock.offset
+
+
+def test_the_vendors_clock_is_the_median_of_recent_answers() -> None:
+    clock = VendorClock()
+    assert clock.offset is None
+    assert heard(clock, 3_600) == 3_600.5
+    assert heard(clock, 3_600, 3_600, -40_000, 80_000) == 3_600.5  # two answers of other servers
+    assert heard(clock, *[-7_200] * 15) == -7_199.5  # this machine's clock has jumped
+
+
+def test_answers_without_a_date_say_nothing_of_the_vendors_clock() -> None:
+    clock = VendorClock()
+    assert heard(clock, None) is None
+    assert heard(clock, 60, *[None] * 14) == 60.5
+    assert heard(clock, None) is None, "the one that had a date is not recent any more"
+
+
+@pytest.mark.parametrize("wrong", [-90_000.0, 90_000.0, 1e9])
+def test_a_date_that_is_more_than_a_day_off_is_no_time(wrong: float) -> None:
+    assert heard(VendorClock(), wrong) is None
+    assert heard(VendorClock(), wrong, wrong, 5) == 5.5
+
+
+@given(st.lists(st.tuples(st.floats(-80_000, 80_000), st.floats(0, 60)), min_size=1, max_size=40))
+def test_the_vendors_clock_lies_between_the_recent_answers(answers: list[tuple[float, float]]) -> None:
+    clock = VendorClock()
+    measured = []
+    for offset, round_trip in answers:
+        told = date(UNIX + offset)
+        clock.note_answer(told, sent=UNIX, received=UNIX + round_trip)
+        measured.append(measure_offset(told, UNIX, UNIX + round_trip) or 0.0)
+    assert clock.offset is not None
+    assert min(measured[-15:]) <= clock.offset <= max(measured[-15:])
+
+
+def test_a_window_is_young_until_its_end_is_as_old_as_lateness() -> None:
+    ages = AgePolicy(lambda: VendorTime(NOW, is_local=False), timedelta(hours=4))
+    assert ages.is_young(NOW + timedelta(hours=1))
+    assert ages.is_young(NOW - timedelta(hours=4, seconds=-1))
+    assert not ages.is_young(NOW - timedelta(hours=4))
+    assert AgePolicy(ages.read_clock, timedelta.max).is_young(datetime.min.replace(tzinfo=UTC))
+    assert not AgePolicy(ages.read_clock, timedelta()).is_young(NOW)

@@ -16,6 +16,7 @@ from typing import Literal
 from unittest.mock import patch
 
 from aiosipcdr.errors import IncompleteRangeError, SipCdrError
+from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.protocol import coverage as coverage_module
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
@@ -323,6 +324,11 @@ def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901,
             return run
 
 
+def ages_of(settled_before: datetime = SETTLED) -> AgePolicy:
+    """Return a policy under which windows that end after `settled_before` are young."""
+    return AgePolicy(lambda: VendorTime(settled_before, is_local=False), timedelta(0))
+
+
 def cover(  # noqa: D417 - the rest are Coverage's own
     window: TimeWindow,
     *,
@@ -354,7 +360,7 @@ def cover(  # noqa: D417 - the rest are Coverage's own
         filters or Filters(),
         size=size,
         places=WindowPlaces(most_windows),
-        settled_before=settled_before,
+        ages=ages_of(settled_before),
         **settings,  # type: ignore[arg-type]
     )
 

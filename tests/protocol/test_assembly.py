@@ -20,6 +20,7 @@ from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport, QuarantinedRecord
+from tests.protocol.simulated_vendor import ages_of
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ def call(voice_id: str, second: float | None = 0, **fields: object) -> CallDetai
 
 def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str, ...] = ()) -> WindowProof:
     window = TimeWindow(at(first), at(last))
-    proof = WindowProof(window, Filters(), size=100, most_rows=2_000, budget=Budget())
+    proof = WindowProof(window, Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of())
     total = len(records) + len(broken)
     page = Page(total=total, size=100, current=1, pages=int(total > 0), records=list(records))
     quarantined = [

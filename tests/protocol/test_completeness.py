@@ -13,6 +13,7 @@ from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
+from tests.protocol.simulated_vendor import ages_of
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 HOUR = TimeWindow(START, START + timedelta(hours=1))
@@ -40,6 +41,7 @@ def prove(window: TimeWindow = HOUR, *, size: int = 10, most_rows: int = 2_000, 
         size=size,
         most_rows=most_rows,
         budget=settings.pop("budget", Budget()),  # type: ignore[arg-type]
+        ages=settings.pop("ages", ages_of()),  # type: ignore[arg-type]
         **settings,  # type: ignore[arg-type]
     )
 

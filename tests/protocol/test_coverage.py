@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiosipcdr.errors import IncompleteRangeError, OutOfTimeRangeError, ProtocolError, ServerFaultError
+from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.paging import count_pages
 from aiosipcdr.protocol.records import CallDetailRecord, Page
@@ -876,6 +877,25 @@ def test_windows_younger_than_lateness_are_certified_and_provisional() -> None:
         assert complete.report.provisional == bool(provisional)
         assert coverage.report.provisional == provisional
         assert coverage.report.certified
+
+
+@pytest.mark.parametrize("calls", [0, 250])
+def test_the_age_of_a_window_is_that_at_its_control_count(calls: int) -> None:
+    """The clock goes on while the window is read: single pages are judged at their answer."""
+    now, vendor = seconds(0, 10).end, Vendor(Habits(), seeded(1))
+    for number in range(calls):
+        vendor.add(number)
+    coverage = cover(seconds(0, 10))
+    coverage._ages = AgePolicy(lambda: VendorTime(now, is_local=now > START), timedelta(seconds=5))
+    while (request := coverage.next_request()) is not None:
+        flight = Flight(vendor, request)
+        while (answer := flight.advance()) is None:
+            pass
+        if request.control or not calls:
+            now += timedelta(seconds=5)
+        coverage.accept(request, answer)
+    (told,) = coverage.report.window_reports if coverage.take_complete() else []
+    assert (told.certified, told.provisional, told.local_clock) == (True, False, True)
 
 
 def test_a_conflict_between_neighbours_is_counted() -> None:

@@ -12,6 +12,7 @@ from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import WindowReport
 from tests.protocol.made_up_pages import START, answer, call
+from tests.protocol.simulated_vendor import ages_of
 
 
 def window(start: int, end: int) -> TimeWindow:
@@ -19,7 +20,7 @@ def window(start: int, end: int) -> TimeWindow:
 
 
 def build(of: TimeWindow, wholes: tuple[Whole, ...]) -> Part:
-    return Part(of, Filters(), size=100, most_rows=2_000, budget=Budget(), is_part=bool(wholes))
+    return Part(of, Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of(), is_part=bool(wholes))
 
 
 def pending(*windows: TimeWindow, places: WindowPlaces | None = None) -> PendingWindows:
