@@ -19,9 +19,9 @@ __all__ = [
     "check_between",
     "check_filters",
     "check_kind",
-    "check_lateness",
     "check_proxy",
     "check_seconds",
+    "check_span",
     "check_user_agent",
 ]
 
@@ -74,10 +74,10 @@ def check_proxy(proxy: object) -> None:
         raise ValueError(problem)
 
 
-def check_lateness(lateness: object) -> None:
+def check_span(name: str, value: object) -> None:
     """Refuse all but spans of time that are not negative."""
-    if not isinstance(lateness, timedelta) or lateness < timedelta():
-        raise ValueError(f"lateness must be a timedelta that is not negative, not {lateness!r}")
+    if not isinstance(value, timedelta) or value < timedelta():
+        raise ValueError(f"{name} must be a timedelta that is not negative, not {value!r}")
 
 
 def check_base_url(base_url: object) -> str:

@@ -18,9 +18,9 @@ from aiosipcdr.arguments import (
     check_base_url,
     check_between,
     check_kind,
-    check_lateness,
     check_proxy,
     check_seconds,
+    check_span,
     check_user_agent,
 )
 from aiosipcdr.engine.engine import Engine
@@ -63,6 +63,7 @@ class ClientSettings(TypedDict, total=False):
     retry: RetryPolicy
     timeout: float
     lateness: timedelta
+    count_delay: timedelta
     strict: bool
     session: "aiohttp.ClientSession | None"
     proxy: str | None
@@ -86,6 +87,7 @@ class Connection:
         retry: RetryPolicy = RetryPolicy(),
         timeout: float = 60.0,
         lateness: timedelta = timedelta(hours=4),
+        count_delay: timedelta = timedelta(seconds=1),
         strict: bool = False,
         session: "aiohttp.ClientSession | None" = None,
         proxy: str | None = None,
@@ -106,6 +108,8 @@ class Connection:
             timeout: seconds for one request and its answer.
             lateness: windows that end less than this before now, by the vendor's clock, are reported as provisional;
                 longer than the longest call.
+            count_delay: the control count of such a window waits so long after its last page, for a vendor whose counts
+                lag behind its rows; `timedelta(0)` waits for nothing.
             strict: raise `ProtocolError` for a record that cannot be decoded, instead of setting it aside.
             session: an aiohttp session whose connections to borrow: it is never closed, and nothing else of it is used
                 (headers, cookies, proxy, timeouts, tracing).
@@ -132,7 +136,8 @@ class Connection:
         check_between("concurrency", concurrency, 1, MOST_CONCURRENCY)
         check_between("page_size", page_size, 1, LARGEST_PAGE)
         check_seconds("timeout", timeout)
-        check_lateness(lateness)
+        check_span("lateness", lateness)
+        check_span("count_delay", count_delay)
         if not isinstance(retry, RetryPolicy):
             raise ValueError("retry must be a RetryPolicy; RetryPolicy(attempts=1) never retries")  # noqa: TRY004 - one kind of error for every bad argument
         if hook is not None and not callable(hook):
@@ -149,6 +154,7 @@ class Connection:
         self._rate = RatePolicy(rate) if isinstance(rate, int | float) else rate
         self._retry = retry
         self._lateness = lateness
+        self._count_delay = count_delay
         self._strict = strict
         self._hook = LoggingHook() if hook is None else hook
         self._transport = Transport(
@@ -278,7 +284,7 @@ class Connection:
             filters,
             size=self._page_size,
             places=self._places,
-            ages=AgePolicy(engine.read_vendor_clock, self._lateness),
+            ages=AgePolicy(engine.read_vendor_clock, self._lateness, self._count_delay),
             allow_incomplete=allow_incomplete,
             skip_out_of_range=on_out_of_range == "skip",
             strict=self._strict,

@@ -31,7 +31,7 @@ from aiosipcdr.report import FetchReport
 
 CALLS = 1_200
 WINDOW = TimeWindow(START, END)
-AGES = AgePolicy(lambda: VendorTime(END, is_local=False), timedelta(0))
+AGES = AgePolicy(lambda: VendorTime(END, is_local=False), timedelta(0), timedelta(0))
 _calls = Calls(CALLS)
 
 

@@ -252,6 +252,7 @@ def test_the_client_is_constructed_as_promised() -> None:
         "retry": aiosipcdr.RetryPolicy(),
         "timeout": 60.0,
         "lateness": timedelta(hours=4),
+        "count_delay": timedelta(seconds=1),
         "strict": False,
         "session": None,
         "proxy": None,

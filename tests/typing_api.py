@@ -71,6 +71,7 @@ def every_setting(session: aiohttp.ClientSession) -> None:
         retry=RetryPolicy(attempts=4),
         timeout=60,
         lateness=timedelta(hours=4),
+        count_delay=timedelta(seconds=1),
         strict=False,
         session=session,
         proxy="http://127.0.0.1:3128",

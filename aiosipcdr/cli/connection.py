@@ -4,6 +4,7 @@ Imports the client, and with it aiohttp, only when it is called.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -29,11 +30,13 @@ class Pace:
         concurrency: Requests on the way at the same time.
         page_size: Calls in one answer, at most 100.
         rate: At most so many requests a second; without it, as fast as the answers come.
+        count_delay: Seconds that the control count of a young window waits, for counts that lag behind rows.
     """
 
     concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 8
     page_size: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 100
     rate: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    count_delay: Annotated[float, Parameter(validator=Number(gte=0, lte=3600))] = 1.0
 
 
 def build_client(
@@ -58,6 +61,7 @@ def build_client(
             page_size=pace.page_size,
             rate=pace.rate,
             retry=retry,
+            count_delay=timedelta(seconds=pace.count_delay),
             hook=hook,
         )
     except ValueError as error:

@@ -2,8 +2,8 @@
 
 A worker takes the next request of the next run, signs it, sends it, decodes
 the answer and lets the plan decide.  Nothing waits inside a worker: a request
-that may not go yet (pace, throttling, back-off) stays with its run until the
-timer brings the engine back, so none is signed before it may be sent and none
+that may not go yet (pace, throttling, back-off, a count that waits) stays with
+its run until the timer brings the engine back, so none is signed before it may be sent and none
 holds a place that another could use.  Workers end when there is nothing to do.
 """
 
@@ -71,6 +71,7 @@ class Engine:
         self._later: list[tuple[float, int, Job]] = []
         self._postponed = count()
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = 0.0
         self._vendor_clock = VendorClock()
 
     @property
@@ -146,7 +147,11 @@ class Engine:
             for _ in range(len(self._runs)):
                 run = self._runs[0]
                 self._runs.rotate(-1)  # each run in its turn
-                if (due := run.next_job()) is not None:
+                while (due := run.next_job()) is not None:
+                    if due.delay:
+                        self._postpone(due, now + due.delay)
+                        due.delay = 0.0
+                        continue
                     self._pacer.take(now)
                     return due
             pause = self._later[0][0] - now if self._later else 0.0
@@ -156,10 +161,14 @@ class Engine:
 
     def _ring_at(self, when: float) -> None:
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._rings_at <= when:
                 return
             self._timer.cancel()
+        self._rings_at = when  # not every loop's handle tells it
         self._timer = self._loop.call_at(when, self._ring)
+
+    def _postpone(self, job: Job, until: float) -> None:
+        heapq.heappush(self._later, (until, next(self._postponed), job))
 
     def _ring(self) -> None:
         self._timer = None
@@ -248,7 +257,7 @@ class Engine:
         if isinstance(delay, SipCdrError):
             return delay
         job.run.retries += 1
-        heapq.heappush(self._later, (now + delay, next(self._postponed), job))
+        self._postpone(job, now + delay)
         kind = EventKind.THROTTLED if isinstance(error, ThrottledError) else EventKind.REQUEST_RETRIED
         self._tell(kind, job.run, job=job, delay=delay, error=type(error).__name__)
         return None

@@ -36,19 +36,21 @@ class Job:
 
     Attributes:
         attempt: how often it was sent.
+        delay: seconds to wait before the first attempt.
         forgiven: the kinds of errors after which it was sent again for free.
         cost: what its last retry was charged.
         first_sent: the instant of the first attempt; `sent`: that of the last.
         signed_under: the version of the clock's offset in the last signature.
     """
 
-    __slots__ = ("attempt", "cost", "first_sent", "forgiven", "request", "run", "sent", "signed_under")
+    __slots__ = ("attempt", "cost", "delay", "first_sent", "forgiven", "request", "run", "sent", "signed_under")
 
     def __init__(self, run: "Run", request: PageRequest) -> None:
         """Begin before the first attempt."""
         self.run: Run = run
         self.request: PageRequest = request
         self.attempt: int = 0
+        self.delay: float = request.delay
         self.forgiven: frozenset[type[SipCdrError]] = frozenset()
         self.cost: float = 0.0
         self.first_sent: float = 0.0

@@ -18,6 +18,9 @@ _LARGEST_OFFSET = 86_400.0
 _RECENT_ANSWERS = 15
 """Answers that the estimate of the vendor's clock is made of: enough for a median, few enough to follow a jump."""
 
+_LAG_FACTOR = 12
+"""Times `count_delay` (1 s) that a count waits which has been seen to lag: replicas are up to 10 s behind."""
+
 _SETTLED_AFTER = 60.0
 """Seconds in which an offset that was just taken over is not replaced: two servers that disagree would make it flap."""
 
@@ -132,16 +135,29 @@ class VendorTime(NamedTuple):
 
 
 class AgePolicy(NamedTuple):
-    """Which windows are young.
+    """Which windows are young, and how long their control counts wait.
 
     Attributes:
         read_clock: returns the present instant of the vendor's clock.
         lateness: a window is young until so long after its end.
+        count_delay: counts of young windows may be so much older than their rows.
     """
 
     read_clock: Callable[[], VendorTime]
     lateness: timedelta
+    count_delay: timedelta
 
     def is_young(self, end: datetime) -> bool:
         """Tell whether calls may still be added to a window that ends at `end`."""
         return self.read_clock().now - end < self.lateness
+
+    def decide_delay(self, end: datetime, *, count_lags: bool = False) -> float:
+        """Return the seconds from the last page of a window to its control count.
+
+        Args:
+            end: end of the window.
+            count_lags: an earlier count of the window was below its rows: this one waits for a lag of ten seconds.
+        """
+        if not self.count_delay or not self.is_young(end):
+            return 0.0
+        return self.count_delay.total_seconds() * (_LAG_FACTOR if count_lags else 1)

@@ -87,6 +87,8 @@ class WindowProof:
         self.params: bytes = encode_params(window, filters)
         self.sweep: Sweep = Sweep(size)
         self._earlier: Sweep | None = None
+        self._waited: Sweep | None = None
+        self._count_lags = False
         self._conflicting: set[str] = set()
         self._filters = filters
         self._time_field = time_field
@@ -221,7 +223,14 @@ class WindowProof:
         if sweep.single:
             self._settle(sweep.largest_total, Outcome.CERTIFIED)
         else:
-            self._plan([self._request(1, 1, control=True)], is_control=True)
+            control = self._request(1, 1, control=True)
+            self._plan([msgspec.structs.replace(control, delay=self._decide_delay())], is_control=True)
+
+    def _decide_delay(self) -> float:
+        if self._waited is self.sweep:
+            return 0.0  # once for each reading
+        self._waited = self.sweep
+        return self._ages.decide_delay(self.window.end, count_lags=self._count_lags)
 
     def _decide(self, count: int) -> None:
         sweep = self.sweep
@@ -253,6 +262,7 @@ class WindowProof:
         # Rows were deleted: what was read before may be gone.  Otherwise all of
         # it still stands and only what is missing has to turn up.
         shrunk = sweep.largest_total > count or sweep.unique > count
+        self._count_lags = shrunk  # or the count is older than the rows
         self._note_trouble()
         sweep.largest_total = count
         self._earlier = None if shrunk else sweep

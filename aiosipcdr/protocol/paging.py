@@ -30,6 +30,8 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     size: int
     control: bool = False
     """Asked for its total alone."""
+    delay: float = 0.0
+    """Seconds to wait before it is sent."""
     asked_before: bool = False
     """The first answer to this request could not be used."""
     sweep: object = None

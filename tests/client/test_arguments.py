@@ -53,6 +53,9 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"timeout": float("inf")}, "timeout"),
     ({"timeout": float("nan")}, "timeout"),
     ({"lateness": timedelta(seconds=-1)}, "lateness"),
+    ({"count_delay": timedelta(seconds=-1)}, "count_delay must be a timedelta that is not negative"),
+    ({"count_delay": 1}, "count_delay"),
+    ({"count_delay": None}, "count_delay"),
     ({"rate": 0}, "requests_per_second"),
     ({"rate": -2.0}, "requests_per_second"),
     ({"rate": float("inf")}, "requests_per_second"),
@@ -245,7 +248,7 @@ async def test_the_ends_of_the_calendar_are_no_crash(sandbox: Sandbox, time_fiel
 
 
 async def test_any_lateness_is_possible(sandbox: Sandbox) -> None:
-    async with client_of(sandbox, lateness=timedelta.max) as client:
+    async with client_of(sandbox, lateness=timedelta.max, count_delay=timedelta(0)) as client:
         assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 10
 
 

@@ -354,7 +354,7 @@ async def test_a_second_export_to_one_path_says_so_and_leaves(sandbox: Sandbox, 
 async def test_young_windows_are_counted_again_and_read_again_only_if_they_grew(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     with Sandbox(records=2_500) as sandbox:
-        async with client_of(sandbox, lateness=timedelta(days=36_500)) as client:
+        async with client_of(sandbox, lateness=timedelta(days=36_500), count_delay=timedelta(0)) as client:
             await cut_short(client, sandbox, path, 2)
             sandbox.reset_stats()
             await cut_short(client, sandbox, path, 0)  # the windows before are provisional, and as they were
@@ -374,10 +374,10 @@ async def test_a_resumed_run_judges_ages_by_the_vendors_clock(tmp_path: Path) ->
     with Sandbox(records=2_500, tolerance=36_000.0) as sandbox:
         for margin, is_final in ((timedelta(hours=4), False), (timedelta(hours=-4), True)):
             ends: list[datetime] = []
-            async with client_of(sandbox, lateness=timedelta(days=365)) as client:
+            async with client_of(sandbox, lateness=timedelta(days=365), count_delay=timedelta(0)) as client:
                 await cut_short(client, sandbox, path, 1, ends=ends)
             age = datetime.now(UTC) - ends[0]
-            async with client_of(sandbox, lateness=age + margin) as client:
+            async with client_of(sandbox, lateness=age + margin, count_delay=timedelta(0)) as client:
                 assert client._engine is not None
                 client._engine._wall_clock = lambda: time.time() + 8 * 3_600
                 report = await client.export(sandbox.start, sandbox.end, path)
@@ -442,7 +442,7 @@ async def test_a_range_that_is_not_kept_does_not_stand_in_the_way_of_another(tmp
 async def test_young_windows_that_the_vendor_keeps_no_more_stay_as_they_were_read(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     with Sandbox(records=2_500, retention=timedelta(days=60)) as sandbox:
-        async with client_of(sandbox, lateness=timedelta(days=36_500)) as client:
+        async with client_of(sandbox, lateness=timedelta(days=36_500), count_delay=timedelta(0)) as client:
             await cut_short(client, sandbox, path, 2, on_out_of_range="skip")
             sandbox.change(retention=datetime.now(UTC) - sandbox.start - timedelta(days=2))
             with pytest.raises(OutOfTimeRangeError):

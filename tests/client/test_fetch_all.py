@@ -250,7 +250,7 @@ async def test_a_range_of_which_nothing_is_kept_names_no_edge() -> None:
 
 async def test_windows_younger_than_lateness_are_provisional_but_certified(sandbox: Sandbox) -> None:
     for lateness, provisional in ((timedelta(hours=4), 0), (timedelta(days=36_500), 3), (timedelta(0), 0)):
-        async with client_of(sandbox, lateness=lateness) as client:
+        async with client_of(sandbox, lateness=lateness, count_delay=timedelta(0)) as client:
             report = (await client.fetch_all(sandbox.start, sandbox.end)).report
         assert report.certified
         assert (report.provisional > 0) == (provisional > 0)

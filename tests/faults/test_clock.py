@@ -149,7 +149,7 @@ async def test_windows_are_young_by_the_vendors_clock(ahead: float, *, refuses: 
     async with Sandbox(records=records, tolerance=tolerance) as sandbox:
         age = datetime.now(UTC) - sandbox.end
         for lateness, young in ((age + timedelta(hours=4), True), (age - timedelta(hours=4), False)):
-            async with client_of(sandbox, lateness=lateness) as client:
+            async with client_of(sandbox, lateness=lateness, count_delay=timedelta(0)) as client:
                 assert client._engine is not None
                 client._engine._wall_clock = clock_that_is(ahead)
                 found = await client.fetch_all(sandbox.end - timedelta(hours=1), sandbox.end)
@@ -161,7 +161,7 @@ async def test_windows_are_young_by_the_vendors_clock(ahead: float, *, refuses: 
 async def test_without_a_date_ages_are_this_machines_and_the_report_says_so() -> None:
     async with Sandbox(records=50, send_date=False) as sandbox:
         age = datetime.now(UTC) - sandbox.end
-        async with client_of(sandbox, lateness=age + timedelta(hours=4)) as client:
+        async with client_of(sandbox, lateness=age + timedelta(hours=4), count_delay=timedelta(0)) as client:
             found = await client.fetch_all(sandbox.start, sandbox.end)
             assert (found.report.provisional, found.report.local_clock) == (1, True)
             assert "ages by this machine's clock (the vendor sends no Date)" in str(found.report)

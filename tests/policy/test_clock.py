@@ -139,9 +139,17 @@ def test_the_vendors_clock_lies_between_the_recent_answers(answers: list[tuple[f
 
 
 def test_a_window_is_young_until_its_end_is_as_old_as_lateness() -> None:
-    ages = AgePolicy(lambda: VendorTime(NOW, is_local=False), timedelta(hours=4))
+    ages = AgePolicy(lambda: VendorTime(NOW, is_local=False), timedelta(hours=4), timedelta(seconds=1))
     assert ages.is_young(NOW + timedelta(hours=1))
     assert ages.is_young(NOW - timedelta(hours=4, seconds=-1))
     assert not ages.is_young(NOW - timedelta(hours=4))
-    assert AgePolicy(ages.read_clock, timedelta.max).is_young(datetime.min.replace(tzinfo=UTC))
-    assert not AgePolicy(ages.read_clock, timedelta()).is_young(NOW)
+    assert ages._replace(lateness=timedelta.max).is_young(datetime.min.replace(tzinfo=UTC))
+    assert not ages._replace(lateness=timedelta()).is_young(NOW)
+
+
+def test_the_count_of_a_young_window_waits_and_longer_where_counts_lag() -> None:
+    ages = AgePolicy(lambda: VendorTime(NOW, is_local=False), timedelta(hours=4), timedelta(seconds=0.5))
+    settled = NOW - timedelta(hours=4)
+    assert [ages.decide_delay(NOW, count_lags=lags) for lags in (False, True)] == [0.5, 6.0]
+    assert [ages.decide_delay(settled, count_lags=lags) for lags in (False, True)] == [0, 0]
+    assert ages._replace(count_delay=timedelta()).decide_delay(NOW, count_lags=True) == 0

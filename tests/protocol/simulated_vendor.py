@@ -326,7 +326,7 @@ def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901,
 
 def ages_of(settled_before: datetime = SETTLED) -> AgePolicy:
     """Return a policy under which windows that end after `settled_before` are young."""
-    return AgePolicy(lambda: VendorTime(settled_before, is_local=False), timedelta(0))
+    return AgePolicy(lambda: VendorTime(settled_before, is_local=False), timedelta(0), timedelta(0))
 
 
 def cover(  # noqa: D417 - the rest are Coverage's own

@@ -592,3 +592,37 @@ def test_answers_to_a_plan_that_was_given_up_change_nothing() -> None:
     assert proof.report.pages == 0
     assert not proof.report.certified
     assert proof.next_request() is None
+
+
+# --- windows to which calls may still be added
+
+
+@pytest.mark.parametrize(("settled_before", "delays"), [(HOUR.end, [0]), (HOUR.start, [1])])
+def test_only_the_count_of_a_young_window_waits(settled_before: datetime, delays: list[int]) -> None:
+    ages = ages_of(settled_before)._replace(count_delay=timedelta(seconds=1))
+    proof = prove(ages=ages)
+    requests = []
+    while (request := proof.next_request()) is not None:
+        requests.append(request)
+        proof.accept(request, steady([*range(25)])(request))
+    assert proof.outcome is Outcome.CERTIFIED
+    assert [request.delay for request in requests if not request.control] == [0, 0, 0]
+    assert [request.delay for request in requests if request.control] == delays
+
+
+@pytest.mark.parametrize(("first", "delays"), [(24, [1, 12]), (26, [1, 1])])
+def test_a_count_below_the_rows_is_waited_for_longer_after_the_next_reading(first: int, delays: list[int]) -> None:
+    ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
+    proof = prove(ages=ages)
+    waits = []
+    rows = [*range(25)]
+    while (request := proof.next_request()) is not None:
+        told_answer = steady(rows)(request)
+        if request.control and request.delay:
+            waits.append(request.delay)
+        if request.control and proof.report.scans == 1:
+            told_answer = answer(told_answer.page.records, first, size=request.size)
+            rows += range(25, first)
+        proof.accept(request, told_answer)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert waits == delays

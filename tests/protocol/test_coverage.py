@@ -886,7 +886,7 @@ def test_the_age_of_a_window_is_that_at_its_control_count(calls: int) -> None:
     for number in range(calls):
         vendor.add(number)
     coverage = cover(seconds(0, 10))
-    coverage._ages = AgePolicy(lambda: VendorTime(now, is_local=now > START), timedelta(seconds=5))
+    coverage._ages = AgePolicy(lambda: VendorTime(now, is_local=now > START), timedelta(seconds=5), timedelta(0))
     while (request := coverage.next_request()) is not None:
         flight = Flight(vendor, request)
         while (answer := flight.advance()) is None:
