@@ -7,7 +7,6 @@ that the parts of a window hold at least what the whole of it told.
 
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime
 
 from aiosipcdr.errors import IncompleteRangeError, OutOfTimeRangeError, SipCdrError
 from aiosipcdr.policy.clock import AgePolicy

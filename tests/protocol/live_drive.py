@@ -17,6 +17,7 @@ from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.limits import WindowPlaces
+from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.windows import TimeWindow
 from tests.protocol.simulated_vendor import Flight, Habits, Run, Vendor, at
@@ -101,7 +102,7 @@ def cover_live(
 ) -> Coverage:
     """Build a Coverage that knows the time of `vendor`."""
     return kind(
-        window,
+        OwnedSpan(window=window),
         Filters(),
         size=100,
         places=WindowPlaces(8),
