@@ -31,10 +31,10 @@ from aiosipcdr.hooks import LoggingHook
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.protocol.assembly import as_it_is
 from aiosipcdr.protocol.codec import PATH, Filters
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.limits import WindowPlaces
+from aiosipcdr.protocol.overlaps import as_it_is
 from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.protocol.signing import Credentials, credentials_source

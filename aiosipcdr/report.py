@@ -55,7 +55,7 @@ class FetchReport(msgspec.Struct, kw_only=True):
         total: calls that the vendor counts in the range; overlaps count once.
         unique: distinct calls delivered or quarantined; equals `total` when certified.
         duplicates: rows that were told twice within one sweep and dropped.
-        conflicts: calls that were told with different contents, each once for a window.
+        conflicts: calls whose contents changed between two answers, each once for a window.
         quarantined: records that could not be decoded and stand in the quarantine.
         anomalies: oddities of answers (short page, wrong `pages`, ...) that the proof overruled.
         windows: windows proven or given up.

@@ -1,53 +1,29 @@
-"""Putting read windows together: each call once, in order, and the parts held against the whole.
+"""Putting read windows together: each row once, in order, and the parts held against the whole.
 
-Synchronous and without I/O.  Takes windows oldest first, drops what the
-one-second overlaps repeat, and never looks back further than they reach.
+Synchronous and without I/O.  Takes windows oldest first, drops the rows that
+the one-second overlaps repeat, and never looks back further than they reach.
 """
 
 from bisect import insort
-from collections.abc import Callable, Collection, Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 import msgspec
 
-from aiosipcdr.protocol.ascent import Ascent
 from aiosipcdr.protocol.completeness import WindowProof
 from aiosipcdr.protocol.history import ReadWindow
+from aiosipcdr.protocol.overlaps import EarlierWindow, Repeats, as_it_is
 from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.protocol.sweep import Sweep
-from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.wholes import Whole
-from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport, WindowShare
 
-__all__ = ["Assembly", "as_it_is", "sort_records"]
-
-
-def as_it_is(record: CallDetailRecord) -> CallDetailRecord:
-    """Return `record`."""
-    return record
+__all__ = ["Assembly", "sort_records"]
 
 
 _VOICE_ID = attrgetter("voice_id")
 _SUBMIT_TIME = attrgetter("submit_time")
-
-
-class _Recent(msgspec.Struct):
-    # A window handed over lately: its rows may be repeated by the next ones.
-    window: TimeWindow
-    read: Sweep | ReadWindow
-    wholes: Sequence[Whole]
-
-    @property
-    def ascent(self) -> Ascent | None:
-        return self.read.ascent if isinstance(self.read, Sweep) else None
-
-    @property
-    def records(self) -> Collection[CallDetailRecord]:
-        return self.read.records.values() if isinstance(self.read, Sweep) else self.read.records
 
 
 class Assembly:
@@ -69,14 +45,23 @@ class Assembly:
         self._time_fields = TIME_FIELDS if span.time_field is None else (span.time_field,)
         self._see = see
         self._seam_ids: set[object] = set()
-        self._recent: list[_Recent] = []
+        self._recent: list[EarlierWindow] = []
 
-    def assemble(self, proof: WindowProof, wholes: Sequence[Whole]) -> CompleteWindow:
-        """Return the window of `proof` without what earlier windows have handed over."""
+    def compare(self, proof: WindowProof) -> Repeats:
+        """Return what the window of `proof`, the next to be handed over, repeats of earlier ones."""
+        self._recent = [recent for recent in self._recent if recent.end >= proof.window.start]
+        return Repeats(proof, self._recent, self._time_fields, self._see)
+
+    def assemble(self, proof: WindowProof, wholes: Sequence[Whole], repeats: Repeats | None = None) -> CompleteWindow:
+        """Return the window of `proof` without what earlier windows have handed over.
+
+        `repeats` says what that is, where it was compared before.
+        """
         sweep, told = proof.sweep, proof.report
-        self._recent = [recent for recent in self._recent if recent.window.end >= proof.window.start]
-        repeats = [(recent.wholes, self._find_repeats(proof, recent)) for recent in self._recent]
-        repeated = _unite(keys for _, keys in repeats)
+        repeats = repeats or self.compare(proof)
+        repeats.give_in()
+        told.conflicts += repeats.conflicts
+        repeated = repeats.keys
         in_seam = self._span.in_seam(proof.window)
         if in_seam:
             self._seam_ids |= sweep.ids
@@ -94,12 +79,12 @@ class Assembly:
             quarantined=len(quarantined),
             # What another part of the same whole has handed over is not new to it.
             unions=[
-                sweep.unique - len(_unite(keys for others, keys in repeats if whole in others)) for whole in wholes
+                sweep.unique - len(_unite(keys for others, keys in repeats.of if whole in others)) for whole in wholes
             ],
             unknown_fields=dict(sweep.unknown_fields),
         )
         self.add(told, share, wholes)
-        self._recent.append(_Recent(proof.window, sweep, wholes))
+        self._recent.append(EarlierWindow(proof.window.end, sweep, wholes))
         for whole in wholes:
             if whole.floor:
                 whole.forget(sweep.records.keys())
@@ -131,7 +116,7 @@ class Assembly:
 
     def remember(self, read: ReadWindow, wholes: Sequence[Whole]) -> None:
         """Expect the next windows to repeat what an earlier run has read."""
-        self._recent.append(_Recent(read.window, read, wholes))
+        self._recent.append(EarlierWindow(read.window.end, read, wholes))
 
     def add(self, told: WindowReport, share: WindowShare, wholes: Sequence[Whole]) -> None:
         """Count a window in the report and in the wholes that it is a part of."""
@@ -203,48 +188,6 @@ class Assembly:
             is_new = key not in repeated and self._span.owns(record, in_seam=in_seam)
             (new if is_new else left_out).append(record)
         return new, left_out, False
-
-    def _find_repeats(self, proof: WindowProof, recent: _Recent) -> set[object]:
-        # A row of the shared second is told by both windows.  An id alone does not make one: it may stand for two
-        # rows, of which this window holds the other.
-        sweep, before, ascent = proof.sweep, recent.ascent, proof.sweep.ascent
-        rows: Iterable[tuple[object, CallDetailRecord]]
-        told: Collection[CallDetailRecord]
-        common: AbstractSet[object]
-        if before is not None and ascent is not None:
-            # What both hold lies where the ranges of their ids overlap: mostly nowhere.
-            own, told = ascent.between(before.lowest, before.highest), before.between(ascent.lowest, ascent.highest)
-            rows = [(record.voice_id, record) for record in own]
-            common = {record.voice_id for record in own} & {record.voice_id for record in told}
-        else:
-            rows, told = sweep.records.items(), recent.records
-            common = sweep.ids & recent.read.ids
-        if not common:
-            return set()
-        repeats: set[object] = {*(common & sweep.quarantined.keys())}
-        seen = as_it_is if isinstance(recent.read, ReadWindow) else self._see
-        earlier = {seen(record) for record in told if record.voice_id in common}
-        readable = {record.voice_id for record in earlier}
-        found_again: set[str] = set()
-        if recent.window.start >= proof.window.start:  # a seam: all of it is read again in this window
-            found_again = readable - {
-                record.voice_id for record in earlier.difference(self._see(record) for _, record in rows)
-            }
-        for key, record in rows:
-            if record.voice_id not in common:
-                continue
-            if self._see(record) in earlier or record.voice_id not in readable:
-                repeats.add(key)
-            elif record.voice_id not in found_again and self._may_lie_between(
-                record, proof.window.start, recent.window.end
-            ):
-                repeats.add(key)
-                proof.report.conflicts += 1
-        return repeats
-
-    def _may_lie_between(self, record: CallDetailRecord, start: datetime, end: datetime) -> bool:
-        told = [time for field in self._time_fields if (time := getattr(record, field)) is not None]
-        return not told or any(start <= time <= end + OVERLAP for time in told)
 
 
 def _unite(sets: Iterable[Iterable[object]]) -> set[object]:

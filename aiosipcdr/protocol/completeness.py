@@ -1,23 +1,24 @@
-"""The proof that a window is complete, and what is done when it fails.
+"""The proof that a window is complete.
 
 Synchronous and without I/O: requests come out, answers go in.  A window is
-certified when the distinct ids read in it are as many as a count taken
-afterwards, and no answer that was used told a larger total.  That proves it
-for windows in which rows are only added, or only deleted, while they are read;
-never reports success with fewer.
+certified when the distinct rows read in it are as many as a control count
+taken afterwards, no answer that was used reported a larger total, and no row
+follows the last one that is counted.  That proves it for windows in which rows
+are only added, or only deleted, while they are read.
 """
 
 from collections import deque
+from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 
 import msgspec
 
 from aiosipcdr.errors import ProtocolError, SipCdrError
 from aiosipcdr.policy.clock import AgePolicy
-from aiosipcdr.protocol.ascent import find_ascent
+from aiosipcdr.protocol.ascent import Ascent, find_ascent
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
-from aiosipcdr.protocol.limits import Budget
-from aiosipcdr.protocol.paging import PageRequest, Verdict, count_pages, judge_answer
+from aiosipcdr.protocol.limits import Budget, PageSizes
+from aiosipcdr.protocol.paging import PageRequest, Verdict, count_pages, judge_answer, plan_end_page, resize
 from aiosipcdr.protocol.sweep import Sweep
 from aiosipcdr.protocol.tiling import can_split
 from aiosipcdr.protocol.windows import TimeWindow
@@ -26,10 +27,6 @@ from aiosipcdr.report import WindowReport
 __all__ = ["Outcome", "WindowProof"]
 
 MOST_SWEEPS = 3
-
-
-def _is_empty(answer: PageAnswer) -> bool:
-    return not (answer.page.records or answer.quarantined)
 
 
 class Outcome(Enum):
@@ -55,6 +52,7 @@ class WindowProof:
         most_rows: int,
         budget: Budget,
         ages: AgePolicy,
+        sizes: PageSizes | None = None,
         is_part: bool = False,
         is_repair: bool = False,
         time_field: str | None = None,
@@ -69,19 +67,23 @@ class WindowProof:
             most_rows: a window that tells more is cut first, if it can be.
             budget: what the whole run may spend.
             ages: whether calls may still be added to the window.
-            is_part: the window was cut out of a larger one, which has told its calls before.
+            sizes: what the run knows of the page sizes that the vendor gives.
+            is_part: the window was cut out of a larger one, which has reported its calls before.
             is_repair: the window was read before, in vain, as part of a larger one; its first request is paid for.
             time_field: the time that the vendor is known to select on.
             strict: a record that cannot be decoded is an error.
         """
         self.window = window
         self.size: int = size
+        self.given_size: int = size
+        """The size that the vendor is known to give, for other windows."""
         self.most_rows: int = most_rows
         self.budget = budget
         self._ages = ages
-        self.is_planned: bool = is_part
-        """Whether the budget knows of its calls."""
+        self.is_part = is_part
         self.is_repair = is_repair
+        self.end_is_unseen: bool = False
+        """Whether it is unproven because the vendor gives no page that would show the end of its list."""
         self.report: WindowReport = WindowReport(window=window)
         self.outcome: Outcome = Outcome.OPEN
         self.params: bytes = encode_params(window, filters)
@@ -90,12 +92,22 @@ class WindowProof:
         self._waited: Sweep | None = None
         self._count_lags = False
         self._conflicting: set[str] = set()
+        self._sizes = sizes or PageSizes()
+        self._planned_rows = 0
+        self._short_page: int | None = None
+        self._claimed_size: int | None = None
+        self._first_count: int | None = None
         self._filters = filters
         self._time_field = time_field
         self._strict = strict
         self.report.scans = 1
         self.planned: deque[PageRequest] = deque(self._due_pages())
         """The requests that may be sent now."""
+
+    @property
+    def needs_single_pages(self) -> bool:
+        """Whether its rows can be counted only where one answer holds all of them."""
+        return self.sweep.is_ambiguous or self.sweep.is_unsettled
 
     @property
     def is_open(self) -> bool:
@@ -113,14 +125,18 @@ class WindowProof:
         """Take an answer; return the error that ends the run, if it does."""
         if self.outcome is not Outcome.OPEN or request.sweep is not self.sweep:
             return None  # asked for a plan that was given up meanwhile
-        ascent = None if request.control else find_ascent(answer.page.records)
+        is_page = not (request.control or request.is_end)
+        answer = self._correct_size(request, answer)
+        ascent = find_ascent(answer.page.records) if is_page else None
         try:
             verdict, why = judge_answer(request, answer, self._filters, self._time_field, ascent)
         except ProtocolError as error:
             return error
+        if request.is_end:
+            self._take_end(request, answer, verdict)
+            return None
         if verdict is Verdict.DOUBTFUL and self.budget.take(1):
-            self.report.anomalies += 1
-            self.planned.append(msgspec.structs.replace(request, asked_before=True))
+            self._repeat(request)
             return None
         if verdict is Verdict.ASK_AGAIN:
             return self._ask_again(request, why)
@@ -131,25 +147,36 @@ class WindowProof:
                 window=self.window,
                 page=request.current,
             )
-        past_the_end = verdict is Verdict.PAST_THE_END
-        if request.control and request.current == 1:
-            self._decide(answer.page.total)
-            return None
         if request.control:
-            self._decide_tail(answer.page.total, is_empty=past_the_end or _is_empty(answer))
-            return None
-        if answer.page.size < self.size:
-            self._plan_smaller(answer.page.size, first_page_is_here=request.current == 1)
-            if request.current != 1:
-                return None
-        self.report.pages += 1
-        self.sweep.add_page(answer, ascent, past_the_end=past_the_end)
-        self._go_on()
+            self._take_count(answer.page.total)
+        else:
+            self._take_page(request, answer, ascent, past_the_end=verdict is Verdict.PAST_THE_END)
         return None
+
+    def refuse_end(self, request: PageRequest) -> None:
+        """Note that the page that would show the end of the list was refused."""
+        if self.is_open and request.sweep is self.sweep:
+            self._leave_end_unseen(self.sweep.unique)
 
     def give_up(self) -> None:
         """Take no more answers: the window stays as it was read so far, unproven."""
         self._end_unproven(self.report.total)
+
+    def refute(self) -> None:
+        """Withdraw the certificate: how the rows relate to those of a neighbour cannot be told."""
+        self.report.certified = False
+        self.outcome = Outcome.UNPROVEN
+
+    def read_once_more(self, ids: AbstractSet[str]) -> None:
+        """Withdraw the certificate until the pages that hold `ids` were read once more."""
+        self.refute()
+        pages = self.sweep.find_pages(ids)
+        if pages and self.budget.left > len(pages):
+            self.outcome = Outcome.OPEN
+            self._earlier = self.sweep
+            self.sweep = Sweep(self.size, pages)
+            self.report.scans += 1
+            self._plan(self._due_pages())
 
     def read_uncut(self) -> None:
         """Read a window that is too large as it is, since nothing is left to pay for cutting it."""
@@ -161,21 +188,21 @@ class WindowProof:
     def _due_pages(self) -> list[PageRequest]:
         return [self._request(current, self.size) for current in self.sweep.plan_pages()]
 
-    def _plan(self, requests: list[PageRequest], *, is_control: bool = False) -> None:
+    def _plan(self, requests: list[PageRequest], *, is_check: bool = False) -> None:
         if not requests:
             return
-        if self._may_spend(len(requests), is_control=is_control):
+        if self._may_spend(len(requests), is_check=is_check):
             self.planned.extend(requests)
         else:
             self._end_unproven(self.sweep.largest_total)
 
-    def _may_spend(self, requests: int, *, is_control: bool) -> bool:
-        if self.report.scans > 1 or (self.is_repair and is_control):
+    def _may_spend(self, requests: int, *, is_check: bool) -> bool:
+        if self.report.scans > 1 or (self.is_repair and is_check):
             return self.budget.take(requests)
         # When nothing is left for trouble, a window is still read once: nothing is lost that was there to be had.
-        return is_control or (self.is_repair and self.budget.take(requests)) or self.budget.read(requests)
+        return is_check or (self.is_repair and self.budget.take(requests)) or self.budget.read(requests)
 
-    def _request(self, current: int, size: int, *, control: bool = False) -> PageRequest:
+    def _request(self, current: int, size: int, *, control: bool = False, is_end: bool = False) -> PageRequest:
         return PageRequest(
             owner=self,
             window=self.window,
@@ -183,20 +210,60 @@ class WindowProof:
             current=current,
             size=size,
             control=control,
+            is_end=is_end,
             sweep=self.sweep,
         )
 
-    def _ask_again(self, request: PageRequest, why: str) -> SipCdrError | None:
+    def _repeat(self, request: PageRequest) -> None:
         self.report.anomalies += 1
-        if request.asked_before or not self.budget.take(1):
-            return ProtocolError(f"the answer cannot be used: {why}", window=self.window, page=request.current)
         self.planned.append(msgspec.structs.replace(request, asked_before=True))
+
+    def _ask_again(self, request: PageRequest, why: str) -> SipCdrError | None:
+        if request.asked_before or not self.budget.take(1):
+            self.report.anomalies += 1
+            return ProtocolError(f"the answer cannot be used: {why}", window=self.window, page=request.current)
+        self._repeat(request)
         return None
 
+    # --- pages
+
+    def _correct_size(self, request: PageRequest, answer: PageAnswer) -> PageAnswer:
+        size = answer.page.size
+        is_claimed = size > request.size and size in {self._claimed_size, self._sizes.claimed}
+        sent = len(answer.page.records) + len(answer.quarantined)
+        return resize(answer, request.size) if is_claimed and sent <= request.size else answer
+
+    def _take_page(
+        self, request: PageRequest, answer: PageAnswer, ascent: Ascent | None, *, past_the_end: bool
+    ) -> None:
+        page = answer.page
+        rows = len(page.records) + len(answer.quarantined)
+        is_short = request.current == 1 and 0 < rows < min(page.size, page.total) and not self._is_too_large(page.total)
+        if is_short and self._claimed_size is None and self._sizes.given in {None, rows}:
+            # Rows were deleted between COUNT and SELECT, or the vendor gives smaller pages than it says.
+            if self._short_page is None and self.budget.take(1):
+                self._short_page = rows
+                self._repeat(request)
+                return
+            if self._short_page == rows:
+                self._claimed_size = page.size
+                answer = resize(answer, rows)
+        if answer.page.size < self.size:
+            self._plan_smaller(answer.page.size, first_page_is_here=request.current == 1)
+            if request.current != 1:
+                return
+        elif request.current > 1 and rows and self._claimed_size is not None:
+            self._give_size(self.size)
+            self._sizes.given, self._sizes.claimed = self.size, self._claimed_size
+        self.report.pages += 1
+        self.sweep.add_page(answer, ascent, past_the_end=past_the_end)
+        self._go_on()
+
     def _plan_smaller(self, size: int, *, first_page_is_here: bool) -> None:
-        # The vendor clamps the page size: pages planned with the old one do not fit together.
+        # Pages planned with the old size do not fit together.
         self.report.anomalies += 1 + self.sweep.take_oddities()
-        self.budget.plan_smaller(size)
+        if self._claimed_size is None:
+            self._give_size(size)  # otherwise its second page will show whether it is one
         self.size = size
         self.sweep = Sweep(size)
         self.planned.clear()
@@ -204,27 +271,49 @@ class WindowProof:
         if not first_page_is_here:
             self._plan(due)
 
+    def _give_size(self, size: int) -> None:
+        self.budget.plan_smaller(size)
+        self.given_size = min(self.given_size, size)
+
     def _go_on(self) -> None:
         sweep = self.sweep
-        if not self.is_planned:
-            self.is_planned = True
-            self.budget.plan(sweep.largest_total)
-        first_page_told = sweep.pages == 1 and self.report.scans == 1
-        if first_page_told and sweep.largest_total > self.most_rows and can_split(self.window):
-            self.report.total = sweep.largest_total
-            self.report.scans = 0  # not one reading: it ends before it began
-            self.report.anomalies += sweep.take_oddities()
-            self.outcome = Outcome.TOO_LARGE
-            return
+        if sweep.pages == 1 and self.report.scans == 1:
+            self._note_rows(sweep.largest_total)
+            if self._is_too_large(sweep.largest_total):
+                self.report.scans = 0  # not one reading: it ends before it began
+                self._leave_to_be_cut()
+                return
         self._plan(self._due_pages())
         if not (sweep.is_read and self.is_open):
             return
         self.report.anomalies += sweep.take_oddities()
-        if sweep.single:
+        if sweep.single and self.is_part and self.report.scans == 1:
+            # One SELECT counted and sent everything; the total of the larger window stands against it.
             self._settle(sweep.largest_total, Outcome.CERTIFIED)
         else:
-            control = self._request(1, 1, control=True)
-            self._plan([msgspec.structs.replace(control, delay=self._decide_delay())], is_control=True)
+            self._plan([self._request_count()], is_check=True)
+
+    def _is_too_large(self, total: int) -> bool:
+        return total > self.most_rows and self.report.scans == 1 and can_split(self.window)
+
+    def _note_rows(self, total: int) -> None:
+        if self.is_part:
+            return
+        if not self._planned_rows:
+            self.budget.plan(total)
+        else:
+            self.budget.plan_more(max(0, total - self._planned_rows))
+        self._planned_rows = max(1, total)
+
+    def _leave_to_be_cut(self) -> None:
+        self.report.total = self.sweep.largest_total
+        self.report.anomalies += self.sweep.take_oddities()
+        self.outcome = Outcome.TOO_LARGE
+
+    # --- the control count
+
+    def _request_count(self) -> PageRequest:
+        return msgspec.structs.replace(self._request(1, 1, control=True), delay=self._decide_delay())
 
     def _decide_delay(self) -> float:
         if self._waited is self.sweep:
@@ -232,41 +321,105 @@ class WindowProof:
         self._waited = self.sweep
         return self._ages.decide_delay(self.window.end, count_lags=self._count_lags)
 
-    def _decide(self, count: int) -> None:
+    def _take_count(self, count: int) -> None:
         sweep = self.sweep
         if self._earlier is not None:
-            sweep.carry_on(self._earlier)
-            self._earlier = None
-        if sweep.is_ambiguous:
-            self._end_unproven(count)  # only smaller windows, of one page each, can be counted
-        elif sweep.unique != count or sweep.largest_total > count:
-            self._read_again(count)
-        elif count % self.size:
-            self._settle(count, Outcome.CERTIFIED)
-        else:
-            # A total that is cut off at a full page would look just like this: the page behind the last
-            # must be empty.  Elsewhere a page that is longer than its total allows shows it.
-            self._plan([self._request(count // self.size + 1, self.size, control=True)], is_control=True)
+            earlier, self._earlier = self._earlier, None
+            if sweep.single:
+                sweep.largest_total = max(sweep.largest_total, earlier.largest_total)
+            else:
+                sweep.carry_on(earlier)
+        if self._first_count is not None:
+            count, self._first_count = max(count, self._first_count), None
+        elif self._is_at_odds(count) and self.budget.take(1):
+            self._first_count = count  # a stale or partial count; the larger of the two is believed
+            self.planned.append(self._request_count())
+            return
+        self._decide(count)
 
-    def _decide_tail(self, count: int, *, is_empty: bool) -> None:
-        if is_empty and count == self.sweep.unique:
-            self._settle(count, Outcome.CERTIFIED)
-        else:
+    def _is_at_odds(self, count: int) -> bool:
+        sweep = self.sweep
+        if sweep.is_ambiguous and not sweep.single:
+            return False  # no count can prove it
+        return (sweep.unique != count or sweep.largest_total > count) and not sweep.may_hold(count)
+
+    def _decide(self, count: int) -> None:
+        sweep = self.sweep
+        if sweep.is_ambiguous and not sweep.single:
+            self._end_unproven(count)  # only smaller windows, of one page each, can be counted
+        elif sweep.unique != count or sweep.largest_total > count or sweep.is_unsettled:
             self._read_again(count)
+        elif count and count % self.size == 0:
+            self._check_end(count)
+        else:
+            # The last page had room for more rows than are counted, and held none.
+            self._settle(count, Outcome.CERTIFIED)
+
+    # --- the end of the list
+
+    def _check_end(self, count: int) -> None:
+        # A total that is cut off at a full page looks like a right one.
+        if (page := plan_end_page(count, self.size)) is None:
+            self._leave_end_unseen(count)
+        else:
+            self._plan([self._request(*page, is_end=True)], is_check=True)
+
+    def _take_end(self, request: PageRequest, answer: PageAnswer, verdict: Verdict) -> None:
+        sweep, page = self.sweep, answer.page
+        count = sweep.unique
+        before = (request.current - 1) * request.size
+        sent = len(page.records) + len(answer.quarantined)
+        if page.total != count and verdict in {Verdict.USE, Verdict.PAST_THE_END}:
+            self._read_again(page.total)
+        elif verdict is not Verdict.USE or not count - before <= sent <= request.size:
+            # Another page than the one that was asked for, or of another size.
+            if request.asked_before or not self.budget.take(1):
+                self._leave_end_unseen(count)
+            else:
+                self._repeat(request)
+        else:
+            rows, broken = {*page.records}, {quarantined.digest for quarantined in answer.quarantined}
+            known = {quarantined.digest for quarantined in sweep.quarantined.values()}
+            distinct = len(rows) + len(broken)
+            unread = sum(not sweep.holds(row) for row in rows) + len(broken - known)
+            self.report.anomalies += sent - distinct
+            seen = max(before + distinct, count + unread)
+            if seen > count:
+                self._read_again(seen)
+            else:
+                self._settle(count, Outcome.CERTIFIED)
+
+    def _leave_end_unseen(self, count: int) -> None:
+        self.end_is_unseen = True
+        self._end_unproven(count)
+
+    # --- reading again
 
     def _read_again(self, count: int) -> None:
         sweep = self.sweep
-        if not self._may_read_again(count):
-            self._end_unproven(count)
+        if self._is_too_large(count) and sweep.largest_total * 2 < count:
+            # The first answers knew only a part of the rows: little that was read is worth keeping.
+            self._note_rows(count)
+            self.report.duplicates += sweep.duplicates
+            sweep.largest_total = count
+            self._leave_to_be_cut()
             return
         # Rows were deleted: what was read before may be gone.  Otherwise all of
         # it still stands and only what is missing has to turn up.
         shrunk = sweep.largest_total > count or sweep.unique > count
         self._count_lags = shrunk  # or the count is older than the rows
-        self._note_trouble()
+        # Rows of one id that stand on different pages may be legs, or one row that changed: read both once more.
+        is_targeted = self.report.scans == 1 and not shrunk and sweep.may_hold(count)
+        pages = sweep.find_pages(sweep.doubtful_ids) if is_targeted else None
+        if not (pages or self._may_read_again(count)):
+            self._end_unproven(count)
+            return
+        self.report.duplicates += sweep.duplicates
         sweep.largest_total = count
         self._earlier = None if shrunk else sweep
-        self.sweep = Sweep(self.size)
+        if shrunk:
+            self._conflicting |= sweep.conflicting
+        self.sweep = Sweep(self.size, pages)
         self.report.scans += 1
         self._plan(self._due_pages())
 
@@ -282,13 +435,9 @@ class WindowProof:
             self.sweep.carry_on(self._earlier)
         self._settle(max(told, self.sweep.largest_total), Outcome.UNPROVEN)
 
-    def _note_trouble(self) -> None:
-        self.report.duplicates += self.sweep.duplicates
-        self._conflicting |= self.sweep.conflicting
-        self.report.conflicts = len(self._conflicting)
-
     def _settle(self, total: int, outcome: Outcome) -> None:
-        self._note_trouble()
+        self.report.duplicates += self.sweep.duplicates
+        self.report.conflicts = len(self._conflicting | self.sweep.conflicting)
         self.planned.clear()
         self.report.total = total
         self.report.unique = self.sweep.unique

@@ -8,19 +8,29 @@ that the parts of a window hold at least what the whole of it told.
 from collections import deque
 from collections.abc import Callable
 
-from aiosipcdr.errors import IncompleteRangeError, OutOfTimeRangeError, SipCdrError
+import msgspec
+
+from aiosipcdr.errors import (
+    IncompleteRangeError,
+    InvalidQueryError,
+    OutOfTimeRangeError,
+    ProtocolError,
+    ServerFaultError,
+    SipCdrError,
+)
 from aiosipcdr.policy.clock import AgePolicy
-from aiosipcdr.protocol.assembly import Assembly, as_it_is, sort_records
+from aiosipcdr.protocol.assembly import Assembly, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
-from aiosipcdr.protocol.completeness import Outcome
+from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.edge import EdgeSearch, MovingEdge
 from aiosipcdr.protocol.history import Cut, Note, Recounted, Trimmed
-from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, WindowPlaces
+from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, PageSizes, WindowPlaces
+from aiosipcdr.protocol.overlaps import OverlapProof, as_it_is
 from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
-from aiosipcdr.protocol.shortfall import CHANGING, UNSTEADY, UNTOLD_APART, describe_shortfall
+from aiosipcdr.protocol.shortfall import CHANGING, END_UNSEEN, UNSTEADY, UNTOLD_APART, describe_shortfall
 from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_window
 from aiosipcdr.protocol.wholes import Recounts, Whole, announce
 from aiosipcdr.protocol.windows import TimeWindow
@@ -33,6 +43,9 @@ MOST_ROWS = FULL_WINDOW
 
 AIMED_ROWS = 1_200
 """What a part should hold: far enough below the limit for busy hours, high enough to fill its pages."""
+
+
+_REFUSALS = InvalidQueryError, ProtocolError, ServerFaultError
 
 
 class Coverage:
@@ -79,9 +92,11 @@ class Coverage:
         self._skip_out_of_range = skip_out_of_range
         self._edge = MovingEdge(span.window, filters)
         self._budget = Budget(size)
+        self._sizes = PageSizes()
         self._pending = PendingWindows(places, self._build)
         self._recounts = Recounts(filters)
         self._unproven = False
+        self._overlap: OverlapProof | None = None
         self.tiles: list[TimeWindow] = [*filter(None, [span.seam]), *plan_tiles(span.window)]
         """The windows that the run begins with, oldest first."""
         for tile in self.tiles:
@@ -108,6 +123,8 @@ class Coverage:
             return self._edge.search.next_request()
         if (request := self._recounts.next_request()) is not None:
             return request
+        if self._overlap is not None and (request := self._overlap.next_request()) is not None:
+            return request
         oldest, known = None, 0
         for part in self._pending:
             if part.planned:
@@ -120,9 +137,17 @@ class Coverage:
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Take the answer to `request`; return the error that ends the run, if it does."""
+        error = self._take(request, answer)
+        if error is None:
+            self._compare_oldest()
+        return error
+
+    def _take(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         owner = request.owner
         if isinstance(owner, Part):
             return (owner.accept(request, answer) or self._go_on_with(owner)) if owner.is_open else None
+        if isinstance(owner, OverlapProof):
+            return (owner.accept(request, answer) or self._take_overlap(owner)) if owner is self._overlap else None
         if isinstance(owner, EdgeSearch):
             owner.note(request, accepted=True)
             return self._go_on_after(owner)
@@ -132,6 +157,14 @@ class Coverage:
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
         """Take the error of `request`; return it if it ends the run."""
+        final = self._take_error(request, error)
+        if final is None:
+            self._compare_oldest()
+        return final
+
+    def _take_error(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
+        if request.is_end and isinstance(error, _REFUSALS):
+            return self._refuse_end(request)
         if not isinstance(error, OutOfTimeRangeError) or isinstance(request.owner, Whole):
             return error
         if isinstance(request.owner, EdgeSearch):
@@ -139,8 +172,18 @@ class Coverage:
             return self._go_on_after(request.owner)
         if isinstance(request.owner, Part) and request.owner.is_open:
             self._pending.put_back(request.owner)
+        if request.owner is self._overlap:
+            self._overlap = None  # what it would have decided is in doubt, as is all at this edge
         self._edge.begin_search()
         return None
+
+    def _refuse_end(self, request: PageRequest) -> SipCdrError | None:
+        owner = request.owner
+        if isinstance(owner, WindowProof):
+            owner.refuse_end(request)
+        if isinstance(owner, Part):
+            return self._go_on_with(owner)
+        return self._take_overlap(owner) if isinstance(owner, OverlapProof) else None
 
     def take_complete(self) -> CompleteWindow | None:
         """Return the oldest window if its reading has ended, each once and in order."""
@@ -148,7 +191,9 @@ class Coverage:
         if oldest is None or not self._is_ready(oldest):
             return None
         self._pending.release(oldest)
-        return self._hand_over(oldest)
+        complete = self._hand_over(oldest)
+        self._compare_oldest()
+        return complete
 
     def join(self) -> None:
         """Claim a fair share of the places, when the run begins."""
@@ -166,7 +211,7 @@ class Coverage:
         for part in self._pending:
             if part.outcome in {Outcome.OPEN, Outcome.TOO_LARGE}:
                 part.give_up()
-            left += self._assembly.assemble(part, part.wholes).records
+            left += self._assembly.assemble(part, part.wholes, part.repeats).records
         for whole, outer in wholes:
             whole.is_proven = False  # its parts are not all here
             left += self._assembly.take_floor(whole, outer)
@@ -179,6 +224,7 @@ class Coverage:
             size=self._size,
             most_rows=self._most_rows,
             budget=self._budget,
+            sizes=self._sizes,
             is_part=bool(wholes),
             is_repair=any(whole.is_repair for whole in wholes),
             ages=self._ages,
@@ -187,12 +233,58 @@ class Coverage:
         )
 
     def _is_ready(self, part: Part) -> bool:
+        return self._is_read(part) and part.repeats is not None and self._overlap is None
+
+    def _is_read(self, part: Part) -> bool:
         # What is unproven and must not be handed over stays where it is until the error has ended the run.
         return part.report.certified or (self._allow_incomplete and not part.is_open)
 
+    def _compare_oldest(self) -> None:
+        # What a window repeats is known when all older ones were handed over.
+        part = self._pending.oldest
+        if part is None or part.repeats is not None or not self._is_read(part):
+            return
+        part.repeats = self._assembly.compare(part)
+        if not part.repeats.is_doubtful:
+            return
+        self._budget.take(1)
+        self._overlap = OverlapProof(
+            part,
+            filters=self._filters,
+            size=self._size,
+            most_rows=self._most_rows,
+            budget=self._budget,
+            sizes=self._sizes,
+            is_part=True,
+            is_repair=True,
+            ages=self._ages,
+            time_field=self._time_field,
+            strict=self._strict,
+        )
+
+    def _take_overlap(self, seam: OverlapProof) -> SipCdrError | None:
+        part = seam.part
+        if seam.is_open or not isinstance(part, Part) or part.repeats is None:
+            return None
+        self._overlap = None
+        self._assembly.count_effort(msgspec.structs.replace(seam.report, scans=0))
+        repeats, rows = part.repeats, seam.sweep.records.values()
+        if seam.outcome is Outcome.CERTIFIED and repeats.decide(rows, is_later=part.is_later):
+            return None
+        if not part.is_later:
+            part.is_later, part.repeats = True, None
+            part.read_once_more(repeats.doubtful_ids)
+            if part.is_open:
+                return None
+        part.refute()
+        if can_split(part.window) and self._cut(part, AIMED_ROWS, is_repair=True):
+            return None
+        return None if self._allow_incomplete else self._incomplete(part)
+
     def _go_on_with(self, part: Part) -> SipCdrError | None:
-        self._size = min(self._size, part.size)
-        if not part.total_is_known and part.sweep.pages:
+        self._size = min(self._size, part.given_size)
+        # A single page that makes up a whole range is not believed before its control count.
+        if not part.total_is_known and part.sweep.pages and not (part.sweep.single and part.is_open):
             part.total_is_known = True
             self._note_total(part)
         if part.is_open:
@@ -226,12 +318,12 @@ class Coverage:
 
     def _cut_unproven(self, part: Part) -> SipCdrError | None:
         aimed = AIMED_ROWS
-        if part.sweep.is_ambiguous:
-            aimed = max(1, part.size * 6 // 10)
-        elif part.report.total >= part.size:
+        if part.needs_single_pages:
+            aimed = max(1, part.given_size * 6 // 10)
+        elif part.report.total >= part.given_size and not part.end_is_unseen:
             # Rows that move while pages are read cannot move within one page:
             # from here on windows are cut so small that one page holds them.
-            self._most_rows = max(1, part.size - 1)
+            self._most_rows = max(1, part.given_size - 1)
         if can_split(part.window) and self._cut(part, aimed, is_repair=True):
             return None
         return None if self._allow_incomplete else self._incomplete(part)
@@ -251,11 +343,11 @@ class Coverage:
         """Take note of what has become of a window, where that is written down."""
 
     def _incomplete(self, part: Part) -> IncompleteRangeError:
-        why = UNTOLD_APART if part.sweep.is_ambiguous else UNSTEADY
+        why = UNTOLD_APART if part.sweep.is_ambiguous else END_UNSEEN if part.end_is_unseen else UNSTEADY
         return describe_shortfall(part.window, part.sweep.unique, part.report.total, why, self.report)
 
     def _hand_over(self, part: Part) -> CompleteWindow:
-        complete = self._assembly.assemble(part, part.wholes)
+        complete = self._assembly.assemble(part, part.wholes, part.repeats)
         self._unproven = self._unproven or not part.report.certified
         for whole in part.wholes:
             if whole.falls_short:

@@ -1,9 +1,9 @@
-"""What runs may hold and spend: room for windows, and requests for reading again.
+"""The limits of a run: room for windows, requests for reading again, the page sizes that the vendor gives.
 
 Counts only; decides nothing about any window.
 """
 
-__all__ = ["FULL_WINDOW", "Budget", "WindowPlaces"]
+__all__ = ["FULL_WINDOW", "Budget", "PageSizes", "WindowPlaces"]
 
 FULL_WINDOW = 2_000
 """The calls that a window may hold, bursts of two seconds aside."""
@@ -47,6 +47,10 @@ class Budget:
         self._rows += rows
         self._windows += 1
 
+    def plan_more(self, rows: int) -> None:
+        """Note that such a window holds so many rows more than it reported at first."""
+        self._rows += rows
+
     def plan_smaller(self, size: int) -> None:
         """Note that a page holds no more than `size` records."""
         self._size = min(self._size, size)
@@ -66,6 +70,22 @@ class Budget:
             return True
         self._read -= free
         return False
+
+
+class PageSizes:
+    """What a run knows of the vendor's page sizes.
+
+    Attributes:
+        given: the size that the vendor gives although it echoes a larger one.
+        claimed: that larger one.
+    """
+
+    __slots__ = ("claimed", "given")
+
+    def __init__(self) -> None:
+        """Expect the sizes that are asked for."""
+        self.given: int | None = None
+        self.claimed: int | None = None
 
 
 class WindowPlaces:

@@ -1,7 +1,6 @@
-"""One page: how it is asked for, and what the answer is worth.
+"""One page: how it is asked for, and whether the answer can be used.
 
-Synchronous and without I/O.  Judges single answers; what pages come to
-together is for the sweep.
+Synchronous and without I/O.  Judges single answers; the sweep unites them.
 """
 
 from datetime import datetime
@@ -17,7 +16,10 @@ from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["PageRequest", "Verdict", "count_pages", "judge_answer"]
+__all__ = ["LARGEST_SIZE", "PageRequest", "Verdict", "count_pages", "judge_answer", "plan_end_page", "resize"]
+
+LARGEST_SIZE = 100
+"""The most records that the vendor documents for a page."""
 
 
 class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -32,6 +34,8 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """Asked for its total alone."""
     delay: float = 0.0
     """Seconds to wait before it is sent."""
+    is_end: bool = False
+    """Asked to show that no row follows the last one that is counted: see `plan_end_page`."""
     asked_before: bool = False
     """The first answer to this request could not be used."""
     sweep: object = None
@@ -40,7 +44,7 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     @property
     def needs_fresh_answer(self) -> bool:
         """Whether the answer to an earlier request must not stand for this one's."""
-        return self.control or self.asked_before
+        return self.control or self.is_end or self.asked_before
 
     def __repr__(self) -> str:
         """Leave out `params`: a filter may be a phone's number."""
@@ -67,6 +71,31 @@ def count_pages(total: int, size: int) -> int:
     return max(1, -(-total // size))
 
 
+def resize(answer: PageAnswer, size: int) -> PageAnswer:
+    """Return `answer` as a page of `size`, where the vendor echoes another size than it gives."""
+    pages = -(-answer.page.total // size)
+    return msgspec.structs.replace(answer, page=msgspec.structs.replace(answer.page, size=size, pages=pages))
+
+
+def plan_end_page(total: int, size: int) -> tuple[int, int] | None:
+    """Return the number and the size of a page that begins before row `total` and reaches beyond it.
+
+    A row behind the last one that is counted stands on that page, and the page is not behind the end of the list:
+    what servers send for such a page (page 1, the last page, nothing) shows nothing.
+
+    Args:
+        total: how many rows are counted, at least one.
+        size: the page size that the vendor gives; the size returned is smaller if any smaller one will do.
+
+    Returns:
+        `None` where every size up to 100 divides `total`.
+    """
+    for other in (*range(size - 1, 1, -1), *range(size + 1, LARGEST_SIZE + 1)):
+        if total % other:
+            return total // other + 1, other
+    return None
+
+
 def judge_answer(
     request: PageRequest,
     answer: PageAnswer,
@@ -87,10 +116,10 @@ def judge_answer(
         FilterIgnoredError: records came back that `filters` exclude.
     """
     page = answer.page
-    if not 1 <= page.size <= request.size:
+    if not (request.control or 1 <= page.size <= request.size) or (request.is_end and page.size != request.size):
         return Verdict.ASK_AGAIN, f"page size {page.size} came back for {request.size}"
     if page.current != request.current:
-        if request.current > count_pages(page.total, page.size):
+        if request.current > count_pages(page.total, max(1, page.size)):
             # MyBatis-Plus with overflow=true answers page 1 for a page that is gone.
             return Verdict.PAST_THE_END, ""
         return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
@@ -105,7 +134,7 @@ def judge_answer(
             )
         if not _lie_within(page.records, request.window, time_field, ascent):
             return Verdict.ASK_AGAIN, "records came back that lie outside the window"
-    if answer.quarantined and not (request.asked_before or request.control):
+    if answer.quarantined and not (request.asked_before or request.control or request.is_end):
         return Verdict.DOUBTFUL, ""
     return Verdict.USE, ""
 

@@ -12,6 +12,7 @@ from operator import attrgetter
 from aiosipcdr.protocol.completeness import WindowProof
 from aiosipcdr.protocol.history import Cut
 from aiosipcdr.protocol.limits import FULL_WINDOW, WindowPlaces
+from aiosipcdr.protocol.overlaps import Repeats
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.protocol.windows import TimeWindow
@@ -26,6 +27,10 @@ class Part(WindowProof):
 
     wholes: tuple[Whole, ...] = ()
     total_is_known = False
+    repeats: Repeats | None = None
+    """What it repeats of earlier windows, once these were handed over."""
+    is_later = False
+    """Whether it was read once more after all older windows were handed over."""
     weight = FULL_WINDOW
     """How much room it takes, in calls."""
 

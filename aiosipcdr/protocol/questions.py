@@ -1,4 +1,4 @@
-"""Plans that ask little: one page as it is, the totals of windows, the number of calls of a range.
+"""Plans of few requests: one page as it is, the totals of windows, the number of calls of a range.
 
 Synchronous and without I/O; the same shape as the plan that covers a range, so
 that one engine serves them all.
@@ -62,7 +62,10 @@ class SinglePage:
 
 
 class WindowCounts:
-    """Asks for the totals of windows, each of them at most 31 days wide."""
+    """Asks for the totals of windows, each of them at most 31 days wide; a 0 is asked for twice.
+
+    A server that is not ready answers "0 of 0" now and then.
+    """
 
     def __init__(self, windows: Iterable[TimeWindow], filters: Filters, *, span: TimeWindow | None = None) -> None:
         """Plan one request a window; where one is out of the time range, find the edge within `span`, or within it."""
@@ -78,7 +81,7 @@ class WindowCounts:
 
     @property
     def has_result(self) -> bool:
-        """Whether every window has told its total."""
+        """Whether every window has reported its total."""
         return not self._open
 
     def next_request(self) -> PageRequest | None:
@@ -98,7 +101,7 @@ class WindowCounts:
         return None
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        """Keep one window's total."""
+        """Keep one window's total, the larger where it was asked for twice."""
         if isinstance(request.owner, EdgeSearch):
             return self._probed(request.owner, request, accepted=True)
         try:
@@ -110,8 +113,12 @@ class WindowCounts:
                 return ProtocolError(f"the answer cannot be used: {why}", window=request.window, page=1)
             self._planned.append(msgspec.structs.replace(request, asked_before=True))
             return None
-        self.totals[request.window] = answer.page.total
-        self._open -= 1
+        total, was_counted = answer.page.total, request.window in self.totals
+        self.totals[request.window] = max(total, self.totals.get(request.window, 0))
+        if total == 0 and not was_counted:
+            self._planned.append(msgspec.structs.replace(request, asked_before=False))
+        else:
+            self._open -= 1
         return None
 
     def _probed(self, edge: EdgeSearch, request: PageRequest, *, accepted: bool) -> SipCdrError | None:

@@ -9,10 +9,11 @@ from aiosipcdr.errors import IncompleteRangeError
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport
 
-__all__ = ["CHANGING", "UNSTEADY", "UNTOLD_APART", "describe_shortfall"]
+__all__ = ["CHANGING", "END_UNSEEN", "UNSTEADY", "UNTOLD_APART", "describe_shortfall"]
 
 CHANGING: Final = "rows are changing"
 UNSTEADY: Final = "rows are changing or the vendor's total is wrong"
+END_UNSEEN: Final = "the vendor gives no page size with which to check that it counts all of them"
 UNTOLD_APART: Final = "some records have no readable voiceId and cannot be told apart"
 
 

@@ -1,12 +1,14 @@
-"""One reading of a window: which of its pages comes next, and what they hold together.
+"""One reading of a window: which of its pages comes next, and the rows they hold together.
 
-Synchronous and without I/O.  Whether a window is complete is for the proof to
-say.
+Synchronous and without I/O.  The proof decides whether a window is complete.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from operator import attrgetter
+
+import msgspec
 
 from aiosipcdr.protocol.ascent import Ascent, join_ascents
 from aiosipcdr.protocol.codec import PageAnswer
@@ -17,27 +19,55 @@ from aiosipcdr.report import QuarantinedRecord
 __all__ = ["Sweep"]
 
 
+class _Rows(msgspec.Struct, frozen=True):
+    """The rows of one id that was read with different contents.
+
+    They are legs of one call, or versions of a row that changed between two answers.
+
+    Attributes:
+        seen: all contents that were read, in the order in which they came.
+        now: those that count as rows.
+        sure: how many of them are known to be rows of their own: one answer held all of them, or a later reading of
+            the same pages repeated all of them.
+    """
+
+    seen: Sequence[CallDetailRecord]
+    now: Sequence[CallDetailRecord]
+    sure: int = 1
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known which of several rows exist; what counts once is decided by the control count."""
+        return self.sure == 1 or len(self.now) == self.sure
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the contents may be more rows, or fewer, than are counted."""
+        return not self.is_settled or (self.sure == 1 and len(self.seen) > 1)
+
+
 class Sweep:
-    """The pages of one window, read in any order and united by id.
+    """The pages of one window, read in any order, as distinct rows.
 
-    One id with different contents is a conflict: within one page both records
-    are kept (they are two rows), across pages the later answer wins.
+    A row is an id with its contents.  Several contents of one id within one answer are several rows (legs of a
+    transferred call).  In different answers they may also be one row that changed: it counts once, with its latest
+    contents, until a second reading repeats the others.
 
-    Where ids rise from page to page, that alone shows that each stands for one record.  Otherwise pages wait until
-    somebody looks at what they hold, and are united in one pass.
+    Where ids rise from page to page, that alone shows that each stands for one row.  Otherwise pages wait until
+    their contents are needed, and are united in one pass.
 
     Attributes:
         quarantined: what could not be decoded, by id; by a hash of its bytes where its id is not readable, or
             stands on the same page for another row.
-        is_ambiguous: whether something counts by its bytes.  Another page may tell the same row with other bytes, or
-            readable: then the number of distinct calls means nothing, unless all of them came in one answer.
-        single: whether one page was the whole window: then one SELECT told and sent everything.
+        is_ambiguous: whether something counts by its bytes.  Another answer may give the same row with other bytes, or
+            readable: then the number of distinct rows means nothing, unless all of them came in one answer.
+        single: whether one page was the whole window: then one SELECT counted and sent everything.
         unknown_fields: names that this version does not know, with their number.
-        extras: what stood under those names, as JSON, for the records that had some.
+        extras: the values of those fields, as JSON, for the records that had some.
     """
 
-    def __init__(self, size: int) -> None:
-        """Begin a reading with pages of `size`."""
+    def __init__(self, size: int, only: Sequence[int] | None = None) -> None:
+        """Begin a reading with pages of `size`: all of them, or `only` those numbers."""
         self.size = size
         self.largest_total: int = 0
         self.pages: int = 0
@@ -47,20 +77,21 @@ class Sweep:
         self.unknown_fields: Counter[str] = Counter()
         self.extras: dict[CallDetailRecord, str] = {}
         self._records: dict[object, CallDetailRecord] = {}
-        self._waiting: list[Page] = []
+        self._several: dict[str, _Rows] = {}
+        self._read: list[Page] = []
+        self._united = 0
         self._ascents: list[Ascent] = []
         self._rises = True
-        self._twins: set[str] = set()
         self._duplicates = 0
-        self._conflicting: set[str] = set()
         self._odd = 0
         self._odd_taken = 0
+        self._only = only
         self._asked = 0
         self._outstanding = 0
 
     @property
     def ascent(self) -> Ascent | None:
-        """All that was read so far, if it rises throughout: then nothing was told twice, and nothing set aside."""
+        """All that was read so far, if it rises throughout: then no row was repeated, and none set aside."""
         if self._rises and len(self._ascents) > 1:
             joined = join_ascents(self._ascents)
             self._rises, self._ascents = joined is not None, [] if joined is None else [joined]
@@ -68,27 +99,28 @@ class Sweep:
 
     @property
     def records(self) -> dict[object, CallDetailRecord]:
-        """What was read so far, by id; by itself where its id stands for several rows."""
+        """The rows read so far, by id; by itself where its id stands for several rows."""
         self._unite_waiting()
         return self._records
 
     @property
     def duplicates(self) -> int:
-        """How many records were told once more as they are."""
+        """How many rows were repeated as they are."""
         if self.ascent is None:
             self._unite_waiting()
         return self._duplicates
 
     @property
-    def conflicting(self) -> AbstractSet[str]:
-        """The ids that were told with different contents."""
+    def conflicting(self) -> set[str]:
+        """The ids of rows that changed between two answers, or may have changed."""
         if self.ascent is None:
             self._unite_waiting()
-        return self._conflicting
+        several = self._several.items()
+        return {voice_id for voice_id, rows in several if len(rows.seen) > len(rows.now) or not rows.is_settled}
 
     @property
     def unique(self) -> int:
-        """Distinct records read so far, those that could not be decoded included."""
+        """Distinct rows read so far, those that could not be decoded included."""
         if (ascent := self.ascent) is not None:
             return len(ascent.records)
         records = self.records
@@ -99,27 +131,41 @@ class Sweep:
         """Whether an id stands for several rows."""
         if self.ascent is None:
             self._unite_waiting()
-        return bool(self._twins)
+        return any(rows.sure > 1 for rows in self._several.values())
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether several rows of one id were read, and one of them may be an older version of another."""
+        if self.ascent is None:
+            self._unite_waiting()
+        return any(not rows.is_settled for rows in self._several.values())
 
     @property
     def ids(self) -> AbstractSet[object]:
         """The ids of all that was read; what could not be decoded counts by its own."""
         ids: AbstractSet[object] = self.records.keys()
-        if self._twins:
+        if self._several:
             ids = {record.voice_id for record in self._records.values()}
         return ids | self.quarantined.keys() if self.quarantined else ids
 
-    def plan_pages(self) -> range:
+    def holds(self, record: CallDetailRecord) -> bool:
+        """Tell whether the row counts."""
+        return self.records.get(record.voice_id) == record or record in self.records
+
+    def plan_pages(self) -> Sequence[int]:
         """Return the numbers of the pages that are due now and mark them as asked.
 
-        The first page alone at first; the rest once it has told a total, and
-        more when a later page tells a larger one.
+        The first page alone at first; the rest once it has reported a total, and
+        more when a later page reports a larger one.
         """
-        known = count_pages(self.largest_total, self.size) if self.pages else 1
-        due = range(self._asked + 1, known + 1)
-        if due:
-            self._asked = known
-            self._outstanding += len(due)
+        due: Sequence[int]
+        if self._only is not None:
+            due, self._only = self._only, ()
+        else:
+            known = count_pages(self.largest_total, self.size) if self.pages else 1
+            due = range(self._asked + 1, known + 1)
+            self._asked = max(self._asked, known)
+        self._outstanding += len(due)
         return due
 
     @property
@@ -136,7 +182,7 @@ class Sweep:
         if past_the_end:
             self._odd += 1
             return
-        self._waiting.append(page)
+        self._read.append(page)
         if ascent is not None:
             self._ascents.append(ascent)
         elif page.records:
@@ -157,15 +203,31 @@ class Sweep:
         self._odd += answer.anomalies
 
     def take_oddities(self) -> int:
-        """Return how many oddities, repeated ids among them, were met since this was last asked."""
-        odd = self._odd + self.duplicates + len(self.conflicting)
+        """Return how many oddities, repeated rows among them, were met since the last call."""
+        odd = self._odd + self.duplicates
         new, self._odd_taken = odd - self._odd_taken, odd
         return new
 
+    def may_hold(self, count: int) -> bool:
+        """Tell whether the window may hold `count` rows if its doubtful ids are resolved one way or the other."""
+        doubtful = [rows for rows in self._several.values() if rows.is_doubtful]
+        fewest = self.unique - sum(len(rows.now) - rows.sure for rows in doubtful)
+        return bool(doubtful) and fewest <= count <= fewest + sum(len(rows.seen) - rows.sure for rows in doubtful)
+
+    @property
+    def doubtful_ids(self) -> set[str]:
+        """The ids of which more rows may exist, or fewer, than are counted."""
+        return {voice_id for voice_id, rows in self._several.items() if rows.is_doubtful}
+
+    def find_pages(self, ids: AbstractSet[str]) -> list[int]:
+        """Return the numbers of the pages that hold rows of `ids`."""
+        return sorted({page.current for page in self._read for record in page.records if record.voice_id in ids})
+
     def _unite_waiting(self) -> None:
-        if not self._waiting:
+        pages = self._read[self._united :]
+        if not pages:
             return
-        pages, self._waiting = self._waiting, []
+        self._united = len(self._read)
         if not self._records:
             # Pages come back in any order; in their own, what the vendor has sorted stays sorted.
             in_order = sorted(pages, key=attrgetter("current"))
@@ -180,16 +242,31 @@ class Sweep:
 
     def _unite(self, records: list[CallDetailRecord]) -> None:
         by_id: dict[object, CallDetailRecord] = {record.voice_id: record for record in records}
-        if not self._twins and len(by_id) == len(records) and self._records.keys().isdisjoint(by_id):
+        if not self._several and len(by_id) == len(records) and self._records.keys().isdisjoint(by_id):
             self._records |= by_id
             return
-        in_page: dict[str, CallDetailRecord] = {}
+        in_page: dict[str, list[CallDetailRecord]] = {}
         for record in records:
-            voice_id = record.voice_id
-            if in_page.setdefault(voice_id, record) != record and voice_id not in self._twins:
-                self._conflicting.add(voice_id)
-                self._separate(voice_id, in_page[voice_id])
-            self._keep(record)
+            rows = in_page.setdefault(record.voice_id, [])
+            if record in rows:
+                self._duplicates += 1
+            else:
+                rows.append(record)
+        for voice_id, rows in in_page.items():
+            self._take(voice_id, rows)
+
+    def _take(self, voice_id: str, rows: list[CallDetailRecord]) -> None:
+        # `rows` came in one answer.
+        before = self._rows_of(voice_id)
+        known = () if before is None else before.seen
+        new = [row for row in rows if row not in known]
+        self._duplicates += len(rows) - len(new)
+        seen = [*known, *new]
+        if len(seen) == 1:
+            self._records[voice_id] = seen[0]
+            return
+        sure = max(len(rows), 1 if before is None else before.sure)
+        self._file(voice_id, _Rows(seen, seen if sure > 1 else rows, sure))
 
     def _set_aside(self, answer: PageAnswer) -> None:
         rows = {(quarantined.voice_id, quarantined.raw) for quarantined in answer.quarantined}
@@ -201,49 +278,60 @@ class Sweep:
                 self.is_ambiguous = True
             self.quarantined.setdefault(key, quarantined)
 
-    def _separate(self, voice_id: str, first: CallDetailRecord) -> None:
-        # From here on records of this id count by their contents.
-        self._twins.add(voice_id)
-        self._records.pop(voice_id, None)
-        self._records[first] = first
+    def _rows_of(self, voice_id: str) -> _Rows | None:
+        if (several := self._several.get(voice_id)) is not None:
+            return several
+        record = self._records.get(voice_id)
+        return None if record is None else _Rows([record], [record])
 
-    def _keep(self, record: CallDetailRecord) -> None:
-        key: object = record if record.voice_id in self._twins else record.voice_id
-        before = self._records.get(key)
-        if before is None:
-            self._records[key] = record
-        elif before == record:
-            self._duplicates += 1
-        else:
-            self._conflicting.add(record.voice_id)
-            self._records[key] = record
+    def _file(self, voice_id: str, rows: _Rows) -> None:
+        self._records.pop(voice_id, None)
+        if (before := self._several.get(voice_id)) is not None:
+            for row in before.now:
+                self._records.pop(row, None)
+        self._several[voice_id] = rows
+        self._records.update((row if rows.sure > 1 else voice_id, row) for row in rows.now)
 
     def carry_on(self, earlier: "Sweep") -> None:
         """Unite with what an earlier sweep of the window read; what this one read wins."""
-        records, told_before = self.records, earlier.records  # both united before their twins are looked at
+        records, read_before = self.records, earlier.records  # both are united before their ids are compared
         self._rises = False
-        for voice_id in earlier._twins - self._twins:  # noqa: SLF001 - another of our own kind
-            if voice_id in records:
-                self._separate(voice_id, records[voice_id])
-        self._twins |= earlier._twins  # noqa: SLF001 - likewise
-        newly_twins = self._twins - earlier._twins  # noqa: SLF001 - likewise
-        for record in told_before.values():
-            if record.voice_id in newly_twins:
-                continue
-            key: object = record if record.voice_id in self._twins else record.voice_id
-            if records.setdefault(key, record) != record:
-                self._conflicting.add(record.voice_id)
+        self._read = [*earlier._read, *self._read]  # noqa: SLF001 - another of our own kind
+        self._united = len(self._read)
+        for voice_id in {**self._several, **earlier._several}:  # noqa: SLF001 - likewise
+            self._merge(voice_id, earlier)
+        for record in read_before.values():
+            voice_id = record.voice_id
+            if voice_id not in self._several and records.setdefault(voice_id, record) != record:
+                self._merge(voice_id, earlier)
         self.quarantined = earlier.quarantined | self.quarantined
         self.extras = earlier.extras | self.extras
-        self._conflicting |= earlier.conflicting
-        self._odd_taken = self._odd + self._duplicates + len(self._conflicting)  # the earlier one has told its own
         self.is_ambiguous = self.is_ambiguous or earlier.is_ambiguous
         self.largest_total = max(self.largest_total, earlier.largest_total)
+
+    def _merge(self, voice_id: str, earlier: "Sweep") -> None:
+        latest, before = self._rows_of(voice_id), earlier._rows_of(voice_id)  # noqa: SLF001 - likewise
+        if latest is None or before is None:
+            self._file(voice_id, latest or before or _Rows([], []))
+            return
+        # A row that was read before and after another one exists beside it.
+        repeated = [row for row in latest.seen if row in before.seen]
+        sure = max(latest.sure, before.sure, len(repeated))
+        seen = [*(row for row in before.seen if row not in latest.seen), *latest.seen]
+        if sure == 1:
+            now = latest.now
+        elif len(latest.seen) == sure and sure in {latest.sure, len(repeated)}:
+            now = latest.seen
+        elif before.is_settled and len(before.now) == sure and len(repeated) == len(latest.seen):
+            now = before.now
+        else:
+            now = seen
+        self._file(voice_id, _Rows(seen, now, sure))
 
 
 def _least_total(answer: PageAnswer) -> int:
     # What OFFSET skipped and what came after it was there: whatever the vendor's count says.
     page = answer.page
-    identities = {record.voice_id for record in page.records}
+    identities: set[object] = {*page.records}
     identities.update(quarantined.identity for quarantined in answer.quarantined)
     return (page.current - 1) * page.size + len(identities) if identities else 0

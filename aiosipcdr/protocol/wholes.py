@@ -1,7 +1,7 @@
-"""Windows that were cut: what each told is held against what its parts hand over.
+"""Windows that were cut: the total that each reported is compared with the rows that its parts hand over.
 
-Synchronous and without I/O.  Counts only; which calls a part repeats is for
-the assembly to say.
+Synchronous and without I/O.  Counts only; the assembly says which rows a part
+repeats.
 """
 
 from collections import deque
@@ -103,13 +103,17 @@ def announce(wholes: Sequence[Whole], rows: int) -> None:
 
 
 class Recounts:
-    """Asks for the totals of wholes that fall short: if rows were deleted since, the vendor tells less now."""
+    """Asks for the totals of wholes that fall short: if rows were deleted since, the vendor reports fewer now.
+
+    A total that would prove the parts is asked for twice, and the larger one is believed.
+    """
 
     def __init__(self, filters: Filters) -> None:
         """Begin with nothing to ask."""
         self._filters = filters
         self._planned: deque[PageRequest] = deque()
         self._open = 0
+        self._first: dict[Whole, int] = {}
 
     @property
     def is_done(self) -> bool:
@@ -119,6 +123,9 @@ class Recounts:
     def plan(self, whole: Whole) -> None:
         """Ask for the total of `whole` once more."""
         self._open += 1
+        self._ask(whole)
+
+    def _ask(self, whole: Whole) -> None:
         params = encode_params(whole.window, self._filters)
         self._planned.append(
             PageRequest(owner=whole, window=whole.window, params=params, current=1, size=1, control=True)
@@ -129,12 +136,18 @@ class Recounts:
         return self._planned.popleft() if self._planned else None
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> int | ProtocolError | None:
-        """Return the total that was told; None when the question has to be asked once more."""
+        """Return the total that is believed; None when it has to be asked for once more."""
         verdict, why = judge_answer(request, answer, Filters())
         if verdict is Verdict.ASK_AGAIN:
             if request.asked_before:
                 return ProtocolError(f"the answer cannot be used: {why}", window=request.window, page=1)
             self._planned.append(msgspec.structs.replace(request, asked_before=True))
             return None
+        whole, total = request.owner, answer.page.total
+        assert isinstance(whole, Whole)  # noqa: S101 - see `_ask`
+        if total <= whole.union and whole not in self._first:
+            self._first[whole] = total
+            self._ask(whole)
+            return None
         self._open -= 1
-        return answer.page.total
+        return max(total, self._first.pop(whole, 0))

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.protocol import completeness
-from aiosipcdr.protocol.assembly import Assembly, as_it_is, sort_records
+from aiosipcdr.protocol.assembly import Assembly, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.history import ReadWindow
 from aiosipcdr.protocol.limits import Budget
+from aiosipcdr.protocol.overlaps import as_it_is
 from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.wholes import Whole
@@ -171,9 +172,17 @@ def test_a_row_that_cannot_lie_in_the_shared_second_is_another_one() -> None:
 def test_a_row_that_could_not_be_decoded_before_is_the_same_row_when_it_can() -> None:
     room, report = assembly()
     room.assemble(proven(0, 11, call("a", 1), broken=("d",)), ())
-    again = room.assemble(proven(10, 21, call("d", 15)), ())
+    again = room.assemble(proven(10, 21, call("d", 10.5)), ())
     assert (again.records, [record.voice_id for record in again.repeated]) == ([], ["d"])
     assert (report.unique, report.total, report.quarantined, report.conflicts) == (2, 2, 1, 0)
+
+
+def test_a_row_that_cannot_lie_in_the_shared_second_is_not_one_that_could_not_be_decoded_before() -> None:
+    room, report = assembly()
+    room.assemble(proven(0, 11, call("a", 1), broken=("d",)), ())
+    other = call("d", 15)
+    assert room.assemble(proven(10, 21, other), ()).records == [other]
+    assert (report.unique, report.total, report.quarantined) == (3, 3, 1)
 
 
 def test_rows_are_compared_as_they_are_kept() -> None:

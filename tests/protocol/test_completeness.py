@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aiosipcdr.errors import FilterIgnoredError, ProtocolError
+from aiosipcdr.protocol import paging
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.limits import Budget
@@ -70,20 +71,67 @@ def steady(ids: list[int]) -> Callable[[PageRequest], PageAnswer]:
     return tell
 
 
-def test_one_short_page_needs_no_control_count() -> None:
-    proof = prove()
-    assert told(proof, steady([1, 2, 3])) == [(1, 10)]
-    assert proof.outcome is Outcome.CERTIFIED
-    report = proof.report
-    assert (report.total, report.unique, report.requests, report.pages, report.scans) == (3, 3, 1, 1, 1)
-    assert report.certified
+@pytest.mark.parametrize("ids", [[], [1, 2, 3]])
+def test_one_short_page_needs_a_control_count_only_where_no_larger_window_has_reported_its_rows(ids: list[int]) -> None:
+    for is_part, counts in ((True, []), (False, [(1, 1)])):
+        proof = prove(is_part=is_part)
+        assert told(proof, steady(ids)) == [(1, 10), *counts]
+        assert proof.outcome is Outcome.CERTIFIED
+        report = proof.report
+        assert (report.total, report.unique, report.pages, report.scans) == (len(ids), len(ids), 1, 1)
+        assert (report.requests, report.anomalies, report.certified) == (1 + len(counts), 0, True)
 
 
-def test_an_empty_window_is_one_request() -> None:
-    proof = prove()
-    assert told(proof, steady([])) == [(1, 10)]
-    assert proof.outcome is Outcome.CERTIFIED
-    assert (proof.report.total, proof.report.unique, proof.report.pages, proof.report.anomalies) == (0, 0, 1, 0)
+def test_a_first_answer_that_knows_no_row_proves_nothing() -> None:
+    # A replica that is not ready answers "0 of 0" once, to the page or to the count.
+    for place, outcome in ((0, Outcome.TOO_LARGE), (1, Outcome.CERTIFIED), (2, Outcome.CERTIFIED)):
+        proof = prove(most_rows=20)
+        asked = []
+        while (request := proof.next_request()) is not None:
+            rows = range(4 if place else 25)
+            asked.append((request.current, request.size))
+            assert proof.accept(request, steady([] if len(asked) == place + 1 else [*rows])(request)) is None
+        assert asked == [(1, 10), (1, 1), *([] if place == 2 else [(1, 1)])]
+        assert proof.outcome is outcome
+        assert proof.report.total == (4 if place else 25)
+
+
+def test_a_first_answer_that_knows_no_row_is_read_again_where_the_window_is_small() -> None:
+    proof = prove(is_part=False)
+    answers = [0]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        answers[0] += 1
+        return steady([] if answers[0] == 1 else [*range(15)])(request)
+
+    assert told(proof, tell) == [(1, 10), (1, 1), (1, 1), (1, 10), (2, 10), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 15, 2)
+
+
+def test_a_part_that_is_read_again_gets_a_control_count_although_one_page_holds_it() -> None:
+    proof = prove(is_part=True)
+    answers = iter([answer(calls(*range(10)), 12), answer(calls(10), 12, current=2)])
+    assert told(proof, lambda request: next(answers, None) or steady([*range(9)])(request)) == [
+        *((1, 10), (2, 10), (1, 1), (1, 1)),  # 11 of 12 were read, and 9 are counted twice
+        *((1, 10), (1, 1)),
+    ]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 9, 2)
+
+
+@pytest.mark.parametrize(("counts", "outcome"), [([3, 5], Outcome.CERTIFIED), ([6, 5], Outcome.UNPROVEN)])
+def test_a_control_count_that_differs_is_asked_once_more_and_the_larger_is_believed(
+    counts: list[int], outcome: Outcome
+) -> None:
+    proof = prove(TWO_SECONDS)
+    steadily = steady([*range(5)])
+    remaining = iter(counts * 3)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        return answer(calls(0), next(remaining), size=1) if request.control else steadily(request)
+
+    told(proof, tell)
+    assert proof.outcome is outcome
+    assert proof.report.scans == (1 if outcome is Outcome.CERTIFIED else 3)
 
 
 def test_several_pages_are_counted_once_more_afterwards() -> None:
@@ -194,7 +242,7 @@ def test_two_sweeps_that_hold_more_than_there_is_together_are_not_kept() -> None
 def test_a_count_that_told_more_is_remembered_by_the_next_sweep() -> None:
     # 24 read of 25, then counted: 26.  25 are read next and 25 are counted: one that nobody saw was deleted meanwhile.
     proof = prove(TWO_SECONDS)
-    counts = iter([26, 25, 25])
+    counts = iter([26, 26, 25, 25, 25])
     sweep = [[*range(24), 23], [*range(25)], [*range(25)]]
 
     def tell(request: PageRequest) -> PageAnswer:
@@ -210,7 +258,7 @@ def test_a_count_that_told_more_is_remembered_by_the_next_sweep() -> None:
 
 
 def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
-    for left, sweeps in ((3, 2), (2, 1)):
+    for left, sweeps in ((4, 2), (3, 1)):
         budget = Budget()
         assert budget.take(200 - left)
         proof = prove(TWO_SECONDS, budget=budget, is_part=True)
@@ -226,30 +274,17 @@ def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
 
 def test_what_an_earlier_sweep_read_is_kept_when_the_next_is_given_up() -> None:
     proof = prove(TWO_SECONDS)
-    for _ in range(3):
+    for _ in range(4):
         request = ask(proof)
         proof.accept(
             request, answer(steady([*range(15)])(request).page.records, 16, current=request.current, size=request.size)
         )
     request = ask(proof)
     assert (proof.report.scans, request.current) == (2, 1)
-    proof.accept(request, answer(calls(14, 15), 16))
+    proof.accept(request, answer(calls(*range(6, 16)), 16))
     proof.give_up()
     assert proof.outcome is Outcome.UNPROVEN
     assert (proof.report.unique, proof.report.total) == (16, 16)
-
-
-def test_a_page_behind_the_last_that_is_empty_and_tells_another_total_is_no_proof() -> None:
-    proof = prove(TWO_SECONDS)
-
-    def tell(request: PageRequest) -> PageAnswer:
-        if request.current == 2:
-            return answer([], 11, size=10, current=2)
-        return answer(calls(*range(request.size)), 10, size=request.size)
-
-    told(proof, tell)
-    assert proof.outcome is Outcome.UNPROVEN
-    assert (proof.report.unique, proof.report.total) == (10, 11)
 
 
 def test_what_one_sweep_missed_another_may_add() -> None:
@@ -262,7 +297,7 @@ def test_what_one_sweep_missed_another_may_add() -> None:
         order = sweeps[min(seen[0], 1)]
         if request.control:
             seen[0] += 1
-        at = (request.current - 1) * 2
+        at = (request.current - 1) * request.size
         return answer(calls(*order[at : at + request.size]), 4, size=request.size, current=request.current)
 
     told(proof, tell)
@@ -329,30 +364,105 @@ def test_answers_to_a_plan_with_larger_pages_are_read_no_more() -> None:
     assert proof.report.unique == 25
 
 
-@pytest.mark.parametrize("broken", [0, 1])
-def test_a_full_last_page_must_have_nothing_behind_it(broken: int) -> None:
-    # Told: ten, for good.  There: eleven, the last of them perhaps one that cannot be decoded.
+def asked_for_the_end(
+    ids: list[int], total: int, tell_end: Callable[[PageRequest], PageAnswer], **settings: object
+) -> tuple[WindowProof, list[tuple[int, int]]]:
+    """Read `ids` with a total that is cut off, and let `tell_end` answer what is asked about the end."""
+    proof = prove(TWO_SECONDS, **settings)  # type: ignore[arg-type]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.is_end:
+            return tell_end(request)
+        at = (request.current - 1) * request.size
+        return answer(calls(*ids[at : at + request.size]), total, size=request.size, current=request.current)
+
+    return proof, told(proof, tell)
+
+
+@pytest.mark.parametrize(
+    ("total", "size", "page"),
+    [(10, 10, (2, 9)), (20, 10, (3, 9)), (90, 10, (12, 8)), (6, 3, (2, 4)), (4, 1, (2, 3)), (1, 1, (1, 2))],
+)
+def test_a_full_last_page_is_followed_by_a_page_that_reaches_beyond_it(
+    total: int, size: int, page: tuple[int, int]
+) -> None:
+    proof, asked = asked_for_the_end([*range(total)], total, steady([*range(total)]), size=size)
+    assert asked[-2:] == [(1, 1), page]
+    assert proof.outcome is Outcome.CERTIFIED
+    assert (proof.report.unique, proof.report.pages, proof.report.anomalies) == (total, total // size, 0)
+
+
+@pytest.mark.parametrize("behind", [1, 7, 90])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_total_that_is_cut_off_at_a_full_page_is_shown_by_the_rows_behind_it(behind: int, broken: bool) -> None:  # noqa: FBT001
+    def tell(request: PageRequest) -> PageAnswer:
+        at = (request.current - 1) * request.size
+        rows = [*range(at, min(10 + behind, at + request.size))]
+        if broken:
+            return answer(calls(rows[0]), 10, size=request.size, current=request.current, broken=len(rows) - 1)
+        return answer(calls(*rows), 10, size=request.size, current=request.current)
+
+    proof, asked = asked_for_the_end([*range(10)], 10, tell)
+    assert (2, 9) in asked
+    assert proof.outcome is Outcome.UNPROVEN
+    assert proof.report.total == 10 + min(behind, 8)
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda _: answer(calls(*range(10)), 10, size=10, current=1),  # page 1 once more, and it says so
+        lambda _: answer(calls(*range(9)), 10, size=9, current=1),
+        lambda _: answer([], 10, size=9, current=2),  # nothing
+        lambda _: answer(calls(*range(10)), 10, size=9, current=2),  # ten rows, said to be nine
+        lambda _: answer(calls(9), 10, size=10, current=2),  # another size
+    ],
+    ids=range(5),
+)
+def test_a_page_that_is_not_the_one_asked_for_shows_nothing_about_the_end(
+    tell: Callable[[PageRequest], PageAnswer],
+) -> None:
+    proof, asked = asked_for_the_end([*range(10)], 10, tell)
+    assert asked == [(1, 10), (1, 1), (2, 9), (2, 9)]
+    assert (proof.outcome, proof.end_is_unseen, proof.report.unique) == (Outcome.UNPROVEN, True, 10)
+
+
+def test_a_page_that_holds_rows_that_were_not_read_shows_that_there_are_more() -> None:
+    # Pages of ten, said to be of nine: OFFSET 10 instead of 9, and behind it exactly one row.
+    proof, _ = asked_for_the_end([*range(10)], 10, lambda _: answer(calls(10), 10, size=9, current=2))
+    assert (proof.outcome, proof.end_is_unseen, proof.report.total) == (Outcome.UNPROVEN, False, 11)
+
+
+def test_a_row_that_stands_twice_on_the_page_beyond_the_end_is_an_anomaly() -> None:
+    proof, _ = asked_for_the_end([*range(10)], 10, lambda _: answer(calls(9, 9), 10, size=9, current=2))
+    assert (proof.outcome, proof.report.anomalies) == (Outcome.CERTIFIED, 1)
+
+
+def test_a_total_that_has_changed_when_the_end_is_asked_for_is_read_again() -> None:
+    ids = [*range(10)]
     proof = prove(TWO_SECONDS)
 
     def tell(request: PageRequest) -> PageAnswer:
-        if request.current == 1:
-            return answer(calls(*range(request.size)), 10, size=request.size)
-        behind = [] if broken else calls(10)
-        return answer(behind, 10, size=request.size, current=request.current, broken=broken)
+        if request.is_end:
+            del ids[9:]
+            return answer([], 9, size=9, current=1)  # the page is gone: page 1, without its rows
+        return steady(ids)(request)
 
-    told(proof, tell)
+    assert told(proof, tell) == [(1, 10), (1, 1), (2, 9), (1, 10), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 9, 2)
+
+
+def test_a_row_that_changed_before_the_end_is_asked_for_is_read_again() -> None:
+    proof, _ = asked_for_the_end([*range(10)], 10, lambda _: answer(calls(9, code="x"), 10, size=9, current=2))
     assert proof.outcome is Outcome.UNPROVEN
 
 
-def test_page_one_in_place_of_the_page_behind_a_full_last_one_shows_that_there_is_none() -> None:
-    proof = prove()
-
-    def tell(request: PageRequest) -> PageAnswer:
-        return answer(calls(*range(min(10, request.size))), 10, size=request.size)
-
-    assert told(proof, tell) == [(1, 10), (1, 1), (2, 10)]
-    assert proof.outcome is Outcome.CERTIFIED
-    assert (proof.report.unique, proof.report.pages, proof.report.requests) == (10, 1, 3)
+def test_where_no_size_reaches_beyond_the_end_the_window_is_unproven() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paging, "LARGEST_SIZE", 3)
+        proof, asked = asked_for_the_end([*range(6)], 6, steady([]), size=3)
+    assert asked == [(1, 3), (2, 3), (1, 1)]
+    assert (proof.outcome, proof.end_is_unseen) == (Outcome.UNPROVEN, True)
 
 
 def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
@@ -362,6 +472,8 @@ def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
     proof.accept(first, answer(calls(*range(10)), 25))
 
     def tell(request: PageRequest) -> PageAnswer:
+        if request.is_end:
+            return steady([*range(20)])(request)
         page = min(request.current, 2)
         if request.current == 3:
             page = 1
@@ -438,7 +550,7 @@ def test_the_count_of_a_window_that_was_read_is_asked_for_though_nothing_is_left
     budget = Budget()
     assert budget.read(19)
     assert budget.take(200)
-    for rows, counts in ((15, [(1, 1)]), (20, [(1, 1), (3, 10)])):
+    for rows, counts in ((15, [(1, 1)]), (20, [(1, 1), (3, 9)])):
         proof = prove(budget=budget, is_part=True)
         assert told(proof, steady(list(range(rows)))) == [(1, 10), (2, 10), *counts]
         assert proof.outcome is Outcome.CERTIFIED
@@ -450,7 +562,7 @@ def test_the_count_of_a_window_that_was_read_is_asked_for_though_nothing_is_left
 def test_what_is_odd_about_answers_is_told() -> None:
     odd = answer(calls(1), 1)
     odd = PageAnswer(page=Page(total=1, size=10, current=1, pages=7, records=odd.page.records))
-    proof = prove()
+    proof = prove(is_part=True)
     proof.accept(ask(proof), odd)
     assert (proof.outcome, proof.report.anomalies) == (Outcome.CERTIFIED, 1)
     odd = PageAnswer(page=Page(total=30, size=10, current=1, pages=7, records=calls(*range(10))))
@@ -504,9 +616,9 @@ def test_what_is_read_again_is_paid_from_what_is_left_for_trouble() -> None:
         return 200 - budget.left
 
     assert spent(is_repair=False, tells=15) == 0
-    assert spent(is_repair=False, tells=16) == 6, "two more sweeps of two pages and a count each"
+    assert spent(is_repair=False, tells=16) == 9, "one more count, and two more sweeps of two pages and two counts"
     assert spent(is_repair=True, tells=15) == 2, "the first page is paid for"
-    assert spent(is_repair=True, tells=16) == 8
+    assert spent(is_repair=True, tells=16) == 11
 
 
 def test_a_repair_that_trouble_cannot_pay_for_is_still_read_once() -> None:
@@ -564,7 +676,7 @@ def test_strict_is_an_error_at_the_second_broken_answer() -> None:
 
 
 def test_what_cannot_be_decoded_counts_for_the_proof() -> None:
-    proof = prove()
+    proof = prove(is_part=True)
     assert proof.accept(ask(proof), answer(calls(1), 3, broken=2)) is None
     assert proof.accept(ask(proof), answer(calls(1), 3, broken=2)) is None
     assert proof.outcome is Outcome.CERTIFIED
@@ -577,11 +689,11 @@ def test_broken_records_are_set_aside_when_nothing_is_left_to_ask_again() -> Non
     for left, asked in ((1, 2), (0, 1)):
         budget = Budget()
         assert budget.take(200 - left)
-        proof = prove(budget=budget)
+        proof = prove(budget=budget, is_part=True)
         for _ in range(asked):
             assert proof.accept(ask(proof), answer(calls(1), 2, broken=1)) is None
         assert proof.outcome is Outcome.CERTIFIED
-        assert budget.left <= 1  # 1.7 for the page that was planned
+        assert budget.left == 0
 
 
 def test_answers_to_a_plan_that_was_given_up_change_nothing() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from aiosipcdr.errors import IncompleteRangeError, OutOfTimeRangeError, ProtocolError, ServerFaultError
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.protocol.codec import PageAnswer
+from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.paging import count_pages
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.tiling import split_window
@@ -293,7 +294,7 @@ def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) ->
     coverage = cover(seconds(0, (31 + 30 * sparse) * 86_400), most_windows=8)
     flying: list[Flight] = []
     most = most_parts = 0
-    while vendor.requests < 40:
+    while vendor.requests < 60:
         while len(flying) < 8 and (request := coverage.next_request()) is not None:
             flying.append(Flight(vendor, request))
         parts = {flight.request.window for flight in flying if flight.request.window.end <= seconds(0, 32 * 86_400).end}
@@ -307,7 +308,7 @@ def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) ->
         while coverage.take_complete() is not None:
             pass
     assert most == 8
-    assert most_parts == 5  # of 1,200 calls each: all of them
+    assert most_parts >= 4  # of five with 1,200 calls each: the first one is begun before the others
 
 
 @pytest.mark.parametrize("most_told", [5, 10, 40, 100])
@@ -545,7 +546,7 @@ def test_many_bursts_of_a_calm_vendor_are_certified() -> None:
 
 
 def test_pages_that_shrink_midway_are_planned_and_paid_for_anew() -> None:
-    vendor = Vendor(Habits(largest_page=1, clamps_from=3), seeded(1))
+    vendor = Vendor(Habits(largest_page=5, clamps_from=3), seeded(1))
     for number in range(400):
         vendor.add(number * 200_000)
     with smaller_windows(20, 12):
@@ -614,12 +615,19 @@ def test_the_first_window_comes_before_the_rest_of_the_range_is_asked_for() -> N
             rows = vendor.select(request, request.current, request.size)
             page = Page(total=vendor.count(request), size=100, current=1, pages=1, records=[row.record for row in rows])
             assert coverage.accept(request, PageAnswer(page=page)) is None
-        assert vendor.requests <= 2
+        assert vendor.requests <= 2 + 3, "two for the first window, and the first pages of three others"
 
 
 def answer(request_size: int, records: list[CallDetailRecord], total: int, current: int = 1) -> PageAnswer:
     pages = -(-total // request_size)
     return PageAnswer(page=Page(total=total, size=request_size, current=current, pages=pages, records=records))
+
+
+def answer_count(coverage: Coverage, total: int) -> None:
+    request = coverage.next_request()
+    assert request is not None
+    assert request.control
+    assert coverage.accept(request, answer(1, [], total)) is None
 
 
 def call(number: int, **fields: object) -> CallDetailRecord:
@@ -693,6 +701,7 @@ def test_exact_trimming_is_half_open_and_keeps_what_cannot_be_judged() -> None:
     before = CallDetailRecord(voice_id="before", submit_time=at(-1))
     records = [undated, before, *(call(number) for number in range(11))]
     assert coverage.accept(request, answer(100, records, 13)) is None
+    answer_count(coverage, 13)
     complete = coverage.take_complete()
     assert complete is not None
     assert [record.voice_id for record in complete.records] == [f"{number:04}" for number in range(10)] + ["undated"]
@@ -729,6 +738,8 @@ def test_parts_that_hold_less_than_their_whole_told_are_held_against_a_new_count
             again = coverage.next_request()
             assert again is not None
             error = coverage.accept(again, answer(1, [rows[0]], recounted))
+            if proven:  # fewer than before are counted twice
+                answer_count(coverage, recounted)
             assert isinstance(error, IncompleteRangeError) == (not proven and not allow_incomplete)
             assert coverage.is_finished
             assert coverage.report.certified is proven
@@ -872,6 +883,7 @@ def test_windows_younger_than_lateness_are_certified_and_provisional() -> None:
         request = coverage.next_request()
         assert request is not None
         coverage.accept(request, answer(100, [], 0))
+        answer_count(coverage, 0)
         complete = coverage.take_complete()
         assert complete is not None
         assert complete.report.provisional == bool(provisional)
@@ -899,21 +911,25 @@ def test_the_age_of_a_window_is_that_at_its_control_count(calls: int) -> None:
 
 
 def test_a_conflict_between_neighbours_is_counted() -> None:
-    # The same id on both sides of a seam, with different contents: one is dropped, and that is told.
+    # The same id on both sides of a seam, with different contents: the second that both share is read once more, and
+    # shows one row that has changed.
     early, late = call(15, cost=None), call(15, call_duration=5)
     with smaller_windows(1, 1):
         coverage = cover(seconds(0, 30))
         request = coverage.next_request()
         assert request is not None
         assert coverage.accept(request, answer(100, [early, call(2)], 2)) is None
-        for _ in range(2):
+        for window, row in ((seconds(0, 15), early), (seconds(14, 30), late), (seconds(13, 15), late)):
             request = coverage.next_request()
             assert request is not None
-            first = request.window.start == START
-            assert coverage.accept(request, answer(100, [early if first else late], 1)) is None
-        while coverage.take_complete() is not None:
-            pass
-    assert coverage.report.unique == 1
+            assert request.window == window
+            assert coverage.accept(request, answer(100, [row], 1)) is None
+            while coverage.take_complete() is not None:
+                pass
+    for _ in range(2):
+        answer_count(coverage, 1)
+    assert coverage.report.certified
+    assert coverage.report.unique == coverage.report.total == 1
     assert coverage.report.conflicts == 1
 
 
@@ -1076,6 +1092,7 @@ def test_unknown_fields_are_told_by_name() -> None:
     odd.unknown_fields.update({"carrier": 2})
     odd.extras[odd.page.records[0]] = '{"carrier":"x"}'
     coverage.accept(request, odd)
+    answer_count(coverage, 2)
     complete = coverage.take_complete()
     assert complete is not None
     assert complete.extras == {complete.records[0]: '{"carrier":"x"}'}
@@ -1112,3 +1129,123 @@ def test_records_broken_on_every_page_cost_themselves_alone() -> None:
         run = drive(cover(seconds(0, 400), size=1, allow_incomplete=True), vendor, Drive(most_requests=10_000))
     assert run.error is None
     assert set(run.delivered) == {row.voice_id for row in vendor.rows}
+
+
+# --- where windows meet
+
+EARLY, LATE, LATER = call(14, code="early"), call(14, code="late"), call(14, code="later")
+ALL, LEFT, RIGHT, SEAM = seconds(0, 30), seconds(0, 15), seconds(14, 30), seconds(13, 15)
+COUNT = None
+Reading = tuple[TimeWindow, list[CallDetailRecord] | None]
+
+
+def read_in_turn(coverage: Coverage, *readings: Reading) -> list[CallDetailRecord]:
+    """Answer what is asked, which must be pages of these windows with these rows; return the rows handed over."""
+    handed_over: list[CallDetailRecord] = []
+    for window, rows in readings:
+        request = coverage.next_request()
+        assert request is not None
+        assert (request.window, request.control) == (window, rows is COUNT)
+        total = 2 if window == ALL and rows is not COUNT else 1 if rows is COUNT else len(rows)
+        assert coverage.accept(request, answer(100, rows or [], total)) is None
+        while (complete := coverage.take_complete()) is not None:
+            handed_over += complete.records
+    return handed_over
+
+
+def meet(coverage: Coverage) -> None:
+    """Read two windows with different rows of one id in the second that they share."""
+    assert read_in_turn(coverage, (ALL, [EARLY, LATE]), (LEFT, [EARLY]), (RIGHT, [LATE])) == [EARLY]
+    assert not coverage.has_result
+
+
+@pytest.mark.parametrize(
+    ("readings", "left"),
+    [
+        # Two legs of a call: one here and one there.
+        ([(SEAM, [EARLY, LATE])], [LATE]),
+        # One row, which changed after the first window was read.
+        ([(SEAM, [LATE])], []),
+        # Perhaps the older version of a row, for the second window may have been read first: it is read once more.
+        ([(SEAM, [EARLY]), (RIGHT, [LATE]), (RIGHT, COUNT), (SEAM, [EARLY])], [LATE]),
+        ([(SEAM, [EARLY]), (RIGHT, [EARLY]), (RIGHT, COUNT)], []),
+        # It has changed once more.
+        ([(SEAM, [LATER]), (RIGHT, [LATER]), (RIGHT, COUNT), (SEAM, [LATER])], []),
+    ],
+    ids=["legs", "changed", "behind the shared second", "older", "changed twice"],
+)
+def test_rows_of_one_id_in_the_shared_second_are_compared_with_another_reading_of_it(
+    readings: list[Reading], left: list[CallDetailRecord]
+) -> None:
+    with smaller_windows(1, 1):
+        coverage = cover(ALL)
+        meet(coverage)
+        assert read_in_turn(coverage, *readings) == left
+        if not left:
+            assert not coverage.report.certified
+            read_in_turn(coverage, (ALL, COUNT), (ALL, COUNT))  # it reported two rows: it is counted again, and twice
+    report = coverage.report
+    assert report.certified
+    assert report.unique == report.total == 1 + len(left)
+    assert bool(report.conflicts) is not bool(left)
+    assert coverage.next_request() is None
+
+
+UNDECIDED: list[Reading] = [(SEAM, [LATER]), (RIGHT, [LATE]), (RIGHT, COUNT), (SEAM, [LATER])]
+
+
+def test_a_window_whose_rows_keep_changing_where_it_meets_the_one_before_is_cut() -> None:
+    with smaller_windows(1, 1):
+        coverage = cover(ALL)
+        meet(coverage)
+        assert read_in_turn(coverage, *UNDECIDED) == []
+        asked = [request.window for request in iter(coverage.next_request, None)]
+    assert asked == split_window(RIGHT, 2)
+    assert not coverage.report.certified
+
+
+@pytest.mark.parametrize("allow_incomplete", [False, True])
+def test_a_window_that_cannot_be_cut_where_its_rows_keep_changing_is_not_certified(allow_incomplete: bool) -> None:  # noqa: FBT001
+    with smaller_windows(1, 1):
+        coverage = cover(ALL, allow_incomplete=allow_incomplete)
+        meet(coverage)
+        assert read_in_turn(coverage, *UNDECIDED[:-1]) == []
+        coverage._budget.take(coverage._budget.left)
+        request = coverage.next_request()
+        assert request is not None
+        error = coverage.accept(request, answer(100, [LATER], 1))
+        assert isinstance(error, IncompleteRangeError) is not allow_incomplete
+        if allow_incomplete:
+            complete = coverage.take_complete()
+            assert complete is not None
+            assert (complete.records, complete.report.certified) == ([], False)
+        else:
+            assert coverage.abandon() == []
+    assert not coverage.report.certified
+    assert (coverage.report.unique, coverage.report.conflicts) == (1, 1)
+
+
+def test_rows_that_were_in_doubt_when_a_run_ended_are_told_once() -> None:
+    with smaller_windows(1, 1):
+        coverage = cover(ALL)
+        meet(coverage)
+        assert coverage.abandon() == []
+    assert (coverage.report.unique, coverage.report.conflicts) == (1, 1)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_shared_second_that_the_vendor_keeps_no_more_is_the_edge(skip: bool) -> None:  # noqa: FBT001
+    with smaller_windows(1, 1):
+        coverage = cover(ALL, skip_out_of_range=skip)
+        meet(coverage)
+        request = coverage.next_request()
+        assert request is not None
+        assert coverage.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
+        probe = coverage.next_request()
+        assert probe is not None
+        assert probe.window.end == ALL.end
+        while probe is not None:
+            error = coverage.refuse(probe, OutOfTimeRangeError("too old", status=-25))
+            probe = coverage.next_request()
+    assert isinstance(error, OutOfTimeRangeError) is not skip
+    assert not coverage.report.certified

@@ -19,8 +19,8 @@ def window(start: int, end: int) -> TimeWindow:
     return TimeWindow(START + timedelta(minutes=start), START + timedelta(minutes=end))
 
 
-def build(of: TimeWindow, wholes: tuple[Whole, ...]) -> Part:
-    return Part(of, Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of(), is_part=bool(wholes))
+def build(of: TimeWindow, _: tuple[Whole, ...]) -> Part:
+    return Part(of, Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of(), is_part=True)
 
 
 def pending(*windows: TimeWindow, places: WindowPlaces | None = None) -> PendingWindows:

@@ -96,28 +96,44 @@ def test_a_count_counts_every_call_once(
         second = vendor.rng.choice([vendor.rng.randrange(length + 1), *(seam for seam in seams if seam <= length)])
         vendor.add(second * 1_000 + vendor.rng.choice([0, 500]))
     plan = RangeCount(window, Filters())
-    requests = []
-    while (request := plan.next_request()) is not None:
-        requests.append(request)
-    for request in reversed(requests):
-        assert not plan.has_result
-        flight = Flight(vendor, request)
-        assert flight.advance() is None
-        told = flight.advance()
-        assert told is not None
-        assert plan.accept(request, told) is None
-    assert plan.has_result
+    requests: list[PageRequest] = []
+    while not plan.has_result:
+        due = []
+        while (request := plan.next_request()) is not None:
+            due.append(request)
+        for request in reversed(due):
+            assert not plan.has_result
+            flight = Flight(vendor, request)
+            assert flight.advance() is None
+            told = flight.advance()
+            assert told is not None
+            assert plan.accept(request, told) is None
+        requests += due
     assert plan.total == len(vendor.those_in(window, vendor.rows))
     tiles = max(1, -(-(length - 1) // (31 * 86_400 - 1)))
-    assert len(requests) == 2 * tiles - 1
+    windows = {request.window for request in requests}
+    assert len(windows) == 2 * tiles - 1
+    assert len(requests) == len(windows) + sum(plan.totals[one] == 0 for one in windows), "a 0 is asked for twice"
     assert Counter(request.size for request in requests) == {1: len(requests)}
 
 
-@pytest.mark.parametrize("wrong", [{"current": 2}, {"size": 5}])
-@pytest.mark.parametrize("broken", [False, True])
-def test_an_answer_to_another_question_is_not_counted(wrong: dict[str, int], broken: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(("totals", "believed"), [([0, 0], 0), ([0, 7], 7), ([7], 7)])
+def test_a_0_is_asked_for_twice_and_the_larger_is_believed(totals: list[int], believed: int) -> None:
     plan = RangeCount(DAY, Filters())
-    assert plan.accept(ask(plan), answer(CALL, total=500, broken=broken, **wrong)) is None
+    for total in totals:
+        assert not plan.has_result
+        request = ask(plan)
+        assert (request.window, request.asked_before) == (DAY, False)
+        assert plan.accept(request, answer(total=total)) is None
+    assert plan.has_result
+    assert plan.next_request() is None
+    assert plan.total == believed
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_answer_to_another_question_is_not_counted(broken: bool) -> None:  # noqa: FBT001
+    plan = RangeCount(DAY, Filters())
+    assert plan.accept(ask(plan), answer(CALL, total=500, broken=broken, current=2)) is None
     assert not plan.has_result
     again = ask(plan)
     assert plan.accept(again, answer(CALL, total=3)) is None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aiosipcdr.protocol.ascent import find_ascent
 from aiosipcdr.protocol.codec import PageAnswer
+from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.sweep import Sweep
 from aiosipcdr.report import QuarantinedRecord
 from tests.protocol.made_up_pages import answer, call
@@ -75,7 +76,7 @@ def test_pages_in_any_order_unite_to_their_distinct_ids(ids: list[int], size: in
         (answer(call("1"), total=0, pages=0), 1),
         (answer(call("1"), pages=2), 1),
         (answer(call("1"), call("1")), 1),
-        (answer(call("1"), call("1", code="x")), 1),
+        (answer(call("1"), call("1", code="x")), 0),
         (answer(call("1"), call("1"), call("1"), total=2, pages=9), 4),
     ],
     ids=range(10),
@@ -88,7 +89,8 @@ def test_one_id_with_two_contents_in_one_page_is_two_records() -> None:
     sweep = Sweep(10)
     read(sweep, answer(call("1", code="a"), call("1", code="b"), call("2")))
     assert sweep.unique == 3
-    assert len(sweep.conflicting) == 1
+    assert not sweep.conflicting, "the legs of a call are legal"
+    assert not sweep.may_hold(3)
     assert {record.code for record in sweep.records.values()} == {"a", "b", None}
 
 
@@ -106,7 +108,7 @@ def test_two_records_of_one_id_are_not_doubled_by_being_told_again() -> None:
     read(sweep, answer(first, second, total=4, size=2), answer(second, first, total=4, size=2, current=2))
     assert sweep.unique == 2
     assert sweep.duplicates == 2
-    assert len(sweep.conflicting) == 1
+    assert not sweep.conflicting
     sweep = Sweep(2)
     read(sweep, answer(first, call("2"), total=4, size=2), answer(second, first, total=4, size=2, current=2))
     assert sweep.unique == 3
@@ -224,7 +226,8 @@ TWINS = answer(call("1", code="a"), call("1", code="b"), call("2"), call("2"), s
             {call("1", code="a"): call("1", code="a"), call("1", code="b"): call("1", code="b"), "2": call("2")},
         ),
         ("duplicates", 1),
-        ("conflicting", {"1"}),
+        ("conflicting", set()),
+        ("is_unsettled", False),
         ("unique", 3),
         ("has_twins", True),
         ("ids", {"1", "2"}),
@@ -279,6 +282,92 @@ def test_what_has_no_readable_id_makes_the_number_of_calls_doubtful() -> None:
         assert sweep.is_ambiguous is doubtful
 
 
+# --- legs, and rows that change
+
+A, B, C, A2 = (call("1", code=code) for code in ("a", "b", "c", "a2"))
+
+
+def pages(*rows: tuple[CallDetailRecord, ...], size: int = 2) -> list[PageAnswer]:
+    total = sum(len(page) for page in rows)
+    return [answer(*page, total=total, size=size, current=number) for number, page in enumerate(rows, 1)]
+
+
+def sweep_of(*rows: tuple[CallDetailRecord, ...], only: list[int] | None = None) -> Sweep:
+    sweep = Sweep(2, only)
+    told = pages(*rows)
+    read(sweep, *(told if only is None else [told[number - 1] for number in only]))
+    return sweep
+
+
+def test_legs_on_two_pages_are_doubtful_until_a_second_reading_repeats_both() -> None:
+    rows = (A, call("2")), (call("3"), call("4")), (B, call("5"))
+    sweep = sweep_of(*rows)
+    assert (sweep.unique, sweep.conflicting, sweep.is_unsettled) == (5, {"1"}, False)
+    assert [sweep.may_hold(count) for count in (4, 5, 6, 7)] == [False, True, True, False]
+    assert sweep.doubtful_ids == {"1"}
+    assert sweep.find_pages({"1"}) == [1, 3]
+    again = sweep_of(*rows, only=[1, 3])
+    assert again.is_read
+    assert list(again.plan_pages()) == []
+    assert not again.single
+    again.carry_on(sweep)
+    assert (again.unique, again.conflicting, again.has_twins) == (6, set(), True)
+    assert again.find_pages({"3"}) == [2], "what the earlier sweep read stands"
+    assert {A, B} <= set(again.records.values())
+    assert again.ids == {"1", "2", "3", "4", "5"}
+    assert not again.may_hold(6)
+
+
+def test_a_row_that_changed_is_one_row_whatever_a_second_reading_shows() -> None:
+    sweep = sweep_of((A, call("2")), (A2, call("3")))
+    for rows in (((A2, call("2")), (call("3"),)), ((call("2"), call("3")), (A2,)), ((C, call("2")), (call("3"),))):
+        again = sweep_of(*rows)
+        again.carry_on(sweep)
+        assert (again.unique, again.conflicting, again.is_unsettled) == (3, {"1"}, False)
+        assert again.records["1"] == next(row for page in rows for row in page if row.voice_id == "1")
+
+
+def test_twins_of_which_one_changes_are_unsettled() -> None:
+    # Three contents of two rows: which of them stand is not known, and a row too many may hide one that is missing.
+    for rows in (((A, B), (A2, call("2"))), ((A2, call("2")), (A, B))):
+        sweep = sweep_of(*rows)
+        assert (sweep.unique, sweep.is_unsettled, sweep.conflicting) == (4, True, {"1"})
+        assert [sweep.may_hold(count) for count in (2, 3, 4, 5)] == [False, True, True, False]
+    # One answer that holds as many rows as there are for certain settles it.
+    for before, now, stands in (
+        (sweep_of((A, B), (A2, call("2"))), ((A2, B), (call("2"),)), {A2, B}),
+        (sweep_of((A, B), (call("2"),)), ((A2, B), (call("2"),)), {A2, B}),
+        (sweep_of((A, B), (A2, call("2"))), ((A2, call("2")), (B,)), {A2, B}),
+        (sweep_of((A, B), (C, call("2"))), ((A, B), (C, call("2"))), {A, B, C}),
+        (sweep_of((A, B), (C, call("2"))), ((A, call("2")), (B, C)), {A, B, C}),
+    ):
+        again = sweep_of(*now)
+        again.carry_on(before)
+        assert not again.is_unsettled
+        assert set(again.records.values()) == {*stands, call("2")}
+        assert again.unique == len(stands) + 1
+
+
+def test_twins_of_which_a_second_reading_shows_one_changed_row_are_unsettled() -> None:
+    again = sweep_of((A2, call("2")))
+    again.carry_on(sweep_of((A, B), (call("2"),)))
+    assert (again.unique, again.is_unsettled) == (4, True)
+    # A third one, with both rows of now, settles it.
+    third = sweep_of((B, A2), (call("2"),))
+    third.carry_on(again)
+    assert (third.unique, third.is_unsettled) == (3, False)
+    assert set(third.records.values()) == {B, A2, call("2")}
+
+
+def test_a_row_counts_as_held_with_its_contents() -> None:
+    sweep = sweep_of((A, B), (call("2"),))
+    assert sweep.holds(A)
+    assert sweep.holds(call("2"))
+    assert not sweep.holds(C)
+    assert not sweep.holds(call("2", code="x"))
+    assert not sweep.holds(call("3"))
+
+
 # --- carrying on
 
 
@@ -295,11 +384,11 @@ def test_what_was_read_before_still_stands_and_what_is_read_now_wins() -> None:
 
 def test_carrying_on_keeps_two_records_of_one_id_apart() -> None:
     pair = call("1", code="a"), call("1", code="b")
-    for before, now in (
-        (pair, (pair[0], call("2"))),
-        ((pair[0], call("2")), pair),
-        (pair, (call("2"),)),
-        ((call("1", code="old"), call("2")), pair),
+    for before, now, conflicting in (
+        (pair, (pair[0], call("2")), set()),
+        ((pair[0], call("2")), pair, set()),
+        (pair, (call("2"),), set()),
+        ((call("1", code="old"), call("2")), pair, {"1"}),
     ):
         earlier, later = Sweep(10), Sweep(10)
         read(earlier, answer(*before))
@@ -307,7 +396,8 @@ def test_carrying_on_keeps_two_records_of_one_id_apart() -> None:
         later.carry_on(earlier)
         assert later.unique == 3
         assert set(later.records.values()) == {*pair, call("2")}
-        assert later.conflicting == {"1"}
+        assert later.conflicting == conflicting
+        assert not later.is_unsettled
 
 
 def test_carrying_on_keeps_all_that_the_earlier_sweep_knew() -> None:
@@ -319,7 +409,7 @@ def test_carrying_on_keeps_all_that_the_earlier_sweep_knew() -> None:
     read(earlier, told)
     read(later, answer(call("4"), call("4"), total=2))
     later.carry_on(earlier)
-    assert (later.unique, later.largest_total, later.conflicting) == (5, 5, {"2"})
+    assert (later.unique, later.largest_total, later.conflicting) == (5, 5, set())
     assert later.ids == {"1", "2", "3", "4"}
     assert later.extras == {call("1"): '{"carrier":"x"}'}
     assert later.take_oddities() == 0, "the earlier sweep has told its own"
