@@ -20,7 +20,7 @@ from aiosipcdr.protocol.limits import WindowPlaces
 from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.windows import TimeWindow
-from tests.protocol.simulated_vendor import Flight, Habits, Run, Vendor, at
+from tests.protocol.simulated_vendor import TRUE_VIEW, Flight, Habits, Run, Vendor, View, at
 
 Moment = Literal["submitted", "ended"]
 
@@ -75,7 +75,7 @@ class LiveVendor(Vendor):
             self._next = next(self._coming)
         self.clock = now
 
-    def count(self, request: PageRequest) -> int:
+    def count(self, request: PageRequest, _view: View = TRUE_VIEW) -> int:
         """Count as of `lag` ago."""
         first, last = self.bounds(request.window)
         newer = sum(row.born > self.clock - self.lag for row in self.rows[first:last]) if self.lag else 0

@@ -48,7 +48,7 @@ habits = st.builds(
     includes_start=st.booleans(),
     includes_end=st.booleans(),
     ranged_by=st.sampled_from(["submit_time", "submit_time", "call_time", "hangup_time"]),
-    overflow=st.booleans(),
+    past_the_end=st.sampled_from(["empty", "first"]),
     largest_page=st.sampled_from([1_000, 1_000, 1_000, 5, 3, 1]),
     clamps_from=st.sampled_from([0, 0, 3, 20]),
     garbles=st.sampled_from([0.0, 0.0, 0.0, 0.02, 0.3]),
@@ -230,7 +230,7 @@ def test_a_total_that_is_wrong_for_good_is_never_certified(
     def tell(total: int) -> int:
         return max(0, total + wrong_by)
 
-    vendor = Vendor(replace(habits, tell=tell, overflow=False), seeded(seed))
+    vendor = Vendor(replace(habits, tell=tell, past_the_end="empty"), seeded(seed))
     length = populate(vendor, population)
     window = seconds(0, length)
     with smaller_windows(20, 12):
@@ -387,7 +387,7 @@ def measure_false_certificates(
         rng = seeded(seed)
         habits = Habits(
             order=rng.choice(["newest", "oldest", "random"]),
-            overflow=rng.random() < 0.5,
+            past_the_end=rng.choice(["empty", "first"]),
             includes_end=rng.random() < 0.5,
         )
         vendor = Vendor(replace(habits, **changes), rng)  # type: ignore[arg-type]
