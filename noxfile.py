@@ -106,6 +106,13 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def percentages(session: nox.Session) -> None:
+    """Is a range read to its end from an endpoint that fails 20 to 50 % of all requests (8 seeds for each fault)?"""
+    install(session, *group("test"))
+    session.run("pytest", *WORKERS, "tests/faults/test_percentages.py", *session.posargs, env={"AIOSIPCDR_SEEDS": "8"})
+
+
+@nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
     """Does anything but our errors leave the decoder, whatever atheris makes of its input?"""
     install(session, *group("fuzz"))

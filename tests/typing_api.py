@@ -248,7 +248,7 @@ def policies() -> None:
         budget=100,
         stall=120,
     )
-    assert_type(policy.attempts, int)
+    assert_type(policy.attempts, int | None)
     assert_type(policy.stall, float)
     RetryPolicy(4)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 

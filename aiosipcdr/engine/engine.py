@@ -144,10 +144,12 @@ class Engine:
             job.run.bring_back(job)
         pause = self._pacer.decide_wait(now)
         if not pause:
+            waiting = sum(job.attempt > 0 and job.run.is_open for _, _, job in self._later)
+            may_begin = self._patience.may_begin(waiting=waiting, now=now)
             for _ in range(len(self._runs)):
                 run = self._runs[0]
                 self._runs.rotate(-1)  # each run in its turn
-                while (due := run.next_job()) is not None:
+                while (due := run.next_job(may_begin=may_begin)) is not None:
                     if due.delay:
                         self._postpone(due, now + due.delay)
                         due.delay = 0.0

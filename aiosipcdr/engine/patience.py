@@ -30,11 +30,16 @@ _COST = 14.0
 _COST_WHEN_THROTTLED = 5.0
 
 _FEWER_ATTEMPTS: dict[type[SipCdrError], int] = {
+    ClockSkewError: 1,  # one more is free
     ProtocolError: 3,  # an answer that was cut short may be whole next time; an HTML page will not be
     TlsError: 2,
 }
 _FIRST_CONTACT_ATTEMPTS = 2
 """For a name that cannot be resolved before anything was ever answered: it is misspelt, most likely."""
+
+_RECENT_SECONDS = 30.0
+"""How long before a page's first attempt another may have been answered to count as its contemporary: the last page of
+a range and a control count are often the only requests under way."""
 
 _OF_THE_ACCOUNT = (AuthenticationError, RestrictedAddressError, RedirectError, TlsError)
 """Errors that every other request would meet too; one more login may lock the account."""
@@ -50,12 +55,11 @@ class Patience:
         self._retry = retry
         self._pacer = pacer
         self._budget = RetryBudget(retry.budget, now=now)
-        self._was_answered = False
+        self._last_answered = float("-inf")
 
     def note_answer(self, job: Job, now: float) -> None:
         """Note that `job` was answered as it should be."""
-        self._was_answered = True
-        job.run.last_answer = now
+        self._last_answered = job.run.last_answer = now
         self.limit.note_success()
         self._budget.give_back(job.cost or 1.0)
 
@@ -79,9 +83,21 @@ class Patience:
             return error
         if (free := self._decide_free(job, error)) is not None:
             return free
-        if isinstance(error, ClockSkewError) or job.paid_attempts >= self._most_attempts(error):
-            return error
+        fewer = self._fewer_attempts(error)
+        if job.paid_attempts >= self._retry.most_attempts(fewer):
+            if job.paid_attempts >= self._retry.most_attempts(fewer, others_succeed=self._others_succeed(job, error)):
+                return error
+            # A page that needs this much patience has the client ask more slowly, whatever kind of error it meets.
+            self.limit.note_trouble(sent=job.sent, now=now)
         return self._decide_paid(job, error, now=now, random=random)
+
+    def may_begin(self, *, waiting: int, now: float) -> bool:
+        """Tell whether pages may be asked for that were not asked for yet.
+
+        Not while half of the budget is spent on pages that still wait for another attempt (`waiting` of them): the
+        rest is for those to come through.
+        """
+        return not waiting or not self._budget.is_low(now)
 
     def ends_all(self, error: SipCdrError) -> bool:
         """Tell whether no request of this client can succeed after `error`."""
@@ -122,19 +138,20 @@ class Patience:
         cost = _COST_WHEN_THROTTLED if throttled else _COST
         if not self._budget.take(cost, now=now):
             return _outage("too many requests failed: the budget for repeating them is spent", error)
-        job.cost = cost
+        job.cost += cost
         if throttled:
             self._pacer.block(now + delay)
         return delay
 
-    def _most_attempts(self, error: SipCdrError) -> int:
-        most = self._retry.attempts
-        for kind, fewer in _FEWER_ATTEMPTS.items():
-            if isinstance(error, kind):
-                most = min(most, fewer)
-        if isinstance(error, TransportError) and not error.resolved and not self._was_answered:
-            most = min(most, _FIRST_CONTACT_ATTEMPTS)
-        return most
+    def _fewer_attempts(self, error: SipCdrError) -> int | None:
+        if isinstance(error, TransportError) and not error.resolved and self._last_answered == float("-inf"):
+            return _FIRST_CONTACT_ATTEMPTS
+        return next((fewer for kind, fewer in _FEWER_ATTEMPTS.items() if isinstance(error, kind)), None)
+
+    def _others_succeed(self, job: Job, error: SipCdrError) -> bool:
+        if isinstance(error, TlsError | ClockSkewError):
+            return False
+        return self._last_answered >= job.first_sent - _RECENT_SECONDS
 
 
 def _outage(why: str, error: SipCdrError) -> OutageError:

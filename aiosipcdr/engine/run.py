@@ -38,7 +38,7 @@ class Job:
         attempt: how often it was sent.
         delay: seconds to wait before the first attempt.
         forgiven: the kinds of errors after which it was sent again for free.
-        cost: what its last retry was charged.
+        cost: what its retries were charged.
         first_sent: the instant of the first attempt; `sent`: that of the last.
         signed_under: the version of the clock's offset in the last signature.
     """
@@ -85,13 +85,13 @@ class Run:
         """Seconds since the start."""
         return asyncio.get_running_loop().time() - self.started
 
-    def next_job(self) -> Job | None:
-        """Return the next request to send: those that failed before come first."""
+    def next_job(self, *, may_begin: bool = True) -> Job | None:
+        """Return the next request to send: one that failed before, or if it `may_begin` another, one from the plan."""
         if not self.is_open:
             return None
         if self._due:
             return self._due.popleft()
-        request = self.plan.next_request()
+        request = self.plan.next_request() if may_begin else None
         return None if request is None else Job(self, request)
 
     def bring_back(self, job: Job) -> None:

@@ -10,6 +10,9 @@ from aiosipcdr.policy.clock import decode_http_date
 
 __all__ = ["RetryBudget", "RetryPolicy", "decode_retry_after"]
 
+_USUAL_ATTEMPTS = 6
+_MOST_ATTEMPTS = 20
+
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a failed request is sent again; each attempt is signed afresh.
@@ -19,18 +22,22 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     than what the vendor asked for in `Retry-After`.
 
     Attributes:
-        attempts: how often one page is asked for at most, the first time included; 1 switches retries off.
+        attempts: Max requests for one page, the first included, whatever happens; 1 switches retries off. `None`: 6,
+            or 3 where the answer is a 200 that cannot be read; up to 20 while other pages of the client succeed, since
+            an endpoint that fails every second request still answers. Fewer requests are sent at the same time
+            meanwhile.
         base: the first wait's upper bound in seconds.
         throttle_base: the same where the vendor asks for fewer requests; the whole client waits then.
         cap: the longest drawn wait in seconds.
         deadline: seconds after the first attempt in which another may start.
         longest_retry_after: a longer wish of the vendor's ends the run at once, with the wish in the error.
         budget: what all retries of a client may cost together: 14 each (5 where the vendor asks for fewer requests).
-            A retry that helps gets its cost back, any other success 1, and 1 comes back every second.
+            A page that succeeds gives back the cost of its retries, one that needed none 1, and 1 comes back every
+            second.
         stall: a run that has completed no page for so many seconds ends at its next failure.
     """
 
-    attempts: int = 6
+    attempts: int | None = None
     base: float = 0.25
     throttle_base: float = 1.0
     cap: float = 20.0
@@ -45,7 +52,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Raises:
             ValueError: fewer than one attempt, or a negative time or budget.
         """
-        if self.attempts < 1:
+        if self.attempts is not None and self.attempts < 1:
             msg = f"attempts must be at least 1 (1 = never retry), not {self.attempts}"
             raise ValueError(msg)
         for name in ("base", "throttle_base", "cap", "deadline", "longest_retry_after", "budget", "stall"):
@@ -54,20 +61,30 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 msg = f"{name} must be a finite number, zero or more, not {value}"
                 raise ValueError(msg)
 
+    def most_attempts(self, fewer: int | None = None, *, others_succeed: bool = False) -> int:
+        """Return how often a page may be asked for.
+
+        Args:
+            fewer: How often at most where nothing else is known, for kinds of errors that hardly ever pass.
+            others_succeed: Whether other pages of the client are answered meanwhile.
+        """
+        usual, most = (_USUAL_ATTEMPTS, _MOST_ATTEMPTS) if self.attempts is None else (self.attempts, self.attempts)
+        if others_succeed:
+            return most
+        return usual if fewer is None else min(usual, fewer)
+
     def decide_delay(
         self, attempt: int, *, elapsed: float, retry_after: float | None, random: float, throttled: bool = False
     ) -> float | None:
-        """Return the seconds to wait before the next attempt, or `None` to give up.
+        """Return the seconds to wait before the next attempt, or `None` where that would take too long.
 
         Args:
-            attempt: attempts made so far, at least 1.
+            attempt: Attempts made so far, at least 1.
             elapsed: seconds since the first of them was sent.
             retry_after: what the vendor asked for, in seconds.
             random: a number in [0, 1).
             throttled: the vendor asks for fewer requests.
         """
-        if attempt >= self.attempts:
-            return None
         base = self.throttle_base if throttled else self.base
         # 2.0 ** 1024 overflows; any cap is reached long before.
         delay = random * min(base * 2.0 ** min(attempt - 1, 64), self.cap)
@@ -96,12 +113,19 @@ class RetryBudget:
 
     def take(self, cost: float, *, now: float) -> bool:
         """Pay for a retry; refuse when too little is left."""
-        self._tokens = min(self._most, self._tokens + max(0.0, now - self._refilled))
-        self._refilled = now
-        if cost > self._tokens:
+        if cost > self._refill(now):
             return False
         self._tokens -= cost
         return True
+
+    def is_low(self, now: float) -> bool:
+        """Tell whether more than half of it is spent."""
+        return self._refill(now) < self._most / 2
+
+    def _refill(self, now: float) -> float:
+        self._tokens = min(self._most, self._tokens + max(0.0, now - self._refilled))
+        self._refilled = now
+        return self._tokens
 
     def give_back(self, cost: float) -> None:
         """Note a success: the cost of the retry that led to it, 1 for a first attempt."""

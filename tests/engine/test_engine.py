@@ -129,6 +129,37 @@ async def test_a_run_that_waits_for_its_retry_holds_no_place(sandbox: Sandbox, c
             assert await client.count(sandbox.start, sandbox.end) == 2_100
 
 
+@pytest.mark.parametrize(("budget", "begun"), [(4 * 14, 4), (500, 10)])
+async def test_no_page_is_begun_while_those_that_wait_have_cost_half_of_the_budget(budget: float, begun: int) -> None:
+    faults = [Fault("http", status=500, page=page, attempt=1, control=False) for page in (2, 3, 4)]
+    sent: list[int | None] = []
+    retried = 0
+
+    def hook(event: Event) -> None:
+        nonlocal retried
+        if event.kind is EventKind.REQUEST_SENT:
+            sent.append(event.page)
+        retried += event.kind is EventKind.REQUEST_RETRIED
+
+    # The pages that failed wait for as long as this test takes.
+    retry = RetryPolicy(base=60, cap=60, budget=budget)
+    async with (
+        Sandbox(records=1_000, faults=faults) as sandbox,
+        client_of(sandbox, retry=retry, concurrency=1, hook=hook) as client,
+    ):
+        assert client._engine is not None
+        client._engine._draw = lambda: 1.0
+        fetching = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
+        while retried < 3 or len(sent) < begun:
+            await asyncio.sleep(0.001)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert sent == list(range(1, begun + 1))
+        fetching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await fetching
+
+
 async def test_an_engine_that_waits_for_answers_alone_needs_no_timer() -> None:
     gate = Gate(free=1)
     async with (

@@ -101,8 +101,115 @@ def test_once_anything_was_answered_a_name_that_is_lost_is_looked_up_more_often(
     unresolved = TransportError("no such host")
     unresolved.resolved = False
     judge, _ = patience()
-    judge.note_answer(job_of(), 0.0)
+    judge.note_answer(job_of(), -31.0)
     assert attempts_until_given_up(judge, unresolved) == 6
+    judge.note_answer(job_of(), 0.0)
+    assert attempts_until_given_up(judge, unresolved) == 20
+
+
+@pytest.mark.parametrize(
+    ("error", "alone", "together"),
+    [
+        (vendor_error(-18, None), 6, 20),
+        (vendor_error(-15, None), 6, 20),
+        (http_error(500), 6, 20),
+        (TransportError("broken"), 6, 20),
+        (ProtocolError("cut short", retryable=True), 3, 20),
+        # What no patience mends, and what may lock the account.
+        (TlsError("handshake", retryable=True), 2, 2),
+        (TlsError("untrusted"), 1, 1),
+        (vendor_error(-1, None), 1, 1),
+        (vendor_error(-2, None), 1, 1),
+        (vendor_error(-13, None), 1, 1),
+        (vendor_error(-22, None), 1, 1),
+        (vendor_error(-16, None), 2, 2),
+        (http_error(404), 1, 1),
+        (ProtocolError("too large"), 1, 1),
+    ],
+    ids=repr,
+)
+def test_a_page_is_asked_for_more_often_while_others_succeed(error: SipCdrError, alone: int, together: int) -> None:
+    judge, _ = patience()
+    job = job_of()
+    while not isinstance(fail(judge, job, error, 100.0), SipCdrError):
+        # Another page of the client, of whatever run, is answered between any two attempts.
+        judge.note_answer(job_of(), 100.0)
+    assert job.attempt == together
+    for attempts in (1, 4, 30):
+        judge, _ = patience(RetryPolicy(attempts=attempts))
+        judge.note_answer(job_of(), 100.0)
+        job = job_of()
+        while not isinstance(fail(judge, job, error, 100.0), SipCdrError):
+            pass
+        assert job.attempt == (attempts if together == 20 else min(attempts, together))
+    judge, _ = patience()
+    judge.note_answer(job_of(), 69.9)  # long before this page's first attempt
+    job = job_of()
+    while not isinstance(fail(judge, job, error, 100.0), SipCdrError):
+        pass
+    assert job.attempt == alone
+
+
+def test_a_success_shortly_before_counts_where_a_page_is_the_only_one() -> None:
+    judge, _ = patience()
+    judge.note_answer(job_of(), 70.0)
+    job = job_of()
+    while not isinstance(fail(judge, job, vendor_error(-18, None), 100.0), SipCdrError):
+        pass
+    assert job.attempt == 20
+
+
+def test_more_attempts_end_with_the_budget_and_the_deadline() -> None:
+    judge, _ = patience(RetryPolicy(budget=14 * 9))
+    judge.note_answer(job_of(), 0.0)
+    job = job_of()
+    while not isinstance(decided := fail(judge, job, vendor_error(-18, None), 0.0), SipCdrError):
+        pass
+    assert job.attempt == 10
+    assert isinstance(decided, OutageError)
+    judge, _ = patience()
+    judge.note_answer(job_of(), 0.0)
+    job = job_of()
+    for second in range(0, 140, 10):
+        assert not isinstance(decided, ServerFaultError)
+        judge.note_answer(job_of(), float(second))
+        decided = fail(judge, job, vendor_error(-18, None), float(second))
+    assert isinstance(decided, ServerFaultError)
+
+
+def test_places_fall_while_a_page_takes_more_attempts_than_usual() -> None:
+    error = ProtocolError("cut short", retryable=True)
+    judge, _ = patience()
+    judge.note_answer(job_of(), 0.0)
+    job = job_of()
+    places = []
+    for second in range(8):
+        assert not isinstance(fail(judge, job, error, float(second)), SipCdrError)
+        places.append(judge.limit.places)
+    assert places == [8, 8, 5, 3, 2, 1, 1, 1]
+
+
+def test_a_page_that_succeeds_gives_back_all_that_its_retries_cost() -> None:
+    judge, _ = patience()
+    judge.note_answer(job_of(), 0.0)
+    for _ in range(100):
+        job = job_of()
+        for _ in range(10):
+            assert not isinstance(fail(judge, job, vendor_error(-18, None), 0.0), SipCdrError)
+        judge.note_answer(job, 0.0)
+
+
+def test_no_other_page_is_begun_while_half_of_the_budget_is_spent_on_pages_that_wait() -> None:
+    judge, _ = patience()
+    judge.note_answer(job_of(), 0.0)
+    jobs = [job_of() for _ in range(3)]
+    for number in range(18):
+        assert judge.may_begin(waiting=3, now=0.0)
+        assert not isinstance(fail(judge, jobs[number % 3], vendor_error(-18, None), 0.0), SipCdrError)
+    assert not judge.may_begin(waiting=3, now=0.0)
+    assert judge.may_begin(waiting=0, now=0.0)
+    judge.note_answer(jobs[0], 0.0)
+    assert judge.may_begin(waiting=2, now=0.0)
 
 
 def test_a_stale_connection_costs_neither_time_nor_budget() -> None:

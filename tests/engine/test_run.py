@@ -23,7 +23,9 @@ async def test_requests_that_failed_before_come_first() -> None:
     run.bring_back(second)
     run.bring_back(first)
     assert run.next_job() is second
-    assert run.next_job() is first
+    assert run.next_job(may_begin=False) is first
+    assert run.next_job(may_begin=False) is None
+    assert run.next_job() is not None
 
 
 async def test_a_run_that_has_ended_gives_nothing_out() -> None:

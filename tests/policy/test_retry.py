@@ -19,7 +19,7 @@ draws = st.floats(0, 1, exclude_max=True)
 seconds = st.floats(0, 1_000)
 policies = st.builds(
     RetryPolicy,
-    attempts=st.integers(1, 5_000),
+    attempts=st.none() | st.integers(1, 5_000),
     base=seconds,
     cap=seconds,
     deadline=seconds,
@@ -29,7 +29,9 @@ policies = st.builds(
 
 def test_the_defaults() -> None:
     policy = RetryPolicy()
-    assert (policy.attempts, policy.base, policy.cap, policy.deadline) == (6, 0.25, 20, 120)
+    assert (policy.attempts, policy.base, policy.cap, policy.deadline) == (None, 0.25, 20, 120)
+    assert (policy.most_attempts(), policy.most_attempts(others_succeed=True)) == (6, 20)
+    assert (policy.most_attempts(3), policy.most_attempts(3, others_succeed=True)) == (3, 20)
     assert policy.longest_retry_after == 120
 
 
@@ -38,7 +40,7 @@ def test_a_wait_is_within_its_bounds(
     policy: RetryPolicy, attempt: int, elapsed: float, retry_after: float | None, random: float
 ) -> None:
     delay = policy.decide_delay(attempt, elapsed=elapsed, retry_after=retry_after, random=random)
-    if attempt >= policy.attempts or (retry_after is not None and retry_after > policy.longest_retry_after):
+    if retry_after is not None and retry_after > policy.longest_retry_after:
         assert delay is None
     if delay is None:
         return
@@ -51,11 +53,10 @@ def test_a_wait_is_within_its_bounds(
         assert retry_after <= delay <= max(upper, retry_after * 1.1)
 
 
-def test_the_number_of_attempts_is_the_number_of_requests() -> None:
-    for attempts in (1, 2, 6):
-        policy = RetryPolicy(attempts=attempts, deadline=1e6)
-        waits = [policy.decide_delay(n, elapsed=0, retry_after=None, random=0.5) for n in range(1, 10)]
-        assert sum(wait is not None for wait in waits) == attempts - 1
+@given(st.integers(1, 5_000), st.none() | st.integers(1, 10), st.booleans())
+def test_attempts_that_are_given_are_never_exceeded(attempts: int, fewer: int | None, others_succeed: bool) -> None:  # noqa: FBT001
+    most = RetryPolicy(attempts=attempts).most_attempts(fewer, others_succeed=others_succeed)
+    assert most == (attempts if fewer is None or others_succeed else min(attempts, fewer))
 
 
 def test_upper_bounds_double_up_to_the_cap() -> None:
@@ -111,7 +112,7 @@ def test_what_cannot_be_meant_is_refused(wrong: dict[str, float]) -> None:
 
 
 def test_a_policy_is_a_frozen_value() -> None:
-    assert RetryPolicy() == RetryPolicy(attempts=6)
+    assert RetryPolicy(attempts=6) == RetryPolicy(attempts=6) != RetryPolicy()
     assert hash(RetryPolicy()) == hash(RetryPolicy())
     with pytest.raises(AttributeError):
         RetryPolicy().attempts = 7  # type: ignore[misc]
@@ -140,6 +141,8 @@ def test_a_budget_is_spent_given_back_and_comes_back_with_time() -> None:
     assert budget.take(14, now=100)
     assert not budget.take(5, now=104)
     assert budget.take(5, now=105)
+    assert budget.is_low(105)
+    assert not budget.is_low(120)
     budget.give_back(1_000)
     assert not budget.take(30.1, now=105)
     assert budget.take(30, now=1e9)

@@ -1,0 +1,102 @@
+"""An endpoint that fails a share of all requests, for as long as the run lasts: slower, but finished.
+
+Which requests fail follows from the seed, the request and how often it was sent, so the answers do not depend on the
+order in which a client asks. `AIOSIPCDR_SEEDS` says how many seeds are tried for each kind of fault, with the waits
+of the default policy; without it one is tried, and waits are short.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from aiosipcdr import RetryPolicy
+from aiosipcdr.sandbox import Sandbox
+from tests.faults.conftest import client_of
+
+SEEDS = int(os.environ.get("AIOSIPCDR_SEEDS", "0"))
+PATIENT = RetryPolicy() if SEEDS else RetryPolicy(base=0.002, throttle_base=0.002, cap=0.16)
+
+START = datetime(2024, 10, 1, tzinfo=timezone(timedelta(hours=8)))
+
+_UNLUCKY = 10
+_TIMES = 8
+
+
+class Unreliable:
+    """A middleware of the sandbox that answers a share of the requests with a fault, none before the first success.
+
+    The tenth request fails eight times, whatever is drawn: more often than a page is usually asked for.
+    """
+
+    def __init__(self, fault: str, share: float, seed: int) -> None:
+        self._fault = fault
+        self._share = share
+        self._seed = seed
+        self._sent: Counter[bytes] = Counter()
+        self._unlucky: bytes | None = None
+        self.struck = 0
+
+    def _strikes(self, body: bytes) -> bool:
+        self._sent[body] += 1
+        drawn = hashlib.sha256(f"{self._seed} {self._sent[body]} ".encode() + body).digest()
+        if len(self._sent) == _UNLUCKY and self._unlucky is None:
+            self._unlucky = body
+        strikes = len(self._sent) > 1 and int.from_bytes(drawn[:4], "big") < self._share * 2**32
+        if body == self._unlucky:
+            strikes = self._sent[body] <= _TIMES
+        self.struck += strikes
+        return strikes
+
+    @property
+    def has_tried(self) -> bool:
+        """Whether the unlucky request was sent until it succeeded."""
+        return self._unlucky is not None and self._sent[self._unlucky] > _TIMES
+
+    @property
+    def middleware(self) -> Middleware:
+        @web.middleware
+        async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if not self._strikes(await request.read()):
+                return await handler(request)
+            match self._fault:
+                case "500":
+                    return web.Response(status=500)
+                case "-18":
+                    return web.json_response({"status": "-18", "reason": "port program unusual"})
+                case "reset":
+                    assert request.transport is not None
+                    request.transport.abort()
+                    return web.Response()
+                case _:
+                    return web.Response(body=b'{"status":"0","data":{"total":1', content_type="application/json")
+
+        return strike
+
+
+@pytest.mark.timeout(300 + 120 * SEEDS)
+@pytest.mark.parametrize("seed", range(SEEDS or 1))
+@pytest.mark.parametrize(
+    ("fault", "share"),
+    [("unreadable", 0.2), ("unreadable", 0.3), ("500", 0.3), ("500", 0.5), ("-18", 0.5), ("reset", 0.5)],
+)
+async def test_an_endpoint_that_fails_a_share_of_all_requests_is_read_to_the_end(
+    fault: str, share: float, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    records = 10_000 if SEEDS else 5_000
+    faults = Unreliable(fault, share, seed)
+    # The days are always the same: so are the requests, and with them what strikes.
+    async with Sandbox(records=records, start=START, months_back=None, middlewares=[faults.middleware]) as sandbox:
+        async with client_of(sandbox, retry=PATIENT) as client:
+            found = await client.fetch_all(sandbox.start, sandbox.end)
+        assert found.report.certified
+        assert len(found) == records
+    assert faults.struck > share * records / 200
+    # Else the usual number of attempts would have been enough, and this test would say nothing.
+    assert faults.has_tried
+    record_property("requests", f"{found.report.requests}, {faults.struck} of them failed")
