@@ -1,12 +1,15 @@
 """The fixture `cdr_sandbox`, which pytest finds by itself: the vendor's endpoint, fresh for each test.
 
-Every run of everybody who has the package installed imports this module, also runs that
-never use it: it must never import more than pytest has, before a test asks for the fixture.
+Every pytest run on a machine where the package is installed imports this module,
+also runs that never use the fixture: it imports nothing but pytest before a test
+asks for it, and uses only what pytest 7.0 and pluggy 1.0 have (anyio's own plugin,
+which comes with it, runs with no older pytest).
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -16,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["cdr_sandbox", "pytest_configure", "pytest_runtest_call"]
 
 _MARKER: Final = "cdr_sandbox"
-_sandboxes: Final = pytest.StashKey["Sandbox"]()
+_sandboxes: "WeakKeyDictionary[pytest.Item, Sandbox]" = WeakKeyDictionary()
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure(config: "pytest.Config") -> None:
     """Register the marker, for runs that are strict about them."""
     config.addinivalue_line(
         "markers",
@@ -30,10 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def cdr_sandbox(request: pytest.FixtureRequest) -> "Iterator[Sandbox]":
+def cdr_sandbox(request: "pytest.FixtureRequest") -> "Iterator[Sandbox]":
     """The vendor's endpoint on loopback, in a thread of its own: an `aiosipcdr.sandbox.Sandbox` for this test alone.
 
-    It is synchronous and needs no event loop, so it serves tests of any kind.  Mark a
+    It is synchronous and needs no event loop, so it serves tests of any kind. Mark a
     test with `@pytest.mark.cdr_sandbox(records=500, faults=[...])` to say what it holds,
     and use `add_faults`, `insert`, `change` and `stats` of what you get in the test itself.
     A test that passes while a scripted fault has not struck fails.
@@ -44,27 +47,25 @@ def cdr_sandbox(request: pytest.FixtureRequest) -> "Iterator[Sandbox]":
         sandbox = Sandbox(**_switches(request.node))
     except (TypeError, ValueError) as error:
         pytest.fail(f"@pytest.mark.{_MARKER}: {error}", pytrace=False)
-    # Which faults never struck is told where the test ends, in its own name: not again here.
+    # The test itself reports faults that never struck: not again here.
     with suppress(UnusedFaultsError), sandbox:
-        request.node.stash[_sandboxes] = sandbox
+        _sandboxes[request.node] = sandbox
         yield sandbox
-        del request.node.stash[_sandboxes]
+        del _sandboxes[request.node]
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that would have passed with faults that never struck."""
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_call(item: "pytest.Item") -> None:
+    """Fail a test that has passed, which is what it means that this comes last, while faults have not struck."""
     __tracebackhide__ = True
-    result = yield
-    sandbox = item.stash.get(_sandboxes, None)
+    sandbox = _sandboxes.get(item)
     if sandbox is not None and (left := sandbox.faults_left):
         from aiosipcdr.sandbox import UnusedFaultsError
 
         raise UnusedFaultsError(left)
-    return result
 
 
-def _switches(node: pytest.Item) -> dict[str, Any]:
+def _switches(node: "pytest.Item") -> dict[str, Any]:
     """Return what the marks of a test ask for, those of its class and its module included."""
     switches: dict[str, Any] = {}
     for mark in reversed(list(node.iter_markers(_MARKER))):
