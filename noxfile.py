@@ -4,6 +4,7 @@ The gate (lint, types, tests) needs the running interpreter only and downloads
 none.  Longer work has sessions of its own: `nox --list` names them.
 """
 
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -76,9 +77,9 @@ def tests_matrix(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Does it with the oldest dependencies that pyproject.toml admits?"""
     install(session, "--resolution", "lowest-direct")
-    # The plugin of an older anyio warns under a newer pytest: warnings are no errors here.
+    # The plugin of an older anyio warns under pytest 9.2, and tests of our plugin turn warnings into errors.
     tools = [tool for tool in group("test") if not tool.startswith("anyio")]
-    session.install(*tools)
+    session.install(*tools, "pytest<9.2")
     session.run("uv", "pip", "list", external=True)
     session.run("pytest", *WORKERS, "-W", "default", *session.posargs)
 
@@ -129,6 +130,54 @@ def pure_python(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def servers(session: nox.Session) -> None:
+    """Does every server cut the connection of a CSV answer that ends short?
+
+    Needs curl.
+    """
+    install(session, *group("servers"))
+    session.run(
+        "pytest", "tests/integrations/test_servers.py", *session.posargs, env={"AIOSIPCDR_SERVERS": "all", "CI": "true"}
+    )
+
+
+@nox.session(default=False)
+def old_pytest(session: nox.Session) -> None:
+    """Does the pytest plugin work with the oldest pytest and pluggy that it supports?"""
+    session.install(".", "pytest==7.0.0", "pluggy==1.0.0")
+    check = Path("tests/old_pytest/check_fixture.py").read_text(encoding="utf-8")
+    with session.chdir(session.create_tmp()):
+        Path("check_fixture.py").write_text(check, encoding="utf-8")
+        session.run("pytest", "--strict-markers", "-W", "error", "check_fixture.py", *session.posargs)
+
+
+@nox.session(default=False, venv_backend="uv")
+def audit(session: nox.Session) -> None:
+    """Are there known vulnerabilities in the newest or the lowest dependencies that pyproject.toml admits?
+
+    Asks PyPI.
+    """
+    session.install(*group("audit"))
+    for resolution in ("highest", "lowest-direct"):
+        listed = str(Path(session.create_tmp()) / f"{resolution}.txt")
+        compiling = ["uv", "pip", "compile", "-q", "--universal", "--all-extras", "--no-header", "--no-annotate"]
+        session.run(*compiling, f"--resolution={resolution}", "-o", listed, "pyproject.toml", external=True)
+        # Strict: what could not be looked up is no clean result.
+        session.run("pip-audit", "--strict", "--disable-pip", "--no-deps", "-r", listed, *session.posargs)
+
+
+@nox.session(default=False)
+def workflows(session: nox.Session) -> None:
+    """Do CI's own files have weaknesses?
+
+    Asks GitHub, too, where GH_TOKEN is set.
+    """
+    session.install(*group("workflows"))
+    asking = [] if os.environ.get("GH_TOKEN") else ["--offline"]
+    session.run("zizmor", *asking, *(session.posargs or [".github"]))
+
+
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Which lines and branches does no test reach?"""
     install(session, *group("test"), *group("coverage"))
@@ -174,7 +223,7 @@ def docs(session: nox.Session) -> None:
 def package(session: nox.Session) -> None:
     """Do sdist and wheel hold what they should, and does the wheel work on its own?"""
     session.install(*group("package"))
-    built = Path(session.create_tmp()).resolve() / "dist"
+    built = Path(session.posargs[0] if session.posargs else f"{session.create_tmp()}/dist").resolve()
     for old in built.glob("*"):
         old.unlink()
     session.run("python", "-m", "build", "--outdir", str(built))
@@ -202,3 +251,22 @@ def package(session: nox.Session) -> None:
     session.run(python, "-m", "pip", "install", "-q", str(wheel), external=True)
     # -I: the checkout is not on the path.  The core alone: no extra is installed.
     session.run(python, "-I", "-c", "from aiosipcdr import CdrClient; print(CdrClient)", external=True)
+
+
+@nox.session(default=False)
+def sbom(session: nox.Session) -> None:
+    """What does the wheel of `package -- DIR` bring along, with every extra?
+
+    Writes a list in CycloneDX to DIR/../sbom.
+    """
+    session.install(*group("sbom"))
+    built = Path(session.posargs[0] if session.posargs else "dist").resolve()
+    (wheel,) = built.glob("*.whl")
+    whole = Path(session.create_tmp()).resolve() / "whole"
+    session.run("python", "-m", "venv", "--clear", str(whole))
+    python = str(next(path for path in (whole / "bin", whole / "Scripts") if path.is_dir()) / "python")
+    session.run(python, "-m", "pip", "install", "-q", f"{wheel}[all]", external=True)
+    session.run(python, "-m", "pip", "uninstall", "-q", "-y", "pip", "setuptools", external=True)
+    listed = built.parent / "sbom" / f"{wheel.stem}.cdx.json"
+    listed.parent.mkdir(exist_ok=True)
+    session.run("cyclonedx-py", "environment", "--output-reproducible", "-o", str(listed), python)

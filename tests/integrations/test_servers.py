@@ -206,14 +206,14 @@ async def fetch(address: str, app: str, account: str, options: tuple[str, ...]) 
 @pytest.mark.parametrize("name", SERVERS)
 def test_no_answer_ends_short_as_if_it_were_whole(name: str, accounts: str, tmp_path: Path) -> None:
     server = SERVERS[name]
+    if not server.is_always_played and os.environ.get("AIOSIPCDR_SERVERS") != "all":
+        pytest.skip("one server of each door is enough here; nox -s servers plays them all")
     missing = [] if CURL else ["curl"]
     if importlib.util.find_spec(server.package) is None:
         missing.append(server.package)
     if missing and not IN_CI:
         pytest.skip(f"not installed: {', '.join(missing)}")
     assert not missing
-    if not server.is_always_played and os.environ.get("AIOSIPCDR_SERVERS") != "all":
-        pytest.skip("one server of each door is enough here; nox -s servers plays them all")
 
     async def play(address: str) -> Outcomes:
         wanted = EXPECTED[server.door]

@@ -1,4 +1,4 @@
-"""Run by `nox -s old_pytest`, in a folder of its own: the fixture with the oldest pytest and pluggy that it supports."""
+"""The fixture with the oldest pytest and pluggy that it supports: `nox -s old_pytest` runs it in its own folder."""
 
 import asyncio
 
