@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import assert_type
+from typing import Annotated, assert_type
 
 import aiohttp
 from opentelemetry.sdk.metrics import MeterProvider
@@ -35,6 +35,7 @@ from aiosipcdr.arrow import ArrowRecords
 from aiosipcdr.errors import StatusCode
 from aiosipcdr.events import Event, EventHook, EventKind
 from aiosipcdr.hooks import LoggingHook, combine
+from aiosipcdr.integrations import fastapi as on_fastapi
 from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.protocol.windows import TimeWindow
@@ -303,3 +304,14 @@ async def the_sandbox() -> None:
 
 def in_a_fixture(cdr_sandbox: Sandbox) -> Iterator[CdrClient]:
     yield CdrClient(cdr_sandbox.base_url, cdr_sandbox.api_key, cdr_sandbox.api_secret)
+
+
+async def in_fastapi(
+    client: on_fastapi.ClientDep,
+    asked: on_fastapi.RangeParams,
+    acme: Annotated[CdrClient, on_fastapi.ClientDep("acme")],
+) -> on_fastapi.CsvResponse:
+    assert_type(await client.count(**asked), int)
+    assert_type(await acme.count(**asked), int)
+    on_fastapi.client_lifespan({"acme": CdrClient.from_env}, max_range=None, max_streams=2, allowed_hosts=["localhost"])
+    return on_fastapi.CsvResponse(client.stream(**asked), timeout=60, spreadsheet=True)

@@ -83,7 +83,8 @@ def client_context(
         max_streams: How many answers `send_calls` sends at the same time, before a further one gets 503 with
             `Retry-After`; `None` for any number.
         allowed_hosts: Names that requests may have in `Host`, without a port, as in `["calls.example.com",
-            "*.example.org"]`; others get 400. `None` for any name.
+            "*.example.org"]`; others get 400. `None` for any name. Checked by `range_params`, by `send_calls` and, for
+            every path, by the middleware of `install_error_handlers`.
 
     Raises:
         ValueError: A limit is none; or, when the application starts: there is a client under `key`, or other limits

@@ -124,7 +124,7 @@ class AsgiCaller:
         # Of a middleware's word for it, nothing is taken where the server's own can be had.
         self._receive = receive if self._answer is None else self._answer.receive
         self._send = send
-        self.is_told_of_the_end = scope.get("http_version") != "1.0"
+        self.is_told_of_the_end: bool = scope.get("http_version") != "1.0"
 
     async def begin(self) -> None:
         """Send the status and the headers."""
@@ -179,8 +179,8 @@ def is_guarded(scope: Scope) -> bool:
 
 def limits_in(scope: Scope) -> Limits | None:
     """Return the limits that the guard found for this request, if there is one that knows them."""
-    limits: Limits | None = scope.get(_LIMITS)
-    return limits
+    limits = scope.get(_LIMITS)
+    return limits if isinstance(limits, Limits) else None
 
 
 def _host(headers: _Headers) -> str | None:

@@ -23,7 +23,7 @@ class TooManyStreamsError(CallError):
     """As many answers are being streamed as the application allows."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    retry_after = _RETRY_AFTER
+    retry_after: float | None = _RETRY_AFTER
 
 
 class HostNotAllowedError(CallError):
@@ -54,10 +54,12 @@ class Limits:
             check_between("max_streams", max_streams, 1, 1_000_000)
         if isinstance(allowed_hosts, str) or not all(isinstance(host, str) and host for host in allowed_hosts or ()):
             raise ValueError('allowed_hosts must be host names as in ["calls.example.com", "*.example.org"]')
-        self.max_range = max_range
-        self.max_streams = max_streams
-        self.allowed_hosts = None if allowed_hosts is None else tuple(host.lower() for host in allowed_hosts)
-        self.open_streams = 0
+        self.max_range: timedelta | None = max_range
+        self.max_streams: int | None = max_streams
+        self.allowed_hosts: tuple[str, ...] | None = (
+            None if allowed_hosts is None else tuple(host.lower() for host in allowed_hosts)
+        )
+        self.open_streams: int = 0
 
     def __eq__(self, other: object) -> bool:
         """Compare the settings."""
