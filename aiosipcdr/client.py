@@ -140,6 +140,7 @@ class CdrClient(Asking):
         *,
         format: str | None = None,  # noqa: A002 - the public name
         overwrite: bool = False,
+        restart: bool = False,
         sip_group_name: str | None = None,
         phone_name: str | None = None,
         on_out_of_range: OutOfRange = "raise",
@@ -170,6 +171,7 @@ class CdrClient(Asking):
                 or `.zst` (extra `zstd`) behind, or `.parquet` (extra `arrow`).
             format: the format, where the ending does not tell it: "ndjson", "csv" or "parquet".
             overwrite: replace a file that exists.
+            restart: delete what an earlier run to the same file has left, of whatever query, and begin anew.
             sip_group_name: only calls of this group.
             phone_name: only calls of this phone.
             on_out_of_range: see `fetch_all`.
@@ -234,6 +236,7 @@ class CdrClient(Asking):
             filters,
             format=format,
             overwrite=overwrite,
+            restart=restart,
             time_field=time_field,
             adjacent=adjacent,
             spreadsheet=spreadsheet,

@@ -67,6 +67,7 @@ def order(path: Path, **changes: Any) -> ExportOrder:  # noqa: ANN401
         "end": END,
         "format": None,
         "overwrite": False,
+        "restart": False,
         "time_field": None,
         "spreadsheet": False,
         "mask": None,

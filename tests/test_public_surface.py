@@ -289,7 +289,7 @@ def test_an_export_takes_what_was_promised() -> None:
         ("start", "end", "path"), REQUIRED
     )
     offered = parameters(export, inspect.Parameter.KEYWORD_ONLY)
-    promised = {"format": None, "overwrite": False, **FILTERS, **CHOICES, **OPTIONAL}
+    promised = {"format": None, "overwrite": False, "restart": False, **FILTERS, **CHOICES, **OPTIONAL}
     assert offered == promised | {"adjacent": False, "spreadsheet": False, "mask_numbers": None}
     assert list(offered)[:2] == ["format", "overwrite"]
     assert inspect.iscoroutinefunction(export)

@@ -195,6 +195,7 @@ async def into_a_file(client: CdrClient) -> None:
             Path("calls.csv"),
             format="csv",
             overwrite=True,
+            restart=True,
             sip_group_name="sales",
             phone_name=None,
             on_out_of_range="skip",

@@ -77,6 +77,7 @@ def _in_options(sentence: str) -> str:
 _OPTIONS = {
     "allow_incomplete=True": "--allow-incomplete",
     "overwrite=True": "--overwrite",
+    "restart=True": "--restart",
     'on_out_of_range="skip"': "--on-out-of-range skip",
     "months_back=None": "--switch months_back=null",
     "with format=": "with --format",

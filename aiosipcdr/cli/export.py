@@ -75,6 +75,7 @@ def export(
     shape: Shape = Shape(),
     daily: bool = False,
     overwrite: bool = False,
+    restart: bool = False,
     allow_incomplete: bool = False,
     on_out_of_range: Literal["raise", "skip"] = "raise",
     account: Account = Account(),  # noqa: B008 - frozen
@@ -92,6 +93,7 @@ def export(
         daily: Write a file for each day of the time zone that the range touches, calls-2026-10-01.csv or where the
             name says {date}. Finished days are skipped, days so young that calls may still be added are written again.
         overwrite: Replace the file if it exists.
+        restart: Delete what an earlier run to the same file has left, whatever was asked for, and begin anew.
         allow_incomplete: Write what there is even if it cannot be proven complete (exit code 3).
         on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
             (exit code 3).
@@ -127,10 +129,15 @@ def export(
     formed = {"format": shape.format, "spreadsheet": shape.spreadsheet, "mask_numbers": masking, "adjacent": daily}
     client = build_client(settings, pace, progress)
     run = Run(
-        client=client, asked=asked, formed=formed, overwrite=overwrite, say=(lambda _: None) if log_json else tell
+        client=client,
+        asked=asked,
+        formed=formed,
+        overwrite=overwrite,
+        restart=restart,
+        say=(lambda _: None) if log_json else tell,
     )
     for file, what in todo:
-        if what != "skip" and beside(file.path, JOURNAL).exists():
+        if what != "skip" and not restart and beside(file.path, JOURNAL).exists():
             run.say(f"{file.path}: going on where an earlier run ended")
     work = run.to_stdout(start, end, masking) if output == _STDOUT else run.to_files(todo)
     try:
@@ -180,6 +187,7 @@ class Run:
     asked: dict[str, Any]
     formed: dict[str, Any]
     overwrite: bool
+    restart: bool
     say: Callable[[str], None]
 
     async def to_files(self, todo: Sequence[tuple[DayFile, str]]) -> list[Result]:
@@ -199,7 +207,13 @@ class Run:
                 asked = self.asked | {"on_out_of_range": "raise"} if again else self.asked
                 try:
                     report = await self.client.export(
-                        file.start, file.end, file.path, overwrite=self.overwrite or again, **asked, **self.formed
+                        file.start,
+                        file.end,
+                        file.path,
+                        overwrite=self.overwrite or again,
+                        restart=self.restart,
+                        **asked,
+                        **self.formed,
                     )
                 except (IncompleteRangeError, ExportConflictError) as error:
                     problem = problem or error

@@ -16,6 +16,7 @@ invocation: ContextVar[Sequence[str]] = ContextVar("invocation", default=())
 
 _SPAN: Final = {"--start": 1, "--end": 1, "--last": 1, "--yesterday": 0}
 _PRIVATE: Final = {"--phone"}
+_ONCE: Final = {"--restart"}
 
 
 def resume_command(start: datetime, end: datetime, *, keep_words: bool = False) -> str:
@@ -27,7 +28,7 @@ def resume_command(start: datetime, end: datetime, *, keep_words: bool = False) 
         keep_words: leave the range in its own words; else both instants are written, for the same words may mean
             another range by then.
     """
-    words = list(invocation.get())
+    words = [word for word in invocation.get() if word not in _ONCE]
     if not keep_words:
         words = [*_without_span(words), "--start", start.isoformat(), "--end", end.isoformat()]
     return shlex.join(["aiosipcdr", *_discreet(words)])

@@ -1,7 +1,4 @@
-"""What stands in a journal: its entries, and their bytes.
-
-Facts only: must never hold a row.
-"""
+"""The entries of a journal, and their bytes.  None holds a row."""
 
 from typing import NamedTuple
 
@@ -15,6 +12,7 @@ from aiosipcdr.report import QuarantinedRecord
 
 __all__ = [
     "LAYOUT",
+    "Building",
     "Built",
     "Effort",
     "Entry",
@@ -23,16 +21,27 @@ __all__ = [
     "decode_entry",
     "decode_header",
     "encode_entry",
+    "encode_rows_header",
 ]
 
-LAYOUT = 1
+LAYOUT = 2
 """Rises when frames change so that an older version could not go on with them."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="journal"):
-    """What a journal is of: `settings` by name, in which every command that goes on with it must agree."""
+    """The first frame of a journal.
+
+    Attributes:
+        layout: of journal and rows.
+        id: random; the rows file begins with the same, so that nothing else is taken for it.
+        is_private: whether owner and mode were ours alone when they were read back: some file systems force both.
+        settings: the query and the form of the file, by name; every run that resumes must agree in them.
+        tiles: the windows that the first run began with.
+    """
 
     layout: int = LAYOUT
+    id: str = ""
+    is_private: bool = True
     settings: dict[str, str | None]
     tiles: list[TimeWindow]
 
@@ -69,6 +78,10 @@ class WrittenWindow(msgspec.Struct, frozen=True, kw_only=True, tag="window"):
     effort: Effort = Effort()
 
 
+class Building(msgspec.Struct, frozen=True, kw_only=True, tag="building"):
+    """The target is about to be written: what is found at the names of parts from now on is ours."""
+
+
 class Built(msgspec.Struct, frozen=True, kw_only=True, tag="built"):
     """The target was written and is about to be published: the hashes that it and its manifest have."""
 
@@ -76,7 +89,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, tag="built"):
     manifest: str
 
 
-Entry = Cut | Recounted | Trimmed | WrittenWindow | Built
+Entry = Cut | Recounted | Trimmed | WrittenWindow | Building | Built
 
 _encoder = msgspec.json.Encoder()
 _header_decoder = msgspec.json.Decoder(Header)
@@ -86,6 +99,11 @@ _entry_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 def encode_entry(entry: Entry | Header) -> bytes:
     """Return the text of an entry's frame."""
     return _encoder.encode(entry)
+
+
+def encode_rows_header(header: Header) -> bytes:
+    """Return the first line of the rows file that belongs to the journal of `header`."""
+    return _encoder.encode({"aiosipcdr": "rows", "id": header.id, "query": header.settings}) + b"\n"
 
 
 def decode_header(text: bytes) -> Header:

@@ -13,6 +13,7 @@ Killed anywhere in between, the next run finds where.
 import hashlib
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -20,7 +21,6 @@ from typing import Self, TypeVar
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-import msgspec
 
 from aiosipcdr.errors import ClientStateError, IncompleteRangeError, OutOfTimeRangeError
 from aiosipcdr.export.encoders import Encoder
@@ -30,7 +30,8 @@ from aiosipcdr.export.manifest import QuarantineFile, describe_file, encode_mani
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.preparing import PreparedWindow, prepare_window
 from aiosipcdr.export.rows_file import Mark
-from aiosipcdr.export.storage import check_ours, check_room, storage_errors
+from aiosipcdr.export.sidecars import check_sidecars, encode_quarantined
+from aiosipcdr.export.storage import check_ours, check_room, check_unused, storage_errors
 from aiosipcdr.export.target import (
     JOURNAL,
     MANIFEST,
@@ -40,10 +41,11 @@ from aiosipcdr.export.target import (
     beside,
     check_folder,
     check_target,
+    part_of,
 )
 from aiosipcdr.protocol.history import Cut, History, Note, find_doubt
 from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CompleteWindow, FetchReport, QuarantinedRecord, WindowReport
+from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
 
 __all__ = ["ExportJob"]
 
@@ -132,6 +134,7 @@ class ExportJob:
         """Make the target of the journal, and let it appear."""
         target = NewFile(self._order.path)
         try:
+            await self._in_thread(self._journal.begin_building)
             await self._build(target, await self._in_thread(self._order.open_encoder))
             # A cancellation after this line comes too late: the file is whole.
             await anyio.lowlevel.checkpoint()
@@ -139,7 +142,7 @@ class ExportJob:
                 await self._in_thread(lambda: self._appear(target, report))
         finally:
             with anyio.CancelScope(shield=True):
-                await self._in_thread(target.discard)
+                await self._in_thread(lambda: self._discard(target))
 
     async def _let_go(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -186,17 +189,40 @@ class ExportJob:
         check_folder(order.path)
         for ending in (JOURNAL, ROWS, MANIFEST, QUARANTINE):
             check_ours(beside(order.path, ending))
+        if order.restart and journal.open_to_remove():
+            self._discard_leftovers()
+            journal.remove()
         if not beside(order.path, JOURNAL).exists():
             check_target(order.path, order.overwrite)
+            check_sidecars(order.path)
+            check_unused(beside(order.path, ROWS), *map(part_of, self._places))
             check_room(order.path.parent, _LEAST_ROOM)
         journal.open(Header(settings=order.settings, tiles=order.tiles))
+        self._discard_leftovers()
+        check_unused(*map(part_of, self._places))
         if journal.built is not None and journal.built == _find_built(order.path):
             self.published = read_manifest(beside(order.path, MANIFEST)).report
-            NewFile(order.path).discard()  # its second name may be left
             journal.remove()
             return
         check_target(order.path, order.overwrite)
+        check_sidecars(order.path)
         journal.recover()
+
+    @property
+    def _places(self) -> list[Path]:
+        # Every file that appears whole, by way of a part.
+        path = self._order.path
+        return [path, beside(path, MANIFEST), beside(path, QUARANTINE)]
+
+    def _discard_leftovers(self) -> None:
+        if self._journal.is_building:
+            for place in self._places:
+                NewFile(place).discard_leftover()
+
+    def _discard(self, target: NewFile) -> None:
+        target.discard()
+        with suppress(OSError):  # else the next run does it; the error on its way matters more
+            self._journal.end_building()
 
     def _close(self) -> None:
         self._is_over = True
@@ -243,8 +269,9 @@ class ExportJob:
         end = Mark(target.size, target.sha256)
         self._journal.check_place()  # else the rows of whoever came after us would be published
         check_target(order.path, order.overwrite)  # else our manifest would stand beside a file of somebody else
+        check_sidecars(order.path)
         windows = list(self._journal.windows)
-        lines = b"".join(_quarantine_line(one) for window in windows for one in window.quarantined)
+        lines = b"".join(encode_quarantined(one) for window in windows for one in window.quarantined)
         quarantine = beside(order.path, QUARANTINE)
         told = QuarantineFile(quarantine.name, hashlib.sha256(lines).hexdigest()) if lines else None
         manifest = encode_manifest(describe_file(order, end, windows, report, told))
@@ -279,14 +306,3 @@ def _write(path: Path, data: bytes) -> None:
         file.publish(overwrite=True)
     finally:
         file.discard()
-
-
-def _quarantine_line(quarantined: QuarantinedRecord) -> bytes:
-    line = {
-        "window": quarantined.window,
-        "page": quarantined.page,
-        "reason": quarantined.reason,
-        "voice_id": quarantined.voice_id,
-        "raw": quarantined.raw.decode("utf-8", "backslashreplace") or None,
-    }
-    return msgspec.json.encode(line) + b"\n"

@@ -1,18 +1,19 @@
 """The journal beside a target: what was planned and what was read, so that no kill loses a certified window.
 
-Synchronous: the job calls it in a worker thread, one call at a time.  Must
-never change a journal that is damaged, locked, or of another question, and
-never hold the rows of more than one window.
+Two files.  The journal itself holds frames: the first has a random id and the
+query; each window that was cut has one, written before its parts are asked
+for; each window that was handed over has one with the place and the hash at
+which its rows end.  The rows file begins with the same id and query, and holds
+the rows as NDJSON, in the order of the target.
 
-Two files.  One holds the rows, as NDJSON, in the order of the target.
-The other one holds frames: the first says what the journal is of, each window
-that was cut has one that was written before its parts were asked for, and each
-window that was handed over has one that says where its rows end and what the
-file of rows must be up to there.
+Only files that begin like this are resumed, truncated or deleted.  A journal
+that is damaged, locked or of another query is left as it is.  Synchronous: the
+job calls it in a worker thread, one call at a time.
 """
 
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +24,7 @@ import msgspec
 from aiosipcdr.errors import ExportConflictError, JournalDamagedError
 from aiosipcdr.export.entries import (
     LAYOUT,
+    Building,
     Built,
     Entry,
     Header,
@@ -30,12 +32,24 @@ from aiosipcdr.export.entries import (
     decode_entry,
     decode_header,
     encode_entry,
+    encode_rows_header,
 )
 from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
 from aiosipcdr.export.lock import lock_file
 from aiosipcdr.export.rows import read_records
 from aiosipcdr.export.rows_file import RowsFile
-from aiosipcdr.export.storage import open_ours, sync_file, sync_folder, write_all
+from aiosipcdr.export.storage import (
+    check_private,
+    create_ours,
+    describe_stranger,
+    is_private,
+    is_same_file,
+    open_ours,
+    sync_file,
+    sync_folder,
+    write_all,
+)
+from aiosipcdr.export.target import part_of, publish_new
 from aiosipcdr.protocol.history import Delivered, History, Note, ReadWindow
 from aiosipcdr.protocol.tiling import OVERLAP
 
@@ -62,43 +76,65 @@ class Journal:
         self._synced = 0.0
 
     def open(self, header: Header) -> None:
-        """Take up the journal that is there, or begin one; nothing in it is changed yet.
+        """Resume the journal that is there, or begin one with `header`; an existing one is not changed yet.
 
         Raises:
-            ExportConflictError: another export is at work on it, it is of another question, or it is no journal.
+            ExportConflictError: another export is at work on it, it is of another query, or it is not ours.
             JournalDamagedError: it was changed.
             OSError: it cannot be opened.
         """
         try:
-            self._open()
-            self._read()
-            if self.entries:
-                self._check_settings(header.settings)
-                self._check_order()
-            else:
-                self.header, self._end = header, 0
+            if self._open():
+                self._read_entries(self._read_header())
+                if self.entries:
+                    self._check_settings(header.settings)
+                    self._check_order()
+                    return
+                # Nothing was read for it, whatever its query was.
+                self._open_rows()
+                self.remove()
+            self._create(header)
         except BaseException:
             self.close()
             raise
 
     def recover(self) -> None:
-        """Make it fit to be written to: what was torn off at the end is forgotten, and read again.
+        """Prepare for writing: what was torn off at the end is forgotten, and read again.
 
         Raises:
+            ExportConflictError: the rows file is not ours.
             JournalDamagedError: the rows were changed.
             OSError: a file cannot be opened or written.
         """
-        if self.built is not None:
-            self._forget(len(self.entries) - 1)  # it was not published: it is built again
-        self.rows_file.open()
+        self._forget_building()
+        self._open_rows()
         self._check_rows()
         # Nothing was changed until here.
         os.ftruncate(self._descriptor, self._end)
         self.rows_file.cut()
-        if not self._end:
-            self._append(encode_entry(self.header))
+        if not self.entries:
             self.sync()
             sync_folder(self._path.parent)
+
+    def open_to_remove(self) -> bool:
+        """Open the journal that is there, of whatever query and however damaged; return whether there is one.
+
+        Raises:
+            ExportConflictError: another export is at work on it, or it is not ours.
+            JournalDamagedError: its first frame cannot be read, so that nothing says it is ours.
+            OSError: it cannot be opened.
+        """
+        try:
+            if not self._open():
+                return False
+            rest = self._read_header()
+            with suppress(JournalDamagedError):
+                self._read_entries(rest)
+            self._open_rows()
+        except BaseException:
+            self.close()
+            raise
+        return True
 
     @property
     def is_open(self) -> bool:
@@ -111,9 +147,25 @@ class Journal:
         return (entry for entry in self.entries if isinstance(entry, WrittenWindow))
 
     @property
+    def is_building(self) -> bool:
+        """Whether the target was being written, so that what is found at the names of parts is ours."""
+        return any(isinstance(entry, Building | Built) for entry in self.entries)
+
+    @property
     def built(self) -> Built | None:
         """What is known of the target, if it was built already."""
         return next((entry for entry in reversed(self.entries) if isinstance(entry, Built)), None)
+
+    def begin_building(self) -> None:
+        """Note that the target is about to be written."""
+        self.append(Building())
+        self.sync()
+
+    def end_building(self) -> None:
+        """Forget that the target was being written: its part was removed, and it was not built."""
+        if self.is_open and self.built is None:
+            self._forget_building()
+            os.ftruncate(self._descriptor, self._end)
 
     def append(self, entry: Entry, body: bytes = b"") -> None:
         """Write `entry` behind all others; a second later at most it is safe from a power cut, too."""
@@ -136,7 +188,7 @@ class Journal:
         for entry in self.entries:
             if isinstance(entry, WrittenWindow):
                 entries.append(entry.delivered)
-            elif not isinstance(entry, Built):
+            elif not isinstance(entry, Building | Built):
                 entries.append(entry)
         return History(tiles=self.header.tiles, entries=entries, latest=self._latest())
 
@@ -148,7 +200,7 @@ class Journal:
         Raises:
             JournalDamagedError: the rows file was changed since they were written.
         """
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.rows_file.read(0, self.rows_file.start))
         for window in self.windows:
             rows = self._read_rows(window)
             digest.update(rows)
@@ -164,12 +216,20 @@ class Journal:
         self._synced = time.monotonic()
 
     def remove(self) -> None:
-        """Delete the journal: it has served."""
+        """Delete the journal; anything else at its two names stays."""
         try:
+            if self.rows_file.descriptor < 0 and self.rows_file.path.exists():
+                self._open_rows()
             self.rows_file.remove()
-            self._path.unlink(missing_ok=True)
+            self._unlink_at(self._path)
         finally:
             self.close()
+
+    def _unlink_at(self, path: Path) -> None:
+        # Only if the open file is what is there.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._descriptor), path.lstat()):
+                path.unlink()
 
     def close(self) -> None:
         """Let go of the journal; it stays."""
@@ -178,39 +238,94 @@ class Journal:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _open(self) -> None:
+    def _open(self) -> bool:
+        # Returns whether there is one; it is locked then.
         while True:
-            self._descriptor = open_ours(self._path, os.O_RDWR | os.O_CREAT)
-            told = os.fstat(self._descriptor)
-            if not lock_file(self._descriptor):
-                raise ExportConflictError(f"another export is at work on {self._path.stem}: wait until it has ended")
+            if is_same_file(part_of(self._path), self._path):  # killed between its two names
+                part_of(self._path).unlink(missing_ok=True)
+            try:
+                self._descriptor = open_ours(self._path)
+            except FileNotFoundError:
+                return False
+            self._lock()
             # Whoever had the lock before us may have removed the file since we opened it.
             with suppress(FileNotFoundError):
-                if os.path.samestat(told, self._path.lstat()):
-                    return
+                if os.path.samestat(os.fstat(self._descriptor), self._path.lstat()):
+                    return True
             self.close()
 
-    def _read(self) -> None:
-        for frame in read_frames(self._descriptor, self._path):
+    def _create(self, header: Header) -> None:
+        # It is locked and has its first frame when it gets its name: what else is found at the name is not ours.
+        temporary = part_of(self._path)
+        while True:
+            with suppress(FileExistsError):
+                self._descriptor = create_ours(temporary)
+                break
+            self._discard_torn(temporary)
+        try:
+            self._lock()
+            header = msgspec.structs.replace(header, id=secrets.token_hex(16), is_private=is_private(self._descriptor))
+            self.entries, self._frames, self._end = [], [], 0
+            self._append(encode_entry(header))
+            sync_file(self._descriptor)
+            publish_new(temporary, self._path)
+        except BaseException:
+            with suppress(OSError):
+                self._unlink_at(temporary)
+            raise
+        self.header = header
+
+    def _discard_torn(self, temporary: Path) -> None:
+        # What a run left that was killed before its journal had its name.
+        with suppress(FileNotFoundError):
+            self._descriptor = open_ours(temporary)
             try:
-                if self.header.tiles:
-                    self.entries.append(decode_entry(frame.text))
-                    self._frames.append(frame._replace(text=b""))
-                else:
-                    self.header = decode_header(frame.text)
+                self._lock()
+                if not MARK.startswith(read_bytes(self._descriptor, 0, len(MARK))):
+                    raise ExportConflictError(describe_stranger(temporary))
+                self._unlink_at(temporary)
+            finally:
+                self.close()
+
+    def _lock(self) -> None:
+        if not lock_file(self._descriptor):
+            raise ExportConflictError(f"another export is at work on {self._path.stem}: wait until it has ended")
+
+    def _open_rows(self) -> None:
+        self.rows_file.open(encode_rows_header(self.header), was_private=self.header.is_private)
+
+    def _read_entries(self, frames: Iterator[Frame]) -> None:
+        for frame in frames:
+            try:
+                self.entries.append(decode_entry(frame.text))
             except msgspec.DecodeError:
-                raise JournalDamagedError(
-                    f"the journal {self._path} cannot be understood: another version of aiosipcdr wrote it, most"
-                    " likely; finish with that one, or remove the journal to begin anew"
-                ) from None
+                raise self._unknown() from None
+            self._frames.append(frame._replace(text=b""))
             self._end = frame.end
-            if self.header.layout != LAYOUT:
-                raise ExportConflictError(
-                    f"the journal {self._path} is of another version of aiosipcdr (layout {self.header.layout},"
-                    f" this is {LAYOUT}): finish with that one, or remove the journal to begin anew"
-                )
-        if not self.header.tiles and not MARK.startswith(read_bytes(self._descriptor, 0, len(MARK))):
+
+    def _read_header(self) -> Iterator[Frame]:
+        # Takes the first frame, and returns the others.
+        frames = read_frames(self._descriptor, self._path)
+        first = next(frames, None)
+        if first is None:
             raise ExportConflictError(f"{self._path} is not a journal of aiosipcdr and stays as it is: move it away")
+        try:
+            self.header, self._end = decode_header(first.text), first.end
+        except msgspec.DecodeError:
+            raise self._unknown() from None
+        if self.header.layout != LAYOUT:
+            raise ExportConflictError(
+                f"the journal {self._path} is of another version of aiosipcdr (layout {self.header.layout},"
+                f" this is {LAYOUT}): finish with that one, or remove the journal to begin anew"
+            )
+        check_private(self._descriptor, self._path, was_private=self.header.is_private)
+        return frames
+
+    def _unknown(self) -> JournalDamagedError:
+        return JournalDamagedError(
+            f"the journal {self._path} cannot be understood: another version of aiosipcdr wrote it, most likely;"
+            " finish with that one, or remove the journal to begin anew"
+        )
 
     def _check_settings(self, settings: dict[str, str | None]) -> None:
         before = self.header.settings
@@ -219,11 +334,11 @@ class Journal:
             raise ExportConflictError(
                 f"the journal {self._path} is of another export: "
                 + "; ".join(_describe(name, before.get(name), settings.get(name)) for name in different)
-                + "; finish that one with its own settings, or remove the journal to begin anew"
+                + "; finish that one with its own settings, or begin anew with restart=True"
             )
 
     def _check_order(self) -> None:
-        end = 0
+        end = len(encode_rows_header(self.header))
         for window in self.windows:
             if window.mark.end - window.size != end:
                 raise self._damaged("the rows that its windows tell of do not follow each other")
@@ -248,9 +363,12 @@ class Journal:
         for descriptor, path in ((self._descriptor, self._path), (self.rows_file.descriptor, self.rows_file.path)):
             path.parent.stat()  # else it is the folder that is gone
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), path.lstat()):
+                status = os.fstat(descriptor)
+                if os.path.samestat(status, path.lstat()) and status.st_nlink == 1:
                     continue
-            raise ExportConflictError(f"{path} was removed or replaced while this export was at work: run it again")
+            raise ExportConflictError(
+                f"{path} was removed or replaced, or got a second name, while this export was at work: run it again"
+            )
 
     def _check_rows(self) -> None:
         # The rows are written before the frame that tells of them: what is missing at their end was cut off.
@@ -263,6 +381,11 @@ class Journal:
         if not is_last and self.rows_file.path.stat().st_size >= window.mark.end:
             raise self._damaged_rows(window)
         self._forget(place)
+
+    def _forget_building(self) -> None:
+        places = (place for place, entry in enumerate(self.entries) if isinstance(entry, Building | Built))
+        if (place := next(places, None)) is not None:
+            self._forget(place)
 
     def _forget(self, number: int) -> None:
         self._end = self._frames[number].start

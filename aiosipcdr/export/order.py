@@ -28,6 +28,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         path: the target, absolute: a change of the working folder meanwhile must not move it.
         format: as `choose_format` names it.
         overwrite: replace a file that is there.
+        restart: begin anew, whatever an earlier run has left.
         spreadsheet: see `open_encoder`.
         mask: what makes numbers unrecognisable, if they are to be.
         query: what is asked, masked like the records.
@@ -40,6 +41,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     format: str
     overwrite: bool
+    restart: bool
     spreadsheet: bool
     mask: Callable[[str], str] | None
     query: Query
@@ -66,6 +68,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         *,
         format: str | None,  # noqa: A002 - the public name
         overwrite: bool,
+        restart: bool,
         time_field: str | None,
         adjacent: bool = False,
         spreadsheet: bool,
@@ -100,6 +103,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
             path=Path(path).absolute(),
             format=chosen,
             overwrite=overwrite,
+            restart=restart,
             spreadsheet=spreadsheet,
             mask=mask,
             query=describe_query(start, end, filters, time_field, mask, adjacent=adjacent),

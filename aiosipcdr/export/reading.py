@@ -19,11 +19,13 @@ from aiosipcdr.errors import ExportError
 from aiosipcdr.export.compressed import load_zstd
 from aiosipcdr.protocol.records import TIME_FIELDS
 
-__all__ = ["read_columns"]
+__all__ = ["read_columns", "read_lines"]
 
 _BLOCK = 1024 * 1024
 _LINES = 4_096
 _LARGEST_FIELD = 64 * 1024 * 1024
+# A row holds at most what one answer held, 8 MiB by default; as JSON in a field of CSV or NDJSON, quotes count twice.
+_LARGEST_LINE = 32 * 1024 * 1024
 
 
 def read_columns(path: Path, format_name: str, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
@@ -55,6 +57,18 @@ def read_columns(path: Path, format_name: str, names: Sequence[str]) -> Iterator
         if isinstance(error, OSError) and error.errno is not None:
             raise ExportError(f"{path} cannot be read: {os.strerror(error.errno)}") from None
         raise ExportError(f"{path} cannot be read as {format_name}: it is damaged, or another format") from None
+
+
+def read_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of an open file, each with its end, in bounded memory.
+
+    Raises:
+        ExportError: a line is longer than any that an export writes.
+    """
+    while line := file.readline(_LARGEST_LINE + 1):
+        if len(line) > _LARGEST_LINE:
+            raise ExportError("a line is longer than any that an export writes")
+        yield line
 
 
 def _decompress(file: BinaryIO, compression: str) -> BinaryIO:

@@ -6,13 +6,13 @@ target is built from these rows.  Synchronous.  Rows are opaque bytes here.
 
 import hashlib
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from aiosipcdr.errors import ExportConflictError
 from aiosipcdr.export.frames import read_bytes
-from aiosipcdr.export.storage import open_ours, sync_file, write_all
+from aiosipcdr.export.storage import check_private, create_ours, describe_stranger, open_ours, sync_file, write_all
 
 __all__ = ["Mark", "RowsFile"]
 
@@ -29,11 +29,13 @@ class Mark(NamedTuple):
 class RowsFile:
     """An open file of rows; nobody else may be at work on it."""
 
-    __slots__ = ("_descriptor", "_digest", "_end", "path")
+    __slots__ = ("_descriptor", "_digest", "_end", "path", "start")
 
     def __init__(self, path: Path) -> None:
         """Remember the place; nothing is touched yet."""
         self.path: Path = path
+        self.start: int = 0
+        """Where the rows begin, behind the header."""
         self._descriptor = -1
         self._digest = hashlib.sha256()
         self._end = 0
@@ -48,15 +50,50 @@ class RowsFile:
         """Where the file ends now."""
         return Mark(self._end, self._digest.hexdigest())
 
-    def open(self) -> None:
-        """Open the file, or begin one."""
-        self._descriptor = open_ours(self.path, os.O_RDWR | os.O_CREAT)
+    def open(self, header: bytes, *, was_private: bool = True) -> None:
+        """Open the file that begins with `header`, or create it.
+
+        Args:
+            header: its first line, which no other file begins with.
+            was_private: see `check_private`.
+
+        Raises:
+            ExportConflictError: the file was not made for this header; it stays as it is.
+            OSError: it cannot be opened.
+        """
+        try:
+            self._descriptor = open_ours(self.path)
+        except FileNotFoundError:
+            self._create(header)
+            return
+        check_private(self._descriptor, self.path, was_private=was_private)
+        begin = read_bytes(self._descriptor, 0, len(header))
+        if not header.startswith(begin):
+            raise ExportConflictError(describe_stranger(self.path))
+        if begin == header:
+            self._begin(header)
+        else:  # torn while it was created, or cut off
+            self.remove()
+            self.close()
+            self._create(header)
+
+    def _create(self, header: bytes) -> None:
+        try:
+            self._descriptor = create_ours(self.path)
+        except FileExistsError:
+            raise ExportConflictError(describe_stranger(self.path)) from None
+        write_all(self._descriptor, memoryview(header))
+        self._begin(header)
+
+    def _begin(self, header: bytes) -> None:
+        self.start = self._end = len(header)
+        self._digest = hashlib.sha256(header)
 
     def check(self, marks: list[Mark]) -> int:
         """Return how many of `marks`, in ascending order, the file is whole up to; the end is then the last of them."""
         size = os.fstat(self._descriptor).st_size
-        self._digest = hashlib.sha256()
-        self._end = 0
+        self._digest = hashlib.sha256(self.read(0, self.start))
+        self._end = self.start
         for number, mark in enumerate(marks):
             before = self._digest.copy()
             if mark.end > size:
@@ -97,9 +134,9 @@ class RowsFile:
             sync_file(self._descriptor)
 
     def remove(self) -> None:
-        """Delete the file; what else stands in its place is not ours, and stays."""
+        """Delete the open file; anything else at its name stays."""
         with suppress(FileNotFoundError):
-            if stat.S_ISREG(self.path.lstat().st_mode):
+            if self._descriptor >= 0 and os.path.samestat(os.fstat(self._descriptor), self.path.lstat()):
                 self.path.unlink()
 
     def close(self) -> None:

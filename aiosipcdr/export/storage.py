@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,9 +18,15 @@ from aiosipcdr.errors import ExportConflictError, ExportError, StorageError
 __all__ = [
     "PRIVATE_FLAGS",
     "check_ours",
+    "check_private",
     "check_room",
+    "check_unused",
+    "create_ours",
     "describe_kind",
+    "describe_stranger",
     "exists_already",
+    "is_private",
+    "is_same_file",
     "open_ours",
     "storage_errors",
     "sync_file",
@@ -29,6 +36,7 @@ __all__ = [
 
 # No link is followed, no child process inherits it.
 PRIVATE_FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # for the writer of a pipe that took the name meanwhile
 _OWNER_ALONE = 0o600
 
 # What a file system answers that cannot flush.
@@ -70,6 +78,31 @@ def exists_already(path: Path) -> str:
     return f"{path} exists already: choose another name, or replace it with overwrite=True"
 
 
+def describe_stranger(path: Path) -> str:
+    """Return the sentence about a file where one of our own belongs, which was not made by this export."""
+    return f"{path} was not made by this export, which needs the name, and stays as it is: move it away"
+
+
+def check_unused(*paths: Path) -> None:
+    """Refuse names of our own files that are taken.
+
+    Raises:
+        ExportConflictError: something is there.
+    """
+    for path in paths:
+        with suppress(FileNotFoundError):
+            path.lstat()
+            raise ExportConflictError(describe_stranger(path))
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Return whether both are names of one file; links are not followed."""
+    try:
+        return os.path.samestat(one.lstat(), other.lstat())
+    except FileNotFoundError:
+        return False
+
+
 def describe_kind(mode: int) -> str | None:
     """Say what stands at a place, by its `st_mode`; nothing of a plain file."""
     if stat.S_ISREG(mode):
@@ -88,21 +121,78 @@ def check_ours(path: Path) -> None:
             raise ExportConflictError(f"{path} is {what}, where a file of our own belongs: remove it")
 
 
-def open_ours(path: Path, flags: int) -> int:
-    """Open a file of our own, readable by its owner alone; return its descriptor.
+def create_ours(path: Path) -> int:
+    """Create a file that only its owner can read and write; return its descriptor.
 
     Raises:
-        ExportConflictError: see `check_ours`; or it is somebody else's.
+        FileExistsError: the name is taken, by whatever it is.
+        OSError: it cannot be created.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | PRIVATE_FLAGS, _OWNER_ALONE)
+    if os.name != "nt":
+        with suppress(OSError):  # some file systems force a mode; `is_private` says what came of it
+            os.fchmod(descriptor, _OWNER_ALONE)  # a umask may have taken too much
+    return descriptor
+
+
+def open_ours(path: Path) -> int:
+    """Open an existing file for reading and writing, without following a link; return its descriptor.
+
+    Whether it is ours is for its content to prove: nothing may be written to it before.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ExportConflictError: it is no plain file, or has a second name.
         OSError: it cannot be opened.
     """
     check_ours(path)
-    descriptor = os.open(path, flags | PRIVATE_FLAGS, _OWNER_ALONE)
-    if os.name != "nt":
-        if os.fstat(descriptor).st_uid != os.geteuid():
-            os.close(descriptor)
-            raise ExportConflictError(f"{path} belongs to somebody else, where a file of our own belongs: remove it")
-        os.fchmod(descriptor, _OWNER_ALONE)  # it may have been there, and a umask may have taken too much
+    descriptor = os.open(path, os.O_RDWR | PRIVATE_FLAGS | _NO_WAITING)
+    status = os.fstat(descriptor)
+    what = describe_kind(status.st_mode)
+    if what is None and status.st_nlink > 1:
+        what = "a hard link, by whose other name others could read or change it"
+    if what is not None:
+        os.close(descriptor)
+        raise ExportConflictError(f"{path} is {what}, where a file of our own belongs: remove it")
     return descriptor
+
+
+def is_private(descriptor: int) -> bool:
+    """Return whether an open file belongs to this user and only this user can read and write it."""
+    if os.name == "nt":
+        return True
+    owner, mode = _owner_and_mode(descriptor)
+    return owner == os.geteuid() and mode == _OWNER_ALONE
+
+
+def check_private(descriptor: int, path: Path, *, was_private: bool) -> None:
+    """Refuse an open file of ours whose owner or mode was changed since it was created.
+
+    Some file systems force owner and mode.  There `was_private`, which the creating run read back, is false; it is
+    believed only where a new file in the same folder is not private either.
+
+    Raises:
+        ExportConflictError: it was changed.
+        OSError: no file can be created in the folder.
+    """
+    if is_private(descriptor):
+        return
+    if not was_private:
+        probe, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+        try:
+            if not is_private(probe):
+                return
+        finally:
+            os.close(probe)
+            os.unlink(name)  # noqa: PTH108 - a text, as mkstemp returns it
+    raise ExportConflictError(
+        f"{path} belongs to somebody else, or others can read or change it: remove it, or chown and chmod 600 it"
+    )
+
+
+def _owner_and_mode(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_uid, stat.S_IMODE(status.st_mode)
 
 
 def write_all(descriptor: int, rest: memoryview) -> None:

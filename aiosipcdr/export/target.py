@@ -14,19 +14,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aiosipcdr.errors import ExportConflictError, StorageError
+from aiosipcdr.export.frames import read_bytes
 from aiosipcdr.export.storage import (
-    PRIVATE_FLAGS,
     check_ours,
+    create_ours,
     describe_kind,
+    describe_stranger,
     exists_already,
-    open_ours,
+    is_same_file,
     storage_errors,
     sync_file,
     sync_folder,
     write_all,
 )
 
-__all__ = ["JOURNAL", "MANIFEST", "QUARANTINE", "ROWS", "NewFile", "beside", "check_folder", "check_target"]
+__all__ = [
+    "JOURNAL",
+    "MANIFEST",
+    "QUARANTINE",
+    "ROWS",
+    "NewFile",
+    "beside",
+    "check_folder",
+    "check_target",
+    "part_of",
+    "publish_new",
+]
 
 # What a file system answers that knows no hard links.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -36,6 +49,8 @@ ROWS = ".journal.rows"
 MANIFEST = ".manifest.json"
 QUARANTINE = ".quarantine.ndjson"
 _LONGEST_ENDING = QUARANTINE
+
+_BLOCK = 1024 * 1024
 
 
 def beside(path: Path, ending: str) -> Path:
@@ -71,7 +86,7 @@ def check_folder(target: Path) -> None:
     if not target.name:
         raise ExportConflictError(f"{target} is a folder: name a file in it")
     with storage_errors(target):
-        _mode(_temporary(beside(target, _LONGEST_ENDING)))  # is the longest of the names beside it too long?
+        _mode(part_of(beside(target, _LONGEST_ENDING)))  # is the longest of the names beside it too long?
         folder_mode = target.parent.stat().st_mode
     if not stat.S_ISDIR(folder_mode):
         raise StorageError(f"{target} cannot be written: {target.parent} is not a folder")
@@ -80,7 +95,7 @@ def check_folder(target: Path) -> None:
 
 
 class NewFile:
-    """A file that is being written: `create`, `write`, `finish`, `check`, `publish`; `discard` in the end.
+    """A file that is being written: `create`, `write`, `finish`, `check`, `publish`; always `discard` in the end.
 
     Attributes:
         path: the name under which it will appear.
@@ -93,7 +108,7 @@ class NewFile:
     def __init__(self, path: Path) -> None:
         """Remember where the file will appear; nothing is touched yet."""
         self.path: Path = path
-        self.temporary: Path = _temporary(path)
+        self.temporary: Path = part_of(path)
         self._checked: _Identity | None = None
         self._descriptor = -1
         self._digest = hashlib.sha256()
@@ -105,10 +120,15 @@ class NewFile:
         return self._digest.hexdigest()
 
     def create(self) -> None:
-        """Begin the file; nobody else may be at work on it."""
-        check_ours(self.temporary)
-        self.temporary.unlink(missing_ok=True)
-        self._descriptor = open_ours(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        """Begin the file.
+
+        Raises:
+            ExportConflictError: something is at its temporary name.
+        """
+        try:
+            self._descriptor = create_ours(self.temporary)
+        except FileExistsError:
+            raise ExportConflictError(describe_stranger(self.temporary)) from None
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
@@ -119,7 +139,6 @@ class NewFile:
     def finish(self) -> None:
         """Make what was written safe from a power cut."""
         sync_file(self._descriptor)
-        self._close()
 
     def check(self) -> None:
         """Read the file again and compare it with what was written.
@@ -127,13 +146,13 @@ class NewFile:
         Raises:
             ExportConflictError: it was changed, removed or replaced.
         """
-        self._check_identity()
-        descriptor = os.open(self.temporary, os.O_RDONLY | PRIVATE_FLAGS)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
-            digest = hashlib.file_digest(file, "sha256")
-            self._checked = _Identity.of(os.fstat(descriptor))
+        self._checked = _Identity.of(os.fstat(self._descriptor))
+        digest = hashlib.sha256()
+        for place in range(0, self._checked.size, _BLOCK):
+            digest.update(read_bytes(self._descriptor, place, _BLOCK))
         if (self._checked.size, digest.digest()) != (self.size, self._digest.digest()):
             raise self._changed()
+        self._check_identity()
 
     def publish(self, *, overwrite: bool) -> None:
         """Let the finished file appear under its name, at once.
@@ -149,21 +168,38 @@ class NewFile:
                 _check_replaceable(self.path, mode, overwrite=True)
             self.temporary.replace(self.path)
         else:
-            _publish_new(self.temporary, self.path)
+            publish_new(self.temporary, self.path)
         sync_folder(self.path.parent)
 
     def discard(self) -> None:
-        """Remove what was not published."""
+        """Remove what was created and not published; anything else at the temporary name stays."""
+        if self._descriptor < 0:
+            return
+        # Open until here, so that no other file can have got its number.
         with suppress(OSError):
-            self._close()
+            if os.path.samestat(os.fstat(self._descriptor), self.temporary.lstat()):
+                self.temporary.unlink()
+        descriptor, self._descriptor = self._descriptor, -1
         with suppress(OSError):
-            self.temporary.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def discard_leftover(self) -> None:
+        """Remove what a killed run left at the temporary name; that it was ours is known from the journal.
+
+        Raises:
+            ExportConflictError: it is no plain file, or has another second name than the target's.
+        """
+        with suppress(FileNotFoundError):
+            status = self.temporary.lstat()
+            check_ours(self.temporary)
+            if status.st_nlink > 1 and not is_same_file(self.temporary, self.path):
+                raise ExportConflictError(describe_stranger(self.temporary))
+            self.temporary.unlink()
 
     def _check_identity(self) -> None:
         self.path.parent.stat()  # else it is the folder that is gone
         with suppress(FileNotFoundError):
-            found = self.temporary.lstat()
-            if self._checked == _Identity.of(found) or (self._checked is None and stat.S_ISREG(found.st_mode)):
+            if self._checked == _Identity.of(self.temporary.lstat()):
                 return
         raise self._changed()
 
@@ -172,10 +208,29 @@ class NewFile:
             f"{self.temporary} was changed, removed or replaced while this export was at work: run it again"
         )
 
-    def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+
+def publish_new(temporary: Path, path: Path) -> None:
+    """Give a file another name of the same folder, unless that name is taken.
+
+    Raises:
+        ExportConflictError: it is.
+    """
+    # A link fails where the name is taken; a rename would replace what is there.
+    try:
+        os.link(temporary, path, follow_symlinks=False)
+    except FileExistsError:
+        raise ExportConflictError(exists_already(path)) from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
+            raise
+    else:
+        temporary.unlink(missing_ok=True)
+        return
+    # No hard links here.  To take the name with an empty file first would shut out whoever takes it at this very
+    # moment, but leave that file behind if we are killed before it is replaced.
+    if _mode(path) is not None:
+        raise ExportConflictError(exists_already(path))
+    temporary.replace(path)
 
 
 class _Identity(NamedTuple):
@@ -191,27 +246,8 @@ class _Identity(NamedTuple):
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _publish_new(temporary: Path, path: Path) -> None:
-    # A link fails where the name is taken; a rename would replace what is there.
-    try:
-        os.link(temporary, path, follow_symlinks=False)
-    except FileExistsError:
-        raise ExportConflictError(exists_already(path)) from None
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
-            raise
-    else:
-        temporary.unlink()
-        return
-    # No hard links here.  To take the name with an empty file first would shut out whoever takes it at this very
-    # moment, but leave that file behind if we are killed before it is replaced.
-    if _mode(path) is not None:
-        raise ExportConflictError(exists_already(path))
-    temporary.replace(path)
-
-
-def _temporary(path: Path) -> Path:
-    # One name for one target, so that what a killed export left is found and removed by the next.
+def part_of(path: Path) -> Path:
+    """Return where the file at `path` stands while it is written: one name, so that the next run finds leftovers."""
     return path.with_name(f".{path.name}.part")
 
 

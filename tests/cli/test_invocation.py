@@ -18,6 +18,7 @@ SPAN = "--start 2026-10-01T00:00:00+00:00 --end 2026-10-02T00:00:00+00:00"
         (["export", "--yesterday", "--tz", "UTC"], f"aiosipcdr export --tz UTC {SPAN}"),
         (["export", "--start=2026-10-01", "--end", "2026-10-02", "--json"], f"aiosipcdr export --json {SPAN}"),
         (["export", "--phone", "+12125550123", "--json"], f"aiosipcdr export --phone THE-SAME --json {SPAN}"),
+        (["export", "--restart", "--json"], f"aiosipcdr export --json {SPAN}"),
         (["export", "--phone=+12125550123"], f"aiosipcdr export --phone=THE-SAME {SPAN}"),
     ],
 )

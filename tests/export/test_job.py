@@ -32,7 +32,17 @@ from aiosipcdr.errors import (
     StorageError,
     TransportError,
 )
-from aiosipcdr.export import FORMATS, JOURNAL, MANIFEST, ExportJob, beside, find_differences, read_facts, read_manifest
+from aiosipcdr.export import (
+    FORMATS,
+    JOURNAL,
+    MANIFEST,
+    ExportJob,
+    beside,
+    find_differences,
+    read_facts,
+    read_manifest,
+    storage,
+)
 from aiosipcdr.export.frames import read_frames
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.masking import Pseudonyms, mask_number
@@ -154,7 +164,7 @@ async def test_a_power_cut_at_the_end_finds_whole_files_and_a_journal_that_knows
 
     def check(source: Path, target: Path) -> None:
         # All that was written is safe: the bytes that get their name now, and the journal that tells of them.
-        for file in (source, beside(path, JOURNAL)):
+        for file in (source, beside(path, JOURNAL)) if appeared else (source,):
             told = file.stat()
             assert flushed[told.st_ino] == told.st_size
         appeared.append(target.name)
@@ -171,7 +181,7 @@ async def test_a_power_cut_at_the_end_finds_whole_files_and_a_journal_that_knows
     monkeypatch.setattr(os, "link", linked)
     monkeypatch.setattr(os, "replace", replaced)
     await export(path)
-    assert appeared == [name + QUARANTINE, name + MANIFEST, name]
+    assert appeared == [name + JOURNAL, name + QUARANTINE, name + MANIFEST, name]
 
 
 async def test_what_could_not_be_decoded_stands_beside_the_file(tmp_path: Path) -> None:
@@ -251,7 +261,7 @@ async def test_a_parquet_export_goes_on_whatever_form_its_rows_have(tmp_path: Pa
     path = tmp_path / "calls.parquet"
     for until in range(1, len(story) + 1):
         await export(path, story, until=until)
-    rows = beside(path, ROWS).read_bytes().splitlines()
+    _, *rows = beside(path, ROWS).read_bytes().splitlines()
     assert [row[:1] for row in rows] == [b"{"] * 3 + [b"["] * 6
     async with ExportJob(order(path)) as job:
         (latest,) = (await job.history(allow_incomplete=False, changed=[])).latest
@@ -320,14 +330,16 @@ async def test_cut_off_around_every_edge_the_next_run_makes_the_same_files(tmp_p
     await export(path, until=len(STORY))
     held = frames.read_bytes(), rows.read_bytes()
     rows_edges = [0, *(at + 1 for at, byte in enumerate(held[1]) if byte == 10)]
-    cuts = [(edge + by, None) for edge in [0, *edges_of(frames)] for by in (-1, 0, 1)]
+    first, *later = edges_of(frames)
+    cuts = [(edge + by, None) for edge in [first, *later] for by in (-1, 0, 1) if edge + by >= first]
     cuts += [(None, edge + by) for edge in rows_edges for by in (-1, 0, 1)]  # type: ignore[misc]
     for of_frames, of_rows in cuts:
-        if (of_frames or 0) < 0 or (of_rows or 0) < 0:
+        if (of_rows or 0) < 0:
             continue
         for file, data, length in ((frames, held[0], of_frames), (rows, held[1], of_rows)):
             cut = data if length is None else (data + b"\0")[:length]
             file.write_bytes(cut)
+            file.chmod(0o600)
         await export(path)
         assert contents(place) == expected
         for file in place.iterdir():
@@ -338,7 +350,7 @@ async def test_damage_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
     await export(path, until=len(STORY))
     before = contents(tmp_path)
-    for ending, place in ((JOURNAL, 30), (ROWS, 5)):
+    for ending, place in ((JOURNAL, 30), (ROWS, before["calls.csv.journal.rows"].index(b"\n") + 6)):
         file = beside(path, ending)
         damaged = bytearray(before[file.name])
         damaged[place] ^= 1
@@ -732,23 +744,44 @@ async def test_files_that_somebody_replaced_meanwhile_are_not_published(tmp_path
         for ending in (JOURNAL, ROWS):
             beside(path, ending).unlink()
         beside(path, ROWS).write_text("another export's")
-        with pytest.raises(ExportConflictError, match="was removed or replaced while this export was at work"):
+        with pytest.raises(
+            ExportConflictError, match="was removed or replaced, or got a second name, while this export was at work"
+        ):
             await job.publish(report_of())
     assert not path.exists()
     assert beside(path, ROWS).read_text() == "another export's"
 
 
-async def test_files_that_everyone_could_read_become_private(tmp_path: Path) -> None:
+async def test_files_that_others_can_read_by_now_are_not_resumed(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
+    await export(path, until=2)
     for ending in (JOURNAL, ROWS):
-        beside(path, ending).touch(mode=0o666)
-        beside(path, ending).chmod(0o666)
+        beside(path, ending).chmod(0o644)
+        before = contents(tmp_path)
+        with pytest.raises(ExportConflictError, match="others can read or change it"):
+            await export(path)
+        assert contents(tmp_path) == before
+        beside(path, ending).chmod(0o600)
+    await export(path)
+
+
+async def test_every_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o777)
     try:
-        await export(path)
+        await export(tmp_path / "calls.ndjson")
     finally:
         os.umask(before)
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+
+
+async def test_a_file_system_that_forces_owner_and_mode_is_served_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_owner_and_mode", lambda _: (os.geteuid() + 1, 0o777))
+    path = tmp_path / "calls.csv"
+    for until in (1, 2, 3, None):
+        await export(path, until=until)
+    assert names(tmp_path) == whole("calls.csv")
 
 
 async def test_files_of_somebody_else_are_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

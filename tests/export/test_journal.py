@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import secrets
 import stat
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aiosipcdr.errors import ExportConflictError, JournalDamagedError
-from aiosipcdr.export.entries import Built, Entry, Header, WrittenWindow, encode_entry
+from aiosipcdr.export.entries import Built, Entry, Header, WrittenWindow, encode_entry, encode_rows_header
 from aiosipcdr.export.frames import encode_frame, read_frames
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.lock import lock_file
@@ -27,6 +29,16 @@ HEADER = Header(settings={"format": "csv", "sip_group_name": None, "#account": "
 SMALL = (CUT, window(0, calls=1), window(1, calls=0), window(2, calls=1, bad=1))
 """A story to try every byte of."""
 BUILT = Built(target="ab" * 32, manifest="cd" * 32)
+
+
+IDENTIFIER = "5" * 32
+ROWS_HEADER = encode_rows_header(msgspec.structs.replace(HEADER, id=IDENTIFIER))
+
+
+@pytest.fixture(autouse=True)
+def _fixed_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two journals of the same windows have the same bytes."""
+    monkeypatch.setattr(secrets, "token_hex", lambda _: IDENTIFIER)
 
 
 def place_of(folder: Path) -> tuple[Path, Path]:
@@ -98,19 +110,19 @@ def edges(folder: Path) -> list[int]:
 def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
     written(tmp_path)
     with opened(tmp_path) as journal:
-        assert journal.header == HEADER
+        assert journal.header == msgspec.structs.replace(HEADER, id=IDENTIFIER)
         history = journal.history()
         assert history.tiles == [SPAN]
         assert history.entries == [as_told(entry) for entry in STORY]
         assert [len(read_records(rows)) for rows in journal.rows()] == [3, 2]
-        assert b"".join(journal.rows()) == place_of(tmp_path)[1].read_bytes()
+        assert ROWS_HEADER + b"".join(journal.rows()) == place_of(tmp_path)[1].read_bytes()
         assert journal.built is None
 
 
 def test_the_rows_are_those_of_the_records_one_after_the_other(tmp_path: Path) -> None:
     _, rows = written(tmp_path)
     told = [entry for entry in STORY if isinstance(entry, CompleteWindow)]
-    assert rows == b"".join(encode_rows(entry.records, entry.extras) for entry in told)
+    assert rows == ROWS_HEADER + b"".join(encode_rows(entry.records, entry.extras) for entry in told)
 
 
 def test_both_files_are_their_owners_alone(tmp_path: Path) -> None:
@@ -155,7 +167,7 @@ def check_prefix(journal: Journal, number: int, story: Sequence[Entry | Complete
     assert journal.history().entries == [as_told(entry) for entry in story[:number]]  # type: ignore[arg-type]
     rows = [encode_rows(entry.records, entry.extras) for entry in story[:number] if isinstance(entry, CompleteWindow)]
     assert list(journal.rows()) == [one for one in rows if one]
-    assert journal.rows_file.path.read_bytes() == b"".join(rows)
+    assert journal.rows_file.path.read_bytes() == ROWS_HEADER + b"".join(rows)
 
 
 @pytest.mark.usefixtures("unflushed")
@@ -163,7 +175,7 @@ def test_wherever_the_frames_are_cut_off_all_before_is_kept(tmp_path: Path) -> N
     frames, rows = written(tmp_path, *SMALL)
     header_end, *ends = edges(tmp_path)
     assert len(ends) == len(SMALL)
-    for length in range(len(frames) + 1):
+    for length in range(header_end, len(frames) + 1):
         put(tmp_path, frames[:length], rows)
         number = sum(end <= length for end in ends)
         with opened(tmp_path) as journal:
@@ -219,8 +231,8 @@ def test_a_bit_of_the_frames_that_was_changed_is_refused_anywhere_but_in_the_las
 @pytest.mark.usefixtures("unflushed")
 def test_a_bit_of_the_rows_that_was_changed_is_refused_anywhere_but_in_the_last_window(tmp_path: Path) -> None:
     frames, rows = written(tmp_path, *SMALL)
-    tail = rows.index(b"\n") + 1
-    for place in range(len(rows)):
+    tail = rows.index(b"\n", len(ROWS_HEADER)) + 1
+    for place in range(len(ROWS_HEADER), len(rows)):
         damaged = bytearray(rows)
         damaged[place] ^= 1 << place % 8
         put(tmp_path, frames, bytes(damaged))
@@ -244,10 +256,11 @@ def test_rows_that_were_changed_are_refused_if_anything_was_written_after_their_
 
 def test_rows_that_are_missing_and_changed_are_refused(tmp_path: Path) -> None:
     frames, rows = written(tmp_path)
-    put(tmp_path, frames, b"?" + rows[1:-1])
+    damaged = ROWS_HEADER + b"?" + rows[len(ROWS_HEADER) + 1 : -1]
+    put(tmp_path, frames, damaged)
     with pytest.raises(JournalDamagedError), opened(tmp_path):
         pass
-    assert found(tmp_path) == (frames, b"?" + rows[1:-1])
+    assert found(tmp_path) == (frames, damaged)
 
 
 def test_damage_that_any_whole_frame_follows_is_refused(tmp_path: Path) -> None:
@@ -274,14 +287,14 @@ def test_a_whole_frame_that_is_no_entry_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_journal_of_another_layout_is_refused(tmp_path: Path) -> None:
-    later = Header(layout=2, settings=HEADER.settings, tiles=HEADER.tiles)
+    later = Header(layout=3, settings=HEADER.settings, tiles=HEADER.tiles)
     put(tmp_path, encode_frame(encode_entry(later)), b"")
-    with pytest.raises(ExportConflictError, match=r"of another version of aiosipcdr \(layout 2, this is 1\)"):
+    with pytest.raises(ExportConflictError, match=r"of another version of aiosipcdr \(layout 3, this is 2\)"):
         Journal(*place_of(tmp_path)).open(HEADER)
     assert found(tmp_path) == (encode_frame(encode_entry(later)), b"")
 
 
-@pytest.mark.parametrize("foreign", [b"?", b"my own notes\n" * 99, b"\0" * 50, b"\x89CDS", b"\x89PNG\r\n"])
+@pytest.mark.parametrize("foreign", [b"", b"?", b"my own notes\n" * 99, b"\0" * 50, b"\x89CDS", b"\x89PNG\r\n"])
 def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path: Path, foreign: bytes) -> None:
     frames, _ = place_of(tmp_path)
     frames.write_bytes(foreign)
@@ -346,7 +359,7 @@ def test_a_journal_in_which_nothing_was_written_is_no_obstacle(tmp_path: Path) -
         assert journal.history().tiles == [hour(0)]
         add(journal, window(0))
     with opened(tmp_path, other) as journal:
-        assert journal.header == other
+        assert journal.header == msgspec.structs.replace(other, id=IDENTIFIER)
         assert len(journal.entries) == 1
 
 
@@ -498,7 +511,7 @@ def test_a_new_journal_is_safe_with_its_name_before_anything_is_fetched_for_it(
     monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
     with opened(tmp_path):
         frames, rows = place_of(tmp_path)
-        assert flushed == [rows.stat().st_ino, frames.stat().st_ino, tmp_path.stat().st_ino]
+        assert flushed[-3:] == [rows.stat().st_ino, frames.stat().st_ino, tmp_path.stat().st_ino]
 
 
 def test_what_was_written_is_safe_from_a_power_cut_a_second_later(
@@ -546,7 +559,7 @@ def test_no_frame_stays_in_memory(tmp_path: Path) -> None:
     with opened(tmp_path) as journal:
         add(journal, *many)
         assert all(frame.text == b"" for frame in journal._frames)
-        digest = hashlib.sha256(b"".join(journal.rows())).hexdigest()
+        digest = hashlib.sha256(ROWS_HEADER + b"".join(journal.rows())).hexdigest()
         assert digest == journal.rows_file.mark.sha256
     with opened(tmp_path) as journal:
         assert all(frame.text == b"" for frame in journal._frames)

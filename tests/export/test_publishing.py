@@ -46,6 +46,7 @@ def restore(state: State, folder: Path) -> Path:
         else:
             known[inode] = folder / name
             known[inode].write_bytes(data)
+            known[inode].chmod(0o600)
     return folder
 
 

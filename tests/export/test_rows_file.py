@@ -11,7 +11,9 @@ import pytest
 from aiosipcdr.errors import ExportConflictError
 from aiosipcdr.export import rows_file
 from aiosipcdr.export.rows_file import Mark, RowsFile
+from aiosipcdr.export.storage import create_ours
 
+HEADER = b'{"aiosipcdr":"rows","id":"0"}\n'
 ROWS = [b"one\n", b"", b"two\nthree\n", b"four\n"]
 
 
@@ -23,29 +25,33 @@ def file(tmp_path: Path) -> Iterator[RowsFile]:
 
 
 def mark_of(data: bytes) -> Mark:
-    return Mark(len(data), hashlib.sha256(data).hexdigest())
+    return Mark(len(HEADER + data), hashlib.sha256(HEADER + data).hexdigest())
+
+
+def put(file: RowsFile, data: bytes) -> None:
+    file.path.write_bytes(data)
+    file.path.chmod(0o600)
 
 
 def test_each_mark_says_where_the_file_ends_and_what_it_is_until_there(file: RowsFile) -> None:
-    file.open()
+    file.open(HEADER)
     marks = [file.append(rows) for rows in ROWS]
     assert marks == [mark_of(b"".join(ROWS[: place + 1])) for place in range(len(ROWS))]
     assert file.mark == marks[-1]
-    assert Mark() == mark_of(b"")
-    assert file.read(4, 10) == ROWS[2]
-    assert file.path.read_bytes() == b"".join(ROWS)
+    assert file.read(file.start + 4, 10) == ROWS[2]
+    assert file.path.read_bytes() == HEADER + b"".join(ROWS)
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
 
 
 def test_a_file_is_taken_up_where_its_last_mark_is(file: RowsFile) -> None:
     marks = [mark_of(b"".join(ROWS[: place + 1])) for place in range(3)]
-    file.path.write_bytes(b"".join(ROWS) + b"half a r")
-    file.open()
+    put(file, HEADER + b"".join(ROWS) + b"half a r")
+    file.open(HEADER)
     assert file.check(marks) == 3
     assert file.mark == marks[-1]
     file.cut()
     assert file.append(b"other\n") == mark_of(b"".join(ROWS[:3]) + b"other\n")
-    assert file.path.read_bytes() == b"".join(ROWS[:3]) + b"other\n"
+    assert file.path.read_bytes() == HEADER + b"".join(ROWS[:3]) + b"other\n"
 
 
 @pytest.mark.parametrize("block", [1, 3, 1024])
@@ -56,19 +62,71 @@ def test_what_is_missing_or_changed_ends_what_is_whole(
     whole = b"".join(ROWS)
     marks = [mark_of(b"".join(ROWS[: place + 1])) for place in range(len(ROWS))]
     for place in range(len(whole)):
-        good = sum(mark.end <= place for mark in marks)
+        good = sum(mark.end <= len(HEADER) + place for mark in marks)
         for data in (whole[:place], whole[:place] + b"?" + whole[place + 1 :]):
-            file.path.write_bytes(data)
-            file.open()
+            put(file, HEADER + data)
+            file.open(HEADER)
             assert file.check(marks) == good
-            assert file.mark == (marks[good - 1] if good else Mark())
+            assert file.mark == (marks[good - 1] if good else mark_of(b""))
             assert file.check(marks[:good]) == good
-            assert file.path.read_bytes() == data
+            assert file.path.read_bytes() == HEADER + data
             file.close()
 
 
+def test_a_header_that_changes_while_the_file_is_open_ends_what_is_whole(file: RowsFile) -> None:
+    file.open(HEADER)
+    mark = file.append(ROWS[0])
+    put(file, HEADER.replace(b"0", b"1") + ROWS[0])
+    assert file.check([mark]) == 0
+
+
+def test_a_file_with_another_header_is_not_ours_and_stays(file: RowsFile) -> None:
+    for place in range(len(HEADER)):
+        data = HEADER[:place] + bytes([HEADER[place] ^ 1]) + HEADER[place + 1 :] + ROWS[0]
+        for foreign in (data, data[: place + 1]):
+            put(file, foreign)
+            with pytest.raises(ExportConflictError, match="rows was not made by this export"):
+                file.open(HEADER)
+            file.close()
+            assert file.path.read_bytes() == foreign
+
+
+def test_a_header_that_was_cut_off_is_written_anew_into_another_file(file: RowsFile) -> None:
+    for length in range(len(HEADER)):
+        put(file, HEADER[:length])
+        with file.path.open("rb") as before:
+            file.open(HEADER)
+            assert file.path.read_bytes() == HEADER
+            file.close()
+            assert before.read() == HEADER[:length]
+
+
+def test_a_file_that_others_can_read_or_that_has_a_second_name_is_refused(file: RowsFile, tmp_path: Path) -> None:
+    put(file, HEADER)
+    file.path.chmod(0o640)
+    with pytest.raises(ExportConflictError, match="others can read or change it"):
+        file.open(HEADER)
+    file.close()
+    file.path.chmod(0o600)
+    os.link(file.path, tmp_path / "other")
+    with pytest.raises(ExportConflictError, match="a hard link"):
+        file.open(HEADER)
+    assert (tmp_path / "other").read_bytes() == HEADER
+
+
+def test_a_file_that_takes_the_name_meanwhile_stays(file: RowsFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(path: Path) -> int:
+        path.write_bytes(b"theirs")
+        return create_ours(path)
+
+    monkeypatch.setattr(rows_file, "create_ours", create)
+    with pytest.raises(ExportConflictError, match="was not made by this export"):
+        file.open(HEADER)
+    assert file.path.read_bytes() == b"theirs"
+
+
 def test_rows_that_find_no_room_leave_the_mark_where_it_was(file: RowsFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    file.open()
+    file.open(HEADER)
     before = file.append(ROWS[0])
     write = os.write
 
@@ -82,7 +140,7 @@ def test_rows_that_find_no_room_leave_the_mark_where_it_was(file: RowsFile, monk
         with pytest.raises(OSError, match="full"):
             file.append(b"12345\n")
     assert file.mark == before
-    assert file.path.read_bytes() == ROWS[0]
+    assert file.path.read_bytes() == HEADER + ROWS[0]
     assert file.append(ROWS[2]) == mark_of(ROWS[0] + ROWS[2])
 
 
@@ -98,14 +156,14 @@ def test_what_is_no_plain_file_is_neither_used_nor_removed(file: RowsFile, tmp_p
     (tmp_path / "mine").write_text("mine")
     file.path.symlink_to(tmp_path / "mine")
     with pytest.raises(ExportConflictError, match="a link"):
-        file.open()
+        file.open(HEADER)
     file.remove()
     assert file.path.is_symlink()
     assert (tmp_path / "mine").read_text() == "mine"
     file.path.unlink()
     file.path.mkdir()
     with pytest.raises(ExportConflictError, match="a folder"):
-        file.open()
+        file.open(HEADER)
     file.remove()
     assert file.path.is_dir()
 
@@ -114,11 +172,13 @@ def test_it_can_be_closed_removed_and_flushed_at_any_time(file: RowsFile) -> Non
     file.sync()
     file.close()
     file.remove()
-    file.open()
+    file.open(HEADER)
     file.append(b"row\n")
     file.sync()
     file.close()
     file.close()
-    assert file.path.read_bytes() == b"row\n"
+    file.remove()
+    assert file.path.read_bytes() == HEADER + b"row\n"
+    file.open(HEADER)
     file.remove()
     assert not file.path.exists()

@@ -10,10 +10,16 @@ from typing import NamedTuple
 import pytest
 
 from aiosipcdr.errors import ExportConflictError, ExportError, JournalDamagedError, StorageError
+from aiosipcdr.export import storage
 from aiosipcdr.export.storage import (
     check_ours,
+    check_private,
     check_room,
+    check_unused,
+    create_ours,
     describe_kind,
+    is_private,
+    is_same_file,
     open_ours,
     storage_errors,
     sync_file,
@@ -66,7 +72,7 @@ def test_a_name_that_is_taken_is_a_conflict_and_our_own_errors_pass() -> None:
 def test_a_file_of_ours_is_its_owners_alone_and_no_childs(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        descriptor = open_ours(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+        descriptor = create_ours(tmp_path / "file")
     finally:
         os.umask(before)
     try:
@@ -86,7 +92,7 @@ def strangers(folder: Path) -> dict[str, Path]:
 def test_what_stands_in_the_way_is_named_and_stays(tmp_path: Path) -> None:
     for what, path in strangers(tmp_path).items():
         mode = path.lstat().st_mode
-        for attempt in (check_ours, lambda path: open_ours(path, os.O_RDWR | os.O_CREAT)):
+        for attempt in (check_ours, open_ours):
             with pytest.raises(ExportConflictError, match=f"{what}, where a file of our own belongs: remove it"):
                 attempt(path)
         assert path.lstat().st_mode == mode
@@ -97,7 +103,9 @@ def test_a_link_that_appears_meanwhile_is_not_followed(tmp_path: Path, monkeypat
     monkeypatch.setattr("aiosipcdr.export.storage.check_ours", lambda _: None)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic link"):
-        open_ours(tmp_path / "link", os.O_RDWR | os.O_CREAT)
+        open_ours(tmp_path / "link")
+    with pytest.raises(FileExistsError):
+        create_ours(tmp_path / "link")
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -108,10 +116,63 @@ def test_a_plain_file_and_none_are_no_obstacle(tmp_path: Path) -> None:
     assert describe_kind((tmp_path / "file").stat().st_mode) is None
 
 
+def test_a_file_with_a_second_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    os.link(tmp_path / "mine", tmp_path / "linked")
+    with pytest.raises(ExportConflictError, match="linked is a hard link, by whose other name others could read"):
+        open_ours(tmp_path / "linked")
+    assert is_same_file(tmp_path / "mine", tmp_path / "linked")
+    assert not is_same_file(tmp_path / "mine", tmp_path / "none")
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_a_pipe_that_takes_the_name_meanwhile_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiosipcdr.export.storage.check_ours", lambda _: None)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ExportConflictError, match="not a plain file"):
+        open_ours(tmp_path / "pipe")
+
+
+def test_a_name_that_is_taken_is_not_unused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    check_unused(tmp_path / "one", tmp_path / "other")
+    with pytest.raises(ExportConflictError, match="link was not made by this export"):
+        check_unused(tmp_path / "one", tmp_path / "link")
+
+
+@pytest.mark.parametrize("status", [(os.geteuid(), 0o640), (os.geteuid(), 0o777), (os.geteuid() + 1, 0o600)])
+def test_owner_and_mode_are_checked_unless_the_file_system_forces_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: tuple[int, int]
+) -> None:
+    descriptor = create_ours(tmp_path / "file")
+    inode = os.fstat(descriptor).st_ino
+    told = storage._owner_and_mode
+    try:
+        assert is_private(descriptor)
+        check_private(descriptor, tmp_path / "file", was_private=True)
+        # Of this file alone, as after chmod and chown: never right, whatever the creating run is said to have seen.
+        monkeypatch.setattr(
+            storage, "_owner_and_mode", lambda one: status if os.fstat(one).st_ino == inode else told(one)
+        )
+        for was_private in (True, False):
+            with pytest.raises(ExportConflictError, match="belongs to somebody else, or others can read"):
+                check_private(descriptor, tmp_path / "file", was_private=was_private)
+        # Of every file: forced by the file system, if the creating run saw the same.
+        monkeypatch.setattr(storage, "_owner_and_mode", lambda _: status)
+        check_private(descriptor, tmp_path / "file", was_private=False)
+        with pytest.raises(ExportConflictError):
+            check_private(descriptor, tmp_path / "file", was_private=True)
+    finally:
+        os.close(descriptor)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_all_is_written_however_little_the_disk_takes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
-    descriptor = open_ours(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    descriptor = create_ours(tmp_path / "file")
     write_all(descriptor, memoryview(b"ten bytes."))
     write_all(descriptor, memoryview(b""))
     os.close(descriptor)

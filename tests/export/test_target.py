@@ -132,21 +132,49 @@ def test_what_is_discarded_leaves_nothing_but_what_was_there(tmp_path: Path, fin
     assert path.read_text() == "old"
 
 
-def test_what_a_killed_export_left_is_begun_anew(tmp_path: Path) -> None:
+def test_what_a_killed_export_left_goes_where_the_journal_says_that_it_is_ours(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
+    NewFile(path).discard_leftover()
     NewFile(path).temporary.write_bytes(b"half of an older and much longer file" * 9)
+    with pytest.raises(ExportConflictError, match=r"\.part was not made by this export"):
+        written(path)
+    NewFile(path).discard_leftover()
     written(path).publish(overwrite=False)
     assert path.read_bytes() == DATA
 
 
-def test_a_link_or_a_folder_at_the_temporary_name_is_named_and_stays(tmp_path: Path) -> None:
+def test_a_leftover_may_have_the_target_for_a_second_name_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "calls.ndjson"
+    path.write_bytes(b"published")
+    os.link(path, NewFile(path).temporary)
+    NewFile(path).discard_leftover()
+    assert names(tmp_path) == ["calls.ndjson"]
+    (tmp_path / "mine").write_bytes(b"mine")
+    os.link(tmp_path / "mine", NewFile(path).temporary)
+    with pytest.raises(ExportConflictError, match=r"\.part was not made by this export"):
+        NewFile(path).discard_leftover()
+    assert names(tmp_path) == [".calls.ndjson.part", "calls.ndjson", "mine"]
+
+
+def test_what_took_the_temporary_name_meanwhile_is_not_discarded(tmp_path: Path) -> None:
+    file = written(tmp_path / "calls.ndjson")
+    file.temporary.unlink()
+    file.temporary.write_bytes(b"theirs")
+    file.discard()
+    assert file.temporary.read_bytes() == b"theirs"
+
+
+def test_whatever_is_at_the_temporary_name_is_named_and_stays(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     linked, folder = NewFile(tmp_path / "linked"), NewFile(tmp_path / "folder")
     linked.temporary.symlink_to(tmp_path / "mine")
     folder.temporary.mkdir()
     for file in (linked, folder):
-        with pytest.raises(ExportConflictError, match=r"\.part is .* where a file of our own belongs"):
+        with pytest.raises(ExportConflictError, match=r"\.part was not made by this export"):
             file.create()
+        with pytest.raises(ExportConflictError, match=r"\.part is .* where a file of our own belongs"):
+            file.discard_leftover()
+        file.discard()
     assert (tmp_path / "mine").read_text() == "mine"
     assert names(tmp_path) == [".folder.part", ".linked.part", "mine"]
 
