@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from aiosipcdr.export import MANIFEST, ExportJob, ExportOrder
-from aiosipcdr.export.manifest import read_manifest
+from aiosipcdr.export.keys import KeyDerivation, derive_key
+from aiosipcdr.export.manifest import Manifest, encode_manifest, read_manifest
 from aiosipcdr.protocol.codec import Filters
 from aiosipcdr.protocol.history import Cut, Delivered, Note
 from aiosipcdr.protocol.signing import Credentials
@@ -18,6 +19,7 @@ from aiosipcdr.report import CompleteWindow, FetchReport, QuarantinedRecord, Win
 from tests.made_up_calls import START, call
 
 CREDENTIALS = Credentials("sandbox-key", "sandbox-secret")
+DERIVATION = KeyDerivation(salt="5" * 32, n=16, r=8, p=1)
 HOURS = 3
 END = START + timedelta(hours=HOURS)
 SPAN = TimeWindow(START, END)
@@ -118,16 +120,23 @@ async def export(
         return report
 
 
+def sealed(manifest: Manifest) -> bytes:
+    """The bytes of `manifest`, signed as the export signs it."""
+    key = derive_key(CREDENTIALS, manifest.key or DERIVATION)
+    return encode_manifest(msgspec.structs.replace(manifest, key=manifest.key or DERIVATION), key)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files of `folder`, byte for byte, but for the time at which a manifest says its file was finished."""
+    """All files of `folder`, byte for byte, but for the time and the salt of manifests."""
     found = {}
     for path in folder.iterdir():
         found[path.name] = path.read_bytes()
         if path.name.endswith(MANIFEST):
-            manifest = msgspec.structs.replace(read_manifest(path), created=START)
+            # The salt, and what is made with it, is another for each export that finds none.
+            manifest = msgspec.structs.replace(read_manifest(path), created=START, key=None, account="", phone=None)
             found[path.name] = msgspec.json.encode(manifest)
     return found

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from aiosipcdr.cli.usage import UsageError
-from aiosipcdr.export import JOURNAL, MANIFEST, beside, read_manifest
+from aiosipcdr.export import JOURNAL, MANIFEST, beside, read_manifest, was_asked_by
 from aiosipcdr.protocol.days import days_of
+from aiosipcdr.protocol.signing import Credentials
 
 __all__ = ["DayFile", "Wanted", "decide_day", "plan_days"]
 
@@ -28,14 +29,18 @@ class DayFile(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What the files of all days have in common, as manifests tell it; `account` and `phone` are fingerprints."""
+    """What the files of all days have in common; of account and phone, manifests hold fingerprints."""
 
     format: str
     spreadsheet: bool
     numbers: str
     group: str | None
-    account: str
+    credentials: Credentials
     phone: str | None
+
+    def __repr__(self) -> str:
+        """Leave the filters out: a phone's name may be a number."""
+        return f"Wanted({self.format})"
 
 
 def plan_days(start: datetime, end: datetime, zone: TimeZone, output: Path, now: datetime) -> Sequence[DayFile]:
@@ -65,15 +70,15 @@ def decide_day(day: DayFile, wanted: Wanted) -> Literal["write", "write again", 
     except OSError:  # an ExportError is one
         return "write"
     query = manifest.query
-    told = Wanted(
+    told = wanted._replace(
         format=manifest.format,
         spreadsheet=manifest.spreadsheet,
         numbers=manifest.numbers,
         group=query.sip_group_name,
-        account=manifest.account,
-        phone=manifest.phone,
     )
     if told != wanted or not query.adjacent or (query.start, query.end) != (day.start, day.end):
+        return "write"
+    if not all(was_asked_by(manifest, wanted.credentials, wanted.phone)):
         return "write"
     if beside(day.path, JOURNAL).exists():
         return "write again"  # the manifest may be that of the file to come

@@ -276,14 +276,13 @@ def _check(output: Path, shape: Shape, *, daily: bool, json: bool) -> None:
 
 
 def _wanted(span: Range, output: Path, shape: Shape, masking: Masking, settings: Settings) -> Wanted:
-    credentials = Credentials(settings.api_key, settings.api_secret)
     return Wanted(
         format="ndjson" if output == _STDOUT else choose_format(output, shape.format),
         spreadsheet=shape.spreadsheet,
         numbers=numbers_of(masking),
         group=span.group,
-        account=credentials.fingerprint(),
-        phone=None if span.phone is None else credentials.fingerprint(span.phone),
+        credentials=Credentials(settings.api_key, settings.api_secret),
+        phone=span.phone,
     )
 
 

@@ -17,8 +17,9 @@ from cyclopts import Parameter
 
 from aiosipcdr.cli.output import tell
 from aiosipcdr.cli.usage import HOW_TO_AUTHENTICATE, UsageError
+from aiosipcdr.protocol.signing import Credentials
 
-__all__ = ["Account", "Settings", "read_private", "resolve_settings"]
+__all__ = ["Account", "Settings", "find_credentials", "read_private", "resolve_settings"]
 
 _PREFIX = "AIOSIPCDR_"
 _NAMES = ("base_url", "api_key", "api_secret")
@@ -63,7 +64,35 @@ def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) 
     Raises:
         UsageError: something is missing, or the file must not be used.
     """
-    of_environment = {name: value for name in _NAMES if (value := environ.get(_PREFIX + name.upper()))}
+    source, found = _find(account, environ)
+    for name in ("api_key", "api_secret"):
+        if not found.get(name):
+            msg = f"{name} is missing in {source}: {HOW_TO_AUTHENTICATE}"
+            raise UsageError(msg)
+    base_url = account.base_url or found.get("base_url") or environ.get(_PREFIX + "BASE_URL")
+    if not base_url:
+        msg = (
+            "the address is missing: give --base-url or set AIOSIPCDR_BASE_URL,"
+            " for example https://api.laaffic.com/v3/voice"
+        )
+        raise UsageError(msg)
+    return Settings(base_url=base_url, api_key=found["api_key"], api_secret=found["api_secret"])
+
+
+def find_credentials(account: Account, environ: Mapping[str, str] = os.environ) -> Credentials | None:
+    """Return the credentials that `account` points to, `None` where there are none; no address is needed.
+
+    Raises:
+        UsageError: the file must not be used.
+    """
+    _, found = _find(account, environ)
+    if not (found.get("api_key") and found.get("api_secret")):
+        return None
+    return Credentials(found["api_key"], found["api_secret"])
+
+
+def _find(account: Account, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    # Where they are looked for, and what is there.
     if account.credentials_file is not None and account.credentials_stdin:
         msg = "--credentials-file and --credentials-stdin exclude each other: give one of them"
         raise UsageError(msg)
@@ -76,19 +105,8 @@ def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) 
         found = _parse(_read_stdin(), source)
     else:
         source = "the environment"
-        found = of_environment
-    for name in ("api_key", "api_secret"):
-        if not found.get(name):
-            msg = f"{name} is missing in {source}: {HOW_TO_AUTHENTICATE}"
-            raise UsageError(msg)
-    base_url = account.base_url or found.get("base_url") or of_environment.get("base_url")
-    if not base_url:
-        msg = (
-            "the address is missing: give --base-url or set AIOSIPCDR_BASE_URL,"
-            " for example https://api.laaffic.com/v3/voice"
-        )
-        raise UsageError(msg)
-    return Settings(base_url=base_url, api_key=found["api_key"], api_secret=found["api_secret"])
+        found = {name: value for name in _NAMES if (value := environ.get(_PREFIX + name.upper()))}
+    return source, found
 
 
 def read_private(path: Path, otherwise: str = "") -> bytes:

@@ -11,10 +11,11 @@ from aiosipcdr.cli.exits import CommandError, Exit
 from aiosipcdr.cli.output import print_json, print_line, tell
 from aiosipcdr.cli.progress import waiting
 from aiosipcdr.cli.running import run_to_end
-from aiosipcdr.cli.settings import Account, Settings, resolve_settings
+from aiosipcdr.cli.settings import Account, find_credentials, resolve_settings
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.errors import OutOfTimeRangeError
-from aiosipcdr.export import MANIFEST, Manifest, beside, read_manifest, verify_file
+from aiosipcdr.export import MANIFEST, Manifest, beside, read_stored, verify_file, was_asked_by
+from aiosipcdr.export.manifest import Signature
 from aiosipcdr.protocol.signing import Credentials
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def verify(
 ) -> int:
     """Compare a file with its manifest (name, size, hash, rows, sums), and the manifest with itself; say what differs.
 
+    Where the account's credentials are given, the manifest's signature is checked too: that finds a file and a
+    manifest that were changed together.
+
     Exit code 0: all as it was written; 1: something differs; 3: the file is as it was written, but not certified.
 
     Args:
@@ -48,35 +52,53 @@ def verify(
     if not file.exists():
         msg = f"{file} is not there: name an exported file"
         raise CommandError(msg)
-    manifest = read_manifest(beside(file, MANIFEST))
+    stored = read_stored(beside(file, MANIFEST))
+    manifest = stored.manifest
     settings = resolve_settings(account) if online else None
-    if settings is not None:
-        _check_same(manifest, settings, phone)
+    if settings is None:
+        credentials = find_credentials(account)
+    else:
+        credentials = Credentials(settings.api_key, settings.api_secret)
+        _check_same(manifest, credentials, phone)
     with waiting(f"reading {file.name}"):
         differences = verify_file(file, manifest)
+        signature = _unchecked(manifest) if credentials is None else stored.check_signature(credentials)
+    if signature == "invalid":
+        differences.append("the manifest's signature is not this account's: file and manifest were changed together")
     if settings is not None:
         differences += run_to_end(_recount(build_client(settings, pace), manifest, phone))
     if json:
-        print_json(
-            {"file": str(file), "rows": manifest.rows, "certified": manifest.certified, "differences": differences}
-        )
+        result = {"file": str(file), "rows": manifest.rows, "certified": manifest.certified, "signature": signature}
+        print_json(result | {"differences": differences})
     for difference in differences:
         tell(f"{file.name}: {difference}")
     if differences:
         return Exit.FAILED
     if not json:
         proof = "certified complete" if manifest.certified else "NOT certified"
-        older = " (an older manifest, without a hash of its own)" if manifest.is_older else ""
-        print_line(f"{file.name}: {manifest.rows:,} calls, {proof}; the file is what its manifest says{older}")
+        print_line(
+            f"{file.name}: {manifest.rows:,} calls, {proof}; the file is what its manifest says; {_SIGNED[signature]}"
+        )
     return Exit.DONE if manifest.certified else Exit.INCOMPLETE
 
 
-def _check_same(manifest: Manifest, settings: Settings, phone: str | None) -> None:
-    credentials = Credentials(settings.api_key, settings.api_secret)
-    if credentials.fingerprint() != manifest.account:
-        msg = f"{manifest.file} was exported from another account: ask that one"
+_SIGNED: dict[Signature, str] = {
+    "valid": "signature valid",
+    "not checked": "signature not checked",
+    "unsigned": "unsigned, by an older version",
+}
+
+
+def _unchecked(manifest: Manifest) -> Signature:
+    return "unsigned" if manifest.is_older else "not checked"
+
+
+def _check_same(manifest: Manifest, credentials: Credentials, phone: str | None) -> None:
+    is_same_account, is_same_phone = was_asked_by(manifest, credentials, phone)
+    if not is_same_account:
+        msg = f"{manifest.file} was exported from another account, or before its secret was changed: ask that one"
         raise UsageError(msg)
-    if (None if phone is None else credentials.fingerprint(phone)) != manifest.phone:
+    if not is_same_phone:
         msg = f"{manifest.file} is of another phone: give --phone as it was given to the export"
         if phone is None:
             msg = f"{manifest.file} is of one phone, which its manifest does not tell: give --phone"

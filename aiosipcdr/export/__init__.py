@@ -7,7 +7,7 @@ file under its final name, nor truncate one that is there.
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.formats import FORMATS, choose_format, open_encoder
 from aiosipcdr.export.job import ExportJob
-from aiosipcdr.export.manifest import Manifest, read_manifest
+from aiosipcdr.export.manifest import Manifest, read_manifest, read_stored, was_asked_by
 from aiosipcdr.export.masking import choose_mask, mask_record, numbers_of
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.rows import encode_rows
@@ -35,5 +35,7 @@ __all__ = [
     "open_encoder",
     "read_facts",
     "read_manifest",
+    "read_stored",
     "verify_file",
+    "was_asked_by",
 ]

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from aiosipcdr.export.keys import KeyDerivation
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.money import MoneyRow
 from aiosipcdr.protocol.history import Cut, Delivered, Recounted, Trimmed
@@ -34,6 +35,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="journal"):
     Attributes:
         layout: of journal and rows.
         id: random; the rows file begins with the same, so that nothing else is taken for it.
+        key: how the key of the fingerprints in `settings` is derived.
         is_private: whether owner and mode were ours alone when they were read back: some file systems force both.
         settings: the query and the form of the file, by name; every run that resumes must agree in them.
         tiles: the windows that the first run began with.
@@ -41,6 +43,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="journal"):
 
     layout: int = LAYOUT
     id: str = ""
+    key: KeyDerivation | None = None
     is_private: bool = True
     settings: dict[str, str | None]
     tiles: list[TimeWindow]

@@ -26,7 +26,8 @@ from aiosipcdr.errors import ClientStateError, IncompleteRangeError, OutOfTimeRa
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.entries import Built, Effort, Header
 from aiosipcdr.export.journal import Journal
-from aiosipcdr.export.manifest import QuarantineFile, describe_file, encode_manifest, read_manifest
+from aiosipcdr.export.keys import DerivedKey, KeyDerivation, derive_key
+from aiosipcdr.export.manifest import QuarantineFile, describe_file, encode_manifest, find_derivation, read_manifest
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.preparing import PreparedWindow, prepare_window
 from aiosipcdr.export.rows_file import Mark
@@ -70,6 +71,7 @@ class ExportJob:
         self._journal = Journal(beside(order.path, JOURNAL), beside(order.path, ROWS))
         self._turn = threading.Lock()
         self._is_over = False
+        self._key: DerivedKey | None = None
         self.published: FetchReport | None = None
         """The report of a run that was killed when its file had already appeared."""
 
@@ -197,7 +199,7 @@ class ExportJob:
             check_sidecars(order.path)
             check_unused(beside(order.path, ROWS), *map(part_of, self._places))
             check_room(order.path.parent, _LEAST_ROOM)
-        journal.open(Header(settings=order.settings, tiles=order.tiles))
+        journal.open(self._begin)
         self._discard_leftovers()
         check_unused(*map(part_of, self._places))
         if journal.built is not None and journal.built == _find_built(order.path):
@@ -207,6 +209,13 @@ class ExportJob:
         check_target(order.path, order.overwrite)
         check_sidecars(order.path)
         journal.recover()
+
+    def _begin(self, of_journal: KeyDerivation | None) -> Header:
+        # Files of one folder share a salt, so that whoever looks at a year of days derives one key.
+        order = self._order
+        derivation = of_journal or find_derivation(order.path.parent, order.credentials) or KeyDerivation.new()
+        self._key = derive_key(order.credentials, derivation)
+        return Header(key=derivation, settings=order.seal(self._key), tiles=order.tiles)
 
     @property
     def _places(self) -> list[Path]:
@@ -274,7 +283,9 @@ class ExportJob:
         lines = b"".join(encode_quarantined(one) for window in windows for one in window.quarantined)
         quarantine = beside(order.path, QUARANTINE)
         told = QuarantineFile(quarantine.name, hashlib.sha256(lines).hexdigest()) if lines else None
-        manifest = encode_manifest(describe_file(order, end, windows, report, told))
+        assert self._key is not None  # noqa: S101 - since the journal was opened
+        described = describe_file(order, self._journal.header, end=end, windows=windows, report=report, quarantine=told)
+        manifest = encode_manifest(described, self._key)
         self._journal.append(Built(target=end.sha256, manifest=hashlib.sha256(manifest).hexdigest()))
         self._journal.sync()
         if lines:

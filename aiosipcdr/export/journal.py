@@ -15,7 +15,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from aiosipcdr.export.entries import (
     encode_rows_header,
 )
 from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
+from aiosipcdr.export.keys import KeyDerivation
 from aiosipcdr.export.lock import lock_file
 from aiosipcdr.export.rows import read_records
 from aiosipcdr.export.rows_file import RowsFile
@@ -75,8 +76,11 @@ class Journal:
         self._end = 0
         self._synced = 0.0
 
-    def open(self, header: Header) -> None:
-        """Resume the journal that is there, or begin one with `header`; an existing one is not changed yet.
+    def open(self, begin: Callable[[KeyDerivation | None], Header]) -> None:
+        """Resume the journal that is there, or begin one; an existing one is not changed yet.
+
+        Args:
+            begin: returns the header of the query, with fingerprints under the key of an existing journal.
 
         Raises:
             ExportConflictError: another export is at work on it, it is of another query, or it is not ours.
@@ -87,13 +91,13 @@ class Journal:
             if self._open():
                 self._read_entries(self._read_header())
                 if self.entries:
-                    self._check_settings(header.settings)
+                    self._check_settings(begin(self.header.key).settings)
                     self._check_order()
                     return
                 # Nothing was read for it, whatever its query was.
                 self._open_rows()
                 self.remove()
-            self._create(header)
+            self._create(begin(None))
         except BaseException:
             self.close()
             raise

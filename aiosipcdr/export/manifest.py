@@ -1,40 +1,69 @@
 """The manifest beside a file: what was asked, what was proven, and what the file must be.
 
-A manifest is JSON that ends with a hash of all bytes before it, so that any
-change in it is detected.  Holds no record, no secret and no phone number.
+A manifest is JSON that ends with its signature and with a hash of all bytes
+before it: any change is detected, and one that was made together with a change
+of the file by those who have the account's secret.  Holds no record, no secret and no phone number.
 Whether a file agrees with its manifest is decided in `verification`.
 """
 
 import hashlib
+import hmac
 import platform
 import re
+import stat
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 from aiosipcdr import __version__
 from aiosipcdr.errors import ExportError
-from aiosipcdr.export.entries import WrittenWindow
+from aiosipcdr.export.entries import Header, WrittenWindow
+from aiosipcdr.export.keys import ACCOUNT, PHONE, DerivedKey, KeyDerivation, derive_key
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.query import Query
 from aiosipcdr.export.rows_file import Mark
+from aiosipcdr.export.target import MANIFEST
 from aiosipcdr.money import MoneyTotals
+from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.report import FetchReport
 
-__all__ = ["Manifest", "MoneySum", "QuarantineFile", "describe_file", "encode_manifest", "money_sums", "read_manifest"]
+__all__ = [
+    "Manifest",
+    "MoneySum",
+    "QuarantineFile",
+    "Signature",
+    "StoredManifest",
+    "describe_file",
+    "encode_manifest",
+    "find_derivation",
+    "money_sums",
+    "read_manifest",
+    "read_stored",
+    "was_asked_by",
+]
+
+Signature = Literal["valid", "invalid", "not checked", "unsigned"]
+"""What a signature proves: "not checked" without the credentials that made it, "unsigned" of an older manifest."""
 
 LAYOUT = 2
 """Rises when a manifest changes so that an older version would misread it; 1 had no hash of its own content."""
 
-# The last line of a manifest: the SHA-256 of every byte before it.
-_CONTENT_HASH = re.compile(rb',\n  "content_sha256": "([0-9a-f]{64})"\n}\n')
-_CONTENT_HASH_SIZE = len(b',\n  "content_sha256": ""\n}\n') + 64
+# The last lines of a manifest: a signature of every byte before it, and the SHA-256 of every byte before that.
+_SIGNATURE = b',\n  "signature": "%b"'
+_CONTENT_HASH = b',\n  "content_sha256": "%b"\n}\n'
+_HEX = b"0" * 64
+_END = re.compile((_SIGNATURE + _CONTENT_HASH) % (b"([0-9a-f]{64})", b"([0-9a-f]{64})"))
+_END_SIZE = len((_SIGNATURE + _CONTENT_HASH) % (_HEX, _HEX))
 
-_LARGEST = 256 * 1024 * 1024
+_LARGEST = 64 * 1024 * 1024  # some 150,000 windows
+
+# How many manifests of a folder are looked at for a salt, and how many salts are tried.
+_MOST_READ = 20
+_MOST_TRIED = 3
 
 
 class MoneySum(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,8 +84,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         spreadsheet: whether it was written for people and not for programs.
         numbers: "as told", "masked" or "pseudonyms".
         query: what was asked; a phone's name is masked.
-        account: 16 hexadecimal digits that stand for the account and tell nothing of its key.
-        phone: likewise for the phone asked for.
+        key: how the key of both fingerprints and of the signature is derived.
+        account: the fingerprint of key and secret.
+        phone: the fingerprint of the phone asked for.
         rows: calls in the file.
         bytes: its size.
         sha256: its hash, in hexadecimal.
@@ -76,6 +106,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     spreadsheet: bool = False
     numbers: str = "as told"
     query: Query
+    key: KeyDerivation | None = None
     account: str
     phone: str | None = None
     rows: int
@@ -105,12 +136,23 @@ class QuarantineFile(NamedTuple):
 
 def describe_file(
     order: ExportOrder,
+    header: Header,
+    *,
     end: Mark,
     windows: Collection[WrittenWindow],
     report: FetchReport,
     quarantine: QuarantineFile | None,
 ) -> Manifest:
-    """Return the manifest of a file that is about to appear and ends at `end`; `quarantine` is the one beside it."""
+    """Return the manifest of a file that is about to appear and ends at `end`.
+
+    Args:
+        order: what was exported.
+        header: that of its journal, with the fingerprints.
+        end: size and hash of the file.
+        windows: what was written.
+        report: what the runs did.
+        quarantine: the file beside it, if there is one.
+    """
     money = MoneyTotals()
     for window in windows:
         money.add_rows(window.money)
@@ -120,8 +162,9 @@ def describe_file(
         spreadsheet=order.spreadsheet,
         numbers=order.numbers,
         query=order.public_query,
-        account=order.account,
-        phone=order.phone,
+        key=header.key,
+        account=header.settings[ACCOUNT] or "",
+        phone=header.settings[PHONE],
         rows=sum(window.rows for window in windows),
         bytes=end.end,
         sha256=end.sha256,
@@ -136,14 +179,55 @@ def describe_file(
     )
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
-    """Return it as JSON that a person can read, with the hash of its own content at the end."""
+def encode_manifest(manifest: Manifest, key: DerivedKey) -> bytes:
+    """Return it as JSON that a person can read, ended by its signature under `key` and the hash of its own content."""
     content = msgspec.json.format(msgspec.json.encode(manifest), indent=2).removesuffix(b"\n}")
-    return b'%b,\n  "content_sha256": "%b"\n}\n' % (content, hashlib.sha256(content).hexdigest().encode())
+    signed = content + _SIGNATURE % key.sign(content).encode()
+    return signed + _CONTENT_HASH % hashlib.sha256(signed).hexdigest().encode()
+
+
+class StoredManifest(NamedTuple):
+    """A manifest as it is stored: with the bytes that were signed, and their signature (an older one has none)."""
+
+    manifest: Manifest
+    content: bytes
+    signature: str | None
+
+    def check_signature(self, credentials: Credentials) -> Signature:
+        """Return what the signature proves to the holder of `credentials`; may take a derivation: see `derive_key`."""
+        manifest = self.manifest
+        if manifest.key is None or self.signature is None:
+            return "unsigned"
+        key = derive_key(credentials, manifest.key)
+        if key.fingerprint(ACCOUNT) != manifest.account:
+            return "not checked"
+        return "valid" if hmac.compare_digest(key.sign(self.content), self.signature) else "invalid"
+
+
+def was_asked_by(manifest: Manifest, credentials: Credentials, phone: str | None) -> tuple[bool, bool]:
+    """Return whether a manifest is of the account of `credentials`, and whether it is of `phone` (`None`: of all).
+
+    With another secret it is another account.
+    """
+    if manifest.key is None:
+        account, told = credentials.older_fingerprint(), phone and credentials.older_fingerprint(phone)
+    else:
+        key = derive_key(credentials, manifest.key)
+        account, told = key.fingerprint(ACCOUNT), phone and key.fingerprint(PHONE, phone)
+    return account == manifest.account, told == manifest.phone
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest at `path`, its content compared with its own hash.
+    """Return the manifest at `path`, its content compared with its own hash; the signature is not checked.
+
+    Raises:
+        ExportError: it is missing, is none, or was changed.
+    """
+    return read_stored(path).manifest
+
+
+def read_stored(path: Path) -> StoredManifest:
+    """Return the manifest at `path` with its signature: see `read_manifest`.
 
     Raises:
         ExportError: it is missing, is none, or was changed.
@@ -160,14 +244,46 @@ def read_manifest(path: Path) -> Manifest:
         raise ExportError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
     if not 1 <= manifest.manifest <= LAYOUT:
         raise ExportError(f"{path} is of another version of aiosipcdr (layout {manifest.manifest}, this is {LAYOUT})")
-    content, end = raw[:-_CONTENT_HASH_SIZE], _CONTENT_HASH.fullmatch(raw, len(raw) - _CONTENT_HASH_SIZE)
+    content, end = raw[:-_END_SIZE], _END.fullmatch(raw, max(0, len(raw) - _END_SIZE))
     if manifest.is_older:
-        is_changed = b'"content_sha256"' in raw or manifest.quarantine_sha256 is not None
+        # A newer one that was made to look older is not one.
+        is_changed = b'"content_sha256"' in raw or manifest.quarantine_sha256 is not None or manifest.key is not None
+        signature = None
     else:
-        is_changed = end is None or end[1] != hashlib.sha256(content).hexdigest().encode()
+        signed = content + _SIGNATURE % end[1] if end else b""
+        is_changed = not end or end[2] != hashlib.sha256(signed).hexdigest().encode() or manifest.key is None
+        signature = end[1].decode() if end else None
     if is_changed:
         raise ExportError(f"{path} was changed after it was written: its content is not what its own hash says")
-    return manifest
+    return StoredManifest(manifest, content, signature)
+
+
+def find_derivation(folder: Path, credentials: Credentials) -> KeyDerivation | None:
+    """Return the key derivation of the newest manifest in `folder` that `credentials` have signed.
+
+    Few are tried, for each may take a derivation: `None` costs a new salt and nothing else.
+    """
+    dated: list[tuple[int, Path]] = []
+    for place in folder.glob(f"*{MANIFEST}"):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            status = place.lstat()
+            if stat.S_ISREG(status.st_mode):
+                dated.append((status.st_mtime_ns, place))
+    tried: set[KeyDerivation] = set()
+    for _, place in sorted(dated, reverse=True)[:_MOST_READ]:
+        try:
+            stored = read_stored(place)
+        except ExportError:
+            continue
+        derivation = stored.manifest.key
+        if derivation is None or derivation in tried or not derivation.is_current:
+            continue
+        if stored.check_signature(credentials) == "valid":
+            return derivation
+        tried.add(derivation)
+        if len(tried) == _MOST_TRIED:
+            break
+    return None
 
 
 def money_sums(money: MoneyTotals) -> list[MoneySum]:

@@ -1,6 +1,7 @@
 """What an export is to write and where: everything that is decided before the first request.
 
-Decides only: must never touch a file.
+Decides only: must never touch a file.  Holds the account's credentials, and
+the phone asked for: neither is in a repr.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import msgspec
 
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.formats import choose_format, open_encoder
+from aiosipcdr.export.keys import ACCOUNT, PHONE, DerivedKey
 from aiosipcdr.export.masking import Numbers, Pseudonyms, mask_number
 from aiosipcdr.export.query import Query, describe_query, query_metadata
 from aiosipcdr.protocol.codec import Filters
@@ -32,9 +34,8 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         spreadsheet: see `open_encoder`.
         mask: what makes numbers unrecognisable, if they are to be.
         query: what is asked, masked like the records.
-        account: 16 hexadecimal digits that stand for the account.
-        phone: 16 that stand for the phone asked for, if there is one.
-        settings: what a journal must agree in, by name; names beginning with "#" have fingerprints for values.
+        credentials: the account's.
+        settings: what a journal must agree in, by name; see `seal` for names beginning with "#".
         tiles: the windows to begin with.
     """
 
@@ -45,8 +46,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
     spreadsheet: bool
     mask: Callable[[str], str] | None
     query: Query
-    account: str
-    phone: str | None
+    credentials: Credentials
     settings: dict[str, str | None]
     tiles: list[TimeWindow]
 
@@ -84,20 +84,18 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         chosen = choose_format(path, format)
         if any("\ud800" <= character <= "\udfff" for character in Path(path).name):
             raise ValueError("the name of the file is no proper text, which its manifest could not tell: name it anew")
-        account = credentials.fingerprint()
-        phone = None if filters.phone_name is None else credentials.fingerprint(filters.phone_name)
         settings = {
             "start": start.astimezone(UTC).isoformat(),
             "end": end.astimezone(UTC).isoformat(),
             "sip_group_name": filters.sip_group_name,
-            "#phone_name": phone,
+            PHONE: filters.phone_name,
             "time_field": time_field,
             "adjacent": "yes" if adjacent else "no",
-            "#account": account,
+            ACCOUNT: "",
             "format": chosen,
             "spreadsheet": "yes" if spreadsheet else "no",
             "numbers": _told(mask),
-            "#key of pseudonyms": mask("")[:16] if isinstance(mask, Pseudonyms) else None,
+            "#key of pseudonyms": mask("") if isinstance(mask, Pseudonyms) else None,
         }
         return cls(
             path=Path(path).absolute(),
@@ -107,11 +105,17 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
             spreadsheet=spreadsheet,
             mask=mask,
             query=describe_query(start, end, filters, time_field, mask, adjacent=adjacent),
-            account=account,
-            phone=phone,
+            credentials=credentials,
             settings=settings,
             tiles=list(tiles),
         )
+
+    def seal(self, key: DerivedKey) -> dict[str, str | None]:
+        """Return the settings as files may hold them: those beginning with "#" are fingerprints under `key`."""
+        return {
+            name: key.fingerprint(name, value) if name.startswith("#") and value is not None else value
+            for name, value in self.settings.items()
+        }
 
     @property
     def numbers(self) -> Numbers:

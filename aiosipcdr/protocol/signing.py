@@ -41,10 +41,19 @@ class Credentials:
         """Return `text` without key and secret, should somebody have quoted them in it."""
         return text.replace(self._secret, "***").replace(self._key, "***")
 
-    def fingerprint(self, text: str = "") -> str:
-        """Return 16 hexadecimal digits that stand for the account, or for `text` within it.
+    def derive_key(self, salt: bytes, *, n: int, r: int, p: int) -> bytes:
+        """Return 32 bytes made of both parts and `salt` by scrypt (RFC 7914), at the costs `n`, `r` and `p`.
 
-        HMAC-SHA256 under the key: whoever does not have the key learns nothing from it.
+        Takes 128 * `n` * `r` bytes of memory, and time in proportion to `n` * `r` * `p`.
+        """
+        return hashlib.scrypt(
+            f"{self._key}\0{self._secret}".encode(), salt=salt, n=n, r=r, p=p, maxmem=128 * r * (n + p + 2), dklen=32
+        )
+
+    def older_fingerprint(self, text: str = "") -> str:
+        """Return the fingerprint of the account, or of `text` within it, as manifests of layout 1 have it.
+
+        HMAC-SHA256 under the API key alone: whoever has that key can try all numbers, so no new file gets one.
         """
         return hmac.digest(self._key.encode(), f"aiosipcdr {text}".encode(), "sha256").hex()[:16]
 

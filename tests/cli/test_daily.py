@@ -1,18 +1,23 @@
 """Which days, which files, and what is still to be done about each."""
 
+import hashlib
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from msgspec.structs import replace
 
 from aiosipcdr.cli.daily import DayFile, Wanted, decide_day, plan_days
-from aiosipcdr.export import JOURNAL, MANIFEST, Manifest, beside
-from aiosipcdr.export.manifest import encode_manifest
+from aiosipcdr.export import JOURNAL, MANIFEST, Manifest, beside, keys
+from aiosipcdr.export.keys import ACCOUNT, PHONE, KeyDerivation, derive_key
 from aiosipcdr.export.query import Query
+from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.report import FetchReport
+from tests.made_up_exports import CREDENTIALS, DERIVATION, sealed
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -56,7 +61,8 @@ def test_the_date_stands_before_the_ending_or_where_it_is_wanted(output: str, na
     assert day.path == Path("folder") / name
 
 
-WANTED = Wanted(format="ndjson", spreadsheet=False, numbers="as told", group=None, account="0" * 16, phone=None)
+KEY = derive_key(CREDENTIALS, DERIVATION)
+WANTED = Wanted(format="ndjson", spreadsheet=False, numbers="as told", group=None, credentials=CREDENTIALS, phone=None)
 
 
 def day_file(folder: Path, **changes: object) -> DayFile:
@@ -69,7 +75,8 @@ def day_file(folder: Path, **changes: object) -> DayFile:
         file=path.name,
         format="ndjson",
         query=Query(start=day.start, end=day.end, adjacent=True),
-        account="0" * 16,
+        key=DERIVATION,
+        account=KEY.fingerprint(ACCOUNT),
         rows=1,
         bytes=3,
         sha256="0" * 64,
@@ -80,7 +87,7 @@ def day_file(folder: Path, **changes: object) -> DayFile:
         versions={},
         created=NOW,
     )
-    beside(path, MANIFEST).write_bytes(encode_manifest(replace(manifest, **changes)))
+    beside(path, MANIFEST).write_bytes(sealed(replace(manifest, **changes)))
     return day
 
 
@@ -100,7 +107,7 @@ def test_what_is_not_the_answer_to_this_question_is_for_the_export_to_refuse(tmp
     start = datetime(2026, 10, 1, tzinfo=UTC)
     others: list[dict[str, object]] = [
         {"account": "1" * 16},
-        {"phone": "1" * 16},
+        {"phone": KEY.fingerprint(PHONE, "+12125550123")},
         {"format": "csv"},
         {"spreadsheet": True},
         {"numbers": "masked"},
@@ -116,3 +123,34 @@ def test_what_is_not_the_answer_to_this_question_is_for_the_export_to_refuse(tmp
     assert decide_day(day, WANTED) == "write"
     day.path.unlink()
     assert decide_day(day, WANTED) == "write"
+
+
+def test_a_day_of_another_secret_or_phone_is_for_the_export_to_refuse(tmp_path: Path) -> None:
+    day = day_file(tmp_path)
+    assert decide_day(day, WANTED._replace(credentials=Credentials("sandbox-key", "sandbox-new"))) == "write"
+    assert decide_day(day, WANTED._replace(phone="+12125550123")) == "write"
+    of_phone = day_file(tmp_path, phone=KEY.fingerprint(PHONE, "+12125550123"))
+    assert decide_day(of_phone, WANTED._replace(phone="+12125550123")) == "skip"
+    assert decide_day(of_phone, WANTED._replace(phone="+12125550124")) == "write"
+    assert "2125550" not in repr(WANTED._replace(phone="+12125550123"))
+
+
+def test_a_year_of_days_takes_one_derivation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    derivation = KeyDerivation(salt="7" * 32, n=16, r=8, p=1)
+    account = derive_key(CREDENTIALS, derivation).fingerprint(ACCOUNT)
+    days = []
+    for number in range(365):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        days.append(day_file(folder, key=derivation, account=account))
+    derived: list[int] = []
+    scrypt = hashlib.scrypt
+
+    def counted(*told: Any, **costs: Any) -> bytes:  # noqa: ANN401
+        derived.append(costs["n"])
+        return scrypt(*told, **costs)
+
+    monkeypatch.setattr(keys, "_remembered", deque(maxlen=8))
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+    assert {decide_day(day, WANTED) for day in days} == {"skip"}
+    assert derived == [16]

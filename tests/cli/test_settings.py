@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from aiosipcdr.cli.settings import Account, Settings, resolve_settings
+from aiosipcdr.cli.settings import Account, Settings, find_credentials, resolve_settings
 from aiosipcdr.cli.usage import UsageError
+from aiosipcdr.protocol.signing import Credentials
 
 URL = "https://api.example.com/v3/voice"
 ENVIRONMENT = {
@@ -111,3 +112,18 @@ def test_settings_show_no_credentials() -> None:
     shown = repr(resolve_settings(Account(), ENVIRONMENT))
     assert URL in shown
     assert "env-" not in shown
+
+
+def test_credentials_without_an_address_are_found_where_there_are_some(tmp_path: Path) -> None:
+    environ = {"AIOSIPCDR_API_KEY": "sandbox-key", "AIOSIPCDR_API_SECRET": "sandbox-secret"}
+    assert find_credentials(Account(), environ) == Credentials("sandbox-key", "sandbox-secret")
+    for missing in environ:
+        assert find_credentials(Account(), {name: value for name, value in environ.items() if name != missing}) is None
+    file = tmp_path / "credentials"
+    file.write_text("api_key = 'sandbox-other'\napi_secret = 'sandbox-secret'\n")
+    file.chmod(0o600)
+    found = find_credentials(Account(credentials_file=file), environ)
+    assert found == Credentials("sandbox-other", "sandbox-secret")
+    file.chmod(0o644)
+    with pytest.raises(UsageError, match="can be read by others"):
+        find_credentials(Account(credentials_file=file), environ)

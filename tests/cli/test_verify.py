@@ -1,5 +1,6 @@
 """`verify`: what differs between a file, its manifest and the vendor, and nothing else."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,6 +11,7 @@ from aiohttp.typedefs import Handler
 from aiohttp.web import Request, Response, StreamResponse, middleware
 
 from aiosipcdr.cli.app import run
+from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.sandbox import Sandbox
 
 FORMATS = ("ndjson", "csv", "parquet", "csv.gz")
@@ -37,10 +39,19 @@ def test_a_file_that_is_as_it_was_written_is_told_so(
     capsys.readouterr()
     assert run(["verify", str(path)]) == 0
     told = capsys.readouterr()
-    assert told.out == f"calls.{ending}: 300 calls, certified complete; the file is what its manifest says\n"
+    assert (
+        told.out
+        == f"calls.{ending}: 300 calls, certified complete; the file is what its manifest says; signature valid\n"
+    )
     assert run(["verify", str(path), "--online", "--json"]) == 0
     told = capsys.readouterr()
-    assert json.loads(told.out) == {"file": str(path), "rows": 300, "certified": True, "differences": []}
+    assert json.loads(told.out) == {
+        "file": str(path),
+        "rows": 300,
+        "certified": True,
+        "signature": "valid",
+        "differences": [],
+    }
 
 
 def test_a_file_that_was_changed_is_told(place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,6 +164,59 @@ def test_a_manifest_of_which_a_bit_was_changed_is_told(
         manifest.write_bytes(changed)
         assert run(["verify", str(path)]) == 1
         assert "manifest.json" in capsys.readouterr().err
+
+
+def changed_together(path: Path) -> None:
+    """Change the file, and all of its manifest that can be changed without the account's secret."""
+    before = path.read_bytes()
+    path.write_bytes(before.replace("客服".encode(), "客户".encode(), 1))
+    assert path.read_bytes() != before
+    manifest = path.with_name(f"{path.name}.manifest.json")
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest().encode()
+    lines = [b'  "sha256": "%b",\n' % digest if line.startswith(b'  "sha256"') else line for line in lines]
+    content = b"".join(lines[:-2]).removesuffix(b",\n")
+    end = b',\n  "content_sha256": "%b"\n}\n' % hashlib.sha256(content).hexdigest().encode()
+    manifest.write_bytes(content + end)
+
+
+def test_a_signature_is_checked_with_the_credentials_that_made_it_and_with_no_others(
+    place: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = exported(place, tmp_path / "calls.csv")
+    for change, code, told in ((lambda _: None, 0, "signature valid"), (changed_together, 1, "were changed together")):
+        change(path)
+        for secret, expected, sentence in (
+            (place.api_secret, code, told),
+            ("sandbox-new", 0, "signature not checked"),
+            (None, 0, "signature not checked"),
+        ):
+            if secret is None:
+                monkeypatch.delenv("AIOSIPCDR_API_SECRET")
+            else:
+                monkeypatch.setenv("AIOSIPCDR_API_SECRET", secret)
+            capsys.readouterr()
+            assert run(["verify", str(path)]) == expected
+            shown = capsys.readouterr()
+            assert sentence in shown.out + shown.err
+            assert "damaged" not in shown.out + shown.err
+
+
+def test_an_older_manifest_is_called_unsigned(
+    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = exported(place, tmp_path / "calls.csv", "--phone", "12125550123")
+    manifest = tmp_path / "calls.csv.manifest.json"
+    told = json.loads(manifest.read_bytes())
+    for name in ("key", "signature", "content_sha256", "quarantine_sha256"):
+        del told[name]
+    credentials = Credentials(place.api_key, place.api_secret)
+    told["account"], told["phone"] = credentials.older_fingerprint(), credentials.older_fingerprint("12125550123")
+    manifest.write_text(json.dumps(told | {"manifest": 1}))
+    capsys.readouterr()
+    assert run(["verify", str(path), "--online", "--phone", "12125550123"]) == 0
+    assert "; unsigned, by an older version\n" in capsys.readouterr().out
+    assert run(["verify", str(path), "--online", "--phone", "12125550124"]) == 2
 
 
 def test_a_file_without_a_manifest_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -474,3 +474,16 @@ async def test_a_digit_that_changes_in_the_rows_meanwhile_never_reaches_a_file(t
         for file in tmp_path.iterdir():
             file.unlink()
         assert (await client.export(sandbox.start, sandbox.end, path)).certified
+
+
+async def test_a_manifest_names_the_costs_of_its_key_and_a_resumed_export_keeps_its_salt(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    async with client_of(sandbox) as client:
+        for name in ("one.csv", "two.csv"):
+            await client.export(sandbox.start, sandbox.end, tmp_path / name, phone_name="12125550199")
+    one, two = (read_manifest(beside(tmp_path / name, MANIFEST)) for name in ("one.csv", "two.csv"))
+    assert one.key is not None
+    assert (one.key.n, one.key.r, one.key.p) == (2**15, 8, 1)
+    assert one.key == two.key
+    assert (one.account, one.phone) == (two.account, two.phone)

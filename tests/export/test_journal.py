@@ -48,7 +48,7 @@ def place_of(folder: Path) -> tuple[Path, Path]:
 @contextmanager
 def opened(folder: Path, header: Header = HEADER, *, recover: bool = True) -> Iterator[Journal]:
     journal = Journal(*place_of(folder))
-    journal.open(header)
+    journal.open(lambda _: header)
     try:
         if recover:
             journal.recover()
@@ -224,7 +224,7 @@ def test_a_bit_of_the_frames_that_was_changed_is_refused_anywhere_but_in_the_las
                 check_prefix(journal, len(SMALL) - 1, SMALL)
             continue
         with pytest.raises(JournalDamagedError, match="was changed or damaged"):
-            Journal(*place_of(tmp_path)).open(HEADER)
+            Journal(*place_of(tmp_path)).open(lambda _: HEADER)
         assert found(tmp_path) == (bytes(damaged), rows)
 
 
@@ -290,7 +290,7 @@ def test_a_journal_of_another_layout_is_refused(tmp_path: Path) -> None:
     later = Header(layout=3, settings=HEADER.settings, tiles=HEADER.tiles)
     put(tmp_path, encode_frame(encode_entry(later)), b"")
     with pytest.raises(ExportConflictError, match=r"of another version of aiosipcdr \(layout 3, this is 2\)"):
-        Journal(*place_of(tmp_path)).open(HEADER)
+        Journal(*place_of(tmp_path)).open(lambda _: HEADER)
     assert found(tmp_path) == (encode_frame(encode_entry(later)), b"")
 
 
@@ -299,7 +299,7 @@ def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path: Path, foreign: bytes
     frames, _ = place_of(tmp_path)
     frames.write_bytes(foreign)
     with pytest.raises(ExportConflictError, match="is not a journal of aiosipcdr and stays as it is"):
-        Journal(*place_of(tmp_path)).open(HEADER)
+        Journal(*place_of(tmp_path)).open(lambda _: HEADER)
     assert frames.read_bytes() == foreign
     assert [path.name for path in tmp_path.iterdir()] == [frames.name]
 
@@ -338,7 +338,7 @@ def test_a_journal_of_another_question_is_refused_and_says_what_differs(
     before = written(tmp_path)
     other = Header(settings=HEADER.settings | change, tiles=[hour(0)])
     with pytest.raises(ExportConflictError, match=f"of another export: {told}; finish that one") as caught:
-        Journal(*place_of(tmp_path)).open(other)
+        Journal(*place_of(tmp_path)).open(lambda _: other)
     assert "fedcba" not in str(caught.value)
     assert "0123456" not in str(caught.value)
     assert found(tmp_path) == before
@@ -348,7 +348,7 @@ def test_all_that_differs_is_said(tmp_path: Path) -> None:
     written(tmp_path)
     other = Header(settings={"format": "ndjson", "sip_group_name": None, "#account": None}, tiles=[SPAN])
     with pytest.raises(ExportConflictError, match="format was csv, now ndjson; account is another; finish"):
-        Journal(*place_of(tmp_path)).open(other)
+        Journal(*place_of(tmp_path)).open(lambda _: other)
 
 
 def test_a_journal_in_which_nothing_was_written_is_no_obstacle(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_a_second_opening_is_told_who_is_at_work_and_changes_nothing(tmp_path: P
         before = found(tmp_path)
         for _ in range(2):
             with pytest.raises(ExportConflictError, match=r"another export is at work on calls\.csv: wait"):
-                Journal(*place_of(tmp_path)).open(HEADER)
+                Journal(*place_of(tmp_path)).open(lambda _: HEADER)
         assert found(tmp_path) == before
         add(journal, *STORY[2:])
     with opened(tmp_path) as journal:
@@ -389,7 +389,7 @@ from aiosipcdr.export.entries import decode_header
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.lock import lock_file
 journal = Journal(Path(sys.argv[1]), Path(sys.argv[2]))
-journal.open(decode_header(bytes.fromhex(sys.argv[3])))
+journal.open(lambda _: decode_header(bytes.fromhex(sys.argv[3])))
 journal.recover()
 print("open", flush=True)
 sys.stdin.read()
@@ -403,7 +403,7 @@ def test_another_process_has_it_until_it_is_killed(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
         with pytest.raises(ExportConflictError, match="another export is at work"):
-            Journal(*place_of(tmp_path)).open(HEADER)
+            Journal(*place_of(tmp_path)).open(lambda _: HEADER)
         holder.kill()
         holder.wait(240)
     with opened(tmp_path) as journal:

@@ -13,23 +13,26 @@ from rich.pretty import pretty_repr
 
 from aiosipcdr import __version__
 from aiosipcdr.errors import ExportError
-from aiosipcdr.export.entries import WrittenWindow
+from aiosipcdr.export import keys
+from aiosipcdr.export.entries import Header, WrittenWindow
+from aiosipcdr.export.keys import ACCOUNT, derive_key
 from aiosipcdr.export.manifest import (
     Manifest,
     MoneySum,
     QuarantineFile,
     describe_file,
-    encode_manifest,
     money_sums,
     read_manifest,
 )
 from aiosipcdr.export.masking import Pseudonyms, mask_number
+from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.money import MoneyRow, MoneyTotals
 from aiosipcdr.protocol.history import Delivered
-from tests.made_up_exports import CREDENTIALS, order, report_of, window
+from tests.made_up_exports import CREDENTIALS, DERIVATION, order, report_of, sealed, window
 
 PHONE = "+12125550123"
+KEY = derive_key(CREDENTIALS, DERIVATION)
 QUARANTINE = QuarantineFile("calls.csv.quarantine.ndjson", "cd" * 32)
 
 
@@ -47,12 +50,25 @@ def written(number: int, *money: tuple[str, str | None, str]) -> WrittenWindow:
 def manifest_of(name: str = "calls.csv", quarantine: QuarantineFile | None = None, **changes: Any) -> Manifest:  # noqa: ANN401
     windows = [window(0), window(1, bad=1)]
     told = [written(0), written(1)]
-    return describe_file(order(Path(name), **changes), Mark(1_800, "ab" * 32), told, report_of(windows), quarantine)
+    what = order(Path(name), **changes)
+    return describe_file(
+        what,
+        header_of(what),
+        end=Mark(1_800, "ab" * 32),
+        windows=told,
+        report=report_of(windows),
+        quarantine=quarantine,
+    )
+
+
+def header_of(what: ExportOrder) -> Header:
+    return Header(key=DERIVATION, settings=what.seal(KEY), tiles=what.tiles)
 
 
 def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
-    told = json.loads(encode_manifest(manifest_of(quarantine=QUARANTINE, sip_group_name="客服一组")))
+    told = json.loads(sealed(manifest_of(quarantine=QUARANTINE, sip_group_name="客服一组")))
     report = told.pop("report")
+    assert len(told.pop("signature")) == 64
     assert len(told.pop("content_sha256")) == 64
     assert datetime.fromisoformat(told.pop("created")).tzinfo is not None
     assert told == {
@@ -69,7 +85,8 @@ def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
             "time_field": None,
             "adjacent": False,
         },
-        "account": CREDENTIALS.fingerprint(),
+        "key": {"salt": "5" * 32, "n": 16, "r": 8, "p": 1},
+        "account": KEY.fingerprint(ACCOUNT),
         "phone": None,
         "rows": 6,
         "bytes": 1_800,
@@ -94,7 +111,8 @@ def test_money_is_summed_over_the_windows_per_field_and_currency() -> None:
         written(0, ("cost", None, "0.10"), ("cost", "EUR", "2"), ("settle_pay", "EUR", "1E-12")),
         written(1, ("cost", "EUR", "-2.50"), ("cost", None, "1E+5")),
     ]
-    told = describe_file(order(Path("calls.csv")), Mark(), windows, report_of(), None).money
+    what = order(Path("calls.csv"))
+    told = describe_file(what, header_of(what), end=Mark(), windows=windows, report=report_of(), quarantine=None).money
     assert [(one.field, one.currency, one.sum) for one in told] == [
         ("cost", None, "100000.10"),
         ("cost", "EUR", "-0.50"),
@@ -110,10 +128,10 @@ def test_what_shaped_the_bytes_is_named_with_its_version() -> None:
 
 def test_a_manifest_comes_back_and_a_person_can_read_it(tmp_path: Path) -> None:
     manifest = manifest_of(spreadsheet=True, phone_name=PHONE)
-    (tmp_path / "manifest").write_bytes(encode_manifest(manifest))
+    (tmp_path / "manifest").write_bytes(sealed(manifest))
     assert read_manifest(tmp_path / "manifest") == manifest
-    assert encode_manifest(manifest).startswith(b'{\n  "manifest": 2,\n  "file": "calls.csv",\n')
-    assert encode_manifest(manifest).endswith(b"}\n")
+    assert sealed(manifest).startswith(b'{\n  "manifest": 2,\n  "file": "calls.csv",\n')
+    assert sealed(manifest).endswith(b"}\n")
     assert manifest.created.microsecond == 0
     assert manifest.created <= datetime.now(UTC)
 
@@ -121,10 +139,10 @@ def test_a_manifest_comes_back_and_a_person_can_read_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mask", [None, mask_number, Pseudonyms(b"sandbox-key-of-16-bytes")])
 def test_a_manifest_holds_no_number_and_no_secret(mask: object) -> None:
     manifest = manifest_of(phone_name=PHONE, mask=mask)
-    for told in (encode_manifest(manifest).decode(), repr(manifest), pretty_repr(manifest)):
+    for told in (sealed(manifest).decode(), repr(manifest), pretty_repr(manifest)):
         assert "2125550" not in told
         assert "sandbox" not in told
-    assert manifest.phone == CREDENTIALS.fingerprint(PHONE)
+    assert manifest.phone == KEY.fingerprint(keys.PHONE, PHONE)
     assert manifest.query.phone_name != PHONE
 
 
@@ -132,7 +150,7 @@ def test_a_manifest_that_is_missing_or_none_is_told(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv.manifest.json"
     with pytest.raises(ExportError, match="is missing: without it nothing is known of the file"):
         read_manifest(path)
-    whole = encode_manifest(manifest_of())
+    whole = sealed(manifest_of())
     for data in (b"", b"{}", b"[]", whole[:-3], whole.replace(b'"rows": 6', b'"rows": "6"'), b'{"file": "\xff"}'):
         path.write_bytes(data)
         with pytest.raises(ExportError, match="is not a manifest of aiosipcdr, or was changed"):
@@ -147,7 +165,7 @@ def test_a_manifest_that_is_missing_or_none_is_told(tmp_path: Path) -> None:
 def test_a_sum_that_is_none_is_no_manifest(tmp_path: Path, told: str) -> None:
     money = [MoneySum(field="cost", currency=None, sum=told)]
     path = tmp_path / "manifest"
-    path.write_bytes(encode_manifest(msgspec.structs.replace(manifest_of(), money=money)))
+    path.write_bytes(sealed(msgspec.structs.replace(manifest_of(), money=money)))
     with pytest.raises(ExportError, match="is not a manifest"):
         read_manifest(path)
 
@@ -158,14 +176,14 @@ def test_a_field_of_a_later_version_does_no_harm(tmp_path: Path) -> None:
 
     path = tmp_path / "manifest"
     told = msgspec.structs.asdict(manifest_of())
-    path.write_bytes(encode_manifest(Later(**told, new={"a": 1})))
+    path.write_bytes(sealed(Later(**told, new={"a": 1})))
     assert read_manifest(path).rows == 6
 
 
 @pytest.mark.parametrize("change", [b"\n", b" ", b"x"])
 def test_whatever_is_added_to_a_manifest_is_a_change(tmp_path: Path, change: bytes) -> None:
     path = tmp_path / "manifest"
-    whole = encode_manifest(manifest_of())
+    whole = sealed(manifest_of())
     for changed in (whole + change, change + whole, whole.replace(b'"rows"', change + b'"rows"')):
         path.write_bytes(changed)
         with pytest.raises(ExportError, match="changed"):
@@ -174,7 +192,7 @@ def test_whatever_is_added_to_a_manifest_is_a_change(tmp_path: Path, change: byt
 
 def test_no_single_bit_of_a_manifest_can_change(tmp_path: Path) -> None:
     path = tmp_path / "manifest"
-    whole = encode_manifest(manifest_of(quarantine=QUARANTINE, phone_name=PHONE))
+    whole = sealed(manifest_of(quarantine=QUARANTINE, phone_name=PHONE))
     for place in range(len(whole)):
         for bit in range(8):
             changed = bytearray(whole)

@@ -19,9 +19,8 @@ import pytest
 
 from aiosipcdr.errors import StorageError
 from aiosipcdr.export import JOURNAL, MANIFEST, beside, find_differences, read_facts, read_manifest
-from aiosipcdr.export.manifest import encode_manifest
 from aiosipcdr.export.target import QUARANTINE, ROWS
-from tests.made_up_exports import contents, export, names, report_of
+from tests.made_up_exports import contents, export, names, report_of, sealed
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -102,7 +101,7 @@ async def the_same_before(path: Path) -> None:
     await export(path)
     manifest = read_manifest(beside(path, MANIFEST))
     manifest.report.elapsed = 99.0
-    beside(path, MANIFEST).write_bytes(encode_manifest(manifest))
+    beside(path, MANIFEST).write_bytes(sealed(manifest))
 
 
 async def the_same_without_manifest_before(path: Path) -> None:

@@ -24,13 +24,13 @@ from aiosipcdr.export import (
     read_manifest,
     verify_file,
 )
-from aiosipcdr.export.manifest import Manifest, MoneySum, encode_manifest
+from aiosipcdr.export.manifest import Manifest, MoneySum
 from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.export.verification import FileFacts
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.report import CompleteWindow
 from tests.made_up_calls import START
-from tests.made_up_exports import STORY, export, window
+from tests.made_up_exports import STORY, export, sealed, window
 
 DAY = timedelta(days=1)
 
@@ -232,7 +232,7 @@ async def test_a_quarantine_that_is_missing_or_cut_is_told(tmp_path: Path) -> No
 
 async def test_a_manifest_of_another_layout_is_refused(tmp_path: Path) -> None:
     path, manifest = await exported(tmp_path, "ndjson")
-    beside(path, MANIFEST).write_bytes(encode_manifest(msgspec.structs.replace(manifest, manifest=3)))
+    beside(path, MANIFEST).write_bytes(sealed(msgspec.structs.replace(manifest, manifest=3)))
     with pytest.raises(ExportError, match="another version of aiosipcdr"):
         read_manifest(beside(path, MANIFEST))
 
@@ -350,7 +350,7 @@ async def test_a_manifest_that_contradicts_itself_is_found(
 ) -> None:
     path, manifest = await exported(tmp_path, "ndjson")
     assert find_contradictions(manifest) == []
-    beside(path, MANIFEST).write_bytes(encode_manifest(change(manifest)))
+    beside(path, MANIFEST).write_bytes(sealed(change(manifest)))
     told = verify_file(path, read_manifest(beside(path, MANIFEST)))
     assert any(what in sentence for sentence in told)
     assert told[0].startswith("the manifest contradicts itself: ")
