@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from aiosipcdr.display import escape_json
 from aiosipcdr.events import Event
 
 __all__ = ["LOG_JSON", "EventLog", "log_line"]
@@ -52,5 +53,5 @@ def log_line(kind: str, **facts: object) -> None:
     """Write one line: the time in UTC, the kind, and `facts`."""
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "kind": kind, **facts}
     with suppress(OSError, ValueError):  # a full disk, a reader that has gone, a stream that is closed
-        sys.stderr.write(f"{msgspec.json.encode(line).decode()}\n")
+        sys.stderr.write(f"{escape_json(msgspec.json.encode(line).decode())}\n")
         sys.stderr.flush()

@@ -27,6 +27,7 @@ from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, read_private, resolve_settings
 from aiosipcdr.cli.timerange import Range, parse_range, parse_zone
 from aiosipcdr.cli.usage import UsageError
+from aiosipcdr.display import escape_json
 from aiosipcdr.errors import (
     ExportConflictError,
     IncompleteRangeError,
@@ -288,7 +289,10 @@ def _wanted(span: Range, output: Path, shape: Shape, masking: Masking, settings:
 
 def _write_stdout(window: CompleteWindow, mask: Callable[[str], str] | None) -> None:
     # Past sys.stdout's own buffer, so that nothing is left to flush when the reader goes away.
-    rest = memoryview(encode_rows(window.records, window.extras, mask))
+    rows = encode_rows(window.records, window.extras, mask)
+    if sys.stdout.isatty():  # the vendor's texts must not command the terminal
+        rows = escape_json(rows.decode()).encode()
+    rest = memoryview(rows)
     try:
         while rest:
             rest = rest[os.write(sys.stdout.fileno(), rest) :]

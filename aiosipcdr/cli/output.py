@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from aiosipcdr.display import escape_json, visible
 from aiosipcdr.errors import StorageError
 
 __all__ = [
@@ -29,14 +30,18 @@ __all__ = [
 
 
 def tell(sentence: str) -> None:
-    """Write a line to stderr."""
+    """Write a line to stderr; it may quote names and texts from elsewhere."""
     with suppress(OSError, ValueError, AttributeError):  # closed, or full: what is to be done must not fail for that
-        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.write(f"{visible(sentence)}\n")
         sys.stderr.flush()
 
 
 def print_line(line: str) -> None:
-    """Write a line of the result to stdout, at once."""
+    """Write a line of the result to stdout, at once; it may quote names and texts from elsewhere."""
+    _print(visible(line))
+
+
+def _print(line: str) -> None:
     if sys.stdout is None:
         msg = "stdout is closed: there is nowhere to write the result"
         raise StorageError(msg)
@@ -46,13 +51,13 @@ def print_line(line: str) -> None:
 
 def print_json(result: dict[str, Any]) -> None:
     """Write the result to stdout as one line of JSON."""
-    print_line(msgspec.json.encode(result).decode())
+    _print(escape_json(msgspec.json.encode(result).decode()))
 
 
 def print_table(rows: Iterable[Sequence[str]]) -> None:
     """Write `rows` to stdout, the last column folded where the terminal is narrow; they may hold rich's markup."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    cells = [tuple(row) for row in rows]
+    cells = [tuple(map(visible, row)) for row in rows]
     for _ in cells[0][:-1] if cells else ():
         table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -64,7 +69,7 @@ def print_table(rows: Iterable[Sequence[str]]) -> None:
         console = Console(file=sys.stdout, highlight=False, width=10_000)
     with console.capture() as drawn:
         console.print(table)
-    print_line("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    _print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def shows_progress() -> bool:
@@ -74,7 +79,7 @@ def shows_progress() -> bool:
 
 def show_traceback(error: BaseException) -> None:
     """Write the traceback to stderr: places and source lines, no values of variables."""
-    traceback.print_exception(error)
+    tell("".join(traceback.format_exception(error)).rstrip())
 
 
 def silence_stdout() -> None:

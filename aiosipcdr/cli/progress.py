@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -24,6 +25,7 @@ from rich.table import Column
 from rich.text import Text
 
 from aiosipcdr.cli.output import shows_progress
+from aiosipcdr.display import visible
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.report import counted
 
@@ -161,5 +163,5 @@ def waiting(text: str) -> Iterator[None]:
     if not shows_progress():
         yield
         return
-    with Console(stderr=True).status(text):
+    with Console(stderr=True).status(escape(visible(text))):
         yield

@@ -13,6 +13,7 @@ from aiosipcdr.cli.progress import waiting
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, find_credentials, resolve_settings
 from aiosipcdr.cli.usage import UsageError
+from aiosipcdr.display import shorten
 from aiosipcdr.errors import OutOfTimeRangeError
 from aiosipcdr.export import MANIFEST, Manifest, beside, read_stored, verify_file, was_asked_by
 from aiosipcdr.export.manifest import Signature
@@ -96,12 +97,15 @@ def _unchecked(manifest: Manifest) -> Signature:
 def _check_same(manifest: Manifest, credentials: Credentials, phone: str | None) -> None:
     is_same_account, is_same_phone = was_asked_by(manifest, credentials, phone)
     if not is_same_account:
-        msg = f"{manifest.file} was exported from another account, or before its secret was changed: ask that one"
+        msg = (
+            f"{shorten(manifest.file)} was exported from another account, or before its secret was changed: ask that"
+            " one"
+        )
         raise UsageError(msg)
     if not is_same_phone:
-        msg = f"{manifest.file} is of another phone: give --phone as it was given to the export"
+        msg = f"{shorten(manifest.file)} is of another phone: give --phone as it was given to the export"
         if phone is None:
-            msg = f"{manifest.file} is of one phone, which its manifest does not tell: give --phone"
+            msg = f"{shorten(manifest.file)} is of one phone, which its manifest does not tell: give --phone"
         raise UsageError(msg)
 
 

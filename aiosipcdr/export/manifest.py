@@ -25,6 +25,7 @@ from aiosipcdr.export.entries import Header, WrittenWindow
 from aiosipcdr.export.keys import ACCOUNT, PHONE, DerivedKey, KeyDerivation, derive_key
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.query import Query
+from aiosipcdr.export.reading import open_plain
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.export.target import MANIFEST
 from aiosipcdr.money import MoneyTotals
@@ -71,7 +72,7 @@ class MoneySum(msgspec.Struct, frozen=True, kw_only=True):
 
     field: str
     currency: str | None
-    sum: Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+    sum: Annotated[str, msgspec.Meta(pattern=r"\A-?[0-9]+(\.[0-9]+)?\Z", max_length=200)]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,13 +234,15 @@ def read_stored(path: Path) -> StoredManifest:
         ExportError: it is missing, is none, or was changed.
     """
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             raw = file.read(_LARGEST)
         manifest = msgspec.json.decode(raw, type=Manifest)
     except FileNotFoundError:
         raise ExportError(f"{path} is missing: without it nothing is known of the file") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise ExportError(f"{path} is not a manifest of aiosipcdr, or was changed") from None
+    except ExportError:
+        raise
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
     if not 1 <= manifest.manifest <= LAYOUT:

@@ -10,7 +10,7 @@ import msgspec
 
 from aiosipcdr.errors import ExportConflictError, ExportError
 from aiosipcdr.export.manifest import read_manifest
-from aiosipcdr.export.reading import read_lines
+from aiosipcdr.export.reading import open_plain, read_lines
 from aiosipcdr.export.storage import check_ours, describe_stranger
 from aiosipcdr.export.target import MANIFEST, QUARANTINE, beside
 from aiosipcdr.protocol.windows import TimeWindow
@@ -62,7 +62,7 @@ def _is_manifest(path: Path, target: Path) -> bool:
 def _is_quarantine(path: Path, _: Path) -> bool:
     decoder = msgspec.json.Decoder(_QuarantineLine)
     try:
-        with path.open("rb") as file:
+        with open_plain(path, follow_links=False) as file:
             return [decoder.decode(line).page for line in read_lines(file)] != []
-    except (msgspec.DecodeError, UnicodeDecodeError, ExportError):
+    except (msgspec.DecodeError, ValueError, ExportError):
         return False

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import msgspec
 
+from aiosipcdr.display import shorten
 from aiosipcdr.errors import ExportError
+from aiosipcdr.export.formats import FORMATS
 from aiosipcdr.export.manifest import Manifest, MoneySum, money_sums
-from aiosipcdr.export.reading import read_columns
+from aiosipcdr.export.reading import open_plain, read_columns
 from aiosipcdr.export.target import QUARANTINE, beside
 from aiosipcdr.money import EXACT, SUMMED_FIELDS, MoneyRow, MoneyTotals
 
@@ -22,6 +24,9 @@ __all__ = ["FileFacts", "find_contradictions", "find_differences", "read_facts",
 
 
 _BLOCK = 1024 * 1024
+# In characters of their names, and what each takes besides: about 10,000 of them.
+_MOST_CURRENCIES = 1024 * 1024
+_COST_OF_CURRENCY = 100
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +62,11 @@ def verify_file(path: Path, manifest: Manifest) -> list[str]:
     """
     found = find_contradictions(manifest)
     if not _same_name(manifest.file, path.name):
-        found.append(f"the manifest is of a file named {manifest.file}: if the file was renamed, rename both back")
+        found.append(
+            f"the manifest is of a file named {shorten(manifest.file)}: if the file was renamed, rename both back"
+        )
+    if manifest.format not in FORMATS:
+        return [*found, "the manifest names a format that this version does not know"]
     try:
         found += find_differences(manifest, read_facts(path, manifest.format))
     except ExportError as unreadable:
@@ -107,9 +116,11 @@ def _same_name(one: str, other: str) -> bool:
 
 def _hash(path: Path) -> tuple[int, str]:
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             digest = hashlib.file_digest(file, "sha256")
             return file.tell(), digest.hexdigest()
+    except ExportError:
+        raise
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
 
@@ -125,12 +136,12 @@ def _check_quarantine(path: Path, manifest: Manifest) -> list[str]:
     digest = hashlib.sha256()
     there = 0
     try:
-        with path.open("rb") as file:
+        with open_plain(path, follow_links=False) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
                 there += block.count(b"\n")
-    except OSError as error:
-        why = error.strerror or type(error).__name__
+    except OSError as error:  # an ExportError is one
+        why = error.strerror or str(error)
         return [f"{path.name} with {records:,} records that could not be decoded cannot be read: {why}"]
     if there != records:
         return [f"{path.name} has {there:,} records, the manifest says {records:,}"]
@@ -140,8 +151,19 @@ def _check_quarantine(path: Path, manifest: Manifest) -> list[str]:
 
 
 class _Seen:
-    rows = 0
-    answered = 0
+    def __init__(self) -> None:
+        self.rows = 0
+        self.answered = 0
+        self._currencies: set[str | None] = set()
+        self._room = _MOST_CURRENCIES
+
+    def take_currency(self, currency: str | None, path: Path) -> None:
+        """Refuse a file with a currency for each row, whose sums would fill the memory."""
+        if currency not in self._currencies:
+            self._currencies.add(currency)
+            self._room -= len(currency or "") + _COST_OF_CURRENCY
+            if self._room < 0:
+                raise ExportError(f"{path} cannot be read: it names more currencies than any export")
 
 
 def _amounts(path: Path, format_name: str, seen: _Seen) -> Iterator[MoneyRow]:
@@ -149,6 +171,7 @@ def _amounts(path: Path, format_name: str, seen: _Seen) -> Iterator[MoneyRow]:
     for currency, answer_time, *amounts in read_columns(path, format_name, columns):
         seen.rows += 1
         seen.answered += answer_time is not None
+        seen.take_currency(currency, path)
         for field, amount in zip(SUMMED_FIELDS, amounts, strict=True):
             if amount is not None:
                 yield MoneyRow(field, currency, _decimal(amount, path))
@@ -164,7 +187,7 @@ def find_differences(manifest: Manifest, facts: FileFacts) -> list[str]:
         if there.get(group, 0) != told.get(group, 0):
             field, currency = group
             found.append(
-                f"the sum of {field} ({currency or 'no currency told'}) is {there.get(group, 0)},"
+                f"the sum of {shorten(field)} ({shorten(currency or 'no currency told')}) is {there.get(group, 0)},"
                 f" the manifest says {told.get(group, 0)}"
             )
     return found

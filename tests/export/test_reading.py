@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aiosipcdr.errors import ExportError
@@ -125,3 +126,22 @@ def test_a_time_beyond_pythons_calendar_is_read(tmp_path: Path) -> None:
     (early,), (none,) = read_columns(tmp_path / "calls.parquet", "parquet", ["answer_time"])
     assert early < 0
     assert none is None
+
+
+def test_a_row_of_any_size_that_an_export_can_write_is_read(tmp_path: Path) -> None:
+    extra = '{"newField":"' + '\\"' * (2 * 1024 * 1024) + '"}'
+    record = call(1)
+    for name in ("csv", "ndjson", "csv.gz", "parquet"):
+        encoder = open_encoder(name)
+        rows = encode_rows([record, call(2)], {record: extra})
+        path = tmp_path / f"calls.{name}"
+        path.write_bytes(encoder.begin() + encoder.encode(rows) + encoder.finish())
+        assert len(list(read_columns(path, name, COLUMNS))) == 2
+
+
+def test_texts_of_many_lines_are_read(tmp_path: Path) -> None:
+    record = msgspec.structs.replace(call(1), termination_reason="a\r\nb\rc\n" * 1_000)
+    encoder = open_encoder("csv")
+    path = tmp_path / "calls.csv"
+    path.write_bytes(encoder.begin() + encoder.encode(encode_rows([record, record])) + encoder.finish())
+    assert [row[0] for row in read_columns(path, "csv", ["termination_reason"])] == [record.termination_reason] * 2
