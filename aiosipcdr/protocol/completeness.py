@@ -316,8 +316,8 @@ class WindowProof:
         return msgspec.structs.replace(self._request(1, 1, control=True), delay=self._decide_delay())
 
     def _decide_delay(self) -> float:
-        if self._waited is self.sweep:
-            return 0.0  # once for each reading
+        if self.sweep.single or self._waited is self.sweep:
+            return 0.0  # one SELECT is behind nothing; otherwise once for each reading
         self._waited = self.sweep
         return self._ages.decide_delay(self.window.end, count_lags=self._count_lags)
 
