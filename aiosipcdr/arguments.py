@@ -8,6 +8,7 @@ import math
 from datetime import timedelta
 from types import UnionType
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 import msgspec
 
@@ -23,6 +24,7 @@ __all__ = [
     "check_seconds",
     "check_span",
     "check_user_agent",
+    "find_proxy",
 ]
 
 
@@ -62,9 +64,23 @@ def check_user_agent(user_agent: object) -> None:
         raise ValueError("user_agent must be a text of printable ASCII characters, as in 'billing/2.1'")
 
 
-def check_proxy(proxy: object) -> None:
+def find_proxy(address: str) -> str | None:
+    """Return the proxy that HTTPS_PROXY or HTTP_PROXY names for `address`, `None` where NO_PROXY excludes it.
+
+    Never for loopback: a proxy cannot reach it.
+    """
+    parts = urlsplit(address)
+    proxy = getproxies_environment().get(parts.scheme)
+    if proxy is None or _is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    check_proxy(proxy, f"{parts.scheme.upper()}_PROXY")
+    return proxy
+
+
+def check_proxy(proxy: object, name: str = "proxy") -> None:
     """Refuse what is no address of a proxy; it may hold a password, so it is never quoted."""
-    problem = "proxy must be an address like http://proxy.example.com:8080, with scheme and host"
+    problem = f"{name} must be an address like http://proxy.example.com:8080, with scheme and host"
     try:
         parts = urlsplit(proxy if isinstance(proxy, str) else "")
         host, port = parts.hostname, parts.port

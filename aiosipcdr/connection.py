@@ -22,6 +22,7 @@ from aiosipcdr.arguments import (
     check_seconds,
     check_span,
     check_user_agent,
+    find_proxy,
 )
 from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Plan
@@ -67,6 +68,7 @@ class ClientSettings(TypedDict, total=False):
     strict: bool
     session: "aiohttp.ClientSession | None"
     proxy: str | None
+    trust_env: bool
     ssl_context: ssl.SSLContext | None
     user_agent: str | None
     hook: EventHook | None
@@ -91,6 +93,7 @@ class Connection:
         strict: bool = False,
         session: "aiohttp.ClientSession | None" = None,
         proxy: str | None = None,
+        trust_env: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         user_agent: str | None = None,
         hook: EventHook | None = None,
@@ -114,6 +117,8 @@ class Connection:
             session: an aiohttp session whose connections to borrow: it is never closed, and nothing else of it is used
                 (headers, cookies, proxy, timeouts, tracing).
             proxy: address of an HTTP proxy.
+            trust_env: without `proxy`, use the one that HTTPS_PROXY (or HTTP_PROXY) names, unless NO_PROXY excludes the
+                host; never for loopback.
             ssl_context: how to verify the server; the system's authorities by default.
             user_agent: the `User-Agent` header.
             hook: is called with every `aiosipcdr.events.Event`; keep it short.  Without one, events go to the logger
@@ -146,6 +151,8 @@ class Connection:
         check_kind("ssl_context", ssl_context, ssl.SSLContext, "an ssl.SSLContext")
         if proxy is not None:
             check_proxy(proxy)
+        elif trust_env:
+            proxy = find_proxy(address)
         if user_agent is not None:
             check_user_agent(user_agent)
         self._base_url = address

@@ -135,7 +135,7 @@ class Transport:
             raise ValueError(f"session must be an aiohttp.ClientSession, not a {type(session).__name__}")  # noqa: TRY004 - one kind of error for every bad argument
         self._url = URL(url)
         self._host = urlsplit(url).netloc
-        self._proxy_host = "" if proxy is None else urlsplit(proxy).netloc.rpartition("@")[2]
+        self.proxy_host = "" if proxy is None else urlsplit(proxy).netloc.rpartition("@")[2]
         self._connections = connections
         self._borrowed = session
         self._session: aiohttp.ClientSession | None = None
@@ -143,9 +143,9 @@ class Transport:
         # Silence is bounded by the whole: a vendor that thinks for long is waited for as long as the caller says.
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
         # Always our own context: the connector of a borrowed session may have verification switched off.
-        self._ssl: ssl.SSLContext | bool = True
+        self.ssl: ssl.SSLContext | bool = True
         if url.startswith("https:"):
-            self._ssl = ssl_context or ssl.create_default_context()
+            self.ssl = ssl_context or ssl.create_default_context()
         self._headers = {
             "Content-Type": _JSON,
             "Accept": "application/json",
@@ -205,7 +205,7 @@ class Transport:
         try:
             return await self._exchange(session, body)
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises becomes one of ours
-            ours = translate_error(error, self._host, self._proxy_host)
+            ours = translate_error(error, self._host, self.proxy_host)
             if isinstance(ours, TransportError) and ended_unanswered(error):
                 ours.stale = body.on_used_connection
             return ours
@@ -215,7 +215,7 @@ class Transport:
 
     async def _exchange(self, session: aiohttp.ClientSession, body: _SignedBody) -> Received | SipCdrError:
         async with session.post(
-            self._url, data=body, allow_redirects=False, proxy=self._proxy, ssl=self._ssl
+            self._url, data=body, allow_redirects=False, proxy=self._proxy, ssl=self.ssl
         ) as response:
             headers, status = response.headers, response.status
             told = await (read_body(response) if status == HTTPStatus.OK else read_refusal(response))

@@ -256,6 +256,7 @@ def test_the_client_is_constructed_as_promised() -> None:
         "strict": False,
         "session": None,
         "proxy": None,
+        "trust_env": False,
         "ssl_context": None,
         "user_agent": None,
         "hook": None,

@@ -73,6 +73,7 @@ def every_setting(session: aiohttp.ClientSession) -> None:
         timeout=60,
         lateness=timedelta(hours=4),
         count_delay=timedelta(seconds=1),
+        trust_env=True,
         strict=False,
         session=session,
         proxy="http://127.0.0.1:3128",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from aiosipcdr.cli.options import Network, Proof, plan_client
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.events import EventHook
@@ -44,8 +45,11 @@ def build_client(
     pace: Pace,
     hook: EventHook | None = None,
     retry: RetryPolicy = RetryPolicy(),
+    *,
+    network: Network = Network(),  # noqa: B008 - frozen
+    proof: Proof = Proof(),  # noqa: B008 - frozen
 ) -> "CdrClient":
-    """Return a client that is not open yet.
+    """Return a client that is not open yet, and heeds the proxy variables of the environment.
 
     Raises:
         UsageError: the client refuses a setting.
@@ -63,6 +67,8 @@ def build_client(
             retry=retry,
             count_delay=timedelta(seconds=pace.count_delay),
             hook=hook,
+            trust_env=True,
+            **plan_client(network, proof, settings),
         )
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -5,6 +5,7 @@ Must never fetch a record to find it.
 
 from aiosipcdr.cli.connection import Pace, build_client
 from aiosipcdr.cli.event_log import EventLog
+from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, resolve_settings
@@ -17,6 +18,7 @@ def count(
     *,
     span: Range = Range(),  # noqa: B008 - frozen
     account: Account = Account(),  # noqa: B008 - frozen
+    network: Network = Network(),  # noqa: B008 - frozen
     json: bool = False,
     log_json: bool = False,
 ) -> int:
@@ -25,11 +27,12 @@ def count(
     Args:
         span: The query.
         account: The account.
+        network: The network.
         json: Print the number as JSON, with the range.
         log_json: Tell on stderr what happens, one JSON object a line.
     """
     start, end = parse_range(span)
-    client = build_client(resolve_settings(account), Pace(), EventLog() if log_json else None)
+    client = build_client(resolve_settings(account), Pace(), EventLog() if log_json else None, network=network)
 
     async def ask() -> int:
         async with client:

@@ -37,6 +37,7 @@ class Wanted(NamedTuple):
     group: str | None
     credentials: Credentials
     phone: str | None
+    time_field: str | None = None
 
     def __repr__(self) -> str:
         """Leave the filters out: a phone's name may be a number."""
@@ -75,6 +76,7 @@ def decide_day(day: DayFile, wanted: Wanted) -> Literal["write", "write again", 
         spreadsheet=manifest.spreadsheet,
         numbers=manifest.numbers,
         group=query.sip_group_name,
+        time_field=query.time_field,
     )
     if told != wanted or not query.adjacent or (query.start, query.end) != (day.start, day.end):
         return "write"

@@ -17,6 +17,7 @@ from aiosipcdr.cli.connection import Pace, build_client
 from aiosipcdr.cli.diagnosis import Check, State, skip_rest
 from aiosipcdr.cli.examining import Asked, Tally, check_account, probe_account
 from aiosipcdr.cli.exits import Exit
+from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line, print_table
 from aiosipcdr.cli.progress import waiting
 from aiosipcdr.cli.running import run_to_end
@@ -46,6 +47,7 @@ def doctor(
     *,
     span: Range = Range(),  # noqa: B008 - frozen
     account: Account = Account(),  # noqa: B008 - frozen
+    network: Network = Network(),  # noqa: B008 - frozen
     probe: bool = False,
     rate: Annotated[float, Parameter(validator=Number(gt=0))] = 2.0,
     json: bool = False,
@@ -55,6 +57,7 @@ def doctor(
     Args:
         span: The query; without it, the last 24 hours.
         account: The account.
+        network: The network.
         probe: Also learn from the account what the vendor does not document, with 15 requests at
             most, and show the settings that follow.
         rate: At most so many requests a second.
@@ -64,7 +67,7 @@ def doctor(
     asked = Asked(start=start, end=end, group=span.group, phone=span.phone)
     try:
         settings = resolve_settings(account)
-        found = _examine(settings, asked, rate, probe=probe)
+        found = _examine(settings, network, asked, rate, probe=probe)
     except UsageError as error:
         found = _Diagnosis(checks=[Check("settings", State.WRONG, str(error))])
     found.checks = skip_rest(found.checks)
@@ -81,9 +84,9 @@ def _or_last_day(span: Range) -> Range:
     return replace(span, last="24h") if nothing else span
 
 
-def _examine(settings: Settings, asked: Asked, rate: float, *, probe: bool) -> _Diagnosis:
+def _examine(settings: Settings, network: Network, asked: Asked, rate: float, *, probe: bool) -> _Diagnosis:
     tally = Tally()
-    client = build_client(settings, Pace(concurrency=1, rate=rate), tally, _BRIEF)
+    client = build_client(settings, Pace(concurrency=1, rate=rate), tally, _BRIEF, network=network)
     found = _Diagnosis(checks=[Check("settings", State.GOOD, "address, key and secret are set")])
 
     async def ask() -> None:
@@ -134,14 +137,19 @@ def _setting_lines(settings: dict[str, object]) -> list[str]:
     method = _arguments({name: value for name, value in settings.items() if name in of_method})
     lines = [f"CdrClient(..., {client})"] if client else []
     lines += [f"client.fetch_all(..., {method})"] if method else []
-    numbers = {name: value for name, value in settings.items() if isinstance(value, int | float)}
-    options = [f"--{name.replace('_', '-')} {value:g}" for name, value in numbers.items()]
+    options = [f"--{name.replace('_', '-')} {_argument(value)}" for name, value in settings.items()]
     lines += [f"aiosipcdr export ... {' '.join(options)}"] if options else []
     return lines or ["none: the defaults fit"]
 
 
 def _arguments(settings: dict[str, object]) -> str:
     return ", ".join(f"{name}={_python(value)}" for name, value in settings.items())
+
+
+def _argument(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"{value // timedelta(hours=1)}h"
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _python(value: object) -> str:

@@ -7,6 +7,7 @@ account.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ssl import SSLContext
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -71,11 +72,12 @@ async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
         await client.ping()
     except SipCdrError as refused:
         error = refused
+    way = client._transport  # noqa: SLF001 - how the client gets there
     resolved = not isinstance(error, TransportError) or error.resolved
     if not resolved:
         lookup = await fetch_lookup_problem(host, port)
-    elif secure:
-        handshake = await fetch_handshake(host, port)
+    elif secure and not way.proxy_host:  # this machine need not be able to reach the vendor itself
+        handshake = await fetch_handshake(host, port, way.ssl if isinstance(way.ssl, SSLContext) else None)
     return Contact(
         host=host, secure=secure, error=error, offset=client.clock_offset, lookup=lookup, handshake=handshake
     )

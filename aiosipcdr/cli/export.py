@@ -21,6 +21,7 @@ from aiosipcdr.cli.daily import DayFile, Wanted, decide_day, plan_days
 from aiosipcdr.cli.event_log import EventLog
 from aiosipcdr.cli.exits import Exit, Terminated
 from aiosipcdr.cli.invocation import resume_command
+from aiosipcdr.cli.options import Network, Proof, time_field_of
 from aiosipcdr.cli.output import print_json, tell
 from aiosipcdr.cli.progress import FetchProgress
 from aiosipcdr.cli.running import run_to_end
@@ -80,6 +81,8 @@ def export(
     allow_incomplete: bool = False,
     on_out_of_range: Literal["raise", "skip"] = "raise",
     account: Account = Account(),  # noqa: B008 - frozen
+    network: Network = Network(),  # noqa: B008 - frozen
+    proof: Proof = Proof(),  # noqa: B008 - frozen
     pace: Pace = Pace(),  # noqa: B008 - frozen
     json: bool = False,
     log_json: bool = False,
@@ -99,6 +102,8 @@ def export(
         on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
             (exit code 3).
         account: The account.
+        network: The network.
+        proof: The proof.
         pace: The pace.
         json: Print the result as JSON on stdout.
         log_json: Tell on stderr what happens, one JSON object a line, instead of a bar and a summary.
@@ -114,7 +119,8 @@ def export(
     files: Sequence[DayFile] = [DayFile(start.date(), start, end, output)]
     if daily:
         files = plan_days(start, end, parse_zone(span.tz or "UTC"), output, now)
-    wanted = _wanted(span, output, shape, masking, settings)
+    time_field = time_field_of(proof, settings)
+    wanted = _wanted(span, output, shape, masking, settings)._replace(time_field=time_field)
     todo = [(file, decide_day(file, wanted) if daily else "write") for file in files]
     # Where the calls scroll over the same terminal, a bar would be drawn across them.
     shown = not log_json and not (output == _STDOUT and sys.stdout.isatty())
@@ -126,9 +132,10 @@ def export(
         "phone_name": span.phone,
         "allow_incomplete": allow_incomplete,
         "on_out_of_range": on_out_of_range,
+        "time_field": time_field,
     }
     formed = {"format": shape.format, "spreadsheet": shape.spreadsheet, "mask_numbers": masking, "adjacent": daily}
-    client = build_client(settings, pace, progress)
+    client = build_client(settings, pace, progress, network=network, proof=proof)
     run = Run(
         client=client,
         asked=asked,

@@ -1,6 +1,6 @@
 """The command line that is being run, as a person would type it again.
 
-Must never repeat what may be a phone number.
+Must never repeat what may be a phone number or a password.
 """
 
 import shlex
@@ -15,7 +15,7 @@ invocation: ContextVar[Sequence[str]] = ContextVar("invocation", default=())
 """The arguments, as they were given."""
 
 _SPAN: Final = {"--start": 1, "--end": 1, "--last": 1, "--yesterday": 0}
-_PRIVATE: Final = {"--phone"}
+_PRIVATE: Final = {"--phone", "--proxy"}  # a proxy's address may hold a password
 _ONCE: Final = {"--restart"}
 
 

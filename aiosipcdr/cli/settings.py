@@ -19,10 +19,13 @@ from aiosipcdr.cli.output import tell
 from aiosipcdr.cli.usage import HOW_TO_AUTHENTICATE, UsageError
 from aiosipcdr.protocol.signing import Credentials
 
-__all__ = ["Account", "Settings", "find_credentials", "read_private", "resolve_settings"]
+__all__ = ["OPTION_NAMES", "Account", "Settings", "find_credentials", "read_private", "resolve_settings"]
 
 _PREFIX = "AIOSIPCDR_"
 _NAMES = ("base_url", "api_key", "api_secret")
+OPTION_NAMES = ("proxy", "ca_file", "timeout", "time_field", "lateness", "strict")
+"""What else a file may hold: see `aiosipcdr.cli.options`."""
+
 _LARGEST = 64 * 1024
 _LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")
 _QUOTED = 2
@@ -36,8 +39,9 @@ class Account:
     Attributes:
         base_url: The vendor's address, as in https://api.laaffic.com/v3/voice; without it,
             that of the credentials or AIOSIPCDR_BASE_URL.
-        credentials_file: A file with api_key, api_secret and, if you like, base_url: TOML or
-            lines of NAME=VALUE. Nobody but its owner may read it (chmod 600).
+        credentials_file: A file with api_key, api_secret and, if you like, base_url and other options of the network
+            and the proof (proxy, ca_file, timeout, time_field, lateness, strict): TOML or lines of NAME=VALUE. Nobody
+            but its owner may read it (chmod 600).
         credentials_stdin: Read the same from stdin.
     """
 
@@ -48,11 +52,21 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a client needs; shows nothing of the credentials."""
+    """What a client needs; shows nothing of the credentials.
+
+    Attributes:
+        base_url: The vendor's address.
+        api_key: The key.
+        api_secret: The secret.
+        options: Other options of the file or stdin, by name, as text; a proxy may hold a password.
+        source: Where they come from, for messages.
+    """
 
     base_url: str
     api_key: str = field(repr=False)
     api_secret: str = field(repr=False)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    source: str = ""
 
 
 def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -76,7 +90,12 @@ def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) 
             " for example https://api.laaffic.com/v3/voice"
         )
         raise UsageError(msg)
-    return Settings(base_url=base_url, api_key=found["api_key"], api_secret=found["api_secret"])
+    options = {name: found[name] for name in OPTION_NAMES if found.get(name)}
+    if account.credentials_file is not None and "ca_file" in options:
+        options["ca_file"] = str(account.credentials_file.parent / options["ca_file"])
+    return Settings(
+        base_url=base_url, api_key=found["api_key"], api_secret=found["api_secret"], options=options, source=source
+    )
 
 
 def find_credentials(account: Account, environ: Mapping[str, str] = os.environ) -> Credentials | None:
@@ -151,6 +170,9 @@ def _parse(raw: bytes, source: str) -> dict[str, str]:
         msg = f"{source}: [aiosipcdr] must be a table of names and values"
         raise UsageError(msg)
     values = {name: value for key, value in table.items() if (name := _name(key))}
+    for name in OPTION_NAMES:
+        if isinstance(values.get(name), bool | int | float):
+            values[name] = str(values[name]).lower()
     if all(isinstance(value, str) for value in values.values()):
         return values
     # Lines like API_KEY=0123 are TOML too, but their value would not be the text that stands there.
@@ -171,4 +193,4 @@ def _parse_lines(text: str) -> dict[str, str]:
 
 def _name(key: str) -> str | None:
     name = key.upper().removeprefix(_PREFIX).lower()
-    return name if name in _NAMES else None
+    return name if name in _NAMES or name in OPTION_NAMES else None

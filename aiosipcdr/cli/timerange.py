@@ -16,7 +16,7 @@ from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.protocol.days import day_start
 from aiosipcdr.protocol.windows import fixed_offset
 
-__all__ = ["Range", "parse_range", "parse_zone"]
+__all__ = ["Range", "parse_length", "parse_range", "parse_zone"]
 
 _DAY = timedelta(days=1)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -96,14 +96,24 @@ def _hint_at_day(end: str) -> str:
     return f": did you mean the whole day? then give --end {day + _DAY}"
 
 
-def _last(text: str, now: datetime) -> tuple[datetime, datetime]:
+def parse_length(option: str, text: str) -> timedelta:
+    """Return the length of time that `text` names.
+
+    Raises:
+        UsageError: It names none.
+    """
     found = _SPAN.fullmatch(text)
     if found is None or not int(found["number"]):
-        msg = f"--last {text} is no length of time: write a number of minutes, hours, days or weeks: 90m, 24h, 7d, 2w"
+        msg = f"{option} {text} is no length of time: write a number of minutes, hours, days or weeks: 90m, 24h, 7d, 2w"
         raise UsageError(msg)
+    return int(found["number"]) * _UNITS[found["unit"]]
+
+
+def _last(text: str, now: datetime) -> tuple[datetime, datetime]:
+    length = parse_length("--last", text)
     try:
         # Through UTC: 24 hours are 24 hours, even when clocks were changed meanwhile.
-        start = now.astimezone(UTC) - int(found["number"]) * _UNITS[found["unit"]]
+        start = now.astimezone(UTC) - length
         return fixed_offset(start.astimezone(now.tzinfo)), fixed_offset(now)
     except OverflowError:
         msg = f"--last {text} begins before the calendar does: ask for less"

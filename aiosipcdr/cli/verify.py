@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiosipcdr.cli.connection import Pace, build_client
 from aiosipcdr.cli.exits import CommandError, Exit
+from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line, tell
 from aiosipcdr.cli.progress import waiting
 from aiosipcdr.cli.running import run_to_end
@@ -32,6 +33,7 @@ def verify(
     online: bool = False,
     phone: str | None = None,
     account: Account = Account(),  # noqa: B008 - frozen
+    network: Network = Network(),  # noqa: B008 - frozen
     pace: Pace = Pace(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> int:
@@ -47,6 +49,7 @@ def verify(
         online: Ask the vendor for each window's number of calls, too: one request a window.
         phone: The phone that the export was asked for, if it was: files do not tell it.
         account: The account.
+        network: The network.
         pace: The pace.
         json: Print the result as JSON.
     """
@@ -67,7 +70,7 @@ def verify(
     if signature == "invalid":
         differences.append("the manifest's signature is not this account's: file and manifest were changed together")
     if settings is not None:
-        differences += run_to_end(_recount(build_client(settings, pace), manifest, phone))
+        differences += run_to_end(_recount(build_client(settings, pace, network=network), manifest, phone))
     if json:
         result = {"file": str(file), "rows": manifest.rows, "certified": manifest.certified, "signature": signature}
         print_json(result | {"differences": differences})

@@ -70,7 +70,7 @@ def test_the_probe_shows_findings_and_the_settings_that_follow(capsys: pytest.Ca
         told = capsys.readouterr().out
         assert "pages are cut down to 50 calls" in told
         assert 'CdrClient(..., page_size=50)\n  client.fetch_all(..., time_field="hangup_time")' in told
-        assert "aiosipcdr export ... --page-size 50" in told
+        assert "aiosipcdr export ... --page-size 50 --time-field hangup_time" in told
         row = sandbox.rows()[0]
         for private in (sandbox.api_key, sandbox.api_secret, row["callee"], row["voiceId"], row["sipGroupName"]):
             assert private not in told

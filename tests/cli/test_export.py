@@ -264,7 +264,7 @@ def calls_around_midnight() -> list[dict[str, str]]:
     return calls + legs
 
 
-@pytest.mark.parametrize("time_field", [None])
+@pytest.mark.parametrize("time_field", [None, "submit_time"])
 @pytest.mark.parametrize("start_inclusive", [True, False])
 @pytest.mark.parametrize("end_inclusive", [True, False])
 def test_a_call_at_midnight_is_in_exactly_one_file_whatever_the_bounds_mean(

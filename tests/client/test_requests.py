@@ -233,6 +233,22 @@ async def test_proxies_of_the_environment_are_not_used(wire: "Wire", monkeypatch
         assert proxy.connections == 0
 
 
+async def test_proxies_of_the_environment_are_used_where_that_is_wanted_but_not_for_loopback(
+    wire: "Wire", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with wire.server([wire.paged(5)]) as proxy, wire.server([wire.paged(5)]) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, proxy.origin)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        async with server.client(trust_env=True) as client:
+            assert await client.count(wire.start, wire.end) == 5
+        assert proxy.connections == 0
+        for trusts in (True, False):
+            client = CdrClient("https://cdr.invalid", "key", "secret", trust_env=trusts)
+            assert client._transport.proxy_host == (proxy.origin.removeprefix("http://") if trusts else "")
+
+
 async def test_a_proxy_that_is_given_is_used(wire: "Wire") -> None:
     async with wire.server([wire.paged(5)]) as proxy, wire.server([b""]) as server:
         async with server.client(proxy=proxy.origin) as client:

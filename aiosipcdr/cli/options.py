@@ -1,0 +1,136 @@
+"""Options of the client that may stand in the arguments or in the credentials file; arguments come first.
+
+To add one: a field of `Network` or `Proof`, its name in `OPTION_NAMES`, and a line in `plan_client`.
+"""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from aiosipcdr.cli.settings import Settings
+from aiosipcdr.cli.timerange import parse_length
+from aiosipcdr.cli.usage import UsageError
+from aiosipcdr.protocol.records import TIME_FIELDS
+
+__all__ = ["Network", "Proof", "load_authorities", "plan_client", "time_field_of"]
+
+TimeField = Literal["submit_time", "call_time", "ringing_time", "answer_time", "hangup_time"]
+T = TypeVar("T")
+
+
+@Parameter(name="*", group="Network")
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """How to reach the vendor; each may also stand in the credentials file.
+
+    Attributes:
+        proxy: Address of an HTTP proxy. Without it, HTTPS_PROXY (HTTP_PROXY) is used, unless NO_PROXY excludes the
+            vendor's host. A proxy with a password belongs in the credentials file.
+        ca_file: Trust the certificate authorities in this file (PEM) instead of the system's.
+        timeout: Seconds for one request and its answer; 60 by default.
+    """
+
+    proxy: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    timeout: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+
+
+@Parameter(name="*", group="Proof")
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What is known of the account; each may also stand in the credentials file.
+
+    Attributes:
+        time_field: The time that the vendor is known to filter on ("doctor --probe" finds out): calls are then in the
+            range if start <= time < end, exactly.
+        lateness: Windows that end less than this before now are provisional: 90m, 4h (the default) or 1d; longer than
+            your longest call.
+        strict: Fail at the first record that cannot be decoded, instead of setting it aside.
+    """
+
+    time_field: TimeField | None = None
+    lateness: str | None = None
+    strict: bool = False
+
+
+def time_field_of(proof: Proof, settings: Settings) -> str | None:
+    """Return the time that the vendor is known to filter on.
+
+    Raises:
+        UsageError: There is no such field.
+    """
+    return proof.time_field or _from_file(settings, "time_field", _read_time_field)
+
+
+def plan_client(network: Network, proof: Proof, settings: Settings) -> dict[str, Any]:
+    """Return the keyword arguments of `CdrClient` that were given.
+
+    Raises:
+        UsageError: One of them cannot be used.
+    """
+    ca_file = network.ca_file or _from_file(settings, "ca_file", Path)
+    lateness = (
+        _from_file(settings, "lateness", lambda text: parse_length("lateness", text))
+        if proof.lateness is None
+        else parse_length("--lateness", proof.lateness)
+    )
+    given = {
+        "proxy": network.proxy or _from_file(settings, "proxy", str),
+        "ssl_context": None if ca_file is None else load_authorities(ca_file),
+        "timeout": network.timeout or _from_file(settings, "timeout", _read_seconds),
+        "lateness": lateness,
+        "strict": proof.strict or _from_file(settings, "strict", _read_switch),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def load_authorities(path: Path) -> ssl.SSLContext:
+    """Return a context that trusts the certificate authorities in a file.
+
+    Raises:
+        UsageError: It cannot be read, or holds none.
+    """
+    try:
+        return ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        msg = f"{path} holds no certificate: give --ca-file a file of PEM blocks"
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror or type(error).__name__}"
+    raise UsageError(msg)
+
+
+def _from_file(settings: Settings, name: str, read: Callable[[str], T]) -> T | None:
+    text = settings.options.get(name)
+    if not text:
+        return None
+    try:
+        return read(text)
+    except UsageError as error:
+        msg = f"{settings.source}: {error}"
+    except ValueError as error:
+        msg = f"{settings.source}: {name} {error}"
+    raise UsageError(msg)
+
+
+def _read_seconds(text: str) -> float:
+    try:
+        return float(text)  # the client refuses what is no length of time
+    except ValueError:
+        raise ValueError("must be a number of seconds") from None
+
+
+def _read_switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text.lower() == "true"
+
+
+def _read_time_field(text: str) -> str:
+    if text not in TIME_FIELDS:
+        raise ValueError(f"must be one of {', '.join(TIME_FIELDS)}")
+    return text
