@@ -54,7 +54,7 @@ class Trial:
     window: TimeWindow
     size: int = 100
     how: Drive = field(default_factory=lambda: Drive(concurrency=8))
-    between: Callable[[Vendor], None] | None = None
+    between: Callable[[Vendor], object] | None = None
     is_young: bool = False
 
 
@@ -260,15 +260,15 @@ def _live(per_second: float, **habits: object) -> Callable[[Random], Trial]:
     return plan
 
 
-def _cached(rng: Random) -> Trial:
-    """A range that an earlier run has read through a cache, which knows nothing of what arrived since."""
-    trial = _still(lambda rng: Habits(order=rng.choice(FIXED_ORDERS), caches_bodies=True), rng.choice([50, 450]))(rng)
+def _cached(calls: int) -> Callable[[Random], Trial]:
+    """Plan trials in which an earlier run has read through a cache, which knows nothing of what arrived since."""
 
-    def arrive(vendor: Vendor) -> None:
-        vendor.add(rng.randrange(DAY * 1_000), lasts=1_000)
+    def plan(rng: Random) -> Trial:
+        trial = _still(lambda rng: Habits(order=rng.choice(FIXED_ORDERS), caches_bodies=True), calls)(rng)
+        trial.between = lambda vendor: vendor.add(rng.randrange(DAY * 1_000), lasts=1_000)
+        return trial
 
-    trial.between = arrive
-    return trial
+    return plan
 
 
 def _sized(calls: int, **habits: object) -> Callable[[Random], Trial]:
@@ -346,7 +346,7 @@ FAULTS = [
         item="1",
         name="COUNT cut off at 10,000 of 17,000, then page 1",
         plan=_still(_capped(10_000, "first"), 17_000),
-        share=0.1,
+        share=0.06,
     ),
     Fault(
         item="1",
@@ -411,7 +411,9 @@ FAULTS = [
         )
         for lag in (0.3, 0.5, 2.0, 10.0)
     ),
-    Fault(item="6", name="a cache of identical bodies, read before", plan=_cached),
+    Fault(item="6", name="a cache of identical bodies, 50 calls read before", plan=_cached(50)),
+    Fault(item="6", name="a cache of identical bodies, 450 calls read before", plan=_cached(450)),
+    Fault(item="6", name="a cache of identical bodies, 5,000 calls read before", plan=_cached(5_000), share=0.3),
     Fault(
         item="14",
         name="pages of 20, echoed as 100, 700 calls",
@@ -444,14 +446,20 @@ FAULTS = [
 
 HEALTHY = [
     *(
-        Fault(item="cost", name=f"60,000 calls of 30 days, {order} first", plan=_ordered(order), must="certified")
+        Fault(
+            item="cost",
+            name=f"60,000 calls of 30 days, {order} first",
+            plan=_ordered(order),
+            share=0.02,
+            must="certified",
+        )
         for order in FIXED_ORDERS
     ),
     *(
-        Fault(item="cost", name=f"{calls} calls of a day", plan=_sized(calls), must="certified")
+        Fault(item="cost", name=f"{calls:,} calls of a day", plan=_sized(calls), share=0.2, must="certified")
         for calls in (0, 60, 1_000)
     ),
-    Fault(item="cost", name="the last 250 to 650 calls, 10 a second more", plan=_live(10)),
+    Fault(item="cost", name="the last 250 to 650 calls, 10 a second more", plan=_live(10), share=0.2),
 ]
 
 
