@@ -5,6 +5,9 @@ Raises `ValueError`, and its subclass `ArgumentError` for what a query asks for.
 
 import ipaddress
 import math
+import re
+import ssl
+import warnings
 from datetime import timedelta
 from types import UnionType
 from urllib.parse import urlsplit
@@ -12,8 +15,12 @@ from urllib.request import getproxies_environment, proxy_bypass
 
 import msgspec
 
+from aiosipcdr.errors import InsecureTlsWarning
 from aiosipcdr.protocol.codec import PATH, Filters
 from aiosipcdr.protocol.windows import ArgumentError
+
+# A bracketed IPv6 address or a name, then perhaps a port. Python before 3.11.8 reads "[::1]evil" as "::1".
+_NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::[0-9]*)?")
 
 __all__ = [
     "check_base_url",
@@ -23,6 +30,7 @@ __all__ = [
     "check_proxy",
     "check_seconds",
     "check_span",
+    "check_ssl_context",
     "check_user_agent",
     "find_proxy",
 ]
@@ -78,8 +86,26 @@ def find_proxy(address: str) -> str | None:
     return proxy
 
 
-def check_proxy(proxy: object, name: str = "proxy") -> None:
-    """Refuse what is no address of a proxy; it may hold a password, so it is never quoted."""
+def check_ssl_context(context: object) -> None:
+    """Refuse what is no `ssl.SSLContext`, and warn of one that lets anybody pose as the vendor."""
+    check_kind("ssl_context", context, ssl.SSLContext, "an ssl.SSLContext")
+    if isinstance(context, ssl.SSLContext) and not (
+        context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
+    ):
+        missing = "certificates" if context.verify_mode is not ssl.CERT_REQUIRED else "the host name"
+        warnings.warn(
+            f"ssl_context does not verify {missing}: whoever is on the way can read and change every call, and use"
+            " the account; for a private authority use ssl.create_default_context(cafile=...)",
+            InsecureTlsWarning,
+            stacklevel=3,
+        )
+
+
+def check_proxy(proxy: object, name: str = "proxy", *, base_url: str = "") -> None:
+    """Refuse what is no address of a proxy, and one that would carry plain http of `base_url` off this machine.
+
+    It may hold a password, so it is never quoted.
+    """
     problem = f"{name} must be an address like http://proxy.example.com:8080, with scheme and host"
     try:
         parts = urlsplit(proxy if isinstance(proxy, str) else "")
@@ -88,6 +114,11 @@ def check_proxy(proxy: object, name: str = "proxy") -> None:
         raise ValueError(problem) from None
     if parts.scheme not in ("http", "https") or not host or port == 0 or not parts.netloc.isprintable():
         raise ValueError(problem)
+    if base_url.startswith("http:") and not _is_loopback(host):
+        raise ValueError(
+            f"{name} is on another machine and base_url is plain http: the signature would leave this machine in"
+            " clear; use https, or a proxy on loopback"
+        )
 
 
 def check_span(name: str, value: object) -> None:
@@ -108,7 +139,7 @@ def check_base_url(base_url: object) -> str:
         raise ValueError("base_url is no address: its host or port cannot be read") from None
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("base_url must hold no user, password, query or fragment")
-    if parts.scheme not in ("http", "https") or not host or port == 0:
+    if parts.scheme not in ("http", "https") or not host or port == 0 or not _is_host(parts.netloc, host):
         raise ValueError("base_url must be an address like https://api.example.com/v3/voice, with scheme and host")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError(
@@ -116,6 +147,16 @@ def check_base_url(base_url: object) -> str:
             " loopback alone)"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix(PATH)}"
+
+
+def _is_host(netloc: str, host: str) -> bool:
+    if not _NETLOC.fullmatch(netloc):
+        return False
+    try:
+        host.encode("idna")  # refuses empty and overlong labels, as in https://a..b
+    except UnicodeError:
+        return ":" in host
+    return True
 
 
 def _is_loopback(host: str) -> bool:

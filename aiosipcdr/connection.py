@@ -21,6 +21,7 @@ from aiosipcdr.arguments import (
     check_proxy,
     check_seconds,
     check_span,
+    check_ssl_context,
     check_user_agent,
     find_proxy,
 )
@@ -119,7 +120,8 @@ class Connection:
             proxy: address of an HTTP proxy.
             trust_env: without `proxy`, use the one that HTTPS_PROXY (or HTTP_PROXY) names, unless NO_PROXY excludes the
                 host; never for loopback.
-            ssl_context: how to verify the server; the system's authorities by default.
+            ssl_context: how to verify the server; the system's authorities by default. One that verifies less raises
+                an `InsecureTlsWarning`.
             user_agent: the `User-Agent` header.
             hook: is called with every `aiosipcdr.events.Event`; keep it short.  Without one, events go to the logger
                 "aiosipcdr"; `aiosipcdr.hooks.combine` makes one hook of several.
@@ -148,9 +150,9 @@ class Connection:
         if hook is not None and not callable(hook):
             raise ValueError("hook must be callable with one event, or None")
         check_kind("rate", rate, RatePolicy | int | float, "a number of requests a second, or a RatePolicy")
-        check_kind("ssl_context", ssl_context, ssl.SSLContext, "an ssl.SSLContext")
+        check_ssl_context(ssl_context)
         if proxy is not None:
-            check_proxy(proxy)
+            check_proxy(proxy, base_url=address)
         elif trust_env:
             proxy = find_proxy(address)
         if user_agent is not None:

@@ -42,6 +42,7 @@ __all__ = [
     "ExportError",
     "FilterIgnoredError",
     "IncompleteRangeError",
+    "InsecureTlsWarning",
     "InvalidQueryError",
     "JournalDamagedError",
     "OutOfTimeRangeError",
@@ -144,9 +145,16 @@ class RequestTimeoutError(TransportError, TimeoutError):
 
 
 class TlsError(TransportError):
-    """The server's certificate or the handshake was refused; never retried, never downgraded."""
+    """A certificate or a host name was refused, by either side, or the server does not speak TLS.
+
+    Never downgraded, and retried at most once. The text gives the reason of the verification.
+    """
 
     retryable = False
+
+
+class InsecureTlsWarning(UserWarning):
+    """The client's `ssl_context` does not verify certificates or host names."""
 
 
 class RedirectError(TransportError):

@@ -134,6 +134,9 @@ class Transport:
         if not isinstance(session, aiohttp.ClientSession | None):
             raise ValueError(f"session must be an aiohttp.ClientSession, not a {type(session).__name__}")  # noqa: TRY004 - one kind of error for every bad argument
         self._url = URL(url)
+        if self._url.scheme == "http" and self._url.host == "localhost":
+            # A resolver may send this name, and with it the signature in clear, to another machine.
+            self._url = self._url.with_host("127.0.0.1")
         self._host = urlsplit(url).netloc
         self.proxy_host = "" if proxy is None else urlsplit(proxy).netloc.rpartition("@")[2]
         self._connections = connections

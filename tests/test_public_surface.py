@@ -56,6 +56,7 @@ NAMES = {
     "CallDetailRecords",
     "CdrClient",
     "FetchReport",
+    "InsecureTlsWarning",
     "Page",
     "RatePolicy",
     "RetryPolicy",

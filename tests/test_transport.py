@@ -447,7 +447,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_before_a_byte_is
         error = await transport.send(REQUEST)
         assert type(error) is TlsError
         assert not error.retryable
-        assert "certificate" in str(error)
+        assert "is not trusted (self-signed certificate)" in str(error)
         assert here.heads == []
 
 
@@ -459,3 +459,33 @@ async def test_a_certificate_for_another_name_is_refused(authority: Path) -> Non
             error = await transport.send(REQUEST)
         assert type(error) is TlsError
         assert here.heads == []
+
+
+async def test_a_handshake_that_breaks_off_may_succeed_later() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+        await writer.wait_closed()
+
+    async with (
+        await asyncio.start_server(hang_up, "127.0.0.1", 0) as server,
+        transport_to(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v3/voice") as transport,
+    ):
+        error = await transport.send(REQUEST)
+    assert type(error) is TransportError
+    assert error.retryable
+
+
+async def test_localhost_is_never_looked_up() -> None:
+    class Elsewhere(aiohttp.abc.AbstractResolver):
+        async def resolve(self, host: str, *_: object) -> Any:
+            raise AssertionError(host)
+
+        async def close(self) -> None: ...
+
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Elsewhere())) as session,
+        peer(http(b"{}")) as here,
+        transport_to(here.url.replace("127.0.0.1", "localhost"), session=session) as transport,
+    ):
+        assert contents(await transport.send(REQUEST)) == (200, b"{}", None)

@@ -27,24 +27,55 @@ KEY = ConnectionKey(HOST, 443, True, True, None, None, None)  # noqa: FBT003 - a
 REQUEST = aiohttp.RequestInfo(URL(f"https://{HOST}"), "POST", {"Sign": SECRET}, URL(f"https://{HOST}"))  # type: ignore[arg-type]
 
 
+def name_of(value: object) -> str:
+    if not isinstance(value, Exception):
+        return ""
+    inner = getattr(value, "os_error", value)
+    reason = getattr(inner, "reason", None) or ""
+    return f"{type(value).__name__}({type(inner).__name__} {reason})".replace(SECRET, "unnamed")
+
+
+def tls(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, SECRET)
+    error.reason = reason
+    return error
+
+
+def handshake(reason: str) -> aiohttp.ClientConnectorSSLError:
+    return aiohttp.ClientConnectorSSLError(KEY, tls(reason))
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "told"),
     [
         (aiohttp.ClientProxyConnectionError(KEY, OSError(errno.ECONNREFUSED, SECRET)), TransportError, "the proxy p"),
         (aiohttp.ClientConnectorError(KEY, OSError(errno.EHOSTUNREACH, SECRET)), TransportError, "No route to host"),
-        (aiohttp.ClientConnectorSSLError(KEY, OSError(SECRET)), TlsError, "is the scheme of base_url right"),
+        (
+            aiohttp.ClientConnectorSSLError(KEY, OSError(SECRET)),
+            TransportError,
+            "handshake with api.example.com broke off",
+        ),
+        (handshake("WRONG_VERSION_NUMBER"), TlsError, "is the scheme of base_url right"),
+        (handshake("RECORD_LAYER_FAILURE"), TlsError, "is the scheme of base_url right"),
+        (handshake("TLSV13_ALERT_CERTIFICATE_REQUIRED"), TlsError, "does it ask for a certificate"),
+        (handshake("TLSV1_ALERT_PROTOCOL_VERSION"), TlsError, "refused the TLS handshake"),
+        (handshake("TLSV1_ALERT_INTERNAL_ERROR"), TransportError, "(TLSV1_ALERT_INTERNAL_ERROR)"),
+        (handshake("UNEXPECTED_EOF_WHILE_READING"), TransportError, "(UNEXPECTED_EOF_WHILE_READING)"),
+        (handshake(SECRET), TransportError, "broke off (SSLError)"),
         (aiohttp.ClientConnectorDNSError(KEY, OSError(SECRET)), TransportError, "cannot be resolved"),
         (aiohttp.ServerTimeoutError(SECRET), RequestTimeoutError, "no complete answer"),
         (TimeoutError(SECRET), RequestTimeoutError, "no complete answer"),
         (aiohttp.ClientHttpProxyError(REQUEST, (), status=407), TransportError, "HTTP 407"),
         (aiohttp.ClientResponseError(REQUEST, (), status=400, message=SECRET), ProtocolError, "not proper HTTP"),
-        (ssl.SSLError(SECRET), TlsError, "ended the TLS connection"),
+        (tls("TLSV13_ALERT_CERTIFICATE_REQUIRED"), TlsError, "ended the TLS connection"),
+        (tls("DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), TransportError, "broke before the answer was complete"),
+        (ssl.SSLError(SECRET), TransportError, "broke before the answer was complete"),
         (aiohttp.ClientPayloadError(SECRET), TransportError, "broke before the answer was complete"),
         (ConnectionResetError(SECRET), TransportError, "broke before the answer was complete"),
         (RuntimeError(SECRET), ClientStateError, "another event loop"),
         (KeyError(SECRET), TransportError, "the request failed (KeyError)"),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+    ids=name_of,
 )
 def test_each_becomes_one_of_ours(error: Exception, kind: type[SipCdrError], told: str) -> None:
     ours = translate_error(error, HOST, "proxy.example.com")
@@ -85,5 +116,5 @@ def test_what_patience_needs_to_know_is_told(error: Exception, retryable: bool, 
 
 def test_a_connection_that_tls_has_ended_is_told_whatever_wraps_it() -> None:
     broken = aiohttp.ClientOSError()
-    broken.__cause__ = ssl.SSLError()
+    broken.__cause__ = tls("SSLV3_ALERT_BAD_CERTIFICATE")
     assert isinstance(translate_error(broken, HOST, ""), TlsError)

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 import aiosipcdr
-from aiosipcdr import CdrClient, ClientStateError, RatePolicy, RetryPolicy
+from aiosipcdr import CdrClient, ClientStateError, InsecureTlsWarning, RatePolicy, RetryPolicy
 from aiosipcdr.sandbox import Sandbox
 from tests.settling import settle
 
@@ -110,6 +111,11 @@ def test_a_policy_that_cannot_be_meant_is_refused(policy: Callable[..., object],
         ("http://127.0.0.1.example.com/voice", "https"),
         ("http://localhost.example.com/voice", "https"),
         ("http://0.0.0.0/voice", "https"),
+        ("http://[::1]evil.example.com/voice", "address like"),
+        ("http://[::1]evil:80/voice", "address like"),
+        ("https://a..b", "address like"),
+        ("https://.example.com", "address like"),
+        ("https://" + "a" * 64 + ".example.com", "address like"),
         ("https://user@api.example.com", "user"),
         ("https://user:canary@api.example.com", "password"),
         ("https://:canary@api.example.com", "password"),
@@ -141,6 +147,29 @@ def test_an_address_that_is_no_good_is_refused_with_advice(url: Any, advice: str
 def test_an_address_that_cannot_be_taken_apart_is_refused_too(url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         CdrClient(url, "key", "secret")
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://proxy.example.com:8080", "https://10.0.0.1:8080", "http://user:canary@10.1.1.1"]
+)
+def test_plain_http_through_a_proxy_elsewhere_is_refused(proxy: str) -> None:
+    with pytest.raises(ValueError, match="in clear") as caught:
+        CdrClient("http://127.0.0.1:8080", "key", "secret", proxy=proxy)
+    assert "canary" not in str(caught.value)
+    CdrClient("http://127.0.0.1:8080", "key", "secret", proxy="http://127.0.0.1:3128")
+    CdrClient(URL, "key", "secret", proxy=proxy)
+
+
+def test_a_context_that_verifies_less_is_warned_of() -> None:
+    context = ssl.create_default_context()
+    CdrClient(URL, "key", "secret", ssl_context=context)
+    context.check_hostname = False
+    with pytest.warns(InsecureTlsWarning, match="the host name"):
+        CdrClient(URL, "key", "secret", ssl_context=context)
+    context.verify_mode = ssl.CERT_NONE
+    with pytest.warns(InsecureTlsWarning, match="certificates") as caught:
+        CdrClient(URL, "key", "secret", ssl_context=context)
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://localhost:1", "http://[::1]:1/v3", "http://127.8.8.8"])
