@@ -3,13 +3,15 @@
 Must never fetch a record to find it.
 """
 
+from datetime import UTC, datetime
+
 from aiosipcdr.cli.connection import Pace, build_client
-from aiosipcdr.cli.event_log import EventLog
+from aiosipcdr.cli.event_log import EventLog, warn
 from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, resolve_settings
-from aiosipcdr.cli.timerange import Range, parse_range
+from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_range
 
 __all__ = ["count"]
 
@@ -31,7 +33,8 @@ def count(
         json: Print the number as JSON, with the range.
         log_json: Tell on stderr what happens, one JSON object a line.
     """
-    start, end = parse_range(span)
+    now = datetime.now(UTC)
+    start, end = parse_range(span, now)
     client = build_client(resolve_settings(account), Pace(), EventLog() if log_json else None, network=network)
 
     async def ask() -> int:
@@ -39,6 +42,8 @@ def count(
             return await client.count(start, end, sip_group_name=span.group, phone_name=span.phone)
 
     number = run_to_end(ask())
+    if not number and (reason := explain_no_calls(span, start, now)) is not None:
+        warn(reason, log_json=log_json)
     if json:
         print_json({"count": number, "start": start.isoformat(), "end": end.isoformat()})
     else:

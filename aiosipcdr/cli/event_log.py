@@ -13,10 +13,11 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from aiosipcdr.cli.output import tell
 from aiosipcdr.display import escape_json
 from aiosipcdr.events import Event
 
-__all__ = ["LOG_JSON", "EventLog", "log_line"]
+__all__ = ["LOG_JSON", "EventLog", "log_line", "warn"]
 
 LOG_JSON: Final = "--log-json"
 
@@ -47,6 +48,14 @@ class EventLog:
         if event.report is not None:
             facts["report"] = event.report.facts()
         log_line(str(event.kind), **facts)
+
+
+def warn(sentence: str, *, log_json: bool) -> None:
+    """Tell a warning on stderr, as a sentence or as a line of the log."""
+    if log_json:
+        log_line("warning", warning=sentence)
+    else:
+        tell(f"aiosipcdr: warning: {sentence}")
 
 
 def log_line(kind: str, **facts: object) -> None:

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 
 from aiosipcdr.cli.connection import Pace, build_client
 from aiosipcdr.cli.daily import DayFile, Wanted, decide_day, plan_days
-from aiosipcdr.cli.event_log import EventLog
+from aiosipcdr.cli.event_log import EventLog, warn
 from aiosipcdr.cli.exits import Exit, Terminated
 from aiosipcdr.cli.invocation import resume_command
 from aiosipcdr.cli.options import Network, Proof, time_field_of
@@ -26,7 +26,7 @@ from aiosipcdr.cli.output import print_json, tell
 from aiosipcdr.cli.progress import FetchProgress
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, read_private, resolve_settings
-from aiosipcdr.cli.timerange import Range, parse_range, parse_zone
+from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_range, parse_zone
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.display import escape_json
 from aiosipcdr.errors import (
@@ -161,6 +161,7 @@ def export(
         elif daily and isinstance(error, KeyboardInterrupt | Terminated):
             error.add_note(f"finished days are skipped, to go on: {again}")
         raise
+    _warn_of_nothing(results, explain_no_calls(span, start, now), log_json=log_json)
     if json:
         print_json(results[0].facts() if not daily else {"files": [result.facts() for result in results]})
     return Exit.DONE if all(result.is_certified for result in results) else Exit.INCOMPLETE
@@ -248,6 +249,12 @@ class Run:
                 await anyio.to_thread.run_sync(partial(_write_stdout, window, mask), abandon_on_cancel=True)
         self.say(str(stream.report))
         return [Result(path=_STDOUT, report=stream.report)]
+
+
+def _warn_of_nothing(results: Sequence[Result], reason: str | None, *, log_json: bool) -> None:
+    is_empty = all(result.report is not None and not result.report.unique for result in results)
+    if is_empty and reason is not None:
+        warn(reason, log_json=log_json)
 
 
 def _masking(shape: Shape) -> Masking:

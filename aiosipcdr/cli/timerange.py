@@ -16,7 +16,7 @@ from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.protocol.days import day_start
 from aiosipcdr.protocol.windows import fixed_offset
 
-__all__ = ["Range", "parse_length", "parse_range", "parse_zone"]
+__all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_zone"]
 
 _DAY = timedelta(days=1)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -94,6 +94,16 @@ def _hint_at_day(end: str) -> str:
     if day is None or day == date.max:
         return ": give an --end that is later"
     return f": did you mean the whole day? then give --end {day + _DAY}"
+
+
+def explain_no_calls(span: Range, start: datetime, now: datetime) -> str | None:
+    """Return a likely reason why a range holds no calls, `None` where there is none but that nobody called."""
+    if start >= now:
+        return "there are no calls: the range begins in the future"
+    if span.group is not None or span.phone is not None:
+        option = "--phone" if span.group is None else "--group"
+        return f"there are no calls: is the name right? {option} is matched exactly, capitals and blanks included"
+    return None
 
 
 def parse_length(option: str, text: str) -> timedelta:

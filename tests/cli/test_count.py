@@ -1,6 +1,7 @@
 """`count`: a number on stdout, and nothing else."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,34 @@ def test_json_and_filters(account: list[str], sandbox: Sandbox, capsys: pytest.C
     told = json.loads(capsys.readouterr().out)
     assert 0 < told["count"] < 500
     assert told["start"] == sandbox.start.isoformat()
+
+
+FUTURE = ["--start", "2999-01-01T00:00", "--end", "2999-01-01T01:00", "--tz", "UTC"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "reason"),
+    [([], None), (["--group", "nobody's"], "--group is matched exactly"), (["--phone", "x"], "--phone is matched")],
+)
+@pytest.mark.parametrize("command", ["count", "export"])
+def test_no_calls_are_a_warning_where_there_is_a_likely_reason(  # noqa: PLR0917 - two of them are parameters
+    account: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    filters: list[str],
+    reason: str | None,
+) -> None:
+    def told(*words: str) -> str:
+        output = ["--output", str(tmp_path / f"{len(list(tmp_path.iterdir()))}.ndjson")] if command == "export" else []
+        assert run([command, *words, *output]) == 0
+        return capsys.readouterr().err
+
+    assert ("warning:" in told(*account, *filters)) is (reason is not None)
+    if reason is not None:
+        assert f"aiosipcdr: warning: there are no calls: is the name right? {reason}" in told(*account, *filters)
+    assert "warning: there are no calls: the range begins in the future\n" in told(*FUTURE, *filters)
+    assert '"kind":"warning","warning":"there are no calls: the range' in told(*FUTURE, *filters, "--log-json")
 
 
 def test_a_wrong_secret_is_told_and_not_shown(
