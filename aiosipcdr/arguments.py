@@ -17,6 +17,7 @@ import msgspec
 
 from aiosipcdr.errors import InsecureTlsWarning
 from aiosipcdr.protocol.codec import PATH, Filters
+from aiosipcdr.protocol.signing import SecretText
 from aiosipcdr.protocol.windows import ArgumentError
 
 # A bracketed IPv6 address or a name, then perhaps a port. Python before 3.11.8 reads "[::1]evil" as "::1".
@@ -27,12 +28,11 @@ __all__ = [
     "check_between",
     "check_filters",
     "check_kind",
-    "check_proxy",
     "check_seconds",
     "check_span",
     "check_ssl_context",
     "check_user_agent",
-    "find_proxy",
+    "choose_proxy",
 ]
 
 
@@ -72,18 +72,18 @@ def check_user_agent(user_agent: object) -> None:
         raise ValueError("user_agent must be a text of printable ASCII characters, as in 'billing/2.1'")
 
 
-def find_proxy(address: str) -> str | None:
-    """Return the proxy that HTTPS_PROXY or HTTP_PROXY names for `address`, `None` where NO_PROXY excludes it.
+def choose_proxy(proxy: object, address: str, *, trust_env: bool) -> SecretText | None:
+    """Return the proxy to use for `address`: the one given, or with `trust_env` that of HTTPS_PROXY or HTTP_PROXY.
 
-    Never for loopback: a proxy cannot reach it.
+    Those of the environment are not used where NO_PROXY excludes the host, nor for loopback: a proxy cannot reach it.
     """
+    if proxy is not None:
+        return _check_proxy(proxy, "proxy", address)
     parts = urlsplit(address)
-    proxy = getproxies_environment().get(parts.scheme)
-    if proxy is None or _is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
+    found = getproxies_environment().get(parts.scheme) if trust_env else None
+    if found is None or _is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
         return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    check_proxy(proxy, f"{parts.scheme.upper()}_PROXY")
-    return proxy
+    return _check_proxy(found if "://" in found else f"http://{found}", f"{parts.scheme.upper()}_PROXY", address)
 
 
 def check_ssl_context(context: object) -> None:
@@ -101,11 +101,8 @@ def check_ssl_context(context: object) -> None:
         )
 
 
-def check_proxy(proxy: object, name: str = "proxy", *, base_url: str = "") -> None:
-    """Refuse what is no address of a proxy, and one that would carry plain http of `base_url` off this machine.
-
-    It may hold a password, so it is never quoted.
-    """
+def _check_proxy(proxy: object, name: str, address: str) -> SecretText:
+    # Refuses one that would carry plain http off this machine. It may hold a password, so it is never quoted.
     problem = f"{name} must be an address like http://proxy.example.com:8080, with scheme and host"
     try:
         parts = urlsplit(proxy if isinstance(proxy, str) else "")
@@ -114,11 +111,12 @@ def check_proxy(proxy: object, name: str = "proxy", *, base_url: str = "") -> No
         raise ValueError(problem) from None
     if parts.scheme not in ("http", "https") or not host or port == 0 or not parts.netloc.isprintable():
         raise ValueError(problem)
-    if base_url.startswith("http:") and not _is_loopback(host):
+    if address.startswith("http:") and not _is_loopback(host):
         raise ValueError(
             f"{name} is on another machine and base_url is plain http: the signature would leave this machine in"
             " clear; use https, or a proxy on loopback"
         )
+    return SecretText(str(proxy))
 
 
 def check_span(name: str, value: object) -> None:

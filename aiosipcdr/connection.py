@@ -18,12 +18,11 @@ from aiosipcdr.arguments import (
     check_base_url,
     check_between,
     check_kind,
-    check_proxy,
     check_seconds,
     check_span,
     check_ssl_context,
     check_user_agent,
-    find_proxy,
+    choose_proxy,
 )
 from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Plan
@@ -135,9 +134,10 @@ class Connection:
         # before anything is raised.
         try:
             address, credentials, problem = check_base_url(base_url), credentials_source(api_key, api_secret), None
+            way = choose_proxy(proxy, address, trust_env=trust_env)
         except ValueError as error:
             problem = str(error)
-        del api_key, api_secret, base_url
+        del api_key, api_secret, base_url, proxy
         if problem is not None:
             raise ValueError(problem)
         check_between("concurrency", concurrency, 1, MOST_CONCURRENCY)
@@ -151,10 +151,6 @@ class Connection:
             raise ValueError("hook must be callable with one event, or None")
         check_kind("rate", rate, RatePolicy | int | float, "a number of requests a second, or a RatePolicy")
         check_ssl_context(ssl_context)
-        if proxy is not None:
-            check_proxy(proxy, base_url=address)
-        elif trust_env:
-            proxy = find_proxy(address)
         if user_agent is not None:
             check_user_agent(user_agent)
         self._base_url = address
@@ -171,7 +167,7 @@ class Connection:
             connections=concurrency,
             timeout=timeout,
             session=session,
-            proxy=proxy,
+            proxy=way,
             ssl_context=ssl_context,
             user_agent=user_agent or f"aiosipcdr/{__version__}",
         )
@@ -193,7 +189,12 @@ class Connection:
         if missing:
             msg = f"not set in the environment: {', '.join(missing)}"
             raise ValueError(msg)
-        return cls(*(os.environ[name] for name in _SETTINGS), **settings)
+        try:
+            return cls(*(os.environ[name] for name in _SETTINGS), **settings)
+        except ValueError as error:
+            problem = str(error)
+        del settings  # a proxy's address may hold a password
+        raise ValueError(problem)
 
     def __repr__(self) -> str:
         """Say where it points and whether it is open."""

@@ -22,6 +22,7 @@ from yarl import URL
 
 from aiosipcdr.errors import ClientStateError, SipCdrError, TransportError
 from aiosipcdr.policy.retry import decode_retry_after
+from aiosipcdr.protocol.signing import SecretText
 from aiosipcdr.wire_bodies import read_body, read_content_type, read_refusal
 from aiosipcdr.wire_errors import ended_unanswered, translate_error
 
@@ -113,7 +114,7 @@ class Transport:
         connections: int,
         timeout: float,
         session: aiohttp.ClientSession | None,
-        proxy: str | None,
+        proxy: SecretText | None,
         ssl_context: ssl.SSLContext | None,
         user_agent: str,
     ) -> None:
@@ -138,7 +139,7 @@ class Transport:
             # A resolver may send this name, and with it the signature in clear, to another machine.
             self._url = self._url.with_host("127.0.0.1")
         self._host = urlsplit(url).netloc
-        self.proxy_host = "" if proxy is None else urlsplit(proxy).netloc.rpartition("@")[2]
+        self.proxy_host = "" if proxy is None else urlsplit(proxy.reveal()).netloc.rpartition("@")[2]
         self._connections = connections
         self._borrowed = session
         self._session: aiohttp.ClientSession | None = None
@@ -218,7 +219,11 @@ class Transport:
 
     async def _exchange(self, session: aiohttp.ClientSession, body: _SignedBody) -> Received | SipCdrError:
         async with session.post(
-            self._url, data=body, allow_redirects=False, proxy=self._proxy, ssl=self.ssl
+            self._url,
+            data=body,
+            allow_redirects=False,
+            proxy=None if self._proxy is None else self._proxy.reveal(),
+            ssl=self.ssl,
         ) as response:
             headers, status = response.headers, response.status
             told = await (read_body(response) if status == HTTPStatus.OK else read_refusal(response))

@@ -272,15 +272,18 @@ async def test_a_timeout_shows_nothing(watch: Watch, filters: dict[str, str], tm
             watch.check_error(caught.value)
 
 
+@pytest.mark.parametrize("filters", FILTERS, ids=["all", "filtered"])
 @pytest.mark.parametrize("kind", ["request_sent", "request_answered", "window_complete", "run_finished"])
-async def test_a_hook_that_raises_shows_nothing(watch: Watch, kind: str, tmp_path: Path) -> None:
+async def test_a_hook_that_raises_shows_nothing(
+    watch: Watch, kind: str, filters: dict[str, str], tmp_path: Path
+) -> None:
     def hook(event: Event) -> None:
         if event.kind == kind:
             raise LookupError("mine")
 
     async with watch.client(hook=hook) as client:
         with pytest.raises(LookupError) as caught:
-            await fetch_all(client, {}, tmp_path)
+            await fetch_all(client, filters, tmp_path)
     watch.check_error(caught.value)
 
 
@@ -306,15 +309,27 @@ async def test_bad_arguments_show_nothing(watch: Watch) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"concurrency": 0}, {"timeout": 0}, {"base_url": "ftp://x"}, {"rate": -1}, {"lateness": timedelta(-1)}],
-    ids=str,
+    [
+        {"concurrency": 0},
+        {"timeout": 0},
+        {"base_url": "ftp://x"},
+        {"rate": -1},
+        {"lateness": timedelta(-1)},
+        {"session": 1},
+        {"user_agent": "\n"},
+        {"proxy": "ftp://me:canary@proxy.example.com"},
+    ],
+    ids=["concurrency", "timeout", "base_url", "rate", "lateness", "session", "user_agent", "proxy"],
 )
 @pytest.mark.parametrize("way", ["constructor", "environment"])
 def test_a_client_that_cannot_be_built_shows_no_secret(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], way: str
 ) -> None:
     key, secret = "canary-key-1", "canary-secret-1"
-    settings = {"base_url": "https://api.example.com"} | settings
+    settings = {
+        "base_url": "https://api.example.com",
+        "proxy": "http://me:canary-password@proxy.example.com",
+    } | settings
     with pytest.raises(ValueError, match=r"must") as caught:  # noqa: PT012
         if way == "constructor":
             CdrClient(api_key=key, api_secret=secret, **settings)
@@ -366,6 +381,7 @@ def test_credentials_show_and_give_away_nothing() -> None:
 
 
 def test_a_client_shows_where_it_points_and_nothing_else() -> None:
-    client = CdrClient("https://api.example.com/v3/voice", "canary-key", "canary-secret")
+    proxy = "http://me:canary-password@proxy.example.com"
+    client = CdrClient("https://api.example.com/v3/voice", "canary-key", "canary-secret", proxy=proxy)
     assert "api.example.com" in repr(client)
     assert "canary" not in f"{client!r} {client!s} {vars(client)!r} {vars(client._transport)!r}"

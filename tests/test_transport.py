@@ -26,6 +26,7 @@ from aiosipcdr import (
     TlsError,
     TransportError,
 )
+from aiosipcdr.protocol.signing import SecretText
 from aiosipcdr.transport import Received, SignedRequest, Transport
 from aiosipcdr.wire_bodies import LARGEST_BODY
 
@@ -376,7 +377,7 @@ async def test_a_transport_that_is_not_open_says_so() -> None:
 async def test_a_proxy_that_refuses_is_not_asked_again() -> None:
     async with peer(http(b"", "407 Proxy Authentication Required")) as proxy:
         origin = proxy.url.removesuffix("/v3/voice/recordSipQuery")
-        async with transport_to("http://127.0.0.1:1/x", proxy=origin) as transport:
+        async with transport_to("http://127.0.0.1:1/x", proxy=SecretText(origin)) as transport:
             assert contents(await transport.send(REQUEST)) == (407, b"", None)
 
 

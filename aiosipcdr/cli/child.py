@@ -17,6 +17,7 @@ import anyio
 import msgspec
 
 from aiosipcdr.cli.exits import CommandError
+from aiosipcdr.sandbox.process import plan_environment
 
 __all__ = ["Place", "sandbox_process"]
 
@@ -55,7 +56,7 @@ async def sandbox_process(*options: str) -> AsyncIterator[Place]:
         *options,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(_PATHS)},
+        env={**plan_environment(), "PYTHONPATH": os.pathsep.join(_PATHS)},
         start_new_session=True,  # Ctrl-C is ours: the run ends first, then the sandbox
     )
     try:

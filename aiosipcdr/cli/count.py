@@ -3,6 +3,7 @@
 Must never fetch a record to find it.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiosipcdr.cli.connection import Pace, build_client
@@ -11,7 +12,7 @@ from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, resolve_settings
-from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_range
+from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_range, read_phone
 
 __all__ = ["count"]
 
@@ -34,6 +35,7 @@ def count(
         log_json: Tell on stderr what happens, one JSON object a line.
     """
     now = datetime.now(UTC)
+    span = replace(span, phone=read_phone(span.phone, span.phone_file))
     start, end = parse_range(span, now)
     client = build_client(resolve_settings(account), Pace(), EventLog() if log_json else None, network=network)
 

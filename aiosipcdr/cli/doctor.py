@@ -22,7 +22,7 @@ from aiosipcdr.cli.output import print_json, print_line, print_table
 from aiosipcdr.cli.progress import waiting
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, resolve_settings
-from aiosipcdr.cli.timerange import Range, parse_range
+from aiosipcdr.cli.timerange import Range, parse_range, read_phone
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.errors import SipCdrError
 from aiosipcdr.policy.retry import RetryPolicy
@@ -63,6 +63,7 @@ def doctor(
         rate: At most so many requests a second.
         json: Print the result as JSON.
     """
+    span = replace(span, phone=read_phone(span.phone, span.phone_file))
     start, end = parse_range(_or_last_day(span))
     asked = Asked(start=start, end=end, group=span.group, phone=span.phone)
     try:

@@ -7,7 +7,7 @@ calls (or, with `--json`, the result) on stdout.
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from aiosipcdr.cli.output import print_json, tell
 from aiosipcdr.cli.progress import FetchProgress
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, read_private, resolve_settings
-from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_range, parse_zone
+from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_range, parse_zone, read_phone
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.display import escape_json
 from aiosipcdr.errors import (
@@ -109,6 +109,7 @@ def export(
         log_json: Tell on stderr what happens, one JSON object a line, instead of a bar and a summary.
     """
     now = datetime.now(UTC)
+    span = replace(span, phone=read_phone(span.phone, span.phone_file))
     start, end = parse_range(span, now)
     masking = _masking(shape)
     _check(output, shape, daily=daily, json=json)

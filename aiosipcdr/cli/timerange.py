@@ -4,9 +4,11 @@ A time zone is never guessed, and neither is a wall-clock time that a zone has t
 """
 
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
+from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,9 +18,10 @@ from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.protocol.days import day_start
 from aiosipcdr.protocol.windows import fixed_offset
 
-__all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_zone"]
+__all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_zone", "read_phone"]
 
 _DAY = timedelta(days=1)
+_LONGEST_NAME = 1024
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BEYOND = "beyond the calendar: the years 1 to 9999 can be asked for"
 _SPAN = re.compile(r"(?P<number>[0-9]{1,5}) ?(?P<unit>[mhdw])")
@@ -38,6 +41,8 @@ class Range:
         tz: Time zone of a start or end without an offset, and of yesterday: Asia/Shanghai, UTC, +08:00.
         group: Only calls of this phone group (sipGroupName, exact).
         phone: Only calls of this phone (phoneName, exact).
+        phone_file: Instead of phone, a file whose first line names it, or "-" for stdin: other users of this machine
+            can list the arguments of a command.
     """
 
     start: str | None = None
@@ -47,6 +52,32 @@ class Range:
     tz: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
     group: str | None = None
     phone: str | None = None
+    phone_file: Path | None = None
+
+
+def read_phone(phone: str | None, path: Path | None) -> str | None:
+    """Return the phone that is asked for: `phone`, or the first line of the file at `path` ("-" is stdin).
+
+    Raises:
+        UsageError: The file cannot be read or is empty, or there is a `phone` as well.
+    """
+    if path is None:
+        return phone
+    if phone is not None:
+        raise UsageError("--phone and --phone-file exclude each other: give one of them")
+    try:
+        with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
+            name = file.readline(_LONGEST_NAME).decode("utf-8-sig").strip()
+    except OSError as error:
+        msg = f"--phone-file {path} cannot be read: {error.strerror or type(error).__name__}"
+        raise UsageError(msg) from None
+    except UnicodeDecodeError:
+        msg = f"--phone-file {path} is not UTF-8 text"
+        raise UsageError(msg) from None
+    if not name:
+        msg = f"--phone-file {path} is empty: its first line must be the phone's name (phoneName)"
+        raise UsageError(msg)
+    return name
 
 
 def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, datetime]:
@@ -114,7 +145,7 @@ def parse_length(option: str, text: str) -> timedelta:
     """
     found = _SPAN.fullmatch(text)
     if found is None or not int(found["number"]):
-        msg = f"{option} {text} is no length of time: write a number of minutes, hours, days or weeks: 90m, 24h, 7d, 2w"
+        msg = f"{option} is not a length of time: write a number of minutes, hours, days or weeks: 90m, 24h, 7d, 2w"
         raise UsageError(msg)
     return int(found["number"]) * _UNITS[found["unit"]]
 
@@ -196,5 +227,5 @@ def parse_zone(name: str) -> TimeZone:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        msg = f"--tz {name} is not a known time zone: write a name such as Asia/Shanghai, or an offset such as +08:00"
+        msg = "--tz is not a known time zone: write a name such as Asia/Shanghai, or an offset such as +08:00"
         raise UsageError(msg) from None

@@ -1,12 +1,13 @@
-"""What a person is told about arguments that cannot be used.
+"""Messages about invalid arguments.
 
-Must never repeat a value that belongs to no known option: it may be a secret.
+No value is repeated: a misplaced one may be a secret or a phone number.
 """
 
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from cyclopts import UNSET
 from cyclopts.exceptions import (
     CoercionError,
     CycloptsError,
@@ -28,7 +29,6 @@ HOW_TO_AUTHENTICATE = (
 _SECRET_OPTION = re.compile(
     r"--?(api[-_]?)?(key|secret|secret[-_]?key|pwd|pass|passwd|password|token|sign)", re.IGNORECASE
 )
-_PLAIN_WORD = re.compile(r"[a-z][a-z-]{0,19}")
 
 
 class UsageError(ValueError):
@@ -70,8 +70,18 @@ def _what(error: CycloptsError) -> str:
             return f"{error.keyword} needs a value"
         return f"{error.argument.name} is missing"
     if isinstance(error, CoercionError | ValidationError | RepeatArgumentError):
-        return str(error).rstrip(".")
-    return "there is a value that belongs to no option; it is not repeated here"
+        return _without_value(str(error), _value_of(error)).rstrip(".")
+    return "unexpected argument (hidden in case it is a secret)"
+
+
+def _value_of(error: CoercionError | ValidationError | RepeatArgumentError) -> str:
+    if isinstance(error, ValidationError):
+        return "" if error.argument is None else str(error.argument.value if error.value is UNSET else error.value)
+    return "" if error.token is None else error.token.value
+
+
+def _without_value(text: str, value: str) -> str:
+    return text.replace(f'Invalid value "{value}" for', "Invalid value for").replace(f'"{value}"', "it")
 
 
 def _unknown_option(keyword: str, known: list[str]) -> str:
@@ -79,15 +89,15 @@ def _unknown_option(keyword: str, known: list[str]) -> str:
         return f"unknown option {keyword[:2]}" if keyword.startswith("-") else "unknown option"
     name = keyword.partition("=")[0]
     close = get_close_matches(name, known, n=1)
-    if not close and not _PLAIN_WORD.fullmatch(name.removeprefix("--")):
-        return "unknown option; it is not repeated here"
-    return f"unknown option {name}" + (f": did you mean {close[0]}?" if close else "")
+    if not close:
+        return "unknown option (hidden in case it is a secret)"
+    return f"unknown option {name}: did you mean {close[0]}?"
 
 
 def _unknown_command(error: UnknownCommandError) -> str:
     known = [name for name in (error.app or ()) if not name.startswith("-")]
     token = (error.unused_tokens or [""])[0]
     close = get_close_matches(token, known, n=1)
-    said = f' "{token}"' if _PLAIN_WORD.fullmatch(token) else ""
+    said = f' "{token}"' if close else ""
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
     return f"unknown command{said}: {hint}"

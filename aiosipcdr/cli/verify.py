@@ -13,6 +13,7 @@ from aiosipcdr.cli.output import print_json, print_line, tell
 from aiosipcdr.cli.progress import waiting
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, find_credentials, resolve_settings
+from aiosipcdr.cli.timerange import read_phone
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.display import shorten
 from aiosipcdr.errors import OutOfTimeRangeError
@@ -32,6 +33,7 @@ def verify(
     *,
     online: bool = False,
     phone: str | None = None,
+    phone_file: Path | None = None,
     account: Account = Account(),  # noqa: B008 - frozen
     network: Network = Network(),  # noqa: B008 - frozen
     pace: Pace = Pace(),  # noqa: B008 - frozen
@@ -48,11 +50,13 @@ def verify(
         file: The exported file; its manifest stands beside it.
         online: Ask the vendor for each window's number of calls, too: one request a window.
         phone: The phone that the export was asked for, if it was: files do not tell it.
+        phone_file: Instead of phone, a file whose first line names it, or "-" for stdin.
         account: The account.
         network: The network.
         pace: The pace.
         json: Print the result as JSON.
     """
+    phone = read_phone(phone, phone_file)
     if not file.exists():
         msg = f"{file} is not there: name an exported file"
         raise CommandError(msg)

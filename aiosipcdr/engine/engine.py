@@ -213,8 +213,12 @@ class Engine:
             self._tell(EventKind.REQUEST_SENT, run, job=job)
         signer = Signer(credentials, self._patience.clock, self._wall_clock)
         serial = next(self._serials) if request.needs_fresh_answer else None
-        body = encode_query(request.params, current=request.current, size=request.size, serial=serial)
-        received = await self._transport.send(SignedRequest(body, signer))
+        # Bound to no name: a traceback may print the locals of this frame, and a filter may be a phone's number.
+        received = await self._transport.send(
+            SignedRequest(
+                encode_query(request.params, current=request.current, size=request.size, serial=serial), signer
+            )
+        )
         job.signed_under = signer.version
         if isinstance(received, SipCdrError):
             return received

@@ -9,7 +9,25 @@ import hmac
 from collections.abc import Callable, Coroutine
 from typing import ClassVar, NoReturn
 
-__all__ = ["Credentials", "CredentialsSource", "credentials_source", "sign"]
+__all__ = ["Credentials", "CredentialsSource", "SecretText", "credentials_source", "sign"]
+
+
+class SecretText:
+    """A text that no repr, log or traceback shows: a proxy's address may hold a password."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        """Keep `text`."""
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text."""
+        return self._text
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "SecretText(***)"
 
 
 class Credentials:

@@ -6,6 +6,7 @@ be read by others.
 
 import asyncio
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -93,6 +94,7 @@ class SandboxProcess:
             [sys.executable, "-m", "aiosipcdr.sandbox"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=plan_environment(),
         )
         try:
             self._told = self._ask(self._switches)
@@ -194,6 +196,15 @@ class SandboxProcess:
             raise RuntimeError("the sandbox's process has ended: see what it wrote to stderr")
         told: dict[str, Any] = json.loads(line)
         return told
+
+
+def plan_environment() -> dict[str, str]:
+    """Return this process's environment without its `AIOSIPCDR_` settings: a sandbox needs no real account."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith("AIOSIPCDR_") or name.startswith("AIOSIPCDR_SANDBOX_")
+    }
 
 
 def run_as_child(stdin: IO[bytes], stdout: IO[bytes]) -> None:

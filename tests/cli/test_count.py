@@ -24,6 +24,28 @@ def test_json_and_filters(account: list[str], sandbox: Sandbox, capsys: pytest.C
     assert told["start"] == sandbox.start.isoformat()
 
 
+def test_a_phone_may_come_from_a_file(
+    account: list[str], sandbox: Sandbox, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    phone = sandbox.rows()[0]["phoneName"]
+    file = tmp_path / "phone.txt"
+    file.write_text(f"{phone}\nignored\n", encoding="utf-8")
+    assert run(["count", *account, "--phone", phone]) == 0
+    expected = capsys.readouterr().out
+    assert run(["count", *account, "--phone-file", str(file)]) == 0
+    assert capsys.readouterr().out == expected != "500\n"
+
+    assert run(["count", *account, "--phone-file", str(file), "--phone", phone]) == 2
+    told = capsys.readouterr().err
+    assert "exclude each other" in told
+    assert phone not in told
+    file.write_text("\n", encoding="utf-8")
+    assert run(["count", *account, "--phone-file", str(file)]) == 2
+    assert "is empty" in capsys.readouterr().err
+    assert run(["count", *account, "--phone-file", str(tmp_path)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
 FUTURE = ["--start", "2999-01-01T00:00", "--end", "2999-01-01T01:00", "--tz", "UTC"]
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from aiosipcdr.cli.app import run
+from aiosipcdr.cli.child import sandbox_process
+from aiosipcdr.sandbox import SandboxProcess
 
 Starter = Callable[..., "subprocess.Popen[str]"]
 
@@ -79,3 +82,28 @@ def test_a_file_of_somebody_else_is_not_replaced(
     assert run(["demo", "--output", str(path)]) == 1
     assert "exists already" in capsys.readouterr().err
     assert path.read_text() == "mine"
+
+
+def children() -> set[int]:
+    """Return the processes that this one, whichever of its threads, has started."""
+    lists = [task / "children" for task in Path("/proc/self/task").iterdir()]
+    return {int(pid) for one in lists for pid in one.read_text(encoding="ascii").split()}
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+async def test_a_sandbox_of_its_own_inherits_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEY", "API_SECRET", "BASE_URL", "CREDENTIALS"):
+        monkeypatch.setenv(f"AIOSIPCDR_{name}", "canary")
+    monkeypatch.setenv("INHERITED", "yes")
+    before = children()
+    with SandboxProcess(records=1):
+        async with sandbox_process("--records", "1"):
+            started = children() - before
+            assert len(started) == 2
+            for environment in map(environment_of, started):
+                assert b"canary" not in environment
+                assert b"INHERITED=yes" in environment

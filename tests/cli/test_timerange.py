@@ -69,7 +69,7 @@ def test_an_offset_that_is_written_wins_over_the_zone() -> None:
         ),
         ("2026-09-06T00:00", "2026-09-07", "America/Santiago", "--start 2026-09-06T00:00 does not exist"),
         ("2026-10-25T00:00", "2026-10-26", "Atlantic/Azores", "--start 2026-10-25T00:00 exists twice"),
-        ("2026-10-01", "2026-11-01", "Middle/Earth", "--tz Middle/Earth is not a known time zone"),
+        ("2026-10-01", "2026-11-01", "Middle/Earth", "--tz is not a known time zone"),
         ("2026-10-01", "2026-11-01", "+99:00", "not a known time zone"),
         ("2026-10-01", "2026-11-01", "../etc/passwd", "not a known time zone"),
         ("2026-10-01", "2026-11-01", "", "not a known time zone"),
@@ -163,10 +163,10 @@ def test_yesterday_may_have_twenty_five_hours() -> None:
         (Range(yesterday=True), "--yesterday is a day of a time zone: add --tz"),
         (Range(last="24h", yesterday=True, tz="UTC"), "--last and --yesterday exclude each other"),
         (Range(start="2026-10-01", last="24h", tz="UTC"), "--start and --end and --last exclude each other"),
-        (Range(last="a day"), "--last a day is no length of time"),
-        (Range(last="0h"), "--last 0h is no length of time"),
-        (Range(last="-1h"), "--last -1h is no length of time"),
-        (Range(last=""), "--last  is no length of time"),
+        (Range(last="a day"), "--last is not a length of time"),
+        (Range(last="0h"), "--last is not a length of time"),
+        (Range(last="-1h"), "--last is not a length of time"),
+        (Range(last=""), "--last is not a length of time"),
     ],
 )
 def test_a_range_is_asked_for_in_one_way(span: Range, expected: str) -> None:

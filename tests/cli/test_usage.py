@@ -52,8 +52,8 @@ def test_a_value_of_no_option_is_not_repeated(extra: list[str], capsys: pytest.C
         (["export", *RANGE], "--output is missing (see aiosipcdr export --help)"),
         (["verify"], "FILE is missing (see aiosipcdr verify --help)"),
         (["count", "--start"], "--start needs a value"),
-        ([*EXPORT, "--page-size", "101"], "101"),
-        ([*EXPORT, "--page-size", "many"], '--page-size: unable to convert "many" into int'),
+        ([*EXPORT, "--page-size", "101"], "Invalid value for --page-size. Must be <= 100"),
+        ([*EXPORT, "--page-size", "many"], "--page-size: unable to convert it into int"),
         ([*EXPORT, "--concurrency", "0"], "--concurrency"),
         ([*EXPORT, "--rate", "0"], "--rate"),
         ([*EXPORT, "--format", "xlsx"], 'Choose from: "ndjson", '),
@@ -62,3 +62,27 @@ def test_a_value_of_no_option_is_not_repeated(extra: list[str], capsys: pytest.C
 )
 def test_what_is_wrong_is_said(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert expected in sentence(arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["hunterx"],
+        ["--hunterx"],
+        ["--hunterx=hunterx"],
+        *([*EXPORT, option, "hunterx"] for option in ("--page-size", "--rate", "--format", "--on-out-of-range")),
+        *([*EXPORT, option, "hunterx"] for option in ("--time-field", "--lateness", "--timeout")),
+        [*EXPORT, "--daily=hunterx"],
+        ["count", "--last", "hunterx"],
+        ["count", "--yesterday", "--tz", "hunterx"],
+        ["count", "--start", "hunterx", "--end", "2026-10-02", "--tz", "UTC"],
+        ["sandbox", "--records", "hunterx"],
+    ],
+    ids=" ".join,
+)
+def test_a_misplaced_value_is_not_repeated(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "hunterx" not in sentence(arguments, capsys)
+
+
+def test_a_number_out_of_bounds_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "447700900123" not in sentence([*EXPORT, "--concurrency", "447700900123"], capsys)
