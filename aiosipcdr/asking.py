@@ -33,7 +33,7 @@ class Asking(Connection):
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         if isinstance(filters, ValueError):
             raise filters
-        plan = RangeCount(TimeWindow.of(start, end), filters)
+        plan = RangeCount(TimeWindow.of(start, end), filters, size=self._page_size)
         await self._ask(plan)
         return plan.total
 
@@ -98,7 +98,7 @@ class Asking(Connection):
         await self.count(end - timedelta(hours=1), end)
 
     async def _find_changed(self, provisional: list[WindowReport], filters: Filters, *, skip: bool) -> list[TimeWindow]:
-        told = {report.window: report.total for report in provisional}
+        told = {report.window: report.counted for report in provisional}
         try:
             counts = await self._count_windows(told, filters)
         except OutOfTimeRangeError as error:
@@ -110,7 +110,7 @@ class Asking(Connection):
         return [window for window, total in told.items() if counts.get(window, total) != total]
 
     async def _count_windows(self, windows: Iterable[TimeWindow], filters: Filters) -> dict[TimeWindow, int]:
-        plan = WindowCounts(windows, filters)
+        plan = WindowCounts(windows, filters, size=self._page_size)
         if not plan.has_result:
             await self._ask(plan)
         return plan.totals

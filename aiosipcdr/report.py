@@ -24,10 +24,11 @@ __all__ = [
 
 
 class WindowReport(msgspec.Struct, kw_only=True):
-    """The proof of one window: what was told, what was read, and whether they agree.
+    """The proof of one window: what was counted, what was read, and whether they agree.
 
-    `total` is what the vendor's last count told for the window, `unique` the
-    distinct calls read in it, neighbours' overlap included on both sides.
+    `total` is the vendor's last count of the window without `copies`, rows that
+    it lists more than once, byte for byte; `unique` the distinct rows read in
+    it, neighbours' overlap included on both sides.
     `provisional`: its end was younger than `lateness` when it was counted, by
     the vendor's clock; by this machine's if `local_clock`, because the vendor
     sends no `Date`.
@@ -36,6 +37,7 @@ class WindowReport(msgspec.Struct, kw_only=True):
     window: TimeWindow
     total: int = 0
     unique: int = 0
+    copies: int = 0
     duplicates: int = 0
     conflicts: int = 0
     quarantined: int = 0
@@ -46,6 +48,11 @@ class WindowReport(msgspec.Struct, kw_only=True):
     certified: bool = False
     provisional: bool = False
     local_clock: bool = False
+
+    @property
+    def counted(self) -> int:
+        """The vendor's last count of the window, copies included."""
+        return self.total + self.copies
 
 
 class FetchReport(msgspec.Struct, kw_only=True):

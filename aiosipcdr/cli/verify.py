@@ -117,7 +117,7 @@ def _check_same(manifest: Manifest, credentials: Credentials, phone: str | None)
 
 
 async def _recount(client: "CdrClient", manifest: Manifest, phone: str | None) -> list[str]:
-    told = {report.window: report.total for report in manifest.report.window_reports if report.requests}
+    told = {report.window: report.counted for report in manifest.report.window_reports if report.requests}
     try:
         async with client:
             counts = await client.recount(told, sip_group_name=manifest.query.sip_group_name, phone_name=phone)

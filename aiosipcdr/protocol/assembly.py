@@ -79,7 +79,8 @@ class Assembly:
             quarantined=len(quarantined),
             # What another part of the same whole has handed over is not new to it.
             unions=[
-                sweep.unique - len(_unite(keys for others, keys in repeats.of if whole in others)) for whole in wholes
+                sweep.unique - len(known) + sweep.count_copies(known)
+                for known in (_unite(keys for others, keys in repeats.of if whole in others) for whole in wholes)
             ],
             unknown_fields=dict(sweep.unknown_fields),
         )

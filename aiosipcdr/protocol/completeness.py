@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from aiosipcdr.errors import ProtocolError, SipCdrError
+from aiosipcdr.errors import InvalidQueryError, ProtocolError, SipCdrError
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.protocol.ascent import Ascent, find_ascent
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
@@ -82,6 +82,8 @@ class WindowProof:
         self._ages = ages
         self.is_part = is_part
         self.is_repair = is_repair
+        self.refused_page: int | None = None
+        """The page that the vendor refused although it counts that many rows."""
         self.end_is_unseen: bool = False
         """Whether it is unproven because the vendor gives no page that would show the end of its list."""
         self.report: WindowReport = WindowReport(window=window)
@@ -97,6 +99,7 @@ class WindowProof:
         self._short_page: int | None = None
         self._claimed_size: int | None = None
         self._first_count: int | None = None
+        self._refused: dict[int, SipCdrError] = {}
         self._filters = filters
         self._time_field = time_field
         self._strict = strict
@@ -108,6 +111,13 @@ class WindowProof:
     def needs_single_pages(self) -> bool:
         """Whether its rows can be counted only where one answer holds all of them."""
         return self.sweep.is_ambiguous or self.sweep.is_unsettled
+
+    @property
+    def identical_rows(self) -> int:
+        """How many rows the vendor seems to list more than once; 0 if that does not explain its count."""
+        missing = self.report.counted - self.sweep.rows
+        is_explained = self.report.scans > 1 and 0 < missing == self.sweep.repeated
+        return missing + self.report.copies if is_explained else 0
 
     @property
     def is_open(self) -> bool:
@@ -147,16 +157,30 @@ class WindowProof:
                 window=self.window,
                 page=request.current,
             )
+        if request.control and self._refused:
+            return self._judge_refusals(answer.page.total)
         if request.control:
             self._take_count(answer.page.total)
         else:
             self._take_page(request, answer, ascent, past_the_end=verdict is Verdict.PAST_THE_END)
         return None
 
-    def refuse_end(self, request: PageRequest) -> None:
-        """Note that the page that would show the end of the list was refused."""
-        if self.is_open and request.sweep is self.sweep:
-            self._leave_end_unseen(self.sweep.unique)
+    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
+        """Take the refusal of a page; return it if it ends the run.
+
+        A page above the first may have gone, or lie deeper than the vendor reads: a control count tells.
+        """
+        if not self.is_open or request.sweep is not self.sweep:
+            return None
+        if request.is_end:
+            self._leave_end_unseen(self.sweep.rows)
+        elif request.control or request.current == 1:
+            return error
+        else:
+            if not self._refused:
+                self.planned.append(self._request_count())
+            self._refused[request.current] = error
+        return None
 
     def give_up(self) -> None:
         """Take no more answers: the window stays as it was read so far, unproven."""
@@ -267,6 +291,7 @@ class WindowProof:
         self.size = size
         self.sweep = Sweep(size)
         self.planned.clear()
+        self._refused.clear()
         due = self._due_pages()
         if not first_page_is_here:
             self._plan(due)
@@ -313,13 +338,26 @@ class WindowProof:
     # --- the control count
 
     def _request_count(self) -> PageRequest:
-        return msgspec.structs.replace(self._request(1, 1, control=True), delay=self._decide_delay())
+        control = self._request(1, self._sizes.counting, control=True)
+        return msgspec.structs.replace(control, delay=self._decide_delay())
 
     def _decide_delay(self) -> float:
         if self.sweep.single or self._waited is self.sweep:
             return 0.0  # one SELECT is behind nothing; otherwise once for each reading
         self._waited = self.sweep
         return self._ages.decide_delay(self.window.end, count_lags=self._count_lags)
+
+    def _judge_refusals(self, count: int) -> SipCdrError | None:
+        refused, self._refused = self._refused, {}
+        left = [page for page in refused if page <= count_pages(count, self.size)]
+        if not left:
+            self._read_again(count)  # rows were deleted, and the pages with them
+        elif isinstance(error := refused[min(left)], InvalidQueryError):
+            self.refused_page = min(left)
+            self._end_unproven(count)
+        else:
+            return error
+        return None
 
     def _take_count(self, count: int) -> None:
         sweep = self.sweep
@@ -341,13 +379,13 @@ class WindowProof:
         sweep = self.sweep
         if sweep.is_ambiguous and not sweep.single:
             return False  # no count can prove it
-        return (sweep.unique != count or sweep.largest_total > count) and not sweep.may_hold(count)
+        return (sweep.rows != count or sweep.largest_total > count) and not sweep.may_hold(count)
 
     def _decide(self, count: int) -> None:
         sweep = self.sweep
         if sweep.is_ambiguous and not sweep.single:
             self._end_unproven(count)  # only smaller windows, of one page each, can be counted
-        elif sweep.unique != count or sweep.largest_total > count or sweep.is_unsettled:
+        elif sweep.rows != count or sweep.largest_total > count or sweep.is_unsettled:
             self._read_again(count)
         elif count and count % self.size == 0:
             self._check_end(count)
@@ -366,7 +404,7 @@ class WindowProof:
 
     def _take_end(self, request: PageRequest, answer: PageAnswer, verdict: Verdict) -> None:
         sweep, page = self.sweep, answer.page
-        count = sweep.unique
+        count = sweep.rows
         before = (request.current - 1) * request.size
         sent = len(page.records) + len(answer.quarantined)
         if page.total != count and verdict in {Verdict.USE, Verdict.PAST_THE_END}:
@@ -406,7 +444,7 @@ class WindowProof:
             return
         # Rows were deleted: what was read before may be gone.  Otherwise all of
         # it still stands and only what is missing has to turn up.
-        shrunk = sweep.largest_total > count or sweep.unique > count
+        shrunk = sweep.largest_total > count or sweep.rows > count
         self._count_lags = shrunk  # or the count is older than the rows
         # Rows of one id that stand on different pages may be legs, or one row that changed: read both once more.
         is_targeted = self.report.scans == 1 and not shrunk and sweep.may_hold(count)
@@ -439,7 +477,8 @@ class WindowProof:
         self.report.duplicates += self.sweep.duplicates
         self.report.conflicts = len(self._conflicting | self.sweep.conflicting)
         self.planned.clear()
-        self.report.total = total
+        self.report.copies = self.sweep.copies
+        self.report.total = total - self.report.copies
         self.report.unique = self.sweep.unique
         self.report.quarantined = len(self.sweep.quarantined)
         self.report.certified = outcome is Outcome.CERTIFIED

@@ -11,7 +11,6 @@ from collections.abc import Callable
 import msgspec
 
 from aiosipcdr.errors import (
-    IncompleteRangeError,
     InvalidQueryError,
     OutOfTimeRangeError,
     ProtocolError,
@@ -27,10 +26,18 @@ from aiosipcdr.protocol.history import Cut, Note, Recounted, Trimmed
 from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, PageSizes, WindowPlaces
 from aiosipcdr.protocol.overlaps import OverlapProof, as_it_is
 from aiosipcdr.protocol.ownership import OwnedSpan
-from aiosipcdr.protocol.paging import PageRequest
+from aiosipcdr.protocol.paging import PageRequest, enlarge_count
 from aiosipcdr.protocol.pending import Part, PendingWindows
 from aiosipcdr.protocol.records import CallDetailRecord
-from aiosipcdr.protocol.shortfall import CHANGING, END_UNSEEN, UNSTEADY, UNTOLD_APART, describe_shortfall
+from aiosipcdr.protocol.shortfall import (
+    CHANGING,
+    END_UNSEEN,
+    IDENTICAL,
+    UNSTEADY,
+    UNTOLD_APART,
+    describe_refused_page,
+    describe_shortfall,
+)
 from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_window
 from aiosipcdr.protocol.wholes import Recounts, Whole, announce
 from aiosipcdr.protocol.windows import TimeWindow
@@ -93,6 +100,7 @@ class Coverage:
         self._edge = MovingEdge(span.window, filters)
         self._budget = Budget(size)
         self._sizes = PageSizes()
+        self._enlarged: deque[PageRequest] = deque()
         self._pending = PendingWindows(places, self._build)
         self._recounts = Recounts(filters)
         self._unproven = False
@@ -119,6 +127,8 @@ class Coverage:
         When fewer are known than could be under way, the next window is begun before they are used up: what it
         holds is then told in time, and no place waits for it.
         """
+        if self._enlarged:
+            return self._enlarged.popleft()
         if self._edge.search is not None:
             return self._edge.search.next_request()
         if (request := self._recounts.next_request()) is not None:
@@ -163,8 +173,12 @@ class Coverage:
         return final
 
     def _take_error(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
-        if request.is_end and isinstance(error, _REFUSALS):
-            return self._refuse_end(request)
+        if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
+            self._sizes.counting = larger.size
+            self._enlarged.append(larger)
+            return None
+        if isinstance(request.owner, WindowProof) and isinstance(error, _REFUSALS):
+            return request.owner.refuse(request, error) or self._go_on_with_any(request.owner)
         if not isinstance(error, OutOfTimeRangeError) or isinstance(request.owner, Whole):
             return error
         if isinstance(request.owner, EdgeSearch):
@@ -177,13 +191,10 @@ class Coverage:
         self._edge.begin_search()
         return None
 
-    def _refuse_end(self, request: PageRequest) -> SipCdrError | None:
-        owner = request.owner
-        if isinstance(owner, WindowProof):
-            owner.refuse_end(request)
-        if isinstance(owner, Part):
-            return self._go_on_with(owner)
-        return self._take_overlap(owner) if isinstance(owner, OverlapProof) else None
+    def _go_on_with_any(self, proof: WindowProof) -> SipCdrError | None:
+        if isinstance(proof, Part):
+            return self._go_on_with(proof) if proof in self._pending else None
+        return self._take_overlap(proof) if proof is self._overlap else None
 
     def take_complete(self) -> CompleteWindow | None:
         """Return the oldest window if its reading has ended, each once and in order."""
@@ -318,7 +329,9 @@ class Coverage:
 
     def _cut_unproven(self, part: Part) -> SipCdrError | None:
         aimed = AIMED_ROWS
-        if part.needs_single_pages:
+        if part.refused_page is not None:
+            self._most_rows = min(self._most_rows, (part.refused_page - 1) * part.given_size)
+        elif part.needs_single_pages:
             aimed = max(1, part.given_size * 6 // 10)
         elif part.report.total >= part.given_size and not part.end_is_unseen:
             # Rows that move while pages are read cannot move within one page:
@@ -342,8 +355,12 @@ class Coverage:
     def _note(self, note: Note, whole: Whole | None = None) -> None:
         """Take note of what has become of a window, where that is written down."""
 
-    def _incomplete(self, part: Part) -> IncompleteRangeError:
+    def _incomplete(self, part: Part) -> SipCdrError:
+        if part.refused_page is not None:
+            return describe_refused_page(part.window, part.refused_page)
         why = UNTOLD_APART if part.sweep.is_ambiguous else END_UNSEEN if part.end_is_unseen else UNSTEADY
+        if identical := part.identical_rows:
+            why = IDENTICAL.format(identical)
         return describe_shortfall(part.window, part.sweep.unique, part.report.total, why, self.report)
 
     def _hand_over(self, part: Part) -> CompleteWindow:

@@ -76,14 +76,16 @@ class PageSizes:
     """What a run knows of the vendor's page sizes.
 
     Attributes:
+        counting: the size with which totals are asked for: a single record, unless that is refused.
         given: the size that the vendor gives although it echoes a larger one.
         claimed: that larger one.
     """
 
-    __slots__ = ("claimed", "given")
+    __slots__ = ("claimed", "counting", "given")
 
     def __init__(self) -> None:
         """Expect the sizes that are asked for."""
+        self.counting: int = 1
         self.given: int | None = None
         self.claimed: int | None = None
 

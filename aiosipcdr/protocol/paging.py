@@ -16,7 +16,16 @@ from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["LARGEST_SIZE", "PageRequest", "Verdict", "count_pages", "judge_answer", "plan_end_page", "resize"]
+__all__ = [
+    "LARGEST_SIZE",
+    "PageRequest",
+    "Verdict",
+    "count_pages",
+    "enlarge_count",
+    "judge_answer",
+    "plan_end_page",
+    "resize",
+]
 
 LARGEST_SIZE = 100
 """The most records that the vendor documents for a page."""
@@ -75,6 +84,13 @@ def resize(answer: PageAnswer, size: int) -> PageAnswer:
     """Return `answer` as a page of `size`, where the vendor echoes another size than it gives."""
     pages = -(-answer.page.total // size)
     return msgspec.structs.replace(answer, page=msgspec.structs.replace(answer.page, size=size, pages=pages))
+
+
+def enlarge_count(request: PageRequest, size: int) -> PageRequest | None:
+    """Return a refused request for a total with pages of `size`; `None` where it was no such request, or as large."""
+    if not request.control or request.size >= size:
+        return None
+    return msgspec.structs.replace(request, size=size)
 
 
 def plan_end_page(total: int, size: int) -> tuple[int, int] | None:

@@ -66,7 +66,7 @@ class PendingWindows:
 
     def add_parts(self, cut: Cut, wholes: tuple[Whole, ...], floor: dict[object, CallDetailRecord]) -> Whole:
         """Let the parts of a window that was cut wait; `wholes` are those that it is a part of itself."""
-        whole = Whole(cut.told.window, cut.told.total, len(cut.parts), is_repair=cut.is_repair, floor=floor)
+        whole = Whole(cut.told.window, cut.told.counted, len(cut.parts), is_repair=cut.is_repair, floor=floor)
         for outer in wholes:
             outer.open_parts += len(cut.parts) - 1
         for part in cut.parts:

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from aiosipcdr.errors import OutOfTimeRangeError, ProtocolError, SipCdrError
+from aiosipcdr.errors import InvalidQueryError, OutOfTimeRangeError, ProtocolError, SipCdrError
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
 from aiosipcdr.protocol.edge import EdgeSearch
-from aiosipcdr.protocol.paging import PageRequest, Verdict, judge_answer
+from aiosipcdr.protocol.paging import LARGEST_SIZE, PageRequest, Verdict, enlarge_count, judge_answer
 from aiosipcdr.protocol.records import Page
 from aiosipcdr.protocol.tiling import OVERLAP, plan_tiles
 from aiosipcdr.protocol.windows import TimeWindow
@@ -67,16 +67,33 @@ class WindowCounts:
     A server that is not ready answers "0 of 0" now and then.
     """
 
-    def __init__(self, windows: Iterable[TimeWindow], filters: Filters, *, span: TimeWindow | None = None) -> None:
-        """Plan one request a window; where one is out of the time range, find the edge within `span`, or within it."""
+    def __init__(
+        self,
+        windows: Iterable[TimeWindow],
+        filters: Filters,
+        *,
+        span: TimeWindow | None = None,
+        size: int = LARGEST_SIZE,
+    ) -> None:
+        """Plan one request a window.
+
+        Args:
+            windows: what to count.
+            filters: what the vendor is asked to select.
+            span: where to look for the edge of what the vendor keeps, if a window is out of its time range; without
+                it, within that window.
+            size: the page size with which totals are asked for if a size of 1 is refused.
+        """
         self.totals: dict[TimeWindow, int] = {}
         self._filters = filters
         self._span = span
+        self._size = size
         self._edge: EdgeSearch | None = None
         self._planned = deque(
             PageRequest(owner=self, window=part, params=encode_params(part, filters), current=1, size=1, control=True)
             for part in windows
         )
+        self._enlarged: deque[PageRequest] = deque()
         self._open = len(self._planned)
 
     @property
@@ -86,12 +103,16 @@ class WindowCounts:
 
     def next_request(self) -> PageRequest | None:
         """Return the next window's request, or the next probe for the edge of what the vendor keeps."""
-        if self._edge is not None:
+        if self._edge is not None and not self._enlarged:
             return self._edge.next_request()
-        return self._planned.popleft() if self._planned else None
+        due = self._enlarged or self._planned
+        return due.popleft() if due else None
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
         """Give in, since a count with a hole in it is none; but find out what can be counted."""
+        if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
+            self._enlarged.append(larger)
+            return None
         if not isinstance(error, OutOfTimeRangeError):
             return error
         if isinstance(request.owner, EdgeSearch):
@@ -129,11 +150,11 @@ class WindowCounts:
 class RangeCount(WindowCounts):
     """Adds up the totals of a range's tiles and takes off what their overlaps count twice."""
 
-    def __init__(self, window: TimeWindow, filters: Filters) -> None:
-        """Plan one request a tile and one an overlap."""
+    def __init__(self, window: TimeWindow, filters: Filters, *, size: int = LARGEST_SIZE) -> None:
+        """Plan one request a tile and one an overlap; `size` as for `WindowCounts`."""
         self._tiles = plan_tiles(window)
         self._overlaps = [TimeWindow(tile.start, tile.start + OVERLAP) for tile in self._tiles[1:]]
-        super().__init__([*self._tiles, *self._overlaps], filters, span=window)
+        super().__init__([*self._tiles, *self._overlaps], filters, span=window, size=size)
 
     @property
     def total(self) -> int:

@@ -5,16 +5,41 @@ Pure.  Tells counts alone, and must never name a record.
 
 from typing import Final
 
-from aiosipcdr.errors import IncompleteRangeError
+from aiosipcdr.errors import IncompleteRangeError, InvalidQueryError, StatusCode
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport
 
-__all__ = ["CHANGING", "END_UNSEEN", "UNSTEADY", "UNTOLD_APART", "describe_shortfall"]
+__all__ = [
+    "CHANGING",
+    "END_UNSEEN",
+    "IDENTICAL",
+    "UNSTEADY",
+    "UNTOLD_APART",
+    "describe_refused_page",
+    "describe_shortfall",
+]
 
 CHANGING: Final = "rows are changing"
 UNSTEADY: Final = "rows are changing or the vendor's total is wrong"
 END_UNSEEN: Final = "the vendor gives no page size with which to check that it counts all of them"
+IDENTICAL: Final = "the vendor lists {:,} identical rows, which cannot be told from rows that it sent twice"
 UNTOLD_APART: Final = "some records have no readable voiceId and cannot be told apart"
+
+
+def describe_refused_page(window: TimeWindow, page: int) -> InvalidQueryError:
+    """Return the error that ends a run because the vendor refuses a page that its own total promises.
+
+    Args:
+        window: the narrowest window in which that happens.
+        page: its number.
+    """
+    return InvalidQueryError(
+        f"page {page} was refused (status {StatusCode.PARAMETER}), and the window is too narrow to be cut: the vendor"
+        " reads no page so deep; ask for larger pages (page_size), or take what there is with allow_incomplete=True",
+        status=StatusCode.PARAMETER,
+        window=window,
+        page=page,
+    )
 
 
 def describe_shortfall(

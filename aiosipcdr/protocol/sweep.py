@@ -4,9 +4,10 @@ Synchronous and without I/O.  The proof decides whether a window is complete.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -78,6 +79,8 @@ class Sweep:
         self.extras: dict[CallDetailRecord, str] = {}
         self._records: dict[object, CallDetailRecord] = {}
         self._several: dict[str, _Rows] = {}
+        self._copies: dict[object, int] = {}
+        self._repeated: set[CallDetailRecord] = set()
         self._read: list[Page] = []
         self._united = 0
         self._ascents: list[Ascent] = []
@@ -125,6 +128,34 @@ class Sweep:
             return len(ascent.records)
         records = self.records
         return len(records) + sum(identity not in records for identity in self.quarantined)
+
+    @property
+    def copies(self) -> int:
+        """How many rows more are stored for certain: one answer held the same bytes several times."""
+        return self.count_copies(set())
+
+    def count_copies(self, without: AbstractSet[object]) -> int:
+        """Return how many copies there are of the rows whose keys are not in `without`."""
+        if self.ascent is None:
+            self._unite_waiting()
+        return sum(copies for key, copies in self._find_copies() if key not in without)
+
+    def _find_copies(self) -> Iterator[tuple[object, int]]:
+        for row, copies in self._copies.items():
+            if isinstance(row, CallDetailRecord) and self._records.get(row.voice_id) == row:
+                yield row.voice_id, copies
+            elif row in self._records or (row in self.quarantined and row not in self._records):
+                yield row, copies
+
+    @property
+    def rows(self) -> int:
+        """How many rows the vendor has for certain: distinct ones, and copies of them."""
+        return self.unique + self.copies
+
+    @property
+    def repeated(self) -> int:
+        """Rows that stood on several pages, if they were the same each time that the window was read."""
+        return len(self._repeated)
 
     @property
     def has_twins(self) -> bool:
@@ -198,7 +229,7 @@ class Sweep:
         if told > behind:
             self.largest_total = max(self.largest_total, _least_total(answer))
         is_whole = self.pages == self._asked == 1 and told == page.total < page.size
-        self.single = is_whole and self.unique == told
+        self.single = is_whole and self.rows == told
         self._odd += (told != min(page.size, max(0, behind))) + (page.pages != -(-page.total // page.size))
         self._odd += answer.anomalies
 
@@ -211,7 +242,7 @@ class Sweep:
     def may_hold(self, count: int) -> bool:
         """Tell whether the window may hold `count` rows if its doubtful ids are resolved one way or the other."""
         doubtful = [rows for rows in self._several.values() if rows.is_doubtful]
-        fewest = self.unique - sum(len(rows.now) - rows.sure for rows in doubtful)
+        fewest = self.rows - sum(len(rows.now) - rows.sure for rows in doubtful)
         return bool(doubtful) and fewest <= count <= fewest + sum(len(rows.seen) - rows.sure for rows in doubtful)
 
     @property
@@ -246,12 +277,15 @@ class Sweep:
             self._records |= by_id
             return
         in_page: dict[str, list[CallDetailRecord]] = {}
+        copies: Counter[CallDetailRecord] = Counter()
         for record in records:
             rows = in_page.setdefault(record.voice_id, [])
             if record in rows:
-                self._duplicates += 1
+                copies[record] += 1
             else:
                 rows.append(record)
+        self._duplicates += copies.total()
+        self._note_copies(copies)
         for voice_id, rows in in_page.items():
             self._take(voice_id, rows)
 
@@ -261,6 +295,7 @@ class Sweep:
         known = () if before is None else before.seen
         new = [row for row in rows if row not in known]
         self._duplicates += len(rows) - len(new)
+        self._repeated.update(row for row in rows if row in known)
         seen = [*known, *new]
         if len(seen) == 1:
             self._records[voice_id] = seen[0]
@@ -271,12 +306,19 @@ class Sweep:
     def _set_aside(self, answer: PageAnswer) -> None:
         rows = {(quarantined.voice_id, quarantined.raw) for quarantined in answer.quarantined}
         holders = Counter(voice_id for voice_id, _ in rows) + Counter({r.voice_id for r in answer.page.records})
+        copies: Counter[str] = Counter()
         for quarantined in answer.quarantined:
             key = quarantined.identity
             if quarantined.voice_id is None or holders[key] > 1:
                 key = quarantined.digest
                 self.is_ambiguous = True
             self.quarantined.setdefault(key, quarantined)
+            copies[key] += 1
+        self._note_copies(copies - Counter(copies.keys()))
+
+    def _note_copies(self, copies: Mapping[Any, int]) -> None:
+        for row, number in copies.items():
+            self._copies[row] = max(number, self._copies.get(row, 0))
 
     def _rows_of(self, voice_id: str) -> _Rows | None:
         if (several := self._several.get(voice_id)) is not None:
@@ -304,6 +346,9 @@ class Sweep:
             voice_id = record.voice_id
             if voice_id not in self._several and records.setdefault(voice_id, record) != record:
                 self._merge(voice_id, earlier)
+        self._note_copies(earlier._copies)  # noqa: SLF001 - likewise
+        if self._repeated != earlier._repeated:  # noqa: SLF001 - likewise
+            self._repeated = set()  # rows that move from page to page, not copies
         self.quarantined = earlier.quarantined | self.quarantined
         self.extras = earlier.extras | self.extras
         self.is_ambiguous = self.is_ambiguous or earlier.is_ambiguous
