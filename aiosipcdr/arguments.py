@@ -16,7 +16,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 import msgspec
 
 from aiosipcdr.errors import InsecureTlsWarning
-from aiosipcdr.protocol.codec import PATH, Filters
+from aiosipcdr.protocol.codec import PATH, FilterMatch, Filters
 from aiosipcdr.protocol.signing import SecretText
 from aiosipcdr.protocol.windows import ArgumentError
 
@@ -26,6 +26,7 @@ _NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::[0-9]*)?")
 __all__ = [
     "check_base_url",
     "check_between",
+    "check_filter_match",
     "check_filters",
     "check_kind",
     "check_seconds",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 
-def check_filters(sip_group_name: object, phone_name: object) -> Filters | ValueError:
+def check_filters(sip_group_name: object, phone_name: object, match: FilterMatch = "exact") -> Filters | ValueError:
     """Return the filters, each a text or `None`; what is wrong is returned, for a phone's name may be a number."""
     for name, value in (("sip_group_name", sip_group_name), ("phone_name", phone_name)):
         if value is None:
@@ -45,7 +46,14 @@ def check_filters(sip_group_name: object, phone_name: object) -> Filters | Value
             return ArgumentError(f"{name} must be a text that is not empty, or None for all")
         if any("\ud800" <= character <= "\udfff" for character in value):
             return ArgumentError(f"{name} holds half a character (a lone surrogate) and cannot be sent")
-    return msgspec.convert({"sip_group_name": sip_group_name, "phone_name": phone_name}, Filters)
+    return msgspec.convert({"sip_group_name": sip_group_name, "phone_name": phone_name, "match": match}, Filters)
+
+
+def check_filter_match(value: object) -> FilterMatch:
+    """Return how records are compared with the filters, or refuse it."""
+    if value == "exact" or value == "loose":  # noqa: PLR1714 - so that type checkers see a literal
+        return value
+    raise ValueError(f'filter_match must be "exact" or "loose", not {value!r}')
 
 
 def check_between(name: str, value: object, least: int, most: int, error: type[ValueError] = ValueError) -> None:

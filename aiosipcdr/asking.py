@@ -29,7 +29,7 @@ class Asking(Connection):
 
         It takes one request for every 31 days and one for each seam between them.
         """
-        filters = check_filters(sip_group_name, phone_name)
+        filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         if isinstance(filters, ValueError):
             raise filters
@@ -48,7 +48,7 @@ class Asking(Connection):
 
         For windows that were read before, as told by `FetchReport.window_reports`; each is at most 31 days wide.
         """
-        filters = check_filters(sip_group_name, phone_name)
+        filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         if isinstance(filters, ValueError):
             raise filters
@@ -78,7 +78,7 @@ class Asking(Connection):
             ValueError: before any request: a naive time, an inverted range or one of more than 31 days, a page or a
                 size that cannot exist, an empty filter.
         """
-        filters = check_filters(sip_group_name, phone_name)
+        filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         if isinstance(filters, ValueError):
             raise filters

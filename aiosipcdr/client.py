@@ -73,7 +73,7 @@ class CdrClient(Asking):
             IncompleteRangeError: the vendor's counts and the records do not agree, whatever was tried.
             OutOfTimeRangeError: part of the range is older than what the vendor keeps.
         """
-        filters = check_filters(sip_group_name, phone_name)
+        filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         coverage = self._cover(
             Coverage,
@@ -119,7 +119,7 @@ class CdrClient(Asking):
         before the trouble have then been handed over already.  A slow reader
         slows the fetching.
         """
-        filters = check_filters(sip_group_name, phone_name)
+        filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         coverage = self._cover(
             Coverage,
@@ -195,7 +195,7 @@ class CdrClient(Asking):
             IncompleteRangeError: see `fetch_all`; no file appears.
             OutOfTimeRangeError: see `fetch_all`; a journal stays only if calls were read.
         """
-        filters = check_filters(sip_group_name, phone_name)
+        filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         # Loaded with the first file: a third of what the client would load, and nothing else needs it.
         from aiosipcdr.export import ExportJob, ExportOrder, choose_mask, mask_record

@@ -17,6 +17,7 @@ from aiosipcdr import __version__
 from aiosipcdr.arguments import (
     check_base_url,
     check_between,
+    check_filter_match,
     check_kind,
     check_seconds,
     check_span,
@@ -32,7 +33,7 @@ from aiosipcdr.hooks import LoggingHook
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.protocol.codec import PATH, Filters
+from aiosipcdr.protocol.codec import PATH, FilterMatch, Filters
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.limits import WindowPlaces
 from aiosipcdr.protocol.overlaps import as_it_is
@@ -66,6 +67,7 @@ class ClientSettings(TypedDict, total=False):
     lateness: timedelta
     count_delay: timedelta
     strict: bool
+    filter_match: FilterMatch
     session: "aiohttp.ClientSession | None"
     proxy: str | None
     trust_env: bool
@@ -91,6 +93,7 @@ class Connection:
         lateness: timedelta = timedelta(hours=4),
         count_delay: timedelta = timedelta(seconds=1),
         strict: bool = False,
+        filter_match: FilterMatch = "exact",
         session: "aiohttp.ClientSession | None" = None,
         proxy: str | None = None,
         trust_env: bool = False,
@@ -114,6 +117,9 @@ class Connection:
             count_delay: the control count of such a window waits so long after its last page, for a vendor whose counts
                 lag behind its rows; `timedelta(0)` waits for nothing.
             strict: raise `ProtocolError` for a record that cannot be decoded, instead of setting it aside.
+            filter_match: how records are compared with the filters that were asked for: "exact", or "loose" for a
+                vendor that ignores case and outer blanks; `report.anomalies` then counts records that differ. A record
+                of another group or phone, or without one, raises `FilterIgnoredError` in both.
             session: an aiohttp session whose connections to borrow: it is never closed, and nothing else of it is used
                 (headers, cookies, proxy, timeouts, tracing).
             proxy: address of an HTTP proxy.
@@ -161,6 +167,7 @@ class Connection:
         self._lateness = lateness
         self._count_delay = count_delay
         self._strict = strict
+        self._filter_match = check_filter_match(filter_match)
         self._hook = LoggingHook() if hook is None else hook
         self._transport = Transport(
             self._base_url + PATH,

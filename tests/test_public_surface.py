@@ -255,6 +255,7 @@ def test_the_client_is_constructed_as_promised() -> None:
         "lateness": timedelta(hours=4),
         "count_delay": timedelta(seconds=1),
         "strict": False,
+        "filter_match": "exact",
         "session": None,
         "proxy": None,
         "trust_env": False,

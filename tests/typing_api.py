@@ -75,6 +75,7 @@ def every_setting(session: aiohttp.ClientSession) -> None:
         count_delay=timedelta(seconds=1),
         trust_env=True,
         strict=False,
+        filter_match="loose",
         session=session,
         proxy="http://127.0.0.1:3128",
         ssl_context=ssl.create_default_context(),

@@ -15,6 +15,7 @@ from cyclopts.validators import Number
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.timerange import parse_length
 from aiosipcdr.cli.usage import UsageError
+from aiosipcdr.protocol.codec import FilterMatch
 from aiosipcdr.protocol.records import TIME_FIELDS
 
 __all__ = ["Network", "Proof", "load_authorities", "plan_client", "time_field_of"]
@@ -51,11 +52,14 @@ class Proof:
         lateness: Windows that end less than this before now are provisional: 90m, 4h (the default) or 1d; longer than
             your longest call.
         strict: Fail at the first record that cannot be decoded, instead of setting it aside.
+        filter_match: How records are compared with --group and --phone: exact (the default), or loose, without case
+            and outer blanks.
     """
 
     time_field: TimeField | None = None
     lateness: str | None = None
     strict: bool = False
+    filter_match: FilterMatch | None = None
 
 
 def time_field_of(proof: Proof, settings: Settings) -> str | None:
@@ -85,6 +89,7 @@ def plan_client(network: Network, proof: Proof, settings: Settings) -> dict[str,
         "timeout": network.timeout or _from_file(settings, "timeout", _read_seconds),
         "lateness": lateness,
         "strict": proof.strict or _from_file(settings, "strict", _read_switch),
+        "filter_match": proof.filter_match or _from_file(settings, "filter_match", _read_match),
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -128,6 +133,14 @@ def _read_switch(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError("must be true or false")
     return text.lower() == "true"
+
+
+def _read_match(text: str) -> FilterMatch:
+    if text == "exact":
+        return "exact"
+    if text == "loose":
+        return "loose"
+    raise ValueError("must be exact or loose")
 
 
 def _read_time_field(text: str) -> str:

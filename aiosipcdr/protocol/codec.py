@@ -7,7 +7,7 @@ every traceback.
 
 import re
 from decimal import DecimalException
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -19,21 +19,39 @@ from aiosipcdr.protocol.salvage import DECODE_FAULTS, salvage_records
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 
-__all__ = ["CONTENT_TYPE", "PATH", "Filters", "PageAnswer", "PageDecoder", "Refusal", "encode_params", "encode_query"]
+__all__ = [
+    "CONTENT_TYPE",
+    "PATH",
+    "FilterMatch",
+    "Filters",
+    "PageAnswer",
+    "PageDecoder",
+    "Refusal",
+    "encode_params",
+    "encode_query",
+]
 
 PATH = "/recordSipQuery"
 CONTENT_TYPE = "application/json;charset=UTF-8"
 
 
+FilterMatch = Literal["exact", "loose"]
+
+
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """What the vendor narrows a range down to, besides time; `None` asks for everything."""
+    """What the vendor narrows a range down to, besides time; `None` asks for everything.
+
+    `match` says how the records that come back are compared: "exact", or
+    "loose", without case and outer blanks.
+    """
 
     sip_group_name: str | None = None
     phone_name: str | None = None
+    match: FilterMatch = "exact"
 
     def __repr__(self) -> str:
         """Say which filters are set: a phone's name may be a number."""
-        names = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
+        names = [name for name in ("sip_group_name", "phone_name") if getattr(self, name) is not None]
         return f"Filters({', '.join(names)})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:

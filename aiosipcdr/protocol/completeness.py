@@ -18,7 +18,15 @@ from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.protocol.ascent import Ascent, find_ascent
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
 from aiosipcdr.protocol.limits import Budget, PageSizes
-from aiosipcdr.protocol.paging import PageRequest, Verdict, count_pages, judge_answer, plan_end_page, resize
+from aiosipcdr.protocol.paging import (
+    PageRequest,
+    Verdict,
+    count_loose_matches,
+    count_pages,
+    judge_answer,
+    plan_end_page,
+    resize,
+)
 from aiosipcdr.protocol.sweep import Sweep
 from aiosipcdr.protocol.tiling import can_split
 from aiosipcdr.protocol.windows import TimeWindow
@@ -280,6 +288,7 @@ class WindowProof:
             self._give_size(self.size)
             self._sizes.given, self._sizes.claimed = self.size, self._claimed_size
         self.report.pages += 1
+        self.report.anomalies += count_loose_matches(page.records, self._filters)
         self.sweep.add_page(answer, ascent, past_the_end=past_the_end)
         self._go_on()
 

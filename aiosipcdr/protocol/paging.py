@@ -20,6 +20,7 @@ __all__ = [
     "LARGEST_SIZE",
     "PageRequest",
     "Verdict",
+    "count_loose_matches",
     "count_pages",
     "enlarge_count",
     "judge_answer",
@@ -140,14 +141,8 @@ def judge_answer(
             return Verdict.PAST_THE_END, ""
         return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
     if page.records:
-        if (field := _find_ignored(page.records, filters)) is not None:
-            # Neither value is quoted: a phone's name may be a number.
-            raise FilterIgnoredError(
-                f"records of another {field} came back: the vendor ignores this filter; fetch without it and"
-                " select yourself",
-                window=request.window,
-                page=request.current,
-            )
+        if (contradiction := _find_contradiction(page.records, filters)) is not None:
+            raise FilterIgnoredError(contradiction, window=request.window, page=request.current)
         if not _lie_within(page.records, request.window, time_field, ascent):
             return Verdict.ASK_AGAIN, "records came back that lie outside the window"
     if answer.quarantined and not (request.asked_before or request.control or request.is_end):
@@ -155,13 +150,46 @@ def judge_answer(
     return Verdict.USE, ""
 
 
-def _find_ignored(records: list[CallDetailRecord], filters: Filters) -> str | None:
-    for field, wanted in (("sip_group_name", filters.sip_group_name), ("phone_name", filters.phone_name)):
-        if wanted:
-            told = {value.strip().casefold() for value in map(attrgetter(field), records) if value is not None}
-            if told - {wanted.strip().casefold()}:
-                return field
+def count_loose_matches(records: list[CallDetailRecord], filters: Filters) -> int:
+    """Return how many records match `filters` only without case and outer blanks."""
+    if filters.match == "exact":
+        return 0
+    wanted = [(name, value) for name, value in _filter_values(filters) if value]
+    return sum(any(getattr(record, name) != value for name, value in wanted) for record in records)
+
+
+def _filter_values(filters: Filters) -> tuple[tuple[str, str | None], ...]:
+    return ("sip_group_name", filters.sip_group_name), ("phone_name", filters.phone_name)
+
+
+def _find_contradiction(records: list[CallDetailRecord], filters: Filters) -> str | None:
+    # Neither value is quoted: a phone's name may be a number.
+    for field, wanted in _filter_values(filters):
+        if not wanted:
+            continue
+        other = set(map(attrgetter(field), records)) - {wanted}
+        if not other:
+            continue
+        if any(value is not None and _loosely(value) != _loosely(wanted) for value in other):
+            return (
+                f"records of another {field} came back: the vendor ignores this filter; fetch without it and select"
+                " yourself"
+            )
+        if None in other:
+            return (
+                f"records without a {field} came back: the vendor does not apply this filter to them; fetch without it"
+                " and select yourself"
+            )
+        if filters.match == "exact":
+            return (
+                f"records came back whose {field} differs from the filter in case or outer blanks: give the name as"
+                ' the vendor writes it, or accept them with filter_match="loose"'
+            )
     return None
+
+
+def _loosely(value: str) -> str:
+    return value.strip().casefold()
 
 
 def _lie_within(

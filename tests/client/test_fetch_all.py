@@ -103,7 +103,7 @@ async def test_a_range_without_calls_is_an_empty_list_that_is_certified() -> Non
             records = await client.fetch_all(sandbox.start, sandbox.end)
             assert records == []
             assert records.report.certified
-            assert (records.report.total, records.report.requests) == (0, 1)
+            assert (records.report.total, records.report.requests) == (0, 2)
 
 
 @pytest.mark.parametrize("group", ["sales-us", "客服一组", "ops night shift"])
@@ -141,8 +141,13 @@ async def test_a_filter_that_the_vendor_ignores_is_an_error_and_not_a_wrong_sum(
 async def test_a_filter_that_the_vendor_reads_loosely_is_still_the_filter() -> None:
     async with Sandbox(records=300, filters="loose") as sandbox, client_of(sandbox) as client:
         expected = {row["voiceId"] for row in sandbox.rows() if row["sipGroupName"] == "sales-us"}
+        with pytest.raises(FilterIgnoredError, match="case or outer blanks"):
+            await client.fetch_all(sandbox.start, sandbox.end, sip_group_name=" SALES-us")
+    async with Sandbox(records=300, filters="loose") as sandbox, client_of(sandbox, filter_match="loose") as client:
         records = await client.fetch_all(sandbox.start, sandbox.end, sip_group_name=" SALES-us")
         assert set(ids_of(records)) == expected
+        assert records.report.certified
+        assert records.report.anomalies == len(records) > 0
 
 
 async def test_ranges_of_more_than_31_days_are_covered_by_several_tiles() -> None:

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aiosipcdr.errors import FilterIgnoredError, ProtocolError
+from aiosipcdr.errors import FilterIgnoredError, InvalidQueryError, ProtocolError, ServerFaultError, SipCdrError
 from aiosipcdr.protocol import paging
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
-from aiosipcdr.protocol.limits import Budget
+from aiosipcdr.protocol.limits import Budget, PageSizes
 from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.windows import TimeWindow
@@ -738,3 +738,227 @@ def test_a_count_below_the_rows_is_waited_for_longer_after_the_next_reading(firs
         proof.accept(request, told_answer)
     assert proof.outcome is Outcome.CERTIFIED
     assert waits == delays
+
+
+# --- sizes that are not what was asked for
+
+
+def silently(ids: list[int], size: int, *, echo: int = 10) -> Callable[[PageRequest], PageAnswer]:
+    """Give pages of `size` at most, and say that they are of `echo`, or of what was asked for if that is less."""
+
+    def tell(request: PageRequest) -> PageAnswer:
+        given = min(size, request.size)
+        at = (request.current - 1) * given
+        return answer(calls(*ids[at : at + given]), len(ids), size=min(echo, request.size), current=request.current)
+
+    return tell
+
+
+def test_a_server_that_sends_smaller_pages_than_it_says_is_read_with_those() -> None:
+    sizes = PageSizes()
+    proof = prove(sizes=sizes)
+    asked = told(proof, silently([*range(25)], 4))
+    assert asked == [(1, 10), (1, 10), *((current, 4) for current in range(2, 8)), (1, 1)]
+    assert proof.outcome is Outcome.CERTIFIED
+    assert (proof.report.unique, proof.size, proof.given_size) == (25, 4, 4)
+    assert (sizes.given, sizes.claimed) == (4, 10)
+
+
+def test_a_server_that_always_echoes_the_same_size_is_understood_once_it_is_known() -> None:
+    def tell(request: PageRequest) -> PageAnswer:
+        told_answer = silently([*range(25)], 4)(request)
+        return answer(told_answer.page.records, 25, size=10, current=request.current)
+
+    sizes = PageSizes()
+    assert told(prove(sizes=sizes), tell)[-1] == (1, 1)
+    proof = prove(sizes=sizes, size=4)
+    assert told(proof, tell) == [*((current, 4) for current in range(1, 8)), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.anomalies) == (Outcome.CERTIFIED, 25, 0)
+
+
+def test_a_first_page_that_is_short_once_is_no_size() -> None:
+    # A row was deleted between COUNT and SELECT.
+    proof = prove(is_part=True)
+    assert proof.accept(ask(proof), answer(calls(1, 2), 3)) is None
+    assert told(proof, steady([1, 2])) == [(1, 10)]
+    assert (proof.outcome, proof.given_size, proof.report.anomalies) == (Outcome.CERTIFIED, 10, 1)
+
+
+def test_a_total_that_is_wrong_is_no_size() -> None:
+    # Two of three rows, for good: pages of two are tried, and nothing follows the first.
+    budget, sizes = Budget(10), PageSizes()
+    proof = prove(TWO_SECONDS, budget=budget, sizes=sizes)
+    told(
+        proof,
+        lambda request: answer(
+            calls(1, 2) if request.current == 1 else [], 3, size=request.size, current=request.current
+        ),
+    )
+    assert proof.outcome is Outcome.UNPROVEN
+    assert (proof.given_size, sizes.given, budget.planned) == (10, None, 1)
+
+
+def test_pages_that_shrink_more_and_more_are_no_size_that_other_windows_take_over() -> None:
+    # Rows are left out after LIMIT: four of ten, then two of four.
+    sizes = PageSizes()
+    sizes.given, sizes.claimed = 4, 10
+    proof = prove(sizes=sizes, size=4)
+    assert (2, 2) not in told(proof, silently([*range(25)], 2, echo=4))
+    assert (proof.outcome, proof.given_size) == (Outcome.UNPROVEN, 4)
+
+
+# --- refusals
+
+REFUSED = InvalidQueryError("parameter", status=-22)
+GONE = ProtocolError("an answer without content", retryable=True)
+
+
+def reading(ids: list[int], **settings: object) -> tuple[WindowProof, list[PageRequest]]:
+    """Read the first page of a window; return its other pages as they are asked for."""
+    proof = prove(**settings)  # type: ignore[arg-type]
+    assert proof.accept(ask(proof), steady(ids)(PAGE_ONE)) is None
+    return proof, [ask(proof) for _ in range(-(-len(ids) // 10) - 1)]
+
+
+PAGE_ONE = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=10)
+
+
+@pytest.mark.parametrize("error", [REFUSED, GONE, ServerFaultError("down")])
+def test_pages_that_are_refused_because_rows_were_deleted_are_counted_again(error: SipCdrError) -> None:
+    proof, (second, third, fourth) = reading([*range(35)])
+    assert proof.accept(second, steady([*range(35)])(second)) is None
+    assert proof.refuse(third, error) is None
+    assert proof.refuse(fourth, error) is None
+    count = ask(proof)
+    assert (count.control, proof.next_request()) == (True, None)
+    assert proof.accept(count, steady([*range(15)])(count)) is None
+    assert told(proof, steady([*range(15)])) == [(1, 10), (2, 10), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 15, 2)
+
+
+def test_a_page_that_the_vendor_counts_and_does_not_send_is_its_error() -> None:
+    proof, (second, third) = reading([*range(25)])
+    assert proof.refuse(third, GONE) is None
+    assert proof.refuse(second, ServerFaultError("down")) is None
+    count = ask(proof)
+    error = proof.accept(count, steady([*range(25)])(count))
+    assert isinstance(error, ServerFaultError), "of the first page that is missing"
+
+
+def test_a_page_that_lies_too_deep_leaves_the_window_to_be_cut() -> None:
+    proof, (second, third) = reading([*range(25)])
+    assert proof.accept(second, steady([*range(25)])(second)) is None
+    assert proof.refuse(third, REFUSED) is None
+    count = ask(proof)
+    assert proof.accept(count, steady([*range(25)])(count)) is None
+    assert (proof.outcome, proof.refused_page, proof.report.unique) == (Outcome.UNPROVEN, 3, 20)
+
+
+def test_first_pages_and_counts_that_are_refused_are_errors() -> None:
+    proof = prove()
+    first = ask(proof)
+    assert proof.refuse(first, REFUSED) is REFUSED
+    assert proof.accept(first, steady([*range(20)])(first)) is None
+    second = ask(proof)
+    assert proof.accept(second, steady([*range(20)])(second)) is None
+    assert proof.refuse(ask(proof), GONE) is GONE
+    proof.give_up()
+    assert proof.refuse(second, REFUSED) is None, "nothing of it is asked for any more"
+
+
+def test_a_refused_look_at_the_end_shows_nothing() -> None:
+    proof, (second,) = reading([*range(20)])
+    assert proof.accept(second, steady([*range(20)])(second)) is None
+    count = ask(proof)
+    assert proof.accept(count, steady([*range(20)])(count)) is None
+    end = ask(proof)
+    assert end.is_end
+    assert end.needs_fresh_answer
+    assert proof.refuse(end, GONE) is None
+    assert (proof.outcome, proof.end_is_unseen) == (Outcome.UNPROVEN, True)
+
+
+def test_totals_are_asked_for_with_the_size_that_is_accepted() -> None:
+    sizes = PageSizes()
+    sizes.counting = 10
+    proof = prove(sizes=sizes)
+    assert told(proof, steady([1])) == [(1, 10), (1, 10)]
+    assert proof.outcome is Outcome.CERTIFIED
+
+
+# --- rows that are stored twice, legs
+
+
+@pytest.mark.parametrize("ids", [[1, 1, 2], [*range(9), 8, 10, 11]])
+def test_rows_that_one_answer_holds_twice_count_twice_and_are_handed_over_once(ids: list[int]) -> None:
+    proof = prove()
+    told(proof, steady(ids))
+    report = proof.report
+    assert (proof.outcome, report.scans) == (Outcome.CERTIFIED, 1)
+    assert (report.total, report.unique, report.copies, report.counted) == (len(ids) - 1, len(ids) - 1, 1, len(ids))
+
+
+def test_rows_that_stand_on_two_pages_each_time_are_called_what_they_seem_to_be() -> None:
+    proof = prove(TWO_SECONDS)
+    told(proof, steady([*range(10), 9, 10, 10, 11]))
+    assert (proof.outcome, proof.report.scans) == (Outcome.UNPROVEN, 3)
+    assert (proof.report.unique, proof.report.copies, proof.identical_rows) == (12, 1, 2)
+    # Other rows each time: they move.
+    proof = prove(TWO_SECONDS)
+
+    def move(request: PageRequest) -> PageAnswer:
+        return steady([*range(10), proof.report.scans, 10, 11])(request)
+
+    told(proof, move)
+    assert (proof.outcome, proof.identical_rows) == (Outcome.UNPROVEN, 0)
+
+
+def test_only_the_pages_that_hold_legs_in_doubt_are_read_once_more() -> None:
+    proof = prove(HOUR)
+    rows = [*calls(*range(10)), *calls(*range(10, 20)), *calls(20, 21, 22), *calls(0, code="second leg"), *calls(24)]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        at = (request.current - 1) * request.size
+        return answer(rows[at : at + request.size], 25, size=request.size, current=request.current)
+
+    assert told(proof, tell) == [(1, 10), (2, 10), (3, 10), (1, 1), (1, 10), (3, 10), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.total) == (Outcome.CERTIFIED, 25, 25)
+    assert proof.report.conflicts == 0
+
+
+def test_a_row_that_changed_and_hides_a_missing_one_proves_nothing() -> None:
+    # Row 3 is read twice, with other contents the second time, and row 12 not at all; the count agrees.
+    proof = prove(TWO_SECONDS)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.current == 2:
+            return answer([*calls(10, 11), *calls(3, code="x")], 13, size=request.size, current=2)
+        return answer(calls(*range(10))[: request.size], 13, size=request.size)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED, "two legs, for all that can be seen: both stand again"
+    changed = [0]
+
+    def change(request: PageRequest) -> PageAnswer:
+        changed[0] += request.current == 2
+        if request.current == 2:
+            return answer([*calls(10, 11), *calls(3, code=f"{changed}")], 13, size=request.size, current=2)
+        return tell(request)
+
+    proof = prove(TWO_SECONDS)
+    told(proof, change)
+    assert proof.outcome is Outcome.UNPROVEN
+    assert proof.report.conflicts == 1
+
+
+def test_rows_can_be_read_once_more_after_the_certificate() -> None:
+    proof = prove()
+    tell = steady([*range(25)])
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    proof.read_once_more({"3", "24"})
+    assert (proof.is_open, proof.report.certified) == (True, False)
+    assert told(proof, tell) == [(1, 10), (3, 10), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 25, 2)
+    proof.read_once_more({"nobody"})
+    assert (proof.is_open, proof.report.certified) == (False, False)

@@ -1,10 +1,12 @@
 """One answer and what it is worth: a page that does not rise is judged by its columns, too."""
 
+import math
 import sys
 from datetime import timedelta
 from types import FrameType
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,16 @@ from hypothesis import strategies as st
 from aiosipcdr.errors import FilterIgnoredError
 from aiosipcdr.protocol.ascent import find_ascent
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
-from aiosipcdr.protocol.paging import PageRequest, Verdict, count_pages, judge_answer
+from aiosipcdr.protocol.paging import (
+    PageRequest,
+    Verdict,
+    count_loose_matches,
+    count_pages,
+    enlarge_count,
+    judge_answer,
+    plan_end_page,
+    resize,
+)
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.report import QuarantinedRecord
 from tests.protocol.made_up_pages import CANARY, HOUR, START, answer, call
@@ -27,7 +38,7 @@ def request(current: int = 1, size: int = 10, *, asked_before: bool = False) -> 
 
 
 def judge(told: PageAnswer, asked: PageRequest | None = None, **filters: str) -> Verdict:
-    return judge_answer(asked or request(), told, Filters(**filters))[0]
+    return judge_answer(asked or request(), told, msgspec.convert(filters, Filters))[0]
 
 
 @given(st.integers(0, 10**9), st.integers(1, 100))
@@ -107,13 +118,91 @@ def test_records_that_ignore_the_filter_are_an_error_that_quotes_nobody(field: s
     records = [CallDetailRecord(voice_id=name, **{field: name}) for name in (CANARY, "other")]  # type: ignore[arg-type]
     told = answer(*records)
     with pytest.raises(FilterIgnoredError, match=field) as caught:
-        judge_answer(request(), told, Filters(**{field: CANARY}))
+        judge_answer(request(), told, msgspec.convert({field: CANARY}, Filters))
     assert CANARY not in str(caught.value)
 
 
-@pytest.mark.parametrize("told", ["Group A", " group a ", "GROUP A\t", None])
-def test_filters_are_compared_without_case_and_outer_blanks(told: str | None) -> None:
-    assert judge(answer(call("1", sip_group_name=told)), sip_group_name=" Group a") is Verdict.USE
+@pytest.mark.parametrize("field", ["sip_group_name", "phone_name"])
+@pytest.mark.parametrize(
+    ("names", "exact", "loose"),
+    [
+        (["Group a"], None, None),
+        (["Group a", "Group A"], "case or outer blanks", None),
+        (["GROUP A\t"], "case or outer blanks", None),
+        (["Group a", None], "without a", "without a"),
+        ([None, "Group A"], "without a", "without a"),
+        (["Group b", None], "another", "another"),
+        (["Group a b"], "another", "another"),
+    ],
+)
+def test_the_kind_of_a_contradiction_to_a_filter_is_named(
+    names: list[str | None], exact: str | None, loose: str | None, field: str
+) -> None:
+    told = answer(*(call(f"{number}", 60, **{field: name}) for number, name in enumerate(names)))
+    for match, kind in (("exact", exact), ("loose", loose)):
+        filters = msgspec.convert({field: "Group a", "match": match}, Filters)
+        if kind is None:
+            assert judge_answer(request(), told, filters)[0] is Verdict.USE
+            continue
+        with pytest.raises(FilterIgnoredError, match=kind) as caught:
+            judge_answer(request(), told, filters)
+        assert field in str(caught.value)
+
+
+def test_records_that_match_loosely_are_counted() -> None:
+    records = [call("1", sip_group_name="a"), call("2", sip_group_name=" A"), call("3", sip_group_name="A")]
+    assert count_loose_matches(records, Filters(sip_group_name="a", match="loose")) == 2
+    assert count_loose_matches(records, Filters(sip_group_name="a")) == 0
+    assert count_loose_matches(records, Filters(match="loose")) == 0
+
+
+# --- sizes
+
+
+@pytest.mark.parametrize(
+    ("total", "size", "page"),
+    [
+        (1_000, 100, (11, 99)),
+        (1_700, 100, (18, 99)),
+        (990, 10, (124, 8)),
+        (1, 1, (1, 2)),
+        (2, 2, (1, 3)),
+        (60, 5, (9, 7)),
+    ],
+)
+def test_the_page_that_reaches_beyond_the_end_begins_before_the_last_row(
+    total: int, size: int, page: tuple[int, int]
+) -> None:
+    assert plan_end_page(total, size) == page
+    current, chosen = page
+    assert (current - 1) * chosen < total < current * chosen
+
+
+def test_a_total_that_every_size_divides_has_no_such_page() -> None:
+    assert plan_end_page(math.lcm(*range(1, 101)), 100) is None
+
+
+def test_a_refused_total_is_asked_for_with_larger_pages() -> None:
+    control = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=1, control=True)
+    larger = enlarge_count(control, 20)
+    assert larger is not None
+    assert (larger.size, larger.control, larger.current) == (20, True, 1)
+    assert enlarge_count(larger, 20) is None
+    assert enlarge_count(request(), 100) is None
+
+
+def test_any_size_may_be_echoed_with_a_total_and_only_the_one_that_was_asked_at_the_end() -> None:
+    for size in (1, 10, 0, 100):
+        control = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=1, control=True)
+        assert judge(answer(call("1"), total=7, size=size), control) is Verdict.USE
+    end = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=9, is_end=True)
+    assert judge(answer(call("1"), total=7, size=9), end) is Verdict.USE
+    assert judge(answer(call("1"), total=7, size=8), end) is Verdict.ASK_AGAIN
+
+
+def test_a_page_that_is_smaller_than_it_says_is_taken_for_what_it_is() -> None:
+    told = resize(answer(call("1"), total=7, size=100), 3)
+    assert (told.page.size, told.page.pages, told.page.total) == (3, 3, 7)
 
 
 def test_a_broken_record_is_asked_for_again_once() -> None:

@@ -149,10 +149,11 @@ def test_equal_money_is_no_conflict() -> None:
         (answer(*(call(str(number)) for number in range(9))), True),
         (answer(*(call(str(number)) for number in range(10))), False),
         (answer(call("1"), total=2), False),
-        (answer(call("1"), call("1")), False),
+        (answer(call("1"), call("1")), True),  # stored twice
+        (answer(call("1"), call("1"), total=1), False),
         (answer(call("1"), call("2"), total=1), False),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_one_short_page_that_holds_all_it_tells_is_one_select(told: PageAnswer, single: bool) -> None:  # noqa: FBT001
     sweep = Sweep(10)
@@ -229,6 +230,8 @@ TWINS = answer(call("1", code="a"), call("1", code="b"), call("2"), call("2"), s
         ("conflicting", set()),
         ("is_unsettled", False),
         ("unique", 3),
+        ("copies", 1),
+        ("rows", 4),
         ("has_twins", True),
         ("ids", {"1", "2"}),
     ],
@@ -357,6 +360,38 @@ def test_twins_of_which_a_second_reading_shows_one_changed_row_are_unsettled() -
     third.carry_on(again)
     assert (third.unique, third.is_unsettled) == (3, False)
     assert set(third.records.values()) == {B, A2, call("2")}
+
+
+def test_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
+    sweep = sweep_of((A, A), (call("2"), A), (call("3"), call("4")))
+    assert (sweep.unique, sweep.copies, sweep.rows, sweep.duplicates) == (4, 1, 5, 2)
+    assert (sweep.count_copies({"1"}), sweep.count_copies({"2"})) == (0, 1)
+    changed = sweep_of((A, A), (A2, call("2")))
+    assert (changed.unique, changed.copies) == (2, 0), "an id that changed counts once"
+    twins = sweep_of((A, B), (A, A), (B, call("2")))
+    assert (twins.unique, twins.copies, twins.rows) == (3, 1, 4)
+    assert (twins.count_copies({A}), twins.count_copies({B})) == (0, 1)
+    # On two pages they may be one row that moved.
+    sweep = sweep_of((A, call("2")), (A, call("3")))
+    assert (sweep.unique, sweep.copies, sweep.repeated) == (3, 0, 1)
+
+
+def test_copies_are_carried_on_and_so_are_rows_that_stand_on_the_same_pages_again() -> None:
+    for now, copies, repeated in (
+        (((A, call("2")), (A, call("3"))), 1, 1),
+        (((A, call("2")), (call("2"), call("3"))), 1, 0),
+    ):
+        again = sweep_of(*now)
+        again.carry_on(sweep_of((call("4"), call("4")), (A, call("2")), (A, call("3"))))
+        assert (again.copies, again.repeated) == (copies, repeated)
+
+
+def test_broken_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
+    page = answer(call("1"), total=3)
+    page.quarantined.extend([broken("2"), broken("2")])
+    sweep = Sweep(10)
+    read(sweep, page)
+    assert (sweep.unique, sweep.copies, sweep.single) == (2, 1, True)
 
 
 def test_a_row_counts_as_held_with_its_contents() -> None:
