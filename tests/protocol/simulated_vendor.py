@@ -699,27 +699,29 @@ def check_windows(run: Run, window: TimeWindow) -> None:
         seen.update(here)
         if complete.report.certified:
             assert complete.report.total == complete.report.unique
-            # One page is believed as it is, as long as what was counted before it was cut out does not contradict it.
-            if vendor.habits.is_consistent or run.certified:
-                missing = find_missing(run, complete.window, seen)
-                assert not missing, f"certified and {len(missing)} short"
+            if vendor.habits.is_consistent:
+                check_nothing_missing(run, complete.window, seen)
         # What cannot be read, or has changed, may count twice where nothing is certified.
         if complete.report.certified or not (vendor.habits.garbles or vendor.has_changed):
             assert_once(vendor, here)
     # What lies in a shared second and cannot be read on one side of it is told on both.
     if not vendor.habits.garbles and (run.certified or not vendor.has_changed):
         assert_once(vendor, seen)
+    if run.certified and not vendor.habits.is_consistent:
+        # A part of one page is believed as it is, until its whole contradicts it; a neighbour may have what it lacks.
+        for complete in run.windows:
+            check_nothing_missing(run, complete.window, seen)
     real = {row.label for row in vendor.those_in(window, vendor.every_row)}
     assert seen.keys() <= real, "a row of another range"
 
 
-def find_missing(run: Run, window: TimeWindow, seen: Counter[int]) -> set[int]:
-    """Return the labels of the rows that were in a window all the time that its certificate is for, and not seen."""
+def check_nothing_missing(run: Run, window: TimeWindow, seen: Counter[int]) -> None:
+    """Check that the rows were seen that were in a window all the time that its certificate is for."""
     vendor = run.vendor
     there = vendor.labels_at(run.counted_at[window], window)
     if (attested := run.attested.get(window)) is not None and attested != run.counted_at[window]:
         there &= vendor.labels_at(attested, window)
-    return there - seen.keys()
+    assert there <= seen.keys(), f"certified and {len(there - seen.keys())} short"
 
 
 def assert_once(vendor: Vendor, seen: Counter[int]) -> None:

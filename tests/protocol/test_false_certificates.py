@@ -168,6 +168,8 @@ def test_no_habit_of_a_vendor_makes_a_certificate_false(  # noqa: PLR0917 - draw
     is_unstable: bool,  # noqa: FBT001
 ) -> None:
     habits = replace(habits, count_cap=cap, **sizes)  # type: ignore[arg-type]
+    if habits.echoes_asked and cap is not None and habits.forced_page is not None and cap <= habits.forced_page:
+        cap = habits.count_cap = None  # looks like a page that is not full: outside the proof
     if is_unstable:
         habits = replace(habits, order="ties" if seed % 2 else "random")
     run, _ = run_model(habits, replace(how, happen=happen), seed, scale)
