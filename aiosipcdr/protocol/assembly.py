@@ -45,6 +45,7 @@ class Assembly:
         self._time_fields = TIME_FIELDS if span.time_field is None else (span.time_field,)
         self._see = see
         self._seam_ids: set[object] = set()
+        self._floor_keys: set[object] = set()
         self._recent: list[EarlierWindow] = []
 
     def compare(self, proof: WindowProof) -> Repeats:
@@ -144,18 +145,22 @@ class Assembly:
         `wholes` are those that `whole` is a part of, and perhaps itself.
         """
         floor, whole.floor = whole.floor, {}
-        left: list[CallDetailRecord] = []
+        left: dict[object, CallDetailRecord] = {}
         if not whole.is_proven:
             repeated = _unite([self._seam_ids, *(recent.read.ids for recent in self._recent)])
-            left = [
-                record
-                for record in floor.values()
-                if record.voice_id not in repeated and self._span.owns(record, in_seam=False)
-            ]
+            left = {
+                key: record
+                for key, record in floor.items()
+                # Neighbours share a second: the floor of one may repeat a call from the floor of another.
+                if key not in self._floor_keys
+                and record.voice_id not in repeated
+                and self._span.owns(record, in_seam=False)
+            }
+            self._floor_keys |= left.keys()
             for outer in wholes:
                 outer.forget(floor.keys())
         self._count_floor(whole, wholes, len(left))
-        return left
+        return list(left.values())
 
     def _count_floor(self, whole: Whole, wholes: Sequence[Whole], left: int) -> None:
         if whole.is_proven:

@@ -223,8 +223,11 @@ class Coverage:
             if part.outcome in {Outcome.OPEN, Outcome.TOO_LARGE}:
                 part.give_up()
             left += self._assembly.assemble(part, part.wholes, part.repeats).records
+        handed_over = {record.voice_id for record in left}
         for whole, outer in wholes:
             whole.is_proven = False  # its parts are not all here
+            # A part of its neighbour may have handed over a call of the second that they share.
+            whole.forget(handed_over)
             left += self._assembly.take_floor(whole, outer)
         return sort_records(left)
 

@@ -278,6 +278,25 @@ async def test_a_total_that_is_wrong_is_an_incomplete_export(wrong: int) -> None
         assert error.window is not None
 
 
+# Days whose calls lie so that one was returned twice: it lies in the second that two windows share, and was read before
+# both were cut, or before one was cut and in a part of the other.
+@pytest.mark.parametrize(
+    ("day", "wrong", "records"),
+    [("2026-01-23", -3, 150), ("2026-01-30", -3, 150), ("2026-04-02", -3, 400), ("2026-07-04", -3, 400)],
+)
+async def test_an_incomplete_range_repeats_no_call(day: str, wrong: int, records: int) -> None:
+    start = datetime.fromisoformat(f"{day}T00:00:00+08:00")
+    async with (
+        Sandbox(records=records, days=1, start=start, months_back=None, wrong_total=wrong) as sandbox,
+        client_of(sandbox, concurrency=4) as client,
+    ):
+        with pytest.raises(IncompleteRangeError) as caught:
+            await client.fetch_all(sandbox.start, sandbox.end)
+        ids = ids_of(caught.value.records)
+        assert ids
+        assert len(set(ids)) == len(ids) == caught.value.report.unique
+
+
 async def test_allow_incomplete_returns_what_was_read_without_a_certificate() -> None:
     async with Sandbox(records=150, days=1, wrong_total=3) as sandbox, client_of(sandbox) as client:
         records = await client.fetch_all(sandbox.start, sandbox.end, allow_incomplete=True)

@@ -246,6 +246,19 @@ def test_nothing_that_was_handed_over_or_is_not_asked_for_comes_once_more_from_a
     assert report.unique == 2
 
 
+def test_a_call_that_two_unproven_wholes_had_before_they_were_cut_comes_once() -> None:
+    room, report = assembly()
+    shared = call("b", 10)
+    left, right = (
+        Whole(TimeWindow(at(0), at(11)), 2, 1, floor={"a": call("a", 1), "b": shared}),
+        whole_of(shared, told=1),
+    )
+    right.open_parts = 1
+    windows = [room.assemble(unproven(0, 5, total=2), (left,)), room.assemble(unproven(10, 21, total=1), (right,))]
+    assert [[record.voice_id for record in window.records] for window in windows] == [["a", "b"], []]
+    assert report.unique == 2
+
+
 def test_an_unproven_whole_counts_for_what_was_read_if_that_is_more_than_it_told() -> None:
     room, report = assembly()
     whole = whole_of(call("a", 1), call("b", 2), told=2)
