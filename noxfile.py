@@ -5,11 +5,13 @@ none.  Longer work has sessions of its own: `nox --list` names them.
 """
 
 import os
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2026.4.10"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -53,10 +55,12 @@ def types(session: nox.Session) -> None:
     """Do the package, the tests and this file agree with their types, and are the public ones complete?"""
     install(session, *group("types"))
     session.run("mypy")
-    session.run("basedpyright")
+    # Named, as basedpyright otherwise takes a `.venv` that lies in the checkout, whatever is installed there.
+    python = f"--pythonpath={shutil.which('python', path=session.bin)}"
+    session.run("basedpyright", python)
     # From elsewhere, so that it is the installed package which is looked at; anything below 100 % fails.
     with session.chdir(session.create_tmp()):
-        session.run("basedpyright", "--verifytypes", "aiosipcdr", "--ignoreexternal")
+        session.run("basedpyright", python, "--verifytypes", "aiosipcdr", "--ignoreexternal")
 
 
 @nox.session
@@ -97,6 +101,67 @@ def many_seeds(session: nox.Session) -> None:
             *session.posargs,
             env={"HYPOTHESIS_PROFILE": "many"},
         )
+
+
+# Each round moves the clock with time-machine: freezegun replaces Python names only, and libfaketime breaks the timed
+# waits of CPython's threads. Every test of a round begins at its instant: just before a change, each passes it.
+ROUNDS = (
+    # the year's end, in UTC and at the sandbox (+08:00)
+    ("2026-12-31T23:59:59.7+00:00", "UTC", "C"),
+    ("2025-12-31T15:59:59.7+00:00", "America/New_York", "de_DE.UTF-8"),
+    ("2027-01-01T00:00:00+00:00", "Pacific/Kiritimati", "C.UTF-8"),
+    # 29 February, and the years without
+    ("2028-02-28T23:59:59.7+00:00", "Europe/Berlin", "tr_TR.UTF-8"),
+    ("2028-02-29T12:00:00+00:00", "Asia/Kathmandu", "C"),
+    ("2032-02-29T15:59:59.7+00:00", "Australia/Lord_Howe", "C.UTF-8"),
+    ("2096-02-29T23:59:59.7+00:00", "America/New_York", "C"),
+    ("2024-02-29T09:30:00+00:00", "UTC", "fr_FR.UTF-8"),
+    ("2027-02-28T23:59:59.7+00:00", "Asia/Kathmandu", "C"),
+    # both changes of daylight saving time, and the hour that comes twice
+    ("2027-03-28T00:59:59.7+00:00", "Europe/Berlin", "C"),
+    ("2027-10-31T00:59:59.7+00:00", "Europe/Berlin", "de_DE.UTF-8"),
+    ("2026-10-25T01:30:00+00:00", "Europe/Berlin", "C"),
+    ("2027-03-14T06:59:59.7+00:00", "America/New_York", "C"),
+    ("2027-11-07T05:59:59.7+00:00", "America/New_York", "C.UTF-8"),
+    ("2027-04-03T14:59:59.7+00:00", "Australia/Lord_Howe", "C"),  # half an hour
+    # midnight where the tests run, at the sandbox, and when its calls of the day before are six hours old
+    ("2026-09-29T18:14:59.7+00:00", "Asia/Kathmandu", "C"),
+    ("2026-06-18T15:59:59.7+00:00", "Pacific/Kiritimati", "C"),
+    ("2026-11-28T21:59:59.7+00:00", "UTC", "C"),
+    # month ends
+    ("2026-11-30T23:59:59.7+00:00", "Europe/Berlin", "C"),
+    ("2027-01-31T12:00:00+00:00", "America/New_York", "C"),
+    ("2027-03-31T15:59:59.7+00:00", "UTC", "C"),
+    ("2027-04-30T09:59:59.7+00:00", "Pacific/Kiritimati", "C"),
+    ("2027-08-31T03:00:00+00:00", "Asia/Kathmandu", "C"),
+    # a day on which a test failed, an ordinary one, and two that are far away
+    ("2026-11-29T10:00:00+00:00", "UTC", "C"),
+    ("2027-07-14T21:30:00+00:00", "Australia/Lord_Howe", "C"),
+    ("2038-01-19T03:14:07.7+00:00", "UTC", "C"),
+    ("2099-12-31T22:59:59.7+00:00", "Europe/Berlin", "C"),
+)
+
+CLOCKLESS = ("tests/protocol", "tests/policy", "tests/client/test_proof.py")
+
+
+@nox.session(default=False)
+def many_days(session: nox.Session) -> None:
+    """Do the tests that start no process pass on other days, at other hours and in other zones?"""
+    install(session, *group("test"), *group("days"))
+    failed: list[str] = []
+    zones: set[str] = set()
+    for instant, zone, locale in ROUNDS:
+        # What decides without a clock takes half of the time: it is played once in each zone.
+        ignored = [] if zone not in zones else [f"--ignore={path}" for path in CLOCKLESS]
+        zones.add(zone)
+        env = {"TZ": zone, "LC_ALL": locale, "AIOSIPCDR_TESTS_AT": instant, "HYPOTHESIS_PROFILE": "few"}
+        env["AIOSIPCDR_SANDBOX_TODAY"] = ""  # made-up calls are those of the round's day
+        try:
+            session.run("pytest", *WORKERS, *ignored, *session.posargs, env=env)
+        except CommandFailed:
+            failed.append(f"{instant} {zone} {locale}")  # the other rounds are worth having
+    if failed:
+        session.error(f"failed in these rounds: {'; '.join(failed)}")
 
 
 @nox.session(default=False)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 # `many_seeds` looks further, with fresh randomness each time.
 _UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("default", _UNHURRIED, max_examples=50, derandomize=True)
-settings.register_profile("few", _UNHURRIED, max_examples=3, derandomize=True)
+settings.register_profile("few", _UNHURRIED, max_examples=5, derandomize=True)
 settings.register_profile("many", _UNHURRIED, max_examples=2_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -23,6 +23,14 @@ os.environ.setdefault("AIOSIPCDR_SANDBOX_TODAY", "2026-06-17")
 
 # A shell that runs the tests in the background makes them deaf to Ctrl-C, and with them every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run the tests at another instant, where the session `many_days` says so."""
+    if "AIOSIPCDR_TESTS_AT" in os.environ:
+        from tests.travel import Traveller
+
+        config.pluginmanager.register(Traveller())
 
 
 @pytest.fixture(scope="session", autouse=True)
