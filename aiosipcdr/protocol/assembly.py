@@ -5,7 +5,7 @@ the one-second overlaps repeat, and never looks back further than they reach.
 """
 
 from bisect import insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import attrgetter
 
 import msgspec
@@ -44,8 +44,7 @@ class Assembly:
         self._span = span
         self._time_fields = TIME_FIELDS if span.time_field is None else (span.time_field,)
         self._see = see
-        self._seam_ids: set[object] = set()
-        self._floor_keys: set[object] = set()
+        self._cut: list[Whole] = []
         self._recent: list[EarlierWindow] = []
 
     def compare(self, proof: WindowProof) -> Repeats:
@@ -64,8 +63,6 @@ class Assembly:
         told.conflicts += repeats.conflicts
         repeated = repeats.keys
         in_seam = self._span.in_seam(proof.window)
-        if in_seam:
-            self._seam_ids |= sweep.ids
         records, left_out, in_order = self._select(sweep, repeated, in_seam=in_seam)
         quarantined = {
             key: msgspec.structs.replace(record, window=proof.window)
@@ -87,9 +84,8 @@ class Assembly:
         )
         self.add(told, share, wholes)
         self._recent.append(EarlierWindow(proof.window.end, sweep, wholes))
-        for whole in wholes:
-            if whole.floor:
-                whole.forget(sweep.records.keys())
+        if any(whole.floor for whole in self._cut):
+            self._forget(sweep.records.values(), self._see)
         may_share_ids = sweep.has_twins
         for whole in reversed(wholes):
             if not whole.open_parts:
@@ -138,29 +134,35 @@ class Assembly:
             whole.is_proven = whole.is_proven and told.certified
         self.count_effort(told)
 
-    def take_floor(self, whole: Whole, wholes: Sequence[Whole]) -> list[CallDetailRecord]:
-        """Return what was read of `whole` before it was cut, and what no part of it has handed over.
+    def keep_floor(self, whole: Whole) -> None:
+        """Remember what was read of `whole`, which was cut: rows that are handed over are taken off."""
+        if whole.floor:
+            self._cut.append(whole)
+            for recent in self._recent:
+                self._forget(recent.records, as_it_is if isinstance(recent.read, ReadWindow) else self._see)
 
-        Where every part was proven, that is what was deleted meanwhile: nothing.
+    def take_floor(self, whole: Whole, wholes: Sequence[Whole]) -> list[CallDetailRecord]:
+        """Return what was read of `whole` before it was cut, and was not handed over by any window.
+
+        Where every part was proven, that was deleted meanwhile: nothing is returned.
         `wholes` are those that `whole` is a part of, and perhaps itself.
         """
         floor, whole.floor = whole.floor, {}
-        left: dict[object, CallDetailRecord] = {}
+        self._cut = [one for one in self._cut if one is not whole]
+        left: list[CallDetailRecord] = []
         if not whole.is_proven:
-            repeated = _unite([self._seam_ids, *(recent.read.ids for recent in self._recent)])
-            left = {
-                key: record
-                for key, record in floor.items()
-                # Neighbours share a second: the floor of one may repeat a call from the floor of another.
-                if key not in self._floor_keys
-                and record.voice_id not in repeated
-                and self._span.owns(record, in_seam=False)
-            }
-            self._floor_keys |= left.keys()
-            for outer in wholes:
-                outer.forget(floor.keys())
+            rows = [row for rows in floor.values() for row in rows]
+            left = [row for row in rows if self._span.owns(row, in_seam=False)]
+            seen = [self._see(row) for row in rows]
+            self._forget(seen, as_it_is)
+            read = ReadWindow(window=whole.window, ids={*floor}, records=seen)
+            self._recent.append(EarlierWindow(whole.window.end, read, ()))
         self._count_floor(whole, wholes, len(left))
-        return list(left.values())
+        return left
+
+    def _forget(self, rows: Collection[CallDetailRecord], see: Callable[[CallDetailRecord], CallDetailRecord]) -> None:
+        for whole in self._cut:
+            whole.forget((see(row) for row in rows if row.voice_id in whole.floor), self._see)
 
     def _count_floor(self, whole: Whole, wholes: Sequence[Whole], left: int) -> None:
         if whole.is_proven:

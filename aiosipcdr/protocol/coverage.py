@@ -223,11 +223,8 @@ class Coverage:
             if part.outcome in {Outcome.OPEN, Outcome.TOO_LARGE}:
                 part.give_up()
             left += self._assembly.assemble(part, part.wholes, part.repeats).records
-        handed_over = {record.voice_id for record in left}
         for whole, outer in wholes:
             whole.is_proven = False  # its parts are not all here
-            # A part of its neighbour may have handed over a call of the second that they share.
-            whole.forget(handed_over)
             left += self._assembly.take_floor(whole, outer)
         return sort_records(left)
 
@@ -352,7 +349,9 @@ class Coverage:
         self._pending.release(part)
         self._assembly.count_effort(part.report)
         cut = Cut(told=part.report, parts=children, is_repair=is_repair)
-        self._note(cut, self._pending.add_parts(cut, part.wholes, dict(part.sweep.records)))
+        whole = self._pending.add_parts(cut, part.wholes, part.sweep.records.values())
+        self._assembly.keep_floor(whole)
+        self._note(cut, whole)
         return True
 
     def _note(self, note: Note, whole: Whole | None = None) -> None:

@@ -5,7 +5,7 @@ a window is for the coverage to decide.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from operator import attrgetter
 
@@ -64,8 +64,14 @@ class PendingWindows:
         """Let `window` wait for its turn."""
         heapq.heappush(self._waiting, (window, wholes))
 
-    def add_parts(self, cut: Cut, wholes: tuple[Whole, ...], floor: dict[object, CallDetailRecord]) -> Whole:
-        """Let the parts of a window that was cut wait; `wholes` are those that it is a part of itself."""
+    def add_parts(self, cut: Cut, wholes: tuple[Whole, ...], floor: Iterable[CallDetailRecord] = ()) -> Whole:
+        """Let the parts of a window that was cut wait.
+
+        Args:
+            cut: how it was cut.
+            wholes: those that it is a part of itself.
+            floor: the rows that were read of it.
+        """
         whole = Whole(cut.told.window, cut.told.counted, len(cut.parts), is_repair=cut.is_repair, floor=floor)
         for outer in wholes:
             outer.open_parts += len(cut.parts) - 1

@@ -64,7 +64,7 @@ class ResumableCoverage(Coverage):
                 case Cut(told=told):
                     chain = self._plan_again(told, waiting.pop(told.window))
                     self._assembly.count_effort(told)
-                    wholes[told.window] = self._pending.add_parts(entry, chain, {})
+                    wholes[told.window] = self._pending.add_parts(entry, chain)
                 case Delivered(told=told, share=share):
                     chain = chains[told.window] = self._plan_again(told, waiting.pop(told.window))
                     told.provisional = told.provisional and self._ages.is_young(told.window.end)

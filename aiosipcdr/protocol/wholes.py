@@ -5,8 +5,7 @@ repeats.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -38,7 +37,7 @@ class Whole:
         is_repair: whether it was cut because it could not be proven.
         is_proven: whether every part so far was.
         is_noted: whether its parts may be asked for: where runs are written down, that comes first.
-        floor: what was read of it before it was cut and no part has handed over yet.
+        floor: the rows that were read of it before it was cut and were not handed over yet, by id.
     """
 
     __slots__ = (
@@ -53,7 +52,7 @@ class Whole:
         parts: int,
         *,
         is_repair: bool = False,
-        floor: dict[object, CallDetailRecord] | None = None,
+        floor: Iterable[CallDetailRecord] = (),
     ) -> None:
         """Wait for `parts` windows that cover `window`."""
         self.window: TimeWindow = window
@@ -66,7 +65,9 @@ class Whole:
         self.is_repair: bool = is_repair
         self.is_proven: bool = True
         self.is_noted: bool = True
-        self.floor: dict[object, CallDetailRecord] = floor or {}
+        self.floor: dict[str, list[CallDetailRecord]] = {}
+        for row in floor:
+            self.floor.setdefault(row.voice_id, []).append(row)
 
     @property
     def is_credible(self) -> bool:
@@ -84,11 +85,16 @@ class Whole:
         self.surplus += rows
         return max(0, self.surplus) - before
 
-    def forget(self, keys: AbstractSet[object]) -> None:
-        """Note that a part has handed over what stands under `keys`."""
-        if self.floor:
-            for key in self.floor.keys() & keys:
-                del self.floor[key]
+    def forget(self, rows: Iterable[CallDetailRecord], see: Callable[[CallDetailRecord], CallDetailRecord]) -> None:
+        """Note that rows were handed over, which look as `see` makes them look.
+
+        The only row of an id is taken for an older version of what was handed over; of several rows the same one is.
+        """
+        for row in rows:
+            if (kept := self.floor.pop(row.voice_id, None)) is None:
+                continue
+            if len(kept) > 1 and (left := [one for one in kept if see(one) != row]):
+                self.floor[row.voice_id] = left
 
     def trim(self, part: TimeWindow, edge: datetime) -> None:
         """Note that of `part` nothing can be had before `edge`: what the whole told was more than its parts will."""

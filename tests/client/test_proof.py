@@ -5,6 +5,8 @@ survive concurrency, decoding and a real endpoint.
 """
 
 import json
+from datetime import timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from aiohttp.typedefs import Handler
 from aiohttp.web import Request, Response, StreamResponse, middleware
 
-from aiosipcdr import CdrClient, IncompleteRangeError
+from aiosipcdr import CallDetailRecords, CdrClient, FilterIgnoredError, IncompleteRangeError, RetryPolicy
 from aiosipcdr.sandbox import Sandbox
 
 CASES = 100
@@ -92,3 +94,159 @@ async def test_parts_that_fall_short_of_their_whole_are_told_at_the_very_end(all
             await client.fetch_all(sandbox.start, sandbox.end)
         assert len(caught.value.records) == 2_100
         assert not caught.value.report.certified
+
+
+# --- habits of servers that would make a certificate false
+
+
+def client_of(sandbox: Sandbox, **settings: object) -> CdrClient:
+    retry = RetryPolicy(base=0.001)
+    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, retry=retry, **settings)  # type: ignore[arg-type]
+
+
+async def fetch(sandbox: Sandbox) -> CallDetailRecords:
+    """Fetch the range of a sandbox that stands still, and check that every row is there once."""
+    async with client_of(sandbox) as client:
+        records = await client.fetch_all(sandbox.start, sandbox.end)
+    assert records.report.certified
+    assert records.report.unique == records.report.total == len(records) == len(set(records))
+    assert sorted(record.voice_id for record in records) == sorted(map(str, sandbox.voice_ids()))
+    return records
+
+
+@pytest.mark.parametrize("overflow", ["empty", "first", "last", "null-records", "null-data", "no-content", "code-22"])
+@pytest.mark.parametrize("order", ["newest", "none"])
+async def test_a_count_that_is_cut_off_at_a_full_page_is_not_believed(overflow: str, order: str) -> None:
+    async with Sandbox(records=1_700, count_cap=1_000, overflow=overflow, order=order) as sandbox:
+        await fetch(sandbox)
+
+
+@pytest.mark.parametrize("overflow", ["empty", "first", "last", "null-records", "no-content", "code-18", "http-500"])
+async def test_a_full_last_page_is_certified_whatever_comes_behind_it(overflow: str) -> None:
+    async with Sandbox(records=1_000, overflow=overflow) as sandbox:
+        await fetch(sandbox)
+        assert sandbox.stats.requests == 12, "ten pages, a count, and a page that reaches beyond the end"
+
+
+@pytest.mark.parametrize("echo_size", ["given", "asked"])
+@pytest.mark.parametrize("cap", [None, 1_000])
+async def test_a_server_that_forces_its_page_size_is_read_with_that(echo_size: str, cap: int | None) -> None:
+    switches: dict[str, Any] = {"forced_size": 20, "echo_size": echo_size, "count_cap": cap, "overflow": "first"}
+    async with Sandbox(records=1_700, days=1, **switches) as sandbox:
+        await fetch(sandbox)
+        assert sandbox.stats.requests <= 2 * 85 + 200
+
+
+@pytest.mark.parametrize("switches", [{"min_size": 10}, {"refuse_below": 5}, {"forced_size": 100}])
+async def test_a_server_that_gives_no_page_of_one_is_still_proven(switches: dict[str, int]) -> None:
+    async with Sandbox(records=730, **switches) as sandbox:  # type: ignore[arg-type]
+        await fetch(sandbox)
+        async with client_of(sandbox) as client:
+            assert await client.count(sandbox.start, sandbox.end) == 730
+
+
+@pytest.mark.parametrize(
+    ("leg_every", "time_field", "days"), [(100, "submitTime", 90), (20, "hangupTime", 3), (20, "submitTime", 30)]
+)
+async def test_the_legs_of_transferred_calls_are_all_there(
+    leg_every: int, time_field: str, days: int, tmp_path: Path
+) -> None:
+    switches: dict[str, Any] = {"leg_every": leg_every, "time_field": time_field, "days": days, "months_back": None}
+    async with Sandbox(records=20_000, **switches) as sandbox:
+        records = await fetch(sandbox)
+        assert len({record.voice_id for record in records}) == 20_000 < len(records)
+        assert records.report.conflicts == 0
+        async with client_of(sandbox) as client:
+            report = await client.export(sandbox.start, sandbox.end, tmp_path / "calls.ndjson")
+        assert (report.certified, report.unique) == (True, len(records))
+        assert len((tmp_path / "calls.ndjson").read_bytes().splitlines()) == len(records)
+
+
+async def test_fields_that_are_filled_in_meanwhile_hide_no_call() -> None:
+    async with Sandbox(records=600, leg_every=3, change_every=4, drift_requests=40, order="none", days=1) as sandbox:
+        there = sorted(map(str, sandbox.voice_ids()))
+        async with client_of(sandbox, page_size=20) as client:
+            try:
+                records = await client.fetch_all(sandbox.start, sandbox.end)
+            except IncompleteRangeError:
+                return
+        assert sorted(record.voice_id for record in records) == there
+
+
+@pytest.mark.parametrize("every", [1_000, 3])
+@pytest.mark.parametrize("records", [20_000, 60])
+async def test_an_answer_that_knows_no_calls_certifies_nothing(records: int, every: int) -> None:
+    answered = 0
+
+    @middleware
+    async def begin_empty(request: Request, handler: Handler) -> StreamResponse:
+        nonlocal answered
+        answered += 1
+        answer = await handler(request)
+        if answered % every != 1:
+            return answer
+        page = {"total": 0, "size": 100, "current": 1, "pages": 0, "records": []}
+        return Response(body=json.dumps({"status": "0", "data": page}), content_type="application/json")
+
+    async with Sandbox(records=records, middlewares=[begin_empty]) as sandbox:
+        try:
+            await fetch(sandbox)
+        except IncompleteRangeError:
+            assert every == 3
+
+
+async def test_a_count_of_nothing_is_asked_for_twice() -> None:
+    async with Sandbox(records=60, replica_every=2, replica="empty") as sandbox, client_of(sandbox) as client:
+        for _ in range(4):
+            assert await client.count(sandbox.start, sandbox.end) == 60
+
+
+@pytest.mark.parametrize("order", ["none", "newest"])
+async def test_a_burst_in_an_unstable_order_ends_soon(order: str) -> None:
+    async with Sandbox(records=0, days=1, order=order) as sandbox:
+        moment = sandbox.start + timedelta(hours=5)
+        sandbox.insert(count=20_000, at=moment)
+        try:
+            await fetch(sandbox)
+        except IncompleteRangeError:
+            assert order == "none"
+        assert sandbox.stats.requests <= 3_000
+
+
+async def test_rows_that_are_stored_twice_are_handed_over_once() -> None:
+    async with Sandbox(records=1_500, repeat_every=100) as sandbox, client_of(sandbox) as client:
+        records = await client.fetch_all(sandbox.start, sandbox.end)
+        assert len(records) == len(set(records)) == len(set(sandbox.voice_ids()))
+        assert records.report.certified
+        copies = sum(told.copies for told in records.report.window_reports)
+        assert copies == len(sandbox.voice_ids()) - len(records) > 0
+        windows = {told.window: told.counted for told in records.report.window_reports}
+        assert await client.recount(windows) == windows
+
+
+@pytest.mark.parametrize("loose", [False, True])
+async def test_groups_whose_names_differ_in_case_are_told_apart_unless_they_need_not_be(loose: bool) -> None:  # noqa: FBT001
+    async with Sandbox(records=0, filters="loose") as sandbox:
+        for number, group in enumerate(("Sales", "sales", "SALES ")):
+            sandbox.add_rows([{"voiceId": str(number), "sipGroupName": group}], at=sandbox.start + timedelta(hours=1))
+        async with client_of(sandbox, filter_match="loose" if loose else "exact") as client:
+            fetching = client.fetch_all(sandbox.start, sandbox.end, sip_group_name="Sales")
+            if loose:
+                records = await fetching
+                assert (len(records), records.report.anomalies) == (3, 2)
+            else:
+                with pytest.raises(FilterIgnoredError, match="case or outer blanks"):
+                    await fetching
+
+
+@pytest.mark.parametrize("absent", ["null", "empty", "missing"])
+@pytest.mark.parametrize("match", ["exact", "loose"])
+async def test_calls_without_a_group_contradict_a_filter(absent: str, match: str) -> None:
+    async with Sandbox(records=0, filters="ignored") as sandbox:
+        call: dict[str, object] = {"voiceId": "1"}
+        if absent != "missing":
+            call["sipGroupName"] = None if absent == "null" else ""
+        sandbox.add_rows([call], at=sandbox.start + timedelta(hours=1))
+        async with client_of(sandbox, filter_match=match) as client:
+            with pytest.raises(FilterIgnoredError, match="without a sip_group_name"):
+                await client.fetch_all(sandbox.start, sandbox.end, sip_group_name="Sales")

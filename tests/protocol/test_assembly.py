@@ -202,7 +202,7 @@ def test_rows_are_compared_as_they_are_kept() -> None:
 
 
 def whole_of(*floor: CallDetailRecord, told: int) -> Whole:
-    return Whole(TimeWindow(at(0), at(21)), told, 2, floor={record.voice_id: record for record in floor})
+    return Whole(TimeWindow(at(0), at(21)), told, 2, floor=floor)
 
 
 def unproven(first: int, last: int, *records: CallDetailRecord, total: int) -> WindowProof:
@@ -216,6 +216,8 @@ def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part()
     room, report = assembly()
     outer, inner = whole_of(call("a", 1), call("b", 2), call("z", 15.5), told=9), whole_of(call("b", 2), told=7)
     outer.open_parts = 3
+    for whole in (outer, inner):
+        room.keep_floor(whole)
     first = room.assemble(unproven(0, 11, call("a", 1), total=40), (outer, inner))
     second = room.assemble(proven(10, 16), (outer, inner))
     third = room.assemble(proven(15, 21, call("c", 16)), (outer,))
@@ -240,7 +242,8 @@ def test_nothing_that_was_handed_over_or_is_not_asked_for_comes_once_more_from_a
     room, report = assembly(time_field="submit_time", exact=(at(0), at(20)))
     before = call("a", 10)
     room.assemble(proven(0, 11, before), ())
-    whole = Whole(TimeWindow(at(10), at(21)), 3, 1, floor={"a": before, "b": call("b", 15), "c": call("c", 20.5)})
+    whole = Whole(TimeWindow(at(10), at(21)), 3, 1, floor=[before, call("b", 15), call("c", 20.5)])
+    room.keep_floor(whole)
     last = room.assemble(unproven(10, 21, total=3), (whole,))
     assert [record.voice_id for record in last.records] == ["b"]
     assert report.unique == 2
@@ -250,10 +253,12 @@ def test_a_call_that_two_unproven_wholes_had_before_they_were_cut_comes_once() -
     room, report = assembly()
     shared = call("b", 10)
     left, right = (
-        Whole(TimeWindow(at(0), at(11)), 2, 1, floor={"a": call("a", 1), "b": shared}),
+        Whole(TimeWindow(at(0), at(11)), 2, 1, floor=[call("a", 1), shared]),
         whole_of(shared, told=1),
     )
     right.open_parts = 1
+    for whole in (left, right):
+        room.keep_floor(whole)
     windows = [room.assemble(unproven(0, 5, total=2), (left,)), room.assemble(unproven(10, 21, total=1), (right,))]
     assert [[record.voice_id for record in window.records] for window in windows] == [["a", "b"], []]
     assert report.unique == 2
@@ -262,6 +267,7 @@ def test_a_call_that_two_unproven_wholes_had_before_they_were_cut_comes_once() -
 def test_an_unproven_whole_counts_for_what_was_read_if_that_is_more_than_it_told() -> None:
     room, report = assembly()
     whole = whole_of(call("a", 1), call("b", 2), told=2)
+    room.keep_floor(whole)
     room.assemble(unproven(0, 11, call("c", 3), total=7), (whole,))
     room.assemble(unproven(10, 21, call("d", 12), total=1), (whole,))
     assert (report.unique, report.total) == (4, 4)
@@ -270,10 +276,46 @@ def test_an_unproven_whole_counts_for_what_was_read_if_that_is_more_than_it_told
 def test_what_a_proven_whole_had_before_it_was_cut_was_deleted_since() -> None:
     room, report = assembly()
     whole = whole_of(call("a", 1), call("b", 2), told=2)
+    room.keep_floor(whole)
     room.assemble(proven(0, 11, call("a", 1)), (whole,))
     last = room.assemble(proven(10, 21), (whole,))
     assert last.records == []
     assert report.unique == report.total == 1
+
+
+def test_what_is_left_of_a_whole_is_not_handed_over_again_where_the_next_window_repeats_it() -> None:
+    room, report = assembly()
+    whole = whole_of(call("a", 20.5), call("b", 2), told=2)
+    room.keep_floor(whole)
+    room.assemble(unproven(0, 11, total=2), (whole,))
+    assert len(room.assemble(unproven(10, 21, total=2), (whole,)).records) == 2
+    behind = room.assemble(proven(20, 31, call("a", 20.5), call("c", 25)), ())
+    assert [record.voice_id for record in behind.records] == ["c"]
+    assert report.unique == 3
+
+
+def test_what_a_neighbour_hands_over_is_no_more_left_of_a_whole_whichever_comes_first() -> None:
+    for is_cut_first in (True, False):
+        room, report = assembly()
+        whole = Whole(TimeWindow(at(10), at(21)), 3, 1, floor=[call("a", 10.5), call("b", 15)])
+        if is_cut_first:
+            room.keep_floor(whole)
+        room.assemble(proven(0, 11, call("a", 10.5)), ())
+        if not is_cut_first:
+            room.keep_floor(whole)
+        last = room.assemble(unproven(10, 21, total=3), (whole,))
+        assert [record.voice_id for record in last.records] == ["b"]
+        assert report.unique == 2
+
+
+def test_rows_that_are_stored_twice_count_twice_for_the_whole_and_once_for_the_report() -> None:
+    room, report = assembly()
+    whole = Whole(TimeWindow(at(0), at(21)), 4, 2)
+    room.assemble(proven(0, 11, call("a", 10), call("a", 10)), (whole,))
+    window = room.assemble(proven(10, 21, call("a", 10), call("a", 10), call("b", 15), call("b", 15)), (whole,))
+    assert window.records == [call("b", 15)]
+    assert (whole.union, whole.falls_short) == (4, False)
+    assert (report.unique, report.total) == (2, 2)
 
 
 def test_the_parts_of_a_whole_are_held_against_what_it_told() -> None:

@@ -8,11 +8,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiosipcdr.errors import IncompleteRangeError, OutOfTimeRangeError, ProtocolError, ServerFaultError
+from aiosipcdr.errors import (
+    IncompleteRangeError,
+    InvalidQueryError,
+    OutOfTimeRangeError,
+    ProtocolError,
+    ServerFaultError,
+)
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.coverage import Coverage
-from aiosipcdr.protocol.paging import count_pages
+from aiosipcdr.protocol.paging import PageRequest, count_pages
 from aiosipcdr.protocol.records import CallDetailRecord, Page
 from aiosipcdr.protocol.tiling import split_window
 from aiosipcdr.protocol.windows import TimeWindow
@@ -1250,3 +1256,115 @@ def test_a_shared_second_that_the_vendor_keeps_no_more_is_the_edge(skip: bool) -
             probe = coverage.next_request()
     assert isinstance(error, OutOfTimeRangeError) is not skip
     assert not coverage.report.certified
+
+
+# --- runs that are not certified
+
+
+def is_wrong(total: int, wrong_by: int | None) -> int:
+    return 0 if wrong_by is None else max(0, total + wrong_by)
+
+
+@settings(max_examples=MORE)
+@given(
+    st.sampled_from(["newest", "oldest", "random", "ties"]),
+    st.booleans(),
+    st.sampled_from([None, -3, -1, 1, 2, 9, 60]),
+    st.sampled_from([3, 100, 10_000]),
+    st.sampled_from([7, 30, 90, 250]),
+    st.sampled_from([4, 7, 100]),
+    st.booleans(),
+    seeds,
+)
+def test_what_is_handed_over_without_a_certificate_repeats_nothing(  # noqa: PLR0917 - drawn
+    order: str,
+    includes_end: bool,  # noqa: FBT001
+    wrong_by: int | None,
+    length: int,
+    calls: int,
+    size: int,
+    allow_incomplete: bool,  # noqa: FBT001
+    seed: int,
+) -> None:
+    habits = Habits(order=order, includes_end=includes_end, tell=lambda total: is_wrong(total, wrong_by))  # type: ignore[arg-type]
+    vendor = Vendor(habits, seeded(seed))
+    for _ in range(calls):
+        row = vendor.add(vendor.rng.randrange(2 * length) * 500, lasts=vendor.rng.randrange(5) * 1_000)
+        if vendor.rng.random() < 0.1:
+            vendor.add_leg(row, vendor.rng.randrange(3) * 1_000)
+    vendor.tick()
+    with smaller_windows(20, 12):
+        coverage = cover(seconds(0, length + 20), size=size, allow_incomplete=allow_incomplete)
+        run = drive(coverage, vendor, Drive())
+        left = [] if run.error is None else coverage.abandon()
+    rows = [*run.records, *left]
+    assert len(set(rows)) == len(rows) == coverage.report.unique
+    assert set(rows) <= {row.record for row in vendor.rows}
+    assert not coverage.report.certified or wrong_by is not None
+
+
+# --- pages that lie too deep
+
+
+class ShallowVendor(Vendor):
+    """A vendor that reads no page behind the tenth."""
+
+    def page_size(self, request: PageRequest) -> int:
+        if request.current > 10:
+            raise InvalidQueryError("parameter exception", status=-22, window=request.window)
+        return super().page_size(request)
+
+
+def test_a_vendor_that_reads_no_deep_page_is_read_in_smaller_windows() -> None:
+    vendor = ShallowVendor(Habits(order="newest"), seeded(1))
+    crowd(vendor, 5_000, 30)
+    run = drive(cover(seconds(0, 30 * 86_400)), vendor, Drive())
+    assert run.certified
+    assert sorted(run.delivered) == sorted(row.voice_id for row in vendor.rows)
+    assert run.requests <= 2 * count_pages(5_000, 100) + 200
+
+
+@pytest.mark.parametrize("allow_incomplete", [False, True])
+def test_a_burst_that_lies_too_deep_is_an_error_that_names_the_page(allow_incomplete: bool) -> None:  # noqa: FBT001
+    vendor = ShallowVendor(Habits(), seeded(1))
+    for _ in range(1_500):
+        vendor.add(3_600_500)
+    run = drive(cover(seconds(0, 86_400), allow_incomplete=allow_incomplete), vendor, Drive(concurrency=1))
+    assert run.requests <= 3 * 15 + 200
+    if allow_incomplete:
+        assert run.error is None
+        assert len(run.delivered) == 1_000
+        assert not run.certified
+        return
+    assert isinstance(run.error, InvalidQueryError)
+    assert "page 11 was refused" in str(run.error)
+    assert "filter" not in str(run.error)
+    assert (run.error.page, run.error.status) == (11, -22)
+
+
+def test_a_count_that_is_refused_with_every_size_is_an_error() -> None:
+    coverage = cover(seconds(0, 60), size=20)
+    first = coverage.next_request()
+    assert first is not None
+    assert coverage.accept(first, answer(20, [call(1)], 1)) is None
+    error = InvalidQueryError("parameter", status=-22)
+    for size in (1, 20):
+        request = coverage.next_request()
+        assert request is not None
+        assert (request.size, request.control) == (size, True)
+        refused = coverage.refuse(request, error)
+        assert refused is (None if size == 1 else error)
+
+
+def test_rows_that_are_stored_twice_on_different_pages_are_named_as_such() -> None:
+    vendor = Vendor(Habits(), seeded(1))
+    for number in range(9):
+        vendor.add(500 + number)
+    vendor.add_copy(vendor.add(600))
+    vendor.tick()
+    # A page of ten holds nine others and one of the two, the next page the other one.
+    run = drive(cover(seconds(0, 2), size=10), vendor, Drive())
+    assert isinstance(run.error, IncompleteRangeError)
+    assert "lists 1 identical rows" in str(run.error)
+    assert "changing" not in str(run.error)
+    assert drive(cover(seconds(0, 2), size=11), vendor, Drive()).certified

@@ -139,9 +139,9 @@ def test_parts_wait_in_place_of_their_whole_and_count_for_all_that_they_are_a_pa
 
 def test_a_window_that_was_cut_for_want_of_a_proof_remembers_that_and_what_was_read_of_it() -> None:
     told = Cut(told=WindowReport(window=window(0, 21), total=9), parts=[window(0, 11), window(10, 21)], is_repair=True)
-    whole = pending().add_parts(told, (), {"1": call("1")})
+    whole = pending().add_parts(told, (), [call("1")])
     assert whole.is_repair
-    assert whole.floor == {"1": call("1")}
+    assert whole.floor == {"1": [call("1")]}
 
 
 def test_no_part_begins_before_its_whole_was_written_down() -> None:

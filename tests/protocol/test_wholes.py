@@ -2,11 +2,14 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from aiosipcdr.errors import ProtocolError
 from aiosipcdr.protocol.codec import Filters
+from aiosipcdr.protocol.overlaps import as_it_is
 from aiosipcdr.protocol.paging import PageRequest
+from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.wholes import MOST_OFTEN, Recounts, Whole, announce
 from aiosipcdr.protocol.windows import TimeWindow
 from tests.protocol.made_up_pages import HOUR, START, answer, call
@@ -48,12 +51,26 @@ def test_what_goes_beyond_a_whole_is_told_to_the_one_around_it_once() -> None:
 
 
 def test_what_a_part_hands_over_is_no_more_left_of_the_whole() -> None:
-    one = Whole(HOUR, 2, 2, floor={"1": call("1"), "2": call("2")})
-    one.forget({"1", "3"})
-    assert one.floor == {"2": call("2")}
+    one = Whole(HOUR, 2, 2, floor=[call("1"), call("2")])
+    one.forget([call("1"), call("3")], as_it_is)
+    assert one.floor == {"2": [call("2")]}
+    one.forget([call("2", code="changed")], as_it_is)
+    assert one.floor == {}
     empty = whole()
-    empty.forget({"1"})
+    empty.forget([call("1")], as_it_is)
     assert empty.floor == {}
+
+
+def test_of_several_legs_the_one_that_a_part_hands_over_is_no_more_left() -> None:
+    def see(row: CallDetailRecord) -> CallDetailRecord:
+        return msgspec.structs.replace(row, callee="***")
+
+    legs = [call("1", callee=number, code=code) for number, code in (("1", "a"), ("2", "b"))]
+    one = Whole(HOUR, 2, 2, floor=legs)
+    one.forget([call("1", callee="***", code="c")], see)
+    assert one.floor == {"1": legs}
+    one.forget([call("1", callee="***", code="b")], see)
+    assert one.floor == {"1": legs[:1]}
 
 
 def test_a_part_before_the_edge_never_comes_and_the_whole_expects_nothing_more() -> None:
