@@ -139,7 +139,7 @@ class Transport:
             # A resolver may send this name, and with it the signature in clear, to another machine.
             self._url = self._url.with_host("127.0.0.1")
         self._host = urlsplit(url).netloc
-        self.proxy_host = "" if proxy is None else urlsplit(proxy.reveal()).netloc.rpartition("@")[2]
+        self.proxy_host: str = "" if proxy is None else urlsplit(proxy.reveal()).netloc.rpartition("@")[2]
         self._connections = connections
         self._borrowed = session
         self._session: aiohttp.ClientSession | None = None
