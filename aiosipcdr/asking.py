@@ -95,7 +95,8 @@ class Asking(Connection):
     async def ping(self) -> None:
         """Return if key, signature, clock and address are accepted; raise the error that says which is not."""
         end = datetime.now(UTC)
-        await self.count(end - timedelta(hours=1), end)
+        window = TimeWindow.of(end - timedelta(hours=1), end)
+        await self._ask(WindowCounts([window], Filters(), size=self._page_size, confirm_zero=False))
 
     async def _find_changed(self, provisional: list[WindowReport], filters: Filters, *, skip: bool) -> list[TimeWindow]:
         told = {report.window: report.counted for report in provisional}

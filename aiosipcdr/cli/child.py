@@ -17,7 +17,6 @@ import anyio
 import msgspec
 
 from aiosipcdr.cli.exits import CommandError
-from aiosipcdr.sandbox.process import plan_environment
 
 __all__ = ["Place", "sandbox_process"]
 
@@ -51,6 +50,8 @@ async def sandbox_process(*options: str) -> AsyncIterator[Place]:
     Raises:
         CommandError: it does not start.
     """
+    from aiosipcdr.sandbox.process import plan_environment
+
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "aiosipcdr", "sandbox", "--json", "--until-stdin-closes"),
         *options,

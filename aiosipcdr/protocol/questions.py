@@ -62,7 +62,7 @@ class SinglePage:
 
 
 class WindowCounts:
-    """Asks for the totals of windows, each of them at most 31 days wide; a 0 is asked for twice.
+    """Asks for the totals of windows, each of them at most 31 days wide; by default a 0 is asked for twice.
 
     A server that is not ready answers "0 of 0" now and then.
     """
@@ -74,6 +74,7 @@ class WindowCounts:
         *,
         span: TimeWindow | None = None,
         size: int = LARGEST_SIZE,
+        confirm_zero: bool = True,
     ) -> None:
         """Plan one request a window.
 
@@ -83,11 +84,13 @@ class WindowCounts:
             span: where to look for the edge of what the vendor keeps, if a window is out of its time range; without
                 it, within that window.
             size: the page size with which totals are asked for if a size of 1 is refused.
+            confirm_zero: ask for a 0 twice.
         """
         self.totals: dict[TimeWindow, int] = {}
         self._filters = filters
         self._span = span
         self._size = size
+        self._confirm_zero = confirm_zero
         self._edge: EdgeSearch | None = None
         self._planned = deque(
             PageRequest(owner=self, window=part, params=encode_params(part, filters), current=1, size=1, control=True)
@@ -136,7 +139,7 @@ class WindowCounts:
             return None
         total, was_counted = answer.page.total, request.window in self.totals
         self.totals[request.window] = max(total, self.totals.get(request.window, 0))
-        if total == 0 and not was_counted:
+        if total == 0 and self._confirm_zero and not was_counted:
             self._planned.append(msgspec.structs.replace(request, asked_before=False))
         else:
             self._open -= 1

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ def account_of(**switches: Any) -> Iterator[Sandbox]:  # noqa: ANN401 - the sand
         patch.setenv("AIOSIPCDR_API_KEY", sandbox.api_key)
         patch.setenv("AIOSIPCDR_API_SECRET", sandbox.api_secret)
         yield sandbox
+
+
+def span_of(sandbox: Sandbox) -> list[str]:
+    """Return a range that holds calls, whatever the time of day: a count of 0 would be asked for twice."""
+    return ["--start", (sandbox.end - timedelta(days=3)).isoformat(), "--end", sandbox.end.isoformat()]
 
 
 def states(told: str) -> dict[str, str]:
@@ -75,7 +81,7 @@ def test_the_probe_shows_findings_and_the_settings_that_follow(capsys: pytest.Ca
         for private in (sandbox.api_key, sandbox.api_secret, row["callee"], row["voiceId"], row["sipGroupName"]):
             assert private not in told
         sandbox.reset_stats()
-        assert run(["doctor", "--probe", *FAST, "--json"]) == 0
+        assert run(["doctor", "--probe", *FAST, "--json", *span_of(sandbox)]) == 0
         probe = json.loads(capsys.readouterr().out)["probe"]
         assert probe["requests"] == sandbox.stats.requests - 2 <= 15
     assert probe["settings"] == {"page_size": 50, "time_field": "hangup_time"}
@@ -243,7 +249,7 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
 def test_a_probe_that_is_ended_is_told_beside_the_checks(capsys: pytest.CaptureFixture[str]) -> None:
     with account_of() as sandbox:
         sandbox.answer_next(0, 0, -18, -18)
-        assert run(["doctor", "--probe", *FAST, "--json"]) == 1
+        assert run(["doctor", "--probe", *FAST, "--json", *span_of(sandbox)]) == 1
     told = capsys.readouterr().out
     assert wrong(told) == ["probe"]
     assert json.loads(told)["probe"] is None

@@ -163,13 +163,13 @@ def unfit(number: int, name: str, fault: Fault) -> Row:
 
 def proven(number: int, name: str, *faults: Fault, requests: int, strikes: int = 1, **facts: Any) -> Row:  # noqa: ANN401 - likewise
     """Return a row that only the proof notices: read again until it holds."""
-    row: dict[str, Any] = {name: facts.pop(name) for name in ("switches", "why") if name in facts}
+    row: dict[str, Any] = {name: facts.pop(name) for name in ("switches", "why", "settings") if name in facts}
+    row["settings"] = {**ALONE, **row.get("settings", {})}
     return Row(
         number=number,
         name=name,
         faults=faults,
         strikes=strikes if faults else None,
-        settings=ALONE,
         whole=Outcome(requests=requests, others=True, **facts),
         page=Outcome(requests=1, others=True),
         **row,

@@ -24,7 +24,7 @@ from aiosipcdr.sandbox import Sandbox
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(hours=1)
-QUICK = RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)
+QUICK = RetryPolicy(attempts=6, base=0.001, throttle_base=0.001, cap=0.002)
 PAGE = b'{"status":"0","data":{"total":0,"size":100,"current":1,"pages":0,"records":[]}}'
 
 
