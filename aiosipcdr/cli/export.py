@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 _STDOUT = Path("-")
+_LARGEST_CLOCK_ERROR = timedelta(days=1)
 
 Masking = Literal["mask"] | bytes | None
 Formats = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet"]
@@ -119,7 +120,8 @@ def export(
     settings = resolve_settings(account)
     files: Sequence[DayFile] = [DayFile(start.date(), start, end, output)]
     if daily:
-        files = plan_days(start, end, parse_zone(span.tz or "UTC"), output, now)
+        # Which of the last ones have begun is for the vendor's clock to say.
+        files = plan_days(start, end, parse_zone(span.tz or "UTC"), output, now + _LARGEST_CLOCK_ERROR)
     time_field = time_field_of(proof, settings)
     wanted = _wanted(span, output, shape, masking, settings)._replace(time_field=time_field)
     todo = [(file, decide_day(file, wanted) if daily else "write") for file in files]
@@ -143,6 +145,7 @@ def export(
         formed=formed,
         overwrite=overwrite,
         restart=restart,
+        daily=daily,
         say=(lambda _: None) if log_json else tell,
     )
     for file, what in todo:
@@ -198,6 +201,7 @@ class Run:
     formed: dict[str, Any]
     overwrite: bool
     restart: bool
+    daily: bool
     say: Callable[[str], None]
 
     async def to_files(self, todo: Sequence[tuple[DayFile, str]]) -> list[Result]:
@@ -209,6 +213,8 @@ class Run:
         results, problem = [], None
         async with self.client:
             for file, what in todo:
+                if self.daily and not await self._has_begun(file):
+                    continue
                 if what == "skip":
                     self.say(f"{file.path} is finished already")
                     results.append(Result(path=file.path, report=None))
@@ -239,6 +245,13 @@ class Run:
         if problem is not None:
             raise problem
         return results
+
+    async def _has_begun(self, day: DayFile) -> bool:
+        if day.start < datetime.now(UTC):
+            return True
+        if self.client.clock_offset is None:
+            await self.client.ping()
+        return day.start < datetime.now(UTC) + timedelta(seconds=self.client.clock_offset or 0.0)
 
     async def to_stdout(self, start: datetime, end: datetime, masking: Masking) -> list[Result]:
         """Write NDJSON to stdout while the calls come."""

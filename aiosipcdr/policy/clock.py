@@ -18,6 +18,9 @@ _LARGEST_OFFSET = 86_400.0
 _RECENT_ANSWERS = 15
 """Answers that the estimate of the vendor's clock is made of: enough for a median, few enough to follow a jump."""
 
+_DATE_ERROR = 0.5
+"""Seconds by which a `Date`, which has whole seconds, may be off."""
+
 _LAG_FACTOR = 12
 """Times `count_delay` (1 s) that a count waits which has been seen to lag: replicas are up to 10 s behind."""
 
@@ -150,6 +153,10 @@ class AgePolicy(NamedTuple):
     def is_young(self, end: datetime) -> bool:
         """Tell whether calls may still be added to a window that ends at `end`."""
         return self.read_clock().now - end < self.lateness
+
+    def until_past(self, end: datetime) -> float:
+        """Return the seconds until `end` has passed for sure; 0 where it has."""
+        return max(0.0, (end - self.read_clock().now).total_seconds() + _DATE_ERROR)
 
     def decide_delay(self, end: datetime, *, count_lags: bool = False) -> float:
         """Return the seconds from the last page of a window to its control count.

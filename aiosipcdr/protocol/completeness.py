@@ -8,6 +8,7 @@ are only added, or only deleted, while they are read.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 
@@ -17,6 +18,7 @@ from aiosipcdr.errors import InvalidQueryError, ProtocolError, SipCdrError
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.protocol.ascent import Ascent, find_ascent
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.protocol.growth import MOST_READINGS, Growth
 from aiosipcdr.protocol.limits import Budget, PageSizes
 from aiosipcdr.protocol.paging import (
     PageRequest,
@@ -63,6 +65,7 @@ class WindowProof:
         sizes: PageSizes | None = None,
         is_part: bool = False,
         is_repair: bool = False,
+        grows: bool = False,
         time_field: str | None = None,
         strict: bool = False,
     ) -> None:
@@ -78,6 +81,7 @@ class WindowProof:
             sizes: what the run knows of the page sizes that the vendor gives.
             is_part: the window was cut out of a larger one, which has reported its calls before.
             is_repair: the window was read before, in vain, as part of a larger one; its first request is paid for.
+            grows: calls arrived in the larger window while that was read.
             time_field: the time that the vendor is known to select on.
             strict: a record that cannot be decoded is an error.
         """
@@ -98,9 +102,8 @@ class WindowProof:
         self.outcome: Outcome = Outcome.OPEN
         self.params: bytes = encode_params(window, filters)
         self.sweep: Sweep = Sweep(size)
+        self.growth: Growth = Growth(ages, window.end, is_seen=grows)
         self._earlier: Sweep | None = None
-        self._waited: Sweep | None = None
-        self._count_lags = False
         self._conflicting: set[str] = set()
         self._sizes = sizes or PageSizes()
         self._planned_rows = 0
@@ -112,7 +115,7 @@ class WindowProof:
         self._time_field = time_field
         self._strict = strict
         self.report.scans = 1
-        self.planned: deque[PageRequest] = deque(self._due_pages())
+        self.planned: deque[PageRequest] = deque(self._due_pages(waits=is_part))
         """The requests that may be sent now."""
 
     @property
@@ -217,8 +220,10 @@ class WindowProof:
         self.report.scans = 1
         self._go_on()
 
-    def _due_pages(self) -> list[PageRequest]:
-        return [self._request(current, self.size) for current in self.sweep.plan_pages()]
+    def _due_pages(self, *, waits: bool = False) -> list[PageRequest]:
+        due = [self._request(current, self.size) for current in self.sweep.plan_pages()]
+        delay = self.growth.delay_reading(self.report.scans) if waits else 0.0
+        return [msgspec.structs.replace(request, delay=delay) for request in due] if delay else due
 
     def _plan(self, requests: list[PageRequest], *, is_check: bool = False) -> None:
         if not requests:
@@ -324,8 +329,31 @@ class WindowProof:
         if sweep.single and self.is_part and self.report.scans == 1:
             # One SELECT counted and sent everything; the total of the larger window stands against it.
             self._settle(sweep.largest_total, Outcome.CERTIFIED)
+        elif self.growth.is_seen:
+            self._check_at_once()
         else:
             self._plan([self._request_count()], is_check=True)
+
+    def _check_at_once(self) -> None:
+        # A count that waits would miss the calls that arrive meanwhile.
+        self._unite_earlier()
+        sweep = self.sweep
+        if self.needs_single_pages or self._refused or not sweep.rows:
+            self._plan([self._request_count()], is_check=True)
+        elif sweep.largest_total > sweep.rows:
+            self._read_again(sweep.largest_total)
+        else:
+            self._check_end(sweep.rows)
+
+    def _unite_earlier(self) -> None:
+        sweep, earlier = self.sweep, self._earlier
+        if earlier is None:
+            return
+        self._earlier = None
+        if sweep.single:
+            sweep.largest_total = max(sweep.largest_total, earlier.largest_total)
+        else:
+            sweep.carry_on(earlier)
 
     def _is_too_large(self, total: int) -> bool:
         return total > self.most_rows and self.report.scans == 1 and can_split(self.window)
@@ -348,13 +376,9 @@ class WindowProof:
 
     def _request_count(self) -> PageRequest:
         control = self._request(1, self._sizes.counting, control=True)
-        return msgspec.structs.replace(control, delay=self._decide_delay())
-
-    def _decide_delay(self) -> float:
-        if self.sweep.single or self._waited is self.sweep:
-            return 0.0  # one SELECT is behind nothing; otherwise once for each reading
-        self._waited = self.sweep
-        return self._ages.decide_delay(self.window.end, count_lags=self._count_lags)
+        # One SELECT is behind nothing.
+        delay = 0.0 if self.sweep.single else self.growth.delay_count(self.report.scans)
+        return msgspec.structs.replace(control, delay=delay)
 
     def _judge_refusals(self, count: int) -> SipCdrError | None:
         refused, self._refused = self._refused, {}
@@ -369,13 +393,7 @@ class WindowProof:
         return None
 
     def _take_count(self, count: int) -> None:
-        sweep = self.sweep
-        if self._earlier is not None:
-            earlier, self._earlier = self._earlier, None
-            if sweep.single:
-                sweep.largest_total = max(sweep.largest_total, earlier.largest_total)
-            else:
-                sweep.carry_on(earlier)
+        self._unite_earlier()
         if self._first_count is not None:
             count, self._first_count = max(count, self._first_count), None
         elif self._is_at_odds(count) and self.budget.take(1):
@@ -388,6 +406,8 @@ class WindowProof:
         sweep = self.sweep
         if sweep.is_ambiguous and not sweep.single:
             return False  # no count can prove it
+        if self.growth.exceeds(count, rows=sweep.rows, largest_total=sweep.largest_total):
+            return False  # another count could only be larger
         return (sweep.rows != count or sweep.largest_total > count) and not sweep.may_hold(count)
 
     def _decide(self, count: int) -> None:
@@ -430,13 +450,18 @@ class WindowProof:
             distinct = len(rows) + len(broken)
             unread = sum(not sweep.holds(row) for row in rows) + len(broken - known)
             self.report.anomalies += sent - distinct
-            seen = max(before + distinct, count + unread)
+            # Where it stands for the count, what OFFSET skipped and what came after it are as many as are counted.
+            seen = max(before + (sent if self.growth.is_seen else distinct), count + unread)
             if seen > count:
                 self._read_again(seen)
             else:
                 self._settle(count, Outcome.CERTIFIED)
 
     def _leave_end_unseen(self, count: int) -> None:
+        if self.growth.is_seen:
+            self.growth.is_seen = False
+            self._plan([self._request_count()], is_check=True)
+            return
         self.end_is_unseen = True
         self._end_unproven(count)
 
@@ -454,26 +479,30 @@ class WindowProof:
         # Rows were deleted: what was read before may be gone.  Otherwise all of
         # it still stands and only what is missing has to turn up.
         shrunk = sweep.largest_total > count or sweep.rows > count
-        self._count_lags = shrunk  # or the count is older than the rows
+        self.growth.note_count(count, rows=sweep.rows, largest_total=sweep.largest_total)
         # Rows of one id that stand on different pages may be legs, or one row that changed: read both once more.
         is_targeted = self.report.scans == 1 and not shrunk and sweep.may_hold(count)
-        pages = sweep.find_pages(sweep.doubtful_ids) if is_targeted else None
+        pages: Sequence[int] = sweep.find_pages(sweep.doubtful_ids) if is_targeted else []
         if not (pages or self._may_read_again(count)):
             self._end_unproven(count)
             return
+        if self.growth.rows and not pages:
+            pages = range(1, count_pages(count, self.size) + 1)  # all at once: the shorter, the fewer calls arrive
         self.report.duplicates += sweep.duplicates
         sweep.largest_total = count
         self._earlier = None if shrunk else sweep
         if shrunk:
             self._conflicting |= sweep.conflicting
-        self.sweep = Sweep(self.size, pages)
+        self.sweep = Sweep(self.size, pages or None)
         self.report.scans += 1
-        self._plan(self._due_pages())
+        self._plan(self._due_pages(waits=True))
 
     def _may_read_again(self, count: int) -> bool:
         # A window that can be cut is read twice and then cut, for smaller
         # windows change less while they are read.
         most = MOST_SWEEPS - 1 if can_split(self.window) else MOST_SWEEPS
+        if self.growth.rows:
+            most = 1 if self.growth.is_fast and can_split(self.window) else MOST_READINGS
         return self.report.scans < most and self.budget.left > count_pages(count, self.size)
 
     def _end_unproven(self, told: int) -> None:

@@ -38,7 +38,7 @@ from aiosipcdr.protocol.shortfall import (
     describe_refused_page,
     describe_shortfall,
 )
-from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_window
+from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_at_now, split_window
 from aiosipcdr.protocol.wholes import Recounts, Whole, announce
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, FetchReport
@@ -135,6 +135,8 @@ class Coverage:
             return request
         if self._overlap is not None and (request := self._overlap.next_request()) is not None:
             return request
+        if (first := self._pending.hold_first()) is not None:
+            return first.next_request()
         oldest, known = None, 0
         for part in self._pending:
             if part.planned:
@@ -238,6 +240,7 @@ class Coverage:
             sizes=self._sizes,
             is_part=bool(wholes),
             is_repair=any(whole.is_repair for whole in wholes),
+            grows=any(whole.grows for whole in wholes),
             ages=self._ages,
             time_field=self._time_field,
             strict=self._strict,
@@ -328,9 +331,11 @@ class Coverage:
         return None
 
     def _cut_unproven(self, part: Part) -> SipCdrError | None:
-        aimed = AIMED_ROWS
+        aimed, growth = AIMED_ROWS, part.growth
         if part.refused_page is not None:
             self._most_rows = min(self._most_rows, (part.refused_page - 1) * part.given_size)
+        elif growth.rows and not part.needs_single_pages:
+            aimed = max(1, part.report.total * 8 // growth.rows)
         elif part.needs_single_pages:
             aimed = max(1, part.given_size * 6 // 10)
         elif part.report.total >= part.given_size and not part.end_is_unseen:
@@ -343,13 +348,18 @@ class Coverage:
 
     def _cut(self, part: Part, aimed: int, *, is_repair: bool) -> bool:
         aimed = min(aimed, max(1, self._most_rows * 6 // 10))
-        children = split_window(part.window, -(-part.report.total // aimed))
+        parts = -(-part.report.total // aimed)
+        now = split_at_now(part.window, self._ages.until_past(part.window.end))
+        past, to_come = now or (part.window, None)
+        children = [past] if to_come and (parts == 1 or not can_split(past)) else split_window(past, parts)
+        children += [to_come] if to_come else []
         if is_repair and not self._budget.take(len(children)):
             return False
         self._pending.release(part)
         self._assembly.count_effort(part.report)
         cut = Cut(told=part.report, parts=children, is_repair=is_repair)
-        whole = self._pending.add_parts(cut, part.wholes, part.sweep.records.values())
+        whole = self._pending.add_parts(cut, part.wholes, part.sweep.records.values(), first=to_come)
+        whole.grows = part.growth.rows > 0
         self._assembly.keep_floor(whole)
         self._note(cut, whole)
         return True

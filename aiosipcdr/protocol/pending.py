@@ -44,6 +44,7 @@ class PendingWindows:
         self._build = build
         self._waiting: list[tuple[TimeWindow, tuple[Whole, ...]]] = []
         self._held: list[Part] = []
+        self._first: TimeWindow | None = None
 
     def __len__(self) -> int:
         """How many windows there are."""
@@ -64,14 +65,22 @@ class PendingWindows:
         """Let `window` wait for its turn."""
         heapq.heappush(self._waiting, (window, wholes))
 
-    def add_parts(self, cut: Cut, wholes: tuple[Whole, ...], floor: Iterable[CallDetailRecord] = ()) -> Whole:
+    def add_parts(
+        self,
+        cut: Cut,
+        wholes: tuple[Whole, ...],
+        floor: Iterable[CallDetailRecord] = (),
+        first: TimeWindow | None = None,
+    ) -> Whole:
         """Let the parts of a window that was cut wait.
 
         Args:
             cut: how it was cut.
             wholes: those that it is a part of itself.
             floor: the rows that were read of it.
+            first: the part to begin with, whatever waits.
         """
+        self._first = first or self._first
         whole = Whole(cut.told.window, cut.told.counted, len(cut.parts), is_repair=cut.is_repair, floor=floor)
         for outer in wholes:
             outer.open_parts += len(cut.parts) - 1
@@ -85,8 +94,18 @@ class PendingWindows:
             return None
         # What is oldest must always be able to start: everything held waits for it.
         if self.oldest is None or self._places.has_room(self._weight()):
-            return self._hold()
+            return self._hold(*heapq.heappop(self._waiting))
         return None
+
+    def hold_first(self) -> Part | None:
+        """Begin the window that does not wait for its turn, if there is one: it is nearly empty, and is filling up."""
+        entry = next((entry for entry in self._waiting if entry[0] == self._first), None)
+        if entry is None or not all(whole.is_noted for whole in entry[1]):
+            return None
+        self._first = None
+        self._waiting.remove(entry)
+        heapq.heapify(self._waiting)
+        return self._hold(*entry)
 
     def release(self, part: Part) -> None:
         """Let go of `part`."""
@@ -137,8 +156,7 @@ class PendingWindows:
     def _weight(self) -> int:
         return sum(part.weight for part in self._held)
 
-    def _hold(self) -> Part:
-        window, wholes = heapq.heappop(self._waiting)
+    def _hold(self, window: TimeWindow, wholes: tuple[Whole, ...]) -> Part:
         part = self._build(window, wholes)
         part.wholes = wholes
         self._places.take(part.weight)

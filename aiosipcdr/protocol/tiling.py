@@ -5,16 +5,20 @@ reading of the bounds (inclusive or not) can lose a call between two windows.
 """
 
 from datetime import timedelta
+from math import ceil
 
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["NARROWEST_SECONDS", "OVERLAP", "WIDEST", "can_split", "plan_tiles", "split_window"]
+__all__ = ["NARROWEST_SECONDS", "OVERLAP", "WIDEST", "can_split", "plan_tiles", "split_at_now", "split_window"]
 
 WIDEST = timedelta(days=31)
 """The vendor's documented limit on the distance of `strTime` and `endTime`."""
 
 OVERLAP = timedelta(seconds=1)
 NARROWEST_SECONDS = 2
+
+_MARGIN = 2
+"""Seconds from now to the end of what has passed, so that what is to come is still empty when it is read."""
 
 
 def plan_tiles(window: TimeWindow) -> list[TimeWindow]:
@@ -32,6 +36,23 @@ def plan_tiles(window: TimeWindow) -> list[TimeWindow]:
 def can_split(window: TimeWindow) -> bool:
     """Tell whether `window` is wide enough to be cut once more."""
     return window.seconds > NARROWEST_SECONDS
+
+
+def split_at_now(window: TimeWindow, ahead: float) -> tuple[TimeWindow, TimeWindow] | None:
+    """Cut `window` where its calls end: what has passed in a moment, and what is still to come.
+
+    Args:
+        window: the window.
+        ahead: seconds from now to its end.
+
+    Returns:
+        `None` if it lies on one side, or nearly so.
+    """
+    passed = ceil(window.seconds - ahead) + _MARGIN
+    if not 1 < passed < window.seconds:
+        return None
+    now = window.start + timedelta(seconds=passed)
+    return TimeWindow(window.start, now), TimeWindow(now - OVERLAP, window.end)
 
 
 def split_window(window: TimeWindow, parts: int) -> list[TimeWindow]:

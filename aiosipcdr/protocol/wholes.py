@@ -35,13 +35,25 @@ class Whole:
         union: the distinct calls that they have handed over.
         counted: what they have added to the report's total.
         is_repair: whether it was cut because it could not be proven.
+        grows: whether that was so because calls arrived while it was read.
         is_proven: whether every part so far was.
         is_noted: whether its parts may be asked for: where runs are written down, that comes first.
         floor: the rows that were read of it before it was cut and were not handed over yet, by id.
     """
 
     __slots__ = (
-        *("_most_surplus", "counted", "floor", "is_noted", "is_proven", "is_repair", "open_parts", "surplus", "told"),
+        *(
+            "_most_surplus",
+            "counted",
+            "floor",
+            "grows",
+            "is_noted",
+            "is_proven",
+            "is_repair",
+            "open_parts",
+            "surplus",
+            "told",
+        ),
         *("union", "window"),
     )
 
@@ -63,6 +75,7 @@ class Whole:
         self.union: int = 0
         self.counted: int = 0
         self.is_repair: bool = is_repair
+        self.grows: bool = False
         self.is_proven: bool = True
         self.is_noted: bool = True
         self.floor: dict[str, list[CallDetailRecord]] = {}

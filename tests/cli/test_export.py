@@ -245,6 +245,44 @@ def test_one_file_for_each_day_and_none_twice(
     assert sandbox.stats.requests == 0
 
 
+def day_that_begins(ahead: timedelta) -> tuple[date, str]:
+    """Return a day that begins so long from now, and the zone in which it does."""
+    begins = (datetime.now(UTC) + ahead).replace(second=0, microsecond=0)
+    midnight = datetime.combine(begins.date(), time.min, UTC)
+    return begins.date(), f"-{str(begins - midnight).zfill(8)[:5]}"
+
+
+@pytest.mark.parametrize(
+    ("clock_offset", "begins", "written"),
+    [
+        (-8, -30, 2),  # this machine is ahead: the day that has settled by its clock goes on for two hours
+        (8, 2, 2),  # it is behind: the day has begun
+        (0, 2, 0),
+        (0, -30, 1),
+    ],
+)
+def test_days_begin_and_are_finished_by_the_vendors_clock(  # noqa: PLR0917 - three fixtures
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    clock_offset: int,
+    begins: int,
+    written: int,
+) -> None:
+    day, zone = day_that_begins(timedelta(hours=begins))
+    with Sandbox(records=0, clock_offset=clock_offset * 3_600.0) as sandbox:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+        span = ["--start", str(day), "--end", str(day + timedelta(days=1)), "--tz", zone]
+        command = ["export", *span, "--daily", "--output", str(tmp_path / "{date}.csv"), "--json"]
+        outcomes = []
+        for _ in range(2):
+            assert run(command) == 0
+            outcomes += json.loads(capsys.readouterr().out)["files"]
+    assert sum("skipped" not in outcome for outcome in outcomes) == written
+    assert (tmp_path / f"{day}.csv").exists() == (written > 0)
+
+
 MIDNIGHTS = [f"2024-10-0{day}T00:00:00+08:00" for day in (1, 2, 3)]
 
 

@@ -153,3 +153,9 @@ def test_the_count_of_a_young_window_waits_and_longer_where_counts_lag() -> None
     assert [ages.decide_delay(NOW, count_lags=lags) for lags in (False, True)] == [0.5, 6.0]
     assert [ages.decide_delay(settled, count_lags=lags) for lags in (False, True)] == [0, 0]
     assert ages._replace(count_delay=timedelta()).decide_delay(NOW, count_lags=True) == 0
+
+
+def test_an_end_has_passed_when_no_date_can_say_otherwise() -> None:
+    ages = AgePolicy(lambda: VendorTime(NOW, is_local=False), timedelta(hours=4), timedelta(0))
+    for ahead, left in ((10, 10.5), (0, 0.5), (-0.5, 0), (-10, 0)):
+        assert ages.until_past(NOW + timedelta(seconds=ahead)) == left

@@ -640,6 +640,13 @@ def ages_of(settled_before: datetime = SETTLED, count_delay: timedelta = timedel
     return AgePolicy(lambda: VendorTime(settled_before, is_local=False), timedelta(0), count_delay)
 
 
+def ages_at(begun: int, vendor: Vendor) -> AgePolicy:
+    """Return the policy of a client whose run begins so many milliseconds after the start, by the vendor's clock."""
+    return AgePolicy(
+        lambda: VendorTime(at(begun + int(vendor.now)), is_local=False), timedelta(hours=4), timedelta(seconds=1)
+    )
+
+
 def cover(  # noqa: D417 - the rest are Coverage's own
     window: TimeWindow,
     *,
@@ -647,7 +654,7 @@ def cover(  # noqa: D417 - the rest are Coverage's own
     most_windows: int = 4,
     filters: Filters | None = None,
     settled_before: datetime = SETTLED,
-    count_delay: timedelta = timedelta(0),
+    ages: AgePolicy | None = None,
     kind: type[Coverage] = Coverage,
     seam: TimeWindow | None = None,
     time_field: str | None = None,
@@ -662,7 +669,7 @@ def cover(  # noqa: D417 - the rest are Coverage's own
         most_windows: the places for windows.
         filters: what is selected.
         settled_before: what ends later is provisional.
-        count_delay: how long the control counts of that wait.
+        ages: instead of that.
         kind: which coverage.
         seam: the second that belongs to the left neighbour.
         time_field: the time that the vendor is known to filter on.
@@ -673,7 +680,7 @@ def cover(  # noqa: D417 - the rest are Coverage's own
         filters or Filters(),
         size=size,
         places=WindowPlaces(most_windows),
-        ages=ages_of(settled_before, count_delay),
+        ages=ages or ages_of(settled_before),
         **settings,  # type: ignore[arg-type]
     )
 

@@ -722,8 +722,10 @@ def test_only_the_count_of_a_young_window_waits(settled_before: datetime, delays
     assert [request.delay for request in requests if request.control] == delays
 
 
-@pytest.mark.parametrize(("first", "delays"), [(24, [1, 12]), (26, [1, 1])])
-def test_a_count_below_the_rows_is_waited_for_longer_after_the_next_reading(first: int, delays: list[int]) -> None:
+@pytest.mark.parametrize(("first", "delays"), [(24, [1, 12]), (26, [1])])
+def test_a_count_below_the_rows_is_waited_for_longer_after_the_next_reading_and_one_above_them_not_again(
+    first: int, delays: list[int]
+) -> None:
     ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
     proof = prove(ages=ages)
     waits = []
@@ -962,3 +964,68 @@ def test_rows_can_be_read_once_more_after_the_certificate() -> None:
     assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 25, 2)
     proof.read_once_more({"nobody"})
     assert (proof.is_open, proof.report.certified) == (False, False)
+
+
+def test_a_window_to_which_calls_are_added_is_counted_at_once_by_the_end_of_its_list() -> None:
+    ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
+    proof = prove(ages=ages)
+    rows, asked = [*range(25)], []
+    while (request := proof.next_request()) is not None:
+        asked.append((request.current, request.size, request.delay))
+        if len(asked) in {4, 8}:
+            rows.append(len(rows))  # before the count that waits, and before the one at once
+        proof.accept(request, steady(rows)(request))
+    assert asked == [
+        *((1, 10, 0), (2, 10, 0), (3, 10, 0), (1, 1, 1)),
+        *((1, 10, 0), (2, 10, 0), (3, 10, 0), (3, 9, 0)),
+        *((1, 10, 1), (2, 10, 1), (3, 10, 1), (4, 8, 0)),
+    ]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 27, 3)
+
+
+@pytest.mark.parametrize(("lagging", "sent"), [(1, 8), (0, 9), (0, 7)])
+def test_a_count_at_once_must_be_no_older_than_the_rows(lagging: int, sent: int) -> None:
+    # Of 26 rows page 3 of nine holds eight; COUNT or the page itself knows another number.
+    ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
+    proof = prove(ages=ages, grows=True)
+    ends = 0
+    while (request := proof.next_request()) is not None and not ends:
+        if request.is_end:
+            ends += 1
+            rows = [*range(18, 26), 25][:sent]
+            told_answer = answer(calls(*rows), 26 - lagging, size=9, current=3)
+        else:
+            told_answer = steady([*range(26)])(request)
+        proof.accept(request, told_answer)
+    assert ends == 1
+    assert proof.is_open
+
+
+def test_a_vendor_that_gives_no_page_of_that_size_is_asked_for_a_count_that_waits() -> None:
+    ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
+    proof = prove(ages=ages, grows=True)
+    asked = []
+    while (request := proof.next_request()) is not None:
+        asked.append((request.current, request.size, request.delay))
+        if request.is_end:
+            proof.refuse(request, ServerFaultError("port program unusual"))
+        else:
+            proof.accept(request, steady([*range(26)])(request))
+    assert asked == [(1, 10, 0), (2, 10, 0), (3, 10, 0), (3, 9, 0), (1, 1, 1)]
+    assert proof.outcome is Outcome.CERTIFIED
+
+
+def test_a_window_in_which_many_calls_arrive_is_cut_instead_of_read_again() -> None:
+    for window, outcome in ((HOUR, Outcome.UNPROVEN), (TWO_SECONDS, Outcome.OPEN)):
+        proof = prove(window, ages=ages_of(HOUR.start - timedelta(hours=1)))
+        rows = [*range(25)]
+        for _ in range(4):
+            request = ask(proof)
+            if request.control:
+                rows += range(25, 34)
+            proof.accept(request, steady(rows)(request))
+        assert (proof.outcome, proof.growth.rows, proof.report.scans) == (
+            outcome,
+            9,
+            1 + (outcome is Outcome.OPEN),
+        )

@@ -18,6 +18,7 @@ from tests.protocol.simulated_vendor import (
     Row,
     Run,
     Vendor,
+    ages_of,
     check_order,
     check_report,
     check_windows,
@@ -134,8 +135,7 @@ def run_model(
             window,
             size=SIZE,
             most_windows=how.concurrency,
-            settled_before=START if is_young else SETTLED,
-            count_delay=timedelta(seconds=1),
+            ages=ages_of(START if is_young else SETTLED, timedelta(seconds=1)),
         )
         run = drive(coverage, vendor, how)
     check_windows(run, window)

@@ -6,11 +6,12 @@ from random import Random
 
 import pytest
 
-from tests.protocol.live_drive import LiveVendor, Pace, Traffic, cover_live, drive_live
-from tests.protocol.simulated_vendor import Habits, Run, seconds, seeded
+from aiosipcdr.errors import IncompleteRangeError
+from tests.protocol.live_drive import LiveVendor, Moment, Pace, Traffic, cover_live, drive_live
+from tests.protocol.simulated_vendor import Habits, Run, seconds, seeded, since_start
 
-FALSE_WITHOUT_DELAY = (38, 80, 82)
-"""Seeds with which a count that does not wait certifies too little: 5 of the first 260."""
+FALSE_WITHOUT_DELAY = (38, 182, 221)
+"""Seeds with which a count that does not wait certifies too little: 3 of the first 260."""
 
 QUICK = Pace(latency=(10, 30))
 SLOW = Pace(latency=(20, 300))
@@ -72,3 +73,54 @@ def test_windows_wait_side_by_side() -> None:
     assert run.certified
     assert run.coverage.report.windows >= 5
     assert 1_000 < vendor.clock < 3_000
+
+
+LATE, AT_ITS_END, AT_ITS_BEGIN = ("ended", "submitted"), ("ended", "ended"), ("submitted", "submitted")
+
+
+@pytest.mark.parametrize(("shown", "ranged"), [LATE, AT_ITS_END, AT_ITS_BEGIN])
+@pytest.mark.parametrize(
+    ("rate", "before", "after"), [(100, 60, 0), (50, 200, 21_600), (100, 60, 600)], ids=["past", "long", "minute"]
+)
+def test_a_range_whose_calls_still_arrive_is_certified(
+    rate: int, before: int, after: int, shown: Moment, ranged: Moment
+) -> None:
+    """Each a tenth of what `benchmarks/live_ranges.py` reads over sockets, or less."""
+    traffic = Traffic(rate=rate, shown=shown, ranged=ranged, lasts=30)
+    window = seconds(-before, after)
+    for seed in range(2):
+        vendor = vendor_of(traffic, seeded(seed), before=before)
+        there = {row.voice_id for row in vendor.those_in(window, vendor.rows)}
+        run = drive_live(cover_live(vendor, window), vendor, QUICK)
+        report = run.coverage.report
+        assert run.certified
+        assert there <= set(run.delivered)
+        assert not missing(run, 0)
+        assert report.provisional == report.windows
+        assert vendor.clock < 60_000
+
+
+def test_what_is_to_come_is_read_first_and_what_ends_in_a_moment_when_that_has_passed() -> None:
+    vendor = vendor_of(Traffic(rate=100, shown="ended", ranged="ended", lasts=1), seeded(1), before=60)
+    run = drive_live(cover_live(vendor, seconds(-60, 600)), vendor, QUICK)
+    assert run.certified
+    *_, near, to_come = [complete.window for complete in run.windows]
+    assert run.windows[-1].records == []
+    assert run.counted_at[to_come] < since_start(to_come.start)
+    assert 2_000 <= since_start(near.end) <= run.counted_at[near]
+
+
+@pytest.mark.parametrize("lag", [0, 300, 900])
+@pytest.mark.parametrize("order", ["newest", "oldest", "random"])
+def test_what_is_certified_while_calls_arrive_lacks_none(lag: int, order: str) -> None:
+    certified = 0
+    for seed in range(6):
+        traffic = Traffic(rate=seeded(seed).choice([5, 20, 60]), lasts=seeded(seed).choice([5, 20, 60]))
+        vendor = vendor_of(traffic, seeded(seed), before=20, lag=lag, order=order)
+        run = drive_live(cover_live(vendor, seconds(-20, seed % 2 * 60)), vendor, SLOW)
+        if run.certified:
+            certified += 1
+            assert not missing(run, lag)
+        else:
+            assert isinstance(run.error, IncompleteRangeError)
+    assert certified

@@ -220,3 +220,20 @@ def test_the_windows_that_wait_can_be_taken_back_with_what_they_are_part_of() ->
     taken = waiting.take_all()
     assert taken == {window(0, 11): (), window(10, 21): (whole,), window(20, 31): (whole,)}
     assert len(waiting) == 0
+
+
+def test_the_part_to_begin_with_waits_for_nothing_but_the_note_of_the_cut() -> None:
+    waiting = pending(window(0, 10), places=WindowPlaces(1))
+    hold(waiting)
+    assert waiting.hold_first() is None
+    told, parts = WindowReport(window=window(10, 60), total=9), [window(10, 30), window(29, 60)]
+    whole = waiting.add_parts(Cut(told=told, parts=parts), (), first=parts[1])
+    whole.is_noted = False
+    assert waiting.hold_first() is None
+    whole.is_noted = True
+    assert waiting.hold_next() is None, "there is no place"
+    part = waiting.hold_first()
+    assert part is not None
+    assert (part.window, part.wholes) == (window(29, 60), (whole,))
+    assert waiting.hold_first() is None
+    assert [*waiting.take_all()] == [window(10, 30)]

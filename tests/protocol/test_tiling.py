@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.protocol.tiling import NARROWEST_SECONDS, OVERLAP, WIDEST, can_split, plan_tiles, split_window
+from aiosipcdr.protocol.tiling import (
+    NARROWEST_SECONDS,
+    OVERLAP,
+    WIDEST,
+    can_split,
+    plan_tiles,
+    split_at_now,
+    split_window,
+)
 from aiosipcdr.protocol.windows import SECOND, TimeWindow
 
 offsets = st.sampled_from([timedelta(), timedelta(hours=8), timedelta(hours=-9, minutes=-30)]).map(timezone)
@@ -94,3 +102,18 @@ def test_no_reading_of_the_bounds_loses_a_call(
     for half_seconds in range(2 * (seconds + 3) + 1):
         time = start + half_seconds * timedelta(milliseconds=500)
         assert selects(window, time) == any(selects(child, time) for child in children)
+
+
+@given(windows(), st.floats(0, 5_000_000))
+def test_a_window_is_cut_shortly_after_now(window: TimeWindow, ahead: float) -> None:
+    cut = split_at_now(window, ahead)
+    if cut is None:
+        passed = window.seconds - ahead
+        assert passed <= 0 or passed > window.seconds - 3 or window.seconds <= 3
+        return
+    check_cover(window, [*cut])
+    past, to_come = cut
+    now = window.end - timedelta(seconds=ahead)
+    assert timedelta(seconds=2) <= past.end - now < timedelta(seconds=3.1)
+    assert to_come.start > now, "what is to come is empty"
+    assert min(past.seconds, to_come.seconds) >= NARROWEST_SECONDS

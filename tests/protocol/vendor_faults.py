@@ -7,7 +7,6 @@ certificate over too few rows, in an honest error, or in a true certificate, and
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from random import Random
 from typing import Literal
 
@@ -17,14 +16,13 @@ from aiosipcdr.protocol.paging import count_pages
 from aiosipcdr.protocol.tiling import plan_tiles, split_window
 from aiosipcdr.protocol.windows import TimeWindow
 from tests.protocol.simulated_vendor import (
-    SETTLED,
-    START,
     Drive,
     Habits,
     Order,
     RequestStormError,
     Row,
     Vendor,
+    ages_at,
     check_windows,
     cover,
     drive,
@@ -47,7 +45,8 @@ class Trial:
 
     Attributes:
         between: where it is given, the range is read twice, this happens in between, and the second reading counts.
-        is_young: whether calls may still be added to the range, so that its windows are provisional.
+        now: where calls are still added to the range, the milliseconds from its start to the vendor's now when the
+            trial begins; its windows are provisional then.
     """
 
     vendor: Vendor
@@ -55,7 +54,7 @@ class Trial:
     size: int = 100
     how: Drive = field(default_factory=lambda: Drive(concurrency=8))
     between: Callable[[Vendor], object] | None = None
-    is_young: bool = False
+    now: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +122,7 @@ def _cover(trial: Trial) -> Coverage:
         trial.window,
         size=trial.size,
         most_windows=trial.how.concurrency,
-        settled_before=START if trial.is_young else SETTLED,
-        count_delay=timedelta(seconds=1),
+        ages=None if trial.now is None else ages_at(trial.now, trial.vendor),
     )
 
 
@@ -255,7 +253,7 @@ def _live(per_second: float, **habits: object) -> Callable[[Random], Trial]:
             vendor.add(now + int(vendor.now) - lasted, lasts=lasted)
 
         how = _drive(rng, happen=arrive, per_second=per_second, step=rng.choice([5.0, 10.0]))
-        return Trial(vendor=vendor, window=seconds(0, now // 1_000 + 3_600), how=how, is_young=True)
+        return Trial(vendor=vendor, window=seconds(0, now // 1_000 + 3_600), how=how, now=now)
 
     return plan
 
