@@ -8,10 +8,11 @@ import math
 import re
 import ssl
 import warnings
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from types import UnionType
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -33,6 +34,7 @@ __all__ = [
     "check_span",
     "check_ssl_context",
     "check_user_agent",
+    "check_zone",
     "choose_proxy",
 ]
 
@@ -131,6 +133,19 @@ def check_span(name: str, value: object) -> None:
     """Refuse all but spans of time that are not negative."""
     if not isinstance(value, timedelta) or value < timedelta():
         raise ValueError(f"{name} must be a timedelta that is not negative, not {value!r}")
+
+
+def check_zone(name: str, zone: object) -> tzinfo | None:
+    """Return the time zone, a tzinfo or the IANA name of one; `None` for none."""
+    if zone is None or isinstance(zone, tzinfo):
+        return zone
+    try:
+        return ZoneInfo(zone if isinstance(zone, str) else "")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f'{name} must be a tzinfo or the name of a time zone, as in "Asia/Shanghai" (on Windows: pip install'
+            " tzdata)"
+        ) from None
 
 
 def check_base_url(base_url: object) -> str:

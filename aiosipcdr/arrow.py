@@ -5,24 +5,63 @@ module.  Must never round an amount, and never hold more than one batch at a tim
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from decimal import (
+    Clamped,
+    Context,
+    Decimal,
+    DecimalException,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+    Rounded,
+    localcontext,
+)
 from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
-from aiosipcdr.extras import MissingExtraError
-from aiosipcdr.protocol.records import DURATION_FIELDS, MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
+import msgspec
 
-__all__ = ["BATCH_ROWS", "SCHEMA_VERSION", "ArrowRecords", "load_pyarrow", "record_batch", "record_batches", "schema"]
+from aiosipcdr.extras import MissingExtraError
+from aiosipcdr.protocol.records import (
+    DURATION_FIELDS,
+    MONEY_FIELDS,
+    NO_EXTRA,
+    TIME_FIELDS,
+    WIRE_NAMES,
+    CallDetailRecord,
+    ExtraFields,
+)
+
+__all__ = [
+    "BATCH_ROWS",
+    "SCHEMA_VERSION",
+    "ArrowRecords",
+    "fit_columns",
+    "load_pyarrow",
+    "record_batch",
+    "record_batches",
+    "schema",
+]
 
 BATCH_ROWS = 65_536
 """The most rows of a batch, and the rows of a Parquet file's row group."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Rises when a column is added, renamed or changes its type."""
 
 _MONEY_DIGITS, _MONEY_SCALE = 38, 12
 _FIELDS = CallDetailRecord.__struct_fields__
-_columns = [attrgetter(name) for name in _FIELDS]
+_columns = [attrgetter(name) if name != "extra" else (lambda record: record.extra.to_json()) for name in _FIELDS]
+# What a bill holds takes one sum a column, signs and all: in 13 digits with an exponent from 0 on, nothing
+# finer than 12 places can be written, and while no sum reaches 25 digits no term of it has more than 26,
+# whatever cancels out.
+_PLAIN = Context(prec=_MONEY_SCALE + 1, Emin=0, Emax=24, traps=[InvalidOperation, Overflow, Rounded, Clamped])
+_NOTHING = Decimal()
+_FIRST_AND_LAST = {MINYEAR, MAXYEAR}
+_EXACT = Context(prec=_MONEY_DIGITS, traps=[InvalidOperation, Inexact])
+_FINEST = Decimal(1).scaleb(-_MONEY_SCALE)
 
 
 class ArrowRecords:
@@ -76,8 +115,8 @@ def schema() -> Any:  # noqa: ANN401 - pyarrow has no types
 
     Text is `string`; durations are `int64`, in seconds (so that sums of many
     calls fit); times are `timestamp[us, tz=UTC]`: the instant is kept, the
-    offset in which it was told is not; money is `decimal128(38, 12)`.
-    Everything but `voice_id` may be null.
+    offset in which it was sent is not; money is `decimal128(38, 12)`; `extra`
+    is a JSON object as `string`.  Everything but `voice_id` may be null.
 
     Raises:
         ImportError: the extra `arrow` is not installed.
@@ -94,14 +133,14 @@ def schema() -> Any:  # noqa: ANN401 - pyarrow has no types
 
 
 def record_batch(records: Sequence[CallDetailRecord]) -> Any:  # noqa: ANN401 - pyarrow has no types
-    """Return `records` as one `pyarrow.RecordBatch`.
+    """Return `records` as one `pyarrow.RecordBatch`; an amount that the column cannot hold is in `extra` instead.
 
     Raises:
         ImportError: the extra `arrow` is not installed.
-        ValueError: an amount of a record made by hand does not fit 26 digits before the point and 12 behind it.
     """
     pa = load_pyarrow()
     shape = schema()
+    records = fit_columns(records)
     arrays = [pa.array(list(map(column, records)), field.type) for column, field in zip(_columns, shape, strict=True)]
     return pa.record_batch(arrays, schema=shape)
 
@@ -111,7 +150,90 @@ def record_batches(records: Sequence[CallDetailRecord]) -> Iterator[Any]:
 
     Raises:
         ImportError: the extra `arrow` is not installed.
-        ValueError: see `record_batch`.
     """
     for start in range(0, len(records), BATCH_ROWS):
         yield record_batch(records[start : start + BATCH_ROWS])
+
+
+def fit_columns(records: Sequence[CallDetailRecord]) -> Sequence[CallDetailRecord]:
+    """Return `records`, what a column cannot hold moved to `extra`: nothing is rounded.
+
+    An amount is moved if it has more than 26 digits before the point or 12 behind it; a time if no calendar holds it in
+    UTC, as the year 1 begins east of Greenwich.
+    """
+    # Attributes by name: a comprehension reads them several times faster than attrgetter does.
+    columns = (
+        [record.cost for record in records],
+        [record.rate for record in records],
+        [record.settle_rate for record in records],
+        [record.quote_exchange for record in records],
+        [record.settle_pay for record in records],
+    )
+    years = {
+        time.year
+        for times in (
+            [record.submit_time for record in records],
+            [record.call_time for record in records],
+            [record.ringing_time for record in records],
+            [record.answer_time for record in records],
+            [record.hangup_time for record in records],
+        )
+        for time in times
+        if time is not None
+    }
+    with localcontext(_PLAIN):
+        if all(map(_is_plain, columns)) and years.isdisjoint(_FIRST_AND_LAST):
+            return records
+    return [_fit_record(record) for record in records]
+
+
+def _is_plain(column: list[Any]) -> bool:
+    # False decides nothing: each amount is looked at then.
+    try:
+        try:
+            total = sum(column, _NOTHING)
+        except TypeError:
+            total = sum([amount for amount in column if amount is not None], _NOTHING)
+    except DecimalException:
+        return False
+    return total.is_finite()
+
+
+def _fit_record(record: CallDetailRecord) -> CallDetailRecord:
+    changed: dict[str, Any] = {}
+    extra = dict(record.extra)
+    for name in MONEY_FIELDS:
+        amount: Decimal | None = getattr(record, name)
+        if amount is not None and (fitted := _fit(amount)) is not amount:
+            changed[name] = fitted
+            if fitted is None:
+                extra[WIRE_NAMES[name]] = f'"{amount}"'
+    for name in TIME_FIELDS:
+        time: datetime | None = getattr(record, name)
+        if time is not None and not _has_instant(time):
+            changed[name] = None
+            extra[WIRE_NAMES[name]] = f'"{time.isoformat()}"'
+    if not changed:
+        return record
+    return msgspec.structs.replace(record, extra=ExtraFields(sorted(extra.items())) if extra else NO_EXTRA, **changed)
+
+
+def _has_instant(time: datetime) -> bool:
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
+
+
+def _fit(amount: Decimal) -> Decimal | None:
+    # Zeros at the end may go, digits may not.
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or (amount and amount.adjusted() >= _MONEY_DIGITS - _MONEY_SCALE):
+        return None
+    if exponent >= -_MONEY_SCALE:
+        return amount
+    try:
+        return amount.quantize(_FINEST, context=_EXACT)
+    except DecimalException:
+        return None

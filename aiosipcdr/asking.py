@@ -87,7 +87,7 @@ class Asking(Connection):
         window = TimeWindow.of(start, end)
         if window.end - window.start > WIDEST:
             raise ArgumentError("a page is asked of 31 days at most: shorten the range, or use fetch_all or stream")
-        plan = SinglePage(window, filters, current=current, size=size)
+        plan = SinglePage(window, filters, current=current, size=size, strict=self._strict)
         await self._ask(plan)
         assert plan.page is not None  # noqa: S101 - `_ask` returns when the plan has its result
         return plan.page

@@ -121,12 +121,16 @@ def http_error(
 # Long runs of digits may be phone numbers, 32 hexadecimal digits a signature.
 _PRIVATE = r"[0-9a-fA-F]{32,}|\d(?:[\W_]{0,4}\d){5,}"
 _LONGEST_REASON = 200
+_LONGEST_READ = 2_000
 
 
 def clean_words(words: str | None) -> str | None:
     """Return foreign words fit for a terminal and a log: 200 characters at most, numbers masked, `None` for nothing."""
     if words is None:
         return None
-    # They may quote a phone number, or a terminal's escape codes.
-    printable = "".join(character if character.isprintable() else " " for character in words)
-    return re.sub(_PRIVATE, "***", printable).strip()[:_LONGEST_REASON] or None
+    # They may quote a phone number, or a terminal's escape codes.  Cut before they are cleaned, which takes a while;
+    # what is left of a number that was cut in two is not recognised as one, and goes.
+    is_cut = len(words) > _LONGEST_READ
+    printable = "".join([character if character.isprintable() else " " for character in words[:_LONGEST_READ]])
+    cleaned = re.sub(_PRIVATE, "***", printable)
+    return (cleaned[:-_LONGEST_REASON] if is_cut else cleaned).strip()[:_LONGEST_REASON] or None

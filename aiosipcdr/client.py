@@ -6,7 +6,6 @@ input is refused here, before any I/O.
 
 import os
 from datetime import datetime
-from functools import partial
 from typing import Literal
 
 from aiosipcdr.arguments import check_filters
@@ -16,6 +15,7 @@ from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.errors import IncompleteRangeError, JournalDamagedError, OutOfTimeRangeError
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.history import History
+from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.resumable import ResumableCoverage
 from aiosipcdr.report import CallDetailRecords, FetchReport
 
@@ -198,7 +198,7 @@ class CdrClient(Asking):
         filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         # Loaded with the first file: a third of what the client would load, and nothing else needs it.
-        from aiosipcdr.export import ExportJob, ExportOrder, choose_mask, mask_record
+        from aiosipcdr.export import ExportJob, ExportOrder, choose_format, choose_mask, shape_records
 
         mask = choose_mask(mask_numbers)
         del mask_numbers  # it may be a key
@@ -206,6 +206,10 @@ class CdrClient(Asking):
             raise filters
         if isinstance(mask, ValueError):
             raise mask
+        for_columns = choose_format(path, format) == "parquet"
+
+        def see(record: CallDetailRecord) -> CallDetailRecord:
+            return shape_records([record], mask, for_columns=for_columns)[0]
 
         def cover(history: History | None = None) -> ResumableCoverage:
             coverage = self._cover(
@@ -217,7 +221,7 @@ class CdrClient(Asking):
                 allow_incomplete=allow_incomplete,
                 time_field=time_field,
                 adjacent=adjacent,
-                see=None if mask is None else partial(mask_record, mask=mask),
+                see=see if mask or for_columns else None,
             )
             if history is not None:
                 try:
@@ -238,6 +242,7 @@ class CdrClient(Asking):
             overwrite=overwrite,
             restart=restart,
             time_field=time_field,
+            assume_tz=None if self._assume_tz is None else str(self._assume_tz),
             adjacent=adjacent,
             spreadsheet=spreadsheet,
             mask=mask,

@@ -7,7 +7,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, TypeVar, Unpack
 
@@ -23,6 +23,7 @@ from aiosipcdr.arguments import (
     check_span,
     check_ssl_context,
     check_user_agent,
+    check_zone,
     choose_proxy,
 )
 from aiosipcdr.engine.engine import Engine
@@ -64,9 +65,11 @@ class ClientSettings(TypedDict, total=False):
     rate: RatePolicy | float | None
     retry: RetryPolicy
     timeout: float
+    max_response_bytes: int | None
     lateness: timedelta
     count_delay: timedelta
     strict: bool
+    assume_tz: tzinfo | str | None
     filter_match: FilterMatch
     session: "aiohttp.ClientSession | None"
     proxy: str | None
@@ -90,9 +93,11 @@ class Connection:
         rate: RatePolicy | float | None = None,
         retry: RetryPolicy = RetryPolicy(),
         timeout: float = 60.0,
+        max_response_bytes: int | None = None,
         lateness: timedelta = timedelta(hours=4),
         count_delay: timedelta = timedelta(seconds=1),
         strict: bool = False,
+        assume_tz: tzinfo | str | None = None,
         filter_match: FilterMatch = "exact",
         session: "aiohttp.ClientSession | None" = None,
         proxy: str | None = None,
@@ -112,11 +117,14 @@ class Connection:
             rate: the most requests a second, everything taken together.
             retry: when a failed request is sent again.
             timeout: seconds for one request and its answer.
+            max_response_bytes: largest decoded answer; by default 64 KiB for each record asked for and one more.
             lateness: windows that end less than this before now, by the vendor's clock, are reported as provisional;
                 longer than the longest call.
             count_delay: the control count of such a window waits so long after its last page, for a vendor whose counts
                 lag behind its rows; `timedelta(0)` waits for nothing.
-            strict: raise `ProtocolError` for a record that cannot be decoded, instead of setting it aside.
+            strict: raise `ProtocolError` for the first record or value that cannot be read.
+            assume_tz: the time zone of times that the vendor sends without an offset, a tzinfo or an IANA name; without
+                it they cannot be read.
             filter_match: how records are compared with the filters that were asked for: "exact", or "loose" for a
                 vendor that ignores case and outer blanks; `report.anomalies` then counts records that differ. A record
                 of another group or phone, or without one, raises `FilterIgnoredError` in both.
@@ -149,8 +157,11 @@ class Connection:
         check_between("concurrency", concurrency, 1, MOST_CONCURRENCY)
         check_between("page_size", page_size, 1, LARGEST_PAGE)
         check_seconds("timeout", timeout)
+        if max_response_bytes is not None:
+            check_between("max_response_bytes", max_response_bytes, 1024, 2**31)
         check_span("lateness", lateness)
         check_span("count_delay", count_delay)
+        zone = check_zone("assume_tz", assume_tz)
         if not isinstance(retry, RetryPolicy):
             raise ValueError("retry must be a RetryPolicy; RetryPolicy(attempts=1) never retries")  # noqa: TRY004 - one kind of error for every bad argument
         if hook is not None and not callable(hook):
@@ -168,11 +179,13 @@ class Connection:
         self._count_delay = count_delay
         self._strict = strict
         self._filter_match = check_filter_match(filter_match)
+        self._assume_tz = zone
         self._hook = LoggingHook() if hook is None else hook
         self._transport = Transport(
             self._base_url + PATH,
             connections=concurrency,
             timeout=timeout,
+            max_response_bytes=max_response_bytes,
             session=session,
             proxy=way,
             ssl_context=ssl_context,
@@ -186,6 +199,8 @@ class Connection:
     def from_env(cls, **settings: Unpack[ClientSettings]) -> Self:
         """Build a client from AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET.
 
+        AIOSIPCDR_ASSUME_TZ, if set, is `assume_tz` where that is not given.
+
         Args:
             **settings: keyword arguments of the constructor.
 
@@ -196,6 +211,8 @@ class Connection:
         if missing:
             msg = f"not set in the environment: {', '.join(missing)}"
             raise ValueError(msg)
+        if zone := os.environ.get("AIOSIPCDR_ASSUME_TZ", "").strip():
+            settings.setdefault("assume_tz", zone)
         try:
             return cls(*(os.environ[name] for name in _SETTINGS), **settings)
         except ValueError as error:
@@ -224,7 +241,14 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         self._transport.open()
-        self._engine = Engine(self._transport, self._credentials, rate=self._rate, retry=self._retry, hook=self._hook)
+        self._engine = Engine(
+            self._transport,
+            self._credentials,
+            rate=self._rate,
+            retry=self._retry,
+            hook=self._hook,
+            assume_tz=self._assume_tz,
+        )
         return self
 
     async def aclose(self) -> None:

@@ -12,6 +12,7 @@ Errors carry facts, never policy: whether and when to try again is decided in
     │   └── OutageError                     budget or stall deadline spent
     ├── ProtocolError (ValueError)          not what the endpoint may answer
     │   ├── ResponseTooLargeError
+    │   ├── SchemaMismatchError
     │   └── FilterIgnoredError
     ├── VendorError                       the vendor refused: .status .reason
     │   ├── AuthenticationError
@@ -52,6 +53,7 @@ __all__ = [
     "RequestTimeoutError",
     "ResponseTooLargeError",
     "RestrictedAddressError",
+    "SchemaMismatchError",
     "ServerFaultError",
     "SipCdrError",
     "StatusCode",
@@ -175,6 +177,10 @@ class ProtocolError(SipCdrError, ValueError):
 
 class ResponseTooLargeError(ProtocolError):
     """An answer exceeded the cap on its size."""
+
+
+class SchemaMismatchError(ProtocolError):
+    """Most records, or most values of a column of times or money, cannot be read; the text names the columns."""
 
 
 class FilterIgnoredError(ProtocolError):

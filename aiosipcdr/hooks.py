@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from aiosipcdr.events import Event, EventHook, EventKind
-from aiosipcdr.report import FetchReport
+from aiosipcdr.report import FetchReport, describe_unreadable
 
 __all__ = ["LoggingHook", "combine"]
 
@@ -52,6 +52,8 @@ _REPORT: Final = (
     " %(cdr_requests)s requests (%(cdr_retries)s repeated) in %(cdr_elapsed).1f s"
 )
 
+_UNREADABLE: Final = "run %(cdr_run)s: %(cdr_unreadable)s"
+
 _FACTS: Final = ("page", "attempt", "records", "total", "elapsed", "delay", "error")
 _COUNTS: Final = tuple(field.name for field in msgspec.structs.fields(FetchReport) if field.type in {int, float, bool})
 
@@ -60,7 +62,7 @@ class LoggingHook:
     """Writes events to the logger "aiosipcdr": what a client without a hook of its own does.
 
     Requests and windows are written at DEBUG, the beginning and the end of a run at INFO,
-    what is asked for again at WARNING.  An error is raised and therefore not logged again:
+    what is asked for again and what could not be read at WARNING.  An error is raised and therefore not logged again:
     the line that ends its run names it.
 
     Each record of the log has the facts of the event as attributes, for structured logs:
@@ -81,10 +83,14 @@ class LoggingHook:
 
         A class made out of this one hears all, unless it says itself what it wants.
         """
-        return type(self) is not LoggingHook or self._logger.isEnabledFor(_LINES[kind][0])
+        # The end of a run may bring a warning.
+        level = logging.WARNING if kind is EventKind.RUN_FINISHED else _LINES[kind][0]
+        return type(self) is not LoggingHook or self._logger.isEnabledFor(level)
 
     def __call__(self, event: Event, /) -> None:
         """Write `event`, if somebody listens."""
+        if event.kind is EventKind.RUN_FINISHED and event.report is not None:
+            self._warn(event, event.report)
         level, line = _LINES[event.kind]
         if not self._logger.isEnabledFor(level):
             return
@@ -99,6 +105,11 @@ class LoggingHook:
                 line += _REPORT
                 facts |= {f"cdr_{name}": getattr(event.report, name) for name in _COUNTS}
         self._logger.log(level, line, facts, extra=facts)
+
+    def _warn(self, event: Event, report: FetchReport) -> None:
+        if unreadable := describe_unreadable(report):
+            facts = {"cdr_event": event.kind.value, "cdr_run": event.run, "cdr_unreadable": unreadable}
+            self._logger.warning(_UNREADABLE, facts, extra=facts)
 
 
 def combine(*hooks: EventHook) -> EventHook:

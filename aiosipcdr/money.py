@@ -12,9 +12,9 @@ from aiosipcdr.protocol.records import CallDetailRecord
 
 __all__ = ["SUMMED_FIELDS", "MoneyRow", "MoneyTotals"]
 
-# A record's money has at most 38 digits (the codec sees to it), so sums of
+# An amount has at most 26 digits before the point and 80 behind it, so sums of
 # more records than can exist still fit without rounding.
-EXACT = Context(prec=80)
+EXACT = Context(prec=160)
 
 SUMMED_FIELDS = ("cost", "settle_pay")
 

@@ -20,6 +20,7 @@ __all__ = [
     "WindowReport",
     "WindowShare",
     "counted",
+    "describe_unreadable",
 ]
 
 
@@ -63,7 +64,7 @@ class FetchReport(msgspec.Struct, kw_only=True):
         unique: distinct calls delivered or quarantined; equals `total` when certified.
         duplicates: rows that were told twice within one sweep and dropped.
         conflicts: calls whose contents changed between two answers, each once for a window.
-        quarantined: records that could not be decoded and stand in the quarantine.
+        quarantined: records without a readable id, kept in the quarantine.
         anomalies: oddities of answers (short page, wrong `pages`, ...) that the proof overruled.
         windows: windows proven or given up.
         pages: pages of records read, re-reads included.
@@ -71,10 +72,12 @@ class FetchReport(msgspec.Struct, kw_only=True):
         scans: readings of whole windows; `windows` when nothing had to be read again.
         retries: requests sent again after a fault.
         provisional: windows so young that calls may still be added to them.
-        certified: every window was proven complete and none was left out.
+        certified: every window was proven complete, none was left out, and nothing was quarantined.
         elapsed: seconds from the first request to the last answer.
         window_reports: one per window, oldest first.
-        unknown_fields: names of record fields that this version does not know, with their number.
+        unknown_fields: names of record fields that this version does not know, with the number of calls; at most 100.
+        faulty_fields: names of fields that could not be read, with the number of calls; they are `None` in the record,
+            and their raw JSON is in its `extra`.
     """
 
     total: int = 0
@@ -93,6 +96,13 @@ class FetchReport(msgspec.Struct, kw_only=True):
     elapsed: float = 0.0
     window_reports: list[WindowReport] = msgspec.field(default_factory=list)
     unknown_fields: dict[str, int] = msgspec.field(default_factory=dict)
+    faulty_fields: dict[str, int] = msgspec.field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every window was proven complete and none was left out, whatever was quarantined."""
+        all_proven = all(window.certified for window in self.window_reports)
+        return self.certified or (self.quarantined > 0 and all_proven and self.unique >= self.total)
 
     @property
     def local_clock(self) -> bool:
@@ -122,14 +132,27 @@ class FetchReport(msgspec.Struct, kw_only=True):
                 (self.retries, ("retry", "retries")),
                 (self.duplicates, ("duplicate dropped", "duplicates dropped")),
                 (self.conflicts, ("conflict", "conflicts")),
-                (self.quarantined, ("record quarantined", "records quarantined")),
                 (self.anomalies, ("anomaly", "anomalies")),
             )
             if count
         ]
         if self.local_clock:
             troubles.append("ages by this machine's clock (the vendor sends no Date)")
-        return f"{self.unique:,} of {self.total:,} calls, {proof}: {', '.join(effort + troubles)}"
+        readable = self.unique - self.quarantined
+        unreadable = describe_unreadable(self)
+        words = [*effort, *troubles, *([unreadable] if unreadable else [])]
+        return f"{readable:,} of {self.total:,} calls, {proof}: {', '.join(words)}"
+
+
+def describe_unreadable(report: FetchReport) -> str:
+    """Say what could not be read; an empty text if everything could."""
+    words = []
+    if report.quarantined:
+        words.append(counted(report.quarantined, "record", "records") + " quarantined (no readable id)")
+    if report.faulty_fields:
+        fields = ", ".join(f"{name} ({number:,})" for name, number in report.faulty_fields.items())
+        words.append(f"unreadable values of {fields}")
+    return ", ".join(words)
 
 
 def counted(count: int, one: str, many: str) -> str:
@@ -177,7 +200,9 @@ class WindowShare(msgspec.Struct, kw_only=True):
         quarantined: those that could not be decoded.
         unions: the distinct calls that are new to each window which this one was cut out of, the outermost first.
         floors: calls that came on top for each of those that end here unproven, the innermost first.
-        unknown_fields: names of record fields that this version does not know, with their number.
+        unknown_fields: see `FetchReport`.
+        faulty_fields: see `FetchReport`.
+        filled_fields: for those of them that hold times or money, the calls that came with a value.
     """
 
     unique: int = 0
@@ -186,24 +211,24 @@ class WindowShare(msgspec.Struct, kw_only=True):
     unions: list[int] = []
     floors: list[int] = []
     unknown_fields: dict[str, int] = {}
+    faulty_fields: dict[str, int] = {}
+    filled_fields: dict[str, int] = {}
 
 
 class CompleteWindow(msgspec.Struct, frozen=True, kw_only=True):
     """A window whose reading has ended: the unit that engine, stream and export pass on.
 
     `records` are ordered by (`submit_time`, `None` last, `voice_id`) and hold
-    nothing that an earlier window of the same run handed over.  `extras` has a
-    JSON object for each of them that came with fields which this version does
-    not know.  `repeated` was read here, too, and is left out; `unread_ids` is
-    what everything that could not be decoded counts by; `share` is what the
-    window adds to the report of its run.
+    nothing that an earlier window of the same run handed over.  `repeated` was
+    read here, too, and is left out; `unread_ids` is what everything that could
+    not be decoded counts by; `share` is what the window adds to the report of
+    its run.
     """
 
     window: TimeWindow
     records: list[CallDetailRecord]
     quarantined: list[QuarantinedRecord]
     report: WindowReport
-    extras: dict[CallDetailRecord, str] = {}
     share: WindowShare = msgspec.field(default_factory=WindowShare)
     repeated: list[CallDetailRecord] = []
     unread_ids: list[str] = []

@@ -23,7 +23,7 @@ from yarl import URL
 from aiosipcdr.errors import ClientStateError, SipCdrError, TransportError
 from aiosipcdr.policy.retry import decode_retry_after
 from aiosipcdr.protocol.signing import SecretText
-from aiosipcdr.wire_bodies import read_body, read_content_type, read_refusal
+from aiosipcdr.wire_bodies import plan_limit, read_body, read_content_type, read_refusal
 from aiosipcdr.wire_errors import ended_unanswered, translate_error
 
 __all__ = ["Received", "SignedRequest", "Transport"]
@@ -46,6 +46,8 @@ class SignedRequest(msgspec.Struct, frozen=True):
 
     body: bytes
     sign: Callable[[], dict[str, str]]
+    size: int = 100
+    """The records that are asked for, which bound the answer."""
 
     def __repr__(self) -> str:
         """Show nothing."""
@@ -84,6 +86,7 @@ class _SignedBody(aiohttp.BytesPayload):
     def __init__(self, request: SignedRequest) -> None:
         super().__init__(request.body, content_type=_JSON)
         self.sign = request.sign
+        self.records = request.size
         self.on_used_connection: bool = False
 
 
@@ -113,6 +116,7 @@ class Transport:
         *,
         connections: int,
         timeout: float,
+        max_response_bytes: int | None = None,
         session: aiohttp.ClientSession | None,
         proxy: SecretText | None,
         ssl_context: ssl.SSLContext | None,
@@ -124,6 +128,7 @@ class Transport:
             url: the endpoint's full address.
             connections: how many requests will be under way at once at most.
             timeout: seconds for one request and its answer, all taken together.
+            max_response_bytes: decoded bytes of one answer at most; 64 KiB for each record and one more by default.
             session: a session to borrow; it is never closed here.
             proxy: address of an HTTP proxy.
             ssl_context: how to verify the server; the system's authorities by default.
@@ -141,6 +146,7 @@ class Transport:
         self._host = urlsplit(url).netloc
         self.proxy_host: str = "" if proxy is None else urlsplit(proxy.reveal()).netloc.rpartition("@")[2]
         self._connections = connections
+        self._max_response_bytes = max_response_bytes
         self._borrowed = session
         self._session: aiohttp.ClientSession | None = None
         self._proxy = proxy
@@ -226,7 +232,8 @@ class Transport:
             ssl=self.ssl,
         ) as response:
             headers, status = response.headers, response.status
-            told = await (read_body(response) if status == HTTPStatus.OK else read_refusal(response))
+            limit = self._max_response_bytes or plan_limit(body.records)
+            told = await (read_body(response, limit) if status == HTTPStatus.OK else read_refusal(response))
             if not isinstance(told, bytes):
                 return told
             date, wish = headers.get(hdrs.DATE), headers.get(hdrs.RETRY_AFTER)

@@ -1,7 +1,7 @@
 """Bodies of answers: read whole, within limits, and decompressed by hand.
 
-Works on what aiohttp has received; what aiohttp raises meanwhile passes
-through.  Must never leave an unread byte on a connection that is used again.
+Exceptions of aiohttp pass through.  No unread byte is left on a connection that
+is used again.
 """
 
 import contextlib
@@ -17,15 +17,21 @@ from aiohttp import hdrs
 
 from aiosipcdr.errors import ProtocolError, ResponseTooLargeError, SipCdrError, TransportError
 
-__all__ = ["LARGEST_BODY", "read_body", "read_content_type", "read_refusal"]
+__all__ = ["plan_limit", "read_body", "read_content_type", "read_refusal"]
 
-LARGEST_BODY: Final = 8 * 1024 * 1024
-"""Decoded bytes of one answer; a hundred records are about 60 KB."""
-
+_RECORD_BYTES: Final = 64 * 1024
 _LARGEST_REFUSAL: Final = 64 * 1024
 _REFUSAL_SECONDS: Final = 5.0
 # Without digits: a header may hold anything.
 _CONTENT_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z.+-]{1,60}").fullmatch
+
+
+def plan_limit(size: int) -> int:
+    """Return the most decoded bytes of an answer with `size` records: 64 KiB each, and as much again.
+
+    A record takes about 600 bytes.
+    """
+    return _RECORD_BYTES * (size + 1)
 
 
 async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
@@ -40,7 +46,9 @@ async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
                 if len(body) > _LARGEST_REFUSAL:
                     break
             else:
-                plain = _decompress(bytes(body)) if _coding(response).endswith("gzip") else bytes(body)
+                plain = (
+                    _decompress(bytes(body), _LARGEST_REFUSAL) if _coding(response).endswith("gzip") else bytes(body)
+                )
                 return plain if isinstance(plain, bytes) else b""
     response.close()  # unread bytes would be taken for the next answer
     return b""
@@ -57,44 +65,46 @@ def _coding(response: aiohttp.ClientResponse) -> str:
     return response.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
 
 
-async def read_body(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
-    """Return the whole body, decompressed, or the error that tells why there is none to be used."""
+async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes | SipCdrError:
+    """Return the whole body, decompressed and of at most `limit` bytes, or the error that says why there is none."""
     length, coding = response.content_length, _coding(response)
     body: bytes | SipCdrError
     if coding not in {"", "identity", "gzip", "x-gzip"}:
         body = ProtocolError("the answer is compressed in a way that was not asked for")
     elif length is None:
-        body = await _read_chunks(response)
+        body = await _read_chunks(response, limit)
     else:
-        body = await response.read() if length <= LARGEST_BODY else _too_large()
+        body = await response.read() if length <= limit else _too_large(limit)
     if not isinstance(body, bytes):
         response.close()  # unread bytes would be taken for the next answer
         return body
-    return _decompress(body) if coding.endswith("gzip") else body
+    return _decompress(body, limit) if coding.endswith("gzip") else body
 
 
-async def _read_chunks(response: aiohttp.ClientResponse) -> bytes | SipCdrError:
+async def _read_chunks(response: aiohttp.ClientResponse, limit: int) -> bytes | SipCdrError:
     chunks = bytearray()
     async for chunk in response.content.iter_any():
         chunks += chunk
-        if len(chunks) > LARGEST_BODY:
-            return _too_large()
+        if len(chunks) > limit:
+            return _too_large(limit)
     return bytes(chunks)
 
 
-def _decompress(body: bytes) -> bytes | SipCdrError:
+def _decompress(body: bytes, limit: int) -> bytes | SipCdrError:
     # By hand, because aiohttp takes a gzip stream that is cut short for a whole one.
     stream = zlib.decompressobj(wbits=31)
     try:
-        plain = stream.decompress(body, LARGEST_BODY + 1)
+        plain = stream.decompress(body, limit + 1)
     except zlib.error:
         return TransportError("the answer's gzip stream is damaged")
-    if len(plain) > LARGEST_BODY:
-        return _too_large()
+    if len(plain) > limit:
+        return _too_large(limit)
     if not stream.eof or stream.unused_data:
         return TransportError("the answer's gzip stream is cut short or followed by other bytes")
     return plain
 
 
-def _too_large() -> ResponseTooLargeError:
-    return ResponseTooLargeError(f"the answer exceeds {LARGEST_BODY // 1024 // 1024} MiB; ask for a smaller page_size")
+def _too_large(limit: int) -> ResponseTooLargeError:
+    return ResponseTooLargeError(
+        f"the answer exceeds {limit // 1024:,} KiB; if its records are that large, raise max_response_bytes"
+    )

@@ -14,7 +14,7 @@ DURATIONS = ("call_duration", "charged_duration")
 TEXTS = [
     name
     for name in CallDetailRecord.__struct_fields__
-    if name not in {"voice_id", *MONEY_FIELDS, *TIME_FIELDS, *DURATIONS}
+    if name not in {"voice_id", "extra", *MONEY_FIELDS, *TIME_FIELDS, *DURATIONS}
 ]
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

@@ -13,6 +13,7 @@ from aiosipcdr.export.keys import KeyDerivation, derive_key
 from aiosipcdr.export.manifest import Manifest, encode_manifest, read_manifest
 from aiosipcdr.protocol.codec import Filters
 from aiosipcdr.protocol.history import Cut, Delivered, Note
+from aiosipcdr.protocol.records import NO_EXTRA, ExtraFields
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, FetchReport, QuarantinedRecord, WindowReport, WindowShare
@@ -34,6 +35,8 @@ def hour(number: int) -> TimeWindow:
 def window(number: int, calls: int = 3, *, bad: int = 0, **told: Any) -> CompleteWindow:  # noqa: ANN401
     """The hour of that number, read to its end: so many calls, and so many that could not be decoded."""
     records = [call(100 * number + one) for one in range(calls)]
+    if records:
+        records[0] = msgspec.structs.replace(records[0], extra=ExtraFields(newField='"1"'))
     report = WindowReport(window=hour(number), total=calls + bad, unique=calls + bad, requests=2, pages=1, scans=1)
     report.certified = True
     for name, value in told.items():
@@ -46,11 +49,16 @@ def window(number: int, calls: int = 3, *, bad: int = 0, **told: Any) -> Complet
             for _ in range(bad)
         ],
         report=report,
-        extras=dict.fromkeys(records[:1], '{"newField":"1"}'),
         share=WindowShare(unique=calls + bad, total=calls + bad, quarantined=bad),
         repeated=[call(100 * number - 1)] if number else [],
         unread_ids=[f"bad{number}"] * bad,
     )
+
+
+def plain(told: CompleteWindow) -> CompleteWindow:
+    """`told` without extra fields, whose quotes make objects of its rows."""
+    records = [msgspec.structs.replace(record, extra=NO_EXTRA) for record in told.records]
+    return msgspec.structs.replace(told, records=records)
 
 
 CUT = Cut(told=WindowReport(window=SPAN, total=6), parts=[hour(number) for number in range(HOURS)])

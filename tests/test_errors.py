@@ -39,6 +39,7 @@ SipCdrError Exception
     OutageError
   ProtocolError ValueError
     ResponseTooLargeError
+    SchemaMismatchError
     FilterIgnoredError
   VendorError
     AuthenticationError
@@ -246,6 +247,16 @@ def test_the_vendors_words_lose_their_numbers(number: str) -> None:
     for part in ("0123", "123", "555", "900", "\uff11\uff12\uff13", "e3396c7c", "E3396C7C"):
         assert part not in error.reason
         assert part not in str(error)
+
+
+@pytest.mark.parametrize("before", range(1_980, 2_001))
+def test_a_number_that_is_cut_in_two_is_not_shown(before: int) -> None:
+    # Each number shrinks to three stars, so that the place of the cut comes within what is shown.
+    numbers = "447700900123z" * (before // 13)
+    error = vendor_error(-22, (numbers + "x" * (before - len(numbers)) + "987654321") + "y" * 5_000_000)
+    assert error.reason is not None
+    assert len(error.reason) <= 200
+    assert not any(character.isdigit() for character in error.reason)
 
 
 @pytest.mark.parametrize("reason", [None, "", "  ", "\n\t", "\x1b\u202e"])

@@ -203,8 +203,22 @@ def test_the_log_wants_what_it_would_write(level: int, caplog: pytest.LogCapture
     hook = LoggingHook(logger)
     for kind in EventKind:
         caplog.clear()
-        hook(event(kind, error="TransportError"))
+        hook(event(kind, error="TransportError", report=FetchReport(quarantined=1)))
         assert hook.wants(kind) == bool(caplog.records), kind
+
+
+def test_what_could_not_be_read_is_a_warning_at_the_end_of_its_run(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "aiosipcdr")
+    report = FetchReport(quarantined=2, faulty_fields={"cost": 3}, unknown_fields={"vendor's word": 1})
+    LoggingHook()(Event(kind=EventKind.RUN_FINISHED, run=7, report=report))
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    words = "2 records quarantined (no readable id), unreadable values of cost (3)"
+    assert record.getMessage() == f"run 7: {words}"
+    assert facts(record) == {"cdr_event": "run_finished", "cdr_run": 7, "cdr_unreadable": words}
+    caplog.clear()
+    LoggingHook()(Event(kind=EventKind.RUN_FINISHED, run=7, report=FetchReport()))
+    assert not caplog.records
 
 
 async def test_a_hook_made_out_of_the_log_hears_what_is_not_written() -> None:

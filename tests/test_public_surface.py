@@ -35,6 +35,7 @@ ERRORS: dict[str, tuple[str, type[Exception]]] = {
     "OutageError": ("TransportError", ConnectionError),
     "ProtocolError": ("SipCdrError", ValueError),
     "ResponseTooLargeError": ("ProtocolError", ValueError),
+    "SchemaMismatchError": ("ProtocolError", ValueError),
     "FilterIgnoredError": ("ProtocolError", ValueError),
     "VendorError": ("SipCdrError", Exception),
     "AuthenticationError": ("VendorError", Exception),
@@ -100,6 +101,7 @@ RECORD_FIELDS = [
     "settle_rate",
     "quote_exchange",
     "settle_pay",
+    "extra",
 ]
 
 COUNTERS = [
@@ -255,7 +257,9 @@ def test_the_client_is_constructed_as_promised() -> None:
         "lateness": timedelta(hours=4),
         "count_delay": timedelta(seconds=1),
         "strict": False,
+        "assume_tz": None,
         "filter_match": "exact",
+        "max_response_bytes": None,
         "session": None,
         "proxy": None,
         "trust_env": False,
@@ -331,7 +335,8 @@ def test_a_record_has_the_promised_fields() -> None:
 
     assert [field.name for field in fields] == RECORD_FIELDS
     assert [field.name for field in fields if field.required] == ["voice_id"]
-    assert {field.name for field in fields if field.default is None} == {field.name for field in fields} - {"voice_id"}
+    optional = {field.name for field in fields} - {"voice_id", "extra"}
+    assert {field.name for field in fields if field.default is None} == optional
 
 
 def test_a_page_has_the_promised_fields() -> None:
@@ -343,12 +348,12 @@ def test_a_page_has_the_promised_fields() -> None:
 def test_a_report_has_the_promised_fields_and_starts_at_nothing() -> None:
     report = msgspec.structs.asdict(aiosipcdr.FetchReport())
 
-    assert list(report) == [*COUNTERS, "certified", "elapsed", "window_reports", "unknown_fields"]
+    assert list(report) == [*COUNTERS, "certified", "elapsed", "window_reports", "unknown_fields", "faulty_fields"]
     assert [report[name] for name in COUNTERS] == [0] * len(COUNTERS)
     assert report["certified"] is False
     assert isinstance(report["elapsed"], float)
     assert report["window_reports"] == []
-    assert report["unknown_fields"] == {}
+    assert report["unknown_fields"] == report["faulty_fields"] == {}
 
 
 def test_the_records_of_a_range_are_a_list_with_a_report() -> None:

@@ -10,7 +10,14 @@ import pytest
 
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CallDetailRecords, CompleteWindow, FetchReport, QuarantinedRecord, WindowReport
+from aiosipcdr.report import (
+    CallDetailRecords,
+    CompleteWindow,
+    FetchReport,
+    QuarantinedRecord,
+    WindowReport,
+    describe_unreadable,
+)
 
 CANARY = "+447700900123"
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -36,13 +43,14 @@ def test_the_fields_are_those_of_the_design() -> None:
     assert report.certified is False
     assert type(report.elapsed) is float
     assert report.window_reports == []
-    assert report.unknown_fields == {}
+    assert report.unknown_fields == report.faulty_fields == {}
     assert set(FetchReport.__struct_fields__) == {
         *ints.split(),
         "certified",
         "elapsed",
         "window_reports",
         "unknown_fields",
+        "faulty_fields",
     }
 
 
@@ -73,6 +81,32 @@ def test_trouble_is_named_and_its_absence_is_not() -> None:
         text = str(FetchReport(**{name: 12_345}))  # type: ignore[arg-type]
         assert name in text
         assert "12,345" in text
+
+
+def test_what_could_not_be_read_is_always_named_and_never_counted_as_a_call() -> None:
+    lost = FetchReport(total=3, unique=3, quarantined=3)
+    assert str(lost).startswith("0 of 3 calls, NOT certified: ")
+    assert str(lost).endswith(", 3 records quarantined (no readable id)")
+    faulty = FetchReport(total=3, unique=3, certified=True, faulty_fields={"cost": 2, "answer_time": 1_000})
+    assert str(faulty).startswith("3 of 3 calls, certified complete: ")
+    assert str(faulty).endswith(", unreadable values of cost (2), answer_time (1,000)")
+    both = FetchReport(quarantined=1, faulty_fields={"cost": 1})
+    assert describe_unreadable(both) == "1 record quarantined (no readable id), unreadable values of cost (1)"
+    assert describe_unreadable(FetchReport(unknown_fields={"carrier": 2})) == ""
+
+
+@pytest.mark.parametrize(
+    ("report", "complete"),
+    [
+        (FetchReport(certified=True), True),
+        (FetchReport(), False),
+        (FetchReport(total=1, unique=1, quarantined=1), True),
+        (FetchReport(total=2, unique=1, quarantined=1), False),
+        (FetchReport(total=1, unique=1, quarantined=1, window_reports=[WindowReport(window=WINDOW)]), False),
+    ],
+)
+def test_a_quarantine_alone_makes_nothing_incomplete(report: FetchReport, *, complete: bool) -> None:
+    assert report.is_complete is complete
 
 
 def test_a_clock_that_may_be_wrong_is_named() -> None:

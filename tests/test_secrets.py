@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import pytest
 from aiohttp import web
+from rich.pretty import pretty_repr
 
 from aiosipcdr import CdrClient, IncompleteRangeError, StorageError
 from aiosipcdr.events import Event
@@ -198,8 +199,9 @@ async def other_filter(_request: web.Request) -> web.StreamResponse:
 
 
 async def broken_record(_request: web.Request) -> web.StreamResponse:
-    records = [call(1, submitTime=CALLEE, cost=SHOWN + "x", callDuration=PHONE)]
-    data = {"total": 1, "size": 100, "current": 1, "pages": 1, "records": records}
+    unread = call(1, callTime=CALLEE, cost=SHOWN + "x", callDuration=PHONE) | {CALLEE: CALLEE}
+    records = [unread, call(2, voiceId=[CALLEE])]
+    data = {"total": 2, "size": 100, "current": 1, "pages": 1, "records": records}
     return json_answer(json.dumps({"status": "0", "data": data}))
 
 
@@ -232,6 +234,11 @@ async def test_records_that_are_set_aside_show_nothing(watch: Watch) -> None:
         records = await client.fetch_all(START, END)
     assert records.report.quarantined == 1
     assert CALLEE.encode() in records.quarantined[0].raw
+    (unread,) = records
+    assert CALLEE in unread.extra["callTime"]
+    assert records.report.faulty_fields.keys() == {"call_time", "cost", "call_duration"}
+    watch.check(f"{unread!r} {unread.extra!r} {unread.extra!s} {records.report.unknown_fields}")
+    watch.check(pretty_repr(unread) + pretty_repr(unread.extra))
     watch.check(f"{records!r} {records.quarantined!r} {records.quarantined[0]!s} {records.report!r} {records.report!s}")
 
 

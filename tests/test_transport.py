@@ -28,7 +28,7 @@ from aiosipcdr import (
 )
 from aiosipcdr.protocol.signing import SecretText
 from aiosipcdr.transport import Received, SignedRequest, Transport
-from aiosipcdr.wire_bodies import LARGEST_BODY
+from aiosipcdr.wire_bodies import plan_limit
 
 HEADERS = {"Api-Key": "sandbox-key", "Sign": "canary-sign", "Timestamp": "1"}
 REQUEST = SignedRequest(b'{"current":1}', lambda: HEADERS)
@@ -180,7 +180,8 @@ async def test_an_encoding_that_was_not_asked_for_is_an_error(encoding: str) -> 
 
 
 async def test_a_body_may_be_as_large_as_the_cap_and_no_larger() -> None:
-    most = bytes(LARGEST_BODY)
+    assert plan_limit(REQUEST.size) == 101 * 65_536
+    most = bytes(plan_limit(REQUEST.size))
     for fits, answer in (
         (True, http(most)),
         (False, http(most + b"x")),
@@ -192,11 +193,11 @@ async def test_a_body_may_be_as_large_as_the_cap_and_no_larger() -> None:
         received = await ask(answer)
         if fits:
             assert isinstance(received, Received)
-            assert len(received.body) == LARGEST_BODY
+            assert len(received.body) == len(most)
         else:
             assert type(received) is ResponseTooLargeError
             assert not received.retryable
-            assert "page_size" in str(received)
+            assert "max_response_bytes" in str(received)
 
 
 async def test_a_body_without_end_is_cut_off() -> None:

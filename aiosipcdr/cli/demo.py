@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 
 from aiosipcdr.cli.child import sandbox_process
 from aiosipcdr.cli.connection import Pace, build_client
-from aiosipcdr.cli.exits import Exit, Terminated
+from aiosipcdr.cli.exits import Terminated, judge_reports
 from aiosipcdr.cli.output import print_json
 from aiosipcdr.cli.progress import FetchProgress, waiting
 from aiosipcdr.cli.running import run_to_end
@@ -65,7 +65,7 @@ def demo(
         print_json(figures_as_json(figures, target))
     else:
         show_figures(figures, target)
-    return Exit.DONE if report.certified else Exit.INCOMPLETE
+    return judge_reports([report])
 
 
 async def _run(records: int, target: Path, pace: Pace, *, overwrite: bool) -> tuple[FetchReport, float]:

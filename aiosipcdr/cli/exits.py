@@ -4,12 +4,14 @@ Must never put a value of the caller's into a sentence that its error did not
 put there by itself.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum, unique
 
 from aiosipcdr.errors import IncompleteRangeError, OutageError, SipCdrError
 from aiosipcdr.extras import MissingExtraError
+from aiosipcdr.report import FetchReport
 
-__all__ = ["CommandError", "Exit", "Terminated", "explain"]
+__all__ = ["CommandError", "Exit", "Terminated", "explain", "judge_reports"]
 
 
 @unique
@@ -20,6 +22,7 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     INCOMPLETE = 3
+    UNREADABLE = 4
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -30,6 +33,17 @@ class CommandError(Exception):
 
 class Terminated(BaseException):
     """SIGTERM arrived, and everything was cleaned up."""
+
+
+def judge_reports(reports: Iterable[FetchReport]) -> Exit:
+    """Return the exit code for what was done: incomplete comes before unreadable."""
+    code = Exit.DONE
+    for report in reports:
+        if not report.is_complete:
+            return Exit.INCOMPLETE
+        if report.quarantined or report.faulty_fields:
+            code = Exit.UNREADABLE
+    return code
 
 
 def explain(error: BaseException) -> tuple[Exit, str]:
@@ -76,6 +90,9 @@ def _in_options(sentence: str) -> str:
 
 _OPTIONS = {
     "allow_incomplete=True": "--allow-incomplete",
+    "strict=True": "--strict",
+    "set assume_tz": "add --assume-tz",
+    "; if its records are that large, raise max_response_bytes": "; the library's max_response_bytes raises the limit",
     "overwrite=True": "--overwrite",
     "restart=True": "--restart",
     'on_out_of_range="skip"': "--on-out-of-range skip",

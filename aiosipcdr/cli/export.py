@@ -7,6 +7,7 @@ calls (or, with `--json`, the result) on stdout.
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,7 +20,7 @@ from cyclopts import Parameter
 from aiosipcdr.cli.connection import Pace, build_client
 from aiosipcdr.cli.daily import DayFile, Wanted, decide_day, plan_days
 from aiosipcdr.cli.event_log import EventLog, warn
-from aiosipcdr.cli.exits import Exit, Terminated
+from aiosipcdr.cli.exits import Exit, Terminated, judge_reports
 from aiosipcdr.cli.invocation import resume_command
 from aiosipcdr.cli.options import Network, Proof, time_field_of
 from aiosipcdr.cli.output import print_json, tell
@@ -36,7 +37,19 @@ from aiosipcdr.errors import (
     OutOfTimeRangeError,
     StorageError,
 )
-from aiosipcdr.export import JOURNAL, beside, choose_format, choose_mask, encode_rows, numbers_of, open_encoder
+from aiosipcdr.export import (
+    JOURNAL,
+    MANIFEST,
+    StreamQuarantine,
+    beside,
+    choose_format,
+    choose_mask,
+    encode_rows,
+    numbers_of,
+    open_encoder,
+    read_manifest,
+    shape_quarantined,
+)
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.report import CompleteWindow, FetchReport
 
@@ -81,6 +94,7 @@ def export(
     restart: bool = False,
     allow_incomplete: bool = False,
     on_out_of_range: Literal["raise", "skip"] = "raise",
+    quarantine: Path | None = None,
     account: Account = Account(),  # noqa: B008 - frozen
     network: Network = Network(),  # noqa: B008 - frozen
     proof: Proof = Proof(),  # noqa: B008 - frozen
@@ -102,6 +116,8 @@ def export(
         allow_incomplete: Write what there is even if it cannot be proven complete (exit code 3).
         on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
             (exit code 3).
+        quarantine: With "--output -": the file for records without a readable id, one JSON object a line. Other outputs
+            have theirs beside them.
         account: The account.
         network: The network.
         proof: The proof.
@@ -113,7 +129,7 @@ def export(
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
     start, end = parse_range(span, now)
     masking = _masking(shape)
-    _check(output, shape, daily=daily, json=json)
+    _check(output, shape, quarantine, daily=daily, json=json)
     if daily and span.tz is None:
         msg = "--daily writes the days of a time zone: add --tz, for example --tz Asia/Shanghai or --tz UTC"
         raise UsageError(msg)
@@ -151,7 +167,7 @@ def export(
     for file, what in todo:
         if what != "skip" and not restart and beside(file.path, JOURNAL).exists():
             run.say(f"{file.path}: going on where an earlier run ended")
-    work = run.to_stdout(start, end, masking) if output == _STDOUT else run.to_files(todo)
+    work = run.to_stdout(start, end, masking, quarantine) if output == _STDOUT else run.to_files(todo)
     try:
         with progress:
             results = run_to_end(work)
@@ -168,7 +184,7 @@ def export(
     _warn_of_nothing(results, explain_no_calls(span, start, now), log_json=log_json)
     if json:
         print_json(results[0].facts() if not daily else {"files": [result.facts() for result in results]})
-    return Exit.DONE if all(result.is_certified for result in results) else Exit.INCOMPLETE
+    return _exit_code(results)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +197,11 @@ class Result:
     """It is not complete, and cannot be any more."""
 
     @property
-    def is_certified(self) -> bool:
-        """Whether it is proven complete."""
-        return not self.is_short if self.report is None else self.report.certified
+    def exit_code(self) -> Exit:
+        """The exit code that this file alone would have."""
+        if self.is_short:
+            return Exit.INCOMPLETE
+        return judge_reports([] if self.report is None else [self.report])
 
     def facts(self) -> dict[str, Any]:
         """Return it for a program."""
@@ -222,7 +240,7 @@ class Run:
                 again = what == "write again"
                 asked = self.asked | {"on_out_of_range": "raise"} if again else self.asked
                 try:
-                    report = await self.client.export(
+                    await self.client.export(
                         file.start,
                         file.end,
                         file.path,
@@ -240,6 +258,8 @@ class Run:
                     self.say(f"{file.path} stays as it is: the vendor keeps no more all of its calls")
                     results.append(Result(path=file.path, report=None, is_short=True))
                     continue
+                # The manifest knows what the file's format could not hold, too.
+                report = read_manifest(beside(file.path, MANIFEST)).as_report()
                 self.say(f"{report}; written to {file.path}")
                 results.append(Result(path=file.path, report=report))
         if problem is not None:
@@ -253,15 +273,23 @@ class Run:
             await self.client.ping()
         return day.start < datetime.now(UTC) + timedelta(seconds=self.client.clock_offset or 0.0)
 
-    async def to_stdout(self, start: datetime, end: datetime, masking: Masking) -> list[Result]:
-        """Write NDJSON to stdout while the calls come."""
+    async def to_stdout(
+        self, start: datetime, end: datetime, masking: Masking, quarantine: Path | None
+    ) -> list[Result]:
+        """Write NDJSON to stdout while the calls come, and records without a readable id to `quarantine`."""
+        aside = None if quarantine is None else StreamQuarantine(quarantine, overwrite=self.overwrite)
         mask = choose_mask(masking)
         assert not isinstance(mask, ValueError)  # noqa: S101 - checked with the arguments
-        async with self.client, self.client.stream(start, end, **self.asked) as stream:
-            async for window in stream.windows():
-                # Given up on when cancelled: whoever reads the pipe may never read on.
-                await anyio.to_thread.run_sync(partial(_write_stdout, window, mask), abandon_on_cancel=True)
-        self.say(str(stream.report))
+        with aside or nullcontext():
+            async with self.client, self.client.stream(start, end, **self.asked) as stream:
+                async for window in stream.windows():
+                    if aside is not None:
+                        aside.write(shape_quarantined(window.quarantined, mask))
+                    # Given up on when cancelled: whoever reads the pipe may never read on.
+                    await anyio.to_thread.run_sync(partial(_write_stdout, window, mask), abandon_on_cancel=True)
+        report = stream.report
+        lost = aside is None and report.quarantined
+        self.say(f"{report}; to keep the records without a readable id, add --quarantine FILE" if lost else str(report))
         return [Result(path=_STDOUT, report=stream.report)]
 
 
@@ -269,6 +297,11 @@ def _warn_of_nothing(results: Sequence[Result], reason: str | None, *, log_json:
     is_empty = all(result.report is not None and not result.report.unique for result in results)
     if is_empty and reason is not None:
         warn(reason, log_json=log_json)
+
+
+def _exit_code(results: Sequence[Result]) -> Exit:
+    codes = {result.exit_code for result in results}
+    return next((code for code in (Exit.INCOMPLETE, Exit.UNREADABLE) if code in codes), Exit.DONE)
 
 
 def _masking(shape: Shape) -> Masking:
@@ -285,11 +318,14 @@ def _masking(shape: Shape) -> Masking:
     return key
 
 
-def _check(output: Path, shape: Shape, *, daily: bool, json: bool) -> None:
+def _check(output: Path, shape: Shape, quarantine: Path | None, *, daily: bool, json: bool) -> None:
     # Before the credentials are read and anything is asked.
     if sys.stdout is None and (json or output == _STDOUT):
         msg = "stdout is closed: there is nowhere to write the result"
         raise StorageError(msg)
+    if quarantine is not None and output != _STDOUT:
+        msg = "--quarantine goes with --output -: any other output has its quarantine beside it"
+        raise UsageError(msg)
     if output != _STDOUT:
         open_encoder(choose_format(output, shape.format), spreadsheet=shape.spreadsheet)
         return
@@ -317,7 +353,7 @@ def _wanted(span: Range, output: Path, shape: Shape, masking: Masking, settings:
 
 def _write_stdout(window: CompleteWindow, mask: Callable[[str], str] | None) -> None:
     # Past sys.stdout's own buffer, so that nothing is left to flush when the reader goes away.
-    rows = encode_rows(window.records, window.extras, mask)
+    rows = encode_rows(window.records, mask)
     if sys.stdout.isatty():  # the vendor's texts must not command the terminal
         rows = escape_json(rows.decode()).encode()
     rest = memoryview(rows)

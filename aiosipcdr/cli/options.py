@@ -51,7 +51,9 @@ class Proof:
             range if start <= time < end, exactly.
         lateness: Windows that end less than this before now are provisional: 90m, 4h (the default) or 1d; longer than
             your longest call.
-        strict: Fail at the first record that cannot be decoded, instead of setting it aside.
+        strict: Fail at the first record or value that cannot be read, instead of setting it aside.
+        assume_tz: The time zone of times that the vendor sends without an offset, as in Asia/Shanghai; may also be in
+            AIOSIPCDR_ASSUME_TZ.
         filter_match: How records are compared with --group and --phone: exact (the default), or loose, without case
             and outer blanks.
     """
@@ -59,6 +61,7 @@ class Proof:
     time_field: TimeField | None = None
     lateness: str | None = None
     strict: bool = False
+    assume_tz: str | None = None
     filter_match: FilterMatch | None = None
 
 
@@ -88,6 +91,7 @@ def plan_client(network: Network, proof: Proof, settings: Settings) -> dict[str,
         "ssl_context": None if ca_file is None else load_authorities(ca_file),
         "timeout": network.timeout or _from_file(settings, "timeout", _read_seconds),
         "lateness": lateness,
+        "assume_tz": proof.assume_tz or _from_file(settings, "assume_tz", str),
         "strict": proof.strict or _from_file(settings, "strict", _read_switch),
         "filter_match": proof.filter_match or _from_file(settings, "filter_match", _read_match),
     }

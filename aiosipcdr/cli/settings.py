@@ -23,7 +23,7 @@ __all__ = ["OPTION_NAMES", "Account", "Settings", "find_credentials", "read_priv
 
 _PREFIX = "AIOSIPCDR_"
 _NAMES = ("base_url", "api_key", "api_secret")
-OPTION_NAMES = ("proxy", "ca_file", "timeout", "time_field", "lateness", "strict", "filter_match")
+OPTION_NAMES = ("proxy", "ca_file", "timeout", "time_field", "lateness", "strict", "assume_tz", "filter_match")
 """What else a file may hold: see `aiosipcdr.cli.options`."""
 
 _LARGEST = 64 * 1024
@@ -40,8 +40,8 @@ class Account:
         base_url: The vendor's address, as in https://api.laaffic.com/v3/voice; without it,
             that of the credentials or AIOSIPCDR_BASE_URL.
         credentials_file: A file with api_key, api_secret and, if you like, base_url and other options of the network
-            and the proof (proxy, ca_file, timeout, time_field, lateness, strict, filter_match): TOML or lines of
-            NAME=VALUE. Nobody but its owner may read it (chmod 600).
+            and the proof (proxy, ca_file, timeout, time_field, lateness, strict, assume_tz, filter_match): TOML or
+            lines of NAME=VALUE. Nobody but its owner may read it (chmod 600).
         credentials_stdin: Read the same from stdin.
     """
 
@@ -91,6 +91,8 @@ def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) 
         )
         raise UsageError(msg)
     options = {name: found[name] for name in OPTION_NAMES if found.get(name)}
+    if zone := environ.get(_PREFIX + "ASSUME_TZ"):
+        options.setdefault("assume_tz", zone)
     if account.credentials_file is not None and "ca_file" in options:
         options["ca_file"] = str(account.credentials_file.parent / options["ca_file"])
     return Settings(

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from aiosipcdr.cli.output import print_table
 from aiosipcdr.export import FileFacts
-from aiosipcdr.report import FetchReport, counted
+from aiosipcdr.report import FetchReport, counted, describe_unreadable
 
 __all__ = ["Figures", "figures_as_json", "peak_memory", "show_figures"]
 
@@ -69,6 +69,8 @@ def _rows(figures: Figures, path: Path) -> list[tuple[str, str]]:
     ]
     if memory is not None:
         rows.append(("Peak memory", f"{memory / _MEBIBYTE:,.0f} MiB (this process)"))
+    if unreadable := describe_unreadable(report):
+        rows.append(("Unreadable", unreadable))
     rows.append(("Answered", f"{figures.file.answered:,}{share}"))
     for money in figures.file.money:
         told = escape(money.currency) if money.currency else "no currency told"
@@ -78,9 +80,9 @@ def _rows(figures: Figures, path: Path) -> list[tuple[str, str]]:
 
 
 def _proof(report: FetchReport) -> str:
-    if report.certified:
-        return f"[green]certified[/]: {report.unique:,} of the {report.total:,} calls that the vendor counts"
-    return f"[red]NOT certified[/]: {report.unique:,} of the {report.total:,} calls that the vendor counts"
+    verdict = "[green]certified[/]" if report.certified else "[red]NOT certified[/]"
+    readable = report.unique - report.quarantined
+    return f"{verdict}: {readable:,} of the {report.total:,} calls that the vendor counts"
 
 
 def peak_memory() -> int | None:

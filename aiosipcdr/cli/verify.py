@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiosipcdr.cli.connection import Pace, build_client
-from aiosipcdr.cli.exits import CommandError, Exit
+from aiosipcdr.cli.exits import CommandError, Exit, judge_reports
 from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line, tell
 from aiosipcdr.cli.progress import waiting
@@ -20,6 +20,7 @@ from aiosipcdr.errors import OutOfTimeRangeError
 from aiosipcdr.export import MANIFEST, Manifest, beside, read_stored, verify_file, was_asked_by
 from aiosipcdr.export.manifest import Signature
 from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.report import describe_unreadable
 
 if TYPE_CHECKING:
     from aiosipcdr.client import CdrClient
@@ -44,7 +45,8 @@ def verify(
     Where the account's credentials are given, the manifest's signature is checked too: that finds a file and a
     manifest that were changed together.
 
-    Exit code 0: all as it was written; 1: something differs; 3: the file is as it was written, but not certified.
+    Exit code 0: all as it was written; 1: something differs; 3: the file is as it was written, but not complete; 4: it
+    is complete, but something of it could not be read.
 
     Args:
         file: The exported file; its manifest stands beside it.
@@ -76,18 +78,30 @@ def verify(
     if settings is not None:
         differences += run_to_end(_recount(build_client(settings, pace, network=network), manifest, phone))
     if json:
-        result = {"file": str(file), "rows": manifest.rows, "certified": manifest.certified, "signature": signature}
-        print_json(result | {"differences": differences})
+        print_json(
+            {
+                "file": str(file),
+                "rows": manifest.rows,
+                "certified": manifest.certified,
+                "quarantined": manifest.quarantined,
+                "faulty_fields": manifest.faulty_fields,
+                "signature": signature,
+                "differences": differences,
+            }
+        )
     for difference in differences:
         tell(f"{file.name}: {difference}")
     if differences:
         return Exit.FAILED
     if not json:
-        proof = "certified complete" if manifest.certified else "NOT certified"
-        print_line(
-            f"{file.name}: {manifest.rows:,} calls, {proof}; the file is what its manifest says; {_SIGNED[signature]}"
-        )
-    return Exit.DONE if manifest.certified else Exit.INCOMPLETE
+        words = f"{manifest.rows:,} calls, {_words(manifest)}"
+        print_line(f"{file.name}: {words}; the file is what its manifest says; {_SIGNED[signature]}")
+    return judge_reports([manifest.as_report()])
+
+
+def _words(manifest: Manifest) -> str:
+    words = ["certified complete" if manifest.certified else "NOT certified", describe_unreadable(manifest.as_report())]
+    return ", ".join(filter(None, words))
 
 
 _SIGNED: dict[Signature, str] = {

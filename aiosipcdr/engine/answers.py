@@ -16,7 +16,14 @@ __all__ = ["read_answer"]
 
 
 def read_answer(
-    received: Received, decoder: PageDecoder, credentials: Credentials, *, sent: float, now: float
+    received: Received,
+    decoder: PageDecoder,
+    credentials: Credentials,
+    *,
+    current: int,
+    size: int,
+    sent: float,
+    now: float,
 ) -> PageAnswer | SipCdrError:
     """Return what `received` holds.
 
@@ -24,10 +31,12 @@ def read_answer(
         received: the answer.
         decoder: reads its body.
         credentials: what the request was signed with; the vendor's words may quote the key.
+        current: the page that was asked for.
+        size: the records that were asked for.
         sent: this machine's Unix time when the request was signed.
         now: likewise when the answer had come.
     """
-    answer = decoder.decode(received.body)
+    answer = decoder.decode(received.body, current=current, size=size)
     if isinstance(answer, Refusal):
         reason = None if answer.reason is None else credentials.mask(answer.reason)
         error = _refused(received, answer.status, reason)

@@ -14,7 +14,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import count
 
 import anyio
@@ -50,6 +50,7 @@ class Engine:
         rate: RatePolicy | None,
         retry: RetryPolicy,
         hook: EventHook | None,
+        assume_tz: tzinfo | None = None,
         wall_clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -63,7 +64,7 @@ class Engine:
         self._draw = draw
         # From anywhere: what an earlier process of this machine asked may still be cached, too.
         self._serials = count(int(draw() * 2**48))
-        self._decoder = PageDecoder()
+        self._decoder = PageDecoder(assume_tz)
         self._loop = asyncio.get_running_loop()
         self._patience = Patience(retry, self._pacer, transport.connections, now=self._loop.time())
         self._runs: deque[Run] = deque()
@@ -216,7 +217,9 @@ class Engine:
         # Bound to no name: a traceback may print the locals of this frame, and a filter may be a phone's number.
         received = await self._transport.send(
             SignedRequest(
-                encode_query(request.params, current=request.current, size=request.size, serial=serial), signer
+                encode_query(request.params, current=request.current, size=request.size, serial=serial),
+                signer,
+                request.size,
             )
         )
         job.signed_under = signer.version
@@ -224,7 +227,15 @@ class Engine:
             return received
         now = self._wall_clock()
         self._vendor_clock.note_answer(received.date, sent=signer.signed, received=now)
-        answer = read_answer(received, self._decoder, credentials, sent=signer.signed, now=now)
+        answer = read_answer(
+            received,
+            self._decoder,
+            credentials,
+            current=request.current,
+            size=request.size,
+            sent=signer.signed,
+            now=now,
+        )
         if isinstance(answer, SipCdrError):
             return answer
         if self._wants(EventKind.REQUEST_ANSWERED):

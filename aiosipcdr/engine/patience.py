@@ -12,6 +12,7 @@ from aiosipcdr.errors import (
     OutageError,
     ProtocolError,
     RedirectError,
+    ResponseTooLargeError,
     RestrictedAddressError,
     ServerFaultError,
     SipCdrError,
@@ -31,6 +32,7 @@ _COST_WHEN_THROTTLED = 5.0
 
 _FEWER_ATTEMPTS: dict[type[SipCdrError], int] = {
     ClockSkewError: 1,  # one more is free
+    ResponseTooLargeError: 2,  # each costs what an answer may cost
     ProtocolError: 3,  # an answer that was cut short may be whole next time; an HTML page will not be
     TlsError: 2,
 }

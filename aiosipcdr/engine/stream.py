@@ -149,6 +149,9 @@ class CdrStream:
         # What was proven before the trouble is handed over before it.
         window = coverage.take_complete()
         self._note_effort(run)
+        if coverage.mismatch is not None:
+            run.fail(coverage.mismatch)
+            run.check()
         if window is None:
             if isinstance(run.error, IncompleteRangeError):
                 run.error.records = CallDetailRecords(coverage.abandon(), report=self.report)
@@ -190,7 +193,7 @@ def _batch(window: CompleteWindow) -> CallDetailRecords:
         requests=told.requests,
         scans=told.scans,
         provisional=int(told.provisional),
-        certified=told.certified,
+        certified=told.certified and not told.quarantined,
         window_reports=[told],
     )
     batch = CallDetailRecords(window.records, report=report)

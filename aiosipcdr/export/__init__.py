@@ -8,8 +8,10 @@ from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.formats import FORMATS, choose_format, open_encoder
 from aiosipcdr.export.job import ExportJob
 from aiosipcdr.export.manifest import Manifest, read_manifest, read_stored, was_asked_by
-from aiosipcdr.export.masking import choose_mask, mask_record, numbers_of
+from aiosipcdr.export.masking import choose_mask, numbers_of
 from aiosipcdr.export.order import ExportOrder
+from aiosipcdr.export.preparing import shape_records
+from aiosipcdr.export.quarantine import StreamQuarantine, shape_quarantined
 from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.export.target import JOURNAL, MANIFEST, beside, check_target
 from aiosipcdr.export.verification import FileFacts, find_contradictions, find_differences, read_facts, verify_file
@@ -23,6 +25,7 @@ __all__ = [
     "ExportOrder",
     "FileFacts",
     "Manifest",
+    "StreamQuarantine",
     "beside",
     "check_target",
     "choose_format",
@@ -30,12 +33,13 @@ __all__ = [
     "encode_rows",
     "find_contradictions",
     "find_differences",
-    "mask_record",
     "numbers_of",
     "open_encoder",
     "read_facts",
     "read_manifest",
     "read_stored",
+    "shape_quarantined",
+    "shape_records",
     "verify_file",
     "was_asked_by",
 ]

@@ -68,6 +68,7 @@ class WrittenWindow(msgspec.Struct, frozen=True, kw_only=True, tag="window"):
         quarantined: what could not be decoded.
         unread_ids: what everything that could not be decoded counts by.
         money: sums over its rows.
+        unfit: values that the file's format cannot hold and that are in `extra` instead, by field.
         effort: what the runs had taken until then.
     """
 
@@ -78,6 +79,7 @@ class WrittenWindow(msgspec.Struct, frozen=True, kw_only=True, tag="window"):
     quarantined: list[QuarantinedRecord] = []
     unread_ids: list[str] = []
     money: list[MoneyRow] = []
+    unfit: dict[str, int] = {}
     effort: Effort = Effort()
 
 

@@ -11,6 +11,7 @@ import hmac
 import platform
 import re
 import stat
+from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -91,10 +92,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         rows: calls in the file.
         bytes: its size.
         sha256: its hash, in hexadecimal.
-        certified: whether every window was proven complete and none was left out.
-        quarantined: records that could not be decoded and stand in `quarantine_file`.
+        certified: whether every window was proven complete, none was left out, and nothing was quarantined.
+        quarantined: records without a readable id, kept in `quarantine_file`.
         quarantine_file: the name of the file beside, if there is one.
         quarantine_sha256: its hash, in hexadecimal.
+        faulty_fields: values that are in `extra` instead of their column, by field: they could not be read, or the
+            format cannot hold them.
         money: sums per field and currency.
         report: what the runs did and what each window proves.
         versions: of everything that shapes the bytes.
@@ -117,6 +120,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     quarantine_file: str | None = None
     quarantine_sha256: str | None = None
+    faulty_fields: dict[str, int] = {}
     money: list[MoneySum]
     report: FetchReport
     versions: dict[str, str]
@@ -126,6 +130,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def is_older(self) -> bool:
         """Whether it was written before manifests had a hash of their own content."""
         return self.manifest < LAYOUT
+
+    def as_report(self) -> FetchReport:
+        """Return the report of the runs, with what the file's format could not hold among the faulty fields."""
+        faulty = self.faulty_fields or self.report.faulty_fields
+        return msgspec.structs.replace(self.report, certified=self.certified, faulty_fields=faulty)
 
 
 class QuarantineFile(NamedTuple):
@@ -155,8 +164,10 @@ def describe_file(
         quarantine: the file beside it, if there is one.
     """
     money = MoneyTotals()
+    faulty = Counter(report.faulty_fields)
     for window in windows:
         money.add_rows(window.money)
+        faulty.update(window.unfit)
     return Manifest(
         file=order.path.name,
         format=order.format,
@@ -173,6 +184,7 @@ def describe_file(
         quarantined=report.quarantined,
         quarantine_file=None if quarantine is None else quarantine.name,
         quarantine_sha256=None if quarantine is None else quarantine.sha256,
+        faulty_fields=dict(faulty),
         money=money_sums(money),
         report=report,
         versions=_versions(order.format),

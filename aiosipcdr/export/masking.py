@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.records import NO_EXTRA, CallDetailRecord
 
 __all__ = [
     "NUMBER_FIELDS",
@@ -106,9 +106,13 @@ def numbers_of(choice: Literal["mask"] | bytes | None) -> Numbers:
 
 
 def mask_record(record: CallDetailRecord, mask: Callable[[str], str]) -> CallDetailRecord:
-    """Return a copy of `record` in which `mask` was applied to `phone_name`, `callee` and `display_num`."""
+    """Return a copy of `record` with `mask` applied to `phone_name`, `callee` and `display_num`, and without `extra`.
+
+    A number may be anywhere in `extra`.
+    """
     return replace(
         record,
+        extra=NO_EXTRA,
         phone_name=None if record.phone_name is None else mask(record.phone_name),
         callee=None if record.callee is None else mask(record.callee),
         display_num=None if record.display_num is None else mask(record.display_num),

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiosipcdr.arrow import BATCH_ROWS, SCHEMA_VERSION, load_pyarrow, schema
 from aiosipcdr.export.encoders import Metadata
-from aiosipcdr.export.rows import EXTRA, LIST_FIELDS, are_lists
+from aiosipcdr.export.rows import LIST_FIELDS, are_lists
 from aiosipcdr.protocol.records import TIME_FIELDS
 
 __all__ = ["ParquetEncoder"]
@@ -22,7 +22,7 @@ _PIECE_ROWS = 8_192
 
 
 class ParquetEncoder:
-    """An `Encoder` of the columns of `aiosipcdr.arrow.schema`, and of `extra`.
+    """An `Encoder` of the columns of `aiosipcdr.arrow.schema`.
 
     Row groups are cut by count, and laid out in pieces that are cut by count,
     whatever the batches, so that batch boundaries leave no trace.  Rows wait as
@@ -63,7 +63,7 @@ class ParquetEncoder:
         self._metadata["aiosipcdr.schema_version"] = str(SCHEMA_VERSION)
         self._sink = _Sink()
         self._writer: Any = None
-        self._schema: Any = schema().append(pa.field(EXTRA, pa.string()))
+        self._schema: Any = schema()
         self._known_alone = pa.json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error")
         self._no_escapes = pa.csv.ParseOptions(double_quote=False)
         self._as_told = pa.csv.ConvertOptions(

@@ -1,13 +1,13 @@
 """Rows: what stands in a file for one call, as NDJSON; the journal keeps them, and formats are made of them.
 
-A row is an object with the record's own field names and behind them `extra`:
-the fields that this version does not know, as JSON.  Money is text in plain
+A row is an object with the record's own field names; `extra` is a JSON object
+as a text.  Money is text in plain
 notation and exact, times are ISO 8601 with their offset, absent is `null`.  A
 row may also be a list of the same values without their names, which is half as
 long and many times cheaper to read as columns.  Pure: must never open a file.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from itertools import starmap
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from aiosipcdr.export.masking import mask_records
-from aiosipcdr.protocol.records import DURATION_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.records import DURATION_FIELDS, CallDetailRecord, ExtraFields
 
 __all__ = [
     "EXTRA",
@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 EXTRA = "extra"
-ROW_FIELDS = (*CallDetailRecord.__struct_fields__, EXTRA)
-"""The names of a row's fields, in their order."""
+ROW_FIELDS = CallDetailRecord.__struct_fields__
+"""The names of a row's fields, in their order; `extra` is the last."""
 
 LIST_FIELDS = ("[", *ROW_FIELDS, "]")
 """What stands between the commas of a row that is a list: the brackets have a 0 each, so that no value touches them."""
@@ -40,7 +40,7 @@ LIST_FIELDS = ("[", *ROW_FIELDS, "]")
 # same fields under their own names is much faster than a dict for each record.
 _Row = msgspec.defstruct(
     "_Row",
-    [*((name, Any) for name in CallDetailRecord.__struct_fields__), (EXTRA, Any, None)],
+    [(name, Any) if name != EXTRA else (name, Any, None) for name in ROW_FIELDS],
     frozen=True,
     gc=False,
 )
@@ -53,7 +53,10 @@ _TextRow = msgspec.defstruct(
 )
 _TypedRow = msgspec.defstruct(
     "_TypedRow",
-    [(field.name, field.type) for field in msgspec.structs.fields(CallDetailRecord)],
+    [
+        (field.name, field.type if field.name != EXTRA else str | None)
+        for field in msgspec.structs.fields(CallDetailRecord)
+    ],
     frozen=True,
     gc=False,
 )
@@ -64,31 +67,22 @@ _decode_typed = msgspec.json.Decoder(_TypedRow).decode_lines
 _decode_lists = msgspec.json.Decoder(_TypedList).decode_lines
 
 
-def encode_rows(
-    records: Sequence[CallDetailRecord],
-    extras: Mapping[CallDetailRecord, str] = {},
-    mask: Callable[[str], str] | None = None,
-) -> bytes:
+def encode_rows(records: Sequence[CallDetailRecord], mask: Callable[[str], str] | None = None) -> bytes:
     """Return one line for each of `records`, the last one ended too.
 
     Args:
         records: the calls.
-        extras: the fields that this version does not know, as a JSON object, for the records that have some.
-        mask: what makes numbers unrecognisable; `extra` is then empty, for nobody knows where in it a number stands.
+        mask: makes numbers unrecognisable; `extra` is then empty, since a number may be anywhere in it.
     """
-    return _encode(_Row, records, extras, mask)
+    return _encode(_Row, records, mask)
 
 
-def encode_lists(
-    records: Sequence[CallDetailRecord],
-    extras: Mapping[CallDetailRecord, str] = {},
-    mask: Callable[[str], str] | None = None,
-) -> bytes | None:
+def encode_lists(records: Sequence[CallDetailRecord], mask: Callable[[str], str] | None = None) -> bytes | None:
     r"""Return what `encode_rows` does with lists for objects, or `None` where a text holds what JSON writes as `\...`.
 
     So a quote always ends a text, and whoever knows CSV can read the lines.
     """
-    lines = _encode(_List, records, extras, mask)
+    lines = _encode(_List, records, mask)
     return None if b"\\" in lines else lines
 
 
@@ -100,13 +94,13 @@ def are_lists(rows: bytes) -> bool:
 def _encode(
     kind: Any,  # noqa: ANN401 - made by defstruct
     records: Sequence[CallDetailRecord],
-    extras: Mapping[CallDetailRecord, str],
     mask: Callable[[str], str] | None,
 ) -> bytes:
-    if extras and mask is None:
-        rows = [kind(*astuple(record), extras.get(record)) for record in records]
-    else:
-        rows = list(starmap(kind, map(astuple, records if mask is None else mask_records(records, mask))))
+    rows = list(starmap(kind, map(astuple, records if mask is None else mask_records(records, mask))))
+    fill = msgspec.structs.force_setattr  # nobody else holds the rows
+    for row in rows:
+        extra = row.extra
+        fill(row, EXTRA, extra.to_json() if extra else None)
     lines = _encode_lines(rows)
     if _may_hold_an_exponent(lines):
         lines = _encode_lines([kind(*_plain(astuple(row))) for row in rows])
@@ -130,10 +124,10 @@ def read_texts(rows: bytes) -> list[Any]:
 
 
 def read_records(rows: bytes) -> list[CallDetailRecord]:
-    """Return the records that the rows were made of, without what they do not know."""
-    names = CallDetailRecord.__struct_fields__
+    """Return the records that the rows were made of."""
     read = _decode_lists(rows) if are_lists(rows) else _decode_typed(rows)
-    return [CallDetailRecord(**dict(zip(names, astuple(row), strict=True))) for row in read]
+    values = (dict(zip(ROW_FIELDS, astuple(row), strict=True)) for row in read)
+    return [CallDetailRecord(**row | {EXTRA: ExtraFields.from_json(row[EXTRA])}) for row in values]
 
 
 def _plain(values: Iterable[object]) -> list[object]:

@@ -223,7 +223,7 @@ class _Delivery:
         records = window.records
         while records:
             # The bytes have no name here: a traceback with locals would show numbers.
-            await self._caller.write(encoder.encode(encode_rows(records[:_PIECE], window.extras)))
+            await self._caller.write(encoder.encode(encode_rows(records[:_PIECE])))
             del records[:_PIECE]  # a slow caller need not keep all of them in memory
             await asyncio.sleep(0)  # a fast one must not keep the others waiting
 

@@ -4,6 +4,9 @@ Pure arithmetic: clock and random number are arguments.  Knows no error by
 name, only the facts that errors carry.
 """
 
+import re
+from typing import Final
+
 import msgspec
 
 from aiosipcdr.policy.clock import decode_http_date
@@ -132,14 +135,15 @@ class RetryBudget:
         self._tokens = min(self._most, self._tokens + cost)
 
 
-_DIGITS_OF_A_YEAR = 8
+# Whole seconds, as RFC 9110 has it, or decimal ones, as some gateways send it; never longer than a year or so.
+_seconds: Final = re.compile(r"[0-9]{1,8}(?:\.[0-9]{0,9})?").fullmatch
 
 
 def decode_retry_after(value: str | None, date: str | None, now: float) -> float | None:
     """Return the seconds that a `Retry-After` header asks for, `None` where it says nothing usable.
 
     Args:
-        value: the header: whole seconds, or an HTTP date (RFC 9110, 10.2.3).
+        value: the header: seconds, or an HTTP date (RFC 9110, 10.2.3).
         date: the answer's own `Date`, which a date in `value` is measured
             against, so that a wrong clock on this machine does not matter.
         now: this machine's Unix time, for answers without a usable `Date`.
@@ -147,8 +151,8 @@ def decode_retry_after(value: str | None, date: str | None, now: float) -> float
     if value is None:
         return None
     value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value) if len(value) <= _DIGITS_OF_A_YEAR else None
+    if _seconds(value):
+        return float(value)
     until = decode_http_date(value)
     if until is None:
         return None

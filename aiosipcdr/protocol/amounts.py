@@ -1,90 +1,68 @@
-"""Money as told: which amounts are possible, and what a text of one comes to.
+"""Money as the vendor writes it: which texts are amounts, and what each of them is worth.
 
-Exact throughout: must never round an amount, and never change how it is written.
+Exact throughout: an amount is never rounded, and keeps the way in which it is written.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from decimal import (
-    Clamped,
-    Context,
-    Decimal,
-    DecimalException,
-    Inexact,
-    InvalidOperation,
-    Overflow,
-    Rounded,
-    localcontext,
-)
+from collections.abc import Sequence
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Final
 
 import msgspec
 
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.records import MONEY_FIELDS
 
-__all__ = ["Amounts", "money_fits", "money_is_possible"]
+__all__ = ["Amounts", "fill_in_numbers", "read_amount"]
 
-# Money must fit decimal128(38, 12), the widest column that a file offers.  An
-# exact sum keeps the finest exponent of its terms, so one sum a column shows
-# what a look at every value would; whatever does not fit trips a trap.
-_MONEY_SCALE = 12
-_MONEY_DIGITS = 38
-_EXACT = Context(prec=_MONEY_DIGITS, traps=[InvalidOperation, Overflow, Inexact])
+# Far more than any bill holds, so that no sum and no plain notation grows without a bound: a double in all of its
+# decimals (Java's `new BigDecimal(0.1)`) still fits.
+_WHOLE_DIGITS: Final = 26
+_PLACES: Final = 80
 
-# What a bill holds takes a cheaper look, signs and all: in 13 digits with an exponent from 0 on, nothing
-# finer than 12 places can be written, and while no sum reaches 25 digits no term of it has more than 26,
-# whatever cancels out.
-_PLAIN = Context(prec=_MONEY_SCALE + 1, Emin=0, Emax=24, traps=[InvalidOperation, Overflow, Rounded, Clamped])
-_NOTHING = Decimal()
+_PLAIN: Final = r"-?[0-9]{1,26}(?:\.[0-9]{1,12})?"
+_plain_amount: Final = re.compile(_PLAIN).fullmatch
+_plain_column: Final = re.compile(rf"(?:{_PLAIN}\n)*+").fullmatch
+# Not all that Decimal takes: no underscores, no digits of other scripts, no NaN.
+_any_amount: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?").fullmatch
+_BLANKS: Final = " \t\r\n"
+_LONGEST: Final = 400
+_UNROUNDED: Final = Context(prec=_LONGEST, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation, Inexact])
 
-_plain_amount: Final = re.compile(r"-?[0-9]{1,26}(?:\.[0-9]{1,12})?", re.ASCII).fullmatch
 _MOST_KEPT: Final = 8_192
 _LONGEST_KEPT: Final = 40
 
 
-def money_is_possible(amounts: Iterable[Decimal]) -> bool:
-    """Tell whether all `amounts` are finite and fit 26 digits before the point and 12 behind it."""
-    try:
-        with localcontext(_EXACT):
-            # Without signs, so that nothing cancels out.
-            total = sum(map(abs, amounts), Decimal())
-    except DecimalException:
-        return False
-    exponent = total.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -_MONEY_SCALE:
-        return False
-    return not total or total.adjusted() < _MONEY_DIGITS - _MONEY_SCALE
+def read_amount(text: str) -> Decimal:
+    """Return the amount that `text` is, with its digits.
+
+    Raises:
+        DecimalException: it is not a number, or not below 10**26 and of at most 80 decimal places.
+    """
+    if _plain_amount(text):
+        return Decimal(text)
+    text = text.strip(_BLANKS)
+    if len(text) > _LONGEST or not _any_amount(text):
+        raise InvalidOperation
+    return _bounded(Decimal(text))
 
 
-def money_fits(records: Sequence[CallDetailRecord]) -> bool:
-    """Tell whether all money of `records` is possible."""
-    # Attributes by name: a comprehension reads them several times faster than attrgetter does.
-    columns = (
-        [record.cost for record in records],
-        [record.rate for record in records],
-        [record.settle_rate for record in records],
-        [record.quote_exchange for record in records],
-        [record.settle_pay for record in records],
-    )
-    with localcontext(_PLAIN):
-        unclear = [column for column in columns if not _is_plain(column)]
-    return all(money_is_possible([amount for amount in column if amount is not None]) for column in unclear)
-
-
-def _is_plain(column: list[Any]) -> bool:
-    # False decides nothing: another look is taken then.
-    try:
-        try:
-            total = sum(column, _NOTHING)
-        except TypeError:
-            total = sum([amount for amount in column if amount is not None], _NOTHING)
-    except DecimalException:
-        return False
-    return total.is_finite()
+def _bounded(amount: Decimal) -> Decimal:
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int):
+        raise InvalidOperation
+    if not amount:
+        return amount if -_PLACES <= exponent <= 0 else Decimal()
+    if exponent < -_PLACES:
+        # By its value: zeros at the end are no places.
+        amount = amount.normalize(_UNROUNDED)
+        exponent = int(amount.as_tuple().exponent)
+    if exponent < -_PLACES or amount.adjusted() >= _WHOLE_DIGITS:
+        raise InvalidOperation
+    return amount
 
 
 class Amounts(dict[str | None, Decimal | None]):
-    """What texts of money come to: each is read and judged once, for bills repeat them.
+    """The amounts of texts: each is read and checked once, for bills repeat them.
 
     Records share what they repeat, so they take less memory, too.
 
@@ -101,7 +79,7 @@ class Amounts(dict[str | None, Decimal | None]):
         self._records = 0
 
     def __repr__(self) -> str:
-        """Count the texts: whatever the vendor wrote where an amount belongs stands among them."""
+        """Count the texts: anything that the vendor wrote in place of an amount may be among them."""
         return f"Amounts(<{len(self)}>)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -112,9 +90,9 @@ class Amounts(dict[str | None, Decimal | None]):
         """Read `text`.
 
         Raises:
-            DecimalException: it is no possible amount.
+            DecimalException: it is not an amount.
         """
-        amount = None if text is None else _read(text)
+        amount = None if text is None else read_amount(text)
         if len(text or "") <= _LONGEST_KEPT:
             if len(self) >= _MOST_KEPT:
                 self.repeat = self._records > 2 * _MOST_KEPT
@@ -124,10 +102,10 @@ class Amounts(dict[str | None, Decimal | None]):
         return amount
 
     def fill_in(self, records: Sequence[Any]) -> None:
-        """Put amounts into `records`, which are nobody's yet, in the place of their texts.
+        """Put amounts into `records`, which nobody holds yet, in the place of their texts.
 
         Raises:
-            DecimalException: one of them is no possible amount.
+            DecimalException: one of them is not an amount.
         """
         self._records += len(records)
         fill = msgspec.structs.force_setattr
@@ -139,8 +117,36 @@ class Amounts(dict[str | None, Decimal | None]):
             fill(record, "settle_pay", self[record.settle_pay])
 
 
-def _read(text: str) -> Decimal:
-    amount = Decimal(text)
-    if _plain_amount(text) is None and not money_is_possible([amount]):
-        raise InvalidOperation
-    return amount
+def fill_in_numbers(records: Sequence[Any]) -> None:
+    """Put amounts into `records`, which nobody holds yet, in the place of texts and JSON numbers, by columns.
+
+    Raises:
+        DecimalException: one of them is not an amount.
+    """
+    fill = msgspec.structs.force_setattr
+    for name in MONEY_FIELDS:
+        column = [getattr(record, name) for record in records]
+        found = [value for value in column if value is not None]
+        if not found:
+            continue
+        read = Decimal if _are_plain(found) else _read_any
+        for record, value in zip(records, column, strict=True):
+            if value is not None:
+                fill(record, name, read(value))
+
+
+def _are_plain(values: list[Any]) -> bool:
+    # One look at all of them: where no bill repeats an amount, this is most of what reading them costs.
+    try:
+        lines = "\n".join([*values, ""])
+    except TypeError:  # numbers
+        return False
+    return _plain_column(lines) is not None and lines.count("\n") == len(values)
+
+
+def _read_any(value: object) -> Decimal:
+    if isinstance(value, str):
+        return read_amount(value)
+    if isinstance(value, Decimal) or type(value) is int:  # a bool is an int, too
+        return _bounded(Decimal(value))
+    raise InvalidOperation

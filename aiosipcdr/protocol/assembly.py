@@ -11,6 +11,7 @@ from operator import attrgetter
 import msgspec
 
 from aiosipcdr.protocol.completeness import WindowProof
+from aiosipcdr.protocol.field_counts import FieldCounts
 from aiosipcdr.protocol.history import ReadWindow
 from aiosipcdr.protocol.overlaps import EarlierWindow, Repeats, as_it_is
 from aiosipcdr.protocol.ownership import OwnedSpan
@@ -46,6 +47,8 @@ class Assembly:
         self._see = see
         self._cut: list[Whole] = []
         self._recent: list[EarlierWindow] = []
+        self.fields: FieldCounts = FieldCounts(report)
+        """What could not be read of the records that were handed over."""
 
     def compare(self, proof: WindowProof) -> Repeats:
         """Return what the window of `proof`, the next to be handed over, repeats of earlier ones."""
@@ -80,7 +83,6 @@ class Assembly:
                 sweep.unique - len(known) + sweep.count_copies(known)
                 for known in (_unite(keys for others, keys in repeats.of if whole in others) for whole in wholes)
             ],
-            unknown_fields=dict(sweep.unknown_fields),
         )
         self.add(told, share, wholes)
         self._recent.append(EarlierWindow(proof.window.end, sweep, wholes))
@@ -94,12 +96,14 @@ class Assembly:
                 if floor:
                     records += floor
                     in_order, may_share_ids = False, True
+        if sweep.has_extras or any(share.floors):
+            self.fields.count(records, share)
+            self.fields.add(share)
         return CompleteWindow(
             window=proof.window,
             records=records if in_order else sort_records(records, may_share_ids=may_share_ids),
             quarantined=list(quarantined.values()),
             report=told,
-            extras=sweep.extras,
             share=share,
             repeated=left_out,
             unread_ids=sorted(sweep.quarantined),
@@ -108,6 +112,7 @@ class Assembly:
     def restore(self, told: WindowReport, share: WindowShare, wholes: Sequence[Whole]) -> None:
         """Count a window that an earlier run has handed over."""
         self.add(told, share, wholes)
+        self.fields.add(share)
         ended = [whole for whole in reversed(wholes) if not whole.open_parts]
         for whole, floor in zip(ended, share.floors, strict=True):
             self._count_floor(whole, wholes, floor)
@@ -125,8 +130,6 @@ class Assembly:
         report.quarantined += share.quarantined
         report.provisional += told.provisional
         insort(report.window_reports, told, key=attrgetter("window"))  # gaps may lie behind it
-        for name, number in share.unknown_fields.items():
-            report.unknown_fields[name] = report.unknown_fields.get(name, 0) + number
         for whole, union in zip(wholes, share.unions, strict=True):
             whole.union += union
             whole.counted += share.total

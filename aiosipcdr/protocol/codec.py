@@ -1,21 +1,26 @@
-"""The wire: queries encoded, answers decoded, at the price of one typed pass.
+"""The wire format: queries encoded, answers decoded, at the price of one typed pass.
 
 Never raises for what the vendor sent: an answer that cannot be understood is
 returned as an error, so that its bytes (which hold phone numbers) stay out of
-every traceback.
+every traceback.  An answer is bounded before it is decoded: a small compressed
+body must not take the machine's memory or time.
 """
 
 import re
-from decimal import DecimalException
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from datetime import tzinfo
+from decimal import Decimal, DecimalException
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from aiosipcdr.errors import ProtocolError
-from aiosipcdr.protocol.amounts import Amounts, money_fits
+from aiosipcdr.errors import ProtocolError, ResponseTooLargeError
+from aiosipcdr.protocol.amounts import Amounts, fill_in_numbers
+from aiosipcdr.protocol.field_values import read_count
+from aiosipcdr.protocol.lenient import LenientDecoder
 from aiosipcdr.protocol.records import CallDetailRecord, Page
-from aiosipcdr.protocol.salvage import DECODE_FAULTS, salvage_records
+from aiosipcdr.protocol.scanning import DECODE_FAULTS, RawValue, read_text, split_array, split_object
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 
@@ -60,22 +65,31 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A page with what was odd about decoding it."""
+    """A page, and what was odd about decoding it.
+
+    Attributes:
+        page: the page.
+        quarantined: records without a readable id.
+        unknown_fields: names that this version does not know, with the number of records that have them.
+        faulty_fields: our names of fields that could not be read, with the number of records.
+        is_bare: whether the answer had no data, which stands for "no calls".
+        anomalies: other oddities.
+    """
 
     page: Page
     quarantined: list[QuarantinedRecord] = []
     unknown_fields: dict[str, int] = {}
-    extras: dict[CallDetailRecord, str] = {}
-    """The fields that this version does not know, as a JSON object, for the records that have some."""
+    faulty_fields: dict[str, int] = {}
+    is_bare: bool = False
     anomalies: int = 0
 
     def __repr__(self) -> str:
-        """Count instead of printing: under a name that is not known may stand a number."""
-        return f"PageAnswer({self.page}, quarantined=<{len(self.quarantined)}>, extras=<{len(self.extras)}>)"
+        """Count instead of printing: an unknown name may be a number."""
+        return f"PageAnswer({self.page}, quarantined=<{len(self.quarantined)}>)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Show as little in a rich traceback as in a plain one."""
-        return [("page", self.page), ("quarantined", len(self.quarantined)), ("extras", len(self.extras))]
+        return [("page", self.page), ("quarantined", len(self.quarantined))]
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -124,13 +138,6 @@ def encode_query(params: bytes, *, current: int, size: int, serial: int | None =
 
 
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
-# Java services often write long integers as text, for the sake of JavaScript.
-Digits = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
-
-
-# Bounded, so that no text can show a phone number as a status.
-Status = Annotated[int, Meta(ge=-999_999, le=999_999)]
-StatusText = Annotated[str, Meta(pattern=r"^\s*[-+]?[0-9]{1,6}\s*$")]
 
 
 class _Data(msgspec.Struct):
@@ -149,9 +156,11 @@ class _Envelope(msgspec.Struct):
 
 if TYPE_CHECKING:
     _TextRecord = CallDetailRecord
+    _AnyRecord = CallDetailRecord
 else:
-    # The very class; its money is still text, which is looked up.
+    # The very class; its money is still what the vendor sent.
     _TextRecord = CallDetailRecord[str]
+    _AnyRecord = CallDetailRecord[Any]
 
 
 class _TextData(_Data):
@@ -162,65 +171,82 @@ class _TextEnvelope(_Envelope):
     data: _TextData | None = None
 
 
-class _RawData(msgspec.Struct):
-    total: Count | Digits
-    size: Count | Digits
-    current: Count | Digits
-    pages: Count | Digits | None = None
-    records: msgspec.Raw = msgspec.Raw(b"null")
+class _AnyData(_Data):
+    records: list[_AnyRecord] | None = None
 
 
-class _RawEnvelope(msgspec.Struct):
-    status: Status | StatusText
-    reason: msgspec.Raw = msgspec.Raw(b"null")
-    data: msgspec.Raw = msgspec.Raw(b"null")
+class _AnyEnvelope(_Envelope):
+    data: _AnyData | None = None
 
 
+# Bounded, so that no text can show a phone number as a status.
+_status: Final = re.compile(rb'"?\s*([-+]?[0-9]{1,6})(?:\.0)?\s*"?').fullmatch
+_LONGEST_STATUS: Final = 64
+_nothing: Final = re.compile(rb"null|\[\s*+\]").fullmatch
 # The last resorts for a refusal whose other words are broken: a refused login
 # that is sent again may lock the account.  Most runs need none of them: `re`
 # compiles each at its first use, and keeps it.
-_LEADING_STATUS = rb'\s*\{\s*"status"\s*:\s*"?\s*(-[0-9]{1,6})\s*"?\s*[,}]'
-_REFUSED_LOGIN = rb'"status"\s*:\s*"?\s*(-(?:13|1|2))(?:\.0)?\s*(?:"|[,}\s]|\Z)'
-_SURROGATES = rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-_BLANK_VALUE = rb':""'
+_LEADING_STATUS: Final = rb'\s*+\{\s*+"status"\s*+:\s*+"?\s*+(-[0-9]{1,6})\s*+"?\s*+[,}]'
+_REFUSED_LOGIN: Final = rb'"status"\s*+:\s*+"?\s*+(-(?:13|1|2))(?:\.0)?\s*+(?:"|[,}\s]|\Z)'
+_BLANK_VALUE: Final = b':""'
 # Enough bytes to hold the first record, whose fields all its followers share.
-_FIRST_RECORDS = 4096
-_LARGEST_REFUSAL = 65_536
-_BOM = b"\xef\xbb\xbf"
+_FIRST_RECORDS: Final = 4096
+_BOM: Final = b"\xef\xbb\xbf"
+
+_LARGEST_REFUSAL: Final = 64 * 1024
+_LONGEST_REASON: Final = 4096
+_MOST_TIMES_SIZE: Final = 10
+# What a plain page of records may take; anything larger goes the bounded way.
+_PLAIN_BYTES: Final = 64 * 1024
+_PLAIN_RECORD_BYTES: Final = 2 * 1024
+# What is decoded one by one: each value takes some 100 bytes and a microsecond.
+_MOST_VALUES: Final = 30_000
+_MOST_QUOTES: Final = 4 * _MOST_VALUES
 
 
 class PageDecoder:
     """Bytes of an answer in; a `PageAnswer`, a `Refusal` or a `ProtocolError` out.
 
     One typed msgspec decoder reads everything that is plain, money as text:
-    what that comes to is looked up, see `Amounts`.  Two dialects are
-    rewritten into plain JSON first: `""` for "absent" becomes `null` (a type
-    cannot be both a datetime and a text), and one brand's `costEur` becomes
-    `cost`.  In JSON the bytes `:""` and `"costEur":` can only be a value and a
-    key, never part of a text, for there a quote is escaped.
+    the amount is looked up, see `Amounts`.  Two dialects are rewritten into
+    plain JSON first: `""` for "absent" becomes `null` (a type cannot be both a
+    datetime and a text), and one brand's `costEur` becomes `cost`.  In JSON the
+    bytes `:""` and `"costEur":` can only be a value and a key, never part of a
+    text, for there a quote is escaped.  Everything else is read record by
+    record, field by field: see `aiosipcdr.protocol.lenient`.
     """
 
-    __slots__ = ("_amounts", "_dialect", "_envelope", "_raw_data", "_raw_envelope", "_text_envelope")
+    __slots__ = ("_amounts", "_any_envelope", "_dialect", "_lenient", "_text_envelope")
 
-    def __init__(self) -> None:
-        """Expect plain answers until one comes that is not."""
+    def __init__(self, zone: tzinfo | None = None) -> None:
+        """Expect plain answers until one comes that is not; `zone` is where times without an offset belong."""
         self._text_envelope = msgspec.json.Decoder(_TextEnvelope)
-        self._envelope = msgspec.json.Decoder(_Envelope)
-        self._raw_envelope = msgspec.json.Decoder(_RawEnvelope)
-        self._raw_data = msgspec.json.Decoder(_RawData | None)
+        self._any_envelope = msgspec.json.Decoder(_AnyEnvelope, float_hook=Decimal)
+        self._lenient = LenientDecoder(zone)
         self._amounts = Amounts()
         # A vendor speaks one dialect: what one page needed, the next will need.
         self._dialect = False
 
-    def decode(self, body: bytes) -> PageAnswer | Refusal | ProtocolError:
-        """Read one answer; never raises for its content."""
-        envelope = None if self._dialect else self._decode_plain(body)
-        if envelope is None:
-            envelope = self._decode_dialect(body)
+    def decode(self, body: bytes, *, current: int = 1, size: int = 100) -> PageAnswer | Refusal | ProtocolError:
+        """Read one answer; never raises for its content.
+
+        Args:
+            body: the answer.
+            current: the page that was asked for.
+            size: the records that were asked for: ten times as many are read, not more.
+        """
+        envelope = None
+        if len(body) <= _PLAIN_BYTES + _PLAIN_RECORD_BYTES * size:
+            if not self._dialect:
+                envelope = self._decode_plain(body)
+            if envelope is None:
+                envelope = self._decode_dialect(body)
         if envelope is None or (data := envelope.data) is None or data.records is None:
-            return self._decode_raw(body)
+            return self._decode_leniently(body, current, size)
         if envelope.status not in {"0", 0}:
-            return self._decode_raw(body)
+            return self._decode_leniently(body, current, size)
+        if len(data.records) > _MOST_TIMES_SIZE * size:
+            return _too_many(size)
         return PageAnswer(
             page=Page(
                 total=data.total, size=data.size, current=data.current, pages=data.pages or 0, records=data.records
@@ -229,22 +255,22 @@ class PageDecoder:
 
     def _decode_plain(self, body: bytes) -> _Envelope | None:
         if not self._amounts.repeat:
-            return self._decode_amounts(body)
+            return self._decode_numbers(body)
         try:
             envelope = self._text_envelope.decode(body)
             if envelope.data is not None and envelope.data.records:
                 self._amounts.fill_in(envelope.data.records)
         except (*DECODE_FAULTS, DecimalException):
-            return self._decode_amounts(body)
+            return self._decode_numbers(body)
         return envelope
 
-    def _decode_amounts(self, body: bytes) -> _Envelope | None:
-        # Amounts that are numbers, impossible, or never the same.
+    def _decode_numbers(self, body: bytes) -> _Envelope | None:
+        # Amounts that are JSON numbers, or never the same.
         try:
-            envelope = self._envelope.decode(body)
-        except DECODE_FAULTS:
-            return None
-        if envelope.data is not None and envelope.data.records and not money_fits(envelope.data.records):
+            envelope = self._any_envelope.decode(body)
+            if envelope.data is not None and envelope.data.records:
+                fill_in_numbers(envelope.data.records)
+        except (*DECODE_FAULTS, DecimalException):
             return None
         return envelope
 
@@ -260,63 +286,103 @@ class PageDecoder:
             return None
         if euro and envelope.data is not None:
             for record in envelope.data.records or ():
-                if record.cost is not None:
-                    # The record is not yet anybody's: it may still be written to.
+                if record.cost is not None and record.currency is None:
+                    # Nobody holds the record yet: it may still be written to.
                     msgspec.structs.force_setattr(record, "currency", "EUR")
         return envelope
 
-    def _decode_raw(self, body: bytes) -> PageAnswer | Refusal | ProtocolError:
-        # The patient way: refusals, empty pages, unknown fields, broken records.
+    def _decode_leniently(self, body: bytes, current: int, size: int) -> PageAnswer | Refusal | ProtocolError:
+        # The patient way: refusals, empty pages, unknown fields, values in other forms.
         body = body.removeprefix(_BOM)
+        commas, brackets, quotes = body.count(b","), body.count(b"[") + body.count(b"{"), body.count(b'"')
+        is_bounded = commas + brackets <= _MOST_VALUES and quotes <= _MOST_QUOTES
         try:
-            envelope = self._raw_envelope.decode(body)
+            if not is_bounded:
+                raise msgspec.DecodeError
+            members = split_object(body)
         except DECODE_FAULTS as error:
-            status = re.match(_LEADING_STATUS, body) or re.search(_REFUSED_LOGIN, body[:_LARGEST_REFUSAL])
+            refused = body[:_LARGEST_REFUSAL]
+            status = re.match(_LEADING_STATUS, refused) or re.search(_REFUSED_LOGIN, refused)
             if status is not None:
                 return Refusal(int(status[1]), None)
-            # Half a character in a text: what is left of it is replaced, the rest of the page read.
-            whole = re.sub(_SURROGATES, lambda found: rb"\ufffd" if found[1] else found[0], body)
-            return self._decode_raw(whole) if whole != body else _misfit(_describe(error, body))
-        if int(envelope.status) != 0:
-            return Refusal(int(envelope.status), _read_reason(envelope.reason))
+            return _misfit(_describe(error, body)) if is_bounded else _too_many(size)
+        code = _read_status(members.get("status", b""))
+        if code is None:
+            return _misfit("it has no status")
+        if code != 0:
+            return Refusal(code, _read_reason(members.get("reason", b"null")))
         try:
-            return self._decode_raw_data(envelope.data)
-        except DECODE_FAULTS as error:
+            return self._decode_data(members.get("data", b""), current, size)
+        except (*DECODE_FAULTS, ValueError) as error:
             return _misfit(_describe(error, body))
 
-    def _decode_raw_data(self, raw: msgspec.Raw) -> PageAnswer | ProtocolError:
-        data = self._raw_data.decode(raw)
-        if data is None:
-            return _misfit("status 0 without data")
-        total, size, current, pages = (int(count or 0) for count in (data.total, data.size, data.current, data.pages))
-        records = bytes(data.records)
-        if records == b"null":
-            if total:
-                return _misfit(f"{total} records told, none sent (`records` is null)")
-            records = b"[]"
-        salvage = salvage_records(records, page=current)
+    def _decode_data(self, raw: RawValue, current: int, size: int) -> PageAnswer | ProtocolError:
+        if _is_nothing(raw):
+            return PageAnswer(page=Page(total=0, size=size, current=current, pages=0, records=[]), is_bare=True)
+        data = split_object(raw)
+        total, page_size, page_current = (_read_number(data, name) for name in ("total", "size", "current"))
+        if total is None or page_size is None or page_current is None:
+            return _misfit("its data lacks `total`, `size` or `current`")
+        records = data.get("records", b"null")
+        is_null = bytes(memoryview(records)[:5]) == b"null"
+        if is_null and total > (page_current - 1) * page_size:
+            return _misfit(f"{total} records are counted, none are sent (`records` is null)")
+        raws = [] if is_null else split_array(records)
+        if len(raws) > _MOST_TIMES_SIZE * size:
+            return _too_many(size)
+        read = self._lenient.decode(raws, page=page_current)
         return PageAnswer(
-            page=Page(total=total, size=size, current=current, pages=pages, records=salvage.records),
-            quarantined=salvage.quarantined,
-            unknown_fields=salvage.unknown_fields,
-            extras=salvage.extras,
-            anomalies=salvage.anomalies,
+            page=Page(
+                total=total,
+                size=page_size,
+                current=page_current,
+                pages=_read_number(data, "pages") or 0,
+                records=read.records,
+            ),
+            quarantined=read.quarantined,
+            unknown_fields=read.unknown_fields,
+            faulty_fields=read.faulty_fields,
+            anomalies=read.anomalies,
         )
 
 
-def _read_reason(raw: msgspec.Raw) -> str | None:
+def _read_status(raw: RawValue) -> int | None:
+    view = memoryview(raw)
+    found = _status(view) if len(view) <= _LONGEST_STATUS else None
+    return None if found is None else int(found[1])
+
+
+def _is_nothing(raw: RawValue) -> bool:
+    return _nothing(memoryview(raw)[: _LONGEST_STATUS + 1]) is not None
+
+
+def _read_number(data: Mapping[str, RawValue], name: str) -> int | None:
     try:
-        return msgspec.json.decode(raw, type=str)
+        return read_count(bytes(data.get(name, b"null")))
+    except ValueError:
+        raise ValueError(f"`{name}` is not a number of calls or pages") from None
+
+
+def _read_reason(raw: RawValue) -> str | None:
+    try:
+        # Long enough for everything that is shown of it.
+        return read_text(bytes(raw))[:_LONGEST_REASON]
     except DECODE_FAULTS:
         return None
 
 
 def _describe(error: Exception, body: bytes) -> str:
-    # A ValidationError names a path and types; the others might quote bytes.
-    if isinstance(error, msgspec.ValidationError):
+    # Only our own words: those of a decoder might quote bytes.
+    if type(error) is ValueError:
         return str(error)
     return f"not readable as JSON ({type(error).__name__}, {len(body)} bytes)"
 
 
 def _misfit(what: str) -> ProtocolError:
     return ProtocolError(f"the answer is not one of this endpoint: {what}", retryable=True)
+
+
+def _too_many(size: int) -> ProtocolError:
+    return ResponseTooLargeError(
+        f"the answer holds more than {_MOST_TIMES_SIZE * size:,} records or {_MOST_VALUES:,} values", retryable=True
+    )

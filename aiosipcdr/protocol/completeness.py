@@ -25,6 +25,7 @@ from aiosipcdr.protocol.paging import (
     Verdict,
     count_loose_matches,
     count_pages,
+    describe_unreadable,
     judge_answer,
     plan_end_page,
     resize,
@@ -161,13 +162,8 @@ class WindowProof:
             return None
         if verdict is Verdict.ASK_AGAIN:
             return self._ask_again(request, why)
-        if answer.quarantined and self._strict:
-            reason = answer.quarantined[0].reason
-            return ProtocolError(
-                f"{len(answer.quarantined)} records cannot be decoded, the first: {reason} (strict=True)",
-                window=self.window,
-                page=request.current,
-            )
+        if self._strict and (unreadable := describe_unreadable(answer)) is not None:
+            return ProtocolError(f"{unreadable} (strict=True)", window=self.window, page=request.current)
         if request.control and self._refused:
             return self._judge_refusals(answer.page.total)
         if request.control:

@@ -22,6 +22,7 @@ from aiosipcdr.protocol.assembly import Assembly, sort_records
 from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.completeness import Outcome, WindowProof
 from aiosipcdr.protocol.edge import EdgeSearch, MovingEdge
+from aiosipcdr.protocol.field_counts import find_unidentified
 from aiosipcdr.protocol.history import Cut, Note, Recounted, Trimmed
 from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, PageSizes, WindowPlaces
 from aiosipcdr.protocol.overlaps import OverlapProof, as_it_is
@@ -86,6 +87,8 @@ class Coverage:
         """
         self.report: FetchReport = FetchReport()
         self._assembly = Assembly(self.report, span=span, see=see)
+        self.mismatch: SipCdrError | None = None
+        """The error that ends the run before the window that was taken last, if too much of it could not be read."""
         self.planned: deque[tuple[TimeWindow, int]] = deque()
         """Tiles whose total became known, for whoever shows progress."""
         self._filters = filters
@@ -206,6 +209,9 @@ class Coverage:
         self._pending.release(oldest)
         complete = self._hand_over(oldest)
         self._compare_oldest()
+        self.mismatch = self._assembly.fields.find_mismatch()
+        if self.mismatch is not None:
+            self.mismatch.window = complete.window
         return complete
 
     def join(self) -> None:
@@ -370,6 +376,10 @@ class Coverage:
     def _incomplete(self, part: Part) -> SipCdrError:
         if part.refused_page is not None:
             return describe_refused_page(part.window, part.refused_page)
+        unidentified = find_unidentified(len(part.sweep.quarantined), part.sweep.unique)
+        if unidentified is not None:
+            unidentified.window = part.window
+            return unidentified
         why = UNTOLD_APART if part.sweep.is_ambiguous else END_UNSEEN if part.end_is_unseen else UNSTEADY
         if identical := part.identical_rows:
             why = IDENTICAL.format(identical)
@@ -414,4 +424,4 @@ class Coverage:
         return None
 
     def _certify(self) -> None:
-        self.report.certified = self.is_finished and not self._unproven
+        self.report.certified = self.is_finished and not (self._unproven or self.report.quarantined)

@@ -4,18 +4,28 @@ Pure: facts in, findings out.  What the facts do not tell is said to be unknown,
 with the reason; no finding quotes a call, a number or a filter's value.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 import msgspec
 
+from aiosipcdr.protocol.lenient import clean_names, count_names
 from aiosipcdr.protocol.probing import LARGER, LARGEST, ODD, Answered, Outcome, ProbeFacts
-from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.records import (
+    TIME_FIELDS,
+    WIRE_NAMES,
+    CallDetailRecord,
+    list_faulty_fields,
+    list_unknown_fields,
+)
+from aiosipcdr.report import counted
 
 __all__ = ["Finding", "judge_probe", "plan_settings"]
 
 _ENOUGH = 5
+_LOCAL_TIME = re.compile(r'"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}[0-9:.]*"').fullmatch
 _HOUR = timedelta(hours=1)
 _NO_CALLS = "no calls were seen in the last 30 days: try again when there are some"
 
@@ -43,6 +53,7 @@ def judge_probe(facts: ProbeFacts) -> list[Finding]:
         "filter_case": lambda facts: _judge_filter(facts, facts.other_case, "in the other case"),
         "filter_blanks": lambda facts: _judge_filter(facts, facts.outer_blanks, "with blanks around it"),
         "longest_call": _judge_longest,
+        "fields": _judge_fields,
     }
     seen = facts.calls()
     found = [Finding(topic, *(judge(facts) if seen else (None, _NO_CALLS))) for topic, judge in judges.items()]
@@ -252,6 +263,31 @@ def _longest(calls: Iterable[CallDetailRecord]) -> timedelta | None:
     spans = [max(times) - min(times) for call in calls if len(times := _times(call)) > 1]
     spans += [timedelta(seconds=call.call_duration) for call in calls if call.call_duration is not None]
     return max(spans, default=None)
+
+
+def _judge_fields(facts: ProbeFacts) -> tuple[str | None, str]:
+    calls = facts.calls()
+    unidentified = max((answer.unreadable for answer in facts.answers), default=0)
+    faulty = count_names(map(list_faulty_fields, calls))
+    unknown = clean_names(count_names(map(list_unknown_fields, calls)))
+    words = []
+    if unidentified:
+        words.append(f"{counted(unidentified, 'record', 'records')} of one answer without a readable id")
+    if faulty:
+        names = [f"{name} ({number:,})" for name, number in sorted(faulty.items())]
+        words.append(f"values that cannot be read of {', '.join(names)}")
+    if any(
+        _LOCAL_TIME(call.extra[WIRE_NAMES[name]])
+        for call in calls
+        for name in TIME_FIELDS
+        if name in faulty and WIRE_NAMES[name] in call.extra
+    ):
+        words.append("times without an offset: set assume_tz to their time zone")
+    if not words:
+        words.append(f"every value of {counted(len(calls), 'call', 'calls')} can be read")
+    if unknown:
+        words.append(f"fields that this version does not know: {', '.join(sorted(unknown))}")
+    return "unreadable" if unidentified or faulty else "readable", "; ".join(words)
 
 
 def _times(call: CallDetailRecord) -> list[datetime]:

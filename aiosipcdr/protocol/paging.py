@@ -15,6 +15,7 @@ from aiosipcdr.protocol.codec import Filters, PageAnswer
 from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.report import counted
 
 __all__ = [
     "LARGEST_SIZE",
@@ -22,6 +23,7 @@ __all__ = [
     "Verdict",
     "count_loose_matches",
     "count_pages",
+    "describe_unreadable",
     "enlarge_count",
     "judge_answer",
     "plan_end_page",
@@ -73,7 +75,7 @@ class Verdict(Enum):
     """The page does not exist any more; only the answer's total counts."""
     ASK_AGAIN = auto()
     DOUBTFUL = auto()
-    """Records cannot be decoded: another answer may be better, else this one is used."""
+    """Records have no readable id, or a page in the middle no data: another answer may be better, else it is used."""
 
 
 def count_pages(total: int, size: int) -> int:
@@ -145,9 +147,21 @@ def judge_answer(
             raise FilterIgnoredError(contradiction, window=request.window, page=request.current)
         if not _lie_within(page.records, request.window, time_field, ascent):
             return Verdict.ASK_AGAIN, "records came back that lie outside the window"
-    if answer.quarantined and not (request.asked_before or request.control or request.is_end):
+    is_doubtful = answer.quarantined or (answer.is_bare and request.current > 1)
+    if is_doubtful and not (request.asked_before or request.control or request.is_end):
         return Verdict.DOUBTFUL, ""
     return Verdict.USE, ""
+
+
+def describe_unreadable(answer: PageAnswer) -> str | None:
+    """Say what of `answer` could not be read; `None` if everything could."""
+    if answer.quarantined:
+        number = counted(len(answer.quarantined), "record has", "records have")
+        return f"{number} no readable id; the first: {answer.quarantined[0].reason}"
+    if answer.faulty_fields:
+        names = [f"{name} ({number:,})" for name, number in answer.faulty_fields.items()]
+        return f"values cannot be read of {', '.join(names)}"
+    return None
 
 
 def count_loose_matches(records: list[CallDetailRecord], filters: Filters) -> int:

@@ -12,7 +12,14 @@ import msgspec
 from aiosipcdr.errors import InvalidQueryError, OutOfTimeRangeError, ProtocolError, SipCdrError
 from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
 from aiosipcdr.protocol.edge import EdgeSearch
-from aiosipcdr.protocol.paging import LARGEST_SIZE, PageRequest, Verdict, enlarge_count, judge_answer
+from aiosipcdr.protocol.paging import (
+    LARGEST_SIZE,
+    PageRequest,
+    Verdict,
+    describe_unreadable,
+    enlarge_count,
+    judge_answer,
+)
 from aiosipcdr.protocol.records import Page
 from aiosipcdr.protocol.tiling import OVERLAP, plan_tiles
 from aiosipcdr.protocol.windows import TimeWindow
@@ -23,9 +30,10 @@ __all__ = ["RangeCount", "SinglePage", "WindowCounts"]
 class SinglePage:
     """Asks for one page and keeps it as the vendor told it."""
 
-    def __init__(self, window: TimeWindow, filters: Filters, *, current: int, size: int) -> None:
-        """Plan the one request."""
+    def __init__(self, window: TimeWindow, filters: Filters, *, current: int, size: int, strict: bool = False) -> None:
+        """Plan the one request; with `strict`, a value that cannot be read is an error."""
         self.page: Page | None = None
+        self._strict = strict
         self._request: PageRequest | None = PageRequest(
             owner=self, window=window, params=encode_params(window, filters), current=current, size=size
         )
@@ -45,18 +53,14 @@ class SinglePage:
         return error
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        """Keep the page; a page has no room for records that cannot be decoded."""
-        if answer.quarantined:
-            if not request.asked_before:
-                self._request = msgspec.structs.replace(request, asked_before=True)
-                return None
-            reason = answer.quarantined[0].reason
-            return ProtocolError(
-                f"{len(answer.quarantined)} records of the page cannot be decoded, the first: {reason};"
-                " fetch_all sets such records aside",
-                window=request.window,
-                page=request.current,
-            )
+        """Keep the page; a page has no room for records without a readable id."""
+        if answer.quarantined and not request.asked_before:
+            self._request = msgspec.structs.replace(request, asked_before=True)
+            return None
+        unreadable = describe_unreadable(answer)
+        if unreadable is not None and (answer.quarantined or self._strict):
+            advice = "(strict=True)" if self._strict else "(fetch_all sets such records aside)"
+            return ProtocolError(f"{unreadable} {advice}", window=request.window, page=request.current)
         self.page = answer.page
         return None
 

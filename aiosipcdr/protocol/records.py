@@ -3,20 +3,33 @@
 Never shows a phone number: numbers are read from the fields, never from a repr.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-__all__ = ["DURATION_FIELDS", "MONEY_FIELDS", "TIME_FIELDS", "CallDetailRecord", "Page"]
+__all__ = [
+    "COST_EUR",
+    "DURATION_FIELDS",
+    "MONEY_FIELDS",
+    "NO_EXTRA",
+    "TIME_FIELDS",
+    "WIRE_NAMES",
+    "CallDetailRecord",
+    "ExtraFields",
+    "Page",
+    "list_faulty_fields",
+    "list_unknown_fields",
+]
 
 # What the wire can carry: an empty text is the vendor's way to write "absent",
 # so the decoder refuses it here and the codec turns it into None.
 Text = Annotated[str, Meta(min_length=1)]
 Time = Annotated[datetime, Meta(tz=True)]
-Seconds = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Seconds = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
 
 MONEY_FIELDS = ("cost", "rate", "settle_rate", "quote_exchange", "settle_pay")
 """The fields that hold exact `Decimal` values."""
@@ -37,6 +50,84 @@ else:
     # the bound says, and to type checkers the class has no parameter.
     Money = TypeVar("Money", bound=Decimal)
     _Priced = Generic[Money]
+
+
+COST_EUR = "costEur"
+"""One brand's name for `cost` where it is in euros."""
+
+
+class ExtraFields(dict[str, str]):
+    """The fields of a record that have no place in it, by the vendor's names: read-only, each value as JSON text.
+
+    It holds unknown fields, `costEur` beside `cost`, and the values of known fields that could not be read.  A value is
+    the vendor's own text; what is not valid JSON (control characters, broken UTF-8) is wrapped in a JSON string.
+
+    Two of them are equal if the values of known fields are, compared as JSON values: such a value is part of the call.
+    Unknown fields do not count, so a server that adds one does not turn one call into two.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def from_json(cls, text: str | None) -> "ExtraFields":
+        """Return the fields of a JSON object; none for `None`."""
+        if text is None:
+            return NO_EXTRA
+        return cls({name: bytes(raw).decode() for name, raw in _decode_object(text).items()})
+
+    def to_json(self) -> str | None:
+        """Return them as one JSON object, `None` if there are none."""
+        if not self:
+            return None
+        return "{" + ",".join([f"{msgspec.json.encode(name).decode()}:{raw}" for name, raw in self.items()]) + "}"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ExtraFields):
+            return self._known_values() == other._known_values()
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    # The same for all: it is taken with each record, whose other fields tell it from others.
+    __hash__ = (0).__hash__  # type: ignore[assignment]  # a dict has none, but this one cannot be changed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore_extra, (dict(self),)
+
+    def __repr__(self) -> str:
+        """Count the fields instead of printing them: names and values may be personal data."""
+        return f"ExtraFields(<{len(self)}>)"
+
+    def __rich_repr__(self) -> list[object]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [f"<{len(self)}>"]
+
+    def _known_values(self) -> dict[str, object]:
+        return {name: _read_json(raw) for name, raw in self.items() if name in _FIELD_BY_WIRE_NAME}
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("the extra fields of a record cannot be changed")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+
+def _restore_extra(fields: dict[str, str]) -> ExtraFields:
+    return ExtraFields(fields) if fields else NO_EXTRA
+
+
+NO_EXTRA = ExtraFields()
+"""What a record holds that came with known, readable fields alone."""
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+def _read_json(text: str) -> object:
+    try:
+        return _decode_any(text)
+    except (msgspec.DecodeError, RecursionError):  # too deep, or made by hand
+        return text
 
 
 class CallDetailRecord(
@@ -88,6 +179,8 @@ class CallDetailRecord(
     settle_rate: Money | None = None
     quote_exchange: Money | None = None
     settle_pay: Money | None = None
+    extra: ExtraFields = NO_EXTRA
+    """What came beside these fields, and values that could not be read, as JSON by the vendor's names."""
 
     def __repr__(self) -> str:
         """Name the record by its id and time; the rest may be personal data."""
@@ -97,6 +190,26 @@ class CallDetailRecord(
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Show as little in a rich traceback as in a plain one."""
         return [("voice_id", self.voice_id), ("submit_time", self.submit_time)]
+
+
+WIRE_NAMES = {
+    field.name: field.encode_name for field in msgspec.structs.fields(CallDetailRecord) if field.name != "extra"
+}
+"""The vendor's names of the fields, by ours."""
+
+_FIELD_BY_WIRE_NAME = {wire_name: name for name, wire_name in WIRE_NAMES.items()}
+
+
+def list_faulty_fields(record: CallDetailRecord) -> Collection[str]:
+    """Return the names of the fields of `record` whose value could not be read, in the order of the fields."""
+    extra = record.extra
+    is_unpriced = COST_EUR in extra and record.cost is None
+    return [name for name, wire_name in WIRE_NAMES.items() if wire_name in extra or (name == "cost" and is_unpriced)]
+
+
+def list_unknown_fields(record: CallDetailRecord) -> Collection[str]:
+    """Return the vendor's names of the fields of `record` that this version does not know."""
+    return record.extra.keys() - _FIELD_BY_WIRE_NAME.keys() - {COST_EUR}
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,8 +63,7 @@ class Sweep:
         is_ambiguous: whether something counts by its bytes.  Another answer may give the same row with other bytes, or
             readable: then the number of distinct rows means nothing, unless all of them came in one answer.
         single: whether one page was the whole window: then one SELECT counted and sent everything.
-        unknown_fields: names that this version does not know, with their number.
-        extras: the values of those fields, as JSON, for the records that had some.
+        has_extras: whether records hold more than known, readable fields.
     """
 
     def __init__(self, size: int, only: Sequence[int] | None = None) -> None:
@@ -75,8 +74,7 @@ class Sweep:
         self.quarantined: dict[str, QuarantinedRecord] = {}
         self.is_ambiguous: bool = False
         self.single: bool = False
-        self.unknown_fields: Counter[str] = Counter()
-        self.extras: dict[CallDetailRecord, str] = {}
+        self.has_extras: bool = False
         self._records: dict[object, CallDetailRecord] = {}
         self._several: dict[str, _Rows] = {}
         self._copies: dict[object, int] = {}
@@ -221,9 +219,7 @@ class Sweep:
         if answer.quarantined:
             self._rises = False
             self._set_aside(answer)
-        if answer.unknown_fields:
-            self.unknown_fields.update(answer.unknown_fields)
-            self.extras |= answer.extras
+        self.has_extras = self.has_extras or bool(answer.unknown_fields or answer.faulty_fields)
         told = len(page.records) + len(answer.quarantined)
         behind = page.total - (page.current - 1) * page.size
         if told > behind:
@@ -307,11 +303,16 @@ class Sweep:
         rows = {(quarantined.voice_id, quarantined.raw) for quarantined in answer.quarantined}
         holders = Counter(voice_id for voice_id, _ in rows) + Counter({r.voice_id for r in answer.page.records})
         copies: Counter[str] = Counter()
+        same: Counter[str] = Counter()
         for quarantined in answer.quarantined:
             key = quarantined.identity
             if quarantined.voice_id is None or holders[key] > 1:
                 key = quarantined.digest
                 self.is_ambiguous = True
+            if quarantined.voice_id is None:
+                same[key] += 1
+                if same[key] > 1:  # without an id, the same bytes twice in one answer may be two calls
+                    key = f"{key}#{same[key]}"
             self.quarantined.setdefault(key, quarantined)
             copies[key] += 1
         self._note_copies(copies - Counter(copies.keys()))
@@ -350,7 +351,7 @@ class Sweep:
         if self._repeated != earlier._repeated:  # noqa: SLF001 - likewise
             self._repeated = set()  # rows that move from page to page, not copies
         self.quarantined = earlier.quarantined | self.quarantined
-        self.extras = earlier.extras | self.extras
+        self.has_extras = self.has_extras or earlier.has_extras
         self.is_ambiguous = self.is_ambiguous or earlier.is_ambiguous
         self.largest_total = max(self.largest_total, earlier.largest_total)
 

@@ -79,6 +79,7 @@ USUAL = {
     "larger_pages": "refused",
     "beyond_last_page": "empty",
     "repeated_ids": "not seen",
+    "fields": "readable",
     "filter_case": "counts",
     "filter_blanks": "counts",
     "date": "sent",

@@ -50,6 +50,8 @@ def test_a_file_that_is_as_it_was_written_is_told_so(
         "rows": 300,
         "certified": True,
         "signature": "valid",
+        "quarantined": 0,
+        "faulty_fields": {},
         "differences": [],
     }
 

@@ -19,7 +19,8 @@ NOW = datetime(2026, 10, 1, tzinfo=UTC)
 def read(body: bytes, status: int = 200, **told: object) -> PageAnswer | SipCdrError:
     received = Received(body, format_datetime(NOW, usegmt=True), status, **told)  # type: ignore[arg-type]
     sent = NOW.timestamp() - 3_600
-    return read_answer(received, PageDecoder(), Credentials(KEY, "canary-secret"), sent=sent, now=sent + 2)
+    credentials = Credentials(KEY, "canary-secret")
+    return read_answer(received, PageDecoder(), credentials, current=1, size=100, sent=sent, now=sent + 2)
 
 
 def refusal(code: int, reason: str = "busy") -> bytes:

@@ -16,6 +16,7 @@ from aiosipcdr.errors import (
     OutageError,
     ProtocolError,
     RedirectError,
+    ResponseTooLargeError,
     RestrictedAddressError,
     ServerFaultError,
     SipCdrError,
@@ -90,6 +91,7 @@ def test_each_kind_of_error_has_its_number_of_attempts() -> None:
         (TlsError("handshake", retryable=True), 2),
         (ProtocolError("cut short", retryable=True), 3),
         (ProtocolError("too large"), 1),
+        (ResponseTooLargeError("too many records", retryable=True), 2),
     ):
         judge, _ = patience()
         assert attempts_until_given_up(judge, error) == attempts, repr(error)

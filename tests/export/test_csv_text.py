@@ -12,7 +12,7 @@ from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.protocol.records import CallDetailRecord
 from tests.made_up_calls import START
 
-NAMES = [*CallDetailRecord.__struct_fields__, "extra"]
+NAMES = list(CallDetailRecord.__struct_fields__)
 
 
 def lines_of(*records: CallDetailRecord, spreadsheet: bool = False) -> list[dict[str, str]]:
@@ -75,11 +75,9 @@ def test_a_spreadsheet_is_told_the_encoding_and_gets_no_formula() -> None:
 
 
 def test_a_spreadsheet_gets_no_formula_in_what_is_not_known_either() -> None:
-    record = CallDetailRecord(voice_id="1")
+    rows = encode_rows([CallDetailRecord(voice_id="1")]).replace(b'"extra":null', b'"extra":"=1+1"')
     for spreadsheet, shown in ((False, "=1+1"), (True, "'=1+1")):
-        (row,) = csv.reader(
-            [CsvEncoder(spreadsheet=spreadsheet).encode(encode_rows([record], {record: "=1+1"})).decode()]
-        )
+        (row,) = csv.reader([CsvEncoder(spreadsheet=spreadsheet).encode(rows).decode()])
         assert row[-1] == shown
 
 

@@ -60,7 +60,7 @@ def opened(folder: Path, header: Header = HEADER, *, recover: bool = True) -> It
 def add(journal: Journal, *story: object) -> None:
     for entry in story:
         if isinstance(entry, CompleteWindow):
-            rows = encode_rows(entry.records, entry.extras)
+            rows = encode_rows(entry.records)
             journal.append(
                 WrittenWindow(
                     delivered=Delivered(told=entry.report, share=entry.share),
@@ -122,7 +122,7 @@ def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> No
 def test_the_rows_are_those_of_the_records_one_after_the_other(tmp_path: Path) -> None:
     _, rows = written(tmp_path)
     told = [entry for entry in STORY if isinstance(entry, CompleteWindow)]
-    assert rows == ROWS_HEADER + b"".join(encode_rows(entry.records, entry.extras) for entry in told)
+    assert rows == ROWS_HEADER + b"".join(encode_rows(entry.records) for entry in told)
 
 
 def test_both_files_are_their_owners_alone(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_journal_goes_on_where_it_ended_as_if_nothing_had_been(tmp_path: Path)
 def check_prefix(journal: Journal, number: int, story: Sequence[Entry | CompleteWindow] = STORY) -> None:
     """Hold the journal against the first entries of `story`."""
     assert journal.history().entries == [as_told(entry) for entry in story[:number]]  # type: ignore[arg-type]
-    rows = [encode_rows(entry.records, entry.extras) for entry in story[:number] if isinstance(entry, CompleteWindow)]
+    rows = [encode_rows(entry.records) for entry in story[:number] if isinstance(entry, CompleteWindow)]
     assert list(journal.rows()) == [one for one in rows if one]
     assert journal.rows_file.path.read_bytes() == ROWS_HEADER + b"".join(rows)
 

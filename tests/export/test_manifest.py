@@ -95,6 +95,7 @@ def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
         "quarantined": 1,
         "quarantine_file": "calls.csv.quarantine.ndjson",
         "quarantine_sha256": "cd" * 32,
+        "faulty_fields": {},
         "money": [],
         "versions": {"aiosipcdr": __version__, "python": platform.python_version()},
     }

@@ -3,7 +3,6 @@
 import io
 
 import msgspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -41,7 +40,7 @@ def test_row_groups_are_cut_by_count(rows: int, size: int, groups: list[int]) ->
     file = written(rows, size)
     assert [file.metadata.row_group(place).num_rows for place in range(file.metadata.num_row_groups)] == groups
     assert file.read().num_rows == rows
-    assert file.schema_arrow.remove_metadata() == schema().append(pa.field("extra", pa.string()))
+    assert file.schema_arrow.remove_metadata() == schema()
 
 
 def test_columns_are_compressed_with_zstd_and_have_statistics() -> None:
@@ -55,7 +54,7 @@ def test_the_query_and_the_version_of_the_schema_stand_in_the_file() -> None:
     told = written(1, 1, QUERY).metadata.metadata
     assert told[b"aiosipcdr.query"].decode() == QUERY["aiosipcdr.query"]
     assert told[b"aiosipcdr.schema_version"] == str(SCHEMA_VERSION).encode()
-    assert written(1, 1).metadata.metadata[b"aiosipcdr.schema_version"] == b"1"
+    assert written(1, 1).metadata.metadata[b"aiosipcdr.schema_version"] == b"2"
 
 
 def test_what_is_written_is_handed_on_and_no_more_than_a_group_waits() -> None:
@@ -92,10 +91,9 @@ def test_lists_give_the_file_that_objects_give(told: list[tuple[CallDetailRecord
         )
         for record, text, other in told
     ]
-    extras = dict.fromkeys(records[:1], "null")
-    lists = encode_lists(records, extras)
+    lists = encode_lists(records)
     assert lists is not None
-    assert file_of(lists) == file_of(encode_rows(records, extras))
+    assert file_of(lists) == file_of(encode_rows(records))
 
 
 def test_lists_and_objects_may_follow_each_other() -> None:

@@ -12,7 +12,7 @@ from aiosipcdr.errors import ExportError
 from aiosipcdr.export import FORMATS, open_encoder
 from aiosipcdr.export.reading import read_columns
 from aiosipcdr.export.rows import ROW_FIELDS, encode_rows, read_texts
-from aiosipcdr.protocol.records import CallDetailRecord
+from aiosipcdr.protocol.records import CallDetailRecord, ExtraFields
 from tests.made_up_calls import call
 
 COLUMNS = ("currency", "answer_time", "cost", "code")
@@ -129,11 +129,11 @@ def test_a_time_beyond_pythons_calendar_is_read(tmp_path: Path) -> None:
 
 
 def test_a_row_of_any_size_that_an_export_can_write_is_read(tmp_path: Path) -> None:
-    extra = '{"newField":"' + '\\"' * (2 * 1024 * 1024) + '"}'
-    record = call(1)
+    extra = ExtraFields(newField='"' + '\\"' * (2 * 1024 * 1024) + '"')
+    record = msgspec.structs.replace(call(1), extra=extra)
     for name in ("csv", "ndjson", "csv.gz", "parquet"):
         encoder = open_encoder(name)
-        rows = encode_rows([record, call(2)], {record: extra})
+        rows = encode_rows([record, call(2)])
         path = tmp_path / f"calls.{name}"
         path.write_bytes(encoder.begin() + encoder.encode(rows) + encoder.finish())
         assert len(list(read_columns(path, name, COLUMNS))) == 2

@@ -130,21 +130,12 @@ def unchanged(number: int, name: str, *faults: Fault, **facts: Any) -> Row:  # n
     )
 
 
-def set_aside(number: int, name: str, fault: Fault, **facts: Any) -> Row:  # noqa: ANN401 - likewise
-    """Return a row that costs one record: asked for once more, then quarantined; a page has no room for that."""
-    return Row(
-        number=number,
-        name=name,
-        faults=(fault,),
-        strikes=2,
-        passes=True,
-        whole=Outcome(requests=5, report={"quarantined": 1, "anomalies": 1}, others=True),
-        page=Outcome(requests=2, error=ProtocolError),
-        **facts,
-    )
+def unread(number: int, name: str, fault: Fault, field: str, **facts: Any) -> Row:  # noqa: ANN401 - likewise
+    """Return a row that costs one value on each of three pages, and no request more."""
+    return unchanged(number, name, fault, report={"faulty_fields": {field: 3}}, others=True, **facts)
 
 
-DESIGN = "the design wins: a bad record costs itself, after it was asked for once more"
+DESIGN = "the design wins: a value that cannot be read costs its field alone"
 
 ALONE: Mapping[str, Any] = {"concurrency": 1}  # the order of requests is the vendor's luck otherwise
 

@@ -43,6 +43,7 @@ STATUSES = {
     "RequestTimeoutError": 504,
     "ResponseTooLargeError": 502,
     "RestrictedAddressError": 502,
+    "SchemaMismatchError": 502,
     "ServerFaultError": 502,
     "SipCdrError": 500,
     "StorageError": 507,

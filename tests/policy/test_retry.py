@@ -167,7 +167,10 @@ def test_no_more_is_spent_than_there_was_and_came_back(steps: list[tuple[str, fl
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("0", 0), ("5", 5), (" 120 ", 120), ("007", 7), ("99999999", 99_999_999)],
+    [
+        *(("0", 0), ("5", 5), (" 120 ", 120), ("007", 7), ("99999999", 99_999_999)),
+        *(("2.0", 2), ("1.5", 1.5), ("0.25", 0.25), (" 3. ", 3)),
+    ],
 )
 def test_seconds(value: str, expected: float) -> None:
     assert decode_retry_after(value, None, UNIX) == expected
@@ -182,7 +185,11 @@ def test_seconds(value: str, expected: float) -> None:
         " ",
         "-1",
         "+5",
-        "1.5",
+        "1,5",
+        ".5",
+        "1.5.2",
+        "1.5s",
+        "1.0000000000",
         "1e9",
         "nan",
         "inf",

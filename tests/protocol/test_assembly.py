@@ -17,7 +17,7 @@ from aiosipcdr.protocol.history import ReadWindow
 from aiosipcdr.protocol.limits import Budget
 from aiosipcdr.protocol.overlaps import as_it_is
 from aiosipcdr.protocol.ownership import OwnedSpan
-from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.protocol.records import CallDetailRecord, ExtraFields, Page
 from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport, QuarantinedRecord
@@ -129,14 +129,15 @@ def test_records_are_trimmed_by_the_time_that_the_range_is_about() -> None:
 def test_the_report_is_the_sum_of_its_windows() -> None:
     room, report = assembly()
     for number in range(2):
-        proof = proven(number * 10, number * 10 + 11, call(str(number), number * 10 + 5))
-        proof.sweep.unknown_fields.update(carrier=2 + number)
+        odd = call(str(number), number * 10 + 5, extra=ExtraFields(carrier="1", cost='"?"'))
+        proof = proven(number * 10, number * 10 + 11, odd, call(f"x{number}", number * 10 + 6))
+        proof.sweep.has_extras = True
         told = proof.report
         told.pages, told.scans, told.duplicates, told.conflicts, told.anomalies = 1, 2, 3, 4, 5
         told.provisional = True
         room.assemble(proof, ())
     room.count_effort(told)  # of a window that was cut
-    assert report.unknown_fields == {"carrier": 5}
+    assert (report.unknown_fields, report.faulty_fields) == ({"carrier": 2}, {"cost": 2})
     assert (report.windows, report.provisional) == (2, 2)
     assert (report.pages, report.scans, report.duplicates, report.conflicts, report.anomalies) == (3, 6, 9, 12, 15)
 

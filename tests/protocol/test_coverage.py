@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.paging import PageRequest, count_pages
-from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.protocol.records import CallDetailRecord, ExtraFields, Page
 from aiosipcdr.protocol.tiling import split_window
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
@@ -1095,14 +1096,14 @@ def test_unknown_fields_are_told_by_name() -> None:
     coverage = cover(seconds(0, 10))
     request = coverage.next_request()
     assert request is not None
-    odd = answer(100, [call(1), call(2)], 2)
+    records = [msgspec.structs.replace(call(n), extra=ExtraFields(carrier=raw)) for n, raw in ((1, '"x"'), (2, "1"))]
+    odd = answer(100, records, 2)
     odd.unknown_fields.update({"carrier": 2})
-    odd.extras[odd.page.records[0]] = '{"carrier":"x"}'
     coverage.accept(request, odd)
     answer_count(coverage, 2)
     complete = coverage.take_complete()
     assert complete is not None
-    assert complete.extras == {complete.records[0]: '{"carrier":"x"}'}
+    assert [record.extra for record in complete.records] == [{"carrier": '"x"'}, {"carrier": "1"}]
     assert coverage.report.unknown_fields == {"carrier": 2}
 
 

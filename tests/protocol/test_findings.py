@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from aiosipcdr.errors import InvalidQueryError
 from aiosipcdr.protocol.findings import Finding, judge_probe, plan_settings
 from aiosipcdr.protocol.probing import Answered, Outcome, ProbeFacts
 from aiosipcdr.protocol.readings import EVERY_READING, Reading
-from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.protocol.records import CallDetailRecord, ExtraFields, Page
 from aiosipcdr.protocol.windows import TimeWindow
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -60,7 +61,7 @@ def test_without_calls_everything_about_calls_is_unknown_with_the_reason() -> No
 def test_topics_stand_in_one_order() -> None:
     topics = [finding.topic for finding in judge_probe(ProbeFacts())]
     assert topics == [finding.topic for finding in judge_probe(ProbeFacts(first=answered(*OLDEST)))]
-    assert len(topics) == len(set(topics)) == 14
+    assert len(topics) == len(set(topics)) == 15
 
 
 @pytest.mark.parametrize(
@@ -247,3 +248,27 @@ def test_date_and_rate_are_what_was_met_on_the_way() -> None:
     throttled = ProbeFacts(rate=2, throttled=1)
     assert value("rate", throttled) == "too fast"
     assert plan_settings(throttled, lateness=FOUR_HOURS) == {"rate": 1}
+
+
+def test_what_cannot_be_read_is_named_and_no_value_is_quoted() -> None:
+    number = "447700900123"
+    odd = [
+        msgspec.structs.replace(
+            OLDEST[place],
+            answer_time=None,
+            extra=ExtraFields({"answerTime": raw, "callee": f'["{number}"]', number: "1"}),
+        )
+        for place, raw in ((0, '"2026-10-01 08:00:00"'), (1, '"yesterday"'))
+    ]
+    found = find("fields", ProbeFacts(first=answered(*odd, *OLDEST[2:])))
+    assert found.value == "unreadable"
+    assert "answer_time (2), callee (2)" in found.text
+    assert "set assume_tz" in found.text
+    assert "does not know: ***" in found.text
+    assert number not in found.text
+    found = find("fields", ProbeFacts(first=answered(*odd[1:], *OLDEST[2:])))
+    assert "assume_tz" not in found.text
+    first = msgspec.structs.replace(answered(*OLDEST), unreadable=3)
+    assert "3 records of one answer without a readable id" in find("fields", ProbeFacts(first=first)).text
+    found = find("fields", ProbeFacts(first=answered(*OLDEST)))
+    assert (found.value, found.text) == ("readable", "every value of 12 calls can be read")

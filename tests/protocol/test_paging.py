@@ -212,6 +212,13 @@ def test_a_broken_record_is_asked_for_again_once() -> None:
     assert judge(told, request(asked_before=True)) is Verdict.USE
 
 
+def test_a_page_without_data_is_asked_for_again_once_unless_it_is_the_first() -> None:
+    bare = msgspec.structs.replace(answer(current=2), is_bare=True)
+    assert judge(bare, request(current=2)) is Verdict.DOUBTFUL
+    assert judge(bare, request(current=2, asked_before=True)) is Verdict.USE
+    assert judge(msgspec.structs.replace(answer(), is_bare=True)) is Verdict.USE
+
+
 def test_a_broken_record_does_not_matter_where_the_total_alone_is_asked_for() -> None:
     told = answer(total=2, size=1)
     told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken"))

@@ -1,13 +1,26 @@
 """Records as callers see them: exact, aware, and silent about numbers."""
 
+import copy
 import io
+import json
+import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
 import pytest
 
-from aiosipcdr.protocol.records import MONEY_FIELDS, TIME_FIELDS, CallDetailRecord, Page
+from aiosipcdr.protocol.records import (
+    MONEY_FIELDS,
+    NO_EXTRA,
+    TIME_FIELDS,
+    CallDetailRecord,
+    ExtraFields,
+    Page,
+    list_faulty_fields,
+    list_unknown_fields,
+)
 
 NUMBER = "+447700900123"
 RECORD = CallDetailRecord(
@@ -20,11 +33,12 @@ RECORD = CallDetailRecord(
     termination_reason=f"no answer from {NUMBER}",
     recording_file_id=f"{NUMBER}.mp3",
     cost=Decimal("1.50"),
+    extra=ExtraFields({NUMBER: f'"{NUMBER}"', "callDuration": f'"{NUMBER}"'}),
 )
 FIELDS = (
     "voice_id, sip_group_name, phone_name, callee, display_num, code, submit_time, call_time, ringing_time,"
     " answer_time, hangup_time, call_duration, charged_duration, termination_code, termination_reason, cost,"
-    " bill_period, rate, recording_file_id, currency, settle_rate, quote_exchange, settle_pay"
+    " bill_period, rate, recording_file_id, currency, settle_rate, quote_exchange, settle_pay, extra"
 )
 
 
@@ -43,7 +57,8 @@ def test_the_fields_are_those_of_the_design_in_their_order() -> None:
 
 def test_all_but_the_id_is_optional() -> None:
     record = CallDetailRecord(voice_id="1")
-    assert all(getattr(record, name) is None for name in CallDetailRecord.__struct_fields__[1:])
+    assert all(getattr(record, name) is None for name in CallDetailRecord.__struct_fields__[1:-1])
+    assert record.extra == {}
     with pytest.raises(TypeError, match="voice_id"):
         CallDetailRecord()  # type: ignore[call-arg]
 
@@ -75,3 +90,100 @@ def test_no_text_of_a_page_shows_a_record() -> None:
     assert NUMBER not in shown(page)
     assert RECORD.voice_id not in repr(page)
     assert repr(page) == "Page(total=1, size=100, current=1, pages=1, records=<1>)"
+
+
+def of(**extra: str) -> CallDetailRecord:
+    return CallDetailRecord(voice_id="1", extra=ExtraFields(extra))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({}, {}, True),
+        ({"cost": '"?"'}, {"cost": '"?"'}, True),
+        ({"cost": '"?"'}, {"cost": '"!"'}, False),
+        ({"cost": '"?"'}, {}, False),
+        ({"cost": '"?"'}, {"rate": '"?"'}, False),
+        ({"cost": "[1.0, 2]"}, {"cost": "[1.00,2]"}, True),
+        ({"cost": '{"a":1,"b":2}'}, {"cost": '{ "b":2, "a":1 }'}, True),
+        ({"cost": '"\\u00e9"'}, {"cost": '"\u00e9"'}, True),
+        ({"new": "1"}, {}, True),
+        ({"new": "1"}, {"new": "2", "newer": "3"}, True),
+        ({"costEur": '"1"'}, {}, True),
+        ({"cost": "9" * 5_000}, {"cost": "9" * 5_000}, True),
+        ({"cost": "9" * 5_000}, {"cost": "8" * 5_000}, False),
+        ({"cost": "[" * 5_000 + "]" * 5_000}, {"cost": "[" * 5_000 + "]" * 5_000}, True),
+    ],
+    ids=range(14),
+)
+def test_values_that_could_not_be_read_are_part_of_a_record_and_unknown_ones_are_not(
+    first: dict[str, str],
+    second: dict[str, str],
+    same: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    # Formatting makes no difference, nor does a field that one of two servers has not learnt yet.
+    one, other = of(**first), of(**second)
+    assert (one == other) is same
+    assert (one != other) is not same
+    if same:
+        assert hash(one) == hash(other)
+        assert len({one, other}) == 1
+
+
+def test_extra_fields_compare_with_other_mappings_as_a_dict_does() -> None:
+    extra = ExtraFields(new="1", cost='"?"')
+    assert extra == {"new": "1", "cost": '"?"'} != {"cost": '"?"'}
+    assert extra != {"cost": '"?"'}
+    assert extra != "new"
+
+
+def test_extra_fields_cannot_be_changed() -> None:
+    extra = ExtraFields(new="1")
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: extra.__setitem__("a", "b"),
+        lambda: extra.__delitem__("new"),
+        lambda: extra.__ior__({"a": "b"}),
+        lambda: extra.update(a="b"),
+        lambda: extra.setdefault("a", "b"),
+        lambda: extra.pop("new"),
+        extra.popitem,
+        extra.clear,
+    )
+    for change in changes:
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change()
+    assert extra == {"new": "1"}
+
+
+def test_extra_fields_are_copied_and_pickled_with_their_record() -> None:
+    record = of(new="1", cost='"?"')
+    for again in (copy.copy(record), copy.deepcopy(record), pickle.loads(pickle.dumps(record))):  # noqa: S301 - ours
+        assert again == record
+        assert dict(again.extra) == dict(record.extra)
+        assert type(again.extra) is ExtraFields
+    # Records without any share one, so they cost nothing.
+    assert pickle.loads(pickle.dumps(CallDetailRecord(voice_id="1"))).extra is NO_EXTRA  # noqa: S301 - ours
+
+
+def test_extra_fields_are_json_and_come_back_from_it() -> None:
+    extra = ExtraFields({'a"b': "1.10", "new": '{"x": [1]}', "cost": '"?"'})
+    text = extra.to_json()
+    assert text == r'{"a\"b":1.10,"new":{"x": [1]},"cost":"?"}'
+    assert dict(ExtraFields.from_json(text)) == dict(extra)
+    assert (NO_EXTRA.to_json(), ExtraFields.from_json(None)) == (None, NO_EXTRA)
+    assert json.loads(msgspec.json.encode(CallDetailRecord(voice_id="1", extra=extra)))["extra"] == dict(extra)
+
+
+def test_no_decoder_fills_them_in() -> None:
+    for raw in (b'{"voiceId":"1","extra":{}}', b'{"voiceId":"1","extra":null}', b'{"voiceId":"1","extra":{"a":"b"}}'):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(raw, type=CallDetailRecord)
+
+
+def test_the_fields_that_could_not_be_read_are_told_from_those_that_are_not_known() -> None:
+    record = of(callDuration='"?"', new="1", costEur='"?"')
+    assert list(list_faulty_fields(record)) == ["call_duration", "cost"]
+    assert set(list_unknown_fields(record)) == {"new"}
+    billed = msgspec.structs.replace(record, cost=Decimal(1))
+    assert list(list_faulty_fields(billed)) == ["call_duration"]
+    assert not list_faulty_fields(CallDetailRecord(voice_id="1"))

@@ -202,6 +202,17 @@ def test_what_cannot_be_decoded_counts_by_its_identity() -> None:
     assert not sweep.is_ambiguous
 
 
+def test_the_same_bytes_without_an_id_are_as_many_rows_as_one_answer_holds() -> None:
+    page = answer(total=3)
+    page.quarantined.extend([QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken")] * 3)
+    sweep = Sweep(10)
+    read(sweep, page)
+    assert sweep.unique == len(sweep.quarantined) == 3
+    assert sweep.single
+    read(sweep, page)
+    assert sweep.unique == 3
+
+
 def test_two_rows_of_one_id_count_as_two_even_if_one_or_both_are_broken() -> None:
     broken_twins = [b'{"voiceId":"1","cost":"NaN"}', b'{"voiceId":"1","cost":"x"}']
     for readable, raws in ([call("1")], broken_twins[:1]), ([], broken_twins):
@@ -440,13 +451,12 @@ def test_carrying_on_keeps_all_that_the_earlier_sweep_knew() -> None:
     told = answer(call("1"), call("2", code="a"), call("2", code="b"), total=5)
     told.quarantined.append(broken("3"))
     told.unknown_fields["carrier"] = 1
-    told.extras[call("1")] = '{"carrier":"x"}'
     read(earlier, told)
     read(later, answer(call("4"), call("4"), total=2))
     later.carry_on(earlier)
     assert (later.unique, later.largest_total, later.conflicting) == (5, 5, set())
     assert later.ids == {"1", "2", "3", "4"}
-    assert later.extras == {call("1"): '{"carrier":"x"}'}
+    assert later.has_extras
     assert later.take_oddities() == 0, "the earlier sweep has told its own"
 
 

@@ -1,0 +1,142 @@
+r"""JSON taken apart into raw values, also where a text or a number in it is broken.
+
+msgspec does it wherever it can.  It refuses a whole page for one raw control character, one `\'`, one `NaN` or half a
+surrogate; the scanner here needs only quotes, brackets, commas and colons to be in order, and leaves it to the caller
+what a value is.  Linear in the number of bytes; how many values there are is bounded by the caller.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+__all__ = ["DECODE_FAULTS", "RawValue", "is_nested_deeply", "read_text", "split_array", "split_object"]
+
+DECODE_FAULTS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises for a vendor's bytes: the last two are no `DecodeError`."""
+
+RawValue = bytes | memoryview | msgspec.Raw
+"""A JSON value as it was sent; views of the answer, so that taking it apart does not multiply it."""
+
+_STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
+_string: Final = re.compile(_STRING, re.DOTALL)
+_scalar: Final = re.compile(rb"[^\s\"\[\]{},:]++")
+_blanks: Final = re.compile(rb"[ \t\r\n]*+")
+_tokens: Final = re.compile(_STRING + rb'|[\[\]{}"]', re.DOTALL)
+
+_MOST_LEVELS: Final = 100
+
+_decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_text: Final = msgspec.json.Decoder(str).decode
+
+
+def split_object(raw: RawValue) -> dict[str, RawValue]:
+    """Return the raw values of a JSON object by their names; of a name that is there twice, the last.
+
+    Raises:
+        msgspec.DecodeError: `raw` is not an object.
+    """
+    try:
+        return dict(_decode_object(raw))
+    except DECODE_FAULTS:
+        return {_read_name(name): value for name, value in _split(raw, b"{", b"}")}
+
+
+def split_array(raw: RawValue) -> list[RawValue]:
+    """Return the raw elements of a JSON array.
+
+    Raises:
+        msgspec.DecodeError: `raw` is not an array.
+    """
+    try:
+        return list(_decode_array(raw))
+    except DECODE_FAULTS:
+        return [value for _, value in _split(raw, b"[", b"]")]
+
+
+def read_text(raw: bytes) -> str:
+    """Return the text of a JSON string.
+
+    Raises:
+        msgspec.DecodeError: `raw` is not a valid one.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return _decode_text(raw)
+
+
+def is_nested_deeply(raw: bytes) -> bool:
+    """Return whether arrays and objects of `raw` are nested more than a hundred levels deep."""
+    if raw.count(b"[") + raw.count(b"{") <= _MOST_LEVELS:
+        return False
+    depth = 0
+    for token in _tokens.finditer(raw):
+        depth += (token[0] in (b"[", b"{")) - (token[0] in (b"]", b"}"))
+        if depth > _MOST_LEVELS:
+            return True
+    return False
+
+
+def _read_name(raw: bytes) -> str:
+    try:
+        return _decode_text(raw)
+    except DECODE_FAULTS:
+        return raw[1:-1].decode(errors="backslashreplace")  # it is no name of ours
+
+
+def _split(raw: RawValue, opening: bytes, closing: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    view = memoryview(raw)
+    place = _skip_blanks(view, _expect(view, _skip_blanks(view, 0), opening))
+    is_over = view[place : place + 1] == closing
+    if is_over:
+        place = _skip_blanks(view, place + 1)
+    while not is_over:
+        name = b""
+        if opening == b"{":
+            name, place = _take_string(view, place)
+            place = _skip_blanks(view, _expect(view, _skip_blanks(view, place), b":"))
+        end = _skip_value(view, place)
+        yield name, view[place:end]
+        place = _skip_blanks(view, end)
+        is_over = view[place : place + 1] == closing
+        place = _skip_blanks(view, _expect(view, place, closing if is_over else b","))
+    if place != len(view):
+        raise msgspec.DecodeError("something follows the end")
+
+
+def _skip_blanks(view: memoryview, place: int) -> int:
+    found = _blanks.match(view, place)
+    return place if found is None else found.end()
+
+
+def _expect(view: memoryview, place: int, token: bytes) -> int:
+    if view[place : place + 1] != token:
+        raise msgspec.DecodeError(f"no {token.decode()} where one belongs")
+    return place + 1
+
+
+def _take_string(view: memoryview, place: int) -> tuple[bytes, int]:
+    found = _string.match(view, place)
+    if found is None:
+        raise msgspec.DecodeError("no string where one belongs")
+    return found[0], found.end()
+
+
+def _skip_value(view: memoryview, place: int) -> int:
+    found = _string.match(view, place) or _scalar.match(view, place)
+    if found is not None:
+        return found.end()
+    depth = 0
+    if bytes(view[place : place + 1]) in (b"[", b"{"):
+        for token in _tokens.finditer(view, place):
+            bracket = token[0]
+            if bracket in (b"[", b"{"):
+                depth += 1
+            elif bracket in (b"]", b"}"):
+                depth -= 1
+                if not depth:
+                    return token.end()
+            elif bracket == b'"':
+                break
+    raise msgspec.DecodeError("a value is missing or does not end")

@@ -1,0 +1,131 @@
+"""A small answer must not take the machine: what each costs is measured in a process of its own."""
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr import ResponseTooLargeError
+from aiosipcdr.protocol.codec import PageAnswer, PageDecoder
+from aiosipcdr.sandbox import Fault, Sandbox
+from tests.faults.hostile_answers import ATTACKS, LARGEST, WITHIN, compress
+from tests.watch import call
+
+if not Path("/proc/self/clear_refs").exists():
+    pytest.skip("only Linux says what a process has held at most", allow_module_level=True)
+
+ROOT = Path(__file__).parents[2]
+
+DECODE = """
+import json, sys, zlib
+from pathlib import Path
+from tests.faults.hostile_answers import measure
+from aiosipcdr.protocol.codec import PageDecoder, PageAnswer
+from aiosipcdr.protocol.codec import Refusal
+from aiosipcdr.classification import vendor_error
+from aiosipcdr.errors import ProtocolError
+
+decoder = PageDecoder()
+assert isinstance(decoder.decode(b'{"status":"0","data":{"total":0,"size":1,"current":1,"records":[]}}'), PageAnswer)
+body = zlib.decompress(Path(sys.argv[1]).read_bytes(), 31, int(sys.argv[2]))
+outcome = []
+
+def decode():
+    answer = decoder.decode(body, current=1, size=100)
+    assert isinstance(answer, (PageAnswer, Refusal, ProtocolError))
+    if isinstance(answer, Refusal):
+        assert len(str(vendor_error(answer.status, answer.reason))) < 400
+    if isinstance(answer, PageAnswer):
+        assert len(answer.page.records) <= 1_000 and len(answer.unknown_fields) <= 100
+    outcome.append(answer)
+
+print(json.dumps(measure(decode)))
+"""
+
+ASK = """
+import asyncio, json, sys, tempfile
+from datetime import datetime
+from pathlib import Path
+from aiosipcdr import CdrClient, RetryPolicy, SipCdrError
+from aiosipcdr.cli.examining import Asked, Tally, check_account, probe_account
+from tests.faults.hostile_answers import measure
+import aiosipcdr.export
+
+url, key, secret, start, end, method = sys.argv[1:]
+span = datetime.fromisoformat(start), datetime.fromisoformat(end)
+
+async def stream(client):
+    async with client.stream(*span) as stream:
+        async for _ in stream: ...
+
+async def doctor(client):
+    await check_account(client, url, Asked(start=span[0], end=span[1]))
+    await probe_account(client, Tally(), 1_000)
+
+METHODS = {
+    "fetch_page": lambda client, n: client.fetch_page(*span),
+    "count": lambda client, n: client.count(*span),
+    "ping": lambda client, n: client.ping(),
+    "fetch_all": lambda client, n: client.fetch_all(*span),
+    "stream": lambda client, n: stream(client),
+    "export": lambda client, n: client.export(*span, Path(folder) / f"calls{n}.ndjson"),
+    "doctor": lambda client, n: doctor(client),
+}
+
+async def main():
+    async with CdrClient(url, key, secret, retry=RetryPolicy(base=0, cap=0)) as client:
+        asked = [METHODS[method](client, number) for number in range(4)]
+        for error in await asyncio.gather(*asked, return_exceptions=True):
+            assert error is None or not isinstance(error, Exception) or isinstance(error, SipCdrError), repr(error)
+
+with tempfile.TemporaryDirectory() as folder:
+    print(json.dumps(measure(lambda: asyncio.run(main()))))
+"""
+
+
+def run(script: str, *arguments: str) -> tuple[float, float, float]:
+    finished = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert finished.returncode == 0, finished.stderr[-2_000:]
+    added, most, cpu = json.loads(finished.stdout)
+    return added, most, cpu
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_one_answer_costs_at_most_35_mib_and_half_a_second(attack: str, tmp_path: Path) -> None:
+    body = ATTACKS[attack]()
+    assert LARGEST - 70_000 <= len(body) <= LARGEST + 200
+    path = tmp_path / "body.gz"
+    path.write_bytes(compress(body))
+    added, _, cpu = run(DECODE, str(path), str(len(body)))
+    assert added <= 35, f"{added:.1f} MiB"
+    assert cpu <= 0.5, f"{cpu:.2f} s"
+
+
+@pytest.mark.parametrize("attack", WITHIN)
+def test_an_answer_that_is_read_costs_no_more(attack: str, tmp_path: Path) -> None:
+    body = WITHIN[attack]()
+    assert isinstance(PageDecoder().decode(body, size=100), PageAnswer | ResponseTooLargeError)
+    path = tmp_path / "body.gz"
+    path.write_bytes(compress(body))
+    added, _, cpu = run(DECODE, str(path), str(len(body)))
+    assert added <= 35, f"{added:.1f} MiB"
+    assert cpu <= 0.5, f"{cpu:.2f} s"
+
+
+@pytest.mark.parametrize("method", ["fetch_page", "count", "ping", "fetch_all", "stream", "export", "doctor"])
+@pytest.mark.parametrize("attack", ["zeros", "unknown names", "a long reason"])
+def test_four_at_once_of_every_method_cost_at_most_150_mib_and_two_seconds(attack: str, method: str) -> None:
+    body = compress(ATTACKS[attack]())
+    assert len(body) < 10_000 or attack == "unknown names"
+    fault = Fault("http", body_hex=body.hex(), headers={"Content-Encoding": "gzip"}, times=0)
+    with Sandbox(calls=[call(0)], months_back=None, faults=[fault]) as sandbox:
+        place = sandbox.base_url, sandbox.api_key, sandbox.api_secret
+        span = sandbox.start.isoformat(), (sandbox.start + timedelta(days=7)).isoformat()
+        _, held, cpu = run(ASK, *place, *span, method)
+    assert held < 150, f"{held:.0f} MiB"
+    assert cpu < 2, f"{cpu:.2f} s"
