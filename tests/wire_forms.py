@@ -3,10 +3,18 @@
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import Enum, auto
 
 from aiosipcdr.protocol.records import WIRE_NAMES, CallDetailRecord
 
-FAULTY = object()
+
+class Faulty(Enum):
+    """An outcome without a value; an enum, so that test ids are the same in every worker."""
+
+    FAULTY = auto()
+
+
+FAULTY = Faulty.FAULTY
 """The field is `None`, its raw value in `extra`, and it is counted."""
 
 EAST = timezone(timedelta(hours=8))
