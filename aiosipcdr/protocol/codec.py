@@ -196,6 +196,8 @@ _BOM: Final = b"\xef\xbb\xbf"
 _LARGEST_REFUSAL: Final = 64 * 1024
 _LONGEST_REASON: Final = 4096
 _MOST_TIMES_SIZE: Final = 10
+# A server may send pages of a size of its own, whatever is asked for.
+_LARGEST_OWN_SIZE: Final = 100
 # What a plain page of records may take; anything larger goes the bounded way.
 _PLAIN_BYTES: Final = 64 * 1024
 _PLAIN_RECORD_BYTES: Final = 2 * 1024
@@ -245,7 +247,7 @@ class PageDecoder:
             return self._decode_leniently(body, current, size)
         if envelope.status not in {"0", 0}:
             return self._decode_leniently(body, current, size)
-        if len(data.records) > _MOST_TIMES_SIZE * size:
+        if len(data.records) > _most_records(size):
             return _too_many(size)
         return PageAnswer(
             page=Page(
@@ -328,7 +330,7 @@ class PageDecoder:
         if is_null and total > (page_current - 1) * page_size:
             return _misfit(f"{total} records are counted, none are sent (`records` is null)")
         raws = [] if is_null else split_array(records)
-        if len(raws) > _MOST_TIMES_SIZE * size:
+        if len(raws) > _most_records(size):
             return _too_many(size)
         read = self._lenient.decode(raws, page=page_current)
         return PageAnswer(
@@ -382,7 +384,11 @@ def _misfit(what: str) -> ProtocolError:
     return ProtocolError(f"the answer is not one of this endpoint: {what}", retryable=True)
 
 
+def _most_records(size: int) -> int:
+    return _MOST_TIMES_SIZE * max(size, _LARGEST_OWN_SIZE)
+
+
 def _too_many(size: int) -> ProtocolError:
     return ResponseTooLargeError(
-        f"the answer holds more than {_MOST_TIMES_SIZE * size:,} records or {_MOST_VALUES:,} values", retryable=True
+        f"the answer holds more than {_most_records(size):,} records or {_MOST_VALUES:,} values", retryable=True
     )

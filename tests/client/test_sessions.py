@@ -211,7 +211,7 @@ async def test_a_sessions_defaults_cannot_undo_ours(wire: "Wire", monkeypatch: p
     answers: list[Any] = [
         wire.http(gzip.compress(wire.page([wire.record(1)])), Content_Encoding="gzip"),
         wire.http(b"busy", status="500 Internal Server Error"),
-        wire.http(wire.page([wire.record(1), wire.record(2)])),
+        wire.http(wire.page([wire.record(1)])),
     ]
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with (
@@ -246,8 +246,8 @@ async def test_a_sessions_defaults_cannot_undo_ours(wire: "Wire", monkeypatch: p
         ) as session,
         server.client(session=session) as client,
     ):
-        assert len(await client.fetch_all(wire.start, wire.end)) == 1
-        assert len(await client.fetch_all(wire.start, wire.end)) == 2
+        assert len((await client.fetch_page(wire.start, wire.end)).records) == 1
+        assert len((await client.fetch_page(wire.start, wire.end)).records) == 2
         assert len(server.seen) == 3
         for seen in server.seen:
             assert seen.line == "POST /v3/voice/recordSipQuery HTTP/1.1"

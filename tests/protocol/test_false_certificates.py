@@ -148,7 +148,8 @@ def run_model(
 def check_all_are_here(run: Run, there: list[Row]) -> None:
     assert run.error is None
     assert run.certified
-    assert sorted(run.delivered) == sorted(row.voice_id for row in there)
+    # What is stored twice, byte for byte, is handed over once.
+    assert sorted(run.delivered) == sorted(record.voice_id for record in {row.record for row in there})
 
 
 def has_copies(there: list[Row]) -> bool:
