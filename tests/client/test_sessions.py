@@ -211,7 +211,7 @@ async def test_a_sessions_defaults_cannot_undo_ours(wire: "Wire", monkeypatch: p
     answers: list[Any] = [
         wire.http(gzip.compress(wire.page([wire.record(1)])), Content_Encoding="gzip"),
         wire.http(b"busy", status="500 Internal Server Error"),
-        wire.http(wire.page([wire.record(1)])),
+        wire.http(wire.page([wire.record(1), wire.record(2)])),
     ]
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with (
