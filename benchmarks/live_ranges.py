@@ -9,6 +9,7 @@ Run: python3 benchmarks/live_ranges.py [--runs 25] [--only TEXT] [--lasts 60]
 import argparse
 import asyncio
 import random
+import sys
 import threading
 import time
 from collections import Counter
@@ -119,7 +120,10 @@ def main() -> None:
                 Sandbox(records=0, time_field=field) as sandbox,  # type: ignore[arg-type]
                 Traffic(sandbox, case, shown, field, given.lasts),
             ):
-                results = [asyncio.run(read(sandbox, case)) for _ in range(given.runs)]
+                results = []
+                for _ in range(given.runs):
+                    results.append(asyncio.run(read(sandbox, case)))
+                    print(f"{shown}, {field}: {results[-1]}", file=sys.stderr, flush=True)
             wrong = Counter(why for good, _, _, why in results if not good)
             rows.append(
                 (
