@@ -156,7 +156,7 @@ class Assembly:
         if not whole.is_proven:
             rows = [row for rows in floor.values() for row in rows]
             left = [row for row in rows if self._span.owns(row, in_seam=False)]
-            seen = [self._see(row) for row in rows]
+            seen = rows if self._see is as_it_is else [self._see(row) for row in rows]
             self._forget(seen, as_it_is)
             read = ReadWindow(window=whole.window, ids={*floor}, records=seen)
             self._recent.append(EarlierWindow(whole.window.end, read, ()))
@@ -165,7 +165,8 @@ class Assembly:
 
     def _forget(self, rows: Collection[CallDetailRecord], see: Callable[[CallDetailRecord], CallDetailRecord]) -> None:
         for whole in self._cut:
-            whole.forget((see(row) for row in rows if row.voice_id in whole.floor), self._see)
+            seen = rows if see is as_it_is else [see(row) for row in rows if row.voice_id in whole.floor]
+            whole.forget(seen, self._see)
 
     def _count_floor(self, whole: Whole, wholes: Sequence[Whole], left: int) -> None:
         if whole.is_proven:

@@ -148,7 +148,8 @@ class WindowProof:
         if self.outcome is not Outcome.OPEN or request.sweep is not self.sweep:
             return None  # asked for a plan that was given up meanwhile
         is_page = not (request.control or request.is_end)
-        answer = self._correct_size(request, answer)
+        if answer.page.size > request.size:
+            answer = self._correct_size(request, answer)
         ascent = find_ascent(answer.page.records) if is_page else None
         try:
             verdict, why = judge_answer(request, answer, self._filters, self._time_field, ascent)
@@ -262,7 +263,7 @@ class WindowProof:
 
     def _correct_size(self, request: PageRequest, answer: PageAnswer) -> PageAnswer:
         size = answer.page.size
-        is_claimed = size > request.size and size in {self._claimed_size, self._sizes.claimed}
+        is_claimed = size in {self._claimed_size, self._sizes.claimed}
         sent = len(answer.page.records) + len(answer.quarantined)
         return resize(answer, request.size) if is_claimed and sent <= request.size else answer
 
@@ -289,7 +290,8 @@ class WindowProof:
             self._give_size(self.size)
             self._sizes.given, self._sizes.claimed = self.size, self._claimed_size
         self.report.pages += 1
-        self.report.anomalies += count_loose_matches(page.records, self._filters)
+        if self._filters.match == "loose":
+            self.report.anomalies += count_loose_matches(page.records, self._filters)
         self.sweep.add_page(answer, ascent, past_the_end=past_the_end)
         self._go_on()
 

@@ -134,8 +134,8 @@ class Coverage:
             return self._enlarged.popleft()
         if self._edge.search is not None:
             return self._edge.search.next_request()
-        if (request := self._recounts.next_request()) is not None:
-            return request
+        if self._recounts.planned:
+            return self._recounts.planned.popleft()
         if self._overlap is not None and (request := self._overlap.next_request()) is not None:
             return request
         if (first := self._pending.hold_first()) is not None:
@@ -152,23 +152,24 @@ class Coverage:
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Take the answer to `request`; return the error that ends the run, if it does."""
-        error = self._take(request, answer)
+        owner = request.owner
+        error: SipCdrError | None = None
+        if isinstance(owner, Part):
+            if owner.outcome is not Outcome.OPEN:
+                return None
+            error = owner.accept(request, answer) or self._go_on_with(owner)
+            if owner.outcome is Outcome.OPEN:
+                return error
+        elif isinstance(owner, OverlapProof):
+            error = (owner.accept(request, answer) or self._take_overlap(owner)) if owner is self._overlap else None
+        elif isinstance(owner, EdgeSearch):
+            owner.note(request, accepted=True)
+            error = self._go_on_after(owner)
+        elif isinstance(owner, Whole):
+            error = self._take_count(owner, self._recounts.accept(request, answer))
         if error is None:
             self._compare_oldest()
         return error
-
-    def _take(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        owner = request.owner
-        if isinstance(owner, Part):
-            return (owner.accept(request, answer) or self._go_on_with(owner)) if owner.is_open else None
-        if isinstance(owner, OverlapProof):
-            return (owner.accept(request, answer) or self._take_overlap(owner)) if owner is self._overlap else None
-        if isinstance(owner, EdgeSearch):
-            owner.note(request, accepted=True)
-            return self._go_on_after(owner)
-        if isinstance(owner, Whole):
-            return self._take_count(owner, self._recounts.accept(request, answer))
-        return None
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
         """Take the error of `request`; return it if it ends the run."""
@@ -253,7 +254,9 @@ class Coverage:
         )
 
     def _is_ready(self, part: Part) -> bool:
-        return self._is_read(part) and part.repeats is not None and self._overlap is None
+        if part.repeats is None or self._overlap is not None:
+            return False
+        return part.report.certified or self._is_read(part)
 
     def _is_read(self, part: Part) -> bool:
         # What is unproven and must not be handed over stays where it is until the error has ended the run.
@@ -307,7 +310,7 @@ class Coverage:
         if not part.total_is_known and part.sweep.pages and not (part.sweep.single and part.is_open):
             part.total_is_known = True
             self._note_total(part)
-        if part.is_open:
+        if part.outcome is Outcome.OPEN:
             return None
         error = None
         if part.outcome is Outcome.TOO_LARGE:

@@ -143,7 +143,8 @@ def judge_answer(
             return Verdict.PAST_THE_END, ""
         return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
     if page.records:
-        if (contradiction := _find_contradiction(page.records, filters)) is not None:
+        is_filtered = filters.sip_group_name or filters.phone_name
+        if is_filtered and (contradiction := _find_contradiction(page.records, filters)) is not None:
             raise FilterIgnoredError(contradiction, window=request.window, page=request.current)
         if not _lie_within(page.records, request.window, time_field, ascent):
             return Verdict.ASK_AGAIN, "records came back that lie outside the window"
@@ -166,8 +167,6 @@ def describe_unreadable(answer: PageAnswer) -> str | None:
 
 def count_loose_matches(records: list[CallDetailRecord], filters: Filters) -> int:
     """Return how many records match `filters` only without case and outer blanks."""
-    if filters.match == "exact":
-        return 0
     wanted = [(name, value) for name, value in _filter_values(filters) if value]
     return sum(any(getattr(record, name) != value for name, value in wanted) for record in records)
 

@@ -130,12 +130,13 @@ class Sweep:
     @property
     def copies(self) -> int:
         """How many rows more are stored for certain: one answer held the same bytes several times."""
-        return self.count_copies(set())
+        return 0 if self._rises else self.count_copies(set())
 
     def count_copies(self, without: AbstractSet[object]) -> int:
         """Return how many copies there are of the rows whose keys are not in `without`."""
-        if self.ascent is None:
-            self._unite_waiting()
+        if self._rises and self.ascent is not None:
+            return 0
+        self._unite_waiting()
         return sum(copies for key, copies in self._find_copies() if key not in without)
 
     def _find_copies(self) -> Iterator[tuple[object, int]]:
@@ -148,7 +149,8 @@ class Sweep:
     @property
     def rows(self) -> int:
         """How many rows the vendor has for certain: distinct ones, and copies of them."""
-        return self.unique + self.copies
+        unique = self.unique
+        return unique + self.copies if self._copies else unique
 
     @property
     def repeated(self) -> int:

@@ -130,7 +130,8 @@ class Recounts:
     def __init__(self, filters: Filters) -> None:
         """Begin with nothing to ask."""
         self._filters = filters
-        self._planned: deque[PageRequest] = deque()
+        self.planned: deque[PageRequest] = deque()
+        """The requests that may be sent now."""
         self._open = 0
         self._first: dict[Whole, int] = {}
 
@@ -146,13 +147,9 @@ class Recounts:
 
     def _ask(self, whole: Whole) -> None:
         params = encode_params(whole.window, self._filters)
-        self._planned.append(
+        self.planned.append(
             PageRequest(owner=whole, window=whole.window, params=params, current=1, size=1, control=True)
         )
-
-    def next_request(self) -> PageRequest | None:
-        """Return what may be sent now."""
-        return self._planned.popleft() if self._planned else None
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> int | ProtocolError | None:
         """Return the total that is believed; None when it has to be asked for once more."""
@@ -160,7 +157,7 @@ class Recounts:
         if verdict is Verdict.ASK_AGAIN:
             if request.asked_before:
                 return ProtocolError(f"the answer cannot be used: {why}", window=request.window, page=1)
-            self._planned.append(msgspec.structs.replace(request, asked_before=True))
+            self.planned.append(msgspec.structs.replace(request, asked_before=True))
             return None
         whole, total = request.owner, answer.page.total
         assert isinstance(whole, Whole)  # noqa: S101 - see `_ask`

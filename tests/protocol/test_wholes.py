@@ -89,15 +89,13 @@ def test_a_part_before_the_edge_never_comes_and_the_whole_expects_nothing_more()
 
 
 def ask(recounts: Recounts) -> PageRequest:
-    request = recounts.next_request()
-    assert request is not None
-    return request
+    return recounts.planned.popleft()
 
 
 def test_a_whole_is_counted_with_its_own_filters_and_by_its_total_alone() -> None:
     recounts = Recounts(Filters(phone_name="desk"))
     assert recounts.is_done
-    assert recounts.next_request() is None
+    assert not recounts.planned
     one = whole()
     recounts.plan(one)
     assert not recounts.is_done
@@ -105,7 +103,7 @@ def test_a_whole_is_counted_with_its_own_filters_and_by_its_total_alone() -> Non
     assert request.owner is one
     assert (request.window, request.current, request.size, request.control) == (HOUR, 1, 1, True)
     assert b'"phoneName":"desk"' in request.params
-    assert recounts.next_request() is None
+    assert not recounts.planned
     assert not recounts.is_done, "an answer is still to come"
     assert recounts.accept(request, answer(call("1"), total=7, size=1)) == 7
     assert recounts.is_done
@@ -135,7 +133,7 @@ def test_a_total_that_proves_the_parts_is_asked_for_twice_and_the_larger_is_beli
     assert (second.owner, second.window, second.asked_before) == (one, HOUR, False)
     assert recounts.accept(second, answer(total=again, size=1)) == believed
     assert recounts.is_done
-    assert recounts.next_request() is None
+    assert not recounts.planned
 
 
 def test_any_size_may_be_echoed_with_a_total() -> None:
