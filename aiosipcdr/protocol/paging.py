@@ -143,7 +143,7 @@ def judge_answer(
             return Verdict.PAST_THE_END, ""
         return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
     if page.records:
-        is_filtered = filters.sip_group_name or filters.phone_name
+        is_filtered = filters.sip_group_name is not None or filters.phone_name is not None  # no local holds a value
         if is_filtered and (contradiction := _find_contradiction(page.records, filters)) is not None:
             raise FilterIgnoredError(contradiction, window=request.window, page=request.current)
         if not _lie_within(page.records, request.window, time_field, ascent):
