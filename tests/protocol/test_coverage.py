@@ -221,7 +221,10 @@ def test_a_calm_vendor_is_always_certified(
     # Without drift even an order that changes at every request must come out, but for bursts of one second.
     run = run_model(habits, replace(how, most_happenings=0), population, seed)
     length = population[-1][0] // 1_000
-    if habits.order != "random" and not habits.garbles:
+    if run.error is not None and END_UNSEEN in str(run.error):
+        # Sizes up to five divide many totals: then no page can show that a count is not cut off.
+        assert habits.largest_page <= 5
+    elif habits.order != "random" and not habits.garbles:
         assert run.error is None
         assert run.certified
     if run.certified:
