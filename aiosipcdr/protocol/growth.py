@@ -44,9 +44,9 @@ class Growth:
         self._end = end
         self._count_lags = False
         self._waited = 0
-        self.is_seen = is_seen
-        self.rows = 0
-        self.is_fast = False
+        self.is_seen: bool = is_seen
+        self.rows: int = 0
+        self.is_fast: bool = False
 
     def exceeds(self, count: int, *, rows: int, largest_total: int) -> bool:
         """Tell whether a count shows that calls have arrived: nothing else has changed in a young window."""

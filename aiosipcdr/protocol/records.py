@@ -3,10 +3,10 @@
 Never shows a phone number: numbers are read from the fields, never from a repr.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -89,8 +89,9 @@ class ExtraFields(dict[str, str]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    # The same for all: it is taken with each record, whose other fields tell it from others.
-    __hash__ = (0).__hash__  # type: ignore[assignment]  # a dict has none, but this one cannot be changed
+    # A dict has none, but this one cannot be changed.  The same for all: it is taken with each record, whose other
+    # fields tell it from others.
+    __hash__: ClassVar[Callable[..., int]] = (0).__hash__  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore_extra, (dict(self),)
@@ -106,10 +107,13 @@ class ExtraFields(dict[str, str]):
     def _known_values(self) -> dict[str, object]:
         return {name: _read_json(raw) for name, raw in self.items() if name in _FIELD_BY_WIRE_NAME}
 
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("the extra fields of a record cannot be changed")
 
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+def _refuse(_: ExtraFields, *__: object, **___: object) -> NoReturn:
+    raise TypeError("the extra fields of a record cannot be changed")
+
+
+for _changing in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
+    setattr(ExtraFields, _changing, _refuse)
 
 
 def _restore_extra(fields: dict[str, str]) -> ExtraFields:

@@ -21,6 +21,7 @@ from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.paging import PageRequest, count_pages
 from aiosipcdr.protocol.records import CallDetailRecord, ExtraFields, Page
+from aiosipcdr.protocol.shortfall import END_UNSEEN
 from aiosipcdr.protocol.tiling import split_window
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
