@@ -105,6 +105,7 @@ class WindowProof:
         self.sweep: Sweep = Sweep(size)
         self.growth: Growth = Growth(ages, window.end, is_seen=grows)
         self._earlier: Sweep | None = None
+        self._repeats: AbstractSet[str] = frozenset()
         self._conflicting: set[str] = set()
         self._sizes = sizes or PageSizes()
         self._planned_rows = 0
@@ -200,11 +201,16 @@ class WindowProof:
         self.outcome = Outcome.UNPROVEN
 
     def read_once_more(self, ids: AbstractSet[str]) -> None:
-        """Withdraw the certificate until the pages that hold `ids` were read once more."""
+        """Withdraw the certificate until the pages that hold `ids` were read once more.
+
+        The versions read before do not count: in an unstable order a page may come back without the row, and the older
+        version would pass for one that is still there.
+        """
         self.refute()
         pages = self.sweep.find_pages(ids)
         if pages and self.budget.left > len(pages):
             self.outcome = Outcome.OPEN
+            self._repeats = ids
             self._earlier = self.sweep
             self.sweep = Sweep(self.size, pages)
             self.report.scans += 1
@@ -351,7 +357,8 @@ class WindowProof:
         if sweep.single:
             sweep.largest_total = max(sweep.largest_total, earlier.largest_total)
         else:
-            sweep.carry_on(earlier)
+            repeats, self._repeats = self._repeats, frozenset()
+            sweep.carry_on(earlier, repeats=repeats)
 
     def _is_too_large(self, total: int) -> bool:
         return total > self.most_rows and self.report.scans == 1 and can_split(self.window)

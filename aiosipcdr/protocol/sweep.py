@@ -337,9 +337,13 @@ class Sweep:
         self._several[voice_id] = rows
         self._records.update((row if rows.sure > 1 else voice_id, row) for row in rows.now)
 
-    def carry_on(self, earlier: "Sweep") -> None:
-        """Unite with what an earlier sweep of the window read; what this one read wins."""
+    def carry_on(self, earlier: "Sweep", *, repeats: AbstractSet[str] = frozenset()) -> None:
+        """Unite with what an earlier sweep of the window read; what this one read wins.
+
+        Of the ids in `repeats`, only rows count that this one has read.
+        """
         records, read_before = self.records, earlier.records  # both are united before their ids are compared
+        read_now = {voice_id: rows.seen for voice_id in repeats if (rows := self._rows_of(voice_id)) is not None}
         self._rises = False
         self._read = [*earlier._read, *self._read]  # noqa: SLF001 - another of our own kind
         self._united = len(self._read)
@@ -356,6 +360,15 @@ class Sweep:
         self.has_extras = self.has_extras or earlier.has_extras
         self.is_ambiguous = self.is_ambiguous or earlier.is_ambiguous
         self.largest_total = max(self.largest_total, earlier.largest_total)
+        for voice_id in repeats:
+            self._retain(voice_id, read_now.get(voice_id, ()))
+
+    def _retain(self, voice_id: str, rows: Sequence[CallDetailRecord]) -> None:
+        if (before := self._rows_of(voice_id)) is None:
+            return
+        kept = [row for row in before.now if row in rows]
+        if len(kept) < len(before.now):
+            self._file(voice_id, _Rows(kept, kept, len(kept)))
 
     def _merge(self, voice_id: str, earlier: "Sweep") -> None:
         latest, before = self._rows_of(voice_id), earlier._rows_of(voice_id)  # noqa: SLF001 - likewise

@@ -373,6 +373,30 @@ def test_twins_of_which_a_second_reading_shows_one_changed_row_are_unsettled() -
     assert set(third.records.values()) == {B, A2, call("2")}
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "left"),
+    [
+        ((A, B), (A, B), {A, B}),
+        ((A, B), (B,), {B}),
+        ((A, B), (A2, B), {A2, B}),
+        ((A, B), (), set()),
+        ((A,), (), set()),
+        ((A,), (A2,), {A2}),
+    ],
+    ids=["all", "one of two", "one changed", "none", "none of one", "changed"],
+)
+def test_of_ids_that_must_be_read_again_only_rows_count_that_were(
+    before: tuple[CallDetailRecord, ...], now: tuple[CallDetailRecord, ...], left: set[CallDetailRecord]
+) -> None:
+    again = sweep_of((*now, call("3")), only=[1])
+    again.carry_on(sweep_of(before, (call("2"),)), repeats={"1"})
+    assert set(again.records.values()) == {*left, call("2"), call("3")}
+    assert (again.unique, again.is_unsettled) == (len(left) + 2, False)
+    third = sweep_of((A, B))
+    third.carry_on(again)
+    assert {A, B} <= set(third.records.values()), "a later reading finds what this one has missed"
+
+
 def test_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
     sweep = sweep_of((A, A), (call("2"), A), (call("3"), call("4")))
     assert (sweep.unique, sweep.copies, sweep.rows, sweep.duplicates) == (4, 1, 5, 2)
