@@ -21,6 +21,7 @@ from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
 from aiosipcdr.protocol.growth import MOST_READINGS, Growth
 from aiosipcdr.protocol.limits import Budget, PageSizes
 from aiosipcdr.protocol.paging import (
+    LARGEST_SIZE,
     PageRequest,
     Verdict,
     count_loose_matches,
@@ -166,6 +167,7 @@ class WindowProof:
             return self._ask_again(request, why)
         if self._strict and (unreadable := describe_unreadable(answer)) is not None:
             return ProtocolError(f"{unreadable} (strict=True)", window=self.window, page=request.current)
+        self._sizes.largest_total = max(self._sizes.largest_total, answer.page.total)
         if request.control and self._refused:
             return self._judge_refusals(answer.page.total)
         if request.control:
@@ -448,7 +450,7 @@ class WindowProof:
             if request.asked_before or not self.budget.take(1):
                 self._leave_end_unseen(count)
             else:
-                self._repeat(request)
+                self._repeat(self._fit_end(request, page.size, count))
         else:
             rows, broken = {*page.records}, {quarantined.digest for quarantined in answer.quarantined}
             known = {quarantined.digest for quarantined in sweep.quarantined.values()}
@@ -462,10 +464,18 @@ class WindowProof:
             else:
                 self._settle(count, Outcome.CERTIFIED)
 
+    def _fit_end(self, request: PageRequest, given: int, count: int) -> PageRequest:
+        # The vendor may have given a size of its own, which fits as well.
+        other = plan_end_page(count, given + 1) if given != request.size and 1 < given < LARGEST_SIZE else None
+        return request if other is None else self._request(*other, is_end=True)
+
     def _leave_end_unseen(self, count: int) -> None:
         if self.growth.is_seen:
             self.growth.is_seen = False
             self._plan([self._request_count()], is_check=True)
+            return
+        if count < self._sizes.largest_total:
+            self._settle(count, Outcome.CERTIFIED)  # the vendor counts further than that
             return
         self.end_is_unseen = True
         self._end_unproven(count)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from aiosipcdr.errors import FilterIgnoredError, InvalidQueryError, ProtocolError, ServerFaultError, SipCdrError
@@ -463,6 +464,32 @@ def test_where_no_size_reaches_beyond_the_end_the_window_is_unproven() -> None:
         proof, asked = asked_for_the_end([*range(6)], 6, steady([]), size=3)
     assert asked == [(1, 3), (2, 3), (1, 1)]
     assert (proof.outcome, proof.end_is_unseen) == (Outcome.UNPROVEN, True)
+
+
+def test_the_end_is_asked_for_with_a_size_that_the_vendor_gives() -> None:
+    # Pages shrink to seven when the end is asked for, with nine: of 20 rows the third page of seven holds six.
+    def tell(request: PageRequest) -> PageAnswer:
+        return steady([*range(20)])(msgspec.structs.replace(request, size=7) if request.is_end else request)
+
+    proof = prove()
+    assert told(proof, tell) == [(1, 10), (2, 10), (1, 1), (3, 9), (3, 7)]
+    assert proof.outcome is Outcome.CERTIFIED
+
+
+@pytest.mark.parametrize(("larger", "outcome"), [(0, Outcome.UNPROVEN), (1, Outcome.UNPROVEN), (2, Outcome.CERTIFIED)])
+def test_a_count_is_not_cut_off_where_the_vendor_has_counted_more_elsewhere(larger: int, outcome: Outcome) -> None:
+    # One row a page: no page begins before the end and reaches beyond it.
+    sizes = PageSizes()
+    other = prove(TWO_SECONDS, size=1, sizes=sizes)
+    request = ask(other)
+    other.accept(request, steady([*range(larger)])(request))
+    proof = prove(TWO_SECONDS, size=1, sizes=sizes)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        return answer(calls(1), 1, size=1, current=request.current)
+
+    told(proof, tell)
+    assert (proof.outcome, proof.end_is_unseen) == (outcome, outcome is Outcome.UNPROVEN)
 
 
 def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:

@@ -223,8 +223,13 @@ def test_a_calm_vendor_is_always_certified(
     run = run_model(habits, replace(how, most_happenings=0), population, seed)
     length = population[-1][0] // 1_000
     if run.error is not None and END_UNSEEN in str(run.error):
-        # Sizes up to five divide many totals: then no page can show that a count is not cut off.
-        assert habits.largest_page <= 5
+        # Every size up to that of the vendor's pages divides the total, and no window has more rows: nothing shows that
+        # the count is not cut off.
+        window, sizes = run.error.window, range(1, habits.largest_page + 1)
+        assert window is not None
+        total = len(run.vendor.those_in(window, run.vendor.rows))
+        assert total >= run.coverage._sizes.largest_total
+        assert not any(total % size for size in sizes)
     elif habits.order != "random" and not habits.garbles:
         assert run.error is None
         assert run.certified
@@ -232,6 +237,18 @@ def test_a_calm_vendor_is_always_certified(
         check_nothing_is_missing(run, length)
         expected = {row.voice_id for row in run.vendor.those_in(seconds(0, length), run.vendor.rows)}
         assert set(run.delivered) == expected
+
+
+@pytest.mark.parametrize("calls", [1, 2, 40])
+def test_pages_of_one_record_prove_all_windows_but_the_one_with_most_rows(calls: int) -> None:
+    vendor = Vendor(Habits(largest_page=1), seeded(1))
+    for number in range(calls):
+        vendor.add(number * 3_000)
+    with smaller_windows(20, 12):
+        run = drive(cover(seconds(0, 200), size=7), vendor, Drive())
+    assert run.certified is (calls > 1)
+    if not run.certified:
+        assert END_UNSEEN in str(run.error)
 
 
 @settings(max_examples=SOME)

@@ -207,6 +207,12 @@ def test_a_calm_vendor_with_legs_is_certified_with_every_row_once(
     if has_copies(there):
         # What is stored twice, byte for byte, cannot be told from what is sent twice.
         assert run.certified or isinstance(run.error, IncompleteRangeError)
+    elif run.error is not None:
+        # Where legs are nearly half of all rows, in bursts of seven small pages, reading the pages and the seams that
+        # hold them once more may cost all that a run may spend: about one run in 3,000.
+        assert isinstance(run.error, IncompleteRangeError)
+        assert run.coverage._budget.left < 10
+        assert len({row.voice_id for row in there}) < 0.7 * len(there)
     else:
         check_all_are_here(run, there)
 
