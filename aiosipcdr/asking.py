@@ -98,17 +98,20 @@ class Asking(Connection):
         window = TimeWindow.of(end - timedelta(hours=1), end)
         await self._ask(WindowCounts([window], Filters(), size=self._page_size, confirm_zero=False))
 
-    async def _find_changed(self, provisional: list[WindowReport], filters: Filters, *, skip: bool) -> list[TimeWindow]:
-        told = {report.window: report.counted for report in provisional}
+    async def _count_again(
+        self, provisional: list[WindowReport], filters: Filters, *, skip: bool
+    ) -> dict[TimeWindow, int]:
+        windows = [told.window for told in provisional]
         try:
-            counts = await self._count_windows(told, filters)
+            return await self._count_windows(windows, filters)
         except OutOfTimeRangeError as error:
             if not skip:
                 raise
             # What the vendor keeps no more cannot be counted, and stays as it was read.
             edge = error.available_from
-            counts = await self._count_windows([one for one in told if edge is not None and one.start >= edge], filters)
-        return [window for window, total in told.items() if counts.get(window, total) != total]
+            return await self._count_windows(
+                [one for one in windows if edge is not None and one.start >= edge], filters
+            )
 
     async def _count_windows(self, windows: Iterable[TimeWindow], filters: Filters) -> dict[TimeWindow, int]:
         plan = WindowCounts(windows, filters, size=self._page_size)

@@ -5,6 +5,7 @@ input is refused here, before any I/O.
 """
 
 import os
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 
@@ -17,6 +18,7 @@ from aiosipcdr.protocol.coverage import Coverage
 from aiosipcdr.protocol.history import History
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.resumable import ResumableCoverage
+from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CallDetailRecords, FetchReport
 
 __all__ = ["CdrClient"]
@@ -211,7 +213,7 @@ class CdrClient(Asking):
         def see(record: CallDetailRecord) -> CallDetailRecord:
             return shape_records([record], mask, for_columns=for_columns)[0]
 
-        def cover(history: History | None = None) -> ResumableCoverage:
+        def cover(history: History | None = None, counted_again: Collection[TimeWindow] = ()) -> ResumableCoverage:
             coverage = self._cover(
                 ResumableCoverage,
                 start,
@@ -225,7 +227,7 @@ class CdrClient(Asking):
             )
             if history is not None:
                 try:
-                    coverage.resume(history)
+                    coverage.resume(history, counted_again=counted_again)
                 except KeyError:
                     raise JournalDamagedError(
                         f"the journal of {path} was changed: it tells of windows that were never planned; remove it to"
@@ -252,8 +254,10 @@ class CdrClient(Asking):
         async with ExportJob(order) as job:
             if job.published is not None:
                 return job.published
-            changed = await self._find_changed(job.provisional, filters, skip=on_out_of_range == "skip")
-            coverage = cover(await job.history(allow_incomplete=allow_incomplete, changed=changed))
+            counts = await self._count_again(job.provisional, filters, skip=on_out_of_range == "skip")
+            changed = [told.window for told in job.provisional if counts.get(told.window, told.counted) != told.counted]
+            history = await job.history(allow_incomplete=allow_incomplete, changed=changed)
+            coverage = cover(history, counts)
             report = coverage.report
             report.requests, report.retries, report.elapsed = job.effort
             try:

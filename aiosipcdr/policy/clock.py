@@ -158,6 +158,18 @@ class AgePolicy(NamedTuple):
         """Return the seconds until `end` has passed for sure; 0 where it has."""
         return max(0.0, (end - self.read_clock().now).total_seconds() + _DATE_ERROR)
 
+    def is_past(self, end: datetime) -> bool:
+        """Tell whether `end` has passed for sure."""
+        return not self.until_past(end)
+
+    def may_lag(self, end: datetime) -> bool:
+        """Tell whether answers about a window that ends at `end` may come from a replica that is behind."""
+        return self.count_delay > timedelta(0) and self.is_young(end)
+
+    def find_caught_up(self) -> datetime:
+        """Return when replicas know what is known now."""
+        return self.read_clock().now + self.count_delay * _LAG_FACTOR
+
     def decide_delay(self, end: datetime, *, count_lags: bool = False) -> float:
         """Return the seconds from the last page of a window to its control count.
 
@@ -165,6 +177,6 @@ class AgePolicy(NamedTuple):
             end: end of the window.
             count_lags: an earlier count of the window was below its rows: this one waits for a lag of ten seconds.
         """
-        if not self.count_delay or not self.is_young(end):
+        if not self.may_lag(end):
             return 0.0
         return self.count_delay.total_seconds() * (_LAG_FACTOR if count_lags else 1)

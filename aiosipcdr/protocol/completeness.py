@@ -68,6 +68,7 @@ class WindowProof:
         is_part: bool = False,
         is_repair: bool = False,
         grows: bool = False,
+        pause: float = 0.0,
         time_field: str | None = None,
         strict: bool = False,
     ) -> None:
@@ -84,6 +85,7 @@ class WindowProof:
             is_part: the window was cut out of a larger one, which has reported its calls before.
             is_repair: the window was read before, in vain, as part of a larger one; its first request is paid for.
             grows: calls arrived in the larger window while that was read.
+            pause: seconds to wait before the first page.
             time_field: the time that the vendor is known to select on.
             strict: a record that cannot be decoded is an error.
         """
@@ -118,7 +120,7 @@ class WindowProof:
         self._time_field = time_field
         self._strict = strict
         self.report.scans = 1
-        self.planned: deque[PageRequest] = deque(self._due_pages(waits=is_part))
+        self.planned: deque[PageRequest] = deque(self._due_pages(waits=is_part, pause=pause))
         """The requests that may be sent now."""
 
     @property
@@ -225,9 +227,9 @@ class WindowProof:
         self.report.scans = 1
         self._go_on()
 
-    def _due_pages(self, *, waits: bool = False) -> list[PageRequest]:
+    def _due_pages(self, *, waits: bool = False, pause: float = 0.0) -> list[PageRequest]:
         due = [self._request(current, self.size) for current in self.sweep.plan_pages()]
-        delay = self.growth.delay_reading(self.report.scans) if waits else 0.0
+        delay = max(pause, self.growth.delay_reading(self.report.scans)) if waits else 0.0
         return [msgspec.structs.replace(request, delay=delay) for request in due] if delay else due
 
     def _plan(self, requests: list[PageRequest], *, is_check: bool = False) -> None:
@@ -253,6 +255,7 @@ class WindowProof:
             size=size,
             control=control,
             is_end=is_end,
+            is_reread=self.is_repair or self.report.scans > 1,
             sweep=self.sweep,
         )
 
@@ -443,7 +446,8 @@ class WindowProof:
         count = sweep.rows
         before = (request.current - 1) * request.size
         sent = len(page.records) + len(answer.quarantined)
-        if page.total != count and verdict in {Verdict.USE, Verdict.PAST_THE_END}:
+        is_resized = page.current == request.current and page.size != request.size
+        if page.total != count and (is_resized or verdict in {Verdict.USE, Verdict.PAST_THE_END}):
             self._read_again(page.total)
         elif verdict is not Verdict.USE or not count - before <= sent <= request.size:
             # Another page than the one that was asked for, or of another size.

@@ -28,7 +28,7 @@ from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, PageSizes, WindowPlac
 from aiosipcdr.protocol.overlaps import OverlapProof, as_it_is
 from aiosipcdr.protocol.ownership import OwnedSpan
 from aiosipcdr.protocol.paging import PageRequest, enlarge_count
-from aiosipcdr.protocol.pending import Part, PendingWindows
+from aiosipcdr.protocol.pending import Part, PendingWindows, find_short
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.shortfall import (
     CHANGING,
@@ -248,6 +248,7 @@ class Coverage:
             is_part=bool(wholes),
             is_repair=any(whole.is_repair for whole in wholes),
             grows=any(whole.grows for whole in wholes),
+            pause=max((self._ages.until_past(whole.due) for whole in wholes if whole.due is not None), default=0.0),
             ages=self._ages,
             time_field=self._time_field,
             strict=self._strict,
@@ -267,6 +268,9 @@ class Coverage:
         part = self._pending.oldest
         if part is None or part.repeats is not None or not self._is_read(part):
             return
+        gathering = next((whole for whole in part.wholes if whole.gathers), None)
+        if gathering is not None and not self._gather(gathering):
+            return
         part.repeats = self._assembly.compare(part)
         if not part.repeats.is_doubtful:
             return
@@ -284,6 +288,26 @@ class Coverage:
             time_field=self._time_field,
             strict=self._strict,
         )
+
+    def _gather(self, whole: Whole) -> bool:
+        # Parts of one page were believed as they came. If they hold less than the whole has reported, some came from a
+        # replica that is behind: they are read once more when that has caught up.
+        parts = self._pending.gather(whole)
+        if parts is None:
+            return False
+        short = {one for one in find_short(parts, whole) if one.due is None}  # each once
+        late = [part for part in parts if short.intersection(part.wholes) and self._ages.is_past(part.window.end)]
+        if not late or not self._budget.take(len(late)):
+            whole.gathers = False
+            return True
+        due = self._ages.find_caught_up()
+        for one in short:
+            one.due = due
+        for part in late:
+            announce(part.wholes, -part.report.counted)
+            self._assembly.count_effort(part.report)
+            self._pending.put_back(part)
+        return False
 
     def _take_overlap(self, seam: OverlapProof) -> SipCdrError | None:
         part = seam.part
@@ -369,6 +393,8 @@ class Coverage:
         cut = Cut(told=part.report, parts=children, is_repair=is_repair)
         whole = self._pending.add_parts(cut, part.wholes, part.sweep.records.values(), first=to_come)
         whole.grows = part.growth.rows > 0
+        is_gathered = any(outer.gathers for outer in part.wholes)
+        whole.gathers = is_repair and not is_gathered and self._ages.may_lag(part.window.end)
         self._assembly.keep_floor(whole)
         self._note(cut, whole)
         return True

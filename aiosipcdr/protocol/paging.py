@@ -50,13 +50,15 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """Asked to show that no row follows the last one that is counted: see `plan_end_page`."""
     asked_before: bool = False
     """The first answer to this request could not be used."""
+    is_reread: bool = False
+    """An earlier reading of the window, or of a larger one, may have asked for the same."""
     sweep: object = None
     """The reading of a window that it is a part of."""
 
     @property
     def needs_fresh_answer(self) -> bool:
         """Whether the answer to an earlier request must not stand for this one's."""
-        return self.control or self.is_end or self.asked_before
+        return self.control or self.is_end or self.asked_before or self.is_reread
 
     def __repr__(self) -> str:
         """Leave out `params`: a filter may be a phone's number."""

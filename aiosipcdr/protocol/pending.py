@@ -5,7 +5,8 @@ a window is for the coverage to decide.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import attrgetter
 
@@ -17,7 +18,7 @@ from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["Part", "PendingWindows"]
+__all__ = ["Part", "PendingWindows", "find_short"]
 
 _LEAST_WEIGHT = FULL_WINDOW // 16
 
@@ -33,6 +34,18 @@ class Part(WindowProof):
     """Whether it was read once more after all older windows were handed over."""
     weight = FULL_WINDOW
     """How much room it takes, in calls."""
+
+
+def find_short(parts: Sequence[Part], gathering: Whole) -> set[Whole]:
+    """Return the windows that `parts` were cut out of, from `gathering` inwards, which have reported more rows."""
+    read: dict[Whole, set[object]] = {}
+    copies: Counter[Whole] = Counter()
+    for part in parts:
+        rows = {*part.sweep.records.values(), *(part.sweep.quarantined.keys() - part.sweep.records.keys())}
+        for whole in part.wholes[part.wholes.index(gathering) :]:
+            read.setdefault(whole, set()).update(rows)
+            copies[whole] += part.sweep.copies
+    return {whole for whole, rows in read.items() if len(rows) + copies[whole] < whole.told}
 
 
 class PendingWindows:
@@ -93,9 +106,12 @@ class PendingWindows:
         if not self._waiting or not all(whole.is_noted for whole in self._waiting[0][1]):
             return None
         # What is oldest must always be able to start: everything held waits for it.
-        if self.oldest is None or self._places.has_room(self._weight()):
+        if self.oldest is None or self._places.has_room(self._weight()) or self._is_awaited(self._waiting[0][1]):
             return self._hold(*heapq.heappop(self._waiting))
         return None
+
+    def _is_awaited(self, wholes: tuple[Whole, ...]) -> bool:
+        return any(whole.gathers for whole in wholes) and not any(part.is_open for part in self._held)
 
     def hold_first(self) -> Part | None:
         """Begin the window that does not wait for its turn, if there is one: it is nearly empty, and is filling up."""
@@ -117,6 +133,12 @@ class PendingWindows:
         weight = min(FULL_WINDOW, max(_LEAST_WEIGHT, part.sweep.unique))
         self._places.free(part.weight - weight)
         part.weight = weight
+
+    def gather(self, whole: Whole) -> list[Part] | None:
+        """Return the parts of `whole`, all that are not handed over yet; `None` while one of them is not read."""
+        parts = [part for part in self._held if whole in part.wholes]
+        is_open = any(part.is_open for part in parts) or any(whole in wholes for _, wholes in self._waiting)
+        return None if is_open else parts
 
     def put_back(self, part: Part) -> None:
         """Let the window of `part` wait again, to be read from the beginning."""

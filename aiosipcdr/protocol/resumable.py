@@ -5,6 +5,7 @@ window is asked for before the note of the cut was written.
 """
 
 from collections import deque
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -45,16 +46,21 @@ class ResumableCoverage(Coverage):
             self._unwritten.append(whole)
         return note
 
-    def resume(self, history: History) -> None:
+    def resume(self, history: History, *, counted_again: Collection[TimeWindow] = ()) -> None:
         """Go on where an earlier run of the same question ended, before anything is asked.
 
         Windows that were cut and whose parts hold less than they told are counted once more.
+
+        Args:
+            history: what the earlier run has read.
+            counted_again: windows of it that still hold as many rows: their certificates are as of now.
 
         Raises:
             OutOfTimeRangeError: that run has left out what the vendor keeps no more, and this one must not.
             KeyError: `history` is none: it speaks of a window that was never planned.
         """
-        delivered = {entry.told.window for entry in history.entries if isinstance(entry, Delivered)}
+        reports = {entry.told.window: entry.told for entry in history.entries if isinstance(entry, Delivered)}
+        self._judge_ages([reports[window] for window in counted_again if window in reports])
         chains: dict[TimeWindow, _Wholes] = {}
         wholes: dict[TimeWindow, Whole] = {}
         self._pending.take_all()
@@ -67,14 +73,13 @@ class ResumableCoverage(Coverage):
                     wholes[told.window] = self._pending.add_parts(entry, chain)
                 case Delivered(told=told, share=share):
                     chain = chains[told.window] = self._plan_again(told, waiting.pop(told.window))
-                    told.provisional = told.provisional and self._ages.is_young(told.window.end)
                     self._unproven = self._unproven or not told.certified
                     self._assembly.restore(told, share, chain)
                 case Recounted(window=window, total=total):
                     wholes[window].told = total
                 case Trimmed(kept_from=kept_from):
                     # What was read already when the edge had moved was handed over behind the note, as it was.
-                    held = {window: waiting.pop(window) for window in delivered & waiting.keys()}
+                    held = {window: waiting.pop(window) for window in reports.keys() & waiting.keys()}
                     self._restore_edge(kept_from, waiting)
                     waiting = held
             waiting |= self._pending.take_all()
@@ -87,6 +92,11 @@ class ResumableCoverage(Coverage):
             if whole.falls_short:
                 self._recount(whole)
         self._certify()
+
+    def _judge_ages(self, counted_now: list[WindowReport]) -> None:
+        for told in counted_now:
+            told.provisional = self._ages.is_young(told.window.end)
+            told.local_clock = self._ages.read_clock().is_local
 
     def _plan_again(self, told: WindowReport, chain: _Wholes) -> _Wholes:
         if chain:

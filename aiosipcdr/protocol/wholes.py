@@ -36,6 +36,8 @@ class Whole:
         counted: what they have added to the report's total.
         is_repair: whether it was cut because it could not be proven.
         grows: whether that was so because calls arrived while it was read.
+        gathers: whether its parts are handed over when all of them were read: some may have to be read again.
+        due: when its parts may be read again, if they must be.
         is_proven: whether every part so far was.
         is_noted: whether its parts may be asked for: where runs are written down, that comes first.
         floor: the rows that were read of it before it was cut and were not handed over yet, by id.
@@ -45,7 +47,9 @@ class Whole:
         *(
             "_most_surplus",
             "counted",
+            "due",
             "floor",
+            "gathers",
             "grows",
             "is_noted",
             "is_proven",
@@ -76,6 +80,8 @@ class Whole:
         self.counted: int = 0
         self.is_repair: bool = is_repair
         self.grows: bool = False
+        self.gathers: bool = False
+        self.due: datetime | None = None
         self.is_proven: bool = True
         self.is_noted: bool = True
         self.floor: dict[str, list[CallDetailRecord]] = {}
@@ -93,7 +99,7 @@ class Whole:
         return not self.open_parts and self.union < self.told
 
     def announce(self, rows: int) -> int:
-        """Note that a part has told `rows` more; return what of it goes beyond what the whole told."""
+        """Note that a part has told `rows` more (or is read again); return what goes beyond what the whole told."""
         before = max(0, self.surplus)
         self.surplus += rows
         return max(0, self.surplus) - before

@@ -159,3 +159,12 @@ def test_an_end_has_passed_when_no_date_can_say_otherwise() -> None:
     ages = AgePolicy(lambda: VendorTime(NOW, is_local=False), timedelta(hours=4), timedelta(0))
     for ahead, left in ((10, 10.5), (0, 0.5), (-0.5, 0), (-10, 0)):
         assert ages.until_past(NOW + timedelta(seconds=ahead)) == left
+
+
+def test_replicas_are_waited_for_where_a_window_is_young_and_counts_are() -> None:
+    ages = AgePolicy(lambda: VendorTime(NOW, is_local=False), timedelta(hours=4), timedelta(seconds=0.5))
+    assert ages.may_lag(NOW)
+    assert not ages.may_lag(NOW - timedelta(hours=4))
+    assert not ages._replace(count_delay=timedelta()).may_lag(NOW)
+    assert ages.find_caught_up() == NOW + timedelta(seconds=6)
+    assert [ages.is_past(NOW + timedelta(seconds=ahead)) for ahead in (1, 0, -0.5)] == [False, False, True]

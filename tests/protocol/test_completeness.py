@@ -258,6 +258,20 @@ def test_a_count_that_told_more_is_remembered_by_the_next_sweep() -> None:
     assert proof.report.scans == 3
 
 
+def test_what_an_earlier_reading_may_have_asked_for_must_be_answered_afresh() -> None:
+    proof = prove()
+    asked = []
+    while (request := proof.next_request()) is not None:
+        asked.append((request.current, request.size, request.needs_fresh_answer))
+        missing = len(asked) < 4
+        page = steady([*range(24 if missing and not request.control else 25)])(request)
+        proof.accept(request, msgspec.structs.replace(page, page=msgspec.structs.replace(page.page, total=25)))
+    first = [(1, 10, False), (2, 10, False), (3, 10, False), (1, 1, True), (1, 1, True)]
+    assert asked == [*first, (1, 10, True), (2, 10, True), (3, 10, True), (1, 1, True)]
+    assert proof.outcome is Outcome.CERTIFIED
+    assert [ask(prove(is_repair=is_repair)).needs_fresh_answer for is_repair in (False, True)] == [False, True]
+
+
 def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
     for left, sweeps in ((4, 2), (3, 1)):
         budget = Budget()
@@ -474,6 +488,19 @@ def test_the_end_is_asked_for_with_a_size_that_the_vendor_gives() -> None:
     proof = prove()
     assert told(proof, tell) == [(1, 10), (2, 10), (1, 1), (3, 9), (3, 7)]
     assert proof.outcome is Outcome.CERTIFIED
+
+
+def test_a_larger_total_on_a_page_of_another_size_forbids_the_certificate() -> None:
+    # The vendor gives pages of ten whatever is asked, and more rows have come since the control count.
+    def tell(request: PageRequest) -> PageAnswer:
+        rows = [*range(21 if request.is_end else 20)]
+        return steady(rows)(msgspec.structs.replace(request, size=10))
+
+    sizes = PageSizes()
+    sizes.largest_total = 100
+    proof = prove(TWO_SECONDS, sizes=sizes)
+    told(proof, tell)
+    assert proof.outcome is Outcome.UNPROVEN
 
 
 @pytest.mark.parametrize(("larger", "outcome"), [(0, Outcome.UNPROVEN), (1, Outcome.UNPROVEN), (2, Outcome.CERTIFIED)])

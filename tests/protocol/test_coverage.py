@@ -1280,6 +1280,51 @@ def test_a_shared_second_that_the_vendor_keeps_no_more_is_the_edge(skip: bool) -
     assert not coverage.report.certified
 
 
+# --- replicas that are behind
+
+
+@pytest.mark.parametrize("catches_up", [True, False])
+@pytest.mark.parametrize("places", [1, 8])
+def test_parts_that_lack_rows_of_their_whole_are_read_once_more_when_replicas_have_caught_up(
+    places: int,
+    catches_up: bool,  # noqa: FBT001
+) -> None:
+    now = at(60_000)
+    ages = AgePolicy(lambda: VendorTime(now, is_local=False), timedelta(hours=4), timedelta(seconds=1))
+    rows = [call(number * 2, hangup_time=at(50_000)) for number in range(12)]
+    late, has_caught_up, requests = rows[-1], False, 0
+    handed_over: list[CallDetailRecord] = []
+    error = None
+    with smaller_windows(20, 12):
+        coverage = cover(ALL, size=5, ages=ages, most_windows=places)
+        while error is None and not coverage.is_finished:
+            request = coverage.next_request()
+            assert request is not None
+            requests += 1
+            is_part = request.window != ALL
+            if is_part and request.delay >= 12:
+                has_caught_up = catches_up
+                assert not handed_over, "all parts wait for it"
+            now += timedelta(seconds=request.delay)
+            # COUNT knows the last row from the beginning, the replica that SELECT asks does not.
+            first, last = request.window.start, request.window.end
+            there = [row for row in rows if row.submit_time and first <= row.submit_time < last]
+            known = [row for row in there if row is not late or has_caught_up]
+            skip = (request.current - 1) * request.size
+            total = len(known) if is_part and not request.control else len(there)
+            told = answer(request.size, known[skip : skip + request.size], total, request.current)
+            error = coverage.accept(request, told)
+            while (complete := coverage.take_complete()) is not None:
+                handed_over += complete.records
+    assert requests < 80
+    assert coverage.report.certified is catches_up
+    if catches_up:
+        assert handed_over == rows
+        assert coverage.report.unique == coverage.report.total == 12
+    else:
+        assert isinstance(error, IncompleteRangeError)
+
+
 # --- runs that are not certified
 
 

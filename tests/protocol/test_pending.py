@@ -7,7 +7,7 @@ import pytest
 from aiosipcdr.protocol.codec import Filters
 from aiosipcdr.protocol.history import Cut
 from aiosipcdr.protocol.limits import FULL_WINDOW, Budget, WindowPlaces
-from aiosipcdr.protocol.pending import Part, PendingWindows
+from aiosipcdr.protocol.pending import Part, PendingWindows, find_short
 from aiosipcdr.protocol.wholes import Whole
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import WindowReport
@@ -237,3 +237,46 @@ def test_the_part_to_begin_with_waits_for_nothing_but_the_note_of_the_cut() -> N
     assert (part.window, part.wholes) == (window(29, 60), (whole,))
     assert waiting.hold_first() is None
     assert [*waiting.take_all()] == [window(10, 30)]
+
+
+# --- parts that are handed over together
+
+
+def test_parts_gather_when_all_of_them_are_read_and_the_oldest_that_waits_always_finds_room() -> None:
+    waiting = pending(window(0, 100), places=WindowPlaces(1))
+    whole = cut(waiting, window(0, 50), window(0, 21), window(20, 31), window(30, 50))
+    waiting.take_all()
+    for part in (window(0, 21), window(20, 31), window(30, 50)):
+        waiting.add(part, (whole,))
+    first = hold(waiting)
+    assert waiting.hold_next() is None, "one is read, and there is room for one"
+    read(first, 3)
+    waiting.lighten(first)
+    assert waiting.hold_next() is None, "only where they are handed over together"
+    whole.gathers = True
+    second = hold(waiting)
+    assert waiting.hold_next() is None
+    read(second, 2)
+    assert waiting.gather(whole) is None
+    third = hold(waiting)
+    assert waiting.gather(whole) is None
+    read(third, 0)
+    assert waiting.gather(whole) == [first, second, third]
+
+
+@pytest.mark.parametrize(
+    ("told", "inner_told", "short"), [(5, 3, ""), (6, 3, "outer"), (5, 4, "inner"), (9, 9, "both")]
+)
+def test_windows_that_reported_more_than_their_parts_hold_are_short(told: int, inner_told: int, short: str) -> None:
+    outermost, whole, inner = (
+        Whole(window(0, 50), told, 2, is_repair=True),
+        Whole(window(0, 50), told, 2, is_repair=True),
+        Whole(window(0, 31), inner_told, 2),
+    )
+    parts = []
+    for number, (of, calls) in enumerate([(window(0, 21), 2), (window(20, 31), 1), (window(30, 50), 2)]):
+        part = build(of, ())
+        part.wholes = (outermost, whole, inner) if number < 2 else (outermost, whole)
+        read(part, calls)
+        parts.append(part)
+    assert find_short(parts, whole) == {"": set(), "outer": {whole}, "inner": {inner}, "both": {whole, inner}}[short]

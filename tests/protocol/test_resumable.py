@@ -1,5 +1,7 @@
 """A run that is taken up again ends as if nothing had happened, and proves as much."""
 
+from collections.abc import Collection
+from datetime import timedelta
 from random import Random
 
 import msgspec
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiosipcdr.errors import OutOfTimeRangeError
+from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.history import Cut, Delivered, History, Note, ReadWindow, Recounted, Trimmed
 from aiosipcdr.protocol.records import CallDetailRecord, Page
@@ -214,13 +217,16 @@ def handed_over(number: int, calls: int = 15, *, certified: bool = True, provisi
     return Delivered(told=told, share=WindowShare(unique=calls, total=calls, unions=[calls], floors=floors))
 
 
-def resumed(*entries: Note | Delivered, **settings: object) -> ResumableCoverage:
+def resumed(
+    *entries: Note | Delivered, counted_again: Collection[TimeWindow] = (), **settings: object
+) -> ResumableCoverage:
     coverage = resumable(**settings)
     coverage.resume(
         History(
             tiles=[WINDOW],
             entries=msgspec.convert(msgspec.to_builtins(list(entries)), list[Cut | Recounted | Trimmed | Delivered]),
-        )
+        ),
+        counted_again=counted_again,
     )
     return coverage
 
@@ -278,11 +284,22 @@ def test_parts_that_fall_short_are_counted_once_more_unless_they_were() -> None:
 
 
 @pytest.mark.parametrize(("settled", "provisional"), [(399, 1), (400, 0)])
-def test_a_window_that_was_young_is_provisional_as_long_as_it_is_young(settled: int, provisional: int) -> None:
+def test_a_window_that_was_young_is_provisional_until_it_was_counted_when_it_has_settled(
+    settled: int, provisional: int
+) -> None:
     entries = handed_over(0), handed_over(1, provisional=True)
-    coverage = resumed(WAS_CUT, *entries, settled_before=seconds(0, settled).end)
+    coverage = resumed(WAS_CUT, *entries, settled_before=seconds(0, settled).end, counted_again=[HALVES[1]])
     assert coverage.report.provisional == provisional
     assert [told.provisional for told in coverage.report.window_reports] == [False, bool(provisional)]
+    coverage = resumed(WAS_CUT, *entries, settled_before=seconds(0, settled).end)
+    assert coverage.report.provisional == 1, "what the vendor keeps no more is as it was"
+
+
+@pytest.mark.parametrize("is_local", [False, True])
+def test_a_window_that_is_counted_again_is_judged_by_the_clock_of_that_count(is_local: bool) -> None:  # noqa: FBT001
+    ages = AgePolicy(lambda: VendorTime(HALVES[1].end, is_local=is_local), timedelta(hours=4), timedelta(0))
+    coverage = resumed(WAS_CUT, handed_over(0), handed_over(1, provisional=True), ages=ages, counted_again=[HALVES[1]])
+    assert (coverage.report.provisional, coverage.report.local_clock) == (1, is_local)
 
 
 def test_a_run_that_wants_all_is_told_what_an_earlier_one_has_left_out() -> None:

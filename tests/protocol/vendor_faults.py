@@ -406,12 +406,19 @@ FAULTS = [
             item="5",
             name=f"a replica {lag} s behind, 10 calls/s",
             plan=_live(10, replica_lags=(0, round(lag * 1_000))),
+            must="certified",
         )
         for lag in (0.3, 0.5, 2.0, 10.0)
     ),
-    Fault(item="6", name="a cache of identical bodies, 50 calls read before", plan=_cached(50)),
-    Fault(item="6", name="a cache of identical bodies, 450 calls read before", plan=_cached(450)),
-    Fault(item="6", name="a cache of identical bodies, 5,000 calls read before", plan=_cached(5_000), share=0.3),
+    Fault(item="6", name="a cache of identical bodies, 50 calls read before", plan=_cached(50), must="certified"),
+    Fault(item="6", name="a cache of identical bodies, 450 calls read before", plan=_cached(450), must="certified"),
+    Fault(
+        item="6",
+        name="a cache of identical bodies, 5,000 calls read before",
+        plan=_cached(5_000),
+        share=0.3,
+        must="certified",
+    ),
     Fault(
         item="14",
         name="pages of 20, echoed as 100, 700 calls",
