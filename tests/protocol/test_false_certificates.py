@@ -231,7 +231,7 @@ def test_sizes_that_were_not_asked_for_lose_nothing(
         # Where one size is forced, it may divide the rows of a window that is too narrow to be cut; and so may all
         # sizes up to three where pages hold no more.
         assert isinstance(run.error, IncompleteRangeError)
-        is_divided = habits.largest_page == 3 and END_UNSEEN in str(run.error)  # noqa: PLR2004 - of `sizes`
+        is_divided = habits.largest_page == 3 and END_UNSEEN in str(run.error)
         assert habits.forced_page or habits.smallest_page > 1 or has_copies(there) or is_divided
 
 
