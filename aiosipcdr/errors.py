@@ -133,12 +133,14 @@ class TransportError(SipCdrError, ConnectionError):
 
     Attributes:
         resolved: whether the host's name was found.
+        connected: whether a connection to the host was made.
         stale: whether a connection that was used before ended before a byte of the answer came, as idle ones do when
             the other side has closed them.
     """
 
     retryable = True
     resolved: bool = True
+    connected: bool = True
     stale: bool = False
 
 
@@ -172,7 +174,13 @@ class OutageError(TransportError):
 
 
 class ProtocolError(SipCdrError, ValueError):
-    """The answer is not one that the endpoint may give."""
+    """The answer is not one that the endpoint may give.
+
+    Attributes:
+        is_foreign: whether it does not look like the endpoint's at all: no HTTP, or something else than JSON.
+    """
+
+    is_foreign: bool = False
 
 
 class ResponseTooLargeError(ProtocolError):

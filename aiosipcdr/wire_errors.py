@@ -45,7 +45,7 @@ def translate_error(error: Exception, host: str, proxy: str) -> SipCdrError:
     """
     name = type(error).__name__
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return TransportError(f"cannot connect to the proxy {proxy} ({_why(error)}): check `proxy`")
+        return _unconnected(f"cannot connect to the proxy {proxy} ({_why(error)}): check `proxy`")
     if isinstance(error, aiohttp.ClientConnectorError):
         return _translate_connecting(error, host)
     if isinstance(error, TimeoutError):
@@ -53,7 +53,9 @@ def translate_error(error: Exception, host: str, proxy: str) -> SipCdrError:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return TransportError(f"the proxy refused the connection: HTTP {error.status}", retryable=False)
     if isinstance(error, aiohttp.ClientResponseError):
-        return ProtocolError("the answer is not proper HTTP", retryable=True)
+        improper = ProtocolError("the answer is not proper HTTP", retryable=True)
+        improper.is_foreign = True
+        return improper
     broken = error if isinstance(error, ssl.SSLError) else error.__cause__
     if isinstance(broken, ssl.SSLError) and _refuses_us(broken):
         # From TLS 1.3 on a server may refuse what it was shown after the handshake.
@@ -74,10 +76,16 @@ def _translate_connecting(error: aiohttp.ClientConnectorError, host: str) -> Sip
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return _translate_handshake(error.os_error, host)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        unknown = TransportError(f"{host} cannot be resolved: check base_url and DNS")
+        unknown = _unconnected(f"{host} cannot be resolved: check base_url and DNS")
         unknown.resolved = False
         return unknown
-    return TransportError(f"cannot connect to {host} ({_why(error)}): check base_url and the network")
+    return _unconnected(f"cannot connect to {host} ({_why(error)}): check base_url and the network")
+
+
+def _unconnected(message: str) -> TransportError:
+    error = TransportError(message)
+    error.connected = False
+    return error
 
 
 def _translate_handshake(error: OSError, host: str) -> TransportError:

@@ -46,7 +46,9 @@ def read_answer(
     if received.status != HTTPStatus.OK:
         return http_error(received.status, retry_after=received.retry_after)
     if isinstance(answer, ProtocolError) and received.content_type != "application/json":
-        return ProtocolError(f"{answer}, sent as {received.content_type or 'nothing'}", retryable=answer.retryable)
+        foreign = ProtocolError(f"{answer}, sent as {received.content_type or 'nothing'}", retryable=answer.retryable)
+        foreign.is_foreign = True
+        return foreign
     return answer
 
 

@@ -12,6 +12,7 @@ from aiosipcdr.errors import (
     OutageError,
     ProtocolError,
     RedirectError,
+    RequestTimeoutError,
     ResponseTooLargeError,
     RestrictedAddressError,
     ServerFaultError,
@@ -86,7 +87,7 @@ class Patience:
         if (free := self._decide_free(job, error)) is not None:
             return free
         fewer = self._fewer_attempts(error)
-        if job.paid_attempts >= self._retry.most_attempts(fewer):
+        if job.paid_attempts >= self._retry.most_attempts(fewer, is_first_page=self._is_first_page(error)):
             if job.paid_attempts >= self._retry.most_attempts(fewer, others_succeed=self._others_succeed(job, error)):
                 return error
             # A page that needs this much patience has the client ask more slowly, whatever kind of error it meets.
@@ -149,6 +150,15 @@ class Patience:
         if isinstance(error, TransportError) and not error.resolved and self._last_answered == float("-inf"):
             return _FIRST_CONTACT_ATTEMPTS
         return next((fewer for kind, fewer in _FEWER_ATTEMPTS.items() if isinstance(error, kind)), None)
+
+    def _is_first_page(self, error: SipCdrError) -> bool:
+        # One that is refused a connection, or gets a page of somebody else's, has most likely the wrong address.
+        if self._last_answered != float("-inf"):
+            return False
+        if isinstance(error, TransportError):
+            return error.connected and not isinstance(error, TlsError | RequestTimeoutError)
+        is_cut_short = isinstance(error, ProtocolError) and not error.is_foreign
+        return isinstance(error, ServerFaultError) or (is_cut_short and not isinstance(error, ResponseTooLargeError))
 
     def _others_succeed(self, job: Job, error: SipCdrError) -> bool:
         if isinstance(error, TlsError | ClockSkewError):

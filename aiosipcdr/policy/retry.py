@@ -15,6 +15,7 @@ __all__ = ["RetryBudget", "RetryPolicy", "decode_retry_after"]
 
 _USUAL_ATTEMPTS = 6
 _MOST_ATTEMPTS = 20
+_FIRST_PAGE_ATTEMPTS = 8
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,8 +28,9 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Attributes:
         attempts: Max requests for one page, the first included, whatever happens; 1 switches retries off. `None`: 6,
             or 3 where the answer is a 200 that cannot be read; up to 20 while other pages of the client succeed, since
-            an endpoint that fails every second request still answers. Fewer requests are sent at the same time
-            meanwhile.
+            an endpoint that fails every second request still answers. Before the first page of a client no other can
+            succeed: twice as many, up to 8, where the failure is the endpoint's own. Fewer requests are sent at the
+            same time meanwhile.
         base: the first wait's upper bound in seconds.
         throttle_base: the same where the vendor asks for fewer requests; the whole client waits then.
         cap: the longest drawn wait in seconds.
@@ -64,17 +66,23 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 msg = f"{name} must be a finite number, zero or more, not {value}"
                 raise ValueError(msg)
 
-    def most_attempts(self, fewer: int | None = None, *, others_succeed: bool = False) -> int:
+    def most_attempts(
+        self, fewer: int | None = None, *, others_succeed: bool = False, is_first_page: bool = False
+    ) -> int:
         """Return how often a page may be asked for.
 
         Args:
             fewer: How often at most where nothing else is known, for kinds of errors that hardly ever pass.
             others_succeed: Whether other pages of the client are answered meanwhile.
+            is_first_page: Whether no page of the client was answered yet, by an endpoint that can be reached.
         """
         usual, most = (_USUAL_ATTEMPTS, _MOST_ATTEMPTS) if self.attempts is None else (self.attempts, self.attempts)
         if others_succeed:
             return most
-        return usual if fewer is None else min(usual, fewer)
+        usual = usual if fewer is None else min(usual, fewer)
+        if is_first_page and self.attempts is None:
+            return max(usual, min(2 * usual, _FIRST_PAGE_ATTEMPTS))
+        return usual
 
     def decide_delay(
         self, attempt: int, *, elapsed: float, retry_after: float | None, random: float, throttled: bool = False

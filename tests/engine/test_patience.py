@@ -16,6 +16,7 @@ from aiosipcdr.errors import (
     OutageError,
     ProtocolError,
     RedirectError,
+    RequestTimeoutError,
     ResponseTooLargeError,
     RestrictedAddressError,
     ServerFaultError,
@@ -76,27 +77,42 @@ def test_each_kind_of_error_has_its_number_of_attempts() -> None:
     unresolved.resolved = False
     stale = TransportError("gone")
     stale.stale = True
-    for error, attempts in (
-        (vendor_error(-18, None), 6),
-        (vendor_error(-15, None), 6),
-        (vendor_error(-16, None), 2),
-        (vendor_error(-1, None), 1),
-        (vendor_error(-22, None), 1),
-        (http_error(503), 6),
-        (http_error(404), 1),
-        (TransportError("broken"), 6),
-        (stale, 7),
-        (unresolved, 2),
-        (TlsError("untrusted"), 1),
-        (TlsError("handshake", retryable=True), 2),
-        (ProtocolError("cut short", retryable=True), 3),
-        (ProtocolError("too large"), 1),
-        (ResponseTooLargeError("too many records", retryable=True), 2),
+    unconnected = TransportError("connection refused")
+    unconnected.connected = unresolved.connected = False
+    foreign = ProtocolError("a page of HTML", retryable=True)
+    foreign.is_foreign = True
+    # The first number is for the first page of a client, next to which none can succeed.
+    for error, first, attempts in (
+        (vendor_error(-18, None), 8, 6),
+        (vendor_error(-15, None), 6, 6),
+        (vendor_error(-16, None), 2, 2),
+        (vendor_error(-1, None), 1, 1),
+        (vendor_error(-2, None), 1, 1),
+        (vendor_error(-13, None), 1, 1),
+        (vendor_error(-22, None), 1, 1),
+        (http_error(500), 8, 6),
+        (http_error(404), 1, 1),
+        (TransportError("broken"), 8, 6),
+        (stale, 9, 7),
+        (unconnected, 6, 6),
+        (unresolved, 2, 6),
+        (RequestTimeoutError("too slow"), 6, 6),
+        (TlsError("untrusted"), 1, 1),
+        (TlsError("handshake", retryable=True), 2, 2),
+        (ProtocolError("cut short", retryable=True), 6, 3),
+        (foreign, 3, 3),
+        (ProtocolError("too large"), 1, 1),
+        (ResponseTooLargeError("too many records", retryable=True), 2, 2),
     ):
         judge, _ = patience()
+        assert attempts_until_given_up(judge, error) == first, repr(error)
+        judge, _ = patience()
+        judge.note_answer(job_of(), -31.0)
         assert attempts_until_given_up(judge, error) == attempts, repr(error)
-        never, _ = patience(NEVER)
-        assert attempts_until_given_up(never, error) == 1, repr(error)
+        for most in (1, 2, 4):
+            judge, _ = patience(RetryPolicy(attempts=most))
+            free = error is stale and most > 1
+            assert attempts_until_given_up(judge, error) <= most + free, repr(error)
 
 
 def test_once_anything_was_answered_a_name_that_is_lost_is_looked_up_more_often() -> None:

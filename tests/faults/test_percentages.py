@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from aiosipcdr import RetryPolicy
+from aiosipcdr import ProtocolError, RetryPolicy, ServerFaultError
 from aiosipcdr.sandbox import Sandbox
 from tests.faults.conftest import client_of
 
@@ -29,7 +29,7 @@ _TIMES = 8
 
 
 class Unreliable:
-    """A middleware of the sandbox that answers a share of the requests with a fault, none before the first success.
+    """A middleware of the sandbox that answers a share of the requests with a fault, the first ones included.
 
     The tenth request fails eight times, whatever is drawn: more often than a page is usually asked for.
     """
@@ -47,7 +47,7 @@ class Unreliable:
         drawn = hashlib.sha256(f"{self._seed} {self._sent[body]} ".encode() + body).digest()
         if len(self._sent) == _UNLUCKY and self._unlucky is None:
             self._unlucky = body
-        strikes = len(self._sent) > 1 and int.from_bytes(drawn[:4], "big") < self._share * 2**32
+        strikes = int.from_bytes(drawn[:4], "big") < self._share * 2**32
         if body == self._unlucky:
             strikes = self._sent[body] <= _TIMES
         self.struck += strikes
@@ -64,19 +64,25 @@ class Unreliable:
         async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
             if not self._strikes(await request.read()):
                 return await handler(request)
-            match self._fault:
-                case "500":
-                    return web.Response(status=500)
-                case "-18":
-                    return web.json_response({"status": "-18", "reason": "port program unusual"})
-                case "reset":
-                    assert request.transport is not None
-                    request.transport.abort()
-                    return web.Response()
-                case _:
-                    return web.Response(body=b'{"status":"0","data":{"total":1', content_type="application/json")
+            return fail(request, self._fault)
 
         return strike
+
+
+def fail(request: web.Request, fault: str) -> web.Response:
+    match fault:
+        case "500":
+            return web.Response(status=500)
+        case "-18":
+            return web.json_response({"status": "-18", "reason": "port program unusual"})
+        case "reset":
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        case "html":
+            return web.Response(body=b"<html>Sign in", content_type="text/html")
+        case _:
+            return web.Response(body=b'{"status":"0","data":{"total":1', content_type="application/json")
 
 
 @pytest.mark.timeout(300 + 120 * SEEDS)
@@ -100,3 +106,41 @@ async def test_an_endpoint_that_fails_a_share_of_all_requests_is_read_to_the_end
     # Else the usual number of attempts would have been enough, and this test would say nothing.
     assert faults.has_tried
     record_property("requests", f"{found.report.requests}, {faults.struck} of them failed")
+
+
+@pytest.mark.parametrize(
+    ("fault", "times", "attempts", "sent"),
+    [
+        ("500", 7, None, None),
+        ("-18", 7, None, None),
+        ("reset", 7, None, None),
+        ("unreadable", 5, None, None),
+        ("500", 8, None, 8),
+        ("unreadable", 6, None, 6),
+        ("html", 3, None, 3),  # most likely not the endpoint
+        ("500", 3, 3, 3),
+        ("unreadable", 2, 2, 2),
+    ],
+)
+async def test_the_first_page_of_a_client_is_asked_for_more_often_since_no_other_can_succeed(
+    fault: str, times: int, attempts: int | None, sent: int | None
+) -> None:
+    asked = 0
+
+    @web.middleware
+    async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        return fail(request, fault) if asked <= times else await handler(request)
+
+    retry = RetryPolicy(attempts=attempts, base=0.001, cap=0.002)
+    async with (
+        Sandbox(records=50, start=START, months_back=None, middlewares=[strike]) as sandbox,
+        client_of(sandbox, retry=retry) as client,
+    ):
+        if sent is None:
+            assert (await client.fetch_all(sandbox.start, sandbox.end)).report.certified
+        else:
+            with pytest.raises((ServerFaultError, ProtocolError)):
+                await client.fetch_all(sandbox.start, sandbox.end)
+            assert asked == sent

@@ -32,6 +32,7 @@ def test_the_defaults() -> None:
     assert (policy.attempts, policy.base, policy.cap, policy.deadline) == (None, 0.25, 20, 120)
     assert (policy.most_attempts(), policy.most_attempts(others_succeed=True)) == (6, 20)
     assert (policy.most_attempts(3), policy.most_attempts(3, others_succeed=True)) == (3, 20)
+    assert [policy.most_attempts(fewer, is_first_page=True) for fewer in (None, 3)] == [8, 6]
     assert policy.longest_retry_after == 120
 
 
@@ -53,9 +54,15 @@ def test_a_wait_is_within_its_bounds(
         assert retry_after <= delay <= max(upper, retry_after * 1.1)
 
 
-@given(st.integers(1, 5_000), st.none() | st.integers(1, 10), st.booleans())
-def test_attempts_that_are_given_are_never_exceeded(attempts: int, fewer: int | None, others_succeed: bool) -> None:  # noqa: FBT001
-    most = RetryPolicy(attempts=attempts).most_attempts(fewer, others_succeed=others_succeed)
+@given(st.integers(1, 5_000), st.none() | st.integers(1, 10), st.booleans(), st.booleans())
+def test_attempts_that_are_given_are_never_exceeded(
+    attempts: int,
+    fewer: int | None,
+    others_succeed: bool,  # noqa: FBT001
+    is_first_page: bool,  # noqa: FBT001
+) -> None:
+    policy = RetryPolicy(attempts=attempts)
+    most = policy.most_attempts(fewer, others_succeed=others_succeed, is_first_page=is_first_page)
     assert most == (attempts if fewer is None or others_succeed else min(attempts, fewer))
 
 
