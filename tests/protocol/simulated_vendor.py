@@ -139,6 +139,8 @@ class Habits:
     """The numbers of the requests, from 1, whose answers are wrong."""
     caches_bodies: bool = False
     """Whether a request with the bytes of an earlier one gets the answer to that."""
+    cache_ignores_blanks: bool = False
+    """Whether bodies that differ only in white space are the same to that cache."""
     garbles: float = 0.0
     """How often a row comes without an id that can be read: of two servers, one writes it wrongly."""
 
@@ -411,7 +413,8 @@ class Flight:
     def _body(self) -> tuple[bytes, int, int]:
         # What must be fresh is sent with bytes that no request had before.
         request = self.request
-        serial = self.vendor.requests if request.needs_fresh_answer else 0
+        is_fresh = request.needs_fresh_answer and not self.vendor.habits.cache_ignores_blanks
+        serial = self.vendor.requests if is_fresh else 0
         return request.params + b" " * serial, request.current, request.size
 
     def _note_instant(self) -> None:

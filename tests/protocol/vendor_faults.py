@@ -258,11 +258,11 @@ def _live(per_second: float, **habits: object) -> Callable[[Random], Trial]:
     return plan
 
 
-def _cached(calls: int) -> Callable[[Random], Trial]:
+def _cached(calls: int, **habits: object) -> Callable[[Random], Trial]:
     """Plan trials in which an earlier run has read through a cache, which knows nothing of what arrived since."""
 
     def plan(rng: Random) -> Trial:
-        trial = _still(lambda rng: Habits(order=rng.choice(FIXED_ORDERS), caches_bodies=True), calls)(rng)
+        trial = _sized(calls, caches_bodies=True, **habits)(rng)
         trial.between = lambda vendor: vendor.add(rng.randrange(DAY * 1_000), lasts=1_000)
         return trial
 
@@ -443,6 +443,25 @@ FAULTS = [
     Fault(item="15", name="20,000 calls in one second, unstable order", plan=_burst("ties"), share=0.1),
     Fault(
         item="15", name="20,000 calls in one second, stable order", plan=_burst("newest"), share=0.04, must="certified"
+    ),
+    # Outside the proof: nothing that the vendor answers shows it.
+    Fault(
+        item="outside",
+        name="a cache that also ignores white space, 450 calls read before",
+        plan=_cached(450, cache_ignores_blanks=True),
+        must="measured",
+    ),
+    Fault(
+        item="outside",
+        name="pages of 20, echoed as 100, and COUNT cut off at 20 of 140",
+        plan=_still(_capped(20, "empty", forced_page=20, echoes_asked=True), 140),
+        must="measured",
+    ),
+    Fault(
+        item="outside",
+        name="pages of 20, echoed as 100, and COUNT cut off at 20 of 1,700",
+        plan=_still(_capped(20, "empty", forced_page=20, echoes_asked=True), 1_700),
+        must="measured",
     ),
     Fault(item="90", name="1 % of the rows stored twice, 1,500 calls", plan=_stored_twice),
     Fault(item="62", name="calls arrive meanwhile, 5 % legs", plan=_come_or_go(comes=True), share=2),
