@@ -21,6 +21,8 @@ __all__ = ["plan_limit", "read_body", "read_content_type", "read_refusal"]
 _RECORD_BYTES: Final = 64 * 1024
 _LARGEST_REFUSAL: Final = 64 * 1024
 _REFUSAL_SECONDS: Final = 5.0
+# Each takes a few microseconds, however small it is.
+_MOST_CHUNKS: Final = 20_000
 # What endpoints, proxies and login pages send. No other is named in an error: a header may hold anything.
 _CONTENT_TYPES: Final = frozenset(
     {
@@ -86,12 +88,15 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes | Sip
 
 
 async def _read_chunks(response: aiohttp.ClientResponse, limit: int) -> bytes | SipCdrError:
-    chunks = bytearray()
-    async for chunk in response.content.iter_any():
-        chunks += chunk
-        if len(chunks) > limit:
+    body, chunks = bytearray(), 0
+    async for chunk, _ in response.content.iter_chunks():
+        body += chunk
+        chunks += 1
+        if len(body) > limit:
             return _too_large(limit)
-    return bytes(chunks)
+        if chunks > _MOST_CHUNKS:
+            return ResponseTooLargeError(f"the answer is sent in more than {_MOST_CHUNKS:,} chunks")
+    return bytes(body)
 
 
 def _decompress(body: bytes, limit: int) -> bytes | SipCdrError:
