@@ -99,34 +99,47 @@ def choose_proxy(proxy: object, address: str, *, trust_env: bool) -> SecretText 
 def check_ssl_context(context: object) -> None:
     """Refuse what is no `ssl.SSLContext`, and warn of one that lets anybody pose as the vendor."""
     check_kind("ssl_context", context, ssl.SSLContext, "an ssl.SSLContext")
-    if isinstance(context, ssl.SSLContext) and not (
-        context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
-    ):
-        missing = "certificates" if context.verify_mode is not ssl.CERT_REQUIRED else "the host name"
+    if isinstance(context, ssl.SSLContext) and (missing := _find_missing(context)):
         warnings.warn(
-            f"ssl_context does not verify {missing}: whoever is on the way can read and change every call, and use"
-            " the account; for a private authority use ssl.create_default_context(cafile=...)",
+            f"ssl_context {missing}: whoever is on the way can read and change every call, and use the account; for a"
+            " private authority use ssl.create_default_context(cafile=...)",
             InsecureTlsWarning,
             stacklevel=3,
         )
 
 
+def _find_missing(context: ssl.SSLContext) -> str:
+    if context.verify_mode is not ssl.CERT_REQUIRED:
+        return "does not verify certificates"
+    if not context.check_hostname:
+        return "does not verify the host name"
+    if any(cipher.get("auth") == "auth-null" or not cipher["strength_bits"] for cipher in context.get_ciphers()):
+        return "admits ciphers without a certificate or without encryption"
+    return ""
+
+
 def _check_proxy(proxy: object, name: str, address: str) -> SecretText:
-    # Refuses one that would carry plain http off this machine. It may hold a password, so it is never quoted.
+    # Refuses one that would carry plain http off this machine; a resolver may send "localhost" there. It may hold a
+    # password, so it is never quoted.
     problem = f"{name} must be an address like http://proxy.example.com:8080, with scheme and host"
     try:
         parts = urlsplit(proxy if isinstance(proxy, str) else "")
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError(problem) from None
+    user, at, place = parts.netloc.rpartition("@")
     if parts.scheme not in ("http", "https") or not host or port == 0 or not parts.netloc.isprintable():
+        raise ValueError(problem)
+    if not _is_host(place, host):
         raise ValueError(problem)
     if address.startswith("http:") and not _is_loopback(host):
         raise ValueError(
             f"{name} is on another machine and base_url is plain http: the signature would leave this machine in"
             " clear; use https, or a proxy on loopback"
         )
-    return SecretText(str(proxy))
+    if parts.scheme == "http" and host == "localhost":
+        parts = parts._replace(netloc=f"{user}{at}127.0.0.1{place[len(host) :]}")
+    return SecretText(parts.geturl())
 
 
 def check_span(name: str, value: object) -> None:

@@ -4,7 +4,7 @@ Never adds across fields or currencies and never converts: the vendor's brands
 disagree on what `cost` is quoted in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal, localcontext
 from typing import NamedTuple
 
@@ -30,10 +30,11 @@ class MoneyRow(NamedTuple):
 class MoneyTotals:
     """Running sums of `cost` and `settle_pay`; a currency that is absent is a group of its own."""
 
-    __slots__ = ("_sums",)
+    __slots__ = ("_name", "_sums")
 
-    def __init__(self) -> None:
-        """Start at nothing."""
+    def __init__(self, name: Callable[[str | None], str | None] | None = None) -> None:
+        """Start at nothing; `name` returns the name under which a currency is summed, by default its own."""
+        self._name = name
         self._sums: dict[tuple[str, str | None], Decimal] = {}
 
     def add(self, records: Sequence[CallDetailRecord]) -> None:
@@ -57,7 +58,8 @@ class MoneyTotals:
         """Add amounts one by one, or sums that were made before."""
         sums = self._sums
         with localcontext(EXACT):
-            for field, currency, amount in rows:
+            for field, told, amount in rows:
+                currency = told if self._name is None else self._name(told)
                 sums[field, currency] = sums.get((field, currency), Decimal()) + amount
 
     def rows(self) -> list[MoneyRow]:

@@ -19,7 +19,7 @@ from rich.pretty import pretty_repr
 
 from aiosipcdr import CdrClient, IncompleteRangeError, StorageError
 from aiosipcdr.events import Event
-from aiosipcdr.export import FORMATS
+from aiosipcdr.export import FORMATS, read_manifest, verify_file
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.sandbox import Sandbox
 from tests.watch import CALLEE, END, MASK_KEY, PHONE, SHOWN, START, Watch, call
@@ -359,6 +359,72 @@ def test_credentials_that_are_refused_are_not_shown(key: str, secret: str) -> No
         with pytest.raises(ValueError, match="api_") as caught:
             build()
         check_locals(caught.value, "canary")
+
+
+SIGN = "@".ljust(32, "@")
+"""Where the signature of the request goes, in a call that a server makes up of what it knows."""
+
+
+@web.middleware
+async def echoing(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    answer = await handler(request)
+    assert isinstance(answer, web.Response)
+    assert isinstance(answer.body, bytes)
+    answer.body = answer.body.replace(SIGN.encode(), request.headers["Sign"].encode())
+    for text in (request.headers["Api-Key"], request.headers["Sign"], CALLEE):
+        answer.headers.add("Set-Cookie", f"{text} {text}={text}")  # aiohttp may log a name that is not valid
+        answer.headers[f"X-{text}"] = answer.headers["Server"] = answer.headers["ETag"] = text
+    answer.content_type = f"{request.headers['Api-Key'].lower()}/x"
+    return answer
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_what_a_server_repeats_of_a_request_is_shown_nowhere(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    account = Sandbox(records=0, account="echo")
+    told = [account.api_key, account.api_secret, SIGN, CALLEE]
+    unknown = {name: name for text in told for name in (text, f"x-{text}-x", f"{text}{text}")}
+    calls = [call(n, voiceId=text, currency=text, cost="1", **unknown) for n, text in enumerate(told)]
+    calls.append(call(9, voiceId=f"id {' '.join(told)}", cost=told[0], callTime=told[1], callDuration=told[2]))
+    async with Sandbox(calls=calls, months_back=None, account="echo", middlewares=[echoing]) as sandbox:
+        watch = Watch(sandbox)
+        signs: list[str] = []
+        watch.signs = signs
+        async with watch.client() as client:
+            records = await client.fetch_all(START, END)
+            page = await client.fetch_page(START, END)
+            target = tmp_path / "calls"
+            report = await client.export(START, END, target, format=name)
+
+        def stop(event: Event) -> None:
+            if event.kind == "run_finished":
+                raise LookupError("mine")
+
+        async with watch.client(hook=stop) as client:
+            with pytest.raises(LookupError):
+                await client.export(START, END, tmp_path / "stopped", format=name)
+    signs += {record.voice_id for record in records if len(record.voice_id) == len(SIGN)}
+    assert (report.unique, report.faulty_fields) == (5, {"call_time": 1, "call_duration": 1, "cost": 1})
+    assert signs
+    assert len(report.unknown_fields) >= 3
+    for record in [*records, *page.records]:
+        assert record.extra
+        watch.check(f"{record!r} {pretty_repr(record)}")
+    watch.check(f"{records!r} {records.report!r} {records.report.unknown_fields} {page!r} {report.facts()}")
+    watch.check(f"{report.unknown_fields} {report.anomalies}")
+    manifest = (tmp_path / "calls.manifest.json").read_text(encoding="utf-8")
+    watch.check(manifest)
+    assert '"currency": "***"' in manifest
+    journal = (tmp_path / "stopped.journal").read_bytes().decode("latin-1")
+    assert '"unknown_fields":{"' in journal  # the window is written, its rows are in a file of their own
+    watch.check(journal)
+    assert not verify_file(target, read_manifest(tmp_path / "calls.manifest.json"))
+    watch.check_events()
+    watch.check(caplog.text)
 
 
 def check_locals(error: BaseException, canary: str) -> None:

@@ -200,6 +200,15 @@ async def test_a_body_may_be_as_large_as_the_cap_and_no_larger() -> None:
             assert "max_response_bytes" in str(received)
 
 
+async def test_a_body_may_come_in_twenty_thousand_chunks_and_no_more() -> None:
+    received = await ask(chunked(*[b" "] * 20_000))
+    assert isinstance(received, Received)
+    assert len(received.body) == 20_000
+    refused = await ask(chunked(*[b" "] * 20_001))
+    assert type(refused) is ResponseTooLargeError
+    assert "20,000 chunks" in str(refused)
+
+
 async def test_a_body_without_end_is_cut_off() -> None:
     def endless(writer: asyncio.StreamWriter) -> None:
         async def pour() -> None:

@@ -36,10 +36,9 @@ def read_answer(
         sent: this machine's Unix time when the request was signed.
         now: likewise when the answer had come.
     """
-    answer = decoder.decode(received.body, current=current, size=size)
+    answer = decoder.decode(received.body, current=current, size=size, mask=credentials.mask)
     if isinstance(answer, Refusal):
-        reason = None if answer.reason is None else credentials.mask(answer.reason)
-        error = _refused(received, answer.status, reason)
+        error = _refused(received, answer)
         if isinstance(error, ClockSkewError):
             error.offset = measure_offset(received.date, sent, now)
         return error
@@ -52,7 +51,8 @@ def read_answer(
     return answer
 
 
-def _refused(received: Received, code: int, reason: str | None) -> SipCdrError:
+def _refused(received: Received, answer: Refusal) -> SipCdrError:
+    code, reason = answer.status, answer.reason
     if received.status == HTTPStatus.OK:
         return vendor_error(code, reason, retry_after=received.retry_after)
     return http_error(received.status, retry_after=received.retry_after, code=code, reason=reason)

@@ -28,6 +28,7 @@ from aiosipcdr.export.entries import Built, Effort, Header
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.keys import DerivedKey, KeyDerivation, derive_key
 from aiosipcdr.export.manifest import QuarantineFile, describe_file, encode_manifest, find_derivation, read_manifest
+from aiosipcdr.export.masking import CurrencyNames
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.preparing import PreparedWindow, prepare_window
 from aiosipcdr.export.rows_file import Mark
@@ -127,7 +128,9 @@ class ExportJob:
         """Write down what has become of a window, before the next is asked for."""
         if isinstance(entry, CompleteWindow):
             effort = Effort(requests=report.requests, retries=report.retries, elapsed=report.elapsed)
-            prepared = await prepare_window(entry, self._order.mask, as_lists=self._order.as_lists)
+            order = self._order
+            names = CurrencyNames(order.credentials.mask)
+            prepared = await prepare_window(entry, order.mask, as_lists=order.as_lists, name_currency=names)
             await self._in_thread(lambda: self._write_window(prepared, effort))
         else:
             await self._in_thread(lambda: self._write_note(entry))

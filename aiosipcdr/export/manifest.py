@@ -24,6 +24,7 @@ from aiosipcdr import __version__
 from aiosipcdr.errors import ExportError
 from aiosipcdr.export.entries import Header, WrittenWindow
 from aiosipcdr.export.keys import ACCOUNT, PHONE, DerivedKey, KeyDerivation, derive_key
+from aiosipcdr.export.masking import CurrencyNames
 from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.query import Query
 from aiosipcdr.export.reading import open_plain
@@ -98,7 +99,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         quarantine_sha256: its hash, in hexadecimal.
         faulty_fields: values that are in `extra` instead of their column, by field: they could not be read, or the
             format cannot hold them.
-        money: sums per field and currency.
+        money: sums per field and currency; "***" stands for currencies whose names are not repeated: `CurrencyNames`.
         report: what the runs did and what each window proves.
         versions: of everything that shapes the bytes.
         created: when the file was finished.
@@ -163,7 +164,7 @@ def describe_file(
         report: what the runs did.
         quarantine: the file beside it, if there is one.
     """
-    money = MoneyTotals()
+    money = MoneyTotals(CurrencyNames(order.credentials.mask))
     faulty = Counter(report.faulty_fields)
     for window in windows:
         money.add_rows(window.money)

@@ -11,10 +11,13 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from aiosipcdr.classification import clean_words
 from aiosipcdr.protocol.records import NO_EXTRA, CallDetailRecord
 
 __all__ = [
+    "HIDDEN",
     "NUMBER_FIELDS",
+    "CurrencyNames",
     "Numbers",
     "Pseudonyms",
     "choose_mask",
@@ -30,6 +33,12 @@ NUMBER_FIELDS = ("phone_name", "callee", "display_num")
 """The fields that hold numbers, or names of people."""
 
 LEAST_KEY = 16
+
+HIDDEN = "***"
+"""The name under which a manifest sums currencies whose own names it must not repeat."""
+
+_MOST_CURRENCIES = 200
+_LONGEST_CURRENCY = 16
 
 # + or 00, then what ITU-T E.164 lists as country codes: one digit, two, else three.
 _INTERNATIONAL = re.compile(
@@ -122,3 +131,26 @@ def mask_record(record: CallDetailRecord, mask: Callable[[str], str]) -> CallDet
 def mask_records(records: Iterable[CallDetailRecord], mask: Callable[[str], str]) -> list[CallDetailRecord]:
     """Return copies of `records`, each as `mask_record` makes it."""
     return [mask_record(record, mask) for record in records]
+
+
+class CurrencyNames:
+    """Names of currencies for a manifest and a journal, which hold no secret and no phone number.
+
+    A server may put anything in the place of a currency. What contains a secret or a long number, has more than 16
+    characters or comes after 200 others is summed as `HIDDEN`.
+    """
+
+    def __init__(self, mask: Callable[[str], str]) -> None:
+        """Begin without a currency; `mask` removes secrets from a text."""
+        self._mask = mask
+        self._names: set[str | None] = {None}
+
+    def __call__(self, currency: str | None) -> str | None:
+        """Return the name under which `currency` is summed."""
+        if currency not in self._names:
+            if len(currency or HIDDEN) > _LONGEST_CURRENCY or len(self._names) > _MOST_CURRENCIES:
+                return HIDDEN
+            if clean_words(self._mask(currency or HIDDEN)) != currency:
+                return HIDDEN
+            self._names.add(currency)
+        return currency

@@ -60,14 +60,20 @@ class PreparedWindow(NamedTuple):
 
 
 async def prepare_window(
-    window: CompleteWindow, mask: Callable[[str], str] | None, *, as_lists: bool = False
+    window: CompleteWindow,
+    mask: Callable[[str], str] | None,
+    *,
+    as_lists: bool = False,
+    name_currency: Callable[[str | None], str | None] | None = None,
 ) -> PreparedWindow:
     """Return `window` with its rows, in which `mask` has made numbers unrecognisable.
+
+    `name_currency` returns the names under which sums are kept.
 
     With `as_lists` they are for Parquet: lists, where all of them can be, and amounts that its columns cannot hold are
     in `extra`.
     """
-    totals = MoneyTotals()
+    totals = MoneyTotals(name_currency)
     encode = encode_lists if as_lists else encode_rows
     shape = partial(shape_records, mask=mask, for_columns=as_lists)
     made: list[bytes | None] = []

@@ -13,6 +13,7 @@ from aiosipcdr.export.manifest import read_manifest
 from aiosipcdr.export.reading import open_plain, read_lines
 from aiosipcdr.export.storage import check_ours, describe_stranger
 from aiosipcdr.export.target import MANIFEST, QUARANTINE, beside
+from aiosipcdr.protocol.scanning import decode_broken
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 
@@ -34,7 +35,7 @@ def encode_quarantined(quarantined: QuarantinedRecord) -> bytes:
         page=quarantined.page,
         reason=quarantined.reason,
         voice_id=quarantined.voice_id,
-        raw=quarantined.raw.decode("utf-8", "backslashreplace") or None,
+        raw=decode_broken(quarantined.raw) or None,
     )
     return msgspec.json.encode(line) + b"\n"
 

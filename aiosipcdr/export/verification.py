@@ -6,7 +6,7 @@ Reads every row, changes nothing and quotes no record.
 import hashlib
 import unicodedata
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from aiosipcdr.display import shorten
 from aiosipcdr.errors import ExportError
 from aiosipcdr.export.formats import FORMATS
 from aiosipcdr.export.manifest import Manifest, MoneySum, money_sums
+from aiosipcdr.export.masking import HIDDEN
 from aiosipcdr.export.reading import open_plain, read_columns
 from aiosipcdr.export.target import QUARANTINE, beside
 from aiosipcdr.money import EXACT, SUMMED_FIELDS, MoneyRow, MoneyTotals
@@ -182,7 +183,7 @@ def find_differences(manifest: Manifest, facts: FileFacts) -> list[str]:
     found = _compare_bytes(manifest, facts.bytes, facts.sha256)
     if facts.rows != manifest.rows:
         found.append(f"the file has {facts.rows:,} rows, the manifest says {manifest.rows:,}")
-    there, told = _by_group(facts.money), _by_group(manifest.money)
+    there, told = _by_group(facts.money, manifest.money), _by_group(manifest.money, manifest.money)
     for group in sorted({*there, *told}, key=str):
         if there.get(group, 0) != told.get(group, 0):
             field, currency = group
@@ -202,8 +203,15 @@ def _compare_bytes(manifest: Manifest, size: int, sha256: str) -> list[str]:
     return found
 
 
-def _by_group(money: list[MoneySum]) -> dict[tuple[str, str | None], Decimal]:
-    return {(one.field, one.currency): Decimal(one.sum) for one in money}
+def _by_group(money: list[MoneySum], told: list[MoneySum]) -> dict[tuple[str, str | None], Decimal]:
+    # Where the manifest hides names of currencies, only the sum over all of them can be compared.
+    hidden = {one.field for one in told if one.currency == HIDDEN}
+    sums: dict[tuple[str, str | None], Decimal] = {}
+    with localcontext(EXACT):
+        for one in money:
+            group = one.field, HIDDEN if one.field in hidden else one.currency
+            sums[group] = sums.get(group, Decimal()) + Decimal(one.sum)
+    return sums
 
 
 def _decimal(amount: object, path: Path) -> Decimal:

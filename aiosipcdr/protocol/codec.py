@@ -7,7 +7,7 @@ body must not take the machine's memory or time.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from decimal import Decimal, DecimalException
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -229,13 +229,16 @@ class PageDecoder:
         # A vendor speaks one dialect: what one page needed, the next will need.
         self._dialect = False
 
-    def decode(self, body: bytes, *, current: int = 1, size: int = 100) -> PageAnswer | Refusal | ProtocolError:
+    def decode(
+        self, body: bytes, *, current: int = 1, size: int = 100, mask: Callable[[str], str] | None = None
+    ) -> PageAnswer | Refusal | ProtocolError:
         """Read one answer; never raises for its content.
 
         Args:
             body: the answer.
             current: the page that was asked for.
             size: the records that were asked for: ten times as many are read, not more.
+            mask: removes secrets from a text; applied to the vendor's words and to the names of unknown fields.
         """
         envelope = None
         if len(body) <= _PLAIN_BYTES + _PLAIN_RECORD_BYTES * size:
@@ -244,9 +247,9 @@ class PageDecoder:
             if envelope is None:
                 envelope = self._decode_dialect(body)
         if envelope is None or (data := envelope.data) is None or data.records is None:
-            return self._decode_leniently(body, current, size)
+            return self._decode_leniently(body, current, size, mask)
         if envelope.status not in {"0", 0}:
-            return self._decode_leniently(body, current, size)
+            return self._decode_leniently(body, current, size, mask)
         if len(data.records) > _most_records(size):
             return _too_many(size)
         return PageAnswer(
@@ -293,7 +296,9 @@ class PageDecoder:
                     msgspec.structs.force_setattr(record, "currency", "EUR")
         return envelope
 
-    def _decode_leniently(self, body: bytes, current: int, size: int) -> PageAnswer | Refusal | ProtocolError:
+    def _decode_leniently(
+        self, body: bytes, current: int, size: int, mask: Callable[[str], str] | None
+    ) -> PageAnswer | Refusal | ProtocolError:
         # The patient way: refusals, empty pages, unknown fields, values in other forms.
         body = body.removeprefix(_BOM)
         commas, brackets, quotes = body.count(b","), body.count(b"[") + body.count(b"{"), body.count(b'"')
@@ -312,13 +317,15 @@ class PageDecoder:
         if code is None:
             return _misfit("it has no status")
         if code != 0:
-            return Refusal(code, _read_reason(members.get("reason", b"null")))
+            return Refusal(code, _read_reason(members.get("reason", b"null"), mask))
         try:
-            return self._decode_data(members.get("data", b""), current, size)
+            return self._decode_data(members.get("data", b""), current, size, mask)
         except (*DECODE_FAULTS, ValueError) as error:
             return _misfit(_describe(error, body))
 
-    def _decode_data(self, raw: RawValue, current: int, size: int) -> PageAnswer | ProtocolError:
+    def _decode_data(
+        self, raw: RawValue, current: int, size: int, mask: Callable[[str], str] | None
+    ) -> PageAnswer | ProtocolError:
         if _is_nothing(raw):
             return PageAnswer(page=Page(total=0, size=size, current=current, pages=0, records=[]), is_bare=True)
         data = split_object(raw)
@@ -332,7 +339,7 @@ class PageDecoder:
         raws = [] if is_null else split_array(records)
         if len(raws) > _most_records(size):
             return _too_many(size)
-        read = self._lenient.decode(raws, page=page_current)
+        read = self._lenient.decode(raws, page=page_current, mask=mask)
         return PageAnswer(
             page=Page(
                 total=total,
@@ -365,12 +372,13 @@ def _read_number(data: Mapping[str, RawValue], name: str) -> int | None:
         raise ValueError(f"`{name}` is not a number of calls or pages") from None
 
 
-def _read_reason(raw: RawValue) -> str | None:
+def _read_reason(raw: RawValue, mask: Callable[[str], str] | None) -> str | None:
     try:
         # Long enough for everything that is shown of it.
-        return read_text(bytes(raw))[:_LONGEST_REASON]
+        reason = read_text(bytes(raw))[:_LONGEST_REASON]
     except DECODE_FAULTS:
         return None
+    return reason if mask is None else mask(reason)
 
 
 def _describe(error: Exception, body: bytes) -> str:

@@ -52,6 +52,9 @@ MOST_ROWS = FULL_WINDOW
 AIMED_ROWS = 1_200
 """What a part should hold: far enough below the limit for busy hours, high enough to fill its pages."""
 
+MOST_PARTS = 5_000
+"""How many parts a window is cut into at once, whatever total is reported: parts that are too large are cut again."""
+
 
 _REFUSALS = InvalidQueryError, ProtocolError, ServerFaultError
 
@@ -381,7 +384,7 @@ class Coverage:
 
     def _cut(self, part: Part, aimed: int, *, is_repair: bool) -> bool:
         aimed = min(aimed, max(1, self._most_rows * 6 // 10))
-        parts = -(-part.report.total // aimed)
+        parts = min(-(-part.report.total // aimed), MOST_PARTS)
         now = split_at_now(part.window, self._ages.until_past(part.window.end))
         past, to_come = now or (part.window, None)
         children = [past] if to_come and (parts == 1 or not can_split(past)) else split_window(past, parts)

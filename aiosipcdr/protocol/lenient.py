@@ -6,7 +6,7 @@ set aside.  Never raises for the content of a record, and no reason quotes a val
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import tzinfo
 from itertools import chain
 from typing import Any, Final
@@ -22,7 +22,7 @@ from aiosipcdr.protocol.records import (
     list_faulty_fields,
     list_unknown_fields,
 )
-from aiosipcdr.protocol.scanning import DECODE_FAULTS, RawValue, is_nested_deeply, split_object
+from aiosipcdr.protocol.scanning import DECODE_FAULTS, RawValue, decode_broken, is_nested_deeply, split_object
 from aiosipcdr.report import QuarantinedRecord
 
 __all__ = ["MOST_UNKNOWN", "LenientDecoder", "LenientPage", "clean_names", "count_names"]
@@ -69,13 +69,13 @@ class LenientDecoder:
         """Read local times without an offset in `zone`; without it they cannot be read."""
         self._readers = field_readers(zone)
 
-    def decode(self, raws: Iterable[RawValue], *, page: int) -> LenientPage:
-        """Read the records of `page`."""
+    def decode(self, raws: Iterable[RawValue], *, page: int, mask: Callable[[str], str] | None = None) -> LenientPage:
+        """Read the records of `page`; `mask` removes secrets from unknown names, which reports repeat."""
         read = LenientPage()
-        known: set[str] = set()
+        names: dict[str, str] = {}
         for raw in raws:
             try:
-                read.records.append(self._read_record(split_object(raw), read, known))
+                read.records.append(self._read_record(split_object(raw), read, names, mask))
             except VALUE_FAULTS as error:
                 reason = str(error) if isinstance(error, _UnidentifiedError) else "it is not a JSON object"
                 read.quarantined.append(QuarantinedRecord(raw=bytes(raw), window=None, page=page, reason=reason))
@@ -85,7 +85,13 @@ class LenientDecoder:
         )
         return read
 
-    def _read_record(self, members: Mapping[str, RawValue], read: LenientPage, known: set[str]) -> CallDetailRecord:
+    def _read_record(
+        self,
+        members: Mapping[str, RawValue],
+        read: LenientPage,
+        names: dict[str, str],
+        mask: Callable[[str], str] | None,
+    ) -> CallDetailRecord:
         values: dict[str, Any] = {"voice_id": _read_id(members, read)}
         extra: dict[str, str] = {}
         for name, member in members.items():
@@ -96,11 +102,12 @@ class LenientDecoder:
                 except VALUE_FAULTS:
                     extra[name] = _as_json(raw)
             elif name not in {"voiceId", COST_EUR}:
-                if name in known or len(known) < MOST_UNKNOWN:
-                    known.add(name)
-                    extra[name] = _as_json(raw)
-                else:
+                if name not in names and len(names) < MOST_UNKNOWN:
+                    names[name] = name if mask is None else mask(name)
+                if (kept := names.get(name)) is None:
                     read.anomalies += 1
+                else:
+                    extra[kept] = _as_json(raw)
         if (euros := members.get(COST_EUR)) is not None:
             _place_euros(bytes(euros), values, extra, read)
         if extra:
@@ -155,7 +162,7 @@ def _as_json(raw: bytes) -> str:
         is_json = False
     else:
         is_json = not is_nested_deeply(raw)
-    return text if is_json else msgspec.json.encode(raw.decode(errors="backslashreplace")).decode()
+    return text if is_json else msgspec.json.encode(decode_broken(raw)).decode()
 
 
 def count_names(names: Iterable[Iterable[str]]) -> Counter[str]:

@@ -56,8 +56,33 @@ class _Doubt(msgspec.Struct, frozen=True):
     # All of them as they are exported.
     key: object
     row: CallDetailRecord
-    rivals: Sequence[CallDetailRecord]
+    rivals: AbstractSet[CallDetailRecord]
     place: int
+
+
+_Kind = frozenset[str] | None
+"""The fields by which a row lies in the shared second; `None` for a row without times."""
+
+
+class _Rivals:
+    # The rows of an id that an earlier window has handed over and a later one lacks. The vendor selects on one time,
+    # and by that one a row that both windows hold lies in the second they share: which of them another row may be a
+    # newer version of depends on its kind alone, so that thousands of rows of one id are not compared in pairs.
+    def __init__(self, rows: Iterable[tuple[CallDetailRecord, _Kind]]) -> None:
+        self._by_kind: defaultdict[_Kind, list[CallDetailRecord]] = defaultdict(list)
+        for row, kind in rows:
+            self._by_kind[kind].append(row)
+        self._found: dict[_Kind, frozenset[CallDetailRecord]] = {}
+
+    def find(self, kind: _Kind) -> frozenset[CallDetailRecord]:
+        if kind not in self._found:
+            self._found[kind] = frozenset(
+                row
+                for other, rows in self._by_kind.items()
+                if kind is None or other is None or kind & other
+                for row in rows
+            )
+        return self._found[kind]
 
 
 class Repeats:
@@ -118,11 +143,13 @@ class Repeats:
         present = _by_id(self._see(row) for row in rows)
         repeated: list[_Doubt] = []
         for voice_id, doubts in _group(self._doubts).items():
-            rivals = {rival for doubt in doubts for rival in doubt.rivals}
             there = present.get(voice_id, set())
+            groups = {id(doubt.rivals): doubt.rivals for doubt in doubts}  # many rows have the same ones
+            rivals: set[CallDetailRecord] = set().union(*groups.values())
             gone = rivals - there
-            changed = [doubt for doubt in doubts if doubt.row in there and not gone.isdisjoint(doubt.rivals)]
-            is_older = not is_later and any(doubt.row not in there and rivals & there for doubt in doubts)
+            has_gone = {group: not gone.isdisjoint(rows) for group, rows in groups.items()}
+            changed = [doubt for doubt in doubts if doubt.row in there and has_gone[id(doubt.rivals)]]
+            is_older = not is_later and len(gone) < len(rivals) and any(doubt.row not in there for doubt in doubts)
             if is_older or there - self._known[voice_id] or len(changed) > len(gone):
                 return False
             repeated += changed
@@ -161,24 +188,27 @@ class Repeats:
         read_before = _by_id(see_theirs(row) for row in theirs if row.voice_id in common)
         rows_now = [(key, self._see(row)) for key, row in own if row.voice_id in common]
         read_now = _by_id(row for _, row in rows_now)
+        for voice_id, present in read_now.items():
+            self._known[voice_id] |= read_before.get(voice_id, set()) | present
         span = start, earlier.end + OVERLAP
+        rivals: dict[str, _Rivals] = {}
         for key, row in rows_now:
             others = read_before.get(row.voice_id, set())
-            self._known[row.voice_id] |= others | read_now[row.voice_id]
             if row in others:
                 repeated.add(key)
             elif not others:  # it could not be decoded before
                 if not _times(row, self._fields) or self._shared_fields(row, span):
                     repeated.add(key)
-            # What stands beside this row in its own window is another row.
-            elif rivals := [one for one in others - read_now[row.voice_id] if self._may_be_one(row, one, span)]:
-                self._doubts.append(_Doubt(key, row, rivals, len(self.of) - 1))
+            else:
+                if row.voice_id not in rivals:
+                    # What is beside a row in its own window is another row.
+                    rest = others - read_now[row.voice_id]
+                    rivals[row.voice_id] = _Rivals((one, self._find_kind(one, span)) for one in rest)
+                if found := rivals[row.voice_id].find(self._find_kind(row, span)):
+                    self._doubts.append(_Doubt(key, row, found, len(self.of) - 1))
 
-    def _may_be_one(self, row: CallDetailRecord, other: CallDetailRecord, span: tuple[datetime, datetime]) -> bool:
-        # The vendor selects on one time, and by that one a row that both windows hold lies in the second they share.
-        if not (_times(row, self._fields) and _times(other, self._fields)):
-            return True
-        return bool(self._shared_fields(row, span) & self._shared_fields(other, span))
+    def _find_kind(self, row: CallDetailRecord, span: tuple[datetime, datetime]) -> _Kind:
+        return frozenset(self._shared_fields(row, span)) if _times(row, self._fields) else None
 
     def _shared_fields(self, row: CallDetailRecord, span: tuple[datetime, datetime]) -> set[str]:
         return {field for field, time in _times(row, self._fields).items() if span[0] <= time <= span[1]}

@@ -3,10 +3,11 @@
 Never shows a phone number: numbers are read from the fields, never from a repr.
 """
 
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Collection
 from datetime import datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NoReturn, TypeVar
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -60,13 +61,15 @@ class ExtraFields(dict[str, str]):
     """The fields of a record that have no place in it, by the vendor's names: read-only, each value as JSON text.
 
     It holds unknown fields, `costEur` beside `cost`, and the values of known fields that could not be read.  A value is
-    the vendor's own text; what is not valid JSON (control characters, broken UTF-8) is wrapped in a JSON string.
+    the vendor's own text; what is not valid JSON (control characters, broken UTF-8) is wrapped in a JSON string. Broken
+    UTF-8 is kept as Latin-1, which is lossless: `json.loads(value).encode("latin-1")` returns the bytes.
 
     Two of them are equal if the values of known fields are, compared as JSON values: such a value is part of the call.
     Unknown fields do not count, so a server that adds one does not turn one call into two.
     """
 
-    __slots__ = ()
+    __slots__ = ("_compared",)
+    _compared: frozenset[object]
 
     @classmethod
     def from_json(cls, text: str | None) -> "ExtraFields":
@@ -86,12 +89,11 @@ class ExtraFields(dict[str, str]):
             return self._known_values() == other._known_values()
         return super().__eq__(other)
 
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict has none, but this one cannot be changed
+        return hash(self._known_values())
+
     def __ne__(self, other: object) -> bool:
         return not self == other
-
-    # A dict has none, but this one cannot be changed.  The same for all: it is taken with each record, whose other
-    # fields tell it from others.
-    __hash__: ClassVar[Callable[..., int]] = (0).__hash__  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore_extra, (dict(self),)
@@ -104,8 +106,14 @@ class ExtraFields(dict[str, str]):
         """Show as little in a rich traceback as in a plain one."""
         return [f"<{len(self)}>"]
 
-    def _known_values(self) -> dict[str, object]:
-        return {name: _read_json(raw) for name, raw in self.items() if name in _FIELD_BY_WIRE_NAME}
+    def _known_values(self) -> frozenset[object]:
+        # Decoded once: a server may send thousands of rows of one id that differ in nothing else.
+        try:
+            return self._compared
+        except AttributeError:
+            known = [(name, _freeze(_read_json(raw))) for name, raw in self.items() if name in _FIELD_BY_WIRE_NAME]
+            self._compared = frozenset(known)
+            return self._compared
 
 
 def _refuse(_: ExtraFields, *__: object, **___: object) -> NoReturn:
@@ -127,11 +135,26 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
+_EXACT = Context(prec=100_000, Emin=MIN_EMIN, Emax=MAX_EMAX)
+
+
 def _read_json(text: str) -> object:
     try:
         return _decode_any(text)
     except (msgspec.DecodeError, RecursionError):  # too deep, or made by hand
         return text
+
+
+def _freeze(value: object) -> object:
+    # What is equal stays equal. Numbers become text, whose hash is randomised: that of a number is known to everybody,
+    # and a server could send any amount of numbers with the same one.
+    if type(value) is dict:  # not the extra fields of a record, which know their own
+        return frozenset((name, _freeze(inner)) for name, inner in value.items())
+    if isinstance(value, list):
+        return tuple(map(_freeze, value))
+    if isinstance(value, Decimal | int) and not isinstance(value, bool):
+        return "number", str(_EXACT.normalize(Decimal(value)))
+    return value
 
 
 class CallDetailRecord(
@@ -186,15 +209,22 @@ class CallDetailRecord(
     extra: ExtraFields = NO_EXTRA
     """What came beside these fields, and values that could not be read, as JSON by the vendor's names."""
 
+    def __hash__(self) -> int:
+        """Hash the fields; amounts by their text, for the reason in `_freeze`."""
+        values = msgspec.structs.astuple(self)
+        return hash(tuple([_freeze(value) if type(value) is Decimal else value for value in values]))
+
     def __repr__(self) -> str:
         """Name the record by its id and time; the rest may be personal data."""
         submitted = self.submit_time.isoformat() if self.submit_time else None
-        return f"CallDetailRecord(voice_id={self.voice_id!r}, submit_time={submitted}, ...)"
+        return f"CallDetailRecord(voice_id={_show_id(self.voice_id)!r}, submit_time={submitted}, ...)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Show as little in a rich traceback as in a plain one."""
-        return [("voice_id", self.voice_id), ("submit_time", self.submit_time)]
+        return [("voice_id", _show_id(self.voice_id)), ("submit_time", self.submit_time)]
 
+
+_is_id = re.compile(r"[0-9]{1,5}|[0-9]{16,24}").fullmatch
 
 WIRE_NAMES = {
     field.name: field.encode_name for field in msgspec.structs.fields(CallDetailRecord) if field.name != "extra"
@@ -202,6 +232,11 @@ WIRE_NAMES = {
 """The vendor's names of the fields, by ours."""
 
 _FIELD_BY_WIRE_NAME = {wire_name: name for name, wire_name in WIRE_NAMES.items()}
+
+
+def _show_id(voice_id: str) -> str:
+    # An id has 19 digits, more than a phone number. In its place a server may send a key, a signature or a number.
+    return voice_id if _is_id(voice_id) else "***"
 
 
 def list_faulty_fields(record: CallDetailRecord) -> Collection[str]:

@@ -4,7 +4,7 @@ Synchronous and without I/O.  The proof decides whether a window is complete.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from operator import attrgetter
 from typing import Any
@@ -20,20 +20,25 @@ from aiosipcdr.report import QuarantinedRecord
 __all__ = ["Sweep"]
 
 
+MOST_PLANNED = 2_000
+"""How many pages of a window are planned ahead, whatever total is reported."""
+
+
 class _Rows(msgspec.Struct, frozen=True):
     """The rows of one id that was read with different contents.
 
     They are legs of one call, or versions of a row that changed between two answers.
 
     Attributes:
-        seen: all contents that were read, in the order in which they came.
+        seen: all contents that were read, in the order in which they came; several are keys of a dict, since a server
+            may send thousands.
         now: those that count as rows.
         sure: how many of them are known to be rows of their own: one answer held all of them, or a later reading of
             the same pages repeated all of them.
     """
 
-    seen: Sequence[CallDetailRecord]
-    now: Sequence[CallDetailRecord]
+    seen: Collection[CallDetailRecord]
+    now: Collection[CallDetailRecord]
     sure: int = 1
 
     @property
@@ -186,16 +191,18 @@ class Sweep:
     def plan_pages(self) -> Sequence[int]:
         """Return the numbers of the pages that are due now and mark them as asked.
 
-        The first page alone at first; the rest once it has reported a total, and
-        more when a later page reports a larger one.
+        The first page alone at first; the rest once it has reported a total, at most
+        2,000 at once, and more when a later page reports a larger one.
         """
         due: Sequence[int]
+        room = MOST_PLANNED - self._outstanding
         if self._only is not None:
-            due, self._only = self._only, ()
+            due, self._only = self._only[:room], self._only[room:]
         else:
             known = count_pages(self.largest_total, self.size) if self.pages else 1
-            due = range(self._asked + 1, known + 1)
-            self._asked = max(self._asked, known)
+            last = min(known, self._asked + room)
+            due = range(self._asked + 1, last + 1)
+            self._asked = max(self._asked, last)
         self._outstanding += len(due)
         return due
 
@@ -294,12 +301,16 @@ class Sweep:
         new = [row for row in rows if row not in known]
         self._duplicates += len(rows) - len(new)
         self._repeated.update(row for row in rows if row in known)
-        seen = [*known, *new]
-        if len(seen) == 1:
-            self._records[voice_id] = seen[0]
+        if len(known) + len(new) == 1:
+            (self._records[voice_id],) = [*known, *new]
             return
         sure = max(len(rows), 1 if before is None else before.sure)
-        self._file(voice_id, _Rows(seen, seen if sure > 1 else rows, sure))
+        seen = _add(known, new)
+        if before is not None and before.sure > 1 and before.now is known:
+            self._several[voice_id] = _Rows(seen, seen, sure)
+            self._records.update((row, row) for row in new)
+        else:
+            self._file(voice_id, _Rows(seen, seen if sure > 1 else rows, sure))
 
     def _set_aside(self, answer: PageAnswer) -> None:
         rows = {(quarantined.voice_id, quarantined.raw) for quarantined in answer.quarantined}
@@ -378,7 +389,7 @@ class Sweep:
         # A row that was read before and after another one exists beside it.
         repeated = [row for row in latest.seen if row in before.seen]
         sure = max(latest.sure, before.sure, len(repeated))
-        seen = [*(row for row in before.seen if row not in latest.seen), *latest.seen]
+        seen = _add([row for row in before.seen if row not in latest.seen], latest.seen)
         if sure == 1:
             now = latest.now
         elif len(latest.seen) == sure and sure in {latest.sure, len(repeated)}:
@@ -388,6 +399,11 @@ class Sweep:
         else:
             now = seen
         self._file(voice_id, _Rows(seen, now, sure))
+
+
+def _add(known: Collection[CallDetailRecord], new: Iterable[CallDetailRecord]) -> dict[CallDetailRecord, None]:
+    # A copy of a dict hashes nothing again.
+    return {**(known if isinstance(known, dict) else dict.fromkeys(known)), **dict.fromkeys(new)}
 
 
 def _least_total(answer: PageAnswer) -> int:

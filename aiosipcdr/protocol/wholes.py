@@ -4,7 +4,7 @@ Synchronous and without I/O.  Counts only; the assembly says which rows a part
 repeats.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
@@ -109,16 +109,35 @@ class Whole:
 
         The only row of an id is taken for an older version of what was handed over; of several rows the same one is.
         """
+        by_id: defaultdict[str, list[CallDetailRecord]] = defaultdict(list)
         for row in rows:
-            if (kept := self.floor.pop(row.voice_id, None)) is None:
-                continue
-            if len(kept) > 1 and (left := [one for one in kept if see(one) != row]):
-                self.floor[row.voice_id] = left
+            if row.voice_id in self.floor:
+                by_id[row.voice_id].append(row)
+        for voice_id, handed_over in by_id.items():
+            if left := _without(self.floor.pop(voice_id), handed_over, see):
+                self.floor[voice_id] = left
 
     def trim(self, part: TimeWindow, edge: datetime) -> None:
         """Note that of `part` nothing can be had before `edge`: what the whole told was more than its parts will."""
         self.told = 0
         self.open_parts -= part.end <= edge
+
+
+def _without(
+    kept: list[CallDetailRecord],
+    handed_over: Iterable[CallDetailRecord],
+    see: Callable[[CallDetailRecord], CallDetailRecord],
+) -> list[CallDetailRecord]:
+    # By their hashes: a server may send thousands of rows of one id.
+    looks: defaultdict[CallDetailRecord, list[CallDetailRecord]] = defaultdict(list)
+    for one in kept if len(kept) > 1 else ():
+        looks[see(one)].append(one)
+    left = len(kept)
+    for row in handed_over:
+        if left <= 1:
+            return []
+        left -= len(looks.pop(row, ()))
+    return [one for rows in looks.values() for one in rows]
 
 
 def announce(wholes: Sequence[Whole], rows: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yarl
 
 import aiosipcdr
 from aiosipcdr import CdrClient, ClientStateError, InsecureTlsWarning, RatePolicy, RetryPolicy
@@ -158,6 +159,33 @@ def test_plain_http_through_a_proxy_elsewhere_is_refused(proxy: str) -> None:
     assert "canary" not in str(caught.value)
     CdrClient("http://127.0.0.1:8080", "key", "secret", proxy="http://127.0.0.1:3128")
     CdrClient(URL, "key", "secret", proxy=proxy)
+
+
+@pytest.mark.parametrize("proxy", ["http://[::1]canary:3128", "http://u:canary@[::1]evil:1", "http://a..b:1"])
+def test_a_proxy_whose_host_cannot_be_read_is_refused(proxy: str) -> None:
+    with pytest.raises(ValueError, match="proxy must be an address") as caught:
+        CdrClient("http://127.0.0.1:8080", "key", "secret", proxy=proxy)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://localhost:3128", "http://LocalHost:3128/", "http://u:localhost@localhost:3128"]
+)
+def test_a_proxy_at_localhost_is_looked_up_nowhere(proxy: str) -> None:
+    way = CdrClient("http://127.0.0.1:8080", "key", "secret", proxy=proxy)._transport
+    assert way.proxy_host == "127.0.0.1:3128"
+    assert way._proxy is not None
+    assert yarl.URL(way._proxy.reveal()).host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("ciphers", ["aNULL:@SECLEVEL=0", "eNULL:@SECLEVEL=0"])
+def test_a_context_that_admits_connections_without_a_certificate_is_warned_of(ciphers: str) -> None:
+    context = ssl.create_default_context()
+    context.set_ciphers("ALL:!aNULL:!eNULL")
+    CdrClient(URL, "key", "secret", ssl_context=context)
+    context.set_ciphers(ciphers)
+    with pytest.warns(InsecureTlsWarning, match="ciphers"):
+        CdrClient(URL, "key", "secret", ssl_context=context)
 
 
 def test_a_context_that_verifies_less_is_warned_of() -> None:

@@ -17,7 +17,7 @@ def page(record: Callable[[int], str], room: int = LARGEST) -> bytes:
     while (room := room - len(one := record(number)) - 1) > 0:
         records.append(one)
         number += 1
-    return head + ",".join(records).encode() + b"]}}"
+    return head + ",".join(records).encode(errors="surrogateescape") + b"]}}"
 
 
 def members(member: Callable[[int], str], room: int = LARGEST) -> bytes:
@@ -77,6 +77,10 @@ WITHIN: dict[str, Callable[[], bytes]] = {
         lambda n: f'{{"voiceId":{n},"cost":"\t",' + ",".join(f'"{t}":NaN' for t in TIMES) + "}", 90_000
     ),
     "a thousand records without an id": lambda: page(lambda n: f'{{"n":{n},"\t":NaN}}', 17_000),
+    "broken texts": lambda: page(lambda n: f'{{"voiceId":"{n}","cost":"\udcff' + "\udcff" * 60_000 + '"}'),
+    "broken names": lambda: page(lambda n: f'{{"voiceId":"{n}","\udcff' + "\udcff" * 60_000 + '":0}'),
+    "broken records": lambda: page(lambda _: '{"x":"' + "\udcff" * 60_000 + '"}'),
+    "wide texts": lambda: page(lambda n: f'{{"voiceId":"{n}","code":"\U0001f642' + "x" * 60_000 + '"}'),
     "deep values": lambda: page(lambda n: f'{{"voiceId":"{n}","x":' + "[" * 40 + "NaN" + "]" * 40 + "}", 100_000),
 }
 """Answers that are read, at the most that they may cost."""

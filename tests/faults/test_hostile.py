@@ -86,6 +86,54 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
+PAIRS = """
+import json
+from decimal import Decimal
+import msgspec
+from aiosipcdr.protocol.overlaps import EarlierWindow, Repeats, as_it_is
+from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord, ExtraFields
+from aiosipcdr.protocol.sweep import Sweep
+from aiosipcdr.protocol.wholes import Whole
+from tests.faults.hostile_answers import measure
+from tests.protocol.made_up_pages import HOUR, answer
+from tests.protocol.test_overlaps import at, read
+
+CHANGED = {
+    "amounts that hash alike": lambda n: {"cost": Decimal(n * (2**61 - 1))},
+    "values that cannot be read": lambda n: {"extra": ExtraFields({"cost": f'"x{n}"'})},
+}
+
+def rows(change, first, last):
+    return [CallDetailRecord(voice_id="1", submit_time=at(1), **change(n)) for n in range(first, last)]
+
+def sweep(rows):
+    read = Sweep(100)
+    for place in range(0, len(rows), 100):
+        read.plan_pages()
+        page = answer(*rows[place : place + 100], total=len(rows), size=100, current=place // 100 + 1)
+        read.add_page(page, None)
+        read.take_oddities()
+    assert read.is_read and read.unique == len(rows)
+    return read
+
+def compare():
+    for change in CHANGED.values():
+        sweep(rows(change, 0, 10_000))
+        earlier, later = sweep(rows(change, 0, 3_000)), sweep(rows(change, 3_000, 6_000))
+        window = read(1, 3)
+        window.sweep = later
+        repeats = Repeats(window, [EarlierWindow(at(2), earlier, ())], TIME_FIELDS, as_it_is)
+        assert repeats.is_doubtful and repeats.decide(rows(change, 0, 6_000), is_later=True)
+        later.carry_on(earlier)
+        assert later.unique == 6_000
+        whole = Whole(HOUR, 3_000, 1, floor=rows(change, 0, 3_000))
+        whole.forget(rows(change, 0, 2_998), msgspec.structs.replace)
+        assert len(whole.floor["1"]) == 2
+
+print(json.dumps(measure(compare)))
+"""
+
+
 def run(script: str, *arguments: str) -> tuple[float, float, float]:
     finished = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=280
@@ -115,6 +163,12 @@ def test_an_answer_that_is_read_costs_no_more(attack: str, tmp_path: Path) -> No
     added, _, cpu = run(DECODE, str(path), str(len(body)))
     assert added <= 35, f"{added:.1f} MiB"
     assert cpu <= 0.5, f"{cpu:.2f} s"
+
+
+def test_thousands_of_rows_of_one_id_are_not_compared_in_pairs() -> None:
+    _, held, cpu = run(PAIRS)
+    assert held < 150, f"{held:.0f} MiB"
+    assert cpu < 4, f"{cpu:.2f} s"  # about 1; in pairs it takes minutes
 
 
 @pytest.mark.parametrize("method", ["fetch_page", "count", "ping", "fetch_all", "stream", "export", "doctor"])

@@ -24,6 +24,7 @@ from aiosipcdr.protocol.codec import (
     encode_query,
 )
 from aiosipcdr.protocol.records import MONEY_FIELDS, TIME_FIELDS, WIRE_NAMES, CallDetailRecord
+from aiosipcdr.protocol.scanning import decode_broken
 from aiosipcdr.protocol.windows import TimeWindow
 
 SOME = settings.default.max_examples if settings.default else 50
@@ -595,7 +596,7 @@ def test_a_broken_text_costs_its_field_alone(name: str, broken: bytes) -> None:
     first = answer.page.records[0]
     field = FIELD_NAMES[name]
     assert first == msgspec.structs.replace(whole, voice_id=str(SAMPLE["voiceId"]), extra=first.extra, **{field: None})
-    assert json.loads(first.extra[name]) == (b'"' + broken + b'"').decode(errors="backslashreplace")
+    assert json.loads(first.extra[name]) == decode_broken(b'"' + broken + b'"')
     assert (answer.faulty_fields, answer.quarantined) == ({field: 1}, [])
 
 

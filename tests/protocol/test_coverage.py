@@ -340,6 +340,16 @@ def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) ->
     assert most_parts >= 4  # of five with 1,200 calls each: the first one is begun before the others
 
 
+def test_whatever_total_is_reported_a_window_is_cut_into_five_thousand_parts() -> None:
+    coverage = cover(seconds(0, 30 * 86_400))
+    for _ in range(2):  # the range, and the first of its parts
+        request = coverage.next_request()
+        assert request is not None
+        page = Page(total=10**9, size=request.size, current=1, pages=10**9 // request.size, records=[])
+        assert coverage.accept(request, PageAnswer(page=page)) is None
+    assert len(coverage._pending) == 5_000 - 1 + -(-30 * 86_400 // 5_000) - 1
+
+
 @pytest.mark.parametrize("most_told", [5, 10, 40, 100])
 def test_a_total_that_never_exceeds_a_round_number_is_not_believed(most_told: int) -> None:
     # Told: as many as fill the pages that were read.  The page behind them shows that there are more.

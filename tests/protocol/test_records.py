@@ -187,3 +187,45 @@ def test_the_fields_that_could_not_be_read_are_told_from_those_that_are_not_know
     billed = msgspec.structs.replace(record, cost=Decimal(1))
     assert list(list_faulty_fields(billed)) == ["call_duration"]
     assert not list_faulty_fields(CallDetailRecord(voice_id="1"))
+
+
+def test_no_server_can_choose_amounts_whose_records_hash_alike() -> None:
+    # Python hashes numbers modulo this prime.
+    amounts = [Decimal(number * (2**61 - 1)) for number in range(1, 1_001)]
+    assert len(set(map(hash, amounts))) == 1
+    assert len({hash(CallDetailRecord(voice_id="1", cost=amount)) for amount in amounts}) == 1_000
+    for texts in (map(str, amounts), (f'"x{number}"' for number in range(1_000)), (f"[{a}]" for a in amounts)):
+        assert len({hash(ExtraFields({"cost": text})) for text in texts}) == 1_000
+
+
+def test_what_is_equal_hashes_alike() -> None:
+    one = CallDetailRecord(
+        voice_id="1", cost=Decimal("1.50"), extra=ExtraFields({"rate": "[1.0, true]", "callee": '{"a":1e2,"b":null}'})
+    )
+    other = msgspec.structs.replace(
+        one,
+        cost=Decimal("1.5"),
+        extra=ExtraFields({"callee": '{"b": null, "a": 100}', "rate": "[1,true]", "unknown": "2"}),
+    )
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != msgspec.structs.replace(one, extra=ExtraFields({"rate": "[1.0, true]"}))
+    assert hash(pickle.loads(pickle.dumps(one))) == hash(one)  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    ("voice_id", "told"),
+    [
+        ("1", "1"),
+        ("2203031113381000002", "2203031113381000002"),
+        ("bDqJFiq9", "***"),
+        ("05d7a50893e22a5c4bb3216ae3396c7c", "***"),
+        (NUMBER, "***"),
+        ("447700900123", "***"),
+        ("٣", "***"),
+    ],
+)
+def test_an_id_that_may_be_something_else_is_not_shown(voice_id: str, told: str) -> None:
+    record = CallDetailRecord(voice_id=voice_id)
+    assert repr(record).startswith(f"CallDetailRecord(voice_id={told!r}")
+    assert record.__rich_repr__()[0] == ("voice_id", told)

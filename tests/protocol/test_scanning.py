@@ -48,7 +48,7 @@ def test_of_a_name_that_is_there_twice_the_last_counts(broken: str) -> None:
 @pytest.mark.parametrize("name", [b"\xff", b"a\tb", rb"\'", rb"\ud800"])
 def test_a_broken_name_is_a_name(name: bytes) -> None:
     (found,) = split_object(b'{"' + name + b'":1}')
-    assert found == name.decode(errors="backslashreplace")
+    assert found == (name.decode("latin-1") if name == b"\xff" else name.decode())
 
 
 @pytest.mark.parametrize(

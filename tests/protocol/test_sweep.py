@@ -49,6 +49,17 @@ def test_the_first_page_goes_alone_and_tells_the_rest() -> None:
     assert sweep.largest_total == 51
 
 
+def test_whatever_total_is_reported_two_thousand_pages_are_planned_ahead() -> None:
+    for only in (None, range(1, 10**9 + 1)):
+        sweep = Sweep(1, only)
+        planned = [*sweep.plan_pages()]
+        for current in range(1, 11):
+            sweep.add_page(answer(total=10**9, size=1, current=current), None)
+            planned += sweep.plan_pages()
+        assert planned == list(range(1, 2_011))
+        assert not sweep.is_read
+
+
 @given(st.lists(st.integers(0, 30), max_size=60), st.integers(1, 9), st.integers(0, 99))
 def test_pages_in_any_order_unite_to_their_distinct_ids(ids: list[int], size: int, seed: int) -> None:
     calls = [call(str(number)) for number in ids]
