@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, assert_type
+from typing import Annotated, Any, assert_type
 
 import aiohttp
 from opentelemetry.sdk.metrics import MeterProvider
@@ -113,6 +113,9 @@ def as_list_and_as_arrow(records: CallDetailRecords) -> None:
     as_list: list[CallDetailRecord] = records
     assert_type(as_list[0], CallDetailRecord)
     assert_type(records[0], CallDetailRecord)
+    assert_type(records[:3], CallDetailRecords)
+    assert_type(records[:3].arrow, ArrowRecords)
+    assert_type(records.copy(), CallDetailRecords)
     assert_type(len(records), int)
     assert_type(records.report, FetchReport)
     assert_type(records.quarantined, list[QuarantinedRecord])
@@ -146,6 +149,10 @@ def a_record(record: CallDetailRecord) -> None:
     assert_type(record.settle_rate, Decimal | None)
     assert_type(record.quote_exchange, Decimal | None)
     assert_type(record.settle_pay, Decimal | None)
+    assert_type(record.answered, bool)
+    assert_type(record.post_dial_delay, timedelta | None)
+    assert_type(record.to_dict(), dict[str, Any])
+    assert_type(record.to_json(), str)
     assert_type(CallDetailRecord(voice_id="2610241209441000001", cost=Decimal("0.007")), CallDetailRecord)
 
 
