@@ -129,7 +129,10 @@ class FetchReport(msgspec.Struct, kw_only=True):
             counted(count, *name)
             for count, name in (
                 (gaps, ("part that the vendor no longer keeps", "parts that the vendor no longer keeps")),
-                (self.provisional, ("window provisional", "windows provisional")),
+                (
+                    self.provisional,
+                    ("provisional window (calls may still be added)", "provisional windows (calls may still be added)"),
+                ),
                 (self.retries, ("retry", "retries")),
                 (self.duplicates, ("duplicate dropped", "duplicates dropped")),
                 (self.conflicts, ("conflict", "conflicts")),

@@ -38,7 +38,7 @@ Write every call of a range: all of them, or no file.
 The file appears when it is whole, and only you can read it. Killed midway, the same command goes on \
 where it ended. "--output -" writes NDJSON to stdout while the calls come.""",
     "count": "Print how many calls the vendor counts in a range.",
-    "verify": "Compare a file with its manifest: name, size, hash, rows, sums; say what differs.",
+    "verify": "Compare files with their manifests: name, size, hash, rows, sums; say what differs.",
     "doctor": """\
 Check settings, network, clock, login and range; say what is wrong and what to do.
 

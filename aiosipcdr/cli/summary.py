@@ -70,6 +70,8 @@ def _rows(figures: Figures, path: Path) -> list[tuple[str, str]]:
     ]
     if memory is not None:
         rows.append(("Peak memory", f"{memory / _MEBIBYTE:,.0f} MiB (this process)"))
+    if report.provisional:
+        rows.append(("Provisional", f"{counted(report.provisional, 'window', 'windows')}: calls may still be added"))
     if unreadable := describe_unreadable(report):
         rows.append(("Unreadable", unreadable))
     rows.append(("Answered", f"{figures.file.answered:,}{share}"))

@@ -39,7 +39,7 @@ _SHORT_WORDS = {*("e", "a", "p", "am", "pm", "t", "z"), *"年月日時时分秒�
 _MONTHS = {
     *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
     *("november", "december", "sept"),
-    *("januar", "jänner", "februar", "märz", "mrz", "mai", "juni", "juli", "oktober", "dezember"),
+    *("januar", "jänner", "februar", "märz", "mrz", "mai", "juni", "juli", "oktober", "dezember"),  # codespell:ignore
     *("janvier", "février", "fevrier", "avril", "juin", "juillet", "août", "aout", "septembre", "octobre"),
     *("novembre", "décembre", "decembre"),
     *("enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "setiembre"),
