@@ -76,6 +76,12 @@ app: App = App(
 )
 for _place, (_name, _help) in enumerate(_COMMANDS.items()):
     app.command(f"aiosipcdr.cli.{_name}:{_name}", name=_name, help=_help, sort_key=_place)
+app.command(
+    "aiosipcdr.cli.completion:install_completion",
+    name="--install-completion",
+    help="Install completion of commands and options for bash, zsh, fish or PowerShell.",
+    sort_key=len(_COMMANDS),
+)
 
 
 def run(arguments: Sequence[str]) -> int:
