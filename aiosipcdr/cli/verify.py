@@ -60,7 +60,7 @@ def verify(
     """
     phone = read_phone(phone, phone_file)
     if not paths:
-        msg = "verify wants the names of exported files, or of folders that hold them"
+        msg = "PATHS is missing: name exported files, or folders that hold them (see aiosipcdr verify --help)"
         raise UsageError(msg)
     is_single = len(paths) == 1 and not paths[0].is_dir()
     settings = resolve_settings(account) if online else None

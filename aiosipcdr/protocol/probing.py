@@ -130,6 +130,7 @@ class Probe:
     def __init__(self, now: datetime, asked: TimeWindow | None = None) -> None:
         """Plan questions about the time before `now`, aware; first about the range `asked`, if there is one."""
         self.facts: ProbeFacts = ProbeFacts()
+        self.span: TimeWindow | None = asked
         self._script = self._ask_all(_plan_spans(now.replace(microsecond=0) - _SETTLING, asked))
         self._next: _Question | None = next(self._script)
         self._asked: _Question | None = None

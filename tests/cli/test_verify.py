@@ -303,7 +303,7 @@ def test_the_worst_of_many_files_is_the_exit_code(
 
 def test_nothing_to_verify_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verify"]) == 2
-    assert "verify wants the names" in capsys.readouterr().err
+    assert "PATHS is missing: name exported files" in capsys.readouterr().err
     assert run(["verify", str(tmp_path)]) == 1
     assert f"{tmp_path} holds no exported file" in capsys.readouterr().err
 
