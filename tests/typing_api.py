@@ -40,7 +40,7 @@ from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord, WindowReport
-from aiosipcdr.sandbox import Fault, Sandbox, SandboxProcess, Stats, Switches
+from aiosipcdr.sandbox import Fault, Sandbox, SandboxProcess, Stats, Switches, read_calls
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(days=1)
@@ -186,6 +186,8 @@ async def single_questions(client: CdrClient) -> None:
     assert_type(await client.count(START, END, sip_group_name="sales", phone_name=None), int)
     page = await client.fetch_page(START, END, 2, 50)
     assert_type(page, Page)
+    assert_type(page.to_dict(), dict[str, Any])
+    assert_type(page.to_json(), str)
     assert_type(await client.fetch_page(START, END, current=1, size=100, sip_group_name=None), Page)
     assert_type((page.total, page.size, page.current, page.pages), tuple[int, int, int, int])
     assert_type(page.records, list[CallDetailRecord])
@@ -308,6 +310,8 @@ async def the_sandbox() -> None:
         assert_type(in_a_thread.stats, Stats)
         assert_type(in_a_thread.switches, Switches)
         assert_type(in_a_thread.voice_ids(START, END), list[str])
+    with Sandbox(calls=read_calls(Path("calls.ndjson"), months_back=None), live=5.0) as from_a_file:
+        assert_type(from_a_file, Sandbox)
     with SandboxProcess(records=500) as process:
         assert_type(process.base_url, str)
 
