@@ -184,8 +184,8 @@ class CdrClient(Asking):
                 second, read before the others.
             spreadsheet: write CSV so that Excel shows long ids whole and starts no formula; such a file is for people,
                 not for programs.
-            mask_numbers: make `phone_name`, `callee` and `display_num` unrecognisable: "mask" leaves at most a country
-                code and the last two digits; bytes, 16 at least, are the key of pseudonyms (HMAC-SHA256).
+            mask_numbers: hide numbers, also those inside other texts; `extra` is left out. "mask" leaves at most a
+                country code and the last two digits; bytes, 16 at least, are the key of pseudonyms (HMAC-SHA256).
 
         Raises:
             ValueError: an argument cannot be used, as said in its text; nothing was asked.

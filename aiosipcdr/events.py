@@ -21,7 +21,7 @@ class EventKind(StrEnum):
     """What happened."""
 
     RUN_STARTED = "run_started"
-    """A run began; `records` were read by an earlier one, if it goes on with that."""
+    """A run began on the range `window`; `records` were read by an earlier one, if it goes on with that."""
     REQUEST_SENT = "request_sent"
     REQUEST_ANSWERED = "request_answered"
     REQUEST_RETRIED = "request_retried"
@@ -33,14 +33,19 @@ class EventKind(StrEnum):
     WINDOW_COMPLETE = "window_complete"
     """A window was read and handed over, with `records` records."""
     RUN_FINISHED = "run_finished"
-    """The run ended; `report` holds its result, `error` the name of what ended it early."""
+    """The run on the range `window` ended; `report` holds its result, `error` the name of what ended it early."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened in a run; fields that do not apply are `None`.
 
-    `run` tells the runs of one process apart, `elapsed` is the seconds between
-    a request and its answer, `delay` those until the next attempt.
+    `run` tells the runs of one process apart. `window` is what was asked for: by a request, or at the beginning and end
+    of a run by the caller. `elapsed` is the seconds between a request and its answer, `delay` those until the next
+    attempt.
+
+        def hook(event: Event) -> None:
+            if event.kind is EventKind.RUN_STARTED:
+                print(f"fetching {event.window}")  # fetching 2026-10-01T00:00:00+08:00/2026-10-02T00:00:00+08:00
     """
 
     kind: EventKind

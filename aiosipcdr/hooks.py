@@ -46,6 +46,7 @@ _LINES: Final = {
     ),
     EventKind.RUN_FINISHED: (logging.INFO, "run %(cdr_run)s ended"),
 }
+_RANGE: Final = " on %(cdr_window)s"
 _ERROR: Final = " with %(cdr_error)s"
 _REPORT: Final = (
     ": %(cdr_unique)s of %(cdr_total)s calls, certified: %(cdr_certified)s,"
@@ -66,7 +67,7 @@ class LoggingHook:
     the line that ends its run names it.
 
     Each record of the log has the facts of the event as attributes, for structured logs:
-    `cdr_event` and `cdr_run` always, `cdr_window` (text), `cdr_page`, `cdr_attempt`,
+    `cdr_event` and `cdr_run` always, `cdr_window` (text; of a run its range), `cdr_page`, `cdr_attempt`,
     `cdr_records`, `cdr_total`, `cdr_elapsed` and `cdr_delay` (seconds) and `cdr_error`
     (the name of a class) where they apply, and at the end of a run the counts of its
     report (`cdr_unique`, `cdr_certified` and so on).
@@ -97,6 +98,8 @@ class LoggingHook:
         facts: dict[str, object] = {"cdr_event": event.kind.value, "cdr_run": event.run}
         if event.window is not None:
             facts["cdr_window"] = str(event.window)
+            if event.kind is EventKind.RUN_STARTED:
+                line += _RANGE
         facts |= {f"cdr_{name}": fact for name in _FACTS if (fact := getattr(event, name)) is not None}
         if event.kind is EventKind.RUN_FINISHED:
             if event.error is not None:

@@ -1,16 +1,16 @@
-"""Sums of money: exact, per field and per currency as told.
+"""Sums of money: exact, per field and per currency of the quote.
 
-Never adds across fields or currencies and never converts: the vendor's brands
-disagree on what `cost` is quoted in.
+Never adds across fields or currencies and never converts: the vendor's brands disagree on what `cost` is quoted in,
+and `settle_pay` is in a currency that no field names.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal, localcontext
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from aiosipcdr.protocol.records import CallDetailRecord
 
-__all__ = ["SUMMED_FIELDS", "MoneyRow", "MoneyTotals"]
+__all__ = ["SUMMED_FIELDS", "MoneyRow", "MoneyTotals", "MoneyUnit", "describe_unit", "unit_of"]
 
 # An amount has at most 26 digits before the point and 80 behind it, so sums of
 # more records than can exist still fit without rounding.
@@ -18,9 +18,33 @@ EXACT = Context(prec=160)
 
 SUMMED_FIELDS = ("cost", "settle_pay")
 
+MoneyUnit = Literal["quote", "settlement"]
+"""What an amount is in: the currency of the quote, or the settlement currency of the account."""
+
+
+def unit_of(field: str) -> MoneyUnit:
+    """Return what the amounts of a field are in."""
+    return "settlement" if field == "settle_pay" else "quote"
+
+
+def describe_unit(field: str, currency: str | None) -> str:
+    """Return what a sum is in, for people.
+
+    Args:
+        field: The field that was summed.
+        currency: The currency of the quote as the calls name it; the vendor names all but US dollars.
+    """
+    if unit_of(field) == "quote":
+        return currency or "no currency named: USD, unless your brand differs"
+    quoted = f"calls quoted in {currency}" if currency else "calls that name no currency"
+    return f"in the settlement currency, {quoted}"
+
 
 class MoneyRow(NamedTuple):
-    """One sum: of a field, over the calls that name `currency` (`None`: those that name none)."""
+    """One sum: of a field, over the calls that name `currency` (`None`: those that name none).
+
+    `currency` is that of the quote, whatever the field is in: see `unit_of`.
+    """
 
     field: str
     currency: str | None

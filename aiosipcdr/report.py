@@ -5,6 +5,7 @@ Counts only: no phone number and no secret can stand in a report.
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any, SupportsIndex, overload
 
 import msgspec
 
@@ -128,7 +129,10 @@ class FetchReport(msgspec.Struct, kw_only=True):
             counted(count, *name)
             for count, name in (
                 (gaps, ("part that the vendor no longer keeps", "parts that the vendor no longer keeps")),
-                (self.provisional, ("window provisional", "windows provisional")),
+                (
+                    self.provisional,
+                    ("provisional window (calls may still be added)", "provisional windows (calls may still be added)"),
+                ),
                 (self.retries, ("retry", "retries")),
                 (self.duplicates, ("duplicate dropped", "duplicates dropped")),
                 (self.conflicts, ("conflict", "conflicts")),
@@ -245,8 +249,12 @@ class CompleteWindow(msgspec.Struct, frozen=True, kw_only=True):
 class CallDetailRecords(list[CallDetailRecord]):
     """The records of a range, oldest window first, with the `report` that proves them.
 
-    It is a list, and libraries of data frames take a list as a list: hand them
-    `records.arrow`.
+    It is a list, and libraries of data frames take a list as a list: hand them `records.arrow`. A slice has the same
+    type, and the report of the whole range.
+
+        polars.DataFrame(records[:1000].arrow)
+
+    FastAPI and pydantic take it as a response model, a list of `CallDetailRecord`.
     """
 
     __slots__ = ("quarantined", "report")
@@ -261,6 +269,30 @@ class CallDetailRecords(list[CallDetailRecord]):
         """Count the records instead of printing them."""
         proof = "certified" if self.report.certified else "not certified"
         return f"<CallDetailRecords: {len(self):,} records, {proof}>"
+
+    @overload
+    def __getitem__(self, place: SupportsIndex, /) -> CallDetailRecord: ...
+
+    @overload
+    def __getitem__(self, place: slice, /) -> "CallDetailRecords": ...
+
+    def __getitem__(self, place: SupportsIndex | slice, /) -> "CallDetailRecord | CallDetailRecords":
+        found = super().__getitem__(place)
+        return self._with_report(found) if isinstance(found, list) else found
+
+    def copy(self) -> "CallDetailRecords":
+        """Return a new list of the same records, with the same report."""
+        return self._with_report(self)
+
+    def _with_report(self, records: Iterable[CallDetailRecord]) -> "CallDetailRecords":
+        kept = CallDetailRecords(records, report=self.report)
+        kept.quarantined = self.quarantined
+        return kept
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: Any) -> Any:  # noqa: ANN401 - pydantic's
+        """Describe them to pydantic, and so to FastAPI: as a list."""
+        return handler.generate_schema(list[CallDetailRecord])
 
     @property
     def arrow(self) -> ArrowRecords:

@@ -120,7 +120,7 @@ def options_of(command: str) -> set[str]:
 
 
 def test_every_option_that_a_page_names_exists() -> None:
-    known = set().union(*(options_of(name) for name in app if not name.startswith("-")))
+    known = set(app).union(*(options_of(name) for name in app if not name.startswith("-")))
     others = {"--now", "--since", "--sandbox"}  # of systemctl, journalctl and the examples
     named = {
         f"{name_of(path)}: {option}"

@@ -81,7 +81,10 @@ async def test_a_quiet_run_writes_nothing_above_info(caplog: pytest.LogCaptureFi
     began, ended = [record for record in caplog.records if record.name == "aiosipcdr"]
 
     assert (began.levelname, ended.levelname) == ("INFO", "INFO")
-    assert began.getMessage() == f"run {facts(began)['cdr_run']} began"
+    assert (
+        began.getMessage()
+        == f"run {facts(began)['cdr_run']} began on {sandbox.start.isoformat()}/{sandbox.end.isoformat()}"
+    )
     assert f"10 of 10 calls, certified: True, {report.requests} requests (0 repeated)" in ended.getMessage()
     assert facts(ended)["cdr_unique"] == 10
     assert facts(ended)["cdr_certified"] is True

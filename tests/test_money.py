@@ -6,7 +6,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.money import MoneyRow, MoneyTotals
+from aiosipcdr.money import SUMMED_FIELDS, MoneyRow, MoneyTotals, describe_unit, unit_of
 from aiosipcdr.protocol.records import CallDetailRecord
 
 amounts = st.none() | st.decimals(-(10**26) + 1, 10**26 - 1, places=12) | st.decimals(-100, 100, places=2)
@@ -86,3 +86,14 @@ def test_the_largest_amounts_add_up_without_rounding() -> None:
     totals.add([CallDetailRecord(voice_id="1", cost=largest)] * 1_000)
     totals.add([CallDetailRecord(voice_id="1", cost=largest.copy_negate())] * 999)
     assert totals.rows() == [("cost", None, largest)]
+
+
+def test_no_two_sums_are_labelled_with_the_same_currency_unless_they_are_in_it() -> None:
+    assert [unit_of(field) for field in SUMMED_FIELDS] == ["quote", "settlement"]
+    labels = [describe_unit(field, currency) for field in SUMMED_FIELDS for currency in ("CNY", None)]
+    assert labels == [
+        "CNY",
+        "no currency named: USD, unless your brand differs",
+        "in the settlement currency, calls quoted in CNY",
+        "in the settlement currency, calls that name no currency",
+    ]

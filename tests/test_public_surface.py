@@ -339,6 +339,13 @@ def test_a_record_has_the_promised_fields() -> None:
     assert {field.name for field in fields if field.default is None} == optional
 
 
+def test_a_record_has_the_promised_properties_and_methods() -> None:
+    members = public_members(aiosipcdr.CallDetailRecord)
+
+    assert {name for name, member in members.items() if isinstance(member, property)} == {"answered", "post_dial_delay"}
+    assert {name for name, member in members.items() if inspect.isfunction(member)} == {"to_dict", "to_json"}
+
+
 def test_a_page_has_the_promised_fields() -> None:
     fields = msgspec.structs.fields(aiosipcdr.Page)
 

@@ -2,11 +2,13 @@
 
 import copy
 import io
+import json
 import pickle
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from pydantic import TypeAdapter
 
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.windows import TimeWindow
@@ -185,3 +187,24 @@ def test_records_can_be_copied_and_sent_to_another_process(copier: object) -> No
     assert again == records
     assert again.report == records.report
     assert again.quarantined == [BROKEN]
+
+
+def test_a_slice_and_a_copy_of_records_keep_type_report_and_arrow() -> None:
+    records = CallDetailRecords([CALL] * 5, report=FetchReport(total=5, certified=True))
+    records.quarantined.append(BROKEN)
+    for part, length in ((records[:3], 3), (records[::-2], 3), (records[9:], 0), (records.copy(), 5)):
+        assert type(part) is CallDetailRecords
+        assert len(part) == len(part.arrow._records) == length
+        assert part.report is records.report
+        assert part.quarantined == [BROKEN]
+    assert records[-1] is CALL
+    with pytest.raises(IndexError):
+        records[5]
+    part = records[:1]
+    part.append(CALL)
+    assert len(records) == 5
+
+
+def test_pydantic_takes_records_as_a_list() -> None:
+    adapter = TypeAdapter(CallDetailRecords)
+    assert json.loads(adapter.dump_json(adapter.validate_python(CallDetailRecords([CALL])))) == [CALL.to_dict()]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, assert_type
+from typing import Annotated, Any, assert_type
 
 import aiohttp
 from opentelemetry.sdk.metrics import MeterProvider
@@ -40,7 +40,7 @@ from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord, WindowReport
-from aiosipcdr.sandbox import Fault, Sandbox, SandboxProcess, Stats, Switches
+from aiosipcdr.sandbox import Fault, Sandbox, SandboxProcess, Stats, Switches, read_calls
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(days=1)
@@ -113,6 +113,9 @@ def as_list_and_as_arrow(records: CallDetailRecords) -> None:
     as_list: list[CallDetailRecord] = records
     assert_type(as_list[0], CallDetailRecord)
     assert_type(records[0], CallDetailRecord)
+    assert_type(records[:3], CallDetailRecords)
+    assert_type(records[:3].arrow, ArrowRecords)
+    assert_type(records.copy(), CallDetailRecords)
     assert_type(len(records), int)
     assert_type(records.report, FetchReport)
     assert_type(records.quarantined, list[QuarantinedRecord])
@@ -146,6 +149,10 @@ def a_record(record: CallDetailRecord) -> None:
     assert_type(record.settle_rate, Decimal | None)
     assert_type(record.quote_exchange, Decimal | None)
     assert_type(record.settle_pay, Decimal | None)
+    assert_type(record.answered, bool)
+    assert_type(record.post_dial_delay, timedelta | None)
+    assert_type(record.to_dict(), dict[str, Any])
+    assert_type(record.to_json(), str)
     assert_type(CallDetailRecord(voice_id="2610241209441000001", cost=Decimal("0.007")), CallDetailRecord)
 
 
@@ -179,6 +186,8 @@ async def single_questions(client: CdrClient) -> None:
     assert_type(await client.count(START, END, sip_group_name="sales", phone_name=None), int)
     page = await client.fetch_page(START, END, 2, 50)
     assert_type(page, Page)
+    assert_type(page.to_dict(), dict[str, Any])
+    assert_type(page.to_json(), str)
     assert_type(await client.fetch_page(START, END, current=1, size=100, sip_group_name=None), Page)
     assert_type((page.total, page.size, page.current, page.pages), tuple[int, int, int, int])
     assert_type(page.records, list[CallDetailRecord])
@@ -301,6 +310,8 @@ async def the_sandbox() -> None:
         assert_type(in_a_thread.stats, Stats)
         assert_type(in_a_thread.switches, Switches)
         assert_type(in_a_thread.voice_ids(START, END), list[str])
+    with Sandbox(calls=read_calls(Path("calls.ndjson"), months_back=None), live=5.0) as from_a_file:
+        assert_type(from_a_file, Sandbox)
     with SandboxProcess(records=500) as process:
         assert_type(process.base_url, str)
 

@@ -38,7 +38,7 @@ Write every call of a range: all of them, or no file.
 The file appears when it is whole, and only you can read it. Killed midway, the same command goes on \
 where it ended. "--output -" writes NDJSON to stdout while the calls come.""",
     "count": "Print how many calls the vendor counts in a range.",
-    "verify": "Compare a file with its manifest: name, size, hash, rows, sums; say what differs.",
+    "verify": "Compare files with their manifests: name, size, hash, rows, sums; say what differs.",
     "doctor": """\
 Check settings, network, clock, login and range; say what is wrong and what to do.
 
@@ -76,6 +76,12 @@ app: App = App(
 )
 for _place, (_name, _help) in enumerate(_COMMANDS.items()):
     app.command(f"aiosipcdr.cli.{_name}:{_name}", name=_name, help=_help, sort_key=_place)
+app.command(
+    "aiosipcdr.cli.completion:install_completion",
+    name="--install-completion",
+    help="Install completion of commands and options for bash, zsh, fish or PowerShell.",
+    sort_key=len(_COMMANDS),
+)
 
 
 def run(arguments: Sequence[str]) -> int:

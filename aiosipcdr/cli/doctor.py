@@ -27,6 +27,7 @@ from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.errors import SipCdrError
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.protocol.findings import Finding, judge_probe, plan_settings
+from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["doctor"]
 
@@ -59,16 +60,19 @@ def doctor(
         account: The account.
         network: The network.
         probe: Also learn from the account what the vendor does not document, with 15 requests at
-            most, and show the settings that follow.
+            most, and show the settings that follow. It looks at the range, or at the last day; where that holds fewer
+            than 100 calls, at the last two months.
         rate: At most so many requests a second.
         json: Print the result as JSON.
     """
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
-    start, end = parse_range(_or_last_day(span))
+    given = _or_last_day(span)
+    start, end = parse_range(given)
     asked = Asked(start=start, end=end, group=span.group, phone=span.phone)
+    window = TimeWindow.of(start, end) if given is span else None
     try:
         settings = resolve_settings(account)
-        found = _examine(settings, network, asked, rate, probe=probe)
+        found = _examine(settings, network, asked, rate, window, probe=probe)
     except UsageError as error:
         found = _Diagnosis(checks=[Check("settings", State.WRONG, str(error))])
     found.checks = skip_rest(found.checks)
@@ -85,7 +89,9 @@ def _or_last_day(span: Range) -> Range:
     return replace(span, last="24h") if nothing else span
 
 
-def _examine(settings: Settings, network: Network, asked: Asked, rate: float, *, probe: bool) -> _Diagnosis:
+def _examine(
+    settings: Settings, network: Network, asked: Asked, rate: float, window: TimeWindow | None, *, probe: bool
+) -> _Diagnosis:
     tally = Tally()
     client = build_client(settings, Pace(concurrency=1, rate=rate), tally, _BRIEF, network=network)
     found = _Diagnosis(checks=[Check("settings", State.GOOD, "address, key and secret are set")])
@@ -96,7 +102,7 @@ def _examine(settings: Settings, network: Network, asked: Asked, rate: float, *,
             before = tally.requests
             if probe and found.checks[-1].name == "range":  # the login was accepted
                 try:
-                    facts = await probe_account(client, tally, rate)
+                    facts = await probe_account(client, tally, rate, window)
                 except SipCdrError as error:
                     found.checks.append(Check("probe", State.WRONG, str(error)))
                 else:

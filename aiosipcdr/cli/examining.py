@@ -16,6 +16,7 @@ from aiosipcdr.cli.reachability import fetch_handshake, fetch_lookup_problem
 from aiosipcdr.errors import SipCdrError, TransportError
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.protocol.probing import Probe, ProbeFacts
+from aiosipcdr.protocol.windows import TimeWindow
 
 if TYPE_CHECKING:
     from aiosipcdr.client import CdrClient
@@ -83,14 +84,20 @@ async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
     )
 
 
-async def probe_account(client: "CdrClient", tally: Tally, rate: float) -> ProbeFacts:
-    """Ask what the vendor does not document; `client` is open, and keeps to `rate` requests a second.
+async def probe_account(client: "CdrClient", tally: Tally, rate: float, window: TimeWindow | None = None) -> ProbeFacts:
+    """Ask what the vendor does not document.
+
+    Args:
+        client: An open client.
+        tally: Its hook.
+        rate: To how many requests a second it keeps.
+        window: Where to look first; `None`: the last day.
 
     Raises:
-        SipCdrError: a question met an error that answers nothing.
+        SipCdrError: A question met an error that answers nothing.
     """
     before = tally.throttled
-    probe = Probe(datetime.now(UTC))
+    probe = Probe(datetime.now(UTC), window)
     await client._ask(probe)  # noqa: SLF001 - a plan like those of the client's own methods
     probe.facts.date_sent = client.clock_offset is not None
     probe.facts.rate = rate

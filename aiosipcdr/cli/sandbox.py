@@ -7,6 +7,7 @@ anything but its address, its credentials and how to use them on stdout.
 import asyncio
 import errno
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from aiosipcdr.sandbox import Fault, Sandbox
 
 __all__ = ["sandbox"]
+
+_PACE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(?:/([smh]))?").fullmatch
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 @Parameter(name="*", group="Behaviour (what the vendor's pages leave open)")
@@ -91,6 +95,8 @@ class Behaviour:
 def sandbox(
     *,
     records: Annotated[int, Parameter(validator=Number(gte=0))] = 10_000,
+    calls: Path | None = None,
+    live: str | None = None,
     seed: int = 7,
     days: Annotated[int, Parameter(validator=Number(gte=1))] = 30,
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 0,
@@ -106,6 +112,10 @@ def sandbox(
 
     Args:
         records: How many calls.
+        calls: A file of calls to serve instead: NDJSON (also .gz) or a JSON list, with the names of the wire or those
+            of an export. Rows that no answer could list are refused.
+        live: Also add calls as time goes on, so many a second, minute or hour: 5/s, 30/m or 100/h. They are beyond the
+            range that is shown: ask for --last 1h.
         seed: The same seed makes the same calls.
         days: Length of the range that holds them.
         port: Port on 127.0.0.1; 0 takes a free one.
@@ -125,6 +135,10 @@ def sandbox(
     given |= dict(map(_parse_switch, switch))
     given |= {"records": records, "seed": seed, "days": days, "port": port, "path": database}
     given["account"] = account
+    if live is not None:
+        given["live"] = _parse_pace(live)
+    if calls is not None:
+        given["calls"] = _read_calls(calls, given)
     if faults is not None:
         given["faults"] = _read_faults(faults)
     try:
@@ -157,6 +171,26 @@ def _parse_switch(text: str) -> tuple[str, object]:
     except msgspec.ValidationError as error:
         msg = f"--switch {name}: {error}"
         raise UsageError(msg) from None
+
+
+def _parse_pace(text: str) -> float:
+    found = _PACE(text.strip())
+    if found is None or not float(found[1]):
+        msg = "--live wants a number of calls a second, minute or hour: 5/s, 30/m or 100/h"
+        raise UsageError(msg)
+    return float(found[1]) / _SECONDS[found[2] or "s"]
+
+
+def _read_calls(file: Path, switches: dict[str, Any]) -> list[Any]:
+    from aiosipcdr.sandbox import read_calls
+
+    try:
+        return read_calls(file, **switches)
+    except OSError as error:
+        msg = f"--calls: {file} cannot be read: {error.strerror or error}"
+    except ValueError as error:
+        msg = f"--calls {file}: {error}"
+    raise UsageError(msg)
 
 
 def _read_faults(file: Path) -> list["Fault"]:

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from aiosipcdr.cli.output import print_table
 from aiosipcdr.export import FileFacts
+from aiosipcdr.money import describe_unit
 from aiosipcdr.report import FetchReport, counted, describe_unreadable
 
 __all__ = ["Figures", "figures_as_json", "peak_memory", "show_figures"]
@@ -69,12 +70,14 @@ def _rows(figures: Figures, path: Path) -> list[tuple[str, str]]:
     ]
     if memory is not None:
         rows.append(("Peak memory", f"{memory / _MEBIBYTE:,.0f} MiB (this process)"))
+    if report.provisional:
+        rows.append(("Provisional", f"{counted(report.provisional, 'window', 'windows')}: calls may still be added"))
     if unreadable := describe_unreadable(report):
         rows.append(("Unreadable", unreadable))
     rows.append(("Answered", f"{figures.file.answered:,}{share}"))
     for money in figures.file.money:
-        told = escape(money.currency) if money.currency else "no currency told"
-        rows.append((f"Sum of {money.field}", f"{Decimal(money.sum):,f} ({told})"))
+        unit = escape(describe_unit(money.field, money.currency))
+        rows.append((f"Sum of {money.field}", f"{Decimal(money.sum):,f} ({unit})"))
     rows.append(("File", escape(str(path.absolute()))))
     return rows
 

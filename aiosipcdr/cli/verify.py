@@ -1,10 +1,12 @@
-"""`aiosipcdr verify`: a file held against its manifest, and with `--online` against what the vendor counts today.
+"""`aiosipcdr verify`: files compared with their manifests, and with `--online` with what the vendor counts today.
 
-Must never change a file, nor fetch a record.
+Changes no file and fetches no record.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiosipcdr.cli.connection import Pace, build_client
 from aiosipcdr.cli.exits import CommandError, Exit, judge_reports
@@ -16,11 +18,11 @@ from aiosipcdr.cli.settings import Account, find_credentials, resolve_settings
 from aiosipcdr.cli.timerange import read_phone
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.display import shorten
-from aiosipcdr.errors import OutOfTimeRangeError
-from aiosipcdr.export import MANIFEST, Manifest, beside, read_stored, verify_file, was_asked_by
+from aiosipcdr.errors import ExportError, OutOfTimeRangeError
+from aiosipcdr.export import MANIFEST, Manifest, beside, find_exports, read_stored, verify_file, was_asked_by
 from aiosipcdr.export.manifest import Signature
 from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.report import describe_unreadable
+from aiosipcdr.report import counted, describe_unreadable
 
 if TYPE_CHECKING:
     from aiosipcdr.client import CdrClient
@@ -29,9 +31,7 @@ __all__ = ["verify"]
 
 
 def verify(
-    file: Path,
-    /,
-    *,
+    *paths: Path,
     online: bool = False,
     phone: str | None = None,
     phone_file: Path | None = None,
@@ -40,68 +40,139 @@ def verify(
     pace: Pace = Pace(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> int:
-    """Compare a file with its manifest (name, size, hash, rows, sums), and the manifest with itself; say what differs.
+    """Compare files with their manifests (name, size, hash, rows, sums), and the manifests with themselves.
 
-    Where the account's credentials are given, the manifest's signature is checked too: that finds a file and a
+    Where the account's credentials are given, the manifests' signatures are checked too: that finds a file and a
     manifest that were changed together.
 
-    Exit code 0: all as it was written; 1: something differs; 3: the file is as it was written, but not complete; 4: it
-    is complete, but something of it could not be read.
+    Exit code 0: all as written; 1: something differs; 3: all as written, but something is not complete; 4: all
+    complete, but something could not be read.
 
     Args:
-        file: The exported file; its manifest stands beside it.
+        paths: Exported files, each with its manifest beside it; or folders, for all files in them and in their folders.
         online: Ask the vendor for each window's number of calls, too: one request a window.
         phone: The phone that the export was asked for, if it was: files do not tell it.
         phone_file: Instead of phone, a file whose first line names it, or "-" for stdin.
         account: The account.
         network: The network.
         pace: The pace.
-        json: Print the result as JSON.
+        json: Print the result as JSON: an object for one file, {"files": [...]} for several or a folder.
     """
     phone = read_phone(phone, phone_file)
-    if not file.exists():
-        msg = f"{file} is not there: name an exported file"
-        raise CommandError(msg)
-    stored = read_stored(beside(file, MANIFEST))
-    manifest = stored.manifest
+    if not paths:
+        msg = "PATHS is missing: name exported files, or folders that hold them (see aiosipcdr verify --help)"
+        raise UsageError(msg)
+    is_single = len(paths) == 1 and not paths[0].is_dir()
     settings = resolve_settings(account) if online else None
-    if settings is None:
-        credentials = find_credentials(account)
-    else:
-        credentials = Credentials(settings.api_key, settings.api_secret)
-        _check_same(manifest, credentials, phone)
-    with waiting(f"reading {file.name}"):
-        differences = verify_file(file, manifest)
-        signature = _unchecked(manifest) if credentials is None else stored.check_signature(credentials)
-    if signature == "invalid":
-        differences.append("the manifest's signature is not this account's: file and manifest were changed together")
+    credentials = Credentials(settings.api_key, settings.api_secret) if settings else find_credentials(account)
+    results = []
+    for path in list(_find_files(paths)):
+        with waiting(f"reading {path.name}"):
+            results.append(_verify(path, credentials, phone, online=online))
     if settings is not None:
-        differences += run_to_end(_recount(build_client(settings, pace, network=network), manifest, phone))
-    if json:
-        print_json(
-            {
-                "file": str(file),
-                "rows": manifest.rows,
-                "certified": manifest.certified,
-                "quarantined": manifest.quarantined,
-                "faulty_fields": manifest.faulty_fields,
-                "signature": signature,
-                "differences": differences,
-            }
-        )
-    for difference in differences:
-        tell(f"{file.name}: {difference}")
-    if differences:
+        run_to_end(_recount(build_client(settings, pace, network=network), results, phone))
+    _show(results, is_single=is_single, json=json)
+    if any(result.differences for result in results):
         return Exit.FAILED
-    if not json:
-        words = f"{manifest.rows:,} calls, {_words(manifest)}"
-        print_line(f"{file.name}: {words}; the file is what its manifest says; {_SIGNED[signature]}")
-    return judge_reports([manifest.as_report()])
+    return judge_reports([result.manifest.as_report() for result in results if result.manifest])
 
 
-def _words(manifest: Manifest) -> str:
-    words = ["certified complete" if manifest.certified else "NOT certified", describe_unreadable(manifest.as_report())]
-    return ", ".join(filter(None, words))
+@dataclass(kw_only=True)
+class _Result:
+    """What was found of one file."""
+
+    path: Path
+    manifest: Manifest | None = None
+    signature: Signature = "not checked"
+    differences: list[str] = field(default_factory=list)
+    recounted: int | None = None
+    """Windows that the vendor has counted again."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return it for a program."""
+        manifest = self.manifest
+        return {
+            "file": str(self.path),
+            "rows": manifest and manifest.rows,
+            "certified": manifest is not None and manifest.certified,
+            "provisional": manifest and manifest.report.provisional,
+            "quarantined": manifest and manifest.quarantined,
+            "faulty_fields": manifest.faulty_fields if manifest else {},
+            "signature": self.signature,
+            "recounted": self.recounted,
+            "differences": self.differences,
+        }
+
+    def sentence(self) -> str:
+        """Say that it is as it was written."""
+        manifest = self.manifest
+        assert manifest is not None  # noqa: S101 - without one there is a difference
+        verdict = "certified complete" if manifest.certified else "NOT certified"
+        words = [f"{manifest.rows:,} calls, {verdict}"]
+        if unreadable := describe_unreadable(manifest.as_report()):
+            words[0] += f", {unreadable}"
+        words.append("the file is what its manifest says")
+        words.append(_SIGNED[self.signature])
+        if self.recounted is not None:
+            words.append(
+                f"the vendor was asked and counts the same now ({counted(self.recounted, 'window', 'windows')})"
+            )
+        if provisional := manifest.report.provisional:
+            windows = counted(provisional, "window was", "windows were")
+            words.append(f"{windows} provisional, calls may have been added since{_advice(self.recounted)}")
+        return "; ".join(words)
+
+
+def _show(results: "Sequence[_Result]", *, is_single: bool, json: bool) -> None:
+    if json:
+        facts = [result.facts() for result in results]
+        print_json(facts[0] if is_single else {"files": facts})
+    for result in results:
+        name = result.path.name if is_single else str(result.path)
+        for difference in result.differences:
+            tell(f"{name}: {difference}")
+        if not result.differences and not json:
+            print_line(f"{name}: {result.sentence()}")
+    if not is_single and not json:
+        wrong = sum(bool(result.differences) for result in results)
+        print_line(f"{counted(len(results), 'file', 'files')}, {wrong:,} of them not as written")
+
+
+def _advice(recounted: int | None) -> str:
+    return "" if recounted is not None else ": ask with --online, or export again"
+
+
+def _find_files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = find_exports(path)
+        if not found:
+            msg = f"{path} holds no exported file"
+            raise CommandError(msg)
+        yield from found
+
+
+def _verify(path: Path, credentials: Credentials | None, phone: str | None, *, online: bool) -> _Result:
+    result = _Result(path=path)
+    if not path.exists():
+        result.differences.append(f"{path} is not there: name an exported file")
+        return result
+    try:
+        stored = read_stored(beside(path, MANIFEST))
+        result.manifest = manifest = stored.manifest
+        if online and credentials is not None:
+            _check_same(manifest, credentials, phone)
+        result.differences += verify_file(path, manifest)
+        result.signature = _unchecked(manifest) if credentials is None else stored.check_signature(credentials)
+    except ExportError as error:
+        result.differences.append(str(error))
+    if result.signature == "invalid":
+        result.differences.append(
+            "the manifest's signature is not this account's: file and manifest were changed together"
+        )
+    return result
 
 
 _SIGNED: dict[Signature, str] = {
@@ -130,15 +201,25 @@ def _check_same(manifest: Manifest, credentials: Credentials, phone: str | None)
         raise UsageError(msg)
 
 
-async def _recount(client: "CdrClient", manifest: Manifest, phone: str | None) -> list[str]:
-    told = {report.window: report.counted for report in manifest.report.window_reports if report.requests}
+async def _recount(client: "CdrClient", results: Sequence[_Result], phone: str | None) -> None:
+    async with client:
+        for result in results:
+            if result.manifest is not None:
+                await _recount_file(client, result, result.manifest, phone)
+
+
+async def _recount_file(client: "CdrClient", result: _Result, manifest: Manifest, phone: str | None) -> None:
+    read = {report.window: report for report in manifest.report.window_reports if report.requests}
     try:
-        async with client:
-            counts = await client.recount(told, sip_group_name=manifest.query.sip_group_name, phone_name=phone)
+        counts = await client.recount(read, sip_group_name=manifest.query.sip_group_name, phone_name=phone)
     except OutOfTimeRangeError:
-        return ["the vendor no longer keeps all of its calls, so they cannot be counted again: leave out --online"]
-    return [
-        f"window {window}: the vendor counts {counts[window]:,} calls now, and counted {total:,} when it was read"
-        for window, total in told.items()
-        if counts[window] != total
-    ]
+        result.differences.append(
+            "the vendor no longer keeps all of its calls, so they cannot be counted again: leave out --online"
+        )
+        return
+    result.recounted = len(counts)
+    for window, report in read.items():
+        if counts[window] != report.counted:
+            then = "when it was read, provisionally" if report.provisional else "when it was read"
+            now = f"the vendor counts {counts[window]:,} calls now, and counted {report.counted:,} {then}"
+            result.differences.append(f"window {window}: {now}")

@@ -298,7 +298,7 @@ class Engine:
             Event(
                 kind=kind,
                 run=run.number,
-                window=None if request is None else request.window,
+                window=run.plan.span if request is None else request.window,
                 page=None if request is None else request.current,
                 attempt=None if job is None else job.attempt,
                 records=records,

@@ -10,12 +10,19 @@ from typing import Protocol
 from aiosipcdr.errors import ClientStateError, SipCdrError
 from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.paging import PageRequest
+from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["Job", "Plan", "Run"]
 
 
 class Plan(Protocol):
-    """What a run works off: requests come out, answers go in, all of it synchronous."""
+    """What a run works off: requests come out, answers go in, all of it synchronous.
+
+    Attributes:
+        span: The range that it is about, if it is one.
+    """
+
+    span: TimeWindow | None
 
     @property
     def has_result(self) -> bool:

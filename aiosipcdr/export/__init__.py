@@ -13,6 +13,7 @@ from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.preparing import shape_records
 from aiosipcdr.export.quarantine import StreamQuarantine, shape_quarantined
 from aiosipcdr.export.rows import encode_rows
+from aiosipcdr.export.sidecars import find_exports
 from aiosipcdr.export.target import JOURNAL, MANIFEST, beside, check_target
 from aiosipcdr.export.verification import FileFacts, find_contradictions, find_differences, read_facts, verify_file
 
@@ -33,6 +34,7 @@ __all__ = [
     "encode_rows",
     "find_contradictions",
     "find_differences",
+    "find_exports",
     "numbers_of",
     "open_encoder",
     "read_facts",

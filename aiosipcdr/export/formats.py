@@ -5,6 +5,7 @@ only for the format that needs it.
 """
 
 from os import PathLike
+from pathlib import Path
 
 from aiosipcdr.export.compressed import CompressedEncoder, GzipCompressor, zstd_compressor
 from aiosipcdr.export.csv_text import CsvEncoder
@@ -12,7 +13,7 @@ from aiosipcdr.export.encoders import Encoder, Metadata
 from aiosipcdr.export.ndjson import NdjsonEncoder
 from aiosipcdr.export.parquet import ParquetEncoder
 
-__all__ = ["FORMATS", "choose_format", "open_encoder"]
+__all__ = ["FORMATS", "choose_format", "has_format", "open_encoder"]
 
 FORMATS = ("ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet")
 """The names of all formats that can be written."""
@@ -48,6 +49,11 @@ def choose_format(path: str | PathLike[str], format: str | None = None) -> str: 
         " .csv (each also with .gz or .zst behind) or .parquet, or name the format with format="
     )
     raise ValueError(msg)
+
+
+def has_format(path: Path) -> bool:
+    """Say whether the name of a file ends as that of a format does."""
+    return path.name.lower().endswith(tuple(_BY_ENDING))
 
 
 def open_encoder(

@@ -30,7 +30,7 @@ from aiosipcdr.export.query import Query
 from aiosipcdr.export.reading import open_plain
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.export.target import MANIFEST
-from aiosipcdr.money import MoneyTotals
+from aiosipcdr.money import MoneyTotals, MoneyUnit, unit_of
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.report import FetchReport
 
@@ -70,10 +70,19 @@ _MOST_TRIED = 3
 
 
 class MoneySum(msgspec.Struct, frozen=True, kw_only=True):
-    """The exact sum of a field over the rows that name `currency` (`None`: those that name none), in plain digits."""
+    """The exact sum of a field over some rows, in plain digits.
+
+    Attributes:
+        field: "cost" or "settle_pay".
+        currency: The rows that name this currency of the quote; `None`: those that name none.
+        unit: What the sum is in: "quote" (`currency`; where none is named US dollars, on most brands) or "settlement",
+            the currency of the account, which no field names. Older manifests do not have it.
+        sum: The sum.
+    """
 
     field: str
     currency: str | None
+    unit: MoneyUnit | None = None
     sum: Annotated[str, msgspec.Meta(pattern=r"\A-?[0-9]+(\.[0-9]+)?\Z", max_length=200)]
 
 
@@ -304,7 +313,10 @@ def find_derivation(folder: Path, credentials: Credentials) -> KeyDerivation | N
 
 def money_sums(money: MoneyTotals) -> list[MoneySum]:
     """Return sums as they stand in a manifest."""
-    return [MoneySum(field=row.field, currency=row.currency, sum=format(row.amount, "f")) for row in money.rows()]
+    return [
+        MoneySum(field=row.field, currency=row.currency, unit=unit_of(row.field), sum=format(row.amount, "f"))
+        for row in money.rows()
+    ]
 
 
 def _versions(format_name: str) -> dict[str, str]:

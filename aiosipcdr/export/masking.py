@@ -1,7 +1,6 @@
-"""Numbers that leave the house: masked, or under a pseudonym that only a key's owner can make.
+"""Masks and pseudonyms for numbers in records that are passed on.
 
-Pure: records in, records out.  Must never show a number or a key in a repr or
-an error.
+Pure: records in, records out. No repr and no error shows a number or a key.
 """
 
 import hmac
@@ -31,6 +30,20 @@ Numbers = Literal["as told", "masked", "pseudonyms"]
 
 NUMBER_FIELDS = ("phone_name", "callee", "display_num")
 """The fields that hold numbers, or names of people."""
+
+_TEXT_FIELDS = (
+    "sip_group_name",
+    "code",
+    "termination_code",
+    "termination_reason",
+    "bill_period",
+    "recording_file_id",
+    "currency",
+)
+# Shorter ones are codes, as in "486" and "1000".
+_NUMBER_WITHIN = re.compile(r"\+?\d(?:[ ().\-/]{0,2}\d){4,}")
+# The shortest name of a phone that is looked for in other texts.
+_LEAST_NAME = 3
 
 LEAST_KEY = 16
 
@@ -115,17 +128,38 @@ def numbers_of(choice: Literal["mask"] | bytes | None) -> Numbers:
 
 
 def mask_record(record: CallDetailRecord, mask: Callable[[str], str]) -> CallDetailRecord:
-    """Return a copy of `record` with `mask` applied to `phone_name`, `callee` and `display_num`, and without `extra`.
+    """Return a copy of `record` in which no number can be read.
 
-    A number may be anywhere in `extra`.
+    `mask` is applied to `phone_name`, `callee` and `display_num`, and in all other texts but `voice_id` to these values
+    and to whatever may be a number: five digits or more, with punctuation between them. `extra` is left out, as a
+    number may be anywhere in it.
+
+        mask_record(record, mask_number).termination_reason  # "no answer from +44********23"
     """
-    return replace(
-        record,
-        extra=NO_EXTRA,
-        phone_name=None if record.phone_name is None else mask(record.phone_name),
-        callee=None if record.callee is None else mask(record.callee),
-        display_num=None if record.display_num is None else mask(record.display_num),
-    )
+    changed: dict[str, object] = {"extra": NO_EXTRA}
+    own = []
+    for name in NUMBER_FIELDS:
+        value = getattr(record, name)
+        if value is not None:
+            changed[name] = mask(value)
+            if len(value) >= _LEAST_NAME:
+                own.append(value)
+    for name in _TEXT_FIELDS:
+        text = getattr(record, name)
+        if text is not None and (hidden := _mask_within(text, own, mask)) is not text:
+            changed[name] = hidden
+    return replace(record, **changed)
+
+
+def _mask_within(text: str, own: list[str], mask: Callable[[str], str]) -> str:
+    found = _NUMBER_WITHIN
+    if any(value in text for value in own):
+        # In one pass: a pseudonym has digits of its own.
+        values = "|".join(map(re.escape, sorted(own, key=len, reverse=True)))
+        found = re.compile(f"{values}|{_NUMBER_WITHIN.pattern}")
+    elif not found.search(text):
+        return text
+    return found.sub(lambda match: mask(match[0]), text)
 
 
 def mask_records(records: Iterable[CallDetailRecord], mask: Callable[[str], str]) -> list[CallDetailRecord]:

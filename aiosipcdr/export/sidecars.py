@@ -9,15 +9,16 @@ from pathlib import Path
 import msgspec
 
 from aiosipcdr.errors import ExportConflictError, ExportError
+from aiosipcdr.export.formats import has_format
 from aiosipcdr.export.manifest import read_manifest
 from aiosipcdr.export.reading import open_plain, read_lines
 from aiosipcdr.export.storage import check_ours, describe_stranger
-from aiosipcdr.export.target import MANIFEST, QUARANTINE, beside
+from aiosipcdr.export.target import JOURNAL, MANIFEST, QUARANTINE, ROWS, beside
 from aiosipcdr.protocol.scanning import decode_broken
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 
-__all__ = ["check_sidecars", "encode_quarantined"]
+__all__ = ["check_sidecars", "encode_quarantined", "find_exports"]
 
 
 class _QuarantineLine(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,3 +68,16 @@ def _is_quarantine(path: Path, _: Path) -> bool:
             return [decoder.decode(line).page for line in read_lines(file)] != []
     except (msgspec.DecodeError, ValueError, ExportError):
         return False
+
+
+def find_exports(folder: Path) -> list[Path]:
+    """Return the exported files in `folder` and below, by name: what has a manifest, and what should have one.
+
+    A file that has the ending of a format counts, too: its manifest may have been lost.
+    """
+    found = {path.with_name(path.name.removesuffix(MANIFEST)) for path in folder.rglob(f"*{MANIFEST}")}
+    sidecars = (MANIFEST, QUARANTINE, JOURNAL, ROWS)
+    for path in folder.rglob("*"):
+        if not path.name.endswith(sidecars) and path.is_file() and has_format(path):
+            found.add(path)
+    return sorted(found)

@@ -1,22 +1,21 @@
-"""Texts that a spreadsheet shows as they are: no formula starts, no long id loses its digits.
+"""Texts that a spreadsheet shows as they are: no formula starts, no number or date is made of a text.
 
-A text that Excel would take for something else gets an apostrophe in front;
-all others stay as they are.  For CSV that people open: must never be applied
-to a file that a program reads, for the apostrophe is part of the text then.
+A text that Excel would read as something else gets an apostrophe in front; all others stay as they are. For CSV that
+people open, not programs: there the apostrophe is part of the text.
 """
 
 import re
+from unicodedata import category
 
 __all__ = ["spreadsheet_text"]
 
-# A number as it is dialled, with its plus.  Excel takes it for a number, which
-# is no formula and keeps all of up to 15 digits; an apostrophe would spoil it
-# for everybody who filters, pastes or dials it.
-_DIALLED = re.compile(r"\+[0-9]{6,15}").fullmatch
+# A number that Excel shows, and saves, as it came: General switches to 1.23E+11 at 12 digits, and drops zeros in front.
+_PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]{0,10}").fullmatch
 
-# What Excel takes for another number than it shows: it keeps 15 digits, drops
-# zeros in front, and reads "12E3" as 12000.
-_MISREAD = re.compile(r"[0-9]{16,}|0[0-9]+|[0-9]+(?:\.[0-9]*)?[eE][0-9]+").fullmatch
+_DIALLED = re.compile(r"\+?[0-9]+").fullmatch
+
+# Two steps of a billing period, "60+60": a text to every spreadsheet, though it has only digits and a sign.
+_BILL_PERIOD = re.compile(r"[0-9]{1,4}\+[0-9]{1,4}").fullmatch
 
 # Where a formula could start (OWASP's list, with the full-width signs): at the
 # beginning, or behind what splits fields and lines where the list separator is
@@ -28,17 +27,64 @@ _FORMULA = re.compile(
     re.VERBOSE,
 )
 
+_WORDS = re.compile(r"[^\W\d_]+")
+_DIGIT = re.compile(r"\d").search
+_TRUTHS = {"true", "false"}
+# What stands between digits in numbers, dates, times, fractions and sums of money.
+_SEPARATING = {"Zs", "Pd", "Sc", "Cc", "Cf"}
+_SEPARATORS = frozenset(".,:/+-%()'\u2019\u066a\u066b\u066c\u2212\uff0b\uff0c\uff0e\uff0f\uff1a\uff05\uff08\uff09")
+# Exponents, hours, and what a time of ISO 8601 or of East Asia has beside digits.
+_SHORT_WORDS = {*("e", "a", "p", "am", "pm", "t", "z"), *"年月日時时分秒点點년월일시분초"}
+# Excel knows the names of its own language beside the English ones.
+_MONTHS = {
+    *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
+    *("november", "december", "sept"),
+    *("januar", "jänner", "februar", "märz", "mrz", "mai", "juni", "juli", "oktober", "dezember"),  # codespell:ignore
+    *("janvier", "février", "fevrier", "avril", "juin", "juillet", "août", "aout", "septembre", "octobre"),
+    *("novembre", "décembre", "decembre"),
+    *("enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "setiembre"),
+    *("octubre", "noviembre", "diciembre"),
+    *("gennaio", "febbraio", "aprile", "maggio", "giugno", "luglio", "settembre", "ottobre", "dicembre"),
+    *("janeiro", "fevereiro", "março", "marco", "maio", "junho", "julho", "setembro", "outubro", "novembro"),
+    *("dezembro",),
+    *("januari", "februari", "maart", "mrt", "mei", "augustus"),
+}
+_SHORTEST_MONTH = 3
+_MONTH_STARTS = frozenset(name[:length] for name in _MONTHS for length in range(_SHORTEST_MONTH, len(name) + 1))
+
 
 def spreadsheet_text(text: str) -> str:
-    """Return `text` so that a spreadsheet shows it whole and calculates nothing.
+    """Return `text` so that a spreadsheet shows and saves it whole, and calculates nothing.
 
-    `'` is put before a text that starts like a formula, before each place in it
-    where one could start if fields were split by semicolons or tabs, and before
-    digits that Excel would change (more than 15 of them, zeros in front,
-    `12E3`).  NUL is dropped.  Numbers like `+12125550123` (6 to 15 digits) stay.
+    `'` is put before a text that starts like a formula or a number with a sign (`+12125550123`), before each place in
+    it where a formula could start if fields were split by semicolons or tabs, and before what Excel would read as
+    another number (more than 11 digits, zeros in front, `12E3`, `1,234`), a date (`06-8108`, `MAR 3`, `1/2`), a time or
+    a truth value. NUL is dropped.
+
+        spreadsheet_text("447700900123")  # "'447700900123"
+        spreadsheet_text("sales-us")      # "sales-us"
+
+    Source: Microsoft, "Keeping leading zeros and large numbers", "Stop automatically changing numbers to dates", and
+    "Number format codes"; OWASP, "CSV Injection".
     """
     if _DIALLED(text):
-        return text
-    if _MISREAD(text):
-        return f"'{text}"
-    return _FORMULA.sub("'", text.replace("\0", ""))
+        return text if _PLAIN_NUMBER(text) else f"'{text}"
+    text = text.replace("\0", "")
+    guarded = _FORMULA.sub("'", text)
+    # An apostrophe that was there gets another one, so that the first can always be taken away.
+    if text.startswith("'") or (not guarded.startswith("'") and _is_misread(text)):
+        return f"'{guarded}"
+    return guarded
+
+
+def _is_misread(text: str) -> bool:
+    if not _DIGIT(text):
+        return text.strip().casefold() in _TRUTHS
+    words = _WORDS.findall(text.casefold())
+    if not all(word in _SHORT_WORDS or word in _MONTH_STARTS for word in words):
+        return False
+    if _BILL_PERIOD(text) or (text.lstrip()[0].isalpha() and words[0] not in _MONTH_STARTS):
+        return False
+    return all(
+        character in _SEPARATORS or character.isalnum() or category(character) in _SEPARATING for character in text
+    )

@@ -188,7 +188,7 @@ def find_differences(manifest: Manifest, facts: FileFacts) -> list[str]:
         if there.get(group, 0) != told.get(group, 0):
             field, currency = group
             found.append(
-                f"the sum of {shorten(field)} ({shorten(currency or 'no currency told')}) is {there.get(group, 0)},"
+                f"the sum of {shorten(field)} ({shorten(currency or 'no currency named')}) is {there.get(group, 0)},"
                 f" the manifest says {told.get(group, 0)}"
             )
     return found

@@ -41,12 +41,11 @@ class OpenTelemetryHook:
 
         CdrClient(..., hook=OpenTelemetryHook())
 
-    Spans: `aiosipcdr.run`, a child of what is current where the run begins, with the
-    counts of its report (`aiosipcdr.run.unique`, ...), an event for each request that is
-    repeated, and `error.type` where an error ended it; `aiosipcdr.window`, its child, from
-    the window's first request until its records are handed over, with the bounds of the
-    window and its calls.  A window that is cut into smaller ones, or never completed, has
-    none.
+    Spans: `aiosipcdr.run`, a child of the span that is current where the run begins, with its range
+    (`aiosipcdr.run.start`, `.end`), the counts of its report (`aiosipcdr.run.unique`, ...), an event for each request
+    that is repeated, and `error.type` where an error ended it; `aiosipcdr.window`, its child, from the window's first
+    request until its records are handed over, with the bounds of the window and its calls. A window that is cut into
+    smaller ones, or never completed, has none.
 
     Metrics, whose only attribute is `error.type`, the name of an error's class:
 
@@ -84,7 +83,11 @@ class OpenTelemetryHook:
         """Take note of `event`."""
         match event.kind:
             case EventKind.RUN_STARTED:
-                self._open[event.run] = _OpenRun(self._tracer.start_span("aiosipcdr.run"))
+                span = self._tracer.start_span("aiosipcdr.run")
+                if event.window is not None:
+                    span.set_attribute("aiosipcdr.run.start", event.window.start.isoformat())
+                    span.set_attribute("aiosipcdr.run.end", event.window.end.isoformat())
+                self._open[event.run] = _OpenRun(span)
             case EventKind.REQUEST_SENT:
                 self._requests.add(1)
                 self._note_asked(event)

@@ -89,6 +89,8 @@ class Coverage:
             see: two records are the same where it returns the same for both.
         """
         self.report: FetchReport = FetchReport()
+        self.span: TimeWindow | None = span.asked
+        """The range that was asked for."""
         self._assembly = Assembly(self.report, span=span, see=see)
         self.mismatch: SipCdrError | None = None
         """The error that ends the run before the window that was taken last, if too much of it could not be read."""

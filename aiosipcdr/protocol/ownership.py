@@ -68,6 +68,13 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
         exact = None if time_field is None else (span.start, span.end)
         return cls(window=TimeWindow(seam.start, span.end), seam=seam, time_field=time_field, exact=exact)
 
+    @property
+    def asked(self) -> TimeWindow:
+        """The range that the caller asked for, without what is read beside it."""
+        if self.exact is not None:
+            return TimeWindow.of(*self.exact)
+        return self.window if self.seam is None else TimeWindow(self.seam.end, self.window.end)
+
     def in_seam(self, window: TimeWindow) -> bool:
         """Tell whether `window`, a part of the span's windows, lies within the seam."""
         return self.seam is not None and window.end <= self.seam.end

@@ -16,6 +16,7 @@ from aiosipcdr.protocol.codec import Filters, PageAnswer, encode_params
 from aiosipcdr.protocol.paging import PageRequest, count_pages
 from aiosipcdr.protocol.readings import EVERY_READING, Reading, plan_window, rule_out
 from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.protocol.tiling import WIDEST
 from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["LARGER", "LARGEST", "ODD", "Answered", "Probe", "ProbeFacts"]
@@ -26,14 +27,17 @@ LARGER = 200
 ODD = 37
 """A size that no list of allowed sizes holds."""
 
-_SPANS = (timedelta(days=1), timedelta(days=7), timedelta(days=30))
+_DAY, _MONTH = timedelta(days=1), timedelta(days=30)
+# Two calendar months are 59 days at least.
+_KEPT = timedelta(days=58)
 # The newest calls are left alone, so that few are added while the probe looks.
 _SETTLING = timedelta(hours=1)
 _MOST_WINDOWS = 5
+_MOST_QUESTIONS = 15
 _FEW = 20
 
 _TELLING = (InvalidQueryError, OutOfTimeRangeError, ServerFaultError, ProtocolError)
-"""Errors that answer a question: this is not to be had.  Any other ends the probe."""
+"""Errors that answer a question: this is not to be had. Any other ends the probe."""
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -41,7 +45,7 @@ class _Question(msgspec.Struct, frozen=True):
     size: int = LARGEST
     current: int = 1
     group: str | None = None
-    may_fail: bool = True
+    telling: tuple[type[SipCdrError], ...] = _TELLING
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -77,6 +81,7 @@ class ProbeFacts(msgspec.Struct, kw_only=True):
         again: the same in another size.
         larger: the same in a size that is not documented.
         narrow: windows of two seconds, whole where they had room.
+        further: further pages of the first span, where pages are small.
         beyond: a page after the last of `beyond_of`.
         group: the group whose name was asked for in other ways.
         other_case, outer_blanks, longer: what came for its name in the other case, with blanks around it, and with
@@ -93,6 +98,7 @@ class ProbeFacts(msgspec.Struct, kw_only=True):
     again: Outcome | None = None
     larger: Outcome | None = None
     narrow: list[Answered] = msgspec.field(default_factory=list)
+    further: list[Answered] = msgspec.field(default_factory=list)
     beyond: Outcome | None = None
     beyond_of: Answered | None = None
     group: str | None = None
@@ -114,17 +120,18 @@ class ProbeFacts(msgspec.Struct, kw_only=True):
 
     def calls(self) -> list[CallDetailRecord]:
         """Return every call that was seen, once."""
-        seen = chain.from_iterable(answer.page.records for answer in self.answers)
+        seen = chain.from_iterable(answer.page.records for answer in (*self.answers, *self.further))
         return list({call.voice_id: call for call in seen}.values())
 
 
 class Probe:
-    """Finds a span with enough calls by itself, and asks about it."""
+    """Finds a span with enough calls, and asks about it."""
 
-    def __init__(self, now: datetime) -> None:
-        """Plan questions about the time before `now`, aware."""
+    def __init__(self, now: datetime, asked: TimeWindow | None = None) -> None:
+        """Plan questions about the time before `now`, aware; first about the range `asked`, if there is one."""
         self.facts: ProbeFacts = ProbeFacts()
-        self._script = self._ask_all(now.replace(microsecond=0) - _SETTLING)
+        self.span: TimeWindow | None = asked
+        self._script = self._ask_all(_plan_spans(now.replace(microsecond=0) - _SETTLING, asked))
         self._next: _Question | None = next(self._script)
         self._asked: _Question | None = None
 
@@ -152,7 +159,7 @@ class Probe:
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:  # noqa: ARG002 - a plan's shape
         """Take a refusal that tells something; give in to any other."""
-        if self._asked is None or not self._asked.may_fail or not isinstance(error, _TELLING):
+        if self._asked is None or not isinstance(error, self._asked.telling):
             return error
         self._go_on(error)
         return None
@@ -164,9 +171,9 @@ class Probe:
         except StopIteration:
             self._next = None
 
-    def _ask_all(self, end: datetime) -> Generator[_Question, Outcome, None]:
+    def _ask_all(self, spans: list[TimeWindow]) -> Generator[_Question, Outcome, None]:
         facts = self.facts
-        yield from self._find_span(end)
+        yield from self._find_span(spans)
         if facts.first is None or not facts.first.page.records:
             return
         window = facts.first.window
@@ -175,14 +182,21 @@ class Probe:
         yield from self._read_range(window)
         yield from self._leave_the_end()
         yield from self._vary_filter(window)
+        yield from self._read_on(facts.first)
 
-    def _find_span(self, end: datetime) -> Generator[_Question, Outcome, None]:
-        for span in _SPANS:
-            outcome = yield _Question(TimeWindow(end - span, end), may_fail=self.facts.first is not None)
+    def _find_span(self, spans: list[TimeWindow]) -> Generator[_Question, Outcome, None]:
+        most = -1
+        for span in spans:
+            if self.facts.first is not None:
+                outcome = yield _Question(span)
+            else:  # one that is older than what is kept is done without, unless it is the last
+                outcome = yield _Question(span, telling=(OutOfTimeRangeError,) if span is not spans[-1] else ())
             if not isinstance(outcome, Answered):
-                return  # older than what is kept: the span before must do
-            self.facts.first = outcome
-            if max(outcome.page.total, outcome.rows) >= LARGEST:
+                continue
+            calls = max(outcome.page.total, outcome.rows)
+            if calls > most:
+                self.facts.first, most = outcome, calls
+            if calls >= LARGEST:
                 return
 
     def _read_range(self, window: TimeWindow) -> Generator[_Question, Outcome, None]:
@@ -226,3 +240,24 @@ class Probe:
         facts.outer_blanks = yield _Question(window, _FEW, group=f" {name} ")
         if any(isinstance(outcome, Answered) and outcome.rows for outcome in (facts.other_case, facts.outer_blanks)):
             facts.longer = yield _Question(window, _FEW, group=f"{name}-{name}")
+
+    def _read_on(self, first: Answered) -> Generator[_Question, Outcome, None]:
+        # A server whose pages are small has shown a few calls until here.
+        facts = self.facts
+        pages = count_pages(first.page.total, max(first.rows, 1))
+        for current in range(2, pages + 1):
+            if len(facts.calls()) >= LARGEST or facts.questions >= _MOST_QUESTIONS:
+                return
+            outcome = yield _Question(first.window, current=current)
+            if not isinstance(outcome, Answered):
+                return
+            facts.further.append(outcome)
+
+
+def _plan_spans(end: datetime, asked: TimeWindow | None) -> list[TimeWindow]:
+    # The likeliest to hold a page of calls first; together all that the vendor keeps, as far as is documented.
+    last = end if asked is None else min(asked.end, end)
+    first = TimeWindow(end - _DAY, end)
+    if asked is not None and asked.start < last:
+        first = TimeWindow(max(asked.start, last - WIDEST), last)
+    return [first, TimeWindow(end - _MONTH, end), TimeWindow(end - _KEPT, end - _MONTH)]

@@ -33,6 +33,7 @@ class SinglePage:
     def __init__(self, window: TimeWindow, filters: Filters, *, current: int, size: int, strict: bool = False) -> None:
         """Plan the one request; with `strict`, a value that cannot be read is an error."""
         self.page: Page | None = None
+        self.span: TimeWindow | None = window
         self._strict = strict
         self._request: PageRequest | None = PageRequest(
             owner=self, window=window, params=encode_params(window, filters), current=current, size=size
@@ -90,9 +91,11 @@ class WindowCounts:
             size: the page size with which totals are asked for if a size of 1 is refused.
             confirm_zero: ask for a 0 twice.
         """
+        windows = list(windows)
         self.totals: dict[TimeWindow, int] = {}
+        self.span: TimeWindow | None = span or _hull(windows)
         self._filters = filters
-        self._span = span
+        self._edge_span = span
         self._size = size
         self._confirm_zero = confirm_zero
         self._edge: EdgeSearch | None = None
@@ -125,7 +128,7 @@ class WindowCounts:
         if isinstance(request.owner, EdgeSearch):
             return self._probed(request.owner, request, accepted=False)
         if self._edge is None:
-            self._edge = EdgeSearch(self._span or request.window, self._filters)
+            self._edge = EdgeSearch(self._edge_span or request.window, self._filters)
         return None
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
@@ -152,6 +155,12 @@ class WindowCounts:
     def _probed(self, edge: EdgeSearch, request: PageRequest, *, accepted: bool) -> SipCdrError | None:
         edge.note(request, accepted=accepted)
         return edge.describe(can_skip=False) if edge.is_done else None
+
+
+def _hull(windows: list[TimeWindow]) -> TimeWindow | None:
+    if not windows:
+        return None
+    return TimeWindow(min(window.start for window in windows), max(window.end for window in windows))
 
 
 class RangeCount(WindowCounts):

@@ -4,6 +4,7 @@ It keeps wire tables of its own and must never import anything from the rest of 
 package: a wrong name in the client would otherwise cancel out.
 """
 
+from aiosipcdr.sandbox.calls_file import read_calls
 from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.process import SandboxProcess, curl_line, serve
 from aiosipcdr.sandbox.script import UnusedFaultsError
@@ -19,5 +20,6 @@ __all__ = [
     "Switches",
     "UnusedFaultsError",
     "curl_line",
+    "read_calls",
     "serve",
 ]

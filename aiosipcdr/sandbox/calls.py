@@ -214,6 +214,14 @@ class CallGenerator:
         self._made -= 1
         return self.make(2 * second - (row.ranged or second), group, phone, answered=True)
 
+    def make_ended(self, second: int) -> Row:
+        """Make a call, answered or not, that hangs up at `second`."""
+        before = self._rng.getstate()
+        hangup = datetime.fromisoformat(msgspec.json.decode(self.make(second, bounded=False).body)["hangupTime"])
+        self._rng.setstate(before)
+        self._made -= 1
+        return self.make(2 * second - int(hangup.timestamp()), bounded=False)
+
     def make(
         self,
         submitted: int,
@@ -221,12 +229,20 @@ class CallGenerator:
         phone: str | None = None,
         *,
         answered: bool = False,
+        bounded: bool = True,
         voice_id: str | None = None,
     ) -> Row:
-        """Make one call submitted at `submitted`; `answered` ones may end when they like.
+        """Make one call submitted at `submitted`.
 
-        With `voice_id` it is a further leg of that call.
+        Args:
+            submitted: The second.
+            group: Its group; a random one if left out.
+            phone: Its phone; likewise.
+            answered: It is answered, and may end after the range.
+            bounded: It ends before the range does; otherwise it may end after it.
+            voice_id: It is a further leg of that call.
         """
+        bounded = bounded and not answered
         random = self._rng.random
         line = self._lines[int(random() * len(self._lines))]
         place = self._destinations[int(random() * len(self._destinations))]
@@ -238,11 +254,11 @@ class CallGenerator:
         hangup = answer if outcome.rings else called + int(random() * 3)
         if outcome.answered:
             duration = _DURATIONS[int(random() * len(_DURATIONS))]
-            if not answered:
+            if bounded:
                 # Every time of a generated call lies before the end of the range.
                 duration = max(1, min(duration, self._end - 1 - answer))
             hangup = answer + duration
-        if random() < _ODD_CALL_TIME and not answered and hangup + 180 < self._end:
+        if random() < _ODD_CALL_TIME and bounded and hangup + 180 < self._end:
             called = hangup + 180  # as in the vendor's own sample
         name = group if group is not None else line.group.name
         sip = phone if phone is not None else line.phone

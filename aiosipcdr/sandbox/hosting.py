@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Event, Thread
+from typing import Final
 
 from aiohttp.typedefs import Middleware
 
@@ -20,6 +21,8 @@ from aiosipcdr.sandbox.script import Script
 from aiosipcdr.sandbox.server import Server
 from aiosipcdr.sandbox.store import Store
 from aiosipcdr.sandbox.switches import Switches
+
+_LIVE_TICK: Final = 0.05
 
 
 class _StoppedEarlyError(Exception):
@@ -131,13 +134,26 @@ class Host:
             return
         endpoint = Endpoint(self._switches, store, self._generator, self._credentials, lag=self._lag)
         server = Server(endpoint, self._script, middlewares=self._middlewares)
+        live = asyncio.create_task(self._add_live(endpoint, store)) if self._switches.live else None
         try:
             base_url = await server.start()
             self._served = Served(base_url, endpoint, store, self._generator)
             self.ready.set_result(None)
             await self._stop.wait()
         finally:
+            if live is not None:
+                live.cancel()
             await server.stop()
+
+    async def _add_live(self, endpoint: Endpoint, store: Store) -> None:
+        """Add calls that end now, as many a second as the switch says."""
+        loop = asyncio.get_running_loop()
+        rate, began, added = self._switches.live, loop.time(), 0
+        while True:
+            await asyncio.sleep(max(_LIVE_TICK, 1 / rate))
+            due = int((loop.time() - began) * rate) - added
+            store.add([self._generator.make_ended(int(endpoint.now())) for _ in range(due)])
+            added += due
 
     def _batches(self) -> Iterable[list[Row]]:
         """Return the calls to serve, in the order of submission."""

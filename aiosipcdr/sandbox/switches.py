@@ -50,6 +50,7 @@ _LEAST: Final[Mapping[str, float]] = {
     "insert_every": 1,
     "insert_late_every": 1,
     "leg_every": 1,
+    "live": 0,
     "max_size": 1,
     "min_size": 1,
     "months_back": 1,
@@ -67,7 +68,7 @@ _LAST_PORT: Final = 65_535
 # What was decided when the calls were written cannot be changed while they are served.
 FIXED: Final = frozenset(
     (
-        *("absent", "account", "cost_field", "days", "extra_record_keys", "host", "leg_every"),
+        *("absent", "account", "cost_field", "days", "extra_record_keys", "host", "leg_every", "live"),
         *("path", "port", "records", "repeat_every", "seed", "start", "success_code", "time_field"),
         "utc_offset",
     )
@@ -82,7 +83,7 @@ class Switches:
         records: How many calls are generated.
         seed: Same seed, `records` and `start`: same calls, byte for byte.
         days: Length of the default range, `start` to `end`.
-        start: First second of the default range (aware, whole seconds). Absent: chosen so
+        start: First second of the default range (aware; fractions of a second are cut off). Absent: chosen so
             that the range ends at the last midnight that is at least six hours past.
             The environment's AIOSIPCDR_SANDBOX_TODAY (YYYY-MM-DD) replaces the current date.
         utc_offset: Offset in which every time is written.
@@ -146,6 +147,7 @@ class Switches:
             `recordingFileId` is filled in.
         drift_between: Drift strikes between COUNT and SELECT instead of before both.
         drift_requests: Drift ends after this many queries; None: never.
+        live: Calls a second that end, and appear, while the sandbox runs.
     """
 
     records: int = 1_000
@@ -206,6 +208,7 @@ class Switches:
     change_every: int | None = None
     drift_between: bool = False
     drift_requests: int | None = None
+    live: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, before anything is started."""
@@ -245,9 +248,12 @@ class Switches:
 
     def _check_times(self) -> None:
         """Check the start and the offset."""
-        if self.start is not None and (self.start.tzinfo is None or self.start.microsecond):
-            message = "start must be an aware datetime of whole seconds"
-            raise ValueError(message)
+        if self.start is not None:
+            if self.start.utcoffset() is None:
+                message = "start must be an aware datetime"
+                raise ValueError(message)
+            # The vendor writes whole seconds, and `datetime.now(UTC)` does not.
+            object.__setattr__(self, "start", self.start.replace(microsecond=0))
         if abs(self.utc_offset) >= timedelta(days=1) or self.utc_offset % timedelta(minutes=1):
             message = "utc_offset must be whole minutes and less than a day"
             raise ValueError(message)

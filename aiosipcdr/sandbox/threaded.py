@@ -60,7 +60,8 @@ class Sandbox:
         """Decide what the sandbox will hold.
 
         Args:
-            calls: Wire records (or any JSON values, or bytes) instead of generated calls.
+            calls: Wire records (or any JSON values, or bytes) instead of generated calls; also records with the
+                client's names, as `CallDetailRecord.to_dict` returns them. From a file: see `read_calls`.
             middlewares: aiohttp.web middlewares in front of the endpoint.
             faults: What goes wrong, and when; of those that match a request the first strikes.
             **switches: See `Switches`.
@@ -74,15 +75,8 @@ class Sandbox:
             switches["records"] = 0
         self._switches = Switches(**switches)
         self._credentials = Credentials.of(self._switches.account)
-        # By the slower of the two clocks, so that neither takes the range for unsettled.
-        now, lag = time() + min(0.0, self._switches.clock_offset), 0.0
-        # Tests set it, and see the same made-up calls every day.
-        if today := os.environ.get(_TODAY):
-            try:
-                lag = measure_lag(today, self._switches, time())
-            except ValueError:
-                raise ValueError(f"{_TODAY} must be a date, YYYY-MM-DD; not {today!r}") from None
-        self.start, self.end = default_range(self._switches, now - lag)
+        lag, today = read_clock(self._switches)
+        self.start, self.end = default_range(self._switches, today)
         given = [row.submitted for row in map(self._row, calls or ())]
         if given:
             zone = timezone(self._switches.utc_offset)
@@ -262,6 +256,23 @@ class Sandbox:
         since = int((start or self.start).timestamp()) + (not self._switches.start_inclusive)
         until = int((end or self.end).timestamp()) + self._switches.end_inclusive
         return Selection(since, until)
+
+
+def read_clock(switches: Switches) -> tuple[float, float]:
+    """Return the seconds by which the calls' "today" lies before now, and the present moment there.
+
+    Raises:
+        ValueError: The environment has a date that is none.
+    """
+    # By the slower of the two clocks, so that neither takes the range for unsettled.
+    now, lag = time() + min(0.0, switches.clock_offset), 0.0
+    # Tests set it, and see the same made-up calls every day.
+    if today := os.environ.get(_TODAY):
+        try:
+            lag = measure_lag(today, switches, time())
+        except ValueError:
+            raise ValueError(f"{_TODAY} must be a date, YYYY-MM-DD; not {today!r}") from None
+    return lag, now - lag
 
 
 def _decoded(body: bytes) -> Any:  # noqa: ANN401 - whatever was put in

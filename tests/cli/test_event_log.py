@@ -69,6 +69,8 @@ def test_an_export_tells_of_every_request_and_of_its_report(
     kinds = [line["kind"] for line in told]
     assert (kinds[0], kinds[-1]) == ("run_started", "run_finished")
     assert told[-1]["report"]["certified"]
+    for line in (told[0], told[-1]):
+        assert (line["start"], line["end"]) == (sandbox.start.isoformat(), sandbox.end.isoformat())
     assert kinds.count("request_sent") == told[-1]["report"]["requests"]
     assert sum(line["records"] for line in told if line["kind"] == "window_complete") == 500
     whole = json.dumps(told)

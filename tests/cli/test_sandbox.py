@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.cli.app import run
+from aiosipcdr.sandbox import Sandbox
 
 Starter = Callable[..., "subprocess.Popen[str]"]
 
@@ -93,6 +94,61 @@ def test_a_port_that_is_in_use_is_told_with_what_to_do(capsys: pytest.CaptureFix
         port = taken.getsockname()[1]
         assert run(["sandbox", "--records", "1", "--port", str(port)]) == 1
     assert f"port {port} is in use; take another --port" in capsys.readouterr().err
+
+
+def test_calls_come_from_a_file_and_more_as_time_goes_on(
+    cli: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Sandbox(records=30) as made_up:
+        record = made_up.rows()[0]
+    (tmp_path / "calls.ndjson").write_text(json.dumps(record))
+    options = ["--calls", "calls.ndjson", "--live", "100/s", "--switch", "months_back=null"]
+    with cli("sandbox", "--json", "--until-stdin-closes", *options, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        place = json.loads(process.stdout.readline())
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", place[name])
+        spans = {"1": ["--start", place["start"], "--end", place["end"]], "live": ["--last", "3h"]}
+        counted = dict.fromkeys(spans, 0)
+        for _ in range(200):
+            for name, span in spans.items():
+                assert run(["count", *span]) == 0
+                counted[name] = int(capsys.readouterr().out)
+            if counted["live"]:
+                break
+        assert counted["1"] == 1
+        assert counted["live"] > 0
+        process.stdin.close()
+        assert process.wait(240) == 0
+
+
+@pytest.mark.parametrize("pace", ["5/d", "0/s", "-1/s", "many", "5/", ""])
+def test_a_pace_that_cannot_be_meant_is_a_usage_error(pace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sandbox", f"--live={pace}"]) == 2
+    assert "5/s, 30/m or 100/h" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "cannot be read"),
+        ("[3]", "row 1: a call is a JSON object"),
+        ('{"voice_id": "1"}', "line 1: submitTime (submit_time) must be a time"),
+        ('{"voiceId": "1", "submitTime": "2020-01-01T00:00:00Z"}', "or choose --switch months_back=null"),
+    ],
+)
+def test_a_file_of_calls_that_cannot_be_served_is_a_usage_error(
+    text: str | None, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "calls.ndjson"
+    if text is not None:
+        file.write_text(text)
+    assert run(["sandbox", "--calls", str(file)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "--calls" in told.err
+    assert expected in told.err
 
 
 @pytest.mark.parametrize(

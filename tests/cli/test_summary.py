@@ -13,9 +13,9 @@ from aiosipcdr.report import FetchReport
 @pytest.fixture
 def figures() -> Figures:
     money = [
-        MoneySum(field="cost", currency=None, sum="2.5"),
-        MoneySum(field="cost", currency="EUR", sum="0.1000001"),
-        MoneySum(field="settle_pay", currency=None, sum="1000"),
+        MoneySum(field="cost", currency=None, unit="quote", sum="2.5"),
+        MoneySum(field="cost", currency="EUR", unit="quote", sum="0.1000001"),
+        MoneySum(field="settle_pay", currency="EUR", unit="settlement", sum="1000"),
     ]
     return Figures(
         seconds=2.0,
@@ -27,9 +27,9 @@ def figures() -> Figures:
 def test_json_has_exact_sums_per_field_and_currency(figures: Figures) -> None:
     told = figures_as_json(figures, Path("calls.ndjson"))
     assert told["money"] == [
-        {"field": "cost", "currency": None, "sum": "2.5"},
-        {"field": "cost", "currency": "EUR", "sum": "0.1000001"},
-        {"field": "settle_pay", "currency": None, "sum": "1000"},
+        {"field": "cost", "currency": None, "unit": "quote", "sum": "2.5"},
+        {"field": "cost", "currency": "EUR", "unit": "quote", "sum": "0.1000001"},
+        {"field": "settle_pay", "currency": "EUR", "unit": "settlement", "sum": "1000"},
     ]
     assert (told["records"], told["answered"], told["records_per_second"]) == (3, 1, 1.5)
     assert told["report"]["total"] == 3
@@ -45,7 +45,9 @@ def test_a_table_in_a_pipe_keeps_long_lines_whole(figures: Figures, capsys: pyte
     assert "certified: 3 of the 3 calls" in told.out
     assert "1 (33.3%)" in told.out
     assert "5 (4 pages, 1 window)" in told.out
+    assert "2.5 (no currency named: USD, unless your brand differs)" in told.out
     assert "0.1000001 (EUR)" in told.out
+    assert "1,000 (in the settlement currency, calls quoted in EUR)" in told.out
     assert "\x1b" not in told.out
 
 

@@ -50,7 +50,7 @@ def test_a_value_of_no_option_is_not_repeated(extra: list[str], capsys: pytest.C
         (["0123456789"], "unknown command: there are demo, export, count, verify, doctor, sandbox"),
         ([*EXPORT, "--overwrit"], "unknown option --overwrit: did you mean --overwrite?"),
         (["export", *RANGE], "--output is missing (see aiosipcdr export --help)"),
-        (["verify"], "FILE is missing (see aiosipcdr verify --help)"),
+        (["verify"], "PATHS is missing: name exported files, or folders that hold them (see aiosipcdr verify --help)"),
         (["count", "--start"], "--start needs a value"),
         ([*EXPORT, "--page-size", "101"], "Invalid value for --page-size. Must be <= 100"),
         ([*EXPORT, "--page-size", "many"], "--page-size: unable to convert it into int"),

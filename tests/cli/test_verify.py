@@ -49,8 +49,10 @@ def test_a_file_that_is_as_it_was_written_is_told_so(
         "file": str(path),
         "rows": 300,
         "certified": True,
+        "provisional": 0,
         "signature": "valid",
         "quarantined": 0,
+        "recounted": 1,
         "faulty_fields": {},
         "differences": [],
     }
@@ -217,8 +219,93 @@ def test_an_older_manifest_is_called_unsigned(
     manifest.write_text(json.dumps(told | {"manifest": 1}))
     capsys.readouterr()
     assert run(["verify", str(path), "--online", "--phone", "12125550123"]) == 0
-    assert "; unsigned, by an older version\n" in capsys.readouterr().out
+    assert "; unsigned, by an older version; the vendor was asked" in capsys.readouterr().out
     assert run(["verify", str(path), "--online", "--phone", "12125550124"]) == 2
+
+
+def test_online_says_that_the_vendor_was_asked(
+    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = exported(place, tmp_path / "calls.csv")
+    before = place.stats.requests
+    capsys.readouterr()
+    assert run(["verify", str(path)]) == 0
+    assert "asked" not in capsys.readouterr().out
+    assert place.stats.requests == before
+    assert run(["verify", str(path), "--online"]) == 0
+    assert "; the vendor was asked and counts the same now (1 window)\n" in capsys.readouterr().out
+    assert place.stats.requests > before
+
+
+def test_provisional_windows_are_mentioned(place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = exported(place, tmp_path / "calls.csv", "--lateness", "3650d")
+    assert "1 provisional window (calls may still be added)" in capsys.readouterr().err
+    assert run(["verify", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "1 window was provisional, calls may have been added since: ask with --online, or export again" in told
+    place.insert(at=place.start + timedelta(days=3))
+    assert run(["verify", str(path), "--online", "--json"]) == 1
+    told = capsys.readouterr().out
+    assert json.loads(told)["provisional"] == 1
+    assert "when it was read, provisionally" in told
+
+
+def test_many_files_and_folders_are_verified_at_once(
+    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = tmp_path / "lake"
+    for day in ("a", "b"):
+        (lake / day).mkdir(parents=True)
+        exported(place, lake / day / "calls.parquet")
+    alone = exported(place, tmp_path / "calls.ndjson")
+    (lake / "notes.txt").write_text("no export")
+    capsys.readouterr()
+    assert run(["verify", str(alone), str(lake), "--online"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    files = [alone, lake / "a" / "calls.parquet", lake / "b" / "calls.parquet"]
+    assert [line.partition(": ")[0] for line in lines] == list(map(str, files))
+    assert all("the vendor was asked" in line for line in lines)
+    assert last == "3 files, 0 of them not as written"
+
+    files[1].write_bytes(files[1].read_bytes()[:-1])
+    (lake / "b" / "calls.parquet.manifest.json").unlink()
+    assert run(["verify", str(lake), str(alone), "--json"]) == 1
+    told = capsys.readouterr()
+    found = json.loads(told.out)["files"]
+    assert [(one["file"], bool(one["differences"]), one["rows"]) for one in found] == [
+        (str(files[1]), True, 300),
+        (str(files[2]), True, None),
+        (str(alone), False, 300),
+    ]
+    assert f"{files[2]}: {files[2]}.manifest.json is missing" in told.err
+
+
+def test_a_file_of_a_folder_that_is_gone_is_missed(
+    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported(place, tmp_path / "calls.csv").unlink()
+    assert run(["verify", str(tmp_path)]) == 1
+    assert "calls.csv is not there" in capsys.readouterr().err
+
+
+def test_the_worst_of_many_files_is_the_exit_code(
+    place: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(place, tmp_path / "whole.csv")
+    with Sandbox(records=20, wrong_total=1) as sandbox:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+        exported(sandbox, tmp_path / "short.csv", "--allow-incomplete")
+    assert run(["verify", str(tmp_path)]) == 3
+    (tmp_path / "whole.csv").write_text("")
+    assert run(["verify", str(tmp_path)]) == 1
+
+
+def test_nothing_to_verify_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify"]) == 2
+    assert "PATHS is missing: name exported files" in capsys.readouterr().err
+    assert run(["verify", str(tmp_path)]) == 1
+    assert f"{tmp_path} holds no exported file" in capsys.readouterr().err
 
 
 def test_a_file_without_a_manifest_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

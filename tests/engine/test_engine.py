@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from aiosipcdr import AuthenticationError, CdrClient, RatePolicy, RetryPolicy, S
 from aiosipcdr.engine.engine import _stop
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.policy.pacing import Pacer
+from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.gates import Gate, gather
 from tests.settling import settle
@@ -250,6 +252,7 @@ async def test_the_events_of_a_run_tell_its_story(sandbox: Sandbox) -> None:
     assert count[EventKind.THROTTLED] == 1
     assert count[EventKind.REQUEST_ANSWERED] == count[EventKind.REQUEST_SENT] - 3
     assert len({event.run for event in events}) == 1
+    assert events[0].window == events[-1].window == TimeWindow(sandbox.start, sandbox.end)
 
     # Each request is answered or tried again before it is sent once more.
     open_requests: Counter[object] = Counter()
@@ -280,6 +283,28 @@ async def test_the_events_of_a_run_tell_its_story(sandbox: Sandbox) -> None:
     last = events[-1]
     assert last.report is records.report
     assert last.error is None
+
+
+@pytest.mark.parametrize("method", ["count", "fetch_page", "fetch_all", "trimmed", "recount", "stream", "export"])
+async def test_a_run_carries_the_range_that_was_asked_for(sandbox: Sandbox, tmp_path: Path, method: str) -> None:
+    events: list[Event] = []
+    start, end = sandbox.start + timedelta(hours=1), sandbox.start + timedelta(hours=3)
+    async with client_of(sandbox, hook=events.append) as client:
+        if method == "trimmed":
+            await client.fetch_all(start, end, time_field="submit_time")
+        elif method == "recount":
+            middle = start + timedelta(hours=1)
+            await client.recount([TimeWindow(middle, end), TimeWindow(start, middle)])
+        elif method == "stream":
+            async with client.stream(start, end):
+                pass
+        elif method == "export":
+            await client.export(start, end, tmp_path / "calls.csv", adjacent=True)
+        else:
+            await getattr(client, method)(start, end)
+    for kind in (EventKind.RUN_STARTED, EventKind.RUN_FINISHED):
+        (event,) = (event for event in events if event.kind is kind)
+        assert event.window == TimeWindow(start, end)
 
 
 async def test_the_plan_is_told_before_what_is_complete() -> None:

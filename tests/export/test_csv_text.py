@@ -69,7 +69,7 @@ def test_a_spreadsheet_is_told_the_encoding_and_gets_no_formula() -> None:
     (line,) = lines_of(record, spreadsheet=True)
     assert line["voice_id"] == "'2610241209441000001"
     assert line["phone_name"] == "'=1+1"
-    assert (line["callee"], line["code"], line["display_num"]) == ("+12125550123", "Bahrain", "")
+    assert (line["callee"], line["code"], line["display_num"]) == ("'+12125550123", "Bahrain", "")
     assert (line["cost"], line["call_duration"]) == ("-1.5", "61")
     assert line["submit_time"] == "2026-10-01T08:30:00+08:00"
 

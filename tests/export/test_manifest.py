@@ -114,10 +114,10 @@ def test_money_is_summed_over_the_windows_per_field_and_currency() -> None:
     ]
     what = order(Path("calls.csv"))
     told = describe_file(what, header_of(what), end=Mark(), windows=windows, report=report_of(), quarantine=None).money
-    assert [(one.field, one.currency, one.sum) for one in told] == [
-        ("cost", None, "100000.10"),
-        ("cost", "EUR", "-0.50"),
-        ("settle_pay", "EUR", "0.000000000001"),
+    assert [(one.field, one.currency, one.unit, one.sum) for one in told] == [
+        ("cost", None, "quote", "100000.10"),
+        ("cost", "EUR", "quote", "-0.50"),
+        ("settle_pay", "EUR", "settlement", "0.000000000001"),
     ]
     assert money_sums(MoneyTotals()) == []
 

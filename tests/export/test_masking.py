@@ -5,14 +5,15 @@ import hmac
 import pickle
 import re
 import traceback
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from aiosipcdr.export.masking import NUMBER_FIELDS, Pseudonyms, choose_mask, mask_number, mask_records
+from aiosipcdr.export.masking import NUMBER_FIELDS, Pseudonyms, choose_mask, mask_number, mask_record, mask_records
+from aiosipcdr.protocol.records import NO_EXTRA, CallDetailRecord, ExtraFields
 from tests.made_up_calls import calls
 
 KEY = b"sandbox-key-of-16-bytes"
@@ -59,12 +60,53 @@ def test_whatever_it_is_no_more_is_shown(number: str) -> None:
 
 
 @given(st.lists(calls, max_size=5))
-def test_only_the_three_fields_change(records: list[Any]) -> None:
+def test_the_three_fields_and_numbers_within_texts_change_and_nothing_else(records: list[Any]) -> None:
+    texts = {name: None for name, kind in get_type_hints(CallDetailRecord).items() if kind == (str | None)}
+    assert set(texts) > set(NUMBER_FIELDS)
     masked = mask_records(records, lambda _: "x")
     for record, after in zip(records, masked, strict=True):
         for name in NUMBER_FIELDS:
             assert getattr(after, name) == (None if getattr(record, name) is None else "x")
-        assert replace(after, **{name: getattr(record, name) for name in NUMBER_FIELDS}) == record
+        assert replace(after, **texts, extra=record.extra) == replace(record, **texts)
+        assert after.voice_id == record.voice_id
+        assert after.extra is NO_EXTRA
+
+
+def whispering(**fields: Any) -> CallDetailRecord:  # noqa: ANN401 - any text field
+    return CallDetailRecord(
+        voice_id="2610241209441000001",
+        phone_name="alice",
+        callee="+447700900123",
+        display_num="1008",
+        extra=ExtraFields({"peer": '"+447700900123"'}),
+        **fields,
+    )
+
+
+@pytest.mark.parametrize("field", ["termination_reason", "recording_file_id", "sip_group_name", "code", "bill_period"])
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("no answer from +447700900123", "no answer from +44********23"),
+        ("sip:447700900123@example.invalid;cause=486", "sip:**********23@example.invalid;cause=486"),
+        ("+44 (7700) 900-123 is busy", "+44********23 is busy"),
+        ("2026100107700900123.mp3", "*****************23.mp3"),
+        ("alice/1008.mp3", "***/****.mp3"),
+        ("call of alice, 1008 and +447700900123", "call of ***, **** and +44********23"),
+        ("\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668", "***"),
+        ("60+60", "60+60"),
+        ("Normal call clearing (16), Q.850", "Normal call clearing (16), Q.850"),
+    ],
+)
+def test_numbers_within_texts_are_masked_too(field: str, text: str, hidden: str) -> None:
+    masked = mask_record(whispering(**{field: text}), mask_number)
+    assert getattr(masked, field) == hidden
+    assert "7700900123" not in str(masked.to_dict())
+
+
+def test_a_number_within_a_text_has_the_pseudonym_of_the_number() -> None:
+    masked = mask_record(whispering(termination_reason="alice: no answer from +447700900123"), Pseudonyms(KEY))
+    assert masked.termination_reason == f"{masked.phone_name}: no answer from {masked.callee}"
 
 
 def test_a_pseudonym_is_the_keyed_hash_of_the_text() -> None:

@@ -99,7 +99,7 @@ async def test_another_sum_is_found(tmp_path: Path, name: str) -> None:
     assert Decimal(group.removeprefix("the sum of cost (EUR) is ").split(",")[0]) == (
         told + Decimal("1.5") - (RECORDS[0].cost or 0) - (RECORDS[1].cost or 0)
     )
-    assert rest.startswith("the sum of cost (no currency told) is ")
+    assert rest.startswith("the sum of cost (no currency named) is ")
     assert rest.endswith("the manifest says 0")
 
 
@@ -164,7 +164,7 @@ def test_sums_are_exact_over_many_rows(tmp_path: Path) -> None:
     ]
     write(tmp_path / "calls", "ndjson", [*records, CallDetailRecord(voice_id="x", cost=Decimal(10**25))])
     facts = read_facts(tmp_path / "calls", "ndjson")
-    assert facts.money == [MoneySum(field="cost", currency=None, sum=f"{10**25}.000000001000")]
+    assert facts.money == [MoneySum(field="cost", currency=None, unit="quote", sum=f"{10**25}.000000001000")]
     assert (facts.rows, facts.answered) == (1_001, 500)
 
 

@@ -4,6 +4,7 @@
 import asyncio
 import builtins
 import importlib
+import json
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.security import APIKeyQuery
 from pydantic import BaseModel, Field
 
-from aiosipcdr import CdrClient, SipCdrError
+from aiosipcdr import CallDetailRecord, CallDetailRecords, CdrClient, Page, SipCdrError
 from aiosipcdr.extras import MissingExtraError
 from aiosipcdr.integrations import streaming
 from aiosipcdr.integrations.fastapi import (
@@ -77,6 +78,37 @@ async def test_the_lifespan_opens_one_client_and_closes_it(
     assert len(built) == 1
     assert seen == built * 2
     assert "closed" in repr(built[0])
+
+
+async def test_records_and_pages_are_response_models(doors: Any, sandbox: Sandbox, browser: ClientSession) -> None:
+    app = FastAPI(lifespan=client_lifespan(lambda: doors.client_of(sandbox)))
+    span = (sandbox.start, sandbox.end)
+
+    @app.get("/page")
+    async def page(client: ClientDep) -> Page:
+        return await client.fetch_page(*span, size=10)
+
+    @app.get("/call")
+    async def call(client: ClientDep) -> CallDetailRecord:
+        return (await client.fetch_all(*span))[0]
+
+    @app.get("/calls")
+    async def calls(client: ClientDep) -> CallDetailRecords:
+        return (await client.fetch_all(*span))[:3]
+
+    async def get(path: str) -> Any:
+        async with browser.get(f"{address}/{path}") as answer:
+            assert answer.status == 200
+            return json.loads(await answer.read(), parse_float=pytest.fail)
+
+    async with doors.client_of(sandbox) as client, doors.serve_asgi(app) as address:
+        records = await client.fetch_all(*span)
+        assert await get("page") == (await client.fetch_page(*span, size=10)).to_dict()
+        assert await get("call") == records[0].to_dict()
+        assert await get("calls") == [record.to_dict() for record in records[:3]]
+        schemas = (await get("openapi.json"))["components"]["schemas"]
+    assert list(schemas["CallDetailRecord"]["properties"]) == list(CallDetailRecord.__struct_fields__)
+    assert schemas["Page"]["properties"]["records"]["items"] == {"$ref": "#/components/schemas/CallDetailRecord"}
 
 
 async def test_a_lifespan_of_the_users_may_hold_ours(doors: Any, sandbox: Sandbox, browser: ClientSession) -> None:

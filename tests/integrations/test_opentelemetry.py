@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -161,7 +162,11 @@ async def test_an_error_that_ends_a_run_is_named_and_nothing_of_its_text_told(te
 
     assert run.status.status_code is StatusCode.ERROR
     assert run.status.description is None
-    assert attributes(run) == {"error.type": "AuthenticationError"}
+    told = attributes(run)
+    assert told.pop("error.type") == "AuthenticationError"
+    start, end = (datetime.fromisoformat(told.pop(f"aiosipcdr.run.{bound}")) for bound in ("start", "end"))
+    assert timedelta(hours=1) <= end - start <= timedelta(hours=1, seconds=1)
+    assert not told
     assert not run.events
 
 

@@ -8,6 +8,7 @@ from itertools import product
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from aiosipcdr.errors import (
@@ -83,9 +84,9 @@ class Vendor:
         return PageAnswer(page=page)
 
 
-def play(vendor: Vendor) -> ProbeFacts:
+def play(vendor: Vendor, asked: TimeWindow | None = None) -> ProbeFacts:
     """Work the plan off, one request at a time; raise the error that ends it."""
-    probe = Probe(NOW)
+    probe = Probe(NOW, asked)
     while not probe.has_result:
         request = probe.next_request()
         assert request is not None
@@ -119,11 +120,48 @@ def test_the_last_day_is_asked_where_it_holds_a_page_of_calls() -> None:
     assert isinstance(facts.larger, InvalidQueryError)
 
 
-@pytest.mark.parametrize(("hours", "days"), [(5 * 24, 7), (20 * 24, 30)])
+@pytest.mark.parametrize(("hours", "days"), [(5 * 24, 30), (20 * 24, 30)])
 def test_few_calls_widen_the_span(hours: int, days: int) -> None:
     facts = play(Vendor(made_up_calls(200, hours=hours)))
     assert facts.first is not None
     assert facts.first.window.seconds == days * 86_400
+
+
+def test_the_range_that_was_asked_for_is_looked_at_first() -> None:
+    calls = [
+        msgspec.structs.replace(call, submit_time=call.submit_time and call.submit_time - timedelta(days=29.5))
+        for call in made_up_calls(3000)
+    ]
+    asked = TimeWindow(NOW.replace(microsecond=0) - timedelta(days=45), NOW.replace(microsecond=0))
+    vendor = Vendor(calls)
+    facts = play(vendor, asked)
+    assert facts.first is not None
+    assert len(facts.calls()) >= 100
+    assert vendor.asked[0].window.end == NOW.replace(microsecond=0) - timedelta(hours=1)
+    assert vendor.asked[0].window.seconds == 31 * 86_400
+
+
+def test_calls_of_two_months_ago_are_found_too() -> None:
+    calls = made_up_calls(3000, hours=24)
+    aged = [
+        msgspec.structs.replace(call, submit_time=call.submit_time and call.submit_time - timedelta(days=40))
+        for call in calls[4:]
+    ]
+    facts = play(Vendor([*calls[:4], *aged]))
+    assert facts.first is not None
+    assert facts.first.page.total == 2996
+    assert len(facts.calls()) >= 100
+
+
+def test_a_range_that_cannot_be_had_or_is_to_come_is_done_without() -> None:
+    for days in (-100, 100):
+        start = NOW.replace(microsecond=0) + timedelta(days=days)
+        facts = play(Vendor(), TimeWindow(start, start + timedelta(days=1)))
+        assert len(facts.calls()) >= 100
+    refused = Vendor(keeps=timedelta(0))
+    with pytest.raises(OutOfTimeRangeError):
+        play(refused)
+    assert len(refused.asked) == 3
 
 
 def test_what_is_not_kept_any_more_is_done_without() -> None:
@@ -204,6 +242,15 @@ def test_an_error_on_the_first_question_ends_the_probe() -> None:
     with pytest.raises(InvalidQueryError):
         play(vendor)
     assert len(vendor.asked) == 1
+
+
+def test_where_pages_are_small_further_ones_are_read() -> None:
+    vendor = Vendor(made_up_calls(3000), most=4)
+    facts = play(vendor)
+    assert facts.first is not None
+    assert facts.first.rows == 4
+    assert facts.questions == 15
+    assert len(facts.calls()) > 4 * len(facts.further) >= 4
 
 
 def test_a_page_that_is_not_whole_proves_no_absence() -> None:

@@ -1,16 +1,21 @@
 """Records as callers see them: exact, aware, and silent about numbers."""
 
+import ast
 import copy
+import inspect
 import io
 import json
 import pickle
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import msgspec
 import pytest
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from aiosipcdr.export.rows import encode_rows
+from aiosipcdr.protocol import records
 from aiosipcdr.protocol.records import (
     MONEY_FIELDS,
     NO_EXTRA,
@@ -229,3 +234,113 @@ def test_an_id_that_may_be_something_else_is_not_shown(voice_id: str, told: str)
     record = CallDetailRecord(voice_id=voice_id)
     assert repr(record).startswith(f"CallDetailRecord(voice_id={told!r}")
     assert record.__rich_repr__()[0] == ("voice_id", told)
+
+
+FULL = CallDetailRecord(
+    voice_id="2203031113381000002",
+    sip_group_name="sales-us",
+    submit_time=datetime(2026, 10, 1, 12, tzinfo=timezone(timedelta(hours=8))),
+    call_duration=5,
+    cost=Decimal("0.0000001"),
+    rate=Decimal("1E+2"),
+    extra=ExtraFields({"hangupBy": '"callee"', "price": "1.10", "callDuration": '{"s":[1,2.50]}', "odd": "[" * 5_000}),
+)
+
+
+def test_a_record_becomes_a_dict_with_exact_texts() -> None:
+    fields = FULL.to_dict()
+    assert list(fields) == list(CallDetailRecord.__struct_fields__)
+    assert fields["voice_id"] == "2203031113381000002"
+    assert fields["submit_time"] == "2026-10-01T12:00:00+08:00"
+    assert fields["call_duration"] == 5
+    assert (fields["cost"], fields["rate"]) == ("0.0000001", "100")
+    assert fields["answer_time"] is None
+    assert fields["extra"] == {
+        "hangupBy": "callee",
+        "price": "1.10",
+        "callDuration": {"s": [1, "2.50"]},
+        "odd": "[" * 5_000,
+    }
+
+
+def test_the_json_of_a_record_is_its_dict_and_holds_no_float() -> None:
+    assert json.loads(FULL.to_json(), parse_float=pytest.fail) == FULL.to_dict()
+    assert "\n" not in FULL.to_json()
+
+
+def test_without_extra_fields_the_json_is_the_line_of_an_exported_file() -> None:
+    record = msgspec.structs.replace(FULL, extra=NO_EXTRA)
+    assert f"{record.to_json()}\n".encode() == encode_rows([record])
+
+
+def test_a_page_becomes_a_dict_with_the_dicts_of_its_records() -> None:
+    page = Page(total=1, size=100, current=1, pages=1, records=[FULL])
+    assert page.to_dict() == {"total": 1, "size": 100, "current": 1, "pages": 1, "records": [FULL.to_dict()]}
+    assert json.loads(page.to_json()) == page.to_dict()
+
+
+def test_pydantic_takes_records_and_pages_as_they_are_and_writes_them_as_their_dicts() -> None:
+    class Answer(BaseModel):
+        calls: list[CallDetailRecord]
+        page: Page
+
+    answer = Answer(calls=[FULL], page=Page(total=1, size=100, current=1, pages=1, records=[FULL]))
+    assert answer.calls[0] is FULL
+    assert json.loads(answer.model_dump_json()) == {"calls": [FULL.to_dict()], "page": answer.page.to_dict()}
+    for mode in ("validation", "serialization"):
+        schema = TypeAdapter(Answer).json_schema(mode=mode)
+        assert list(schema["$defs"]["CallDetailRecord"]["properties"]) == list(CallDetailRecord.__struct_fields__)
+    with pytest.raises(ValidationError, match="should be an instance of CallDetailRecord"):
+        Answer.model_validate({"calls": [FULL.to_dict()], "page": answer.page})
+    with pytest.raises(ValidationError, match="should be an instance of Page"):
+        Answer.model_validate_json(answer.model_dump_json())
+
+
+def test_what_json_schema_says_of_a_record_is_true_of_its_dict() -> None:
+    said = TypeAdapter(CallDetailRecord).json_schema(mode="serialization")
+    kinds = {"string": str, "integer": int, "object": dict}
+    filled = msgspec.structs.replace(FULL, charged_duration=20, settle_pay=Decimal(1))
+    assert said["required"] == list(filled.to_dict())
+    for name, value in filled.to_dict().items():
+        options = said["properties"][name].get("anyOf", [said["properties"][name]])
+        assert (value is None and len(options) == 2) or isinstance(value, kinds[options[0]["type"]]), name
+        assert (options[0].get("format") == "date-time") is (name in TIME_FIELDS)
+
+
+def test_a_call_is_answered_if_it_has_an_answer_time_whatever_its_code_says() -> None:
+    answered = CallDetailRecord(voice_id="1", answer_time=datetime(2026, 10, 1, tzinfo=UTC), termination_code="486")
+    assert answered.answered
+    assert not CallDetailRecord(voice_id="1", termination_code="200").answered
+
+
+@pytest.mark.parametrize(
+    ("submitted", "rang", "delay"),
+    [(0, 7, 7), (0, 0, 0), (7, 0, None), (None, 7, None), (0, None, None)],
+)
+def test_the_post_dial_delay_ends_when_the_phone_rings(
+    submitted: int | None, rang: int | None, delay: int | None
+) -> None:
+    def at(seconds: int | None) -> datetime | None:
+        return None if seconds is None else datetime(2026, 10, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+
+    # Not from call_time: in the vendor's sample it comes after the end of the call.
+    record = CallDetailRecord(voice_id="1", submit_time=at(submitted), ringing_time=at(rang), call_time=at(180))
+    assert record.post_dial_delay == (None if delay is None else timedelta(seconds=delay))
+
+
+def test_every_field_has_a_docstring() -> None:
+    (kind,) = (
+        node
+        for node in ast.parse(inspect.getsource(records)).body
+        if isinstance(node, ast.ClassDef) and node.name == "CallDetailRecord"
+    )
+    told: dict[str, str] = {}
+    for field, text in zip(kind.body, kind.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            assert isinstance(text, ast.Expr), field.target.id
+            assert isinstance(text.value, ast.Constant), field.target.id
+            told[field.target.id] = str(text.value.value)
+    assert tuple(told) == CallDetailRecord.__struct_fields__
+    assert all(len(text) > 20 and text.endswith(".") for text in told.values())
+    assert "not* in US dollars" in told["currency"]
+    assert "settlement currency" in told["settle_pay"]

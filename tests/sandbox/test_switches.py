@@ -36,7 +36,6 @@ from aiosipcdr.sandbox.switches import FIXED, Switches
         {"latency": -0.1},
         {"latency": (2.0, 1.0)},
         {"start": datetime(2026, 1, 1)},  # noqa: DTZ001 - naive on purpose
-        {"start": datetime(2026, 1, 1, microsecond=1, tzinfo=UTC)},
         {"utc_offset": timedelta(hours=24)},
         {"utc_offset": timedelta(seconds=90)},
     ],
@@ -45,6 +44,11 @@ from aiosipcdr.sandbox.switches import FIXED, Switches
 def test_a_switch_that_makes_no_sense_is_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Switches(**wrong)
+
+
+def test_a_start_of_this_moment_loses_its_fraction_of_a_second() -> None:
+    now = datetime(2026, 1, 1, 12, 30, 59, 999_999, tzinfo=UTC)
+    assert Switches(start=now).start == datetime(2026, 1, 1, 12, 30, 59, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", ""])  # noqa: S104

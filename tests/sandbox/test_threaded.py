@@ -1,5 +1,6 @@
 # ruff: noqa: ANN401 - JSON is anything
 from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -51,6 +52,38 @@ def test_without_it_the_calls_are_those_of_the_last_days() -> None:
 def test_no_secret_is_in_its_text() -> None:
     sandbox = Sandbox(records=0)
     assert sandbox.api_secret not in repr(sandbox)
+
+
+def test_it_may_begin_at_this_moment() -> None:
+    now = datetime.now(UTC)
+    with Sandbox(records=20, start=now, days=1) as sandbox, SandboxProcess(records=20, start=now, days=1) as process:
+        assert sandbox.start == process.start == now.replace(microsecond=0)
+        assert len(sandbox.voice_ids()) == 20
+
+
+def test_live_calls_end_while_the_sandbox_runs() -> None:
+    began = datetime.now(UTC).replace(microsecond=0)
+    with Sandbox(records=10, live=200.0) as sandbox:
+        assert len(sandbox.rows(sandbox.start, sandbox.end)) == 10
+        deadline = monotonic() + 60
+        while len(sandbox.voice_ids()) < 30 and monotonic() < deadline:
+            sleep(0.01)
+        rows = sandbox.rows()[10:]
+        ended = datetime.now(UTC)
+    assert len(rows) >= 20
+    assert len({row["voiceId"] for row in rows}) == len(rows)
+    assert {row["answerTime"] is None for row in rows} == {True, False}
+    assert len({row["callDuration"] for row in rows}) > 5
+    for row in rows:
+        assert began <= datetime.fromisoformat(row["hangupTime"]) <= ended
+        assert datetime.fromisoformat(row["submitTime"]) <= datetime.fromisoformat(row["hangupTime"])
+
+
+def test_without_live_calls_nothing_is_added() -> None:
+    with pytest.raises(ValueError, match="live must be 0 or more"):
+        Sandbox(live=-1.0)
+    with Sandbox(records=10) as sandbox, pytest.raises(ValueError, match="live"):
+        sandbox.change(live=5.0)
 
 
 def test_what_needs_a_running_sandbox_says_so() -> None:

@@ -1,0 +1,112 @@
+"""Calls in a file, for the sandbox to serve: wire records, or an export of the client's.
+
+Rows that no answer could list are refused, with the line and the reason. No message quotes a value: it may be a number.
+"""
+
+import gzip
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from aiosipcdr.sandbox.given import FIELDS, is_snake_case, plan_row, snake_case
+from aiosipcdr.sandbox.limits import earliest
+from aiosipcdr.sandbox.switches import Switches
+from aiosipcdr.sandbox.threaded import read_clock
+
+__all__ = ["read_calls"]
+
+_GZIP: Final = b"\x1f\x8b"
+_NAME: Final = re.compile(r"[A-Za-z_]{1,40}").fullmatch
+# Numbers with a fraction become texts, as the vendor writes money.
+_decode: Final = msgspec.json.Decoder(float_hook=str).decode
+
+
+def read_calls(file: str | PathLike[str], /, **switches: Any) -> list[Any]:  # noqa: ANN401 - Switches checks them
+    """Return the calls in a file, for `Sandbox(calls=...)`.
+
+        with Sandbox(calls=read_calls("october.ndjson")) as sandbox: ...
+
+    Args:
+        file: NDJSON, a record a line, or one JSON list; either may be compressed with gzip. A record has the names of
+            the wire (`voiceId`), or those of the client's exports (`voice_id`; `extra` is put back where it came from).
+        **switches: Those that the sandbox will have: see `Switches`.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It holds no calls, or a row that no answer could list: without a `voiceId` or a readable time, older
+            than what the sandbox keeps, or with a name that is neither the wire's nor the client's.
+    """
+    chosen = Switches(**switches)
+    oldest = earliest(chosen, read_clock(chosen)[1])
+    calls = []
+    for place, call in _rows(Path(file)):
+        if problem := _find_problem(call, chosen, oldest):
+            raise ValueError(f"{place}: {problem}")
+        calls.append(call)
+    if not calls:
+        raise ValueError("it holds no calls")
+    return calls
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    content = path.read_bytes()
+    if content.startswith(_GZIP):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError):
+            raise ValueError("it is a damaged gzip file") from None
+    if content.lstrip()[:1] == b"[":
+        yield from ((f"row {number}", row) for number, row in enumerate(_read(content, "it"), 1))
+        return
+    for number, line in enumerate(content.splitlines(), 1):
+        if line.strip():
+            row = _read(line, f"line {number}")
+            # The last line of a range that was streamed over HTTP.
+            if not (isinstance(row, dict) and row.keys() == {"report"}):
+                yield f"line {number}", row
+
+
+def _read(text: bytes, place: str) -> Any:  # noqa: ANN401 - whatever it is
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ValueError(f"{place} is not JSON: give NDJSON, an object a line, or a list of objects") from None
+
+
+def _find_problem(call: object, switches: Switches, oldest: datetime) -> str | None:
+    """Say why no answer could list a call, None if one can."""
+    if not isinstance(call, Mapping):
+        return "a call is a JSON object"
+    if is_snake_case(call) and (problem := _find_unknown(call)):
+        return problem
+    try:
+        row = plan_row(call, switches, at=None, otherwise=0)
+    except ValueError as error:
+        return str(error)
+    if not row.voice_id:
+        return "voiceId (voice_id) must be a text that is not empty"
+    if not row.ranged:
+        time = switches.time_field
+        return f"{time} ({snake_case(time)}) must be a time of ISO 8601: no range could find the call without it"
+    if datetime.fromtimestamp(row.ranged, UTC) < oldest:
+        return (
+            f"it is older than what the sandbox answers, which begins at {oldest:%Y-%m-%d}: shorten the file, or choose"
+            " months_back=None"
+        )
+    return None
+
+
+def _find_unknown(call: Mapping[str, object]) -> str | None:
+    known = {snake_case(name) for name in FIELDS} | {"extra"}
+    for name in call.keys() - known:
+        close = get_close_matches(name, known, n=1)
+        shown = name if _NAME(name) else "a name"
+        hint = f": did you mean {close[0]}?" if close else ", which belongs in extra"
+        return f"{shown} is not a field of a record{hint}"
+    return None
