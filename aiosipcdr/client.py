@@ -94,6 +94,7 @@ class CdrClient(Asking):
                     records.quarantined += window.quarantined
         except IncompleteRangeError as incomplete:
             records += incomplete.records
+            records.quarantined += incomplete.records.quarantined
             incomplete.records = records
             raise
         return records
@@ -253,7 +254,8 @@ class CdrClient(Asking):
             if job.published is not None:
                 return job.published
             changed = await self._find_changed(job.provisional, filters, skip=on_out_of_range == "skip")
-            coverage = cover(await job.history(allow_incomplete=allow_incomplete, changed=changed))
+            history = await job.history(allow_incomplete=allow_incomplete, changed=changed, strict=self._strict)
+            coverage = cover(history)
             report = coverage.report
             report.requests, report.retries, report.elapsed = job.effort
             try:
