@@ -313,8 +313,10 @@ class PageDecoder:
             return _misfit("it has no status")
         if code != 0:
             return Refusal(code, _read_reason(members.get("reason", b"null")))
+        if "data" not in members:
+            return _misfit("it has no data")
         try:
-            return self._decode_data(members.get("data", b""), current, size)
+            return self._decode_data(members["data"], current, size)
         except (*DECODE_FAULTS, ValueError) as error:
             return _misfit(_describe(error, body))
 

@@ -47,6 +47,12 @@ class FieldCounts:
             readable = sum(getattr(record, name) is not None for record in records)
             share.filled_fields[name] = readable + share.faulty_fields[name]
 
+    def add_left_over(self, records: Sequence[CallDetailRecord]) -> None:
+        """Add `records` that belong to no window that was read to its end."""
+        share = WindowShare(unique=len(records))
+        self.count(records, share)
+        self.add(share)
+
     def add(self, share: WindowShare) -> None:
         """Add a window."""
         report = self._report

@@ -6,6 +6,7 @@ Pure.  Tells counts alone, and must never name a record.
 from typing import Final
 
 from aiosipcdr.errors import IncompleteRangeError, InvalidQueryError, StatusCode
+from aiosipcdr.protocol.paging import LARGEST_SIZE
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport
 
@@ -26,16 +27,18 @@ IDENTICAL: Final = "the vendor lists {:,} identical rows, which cannot be told f
 UNTOLD_APART: Final = "some records have no readable voiceId and cannot be told apart"
 
 
-def describe_refused_page(window: TimeWindow, page: int) -> InvalidQueryError:
+def describe_refused_page(window: TimeWindow, page: int, *, size: int) -> InvalidQueryError:
     """Return the error that ends a run because the vendor refuses a page that its own total promises.
 
     Args:
         window: the narrowest window in which that happens.
         page: its number.
+        size: the records of a page.
     """
+    advice = "ask for larger pages (page_size), or " if size < LARGEST_SIZE else ""
     return InvalidQueryError(
         f"page {page} was refused (status {StatusCode.PARAMETER}), and the window is too narrow to be cut: the vendor"
-        " reads no page so deep; ask for larger pages (page_size), or take what there is with allow_incomplete=True",
+        f" reads no page so deep; {advice}take what there is with allow_incomplete=True",
         status=StatusCode.PARAMETER,
         window=window,
         page=page,

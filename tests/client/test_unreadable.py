@@ -340,6 +340,57 @@ async def test_strict_ends_at_the_first_of_either_and_publishes_nothing(odd: byt
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("odd", [NO_ID[0], plain(0, rate="?")])
+async def test_a_strict_export_publishes_nothing_that_an_earlier_run_let_pass(odd: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "calls.csv"
+    seen = 0
+
+    def leave(event: Event, /) -> None:
+        nonlocal seen
+        seen += event.kind is EventKind.WINDOW_COMPLETE
+        if seen == 2:
+            raise _LeftError
+
+    with sandbox_of(odd, *PLAIN[1:20]) as sandbox:
+        async with client_of(sandbox, hook=leave) as client:
+            with pytest.raises(_LeftError):
+                await client.export(START, END + timedelta(days=40), path)
+        async with client_of(sandbox, strict=True) as client:
+            with pytest.raises(ProtocolError, match="strict=True"):
+                await client.export(START, END + timedelta(days=40), path)
+        assert not path.exists()
+        async with client_of(sandbox) as client:
+            report = await client.export(START, END + timedelta(days=40), path)
+    assert (report.unique, report.quarantined + sum(report.faulty_fields.values())) == (20, 1)
+
+
+async def test_each_batch_of_a_stream_says_what_of_it_could_not_be_read() -> None:
+    records = [plain(0, rate="?", new=1), plain(1, cost="?"), NO_ID[0], *PLAIN[2:9]]
+    with sandbox_of(*records) as sandbox:
+        async with client_of(sandbox) as client, client.stream(START, END) as stream:
+            (batch,) = [batch async for batch in stream.batches()]
+    assert (batch.report.faulty_fields, batch.report.unknown_fields) == ({"rate": 1, "cost": 1}, {"new": 1})
+    assert (batch.report.certified, batch.report.quarantined, len(batch.quarantined)) == (False, 1, 1)
+    assert "unreadable values of" in str(batch.report)
+
+
+@pytest.mark.parametrize("days", [0, 40])
+@pytest.mark.parametrize("wrong_total", [1, -1, 7])
+async def test_an_incomplete_range_counts_all_that_could_not_be_read(wrong_total: int, days: int) -> None:
+    records = [plain(number, **({"rate": "?"} if number % 3 == 0 else {})) for number in range(130)]
+    with sandbox_of(*records, *NO_ID[:2]) as sandbox:
+        sandbox.change(wrong_total=wrong_total)
+        async with client_of(sandbox) as client:
+            with pytest.raises(IncompleteRangeError) as caught:
+                await client.fetch_all(START, END + timedelta(days=days))
+    left, report = caught.value.records, caught.value.report
+    faulty = sum("rate" in record.extra for record in left)
+    assert faulty > 0
+    assert report.faulty_fields == {"rate": faulty}
+    assert report.quarantined == len(left.quarantined)
+    assert report.unique == len(left) + len(left.quarantined)
+
+
 async def test_two_legs_that_differ_in_a_value_that_cannot_be_read_are_two() -> None:
     legs = [plain(0, rate="1,50"), plain(0, rate="2,50")]
     with sandbox_of(*legs, *PLAIN[1:9]) as sandbox:
