@@ -313,6 +313,29 @@ async def test_most_values_of_a_column_of_time_or_money_unreadable_are_another_f
             assert "assume_tz" in str(caught.value)
 
 
+@pytest.mark.parametrize("is_resumed", [False, True])
+async def test_calls_without_a_value_are_none_of_those_that_can_be_read(tmp_path: Path, *, is_resumed: bool) -> None:
+    # Twelve hundred calls that nobody answered, then the first six answers: in another format.
+    silent = [plain(number, answerTime=None) for number in range(1_200)]
+    later = END + timedelta(days=33)
+    broken = [plain(2_000 + number, submitTime=later.isoformat(), answerTime="?") for number in range(6)]
+    seen = 0
+
+    def leave(event: Event, /) -> None:
+        nonlocal seen
+        seen += event.kind is EventKind.WINDOW_COMPLETE
+        if is_resumed and seen == 1:
+            raise _LeftError
+
+    with sandbox_of(*silent, *broken) as sandbox:
+        async with client_of(sandbox, hook=leave) as client:
+            with pytest.raises(_LeftError if is_resumed else SchemaMismatchError):
+                await client.export(START, later + timedelta(days=40), tmp_path / "calls.csv")
+        async with client_of(sandbox) as client:
+            with pytest.raises(SchemaMismatchError, match=r"answer_time \(6 of 6\)"):
+                await client.export(START, later + timedelta(days=40), tmp_path / "calls.csv")
+
+
 async def test_texts_and_durations_may_be_unreadable_throughout() -> None:
     records = [plain(number, callDuration="?", callee=True) for number in range(20)]
     with sandbox_of(*records) as sandbox:
