@@ -17,6 +17,7 @@ __all__ = [
     "UNSTEADY",
     "UNTOLD_APART",
     "describe_refused_page",
+    "describe_refused_single_page",
     "describe_shortfall",
 ]
 
@@ -36,13 +37,31 @@ def describe_refused_page(window: TimeWindow, page: int, *, size: int) -> Invali
         size: the records of a page.
     """
     advice = "ask for larger pages (page_size), or " if size < LARGEST_SIZE else ""
-    return InvalidQueryError(
-        f"page {page} was refused (status {StatusCode.PARAMETER}), and the window is too narrow to be cut: the vendor"
-        f" reads no page so deep; {advice}take what there is with allow_incomplete=True",
-        status=StatusCode.PARAMETER,
-        window=window,
-        page=page,
+    return _refused_page(
+        window,
+        page,
+        ", and the window is too narrow to be cut: the vendor reads no page so deep;"
+        f" {advice}take what there is with allow_incomplete=True",
     )
+
+
+def describe_refused_single_page(window: TimeWindow, page: int) -> InvalidQueryError:
+    """Return the error for a page above the first that was asked for alone and refused.
+
+    Args:
+        window: what was asked for.
+        page: its number.
+    """
+    return _refused_page(
+        window,
+        page,
+        ": the vendor reads no page so deep, or none behind the last; ask for a shorter range, or use fetch_all",
+    )
+
+
+def _refused_page(window: TimeWindow, page: int, why: str) -> InvalidQueryError:
+    status = StatusCode.PARAMETER
+    return InvalidQueryError(f"page {page} was refused (status {status}){why}", status=status, window=window, page=page)
 
 
 def describe_shortfall(
