@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,31 @@ async def test_local_times_are_read_where_a_zone_is_assumed(
     by_id = {record.voice_id: record for record in calls}
     for number, (raw, value) in enumerate(told):
         check_form(by_id[str(number)], "answer_time", raw, value)
+
+
+class OfPytz(tzinfo):
+    """A zone as pytz makes it: without `localize`, it has the local mean time of before 1900."""
+
+    zone = "Asia/Shanghai"
+
+    def utcoffset(self, _: datetime | None, /) -> timedelta:
+        return timedelta(hours=8, minutes=6)
+
+    def dst(self, _: datetime | None, /) -> timedelta:
+        return timedelta()
+
+    def tzname(self, _: datetime | None, /) -> str:
+        return "LMT"
+
+    def localize(self, _: datetime, /) -> datetime:
+        raise NotImplementedError
+
+
+async def test_a_zone_of_pytz_has_the_offset_of_its_time() -> None:
+    with sandbox_of(record_of(1, "answer_time", '"2026-11-26 10:00:00"')) as sandbox:
+        async with client_of(sandbox, assume_tz=OfPytz()) as client:
+            (record,) = await client.fetch_all(START, END)
+    assert record.answer_time == TEN
 
 
 @pytest.mark.parametrize("zone", ["Nowhere/Land", "", 8, b"UTC", "../etc/passwd"])
