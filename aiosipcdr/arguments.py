@@ -149,7 +149,12 @@ def check_span(name: str, value: object) -> None:
 
 
 def check_zone(name: str, zone: object) -> tzinfo | None:
-    """Return the time zone, a tzinfo or the IANA name of one; `None` for none."""
+    """Return the time zone, a tzinfo or the IANA name of one; `None` for none.
+
+    A zone of pytz is replaced by that of its name: as a plain tzinfo it has the local mean time of before 1900.
+    """
+    if hasattr(zone, "localize"):
+        zone = getattr(zone, "zone", None) or zone  # one of a fixed offset has no name
     if zone is None or isinstance(zone, tzinfo):
         return zone
     try:

@@ -96,6 +96,7 @@ class CdrClient(Asking):
                     records.quarantined += window.quarantined
         except IncompleteRangeError as incomplete:
             records += incomplete.records
+            records.quarantined += incomplete.records.quarantined
             incomplete.records = records
             raise
         return records
@@ -256,7 +257,7 @@ class CdrClient(Asking):
                 return job.published
             counts = await self._count_again(job.provisional, filters, skip=on_out_of_range == "skip")
             changed = [told.window for told in job.provisional if counts.get(told.window, told.counted) != told.counted]
-            history = await job.history(allow_incomplete=allow_incomplete, changed=changed)
+            history = await job.history(allow_incomplete=allow_incomplete, changed=changed, strict=self._strict)
             coverage = cover(history, counts)
             report = coverage.report
             report.requests, report.retries, report.elapsed = job.effort

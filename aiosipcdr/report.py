@@ -206,7 +206,8 @@ class WindowShare(msgspec.Struct, kw_only=True):
         floors: calls that came on top for each of those that end here unproven, the innermost first.
         unknown_fields: see `FetchReport`.
         faulty_fields: see `FetchReport`.
-        filled_fields: for those of them that hold times or money, the calls that came with a value.
+        filled_fields: for each field of times or money, the calls that came with a value; an estimate where none of
+            the window's fields is faulty.
     """
 
     unique: int = 0

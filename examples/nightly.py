@@ -11,7 +11,8 @@ call of the day has ended,
 
     0 6 * * *  cd /srv/calls && python3 nightly.py
 
-Exit codes: 0 the file is there, 3 the day could not be proven complete, 1 anything else.
+Exit codes: 0 the file is there, 4 the file is there but records or values could not be read, 3 the day could not be
+proven complete, 1 anything else.
 
 Needs: pip install "aiosipcdr[arrow]"
 """
@@ -27,7 +28,7 @@ from sandboxed import sandbox_in_environment
 
 from aiosipcdr import CdrClient, IncompleteRangeError, SipCdrError
 
-DONE, FAILED, INCOMPLETE = 0, 1, 3
+DONE, FAILED, INCOMPLETE, UNREADABLE = 0, 1, 3, 4
 
 # The account's day.  A zone with daylight saving: zoneinfo.ZoneInfo("Europe/Vienna").
 ZONE = timezone(timedelta(hours=8))
@@ -53,7 +54,7 @@ async def fetch_day(day: date, folder: Path, ending: str) -> int:
         log.error("%s was not written: %s", path, error)  # noqa: TRY400 - likewise
         return FAILED
     log.info("%s: %s", path, report)
-    return DONE
+    return UNREADABLE if report.quarantined or report.faulty_fields else DONE
 
 
 def main() -> int:

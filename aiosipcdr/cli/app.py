@@ -23,7 +23,8 @@ _EPILOGUE = """\
 Credentials: AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET in the environment, \
 or --credentials-file, or --credentials-stdin; never an argument.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 incomplete, 130 interrupted, 143 terminated. \
+Exit codes: 0 done, 1 failed, 2 usage, 3 incomplete, 4 done but something could not be read, 130 interrupted, \
+143 terminated. \
 With --debug, an error shows its traceback."""
 
 # Told here, so that the list of commands can be shown without importing them.

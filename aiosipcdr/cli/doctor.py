@@ -55,6 +55,9 @@ def doctor(
 ) -> int:
     """Check settings, network, clock, login and range; say what is wrong and what to do.
 
+    Exit code 0: all is well; 1: something is wrong; 4: all is well, but --probe saw records or values that cannot be
+    read.
+
     Args:
         span: The query; without it, the last 24 hours.
         account: The account.
@@ -80,8 +83,10 @@ def doctor(
         print_json(_as_json(found))
     else:
         _show(found, rate)
-    wrong = any(check.state is State.WRONG for check in found.checks)
-    return Exit.FAILED if wrong else Exit.DONE
+    if any(check.state is State.WRONG for check in found.checks):
+        return Exit.FAILED
+    is_unreadable = any(finding.topic == "fields" and finding.value == "unreadable" for finding in found.findings)
+    return Exit.UNREADABLE if is_unreadable else Exit.DONE
 
 
 def _or_last_day(span: Range) -> Range:

@@ -51,7 +51,7 @@ from aiosipcdr.export import (
     shape_quarantined,
 )
 from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.report import CompleteWindow, FetchReport
+from aiosipcdr.report import CompleteWindow, FetchReport, describe_unreadable
 
 if TYPE_CHECKING:
     from aiosipcdr.client import CdrClient
@@ -193,6 +193,8 @@ class Result:
 
     path: Path
     report: FetchReport | None
+    finished: FetchReport | None = None
+    """The report of a file that an earlier run finished, from its manifest."""
     is_short: bool = False
     """It is not complete, and cannot be any more."""
 
@@ -201,12 +203,17 @@ class Result:
         """The exit code that this file alone would have."""
         if self.is_short:
             return Exit.INCOMPLETE
-        return judge_reports([] if self.report is None else [self.report])
+        return judge_reports(filter(None, [self.report or self.finished]))
 
     def facts(self) -> dict[str, Any]:
         """Return it for a program."""
         if self.report is None:
-            return {"output": str(self.path), "skipped": True} | ({"certified": False} if self.is_short else {})
+            facts: dict[str, Any] = {"output": str(self.path), "skipped": True}
+            if self.is_short:
+                facts["certified"] = False
+            if self.finished is not None and self.finished.faulty_fields:
+                facts["faulty_fields"] = self.finished.faulty_fields
+            return facts
         return {"output": str(self.path), **self.report.facts()}
 
 
@@ -234,8 +241,10 @@ class Run:
                 if self.daily and not await self._has_begun(file):
                     continue
                 if what == "skip":
-                    self.say(f"{file.path} is finished already")
-                    results.append(Result(path=file.path, report=None))
+                    finished = read_manifest(beside(file.path, MANIFEST)).as_report()
+                    unreadable = describe_unreadable(finished)
+                    self.say(f"{file.path} is finished already" + (f", with {unreadable}" if unreadable else ""))
+                    results.append(Result(path=file.path, report=None, finished=finished))
                     continue
                 again = what == "write again"
                 asked = self.asked | {"on_out_of_range": "raise"} if again else self.asked

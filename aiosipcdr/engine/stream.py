@@ -154,7 +154,7 @@ class CdrStream:
             run.check()
         if window is None:
             if isinstance(run.error, IncompleteRangeError):
-                run.error.records = CallDetailRecords(coverage.abandon(), report=self.report)
+                run.error.records = coverage.abandon()
             run.check()
         self._engine.wake()  # a place for another window has become free
         if self._hook is not None:
@@ -195,6 +195,8 @@ def _batch(window: CompleteWindow) -> CallDetailRecords:
         provisional=int(told.provisional),
         certified=told.certified and not told.quarantined,
         window_reports=[told],
+        unknown_fields=window.share.unknown_fields,
+        faulty_fields=window.share.faulty_fields,
     )
     batch = CallDetailRecords(window.records, report=report)
     batch.quarantined = window.quarantined

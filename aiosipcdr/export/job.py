@@ -102,11 +102,13 @@ class ExportJob:
         """What earlier runs have taken."""
         return next((window.effort for window in reversed(list(self._journal.windows))), Effort())
 
-    async def history(self, *, allow_incomplete: bool, changed: Collection[TimeWindow]) -> History:
+    async def history(
+        self, *, allow_incomplete: bool, changed: Collection[TimeWindow], strict: bool = False
+    ) -> History:
         """Return what earlier runs have read; forget what must be read again: see `find_doubt`."""
 
         def recall() -> History:
-            self._forget_doubtful(allow_incomplete=allow_incomplete, changed=changed)
+            self._forget_doubtful(allow_incomplete=allow_incomplete, changed=changed, strict=strict)
             self._check_room()
             return self._journal.history()
 
@@ -246,9 +248,11 @@ class ExportJob:
             finally:
                 self._journal.close()
 
-    def _forget_doubtful(self, *, allow_incomplete: bool, changed: Collection[TimeWindow]) -> None:
+    def _forget_doubtful(
+        self, *, allow_incomplete: bool, changed: Collection[TimeWindow], strict: bool = False
+    ) -> None:
         entries = self._journal.history().entries
-        doubt = find_doubt(entries, allow_incomplete=allow_incomplete, changed=changed)
+        doubt = find_doubt(entries, allow_incomplete=allow_incomplete, changed=changed, strict=strict)
         if doubt is not None:
             self._journal.keep(doubt)
 

@@ -19,11 +19,11 @@ import msgspec
 
 from aiosipcdr.arguments import check_seconds
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import ClientStateError, IncompleteRangeError, SipCdrError
+from aiosipcdr.errors import ClientStateError, IncompleteRangeError, ProtocolError, SipCdrError
 from aiosipcdr.export import Encoder, encode_rows, open_encoder
 from aiosipcdr.integrations.answers import log_problem, plan_problem
 from aiosipcdr.integrations.calls import CallError, HttpVersionError, too_late
-from aiosipcdr.report import CompleteWindow
+from aiosipcdr.report import CompleteWindow, describe_unreadable
 
 __all__ = [
     "HEADERS",
@@ -229,6 +229,8 @@ class _Delivery:
 
     async def _end(self, encoder: Encoder) -> None:
         report = self._stream.report
+        if self._text == "csv" and report.quarantined and report.is_complete:
+            raise ProtocolError(f"{describe_unreadable(report)}, which CSV cannot say: use NDJSON")
         if self._text == "csv" and not report.certified:
             raise IncompleteRangeError(
                 "not certified, which CSV cannot say: use NDJSON for ranges with gaps", report=report

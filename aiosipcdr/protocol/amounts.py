@@ -92,7 +92,8 @@ class Amounts(dict[str | None, Decimal | None]):
         Raises:
             DecimalException: it is not an amount.
         """
-        amount = None if text is None else read_amount(text)
+        # Nearly all are plain: a call less for each distinct amount.
+        amount = None if text is None else Decimal(text) if _plain_amount(text) else read_amount(text)
         if len(text or "") <= _LONGEST_KEPT:
             if len(self) >= _MOST_KEPT:
                 self.repeat = self._records > 2 * _MOST_KEPT

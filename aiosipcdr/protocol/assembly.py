@@ -98,7 +98,9 @@ class Assembly:
                     in_order, may_share_ids = False, True
         if sweep.has_extras or any(share.floors):
             self.fields.count(records, share)
-            self.fields.add(share)
+        else:
+            self.fields.count_values(records, share)
+        self.fields.add(share)
         return CompleteWindow(
             window=proof.window,
             records=records if in_order else sort_records(records, may_share_ids=may_share_ids),

@@ -318,8 +318,10 @@ class PageDecoder:
             return _misfit("it has no status")
         if code != 0:
             return Refusal(code, _read_reason(members.get("reason", b"null"), mask))
+        if "data" not in members:
+            return _misfit("it has no data")
         try:
-            return self._decode_data(members.get("data", b""), current, size, mask)
+            return self._decode_data(members["data"], current, size, mask)
         except (*DECODE_FAULTS, ValueError) as error:
             return _misfit(_describe(error, body))
 

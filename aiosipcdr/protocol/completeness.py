@@ -131,9 +131,8 @@ class WindowProof:
     @property
     def identical_rows(self) -> int:
         """How many rows the vendor seems to list more than once; 0 if that does not explain its count."""
-        missing = self.report.counted - self.sweep.rows
-        is_explained = self.report.scans > 1 and 0 < missing == self.sweep.repeated
-        return missing + self.report.copies if is_explained else 0
+        identical = self.sweep.count_identical()
+        return identical if self.report.counted - self.sweep.unique == identical else 0
 
     @property
     def is_open(self) -> bool:
@@ -152,7 +151,7 @@ class WindowProof:
         if self.outcome is not Outcome.OPEN or request.sweep is not self.sweep:
             return None  # asked for a plan that was given up meanwhile
         is_page = not (request.control or request.is_end)
-        if answer.page.size > request.size:
+        if answer.page.size != request.size:
             answer = self._correct_size(request, answer)
         ascent = find_ascent(answer.page.records) if is_page else None
         try:
@@ -166,7 +165,7 @@ class WindowProof:
             self._repeat(request)
             return None
         if verdict is Verdict.ASK_AGAIN:
-            return self._ask_again(request, why)
+            return self._ask_again(request, answer, why)
         if self._strict and (unreadable := describe_unreadable(answer)) is not None:
             return ProtocolError(f"{unreadable} (strict=True)", window=self.window, page=request.current)
         self._sizes.largest_total = max(self._sizes.largest_total, answer.page.total)
@@ -263,7 +262,11 @@ class WindowProof:
         self.report.anomalies += 1
         self.planned.append(msgspec.structs.replace(request, asked_before=True))
 
-    def _ask_again(self, request: PageRequest, why: str) -> SipCdrError | None:
+    def _ask_again(self, request: PageRequest, answer: PageAnswer, why: str) -> SipCdrError | None:
+        if self._only_claims_size(request, answer):
+            # The vendor does give pages of that size: what looked like smaller ones was a wrong total.
+            self._end_unproven(answer.page.total)
+            return None
         if request.asked_before or not self.budget.take(1):
             self.report.anomalies += 1
             return ProtocolError(f"the answer cannot be used: {why}", window=self.window, page=request.current)
@@ -273,10 +276,14 @@ class WindowProof:
     # --- pages
 
     def _correct_size(self, request: PageRequest, answer: PageAnswer) -> PageAnswer:
-        size = answer.page.size
-        is_claimed = size in {self._claimed_size, self._sizes.claimed}
         sent = len(answer.page.records) + len(answer.quarantined)
-        return resize(answer, request.size) if is_claimed and sent <= request.size else answer
+        is_empty = not (answer.page.size or answer.page.total or sent)  # some servers give the number of rows as size
+        is_smaller = sent <= request.size and self._only_claims_size(request, answer)
+        return resize(answer, request.size) if is_empty or is_smaller else answer
+
+    def _only_claims_size(self, request: PageRequest, answer: PageAnswer) -> bool:
+        size = answer.page.size
+        return size > request.size and size in {self._claimed_size, self._sizes.claimed}
 
     def _take_page(
         self, request: PageRequest, answer: PageAnswer, ascent: Ascent | None, *, past_the_end: bool

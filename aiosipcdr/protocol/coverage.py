@@ -42,7 +42,7 @@ from aiosipcdr.protocol.shortfall import (
 from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_at_now, split_window
 from aiosipcdr.protocol.wholes import Recounts, Whole, announce
 from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CompleteWindow, FetchReport
+from aiosipcdr.report import CallDetailRecords, CompleteWindow, FetchReport, QuarantinedRecord
 
 __all__ = ["MOST_ROWS", "Coverage"]
 
@@ -229,18 +229,25 @@ class Coverage:
         self._places.runs -= 1
         self._pending.clear()
 
-    def abandon(self) -> list[CallDetailRecord]:
+    def abandon(self) -> CallDetailRecords:
         """Return what was read and not handed over, when the run ends early; the report then counts it too."""
         wholes = self._pending.find_wholes()
         left: list[CallDetailRecord] = []
+        quarantined: list[QuarantinedRecord] = []
         for part in self._pending:
             if part.outcome in {Outcome.OPEN, Outcome.TOO_LARGE}:
                 part.give_up()
-            left += self._assembly.assemble(part, part.wholes, part.repeats).records
+            complete = self._assembly.assemble(part, part.wholes, part.repeats)
+            left += complete.records
+            quarantined += complete.quarantined
         for whole, outer in wholes:
             whole.is_proven = False  # its parts are not all here
-            left += self._assembly.take_floor(whole, outer)
-        return sort_records(left)
+            floor = self._assembly.take_floor(whole, outer)
+            self._assembly.fields.add_left_over(floor)
+            left += floor
+        records = CallDetailRecords(sort_records(left), report=self.report)
+        records.quarantined = quarantined
+        return records
 
     def _build(self, window: TimeWindow, wholes: tuple[Whole, ...]) -> Part:
         return Part(
@@ -409,15 +416,16 @@ class Coverage:
 
     def _incomplete(self, part: Part) -> SipCdrError:
         if part.refused_page is not None:
-            return describe_refused_page(part.window, part.refused_page)
+            return describe_refused_page(part.window, part.refused_page, size=part.given_size)
         unidentified = find_unidentified(len(part.sweep.quarantined), part.sweep.unique)
         if unidentified is not None:
             unidentified.window = part.window
             return unidentified
         why = UNTOLD_APART if part.sweep.is_ambiguous else END_UNSEEN if part.end_is_unseen else UNSTEADY
+        total = part.report.total
         if identical := part.identical_rows:
-            why = IDENTICAL.format(identical)
-        return describe_shortfall(part.window, part.sweep.unique, part.report.total, why, self.report)
+            why, total = IDENTICAL.format(identical), part.report.counted
+        return describe_shortfall(part.window, part.sweep.unique, total, why, self.report)
 
     def _hand_over(self, part: Part) -> CompleteWindow:
         complete = self._assembly.assemble(part, part.wholes, part.repeats)

@@ -28,6 +28,7 @@ _ENOUGH = 5
 _LOCAL_TIME = re.compile(r'"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}[0-9:.]*"').fullmatch
 _HOUR = timedelta(hours=1)
 _NO_CALLS = "no calls were seen in the last 30 days: try again when there are some"
+_NO_IDS = "records were seen, but none of them has a readable id"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -55,8 +56,11 @@ def judge_probe(facts: ProbeFacts) -> list[Finding]:
         "longest_call": _judge_longest,
         "fields": _judge_fields,
     }
-    seen = facts.calls()
-    found = [Finding(topic, *(judge(facts) if seen else (None, _NO_CALLS))) for topic, judge in judges.items()]
+    found: list[Finding] = []
+    has_records, has_calls = any(answer.rows for answer in facts.answers), bool(facts.calls())
+    for topic, judge in judges.items():
+        is_known = has_calls or (has_records and topic == "fields")
+        found.append(Finding(topic, *(judge(facts) if is_known else (None, _NO_IDS if has_records else _NO_CALLS))))
     return [*found, Finding("date", *_judge_date(facts)), Finding("rate", *_judge_rate(facts))]
 
 
@@ -132,6 +136,8 @@ def _judge_field(facts: ProbeFacts) -> tuple[str | None, str]:
         windows = "window" if len(facts.narrow) == 1 else "windows"
         return fields[0], f"a range is compared with {fields[0]}: nothing else explains {len(facts.narrow)} {windows}"
     if not fields:
+        if any(name in TIME_FIELDS for call in facts.calls() for name in list_faulty_fields(call)):
+            return None, "none of the times that can be read explains what came"
         return (
             None,
             "none of the five times explains what came: perhaps the vendor compares a time that it does not send",

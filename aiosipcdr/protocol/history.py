@@ -81,7 +81,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_doubt(
-    entries: list[Note | Delivered], *, allow_incomplete: bool, changed: Collection[TimeWindow]
+    entries: list[Note | Delivered], *, allow_incomplete: bool, changed: Collection[TimeWindow], strict: bool = False
 ) -> int | None:
     """Return the place of the first window that must be read again, if there is one.
 
@@ -89,12 +89,15 @@ def find_doubt(
         entries: what has become of the windows.
         allow_incomplete: whether windows that could not be proven are taken as they are.
         changed: windows that tell another total by now, and windows whose parts hold too little.
+        strict: whether a window with records or values that cannot be read is read again, to raise its error.
     """
     for place, entry in enumerate(entries):
         if not isinstance(entry, Delivered):
             continue
         window = entry.told.window
         if not (entry.told.certified or allow_incomplete):
+            return place
+        if strict and (entry.told.quarantined or entry.share.faulty_fields):
             return place
         if any(other.start <= window.start and window.end <= other.end for other in changed):
             return place

@@ -21,6 +21,7 @@ from aiosipcdr.protocol.paging import (
     judge_answer,
 )
 from aiosipcdr.protocol.records import Page
+from aiosipcdr.protocol.shortfall import describe_refused_single_page
 from aiosipcdr.protocol.tiling import OVERLAP, plan_tiles
 from aiosipcdr.protocol.windows import TimeWindow
 
@@ -49,8 +50,10 @@ class SinglePage:
         request, self._request = self._request, None
         return request
 
-    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:  # noqa: ARG002 - a plan's shape
+    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
         """Give in: nothing else can be asked."""
+        if isinstance(error, InvalidQueryError) and request.current > 1:
+            return describe_refused_single_page(request.window, request.current)
         return error
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:

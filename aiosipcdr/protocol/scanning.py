@@ -7,7 +7,7 @@ what a value is.  Linear in the number of bytes; how many values there are is bo
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -20,12 +20,27 @@ RawValue = bytes | memoryview | msgspec.Raw
 """A JSON value as it was sent; views of the answer, so that taking it apart does not multiply it."""
 
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
-_string: Final = re.compile(_STRING, re.DOTALL)
+# In GBK and its like, the second byte of a character may be that of a backslash, and escapes nothing before a quote.
+_GBK_STRING: Final = rb'"(?:[\x81-\xfe]\\(?="[ \t\r\n]*+[,:}\]])|[^"\\]|\\.)*+"'
 _scalar: Final = re.compile(rb"[^\s\"\[\]{},:]++")
 _blanks: Final = re.compile(rb"[ \t\r\n]*+")
-_tokens: Final = re.compile(_STRING + rb'|[\[\]{}"]', re.DOTALL)
+_TOKENS: Final = rb'|[\[\]{}"]'
+_tokens: Final = re.compile(_STRING + _TOKENS, re.DOTALL)
 
 _MOST_LEVELS: Final = 100
+
+
+class _Patterns(NamedTuple):
+    """What a string is, and what matters of a value with brackets."""
+
+    string: re.Pattern[bytes]
+    tokens: re.Pattern[bytes]
+
+
+_PATTERNS: Final = (
+    _Patterns(re.compile(_STRING, re.DOTALL), _tokens),
+    _Patterns(re.compile(_GBK_STRING, re.DOTALL), re.compile(_GBK_STRING + _TOKENS, re.DOTALL)),
+)
 
 _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -41,7 +56,7 @@ def split_object(raw: RawValue) -> dict[str, RawValue]:
     try:
         return dict(_decode_object(raw))
     except DECODE_FAULTS:
-        return {_read_name(name): value for name, value in _split(raw, b"{", b"}")}
+        return {_read_name(name): value for name, value in _take_apart(raw, b"{", b"}")}
 
 
 def split_array(raw: RawValue) -> list[RawValue]:
@@ -53,7 +68,7 @@ def split_array(raw: RawValue) -> list[RawValue]:
     try:
         return list(_decode_array(raw))
     except DECODE_FAULTS:
-        return [value for _, value in _split(raw, b"[", b"]")]
+        return [value for _, value in _take_apart(raw, b"[", b"]")]
 
 
 def read_text(raw: bytes) -> str:
@@ -97,7 +112,15 @@ def _read_name(raw: bytes) -> str:
         return decode_broken(raw[1:-1])  # it is no name of ours
 
 
-def _split(raw: RawValue, opening: bytes, closing: bytes) -> Iterator[tuple[bytes, memoryview]]:
+def _take_apart(raw: RawValue, opening: bytes, closing: bytes) -> list[tuple[bytes, memoryview]]:
+    usual, gbk = _PATTERNS
+    try:
+        return list(_split(raw, opening, closing, usual))
+    except msgspec.DecodeError:
+        return list(_split(raw, opening, closing, gbk))
+
+
+def _split(raw: RawValue, opening: bytes, closing: bytes, patterns: _Patterns) -> Iterator[tuple[bytes, memoryview]]:
     view = memoryview(raw)
     place = _skip_blanks(view, _expect(view, _skip_blanks(view, 0), opening))
     is_over = view[place : place + 1] == closing
@@ -106,9 +129,9 @@ def _split(raw: RawValue, opening: bytes, closing: bytes) -> Iterator[tuple[byte
     while not is_over:
         name = b""
         if opening == b"{":
-            name, place = _take_string(view, place)
+            name, place = _take_string(view, place, patterns)
             place = _skip_blanks(view, _expect(view, _skip_blanks(view, place), b":"))
-        end = _skip_value(view, place)
+        end = _skip_value(view, place, patterns)
         yield name, view[place:end]
         place = _skip_blanks(view, end)
         is_over = view[place : place + 1] == closing
@@ -128,20 +151,20 @@ def _expect(view: memoryview, place: int, token: bytes) -> int:
     return place + 1
 
 
-def _take_string(view: memoryview, place: int) -> tuple[bytes, int]:
-    found = _string.match(view, place)
+def _take_string(view: memoryview, place: int, patterns: _Patterns) -> tuple[bytes, int]:
+    found = patterns.string.match(view, place)
     if found is None:
         raise msgspec.DecodeError("no string where one belongs")
     return found[0], found.end()
 
 
-def _skip_value(view: memoryview, place: int) -> int:
-    found = _string.match(view, place) or _scalar.match(view, place)
+def _skip_value(view: memoryview, place: int, patterns: _Patterns) -> int:
+    found = patterns.string.match(view, place) or _scalar.match(view, place)
     if found is not None:
         return found.end()
     depth = 0
     if bytes(view[place : place + 1]) in (b"[", b"{"):
-        for token in _tokens.finditer(view, place):
+        for token in patterns.tokens.finditer(view, place):
             bracket = token[0]
             if bracket in (b"[", b"{"):
                 depth += 1

@@ -6,6 +6,7 @@ Pure.  Tells counts alone, and must never name a record.
 from typing import Final
 
 from aiosipcdr.errors import IncompleteRangeError, InvalidQueryError, StatusCode
+from aiosipcdr.protocol.paging import LARGEST_SIZE
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport
 
@@ -16,6 +17,7 @@ __all__ = [
     "UNSTEADY",
     "UNTOLD_APART",
     "describe_refused_page",
+    "describe_refused_single_page",
     "describe_shortfall",
 ]
 
@@ -26,20 +28,40 @@ IDENTICAL: Final = "the vendor lists {:,} identical rows, which cannot be told f
 UNTOLD_APART: Final = "some records have no readable voiceId and cannot be told apart"
 
 
-def describe_refused_page(window: TimeWindow, page: int) -> InvalidQueryError:
+def describe_refused_page(window: TimeWindow, page: int, *, size: int) -> InvalidQueryError:
     """Return the error that ends a run because the vendor refuses a page that its own total promises.
 
     Args:
         window: the narrowest window in which that happens.
         page: its number.
+        size: the records of a page.
     """
-    return InvalidQueryError(
-        f"page {page} was refused (status {StatusCode.PARAMETER}), and the window is too narrow to be cut: the vendor"
-        " reads no page so deep; ask for larger pages (page_size), or take what there is with allow_incomplete=True",
-        status=StatusCode.PARAMETER,
-        window=window,
-        page=page,
+    advice = "ask for larger pages (page_size), or " if size < LARGEST_SIZE else ""
+    return _refused_page(
+        window,
+        page,
+        ", and the window is too narrow to be cut: the vendor reads no page so deep;"
+        f" {advice}take what there is with allow_incomplete=True",
     )
+
+
+def describe_refused_single_page(window: TimeWindow, page: int) -> InvalidQueryError:
+    """Return the error for a page above the first that was asked for alone and refused.
+
+    Args:
+        window: what was asked for.
+        page: its number.
+    """
+    return _refused_page(
+        window,
+        page,
+        ": the vendor reads no page so deep, or none behind the last; ask for a shorter range, or use fetch_all",
+    )
+
+
+def _refused_page(window: TimeWindow, page: int, why: str) -> InvalidQueryError:
+    status = StatusCode.PARAMETER
+    return InvalidQueryError(f"page {page} was refused (status {status}){why}", status=status, window=window, page=page)
 
 
 def describe_shortfall(

@@ -83,7 +83,6 @@ class Sweep:
         self._records: dict[object, CallDetailRecord] = {}
         self._several: dict[str, _Rows] = {}
         self._copies: dict[object, int] = {}
-        self._repeated: set[CallDetailRecord] = set()
         self._read: list[Page] = []
         self._united = 0
         self._ascents: list[Ascent] = []
@@ -157,10 +156,15 @@ class Sweep:
         unique = self.unique
         return unique + self.copies if self._copies else unique
 
-    @property
-    def repeated(self) -> int:
-        """Rows that stood on several pages, if they were the same each time that the window was read."""
-        return len(self._repeated)
+    def count_identical(self) -> int:
+        """Return how many rows were listed beyond the distinct ones, if every reading listed the same rows."""
+        readings: dict[int, Counter[CallDetailRecord]] = {}
+        times: Counter[int] = Counter()
+        for page in self._read:
+            times[page.current] += 1
+            readings.setdefault(times[page.current], Counter()).update(page.records)
+        first, *others = readings.values() or [Counter()]
+        return first.total() - len(first) if others and all(other == first for other in others) else 0
 
     @property
     def has_twins(self) -> bool:
@@ -300,7 +304,6 @@ class Sweep:
         known = () if before is None else before.seen
         new = [row for row in rows if row not in known]
         self._duplicates += len(rows) - len(new)
-        self._repeated.update(row for row in rows if row in known)
         if len(known) + len(new) == 1:
             (self._records[voice_id],) = [*known, *new]
             return
@@ -365,8 +368,6 @@ class Sweep:
             if voice_id not in self._several and records.setdefault(voice_id, record) != record:
                 self._merge(voice_id, earlier)
         self._note_copies(earlier._copies)  # noqa: SLF001 - likewise
-        if self._repeated != earlier._repeated:  # noqa: SLF001 - likewise
-            self._repeated = set()  # rows that move from page to page, not copies
         self.quarantined = earlier.quarantined | self.quarantined
         self.has_extras = self.has_extras or earlier.has_extras
         self.is_ambiguous = self.is_ambiguous or earlier.is_ambiguous

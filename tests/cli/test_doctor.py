@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,29 @@ def test_the_probe_shows_findings_and_the_settings_that_follow(capsys: pytest.Ca
         assert probe["requests"] == sandbox.stats.requests - 2 <= 15
     assert probe["settings"] == {"page_size": 50, "time_field": "hangup_time"}
     assert {"topic": "time_field", "value": "hangup_time"}.items() <= probe["findings"][2].items()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ('{"callee":"447700900123"}', "3 records of one answer without a readable id"),
+        ('{"voiceId":"%d","rate":"?"}', "values that cannot be read of rate (3)"),
+    ],
+)
+def test_a_probe_that_meets_what_cannot_be_read_says_so_with_exit_code_4(
+    capsys: pytest.CaptureFixture[str], record: str, words: str, *, as_json: bool
+) -> None:
+    with account_of(records=0) as sandbox:
+        for number in range(3):
+            row = record.replace("%d", str(number)).encode()
+            sandbox.add_rows([row], at=datetime.now(UTC).replace(microsecond=0) - timedelta(days=2, seconds=number))
+        assert run(["doctor", "--probe", *FAST, *(["--json"] if as_json else [])]) == 4
+        assert run(["doctor", *FAST]) == 0
+    told = capsys.readouterr().out
+    assert words in told
+    assert "no calls were seen" not in told
+    assert "447700900123" not in told
 
 
 def test_a_wrong_secret_is_tried_once_even_with_the_probe(

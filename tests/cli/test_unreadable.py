@@ -4,7 +4,7 @@ import json
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -81,6 +81,27 @@ def test_faulty_fields_leave_the_certificate_and_are_exit_code_4(
         # Incomplete comes first, and what failed before that.
         path.write_bytes(path.read_bytes() + b"x")
         assert run(["verify", str(path)]) == 1
+
+
+def test_a_finished_day_with_faulty_fields_is_exit_code_4_each_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = ["--start", "2024-10-01T00:00:00Z", "--end", "2024-10-03T00:00:00Z", "--daily", "--tz", "UTC"]
+    command = ["export", *days, "--output", str(tmp_path / "{date}.csv")]
+    at = datetime(2024, 10, 2, 12, tzinfo=UTC)
+    with account(monkeypatch) as sandbox:
+        sandbox.add_rows(
+            [call(number, submitTime=at.isoformat(), rate="?" if number else 1) for number in (0, 1)], at=at
+        )
+        assert run(command) == 4
+        capsys.readouterr()
+        assert run([*command, "--json"]) == 4
+        shown = capsys.readouterr()
+        assert "2024-10-02.csv is finished already, with unreadable values of rate (1)" in shown.err
+        first, second = json.loads(shown.out)["files"]
+        assert "faulty_fields" not in first
+        assert (second["skipped"], second["faulty_fields"]) == (True, {"rate": 1})
+        assert run(["export", *days[:3], "2024-10-02T00:00:00Z", *days[4:], "--output", command[-1]]) == 0
 
 
 def test_what_parquet_alone_cannot_hold_is_exit_code_4_of_that_file(

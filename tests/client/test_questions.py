@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr import AuthenticationError, CdrClient, OutOfTimeRangeError, Page, RetryPolicy
-from aiosipcdr.sandbox import Sandbox
+from aiosipcdr import AuthenticationError, CdrClient, InvalidQueryError, OutOfTimeRangeError, Page, RetryPolicy
+from aiosipcdr.sandbox import Fault, Sandbox
 from tests.settling import settle
 
 
@@ -49,6 +49,18 @@ async def test_a_page_is_not_judged() -> None:
             page = await client.fetch_page(sandbox.start, sandbox.end, 9)
         assert (page.total, page.size, page.current, len(page.records)) == (57, 20, 1, 20)
         assert sandbox.stats.requests == 1
+
+
+@pytest.mark.parametrize("current", [1, 3])
+async def test_a_page_above_the_first_that_is_refused_is_not_blamed_on_the_filters(current: int) -> None:
+    async with Sandbox(records=150, overflow="code-22") as sandbox, client_of(sandbox) as client:
+        sandbox.add_faults(*([Fault(kind="code", code=-22, page=1)] if current == 1 else []))
+        with pytest.raises(InvalidQueryError) as caught:
+            await client.fetch_page(sandbox.start, sandbox.end, current, sip_group_name="sales")
+    assert caught.value.page == current
+    assert caught.value.status == -22
+    assert ("page 3 was refused" in str(caught.value)) == (current == 3)
+    assert ("filters" in str(caught.value)) == (current == 1)
 
 
 async def test_a_page_can_be_filtered(sandbox: Sandbox) -> None:

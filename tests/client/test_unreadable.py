@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -206,6 +206,31 @@ async def test_local_times_are_read_where_a_zone_is_assumed(
         check_form(by_id[str(number)], "answer_time", raw, value)
 
 
+class OfPytz(tzinfo):
+    """A zone as pytz makes it: without `localize`, it has the local mean time of before 1900."""
+
+    zone = "Asia/Shanghai"
+
+    def utcoffset(self, _: datetime | None, /) -> timedelta:
+        return timedelta(hours=8, minutes=6)
+
+    def dst(self, _: datetime | None, /) -> timedelta:
+        return timedelta()
+
+    def tzname(self, _: datetime | None, /) -> str:
+        return "LMT"
+
+    def localize(self, _: datetime, /) -> datetime:
+        raise NotImplementedError
+
+
+async def test_a_zone_of_pytz_has_the_offset_of_its_time() -> None:
+    with sandbox_of(record_of(1, "answer_time", '"2026-11-26 10:00:00"')) as sandbox:
+        async with client_of(sandbox, assume_tz=OfPytz()) as client:
+            (record,) = await client.fetch_all(START, END)
+    assert record.answer_time == TEN
+
+
 @pytest.mark.parametrize("zone", ["Nowhere/Land", "", 8, b"UTC", "../etc/passwd"])
 def test_a_zone_that_does_not_exist_is_refused(zone: Any) -> None:
     with pytest.raises(ValueError, match="assume_tz must be a tzinfo or the name of a time zone"):
@@ -313,6 +338,29 @@ async def test_most_values_of_a_column_of_time_or_money_unreadable_are_another_f
             assert "assume_tz" in str(caught.value)
 
 
+@pytest.mark.parametrize("is_resumed", [False, True])
+async def test_calls_without_a_value_are_none_of_those_that_can_be_read(tmp_path: Path, *, is_resumed: bool) -> None:
+    # Twelve hundred calls that nobody answered, then the first six answers: in another format.
+    silent = [plain(number, answerTime=None) for number in range(1_200)]
+    later = END + timedelta(days=33)
+    broken = [plain(2_000 + number, submitTime=later.isoformat(), answerTime="?") for number in range(6)]
+    seen = 0
+
+    def leave(event: Event, /) -> None:
+        nonlocal seen
+        seen += event.kind is EventKind.WINDOW_COMPLETE
+        if is_resumed and seen == 1:
+            raise _LeftError
+
+    with sandbox_of(*silent, *broken) as sandbox:
+        async with client_of(sandbox, hook=leave) as client:
+            with pytest.raises(_LeftError if is_resumed else SchemaMismatchError):
+                await client.export(START, later + timedelta(days=40), tmp_path / "calls.csv")
+        async with client_of(sandbox) as client:
+            with pytest.raises(SchemaMismatchError, match=r"answer_time \(6 of 6\)"):
+                await client.export(START, later + timedelta(days=40), tmp_path / "calls.csv")
+
+
 async def test_texts_and_durations_may_be_unreadable_throughout() -> None:
     records = [plain(number, callDuration="?", callee=True) for number in range(20)]
     with sandbox_of(*records) as sandbox:
@@ -338,6 +386,57 @@ async def test_strict_ends_at_the_first_of_either_and_publishes_nothing(odd: byt
                 assert not isinstance(caught.value, SchemaMismatchError | IncompleteRangeError)
                 assert "447700900123" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("odd", [NO_ID[0], plain(0, rate="?")])
+async def test_a_strict_export_publishes_nothing_that_an_earlier_run_let_pass(odd: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "calls.csv"
+    seen = 0
+
+    def leave(event: Event, /) -> None:
+        nonlocal seen
+        seen += event.kind is EventKind.WINDOW_COMPLETE
+        if seen == 2:
+            raise _LeftError
+
+    with sandbox_of(odd, *PLAIN[1:20]) as sandbox:
+        async with client_of(sandbox, hook=leave) as client:
+            with pytest.raises(_LeftError):
+                await client.export(START, END + timedelta(days=40), path)
+        async with client_of(sandbox, strict=True) as client:
+            with pytest.raises(ProtocolError, match="strict=True"):
+                await client.export(START, END + timedelta(days=40), path)
+        assert not path.exists()
+        async with client_of(sandbox) as client:
+            report = await client.export(START, END + timedelta(days=40), path)
+    assert (report.unique, report.quarantined + sum(report.faulty_fields.values())) == (20, 1)
+
+
+async def test_each_batch_of_a_stream_says_what_of_it_could_not_be_read() -> None:
+    records = [plain(0, rate="?", new=1), plain(1, cost="?"), NO_ID[0], *PLAIN[2:9]]
+    with sandbox_of(*records) as sandbox:
+        async with client_of(sandbox) as client, client.stream(START, END) as stream:
+            (batch,) = [batch async for batch in stream.batches()]
+    assert (batch.report.faulty_fields, batch.report.unknown_fields) == ({"rate": 1, "cost": 1}, {"new": 1})
+    assert (batch.report.certified, batch.report.quarantined, len(batch.quarantined)) == (False, 1, 1)
+    assert "unreadable values of" in str(batch.report)
+
+
+@pytest.mark.parametrize("days", [0, 40])
+@pytest.mark.parametrize("wrong_total", [1, -1, 7])
+async def test_an_incomplete_range_counts_all_that_could_not_be_read(wrong_total: int, days: int) -> None:
+    records = [plain(number, **({"rate": "?"} if number % 3 == 0 else {})) for number in range(130)]
+    with sandbox_of(*records, *NO_ID[:2]) as sandbox:
+        sandbox.change(wrong_total=wrong_total)
+        async with client_of(sandbox) as client:
+            with pytest.raises(IncompleteRangeError) as caught:
+                await client.fetch_all(START, END + timedelta(days=days))
+    left, report = caught.value.records, caught.value.report
+    faulty = sum("rate" in record.extra for record in left)
+    assert faulty > 0
+    assert report.faulty_fields == {"rate": faulty}
+    assert report.quarantined == len(left.quarantined)
+    assert report.unique == len(left) + len(left.quarantined)
 
 
 async def test_two_legs_that_differ_in_a_value_that_cannot_be_read_are_two() -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -205,6 +206,19 @@ def test_the_nightly_job_writes_nothing_that_is_not_proven(tmp_path: Path) -> No
         assert result.returncode == 3, result.stderr
         assert "NOT certified" in result.stderr
         assert not list(tmp_path.glob("*.ndjson"))
+
+
+@pytest.mark.parametrize("record", [{"callee": "447700900123"}, {"voiceId": "1", "rate": "?"}])
+def test_the_nightly_job_says_by_its_exit_code_that_something_could_not_be_read(
+    tmp_path: Path, record: dict[str, str]
+) -> None:
+    with Sandbox(records=20, days=1) as sandbox:
+        sandbox.add_rows([json.dumps(record).encode()], at=sandbox.start + timedelta(hours=1))
+        arguments = ("--day", str(sandbox.start.date()), "--ending", ".ndjson")
+        result = run("nightly", tmp_path, *arguments, sandbox=sandbox)
+    assert result.returncode == 4, result.stderr
+    assert "WARNING" in result.stderr
+    assert "447700900123" not in result.stderr
 
 
 def test_the_nightly_job_tells_a_refusal_without_a_traceback(tmp_path: Path) -> None:

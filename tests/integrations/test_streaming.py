@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr import CdrClient, ClientStateError, IncompleteRangeError, ServerFaultError
+from aiosipcdr import CdrClient, ClientStateError, IncompleteRangeError, ProtocolError, ServerFaultError
 from aiosipcdr.integrations import streaming
 from aiosipcdr.integrations.calls import CallTimeoutError, HttpVersionError
-from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError, Text, deliver
+from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError, Text, collect, deliver
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.settling import settle
 from tests.watch import CALLEE, END, START, Watch, call
@@ -204,6 +204,34 @@ async def test_what_is_not_proven_never_ends_well_unless_it_says_so(doors: Any, 
             assert await deliver(stream, text, lenient)
             assert lenient.lines[-1]["report"]["certified"] is False
             assert len(lenient.lines) == 151
+
+
+@pytest.mark.parametrize("text", ["ndjson", "csv"])
+@pytest.mark.parametrize("is_quarantined", [True, False])
+async def test_what_cannot_be_read_is_stated_and_quarantined_records_cut_csv(
+    doors: Any, text: Text, *, is_quarantined: bool
+) -> None:
+    async with Sandbox(records=20, days=1) as sandbox, doors.client_of(sandbox) as client:
+        at = sandbox.start.isoformat()
+        odd = {"submitTime": at, "callee": "447700900123"} | ({} if is_quarantined else {"voiceId": "1", "rate": "?"})
+        sandbox.add_rows([json.dumps(odd).encode()], at=sandbox.start)
+        stream, reader = client.stream(sandbox.start, sandbox.end), Reader()
+        if text == "csv" and is_quarantined:
+            with pytest.raises(AnswerCutError, match=r"1 record quarantined.*use NDJSON") as caught:
+                await deliver(stream, text, reader)
+            assert isinstance(caught.value.__cause__, ProtocolError)
+            with pytest.raises(ProtocolError, match="1 record quarantined"):
+                await collect(client.stream(sandbox.start, sandbox.end), text, Reader())
+            return
+        assert await deliver(stream, text, reader)
+    if text == "csv":
+        rows = list(csv.DictReader(io.StringIO(reader.got.decode(), newline="")))
+        assert [row["extra"] for row in rows if row["extra"]] == ['{"rate":"?"}']
+        return
+    report = reader.lines[-1]["report"]
+    assert report["certified"] is not is_quarantined
+    assert report["quarantined"] == int(is_quarantined)
+    assert report["faulty_fields"] == ({} if is_quarantined else {"rate": 1})
 
 
 async def test_a_deadline_before_the_beginning_is_the_error_of_the_call(doors: Any) -> None:

@@ -969,6 +969,26 @@ def test_rows_that_stand_on_two_pages_each_time_are_called_what_they_seem_to_be(
     assert (proof.outcome, proof.identical_rows) == (Outcome.UNPROVEN, 0)
 
 
+def test_the_size_of_a_page_without_rows_says_nothing() -> None:
+    proof = prove()
+    told(proof, lambda request: answer([], 0, size=0, current=request.current))
+    assert (proof.outcome, proof.report.total) == (Outcome.CERTIFIED, 0)
+
+
+def test_a_total_that_is_wrong_is_not_blamed_on_the_size_of_pages() -> None:
+    # Three of four rows come twice, as if pages held three; when calls arrive, more come than that.
+    proof = prove(TWO_SECONDS)
+    rows = calls(1, 2, 3)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.size == 3 and len(rows) == 3:
+            rows.append(*calls(4))
+        return answer(rows if request.current == 1 else [], len(rows) + 1, size=10, current=request.current)
+
+    told(proof, tell)
+    assert (proof.outcome, proof.given_size) == (Outcome.UNPROVEN, 10)
+
+
 def test_only_the_pages_that_hold_legs_in_doubt_are_read_once_more() -> None:
     proof = prove(HOUR)
     rows = [*calls(*range(10)), *calls(*range(10, 20)), *calls(20, 21, 22), *calls(0, code="second leg"), *calls(24)]

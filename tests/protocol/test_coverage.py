@@ -1445,3 +1445,13 @@ def test_rows_that_are_stored_twice_on_different_pages_are_named_as_such() -> No
     assert "lists 1 identical rows" in str(run.error)
     assert "changing" not in str(run.error)
     assert drive(cover(seconds(0, 2), size=11), vendor, Drive()).certified
+
+
+def test_one_row_that_fills_several_pages_is_named_as_such() -> None:
+    vendor = Vendor(Habits(), seeded(1))
+    row = vendor.add(500)
+    for _ in range(24):
+        vendor.add_copy(row)
+    vendor.tick()
+    run = drive(cover(seconds(0, 2), size=10), vendor, Drive())
+    assert "1 distinct calls were read where the vendor counts 25; the vendor lists 24 identical rows" in str(run.error)

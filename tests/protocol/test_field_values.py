@@ -59,6 +59,13 @@ def test_a_value_is_read_as_what_it_means_or_not_at_all(field: str, raw: str, va
         assert answer.faulty_fields == Counter(faulty)
 
 
+def test_a_long_text_is_read_alike_whatever_stands_beside_it() -> None:
+    text = "x" * 100_000
+    for other in (b"", b'{"voiceId":"8","callDuration":"7"}', b'{"voiceId":"9","code":"a\tb"}'):
+        answer = decode(*filter(None, (record_of(1, "termination_reason", f'"{text}"'), other)))
+        assert (answer.page.records[0].termination_reason, answer.page.records[0].extra) == (text, {})
+
+
 @pytest.mark.parametrize(("zone", "raw", "value"), LOCAL_TIMES)
 @pytest.mark.parametrize("field", TIME_FIELDS)
 def test_a_local_time_is_read_where_a_zone_is_assumed(field: str, zone: str, raw: str, value: object) -> None:

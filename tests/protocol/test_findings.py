@@ -250,6 +250,22 @@ def test_date_and_rate_are_what_was_met_on_the_way() -> None:
     assert plan_settings(throttled, lateness=FOUR_HOURS) == {"rate": 1}
 
 
+def test_records_of_which_none_has_a_readable_id_are_not_taken_for_no_calls() -> None:
+    facts = ProbeFacts(first=msgspec.structs.replace(answered(), unreadable=3))
+    found = {finding.topic: finding for finding in judge_probe(facts)}
+    assert found["fields"].value == "unreadable"
+    assert "3 records of one answer without a readable id" in found["fields"].text
+    assert {found[topic].value for topic in found.keys() - {"fields"}} == {None}
+    assert found["total"].text == "records were seen, but none of them has a readable id"
+    assert "no calls were seen" in find("fields", ProbeFacts(first=answered())).text
+
+
+def test_times_that_cannot_be_read_are_not_taken_for_a_time_that_is_not_sent() -> None:
+    odd = [msgspec.structs.replace(call, extra=ExtraFields({"callTime": '"?"'})) for call in OLDEST]
+    assert "times that can be read" in find("time_field", ProbeFacts(first=answered(*odd), readings=[])).text
+    assert "does not send" in find("time_field", ProbeFacts(first=answered(*OLDEST), readings=[])).text
+
+
 def test_what_cannot_be_read_is_named_and_no_value_is_quoted() -> None:
     number = "447700900123"
     odd = [

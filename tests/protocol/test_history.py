@@ -80,6 +80,18 @@ def test_what_was_not_proven_is_read_again_unless_that_is_allowed() -> None:
     assert doubt(entries, window(40, 60), allow_incomplete=True) == 2
 
 
+@pytest.mark.parametrize("trouble", ["quarantined", "faulty"])
+def test_what_cannot_be_read_is_read_again_where_that_is_an_error(trouble: str) -> None:
+    odd = delivered(20, 40)
+    if trouble == "quarantined":
+        odd.told.quarantined = 1
+    else:
+        odd.share.faulty_fields = {"cost": 1}
+    entries: list[Note | Delivered] = [delivered(0, 20), odd, delivered(40, 60)]
+    assert find_doubt(entries, allow_incomplete=True, changed=[], strict=True) == 1
+    assert find_doubt(entries, allow_incomplete=True, changed=[]) is None
+
+
 @given(st.lists(st.booleans()), st.lists(st.integers(0, 12), max_size=3))
 def test_all_before_a_doubt_is_beyond_doubt(proofs: list[bool], changes: list[int]) -> None:
     entries: list[Note | Delivered] = [

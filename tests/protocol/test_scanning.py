@@ -51,6 +51,16 @@ def test_a_broken_name_is_a_name(name: bytes) -> None:
     assert found == (name.decode("latin-1") if name == b"\xff" else name.decode())
 
 
+def test_a_backslash_that_is_half_of_a_character_escapes_no_quote() -> None:
+    text = '"\u8aa0"'.encode("gbk")
+    assert text == b'"\xd5\\"'
+    raw = b'[{"a":%b,"b":{"c":[%b , 1]},%b:"x\\"\xd5\\\\","d":1}, "e"]' % (text, text, text)
+    whole, last = split_array(raw)
+    members = split_object(whole)
+    assert [bytes(value) for value in members.values()] == [text, b'{"c":[%b , 1]}' % text, b'"x\\"\xd5\\\\"', b"1"]
+    assert (list(members)[3], bytes(last)) == ("d", b'"e"')
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -419,17 +419,23 @@ def test_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
     assert (twins.count_copies({A}), twins.count_copies({B})) == (0, 1)
     # On two pages they may be one row that moved.
     sweep = sweep_of((A, call("2")), (A, call("3")))
-    assert (sweep.unique, sweep.copies, sweep.repeated) == (3, 0, 1)
+    assert (sweep.unique, sweep.copies, sweep.count_identical()) == (3, 0, 0)
 
 
 def test_copies_are_carried_on_and_so_are_rows_that_stand_on_the_same_pages_again() -> None:
-    for now, copies, repeated in (
-        (((A, call("2")), (A, call("3"))), 1, 1),
-        (((A, call("2")), (call("2"), call("3"))), 1, 0),
+    before = ((call("4"), call("4")), (A, call("2")), (A, call("3")))
+    for now, identical in (
+        (before, 2),
+        (((A, call("2")), (call("4"), A), (call("3"), call("4"))), 2),  # in another order
+        (((call("4"), call("4")), (A, call("2")), (call("2"), call("3"))), 0),
+        (((A, call("2")), (A, call("3"))), 0),
     ):
         again = sweep_of(*now)
-        again.carry_on(sweep_of((call("4"), call("4")), (A, call("2")), (A, call("3"))))
-        assert (again.copies, again.repeated) == (copies, repeated)
+        again.carry_on(sweep_of(*before))
+        assert (again.copies, again.count_identical()) == (1, identical)
+    many = sweep_of((A, A), (A, A), (A,))
+    many.carry_on(sweep_of((A, A), (A, A), (A,)))
+    assert (many.unique, many.count_identical()) == (1, 4)
 
 
 def test_broken_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
