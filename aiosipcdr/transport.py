@@ -90,19 +90,20 @@ class _SignedBody(aiohttp.BytesPayload):
         self.on_used_connection: bool = False
 
 
-_used_connections: WeakSet[asyncio.Transport] = WeakSet()
+# By their protocols, which are aiohttp's own: the transports of uvloop are no `asyncio.Transport`.
+_used_connections: WeakSet[asyncio.BaseProtocol] = WeakSet()
 
 
 class _LateSigned(aiohttp.ClientRequest):
     """A request whose signature is made when its connection is there."""
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        body, line = self.body, conn.transport
+        body, line = self.body, conn.protocol
         if type(body) is _SignedBody:  # a proxy's CONNECT has none; aiohttp's bodies are slow to ask for their class
             self.headers.update(body.sign())
             if line in _used_connections:
                 body.on_used_connection = True
-            elif isinstance(line, asyncio.Transport):
+            elif line is not None:
                 _used_connections.add(line)
         return await super().send(conn)
 
