@@ -110,7 +110,8 @@ class Connection:
 
         Args:
             base_url: the brand's address, as in `https://api.laaffic.com/v3/voice`; https, or http to loopback.
-            api_key: the key; or a callable that returns it, or both parts as `Credentials`, before every request.
+            api_key: the key; or a callable that returns it, or both parts as `Credentials`, before every request,
+                in the context variables of the run's caller.
             api_secret: the secret, or a callable that returns it.
             concurrency: requests under way at the same time, 1 to 64; a borrowed session's connector may allow fewer.
             page_size: records a page, 1 to 100.

@@ -48,8 +48,8 @@ def calls_until_today(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ASYNCIO, UVLOOP = ("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})
-# What a run of the gate plays on uvloop as well; `AIOSIPCDR_TESTS_LOOP=uvloop` plays every test on it (`nox -s uvloop`).
-ON_BOTH_LOOPS = {"test_loops", "test_engine", "test_connecting", "test_sessions"}
+# What a run of the gate plays on uvloop as well; AIOSIPCDR_TESTS_LOOP=uvloop plays every test on it.
+ON_BOTH_LOOPS = {"test_loops", "test_context", "test_engine", "test_connecting", "test_sessions"}
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ class Engine:
     def start(self, plan: Plan, *, records: int | None = None) -> Run:
         """Begin to work off `plan`, of which an earlier run has read `records`; must be followed by `finish`."""
         run = Run(next(_run_numbers), plan)
-        self._tell(EventKind.RUN_STARTED, run, records=records)
+        run.call(self._tell, EventKind.RUN_STARTED, run, records=records)
         self._runs.append(run)
         self.wake()
         return run
@@ -109,7 +109,7 @@ class Engine:
                 self._timer = None
                 self._later.clear()
             error = None if run.error is None else type(run.error).__name__
-            self._tell(EventKind.RUN_FINISHED, run, report=report, error=error)
+            run.call(self._tell, EventKind.RUN_FINISHED, run, report=report, error=error)
 
     async def close(self) -> None:
         """End every run that is still open, each of them even if the caller's hook raises."""
@@ -128,11 +128,15 @@ class Engine:
         while len(self._workers) < self._patience.limit.places:
             if (job := self._next_job(self._loop.time())) is None:
                 return
-            task = self._loop.create_task(self._work(job))
-            if not task.done():  # an eager task may be through already
-                self._workers.setdefault(task, job)
-                # A task that is cancelled before it begins cannot clear its own place.
-                task.add_done_callback(self._forget)
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        # The task copies the run's context: hook, credentials and sending see their caller's variables.
+        task = job.run.call(self._loop.create_task, self._work(job))
+        if not task.done():  # an eager task may be through already
+            self._workers.setdefault(task, job)
+            # A task that is cancelled before it begins cannot clear its own place.
+            task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._workers.pop(task, None)
@@ -188,7 +192,13 @@ class Engine:
                     self._settle(job, outcome, self._loop.time())
                 # The places may have become fewer: then this worker leaves.
                 has_place = len(self._workers) <= self._patience.limit.places
-                job = self._next_job(self._loop.time()) if has_place else None
+                following = self._next_job(self._loop.time()) if has_place else None
+                if following is not None and following.run is not job.run:
+                    self._forget(task)
+                    job = None
+                    self._begin(following)  # in its own run's context
+                else:
+                    job = following
                 self.wake()  # the answer may have made work for others
         except BaseException as error:
             # Of the caller's hook or credentials: then it is the caller's to see, whatever it is.

@@ -5,13 +5,18 @@ Sends nothing: the engine asks it for work and tells it the outcomes.
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import ParamSpec, Protocol, TypeVar
 
 from aiosipcdr.errors import ClientStateError, SipCdrError
 from aiosipcdr.protocol.codec import PageAnswer
 from aiosipcdr.protocol.paging import PageRequest
 
 __all__ = ["Job", "Plan", "Run"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Plan(Protocol):
@@ -79,6 +84,14 @@ class Run:
         self._is_closed = False
         self._due: deque[Job] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._context = copy_context()
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` in the context variables of the caller who started this run.
+
+        Workers are woken by other runs, and streams may be read elsewhere.
+        """
+        return self._context.run(function, *args, **kwargs)
 
     @property
     def elapsed(self) -> float:

@@ -158,7 +158,7 @@ class CdrStream:
             run.check()
         self._engine.wake()  # a place for another window has become free
         if self._hook is not None:
-            self._tell(run.number, window)
+            run.call(self._tell, run.number, window)
         return window
 
     def _tell(self, run: int, window: CompleteWindow | None) -> None:
