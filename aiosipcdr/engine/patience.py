@@ -5,6 +5,8 @@ is off, an outage) holds for all.  Decides only; waiting and sending are the
 engine's.
 """
 
+from collections.abc import Iterator
+
 from aiosipcdr.engine.run import Job
 from aiosipcdr.errors import (
     AuthenticationError,
@@ -62,6 +64,7 @@ class Patience:
     def note_answer(self, job: Job, now: float) -> None:
         """Note that `job` was answered as it should be."""
         self._last_answered = job.run.last_answer = now
+        self.clock.note_success()
         self.limit.note_success()
         self._budget.give_back(job.cost or 1.0)
 
@@ -71,7 +74,7 @@ class Patience:
         Args:
             job: the request, sent at least once.
             error: what its last attempt ended with.
-            now: the present instant of the event loop's clock.
+            now: the present instant in awake time.
             random: a number in [0, 1).
         """
         if isinstance(error, (ThrottledError, ServerFaultError)):
@@ -112,17 +115,24 @@ class Patience:
         return isinstance(error, ThrottledError) and too_long
 
     def _decide_free(self, job: Job, error: SipCdrError) -> float | None:
-        # Once for each page, and not one of its attempts: a fresh signature, which is right when the offset was
-        # mended meanwhile and covers a delay on the way; and a connection that the other side had closed while
-        # it was idle, which says nothing about the vendor's health.
-        stale = isinstance(error, TransportError) and error.stale
-        if not (stale or isinstance(error, ClockSkewError)) or type(error) in job.forgiven:
-            return None
+        # Once per page and reason, and not one of its attempts.
+        reason = next((reason for reason in self._find_excuses(job, error) if reason not in job.forgiven), None)
         wish = error.retry_after or 0.0
-        if wish > self._retry.longest_retry_after:
+        if reason is None or wish > self._retry.longest_retry_after:
             return None
-        job.forgiven |= {type(error)}
+        job.forgiven |= {reason}
         return wish
+
+    def _find_excuses(self, job: Job, error: SipCdrError) -> Iterator[str]:
+        if isinstance(error, ClockSkewError):
+            yield "signature"  # a fresh one covers a delay on the way
+            if job.signed_under != self.clock.version:
+                yield "offset"  # corrected since it was signed
+        if isinstance(error, TransportError):
+            if error.stale:
+                yield "stale"  # closed by the other side while idle: says nothing about the vendor's health
+            if job.was_frozen:
+                yield "frozen"  # the time in which this machine stood still is not the vendor's
 
     def _decide_paid(self, job: Job, error: SipCdrError, *, now: float, random: float) -> float | SipCdrError:
         throttled = isinstance(error, ThrottledError)

@@ -42,13 +42,26 @@ class Job:
     Attributes:
         attempt: how often it was sent.
         delay: seconds to wait before the first attempt.
-        forgiven: the kinds of errors after which it was sent again for free.
+        forgiven: the reasons for which it was sent again for free.
         cost: what its retries were charged.
-        first_sent: the instant of the first attempt; `sent`: that of the last.
+        first_sent: the instant of the first attempt, in awake time; `sent`: that of the last.
+        gaps: how many gaps the event loop had had when it was sent; `was_frozen`: another one came since.
         signed_under: the version of the clock's offset in the last signature.
     """
 
-    __slots__ = ("attempt", "cost", "delay", "first_sent", "forgiven", "request", "run", "sent", "signed_under")
+    __slots__ = (
+        "attempt",
+        "cost",
+        "delay",
+        "first_sent",
+        "forgiven",
+        "gaps",
+        "request",
+        "run",
+        "sent",
+        "signed_under",
+        "was_frozen",
+    )
 
     def __init__(self, run: "Run", request: PageRequest) -> None:
         """Begin before the first attempt."""
@@ -56,7 +69,9 @@ class Job:
         self.request: PageRequest = request
         self.attempt: int = 0
         self.delay: float = request.delay
-        self.forgiven: frozenset[type[SipCdrError]] = frozenset()
+        self.forgiven: frozenset[str] = frozenset()
+        self.gaps: int = 0
+        self.was_frozen: bool = False
         self.cost: float = 0.0
         self.first_sent: float = 0.0
         self.sent: float = 0.0
@@ -76,7 +91,7 @@ class Run:
         self.number = number
         self.plan = plan
         self.started: float = asyncio.get_running_loop().time()
-        self.last_answer: float = self.started
+        self.last_answer: float = self.started  # in awake time, as the engine sets it
         self.requests = 0
         self.retries = 0
         self.error: BaseException | None = None
