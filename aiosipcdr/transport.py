@@ -88,6 +88,7 @@ class _SignedBody(aiohttp.BytesPayload):
         self.sign = request.sign
         self.records = request.size
         self.on_used_connection: bool = False
+        self.was_sent: bool = False
 
 
 # By their protocols, which are aiohttp's own: the transports of uvloop are no `asyncio.Transport`.
@@ -101,6 +102,7 @@ class _LateSigned(aiohttp.ClientRequest):
         body, line = self.body, conn.protocol
         if type(body) is _SignedBody:  # a proxy's CONNECT has none; aiohttp's bodies are slow to ask for their class
             self.headers.update(body.sign())
+            body.was_sent = True
             if line in _used_connections:
                 body.on_used_connection = True
             elif line is not None:
@@ -216,7 +218,7 @@ class Transport:
         try:
             return await self._exchange(session, body)
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises becomes one of ours
-            ours = translate_error(error, self._host, self.proxy_host)
+            ours = translate_error(error, self._host, self.proxy_host, was_sent=body.was_sent)
             if isinstance(ours, TransportError) and ended_unanswered(error):
                 ours.stale = body.on_used_connection
             return ours

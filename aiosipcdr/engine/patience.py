@@ -77,7 +77,7 @@ class Patience:
             now: the present instant in awake time.
             random: a number in [0, 1).
         """
-        if isinstance(error, (ThrottledError, ServerFaultError)):
+        if isinstance(error, (ThrottledError, ServerFaultError)) or _is_local(error):
             self.limit.note_trouble(sent=job.sent, now=now)
         if isinstance(error, ClockSkewError):
             self.clock.note_refusal(error.offset, signed_under=job.signed_under, now=now)
@@ -106,8 +106,8 @@ class Patience:
 
     def ends_all(self, error: SipCdrError) -> bool:
         """Tell whether no request of this client can succeed after `error`."""
-        # A transport that cannot be retried is a proxy that refuses.
-        of_the_proxy = type(error) is TransportError and not error.retryable
+        # With a status it is a proxy that refuses.
+        of_the_proxy = type(error) is TransportError and not error.retryable and error.status is not None
         return isinstance(error, _OF_THE_ACCOUNT) or of_the_proxy or self._asks_too_much(error)
 
     def _asks_too_much(self, error: SipCdrError) -> bool:
@@ -145,6 +145,8 @@ class Patience:
         )
         if delay is None:
             return error
+        if _is_local(error):
+            return delay  # the vendor has no part in it
         if now + delay - max(job.run.last_answer, job.first_sent) > self._retry.stall:
             return _outage(f"no page was completed for {self._retry.stall:g} seconds", error)
         cost = _COST_WHEN_THROTTLED if throttled else _COST
@@ -164,6 +166,10 @@ class Patience:
         if isinstance(error, TlsError | ClockSkewError):
             return False
         return self._last_answered >= job.first_sent - _RECENT_SECONDS
+
+
+def _is_local(error: SipCdrError) -> bool:
+    return isinstance(error, TransportError) and error.local
 
 
 def _outage(why: str, error: SipCdrError) -> OutageError:
