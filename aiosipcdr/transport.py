@@ -7,11 +7,12 @@ answers, so each is replaced by one of ours that says what happened and no more.
 
 import asyncio
 import contextlib
+import os
 import ssl
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
@@ -110,6 +111,20 @@ class _LateSigned(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
+class _Connector(aiohttp.TCPConnector):
+    """A connector whose copy in a forked child leaves the parent's sockets and selector alone."""
+
+    _process = 0
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        self._process = os.getpid()
+        super().__init__(**settings)
+
+    def __del__(self, *arguments: object) -> None:
+        if self._process == os.getpid():
+            super().__del__(*arguments)
+
+
 class Transport:
     """An aiohttp session of our own, or the caller's, behind one method."""
 
@@ -180,7 +195,7 @@ class Transport:
         """Make the session ready; must run in the event loop that will use it."""
         connector: aiohttp.BaseConnector | None
         if self._borrowed is None:
-            connector = aiohttp.TCPConnector(
+            connector = _Connector(
                 limit=self._connections, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS
             )
         else:
@@ -206,6 +221,12 @@ class Transport:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    def forget(self) -> None:
+        """Let go of the session in a forked child, without touching the parent's sockets."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.detach()
 
     async def send(self, request: SignedRequest) -> Received | SipCdrError:
         """Send `request`; return what came back, or the error that tells why nothing usable did."""

@@ -10,6 +10,7 @@ holds a place that another could use.  Workers end when there is nothing to do.
 import asyncio
 import copy
 import heapq
+import os
 import random
 import time
 from collections import deque
@@ -66,6 +67,7 @@ class Engine:
         self._serials = count(int(draw() * 2**48))
         self._decoder = PageDecoder(assume_tz)
         self._loop = asyncio.get_running_loop()
+        self._process = os.getpid()
         # All instants below are in awake time: while the machine was frozen, no deadline passes.
         self._awake = AwakeTime(self._loop.time())
         self._heart: asyncio.TimerHandle | None = None
@@ -77,6 +79,11 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = 0.0
         self._vendor_clock = VendorClock()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process made it: a forked child has a copy, whose sockets and selector are the parent's."""
+        return self._process == os.getpid()
 
     @property
     def clock_offset(self) -> float | None:
@@ -102,6 +109,9 @@ class Engine:
 
     async def finish(self, run: Run, report: FetchReport | None = None) -> None:
         """Stop what `run` still has under way, and wait until it has stopped."""
+        if not self.is_here:
+            run.forget()
+            return
         run.close()
         if run not in self._runs:
             return

@@ -146,6 +146,12 @@ class Run:
         self._due.clear()
         self.notify()
 
+    def forget(self) -> None:
+        """Send nothing more, and touch no event loop: it is another process's."""
+        self.is_open = False
+        self._is_closed = True
+        self._due.clear()
+
     async def wait(self) -> None:
         """Return when the plan has a result, or the run has ended.
 

@@ -94,7 +94,8 @@ class CdrStream:
     ) -> None:
         """Stop fetching and wait until everything has stopped."""
         if self._run is not None:
-            self._note_effort(self._run)
+            if self._engine.is_here:
+                self._note_effort(self._run)
             self._coverage.leave()
             await self._engine.finish(self._run, self.report)
 
