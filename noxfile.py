@@ -196,12 +196,23 @@ def pure_python(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def uvloop(session: nox.Session) -> None:
+    """Does everything that uses an event loop do the same on uvloop?"""
+    install(session, *group("test"))
+    places = session.posargs or [
+        *("tests/client", "tests/engine", "tests/export", "tests/faults", "tests/integrations", "tests/test_loops.py"),
+        *("tests/test_transport.py", "tests/test_cancellation.py", "tests/test_events.py"),
+    ]
+    session.run("pytest", *WORKERS, *places, env={"AIOSIPCDR_TESTS_LOOP": "uvloop"})
+
+
+@nox.session(default=False)
 def servers(session: nox.Session) -> None:
     """Does every server cut the connection of a CSV answer that ends short?
 
     Needs curl.
     """
-    install(session, *group("servers"))
+    install(session, *group("test"))
     session.run(
         "pytest", "tests/integrations/test_servers.py", *session.posargs, env={"AIOSIPCDR_SERVERS": "all", "CI": "true"}
     )

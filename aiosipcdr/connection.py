@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
 
 import anyio
 
@@ -110,7 +110,8 @@ class Connection:
 
         Args:
             base_url: the brand's address, as in `https://api.laaffic.com/v3/voice`; https, or http to loopback.
-            api_key: the key; or a callable that returns it, or both parts as `Credentials`, before every request.
+            api_key: the key; or a callable that returns it, or both parts as `Credentials`, before every request,
+                in the context variables of the run's caller.
             api_secret: the secret, or a callable that returns it.
             concurrency: requests under way at the same time, 1 to 64; a borrowed session's connector may allow fewer.
             page_size: records a page, 1 to 100.
@@ -220,6 +221,13 @@ class Connection:
         del settings  # a proxy's address may hold a password
         raise ValueError(problem)
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: it holds credentials and open connections."""
+        raise TypeError(
+            "a CdrClient does not pickle: hand the range to the other process and build a client there, with"
+            " CdrClient.from_env() for example"
+        )
+
     def __repr__(self) -> str:
         """Say where it points and whether it is open."""
         state = "open" if self._engine is not None else "closed"
@@ -252,8 +260,14 @@ class Connection:
         return self
 
     async def aclose(self) -> None:
-        """End what is under way and close the session, unless it was borrowed; may be called again."""
+        """End what is under way and close the session, unless it was borrowed; may be called again.
+
+        In a forked child it only forgets them: the connections are the parent's.
+        """
         engine, self._engine = self._engine, None
+        if engine is not None and not engine.is_here:
+            self._transport.forget()
+            return
         try:
             if engine is not None:
                 await engine.close()

@@ -132,8 +132,10 @@ class TransportError(SipCdrError, ConnectionError):
     """The request did not arrive, or its answer did not come back whole.
 
     Attributes:
-        resolved: whether the host's name was found.
+        resolved: false where DNS says that the host's name does not exist.
         connected: whether a connection to the host was made.
+        local: whether this machine lacks what a request needs: file descriptors, threads or memory. Fewer connections
+            are used then, and such errors never count as an outage of the vendor.
         stale: whether a connection that was used before ended before a byte of the answer came, as idle ones do when
             the other side has closed them.
     """
@@ -141,6 +143,7 @@ class TransportError(SipCdrError, ConnectionError):
     retryable = True
     resolved: bool = True
     connected: bool = True
+    local: bool = False
     stale: bool = False
 
 

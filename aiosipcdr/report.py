@@ -266,6 +266,10 @@ class CallDetailRecords(list[CallDetailRecord]):
         self.report: FetchReport = report if report is not None else FetchReport()
         self.quarantined: list[QuarantinedRecord] = []
 
+    def __reduce_ex__(self, _protocol: SupportsIndex, /) -> tuple[object, ...]:
+        """Pickle with every protocol; the old ones know no slots."""
+        return _restore, (type(self), list(self), self.report, self.quarantined)
+
     def __repr__(self) -> str:
         """Count the records instead of printing them."""
         proof = "certified" if self.report.certified else "not certified"
@@ -310,3 +314,14 @@ class CallDetailRecords(list[CallDetailRecord]):
             ImportError: the extra `arrow` is not installed.
         """
         return self.arrow.__arrow_c_stream__(requested_schema)
+
+
+def _restore(
+    kind: type[CallDetailRecords],
+    records: list[CallDetailRecord],
+    report: FetchReport,
+    quarantined: list[QuarantinedRecord],
+) -> CallDetailRecords:
+    restored = kind(records, report=report)
+    restored.quarantined = quarantined
+    return restored

@@ -7,11 +7,12 @@ answers, so each is replaced by one of ours that says what happened and no more.
 
 import asyncio
 import contextlib
+import os
 import ssl
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
@@ -88,23 +89,40 @@ class _SignedBody(aiohttp.BytesPayload):
         self.sign = request.sign
         self.records = request.size
         self.on_used_connection: bool = False
+        self.was_sent: bool = False
 
 
-_used_connections: WeakSet[asyncio.Transport] = WeakSet()
+# By their protocols, which are aiohttp's own: the transports of uvloop are no `asyncio.Transport`.
+_used_connections: WeakSet[asyncio.BaseProtocol] = WeakSet()
 
 
 class _LateSigned(aiohttp.ClientRequest):
     """A request whose signature is made when its connection is there."""
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        body, line = self.body, conn.transport
+        body, line = self.body, conn.protocol
         if type(body) is _SignedBody:  # a proxy's CONNECT has none; aiohttp's bodies are slow to ask for their class
             self.headers.update(body.sign())
+            body.was_sent = True
             if line in _used_connections:
                 body.on_used_connection = True
-            elif isinstance(line, asyncio.Transport):
+            elif line is not None:
                 _used_connections.add(line)
         return await super().send(conn)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector whose copy in a forked child leaves the parent's sockets and selector alone."""
+
+    _process = 0
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        self._process = os.getpid()
+        super().__init__(**settings)
+
+    def __del__(self, *arguments: object) -> None:
+        if self._process == os.getpid():
+            super().__del__(*arguments)
 
 
 class Transport:
@@ -177,7 +195,7 @@ class Transport:
         """Make the session ready; must run in the event loop that will use it."""
         connector: aiohttp.BaseConnector | None
         if self._borrowed is None:
-            connector = aiohttp.TCPConnector(
+            connector = _Connector(
                 limit=self._connections, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS
             )
         else:
@@ -204,6 +222,12 @@ class Transport:
         if session is not None:
             await session.close()
 
+    def forget(self) -> None:
+        """Let go of the session in a forked child, without touching the parent's sockets."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.detach()
+
     async def send(self, request: SignedRequest) -> Received | SipCdrError:
         """Send `request`; return what came back, or the error that tells why nothing usable did."""
         session = self._session
@@ -215,7 +239,7 @@ class Transport:
         try:
             return await self._exchange(session, body)
         except Exception as error:  # noqa: BLE001 - whatever aiohttp raises becomes one of ours
-            ours = translate_error(error, self._host, self.proxy_host)
+            ours = translate_error(error, self._host, self.proxy_host, was_sent=body.was_sent)
             if isinstance(ours, TransportError) and ended_unanswered(error):
                 ours.stale = body.on_used_connection
             return ours

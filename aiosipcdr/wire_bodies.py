@@ -30,6 +30,14 @@ _CONTENT_TYPES: Final = frozenset(
         *("application/xml", "text/html", "text/javascript", "text/json", "text/plain", "text/xml"),
     }
 )
+# IANA's registry of HTTP content codings; other names mean nothing.
+_GZIP: Final = frozenset({"gzip", "x-gzip"})
+_CODINGS: Final = _GZIP | {
+    *("aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "pack200-gzip", "x-compress", "zstd")
+}
+_MOST_MEMBERS: Final = 1_000
+_SLICE: Final = 64 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 def plan_limit(size: int) -> int:
@@ -52,9 +60,7 @@ async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
                 if len(body) > _LARGEST_REFUSAL:
                     break
             else:
-                plain = (
-                    _decompress(bytes(body), _LARGEST_REFUSAL) if _coding(response).endswith("gzip") else bytes(body)
-                )
+                plain = _decode(bytes(body), _codings(response), _LARGEST_REFUSAL)
                 return plain if isinstance(plain, bytes) else b""
     response.close()  # unread bytes would be taken for the next answer
     return b""
@@ -67,16 +73,20 @@ def read_content_type(told: str | None) -> str:
     return media_type if media_type in _CONTENT_TYPES or not media_type else "another type"
 
 
-def _coding(response: aiohttp.ClientResponse) -> str:
-    return response.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
+def _codings(response: aiohttp.ClientResponse) -> tuple[str, ...]:
+    headers = response.headers
+    if hdrs.CONTENT_ENCODING not in headers:
+        return ()
+    names = ",".join(headers.getall(hdrs.CONTENT_ENCODING)).lower().split(",")
+    return tuple(name.strip() for name in names if name.strip() not in {"", "identity"})
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes | SipCdrError:
     """Return the whole body, decompressed and of at most `limit` bytes, or the error that says why there is none."""
-    length, coding = response.content_length, _coding(response)
+    length, codings = response.content_length, _codings(response)
     body: bytes | SipCdrError
-    if coding not in {"", "identity", "gzip", "x-gzip"}:
-        body = ProtocolError("the answer is compressed in a way that was not asked for")
+    if _CODINGS.intersection(codings) - _GZIP:
+        body = _not_asked_for()
     elif length is None:
         body = await _read_chunks(response, limit)
     else:
@@ -84,7 +94,7 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes | Sip
     if not isinstance(body, bytes):
         response.close()  # unread bytes would be taken for the next answer
         return body
-    return _decompress(body, limit) if coding.endswith("gzip") else body
+    return _decode(body, codings, limit) if codings else body
 
 
 async def _read_chunks(response: aiohttp.ClientResponse, limit: int) -> bytes | SipCdrError:
@@ -99,18 +109,54 @@ async def _read_chunks(response: aiohttp.ClientResponse, limit: int) -> bytes | 
     return bytes(body)
 
 
+def _decode(body: bytes, codings: tuple[str, ...], limit: int) -> bytes | SipCdrError:
+    if not codings:
+        return body
+    zipped = [coding for coding in codings if coding in _GZIP]
+    if len(zipped) == 1:
+        return _decompress(body, limit)
+    # Not a coding at all, as in "UTF-8", "none" or "binary": read as it is, if it is JSON.
+    return body if not zipped and body.removeprefix(_BOM).lstrip()[:1] == b"{" else _not_asked_for()
+
+
 def _decompress(body: bytes, limit: int) -> bytes | SipCdrError:
     # By hand, because aiohttp takes a gzip stream that is cut short for a whole one.
     stream = zlib.decompressobj(wbits=31)
     try:
         plain = stream.decompress(body, limit + 1)
+        if stream.eof and stream.unused_data:
+            return _decompress_members(body, limit)
     except zlib.error:
         return TransportError("the answer's gzip stream is damaged")
     if len(plain) > limit:
         return _too_large(limit)
-    if not stream.eof or stream.unused_data:
-        return TransportError("the answer's gzip stream is cut short or followed by other bytes")
-    return plain
+    return plain if stream.eof else _cut_short()
+
+
+def _decompress_members(body: bytes, limit: int) -> bytes | SipCdrError:
+    # RFC 1952, 2.2: members follow each other.  In slices, since each end of one copies the rest.
+    plain, place, members = bytearray(), 0, 0
+    while place < len(body):
+        if members == _MOST_MEMBERS:
+            return ProtocolError(f"the answer's gzip stream has more than {_MOST_MEMBERS:,} members")
+        stream, members = zlib.decompressobj(wbits=31), members + 1
+        while not stream.eof:
+            piece = body[place : place + _SLICE]
+            if not piece:
+                return _cut_short()
+            plain += stream.decompress(piece, limit + 1 - len(plain))
+            if len(plain) > limit:
+                return _too_large(limit)
+            place += len(piece) - len(stream.unused_data)
+    return bytes(plain)
+
+
+def _cut_short() -> TransportError:
+    return TransportError("the answer's gzip stream is cut short")
+
+
+def _not_asked_for() -> ProtocolError:
+    return ProtocolError("the answer is compressed in a way that was not asked for")
 
 
 def _too_large(limit: int) -> ResponseTooLargeError:

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -46,7 +47,19 @@ def calls_until_today(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIOSIPCDR_SANDBOX_TODAY", "")
 
 
+ASYNCIO, UVLOOP = ("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})
+# What a run of the gate plays on uvloop as well; AIOSIPCDR_TESTS_LOOP=uvloop plays every test on it.
+ON_BOTH_LOOPS = {"test_loops", "test_context", "test_engine", "test_connecting", "test_sessions"}
+
+
 @pytest.fixture
-def anyio_backend() -> str:
+def anyio_backend() -> tuple[str, dict[str, bool]]:
     """Run every test on asyncio: aiohttp knows nothing else, and so do we."""
-    return "asyncio"
+    return UVLOOP if os.environ.get("AIOSIPCDR_TESTS_LOOP") == "uvloop" else ASYNCIO
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Play the tests of some modules on both event loops."""
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if "anyio_backend" in metafunc.fixturenames and module in ON_BOTH_LOOPS and find_spec("uvloop"):
+        metafunc.parametrize("anyio_backend", [ASYNCIO, UVLOOP], ids=["asyncio", "uvloop"])

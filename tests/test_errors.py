@@ -1,6 +1,9 @@
 """The tree of errors, the table of codes, and texts that hold nobody's number."""
 
+import copy
+import importlib
 import pickle
+import pkgutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from aiosipcdr.errors import (
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CallDetailRecords, FetchReport
+from aiosipcdr.sandbox import Fault
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 WINDOW = TimeWindow(START, START + timedelta(days=1))
@@ -110,6 +114,44 @@ def test_every_error_crosses_a_process_boundary(kind: type[SipCdrError]) -> None
     assert type(again) is kind
     assert str(again) == str(error)
     assert (again.status, again.reason, again.retryable, again.retry_after) == (-18, "no", True, 3.0)
+
+
+def exceptions_of_the_package() -> list[type[BaseException]]:
+    names = (found.name for found in pkgutil.walk_packages(aiosipcdr.__path__, "aiosipcdr."))
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    raised = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, BaseException) and value.__module__.startswith("aiosipcdr")
+    }
+    return sorted(raised, key=lambda kind: f"{kind.__module__}.{kind.__name__}")
+
+
+ARGUMENTS: dict[str, tuple[object, ...]] = {
+    "MissingExtraError": ("Parquet needs pyarrow", "arrow"),
+    "UnusedFaultsError": ([Fault("http", status=500)],),
+}
+
+
+@pytest.mark.parametrize("kind", exceptions_of_the_package())
+def test_every_exception_of_the_package_pickles_with_every_protocol(kind: type[BaseException]) -> None:
+    error = kind(*ARGUMENTS.get(kind.__name__, ("it failed",)))
+    copies = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]  # noqa: S301
+    for again in (*copies, copy.copy(error), copy.deepcopy(error)):
+        assert type(again) is kind
+        assert str(again) == str(error) != ""
+        assert repr(again) == repr(error)
+
+
+def test_records_and_report_of_an_incomplete_range_cross_a_process_boundary() -> None:
+    report = FetchReport(total=2, unique=1)
+    records = CallDetailRecords([CallDetailRecord(voice_id="1")], report=report)
+    error = IncompleteRangeError("short", report=report, records=records, window=WINDOW)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
+        assert (again.records, again.report, str(again)) == (records, report, str(error))
+        assert again.records.report == report
 
 
 def test_an_incomplete_export_brings_what_was_read() -> None:

@@ -2,6 +2,7 @@
 # ruff: noqa: ANN401, ASYNC110 - whatever a scenario needs; waiting for the server is polling
 
 import asyncio
+import copy
 import errno
 import json
 import logging
@@ -451,6 +452,16 @@ def test_credentials_show_and_give_away_nothing() -> None:
         assert "canary" not in text
     with pytest.raises(TypeError):
         pickle.dumps(credentials)
+
+
+def test_a_client_does_not_pickle_and_says_what_to_do() -> None:
+    client = CdrClient("https://api.example.com/v3/voice", "canary-key", "canary-secret")
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match="build a client there") as caught:
+            pickle.dumps(client, protocol)
+        assert "canary" not in str(caught.value)
+    with pytest.raises(TypeError, match="build a client there"):
+        copy.copy(client)
 
 
 def test_a_client_shows_where_it_points_and_nothing_else() -> None:

@@ -159,7 +159,18 @@ GOOD = gzip.compress(b"x" * 5_000)
 
 @pytest.mark.parametrize(
     "sent",
-    [GOOD[:-1], GOOD[:-8], GOOD[:10], GOOD[:3], b"", GOOD + b"x", GOOD + GOOD, b"plain", GOOD[:-6] + bytes(6)],
+    [
+        GOOD[:-1],
+        GOOD[:-8],
+        GOOD[:10],
+        GOOD[:3],
+        b"",
+        GOOD + b"x",
+        GOOD + GOOD[:-1],
+        GOOD + GOOD[:10],
+        b"plain",
+        GOOD[:-6] + bytes(6),
+    ],
     ids=len,
 )
 async def test_gzip_that_is_not_whole_is_never_taken_for_whole(sent: bytes) -> None:
@@ -177,6 +188,41 @@ async def test_an_encoding_that_was_not_asked_for_is_an_error(encoding: str) -> 
     error = await ask(http(zlib.compress(b"{}"), "200 OK", f"Content-Encoding: {encoding}"))
     assert type(error) is ProtocolError
     assert not error.retryable
+
+
+@pytest.mark.parametrize("members", [2, 3, 1_000])
+async def test_gzip_of_several_members_is_read_whole(members: int) -> None:
+    parts = [bytes([number % 256]) * (number * 7 % 90_001) for number in range(1, members + 1)]
+    sent = b"".join(gzip.compress(part, 1) for part in parts)
+    for answer in (
+        http(sent, "200 OK", "Content-Encoding: gzip"),
+        chunked(sent[:30], sent[30:], headers="Content-Encoding: gzip\r\n"),
+    ):
+        assert contents(await ask(answer)) == (200, b"".join(parts), None)
+
+
+async def test_members_of_gzip_are_bounded_by_number_and_by_size() -> None:
+    many = gzip.compress(b"") * 1_001
+    error = await ask(http(many, "200 OK", "Content-Encoding: gzip"))
+    assert type(error) is ProtocolError
+    half = gzip.compress(bytes(plan_limit(REQUEST.size) // 2 + 1), 1)
+    assert type(await ask(http(half + half, "200 OK", "Content-Encoding: gzip"))) is ResponseTooLargeError
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "none", "binary", "8bit", "json", "identity, utf-8", "utf-8, identity"])
+@pytest.mark.parametrize("body", [b'{"status":"0"}', b' \r\n {"status":"0"}', b'\xef\xbb\xbf{"status":"0"}'])
+async def test_a_content_encoding_that_is_none_is_harmless_with_plain_json(encoding: str, body: bytes) -> None:
+    assert contents(await ask(http(body, "200 OK", f"Content-Encoding: {encoding}"))) == (200, body, None)
+    error = await ask(http(zlib.compress(body), "200 OK", f"Content-Encoding: {encoding}"))
+    assert type(error) is ProtocolError
+    assert "compressed" in str(error)
+
+
+@pytest.mark.parametrize("headers", [("utf-8, gzip",), ("gzip", "utf-8"), ("utf-8", "gzip")])
+async def test_gzip_beside_a_coding_that_is_none_is_read(headers: tuple[str, ...]) -> None:
+    body = gzip.compress(b'{"status":"0"}')
+    received = await ask(http(body, "200 OK", *(f"Content-Encoding: {header}" for header in headers)))
+    assert contents(received) == (200, b'{"status":"0"}', None)
 
 
 async def test_a_body_may_be_as_large_as_the_cap_and_no_larger() -> None:

@@ -4,6 +4,7 @@ Most of these are met over real sockets in tests/test_transport.py and tests/fau
 """
 
 import errno
+import socket
 import ssl
 
 import aiohttp
@@ -31,7 +32,7 @@ def name_of(value: object) -> str:
     if not isinstance(value, Exception):
         return ""
     inner = getattr(value, "os_error", value)
-    reason = getattr(inner, "reason", None) or ""
+    reason = getattr(inner, "reason", None) or getattr(inner, "errno", None) or str(inner)[:30]
     return f"{type(value).__name__}({type(inner).__name__} {reason})".replace(SECRET, "unnamed")
 
 
@@ -72,8 +73,24 @@ def handshake(reason: str) -> aiohttp.ClientConnectorSSLError:
         (ssl.SSLError(SECRET), TransportError, "broke before the answer was complete"),
         (aiohttp.ClientPayloadError(SECRET), TransportError, "broke before the answer was complete"),
         (ConnectionResetError(SECRET), TransportError, "broke before the answer was complete"),
-        (RuntimeError(SECRET), ClientStateError, "another event loop"),
+        (RuntimeError("Session is closed"), ClientStateError, "another event loop"),
+        (RuntimeError("Event loop is closed"), ClientStateError, "another event loop"),
+        (RuntimeError("Task attached to a different loop"), ClientStateError, "another event loop"),
+        (RuntimeError("cannot schedule new futures after shutdown"), ClientStateError, "another event loop"),
+        (RuntimeError(SECRET), TransportError, "the request failed (RuntimeError)"),
         (KeyError(SECRET), TransportError, "the request failed (KeyError)"),
+        (RuntimeError("can't start new thread"), TransportError, "no more threads"),
+        (MemoryError(SECRET), TransportError, "no free memory"),
+        (socket.gaierror(socket.EAI_MEMORY, SECRET), TransportError, "no free memory"),
+        (aiohttp.ClientConnectorDNSError(KEY, OSError(errno.EMFILE, SECRET)), TransportError, "ulimit -n"),
+        (aiohttp.ClientConnectorError(KEY, OSError(errno.ENFILE, SECRET)), TransportError, "fs.file-max"),
+        (ConnectionError(errno.ENOBUFS, SECRET), TransportError, "memory for sockets"),
+        (
+            aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(socket.EAI_AGAIN, SECRET)),
+            TransportError,
+            "DNS gave no answer",
+        ),
+        (ssl.SSLCertVerificationError(1, SECRET), TlsError, "is not trusted"),
     ],
     ids=name_of,
 )
@@ -103,6 +120,12 @@ def test_a_connection_that_ends_before_an_answer_is_told_apart(error: Exception,
     [
         (aiohttp.ClientConnectorError(KEY, OSError()), True, True),
         (aiohttp.ClientConnectorDNSError(KEY, OSError()), True, False),
+        (aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(socket.EAI_NONAME, "")), True, False),
+        (aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(socket.EAI_AGAIN, "")), True, True),
+        (RuntimeError("can't start new thread"), True, True),
+        (MemoryError(), True, True),
+        (aiohttp.ClientHttpProxyError(REQUEST, (), status=502), True, True),
+        (aiohttp.ClientHttpProxyError(REQUEST, (), status=407), False, True),
         (aiohttp.ClientPayloadError(), True, True),
         (aiohttp.ClientHttpProxyError(REQUEST, (), status=403), False, True),
         (KeyError(), False, True),
@@ -112,6 +135,28 @@ def test_what_patience_needs_to_know_is_told(error: Exception, retryable: bool, 
     ours = translate_error(error, HOST, "")
     assert isinstance(ours, TransportError)
     assert (ours.retryable, ours.resolved) == (retryable, resolved)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (aiohttp.ServerDisconnectedError(), "the proxy p:8080 broke"),
+        (TimeoutError(), "from the proxy p:8080"),
+        (aiohttp.ClientConnectorError(KEY._replace(host="p", port=8080), OSError()), "the proxy p:8080"),
+        (aiohttp.ClientConnectorDNSError(KEY._replace(host="p", port=8080), OSError()), "the proxy p:8080 cannot be"),
+        (aiohttp.ClientHttpProxyError(REQUEST, (), status=503), "the proxy p:8080 cannot connect to api.example.com"),
+        (aiohttp.ClientHttpProxyError(REQUEST, (), status=407), "the proxy p:8080 refuses"),
+    ],
+)
+def test_before_the_request_is_sent_trouble_is_the_proxys(error: Exception, told: str) -> None:
+    assert told in str(translate_error(error, HOST, "p:8080", was_sent=False))
+
+
+@pytest.mark.parametrize("error", [aiohttp.ServerDisconnectedError(), TimeoutError(), handshake("UNEXPECTED_EOF")])
+def test_once_it_was_sent_trouble_is_the_servers(error: Exception) -> None:
+    ours = translate_error(error, HOST, "p:8080", was_sent=True)
+    assert HOST in str(ours)
+    assert "proxy" not in str(ours)
 
 
 def test_a_connection_that_tls_has_ended_is_told_whatever_wraps_it() -> None:

@@ -74,6 +74,7 @@ class Contact:
         offset: Seconds by which the vendor's clock is ahead, where the last answer told.
         lookup: Why the name was not found, in the system's words.
         handshake: Another handshake with it, where one was made.
+        proxy: The proxy on the way, empty for none.
     """
 
     host: str
@@ -82,6 +83,7 @@ class Contact:
     offset: float | None = None
     lookup: str | None = None
     handshake: Handshake | None = None
+    proxy: str = ""
 
 
 def judge_contact(contact: Contact, now: datetime) -> list[Check]:
@@ -141,6 +143,8 @@ def skip_rest(checks: Iterable[Check]) -> list[Check]:
 def _judge_dns(contact: Contact) -> Check:
     error, host = contact.error, contact.host
     if isinstance(error, TransportError) and not error.resolved:
+        if contact.proxy:
+            return Check("dns", State.WRONG, _say(error))
         reason = f" ({contact.lookup})" if contact.lookup else ""
         return Check("dns", State.WRONG, f"{host} cannot be found{reason}: check --base-url and this machine's DNS")
     if _is_address(host):

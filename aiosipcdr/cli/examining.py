@@ -75,12 +75,18 @@ async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
         error = refused
     way = client._transport  # noqa: SLF001 - how the client gets there
     resolved = not isinstance(error, TransportError) or error.resolved
-    if not resolved:
+    if not resolved and not way.proxy_host:
         lookup = await fetch_lookup_problem(host, port)
-    elif secure and not way.proxy_host:  # this machine need not be able to reach the vendor itself
+    elif resolved and secure and not way.proxy_host:  # this machine need not be able to reach the vendor itself
         handshake = await fetch_handshake(host, port, way.ssl if isinstance(way.ssl, SSLContext) else None)
     return Contact(
-        host=host, secure=secure, error=error, offset=client.clock_offset, lookup=lookup, handshake=handshake
+        host=host,
+        secure=secure,
+        error=error,
+        offset=client.clock_offset,
+        lookup=lookup,
+        handshake=handshake,
+        proxy=way.proxy_host,
     )
 
 

@@ -10,6 +10,7 @@ holds a place that another could use.  Workers end when there is nothing to do.
 import asyncio
 import copy
 import heapq
+import os
 import random
 import time
 from collections import deque
@@ -25,7 +26,7 @@ from aiosipcdr.engine.run import Job, Plan, Run
 from aiosipcdr.engine.signer import Signer
 from aiosipcdr.errors import ClientStateError, SipCdrError, ThrottledError
 from aiosipcdr.events import Event, EventHook, EventKind, choose_events
-from aiosipcdr.policy.clock import VendorClock, VendorTime
+from aiosipcdr.policy.clock import AwakeTime, VendorClock, VendorTime
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, encode_query
@@ -66,7 +67,11 @@ class Engine:
         self._serials = count(int(draw() * 2**48))
         self._decoder = PageDecoder(assume_tz)
         self._loop = asyncio.get_running_loop()
-        self._patience = Patience(retry, self._pacer, transport.connections, now=self._loop.time())
+        self._process = os.getpid()
+        # All instants below are in awake time: while the machine was frozen, no deadline passes.
+        self._awake = AwakeTime(self._loop.time())
+        self._heart: asyncio.TimerHandle | None = None
+        self._patience = Patience(retry, self._pacer, transport.connections, now=self._now())
         self._runs: deque[Run] = deque()
         self._workers: dict[asyncio.Task[None], Job] = {}
         self._later: list[tuple[float, int, Job]] = []
@@ -74,6 +79,11 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = 0.0
         self._vendor_clock = VendorClock()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process made it: a forked child has a copy, whose sockets and selector are the parent's."""
+        return self._process == os.getpid()
 
     @property
     def clock_offset(self) -> float | None:
@@ -88,13 +98,20 @@ class Engine:
     def start(self, plan: Plan, *, records: int | None = None) -> Run:
         """Begin to work off `plan`, of which an earlier run has read `records`; must be followed by `finish`."""
         run = Run(next(_run_numbers), plan)
-        self._tell(EventKind.RUN_STARTED, run, records=records)
+        run.call(self._tell, EventKind.RUN_STARTED, run, records=records)
+        if self._heart is None:
+            self._awake.restart(self._loop.time())
+            self._beat()
+        run.last_answer = self._now()
         self._runs.append(run)
         self.wake()
         return run
 
     async def finish(self, run: Run, report: FetchReport | None = None) -> None:
         """Stop what `run` still has under way, and wait until it has stopped."""
+        if not self.is_here:
+            run.forget()
+            return
         run.close()
         if run not in self._runs:
             return
@@ -104,12 +121,24 @@ class Engine:
         finally:
             if self._runs:
                 self.wake()
-            elif self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-                self._later.clear()
+            else:
+                self._rest()
             error = None if run.error is None else type(run.error).__name__
-            self._tell(EventKind.RUN_FINISHED, run, report=report, error=error)
+            run.call(self._tell, EventKind.RUN_FINISHED, run, report=report, error=error)
+
+    def _rest(self) -> None:
+        for timer in (self._timer, self._heart):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._heart = None
+        self._later.clear()
+
+    def _now(self) -> float:
+        return self._awake.read(self._loop.time())
+
+    def _beat(self) -> None:
+        self._now()
+        self._heart = self._loop.call_later(self._awake.beat, self._beat)
 
     async def close(self) -> None:
         """End every run that is still open, each of them even if the caller's hook raises."""
@@ -126,13 +155,17 @@ class Engine:
     def wake(self) -> None:
         """Put as many workers to work as there are requests and places for them."""
         while len(self._workers) < self._patience.limit.places:
-            if (job := self._next_job(self._loop.time())) is None:
+            if (job := self._next_job(self._now())) is None:
                 return
-            task = self._loop.create_task(self._work(job))
-            if not task.done():  # an eager task may be through already
-                self._workers.setdefault(task, job)
-                # A task that is cancelled before it begins cannot clear its own place.
-                task.add_done_callback(self._forget)
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        # The task copies the run's context: hook, credentials and sending see their caller's variables.
+        task = job.run.call(self._loop.create_task, self._work(job))
+        if not task.done():  # an eager task may be through already
+            self._workers.setdefault(task, job)
+            # A task that is cancelled before it begins cannot clear its own place.
+            task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._workers.pop(task, None)
@@ -168,7 +201,7 @@ class Engine:
                 return
             self._timer.cancel()
         self._rings_at = when  # not every loop's handle tells it
-        self._timer = self._loop.call_at(when, self._ring)
+        self._timer = self._loop.call_at(when + self._awake.lost, self._ring)
 
     def _postpone(self, job: Job, until: float) -> None:
         heapq.heappush(self._later, (until, next(self._postponed), job))
@@ -185,10 +218,16 @@ class Engine:
                 self._workers[task] = job
                 if job.run.is_open:
                     outcome = await self._attempt(job)
-                    self._settle(job, outcome, self._loop.time())
+                    self._settle(job, outcome, self._now())
                 # The places may have become fewer: then this worker leaves.
                 has_place = len(self._workers) <= self._patience.limit.places
-                job = self._next_job(self._loop.time()) if has_place else None
+                following = self._next_job(self._now()) if has_place else None
+                if following is not None and following.run is not job.run:
+                    self._forget(task)
+                    job = None
+                    self._begin(following)  # in its own run's context
+                else:
+                    job = following
                 self.wake()  # the answer may have made work for others
         except BaseException as error:
             # Of the caller's hook or credentials: then it is the caller's to see, whatever it is.
@@ -207,7 +246,7 @@ class Engine:
         run, request = job.run, job.request
         job.attempt += 1
         run.requests += 1
-        job.sent = self._loop.time()
+        job.sent, job.gaps = self._now(), self._awake.gaps
         if job.attempt == 1:
             job.first_sent = job.sent
         if self._wants(EventKind.REQUEST_SENT):
@@ -239,7 +278,7 @@ class Engine:
         if isinstance(answer, SipCdrError):
             return answer
         if self._wants(EventKind.REQUEST_ANSWERED):
-            elapsed, records = self._loop.time() - job.sent, len(answer.page.records)
+            elapsed, records = self._now() - job.sent, len(answer.page.records)
             self._tell(EventKind.REQUEST_ANSWERED, run, job=job, elapsed=elapsed, records=records)
         return answer
 
@@ -270,6 +309,7 @@ class Engine:
                 other.fail(elsewhere)
 
     def _try_again(self, job: Job, error: SipCdrError, now: float) -> SipCdrError | None:
+        job.was_frozen = job.gaps != self._awake.gaps
         delay = self._patience.decide_delay(job, error, now=now, random=self._draw())
         if isinstance(delay, SipCdrError):
             return delay

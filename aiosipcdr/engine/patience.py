@@ -5,6 +5,8 @@ is off, an outage) holds for all.  Decides only; waiting and sending are the
 engine's.
 """
 
+from collections.abc import Iterator
+
 from aiosipcdr.engine.run import Job
 from aiosipcdr.errors import (
     AuthenticationError,
@@ -63,6 +65,7 @@ class Patience:
     def note_answer(self, job: Job, now: float) -> None:
         """Note that `job` was answered as it should be."""
         self._last_answered = job.run.last_answer = now
+        self.clock.note_success()
         self.limit.note_success()
         self._budget.give_back(job.cost or 1.0)
 
@@ -72,10 +75,10 @@ class Patience:
         Args:
             job: the request, sent at least once.
             error: what its last attempt ended with.
-            now: the present instant of the event loop's clock.
+            now: the present instant in awake time.
             random: a number in [0, 1).
         """
-        if isinstance(error, (ThrottledError, ServerFaultError)):
+        if isinstance(error, (ThrottledError, ServerFaultError)) or _is_local(error):
             self.limit.note_trouble(sent=job.sent, now=now)
         if isinstance(error, ClockSkewError):
             self.clock.note_refusal(error.offset, signed_under=job.signed_under, now=now)
@@ -104,8 +107,8 @@ class Patience:
 
     def ends_all(self, error: SipCdrError) -> bool:
         """Tell whether no request of this client can succeed after `error`."""
-        # A transport that cannot be retried is a proxy that refuses.
-        of_the_proxy = type(error) is TransportError and not error.retryable
+        # With a status it is a proxy that refuses.
+        of_the_proxy = type(error) is TransportError and not error.retryable and error.status is not None
         return isinstance(error, _OF_THE_ACCOUNT) or of_the_proxy or self._asks_too_much(error)
 
     def _asks_too_much(self, error: SipCdrError) -> bool:
@@ -113,17 +116,24 @@ class Patience:
         return isinstance(error, ThrottledError) and too_long
 
     def _decide_free(self, job: Job, error: SipCdrError) -> float | None:
-        # Once for each page, and not one of its attempts: a fresh signature, which is right when the offset was
-        # mended meanwhile and covers a delay on the way; and a connection that the other side had closed while
-        # it was idle, which says nothing about the vendor's health.
-        stale = isinstance(error, TransportError) and error.stale
-        if not (stale or isinstance(error, ClockSkewError)) or type(error) in job.forgiven:
-            return None
+        # Once per page and reason, and not one of its attempts.
+        reason = next((reason for reason in self._find_excuses(job, error) if reason not in job.forgiven), None)
         wish = error.retry_after or 0.0
-        if wish > self._retry.longest_retry_after:
+        if reason is None or wish > self._retry.longest_retry_after:
             return None
-        job.forgiven |= {type(error)}
+        job.forgiven |= {reason}
         return wish
+
+    def _find_excuses(self, job: Job, error: SipCdrError) -> Iterator[str]:
+        if isinstance(error, ClockSkewError):
+            yield "signature"  # a fresh one covers a delay on the way
+            if job.signed_under != self.clock.version:
+                yield "offset"  # corrected since it was signed
+        if isinstance(error, TransportError):
+            if error.stale:
+                yield "stale"  # closed by the other side while idle: says nothing about the vendor's health
+            if job.was_frozen:
+                yield "frozen"  # the time in which this machine stood still is not the vendor's
 
     def _decide_paid(self, job: Job, error: SipCdrError, *, now: float, random: float) -> float | SipCdrError:
         throttled = isinstance(error, ThrottledError)
@@ -136,6 +146,8 @@ class Patience:
         )
         if delay is None:
             return error
+        if _is_local(error):
+            return delay  # the vendor has no part in it
         if now + delay - max(job.run.last_answer, job.first_sent) > self._retry.stall:
             return _outage(f"no page was completed for {self._retry.stall:g} seconds", error)
         cost = _COST_WHEN_THROTTLED if throttled else _COST
@@ -164,6 +176,10 @@ class Patience:
         if isinstance(error, TlsError | ClockSkewError):
             return False
         return self._last_answered >= job.first_sent - _RECENT_SECONDS
+
+
+def _is_local(error: SipCdrError) -> bool:
+    return isinstance(error, TransportError) and error.local
 
 
 def _outage(why: str, error: SipCdrError) -> OutageError:

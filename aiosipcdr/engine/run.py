@@ -5,7 +5,9 @@ Sends nothing: the engine asks it for work and tells it the outcomes.
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import ParamSpec, Protocol, TypeVar
 
 from aiosipcdr.errors import ClientStateError, SipCdrError
 from aiosipcdr.protocol.codec import PageAnswer
@@ -13,6 +15,9 @@ from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["Job", "Plan", "Run"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Plan(Protocol):
@@ -44,13 +49,26 @@ class Job:
     Attributes:
         attempt: how often it was sent.
         delay: seconds to wait before the first attempt.
-        forgiven: the kinds of errors after which it was sent again for free.
+        forgiven: the reasons for which it was sent again for free.
         cost: what its retries were charged.
-        first_sent: the instant of the first attempt; `sent`: that of the last.
+        first_sent: the instant of the first attempt, in awake time; `sent`: that of the last.
+        gaps: how many gaps the event loop had had when it was sent; `was_frozen`: another one came since.
         signed_under: the version of the clock's offset in the last signature.
     """
 
-    __slots__ = ("attempt", "cost", "delay", "first_sent", "forgiven", "request", "run", "sent", "signed_under")
+    __slots__ = (
+        "attempt",
+        "cost",
+        "delay",
+        "first_sent",
+        "forgiven",
+        "gaps",
+        "request",
+        "run",
+        "sent",
+        "signed_under",
+        "was_frozen",
+    )
 
     def __init__(self, run: "Run", request: PageRequest) -> None:
         """Begin before the first attempt."""
@@ -58,7 +76,9 @@ class Job:
         self.request: PageRequest = request
         self.attempt: int = 0
         self.delay: float = request.delay
-        self.forgiven: frozenset[type[SipCdrError]] = frozenset()
+        self.forgiven: frozenset[str] = frozenset()
+        self.gaps: int = 0
+        self.was_frozen: bool = False
         self.cost: float = 0.0
         self.first_sent: float = 0.0
         self.sent: float = 0.0
@@ -78,7 +98,7 @@ class Run:
         self.number = number
         self.plan = plan
         self.started: float = asyncio.get_running_loop().time()
-        self.last_answer: float = self.started
+        self.last_answer: float = self.started  # in awake time, as the engine sets it
         self.requests = 0
         self.retries = 0
         self.error: BaseException | None = None
@@ -86,6 +106,14 @@ class Run:
         self._is_closed = False
         self._due: deque[Job] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._context = copy_context()
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` in the context variables of the caller who started this run.
+
+        Workers are woken by other runs, and streams may be read elsewhere.
+        """
+        return self._context.run(function, *args, **kwargs)
 
     @property
     def elapsed(self) -> float:
@@ -124,6 +152,12 @@ class Run:
         self._is_closed = True
         self._due.clear()
         self.notify()
+
+    def forget(self) -> None:
+        """Send nothing more, and touch no event loop: it is another process's."""
+        self.is_open = False
+        self._is_closed = True
+        self._due.clear()
 
     async def wait(self) -> None:
         """Return when the plan has a result, or the run has ended.

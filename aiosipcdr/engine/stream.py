@@ -94,7 +94,8 @@ class CdrStream:
     ) -> None:
         """Stop fetching and wait until everything has stopped."""
         if self._run is not None:
-            self._note_effort(self._run)
+            if self._engine.is_here:
+                self._note_effort(self._run)
             self._coverage.leave()
             await self._engine.finish(self._run, self.report)
 
@@ -158,7 +159,7 @@ class CdrStream:
             run.check()
         self._engine.wake()  # a place for another window has become free
         if self._hook is not None:
-            self._tell(run.number, window)
+            run.call(self._tell, run.number, window)
         return window
 
     def _tell(self, run: int, window: CompleteWindow | None) -> None:

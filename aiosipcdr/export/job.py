@@ -11,6 +11,7 @@ Killed anywhere in between, the next run finds where.
 """
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -73,11 +74,13 @@ class ExportJob:
         self._turn = threading.Lock()
         self._is_over = False
         self._key: DerivedKey | None = None
+        self._process = 0
         self.published: FetchReport | None = None
         """The report of a run that was killed when its file had already appeared."""
 
     async def __aenter__(self) -> Self:
         """Check the target, and take up the journal or begin one."""
+        self._process = os.getpid()
         try:
             await self._in_thread(self._open)
         except BaseException:  # a cancellation, too, and then it may be open
@@ -148,10 +151,18 @@ class ExportJob:
             with anyio.CancelScope(shield=True):
                 await self._in_thread(lambda: self._appear(target, report))
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._in_thread(lambda: self._discard(target))
+            if self._is_here:
+                with anyio.CancelScope(shield=True):
+                    await self._in_thread(lambda: self._discard(target))
+
+    @property
+    def _is_here(self) -> bool:
+        # A forked child has neither threads nor files of its own.
+        return self._process == os.getpid()
 
     async def _let_go(self) -> None:
+        if not self._is_here:
+            return
         with anyio.CancelScope(shield=True):
             await self._in_thread(self._close)
 

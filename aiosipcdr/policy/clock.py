@@ -1,4 +1,4 @@
-"""Two estimates of the vendor's time: one to sign requests with, one to judge the age of windows by.
+"""Two estimates of the vendor's time, one to sign requests with, one to judge the age of windows by; and awake time.
 
 Pure arithmetic: every instant is an argument. Whether a request is sent again is decided elsewhere.
 """
@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from statistics import median
 from typing import NamedTuple
 
-__all__ = ["AgePolicy", "ClockOffset", "VendorClock", "VendorTime", "decode_http_date", "measure_offset"]
+__all__ = ["AgePolicy", "AwakeTime", "ClockOffset", "VendorClock", "VendorTime", "decode_http_date", "measure_offset"]
 
 _LARGEST_OFFSET = 86_400.0
 """Seconds; a clock that is further off than a day is not skewed but wrong."""
@@ -25,7 +25,20 @@ _LAG_FACTOR = 12
 """Times `count_delay` (1 s) that a count waits which has been seen to lag: replicas are up to 10 s behind."""
 
 _SETTLED_AFTER = 60.0
-"""Seconds in which an offset that was just taken over is not replaced: two servers that disagree would make it flap."""
+"""Seconds in which an offset that was just accepted is replaced only with good reason: two servers that disagree
+would make it flap."""
+
+_NEAR_ZERO = 2.0
+"""Seconds; a vendor this close to this machine's clock means that the clock was set right: accepted at once."""
+
+_AGREEMENT = 5.0
+"""Seconds by which two refusals in a row may differ and still name the same offset."""
+
+_BEAT = 1.0
+"""Seconds between two looks at the event loop's clock while requests are under way."""
+
+_LONGEST_LAG = 3.0
+"""Seconds without a look from which on the loop was not just busy but stopped."""
 
 
 def decode_http_date(value: str | None) -> float | None:
@@ -68,30 +81,79 @@ class ClockOffset:
         version: how often it was changed; a request that was signed under an older one learns nothing from its refusal.
     """
 
-    __slots__ = ("_fixed_until", "seconds", "version")
+    __slots__ = ("_candidate", "_fixed_until", "seconds", "version")
 
     def __init__(self) -> None:
         """Trust this machine's clock."""
         self.seconds: float = 0.0
         self.version: int = 0
         self._fixed_until = float("-inf")
+        self._candidate: float | None = None
+
+    def note_success(self) -> None:
+        """Note that a request was accepted: a single refusal before it proves nothing."""
+        self._candidate = None
 
     def note_refusal(self, measured: float | None, *, signed_under: int, now: float) -> None:
-        """Take over what a refused timestamp tells, once for all requests that were under way.
+        """Accept the offset that a refused timestamp shows, once for all requests that were under way.
+
+        Within a minute after a change another offset is accepted only if it is near zero (NTP has set this machine's
+        clock right) or if two refusals in a row agree on it.
 
         Args:
             measured: the offset, where the answer told one.
             signed_under: the version under which the refused request was signed.
             now: the instant of a clock that never jumps.
         """
-        if measured is None or signed_under != self.version or now < self._fixed_until:
+        if measured is None or signed_under != self.version:
             return
         # Closer than a `Date` can tell: the offset is not what was wrong.
         if abs(measured) > _LARGEST_OFFSET or abs(measured - self.seconds) < 1:
+            self._candidate = None
             return
+        agreed = self._candidate is not None and abs(measured - self._candidate) < _AGREEMENT
+        self._candidate = measured
+        if now < self._fixed_until and not agreed and abs(measured) > _NEAR_ZERO:
+            return
+        self._candidate = None
         self.seconds = measured
         self.version += 1
         self._fixed_until = now + _SETTLED_AFTER
+
+
+class AwakeTime:
+    """The event loop's time without the gaps in which the loop did not run: SIGSTOP, `docker pause`, a frozen machine.
+
+    Deadlines and waits are measured in it. Someone has to call `read` every `beat` seconds while requests are under
+    way; otherwise a long wait for an answer looks like a gap.
+
+    Attributes:
+        gaps: How many gaps there were.
+        lost: Seconds that they took together.
+        beat: Seconds between two calls of `read`.
+    """
+
+    __slots__ = ("_seen", "gaps", "lost")
+
+    beat = _BEAT
+
+    def __init__(self, now: float) -> None:
+        """Begin at the instant `now` of the loop's clock."""
+        self.gaps: int = 0
+        self.lost: float = 0.0
+        self._seen = now
+
+    def restart(self, now: float) -> None:
+        """Count the time since the last call as awake: nothing was under way."""
+        self._seen = now
+
+    def read(self, now: float) -> float:
+        """Return the awake time at the instant `now` of the loop's clock."""
+        if now - self._seen > _LONGEST_LAG:
+            self.gaps += 1
+            self.lost += now - self._seen - _BEAT
+        self._seen = now
+        return now - self.lost
 
 
 class VendorClock:

@@ -375,7 +375,7 @@ class Sweep:
         for voice_id in repeats:
             self._retain(voice_id, read_now.get(voice_id, ()))
 
-    def _retain(self, voice_id: str, rows: Sequence[CallDetailRecord]) -> None:
+    def _retain(self, voice_id: str, rows: Collection[CallDetailRecord]) -> None:
         if (before := self._rows_of(voice_id)) is None:
             return
         kept = [row for row in before.now if row in rows]

@@ -29,6 +29,10 @@ class UnusedFaultsError(AssertionError):
         super().__init__("faults were scripted and never met: " + "; ".join(fault.told() for fault in faults))
         self.faults = faults
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by what it was made of."""
+        return type(self), (self.faults,)
+
 
 class Scripted:
     """A fault in the queue, and how often it may still strike."""

@@ -417,12 +417,24 @@ def test_other_trouble_does_not(error: SipCdrError) -> None:
     assert judge.limit.places == 8
 
 
+def test_what_this_machine_lacks_is_no_outage_and_takes_places() -> None:
+    judge, _ = patience(RetryPolicy(budget=0, stall=0))
+    shortage = TransportError("no free file descriptors")
+    shortage.local = True
+    job = job_of()
+    for second in range(5):
+        assert isinstance(fail(judge, job, shortage, float(second), 0.5), float)
+    assert fail(judge, job, shortage, 5.0) is shortage
+    assert judge.limit.places == 1
+
+
 def test_what_is_about_the_account_ends_everything() -> None:
     judge, _ = patience()
     proxy = http_error(407)
+    unknown = TransportError("the request failed (KeyError)", retryable=False)
     for error in (AuthenticationError(), RestrictedAddressError(), RedirectError(), TlsError(), proxy):
         assert judge.ends_all(error)
-    for other in (ThrottledError(), ServerFaultError(), ProtocolError(), TransportError(), OutageError()):
+    for other in (unknown, ThrottledError(), ServerFaultError(), ProtocolError(), TransportError(), OutageError()):
         assert not judge.ends_all(other)
 
 

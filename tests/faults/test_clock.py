@@ -114,6 +114,32 @@ async def test_a_clock_that_jumps_again_later_is_mended_again(monkeypatch: pytes
         assert sandbox.stats.answers == {0: 4, -16: 3}
 
 
+async def test_a_clock_that_ntp_sets_right_within_the_minute_costs_one_request() -> None:
+    async with Sandbox(records=10) as sandbox, client_of(sandbox) as client:
+        engine = client._engine
+        assert engine is not None
+        engine._wall_clock = clock_that_is(8 * HOUR)
+        assert await client.count(sandbox.start, sandbox.end) == 10
+        assert engine._patience.clock.version == 1
+        engine._wall_clock = time
+        for _ in range(3):
+            assert await client.count(sandbox.start, sandbox.end) == 10
+        assert engine._patience.clock.version == 2
+        assert abs(engine._patience.clock.seconds) < 2
+        assert sandbox.stats.answers == {0: 4, -16: 2}
+
+
+async def test_a_clock_that_jumps_again_within_the_minute_is_corrected_when_two_refusals_agree() -> None:
+    async with Sandbox(records=10) as sandbox, client_of(sandbox) as client:
+        engine = client._engine
+        assert engine is not None
+        for ahead, refused in ((8 * HOUR, 1), (HOUR, 3), (-HOUR, 5)):
+            engine._wall_clock = clock_that_is(ahead)
+            for _ in range(2):
+                assert await client.count(sandbox.start, sandbox.end) == 10
+            assert sandbox.stats.answers[-16] == refused
+
+
 @pytest.mark.parametrize("offset", [0.0, 200.0, -HOUR])
 async def test_a_client_knows_how_far_the_vendors_clock_is_from_its_own(offset: float) -> None:
     async with Sandbox(records=10, clock_offset=offset) as sandbox, client_of(sandbox) as client:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.policy.clock import AgePolicy, ClockOffset, VendorClock, VendorTime, decode_http_date, measure_offset
+from aiosipcdr.policy.clock import (
+    AgePolicy,
+    AwakeTime,
+    ClockOffset,
+    VendorClock,
+    VendorTime,
+    decode_http_date,
+    measure_offset,
+)
 
 NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
 UNIX = NOW.timestamp()
@@ -86,17 +94,81 @@ def test_an_offset_is_held_against_the_one_that_stands() -> None:
     assert (clock.seconds, clock.version) == (0.2, 2)
 
 
+def test_a_clock_that_was_set_right_is_believed_at_once() -> None:
+    clock = ClockOffset()
+    clock.note_refusal(28_800.0, signed_under=0, now=10)
+    clock.note_refusal(0.4, signed_under=1, now=12)
+    assert (clock.seconds, clock.version) == (0.4, 2)
+
+
+def test_two_refusals_in_a_row_that_agree_replace_an_offset_at_once() -> None:
+    clock = ClockOffset()
+    clock.note_refusal(28_800.0, signed_under=0, now=10)
+    clock.note_refusal(600.0, signed_under=1, now=12)
+    assert clock.version == 1
+    clock.note_refusal(601.0, signed_under=1, now=12)
+    assert (clock.seconds, clock.version) == (601, 2)
+
+
+@pytest.mark.parametrize("between", [28_800.2, -600.0, None])
+def test_two_refusals_that_do_not_follow_each_other_do_not_agree(between: float | None) -> None:
+    clock = ClockOffset()
+    clock.note_refusal(28_800.0, signed_under=0, now=10)
+    clock.note_refusal(600.0, signed_under=1, now=12)
+    if between is None:
+        clock.note_success()
+    else:
+        clock.note_refusal(between, signed_under=1, now=12)
+    clock.note_refusal(600.0, signed_under=1, now=12)
+    assert (clock.seconds, clock.version) == (28_800, 1)
+
+
 @given(st.lists(st.tuples(st.none() | st.floats(-2e5, 2e5), st.integers(0, 5), st.floats(0, 30)), max_size=80))
-def test_it_changes_no_more_than_once_a_minute_and_within_a_day(
+def test_within_a_minute_it_changes_only_with_good_reason_and_never_beyond_a_day(
     refusals: list[tuple[float | None, int, float]],
 ) -> None:
     clock = ClockOffset()
-    now = 0.0
+    now, changed, told = 0.0, float("-inf"), float("nan")
     for measured, behind, later in refusals:
         now += later
+        version = clock.version
         clock.note_refusal(measured, signed_under=max(0, clock.version - behind), now=now)
         assert abs(clock.seconds) <= 86_400
-    assert clock.version <= 1 + now / 60
+        if clock.version != version:
+            assert measured is not None
+            assert now - changed >= 60 or abs(measured) <= 2 or abs(measured - told) < 5
+            changed = now
+        if measured is not None and (behind == 0 or version == 0):
+            told = measured
+
+
+def test_time_in_which_the_loop_stood_still_is_not_awake() -> None:
+    awake = AwakeTime(100.0)
+    assert awake.read(103.0) == 103.0
+    assert awake.read(104.0) == 104.0
+    assert (awake.gaps, awake.lost) == (0, 0)
+    assert awake.read(234.0) == 105.0
+    assert (awake.gaps, awake.lost) == (1, 129)
+    assert awake.read(235.0) == 106.0
+
+
+def test_time_in_which_nothing_was_under_way_is_no_gap() -> None:
+    awake = AwakeTime(100.0)
+    awake.restart(5_000.0)
+    assert awake.read(5_001.0) == 5_001.0
+    assert awake.gaps == 0
+
+
+@given(st.lists(st.floats(0, 1e4), max_size=40))
+def test_awake_time_never_goes_back_and_is_never_ahead(steps: list[float]) -> None:
+    awake, now, before = AwakeTime(0.0), 0.0, 0.0
+    for step in steps:
+        now += step
+        read = awake.read(now)
+        assert before <= read + 1e-6
+        assert read <= now
+        assert read - before <= 3.0 + 1e-6
+        before = read
 
 
 def heard(clock: VendorClock, *offsets: float | None, at: float = UNIX) -> float | None:
