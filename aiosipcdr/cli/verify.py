@@ -17,7 +17,7 @@ from aiosipcdr.cli.timerange import read_phone
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.display import shorten
 from aiosipcdr.errors import OutOfTimeRangeError
-from aiosipcdr.export import MANIFEST, Manifest, beside, read_stored, verify_file, was_asked_by
+from aiosipcdr.export import Manifest, find_paths, read_stored, verify_file, was_asked_by
 from aiosipcdr.export.manifest import Signature
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.report import describe_unreadable
@@ -35,6 +35,7 @@ def verify(
     online: bool = False,
     phone: str | None = None,
     phone_file: Path | None = None,
+    sidecars: Path | None = None,
     account: Account = Account(),  # noqa: B008 - frozen
     network: Network = Network(),  # noqa: B008 - frozen
     pace: Pace = Pace(),  # noqa: B008 - frozen
@@ -53,6 +54,7 @@ def verify(
         online: Ask the vendor for each window's number of calls, too: one request a window.
         phone: The phone that the export was asked for, if it was: files do not tell it.
         phone_file: Instead of phone, a file whose first line names it, or "-" for stdin.
+        sidecars: The folder of the manifests, if they are not beside the files.
         account: The account.
         network: The network.
         pace: The pace.
@@ -62,7 +64,7 @@ def verify(
     if not file.exists():
         msg = f"{file} is not there: name an exported file"
         raise CommandError(msg)
-    stored = read_stored(beside(file, MANIFEST))
+    stored = read_stored(find_paths(file, sidecars).manifest)
     manifest = stored.manifest
     settings = resolve_settings(account) if online else None
     if settings is None:
@@ -71,7 +73,7 @@ def verify(
         credentials = Credentials(settings.api_key, settings.api_secret)
         _check_same(manifest, credentials, phone)
     with waiting(f"reading {file.name}"):
-        differences = verify_file(file, manifest)
+        differences = verify_file(file, manifest, sidecars)
         signature = _unchecked(manifest) if credentials is None else stored.check_signature(credentials)
     if signature == "invalid":
         differences.append("the manifest's signature is not this account's: file and manifest were changed together")

@@ -10,9 +10,9 @@ import msgspec
 
 from aiosipcdr.errors import ExportConflictError, ExportError
 from aiosipcdr.export.manifest import read_manifest
+from aiosipcdr.export.paths import ExportPaths
 from aiosipcdr.export.reading import open_plain, read_lines
 from aiosipcdr.export.storage import check_ours, describe_stranger
-from aiosipcdr.export.target import MANIFEST, QUARANTINE, beside
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
 
@@ -39,16 +39,15 @@ def encode_quarantined(quarantined: QuarantinedRecord) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
-def check_sidecars(target: Path) -> None:
-    """Refuse what is at the names of the manifest and the quarantine of `target`, unless an export made it.
+def check_sidecars(paths: ExportPaths) -> None:
+    """Refuse what is at the names of the manifest and the quarantine, unless an export made it.
 
     Raises:
-        ExportConflictError: it is no manifest of `target`, or no quarantine; it stays as it is.
+        ExportConflictError: it is no manifest of the target, or no quarantine; it stays as it is.
     """
-    manifest, quarantine = beside(target, MANIFEST), beside(target, QUARANTINE)
-    for path, is_ours in ((manifest, _is_manifest), (quarantine, _is_quarantine)):
+    for path, is_ours in ((paths.manifest, _is_manifest), (paths.quarantine, _is_quarantine)):
         check_ours(path)
-        if path.exists() and not is_ours(path, target):
+        if path.exists() and not is_ours(path, paths.target):
             raise ExportConflictError(describe_stranger(path))
 
 
