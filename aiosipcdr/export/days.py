@@ -128,7 +128,7 @@ class DaysExport:
     async def _write(self, file: DayFile) -> DayReport:
         existing = await self._tools.judge(file)
         is_outdated, count = False, None
-        # A journal beside a finished file is that of a run which was killed before it could remove it, or reads it again.
+        # A journal beside a finished file is left by a run that was killed before removing it, or while reading again.
         is_finished = existing.state == "finished" and not file.paths.journal.exists()
         if is_finished and existing.manifest is not None:
             count = await self._recount(file, existing)

@@ -519,6 +519,7 @@ def test_days_may_have_folders_are_counted_again_and_named_in_the_log(
         assert run(verify) == 0
 
 
+@pytest.mark.usefixtures("calls_until_today")
 def test_days_that_are_gone_are_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
