@@ -5,7 +5,8 @@ Counts only: no phone number and no secret can stand in a report.
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, SupportsIndex, overload
+from datetime import date
+from typing import Any, Literal, SupportsIndex, overload
 
 import msgspec
 
@@ -16,6 +17,9 @@ from aiosipcdr.protocol.windows import TimeWindow
 __all__ = [
     "CallDetailRecords",
     "CompleteWindow",
+    "DayOutcome",
+    "DayReport",
+    "DaysReport",
     "FetchReport",
     "QuarantinedRecord",
     "WindowReport",
@@ -146,6 +150,49 @@ class FetchReport(msgspec.Struct, kw_only=True):
         unreadable = describe_unreadable(self)
         words = [*effort, *troubles, *([unreadable] if unreadable else [])]
         return f"{readable:,} of {self.total:,} calls, {proof}: {', '.join(words)}"
+
+
+DayOutcome = Literal["written", "rewritten", "unchanged", "shrunk", "expired"]
+"""What has become of a day.
+
+"written": its file is new. "rewritten": it was read again, since the file was unfinished or the vendor counts more
+calls by now. "unchanged": the file was finished already. "shrunk": the vendor counts fewer calls than the file has, and
+it stays. "expired": the vendor has deleted some of the day's calls; a file that is there stays as it is.
+"""
+
+
+class DayReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What has become of one day of an export of days.
+
+    Attributes:
+        date: the day.
+        path: its file.
+        outcome: see `DayOutcome`.
+        report: what the file's manifest says; `None` for an expired day without a file.
+        count: the vendor's count of a finished day that was counted again.
+    """
+
+    date: date
+    path: str
+    outcome: DayOutcome
+    report: FetchReport | None = None
+    count: int | None = None
+
+
+class DaysReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What has become of every day of an export of days, oldest first; days that have not begun are left out."""
+
+    days: list[DayReport]
+
+    @property
+    def certified(self) -> bool:
+        """Whether every day has a file that is certified complete."""
+        return all(day.report is not None and day.report.certified for day in self.days)
+
+    @property
+    def provisional(self) -> int:
+        """How many days are so young that calls may still be added to them: they are read again by the next export."""
+        return sum(day.report is not None and day.report.provisional > 0 for day in self.days)
 
 
 def describe_unreadable(report: FetchReport) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from aiosipcdr.export import MANIFEST, ExportJob, ExportOrder
+from aiosipcdr.export import MANIFEST, ExportJob, ExportOrder, ExportPaths
 from aiosipcdr.export.keys import KeyDerivation, derive_key
 from aiosipcdr.export.manifest import Manifest, encode_manifest, read_manifest
 from aiosipcdr.protocol.codec import Filters
@@ -25,6 +25,11 @@ HOURS = 3
 END = START + timedelta(hours=HOURS)
 SPAN = TimeWindow(START, END)
 RAW = b'{"voiceId":7,"callee":"+12125550199"}'
+
+
+def beside(path: Path, ending: str) -> Path:
+    """The sidecar of `path` with that ending."""
+    return path.with_name(path.name + ending)
 
 
 def hour(number: int) -> TimeWindow:
@@ -76,7 +81,6 @@ def order(path: Path, **changes: Any) -> ExportOrder:  # noqa: ANN401
         "start": START,
         "end": END,
         "format": None,
-        "overwrite": False,
         "restart": False,
         "time_field": None,
         "spreadsheet": False,
@@ -84,7 +88,9 @@ def order(path: Path, **changes: Any) -> ExportOrder:  # noqa: ANN401
         "credentials": CREDENTIALS,
         "tiles": [SPAN],
     } | changes
-    return ExportOrder.plan(path, settings.pop("start"), settings.pop("end"), filters, **settings)
+    settings.setdefault("if_exists", "replace" if settings.pop("overwrite", False) else "fail")
+    paths = settings.pop("paths", ExportPaths.beside(path))
+    return ExportOrder.plan(paths, settings.pop("start"), settings.pop("end"), filters, **settings)
 
 
 def report_of(story: Sequence[Note | CompleteWindow] = STORY) -> FetchReport:

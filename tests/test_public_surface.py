@@ -296,10 +296,19 @@ def test_an_export_takes_what_was_promised() -> None:
         ("start", "end", "path"), REQUIRED
     )
     offered = parameters(export, inspect.Parameter.KEYWORD_ONLY)
-    promised = {"format": None, "overwrite": False, "restart": False, **FILTERS, **CHOICES, **OPTIONAL}
-    assert offered == promised | {"adjacent": False, "spreadsheet": False, "mask_numbers": None}
-    assert list(offered)[:2] == ["format", "overwrite"]
+    promised = (
+        {"format": None, "if_exists": "verify", "overwrite": False, "restart": False} | FILTERS | CHOICES | OPTIONAL
+    )
+    form = {"spreadsheet": False, "mask_numbers": None, "sidecars": None}
+    assert offered == promised | form | {"adjacent": False, "relative": False}
+    assert list(offered)[:3] == ["format", "if_exists", "overwrite"]
     assert inspect.iscoroutinefunction(export)
+
+    days = aiosipcdr.CdrClient.export_days
+    assert list(parameters(days, inspect.Parameter.POSITIONAL_OR_KEYWORD)) == ["first", "last", "tz", "path"]
+    offered = parameters(days, inspect.Parameter.KEYWORD_ONLY)
+    assert offered == promised | form | {"recheck": timedelta(0), "on_day": None}
+    assert inspect.iscoroutinefunction(days)
 
 
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:

@@ -20,7 +20,7 @@ from aiosipcdr.cli.progress import FetchProgress, waiting
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.summary import Figures, figures_as_json, show_figures
-from aiosipcdr.export import JOURNAL, beside, check_target, choose_format, open_encoder, read_facts
+from aiosipcdr.export import ExportPaths, check_target, choose_format, open_encoder, read_facts
 from aiosipcdr.report import FetchReport
 
 __all__ = ["demo"]
@@ -52,13 +52,14 @@ def demo(
     format_name = choose_format(target)
     open_encoder(format_name)
     overwrite = overwrite or output is None
-    if not beside(target, JOURNAL).exists():
+    journal = ExportPaths.beside(target).journal
+    if not journal.exists():
         check_target(target, overwrite)
     try:
         report, seconds = run_to_end(_run(records, target, Pace(concurrency=concurrency), overwrite=overwrite))
     except (KeyboardInterrupt, Terminated) as interruption:
-        if beside(target, JOURNAL).exists():
-            interruption.add_note(f"what was read is kept in {beside(target, JOURNAL)}, to go on: the same command")
+        if journal.exists():
+            interruption.add_note(f"progress saved in {journal}; to resume, run the same command")
         raise
     figures = Figures(report=report, file=read_facts(target, format_name), seconds=seconds)
     if json:

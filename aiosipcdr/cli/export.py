@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,40 +19,39 @@ import anyio.to_thread
 from cyclopts import Parameter
 
 from aiosipcdr.cli.connection import Pace, build_client
-from aiosipcdr.cli.daily import DayFile, Wanted, decide_day, plan_days
-from aiosipcdr.cli.event_log import EventLog, warn
+from aiosipcdr.cli.event_log import EventLog, log_line, warn
 from aiosipcdr.cli.exits import Exit, Terminated, judge_reports
 from aiosipcdr.cli.invocation import resume_command
 from aiosipcdr.cli.options import Network, Proof, time_field_of
 from aiosipcdr.cli.output import print_json, tell
 from aiosipcdr.cli.progress import FetchProgress
 from aiosipcdr.cli.running import run_to_end
-from aiosipcdr.cli.settings import Account, Settings, read_private, resolve_settings
-from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_range, parse_zone, read_phone
+from aiosipcdr.cli.settings import Account, read_private, resolve_settings
+from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_length, parse_range, parse_zone, read_phone
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.display import escape_json
 from aiosipcdr.errors import (
     ExportConflictError,
     IncompleteRangeError,
     JournalDamagedError,
-    OutOfTimeRangeError,
     StorageError,
 )
+from aiosipcdr.events import Event, EventKind
 from aiosipcdr.export import (
-    JOURNAL,
-    MANIFEST,
+    ExportPaths,
+    IfExists,
     StreamQuarantine,
-    beside,
     choose_format,
     choose_mask,
     encode_rows,
-    numbers_of,
     open_encoder,
     read_manifest,
+    read_span,
     shape_quarantined,
 )
-from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.report import CompleteWindow, FetchReport, describe_unreadable
+from aiosipcdr.export.days import DayFile, name_day
+from aiosipcdr.protocol.days import Day, days_of
+from aiosipcdr.report import CompleteWindow, DayReport, FetchReport, describe_unreadable
 
 if TYPE_CHECKING:
     from aiosipcdr.client import CdrClient
@@ -60,6 +60,7 @@ __all__ = ["export"]
 
 _STDOUT = Path("-")
 _LARGEST_CLOCK_ERROR = timedelta(days=1)
+_SEVERAL = 3
 
 Masking = Literal["mask"] | bytes | None
 Formats = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet"]
@@ -90,7 +91,10 @@ def export(
     output: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     shape: Shape = Shape(),
     daily: bool = False,
+    recheck: str | None = None,
+    if_exists: IfExists = "verify",
     overwrite: bool = False,
+    sidecars: Path | None = None,
     restart: bool = False,
     allow_incomplete: bool = False,
     on_out_of_range: Literal["raise", "skip"] = "raise",
@@ -109,9 +113,15 @@ def export(
         output: The file to write, ending in .ndjson, .jsonl or .csv (each also with .gz or .zst behind) or in
             .parquet; or "-" for NDJSON on stdout.
         shape: The file.
-        daily: Write a file for each day of the time zone that the range touches, calls-2026-10-01.csv or where the
-            name says {date}. Finished days are skipped, days so young that calls may still be added are written again.
-        overwrite: Replace the file if it exists.
+        daily: Write a file for each day of the time zone that the range touches: calls-2026-10-01.csv, or with the date
+            anywhere in the path, as in lake/dt={date}/calls.parquet. Finished days are left alone, days so young that
+            calls may still be added are written again, days that the vendor has deleted are left out.
+        recheck: With --daily: finished days that ended within this time, 7d for example, are counted again (one request
+            a day) and written again if the vendor counts more calls by now.
+        if_exists: What to do about a file that exists: verify (keep it if it is the certified answer to the same query,
+            write it again if it is provisional or incomplete, refuse any other), replace it, or fail.
+        overwrite: The same as --if-exists replace.
+        sidecars: The folder for manifest, quarantine and journal, instead of the folder of the file.
         restart: Delete what an earlier run to the same file has left, whatever was asked for, and begin anew.
         allow_incomplete: Write what there is even if it cannot be proven complete (exit code 3).
         on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
@@ -130,20 +140,17 @@ def export(
     start, end = parse_range(span, now)
     masking = _masking(shape)
     _check(output, shape, quarantine, daily=daily, json=json)
-    if daily and span.tz is None:
-        msg = "--daily writes the days of a time zone: add --tz, for example --tz Asia/Shanghai or --tz UTC"
-        raise UsageError(msg)
+    length = _check_daily(span, recheck, daily=daily)
     settings = resolve_settings(account)
-    files: Sequence[DayFile] = [DayFile(start.date(), start, end, output)]
-    if daily:
-        # Which of the last ones have begun is for the vendor's clock to say.
-        files = plan_days(start, end, parse_zone(span.tz or "UTC"), output, now + _LARGEST_CLOCK_ERROR)
-    time_field = time_field_of(proof, settings)
-    wanted = _wanted(span, output, shape, masking, settings)._replace(time_field=time_field)
-    todo = [(file, decide_day(file, wanted) if daily else "write") for file in files]
+    zone = parse_zone(span.tz or "UTC")
+    # Which of the last days have begun is for the vendor's clock to say.
+    days = _plan_days(start, min(end, now + _LARGEST_CLOCK_ERROR), zone) if daily else []
+    files = [DayFile(day, name_day(output, day.date, sidecars)) for day in days]
+    target = ExportPaths.beside(output) if sidecars is None else ExportPaths.apart(output, sidecars)
+    all_paths = [file.paths for file in files] if daily else [target]
     # Where the calls scroll over the same terminal, a bar would be drawn across them.
     shown = not log_json and not (output == _STDOUT and sys.stdout.isatty())
-    seconds = sum((file.end - file.start).total_seconds() for file, what in todo if what != "skip")
+    seconds = sum((file.day.end - file.day.start).total_seconds() for file in files) or (end - start).total_seconds()
     bar = FetchProgress("fetching", int(seconds), wanted=shown)
     progress: EventLog | FetchProgress = EventLog() if log_json else bar
     asked = {
@@ -151,35 +158,46 @@ def export(
         "phone_name": span.phone,
         "allow_incomplete": allow_incomplete,
         "on_out_of_range": on_out_of_range,
-        "time_field": time_field,
+        "time_field": time_field_of(proof, settings),
     }
-    formed = {"format": shape.format, "spreadsheet": shape.spreadsheet, "mask_numbers": masking, "adjacent": daily}
-    client = build_client(settings, pace, progress, network=network, proof=proof)
+    formed = {
+        "format": shape.format,
+        "spreadsheet": shape.spreadsheet,
+        "mask_numbers": masking,
+        "if_exists": "replace" if overwrite else if_exists,
+        "restart": restart,
+        "sidecars": sidecars,
+    }
+    has_started = _HasStarted(progress)
     run = Run(
-        client=client,
+        client=build_client(settings, pace, has_started, network=network, proof=proof),
         asked=asked,
         formed=formed,
-        overwrite=overwrite,
-        restart=restart,
-        daily=daily,
-        say=(lambda _: None) if log_json else tell,
+        bar=bar,
+        has_started=has_started,
+        log_json=log_json,
     )
-    for file, what in todo:
-        if what != "skip" and not restart and beside(file.path, JOURNAL).exists():
-            run.say(f"{file.path}: going on where an earlier run ended")
-    work = run.to_stdout(start, end, masking, quarantine) if output == _STDOUT else run.to_files(todo)
+    is_relative = bool(span.last or span.yesterday)
+    for paths in [] if restart else all_paths:
+        run.announce_journal(paths, start, end, is_relative=is_relative and not daily)
+    if output == _STDOUT:
+        work = run.to_stdout(start, end, masking, quarantine, overwrite=overwrite)
+    elif daily:
+        work = run.to_days(files, zone, output, length)
+    else:
+        work = run.to_file(start, end, target, is_relative=is_relative)
     try:
         with progress:
             results = run_to_end(work)
     except BaseException as error:
         if json and isinstance(error, IncompleteRangeError):
             print_json({"output": None, **error.report.facts()})
-        kept = [file.path for file in files if beside(file.path, JOURNAL).exists()]
+        kept = [paths.journal for paths in all_paths if paths.journal.exists()]
         again = resume_command(start, end, keep_words=daily)
         if kept and not isinstance(error, ExportConflictError | JournalDamagedError):
-            error.add_note(f"what was read is kept in {beside(kept[0], JOURNAL)}, to go on: {again}")
+            error.add_note(f"progress saved in {kept[0]}; to resume, run: {again}")
         elif daily and isinstance(error, KeyboardInterrupt | Terminated):
-            error.add_note(f"finished days are skipped, to go on: {again}")
+            error.add_note(f"finished days are skipped; to resume, run: {again}")
         raise
     _warn_of_nothing(results, explain_no_calls(span, start, now), log_json=log_json)
     if json:
@@ -187,34 +205,68 @@ def export(
     return _exit_code(results)
 
 
+def _check_daily(span: Range, recheck: str | None, *, daily: bool) -> timedelta:
+    if daily and span.tz is None:
+        raise UsageError("--daily writes the days of a time zone: add --tz, for example --tz Asia/Shanghai or --tz UTC")
+    if recheck is None:
+        return timedelta(0)
+    if not daily:
+        raise UsageError("--recheck counts finished days again: add --daily")
+    return parse_length("--recheck", recheck)
+
+
+def _plan_days(start: datetime, end: datetime, zone: TimeZone) -> list[Day]:
+    try:
+        return list(days_of(start, end, zone))
+    except OverflowError:
+        raise UsageError("the range has a day at the end of the calendar: ask for less") from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of a file; no report: it was finished already."""
+    """What has become of a file.
+
+    Attributes:
+        path: The file.
+        report: What its manifest says; `None`: there is no file.
+        outcome: What was done: see `DayOutcome`.
+        day: Its date, if it is one of several.
+    """
 
     path: Path
     report: FetchReport | None
-    finished: FetchReport | None = None
-    """The report of a file that an earlier run finished, from its manifest."""
-    is_short: bool = False
-    """It is not complete, and cannot be any more."""
+    outcome: str = "written"
+    day: date | None = None
 
     @property
     def exit_code(self) -> Exit:
         """The exit code that this file alone would have."""
-        if self.is_short:
-            return Exit.INCOMPLETE
-        return judge_reports(filter(None, [self.report or self.finished]))
+        if self.report is None:
+            return Exit.DONE
+        if self.outcome == "expired":
+            return Exit.INCOMPLETE  # it is not complete, and cannot be any more
+        code = judge_reports([self.report])
+        # The gap of a finished day was reported when the day was written; an exit code every night would hide others.
+        is_known = self.day is not None and self.outcome == "unchanged" and code is Exit.INCOMPLETE
+        return Exit.DONE if is_known else code
 
     def facts(self) -> dict[str, Any]:
         """Return it for a program."""
-        if self.report is None:
-            facts: dict[str, Any] = {"output": str(self.path), "skipped": True}
-            if self.is_short:
-                facts["certified"] = False
-            if self.finished is not None and self.finished.faulty_fields:
-                facts["faulty_fields"] = self.finished.faulty_fields
-            return facts
-        return {"output": str(self.path), **self.report.facts()}
+        facts = {} if self.report is None else self.report.facts()
+        return {"output": str(self.path), "outcome": self.outcome, **facts}
+
+
+class _HasStarted:
+    """An event hook that passes everything on, and remembers whether a run was started at all."""
+
+    def __init__(self, hook: Callable[[Event], object]) -> None:
+        self._hook = hook
+        self.is_true = False
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of `event`."""
+        self.is_true = self.is_true or event.kind is EventKind.RUN_STARTED
+        self._hook(event)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,69 +276,86 @@ class Run:
     client: "CdrClient"
     asked: dict[str, Any]
     formed: dict[str, Any]
-    overwrite: bool
-    restart: bool
-    daily: bool
-    say: Callable[[str], None]
+    bar: FetchProgress
+    has_started: _HasStarted
+    log_json: bool
 
-    async def to_files(self, todo: Sequence[tuple[DayFile, str]]) -> list[Result]:
-        """Write one file after the other; what is wrong with one is told at the end, when the others are there.
+    def say(self, sentence: str) -> None:
+        """Tell a person something; a log has it as an event."""
+        if not self.log_json:
+            tell(sentence)
 
-        A file that is there is never replaced by one with a gap, for the vendor
-        keeps less each day.
-        """
-        results, problem = [], None
+    def announce_journal(self, paths: ExportPaths, start: datetime, end: datetime, *, is_relative: bool) -> None:
+        """Say what will become of a journal that is there."""
+        if not paths.journal.exists():
+            return
+        span = (start.astimezone(UTC).isoformat(), end.astimezone(UTC).isoformat())
+        if is_relative and read_span(paths.journal) not in {span, None}:
+            warn(f"{paths.target}: discarding an unfinished export of an earlier range", log_json=self.log_json)
+        else:
+            self.say(f"{paths.target}: resuming where an earlier run ended")
+
+    async def to_file(self, start: datetime, end: datetime, paths: ExportPaths, *, is_relative: bool) -> list[Result]:
+        """Write one file."""
+        path = paths.target
         async with self.client:
-            for file, what in todo:
-                if self.daily and not await self._has_begun(file):
-                    continue
-                if what == "skip":
-                    finished = read_manifest(beside(file.path, MANIFEST)).as_report()
-                    unreadable = describe_unreadable(finished)
-                    self.say(f"{file.path} is finished already" + (f", with {unreadable}" if unreadable else ""))
-                    results.append(Result(path=file.path, report=None, finished=finished))
-                    continue
-                again = what == "write again"
-                asked = self.asked | {"on_out_of_range": "raise"} if again else self.asked
-                try:
-                    await self.client.export(
-                        file.start,
-                        file.end,
-                        file.path,
-                        overwrite=self.overwrite or again,
-                        restart=self.restart,
-                        **asked,
-                        **self.formed,
-                    )
-                except (IncompleteRangeError, ExportConflictError) as error:
-                    problem = problem or error
-                    continue
-                except OutOfTimeRangeError:
-                    if not again:
-                        raise
-                    self.say(f"{file.path} stays as it is: the vendor keeps no more all of its calls")
-                    results.append(Result(path=file.path, report=None, is_short=True))
-                    continue
-                # The manifest knows what the file's format could not hold, too.
-                report = read_manifest(beside(file.path, MANIFEST)).as_report()
-                self.say(f"{report}; written to {file.path}")
-                results.append(Result(path=file.path, report=report))
-        if problem is not None:
-            raise problem
+            await self.client.export(start, end, path, **self.asked, **self.formed, relative=is_relative)
+        # The manifest has what the file's format could not hold, too.
+        report = read_manifest(paths.manifest).as_report()
+        if not self.has_started.is_true:
+            self.say(f"{path} is {_describe_finished(report)}")
+            return [Result(path=path, report=report, outcome="unchanged")]
+        self.say(f"{report}; written to {path}")
+        return [Result(path=path, report=report)]
+
+    async def to_days(self, files: Sequence[DayFile], zone: TimeZone, output: Path, recheck: timedelta) -> list[Result]:
+        """Write a file for each day, oldest first."""
+        results: list[Result] = []
+
+        def note(day: DayReport) -> None:
+            path = Path(day.path)
+            report = day.report if day.report is None else read_manifest(_find_manifest(files, day)).as_report()
+            results.append(Result(path=path, report=report, outcome=day.outcome, day=day.date))
+            if self.log_json:
+                facts = {} if report is None else {"report": report.facts()}
+                log_line("file", output=str(path), date=str(day.date), outcome=day.outcome, **facts)
+            self._tell_day(day, report)
+            if day.outcome != "written":
+                length = next(file.day.end - file.day.start for file in files if file.day.date == day.date)
+                self.bar.state.leave_out(int(length.total_seconds()))
+
+        if files:
+            first, last = files[0].day.date, files[-1].day.date
+            async with self.client:
+                await self.client.export_days(
+                    first, last, zone, output, **self.asked, **self.formed, recheck=recheck, on_day=note
+                )
+        gone = [result for result in results if result.report is None]
+        if gone:
+            self.say(f"no file for {_name_days(gone)}: the vendor has already deleted calls of these days")
         return results
 
-    async def _has_begun(self, day: DayFile) -> bool:
-        if day.start < datetime.now(UTC):
-            return True
-        if self.client.clock_offset is None:
-            await self.client.ping()
-        return day.start < datetime.now(UTC) + timedelta(seconds=self.client.clock_offset or 0.0)
+    def _tell_day(self, day: DayReport, report: FetchReport | None) -> None:
+        match day.outcome:
+            case "unchanged":
+                if report is not None:
+                    self.say(f"{day.path} is {_describe_finished(report)}")
+            case "shrunk":
+                counts = "" if day.count is None else f" ({day.count:,})"
+                advice = "it stays as it is; to replace it, add --if-exists replace"
+                warn(f"{day.path}: the vendor counts fewer calls by now{counts}: {advice}", log_json=self.log_json)
+            case "expired":
+                if report is not None:
+                    self.say(f"{day.path} stays as it is: the vendor has already deleted some of this day's calls")
+            case _:
+                verb = "written to" if day.outcome == "written" else "rewritten to"
+                self.say(f"{report}; {verb} {day.path}")
 
     async def to_stdout(
-        self, start: datetime, end: datetime, masking: Masking, quarantine: Path | None
+        self, start: datetime, end: datetime, masking: Masking, quarantine: Path | None, *, overwrite: bool
     ) -> list[Result]:
         """Write NDJSON to stdout while the calls come, and records without a readable id to `quarantine`."""
-        aside = None if quarantine is None else StreamQuarantine(quarantine, overwrite=self.overwrite)
+        aside = None if quarantine is None else StreamQuarantine(quarantine, overwrite=overwrite)
         mask = choose_mask(masking)
         assert not isinstance(mask, ValueError)  # noqa: S101 - checked with the arguments
         with aside or nullcontext():
@@ -349,15 +418,19 @@ def _check(output: Path, shape: Shape, quarantine: Path | None, *, daily: bool, 
         raise UsageError(msg)
 
 
-def _wanted(span: Range, output: Path, shape: Shape, masking: Masking, settings: Settings) -> Wanted:
-    return Wanted(
-        format="ndjson" if output == _STDOUT else choose_format(output, shape.format),
-        spreadsheet=shape.spreadsheet,
-        numbers=numbers_of(masking),
-        group=span.group,
-        credentials=Credentials(settings.api_key, settings.api_secret),
-        phone=span.phone,
-    )
+def _describe_finished(report: FetchReport) -> str:
+    words = "complete already" if report.is_complete else "finished, with a gap"
+    unreadable = describe_unreadable(report)
+    return f"{words}, with {unreadable}" if unreadable else words
+
+
+def _find_manifest(files: Sequence[DayFile], day: DayReport) -> Path:
+    return next(file.paths.manifest for file in files if file.day.date == day.date)
+
+
+def _name_days(results: Sequence[Result]) -> str:
+    names = [str(result.day) for result in results]
+    return ", ".join(names) if len(names) <= _SEVERAL else f"{names[0]} to {names[-1]} ({len(names)} days)"
 
 
 def _write_stdout(window: CompleteWindow, mask: Callable[[str], str] | None) -> None:

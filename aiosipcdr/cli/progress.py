@@ -53,6 +53,10 @@ class ProgressState:
         self.note: str = ""
         self.finished: bool = False
 
+    def leave_out(self, seconds: int) -> None:
+        """Note that a part of the ranges holds nothing to be read."""
+        self._range_seconds = max(0, self._range_seconds - seconds)
+
     def take(self, event: Event) -> None:
         """Note what `event` says."""
         match event.kind:

@@ -19,7 +19,7 @@ from aiosipcdr.cli.timerange import read_phone
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.display import shorten
 from aiosipcdr.errors import ExportError, OutOfTimeRangeError
-from aiosipcdr.export import MANIFEST, Manifest, beside, find_exports, read_stored, verify_file, was_asked_by
+from aiosipcdr.export import Manifest, find_exports, find_paths, read_stored, verify_file, was_asked_by
 from aiosipcdr.export.manifest import Signature
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.report import counted, describe_unreadable
@@ -35,6 +35,7 @@ def verify(
     online: bool = False,
     phone: str | None = None,
     phone_file: Path | None = None,
+    sidecars: Path | None = None,
     account: Account = Account(),  # noqa: B008 - frozen
     network: Network = Network(),  # noqa: B008 - frozen
     pace: Pace = Pace(),  # noqa: B008 - frozen
@@ -53,6 +54,7 @@ def verify(
         online: Ask the vendor for each window's number of calls, too: one request a window.
         phone: The phone that the export was asked for, if it was: files do not tell it.
         phone_file: Instead of phone, a file whose first line names it, or "-" for stdin.
+        sidecars: The folder of the manifests, if they are not beside the files.
         account: The account.
         network: The network.
         pace: The pace.
@@ -68,7 +70,7 @@ def verify(
     results = []
     for path in list(_find_files(paths)):
         with waiting(f"reading {path.name}"):
-            results.append(_verify(path, credentials, phone, online=online))
+            results.append(_verify(path, credentials, phone, online=online, sidecars=sidecars))
     if settings is not None:
         run_to_end(_recount(build_client(settings, pace, network=network), results, phone))
     _show(results, is_single=is_single, json=json)
@@ -154,17 +156,19 @@ def _find_files(paths: Sequence[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _verify(path: Path, credentials: Credentials | None, phone: str | None, *, online: bool) -> _Result:
+def _verify(
+    path: Path, credentials: Credentials | None, phone: str | None, *, online: bool, sidecars: Path | None
+) -> _Result:
     result = _Result(path=path)
     if not path.exists():
         result.differences.append(f"{path} is not there: name an exported file")
         return result
     try:
-        stored = read_stored(beside(path, MANIFEST))
+        stored = read_stored(find_paths(path, sidecars).manifest)
         result.manifest = manifest = stored.manifest
         if online and credentials is not None:
             _check_same(manifest, credentials, phone)
-        result.differences += verify_file(path, manifest)
+        result.differences += verify_file(path, manifest, sidecars)
         result.signature = _unchecked(manifest) if credentials is None else stored.check_signature(credentials)
     except ExportError as error:
         result.differences.append(str(error))

@@ -5,16 +5,19 @@ file under its final name, nor truncate one that is there.
 """
 
 from aiosipcdr.export.encoders import Encoder
+from aiosipcdr.export.existing import ExistingFile, judge_existing
 from aiosipcdr.export.formats import FORMATS, choose_format, open_encoder
-from aiosipcdr.export.job import ExportJob
+from aiosipcdr.export.job import ExportJob, FileWouldShrinkError
+from aiosipcdr.export.journal import read_span
 from aiosipcdr.export.manifest import Manifest, read_manifest, read_stored, was_asked_by
 from aiosipcdr.export.masking import choose_mask, numbers_of
-from aiosipcdr.export.order import ExportOrder
+from aiosipcdr.export.order import ExportOrder, IfExists
+from aiosipcdr.export.paths import JOURNAL, MANIFEST, ExportPaths, find_paths
 from aiosipcdr.export.preparing import shape_records
 from aiosipcdr.export.quarantine import StreamQuarantine, shape_quarantined
 from aiosipcdr.export.rows import encode_rows
 from aiosipcdr.export.sidecars import find_exports
-from aiosipcdr.export.target import JOURNAL, MANIFEST, beside, check_target
+from aiosipcdr.export.target import check_target
 from aiosipcdr.export.verification import FileFacts, find_contradictions, find_differences, read_facts, verify_file
 
 __all__ = [
@@ -22,12 +25,15 @@ __all__ = [
     "JOURNAL",
     "MANIFEST",
     "Encoder",
+    "ExistingFile",
     "ExportJob",
     "ExportOrder",
+    "ExportPaths",
     "FileFacts",
+    "FileWouldShrinkError",
+    "IfExists",
     "Manifest",
     "StreamQuarantine",
-    "beside",
     "check_target",
     "choose_format",
     "choose_mask",
@@ -35,10 +41,13 @@ __all__ = [
     "find_contradictions",
     "find_differences",
     "find_exports",
+    "find_paths",
+    "judge_existing",
     "numbers_of",
     "open_encoder",
     "read_facts",
     "read_manifest",
+    "read_span",
     "read_stored",
     "shape_quarantined",
     "shape_records",

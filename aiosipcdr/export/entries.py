@@ -18,6 +18,7 @@ __all__ = [
     "Effort",
     "Entry",
     "Header",
+    "Replaced",
     "WrittenWindow",
     "decode_entry",
     "decode_header",
@@ -27,6 +28,13 @@ __all__ = [
 
 LAYOUT = 2
 """Rises when frames change so that an older version could not go on with them."""
+
+
+class Replaced(msgspec.Struct, frozen=True, kw_only=True):
+    """An earlier file of the same query that the export may replace: its hash, and how many rows it has."""
+
+    sha256: str
+    rows: int
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="journal"):
@@ -39,6 +47,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="journal"):
         is_private: whether owner and mode were ours alone when they were read back: some file systems force both.
         settings: the query and the form of the file, by name; every run that resumes must agree in them.
         tiles: the windows that the first run began with.
+        replaces: the file that was at the target when the first run began, if it is to be replaced.
     """
 
     layout: int = LAYOUT
@@ -47,6 +56,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="journal"):
     is_private: bool = True
     settings: dict[str, str | None]
     tiles: list[TimeWindow]
+    replaces: Replaced | None = None
 
 
 class Effort(NamedTuple):

@@ -23,34 +23,34 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from aiosipcdr.errors import ClientStateError, IncompleteRangeError, OutOfTimeRangeError
+from aiosipcdr.errors import ClientStateError, ExportConflictError, IncompleteRangeError, OutOfTimeRangeError
 from aiosipcdr.export.encoders import Encoder
-from aiosipcdr.export.entries import Built, Effort, Header
+from aiosipcdr.export.entries import Built, Effort, Header, Replaced, WrittenWindow
+from aiosipcdr.export.existing import judge_existing
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.keys import DerivedKey, KeyDerivation, derive_key
-from aiosipcdr.export.manifest import QuarantineFile, describe_file, encode_manifest, find_derivation, read_manifest
+from aiosipcdr.export.manifest import (
+    QuarantineFile,
+    TileCount,
+    describe_file,
+    encode_manifest,
+    find_derivation,
+    read_manifest,
+)
 from aiosipcdr.export.masking import CurrencyNames
-from aiosipcdr.export.order import ExportOrder
+from aiosipcdr.export.order import RELATIVE, ExportOrder
+from aiosipcdr.export.paths import ExportPaths, part_of
 from aiosipcdr.export.preparing import PreparedWindow, prepare_window
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.export.sidecars import check_sidecars, encode_quarantined
-from aiosipcdr.export.storage import check_ours, check_room, check_unused, storage_errors
-from aiosipcdr.export.target import (
-    JOURNAL,
-    MANIFEST,
-    QUARANTINE,
-    ROWS,
-    NewFile,
-    beside,
-    check_folder,
-    check_target,
-    part_of,
-)
-from aiosipcdr.protocol.history import Cut, History, Note, find_doubt
+from aiosipcdr.export.storage import check_ours, check_room, check_unused, exists_already, storage_errors
+from aiosipcdr.export.target import NewFile, check_folder, check_target
+from aiosipcdr.export.verification import hash_file
+from aiosipcdr.protocol.history import Cut, History, Note, Recounted, find_doubt
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
 
-__all__ = ["ExportJob"]
+__all__ = ["ExportJob", "FileWouldShrinkError"]
 
 T = TypeVar("T")
 
@@ -64,19 +64,24 @@ _LEAST_ROOM = 1024 * 1024
 _TURN_BYTES = 2 * 1024 * 1024
 
 
+class FileWouldShrinkError(ExportConflictError):
+    """The file that is there has more calls than the vendor returns now for the same query."""
+
+
 class ExportJob:
     """An async context manager: `history`, then `write` what is read, then `publish`."""
 
     def __init__(self, order: ExportOrder) -> None:
         """Remember what is to be done; nothing is touched yet."""
         self._order = order
-        self._journal = Journal(beside(order.path, JOURNAL), beside(order.path, ROWS))
+        self._journal = Journal(order.paths.journal, order.paths.rows)
         self._turn = threading.Lock()
         self._is_over = False
         self._key: DerivedKey | None = None
         self._process = 0
         self.published: FetchReport | None = None
-        """The report of a run that was killed when its file had already appeared."""
+        """The report of a file that is finished already, also by a run that was killed when it had appeared."""
+        self._replaces: Replaced | None = None
 
     async def __aenter__(self) -> Self:
         """Check the target, and take up the journal or begin one."""
@@ -204,44 +209,70 @@ class ExportJob:
     def _open(self) -> None:
         order, journal = self._order, self._journal
         order.open_encoder()  # it says what is missing, before anything is fetched for it
-        check_folder(order.path)
-        for ending in (JOURNAL, ROWS, MANIFEST, QUARANTINE):
-            check_ours(beside(order.path, ending))
+        if order.paths.manifest.parent != order.path.parent:
+            order.paths.manifest.parent.mkdir(parents=True, exist_ok=True)
+        check_folder(order.paths)
+        for path in order.paths.sidecars:
+            check_ours(path)
         if order.restart and journal.open_to_remove():
             self._discard_leftovers()
             journal.remove()
-        if not beside(order.path, JOURNAL).exists():
-            check_target(order.path, order.overwrite)
-            check_sidecars(order.path)
-            check_unused(beside(order.path, ROWS), *map(part_of, self._places))
+        if not order.paths.journal.exists():
+            if self._find_published():
+                return
+            self._check_target(self._replaces)
+            check_sidecars(order.paths)
+            check_unused(order.paths.rows, *map(part_of, order.paths.published))
             check_room(order.path.parent, _LEAST_ROOM)
-        journal.open(self._begin)
+        journal.open(self._begin, self._may_discard)
         self._discard_leftovers()
-        check_unused(*map(part_of, self._places))
-        if journal.built is not None and journal.built == _find_built(order.path):
-            self.published = read_manifest(beside(order.path, MANIFEST)).report
+        check_unused(*map(part_of, order.paths.published))
+        if journal.built is not None and journal.built == _find_built(order.paths):
+            self.published = read_manifest(order.paths.manifest).as_report()
             journal.remove()
             return
-        check_target(order.path, order.overwrite)
-        check_sidecars(order.path)
+        self._check_target(journal.header.replaces)
+        check_sidecars(order.paths)
         journal.recover()
+
+    def _find_published(self) -> bool:
+        # Looks at what is there: it may be the finished file, or one that is to be replaced by a finished one.
+        if self._order.if_exists != "verify":
+            return False
+        check_target(self._order.path, overwrite=True)
+        existing = judge_existing(self._order)
+        if existing.state == "other":
+            raise ExportConflictError(f"{exists_already(self._order.path)}: {existing.why}")
+        if existing.manifest is not None:
+            if existing.state == "finished" and not self._order.is_outdated:
+                self.published = existing.manifest.as_report()
+                return True
+            self._replaces = Replaced(sha256=existing.manifest.sha256, rows=existing.manifest.rows)
+        return False
+
+    def _check_target(self, replaces: Replaced | None) -> None:
+        # Only the very file that was looked at is replaced, and by no smaller one; in a journal, that of its first run.
+        path = self._order.path
+        may_replace = self._order.if_exists == "replace" or (
+            replaces is not None and path.is_file() and hash_file(path)[1] == replaces.sha256
+        )
+        check_target(path, may_replace)
+
+    def _may_discard(self, header: Header, different: Collection[str]) -> bool:
+        # A range that is relative to the present is another one each time, so its journal can never be finished.
+        are_relative = header.settings.get(RELATIVE) == "yes" == self._order.settings[RELATIVE]
+        return self._order.if_exists == "replace" or (are_relative and {*different} <= {"start", "end"})
 
     def _begin(self, of_journal: KeyDerivation | None) -> Header:
         # Files of one folder share a salt, so that whoever looks at a year of days derives one key.
         order = self._order
-        derivation = of_journal or find_derivation(order.path.parent, order.credentials) or KeyDerivation.new()
+        derivation = of_journal or find_derivation(order.paths.manifest, order.credentials) or KeyDerivation.new()
         self._key = derive_key(order.credentials, derivation)
-        return Header(key=derivation, settings=order.seal(self._key), tiles=order.tiles)
-
-    @property
-    def _places(self) -> list[Path]:
-        # Every file that appears whole, by way of a part.
-        path = self._order.path
-        return [path, beside(path, MANIFEST), beside(path, QUARANTINE)]
+        return Header(key=derivation, settings=order.seal(self._key), tiles=order.tiles, replaces=self._replaces)
 
     def _discard_leftovers(self) -> None:
         if self._journal.is_building:
-            for place in self._places:
+            for place in self._order.paths.published:
                 NewFile(place).discard_leftover()
 
     def _discard(self, target: NewFile) -> None:
@@ -295,14 +326,30 @@ class ExportJob:
         target.check()
         end = Mark(target.size, target.sha256)
         self._journal.check_place()  # else the rows of whoever came after us would be published
-        check_target(order.path, order.overwrite)  # else our manifest would stand beside a file of somebody else
-        check_sidecars(order.path)
+        replaces = self._journal.header.replaces
+        self._check_target(replaces)  # else our manifest would be beside a file of somebody else
+        check_sidecars(order.paths)
         windows = list(self._journal.windows)
         lines = b"".join(encode_quarantined(one) for window in windows for one in window.quarantined)
-        quarantine = beside(order.path, QUARANTINE)
+        rows = sum(window.rows for window in windows)
+        if order.if_exists == "verify" and replaces is not None and rows < replaces.rows:
+            self._journal.remove()
+            raise FileWouldShrinkError(
+                f"{order.path} stays as it is: it has {replaces.rows:,} calls, and the vendor now returns {rows:,} for"
+                ' the same query; to replace it anyway, set if_exists="replace"'
+            )
+        quarantine = order.paths.quarantine
         told = QuarantineFile(quarantine.name, hashlib.sha256(lines).hexdigest()) if lines else None
         assert self._key is not None  # noqa: S101 - since the journal was opened
-        described = describe_file(order, self._journal.header, end=end, windows=windows, report=report, quarantine=told)
+        described = describe_file(
+            order,
+            self._journal.header,
+            end=end,
+            windows=windows,
+            tiles=self._count_tiles(),
+            report=report,
+            quarantine=told,
+        )
         manifest = encode_manifest(described, self._key)
         self._journal.append(Built(target=end.sha256, manifest=hashlib.sha256(manifest).hexdigest()))
         self._journal.sync()
@@ -310,15 +357,26 @@ class ExportJob:
             _write(quarantine, lines)
         else:
             quarantine.unlink(missing_ok=True)
-        _write(beside(order.path, MANIFEST), manifest)
-        target.publish(overwrite=order.overwrite)
+        _write(order.paths.manifest, manifest)
+        target.publish(overwrite=order.if_exists == "replace" or replaces is not None)
         self._journal.remove()
 
+    def _count_tiles(self) -> list[TileCount]:
+        counts: dict[TimeWindow, int] = {}
+        for entry in self._journal.entries:
+            if isinstance(entry, Cut):
+                counts.setdefault(entry.told.window, entry.told.counted)
+            elif isinstance(entry, Recounted):
+                counts[entry.window] = entry.total
+            elif isinstance(entry, WrittenWindow):
+                counts.setdefault(entry.delivered.told.window, entry.delivered.told.counted)
+        return [TileCount(window=tile, count=counts[tile]) for tile in self._order.tiles if tile in counts]
 
-def _find_built(path: Path) -> Built | None:
+
+def _find_built(paths: ExportPaths) -> Built | None:
     # The manifest, too: what was there before may have the same rows.
     hashes = []
-    for place in (path, beside(path, MANIFEST)):
+    for place in (paths.target, paths.manifest):
         if place.is_symlink() or not place.is_file():
             return None
         with place.open("rb") as file:

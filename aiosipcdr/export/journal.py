@@ -15,7 +15,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +37,8 @@ from aiosipcdr.export.entries import (
 from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
 from aiosipcdr.export.keys import KeyDerivation
 from aiosipcdr.export.lock import lock_file
+from aiosipcdr.export.order import RELATIVE
+from aiosipcdr.export.paths import part_of
 from aiosipcdr.export.rows import read_records
 from aiosipcdr.export.rows_file import RowsFile
 from aiosipcdr.export.storage import (
@@ -50,11 +52,11 @@ from aiosipcdr.export.storage import (
     sync_folder,
     write_all,
 )
-from aiosipcdr.export.target import part_of, publish_new
+from aiosipcdr.export.target import publish_new
 from aiosipcdr.protocol.history import Delivered, History, Note, ReadWindow
 from aiosipcdr.protocol.tiling import OVERLAP
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "read_span"]
 
 SYNC_SECONDS = 1.0
 """What is older than this survives a power cut, too."""
@@ -76,11 +78,17 @@ class Journal:
         self._end = 0
         self._synced = 0.0
 
-    def open(self, begin: Callable[[KeyDerivation | None], Header]) -> None:
+    def open(
+        self,
+        begin: Callable[[KeyDerivation | None], Header],
+        may_discard: Callable[[Header, Collection[str]], bool] = lambda _, __: False,
+    ) -> None:
         """Resume the journal that is there, or begin one; an existing one is not changed yet.
 
         Args:
-            begin: returns the header of the query, with fingerprints under the key of an existing journal.
+            begin: Returns the header of the query, with fingerprints under the key of an existing journal.
+            may_discard: Takes the header of an existing journal and the settings in which it differs; tells whether to
+                delete it and begin anew.
 
         Raises:
             ExportConflictError: another export is at work on it, it is of another query, or it is not ours.
@@ -91,10 +99,13 @@ class Journal:
             if self._open():
                 self._read_entries(self._read_header())
                 if self.entries:
-                    self._check_settings(begin(self.header.key).settings)
-                    self._check_order()
-                    return
-                # Nothing was read for it, whatever its query was.
+                    settings = begin(self.header.key).settings
+                    different = self._find_different(settings)
+                    if not different or not may_discard(self.header, different):
+                        self._refuse_different(different, settings)
+                        self._check_order()
+                        return
+                # Nothing was read for it, whatever its query was, or it is to be discarded.
                 self._open_rows()
                 self.remove()
             self._create(begin(None))
@@ -331,9 +342,14 @@ class Journal:
             " finish with that one, or remove the journal to begin anew"
         )
 
-    def _check_settings(self, settings: dict[str, str | None]) -> None:
+    def _find_different(self, settings: dict[str, str | None]) -> list[str]:
+        # A relative range may be resumed by its instants.
         before = self.header.settings
-        different = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+        names = [name for name in {**before, **settings} if name != RELATIVE]
+        return [name for name in names if before.get(name) != settings.get(name)]
+
+    def _refuse_different(self, different: list[str], settings: dict[str, str | None]) -> None:
+        before = self.header.settings
         if different:
             raise ExportConflictError(
                 f"the journal {self._path} is of another export: "
@@ -429,6 +445,22 @@ class Journal:
             raise
         self._end = start + len(data)
         return Frame(start, b"", self._end - len(body), self._end)
+
+
+def read_span(path: Path) -> tuple[str | None, str | None] | None:
+    """Return start and end of the range whose journal is at `path`; `None` where there is none that can be read."""
+    try:
+        descriptor = open_ours(path)
+    except (OSError, ExportConflictError):
+        return None
+    try:
+        first = next(read_frames(descriptor, path), None)
+        settings = decode_header(first.text).settings if first is not None else {}
+    except (OSError, JournalDamagedError, msgspec.DecodeError):
+        return None
+    finally:
+        os.close(descriptor)
+    return (settings["start"], settings["end"]) if {"start", "end"} <= settings.keys() else None
 
 
 def _describe(name: str, before: str | None, now: str | None) -> str:

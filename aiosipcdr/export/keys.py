@@ -17,11 +17,12 @@ import msgspec
 
 from aiosipcdr.protocol.signing import Credentials
 
-__all__ = ["ACCOUNT", "PHONE", "DerivedKey", "KeyDerivation", "derive_key"]
+__all__ = ["ACCOUNT", "PHONE", "PSEUDONYMS", "DerivedKey", "KeyDerivation", "derive_key"]
 
 ACCOUNT = "#account"
 PHONE = "#phone_name"
-"""The names under which account and phone have their fingerprints."""
+PSEUDONYMS = "#key of pseudonyms"
+"""The names under which account, phone and the key of pseudonyms have their fingerprints."""
 
 # The costs of new derivations.
 N = 2**15

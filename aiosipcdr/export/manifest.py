@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -23,15 +24,16 @@ import msgspec
 from aiosipcdr import __version__
 from aiosipcdr.errors import ExportError
 from aiosipcdr.export.entries import Header, WrittenWindow
-from aiosipcdr.export.keys import ACCOUNT, PHONE, DerivedKey, KeyDerivation, derive_key
+from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, DerivedKey, KeyDerivation, derive_key
 from aiosipcdr.export.masking import CurrencyNames
 from aiosipcdr.export.order import ExportOrder
+from aiosipcdr.export.paths import MANIFEST
 from aiosipcdr.export.query import Query
 from aiosipcdr.export.reading import open_plain
 from aiosipcdr.export.rows_file import Mark
-from aiosipcdr.export.target import MANIFEST
 from aiosipcdr.money import MoneyTotals, MoneyUnit, unit_of
 from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import FetchReport
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "QuarantineFile",
     "Signature",
     "StoredManifest",
+    "TileCount",
     "describe_file",
     "encode_manifest",
     "find_derivation",
@@ -86,6 +89,13 @@ class MoneySum(msgspec.Struct, frozen=True, kw_only=True):
     sum: Annotated[str, msgspec.Meta(pattern=r"\A-?[0-9]+(\.[0-9]+)?\Z", max_length=200)]
 
 
+class TileCount(msgspec.Struct, frozen=True, kw_only=True):
+    """The vendor's last count of a window: what a later count is compared with."""
+
+    window: TimeWindow
+    count: int
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of an exported file.
 
@@ -99,6 +109,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         key: how the key of both fingerprints and of the signature is derived.
         account: the fingerprint of key and secret.
         phone: the fingerprint of the phone asked for.
+        pseudonyms: the fingerprint of the key of pseudonyms.
+        tiles: the windows that the range was asked for with, before any was cut, and the vendor's count of each.
         rows: calls in the file.
         bytes: its size.
         sha256: its hash, in hexadecimal.
@@ -123,6 +135,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     key: KeyDerivation | None = None
     account: str
     phone: str | None = None
+    pseudonyms: str | None = None
+    tiles: list[TileCount] = []
     rows: int
     bytes: int
     sha256: str
@@ -160,6 +174,7 @@ def describe_file(
     *,
     end: Mark,
     windows: Collection[WrittenWindow],
+    tiles: list[TileCount],
     report: FetchReport,
     quarantine: QuarantineFile | None,
 ) -> Manifest:
@@ -170,6 +185,7 @@ def describe_file(
         header: that of its journal, with the fingerprints.
         end: size and hash of the file.
         windows: what was written.
+        tiles: the vendor's counts of the windows that the range was asked for with.
         report: what the runs did.
         quarantine: the file beside it, if there is one.
     """
@@ -187,6 +203,8 @@ def describe_file(
         key=header.key,
         account=header.settings[ACCOUNT] or "",
         phone=header.settings[PHONE],
+        pseudonyms=header.settings[PSEUDONYMS],
+        tiles=tiles,
         rows=sum(window.rows for window in windows),
         bytes=end.end,
         sha256=end.sha256,
@@ -283,13 +301,16 @@ def read_stored(path: Path) -> StoredManifest:
     return StoredManifest(manifest, content, signature)
 
 
-def find_derivation(folder: Path, credentials: Credentials) -> KeyDerivation | None:
-    """Return the key derivation of the newest manifest in `folder` that `credentials` have signed.
+def find_derivation(manifest: Path, credentials: Credentials) -> KeyDerivation | None:
+    """Return the key derivation of the newest manifest beside `manifest` that `credentials` have signed.
 
+    In a folder without any, those of the same name in the folders beside it count: each day may have its own folder.
     Few are tried, for each may take a derivation: `None` costs a new salt and nothing else.
     """
+    folder = manifest.parent
+    places = [*folder.glob(f"*{MANIFEST}")] or folder.parent.glob(f"*/{escape(manifest.name)}")
     dated: list[tuple[int, Path]] = []
-    for place in folder.glob(f"*{MANIFEST}"):
+    for place in places:
         with suppress(FileNotFoundError):  # removed meanwhile
             status = place.lstat()
             if stat.S_ISREG(status.st_mode):

@@ -6,46 +6,58 @@ the phone asked for: neither is in a repr.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from os import PathLike
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 
 from aiosipcdr.export.encoders import Encoder
 from aiosipcdr.export.formats import choose_format, open_encoder
-from aiosipcdr.export.keys import ACCOUNT, PHONE, DerivedKey
+from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, DerivedKey
 from aiosipcdr.export.masking import Numbers, Pseudonyms, mask_number
+from aiosipcdr.export.paths import ExportPaths
 from aiosipcdr.export.query import Query, describe_query, query_metadata
 from aiosipcdr.protocol.codec import Filters
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["ExportOrder"]
+__all__ = ["RELATIVE", "ExportOrder", "IfExists"]
+
+IfExists = Literal["verify", "replace", "fail"]
+"""What to do about a file that is there: keep it if it is the certified answer to the same query, and read it again if
+it is an unfinished one; replace it whatever it is; or refuse it."""
+
+RELATIVE = "relative"
+"""The setting that says whether the range is relative to the present, as the last 24 hours are."""
 
 
 class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be written, and where.
 
     Attributes:
-        path: the target, absolute: a change of the working folder meanwhile must not move it.
+        paths: the target and its sidecars, absolute: a change of the working folder meanwhile must not move them.
         format: as `choose_format` names it.
-        overwrite: replace a file that is there.
+        if_exists: what to do about a file that is there.
+        is_outdated: read the range again even if its file is finished.
         restart: begin anew, whatever an earlier run has left.
         spreadsheet: see `open_encoder`.
         mask: what makes numbers unrecognisable, if they are to be.
         query: what is asked, masked like the records.
+        filters: what is asked, as it is sent.
         credentials: the account's.
         settings: what a journal must agree in, by name; see `seal` for names beginning with "#".
         tiles: the windows to begin with.
     """
 
-    path: Path
+    paths: ExportPaths
     format: str
-    overwrite: bool
+    if_exists: IfExists
+    is_outdated: bool
     restart: bool
     spreadsheet: bool
     mask: Callable[[str], str] | None
     query: Query
+    filters: Filters
     credentials: Credentials
     settings: dict[str, str | None]
     tiles: list[TimeWindow]
@@ -54,6 +66,11 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         """Name the target alone."""
         return f"ExportOrder({str(self.path)!r})"
 
+    @property
+    def path(self) -> Path:
+        """The target."""
+        return self.paths.target
+
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Show as little in a rich traceback as in a plain one."""
         return [("path", str(self.path))]
@@ -61,29 +78,34 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def plan(
         cls,
-        path: str | PathLike[str],
+        paths: ExportPaths,
         start: datetime,
         end: datetime,
         filters: Filters,
         *,
         format: str | None,  # noqa: A002 - the public name
-        overwrite: bool,
+        if_exists: IfExists = "verify",
+        is_outdated: bool = False,
         restart: bool,
         time_field: str | None,
         assume_tz: str | None = None,
         adjacent: bool = False,
+        is_relative: bool = False,
         spreadsheet: bool,
         mask: Callable[[str], str] | None,
         credentials: Credentials,
         tiles: Sequence[TimeWindow],
     ) -> "ExportOrder":
-        """Return the order to write a range to `path`.
+        """Return the order to write a range to the target of `paths`.
 
         Raises:
-            ValueError: the format cannot be told or written.
+            ValueError: the format cannot be told or written, or `if_exists` is not one of its values.
         """
-        chosen = choose_format(path, format)
-        if any("\ud800" <= character <= "\udfff" for character in Path(path).name):
+        chosen = choose_format(paths.target, format)
+        if if_exists not in get_args(IfExists):
+            msg = f"if_exists must be one of {', '.join(get_args(IfExists))}, not {if_exists!r}"
+            raise ValueError(msg)
+        if any("\ud800" <= character <= "\udfff" for path in paths for character in path.name):
             raise ValueError("the name of the file is no proper text, which its manifest could not tell: name it anew")
         settings = {
             "start": start.astimezone(UTC).isoformat(),
@@ -93,20 +115,23 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
             "time_field": time_field,
             "assume_tz": assume_tz,
             "adjacent": "yes" if adjacent else "no",
+            RELATIVE: "yes" if is_relative else "no",
             ACCOUNT: "",
             "format": chosen,
             "spreadsheet": "yes" if spreadsheet else "no",
             "numbers": _told(mask),
-            "#key of pseudonyms": mask("") if isinstance(mask, Pseudonyms) else None,
+            PSEUDONYMS: mask("") if isinstance(mask, Pseudonyms) else None,
         }
         return cls(
-            path=Path(path).absolute(),
+            paths=paths.absolute(),
             format=chosen,
-            overwrite=overwrite,
+            if_exists=if_exists,
+            is_outdated=is_outdated,
             restart=restart,
             spreadsheet=spreadsheet,
             mask=mask,
-            query=describe_query(start, end, filters, time_field, mask, adjacent=adjacent),
+            query=describe_query(start, end, filters, time_field, mask, assume_tz=assume_tz, adjacent=adjacent),
+            filters=filters,
             credentials=credentials,
             settings=settings,
             tiles=list(tiles),

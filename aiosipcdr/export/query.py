@@ -26,6 +26,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     sip_group_name: str | None = None
     phone_name: str | None = None
     time_field: str | None = None
+    assume_tz: str | None = None
     adjacent: bool = False
 
     def __repr__(self) -> str:
@@ -44,6 +45,7 @@ def describe_query(
     time_field: str | None,
     mask: Callable[[str], str] | None,
     *,
+    assume_tz: str | None = None,
     adjacent: bool = False,
 ) -> Query:
     """Return the question with its phone masked like the records."""
@@ -54,6 +56,7 @@ def describe_query(
         sip_group_name=filters.sip_group_name,
         phone_name=phone if phone is None or mask is None else mask(phone),
         time_field=time_field,
+        assume_tz=assume_tz,
         adjacent=adjacent,
     )
 

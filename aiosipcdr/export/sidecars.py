@@ -4,6 +4,7 @@ Only what is a manifest of that target, or a quarantine, is replaced or
 deleted; any other file at their names is refused and stays as it is.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -11,9 +12,9 @@ import msgspec
 from aiosipcdr.errors import ExportConflictError, ExportError
 from aiosipcdr.export.formats import has_format
 from aiosipcdr.export.manifest import read_manifest
+from aiosipcdr.export.paths import ENDINGS, MANIFEST, ExportPaths
 from aiosipcdr.export.reading import open_plain, read_lines
 from aiosipcdr.export.storage import check_ours, describe_stranger
-from aiosipcdr.export.target import JOURNAL, MANIFEST, QUARANTINE, ROWS, beside
 from aiosipcdr.protocol.scanning import decode_broken
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import QuarantinedRecord
@@ -41,16 +42,15 @@ def encode_quarantined(quarantined: QuarantinedRecord) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
-def check_sidecars(target: Path) -> None:
-    """Refuse what is at the names of the manifest and the quarantine of `target`, unless an export made it.
+def check_sidecars(paths: ExportPaths) -> None:
+    """Refuse what is at the names of the manifest and the quarantine, unless an export made it.
 
     Raises:
-        ExportConflictError: it is no manifest of `target`, or no quarantine; it stays as it is.
+        ExportConflictError: it is no manifest of the target, or no quarantine; it stays as it is.
     """
-    manifest, quarantine = beside(target, MANIFEST), beside(target, QUARANTINE)
-    for path, is_ours in ((manifest, _is_manifest), (quarantine, _is_quarantine)):
+    for path, is_ours in ((paths.manifest, _is_manifest), (paths.quarantine, _is_quarantine)):
         check_ours(path)
-        if path.exists() and not is_ours(path, target):
+        if path.exists() and not is_ours(path, paths.target):
             raise ExportConflictError(describe_stranger(path))
 
 
@@ -73,11 +73,18 @@ def _is_quarantine(path: Path, _: Path) -> bool:
 def find_exports(folder: Path) -> list[Path]:
     """Return the exported files in `folder` and below, by name: what has a manifest, and what should have one.
 
-    A file that has the ending of a format counts, too: its manifest may have been lost.
+    A file that has the extension of a format counts, too: its manifest may have been lost.
     """
-    found = {path.with_name(path.name.removesuffix(MANIFEST)) for path in folder.rglob(f"*{MANIFEST}")}
-    sidecars = (MANIFEST, QUARANTINE, JOURNAL, ROWS)
+    found = {_find_target(path) for path in folder.rglob(f"*{MANIFEST}")}
     for path in folder.rglob("*"):
-        if not path.name.endswith(sidecars) and path.is_file() and has_format(path):
+        if not path.name.endswith(ENDINGS) and path.is_file() and has_format(path):
             found.add(path)
     return sorted(found)
+
+
+def _find_target(manifest: Path) -> Path:
+    stem = manifest.name.removesuffix(MANIFEST)
+    if stem.startswith("_"):  # only the manifest has the whole name
+        with suppress(ExportError):
+            return manifest.with_name(Path(read_manifest(manifest).file).name)
+    return manifest.with_name(stem)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from aiosipcdr.errors import ExportConflictError, StorageError
 from aiosipcdr.export.frames import read_bytes
+from aiosipcdr.export.paths import ExportPaths, part_of
 from aiosipcdr.export.storage import (
     check_ours,
     create_ours,
@@ -28,34 +29,12 @@ from aiosipcdr.export.storage import (
     write_all,
 )
 
-__all__ = [
-    "JOURNAL",
-    "MANIFEST",
-    "QUARANTINE",
-    "ROWS",
-    "NewFile",
-    "beside",
-    "check_folder",
-    "check_target",
-    "part_of",
-    "publish_new",
-]
+__all__ = ["NewFile", "check_folder", "check_target", "publish_new"]
 
 # What a file system answers that knows no hard links.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
-JOURNAL = ".journal"
-ROWS = ".journal.rows"
-MANIFEST = ".manifest.json"
-QUARANTINE = ".quarantine.ndjson"
-_LONGEST_ENDING = QUARANTINE
-
 _BLOCK = 1024 * 1024
-
-
-def beside(path: Path, ending: str) -> Path:
-    """Return the name of a file of our own that stands beside `path`."""
-    return path.with_name(path.name + ending)
 
 
 def check_target(path: str | PathLike[str], overwrite: bool = False) -> None:  # noqa: FBT001, FBT002 - fixed
@@ -69,29 +48,33 @@ def check_target(path: str | PathLike[str], overwrite: bool = False) -> None:  #
         StorageError: the folder is missing or does not take files.
     """
     target = Path(path)
-    check_folder(target)
+    check_folder(ExportPaths.beside(target))
     with storage_errors(target):
         mode = _mode(target)
     if mode is not None:
         _check_replaceable(target, mode, overwrite=overwrite)
 
 
-def check_folder(target: Path) -> None:
-    """Refuse a target whose folder cannot take it.
+def check_folder(paths: ExportPaths) -> None:
+    """Refuse a target whose folder cannot take it, or cannot take its sidecars.
 
     Raises:
         ExportConflictError: the target is itself a folder.
         StorageError: the folder is missing or does not take files, or the name is too long.
     """
+    target = paths.target
     if not target.name:
         raise ExportConflictError(f"{target} is a folder: name a file in it")
-    with storage_errors(target):
-        _mode(part_of(beside(target, _LONGEST_ENDING)))  # is the longest of the names beside it too long?
-        folder_mode = target.parent.stat().st_mode
-    if not stat.S_ISDIR(folder_mode):
-        raise StorageError(f"{target} cannot be written: {target.parent} is not a folder")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise StorageError(f"{target} cannot be written: no permission to write in its folder")
+    for path in (target, paths.manifest):
+        with storage_errors(path):
+            folder_mode = path.parent.stat().st_mode
+        if not stat.S_ISDIR(folder_mode):
+            raise StorageError(f"{path} cannot be written: {path.parent} is not a folder")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise StorageError(f"{path} cannot be written: no permission to write in its folder")
+    for path in paths:
+        with storage_errors(target):
+            _mode(part_of(path))  # is the name too long?
 
 
 class NewFile:
@@ -244,11 +227,6 @@ class _Identity(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> "_Identity":
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def part_of(path: Path) -> Path:
-    """Return where the file at `path` stands while it is written: one name, so that the next run finds leftovers."""
-    return path.with_name(f".{path.name}.part")
 
 
 def _mode(path: Path) -> int | None:

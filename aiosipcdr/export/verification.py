@@ -17,11 +17,19 @@ from aiosipcdr.errors import ExportError
 from aiosipcdr.export.formats import FORMATS
 from aiosipcdr.export.manifest import Manifest, MoneySum, money_sums
 from aiosipcdr.export.masking import HIDDEN
+from aiosipcdr.export.paths import find_paths
 from aiosipcdr.export.reading import open_plain, read_columns
-from aiosipcdr.export.target import QUARANTINE, beside
 from aiosipcdr.money import EXACT, SUMMED_FIELDS, MoneyRow, MoneyTotals
 
-__all__ = ["FileFacts", "find_contradictions", "find_differences", "read_facts", "verify_file"]
+__all__ = [
+    "FileFacts",
+    "check_quarantine",
+    "find_contradictions",
+    "find_differences",
+    "hash_file",
+    "read_facts",
+    "verify_file",
+]
 
 
 _BLOCK = 1024 * 1024
@@ -47,14 +55,14 @@ def read_facts(path: Path, format_name: str) -> FileFacts:
         ImportError: an extra is missing; the text says what to install.
         ExportError: it cannot be read, or not as one of its format.
     """
-    size, sha256 = _hash(path)
+    size, sha256 = hash_file(path)
     seen = _Seen()
     totals = MoneyTotals()
     totals.add_rows(_amounts(path, format_name, seen))
     return FileFacts(bytes=size, sha256=sha256, rows=seen.rows, answered=seen.answered, money=money_sums(totals))
 
 
-def verify_file(path: Path, manifest: Manifest) -> list[str]:
+def verify_file(path: Path, manifest: Manifest, sidecars: Path | None = None) -> list[str]:
     """Return what differs between a file, its quarantine and its manifest, and what the manifest contradicts itself in.
 
     Raises:
@@ -71,8 +79,8 @@ def verify_file(path: Path, manifest: Manifest) -> list[str]:
     try:
         found += find_differences(manifest, read_facts(path, manifest.format))
     except ExportError as unreadable:
-        found += [*_compare_bytes(manifest, *_hash(path)), str(unreadable)]
-    return found + _check_quarantine(beside(path, QUARANTINE), manifest)
+        found += [*_compare_bytes(manifest, *hash_file(path)), str(unreadable)]
+    return found + check_quarantine(find_paths(path, sidecars).quarantine, manifest)
 
 
 def find_contradictions(manifest: Manifest) -> list[str]:
@@ -115,7 +123,12 @@ def _same_name(one: str, other: str) -> bool:
     return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
-def _hash(path: Path) -> tuple[int, str]:
+def hash_file(path: Path) -> tuple[int, str]:
+    """Return the size and the SHA-256 of a file.
+
+    Raises:
+        ExportError: it cannot be read.
+    """
     try:
         with open_plain(path) as file:
             digest = hashlib.file_digest(file, "sha256")
@@ -126,7 +139,8 @@ def _hash(path: Path) -> tuple[int, str]:
         raise ExportError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
 
 
-def _check_quarantine(path: Path, manifest: Manifest) -> list[str]:
+def check_quarantine(path: Path, manifest: Manifest) -> list[str]:
+    """Return what differs between the quarantine at `path` and the manifest."""
     records = manifest.quarantined
     if manifest.quarantine_file is None:
         # An older manifest may have been written beside the quarantine of another file.

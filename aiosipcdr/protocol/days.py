@@ -10,9 +10,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
 from typing import NamedTuple
 
-from aiosipcdr.protocol.windows import SECOND, fixed_offset
+from aiosipcdr.protocol.windows import SECOND, ArgumentError, fixed_offset
 
-__all__ = ["Day", "day_start", "days_of"]
+__all__ = ["Day", "day_start", "days_between", "days_of"]
 
 _DAY = timedelta(days=1)
 
@@ -45,6 +45,23 @@ def day_start(day: date, zone: TimeZone) -> datetime:
             else:
                 start = middle
     return fixed_offset(start.astimezone(zone))
+
+
+def days_between(first: date, last: date, zone: TimeZone) -> Iterator[Day]:
+    """Yield the days of `zone` from `first` to `last`, both included, oldest first: see `days_of`.
+
+    Raises:
+        ArgumentError: They are no dates, or in the wrong order, or lie at the end of the calendar.
+    """
+    for name, day in (("first", first), ("last", last)):
+        if not isinstance(day, date) or isinstance(day, datetime):
+            raise ArgumentError(f"{name} must be a datetime.date without a time, not {type(day).__name__}")
+    if last < first:
+        raise ArgumentError(f"last ({last}) is before first ({first}): swap them")
+    try:
+        yield from days_of(day_start(first, zone), day_start(last + _DAY, zone), zone)
+    except OverflowError:
+        raise ArgumentError("a day lies at the end of the calendar: ask for less") from None
 
 
 def days_of(start: datetime, end: datetime, zone: TimeZone) -> Iterator[Day]:

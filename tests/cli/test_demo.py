@@ -58,7 +58,7 @@ def test_an_interrupted_demo_says_how_to_go_on(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("aiosipcdr.cli.demo.run_to_end", interrupt)
     assert run(["demo"]) == 130
-    kept = "interrupted; what was read is kept in aiosipcdr-demo.ndjson.journal, to go on: the same command\n"
+    kept = "interrupted; progress saved in aiosipcdr-demo.ndjson.journal; to resume, run the same command\n"
     assert capsys.readouterr().err == f"aiosipcdr: {kept}"
 
 

@@ -165,7 +165,7 @@ def test_what_cannot_be_proven_is_exit_code_3(
         assert "--allow-incomplete" in told.err
         assert (json.loads(told.out)["certified"], json.loads(told.out)["output"]) == (False, None)
         assert not path.exists()
-        assert f"to go on: aiosipcdr {command[0]} --base-url" in told.err
+        assert f"to resume, run: aiosipcdr {command[0]} --base-url" in told.err
         assert run([*command, "--allow-incomplete"]) == 3
         told = capsys.readouterr()
         assert "NOT certified" in told.err
@@ -209,15 +209,15 @@ def test_the_command_that_goes_on_is_told_and_works(
             process.send_signal(signal.SIGTERM)
             _, told = process.communicate(timeout=240)
         assert process.returncode == 143
-        assert told.startswith(f"aiosipcdr: terminated; what was read is kept in {path}.journal, to go on: aiosipcdr ")
-        again = shlex.split(told.partition("to go on: aiosipcdr ")[2])
+        assert told.startswith(f"aiosipcdr: terminated; progress saved in {path}.journal; to resume, run: aiosipcdr ")
+        again = shlex.split(told.partition("to resume, run: aiosipcdr ")[2])
         assert "--last" not in again
         gate.opened.set()
         settle(held)
         with cli(*again) as process:
             _, told = process.communicate(timeout=240)
         assert process.returncode == 0, told
-        assert f"{path}: going on where an earlier run ended\n" in told
+        assert f"{path}: resuming where an earlier run ended\n" in told
         assert held.stats.requests < 27
         with path.open(newline="") as file:
             assert {row["voice_id"] for row in csv.DictReader(file)} == set(held.voice_ids())
@@ -240,8 +240,8 @@ def test_one_file_for_each_day_and_none_twice(
     settle(sandbox)
     assert run(command) == 0
     told = capsys.readouterr()
-    assert json.loads(told.out)["files"] == [{"output": file["output"], "skipped": True} for file in first]
-    assert "is finished already" in told.err
+    assert json.loads(told.out)["files"] == [file | {"outcome": "unchanged"} for file in first]
+    assert "is complete already" in told.err
     assert sandbox.stats.requests == 0
 
 
@@ -279,7 +279,7 @@ def test_days_begin_and_are_finished_by_the_vendors_clock(  # noqa: PLR0917 - th
         for _ in range(2):
             assert run(command) == 0
             outcomes += json.loads(capsys.readouterr().out)["files"]
-    assert sum("skipped" not in outcome for outcome in outcomes) == written
+    assert sum(file["outcome"] in {"written", "rewritten"} for file in outcomes) == written
     assert (tmp_path / f"{day}.csv").exists() == (written > 0)
 
 
@@ -367,7 +367,7 @@ def test_days_whose_midnight_comes_twice_or_not_at_all_are_finished_once(
         assert len(written) == 6
         capsys.readouterr()
         assert run(command) == 0
-        assert capsys.readouterr().err.count("is finished already") == 3
+        assert capsys.readouterr().err.count("is complete already") == 3
         assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
 
 
@@ -422,8 +422,8 @@ def test_a_day_of_which_the_vendor_keeps_less_by_now_stays_as_it_is(
         before = path.read_bytes()
         assert len(before.splitlines()) == 12
         sandbox.change(retention=now - noon - timedelta(hours=6))
-        assert run(command) == 3
-        assert "stays as it is" in capsys.readouterr().err
+        assert run(command) == 0, "the gap was reported when the file was written"
+        assert "is finished, with a gap" in capsys.readouterr().err
         assert path.read_bytes() == before
 
 
@@ -456,3 +456,110 @@ def test_a_stream_that_is_closed_costs_no_file(account: list[str], tmp_path: Pat
     assert (done.returncode, path.exists()) == (code, code == 0)
     assert "Traceback" not in done.stderr
     assert "fault of aiosipcdr" not in done.stderr
+
+
+def in_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("base_url", "api_key", "api_secret"):
+        monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+
+
+@pytest.mark.usefixtures("account")
+def test_the_same_command_again_is_success_and_asks_nothing(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = sandbox.start.date()
+    command = ["export", "--start", str(day), "--end", str(day + timedelta(days=1)), "--tz", "+08:00"]
+    command += ["--output", str(tmp_path / "calls.csv")]
+    assert run(command) == 0
+    settle(sandbox)
+    assert run(command) == 0
+    assert capsys.readouterr().err.endswith("calls.csv is complete already\n")
+    assert run([*command, "--if-exists", "fail"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert sandbox.stats.requests == 0
+    assert run([*command, "--if-exists", "replace"]) == 0
+    assert sandbox.stats.requests > 0
+
+
+def test_a_file_that_ended_with_4_ends_with_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unreadable = {"submitTime": "2024-10-01T12:00:00+00:00", "callee": "+12125550123"}
+    readable = unreadable | {"voiceId": "1"}
+    with Sandbox(calls=[readable, unreadable], months_back=None) as sandbox:
+        in_environment(sandbox, monkeypatch)
+        command = ["export", "--start", "2024-10-01", "--end", "2024-10-02", "--tz", "UTC"]
+        single = [*command, "--output", str(tmp_path / "one.csv")]
+        daily = [*command, "--daily", "--output", str(tmp_path / "{date}.csv")]
+        assert [run(one) for one in (single, single, daily, daily)] == [4] * 4
+
+
+def test_days_may_have_folders_are_counted_again_and_named_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = [{"voiceId": str(day), "submitTime": f"2024-10-0{day}T12:00:00+00:00"} for day in (1, 2)]
+    with Sandbox(calls=calls, months_back=None) as sandbox:
+        in_environment(sandbox, monkeypatch)
+        path = tmp_path / "lake" / "dt={date}" / "calls.ndjson"
+        command = ["export", "--start", "2024-10-01", "--end", "2024-10-03", "--tz", "UTC"]
+        command += ["--daily", "--output", str(path), "--recheck", "9999w"]
+        assert run([*command, "--log-json"]) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        files = [(line["output"], line["outcome"]) for line in lines if line["kind"] == "file"]
+        assert files == [(str(path).format(date=f"2024-10-0{day}"), "written") for day in (1, 2)]
+        sandbox.add_rows([{"voiceId": "3", "submitTime": "2024-10-01T13:00:00+00:00"}])
+        sandbox.delete("2")
+        assert run(command) == 0
+        told = capsys.readouterr().err
+        assert "rewritten to " in told
+        assert "dt=2024-10-02/calls.ndjson: the vendor counts fewer calls by now (0): it stays as it is" in told
+        assert "add --if-exists replace" in told
+        assert ids("".join(one.read_text() for one in tmp_path.rglob("calls.ndjson"))) == {"1", "2", "3"}
+        assert run([*command[:-2], "--overwrite"]) == 0
+        assert ids("".join(one.read_text() for one in tmp_path.rglob("calls.ndjson"))) == {"1", "3"}
+        verify = ["verify", str(path).format(date="2024-10-01")]
+        assert run(verify) == 0
+
+
+@pytest.mark.usefixtures("calls_until_today")
+def test_days_that_are_gone_are_reported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recent = (datetime.now(UTC) - timedelta(hours=30)).isoformat()
+    with Sandbox(calls=[{"voiceId": "1", "submitTime": recent}], retention=timedelta(days=40)) as sandbox:
+        sandbox.change(retention=timedelta(days=3))
+        in_environment(sandbox, monkeypatch)
+        output = str(tmp_path / "{date}.csv")
+        command = ["export", "--last", "9d", "--daily", "--tz", "UTC", "--output", output]
+        assert run(command) == 0
+        told = capsys.readouterr().err
+        assert told.count("no file for") == 1
+        assert "(7 days): the vendor has already deleted calls of these days" in told
+        assert len([*tmp_path.glob("*.csv")]) == 3
+        assert run(command) == 0
+
+
+def test_a_relative_range_discards_its_own_journal_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    hours = range(1, 40 * 24, 12)
+    calls = [{"voiceId": str(hour), "submitTime": (now - timedelta(hours=hour)).isoformat()} for hour in hours]
+    with Sandbox(calls=calls) as sandbox:
+        in_environment(sandbox, monkeypatch)
+        command = ["export", "--output", str(tmp_path / "calls.ndjson"), "--last"]
+        journal = tmp_path / "calls.ndjson.journal"
+        for answered in range(3, 9):  # until a window has been handed over when the key is refused
+            sandbox.answer_next(*[0] * answered, -1)
+            assert run([*command, "40d", "--concurrency", "1"]) == 1
+            if journal.exists():
+                break
+        assert journal.exists()
+        capsys.readouterr()
+        assert run([*command, "39d"]) == 0
+        assert "discarding an unfinished export of an earlier range" in capsys.readouterr().err
+        assert not journal.exists()
+
+
+def test_recheck_is_for_days(account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", *account, "--output", str(tmp_path / "calls.csv"), "--recheck", "7d"]
+    assert run(command) == 2
+    assert "add --daily" in capsys.readouterr().err

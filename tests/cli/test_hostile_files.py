@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiosipcdr.cli.app import run
-from aiosipcdr.export import MANIFEST, Manifest, beside, open_encoder, read_facts, read_manifest
+from aiosipcdr.export import MANIFEST, Manifest, open_encoder, read_facts, read_manifest
 from aiosipcdr.export.compressed import load_zstd
 from aiosipcdr.export.keys import DerivedKey, KeyDerivation
 from aiosipcdr.export.manifest import encode_manifest
@@ -28,7 +28,7 @@ from aiosipcdr.report import FetchReport, WindowReport
 from aiosipcdr.sandbox import Sandbox
 from tests.cli.conftest import ROOT
 from tests.made_up_calls import START
-from tests.made_up_exports import END
+from tests.made_up_exports import END, beside
 from tests.test_display import ATTACKS, unsafe
 
 MIB = 1024 * 1024
@@ -143,12 +143,12 @@ def test_a_name_in_a_manifest_leads_nowhere(tmp_path: Path, capsys: pytest.Captu
     path = written(folder, "csv")
     (tmp_path / "secret").write_bytes(b"a line\n" * 3)
     digest = hashlib.sha256(b"a line\n" * 3).hexdigest()
-    for name in ("../secret", str(tmp_path / "secret"), "calls.csv", "", "calls.csv.quarantine.ndjson"):
+    for name in ("../secret", str(tmp_path / "secret"), "calls.csv", "", "calls.csv.quarantine"):
         put(path, stolen(path, quarantine_file=name, quarantined=3, quarantine_sha256=digest))
         code, shown = check_shown(capsys, "verify", str(path))
         assert code == 1
         assert "quarantine" in shown
-    quarantine = path.with_name("calls.csv.quarantine.ndjson")
+    quarantine = path.with_name("calls.csv.quarantine")
     quarantine.symlink_to(tmp_path / "secret")
     assert "cannot be read" in check_shown(capsys, "verify", str(path))[1]
     quarantine.unlink()
@@ -232,7 +232,7 @@ def test_a_small_file_of_2_gib_takes_bounded_memory(tmp_path: Path, name: str, b
 
 def test_a_quarantine_and_a_manifest_of_any_size_take_bounded_memory(tmp_path: Path) -> None:
     path = written(tmp_path, "csv")
-    quarantine = path.with_name("calls.csv.quarantine.ndjson")
+    quarantine = path.with_name("calls.csv.quarantine")
     put(path, stolen(path, quarantine_file=quarantine.name, quarantined=1, quarantine_sha256="0" * 64))
     _, usual, _ = measured(path)
     quarantine.touch()

@@ -17,8 +17,9 @@ from random import Random
 import pytest
 
 import aiosipcdr
-from aiosipcdr.export import JOURNAL, MANIFEST, beside, read_manifest
+from aiosipcdr.export import JOURNAL, MANIFEST, read_manifest
 from aiosipcdr.sandbox import Sandbox
+from tests.made_up_exports import beside
 
 KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "3"))
 

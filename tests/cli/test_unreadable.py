@@ -11,10 +11,11 @@ import pytest
 
 from aiosipcdr.cli.app import run
 from aiosipcdr.cli.exits import Exit, judge_reports
-from aiosipcdr.export import MANIFEST, beside, read_manifest
-from aiosipcdr.export.target import QUARANTINE
+from aiosipcdr.export import MANIFEST, read_manifest
+from aiosipcdr.export.paths import QUARANTINE
 from aiosipcdr.report import FetchReport
 from aiosipcdr.sandbox import Sandbox
+from tests.made_up_exports import beside
 from tests.wire_forms import TEN
 
 SPAN = ["--start", (TEN - timedelta(hours=1)).isoformat(), "--end", (TEN + timedelta(hours=1)).isoformat()]

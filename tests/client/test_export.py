@@ -33,8 +33,9 @@ from aiosipcdr import (
     StorageError,
 )
 from aiosipcdr.events import Event, EventKind
-from aiosipcdr.export import FORMATS, MANIFEST, beside, read_manifest
+from aiosipcdr.export import FORMATS, MANIFEST, read_manifest
 from aiosipcdr.sandbox import Sandbox
+from tests.made_up_exports import beside
 from tests.settling import settle
 
 
@@ -178,6 +179,7 @@ async def test_parquet_tells_the_query_and_masks_what_is_masked(sandbox: Sandbox
         "sip_group_name": "客服一组",
         "phone_name": "+1********23",
         "time_field": None,
+        "assume_tz": None,
         "adjacent": False,
     }
 

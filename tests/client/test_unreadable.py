@@ -28,9 +28,10 @@ from aiosipcdr import (
     SchemaMismatchError,
 )
 from aiosipcdr.events import Event, EventKind
-from aiosipcdr.export import MANIFEST, beside, read_manifest, verify_file
+from aiosipcdr.export import MANIFEST, read_manifest, verify_file
 from aiosipcdr.protocol.records import ExtraFields
 from aiosipcdr.sandbox import Sandbox
+from tests.made_up_exports import beside
 from tests.wire_forms import FAULTY, FORMS, LOCAL_TIMES, TEN, check_form, record_of
 
 QUICK = RetryPolicy(base=0.001, cap=0.002)
@@ -263,7 +264,7 @@ async def test_three_of_three_calls_without_an_id_are_no_success(
     assert "447700900123" not in caplog.text
     manifest = read_manifest(tmp_path / "calls.ndjson.manifest.json")
     assert (manifest.certified, manifest.quarantined, manifest.rows) == (False, 3, 0)
-    lines = (tmp_path / "calls.ndjson.quarantine.ndjson").read_bytes().splitlines()
+    lines = (tmp_path / "calls.ndjson.quarantine").read_bytes().splitlines()
     assert [json.loads(json.loads(line)["raw"])["n"] for line in lines] == [2, 1, 0]
 
 
@@ -299,7 +300,7 @@ async def test_most_records_without_an_id_are_another_format(broken: int, tmp_pa
                     assert caught.value.window is not None
                 else:
                     await fetch
-            with_file = {"calls.csv", "calls.csv.manifest.json", "calls.csv.quarantine.ndjson"}
+            with_file = {"calls.csv", "calls.csv.manifest.json", "calls.csv.quarantine"}
             assert {path.name for path in tmp_path.iterdir()} == (set() if mismatch else with_file)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from aiosipcdr.errors import ExportConflictError, ExportError, JournalDamagedError
-from aiosipcdr.export import FORMATS, JOURNAL, MANIFEST, ExportJob, beside, read_manifest, verify_file
+from aiosipcdr.export import FORMATS, JOURNAL, MANIFEST, ExportJob, read_manifest, verify_file
 from aiosipcdr.export.frames import encode_frame, read_body, read_frames
-from aiosipcdr.export.target import ROWS, NewFile
-from tests.made_up_exports import STORY, contents, export, names, order, report_of
+from aiosipcdr.export.paths import ROWS
+from aiosipcdr.export.target import NewFile
+from tests.made_up_exports import STORY, beside, contents, export, names, order, report_of
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -158,7 +159,7 @@ async def test_a_part_that_changes_before_it_is_published_is_not_published(
     assert contents(folder) == contents(expected)
 
 
-@pytest.mark.parametrize("ending", [".manifest.json", ".quarantine.ndjson"])
+@pytest.mark.parametrize("ending", [".manifest.json", ".quarantine"])
 async def test_what_changes_beside_the_file_before_it_is_published_is_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:

@@ -31,22 +31,12 @@ from aiosipcdr.errors import (
     StorageError,
     TransportError,
 )
-from aiosipcdr.export import (
-    FORMATS,
-    JOURNAL,
-    MANIFEST,
-    ExportJob,
-    beside,
-    find_differences,
-    read_facts,
-    read_manifest,
-    storage,
-)
+from aiosipcdr.export import FORMATS, JOURNAL, MANIFEST, ExportJob, find_differences, read_facts, read_manifest, storage
 from aiosipcdr.export.frames import read_frames
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.masking import Pseudonyms, mask_number
+from aiosipcdr.export.paths import QUARANTINE, ROWS
 from aiosipcdr.export.rows import encode_rows
-from aiosipcdr.export.target import QUARANTINE, ROWS
 from aiosipcdr.protocol.history import Cut, Note
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
@@ -57,6 +47,7 @@ from tests.made_up_exports import (
     RAW,
     SPAN,
     STORY,
+    beside,
     contents,
     export,
     hour,
@@ -197,7 +188,7 @@ async def test_a_power_cut_at_the_end_finds_whole_files_and_a_journal_that_knows
 
 async def test_what_could_not_be_decoded_stands_beside_the_file(tmp_path: Path) -> None:
     await export(tmp_path / "calls.csv")
-    (line,) = (tmp_path / "calls.csv.quarantine.ndjson").read_text().splitlines()
+    (line,) = (tmp_path / "calls.csv.quarantine").read_text().splitlines()
     told = json.loads(line)
     assert told.pop("window") == {"start": "2026-10-01T10:30:00+08:00", "end": "2026-10-01T11:30:00+08:00"}
     assert told == {"page": 1, "reason": "no id", "voice_id": "bad2", "raw": RAW.decode()}

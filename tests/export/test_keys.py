@@ -15,11 +15,11 @@ import pytest
 from rich.pretty import pretty_repr
 
 from aiosipcdr.errors import ExportConflictError, ExportError
-from aiosipcdr.export import MANIFEST, beside, keys, read_manifest, read_stored, verify_file, was_asked_by
+from aiosipcdr.export import MANIFEST, keys, read_manifest, read_stored, verify_file, was_asked_by
 from aiosipcdr.export.keys import DerivedKey, derive_key
 from aiosipcdr.export.manifest import encode_manifest, find_derivation
 from aiosipcdr.protocol.signing import Credentials
-from tests.made_up_exports import CREDENTIALS, DERIVATION, export, names, sealed
+from tests.made_up_exports import CREDENTIALS, DERIVATION, beside, export, names, sealed
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -113,7 +113,7 @@ async def test_costs_of_a_manifest_are_capped_before_anything_is_derived(
     derived.clear()
     with pytest.raises(ExportError, match="is not a manifest"):
         read_stored(beside(path, MANIFEST))
-    assert find_derivation(tmp_path, CREDENTIALS) is None
+    assert find_derivation(tmp_path / "new.manifest.json", CREDENTIALS) is None
     assert not derived
 
 
@@ -169,11 +169,11 @@ async def test_a_salt_is_reused_only_from_a_valid_manifest_of_the_same_credentia
 ) -> None:
     await export(tmp_path / "calls.ndjson", credentials=OTHER)
     place = tmp_path / "calls.ndjson.manifest.json"
-    assert find_derivation(tmp_path, CREDENTIALS) is None
-    assert find_derivation(tmp_path, OTHER) == read_manifest(place).key
+    assert find_derivation(tmp_path / "new.manifest.json", CREDENTIALS) is None
+    assert find_derivation(tmp_path / "new.manifest.json", OTHER) == read_manifest(place).key
     whole = place.read_bytes()
     place.write_bytes(whole.replace(b'"rows": 5', b'"rows": 6'))
-    assert find_derivation(tmp_path, OTHER) is None
+    assert find_derivation(tmp_path / "new.manifest.json", OTHER) is None
     # Costs that somebody chose are not taken over.
     cheap = msgspec.structs.replace(DERIVATION, n=2)
     told = msgspec.structs.replace(read_manifest_of(whole, place), key=cheap)
@@ -181,11 +181,11 @@ async def test_a_salt_is_reused_only_from_a_valid_manifest_of_the_same_credentia
     told = msgspec.structs.replace(told, account=signed_by_us.fingerprint("#account"))
     place.write_bytes(encode_manifest(told, signed_by_us))
     assert read_stored(place).check_signature(OTHER) == "valid"
-    assert find_derivation(tmp_path, OTHER) is None
+    assert find_derivation(tmp_path / "new.manifest.json", OTHER) is None
     place.write_bytes(whole)
     place.rename(tmp_path / "elsewhere")
     place.symlink_to(tmp_path / "elsewhere")
-    assert find_derivation(tmp_path, OTHER) is None
+    assert find_derivation(tmp_path / "new.manifest.json", OTHER) is None
     derived.clear()
     for number in range(9):
         key = derive_key(OTHER, msgspec.structs.replace(DERIVATION, salt=f"{number}" * 32))
@@ -193,7 +193,7 @@ async def test_a_salt_is_reused_only_from_a_valid_manifest_of_the_same_credentia
         (tmp_path / f"{number}.manifest.json").write_bytes(encode_manifest(told, key))
     keys._remembered.clear()
     derived.clear()
-    assert find_derivation(tmp_path, CREDENTIALS) is None
+    assert find_derivation(tmp_path / "new.manifest.json", CREDENTIALS) is None
     assert len(derived) == 3  # and no more, however many there are
 
 

@@ -33,7 +33,7 @@ from tests.made_up_exports import CREDENTIALS, DERIVATION, order, report_of, sea
 
 PHONE = "+12125550123"
 KEY = derive_key(CREDENTIALS, DERIVATION)
-QUARANTINE = QuarantineFile("calls.csv.quarantine.ndjson", "cd" * 32)
+QUARANTINE = QuarantineFile("calls.csv.quarantine", "cd" * 32)
 
 
 def written(number: int, *money: tuple[str, str | None, str]) -> WrittenWindow:
@@ -56,6 +56,7 @@ def manifest_of(name: str = "calls.csv", quarantine: QuarantineFile | None = Non
         header_of(what),
         end=Mark(1_800, "ab" * 32),
         windows=told,
+        tiles=[],
         report=report_of(windows),
         quarantine=quarantine,
     )
@@ -83,17 +84,20 @@ def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
             "sip_group_name": "客服一组",
             "phone_name": None,
             "time_field": None,
+            "assume_tz": None,
             "adjacent": False,
         },
         "key": {"salt": "5" * 32, "n": 16, "r": 8, "p": 1},
         "account": KEY.fingerprint(ACCOUNT),
         "phone": None,
+        "pseudonyms": None,
+        "tiles": [],
         "rows": 6,
         "bytes": 1_800,
         "sha256": "ab" * 32,
         "certified": True,
         "quarantined": 1,
-        "quarantine_file": "calls.csv.quarantine.ndjson",
+        "quarantine_file": "calls.csv.quarantine",
         "quarantine_sha256": "cd" * 32,
         "faulty_fields": {},
         "money": [],
@@ -113,7 +117,9 @@ def test_money_is_summed_over_the_windows_per_field_and_currency() -> None:
         written(1, ("cost", "EUR", "-2.50"), ("cost", None, "1E+5")),
     ]
     what = order(Path("calls.csv"))
-    told = describe_file(what, header_of(what), end=Mark(), windows=windows, report=report_of(), quarantine=None).money
+    told = describe_file(
+        what, header_of(what), end=Mark(), windows=windows, tiles=[], report=report_of(), quarantine=None
+    ).money
     assert [(one.field, one.currency, one.unit, one.sum) for one in told] == [
         ("cost", None, "quote", "100000.10"),
         ("cost", "EUR", "quote", "-0.50"),

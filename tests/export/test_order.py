@@ -28,7 +28,7 @@ def test_an_order_says_what_to_write_and_where(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     told = order(Path("calls.csv.gz"), overwrite=True, phone_name=PHONE)
     assert told.path == tmp_path / "calls.csv.gz"
-    assert (told.format, told.overwrite, told.numbers) == ("csv.gz", True, "as told")
+    assert (told.format, told.if_exists, told.numbers) == ("csv.gz", "replace", "as told")
     assert told.tiles == [SPAN]
     assert told.seal(KEY)["#account"] == KEY.fingerprint("#account")
     assert told.seal(KEY)["#phone_name"] == KEY.fingerprint("#phone_name", PHONE)

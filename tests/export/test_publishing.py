@@ -18,9 +18,9 @@ import msgspec
 import pytest
 
 from aiosipcdr.errors import StorageError
-from aiosipcdr.export import JOURNAL, MANIFEST, beside, find_differences, read_facts, read_manifest
-from aiosipcdr.export.target import QUARANTINE, ROWS
-from tests.made_up_exports import contents, export, names, report_of, sealed
+from aiosipcdr.export import JOURNAL, MANIFEST, find_differences, read_facts, read_manifest
+from aiosipcdr.export.paths import QUARANTINE, ROWS
+from tests.made_up_exports import beside, contents, export, names, report_of, sealed
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -253,7 +253,7 @@ async def test_a_file_that_was_published_is_told_with_its_report_and_not_made_ag
     manifest = beside(target, MANIFEST).read_bytes()
     assert await export(target) == report_of()
     assert beside(target, MANIFEST).read_bytes() == manifest
-    assert names(target.parent) == ["calls.csv", "calls.csv.manifest.json", "calls.csv.quarantine.ndjson"]
+    assert names(target.parent) == ["calls.csv", "calls.csv.manifest.json", "calls.csv.quarantine"]
     assert find_differences(read_manifest(beside(target, MANIFEST)), read_facts(target, "csv")) == []
 
 

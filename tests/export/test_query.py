@@ -24,6 +24,7 @@ def test_the_query_is_described_as_it_was_asked() -> None:
         "sip_group_name": "客服一组",
         "phone_name": "+12125550123",
         "time_field": None,
+        "assume_tz": None,
         "adjacent": False,
     }
 

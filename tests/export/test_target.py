@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.errors import ExportConflictError, StorageError
-from aiosipcdr.export import beside, check_target
-from aiosipcdr.export.target import JOURNAL, MANIFEST, QUARANTINE, ROWS, NewFile, check_folder
+from aiosipcdr.export import check_target
+from aiosipcdr.export.paths import JOURNAL, MANIFEST, QUARANTINE, ROWS, ExportPaths
+from aiosipcdr.export.target import NewFile, check_folder
 from tests.made_up_exports import names
 
 DATA = b"line\n" * 10
@@ -233,7 +234,7 @@ def test_what_became_no_plain_file_meanwhile_is_not_replaced_either(tmp_path: Pa
 
 def test_a_folder_that_is_not_there_or_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for check in (check_target, check_folder):
+    for check in (check_target, lambda path: check_folder(ExportPaths.beside(path))):
         with pytest.raises(StorageError, match="no such folder: create it first"):
             check(tmp_path / "none" / "calls.ndjson")
         with pytest.raises(StorageError, match="not a folder"):
@@ -272,10 +273,3 @@ def test_a_check_writes_nothing(tmp_path: Path) -> None:
     check_target(tmp_path / "calls.ndjson")
     check_target(str(tmp_path / "calls.ndjson"), True)  # noqa: FBT003
     assert names(tmp_path) == []
-
-
-def test_names_beside_a_target_keep_its_own_in_front() -> None:
-    assert beside(Path("a/calls.csv.gz"), JOURNAL) == Path("a/calls.csv.gz.journal")
-    assert beside(Path("a/calls.csv.gz"), ROWS) == Path("a/calls.csv.gz.journal.rows")
-    assert beside(Path("a/calls.csv.gz"), MANIFEST) == Path("a/calls.csv.gz.manifest.json")
-    assert beside(Path("a/calls.csv.gz"), QUARANTINE) == Path("a/calls.csv.gz.quarantine.ndjson")

@@ -16,7 +16,6 @@ from aiosipcdr.errors import ExportError
 from aiosipcdr.export import (
     FORMATS,
     MANIFEST,
-    beside,
     find_contradictions,
     find_differences,
     open_encoder,
@@ -30,7 +29,7 @@ from aiosipcdr.export.verification import FileFacts
 from aiosipcdr.protocol.records import CallDetailRecord
 from aiosipcdr.report import CompleteWindow
 from tests.made_up_calls import START
-from tests.made_up_exports import STORY, export, sealed, window
+from tests.made_up_exports import STORY, beside, export, sealed, window
 
 DAY = timedelta(days=1)
 
@@ -249,7 +248,7 @@ OLDER = """\
   "sha256": "%s",
   "certified": true,
   "quarantined": 1,
-  "quarantine_file": "calls.ndjson.quarantine.ndjson",
+  "quarantine_file": "calls.ndjson.quarantine",
   "money": %s,
   "report": %s,
   "versions": {"aiosipcdr": "0.0.1"},
@@ -287,7 +286,7 @@ async def test_two_files_that_changed_places_with_their_manifests_do_not_verify(
     names = ("calls-2026-10-01.ndjson", "calls-2026-10-02.ndjson")
     for name in names:
         await export(tmp_path / name)
-    for ending in ("", MANIFEST, ".quarantine.ndjson"):
+    for ending in ("", MANIFEST, ".quarantine"):
         one, other = (tmp_path / (name + ending) for name in names)
         one.rename(tmp_path / "aside")
         other.rename(one)
@@ -300,7 +299,7 @@ async def test_two_files_that_changed_places_with_their_manifests_do_not_verify(
 
 async def test_a_quarantine_that_was_changed_appeared_or_is_not_told_is_found(tmp_path: Path) -> None:
     path, manifest = await exported(tmp_path, "csv")
-    quarantine = beside(path, ".quarantine.ndjson")
+    quarantine = beside(path, ".quarantine")
     data = quarantine.read_bytes()
     for place in range(0, len(data) - 1, 7):
         quarantine.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])

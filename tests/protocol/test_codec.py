@@ -850,7 +850,7 @@ def test_a_page_of_calls_without_an_answer_stays_on_the_fast_path() -> None:
     class Watched(PageDecoder):
         __slots__ = ("patient",)
 
-        def _decode_leniently(self, *told: Any) -> PageAnswer | Refusal | ProtocolError:
+        def _decode_leniently(self, *told: Any) -> PageAnswer | Refusal | ProtocolError:  # noqa: ANN401 - passed on
             self.patient = True
             return super()._decode_leniently(*told)
 

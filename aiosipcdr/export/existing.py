@@ -1,0 +1,82 @@
+"""What is at the target of an export already, compared with what is asked for.
+
+Reads only. A file counts as the answer to the same query by its manifest and its hash, never by its name.
+"""
+
+from typing import Literal, NamedTuple
+
+from aiosipcdr.errors import ExportError
+from aiosipcdr.export.keys import PSEUDONYMS, derive_key
+from aiosipcdr.export.manifest import Manifest, read_manifest, was_asked_by
+from aiosipcdr.export.order import ExportOrder
+from aiosipcdr.export.verification import check_quarantine, hash_file
+from aiosipcdr.report import FetchReport
+
+__all__ = ["ExistingFile", "judge_existing"]
+
+
+class ExistingFile(NamedTuple):
+    """What is at a target.
+
+    Attributes:
+        state: "absent"; "finished": the answer to the same query, which cannot become better; "unfinished": the answer
+            to the same query, but provisional or incomplete; "other": anything else.
+        manifest: Its manifest, unless it is absent or another file.
+        why: What makes it another file.
+    """
+
+    state: Literal["absent", "finished", "unfinished", "other"]
+    manifest: Manifest | None = None
+    why: str = ""
+
+
+def judge_existing(order: ExportOrder) -> ExistingFile:
+    """Compare the file at the target of `order` with the order; reads the whole file, to hash it.
+
+    May derive a key: call it in a worker thread.
+    """
+    paths = order.paths
+    if not paths.target.exists():
+        return ExistingFile("absent")
+    try:
+        manifest = read_manifest(paths.manifest)
+        if different := _find_different(order, manifest):
+            return ExistingFile("other", why=f"it is of another query ({different})")
+        if hash_file(paths.target) != (manifest.bytes, manifest.sha256):
+            return ExistingFile("other", why="it was changed after it was written")
+        if problems := check_quarantine(paths.quarantine, manifest):
+            return ExistingFile("other", why="; ".join(problems))
+    except ExportError as error:
+        return ExistingFile("other", why=str(error))
+    return ExistingFile("finished" if _is_final(manifest.report) else "unfinished", manifest)
+
+
+def _find_different(order: ExportOrder, manifest: Manifest) -> str:
+    before, now = manifest.query, order.query
+    pairs = {
+        "format": (manifest.format, order.format),
+        "spreadsheet": (manifest.spreadsheet, order.spreadsheet),
+        "numbers": (manifest.numbers, order.numbers),
+        "start": (before.start, now.start),
+        "end": (before.end, now.end),
+        "sip_group_name": (before.sip_group_name, now.sip_group_name),
+        "time_field": (before.time_field, now.time_field),
+        "assume_tz": (before.assume_tz, now.assume_tz),
+        "adjacent": (before.adjacent, now.adjacent),
+    }
+    different = [name for name, (one, other) in pairs.items() if one != other]
+    if different:
+        return ", ".join(different)  # whose account it is takes a derivation
+    phone = order.filters.phone_name
+    is_same_account, is_same_phone = was_asked_by(manifest, order.credentials, phone)
+    different += [name for name, is_same in (("account", is_same_account), ("phone", is_same_phone)) if not is_same]
+    if manifest.key is not None and is_same_account:
+        sealed = order.seal(derive_key(order.credentials, manifest.key))
+        different += ["pseudonyms"] if sealed[PSEUDONYMS] != manifest.pseudonyms else []
+    return ", ".join(different)
+
+
+def _is_final(report: FetchReport) -> bool:
+    # A gap that was never asked for lies before what the vendor keeps: it cannot be filled any more.
+    is_proven = all(window.certified or not window.requests for window in report.window_reports)
+    return not report.provisional and (report.is_complete or is_proven)

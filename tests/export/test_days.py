@@ -1,0 +1,41 @@
+"""The names of the files of days."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr.export import ExportPaths
+from aiosipcdr.export.days import name_day
+
+DAY = date(2026, 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("calls", "calls-2026-10-01"),
+        ("calls.csv.gz", "calls-2026-10-01.csv.gz"),
+        ("{date}.parquet", "2026-10-01.parquet"),
+        ("calls.of.{date}.csv", "calls.of.2026-10-01.csv"),
+    ],
+)
+def test_the_date_is_before_the_extension_or_where_it_is_wanted(path: str, name: str) -> None:
+    for given in (f"folder/{path}", Path("folder") / path):
+        assert name_day(given, DAY) == ExportPaths.beside(Path("folder") / name)
+
+
+def test_a_folder_may_have_the_date_and_its_sidecars_are_no_data() -> None:
+    assert name_day("lake/dt={date}/calls.parquet", DAY) == ExportPaths.in_dataset("lake/dt=2026-10-01/calls.parquet")
+    assert name_day("lake/{date}/eu/{date}.csv", DAY).target == Path("lake/2026-10-01/eu/2026-10-01.csv")
+
+
+def test_sidecars_of_days_never_share_a_name() -> None:
+    other = date(2026, 10, 2)
+    for path in ("lake/dt={date}/calls.parquet", "lake/{date}/eu/calls.csv", "lake/calls.csv"):
+        for sidecars in ("proofs", "proofs/{date}"):
+            names = [name_day(path, day, sidecars) for day in (DAY, other)]
+            assert not {*names[0]} & {*names[1]}
+    assert name_day("lake/dt={date}/calls.parquet", DAY, "proofs").manifest == Path(
+        "proofs/dt=2026-10-01/calls.parquet.manifest.json"
+    )
