@@ -168,7 +168,7 @@ class Patience:
         if self._last_answered != float("-inf"):
             return False
         if isinstance(error, TransportError):
-            return error.connected and not isinstance(error, TlsError | RequestTimeoutError)
+            return error.connected and not error.local and not isinstance(error, TlsError | RequestTimeoutError)
         is_cut_short = isinstance(error, ProtocolError) and not error.is_foreign
         return isinstance(error, ServerFaultError) or (is_cut_short and not isinstance(error, ResponseTooLargeError))
 

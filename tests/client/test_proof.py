@@ -4,8 +4,9 @@ What the state machines promise without I/O (tests/protocol/test_coverage.py) ha
 survive concurrency, decoding and a real endpoint.
 """
 
+import asyncio
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +16,7 @@ from aiohttp.typedefs import Handler
 from aiohttp.web import Request, Response, StreamResponse, middleware
 
 from aiosipcdr import CallDetailRecords, CdrClient, FilterIgnoredError, IncompleteRangeError, RetryPolicy
+from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
 
 CASES = 100
@@ -250,3 +252,50 @@ async def test_calls_without_a_group_contradict_a_filter(absent: str, match: str
         async with client_of(sandbox, filter_match=match) as client:
             with pytest.raises(FilterIgnoredError, match="without a sip_group_name"):
                 await client.fetch_all(sandbox.start, sandbox.end, sip_group_name="Sales")
+
+
+@pytest.mark.parametrize("records", [0, 50, 450, 5_000])
+async def test_a_cache_of_identical_bodies_answers_no_count(records: int) -> None:
+    async with Sandbox(records=records, cache="always", days=1) as sandbox, client_of(sandbox) as client:
+        before = await client.fetch_all(sandbox.start, sandbox.end)
+        assert await client.count(sandbox.start, sandbox.end) == len(before) == records
+        sandbox.insert(sandbox.start + timedelta(hours=5), count=3)
+        assert await client.count(sandbox.start, sandbox.end) == records + 3
+        windows = [told.window for told in before.report.window_reports]
+        assert sum((await client.recount(windows)).values()) >= records + 3
+        await fetch(sandbox)
+
+
+async def test_replicas_that_are_behind_cost_a_pause_and_no_call() -> None:
+    """Calls arrive with the first requests, and every other answer knows nothing of the last fifth of a second."""
+    now = datetime.now(UTC)
+    start = now - timedelta(seconds=60)
+    async with Sandbox(records=0, replica_every=2, replica="lagging", replica_lag=0.2) as sandbox:
+        for second in range(55):
+            sandbox.insert(start + timedelta(seconds=second), count=3)
+        await asyncio.sleep(0.25)  # they are known everywhere
+        arrived = 0
+
+        def arrive(event: Event) -> None:
+            nonlocal arrived
+            if event.kind is EventKind.REQUEST_SENT and arrived < 8:
+                arrived += 1
+                sandbox.insert(start + timedelta(seconds=6 * arrived), count=2)
+
+        async with client_of(sandbox, page_size=10, count_delay=timedelta(milliseconds=20), hook=arrive) as client:
+            records = await client.fetch_all(start, now)
+        assert arrived == 8
+        assert (records.report.certified, records.report.provisional) == (True, records.report.windows)
+        assert sorted(record.voice_id for record in records) == sorted(sandbox.voice_ids())
+
+
+@pytest.mark.parametrize("records", [1, 40])
+async def test_pages_of_one_record_prove_what_is_less_than_the_vendor_has_counted_elsewhere(records: int) -> None:
+    async with Sandbox(records=0, days=1, max_size=1) as sandbox:
+        for number in range(records):
+            sandbox.insert(sandbox.start + timedelta(minutes=number))
+        if records > 1:
+            await fetch(sandbox)
+            return
+        with pytest.raises(IncompleteRangeError, match="gives no page size with which to check"):
+            await fetch(sandbox)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiosipcdr.errors import IncompleteRangeError, SipCdrError
@@ -125,7 +125,13 @@ happenings = st.sampled_from([arrive, go_away, change, arrive_and_change])
 
 
 def run_model(
-    habits: Habits, how: Drive, seed: int, scale: tuple[int, int] = (20, 12), *, is_young: bool = False
+    habits: Habits,
+    how: Drive,
+    seed: int,
+    scale: tuple[int, int] = (20, 12),
+    *,
+    is_young: bool = False,
+    count_delay: timedelta = timedelta(seconds=1),
 ) -> tuple[Run, list[Row]]:
     """Read a made-up range and check what comes of it; return the run and the rows that were there at its start."""
     vendor = Vendor(habits, seeded(seed))
@@ -136,7 +142,7 @@ def run_model(
             window,
             size=SIZE,
             most_windows=how.concurrency,
-            ages=ages_of(START if is_young else SETTLED, timedelta(seconds=1)),
+            ages=ages_of(START if is_young else SETTLED, count_delay),
         )
         run = drive(coverage, vendor, how)
     check_windows(run, window)
@@ -283,13 +289,21 @@ def test_a_count_that_is_behind_by_less_than_its_delay_makes_no_certificate_fals
 
 
 @settings(max_examples=SOME)
-@given(calm_habits, st.sampled_from([300, 2_000, 10_000]), drives, seeds, scales)
-def test_replicas_that_are_behind_make_no_certificate_false(
+@given(calm_habits, st.sampled_from([300, 900, 2_000, 10_000]), drives, seeds, scales)
+@example(
+    Habits(order="newest", includes_start=False, ranged_by="hangup_time"),
+    2_000,
+    Drive(concurrency=1, busy=0.02, most_happenings=1, lazy_reader=True, most_requests=5_000),
+    368_274,
+    (20, 12),
+)
+def test_replicas_that_are_behind_by_less_than_the_delay_of_counts_make_no_certificate_false(
     habits: Habits, lag: int, how: Drive, seed: int, scale: tuple[int, int]
 ) -> None:
+    # The example is certified two rows short if its count waits for one second only: that is outside the proof.
     habits = replace(habits, replica_lags=(0, lag))
     how = replace(how, happen=arrive, per_second=5.0, step=5.0)
-    run_model(habits, how, seed, scale, is_young=True)
+    run_model(habits, how, seed, scale, is_young=True, count_delay=timedelta(milliseconds=lag + 100))
 
 
 @settings(max_examples=SOME)
