@@ -64,7 +64,7 @@ class Asking(Connection):
         sip_group_name: str | None = None,
         phone_name: str | None = None,
     ) -> Page:
-        """Fetch one page as the vendor tells it, unjudged: order, `total` and `pages` are the vendor's own.
+        """Fetch one page as the vendor returns it: order, `total` and `pages` are the vendor's own and are not checked.
 
         Args:
             start: begin of the range, aware; at most 31 days before `end`.
@@ -77,6 +77,7 @@ class Asking(Connection):
         Raises:
             ValueError: before any request: a naive time, an inverted range or one of more than 31 days, a page or a
                 size that cannot exist, an empty filter.
+            FilterIgnoredError: the page holds records that the filters exclude: see `filter_match`.
         """
         filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__

@@ -3,6 +3,7 @@
 Knows no framework and does no I/O.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +18,8 @@ MAX_RANGE = timedelta(days=31)
 MAX_STREAMS = 8
 
 _RETRY_AFTER = 5.0
+
+_is_name = re.compile(r"[a-z0-9._-]+|\[[0-9a-f.:]+\]").fullmatch
 
 
 class TooManyStreamsError(CallError):
@@ -112,7 +115,8 @@ class Limits:
         name, _, port = host.rpartition(":")
         if not name or not port.isdigit():  # without a port; an IPv6 address ends with a bracket
             name = host
-        if not any(_matches(name, pattern) for pattern in self.allowed_hosts):
+        # A name alone: "evil.example/.example.org" would match a pattern, too.
+        if not _is_name(name) or not any(_matches(name, pattern) for pattern in self.allowed_hosts):
             raise HostNotAllowedError("the request names a host that is not served here")
 
 

@@ -12,7 +12,7 @@ import msgspec
 from aiosipcdr.errors import FilterIgnoredError
 from aiosipcdr.protocol.ascent import Ascent
 from aiosipcdr.protocol.codec import Filters, PageAnswer
-from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
+from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord, Page
 from aiosipcdr.protocol.tiling import OVERLAP
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import counted
@@ -25,6 +25,7 @@ __all__ = [
     "count_pages",
     "describe_unreadable",
     "enlarge_count",
+    "find_ignored_filter",
     "judge_answer",
     "plan_end_page",
     "resize",
@@ -145,15 +146,22 @@ def judge_answer(
             return Verdict.PAST_THE_END, ""
         return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
     if page.records:
-        is_filtered = filters.sip_group_name is not None or filters.phone_name is not None  # no local holds a value
-        if is_filtered and (contradiction := _find_contradiction(page.records, filters)) is not None:
-            raise FilterIgnoredError(contradiction, window=request.window, page=request.current)
+        if (ignored := find_ignored_filter(request, page, filters)) is not None:
+            raise ignored
         if not _lie_within(page.records, request.window, time_field, ascent):
             return Verdict.ASK_AGAIN, "records came back that lie outside the window"
     is_doubtful = answer.quarantined or (answer.is_bare and request.current > 1)
     if is_doubtful and not (request.asked_before or request.control or request.is_end):
         return Verdict.DOUBTFUL, ""
     return Verdict.USE, ""
+
+
+def find_ignored_filter(request: PageRequest, page: Page, filters: Filters) -> FilterIgnoredError | None:
+    """Return the error for records that `filters` exclude; `None` if there are none on the page."""
+    is_filtered = filters.sip_group_name is not None or filters.phone_name is not None  # no local holds a value
+    if is_filtered and (contradiction := _find_contradiction(page.records, filters)) is not None:
+        return FilterIgnoredError(contradiction, window=request.window, page=request.current)
+    return None
 
 
 def describe_unreadable(answer: PageAnswer) -> str | None:

@@ -18,6 +18,7 @@ from aiosipcdr.protocol.paging import (
     Verdict,
     describe_unreadable,
     enlarge_count,
+    find_ignored_filter,
     judge_answer,
 )
 from aiosipcdr.protocol.records import Page
@@ -29,13 +30,14 @@ __all__ = ["RangeCount", "SinglePage", "WindowCounts"]
 
 
 class SinglePage:
-    """Asks for one page and keeps it as the vendor told it."""
+    """Asks for one page and keeps it as the vendor returns it, unless it contradicts the filters."""
 
     def __init__(self, window: TimeWindow, filters: Filters, *, current: int, size: int, strict: bool = False) -> None:
         """Plan the one request; with `strict`, a value that cannot be read is an error."""
         self.page: Page | None = None
         self.span: TimeWindow | None = window
         self._strict = strict
+        self._filters = filters
         self._request: PageRequest | None = PageRequest(
             owner=self, window=window, params=encode_params(window, filters), current=current, size=size
         )
@@ -65,6 +67,8 @@ class SinglePage:
         if unreadable is not None and (answer.quarantined or self._strict):
             advice = "(strict=True)" if self._strict else "(fetch_all sets such records aside)"
             return ProtocolError(f"{unreadable} {advice}", window=request.window, page=request.current)
+        if (ignored := find_ignored_filter(request, answer.page, self._filters)) is not None:
+            return ignored
         self.page = answer.page
         return None
 

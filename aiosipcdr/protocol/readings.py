@@ -19,6 +19,7 @@ __all__ = ["EVERY_READING", "Reading", "plan_window", "rule_out"]
 
 _CALLS_COMPARED = 25
 _WIDTH = timedelta(seconds=NARROWEST_SECONDS)
+_YEARS = range(2000, 2101)
 
 
 class Reading(msgspec.Struct, frozen=True, order=True):
@@ -107,6 +108,8 @@ def _plan_window(
 def _windows_at(calls: Iterable[CallDetailRecord]) -> Iterable[TimeWindow]:
     for call in calls:
         for time in _times(call):
+            if time.year not in _YEARS:  # no window of calls, and perhaps none that a calendar holds
+                continue
             second = time.replace(microsecond=0)
             yield TimeWindow(second, second + _WIDTH)
             yield TimeWindow(second - _WIDTH, second)

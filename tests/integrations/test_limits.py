@@ -31,7 +31,11 @@ def test_none_is_no_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", [None, "", "evil.example", "calls.example.com.evil.example", "notexample.org", ".example.org"]
+    "host",
+    [
+        *(None, "", "evil.example", "calls.example.com.evil.example", "notexample.org", ".example.org"),
+        *("evil.example/.example.org", "evil.example?.example.org", "a@b.example.org", "evil.example:80.example.org"),
+    ],
 )
 def test_a_host_that_is_not_named_is_refused(host: str | None) -> None:
     with pytest.raises(HostNotAllowedError) as caught:

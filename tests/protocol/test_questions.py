@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.errors import AuthenticationError, FilterIgnoredError, ProtocolError
-from aiosipcdr.protocol.codec import Filters, PageAnswer
+from aiosipcdr.protocol.codec import FilterMatch, Filters, PageAnswer
 from aiosipcdr.protocol.paging import PageRequest
 from aiosipcdr.protocol.questions import RangeCount, SinglePage
 from aiosipcdr.protocol.records import CallDetailRecord, Page
@@ -40,7 +40,7 @@ def ask(plan: RangeCount | SinglePage) -> PageRequest:
 
 
 def test_a_page_is_asked_for_once_and_kept_as_it_is() -> None:
-    plan = SinglePage(DAY, Filters(phone_name="b"), current=7, size=20)
+    plan = SinglePage(DAY, Filters(phone_name="a"), current=7, size=20)
     request = ask(plan)
     assert (request.window, request.current, request.size) == (DAY, 7, 20)
     assert plan.next_request() is None
@@ -49,6 +49,17 @@ def test_a_page_is_asked_for_once_and_kept_as_it_is() -> None:
     assert plan.accept(request, odd) is None
     assert plan.has_result
     assert plan.page is odd.page
+
+
+@pytest.mark.parametrize("match", ["exact", "loose"])
+def test_a_page_of_another_phone_is_an_error(match: FilterMatch) -> None:
+    plan = SinglePage(DAY, Filters(phone_name="b", match=match), current=7, size=20)
+    error = plan.accept(ask(plan), answer(CALL, current=7))
+    assert isinstance(error, FilterIgnoredError)
+    assert (error.window, error.page) == (DAY, 7)
+    assert not plan.has_result
+    plan = SinglePage(DAY, Filters(phone_name=" A", match=match), current=1, size=20)
+    assert isinstance(plan.accept(ask(plan), answer(CALL)), FilterIgnoredError) is (match == "exact")
 
 
 def test_a_page_with_broken_records_is_asked_for_again_once_and_then_an_error() -> None:

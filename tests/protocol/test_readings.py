@@ -112,3 +112,13 @@ def test_the_truth_is_never_ruled_out_and_what_is_left_beside_it_looks_the_same(
                 window = TimeWindow(time - timedelta(seconds=width), time + timedelta(seconds=2 - width))
                 outcomes = {frozenset(c.voice_id for c in known if r.holds(c, window)) for r in left}
                 assert len(outcomes) == 1
+
+
+def test_times_at_the_ends_of_the_calendar_are_no_windows() -> None:
+    ends = [datetime.fromisoformat("0001-01-01T00:00:00+14:00"), datetime.fromisoformat("9999-12-31T23:59:59-12:00")]
+    calls = [CallDetailRecord(voice_id="1", call_time=ends[0], hangup_time=ends[1])]
+    assert plan_window(EVERY_READING, calls, ()) is None
+    calls.append(CallDetailRecord(voice_id="2", submit_time=START, call_time=ends[0]))
+    window = plan_window(EVERY_READING, calls, ())
+    assert window is not None
+    assert START in {window.start, window.end, window.start + timedelta(seconds=1)}
