@@ -39,7 +39,7 @@ class Group:
         display: Number that the called party sees.
         phones: How many phones it has.
         currency: Quotation currency, None when it is the dollar.
-        exchange: Hundredths of that currency for one dollar.
+        exchange: Hundredths of the settlement currency, the account's dollar, for one unit of it.
     """
 
     name: str
@@ -91,11 +91,11 @@ DESTINATIONS: Final = (
 
 GROUPS: Final = (
     Group("sales-us", "12025550143", 12),
-    Group("support-uk", "442079460018", 8, "GBP", 79),
-    Group("retail-de", "493023125004", 6, "EUR", 92),
+    Group("support-uk", "442079460018", 8, "GBP", 127),
+    Group("retail-de", "493023125004", 6, "EUR", 109),
     Group("collections", "13125550188", 8),
-    Group("客服一组", "61255500042", 5, "CNY", 718),
-    Group("ops night shift", "353209100007", 3, "USD", 100),
+    Group("客服一组", "61255500042", 5, "CNY", 14),
+    Group("ops night shift", "353209100007", 3),
 )
 
 OUTCOMES: Final = (
