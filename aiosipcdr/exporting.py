@@ -256,6 +256,7 @@ class Exporting(Asking):
             if_exists=form.if_exists,
             is_outdated=is_outdated,
             restart=form.restart,
+            strict=self._strict,
             time_field=form.time_field,
             assume_tz=None if self._assume_tz is None else str(self._assume_tz),
             adjacent=form.adjacent,

@@ -20,7 +20,8 @@ class ExistingFile(NamedTuple):
 
     Attributes:
         state: "absent"; "finished": the answer to the same query, which cannot become better; "unfinished": the answer
-            to the same query, but provisional or incomplete; "other": anything else.
+            to the same query, but provisional or incomplete, or for a strict order with something that could not be
+            read; "other": anything else.
         manifest: Its manifest, unless it is absent or another file.
         why: What makes it another file.
     """
@@ -48,7 +49,9 @@ def judge_existing(order: ExportOrder) -> ExistingFile:
             return ExistingFile("other", why="; ".join(problems))
     except ExportError as error:
         return ExistingFile("other", why=str(error))
-    return ExistingFile("finished" if _is_final(manifest.report) else "unfinished", manifest)
+    report = manifest.report
+    is_refused = order.strict and bool(report.quarantined or report.faulty_fields)
+    return ExistingFile("finished" if _is_final(report) and not is_refused else "unfinished", manifest)
 
 
 def _find_different(order: ExportOrder, manifest: Manifest) -> str:

@@ -40,6 +40,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         if_exists: what to do about a file that is there.
         is_outdated: read the range again even if its file is finished.
         restart: begin anew, whatever an earlier run has left.
+        strict: admit no record or value that cannot be read.
         spreadsheet: see `open_encoder`.
         mask: what makes numbers unrecognisable, if they are to be.
         query: what is asked, masked like the records.
@@ -54,6 +55,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
     if_exists: IfExists
     is_outdated: bool
     restart: bool
+    strict: bool = False
     spreadsheet: bool
     mask: Callable[[str], str] | None
     query: Query
@@ -87,6 +89,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         if_exists: IfExists = "verify",
         is_outdated: bool = False,
         restart: bool,
+        strict: bool = False,
         time_field: str | None,
         assume_tz: str | None = None,
         adjacent: bool = False,
@@ -128,6 +131,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
             if_exists=if_exists,
             is_outdated=is_outdated,
             restart=restart,
+            strict=strict,
             spreadsheet=spreadsheet,
             mask=mask,
             query=describe_query(start, end, filters, time_field, mask, assume_tz=assume_tz, adjacent=adjacent),

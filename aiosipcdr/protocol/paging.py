@@ -200,8 +200,8 @@ def _find_contradiction(records: list[CallDetailRecord], filters: Filters) -> st
             )
         if None in other:
             return (
-                f"records without a readable {field} came back: the vendor does not apply this filter to them; fetch"
-                " without it and select yourself"
+                f"records without a {field} that can be read came back: the vendor does not apply this filter to them;"
+                " fetch without it and select yourself"
             )
         if filters.match == "exact":
             return (

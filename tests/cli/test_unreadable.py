@@ -100,8 +100,10 @@ def test_a_finished_day_with_faulty_fields_is_exit_code_4_each_time(
         shown = capsys.readouterr()
         assert "2024-10-02.csv is complete already, with unreadable values of rate (1)" in shown.err
         first, second = json.loads(shown.out)["files"]
-        assert "faulty_fields" not in first
-        assert (second["skipped"], second["faulty_fields"]) == (True, {"rate": 1})
+        assert (first["outcome"], first["faulty_fields"]) == ("unchanged", {})
+        assert (second["outcome"], second["faulty_fields"]) == ("unchanged", {"rate": 1})
+        assert run([*command, "--strict"]) == 1
+        assert "(--strict)" in capsys.readouterr().err
         assert run(["export", *days[:3], "2024-10-02T00:00:00Z", *days[4:], "--output", command[-1]]) == 0
 
 

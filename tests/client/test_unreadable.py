@@ -413,6 +413,24 @@ async def test_a_strict_export_publishes_nothing_that_an_earlier_run_let_pass(od
     assert (report.unique, report.quarantined + sum(report.faulty_fields.values())) == (20, 1)
 
 
+@pytest.mark.parametrize("odd", [NO_ID[0], plain(0, rate="?")])
+async def test_a_strict_export_does_not_take_a_file_in_which_something_could_not_be_read(
+    odd: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "calls.csv"
+    with sandbox_of(odd, *PLAIN[1:20]) as sandbox:
+        async with client_of(sandbox) as client:
+            await client.export(START, END, path)
+        before = {place.name: place.read_bytes() for place in tmp_path.iterdir()}
+        async with client_of(sandbox, strict=True) as client:
+            with pytest.raises(ProtocolError, match="strict=True"):
+                await client.export(START, END, path)
+        assert {place.name: place.read_bytes() for place in tmp_path.iterdir()} == before
+        async with client_of(sandbox) as client:
+            report = await client.export(START, END, path)
+    assert report.unique == 20
+
+
 async def test_each_batch_of_a_stream_says_what_of_it_could_not_be_read() -> None:
     records = [plain(0, rate="?", new=1), plain(1, cost="?"), NO_ID[0], *PLAIN[2:9]]
     with sandbox_of(*records) as sandbox:
