@@ -54,6 +54,7 @@ class ResumableCoverage(Coverage):
             OutOfTimeRangeError: that run has left out what the vendor keeps no more, and this one must not.
             KeyError: `history` is none: it speaks of a window that was never planned.
         """
+        self._note_clipping(history.tiles)
         delivered = {entry.told.window for entry in history.entries if isinstance(entry, Delivered)}
         chains: dict[TimeWindow, _Wholes] = {}
         wholes: dict[TimeWindow, Whole] = {}
