@@ -24,6 +24,9 @@ from aiosipcdr.protocol.windows import ArgumentError
 # A bracketed IPv6 address or a name, then perhaps a port. Python before 3.11.8 reads "[::1]evil" as "::1".
 _NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::[0-9]*)?")
 
+_QUOTED = re.compile(r"""(?P<quote>['"])(?P<value>.*?)(?P=quote)(?:\s*#.*)?""")
+_COMMENT = re.compile(r"\s+#.*")
+
 __all__ = [
     "check_base_url",
     "check_between",
@@ -36,6 +39,7 @@ __all__ = [
     "check_user_agent",
     "check_zone",
     "choose_proxy",
+    "unquote",
 ]
 
 
@@ -133,6 +137,17 @@ def check_span(name: str, value: object) -> None:
     """Refuse all but spans of time that are not negative."""
     if not isinstance(value, timedelta) or value < timedelta():
         raise ValueError(f"{name} must be a timedelta that is not negative, not {value!r}")
+
+
+def unquote(text: str) -> str:
+    """Return a value as it is meant in lines of NAME=VALUE: without quotes around it and a comment behind it.
+
+    `docker run --env-file` hands over both as they are.
+    """
+    text = text.strip()
+    if quoted := _QUOTED.fullmatch(text):
+        return quoted["value"]
+    return _COMMENT.sub("", text)
 
 
 def check_zone(name: str, zone: object) -> tzinfo | None:
