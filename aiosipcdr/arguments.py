@@ -12,7 +12,7 @@ from datetime import timedelta, tzinfo
 from types import UnionType
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import msgspec
 
@@ -27,7 +27,10 @@ _NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::[0-9]*)?")
 _QUOTED = re.compile(r"""(?P<quote>['"])(?P<value>.*?)(?P=quote)(?:\s*#.*)?""")
 _COMMENT = re.compile(r"\s+#.*")
 
+NO_ZONES = "this system has no time zone data, so no zone can be found by name: pip install tzdata"
+
 __all__ = [
+    "NO_ZONES",
     "check_base_url",
     "check_between",
     "check_filter_match",
@@ -158,8 +161,9 @@ def check_zone(name: str, zone: object) -> tzinfo | None:
         return ZoneInfo(zone if isinstance(zone, str) else "")
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f'{name} must be a tzinfo or the name of a time zone, as in "Asia/Shanghai" (on Windows: pip install'
-            " tzdata)"
+            NO_ZONES
+            if not available_timezones()
+            else f'{name} must be a tzinfo or the name of a time zone, as in "Asia/Shanghai"'
         ) from None
 
 

@@ -14,7 +14,8 @@ from cyclopts.exceptions import CycloptsError
 from aiosipcdr.cli.event_log import LOG_JSON, log_line
 from aiosipcdr.cli.exits import Exit, Terminated, explain
 from aiosipcdr.cli.invocation import invocation
-from aiosipcdr.cli.output import show_traceback, silence_stdout, tell
+from aiosipcdr.cli.output import flush_stdout, show_traceback, silence_stdout, tell, tolerate_encoding
+from aiosipcdr.cli.signals import terminable
 from aiosipcdr.cli.usage import DEBUG, refuse_secrets, usage_sentence
 
 __all__ = ["app", "run"]
@@ -80,6 +81,15 @@ for _place, (_name, _help) in enumerate(_COMMANDS.items()):
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` name; return the exit code, having told any error."""
+    tolerate_encoding()
+    with terminable():
+        code = _run(arguments)
+    if (problem := flush_stdout()) is not None and code in (Exit.DONE, Exit.UNREADABLE):
+        return _fail(Exit.FAILED, problem, arguments)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     debug = DEBUG in arguments
     tokens = [argument for argument in arguments if argument != DEBUG]
     invocation.set(tokens)
@@ -93,6 +103,8 @@ def run(arguments: Sequence[str]) -> int:
             show_traceback(error)
         if isinstance(error, BrokenPipeError):
             silence_stdout()
+        elif isinstance(error, OSError) and (problem := flush_stdout()) is not None:
+            return _fail(Exit.FAILED, problem, tokens)
         return _fail(*explain(error), tokens)
     return result if isinstance(result, int) else Exit.DONE
 
