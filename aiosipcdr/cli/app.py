@@ -4,6 +4,7 @@ A command's module is imported when the command runs: neither this module nor
 `--help` or `--version` may import aiohttp.
 """
 
+import errno
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,8 @@ or --credentials-file, or --credentials-stdin; never an argument.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 incomplete, 130 interrupted, 143 terminated. \
 With --debug, an error shows its traceback."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 # Told here, so that the list of commands can be shown without importing them.
 _COMMANDS = {
@@ -103,8 +106,10 @@ def _run(arguments: Sequence[str]) -> int:
             show_traceback(error)
         if isinstance(error, BrokenPipeError):
             silence_stdout()
-        elif isinstance(error, OSError) and (problem := flush_stdout()) is not None:
-            return _fail(Exit.FAILED, problem, tokens)
+        elif isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            # Of cyclopts or rich, which print help: all of our own files name themselves.
+            flush_stdout()
+            return _fail(Exit.FAILED, f"stdout cannot be written: {error.strerror}", tokens)
         return _fail(*explain(error), tokens)
     return result if isinstance(result, int) else Exit.DONE
 
