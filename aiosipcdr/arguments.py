@@ -12,7 +12,7 @@ from datetime import timedelta, tzinfo
 from types import UnionType
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import msgspec
 
@@ -24,7 +24,13 @@ from aiosipcdr.protocol.windows import ArgumentError
 # A bracketed IPv6 address or a name, then perhaps a port. Python before 3.11.8 reads "[::1]evil" as "::1".
 _NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::[0-9]*)?")
 
+_QUOTED = re.compile(r"""(?P<quote>['"])(?P<value>.*?)(?P=quote)(?:\s*#.*)?""")
+_COMMENT = re.compile(r"\s+#.*")
+
+NO_ZONES = "this system has no time zone data, so no zone can be found by name: pip install tzdata"
+
 __all__ = [
+    "NO_ZONES",
     "check_base_url",
     "check_between",
     "check_filter_match",
@@ -36,6 +42,7 @@ __all__ = [
     "check_user_agent",
     "check_zone",
     "choose_proxy",
+    "unquote",
 ]
 
 
@@ -148,6 +155,17 @@ def check_span(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a timedelta that is not negative, not {value!r}")
 
 
+def unquote(text: str) -> str:
+    """Return a value as it is meant in lines of NAME=VALUE: without quotes around it and a comment behind it.
+
+    `docker run --env-file` hands over both as they are.
+    """
+    text = text.strip()
+    if quoted := _QUOTED.fullmatch(text):
+        return quoted["value"]
+    return _COMMENT.sub("", text)
+
+
 def check_zone(name: str, zone: object) -> tzinfo | None:
     """Return the time zone, a tzinfo or the IANA name of one; `None` for none.
 
@@ -161,8 +179,9 @@ def check_zone(name: str, zone: object) -> tzinfo | None:
         return ZoneInfo(zone if isinstance(zone, str) else "")
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f'{name} must be a tzinfo or the name of a time zone, as in "Asia/Shanghai" (on Windows: pip install'
-            " tzdata)"
+            NO_ZONES
+            if not available_timezones()
+            else f'{name} must be a tzinfo or the name of a time zone, as in "Asia/Shanghai"'
         ) from None
 
 

@@ -27,13 +27,15 @@ class Asking(Connection):
     ) -> int:
         """Return how many calls the vendor counts in a range.
 
-        It takes one request for every 31 days and one for each seam between them.
+        It takes one request for every 31 days and one for each seam between them. An end that lies more than 31 days
+        in the future is clipped there.
         """
         filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         if isinstance(filters, ValueError):
             raise filters
-        plan = RangeCount(TimeWindow.of(start, end), filters, size=self._page_size)
+        now = self._opened().read_vendor_clock().now
+        plan = RangeCount(TimeWindow.of(start, end), filters, size=self._page_size, now=now)
         await self._ask(plan)
         return plan.total
 

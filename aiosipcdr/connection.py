@@ -25,6 +25,7 @@ from aiosipcdr.arguments import (
     check_user_agent,
     check_zone,
     choose_proxy,
+    unquote,
 )
 from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Plan
@@ -208,17 +209,18 @@ class Connection:
         Raises:
             ValueError: a variable is missing or empty.
         """
-        missing = [name for name in _SETTINGS if not os.environ.get(name, "").strip()]
+        found = {name: unquote(os.environ.get(name, "")) for name in _SETTINGS}
+        missing = [name for name, value in found.items() if not value]
         if missing:
             msg = f"not set in the environment: {', '.join(missing)}"
             raise ValueError(msg)
-        if zone := os.environ.get("AIOSIPCDR_ASSUME_TZ", "").strip():
+        if zone := unquote(os.environ.get("AIOSIPCDR_ASSUME_TZ", "")):
             settings.setdefault("assume_tz", zone)
         try:
-            return cls(*(os.environ[name] for name in _SETTINGS), **settings)
+            return cls(*found.values(), **settings)
         except ValueError as error:
             problem = str(error)
-        del settings  # a proxy's address may hold a password
+        del settings, found  # a proxy's address may hold a password
         raise ValueError(problem)
 
     def __reduce__(self) -> NoReturn:

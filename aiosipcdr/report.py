@@ -5,7 +5,7 @@ Counts only: no phone number and no secret can stand in a report.
 
 import hashlib
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal, SupportsIndex, overload
 
 import msgspec
@@ -83,6 +83,8 @@ class FetchReport(msgspec.Struct, kw_only=True):
         unknown_fields: names of record fields that this version does not know, with the number of calls; at most 100.
         faulty_fields: names of fields that could not be read, with the number of calls; they are `None` in the record,
             and their raw JSON is in its `extra`.
+        clipped_to: where the range was read to, if its end lies more than 31 days after the vendor's current time;
+            the report proves nothing about what is later.
     """
 
     total: int = 0
@@ -102,6 +104,7 @@ class FetchReport(msgspec.Struct, kw_only=True):
     window_reports: list[WindowReport] = msgspec.field(default_factory=list)
     unknown_fields: dict[str, int] = msgspec.field(default_factory=dict)
     faulty_fields: dict[str, int] = msgspec.field(default_factory=dict)
+    clipped_to: datetime | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -117,7 +120,8 @@ class FetchReport(msgspec.Struct, kw_only=True):
     def facts(self) -> dict[str, object]:
         """Return its numbers for a program, without the list of its windows (it may be long)."""
         facts = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "window_reports"}
-        return facts | {"local_clock": self.local_clock}
+        clipped_to = None if self.clipped_to is None else self.clipped_to.isoformat()
+        return facts | {"clipped_to": clipped_to, "local_clock": self.local_clock}
 
     def __str__(self) -> str:
         """Say it in one paragraph that a person can read."""
@@ -144,6 +148,8 @@ class FetchReport(msgspec.Struct, kw_only=True):
             )
             if count
         ]
+        if self.clipped_to is not None:
+            troubles.append(f"read up to {self.clipped_to.isoformat()}: the rest is in the future")
         if self.local_clock:
             troubles.append("ages by this machine's clock (the vendor sends no Date)")
         readable = self.unique - self.quarantined

@@ -53,7 +53,9 @@ def test_the_fields_are_those_of_the_design() -> None:
         "window_reports",
         "unknown_fields",
         "faulty_fields",
+        "clipped_to",
     }
+    assert report.clipped_to is None
 
 
 def test_two_reports_share_nothing() -> None:
@@ -142,7 +144,8 @@ def test_a_report_becomes_json_and_comes_back() -> None:
 def test_a_report_has_room_for_counts_alone() -> None:
     for kind in (FetchReport, WindowReport):
         for field in msgspec.structs.fields(kind):
-            assert field.type in {int, bool, float, TimeWindow, list[WindowReport], dict[str, int]}
+            allowed = {int, bool, float, TimeWindow, list[WindowReport], dict[str, int], datetime | None}
+            assert field.type in allowed
 
 
 def test_no_text_shows_a_number() -> None:

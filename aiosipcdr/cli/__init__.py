@@ -4,6 +4,7 @@ Runs without any extra installed, so it must import nothing but the standard
 library before it knows that the extra is there.
 """
 
+import signal
 import sys
 
 __all__ = ["main"]
@@ -11,10 +12,16 @@ __all__ = ["main"]
 _EXTRA = frozenset({"cyclopts", "rich"})
 _USAGE = 2
 _INTERRUPTED = 130
+_TERMINATED = 143
+
+
+def _terminate(*_: object) -> None:
+    sys.exit(_TERMINATED)
 
 
 def main() -> None:
     """Run the command line on this process's arguments and exit with its code."""
+    signal.signal(signal.SIGTERM, _terminate)  # a container's first process would ignore it while all this is imported
     try:
         import rich  # noqa: F401 - cyclopts would miss it much later
 

@@ -4,6 +4,7 @@ A command's module is imported when the command runs: neither this module nor
 `--help` or `--version` may import aiohttp.
 """
 
+import errno
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,8 @@ from cyclopts.exceptions import CycloptsError
 from aiosipcdr.cli.event_log import LOG_JSON, log_line
 from aiosipcdr.cli.exits import Exit, Terminated, explain
 from aiosipcdr.cli.invocation import invocation
-from aiosipcdr.cli.output import show_traceback, silence_stdout, tell
+from aiosipcdr.cli.output import flush_stdout, show_traceback, silence_stdout, tell, tolerate_encoding
+from aiosipcdr.cli.signals import terminable
 from aiosipcdr.cli.usage import DEBUG, refuse_secrets, usage_sentence
 
 __all__ = ["app", "run"]
@@ -26,6 +28,8 @@ or --credentials-file, or --credentials-stdin; never an argument.
 Exit codes: 0 done, 1 failed, 2 usage, 3 incomplete, 4 done but something could not be read, 130 interrupted, \
 143 terminated. \
 With --debug, an error shows its traceback."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 # Told here, so that the list of commands can be shown without importing them.
 _COMMANDS = {
@@ -87,6 +91,15 @@ app.command(
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` name; return the exit code, having told any error."""
+    tolerate_encoding()
+    with terminable():
+        code = _run(arguments)
+    if (problem := flush_stdout()) is not None and code in (Exit.DONE, Exit.UNREADABLE):
+        return _fail(Exit.FAILED, problem, arguments)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     debug = DEBUG in arguments
     tokens = [argument for argument in arguments if argument != DEBUG]
     invocation.set(tokens)
@@ -100,6 +113,10 @@ def run(arguments: Sequence[str]) -> int:
             show_traceback(error)
         if isinstance(error, BrokenPipeError):
             silence_stdout()
+        elif isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            # Of cyclopts or rich, which print help: all of our own files name themselves.
+            flush_stdout()
+            return _fail(Exit.FAILED, f"stdout cannot be written: {error.strerror}", tokens)
         return _fail(*explain(error), tokens)
     return result if isinstance(result, int) else Exit.DONE
 

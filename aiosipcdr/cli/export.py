@@ -4,7 +4,6 @@ Must never leave a file that is not whole, and never print anything but the
 calls (or, with `--json`, the result) on stdout.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -23,7 +22,7 @@ from aiosipcdr.cli.event_log import EventLog, log_line, warn
 from aiosipcdr.cli.exits import Exit, Terminated, judge_reports
 from aiosipcdr.cli.invocation import resume_command
 from aiosipcdr.cli.options import Network, Proof, time_field_of
-from aiosipcdr.cli.output import print_json, tell
+from aiosipcdr.cli.output import print_json, tell, write_stdout
 from aiosipcdr.cli.progress import FetchProgress
 from aiosipcdr.cli.running import run_to_end
 from aiosipcdr.cli.settings import Account, read_private, resolve_settings
@@ -438,12 +437,4 @@ def _write_stdout(window: CompleteWindow, mask: Callable[[str], str] | None) -> 
     rows = encode_rows(window.records, mask)
     if sys.stdout.isatty():  # the vendor's texts must not command the terminal
         rows = escape_json(rows.decode()).encode()
-    rest = memoryview(rows)
-    try:
-        while rest:
-            rest = rest[os.write(sys.stdout.fileno(), rest) :]
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        msg = f"stdout cannot be written: {error.strerror}"
-        raise StorageError(msg) from None
+    write_stdout(rows)

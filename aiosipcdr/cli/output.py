@@ -4,7 +4,9 @@ Must never write to stdout anything but the result, and never show the local
 variables of a traceback.
 """
 
+import io
 import os
+import select
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -19,6 +21,7 @@ from aiosipcdr.display import escape_json, visible
 from aiosipcdr.errors import StorageError
 
 __all__ = [
+    "flush_stdout",
     "print_json",
     "print_line",
     "print_table",
@@ -26,6 +29,8 @@ __all__ = [
     "shows_progress",
     "silence_stdout",
     "tell",
+    "tolerate_encoding",
+    "write_stdout",
 ]
 
 
@@ -41,17 +46,60 @@ def print_line(line: str) -> None:
     _print(visible(line))
 
 
-def _print(line: str) -> None:
+def _print(line: str, encoding: str | None = None) -> None:
     if sys.stdout is None:
         msg = "stdout is closed: there is nowhere to write the result"
         raise StorageError(msg)
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    write_stdout(f"{line}\n".encode(encoding or sys.stdout.encoding or "utf-8", "replace"))
+
+
+def write_stdout(data: bytes | memoryview) -> None:
+    """Write all of `data` to stdout, past its buffer: nothing is left to flush when its reader goes away.
+
+    Raises:
+        BrokenPipeError: its reader is gone.
+        StorageError: it takes no more.
+    """
+    try:
+        sys.stdout.flush()
+        descriptor = sys.stdout.fileno()
+    except (io.UnsupportedOperation, AttributeError):  # replaced by something that is no file
+        sys.stdout.write(bytes(data).decode(sys.stdout.encoding or "utf-8", "replace"))
+        return
+    rest = memoryview(data)
+    try:
+        while rest:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:  # another program has made the pipe or the terminal non-blocking
+                select.select((), (descriptor,), ())
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        msg = f"stdout cannot be written: {error.strerror or type(error).__name__}"
+        raise StorageError(msg) from None
+
+
+def flush_stdout() -> str | None:
+    """Flush what others have printed; return what is wrong with stdout, if anything."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        silence_stdout()
+        return f"stdout cannot be written: {error.strerror or type(error).__name__}"
+    return None
+
+
+def tolerate_encoding() -> None:
+    """Print a question mark for what the terminal's encoding does not have."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def print_json(result: dict[str, Any]) -> None:
-    """Write the result to stdout as one line of JSON."""
-    _print(escape_json(msgspec.json.encode(result).decode()))
+    """Write the result to stdout as one line of JSON, in UTF-8 whatever the locale."""
+    _print(escape_json(msgspec.json.encode(result).decode()), "utf-8")
 
 
 def print_table(rows: Iterable[Sequence[str]]) -> None:

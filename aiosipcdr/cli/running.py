@@ -25,6 +25,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         Terminated: SIGTERM, likewise.
     """
     terminated = False
+    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
 
     async def guarded() -> T:
         task = asyncio.current_task()
@@ -45,3 +46,6 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         if terminated:
             raise Terminated from None
         raise
+    finally:
+        with suppress(ValueError):  # another thread
+            signal.signal(signal.SIGTERM, before)  # the loop has put the default back

@@ -12,9 +12,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from cyclopts import Parameter
 
+from aiosipcdr.arguments import unquote
 from aiosipcdr.cli.output import tell
 from aiosipcdr.cli.usage import HOW_TO_AUTHENTICATE, UsageError
 from aiosipcdr.protocol.signing import Credentials
@@ -28,7 +31,6 @@ OPTION_NAMES = ("proxy", "ca_file", "timeout", "time_field", "lateness", "strict
 
 _LARGEST = 64 * 1024
 _LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")
-_QUOTED = 2
 
 
 @Parameter(name="*", group="Account")
@@ -40,8 +42,8 @@ class Account:
         base_url: The vendor's address, as in https://api.laaffic.com/v3/voice; without it,
             that of the credentials or AIOSIPCDR_BASE_URL.
         credentials_file: A file with api_key, api_secret and, if you like, base_url and other options of the network
-            and the proof (proxy, ca_file, timeout, time_field, lateness, strict, assume_tz, filter_match): TOML or
-            lines of NAME=VALUE. Nobody but its owner may read it (chmod 600).
+            and the proof (proxy, ca_file, timeout, time_field, lateness, strict, assume_tz, filter_match): TOML,
+            JSON or lines of NAME=VALUE. Nobody but its owner may read it (chmod 600).
         credentials_stdin: Read the same from stdin.
     """
 
@@ -83,7 +85,7 @@ def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) 
         if not found.get(name):
             msg = f"{name} is missing in {source}: {HOW_TO_AUTHENTICATE}"
             raise UsageError(msg)
-    base_url = account.base_url or found.get("base_url") or environ.get(_PREFIX + "BASE_URL")
+    base_url = account.base_url or found.get("base_url") or unquote(environ.get(_PREFIX + "BASE_URL", ""))
     if not base_url:
         msg = (
             "the address is missing: give --base-url or set AIOSIPCDR_BASE_URL,"
@@ -91,7 +93,7 @@ def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) 
         )
         raise UsageError(msg)
     options = {name: found[name] for name in OPTION_NAMES if found.get(name)}
-    if zone := environ.get(_PREFIX + "ASSUME_TZ"):
+    if zone := unquote(environ.get(_PREFIX + "ASSUME_TZ", "")):
         options.setdefault("assume_tz", zone)
     if account.credentials_file is not None and "ca_file" in options:
         options["ca_file"] = str(account.credentials_file.parent / options["ca_file"])
@@ -126,7 +128,7 @@ def _find(account: Account, environ: Mapping[str, str]) -> tuple[str, dict[str, 
         found = _parse(_read_stdin(), source)
     else:
         source = "the environment"
-        found = {name: value for name in _NAMES if (value := environ.get(_PREFIX + name.upper()))}
+        found = {name: value for name in _NAMES if (value := unquote(environ.get(_PREFIX + name.upper(), "")))}
     return source, found
 
 
@@ -140,13 +142,21 @@ def read_private(path: Path, otherwise: str = "") -> bytes:
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            if os.name != "nt" and stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            if os.name != "nt" and stat.S_ISREG(mode) and mode & _forbidden(path):
                 msg = f"{path} can be read by others, so it is not used: run chmod 600 {path}{otherwise}"
                 raise UsageError(msg)
             return file.read(_LARGEST)
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror or type(error).__name__}"
         raise UsageError(msg) from None
+
+
+def _forbidden(path: Path) -> int:
+    # systemd gives a unit's credentials 0440 and lets the unit's user in by an ACL, which shows as the group's mode.
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder and path.parent.resolve() == Path(folder).resolve():
+        return stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
+    return stat.S_IRWXG | stat.S_IRWXO
 
 
 def _read_stdin() -> bytes:
@@ -163,10 +173,31 @@ def _parse(raw: bytes, source: str) -> dict[str, str]:
     except UnicodeDecodeError:
         msg = f"{source} is not UTF-8 text: write lines of NAME=VALUE, or TOML"
         raise UsageError(msg) from None
+    if text.lstrip().startswith("{"):
+        return _parse_json(text, source)
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return _parse_lines(text)
+    values = _select(table, source)
+    if all(isinstance(value, str) for value in values.values()):
+        return values
+    # Lines like API_KEY=0123 are TOML too, but their value would not be the text that stands there.
+    return _parse_lines(text)
+
+
+def _parse_json(text: str, source: str) -> dict[str, str]:
+    try:
+        table = msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise UsageError(f"{source} begins like JSON and cannot be read as a JSON object") from None
+    values = _select(table, source)
+    if not all(isinstance(value, str) for value in values.values()):
+        raise UsageError(f"{source}: names and values must be JSON strings")
+    return values
+
+
+def _select(table: dict[str, Any], source: str) -> dict[str, Any]:
     table = table.get("aiosipcdr", table)
     if not isinstance(table, dict):
         msg = f"{source}: [aiosipcdr] must be a table of names and values"
@@ -175,10 +206,7 @@ def _parse(raw: bytes, source: str) -> dict[str, str]:
     for name in OPTION_NAMES:
         if isinstance(values.get(name), bool | int | float):
             values[name] = str(values[name]).lower()
-    if all(isinstance(value, str) for value in values.values()):
-        return values
-    # Lines like API_KEY=0123 are TOML too, but their value would not be the text that stands there.
-    return _parse_lines(text)
+    return values
 
 
 def _parse_lines(text: str) -> dict[str, str]:
@@ -186,10 +214,7 @@ def _parse_lines(text: str) -> dict[str, str]:
     for line in text.splitlines():
         match = _LINE.fullmatch(line.strip())
         if match is not None and (name := _name(match["name"])):
-            value = match["value"].strip()
-            if len(value) >= _QUOTED and value[0] == value[-1] and value[0] in "'\"":
-                value = value[1:-1]
-            values[name] = value
+            values[name] = unquote(match["value"])
     return values
 
 

@@ -68,6 +68,8 @@ def _rows(figures: Figures, path: Path) -> list[tuple[str, str]]:
         ("Time", f"{figures.seconds:.1f} s, {figures.records_a_second:,.0f} calls a second"),
         ("Requests", f"{report.requests:,} ({pages}, {windows})"),
     ]
+    if report.clipped_to is not None:
+        rows.append(("Read up to", f"{report.clipped_to.isoformat()} (the rest is in the future)"))
     if memory is not None:
         rows.append(("Peak memory", f"{memory / _MEBIBYTE:,.0f} MiB (this process)"))
     if report.provisional:

@@ -10,10 +10,11 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
 from pathlib import Path
 from typing import Annotated
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cyclopts import Parameter
 
+from aiosipcdr.arguments import NO_ZONES
 from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.protocol.days import day_start
 from aiosipcdr.protocol.windows import fixed_offset
@@ -228,4 +229,4 @@ def parse_zone(name: str) -> TimeZone:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         msg = "--tz is not a known time zone: write a name such as Asia/Shanghai, or an offset such as +08:00"
-        raise UsageError(msg) from None
+        raise UsageError(msg if available_timezones() else NO_ZONES) from None

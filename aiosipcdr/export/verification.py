@@ -108,8 +108,7 @@ def find_contradictions(manifest: Manifest) -> list[str]:
 def _covers(manifest: Manifest) -> bool:
     windows = [proof.window for proof in manifest.report.window_reports]
     query = manifest.query
-    # A range that ends in the future is clipped, and its report says where.
-    end = getattr(manifest.report, "clipped_to", None) or query.end
+    end = manifest.report.clipped_to or query.end
     return (
         bool(windows)
         and windows[0].start <= query.start

@@ -39,7 +39,7 @@ from aiosipcdr.protocol.shortfall import (
     describe_refused_page,
     describe_shortfall,
 )
-from aiosipcdr.protocol.tiling import can_split, plan_tiles, split_at_now, split_window
+from aiosipcdr.protocol.tiling import can_split, clip_window, plan_range, split_at_now, split_window
 from aiosipcdr.protocol.wholes import Recounts, Whole, announce
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CallDetailRecords, CompleteWindow, FetchReport, QuarantinedRecord
@@ -105,7 +105,9 @@ class Coverage:
         self._time_field = span.time_field
         self._strict = strict
         self._skip_out_of_range = skip_out_of_range
-        self._edge = MovingEdge(span.window, filters)
+        now = ages.read_clock().now
+        self._end = span.window.end
+        self._edge = MovingEdge(clip_window(span.window, now), filters)
         self._budget = Budget(size)
         self._sizes = PageSizes()
         self._enlarged: deque[PageRequest] = deque()
@@ -113,8 +115,9 @@ class Coverage:
         self._recounts = Recounts(filters)
         self._unproven = False
         self._overlap: OverlapProof | None = None
-        self.tiles: list[TimeWindow] = [*filter(None, [span.seam]), *plan_tiles(span.window)]
+        self.tiles: list[TimeWindow] = [*filter(None, [span.seam]), *plan_range(span.window, now)]
         """The windows that the run begins with, oldest first."""
+        self._note_clipping(self.tiles)
         for tile in self.tiles:
             self._pending.add(tile)
 
@@ -219,6 +222,10 @@ class Coverage:
         if self.mismatch is not None:
             self.mismatch.window = complete.window
         return complete
+
+    def _note_clipping(self, tiles: list[TimeWindow]) -> None:
+        end = tiles[-1].end if tiles else self._end
+        self.report.clipped_to = end if end < self._end else None
 
     def join(self) -> None:
         """Claim a fair share of the places, when the run begins."""
@@ -466,4 +473,8 @@ class Coverage:
         return None
 
     def _certify(self) -> None:
-        self.report.certified = self.is_finished and not (self._unproven or self.report.quarantined)
+        clipped_to = self.report.clipped_to
+        # By a clock that is months behind, calls that were made already would be to come.
+        is_clipped_too_early = clipped_to is not None and clipped_to <= self._ages.read_clock().now
+        is_unproven = self._unproven or self.report.quarantined or is_clipped_too_early
+        self.report.certified = self.is_finished and not is_unproven

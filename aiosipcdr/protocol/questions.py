@@ -6,6 +6,7 @@ that one engine serves them all.
 
 from collections import deque
 from collections.abc import Iterable
+from datetime import datetime
 
 import msgspec
 
@@ -23,7 +24,7 @@ from aiosipcdr.protocol.paging import (
 )
 from aiosipcdr.protocol.records import Page
 from aiosipcdr.protocol.shortfall import describe_refused_single_page
-from aiosipcdr.protocol.tiling import OVERLAP, plan_tiles
+from aiosipcdr.protocol.tiling import OVERLAP, clip_window, plan_tiles
 from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["RangeCount", "SinglePage", "WindowCounts"]
@@ -173,8 +174,15 @@ def _hull(windows: list[TimeWindow]) -> TimeWindow | None:
 class RangeCount(WindowCounts):
     """Adds up the totals of a range's tiles and takes off what their overlaps count twice."""
 
-    def __init__(self, window: TimeWindow, filters: Filters, *, size: int = LARGEST_SIZE) -> None:
-        """Plan one request a tile and one an overlap; `size` as for `WindowCounts`."""
+    def __init__(
+        self, window: TimeWindow, filters: Filters, *, size: int = LARGEST_SIZE, now: datetime | None = None
+    ) -> None:
+        """Plan one request a tile and one an overlap; `size` as for `WindowCounts`.
+
+        With `now`, the vendor's present instant, the range ends 31 days later at most.
+        """
+        if now is not None:
+            window = clip_window(window, now)
         self._tiles = plan_tiles(window)
         self._overlaps = [TimeWindow(tile.start, tile.start + OVERLAP) for tile in self._tiles[1:]]
         super().__init__([*self._tiles, *self._overlaps], filters, span=window, size=size)

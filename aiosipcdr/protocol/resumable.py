@@ -61,6 +61,7 @@ class ResumableCoverage(Coverage):
         """
         reports = {entry.told.window: entry.told for entry in history.entries if isinstance(entry, Delivered)}
         self._judge_ages([reports[window] for window in counted_again if window in reports])
+        self._note_clipping(history.tiles)
         chains: dict[TimeWindow, _Wholes] = {}
         wholes: dict[TimeWindow, Whole] = {}
         self._pending.take_all()

@@ -174,6 +174,9 @@ def _find_problem(name: str, part: object) -> str | None:
     # The text must not quote the value: it may be a real secret with a line feed.
     if not isinstance(part, str) or not part.strip():
         return f"{name} is empty or missing: take it from the vendor's console"
-    if not part.strip().isprintable() or not part.isascii():
+    text = part.strip()
+    if not text.isprintable() or not text.isascii():
         return f"{name} holds characters that cannot stand in an HTTP header"
+    if " " in text or (len(text) > 1 and text[0] == text[-1] and text[0] in "'\""):
+        return f"{name} holds a blank, or is in quotes: give the value alone, without quotes and comments"
     return None

@@ -4,12 +4,22 @@ Pure arithmetic on times.  Neighbours always overlap by one second, so that no
 reading of the bounds (inclusive or not) can lose a call between two windows.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import ceil
 
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["NARROWEST_SECONDS", "OVERLAP", "WIDEST", "can_split", "plan_tiles", "split_at_now", "split_window"]
+__all__ = [
+    "NARROWEST_SECONDS",
+    "OVERLAP",
+    "WIDEST",
+    "can_split",
+    "clip_window",
+    "plan_range",
+    "plan_tiles",
+    "split_at_now",
+    "split_window",
+]
 
 WIDEST = timedelta(days=31)
 """The vendor's documented limit on the distance of `strTime` and `endTime`."""
@@ -31,6 +41,22 @@ def plan_tiles(window: TimeWindow) -> list[TimeWindow]:
         start += WIDEST - OVERLAP
     tiles.append(TimeWindow(start, window.end))
     return tiles
+
+
+def clip_window(window: TimeWindow, now: datetime) -> TimeWindow:
+    """Return `window` with an end at most 31 days after `now`, or after its own start where that is later."""
+    latest = max(window.start, now.replace(microsecond=0)) + WIDEST
+    return window if window.end <= latest else TimeWindow(window.start, latest.astimezone(window.end.tzinfo))
+
+
+def plan_range(window: TimeWindow, now: datetime) -> list[TimeWindow]:
+    """Cut `window` into tiles like `plan_tiles`; where its end is clipped, the last one holds all that is to come."""
+    clipped = clip_window(window, now)
+    passed = ceil((now - window.start).total_seconds()) + _MARGIN
+    if clipped == window or passed <= _MARGIN:
+        return plan_tiles(clipped)
+    seam = window.start + timedelta(seconds=passed)
+    return [*plan_tiles(TimeWindow(window.start, seam)), TimeWindow(seam - OVERLAP, clipped.end)]
 
 
 def can_split(window: TimeWindow) -> bool:

@@ -35,14 +35,16 @@ def cli(tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
     """Return a starter of `python -m aiosipcdr`, in a folder of the test's own."""
 
     def start(*arguments: str, **options: Any) -> "subprocess.Popen[str]":  # noqa: ANN401
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        usual = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "cwd": tmp_path,
+            "env": {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+        }
         return subprocess.Popen(  # noqa: S603 - our own interpreter
             [sys.executable, "-m", "aiosipcdr", *arguments],
-            text=True,
-            cwd=tmp_path,
-            env=environment,
-            **{**pipes, **options},
+            **{**usual, **options},
         )
 
     return start

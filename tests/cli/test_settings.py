@@ -1,6 +1,7 @@
 """Where credentials come from, and that they go nowhere else."""
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def test_the_address_may_be_an_argument() -> None:
         "# mine\nAIOSIPCDR_API_KEY=file-key\nexport AIOSIPCDR_API_SECRET='0123'\nOTHER=1\n",
         "API_KEY = file-key\nAPI_SECRET = 0123",
         "\ufeffapi_key=file-key\r\napi_secret=0123\r\n",
+        'AIOSIPCDR_API_KEY="file-key" # of the sandbox\nAIOSIPCDR_API_SECRET=0123   # keep it\n',
+        '{"api_key": "file-key", "api_secret": "0123"}',
+        ' {"aiosipcdr": {"API_KEY": "file-key", "AIOSIPCDR_API_SECRET": "0123", "other": 1}}',
     ],
 )
 def test_a_file_is_toml_or_lines_of_name_and_value(written: Path, text: str) -> None:
@@ -127,3 +131,37 @@ def test_credentials_without_an_address_are_found_where_there_are_some(tmp_path:
     file.chmod(0o644)
     with pytest.raises(UsageError, match="can be read by others"):
         find_credentials(Account(credentials_file=file), environ)
+
+
+@pytest.mark.parametrize("text", ['{"api_key": "key-0815", ', '{"api_key": "key-0815", "api_secret": 815}', "{}"])
+def test_json_that_is_of_no_use_is_refused_and_not_repeated(written: Path, text: str) -> None:
+    written.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        resolve_settings(Account(credentials_file=written), ENVIRONMENT)
+    assert "0815" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ['"{}"', "'{}'", "{} # notes", '"{}"  # notes', " {} "])
+def test_what_an_env_file_of_docker_leaves_around_a_value_is_not_part_of_it(form: str) -> None:
+    environ = {name: form.format(value) for name, value in ENVIRONMENT.items()}
+    assert parts(resolve_settings(Account(), environ)) == (URL, "env-key", "env-secret")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
+def test_a_credential_of_systemd_is_read_though_its_group_may_read_it(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written.write_text("api_key=k\napi_secret=s\n")
+    written.chmod(0o440)
+    with pytest.raises(UsageError, match="chmod 600"):
+        resolve_settings(Account(credentials_file=written), ENVIRONMENT)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(written.parent))
+    assert resolve_settings(Account(credentials_file=written), ENVIRONMENT).api_key == "k"
+    for mode in (0o444, 0o460, 0o450):
+        written.chmod(mode)
+        with pytest.raises(UsageError, match="chmod 600"):
+            resolve_settings(Account(credentials_file=written), ENVIRONMENT)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(written.parent / "elsewhere"))
+    written.chmod(0o440)
+    with pytest.raises(UsageError, match="chmod 600"):
+        resolve_settings(Account(credentials_file=written), ENVIRONMENT)

@@ -14,7 +14,8 @@ from aiosipcdr.protocol.signing import Credentials, CredentialsSource, credentia
 KEY, SECRET, TIMESTAMP = "bDqJFiq9", "7bz1lzh9", 1630468800
 SIGNATURE = "05d7a50893e22a5c4bb3216ae3396c7c"
 
-parts = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
+# Neither quotes nor blanks: those of an env file would be sent as parts of the value.
+parts = st.text(st.characters(min_codepoint=40, max_codepoint=126), min_size=1, max_size=40)
 
 
 def test_the_published_example() -> None:
@@ -170,3 +171,11 @@ def test_a_coroutine_is_no_credential_and_is_told_as_such() -> None:
     for source in (credentials_source(look_up, look_up), credentials_source(look_up, None)):  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=r"at once|must return Credentials"):
             source()
+
+
+@pytest.mark.parametrize("text", ['"quoted"', "'quoted'", "value # notes", "two words"])
+def test_what_an_env_file_leaves_around_a_value_is_refused_and_not_repeated(text: str) -> None:
+    for key, secret in ((text, "secret"), ("key", text)):
+        with pytest.raises(ValueError, match="without quotes and comments") as caught:
+            Credentials(key, secret)
+        assert text not in str(caught.value)

@@ -12,6 +12,8 @@ from aiosipcdr.protocol.tiling import (
     OVERLAP,
     WIDEST,
     can_split,
+    clip_window,
+    plan_range,
     plan_tiles,
     split_at_now,
     split_window,
@@ -117,3 +119,37 @@ def test_a_window_is_cut_shortly_after_now(window: TimeWindow, ahead: float) -> 
     assert timedelta(seconds=2) <= past.end - now < timedelta(seconds=3.1)
     assert to_come.start > now, "what is to come is empty"
     assert min(past.seconds, to_come.seconds) >= NARROWEST_SECONDS
+
+
+NOW = datetime(2026, 6, 17, 12, 30, 15, 999_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("years", [1, 73, 7_900])
+def test_a_range_that_ends_far_in_the_future_has_one_tile_behind_now(years: int) -> None:
+    start = datetime(2026, 4, 20, tzinfo=timezone(timedelta(hours=8)))
+    tiles = plan_range(TimeWindow.of(start, start.replace(year=start.year + years)), NOW)
+    to_come = tiles[-1]
+    assert to_come.end == NOW.replace(microsecond=0) + WIDEST
+    assert to_come.end.utcoffset() == start.utcoffset()
+    assert NOW < to_come.start < NOW + timedelta(seconds=5)
+    assert to_come.seconds <= WIDEST.total_seconds()
+    assert tiles[:-1] == plan_tiles(TimeWindow(start, to_come.start + OVERLAP))
+
+
+@given(
+    st.floats(-200, 200).map(lambda days: NOW + timedelta(days=days)),
+    st.integers(0, 200),
+    st.floats(-200, 200).map(lambda days: NOW + timedelta(days=days)),
+)
+def test_tiles_cover_what_is_clipped_at_31_days_after_now_and_nothing_else(
+    start: datetime, days: int, now: datetime
+) -> None:
+    window = TimeWindow.of(start, start + timedelta(days=days))
+    tiles, clipped = plan_range(window, now), clip_window(window, now)
+    assert (tiles[0].start, tiles[-1].end) == (clipped.start, clipped.end)
+    assert all(later.start == earlier.end - OVERLAP for earlier, later in pairwise(tiles))
+    assert all(tile.end - tile.start <= WIDEST for tile in tiles)
+    if window.end <= now + WIDEST:
+        assert tiles == plan_tiles(window)
+    else:
+        assert clipped.end - max(now, window.start) <= WIDEST
