@@ -178,7 +178,7 @@ class Engine:
             job.run.bring_back(job)
         pause = self._pacer.decide_wait(now)
         if not pause:
-            waiting = sum(job.attempt > 0 and job.run.is_open for _, _, job in self._later)
+            waiting = sum(job.attempt > 0 and job.run.is_open for _, _, job in self._later) if self._later else 0
             may_begin = self._patience.may_begin(waiting=waiting, now=now)
             for _ in range(len(self._runs)):
                 run = self._runs[0]
@@ -216,12 +216,13 @@ class Engine:
         try:
             while job is not None:
                 self._workers[task] = job
-                if job.run.is_open:
-                    outcome = await self._attempt(job)
-                    self._settle(job, outcome, self._now())
+                outcome = await self._attempt(job) if job.run.is_open else None
+                now = self._now()
+                if outcome is not None:
+                    self._settle(job, outcome, now)
                 # The places may have become fewer: then this worker leaves.
                 has_place = len(self._workers) <= self._patience.limit.places
-                following = self._next_job(self._now()) if has_place else None
+                following = self._next_job(now) if has_place else None
                 if following is not None and following.run is not job.run:
                     self._forget(task)
                     job = None

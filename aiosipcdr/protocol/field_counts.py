@@ -5,6 +5,8 @@ A vendor that has changed its format must not become a file of empty columns.  S
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import repeat
+from operator import attrgetter, is_not
 from typing import Final
 
 from aiosipcdr.errors import SchemaMismatchError
@@ -55,7 +57,7 @@ class FieldCounts:
         step = 1 if share.faulty_fields else max(1, len(records) // _SAMPLE)
         sample = records[::step]
         for name in _JUDGED:
-            readable = len([record for record in sample if getattr(record, name) is not None])
+            readable = sum(map(is_not, map(attrgetter(name), sample), repeat(None)))
             share.filled_fields[name] = min(readable * step, len(records)) + share.faulty_fields.get(name, 0)
 
     def add_left_over(self, records: Sequence[CallDetailRecord]) -> None:

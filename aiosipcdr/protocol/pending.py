@@ -115,6 +115,8 @@ class PendingWindows:
 
     def hold_first(self) -> Part | None:
         """Begin the window that does not wait for its turn, if there is one: it is nearly empty, and is filling up."""
+        if self._first is None:
+            return None
         entry = next((entry for entry in self._waiting if entry[0] == self._first), None)
         if entry is None or not all(whole.is_noted for whole in entry[1]):
             return None

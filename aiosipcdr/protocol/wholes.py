@@ -114,7 +114,8 @@ class Whole:
             if row.voice_id in self.floor:
                 by_id[row.voice_id].append(row)
         for voice_id, handed_over in by_id.items():
-            if left := _without(self.floor.pop(voice_id), handed_over, see):
+            kept = self.floor.pop(voice_id)
+            if len(kept) > 1 and (left := _without(kept, handed_over, see)):
                 self.floor[voice_id] = left
 
     def trim(self, part: TimeWindow, edge: datetime) -> None:
@@ -130,7 +131,7 @@ def _without(
 ) -> list[CallDetailRecord]:
     # By their hashes: a server may send thousands of rows of one id.
     looks: defaultdict[CallDetailRecord, list[CallDetailRecord]] = defaultdict(list)
-    for one in kept if len(kept) > 1 else ():
+    for one in kept:
         looks[see(one)].append(one)
     left = len(kept)
     for row in handed_over:
