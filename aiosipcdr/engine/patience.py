@@ -65,7 +65,8 @@ class Patience:
     def note_answer(self, job: Job, now: float) -> None:
         """Note that `job` was answered as it should be."""
         self._last_answered = job.run.last_answer = now
-        self.clock.note_success()
+        if self.clock.candidate is not None:
+            self.clock.note_success()
         self.limit.note_success()
         self._budget.give_back(job.cost or 1.0)
 

@@ -79,20 +79,21 @@ class ClockOffset:
     Attributes:
         seconds: the offset.
         version: how often it was changed; a request that was signed under an older one learns nothing from its refusal.
+        candidate: what the last refusal measured, if a second one has to agree.
     """
 
-    __slots__ = ("_candidate", "_fixed_until", "seconds", "version")
+    __slots__ = ("_fixed_until", "candidate", "seconds", "version")
 
     def __init__(self) -> None:
         """Trust this machine's clock."""
         self.seconds: float = 0.0
         self.version: int = 0
         self._fixed_until = float("-inf")
-        self._candidate: float | None = None
+        self.candidate: float | None = None
 
     def note_success(self) -> None:
         """Note that a request was accepted: a single refusal before it proves nothing."""
-        self._candidate = None
+        self.candidate = None
 
     def note_refusal(self, measured: float | None, *, signed_under: int, now: float) -> None:
         """Accept the offset that a refused timestamp shows, once for all requests that were under way.
@@ -109,13 +110,13 @@ class ClockOffset:
             return
         # Closer than a `Date` can tell: the offset is not what was wrong.
         if abs(measured) > _LARGEST_OFFSET or abs(measured - self.seconds) < 1:
-            self._candidate = None
+            self.candidate = None
             return
-        agreed = self._candidate is not None and abs(measured - self._candidate) < _AGREEMENT
-        self._candidate = measured
+        agreed = self.candidate is not None and abs(measured - self.candidate) < _AGREEMENT
+        self.candidate = measured
         if now < self._fixed_until and not agreed and abs(measured) > _NEAR_ZERO:
             return
-        self._candidate = None
+        self.candidate = None
         self.seconds = measured
         self.version += 1
         self._fixed_until = now + _SETTLED_AFTER
