@@ -121,7 +121,7 @@ def options_of(command: str) -> set[str]:
 
 def test_every_option_that_a_page_names_exists() -> None:
     known = set(app).union(*(options_of(name) for name in app if not name.startswith("-")))
-    others = {"--now", "--since", "--sandbox"}  # of systemctl, journalctl and the examples
+    others = {"--now", "--since", "--sandbox", "--preload"}  # of systemctl, journalctl, the examples and gunicorn
     named = {
         f"{name_of(path)}: {option}"
         for path in PAGES

@@ -58,7 +58,7 @@ CODES: list[tuple[int, type[VendorError], int]] = [
     (-2, RestrictedAddressError, 1),
     (-13, AuthenticationError, 1),
     (-15, ThrottledError, 6),
-    (-18, ServerFaultError, 6),
+    (-18, ServerFaultError, 8),
     (-22, InvalidQueryError, 1),
     (-99, VendorError, 1),
     (5, VendorError, 1),
@@ -165,23 +165,23 @@ HTTP: list[tuple[str, dict[str, str], type[SipCdrError], int]] = [
     ("404 Not Found", {}, ProtocolError, 1),
     ("405 Method Not Allowed", {}, ProtocolError, 1),
     ("413 Too Large", {}, ProtocolError, 1),
-    ("204 No Content", {}, ProtocolError, 3),
+    ("204 No Content", {}, ProtocolError, 6),
     ("407 Proxy Authentication Required", {}, TransportError, 1),
     ("501 Not Implemented", {}, ProtocolError, 1),
-    ("408 Timeout", {}, ServerFaultError, 6),
-    ("409 Conflict", {}, ServerFaultError, 6),
-    ("425 Too Early", {}, ServerFaultError, 6),
+    ("408 Timeout", {}, ServerFaultError, 8),
+    ("409 Conflict", {}, ServerFaultError, 8),
+    ("425 Too Early", {}, ServerFaultError, 8),
     ("429 Too Many", {}, ThrottledError, 6),
     ("429 Too Many", {"Retry_After": "0"}, ThrottledError, 6),
     ("429 Too Many", {"Retry_After": "rubbish"}, ThrottledError, 6),
     ("429 Too Many", {"Retry_After": "-5"}, ThrottledError, 6),
     ("429 Too Many", {"Retry_After": "nan"}, ThrottledError, 6),
     ("429 Too Many", {"Retry_After": "999999999999"}, ThrottledError, 6),
-    ("500 Oops", {}, ServerFaultError, 6),
-    ("502 Bad Gateway", {}, ServerFaultError, 6),
-    ("503 Unavailable", {}, ServerFaultError, 6),
+    ("500 Oops", {}, ServerFaultError, 8),
+    ("502 Bad Gateway", {}, ServerFaultError, 8),
+    ("503 Unavailable", {}, ServerFaultError, 8),
     ("503 Unavailable", {"Retry_After": "0"}, ThrottledError, 6),
-    ("504 Gateway Timeout", {}, ServerFaultError, 6),
+    ("504 Gateway Timeout", {}, ServerFaultError, 8),
 ]
 
 
@@ -237,10 +237,10 @@ def broken(wire: "Wire") -> dict[str, tuple[bytes, type[SipCdrError], int]]:
     packed = gzip.compress(good)
     corrupt = packed[:20] + bytes([packed[20] ^ 255]) + packed[21:]
     return {
-        "closed without a word": (b"", TransportError, 6),
-        "half a head": (raw("HTTP/1.1 200 OK\nContent-Le"), TransportError, 6),
+        "closed without a word": (b"", TransportError, 8),
+        "half a head": (raw("HTTP/1.1 200 OK\nContent-Le"), TransportError, 8),
         "no HTTP": (raw("SSH-2.0-OpenSSH_9.6\n\n"), ProtocolError, 3),
-        "truncated body": (wire.http(good, length=len(good) + 9), TransportError, 6),
+        "truncated body": (wire.http(good, length=len(good) + 9), TransportError, 8),
         "chunked and cut": (
             raw("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n40\n", b'{"status":'),
             TransportError,
@@ -260,10 +260,10 @@ def broken(wire: "Wire") -> dict[str, tuple[bytes, type[SipCdrError], int]]:
             ProtocolError,
             3,
         ),
-        "gzip truncated": (wire.http(packed[:-9], Content_Encoding="gzip"), TransportError, 6),
-        "gzip corrupt": (wire.http(corrupt, Content_Encoding="gzip"), TransportError, 6),
-        "gzip that is none": (wire.http(good, Content_Encoding="gzip"), TransportError, 6),
-        "gzip with more behind it": (wire.http(packed + b"x", Content_Encoding="gzip"), TransportError, 6),
+        "gzip truncated": (wire.http(packed[:-9], Content_Encoding="gzip"), TransportError, 8),
+        "gzip corrupt": (wire.http(corrupt, Content_Encoding="gzip"), TransportError, 8),
+        "gzip that is none": (wire.http(good, Content_Encoding="gzip"), TransportError, 8),
+        "gzip with more behind it": (wire.http(packed + b"x", Content_Encoding="gzip"), TransportError, 8),
         "gzip bomb": (wire.http(bomb(), Content_Encoding="gzip"), ResponseTooLargeError, 1),
         "too large by its own word": (
             raw(f"HTTP/1.1 200 OK\nContent-Length: {10**10}\n\n", b"{"),
@@ -333,7 +333,7 @@ async def test_a_connection_that_is_reset_is_tried_again(wire: "Wire") -> None:
         with pytest.raises(TransportError) as caught:
             await client.fetch_all(wire.start, wire.end)
         assert isinstance(caught.value, ConnectionError)
-        assert len(server.seen) == 6
+        assert len(server.seen) == 8
 
 
 async def test_a_connection_that_is_refused_is_tried_again() -> None:

@@ -280,7 +280,7 @@ async def test_a_session_that_raises_for_status_does_not_choose_our_errors(wire:
         with pytest.raises(ServerFaultError) as caught:
             await client.count(wire.start, wire.end)
         assert caught.value.status == 502
-        assert len(server.seen) == 6
+        assert len(server.seen) == 8
 
 
 async def test_two_clients_can_share_one_session(sandbox: Sandbox) -> None:
