@@ -121,7 +121,7 @@ def options_of(command: str) -> set[str]:
 
 def test_every_option_that_a_page_names_exists() -> None:
     known = set(app).union(*(options_of(name) for name in app if not name.startswith("-")))
-    others = {"--now", "--since", "--sandbox"}  # of systemctl, journalctl and the examples
+    others = {"--now", "--since", "--sandbox", "--preload"}  # of systemctl, journalctl, the examples and gunicorn
     named = {
         f"{name_of(path)}: {option}"
         for path in PAGES
@@ -189,7 +189,7 @@ def test_troubleshooting_knows_which_status_is_asked_again() -> None:
 
 
 def test_troubleshooting_knows_every_error() -> None:
-    shown = [in_code(name)[0] for name, *_ in table_rows(TROUBLESHOOTING, "error", "it means")]
+    shown = {in_code(name)[0] for name, *_ in table_rows(TROUBLESHOOTING, "error", "it means")}
 
     assert sorted(shown) == sorted(name for name in aiosipcdr.__all__ if name.endswith("Error"))
 
