@@ -189,7 +189,7 @@ def test_troubleshooting_knows_which_status_is_asked_again() -> None:
 
 
 def test_troubleshooting_knows_every_error() -> None:
-    shown = [in_code(name)[0] for name, *_ in table_rows(TROUBLESHOOTING, "error", "it means")]
+    shown = {in_code(name)[0] for name, *_ in table_rows(TROUBLESHOOTING, "error", "it means")}
 
     assert sorted(shown) == sorted(name for name in aiosipcdr.__all__ if name.endswith("Error"))
 

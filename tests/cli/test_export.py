@@ -520,6 +520,19 @@ def test_days_may_have_folders_are_counted_again_and_named_in_the_log(
 
 
 @pytest.mark.usefixtures("calls_until_today")
+def test_provisional_results_of_yesterday_are_said_in_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recent = (datetime.now(UTC) - timedelta(hours=30)).isoformat()
+    with Sandbox(calls=[{"voiceId": "1", "submitTime": recent}]) as sandbox:
+        in_environment(sandbox, monkeypatch)
+        command = ["export", "--yesterday", "--tz", "UTC", "--output"]
+        for output in (str(tmp_path / "calls.csv"), "-"):
+            assert run([*command, output, "--lateness", "3d"]) == 0
+            assert "1 provisional window (calls may still be added)" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("calls_until_today")
 def test_days_that_are_gone_are_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
