@@ -54,6 +54,8 @@ class Exporting(Asking):
         spreadsheet: bool = False,
         mask_numbers: Literal["mask"] | bytes | None = None,
         sidecars: str | os.PathLike[str] | None = None,
+        mode: int | None = None,
+        lock: bool = True,
     ) -> FetchReport:
         """Fetch a range into a file: NDJSON, CSV or Parquet, with the snake_case names of `CallDetailRecord`.
 
@@ -99,6 +101,9 @@ class Exporting(Asking):
             mask_numbers: hide numbers, also those inside other texts; `extra` is left out. "mask" leaves at most a
                 country code and the last two digits; bytes, 16 at least, are the key of pseudonyms (HMAC-SHA256).
             sidecars: the folder for manifest, quarantine and journal; beside the file by default.
+            mode: the mode of the file and its manifest, 0o640 for a shared folder for example; without it only its
+                owner can read them. Journal and quarantine stay private.
+            lock: lock the journal. `False` is for file systems without locks, where no other export writes to `path`.
 
         Raises:
             ValueError: an argument cannot be used, as said in its text; nothing was asked.
@@ -128,6 +133,8 @@ class Exporting(Asking):
             adjacent=adjacent,
             is_relative=relative,
             spreadsheet=spreadsheet,
+            mode=mode,
+            lock=lock,
         )
         paths = ExportPaths.beside(path) if sidecars is None else ExportPaths.apart(path, sidecars)
         return await self._write_file(form, paths, start, end, on_out_of_range=on_out_of_range)
@@ -152,6 +159,8 @@ class Exporting(Asking):
         spreadsheet: bool = False,
         mask_numbers: Literal["mask"] | bytes | None = None,
         sidecars: str | os.PathLike[str] | None = None,
+        mode: int | None = None,
+        lock: bool = True,
         on_day: Callable[[DayReport], object] | None = None,
     ) -> DaysReport:
         """Export each day of a time zone into a file of its own; call it every night with the same arguments.
@@ -185,6 +194,8 @@ class Exporting(Asking):
             time_field: See `fetch_all`.
             spreadsheet: See `export`.
             mask_numbers: See `export`.
+            mode: See `export`.
+            lock: See `export`.
             sidecars: See `export`; a day with a folder of its own has one in there too.
             on_day: Is called with each day as soon as it is done.
 
@@ -222,6 +233,8 @@ class Exporting(Asking):
             time_field=time_field,
             adjacent=True,
             spreadsheet=spreadsheet,
+            mode=mode,
+            lock=lock,
         )
         days = [DayFile(day, name_day(path, day.date, sidecars)) for day in days_between(first, last, zone)]
         for file in days[:1]:
@@ -265,6 +278,8 @@ class Exporting(Asking):
             mask=form.mask,
             credentials=self._credentials(),
             tiles=self._cover_file(form, paths, start, end).tiles,
+            mode=form.mode,
+            lock=form.lock,
         )
 
     def _cover_file(
@@ -383,6 +398,8 @@ class _Form:
     adjacent: bool
     is_relative: bool = False
     spreadsheet: bool
+    mode: int | None = None
+    lock: bool = True
 
     def __repr__(self) -> str:
         """Name the format alone: a filter may be a number, a mask holds a key."""

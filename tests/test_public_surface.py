@@ -299,7 +299,7 @@ def test_an_export_takes_what_was_promised() -> None:
     promised = (
         {"format": None, "if_exists": "verify", "overwrite": False, "restart": False} | FILTERS | CHOICES | OPTIONAL
     )
-    form = {"spreadsheet": False, "mask_numbers": None, "sidecars": None}
+    form = {"spreadsheet": False, "mask_numbers": None, "sidecars": None, "mode": None, "lock": True}
     assert offered == promised | form | {"adjacent": False, "relative": False}
     assert list(offered)[:3] == ["format", "if_exists", "overwrite"]
     assert inspect.iscoroutinefunction(export)

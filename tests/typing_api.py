@@ -215,6 +215,8 @@ async def into_a_file(client: CdrClient) -> None:
             adjacent=True,
             spreadsheet=True,
             mask_numbers="mask",
+            mode=0o640,
+            lock=False,
         ),
         FetchReport,
     )

@@ -95,6 +95,7 @@ _OPTIONS = {
     "; if its records are that large, raise max_response_bytes": "; the library's max_response_bytes raises the limit",
     "overwrite=True": "--overwrite",
     "restart=True": "--restart",
+    "pass lock=False": "add --no-lock",
     'on_out_of_range="skip"': "--on-out-of-range skip",
     "months_back=None": "--switch months_back=null",
     "with format=": "with --format",

@@ -40,6 +40,7 @@ from aiosipcdr.export import (
     ExportPaths,
     IfExists,
     StreamQuarantine,
+    check_file_mode,
     choose_format,
     choose_mask,
     encode_rows,
@@ -76,12 +77,17 @@ class Shape:
         mask_numbers: Show no more of phone numbers than a country code and the last two digits.
         pseudonym_key_file: Write a pseudonym for each phone number instead, made with the key in this file: 16 bytes at
             least. Nobody but its owner may read it (chmod 600).
+        mode: The mode of the file and its manifest, 0640 in a shared folder for example; without it only you can read
+            them.
+        no_lock: Do not lock the journal: for file systems without locks, where no other export writes to the file.
     """
 
     format: Formats | None = None
     spreadsheet: bool = False
     mask_numbers: bool = False
     pseudonym_key_file: Path | None = None
+    mode: str | None = None
+    no_lock: bool = False
 
 
 def export(
@@ -166,6 +172,8 @@ def export(
         "if_exists": "replace" if overwrite else if_exists,
         "restart": restart,
         "sidecars": sidecars,
+        "mode": _mode(shape.mode),
+        "lock": not shape.no_lock,
     }
     has_started = _HasStarted(progress)
     run = Run(
@@ -379,6 +387,17 @@ def _warn_of_nothing(results: Sequence[Result], reason: str | None, *, log_json:
 def _exit_code(results: Sequence[Result]) -> Exit:
     codes = {result.exit_code for result in results}
     return next((code for code in (Exit.INCOMPLETE, Exit.UNREADABLE) if code in codes), Exit.DONE)
+
+
+def _mode(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        mode = int(text, 8)
+        check_file_mode(mode)
+    except ValueError:
+        raise UsageError("--mode must be one of 0600, 0640, 0644, 0660 and 0664") from None
+    return mode
 
 
 def _masking(shape: Shape) -> Masking:

@@ -11,7 +11,7 @@ from aiosipcdr.export.job import ExportJob, FileWouldShrinkError
 from aiosipcdr.export.journal import read_span
 from aiosipcdr.export.manifest import Manifest, read_manifest, read_stored, was_asked_by
 from aiosipcdr.export.masking import choose_mask, numbers_of
-from aiosipcdr.export.order import ExportOrder, IfExists
+from aiosipcdr.export.order import ExportOrder, IfExists, check_file_mode
 from aiosipcdr.export.paths import JOURNAL, MANIFEST, ExportPaths, find_paths
 from aiosipcdr.export.preparing import shape_records
 from aiosipcdr.export.quarantine import StreamQuarantine, shape_quarantined
@@ -34,6 +34,7 @@ __all__ = [
     "IfExists",
     "Manifest",
     "StreamQuarantine",
+    "check_file_mode",
     "check_target",
     "choose_format",
     "choose_mask",

@@ -43,7 +43,7 @@ from aiosipcdr.export.paths import ExportPaths, part_of
 from aiosipcdr.export.preparing import PreparedWindow, prepare_window
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.export.sidecars import check_sidecars, encode_quarantined
-from aiosipcdr.export.storage import check_ours, check_room, check_unused, exists_already, storage_errors
+from aiosipcdr.export.storage import check_mode, check_ours, check_room, check_unused, exists_already, storage_errors
 from aiosipcdr.export.target import NewFile, check_folder, check_target
 from aiosipcdr.export.verification import hash_file
 from aiosipcdr.protocol.history import Cut, History, Note, Recounted, find_doubt
@@ -74,7 +74,7 @@ class ExportJob:
     def __init__(self, order: ExportOrder) -> None:
         """Remember what is to be done; nothing is touched yet."""
         self._order = order
-        self._journal = Journal(order.paths.journal, order.paths.rows)
+        self._journal = Journal(order.paths.journal, order.paths.rows, locks=order.lock)
         self._turn = threading.Lock()
         self._is_over = False
         self._key: DerivedKey | None = None
@@ -147,7 +147,7 @@ class ExportJob:
 
     async def publish(self, report: FetchReport) -> None:
         """Make the target of the journal, and let it appear."""
-        target = NewFile(self._order.path)
+        target = NewFile(self._order.path, mode=self._order.mode)
         try:
             await self._in_thread(self._journal.begin_building)
             await self._build(target, await self._in_thread(self._order.open_encoder))
@@ -224,6 +224,8 @@ class ExportJob:
             check_sidecars(order.paths)
             check_unused(order.paths.rows, *map(part_of, order.paths.published))
             check_room(order.path.parent, _LEAST_ROOM)
+        if order.mode is not None:
+            check_mode(order.mode, order.path)
         journal.open(self._begin, self._may_discard)
         self._discard_leftovers()
         check_unused(*map(part_of, order.paths.published))
@@ -357,7 +359,7 @@ class ExportJob:
             _write(quarantine, lines)
         else:
             quarantine.unlink(missing_ok=True)
-        _write(order.paths.manifest, manifest)
+        _write(order.paths.manifest, manifest, mode=order.mode)
         target.publish(overwrite=order.if_exists == "replace" or replaces is not None)
         self._journal.remove()
 
@@ -384,8 +386,8 @@ def _find_built(paths: ExportPaths) -> Built | None:
     return Built(target=hashes[0], manifest=hashes[1])
 
 
-def _write(path: Path, data: bytes) -> None:
-    file = NewFile(path)
+def _write(path: Path, data: bytes, *, mode: int | None = None) -> None:
+    file = NewFile(path, mode=mode)
     try:
         file.create()
         file.write(data)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from aiosipcdr.errors import ExportConflictError, JournalDamagedError
+from aiosipcdr.errors import ExportConflictError, JournalDamagedError, StorageError
 from aiosipcdr.export.entries import (
     LAYOUT,
     Building,
@@ -36,7 +36,7 @@ from aiosipcdr.export.entries import (
 )
 from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
 from aiosipcdr.export.keys import KeyDerivation
-from aiosipcdr.export.lock import lock_file
+from aiosipcdr.export.lock import NO_LOCKS, lock_file
 from aiosipcdr.export.order import RELATIVE
 from aiosipcdr.export.paths import part_of
 from aiosipcdr.export.rows import read_records
@@ -65,10 +65,11 @@ SYNC_SECONDS = 1.0
 class Journal:
     """One open journal; ours alone from `open` to `close`."""
 
-    __slots__ = ("_descriptor", "_end", "_frames", "_path", "_synced", "entries", "header", "rows_file")
+    __slots__ = ("_descriptor", "_end", "_frames", "_locks", "_path", "_synced", "entries", "header", "rows_file")
 
-    def __init__(self, path: Path, rows_path: Path) -> None:
-        """Remember the places; nothing is touched yet."""
+    def __init__(self, path: Path, rows_path: Path, *, locks: bool = True) -> None:
+        """Remember the places, and whether to lock the journal; nothing is touched yet."""
+        self._locks = locks
         self.entries: list[Entry] = []
         self.header: Header = Header(settings={}, tiles=[])
         self.rows_file: RowsFile = RowsFile(rows_path)
@@ -303,7 +304,18 @@ class Journal:
                 self.close()
 
     def _lock(self) -> None:
-        if not lock_file(self._descriptor):
+        if not self._locks:
+            return
+        try:
+            is_locked = lock_file(self._descriptor)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            raise StorageError(
+                f"{self._path.parent}: its file system knows no locks, so two exports could not be told apart: write"
+                " elsewhere, or pass lock=False if no other export writes to this file"
+            ) from None
+        if not is_locked:
             raise ExportConflictError(f"another export is at work on {self._path.stem}: wait until it has ended")
 
     def _open_rows(self) -> None:
@@ -384,7 +396,7 @@ class Journal:
             path.parent.stat()  # else it is the folder that is gone
             with suppress(FileNotFoundError):
                 status = os.fstat(descriptor)
-                if os.path.samestat(status, path.lstat()) and status.st_nlink == 1:
+                if os.path.samestat(status, path.lstat()) and status.st_nlink <= 1:
                     continue
             raise ExportConflictError(
                 f"{path} was removed or replaced, or got a second name, while this export was at work: run it again"

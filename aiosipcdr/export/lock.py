@@ -7,7 +7,10 @@ import errno
 import os
 import sys
 
-__all__ = ["lock_file"]
+__all__ = ["NO_LOCKS", "lock_file"]
+
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+"""What a file system answers that knows no locks."""
 
 _TAKEN = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 

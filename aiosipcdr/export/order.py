@@ -21,7 +21,9 @@ from aiosipcdr.protocol.codec import Filters
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.protocol.windows import TimeWindow
 
-__all__ = ["RELATIVE", "ExportOrder", "IfExists"]
+__all__ = ["RELATIVE", "ExportOrder", "IfExists", "check_file_mode"]
+
+_MODES = (0o600, 0o640, 0o644, 0o660, 0o664)
 
 IfExists = Literal["verify", "replace", "fail"]
 """What to do about a file that is there: keep it if it is the certified answer to the same query, and read it again if
@@ -48,6 +50,8 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         credentials: the account's.
         settings: what a journal must agree in, by name; see `seal` for names beginning with "#".
         tiles: the windows to begin with.
+        mode: the mode of the file and its manifest, 0600 by default.
+        lock: whether to lock the journal.
     """
 
     paths: ExportPaths
@@ -63,6 +67,8 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Credentials
     settings: dict[str, str | None]
     tiles: list[TimeWindow]
+    mode: int | None = None
+    lock: bool = True
 
     def __repr__(self) -> str:
         """Name the target alone."""
@@ -98,6 +104,8 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         mask: Callable[[str], str] | None,
         credentials: Credentials,
         tiles: Sequence[TimeWindow],
+        mode: int | None = None,
+        lock: bool = True,
     ) -> "ExportOrder":
         """Return the order to write a range to the target of `paths`.
 
@@ -105,6 +113,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
             ValueError: the format cannot be told or written, or `if_exists` is not one of its values.
         """
         chosen = choose_format(paths.target, format)
+        check_file_mode(mode)
         if if_exists not in get_args(IfExists):
             msg = f"if_exists must be one of {', '.join(get_args(IfExists))}, not {if_exists!r}"
             raise ValueError(msg)
@@ -139,6 +148,8 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
             credentials=credentials,
             settings=settings,
             tiles=list(tiles),
+            mode=mode,
+            lock=lock,
         )
 
     def seal(self, key: DerivedKey) -> dict[str, str | None]:
@@ -169,6 +180,16 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
     def open_encoder(self) -> Encoder:
         """Return a new encoder for the file; see `aiosipcdr.export.formats.open_encoder`."""
         return open_encoder(self.format, spreadsheet=self.spreadsheet, metadata=query_metadata(self.query))
+
+
+def check_file_mode(mode: object) -> None:
+    """Refuse a mode that its owner could not read and write, that runs programs, or that lets everybody write.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if mode is not None and mode not in _MODES:
+        raise ValueError("mode must be one of 0o600, 0o640, 0o644, 0o660 and 0o664")
 
 
 def _told(mask: Callable[[str], str] | None) -> Numbers:

@@ -17,6 +17,7 @@ from aiosipcdr.errors import ExportConflictError, ExportError, StorageError
 
 __all__ = [
     "PRIVATE_FLAGS",
+    "check_mode",
     "check_ours",
     "check_private",
     "check_room",
@@ -28,6 +29,7 @@ __all__ = [
     "is_private",
     "is_same_file",
     "open_ours",
+    "set_mode",
     "storage_errors",
     "sync_file",
     "sync_folder",
@@ -54,7 +56,7 @@ _REASONS = {
     errno.ENOTDIR: "that is not a folder",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ELOOP: "the links on the way there lead nowhere",
-    errno.ENOLCK: "its file system knows no locks, so two exports could not be told apart: write elsewhere",
+    errno.ENOLCK: "its file system knows no locks",
     errno.EIO: "the disk failed",
 }
 
@@ -226,14 +228,47 @@ def sync_folder(folder: Path) -> None:
             raise
 
 
+def check_mode(mode: int, path: Path) -> None:
+    """Refuse a mode that the file system of `path` does not keep, before anything is fetched.
+
+    Raises:
+        StorageError: it does not.
+        OSError: no file can be created in the folder.
+    """
+    probe, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    try:
+        set_mode(probe, mode, path)
+    finally:
+        os.close(probe)
+        os.unlink(name)  # noqa: PTH108 - a text, as mkstemp returns it
+
+
+def set_mode(descriptor: int, mode: int, path: Path) -> None:
+    """Give an open file of ours its mode.
+
+    Raises:
+        StorageError: its file system forces another one.
+    """
+    if os.name == "nt":
+        return
+    with suppress(OSError):
+        os.fchmod(descriptor, mode)
+    actual = _owner_and_mode(descriptor)[1]
+    if actual != mode:
+        raise StorageError(f"{path} cannot get the mode {mode:04o}: its file system forces {actual:04o}; leave it out")
+
+
 def check_room(folder: Path, needed: int) -> None:
-    """Refuse to begin what cannot end well.
+    """Refuse to begin what cannot end well; a file system that does not report its size is believed to have room.
 
     Raises:
         StorageError: the disk of `folder` has less than `needed` bytes free.
     """
-    free = shutil.disk_usage(folder).free
-    if free < needed:
+    try:
+        total, _, free = shutil.disk_usage(folder)
+    except OSError:
+        return
+    if total and free < needed:
         raise StorageError(
             f"{folder} has {free / 1e6:,.0f} MB free, and this export needs about {needed / 1e6:,.0f} MB:"
             " free some room, or write elsewhere"

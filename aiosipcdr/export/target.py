@@ -23,6 +23,7 @@ from aiosipcdr.export.storage import (
     describe_stranger,
     exists_already,
     is_same_file,
+    set_mode,
     storage_errors,
     sync_file,
     sync_folder,
@@ -32,7 +33,9 @@ from aiosipcdr.export.storage import (
 __all__ = ["NewFile", "check_folder", "check_target", "publish_new"]
 
 # What a file system answers that knows no hard links.
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+_NO_LINKS = {
+    *(errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES, errno.EINVAL)
+}
 
 _BLOCK = 1024 * 1024
 
@@ -86,11 +89,12 @@ class NewFile:
         size: the bytes that were written.
     """
 
-    __slots__ = ("_checked", "_descriptor", "_digest", "path", "size", "temporary")
+    __slots__ = ("_checked", "_descriptor", "_digest", "_mode", "path", "size", "temporary")
 
-    def __init__(self, path: Path) -> None:
-        """Remember where the file will appear; nothing is touched yet."""
+    def __init__(self, path: Path, *, mode: int | None = None) -> None:
+        """Remember where the file will appear, and with which mode; nothing is touched yet."""
         self.path: Path = path
+        self._mode = mode
         self.temporary: Path = part_of(path)
         self._checked: _Identity | None = None
         self._descriptor = -1
@@ -120,7 +124,9 @@ class NewFile:
         write_all(self._descriptor, memoryview(data))
 
     def finish(self) -> None:
-        """Make what was written safe from a power cut."""
+        """Make what was written safe from a power cut, and let others read it if they may."""
+        if self._mode is not None:
+            set_mode(self._descriptor, self._mode, self.path)
         sync_file(self._descriptor)
 
     def check(self) -> None:

@@ -576,3 +576,18 @@ def test_recheck_is_for_days(account: list[str], tmp_path: Path, capsys: pytest.
     command = ["export", *account, "--output", str(tmp_path / "calls.csv"), "--recheck", "7d"]
     assert run(command) == 2
     assert "add --daily" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
+def test_a_mode_for_a_shared_folder_and_no_lock(
+    cli: Callable[..., "subprocess.Popen[str]"], account: list[str], tmp_path: Path
+) -> None:
+    with cli("export", *account, "--output", "calls.csv", "--mode", "0640", "--no-lock") as process:
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, told
+    for name in ("calls.csv", "calls.csv.manifest.json"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
+    with cli("export", *account, "--output", "other.csv", "--mode", "0777") as process:
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+    assert "--mode must be one of 0600, 0640" in told
