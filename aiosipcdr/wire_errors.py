@@ -38,7 +38,9 @@ _PROXY_PASSES: Final = {408, 425, 429, 500, 502, 503, 504}
 # Replies of proxies that stay as they are: not allowed by the rule set (SOCKS5), HTTP's of the same meaning.
 _FINAL_CODES: Final = {2, 401, 403, 407}
 # Texts of asyncio, aiohttp and concurrent.futures.
-_STATE: Final = re.compile(r"is closed|is not running|different (event )?loop|no running event loop|shutdown").search
+_STATE: Final = re.compile(
+    r"is closed|is not running|different (event )?loop|no running event loop|used inside a task|shutdown"
+).search
 _NO_THREAD: Final = re.compile(r"can't start new thread|can't allocate lock").search
 _LACKS: Final = {
     errno.EMFILE: "this process has no free file descriptors: raise its limit (ulimit -n), or lower `concurrency`",

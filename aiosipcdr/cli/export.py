@@ -268,7 +268,7 @@ class _HasStarted:
 
     def __init__(self, hook: Callable[[Event], object]) -> None:
         self._hook = hook
-        self.is_true = False
+        self.is_true: bool = False
 
     def __call__(self, event: Event, /) -> None:
         """Take note of `event`."""

@@ -244,7 +244,7 @@ def broken(wire: "Wire") -> dict[str, tuple[bytes, type[SipCdrError], int]]:
         "chunked and cut": (
             raw("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n40\n", b'{"status":'),
             TransportError,
-            6,
+            8,
         ),
         "cut without a length": (raw("HTTP/1.1 200 OK\nConnection: close\n\n", good[:-20]), ProtocolError, 3),
         "empty": (wire.http(b""), ProtocolError, 3),
