@@ -47,9 +47,9 @@ from tests.protocol.simulated_vendor import (
 
 # The profile decides how hard to look: the two models that the proof is for get thousands of examples.
 SOME = settings.default.max_examples if settings.default else 50
-MORE = 4 * SOME
+MORE = SOME * (4 if SOME > 50 else 2)
 # Half as many by default: these two take longer than the rest of this file together.
-MOST = SOME * (20 if SOME > 50 else 10)
+MOST = SOME * (20 if SOME > 50 else 5)
 
 habits = st.builds(
     Habits,

@@ -33,7 +33,7 @@ from tests.protocol.simulated_vendor import (
 from tests.protocol.vendor_faults import FAULTS, HEALTHY, Fault, try_fault
 
 SOME = settings.default.max_examples if settings.default else 50
-MORE = 4 * SOME
+MORE = SOME * (4 if SOME > 50 else 2)
 SIZE = 7
 
 seeds = st.integers(0, 2**32)
