@@ -82,9 +82,11 @@ def translate_error(error: Exception, host: str, proxy: str, *, was_sent: bool =
     if not was_sent and not isinstance(error, aiohttp.ClientError):
         # A connector of somebody else's, for SOCKS for example, raises errors of its own.
         final = getattr(error, "error_code", None) in _FINAL_CODES
-        return TransportError(f"no connection to {peer} ({name}): check the network and any proxy", retryable=not final)
+        return _unconnected(f"no connection to {peer} ({name}): check the network and any proxy", retryable=not final)
     if isinstance(error, OSError | aiohttp.ClientError):
-        return TransportError(f"the connection to {peer} broke before the answer was complete ({name})")
+        broken = TransportError(f"the connection to {peer} broke before the answer was complete ({name})")
+        broken.connected = was_sent
+        return broken
     return TransportError(f"the request failed ({name})", retryable=False)
 
 
@@ -134,7 +136,7 @@ def _translate_tunnel(error: aiohttp.ClientHttpProxyError, host: str, proxy: str
     status = error.status
     if status in _PROXY_PASSES:
         wish = None if error.headers is None else error.headers.get(hdrs.RETRY_AFTER)
-        return TransportError(
+        return _unconnected(
             f"the proxy {proxy} cannot connect to {host} at the moment (HTTP {status})",
             status=status,
             retry_after=None if wish is None else decode_retry_after(wish, None, time.time()),
@@ -143,7 +145,7 @@ def _translate_tunnel(error: aiohttp.ClientHttpProxyError, host: str, proxy: str
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         hint = "put its user and password into `proxy`"
     text = f"the proxy {proxy} refuses to connect to {host} (HTTP {status}): {hint}"
-    return TransportError(text, status=status, retryable=False)
+    return _unconnected(text, status=status, retryable=False)
 
 
 def _translate_connecting(error: aiohttp.ClientConnectorError, host: str) -> SipCdrError:
@@ -160,8 +162,10 @@ def _translate_connecting(error: aiohttp.ClientConnectorError, host: str) -> Sip
     return _unconnected(f"cannot connect to {host} ({_why(error)}): check the address and the network")
 
 
-def _unconnected(message: str) -> TransportError:
-    error = TransportError(message)
+def _unconnected(
+    message: str, *, status: int | None = None, retryable: bool = True, retry_after: float | None = None
+) -> TransportError:
+    error = TransportError(message, status=status, retryable=retryable, retry_after=retry_after)
     error.connected = False
     return error
 
