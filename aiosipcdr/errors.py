@@ -132,7 +132,8 @@ class TransportError(SipCdrError, ConnectionError):
     """The request did not arrive, or its answer did not come back whole.
 
     Attributes:
-        resolved: false where DNS says that the host's name does not exist.
+        resolved: whether DNS gave an address for the host's name.
+        exists: false where DNS says that the name does not exist.
         connected: whether a connection to the host was made.
         local: whether this machine lacks what a request needs: file descriptors, threads or memory. Fewer connections
             are used then, and such errors never count as an outage of the vendor.
@@ -142,6 +143,7 @@ class TransportError(SipCdrError, ConnectionError):
 
     retryable = True
     resolved: bool = True
+    exists: bool = True
     connected: bool = True
     local: bool = False
     stale: bool = False

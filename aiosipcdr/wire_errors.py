@@ -155,8 +155,10 @@ def _translate_connecting(error: aiohttp.ClientConnectorError, host: str) -> Sip
         return _translate_handshake(error.os_error, host)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         if error.os_error.errno == socket.EAI_AGAIN:
-            return _unconnected(f"DNS gave no answer for {host}: check this machine's DNS and network")
-        unknown = _unconnected(f"{host} cannot be resolved: check the address and DNS")
+            unknown = _unconnected(f"DNS gave no answer for {host}: check this machine's DNS and network")
+        else:
+            unknown = _unconnected(f"{host} cannot be resolved: check the address and DNS")
+            unknown.exists = False
         unknown.resolved = False
         return unknown
     return _unconnected(f"cannot connect to {host} ({_why(error)}): check the address and the network")

@@ -116,7 +116,7 @@ def test_a_connection_that_ends_before_an_answer_is_told_apart(error: Exception,
 
 
 @pytest.mark.parametrize(
-    ("error", "retryable", "resolved"),
+    ("error", "retryable", "exists"),
     [
         (aiohttp.ClientConnectorError(KEY, OSError()), True, True),
         (aiohttp.ClientConnectorDNSError(KEY, OSError()), True, False),
@@ -131,10 +131,10 @@ def test_a_connection_that_ends_before_an_answer_is_told_apart(error: Exception,
         (KeyError(), False, True),
     ],
 )
-def test_what_patience_needs_to_know_is_told(error: Exception, retryable: bool, resolved: bool) -> None:  # noqa: FBT001
+def test_what_patience_needs_to_know_is_told(error: Exception, retryable: bool, exists: bool) -> None:  # noqa: FBT001
     ours = translate_error(error, HOST, "")
     assert isinstance(ours, TransportError)
-    assert (ours.retryable, ours.resolved) == (retryable, resolved)
+    assert (ours.retryable, ours.exists) == (retryable, exists)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ class Patience:
         return delay
 
     def _fewer_attempts(self, error: SipCdrError) -> int | None:
-        if isinstance(error, TransportError) and not error.resolved and self._last_answered == float("-inf"):
+        if isinstance(error, TransportError) and not error.exists and self._last_answered == float("-inf"):
             return _FIRST_CONTACT_ATTEMPTS
         return next((fewer for kind, fewer in _FEWER_ATTEMPTS.items() if isinstance(error, kind)), None)
 

@@ -168,7 +168,6 @@ class WindowProof:
             return self._ask_again(request, answer, why)
         if self._strict and (unreadable := describe_unreadable(answer)) is not None:
             return ProtocolError(f"{unreadable} (strict=True)", window=self.window, page=request.current)
-        self._sizes.largest_total = max(self._sizes.largest_total, answer.page.total)
         if request.control and self._refused:
             return self._judge_refusals(answer.page.total)
         if request.control:
@@ -484,9 +483,6 @@ class WindowProof:
         if self.growth.is_seen:
             self.growth.is_seen = False
             self._plan([self._request_count()], is_check=True)
-            return
-        if count < self._sizes.largest_total:
-            self._settle(count, Outcome.CERTIFIED)  # the vendor counts further than that
             return
         self.end_is_unseen = True
         self._end_unproven(count)

@@ -73,24 +73,21 @@ class Budget:
 
 
 class PageSizes:
-    """What a run knows of the vendor's page sizes, and of how far it counts.
+    """What a run knows of the vendor's page sizes.
 
     Attributes:
         counting: the size with which totals are asked for: a single record, unless that is refused.
         given: the size that the vendor gives although it echoes a larger one.
         claimed: that larger one.
-        largest_total: the largest total that any window reported. A smaller one is not cut off: a maximum of COUNT is a
-            setting of the server, the same for every window.
     """
 
-    __slots__ = ("claimed", "counting", "given", "largest_total")
+    __slots__ = ("claimed", "counting", "given")
 
     def __init__(self) -> None:
         """Expect the sizes that are asked for."""
         self.counting: int = 1
         self.given: int | None = None
         self.claimed: int | None = None
-        self.largest_total: int = 0
 
 
 class WindowPlaces:

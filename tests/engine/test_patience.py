@@ -74,7 +74,7 @@ def attempts_until_given_up(judge: Patience, error: SipCdrError) -> int:
 
 def test_each_kind_of_error_has_its_number_of_attempts() -> None:
     unresolved = TransportError("no such host")
-    unresolved.resolved = False
+    unresolved.exists = False
     stale = TransportError("gone")
     stale.stale = True
     unconnected = TransportError("connection refused")
@@ -117,7 +117,7 @@ def test_each_kind_of_error_has_its_number_of_attempts() -> None:
 
 def test_once_anything_was_answered_a_name_that_is_lost_is_looked_up_more_often() -> None:
     unresolved = TransportError("no such host")
-    unresolved.resolved = False
+    unresolved.exists = False
     judge, _ = patience()
     judge.note_answer(job_of(), -31.0)
     assert attempts_until_given_up(judge, unresolved) == 6

@@ -27,7 +27,7 @@ async def end_of(run: Awaitable[object]) -> type[SipCdrError] | None:
     return None
 
 
-@pytest.mark.parametrize(("runs", "requests"), [(1, 6), (5, 30)])
+@pytest.mark.parametrize(("runs", "requests"), [(1, 8), (5, 40)])
 async def test_an_outage_costs_a_bounded_number_of_requests(runs: int, requests: int) -> None:
     async with Sandbox(records=10_000, faults=[DOWN]) as sandbox, client_of(sandbox) as client:
         ends = await asyncio.gather(*(end_of(client.fetch_all(sandbox.start, sandbox.end)) for _ in range(runs)))

@@ -154,7 +154,7 @@ async def test_a_metric_has_no_attribute_but_the_kind_of_an_error(telemetry: Tel
 async def test_an_error_that_ends_a_run_is_named_and_nothing_of_its_text_told(telemetry: Telemetry) -> None:
     async with (
         Sandbox(records=10) as sandbox,
-        CdrClient(sandbox.base_url, sandbox.api_key, "not the secret", hook=telemetry.hook) as client,
+        CdrClient(sandbox.base_url, sandbox.api_key, "not-the-secret", hook=telemetry.hook) as client,
     ):
         with pytest.raises(AuthenticationError):
             await client.ping()

@@ -223,14 +223,12 @@ def test_a_calm_vendor_is_always_certified(
     run = run_model(habits, replace(how, most_happenings=0), population, seed)
     length = population[-1][0] // 1_000
     if run.error is not None and END_UNSEEN in str(run.error):
-        # Every size up to that of the vendor's pages divides the total, and no window has more rows: nothing shows that
-        # the count is not cut off.
+        # Every size up to that of the vendor's pages divides the total: nothing shows that the count is not cut off.
         window, sizes = run.error.window, range(1, habits.largest_page + 1)
         assert window is not None
         total = len(run.vendor.those_in(window, run.vendor.rows))
-        assert total >= run.coverage._sizes.largest_total
         assert not any(total % size for size in sizes)
-    elif habits.order != "random" and not habits.garbles:
+    elif habits.largest_page > 1 and habits.order != "random" and not habits.garbles:
         assert run.error is None
         assert run.certified
     if run.certified:
@@ -240,15 +238,14 @@ def test_a_calm_vendor_is_always_certified(
 
 
 @pytest.mark.parametrize("calls", [1, 2, 40])
-def test_pages_of_one_record_prove_all_windows_but_the_one_with_most_rows(calls: int) -> None:
+def test_pages_of_one_record_prove_no_window(calls: int) -> None:
     vendor = Vendor(Habits(largest_page=1), seeded(1))
     for number in range(calls):
         vendor.add(number * 3_000)
     with smaller_windows(20, 12):
         run = drive(cover(seconds(0, 200), size=7), vendor, Drive())
-    assert run.certified is (calls > 1)
-    if not run.certified:
-        assert END_UNSEEN in str(run.error)
+    assert not run.certified
+    assert isinstance(run.error, IncompleteRangeError)
 
 
 @settings(max_examples=SOME)
@@ -403,16 +400,16 @@ def test_trouble_costs_no_more_than_twice_the_planned_pages_and_200_requests(
 
     def run_once(order: str, happen: Callable[[Vendor], None] | None) -> Run:
         vendor = Vendor(Habits(order=order, counts_first=True), seeded(7))  # type: ignore[arg-type]
-        crowd(vendor, 3_000, 3)
+        crowd(vendor, 1_500, 3)
         vendor.tick()
-        how = Drive(concurrency=8, happen=happen, busy=0.2, most_happenings=1_000)
+        how = Drive(concurrency=8, happen=happen, busy=0.2, most_happenings=500)
         with smaller_windows(80, 48):
             return drive(cover(seconds(0, 3 * 86_400), size=size, most_windows=8), vendor, how)
 
     calm = run_once("oldest", None)
     assert calm.certified
     run = run_once(order, happen)
-    planned = count_pages(max(len(run.vendor.every_row), 3_000), size)
+    planned = count_pages(max(len(run.vendor.every_row), 1_500), size)
     assert run.requests <= calm.requests + 2 * planned + 200
     check_windows(run, seconds(0, 3 * 86_400))
 
