@@ -27,7 +27,7 @@ from aiosipcdr.export.entries import Header, WrittenWindow
 from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, DerivedKey, KeyDerivation, derive_key
 from aiosipcdr.export.masking import CurrencyNames
 from aiosipcdr.export.order import ExportOrder
-from aiosipcdr.export.paths import MANIFEST
+from aiosipcdr.export.paths import IN_DATASET, MANIFEST
 from aiosipcdr.export.query import Query
 from aiosipcdr.export.reading import open_plain
 from aiosipcdr.export.rows_file import Mark
@@ -304,11 +304,12 @@ def read_stored(path: Path) -> StoredManifest:
 def find_derivation(manifest: Path, credentials: Credentials) -> KeyDerivation | None:
     """Return the key derivation of the newest manifest beside `manifest` that `credentials` have signed.
 
-    In a folder without any, those of the same name in the folders beside it count: each day may have its own folder.
+    Where each day has a folder of its own, those of the same name in the folders beside it count.
     Few are tried, for each may take a derivation: `None` costs a new salt and nothing else.
     """
     folder = manifest.parent
-    places = [*folder.glob(f"*{MANIFEST}")] or folder.parent.glob(f"*/{escape(manifest.name)}")
+    is_dataset = manifest.name.startswith(IN_DATASET)
+    places = folder.parent.glob(f"*/{escape(manifest.name)}") if is_dataset else folder.glob(f"*{MANIFEST}")
     dated: list[tuple[int, Path]] = []
     for place in places:
         with suppress(FileNotFoundError):  # removed meanwhile

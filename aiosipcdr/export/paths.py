@@ -10,13 +10,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["ENDINGS", "JOURNAL", "MANIFEST", "QUARANTINE", "ROWS", "ExportPaths", "find_paths", "part_of"]
+__all__ = ["ENDINGS", "IN_DATASET", "JOURNAL", "MANIFEST", "QUARANTINE", "ROWS", "ExportPaths", "find_paths", "part_of"]
 
 JOURNAL: Final = ".journal"
 ROWS: Final = ".journal.rows"
 MANIFEST: Final = ".manifest.json"
 QUARANTINE: Final = ".quarantine"
 ENDINGS: Final = (MANIFEST, QUARANTINE, JOURNAL, ROWS)
+IN_DATASET: Final = "_"
+"""What sidecars begin with where readers of folders skip such names."""
 
 
 class ExportPaths(NamedTuple):
@@ -46,7 +48,7 @@ class ExportPaths(NamedTuple):
     def in_dataset(cls, target: str | PathLike[str]) -> "ExportPaths":
         """Name the sidecars `_<stem>.manifest.json` and so on, in the folder of the target."""
         path = Path(target)
-        return cls._in(path.parent, f"_{path.name.partition('.')[0]}", path)
+        return cls._in(path.parent, f"{IN_DATASET}{path.name.partition('.')[0]}", path)
 
     @classmethod
     def apart(cls, target: str | PathLike[str], folder: str | PathLike[str]) -> "ExportPaths":
