@@ -24,9 +24,10 @@ from aiosipcdr.protocol.days import Day
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import DayOutcome, DayReport, DaysReport, FetchReport
 
-__all__ = ["DayFile", "DayTools", "DaysExport", "name_day"]
+__all__ = ["PLACEHOLDER", "DayFile", "DayTools", "DaysExport", "name_day"]
 
 PLACEHOLDER = "{date}"
+"""What stands for the date in the path of days."""
 
 
 class DayFile(NamedTuple):

@@ -477,6 +477,8 @@ def test_the_same_command_again_is_success_and_asks_nothing(
     assert run([*command, "--if-exists", "fail"]) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert sandbox.stats.requests == 0
+    assert run([*command, "--if-exists", "fail", "--overwrite"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
     assert run([*command, "--if-exists", "replace"]) == 0
     assert sandbox.stats.requests > 0
 
@@ -567,14 +569,24 @@ def test_a_relative_range_discards_its_own_journal_and_says_so(
                 break
         assert journal.exists()
         capsys.readouterr()
+        assert run([*command, "39d", "--group", "sales"]) == 1
+        told = capsys.readouterr().err
+        assert "is of another export" in told
+        assert "discarding" not in told
         assert run([*command, "39d"]) == 0
-        assert "discarding an unfinished export of an earlier range" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert told.count("discarding an unfinished export of an earlier range") == 1
+        assert "resuming" not in told
         assert not journal.exists()
 
 
-def test_recheck_is_for_days(account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recheck_and_dates_in_names_are_for_days(
+    account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["export", *account, "--output", str(tmp_path / "calls.csv"), "--recheck", "7d"]
     assert run(command) == 2
+    assert "add --daily" in capsys.readouterr().err
+    assert run(["export", *account, "--output", str(tmp_path / "{date}.csv")]) == 2
     assert "add --daily" in capsys.readouterr().err
 
 
