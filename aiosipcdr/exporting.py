@@ -100,7 +100,8 @@ class Exporting(Asking):
                 not for programs.
             mask_numbers: hide numbers, also those inside other texts; `extra` is left out. "mask" leaves at most a
                 country code and the last two digits; bytes, 16 at least, are the key of pseudonyms (HMAC-SHA256).
-            sidecars: the folder for manifest, quarantine and journal; beside the file by default.
+            sidecars: the folder for manifest, quarantine and journal; beside the file by default. Files of one name in
+                several folders need one each.
             mode: the mode of the file and its manifest, 0o640 for a shared folder for example; without it only its
                 owner can read them. Journal and quarantine stay private.
             lock: lock the journal. `False` is for file systems without locks, where no other export writes to `path`.

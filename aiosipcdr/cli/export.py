@@ -128,7 +128,8 @@ def export(
         if_exists: What to do about a file that exists: verify (keep it if it is the certified answer to the same query,
             write it again if it is provisional or incomplete, refuse any other), replace it, or fail.
         overwrite: The same as --if-exists replace.
-        sidecars: The folder for manifest, quarantine and journal, instead of the folder of the file.
+        sidecars: The folder for manifest, quarantine and journal, instead of the folder of the file; files of the same
+            name in several folders need one each.
         restart: Delete what an earlier run to the same file has left, whatever was asked for, and begin anew.
         allow_incomplete: Write what there is even if it cannot be proven complete (exit code 3).
         on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
