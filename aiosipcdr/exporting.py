@@ -207,6 +207,7 @@ class Exporting(Asking):
             ValueError: An argument cannot be used; nothing was asked.
             IncompleteRangeError: A day cannot be proven complete; raised when all other days are done.
             ExportConflictError: See `export`; raised when all other days are done.
+            JournalDamagedError: See `export`; raised when all other days are done.
             StorageError: A file cannot be written.
         """
         filters = check_filters(sip_group_name, phone_name, self._filter_match)

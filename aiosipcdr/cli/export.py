@@ -262,11 +262,9 @@ class Result:
         """The exit code that this file alone would have."""
         if self.report is None:
             return Exit.DONE
-        if self.outcome == "expired":
-            return Exit.INCOMPLETE  # it is not complete, and cannot be any more
         code = judge_reports([self.report])
         # The gap of a finished day was reported when the day was written; an exit code every night would hide others.
-        is_known = self.day is not None and self.outcome == "unchanged" and code is Exit.INCOMPLETE
+        is_known = self.day is not None and self.outcome in {"unchanged", "expired"} and code is Exit.INCOMPLETE
         return Exit.DONE if is_known else code
 
     def facts(self) -> dict[str, Any]:
@@ -382,7 +380,8 @@ class Run:
                 warn(f"{day.path}: the vendor counts fewer calls by now{counts}: {advice}", log_json=self.log_json)
             case "expired":
                 if report is not None:
-                    self.say(f"{day.path} stays as it is: the vendor has already deleted some of this day's calls")
+                    sentence = f"{day.path} stays as it is: the vendor has already deleted some of this day's calls"
+                    warn(f"{sentence}, and it was not final", log_json=self.log_json)
             case _:
                 verb = "written to" if day.outcome == "written" else "rewritten to"
                 self.say(f"{report}; {verb} {day.path}")
