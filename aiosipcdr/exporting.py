@@ -100,7 +100,8 @@ class Exporting(Asking):
                 not for programs.
             mask_numbers: hide numbers, also those inside other texts; `extra` is left out. "mask" leaves at most a
                 country code and the last two digits; bytes, 16 at least, are the key of pseudonyms (HMAC-SHA256).
-            sidecars: the folder for manifest, quarantine and journal; beside the file by default.
+            sidecars: the folder for manifest, quarantine and journal; beside the file by default. Files of one name in
+                several folders need one each.
             mode: the mode of the file and its manifest, 0o640 for a shared folder for example; without it only its
                 owner can read them. Journal and quarantine stay private.
             lock: lock the journal. `False` is for file systems without locks, where no other export writes to `path`.
@@ -178,8 +179,8 @@ class Exporting(Asking):
             last: The last day, included; days that have not begun by the vendor's clock are left out.
             tz: The time zone of the days: a tzinfo or an IANA name.
             path: The file of a day, with `{date}` anywhere in it, folders included; without it, `calls.csv` becomes
-                `calls-2026-10-01.csv`. Folders that hold the date are created, and the sidecars of a file in one are
-                named `_calls.manifest.json` and so on, so that readers of the folder skip them.
+                `calls-2026-10-01.csv`. Missing folders are created. In a folder that has the date in its name the
+                sidecars are named `_calls.manifest.json` and so on, so that readers of the folder skip them.
             recheck: Finished days that ended within this time are counted again, with one request a day; a day of
                 which the vendor counts more calls by now is read again.
             format: See `export`.
@@ -206,6 +207,7 @@ class Exporting(Asking):
             ValueError: An argument cannot be used; nothing was asked.
             IncompleteRangeError: A day cannot be proven complete; raised when all other days are done.
             ExportConflictError: See `export`; raised when all other days are done.
+            JournalDamagedError: See `export`; raised when all other days are done.
             StorageError: A file cannot be written.
         """
         filters = check_filters(sip_group_name, phone_name, self._filter_match)

@@ -3,6 +3,7 @@
 Must never show a secret or a number, and never log in again after a refusal.
 """
 
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from aiosipcdr.protocol.windows import TimeWindow
 __all__ = ["doctor"]
 
 _BRIEF = RetryPolicy(attempts=2)
+_EXPORT = ("aiosipcdr", "export", "--last", "24h", "--output", "calls.csv")
 _LATENESS = timedelta(hours=4)  # the client's default
 _MARKS = {State.GOOD: ("✓", "ok", "green"), State.WRONG: ("✗", "!!", "red"), State.SKIPPED: ("–", "--", "dim")}
 
@@ -42,6 +44,8 @@ class _Diagnosis:
     findings: list[Finding] = field(default_factory=list)
     settings: dict[str, object] = field(default_factory=dict)
     requests: int = 0
+    words: list[str] = field(default_factory=list)
+    """The arguments that name the account and the network, for commands to paste."""
 
 
 def doctor(
@@ -79,6 +83,7 @@ def doctor(
     except UsageError as error:
         found = _Diagnosis(checks=[Check("settings", State.WRONG, str(error))])
     found.checks = skip_rest(found.checks)
+    found.words = _words_of(account, network)
     if json:
         print_json(_as_json(found))
     else:
@@ -127,7 +132,7 @@ def _show(found: _Diagnosis, rate: float) -> None:
     print_line(f"\nWhat the account tells, in {found.requests} requests, {rate:g} a second at most:\n")
     print_table(_finding_rows(found.findings))
     print_line("\nSettings that follow:\n")
-    for line in _setting_lines(found.settings):
+    for line in _setting_lines(found.settings, found.words):
         print_line(f"  {line}")
 
 
@@ -143,14 +148,28 @@ def _finding_rows(findings: Iterable[Finding]) -> Iterable[tuple[str, str, str, 
         yield _mark(State.GOOD if known else State.SKIPPED), finding.topic, finding.value or "unknown", finding.text
 
 
-def _setting_lines(settings: dict[str, object]) -> list[str]:
+def _words_of(account: Account, network: Network) -> list[str]:
+    proxy = network.proxy if "@" not in (network.proxy or "") else None  # it may hold a password
+    given = {
+        "--base-url": account.base_url,
+        "--credentials-file": account.credentials_file,
+        "--proxy": proxy,
+        "--ca-file": network.ca_file,
+        "--timeout": network.timeout,
+    }
+    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return [*words, "--credentials-stdin"] if account.credentials_stdin else words
+
+
+def _setting_lines(settings: dict[str, object], words: list[str]) -> list[str]:
     of_method = {"time_field"}
     client = _arguments({name: value for name, value in settings.items() if name not in of_method})
     method = _arguments({name: value for name, value in settings.items() if name in of_method})
     lines = [f"CdrClient(..., {client})"] if client else []
     lines += [f"client.fetch_all(..., {method})"] if method else []
-    options = [f"--{name.replace('_', '-')} {_argument(value)}" for name, value in settings.items()]
-    lines += [f"aiosipcdr export ... {' '.join(options)}"] if options else []
+    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", _argument(value))]
+    if options:
+        lines.append(shlex.join([*_EXPORT, *words, *options]))
     return lines or ["none: the defaults fit"]
 
 
@@ -178,7 +197,7 @@ def _as_json(found: _Diagnosis) -> dict[str, Any]:
             "requests": found.requests,
             "findings": found.findings,
             "settings": found.settings,
-            "lines": _setting_lines(found.settings),
+            "lines": _setting_lines(found.settings, found.words),
         }
         if found.findings
         else None,

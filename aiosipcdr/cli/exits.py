@@ -99,6 +99,7 @@ _OPTIONS = {
     'on_out_of_range="skip"': "--on-out-of-range skip",
     "months_back=None": "--switch months_back=null",
     "with format=": "with --format",
+    "`proxy`": "--proxy, or HTTPS_PROXY",
     "sip_group_name must": "--group must",
     "phone_name must": "--phone must",
     ", or None for all": "; leave it out for all",

@@ -49,8 +49,9 @@ from aiosipcdr.export import (
     read_span,
     shape_quarantined,
 )
-from aiosipcdr.export.days import DayFile, name_day
+from aiosipcdr.export.days import PLACEHOLDER, DayFile, name_day
 from aiosipcdr.protocol.days import Day, days_of
+from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import CompleteWindow, DayReport, FetchReport, describe_unreadable
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ _LARGEST_CLOCK_ERROR = timedelta(days=1)
 _SEVERAL = 3
 
 Masking = Literal["mask"] | bytes | None
+Span = tuple[str | None, str | None]
 Formats = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet"]
 
 
@@ -126,7 +128,8 @@ def export(
         if_exists: What to do about a file that exists: verify (keep it if it is the certified answer to the same query,
             write it again if it is provisional or incomplete, refuse any other), replace it, or fail.
         overwrite: The same as --if-exists replace.
-        sidecars: The folder for manifest, quarantine and journal, instead of the folder of the file.
+        sidecars: The folder for manifest, quarantine and journal, instead of the folder of the file; files of the same
+            name in several folders need one each.
         restart: Delete what an earlier run to the same file has left, whatever was asked for, and begin anew.
         allow_incomplete: Write what there is even if it cannot be proven complete (exit code 3).
         on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
@@ -145,14 +148,15 @@ def export(
     start, end = parse_range(span, now)
     masking = _masking(shape)
     _check(output, shape, quarantine, daily=daily, json=json)
-    length = _check_daily(span, recheck, daily=daily)
+    length = _check_daily(span, output, recheck, daily=daily)
     settings = resolve_settings(account)
     zone = parse_zone(span.tz or "UTC")
     # Which of the last days have begun is for the vendor's clock to say.
     days = _plan_days(start, min(end, now + _LARGEST_CLOCK_ERROR), zone) if daily else []
     files = [DayFile(day, name_day(output, day.date, sidecars)) for day in days]
     target = ExportPaths.beside(output) if sidecars is None else ExportPaths.apart(output, sidecars)
-    all_paths = [file.paths for file in files] if daily else [target]
+    spans = [(file.paths, file.day.start, file.day.end) for file in files] if daily else [(target, start, end)]
+    all_paths = [paths for paths, _, _ in spans]
     # Where the calls scroll over the same terminal, a bar would be drawn across them.
     shown = not log_json and not (output == _STDOUT and sys.stdout.isatty())
     seconds = sum((file.day.end - file.day.start).total_seconds() for file in files) or (end - start).total_seconds()
@@ -169,24 +173,24 @@ def export(
         "format": shape.format,
         "spreadsheet": shape.spreadsheet,
         "mask_numbers": masking,
-        "if_exists": "replace" if overwrite else if_exists,
+        "if_exists": _choose_existing(if_exists, overwrite=overwrite),
         "restart": restart,
         "sidecars": sidecars,
         "mode": _mode(shape.mode),
         "lock": not shape.no_lock,
     }
-    has_started = _HasStarted(progress)
+    run_watch = _RunWatch(progress, log_json=log_json)
     run = Run(
-        client=build_client(settings, pace, has_started, network=network, proof=proof),
+        client=build_client(settings, pace, run_watch, network=network, proof=proof),
         asked=asked,
         formed=formed,
         bar=bar,
-        has_started=has_started,
+        run_watch=run_watch,
         log_json=log_json,
     )
     is_relative = bool(span.last or span.yesterday)
-    for paths in [] if restart else all_paths:
-        run.announce_journal(paths, start, end, is_relative=is_relative and not daily)
+    for paths, first, last in [] if restart else spans:
+        run_watch.note_journal(paths, first, last)
     if output == _STDOUT:
         work = run.to_stdout(start, end, masking, quarantine, overwrite=overwrite)
     elif daily:
@@ -212,7 +216,9 @@ def export(
     return _exit_code(results)
 
 
-def _check_daily(span: Range, recheck: str | None, *, daily: bool) -> timedelta:
+def _check_daily(span: Range, output: Path, recheck: str | None, *, daily: bool) -> timedelta:
+    if PLACEHOLDER in str(output) and not daily:
+        raise UsageError(f"--output has {PLACEHOLDER}, which stands for the days of --daily: add --daily and --tz")
     if daily and span.tz is None:
         raise UsageError("--daily writes the days of a time zone: add --tz, for example --tz Asia/Shanghai or --tz UTC")
     if recheck is None:
@@ -220,6 +226,12 @@ def _check_daily(span: Range, recheck: str | None, *, daily: bool) -> timedelta:
     if not daily:
         raise UsageError("--recheck counts finished days again: add --daily")
     return parse_length("--recheck", recheck)
+
+
+def _choose_existing(if_exists: IfExists, *, overwrite: bool) -> IfExists:
+    if overwrite and if_exists == "fail":
+        raise UsageError("--overwrite and --if-exists fail exclude each other: give one of them")
+    return "replace" if overwrite else if_exists
 
 
 def _plan_days(start: datetime, end: datetime, zone: TimeZone) -> list[Day]:
@@ -250,11 +262,9 @@ class Result:
         """The exit code that this file alone would have."""
         if self.report is None:
             return Exit.DONE
-        if self.outcome == "expired":
-            return Exit.INCOMPLETE  # it is not complete, and cannot be any more
         code = judge_reports([self.report])
         # The gap of a finished day was reported when the day was written; an exit code every night would hide others.
-        is_known = self.day is not None and self.outcome == "unchanged" and code is Exit.INCOMPLETE
+        is_known = self.day is not None and self.outcome in {"unchanged", "expired"} and code is Exit.INCOMPLETE
         return Exit.DONE if is_known else code
 
     def facts(self) -> dict[str, Any]:
@@ -263,17 +273,44 @@ class Result:
         return {"output": str(self.path), "outcome": self.outcome, **facts}
 
 
-class _HasStarted:
-    """An event hook that passes everything on, and remembers whether a run was started at all."""
+class _RunWatch:
+    """An event hook that passes everything on, and says at the start of a run what became of an earlier one's journal.
 
-    def __init__(self, hook: Callable[[Event], object]) -> None:
+    Only then is it known: the journal may be refused.
+    """
+
+    def __init__(self, hook: Callable[[Event], object], *, log_json: bool) -> None:
         self._hook = hook
-        self.is_true: bool = False
+        self._log_json = log_json
+        self._journals: dict[Span, tuple[Path, Span | None]] = {}
+        self.has_started: bool = False
+
+    def note_journal(self, paths: ExportPaths, start: datetime, end: datetime) -> None:
+        """Remember the journal that is there, before the range is exported."""
+        if paths.journal.exists():
+            self._journals[_span(TimeWindow.of(start, end))] = (paths.target, read_span(paths.journal))
 
     def __call__(self, event: Event, /) -> None:
         """Take note of `event`."""
-        self.is_true = self.is_true or event.kind is EventKind.RUN_STARTED
+        if event.kind is EventKind.RUN_STARTED and event.window is not None:
+            self.has_started = True
+            self._report_journal(_span(event.window), resumed=bool(event.records))
         self._hook(event)
+
+    def _report_journal(self, span: Span, *, resumed: bool) -> None:
+        target, before = self._journals.get(span, (None, None))
+        if resumed and target is not None:
+            if not self._log_json:
+                tell(f"{target}: resuming where an earlier run ended")
+        elif before is not None and before != span:
+            warn(f"{target}: discarding an unfinished export of an earlier range", log_json=self._log_json)
+        else:  # no journal, or a run that only counts
+            return
+        del self._journals[span]
+
+
+def _span(window: TimeWindow) -> Span:
+    return window.start.astimezone(UTC).isoformat(), window.end.astimezone(UTC).isoformat()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,23 +321,13 @@ class Run:
     asked: dict[str, Any]
     formed: dict[str, Any]
     bar: FetchProgress
-    has_started: _HasStarted
+    run_watch: _RunWatch
     log_json: bool
 
     def say(self, sentence: str) -> None:
         """Tell a person something; a log has it as an event."""
         if not self.log_json:
             tell(sentence)
-
-    def announce_journal(self, paths: ExportPaths, start: datetime, end: datetime, *, is_relative: bool) -> None:
-        """Say what will become of a journal that is there."""
-        if not paths.journal.exists():
-            return
-        span = (start.astimezone(UTC).isoformat(), end.astimezone(UTC).isoformat())
-        if is_relative and read_span(paths.journal) not in {span, None}:
-            warn(f"{paths.target}: discarding an unfinished export of an earlier range", log_json=self.log_json)
-        else:
-            self.say(f"{paths.target}: resuming where an earlier run ended")
 
     async def to_file(self, start: datetime, end: datetime, paths: ExportPaths, *, is_relative: bool) -> list[Result]:
         """Write one file."""
@@ -309,7 +336,7 @@ class Run:
             await self.client.export(start, end, path, **self.asked, **self.formed, relative=is_relative)
         # The manifest has what the file's format could not hold, too.
         report = read_manifest(paths.manifest).as_report()
-        if not self.has_started.is_true:
+        if not self.run_watch.has_started:
             self.say(f"{path} is {_describe_finished(report)}")
             return [Result(path=path, report=report, outcome="unchanged")]
         self.say(f"{report}; written to {path}")
@@ -353,7 +380,8 @@ class Run:
                 warn(f"{day.path}: the vendor counts fewer calls by now{counts}: {advice}", log_json=self.log_json)
             case "expired":
                 if report is not None:
-                    self.say(f"{day.path} stays as it is: the vendor has already deleted some of this day's calls")
+                    sentence = f"{day.path} stays as it is: the vendor has already deleted some of this day's calls"
+                    warn(f"{sentence}, and it was not final", log_json=self.log_json)
             case _:
                 verb = "written to" if day.outcome == "written" else "rewritten to"
                 self.say(f"{report}; {verb} {day.path}")

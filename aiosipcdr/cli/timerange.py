@@ -132,9 +132,11 @@ def explain_no_calls(span: Range, start: datetime, now: datetime) -> str | None:
     """Return a likely reason why a range holds no calls, `None` where there is none but that nobody called."""
     if start >= now:
         return "there are no calls: the range begins in the future"
-    if span.group is not None or span.phone is not None:
-        option = "--phone" if span.group is None else "--group"
-        return f"there are no calls: is the name right? {option} is matched exactly, capitals and blanks included"
+    named = [option for option, name in (("--group", span.group), ("--phone", span.phone)) if name is not None]
+    if named:
+        verb = "is" if len(named) == 1 else "are"
+        options = " and ".join(named)
+        return f"there are no calls: is the name right? {options} {verb} matched exactly, capitals and blanks included"
     return None
 
 

@@ -68,7 +68,7 @@ def verify(
     settings = resolve_settings(account) if online else None
     credentials = Credentials(settings.api_key, settings.api_secret) if settings else find_credentials(account)
     results = []
-    for path in list(_find_files(paths)):
+    for path in dict.fromkeys(_find_files(paths, sidecars)):
         with waiting(f"reading {path.name}"):
             results.append(_verify(path, credentials, phone, online=online, sidecars=sidecars))
     if settings is not None:
@@ -144,12 +144,14 @@ def _advice(recounted: int | None) -> str:
     return "" if recounted is not None else ": ask with --online, or export again"
 
 
-def _find_files(paths: Sequence[Path]) -> Iterator[Path]:
+def _find_files(paths: Sequence[Path], sidecars: Path | None) -> Iterator[Path]:
+    aside = None if sidecars is None else sidecars.resolve()
     for path in paths:
         if not path.is_dir():
             yield path
             continue
-        found = find_exports(path)
+        # A manifest in the folder of sidecars is of a file elsewhere.
+        found = [file for file in find_exports(path) if file.exists() or aside not in file.resolve().parents]
         if not found:
             msg = f"{path} holds no exported file"
             raise CommandError(msg)

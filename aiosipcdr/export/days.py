@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from aiosipcdr.errors import (
     ExportConflictError,
     IncompleteRangeError,
+    JournalDamagedError,
     OutOfTimeRangeError,
     SipCdrError,
 )
@@ -24,9 +25,10 @@ from aiosipcdr.protocol.days import Day
 from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.report import DayOutcome, DayReport, DaysReport, FetchReport
 
-__all__ = ["DayFile", "DayTools", "DaysExport", "name_day"]
+__all__ = ["PLACEHOLDER", "DayFile", "DayTools", "DaysExport", "name_day"]
 
 PLACEHOLDER = "{date}"
+"""What stands for the date in the path of days."""
 
 
 class DayFile(NamedTuple):
@@ -47,8 +49,10 @@ def name_day(path: str | PathLike[str], day: date, sidecars: str | PathLike[str]
     """
     text = fspath(path)
     if PLACEHOLDER not in text:
-        stem, *extensions = Path(text).name.split(".")
-        text = str(Path(text).with_name(".".join([f"{stem}-{PLACEHOLDER}", *extensions])))
+        name = Path(text).name
+        dots = name[: len(name) - len(name.lstrip("."))]  # of a hidden file
+        stem, *extensions = name.lstrip(".").split(".")
+        text = str(Path(text).with_name(dots + ".".join([f"{stem}-{PLACEHOLDER}", *extensions])))
     target = Path(text.replace(PLACEHOLDER, str(day)))
     dated = [number for number, part in enumerate(Path(text).parent.parts) if PLACEHOLDER in part]
     if sidecars is None:
@@ -106,7 +110,9 @@ class DaysExport:
         """Write them all.
 
         Raises:
-            SipCdrError: The first trouble with a day, when all others are there; its `days` are those that are done.
+            IncompleteRangeError, ExportConflictError, JournalDamagedError: A day cannot be written; the first of these
+                is raised when all other days are done.
+            SipCdrError: No day could be written; raised at once.
         """
         done: list[DayReport] = []
         problem: SipCdrError | None = None
@@ -115,7 +121,7 @@ class DaysExport:
                 break
             try:
                 report = await self._write(file)
-            except (IncompleteRangeError, ExportConflictError) as error:
+            except (IncompleteRangeError, ExportConflictError, JournalDamagedError) as error:
                 problem = problem or error
                 continue
             done.append(report)

@@ -82,6 +82,7 @@ class ExportJob:
         self.published: FetchReport | None = None
         """The report of a file that is finished already, also by a run that was killed when it had appeared."""
         self._replaces: Replaced | None = None
+        self._is_judged = False
 
     async def __aenter__(self) -> Self:
         """Check the target, and take up the journal or begin one."""
@@ -227,6 +228,9 @@ class ExportJob:
         if order.mode is not None:
             check_mode(order.mode, order.path)
         journal.open(self._begin, self._may_discard)
+        if self.published is not None:
+            journal.remove()
+            return
         self._discard_leftovers()
         check_unused(*map(part_of, order.paths.published))
         if journal.built is not None and journal.built == _find_built(order.paths):
@@ -239,6 +243,7 @@ class ExportJob:
 
     def _find_published(self) -> bool:
         # Looks at what is there: it may be the finished file, or one that is to be replaced by a finished one.
+        self._is_judged = True
         if self._order.if_exists != "verify":
             return False
         check_target(self._order.path, overwrite=True)
@@ -261,13 +266,20 @@ class ExportJob:
         check_target(path, may_replace)
 
     def _may_discard(self, header: Header, different: Collection[str]) -> bool:
-        # A range that is relative to the present is another one each time, so its journal can never be finished.
-        are_relative = header.settings.get(RELATIVE) == "yes" == self._order.settings[RELATIVE]
-        return self._order.if_exists == "replace" or (are_relative and {*different} <= {"start", "end"})
+        if self._order.if_exists != "replace":
+            # A range that is relative to the present is another one each time, so its journal can never be finished.
+            are_relative = header.settings.get(RELATIVE) == "yes" == self._order.settings[RELATIVE]
+            if not are_relative or not {*different} <= {"start", "end"}:
+                return False
+            self._find_published()  # raises before anything is discarded
+        self._discard_leftovers()
+        return True
 
     def _begin(self, of_journal: KeyDerivation | None) -> Header:
         # Files of one folder share a salt, so that whoever looks at a year of days derives one key.
         order = self._order
+        if of_journal is None and not self._is_judged:  # a journal was there, but it is begun anew
+            self._find_published()
         derivation = of_journal or find_derivation(order.paths.manifest, order.credentials) or KeyDerivation.new()
         self._key = derive_key(order.credentials, derivation)
         return Header(key=derivation, settings=order.seal(self._key), tiles=order.tiles, replaces=self._replaces)

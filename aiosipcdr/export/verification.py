@@ -19,7 +19,7 @@ from aiosipcdr.export.manifest import Manifest, MoneySum, money_sums
 from aiosipcdr.export.masking import HIDDEN
 from aiosipcdr.export.paths import find_paths
 from aiosipcdr.export.reading import open_plain, read_columns
-from aiosipcdr.money import EXACT, SUMMED_FIELDS, MoneyRow, MoneyTotals
+from aiosipcdr.money import EXACT, SUMMED_FIELDS, MoneyRow, MoneyTotals, describe_unit
 
 __all__ = [
     "FileFacts",
@@ -200,9 +200,9 @@ def find_differences(manifest: Manifest, facts: FileFacts) -> list[str]:
     for group in sorted({*there, *told}, key=str):
         if there.get(group, 0) != told.get(group, 0):
             field, currency = group
+            unit = describe_unit(field, None if currency is None else shorten(currency))
             found.append(
-                f"the sum of {shorten(field)} ({shorten(currency or 'no currency named')}) is {there.get(group, 0)},"
-                f" the manifest says {told.get(group, 0)}"
+                f"the sum of {shorten(field)} ({unit}) is {there.get(group, 0)}, the manifest says {told.get(group, 0)}"
             )
     return found
 

@@ -97,14 +97,16 @@ def read_query(
     escaped, and so arrives as a blank, is taken for what it was.
 
     Raises:
-        BadCallError: a time is missing, unreadable or without offset, the end comes first, the range is wider than
-            `max_range`, or the filter is empty.
+        BadCallError: a time is missing, unreadable or without offset, the end does not come after the start, the range
+            is wider than `max_range`, or the filter is empty.
     """
     times = {name: _read_time(name, text) for name, text in (("start", start), ("end", end))}
     try:
         TimeWindow.of(times["start"], times["end"])
     except ValueError as error:
         raise BadCallError(str(error)) from None
+    if times["start"] == times["end"]:
+        raise BadCallError("start and end are the same instant: for a whole day, let end be the start of the next")
     if max_range is not None and _width(**times) > max_range:
         raise BadCallError(f"the range is too wide: ask for {_shown_span(max_range)} at most at a time")
     filters = check_filters(sip_group_name, None)

@@ -44,9 +44,11 @@ from aiosipcdr.integrations.streaming import (
     collect,
     deliver,
 )
+from aiosipcdr.protocol.records import CallDetailRecord, Page
 
 try:
     from fastapi import Depends, FastAPI, Query, Request, Response
+    from fastapi.encoders import ENCODERS_BY_TYPE
     from fastapi.exception_handlers import request_validation_exception_handler
     from fastapi.exceptions import RequestValidationError
     from fastapi.requests import HTTPConnection
@@ -74,6 +76,9 @@ __all__ = [
 ]
 
 Build = Callable[[], CdrClient]
+
+# For routes that declare no response model: FastAPI would take a record for an object with attributes, and fail.
+ENCODERS_BY_TYPE.update({CallDetailRecord: CallDetailRecord.to_dict, Page: Page.to_dict})
 
 _STATE = "cdr_client"
 

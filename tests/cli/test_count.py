@@ -51,7 +51,12 @@ FUTURE = ["--start", "2999-01-01T00:00", "--end", "2999-01-01T01:00", "--tz", "U
 
 @pytest.mark.parametrize(
     ("filters", "reason"),
-    [([], None), (["--group", "nobody's"], "--group is matched exactly"), (["--phone", "x"], "--phone is matched")],
+    [
+        ([], None),
+        (["--group", "nobody's"], "--group is matched exactly"),
+        (["--phone", "x"], "--phone is matched"),
+        (["--phone", "x", "--group", "nobody's"], "--group and --phone are matched exactly"),
+    ],
 )
 @pytest.mark.parametrize("command", ["count", "export"])
 def test_no_calls_are_a_warning_where_there_is_a_likely_reason(  # noqa: PLR0917 - two of them are parameters

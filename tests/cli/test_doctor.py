@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import socket
 import ssl
 import sys
@@ -70,13 +71,19 @@ def test_an_account_that_is_well_gets_a_line_for_each_check(
 
 
 @pytest.mark.usefixtures("calls_until_today")
-def test_the_probe_shows_findings_and_the_settings_that_follow(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_probe_shows_findings_and_the_settings_that_follow(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with account_of(max_size=50, time_field="hangupTime") as sandbox:
         assert run(["doctor", "--probe", *FAST]) == 0
         told = capsys.readouterr().out
         assert "pages are cut down to 50 calls" in told
         assert 'CdrClient(..., page_size=50)\n  client.fetch_all(..., time_field="hangup_time")' in told
-        assert "aiosipcdr export ... --page-size 50 --time-field hangup_time" in told
+        command = "aiosipcdr export --last 24h --output calls.csv --page-size 50 --time-field hangup_time"
+        assert told.endswith(f"  {command}\n")
+        monkeypatch.chdir(tmp_path)
+        assert run(shlex.split(command)[1:]) == 0  # as pasted
+        assert "calls.csv" in capsys.readouterr().err
         row = sandbox.rows()[0]
         for private in (sandbox.api_key, sandbox.api_secret, row["callee"], row["voiceId"], row["sipGroupName"]):
             assert private not in told

@@ -427,6 +427,26 @@ def test_a_day_of_which_the_vendor_keeps_less_by_now_stays_as_it_is(
         assert path.read_bytes() == before
 
 
+@pytest.mark.usefixtures("calls_until_today")
+def test_a_provisional_day_that_the_vendor_deletes_is_a_warning_and_no_endless_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = (datetime.now(UTC) - timedelta(days=1)).date()
+    calls = [{"voiceId": str(hour), "submitTime": f"{day}T{hour:02}:30:00+00:00"} for hour in range(24)]
+    with Sandbox(calls=calls, retention=timedelta(days=40)) as sandbox:
+        in_environment(sandbox, monkeypatch)
+        command = ["export", "--start", str(day), "--end", str(day + timedelta(days=1)), "--tz", "UTC", "--daily"]
+        command += ["--output", str(tmp_path / "{date}.ndjson"), "--lateness", "9d", "--count-delay", "0"]
+        assert run(command) == 0
+        before = (tmp_path / f"{day}.ndjson").read_bytes()
+        sandbox.change(retention=datetime.now(UTC) - datetime.combine(day, time(12), UTC))
+        assert [run(command) for _ in range(2)] == [0, 0]
+        told = capsys.readouterr().err
+        assert told.count("stays as it is: the vendor has already deleted some of this day's calls") == 2
+        assert "warning" in told
+        assert (tmp_path / f"{day}.ndjson").read_bytes() == before
+
+
 def test_one_strange_file_does_not_keep_the_other_days_waiting(
     account: list[str], sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -477,6 +497,8 @@ def test_the_same_command_again_is_success_and_asks_nothing(
     assert run([*command, "--if-exists", "fail"]) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert sandbox.stats.requests == 0
+    assert run([*command, "--if-exists", "fail", "--overwrite"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
     assert run([*command, "--if-exists", "replace"]) == 0
     assert sandbox.stats.requests > 0
 
@@ -567,14 +589,24 @@ def test_a_relative_range_discards_its_own_journal_and_says_so(
                 break
         assert journal.exists()
         capsys.readouterr()
+        assert run([*command, "39d", "--group", "sales"]) == 1
+        told = capsys.readouterr().err
+        assert "is of another export" in told
+        assert "discarding" not in told
         assert run([*command, "39d"]) == 0
-        assert "discarding an unfinished export of an earlier range" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert told.count("discarding an unfinished export of an earlier range") == 1
+        assert "resuming" not in told
         assert not journal.exists()
 
 
-def test_recheck_is_for_days(account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recheck_and_dates_in_names_are_for_days(
+    account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["export", *account, "--output", str(tmp_path / "calls.csv"), "--recheck", "7d"]
     assert run(command) == 2
+    assert "add --daily" in capsys.readouterr().err
+    assert run(["export", *account, "--output", str(tmp_path / "{date}.csv")]) == 2
     assert "add --daily" in capsys.readouterr().err
 
 

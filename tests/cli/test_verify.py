@@ -321,3 +321,21 @@ def test_a_file_that_is_not_there_is_told_before_its_manifest(
     told = capsys.readouterr().err
     assert "calls.csv is not there" in told
     assert "manifest" not in told
+
+
+@pytest.mark.parametrize("sidecars", [None, "proofs", "lake/_proofs"])
+def test_a_folder_of_days_is_verified_wherever_the_sidecars_are(
+    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], sidecars: str | None
+) -> None:
+    more = [] if sidecars is None else ["--sidecars", str(tmp_path / sidecars)]
+    day = place.start.date()
+    span = ["--start", str(day), "--end", str(day + timedelta(days=2)), "--tz", "+08:00"]
+    lake = tmp_path / "lake"
+    assert run(["export", *span, "--daily", "--output", f"{lake}/dt={{date}}/calls.csv", *more]) == 0
+    capsys.readouterr()
+    first = lake / f"dt={day}" / "calls.csv"
+    assert run(["verify", str(first), str(tmp_path), *more]) == 0
+    assert capsys.readouterr().out.endswith("\n2 files, 0 of them not as written\n"), "each file once"
+    first.write_bytes(first.read_bytes() + b"\n")
+    assert run(["verify", str(lake), *more]) == 1
+    assert "2 files, 1 of them not as written" in capsys.readouterr().out

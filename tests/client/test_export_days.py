@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow.dataset as ds
 import pytest
 
-from aiosipcdr import CdrClient, ExportConflictError, RetryPolicy
+from aiosipcdr import AuthenticationError, CdrClient, ExportConflictError, JournalDamagedError, RetryPolicy
 from aiosipcdr.export import ExportPaths, read_manifest
 from aiosipcdr.report import DayReport, DaysReport
 from aiosipcdr.sandbox import Sandbox
@@ -97,6 +97,21 @@ async def test_a_smaller_count_replaces_no_file_unless_it_is_to(sandbox: Sandbox
         report = await client.export_days(FIRST, LAST, "UTC", path, if_exists="replace")
         assert outcomes(report) == ["rewritten"] * 3
     assert ids(tmp_path) == [one for one in before if one != "10"]
+
+
+async def test_a_damaged_journal_of_one_day_does_not_keep_the_others_waiting(sandbox: Sandbox, tmp_path: Path) -> None:
+    journal = tmp_path / f"{FIRST}.ndjson.journal"
+    async with client_of(sandbox, concurrency=1) as client:
+        sandbox.answer_next(0, 0, -1)  # the second before the day has been read
+        with pytest.raises(AuthenticationError):
+            await client.export_days(FIRST, LAST, "UTC", tmp_path / "{date}.ndjson")
+        text = bytearray(journal.read_bytes())
+        text[40] ^= 1
+        journal.write_bytes(text)
+        with pytest.raises(JournalDamagedError):
+            await client.export_days(FIRST, LAST, "UTC", tmp_path / "{date}.ndjson")
+    assert sorted(path.name for path in tmp_path.glob("*.ndjson")) == [f"2024-10-0{day}.ndjson" for day in (2, 3)]
+    assert journal.read_bytes() == text
 
 
 async def test_a_provisional_day_is_read_again_and_never_shrinks(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ DAY = date(2026, 10, 1)
     [
         ("calls", "calls-2026-10-01"),
         ("calls.csv.gz", "calls-2026-10-01.csv.gz"),
+        (".calls.csv", ".calls-2026-10-01.csv"),
         ("{date}.parquet", "2026-10-01.parquet"),
         ("calls.of.{date}.csv", "calls.of.2026-10-01.csv"),
     ],

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import cycle, product
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from aiosipcdr.errors import StorageError
+from aiosipcdr.errors import ExportConflictError, StorageError
 from aiosipcdr.export import JOURNAL, MANIFEST, find_differences, read_facts, read_manifest
 from aiosipcdr.export.paths import QUARANTINE, ROWS
-from tests.made_up_exports import beside, contents, export, names, report_of, sealed
+from tests.made_up_exports import CUT, END, beside, contents, export, names, report_of, sealed, window
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -171,6 +172,52 @@ async def test_killed_at_the_next_run_too_the_third_makes_the_same_files(tmp_pat
     for number, state in enumerate(await watched(path)):
         target = restore(state, tmp_path / str(number)) / name
         await export(target)
+        assert contents(target.parent) == expected
+        shutil.rmtree(target.parent)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_killed_while_a_provisional_file_is_read_again_the_next_run_finishes(tmp_path: Path, name: str) -> None:
+    async def provisional_before(path: Path) -> None:
+        await export(path, [CUT, window(0), window(1, calls=0), window(2, calls=1, provisional=True)])
+
+    path = await begun(tmp_path / "undisturbed", name, provisional_before)
+    await export(path, if_exists="verify")
+    expected = contents(path.parent)
+    path = await begun(tmp_path / "watched", name, provisional_before)
+    states = await watched(path, if_exists="verify")
+    assert contents(path.parent) == expected
+    assert len(states) > 15
+    for number, state in enumerate(states):
+        target = restore(state, tmp_path / str(number)) / name
+        await export(target, if_exists="verify")
+        assert contents(target.parent) == expected
+        shutil.rmtree(target.parent)
+
+
+DISCARDED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "relative": ({"is_relative": True}, {"is_relative": True, "end": END + timedelta(seconds=9)}),
+    "replace": ({}, {"if_exists": "replace", "sip_group_name": "客服一组"}),
+}
+
+
+@pytest.mark.parametrize("kind", DISCARDED)
+@pytest.mark.parametrize("name", NAMES)
+async def test_killed_at_any_call_a_run_of_another_query_finishes_that_may_discard_it(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    one, other = ({"if_exists": "verify"} | settings for settings in DISCARDED[kind])
+    path = await begun(tmp_path / "undisturbed", name, nothing_before)
+    await export(path, **other)
+    expected = contents(path.parent)
+    path = await begun(tmp_path / "watched", name, nothing_before)
+    for number, state in enumerate(await watched(path, **one)):
+        target = restore(state, tmp_path / str(number)) / name
+        if name in state and kind == "relative":  # published: a later range is another query
+            with pytest.raises(ExportConflictError, match="it is of another query"):
+                await export(target, **other)
+            target.unlink()
+        await export(target, **other)
         assert contents(target.parent) == expected
         shutil.rmtree(target.parent)
 

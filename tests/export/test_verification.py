@@ -98,8 +98,16 @@ async def test_another_sum_is_found(tmp_path: Path, name: str) -> None:
     assert Decimal(group.removeprefix("the sum of cost (EUR) is ").split(",")[0]) == (
         told + Decimal("1.5") - (RECORDS[0].cost or 0) - (RECORDS[1].cost or 0)
     )
-    assert rest.startswith("the sum of cost (no currency named) is ")
+    assert rest.startswith("the sum of cost (no currency named: USD, unless your brand differs) is ")
     assert rest.endswith("the manifest says 0")
+
+
+async def test_sums_of_the_settlement_currency_are_not_called_by_that_of_the_quote(tmp_path: Path) -> None:
+    path, manifest = await exported(tmp_path, "csv")
+    write(path, "csv", [msgspec.structs.replace(RECORDS[0], settle_pay=Decimal(7)), *RECORDS[1:]])
+    money = [text for text in find_differences(manifest, read_facts(path, "csv")) if "settle_pay" in text]
+    label = "in the settlement currency, calls quoted in EUR"
+    assert money == [f"the sum of settle_pay ({label}) is 7, the manifest says 0"]
 
 
 @pytest.mark.parametrize("name", FORMATS)

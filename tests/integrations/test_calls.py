@@ -13,7 +13,7 @@ START = datetime(2026, 10, 1, tzinfo=UTC)
 def test_a_range_and_a_group_become_arguments_of_the_client() -> None:
     asked = read_query("2026-10-01T00:00:00Z", "2026-10-02T08:00:00+08:00", "sales-us")
     assert asked == {"start": START, "end": START + timedelta(days=1), "sip_group_name": "sales-us"}
-    assert read_query("2026-10-01T00:00:00Z", "2026-10-01T00:00:00Z")["sip_group_name"] is None
+    assert read_query("2026-10-01T00:00:00Z", "2026-10-01T00:00:01Z")["sip_group_name"] is None
 
 
 @pytest.mark.parametrize("text", ["2026-10-01T08:00:00 08:00", "2026-10-01T08:00 0800", "2026-10-01T08:00:00.0 08:00"])
@@ -39,6 +39,7 @@ def test_a_blank_between_date_and_time_stays_one() -> None:
         ("2026-10-01T00:00:00Z", "", None, "end is no time"),
         ("2026-10-01", "2026-10-02T00:00:00Z", None, "start has no offset: .*%2B"),
         ("2026-10-02T00:00:00Z", "2026-10-01T00:00:00Z", None, "inverted"),
+        ("2026-10-01T00:00:00Z", "2026-10-01T08:00:00+08:00", None, "the same instant: for a whole day"),
         ("2026-10-01T00:00:00Z", "9999-12-31T23:59:59.5Z", None, "beyond the calendar"),
         ("2026-10-01T00:00:00Z", "2026-10-02T00:00:00Z", " ", "sip_group_name must be a text that is not empty"),
     ],

@@ -96,6 +96,12 @@ async def test_records_and_pages_are_response_models(doors: Any, sandbox: Sandbo
     async def calls(client: ClientDep) -> CallDetailRecords:
         return (await client.fetch_all(*span))[:3]
 
+    @app.get("/undeclared/{kind}")
+    async def undeclared(client: ClientDep, kind: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        records = (await client.fetch_all(*span))[:3]
+        answers = {"page": await client.fetch_page(*span, size=10), "call": records[0], "calls": records}
+        return answers[kind]
+
     async def get(path: str) -> Any:
         async with browser.get(f"{address}/{path}") as answer:
             assert answer.status == 200
@@ -106,6 +112,8 @@ async def test_records_and_pages_are_response_models(doors: Any, sandbox: Sandbo
         assert await get("page") == (await client.fetch_page(*span, size=10)).to_dict()
         assert await get("call") == records[0].to_dict()
         assert await get("calls") == [record.to_dict() for record in records[:3]]
+        for kind in ("page", "call", "calls"):
+            assert await get(f"undeclared/{kind}") == await get(kind)
         schemas = (await get("openapi.json"))["components"]["schemas"]
     assert list(schemas["CallDetailRecord"]["properties"]) == list(CallDetailRecord.__struct_fields__)
     assert schemas["Page"]["properties"]["records"]["items"] == {"$ref": "#/components/schemas/CallDetailRecord"}
