@@ -12,7 +12,7 @@ import msgspec
 from aiosipcdr.errors import ExportConflictError, ExportError
 from aiosipcdr.export.formats import has_format
 from aiosipcdr.export.manifest import read_manifest
-from aiosipcdr.export.paths import ENDINGS, MANIFEST, ExportPaths
+from aiosipcdr.export.paths import ENDINGS, IN_DATASET, MANIFEST, ExportPaths
 from aiosipcdr.export.reading import open_plain, read_lines
 from aiosipcdr.export.storage import check_ours, describe_stranger
 from aiosipcdr.protocol.scanning import decode_broken
@@ -84,7 +84,7 @@ def find_exports(folder: Path) -> list[Path]:
 
 def _find_target(manifest: Path) -> Path:
     stem = manifest.name.removesuffix(MANIFEST)
-    if stem.startswith("_"):  # only the manifest has the whole name
+    if stem.startswith(IN_DATASET):  # only the manifest has the whole name
         with suppress(ExportError):
             return manifest.with_name(Path(read_manifest(manifest).file).name)
     return manifest.with_name(stem)
