@@ -70,22 +70,22 @@ class Exporting(Asking):
         The same call after success sends nothing and returns the report of the
         file that is there.
 
-        In text, times keep the offset in which they were told and money its
-        digits; in Parquet, times are instants in UTC and money is
+        In text, times keep the offset in which the vendor sent them and money
+        its digits; in Parquet, times are instants in UTC and money is
         `decimal128(38, 12)`.
 
         Args:
             start: begin of the range, aware.
             end: end of the range, aware.
-            path: the file to write; its ending tells the format: `.ndjson`, `.jsonl` or `.csv`, each also with `.gz`
-                or `.zst` (extra `zstd`) behind, or `.parquet` (extra `arrow`).
-            format: the format, where the ending does not tell it: "ndjson", "csv" or "parquet".
+            path: the file to write; its extension selects the format: `.ndjson`, `.jsonl` or `.csv`, each also with
+                `.gz` or `.zst` (extra `zstd`) behind, or `.parquet` (extra `arrow`).
+            format: the format, where the extension does not select it: "ndjson", "csv" or "parquet".
             if_exists: what to do about a file that exists. "verify": if it is the answer to the same query (by its
                 manifest and its hash), keep it, or read it again if it is provisional or incomplete; refuse any other.
                 "replace": replace it, whatever it is, and discard an unfinished export of another query. "fail":
                 refuse it.
             overwrite: the same as `if_exists="replace"`.
-            restart: delete what an earlier run to the same file has left, of whatever query, and begin anew.
+            restart: delete what an earlier run to the same file has left, whatever its query, and start over.
             sip_group_name: only calls of this group.
             phone_name: only calls of this phone.
             on_out_of_range: see `fetch_all`.
@@ -342,7 +342,7 @@ class Exporting(Asking):
             if job.published is not None:
                 return job.published
             counts = await self._count_again(job.provisional, form.filters, skip=on_out_of_range == "skip")
-            changed = [told.window for told in job.provisional if counts.get(told.window, told.counted) != told.counted]
+            changed = [one.window for one in job.provisional if counts.get(one.window, one.counted) != one.counted]
             history = await job.history(allow_incomplete=form.allow_incomplete, changed=changed, strict=self._strict)
             coverage = self._cover_file(
                 form, paths, start, end, on_out_of_range=on_out_of_range, history=history, counted_again=counts

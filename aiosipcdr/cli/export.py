@@ -1,7 +1,6 @@
 """`aiosipcdr export`: every call of a range, as a file, a file for each day, or on stdout.
 
-Must never leave a file that is not whole, and never print anything but the
-calls (or, with `--json`, the result) on stdout.
+A file appears when it is complete. Only the calls, or with `--json` the result, are printed on stdout.
 """
 
 import sys
@@ -74,7 +73,7 @@ class Shape:
     """What the file looks like.
 
     Attributes:
-        format: The format, where the file's name does not tell.
+        format: The format, where the file extension does not select it.
         spreadsheet: Write CSV for people: Excel shows long ids whole and starts no formula.
         mask_numbers: Show no more of phone numbers than a country code and the last two digits.
         pseudonym_key_file: Write a pseudonym for each phone number instead, made with the key in this file: 16 bytes at
@@ -130,7 +129,7 @@ def export(
         overwrite: The same as --if-exists replace.
         sidecars: The folder for manifest, quarantine and journal, instead of the folder of the file; files of the same
             name in several folders need one each.
-        restart: Delete what an earlier run to the same file has left, whatever was asked for, and begin anew.
+        restart: Delete what an earlier run to the same file has left, whatever its query, and start over.
         allow_incomplete: Write what there is even if it cannot be proven complete (exit code 3).
         on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
             (exit code 3).
@@ -398,7 +397,7 @@ class Run:
                 async for window in stream.windows():
                     if aside is not None:
                         aside.write(shape_quarantined(window.quarantined, mask))
-                    # Given up on when cancelled: whoever reads the pipe may never read on.
+                    # Abandoned when cancelled: the reader of the pipe may never read on.
                     await anyio.to_thread.run_sync(partial(_write_stdout, window, mask), abandon_on_cancel=True)
         report = stream.report
         lost = aside is None and report.quarantined
@@ -437,7 +436,7 @@ def _masking(shape: Shape) -> Masking:
         raise UsageError(msg)
     key = read_private(key_file).rstrip(b"\r\n")
     if isinstance(choose_mask(key), ValueError):
-        msg = f"{key_file} holds no key: write 16 bytes at least, that nobody can guess"
+        msg = f"{key_file} holds no key: write at least 16 bytes that cannot be guessed"
         raise UsageError(msg)
     return key
 

@@ -28,7 +28,7 @@ from aiosipcdr.report import DayOutcome, DayReport, DaysReport, FetchReport
 __all__ = ["PLACEHOLDER", "DayFile", "DayTools", "DaysExport", "name_day"]
 
 PLACEHOLDER = "{date}"
-"""What stands for the date in the path of days."""
+"""Replaced by the date in the path of a day."""
 
 
 class DayFile(NamedTuple):
@@ -67,8 +67,8 @@ class DayTools(NamedTuple):
     Attributes:
         judge: Compares the file of a day with what is asked for.
         export: Exports a day, with what to do about calls that are out of range.
-        reread: Exports a day anew whose file is finished.
-        recount: Counts the calls in windows anew.
+        reread: Exports a day again although its file is finished.
+        recount: Counts the calls in windows again.
         has_begun: Tells whether a day has begun, by the vendor's clock.
     """
 
