@@ -70,6 +70,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *WORKERS, *session.posargs)
 
 
+@nox.session(default=False)
+def all_tests(session: nox.Session) -> None:
+    """Does it in every combination of parameters, of which the gate plays some (tests/selection.py)?"""
+    install(session, *group("test"))
+    session.run("pytest", *WORKERS, *session.posargs, env={"AIOSIPCDR_ALL_TESTS": "1"})
+
+
 @nox.session(python=PYTHONS, default=False)
 def tests_matrix(session: nox.Session) -> None:
     """Does it on every supported interpreter that is found here?"""
@@ -169,7 +176,13 @@ def many_days(session: nox.Session) -> None:
 def kills(session: nox.Session) -> None:
     """Is a file the same after 250 more kills of its export, 50 in each of five formats?"""
     install(session, *group("test"))
-    session.run("pytest", *WORKERS, "tests/cli/test_kills.py", *session.posargs, env={"AIOSIPCDR_KILLS": "50"})
+    session.run(
+        "pytest",
+        *WORKERS,
+        "tests/cli/test_kills.py",
+        *session.posargs,
+        env={"AIOSIPCDR_KILLS": "50", "AIOSIPCDR_ALL_TESTS": "1"},
+    )
 
 
 @nox.session(default=False)

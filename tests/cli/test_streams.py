@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import ROOT
+from tests.selection import pairs
 
 Start = Callable[..., "subprocess.Popen[Any]"]
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX")
@@ -34,8 +35,10 @@ def test_a_full_disk_under_stdout_is_one_sentence_and_exit_code_1(cli: Start, ac
     assert "Exception ignored" not in told
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
-@pytest.mark.parametrize("command", ["--help", "doctor", "demo --records 200", "verify missing.csv"])
+COMMANDS = ["--help", "doctor", "demo --records 200", "verify missing.csv"]
+
+
+@pytest.mark.parametrize(("encoding", "command"), pairs(["cp1252", "latin-1", "ascii", "utf-8"], COMMANDS))
 def test_no_terminal_is_too_old_for_words(cli: Start, account: list[str], command: str, encoding: str) -> None:
     arguments = [*command.split(), *(account if command == "doctor" else [])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "PYTHONIOENCODING": f"{encoding}:strict"}

@@ -267,10 +267,10 @@ async def test_a_cache_of_identical_bodies_answers_no_count(records: int) -> Non
 
 
 async def test_replicas_that_are_behind_cost_a_pause_and_no_call() -> None:
-    """Calls arrive with the first requests, and every other answer knows nothing of the last fifth of a second."""
+    """Calls arrive with the first requests, and every other answer knows nothing of the last moments."""
     now = datetime.now(UTC)
     start = now - timedelta(seconds=60)
-    async with Sandbox(records=0, replica_every=2, replica="lagging", replica_lag=0.2) as sandbox:
+    async with Sandbox(records=0, replica_every=2, replica="lagging", replica_lag=0.06) as sandbox:
         for second in range(55):
             sandbox.insert(start + timedelta(seconds=second), count=3)
         await asyncio.sleep(0.25)  # they are known everywhere
@@ -282,7 +282,7 @@ async def test_replicas_that_are_behind_cost_a_pause_and_no_call() -> None:
                 arrived += 1
                 sandbox.insert(start + timedelta(seconds=6 * arrived), count=2)
 
-        async with client_of(sandbox, page_size=10, count_delay=timedelta(milliseconds=20), hook=arrive) as client:
+        async with client_of(sandbox, page_size=10, count_delay=timedelta(milliseconds=50), hook=arrive) as client:
             records = await client.fetch_all(start, now)
         assert arrived == 8
         assert (records.report.certified, records.report.provisional) == (True, records.report.windows)

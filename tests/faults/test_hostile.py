@@ -12,6 +12,7 @@ from aiosipcdr import ResponseTooLargeError
 from aiosipcdr.protocol.codec import PageAnswer, PageDecoder
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.faults.hostile_answers import ATTACKS, LARGEST, WITHIN, compress
+from tests.selection import pairs
 from tests.watch import call
 
 if not Path("/proc/self/clear_refs").exists():
@@ -171,8 +172,10 @@ def test_thousands_of_rows_of_one_id_are_not_compared_in_pairs() -> None:
     assert cpu < 4, f"{cpu:.2f} s"  # about 1; in pairs it takes minutes
 
 
-@pytest.mark.parametrize("method", ["fetch_page", "count", "ping", "fetch_all", "stream", "export", "doctor"])
-@pytest.mark.parametrize("attack", ["zeros", "unknown names", "a long reason"])
+METHODS = ["fetch_page", "count", "ping", "fetch_all", "stream", "export", "doctor"]
+
+
+@pytest.mark.parametrize(("attack", "method"), pairs(["zeros", "unknown names", "a long reason"], METHODS))
 def test_four_at_once_of_every_method_cost_at_most_150_mib_and_two_seconds(attack: str, method: str) -> None:
     body = compress(ATTACKS[attack]())
     assert len(body) < 10_000 or attack == "unknown names"
