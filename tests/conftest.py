@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 # failed for being slow on a busy one, nor for being slowly made up there.  The session
 # `many_seeds` looks further, with fresh randomness each time.
 _UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("default", _UNHURRIED, max_examples=50, derandomize=True)
+settings.register_profile("default", _UNHURRIED, max_examples=30, derandomize=True)
 settings.register_profile("few", _UNHURRIED, max_examples=5, derandomize=True)
 settings.register_profile("many", _UNHURRIED, max_examples=2_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
