@@ -23,6 +23,7 @@ from aiosipcdr.events import Event
 from aiosipcdr.export import FORMATS, read_manifest, verify_file
 from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.sandbox import Sandbox
+from tests.selection import pairs
 from tests.watch import CALLEE, END, MASK_KEY, PHONE, SHOWN, START, Watch, call
 
 
@@ -212,8 +213,7 @@ FAULTS = (
 )
 
 
-@pytest.mark.parametrize("filters", FILTERS, ids=["all", "filtered"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("fault", "filters"), pairs(FAULTS, FILTERS))
 async def test_what_fails_shows_nothing(watch: Watch, fault: Any, filters: dict[str, str], tmp_path: Path) -> None:
     watch.fault = fault
     failed = 0

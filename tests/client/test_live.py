@@ -10,10 +10,10 @@ import pytest
 from aiosipcdr import CdrClient
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
+from tests.selection import pairs
 
 
-@pytest.mark.parametrize("late", [0, 15])
-@pytest.mark.parametrize("after", [0, 3_600])
+@pytest.mark.parametrize(("late", "after"), pairs([0, 15], [0, 3_600]))
 async def test_a_range_whose_calls_still_arrive_is_certified(late: int, after: int, tmp_path: Path) -> None:
     """Each request brings three calls: of this second, or of up to `late` seconds ago."""
     now = datetime.now(UTC)
