@@ -179,8 +179,8 @@ class Exporting(Asking):
             last: The last day, included; days that have not begun by the vendor's clock are left out.
             tz: The time zone of the days: a tzinfo or an IANA name.
             path: The file of a day, with `{date}` anywhere in it, folders included; without it, `calls.csv` becomes
-                `calls-2026-10-01.csv`. Missing folders are created. In a folder that has the date in its name the
-                sidecars are named `_calls.manifest.json` and so on, so that readers of the folder skip them.
+                `calls-2026-10-01.csv`. Missing folders are created. With `{date}`, sidecars are named
+                `_calls.manifest.json` and so on, so that readers of the folder skip them.
             recheck: Finished days that ended within this time are counted again, with one request a day; a day of
                 which the vendor counts more calls by now is read again.
             format: See `export`.

@@ -43,12 +43,13 @@ def name_day(path: str | PathLike[str], day: date, sidecars: str | PathLike[str]
 
     Args:
         path: The file, with `{date}` anywhere in it; without, the date is put before the extension: `calls.csv.gz`
-            becomes `calls-2026-10-01.csv.gz`.
+            becomes `calls-2026-10-01.csv.gz`, with its sidecars under their usual names.
         day: The date.
         sidecars: The folder of the sidecars; a day that has a folder of its own has one there too.
     """
     text = fspath(path)
-    if PLACEHOLDER not in text:
+    in_dataset = PLACEHOLDER in text
+    if not in_dataset:
         name = Path(text).name
         dots = name[: len(name) - len(name.lstrip("."))]  # of a hidden file
         stem, *extensions = name.lstrip(".").split(".")
@@ -56,7 +57,7 @@ def name_day(path: str | PathLike[str], day: date, sidecars: str | PathLike[str]
     target = Path(text.replace(PLACEHOLDER, str(day)))
     dated = [number for number, part in enumerate(Path(text).parent.parts) if PLACEHOLDER in part]
     if sidecars is None:
-        return ExportPaths.in_dataset(target) if dated else ExportPaths.beside(target)
+        return ExportPaths.in_dataset(target) if in_dataset else ExportPaths.beside(target)
     folder = Path(fspath(sidecars).replace(PLACEHOLDER, str(day)))
     return ExportPaths.apart(target, folder.joinpath(*target.parent.parts[dated[0] :]) if dated else folder)
 

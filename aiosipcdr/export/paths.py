@@ -1,10 +1,12 @@
 """The names of an export's files: the file that appears in the end, and its sidecars.
 
 Sidecars (manifest, quarantine, journal) have names that no reader of a folder takes for data: none ends in the
-extension of a format. Where each day has a folder of its own, as in `lake/dt=2026-10-01/calls.parquet`, they begin with
-an underscore too, which pyarrow, Spark and Hive skip.
+extension of a format. Where a folder is to be read as one table, as with a file for each day in
+`lake/dt={date}/calls.parquet` or `lake/{date}.parquet`, they also begin with an underscore: pyarrow, Spark and Hive
+skip such names.
 """
 
+import re
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -19,6 +21,9 @@ QUARANTINE: Final = ".quarantine"
 ENDINGS: Final = (MANIFEST, QUARANTINE, JOURNAL, ROWS)
 IN_DATASET: Final = "_"
 """What sidecars begin with where readers of folders skip such names."""
+
+
+_EXTENSIONS: Final = re.compile(r"(?<=.)\.(ndjson|jsonl|csv|parquet)(\.(gz|zst))?$", re.IGNORECASE)
 
 
 class ExportPaths(NamedTuple):
@@ -46,9 +51,12 @@ class ExportPaths(NamedTuple):
 
     @classmethod
     def in_dataset(cls, target: str | PathLike[str]) -> "ExportPaths":
-        """Name the sidecars `_<stem>.manifest.json` and so on, in the folder of the target."""
+        """Name the sidecars `_<stem>.manifest.json` and so on, in the folder of the target.
+
+        The stem is the name without the extensions of its format, so that files beside each other share no sidecar.
+        """
         path = Path(target)
-        return cls._in(path.parent, f"{IN_DATASET}{path.name.partition('.')[0]}", path)
+        return cls._in(path.parent, IN_DATASET + _EXTENSIONS.sub("", path.name), path)
 
     @classmethod
     def apart(cls, target: str | PathLike[str], folder: str | PathLike[str]) -> "ExportPaths":

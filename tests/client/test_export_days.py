@@ -100,7 +100,7 @@ async def test_a_smaller_count_replaces_no_file_unless_it_is_to(sandbox: Sandbox
 
 
 async def test_a_damaged_journal_of_one_day_does_not_keep_the_others_waiting(sandbox: Sandbox, tmp_path: Path) -> None:
-    journal = tmp_path / f"{FIRST}.ndjson.journal"
+    journal = tmp_path / f"_{FIRST}.journal"
     async with client_of(sandbox, concurrency=1) as client:
         sandbox.answer_next(0, 0, -1)  # the second before the day has been read
         with pytest.raises(AuthenticationError):
@@ -151,14 +151,18 @@ async def test_days_that_the_vendor_has_deleted_are_left_out(tmp_path: Path) -> 
             assert outcomes(report) == ["expired", "unchanged", "unchanged"]
 
 
-async def test_pyarrow_polars_and_duckdb_read_the_folder_whatever_is_beside_the_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["dt={date}/calls.parquet", "{date}.parquet"])
+async def test_pyarrow_polars_and_duckdb_read_the_folder_whatever_is_beside_the_files(
+    tmp_path: Path, path: str
+) -> None:
     unreadable = {"voiceId": None, "submitTime": f"{FIRST}T13:00:00+00:00"}
     with Sandbox(calls=[*rows(), unreadable], months_back=None) as sandbox:
         async with client_of(sandbox) as client:
             lake = tmp_path / "lake"
-            report = await client.export_days(FIRST, LAST, "UTC", lake / "dt={date}" / "calls.parquet")
+            report = await client.export_days(FIRST, LAST, "UTC", lake / path)
         assert [day.report and day.report.quarantined for day in report.days] == [1, 0, 0]
-    assert (lake / f"dt={FIRST}" / "_calls.quarantine").exists()
+    (quarantine,) = lake.rglob("_*.quarantine")
+    assert quarantine.parent == Path(report.days[0].path).parent
     assert ds.dataset(lake, format="parquet", partitioning="hive").count_rows() == 9
     assert pl.scan_parquet(lake / "**" / "*.parquet", hive_partitioning=True).collect().height == 9
     found = duckdb.sql(f"select count(*) from '{lake}/**/*.parquet'")  # noqa: S608 - our path

@@ -17,13 +17,25 @@ DAY = date(2026, 10, 1)
         ("calls", "calls-2026-10-01"),
         ("calls.csv.gz", "calls-2026-10-01.csv.gz"),
         (".calls.csv", ".calls-2026-10-01.csv"),
-        ("{date}.parquet", "2026-10-01.parquet"),
-        ("calls.of.{date}.csv", "calls.of.2026-10-01.csv"),
     ],
 )
 def test_the_date_is_before_the_extension_or_where_it_is_wanted(path: str, name: str) -> None:
     for given in (f"folder/{path}", Path("folder") / path):
         assert name_day(given, DAY) == ExportPaths.beside(Path("folder") / name)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "manifest"),
+    [
+        ("{date}.parquet", "2026-10-01.parquet", "_2026-10-01.manifest.json"),
+        ("calls.of.{date}.csv.gz", "calls.of.2026-10-01.csv.gz", "_calls.of.2026-10-01.manifest.json"),
+    ],
+)
+def test_a_name_may_have_the_date_where_it_is_wanted_and_its_sidecars_are_no_data(
+    path: str, name: str, manifest: str
+) -> None:
+    paths = name_day(Path("folder") / path, DAY)
+    assert (paths.target, paths.manifest) == (Path("folder") / name, Path("folder") / manifest)
 
 
 def test_a_folder_may_have_the_date_and_its_sidecars_are_no_data() -> None:
