@@ -149,7 +149,7 @@ ROUNDS = (
     ("2099-12-31T22:59:59.7+00:00", "Europe/Berlin", "C"),
 )
 
-CLOCKLESS = ("tests/protocol", "tests/policy", "tests/client/test_proof.py")
+CLOCKLESS = ("tests/wire", "tests/proof", "tests/policy", "tests/client/test_proof.py")
 
 
 @nox.session(default=False)
@@ -204,7 +204,7 @@ def fuzz(session: nox.Session) -> None:
 def pure_python(session: nox.Session) -> None:
     """Do faults come to the same with aiohttp's parser in Python?"""
     install(session, *group("test"))
-    places = session.posargs or ["tests/faults", "tests/test_transport.py", "tests/client/test_errors.py"]
+    places = session.posargs or ["tests/faults", "tests/http/test_transport.py", "tests/client/test_errors.py"]
     session.run("pytest", *WORKERS, *places, env={"AIOHTTP_NO_EXTENSIONS": "1"})
 
 
@@ -214,7 +214,7 @@ def uvloop(session: nox.Session) -> None:
     install(session, *group("test"))
     places = session.posargs or [
         *("tests/client", "tests/engine", "tests/export", "tests/faults", "tests/integrations", "tests/test_loops.py"),
-        *("tests/test_transport.py", "tests/test_cancellation.py", "tests/test_events.py"),
+        *("tests/http/test_transport.py", "tests/test_cancellation.py", "tests/test_events.py"),
     ]
     session.run("pytest", *WORKERS, *places, env={"AIOSIPCDR_TESTS_LOOP": "uvloop"})
 

@@ -1,6 +1,6 @@
 """Every call detail record of a range, exactly once, with a proof that says so.
 
-`CdrClient` is the front door; `aiosipcdr.errors` draws the tree of what it raises.
+`CdrClient` is the front door; `aiosipcdr.model.errors` draws the tree of what it raises.
 Names are loaded when they are first used: `import aiosipcdr` alone loads no
 HTTP library and no optional package.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aiosipcdr.client import CdrClient
-    from aiosipcdr.errors import (
+    from aiosipcdr.model.errors import (
         AuthenticationError,
         ClientStateError,
         ClockSkewError,
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
         TransportError,
         VendorError,
     )
+    from aiosipcdr.model.records import CallDetailRecord, Page
+    from aiosipcdr.model.report import CallDetailRecords, FetchReport
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
-    from aiosipcdr.protocol.records import CallDetailRecord, Page
-    from aiosipcdr.report import CallDetailRecords, FetchReport
 
 __version__ = "0.1.0"
 
@@ -80,11 +80,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CallDetailRecord": "aiosipcdr.protocol.records",
-    "CallDetailRecords": "aiosipcdr.report",
+    "CallDetailRecord": "aiosipcdr.model.records",
+    "CallDetailRecords": "aiosipcdr.model.report",
     "CdrClient": "aiosipcdr.client",
-    "FetchReport": "aiosipcdr.report",
-    "Page": "aiosipcdr.protocol.records",
+    "FetchReport": "aiosipcdr.model.report",
+    "Page": "aiosipcdr.model.records",
     "RatePolicy": "aiosipcdr.policy.pacing",
     "RetryPolicy": "aiosipcdr.policy.retry",
 }
@@ -95,7 +95,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         msg = f"module 'aiosipcdr' has no attribute {name!r}"
         raise AttributeError(msg)
-    value: object = getattr(importlib.import_module(_HOMES.get(name, "aiosipcdr.errors")), name)
+    value: object = getattr(importlib.import_module(_HOMES.get(name, "aiosipcdr.model.errors")), name)
     globals()[name] = value
     return value
 

@@ -6,15 +6,14 @@ Judges no answer and proves nothing; that is for what fetches whole ranges.
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from aiosipcdr.arguments import check_between, check_filters
 from aiosipcdr.connection import LARGEST_PAGE, Connection
-from aiosipcdr.errors import OutOfTimeRangeError
-from aiosipcdr.protocol.codec import Filters
-from aiosipcdr.protocol.questions import RangeCount, SinglePage, WindowCounts
-from aiosipcdr.protocol.records import Page
-from aiosipcdr.protocol.tiling import WIDEST
-from aiosipcdr.protocol.windows import ArgumentError, TimeWindow
-from aiosipcdr.report import WindowReport
+from aiosipcdr.http.options import check_between, check_filters
+from aiosipcdr.model.errors import OutOfTimeRangeError
+from aiosipcdr.model.records import Page
+from aiosipcdr.model.report import WindowReport
+from aiosipcdr.model.windows import WIDEST, ArgumentError, TimeWindow
+from aiosipcdr.proof.queries import RangeCount, SinglePage, WindowCounts
+from aiosipcdr.wire.codec import Filters
 
 __all__ = ["Asking"]
 

@@ -6,13 +6,13 @@ input is refused here, before any I/O.
 
 from datetime import datetime
 
-from aiosipcdr.arguments import check_filters
 from aiosipcdr.connection import OutOfRange
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import IncompleteRangeError
 from aiosipcdr.exporting import Exporting
-from aiosipcdr.protocol.coverage import Coverage
-from aiosipcdr.report import CallDetailRecords
+from aiosipcdr.http.options import check_filters
+from aiosipcdr.model.errors import IncompleteRangeError
+from aiosipcdr.model.report import CallDetailRecords
+from aiosipcdr.proof.range import Coverage
 
 __all__ = ["CdrClient"]
 

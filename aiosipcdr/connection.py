@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, TypeVar, U
 import anyio
 
 from aiosipcdr import __version__
-from aiosipcdr.arguments import (
+from aiosipcdr.engine.engine import Engine
+from aiosipcdr.engine.run import Plan
+from aiosipcdr.events import EventHook, LoggingHook
+from aiosipcdr.http.options import (
     check_base_url,
     check_between,
     check_filter_match,
@@ -27,22 +30,18 @@ from aiosipcdr.arguments import (
     choose_proxy,
     unquote,
 )
-from aiosipcdr.engine.engine import Engine
-from aiosipcdr.engine.run import Plan
-from aiosipcdr.errors import ClientStateError
-from aiosipcdr.events import EventHook
-from aiosipcdr.hooks import LoggingHook
+from aiosipcdr.http.transport import Transport
+from aiosipcdr.model.errors import ClientStateError
+from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.protocol.codec import PATH, FilterMatch, Filters
-from aiosipcdr.protocol.coverage import Coverage
-from aiosipcdr.protocol.limits import WindowPlaces
-from aiosipcdr.protocol.overlaps import as_it_is
-from aiosipcdr.protocol.ownership import OwnedSpan
-from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord
-from aiosipcdr.protocol.signing import Credentials, credentials_source
-from aiosipcdr.transport import Transport
+from aiosipcdr.proof.budget import WindowPlaces
+from aiosipcdr.proof.merge import OwnedSpan
+from aiosipcdr.proof.overlaps import as_it_is
+from aiosipcdr.proof.range import Coverage
+from aiosipcdr.wire.codec import PATH, FilterMatch, Filters
+from aiosipcdr.wire.signing import Credentials, credentials_source
 
 if TYPE_CHECKING:
     import aiohttp
@@ -139,7 +138,7 @@ class Connection:
                 an `InsecureTlsWarning`.
             user_agent: the `User-Agent` header.
             hook: is called with every `aiosipcdr.events.Event`; keep it short.  Without one, events go to the logger
-                "aiosipcdr"; `aiosipcdr.hooks.combine` makes one hook of several.
+                "aiosipcdr"; `aiosipcdr.events.combine` makes one hook of several.
 
         Raises:
             ValueError: an argument cannot be meant; the text says what to do.

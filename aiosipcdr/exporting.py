@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio.to_thread
 
-from aiosipcdr.arguments import check_filters, check_span, check_zone
 from aiosipcdr.asking import Asking
 from aiosipcdr.connection import OutOfRange
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import IncompleteRangeError, JournalDamagedError, OutOfTimeRangeError
-from aiosipcdr.protocol.codec import Filters
-from aiosipcdr.protocol.days import Day, days_between
-from aiosipcdr.protocol.history import History
-from aiosipcdr.protocol.records import CallDetailRecord
-from aiosipcdr.protocol.resumable import ResumableCoverage
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import DayReport, DaysReport, FetchReport
+from aiosipcdr.http.options import check_filters, check_span, check_zone
+from aiosipcdr.model.errors import IncompleteRangeError, JournalDamagedError, OutOfTimeRangeError
+from aiosipcdr.model.records import CallDetailRecord
+from aiosipcdr.model.report import DayReport, DaysReport, FetchReport
+from aiosipcdr.model.windows import Day, TimeWindow, days_between
+from aiosipcdr.proof.checkpoint import History
+from aiosipcdr.proof.resumable import ResumableCoverage
+from aiosipcdr.wire.codec import Filters
 
 if TYPE_CHECKING:
     from aiosipcdr.export import ExistingFile, ExportOrder, ExportPaths, IfExists

@@ -34,7 +34,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 import aiosipcdr.export
 from aiosipcdr import CdrClient, RetryPolicy
-from aiosipcdr.cli.examining import Asked, Tally, check_account, probe_account
+from aiosipcdr.doctor.checks import Asked, Tally, check_account, probe_account
 
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 url, method = sys.argv[1:]

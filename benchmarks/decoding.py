@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from aiosipcdr.protocol.codec import PageAnswer, PageDecoder
+from aiosipcdr.wire.codec import PageAnswer, PageDecoder
 
 RECORDS = 100
 NEVER_ANSWERED = 0.4

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 
 from aiosipcdr import CallDetailRecord, CdrClient
-from aiosipcdr.arrow import record_batches
 from aiosipcdr.export import FORMATS, encode_rows, open_encoder
 from aiosipcdr.export.masking import Pseudonyms, mask_number
-from aiosipcdr.export.rows import encode_lists
+from aiosipcdr.export.render import encode_lists
+from aiosipcdr.model.arrow import record_batches
 from aiosipcdr.sandbox import Sandbox
 
 CALLS = 100_000

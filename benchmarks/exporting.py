@@ -22,7 +22,7 @@ from pathlib import Path
 
 from course.pinning import CLIENT, SERVER, pin
 
-from aiosipcdr.cli.child import sandbox_process
+from aiosipcdr.cli.sandbox_process import sandbox_process
 from aiosipcdr.cli.summary import peak_memory
 
 FETCH, IDLE = "fetch_all", "idle"

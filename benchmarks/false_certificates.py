@@ -17,7 +17,7 @@ import aiosipcdr
 # The package is what is installed; only the model of the vendor comes from this checkout.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.protocol.vendor_faults import FAULTS, HEALTHY, Fault, tally
+from tests.proof.vendor_faults import FAULTS, HEALTHY, Fault, tally
 
 
 def print_row(fault: Fault, runs: int, *, show: bool) -> None:

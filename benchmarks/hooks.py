@@ -16,8 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from aiosipcdr import CdrClient
-from aiosipcdr.events import Event, EventHook
-from aiosipcdr.hooks import LoggingHook
+from aiosipcdr.events import Event, EventHook, LoggingHook
 from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
 from aiosipcdr.sandbox import SandboxProcess
 

@@ -14,20 +14,17 @@ import pytest
 from course.calls import END, START, Calls
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from aiosipcdr.engine.signer import Signer
+from aiosipcdr.http.transport import Signer
+from aiosipcdr.model.report import FetchReport
+from aiosipcdr.model.windows import TimeWindow, plan_tiles, split_window
 from aiosipcdr.policy.clock import AgePolicy, ClockOffset, VendorTime
-from aiosipcdr.protocol.ascent import find_ascent
-from aiosipcdr.protocol.assembly import Assembly, sort_records
-from aiosipcdr.protocol.codec import Filters, PageAnswer, PageDecoder, encode_params, encode_query
-from aiosipcdr.protocol.completeness import WindowProof
-from aiosipcdr.protocol.coverage import Coverage
-from aiosipcdr.protocol.limits import Budget, WindowPlaces
-from aiosipcdr.protocol.ownership import OwnedSpan
-from aiosipcdr.protocol.paging import PageRequest, Verdict, judge_answer
-from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.protocol.tiling import plan_tiles, split_window
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import FetchReport
+from aiosipcdr.proof.budget import Budget, WindowPlaces
+from aiosipcdr.proof.merge import Assembly, OwnedSpan, sort_records
+from aiosipcdr.proof.page import PageRequest, Verdict, find_ascent, judge_answer
+from aiosipcdr.proof.range import Coverage
+from aiosipcdr.proof.window import WindowProof
+from aiosipcdr.wire.codec import Filters, PageAnswer, PageDecoder, encode_params, encode_query
+from aiosipcdr.wire.signing import Credentials
 
 CALLS = 1_200
 WINDOW = TimeWindow(START, END)

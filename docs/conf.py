@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # docstrings.py stands beside this file
 
 from aiosipcdr import CallDetailRecord, __version__
-from aiosipcdr.protocol.records import MONEY_FIELDS
+from aiosipcdr.model.records import MONEY_FIELDS
 
 # To whoever reads, money is what its parameter is bound to.
 CallDetailRecord.__annotations__ |= dict.fromkeys(MONEY_FIELDS, Decimal | None)

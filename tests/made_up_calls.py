@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from aiosipcdr.protocol.records import MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
+from aiosipcdr.model.records import MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
 
 SHANGHAI = timezone(timedelta(hours=8))
 START = datetime(2026, 10, 1, 8, 30, tzinfo=SHANGHAI)

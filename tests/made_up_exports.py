@@ -11,12 +11,12 @@ import msgspec
 from aiosipcdr.export import MANIFEST, ExportJob, ExportOrder, ExportPaths
 from aiosipcdr.export.keys import KeyDerivation, derive_key
 from aiosipcdr.export.manifest import Manifest, encode_manifest, read_manifest
-from aiosipcdr.protocol.codec import Filters
-from aiosipcdr.protocol.history import Cut, Delivered, Note
-from aiosipcdr.protocol.records import NO_EXTRA, ExtraFields
-from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CompleteWindow, FetchReport, QuarantinedRecord, WindowReport, WindowShare
+from aiosipcdr.model.records import NO_EXTRA, ExtraFields
+from aiosipcdr.model.report import CompleteWindow, FetchReport, QuarantinedRecord, WindowReport, WindowShare
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.proof.checkpoint import Cut, Delivered, Note
+from aiosipcdr.wire.codec import Filters
+from aiosipcdr.wire.signing import Credentials
 from tests.made_up_calls import START, call
 
 CREDENTIALS = Credentials("sandbox-key", "sandbox-secret")

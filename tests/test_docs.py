@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 import aiosipcdr
-from aiosipcdr import classification
 from aiosipcdr.cli.app import app
-from aiosipcdr.cli.diagnosis import CHECKS
-from aiosipcdr.protocol.findings import judge_probe
-from aiosipcdr.protocol.probing import ProbeFacts
+from aiosipcdr.doctor.advice import CHECKS
+from aiosipcdr.doctor.diagnosis import judge_probe
+from aiosipcdr.doctor.probe import ProbeFacts
+from aiosipcdr.model import errors as classification
 from tests.pages import ROOT, VARIABLES, all_commands, check_arguments, parse, run_page
 
 DOCS = ROOT / "docs"

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from aiosipcdr.events import Event, EventHook, EventKind, choose_events
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import FetchReport
+from aiosipcdr.model.report import FetchReport
+from aiosipcdr.model.windows import TimeWindow
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 WINDOW = TimeWindow(START, START + timedelta(days=1))

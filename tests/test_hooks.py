@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from aiosipcdr import CdrClient, RetryPolicy
-from aiosipcdr.events import Event, EventHook, EventKind
-from aiosipcdr.hooks import LoggingHook, combine
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import FetchReport
+from aiosipcdr.events import Event, EventHook, EventKind, LoggingHook, combine
+from aiosipcdr.model.report import FetchReport
+from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.sandbox import Fault, Sandbox
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -159,7 +158,7 @@ def test_where_nobody_listens_an_event_costs_one_question() -> None:
 
 def test_a_program_that_sets_up_no_log_is_not_written_to() -> None:
     program = (
-        "from aiosipcdr.events import Event, EventKind; from aiosipcdr.hooks import LoggingHook; import logging;"
+        "from aiosipcdr.events import Event, EventKind; from aiosipcdr.events import LoggingHook; import logging;"
         "LoggingHook()(Event(kind=EventKind.THROTTLED, run=1, delay=1.0)); logging.getLogger('other').warning('heard')"
     )
     result = subprocess.run(  # noqa: S603

@@ -103,9 +103,9 @@ def test_every_module_stands_on_exactly_one_floor() -> None:
 
 def test_the_lowest_floor_is_the_lowest_of_the_design() -> None:
     assert floors()[-1] == [
-        "aiosipcdr.protocol.signing",
-        "aiosipcdr.protocol.records",
-        "aiosipcdr.protocol.windows",
+        "aiosipcdr.wire.signing",
+        "aiosipcdr.model.records",
+        "aiosipcdr.model.windows",
     ]
 
 
@@ -151,15 +151,15 @@ def test_the_sandbox_imports_nothing_of_the_package_but_itself() -> None:
         ("protocol/signing.py", "import aiosipcdr.client", "floors"),
         ("errors.py", "import aiosipcdr.cli", "floors"),
         ("report.py", "import aiosipcdr.sandbox", "floors"),
-        ("protocol/records.py", "import aiosipcdr.protocol.windows", "floors"),
+        ("protocol/records.py", "import aiosipcdr.model.windows", "floors"),
         ("protocol/codec.py", "import asyncio", "sans-io"),
         ("policy/retry.py", "def now():\n    import time", "sans-io"),
         ("client.py", "import aiohttp", "wire"),
         ("engine/__init__.py", "from aiohttp import ClientSession", "wire"),
-        ("sandbox/__init__.py", "import aiosipcdr.protocol.records", "sandbox"),
-        ("sandbox/__init__.py", "import aiosipcdr.errors", "sandbox"),
+        ("sandbox/__init__.py", "import aiosipcdr.model.records", "sandbox"),
+        ("sandbox/__init__.py", "import aiosipcdr.model.errors", "sandbox"),
         ("client.py", "def bar():\n    import rich", "light-core"),
-        ("arrow.py", "import aiosipcdr.report", "floors"),
+        ("arrow.py", "import aiosipcdr.model.report", "floors"),
         ("export/ndjson.py", "def table():\n    import pyarrow", "arrow"),
         ("integrations/streaming.py", "from aiohttp import web", "wire"),
         ("integrations/streaming.py", "from fastapi import Response", "fastapi"),

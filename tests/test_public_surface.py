@@ -217,7 +217,7 @@ def test_the_root_knows_no_other_name() -> None:
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        ("aiosipcdr.hooks", ["LoggingHook", "combine"]),
+        ("aiosipcdr.events", ["LoggingHook", "combine"]),
         ("aiosipcdr.integrations.opentelemetry", ["OpenTelemetryHook"]),
     ],
 )

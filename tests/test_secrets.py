@@ -21,8 +21,8 @@ from rich.pretty import pretty_repr
 from aiosipcdr import CdrClient, IncompleteRangeError, StorageError
 from aiosipcdr.events import Event
 from aiosipcdr.export import FORMATS, read_manifest, verify_file
-from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.sandbox import Sandbox
+from aiosipcdr.wire.signing import Credentials
 from tests.selection import pairs
 from tests.watch import CALLEE, END, MASK_KEY, PHONE, SHOWN, START, Watch, call
 
@@ -114,7 +114,7 @@ async def test_a_disk_that_fails_shows_nothing(
             raise OSError(errno.ENOSPC, "No space left on device")
         return len(data)
 
-    monkeypatch.setattr("aiosipcdr.export.target.os.write", full)
+    monkeypatch.setattr("aiosipcdr.export.atomic.os.write", full)
     async with watch.client() as client:
         with pytest.raises(StorageError, match="disk is full") as caught:
             await client.export(START, END, tmp_path / "calls", format=name, phone_name=PHONE)

@@ -31,16 +31,15 @@ from aiosipcdr import (
     VendorError,
     __version__,
 )
-from aiosipcdr.arrow import ArrowRecords
-from aiosipcdr.errors import StatusCode
-from aiosipcdr.events import Event, EventHook, EventKind
-from aiosipcdr.hooks import LoggingHook, combine
+from aiosipcdr.events import Event, EventHook, EventKind, LoggingHook, combine
 from aiosipcdr.integrations import fastapi as on_fastapi
 from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
-from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import QuarantinedRecord, WindowReport
+from aiosipcdr.model.arrow import ArrowRecords
+from aiosipcdr.model.errors import StatusCode
+from aiosipcdr.model.report import QuarantinedRecord, WindowReport
+from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.sandbox import Fault, Sandbox, SandboxProcess, Stats, Switches, read_calls
+from aiosipcdr.wire.signing import Credentials
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(days=1)

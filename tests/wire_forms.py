@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, auto
 
-from aiosipcdr.protocol.records import WIRE_NAMES, CallDetailRecord
+from aiosipcdr.model.records import WIRE_NAMES, CallDetailRecord
 
 
 class Faulty(Enum):

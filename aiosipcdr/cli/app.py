@@ -12,12 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from cyclopts import App, Group, Parameter
 from cyclopts.exceptions import CycloptsError
 
+from aiosipcdr.cli.argument_errors import DEBUG, refuse_secrets, usage_sentence
 from aiosipcdr.cli.event_log import LOG_JSON, log_line
-from aiosipcdr.cli.exits import Exit, Terminated, explain
-from aiosipcdr.cli.invocation import invocation
+from aiosipcdr.cli.exit_codes import Exit, Terminated, explain
 from aiosipcdr.cli.output import flush_stdout, show_traceback, silence_stdout, tell, tolerate_encoding
-from aiosipcdr.cli.signals import terminable
-from aiosipcdr.cli.usage import DEBUG, refuse_secrets, usage_sentence
+from aiosipcdr.cli.resume_hint import invocation
+from aiosipcdr.cli.runner import terminable
 
 __all__ = ["app", "run"]
 

@@ -5,9 +5,9 @@ from typing import Literal
 
 from cyclopts.completion.detect import ShellDetectionError, detect_shell
 
-from aiosipcdr.cli.exits import CommandError, Exit
+from aiosipcdr.cli.argument_errors import UsageError
+from aiosipcdr.cli.exit_codes import CommandError, Exit
 from aiosipcdr.cli.output import print_line
-from aiosipcdr.cli.usage import UsageError
 
 __all__ = ["install_completion"]
 

@@ -6,11 +6,11 @@ Must never fetch a record to find it.
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from aiosipcdr.cli.connection import Pace, build_client
+from aiosipcdr.cli.client import Pace, build_client
 from aiosipcdr.cli.event_log import EventLog, warn
 from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line
-from aiosipcdr.cli.running import run_to_end
+from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, resolve_settings
 from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_range, read_phone
 

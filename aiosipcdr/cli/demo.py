@@ -12,16 +12,16 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from aiosipcdr.cli.child import sandbox_process
-from aiosipcdr.cli.connection import Pace, build_client
-from aiosipcdr.cli.exits import Terminated, judge_reports
+from aiosipcdr.cli.client import Pace, build_client
+from aiosipcdr.cli.exit_codes import Terminated, judge_reports
 from aiosipcdr.cli.output import print_json
 from aiosipcdr.cli.progress import FetchProgress, waiting
-from aiosipcdr.cli.running import run_to_end
+from aiosipcdr.cli.runner import run_to_end
+from aiosipcdr.cli.sandbox_process import sandbox_process
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.summary import Figures, figures_as_json, show_figures
 from aiosipcdr.export import ExportPaths, check_target, choose_format, open_encoder, read_facts
-from aiosipcdr.report import FetchReport
+from aiosipcdr.model.report import FetchReport
 
 __all__ = ["demo"]
 

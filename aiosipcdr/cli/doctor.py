@@ -14,21 +14,21 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.markup import escape
 
-from aiosipcdr.cli.connection import Pace, build_client
-from aiosipcdr.cli.diagnosis import Check, State, skip_rest
-from aiosipcdr.cli.examining import Asked, Tally, check_account, probe_account
-from aiosipcdr.cli.exits import Exit
+from aiosipcdr.cli.argument_errors import UsageError
+from aiosipcdr.cli.client import Pace, build_client
+from aiosipcdr.cli.exit_codes import Exit
 from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line, print_table
 from aiosipcdr.cli.progress import waiting
-from aiosipcdr.cli.running import run_to_end
+from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, resolve_settings
 from aiosipcdr.cli.timerange import Range, parse_range, read_phone
-from aiosipcdr.cli.usage import UsageError
-from aiosipcdr.errors import SipCdrError
+from aiosipcdr.doctor.advice import Check, State, skip_rest
+from aiosipcdr.doctor.checks import Asked, Tally, check_account, probe_account
+from aiosipcdr.doctor.diagnosis import Finding, judge_probe, plan_settings
+from aiosipcdr.model.errors import SipCdrError
+from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.protocol.findings import Finding, judge_probe, plan_settings
-from aiosipcdr.protocol.windows import TimeWindow
 
 __all__ = ["doctor"]
 

@@ -16,24 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import anyio.to_thread
 from cyclopts import Parameter
 
-from aiosipcdr.cli.connection import Pace, build_client
+from aiosipcdr.cli.argument_errors import UsageError
+from aiosipcdr.cli.client import Pace, build_client
 from aiosipcdr.cli.event_log import EventLog, log_line, warn
-from aiosipcdr.cli.exits import Exit, Terminated, judge_reports
-from aiosipcdr.cli.invocation import resume_command
+from aiosipcdr.cli.exit_codes import Exit, Terminated, judge_reports
 from aiosipcdr.cli.options import Network, Proof, time_field_of
 from aiosipcdr.cli.output import print_json, tell, write_stdout
 from aiosipcdr.cli.progress import FetchProgress
-from aiosipcdr.cli.running import run_to_end
+from aiosipcdr.cli.resume_hint import resume_command
+from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, read_private, resolve_settings
 from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_length, parse_range, parse_zone, read_phone
-from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.display import escape_json
-from aiosipcdr.errors import (
-    ExportConflictError,
-    IncompleteRangeError,
-    JournalDamagedError,
-    StorageError,
-)
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.export import (
     ExportPaths,
@@ -49,9 +43,14 @@ from aiosipcdr.export import (
     shape_quarantined,
 )
 from aiosipcdr.export.days import PLACEHOLDER, DayFile, name_day
-from aiosipcdr.protocol.days import Day, days_of
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CompleteWindow, DayReport, FetchReport, describe_unreadable
+from aiosipcdr.model.errors import (
+    ExportConflictError,
+    IncompleteRangeError,
+    JournalDamagedError,
+    StorageError,
+)
+from aiosipcdr.model.report import CompleteWindow, DayReport, FetchReport, describe_unreadable
+from aiosipcdr.model.windows import Day, TimeWindow, days_of
 
 if TYPE_CHECKING:
     from aiosipcdr.client import CdrClient

@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.timerange import parse_length
-from aiosipcdr.cli.usage import UsageError
-from aiosipcdr.protocol.codec import FilterMatch
-from aiosipcdr.protocol.records import TIME_FIELDS
+from aiosipcdr.model.records import TIME_FIELDS
+from aiosipcdr.wire.codec import FilterMatch
 
 __all__ = ["Network", "Proof", "load_authorities", "plan_client", "time_field_of"]
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aiosipcdr.display import escape_json, visible
-from aiosipcdr.errors import StorageError
+from aiosipcdr.model.errors import StorageError
 
 __all__ = [
     "flush_stdout",

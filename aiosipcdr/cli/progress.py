@@ -27,7 +27,7 @@ from rich.text import Text
 from aiosipcdr.cli.output import shows_progress
 from aiosipcdr.display import visible
 from aiosipcdr.events import Event, EventKind
-from aiosipcdr.report import counted
+from aiosipcdr.model.report import counted
 
 __all__ = ["FetchProgress", "ProgressState", "waiting"]
 

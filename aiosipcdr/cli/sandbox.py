@@ -18,10 +18,10 @@ import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from aiosipcdr.cli.exits import CommandError
+from aiosipcdr.cli.argument_errors import UsageError
+from aiosipcdr.cli.exit_codes import CommandError
 from aiosipcdr.cli.output import print_json, print_line, tell
-from aiosipcdr.cli.running import run_to_end
-from aiosipcdr.cli.usage import UsageError
+from aiosipcdr.cli.runner import run_to_end
 
 if TYPE_CHECKING:
     from aiosipcdr.sandbox import Fault, Sandbox

@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 from cyclopts import Parameter
 
-from aiosipcdr.arguments import unquote
+from aiosipcdr.cli.argument_errors import HOW_TO_AUTHENTICATE, UsageError
 from aiosipcdr.cli.output import tell
-from aiosipcdr.cli.usage import HOW_TO_AUTHENTICATE, UsageError
-from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.http.options import unquote
+from aiosipcdr.wire.signing import Credentials
 
 __all__ = ["OPTION_NAMES", "Account", "Settings", "find_credentials", "read_private", "resolve_settings"]
 

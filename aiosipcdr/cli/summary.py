@@ -15,8 +15,8 @@ from rich.markup import escape
 
 from aiosipcdr.cli.output import print_table
 from aiosipcdr.export import FileFacts
-from aiosipcdr.money import describe_unit
-from aiosipcdr.report import FetchReport, counted, describe_unreadable
+from aiosipcdr.model.money import describe_unit
+from aiosipcdr.model.report import FetchReport, counted, describe_unreadable
 
 __all__ = ["Figures", "figures_as_json", "peak_memory", "show_figures"]
 

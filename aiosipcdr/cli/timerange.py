@@ -14,10 +14,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cyclopts import Parameter
 
-from aiosipcdr.arguments import NO_ZONES
-from aiosipcdr.cli.usage import UsageError
-from aiosipcdr.protocol.days import day_start
-from aiosipcdr.protocol.windows import fixed_offset
+from aiosipcdr.cli.argument_errors import UsageError
+from aiosipcdr.http.options import NO_ZONES
+from aiosipcdr.model.windows import day_start, fixed_offset
 
 __all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_zone", "read_phone"]
 

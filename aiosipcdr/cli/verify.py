@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiosipcdr.cli.connection import Pace, build_client
-from aiosipcdr.cli.exits import CommandError, Exit, judge_reports
+from aiosipcdr.cli.argument_errors import UsageError
+from aiosipcdr.cli.client import Pace, build_client
+from aiosipcdr.cli.exit_codes import CommandError, Exit, judge_reports
 from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line, tell
 from aiosipcdr.cli.progress import waiting
-from aiosipcdr.cli.running import run_to_end
+from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, find_credentials, resolve_settings
 from aiosipcdr.cli.timerange import read_phone
-from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.display import shorten
-from aiosipcdr.errors import ExportError, OutOfTimeRangeError
 from aiosipcdr.export import Manifest, find_exports, find_paths, read_stored, verify_file, was_asked_by
 from aiosipcdr.export.manifest import Signature
-from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.report import counted, describe_unreadable
+from aiosipcdr.model.errors import ExportError, OutOfTimeRangeError
+from aiosipcdr.model.report import counted, describe_unreadable
+from aiosipcdr.wire.signing import Credentials
 
 if TYPE_CHECKING:
     from aiosipcdr.client import CdrClient

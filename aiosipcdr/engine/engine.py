@@ -20,20 +20,18 @@ from itertools import count
 
 import anyio
 
-from aiosipcdr.engine.answers import read_answer
 from aiosipcdr.engine.patience import Patience
 from aiosipcdr.engine.run import Job, Plan, Run
-from aiosipcdr.engine.signer import Signer
-from aiosipcdr.errors import ClientStateError, SipCdrError, ThrottledError
 from aiosipcdr.events import Event, EventHook, EventKind, choose_events
+from aiosipcdr.http.transport import SignedRequest, Signer, Transport, read_answer
+from aiosipcdr.model.errors import ClientStateError, SipCdrError, ThrottledError
+from aiosipcdr.model.report import FetchReport
 from aiosipcdr.policy.clock import AwakeTime, VendorClock, VendorTime
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, encode_query
-from aiosipcdr.protocol.paging import PageRequest
-from aiosipcdr.protocol.signing import CredentialsSource
-from aiosipcdr.report import FetchReport
-from aiosipcdr.transport import SignedRequest, Transport
+from aiosipcdr.proof.page import PageRequest
+from aiosipcdr.wire.codec import PageAnswer, PageDecoder, encode_query
+from aiosipcdr.wire.signing import CredentialsSource
 
 __all__ = ["Engine"]
 

@@ -8,7 +8,7 @@ engine's.
 from collections.abc import Iterator
 
 from aiosipcdr.engine.run import Job
-from aiosipcdr.errors import (
+from aiosipcdr.model.errors import (
     AuthenticationError,
     ClockSkewError,
     OutageError,

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import ParamSpec, Protocol, TypeVar
 
-from aiosipcdr.errors import ClientStateError, SipCdrError
-from aiosipcdr.protocol.codec import PageAnswer
-from aiosipcdr.protocol.paging import PageRequest
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.model.errors import ClientStateError, SipCdrError
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.proof.page import PageRequest
+from aiosipcdr.wire.codec import PageAnswer
 
 __all__ = ["Job", "Plan", "Run"]
 

@@ -12,13 +12,13 @@ import msgspec
 
 from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Run
-from aiosipcdr.errors import ClientStateError, IncompleteRangeError
 from aiosipcdr.events import Event, EventHook, EventKind
-from aiosipcdr.protocol.coverage import Coverage
-from aiosipcdr.protocol.history import Note
-from aiosipcdr.protocol.records import CallDetailRecord
-from aiosipcdr.protocol.resumable import ResumableCoverage
-from aiosipcdr.report import CallDetailRecords, CompleteWindow, FetchReport
+from aiosipcdr.model.errors import ClientStateError, IncompleteRangeError
+from aiosipcdr.model.records import CallDetailRecord
+from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport
+from aiosipcdr.proof.checkpoint import Note
+from aiosipcdr.proof.range import Coverage
+from aiosipcdr.proof.resumable import ResumableCoverage
 
 __all__ = ["CdrStream"]
 

@@ -4,21 +4,19 @@ Knows neither the engine nor the network, and must never show a half-written
 file under its final name, nor truncate one that is there.
 """
 
-from aiosipcdr.export.encoders import Encoder
-from aiosipcdr.export.existing import ExistingFile, judge_existing
+from aiosipcdr.export.atomic import check_target
+from aiosipcdr.export.existing import ExistingFile, find_exports, judge_existing
 from aiosipcdr.export.formats import FORMATS, choose_format, open_encoder
+from aiosipcdr.export.formats.encoders import Encoder
 from aiosipcdr.export.job import ExportJob, FileWouldShrinkError
 from aiosipcdr.export.journal import read_span
 from aiosipcdr.export.manifest import Manifest, read_manifest, read_stored, was_asked_by
 from aiosipcdr.export.masking import choose_mask, numbers_of
-from aiosipcdr.export.order import ExportOrder, IfExists, check_file_mode
 from aiosipcdr.export.paths import JOURNAL, MANIFEST, ExportPaths, find_paths
-from aiosipcdr.export.preparing import shape_records
 from aiosipcdr.export.quarantine import StreamQuarantine, shape_quarantined
-from aiosipcdr.export.rows import encode_rows
-from aiosipcdr.export.sidecars import find_exports
-from aiosipcdr.export.target import check_target
-from aiosipcdr.export.verification import FileFacts, find_contradictions, find_differences, read_facts, verify_file
+from aiosipcdr.export.render import encode_rows, shape_records
+from aiosipcdr.export.spec import ExportOrder, IfExists, check_file_mode
+from aiosipcdr.export.verify import FileFacts, find_contradictions, find_differences, read_facts, verify_file
 
 __all__ = [
     "FORMATS",

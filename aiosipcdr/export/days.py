@@ -10,20 +10,19 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from aiosipcdr.errors import (
+from aiosipcdr.export.existing import ExistingFile
+from aiosipcdr.export.job import FileWouldShrinkError
+from aiosipcdr.export.manifest import Manifest, TileCount
+from aiosipcdr.export.paths import ExportPaths
+from aiosipcdr.model.errors import (
     ExportConflictError,
     IncompleteRangeError,
     JournalDamagedError,
     OutOfTimeRangeError,
     SipCdrError,
 )
-from aiosipcdr.export.existing import ExistingFile
-from aiosipcdr.export.job import FileWouldShrinkError
-from aiosipcdr.export.manifest import Manifest, TileCount
-from aiosipcdr.export.paths import ExportPaths
-from aiosipcdr.protocol.days import Day
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import DayOutcome, DayReport, DaysReport, FetchReport
+from aiosipcdr.model.report import DayOutcome, DayReport, DaysReport, FetchReport
+from aiosipcdr.model.windows import Day, TimeWindow
 
 __all__ = ["PLACEHOLDER", "DayFile", "DayTools", "DaysExport", "name_day"]
 

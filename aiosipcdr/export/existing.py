@@ -1,18 +1,64 @@
-"""What is at the target of an export already, compared with what is asked for.
+"""Manifest and quarantine beside a target: what a new export may replace.
 
-Reads only. A file counts as the answer to the same query by its manifest and its hash, never by its name.
+Only what is a manifest of that target, or a quarantine, is replaced or
+deleted; any other file at their names is refused and stays as it is.
 """
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal, NamedTuple
 
-from aiosipcdr.errors import ExportError
+from aiosipcdr.export.filesystem import check_ours, describe_stranger
+from aiosipcdr.export.formats import has_format
 from aiosipcdr.export.keys import PSEUDONYMS, derive_key
 from aiosipcdr.export.manifest import Manifest, read_manifest, was_asked_by
-from aiosipcdr.export.order import ExportOrder
-from aiosipcdr.export.verification import check_quarantine, hash_file
-from aiosipcdr.report import FetchReport
+from aiosipcdr.export.paths import ENDINGS, IN_DATASET, MANIFEST, ExportPaths
+from aiosipcdr.export.quarantine import is_quarantine
+from aiosipcdr.export.spec import ExportOrder
+from aiosipcdr.export.verify import check_quarantine, hash_file
+from aiosipcdr.model.errors import ExportConflictError, ExportError
+from aiosipcdr.model.report import FetchReport
 
-__all__ = ["ExistingFile", "judge_existing"]
+__all__ = ["ExistingFile", "check_sidecars", "find_exports", "judge_existing"]
+
+
+def check_sidecars(paths: ExportPaths) -> None:
+    """Refuse what is at the names of the manifest and the quarantine, unless an export made it.
+
+    Raises:
+        ExportConflictError: it is no manifest of the target, or no quarantine; it stays as it is.
+    """
+    for path, is_ours in ((paths.manifest, _is_manifest), (paths.quarantine, is_quarantine)):
+        check_ours(path)
+        if path.exists() and not is_ours(path, paths.target):
+            raise ExportConflictError(describe_stranger(path))
+
+
+def _is_manifest(path: Path, target: Path) -> bool:
+    try:
+        return read_manifest(path).file == target.name
+    except ExportError:
+        return False
+
+
+def find_exports(folder: Path) -> list[Path]:
+    """Return the exported files in `folder` and below, by name: what has a manifest, and what should have one.
+
+    A file that has the extension of a format counts, too: its manifest may have been lost.
+    """
+    found = {_find_target(path) for path in folder.rglob(f"*{MANIFEST}")}
+    for path in folder.rglob("*"):
+        if not path.name.endswith(ENDINGS) and path.is_file() and has_format(path):
+            found.add(path)
+    return sorted(found)
+
+
+def _find_target(manifest: Path) -> Path:
+    stem = manifest.name.removesuffix(MANIFEST)
+    if stem.startswith(IN_DATASET):  # only the manifest has the whole name
+        with suppress(ExportError):
+            return manifest.with_name(Path(read_manifest(manifest).file).name)
+    return manifest.with_name(stem)
 
 
 class ExistingFile(NamedTuple):

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aiosipcdr.errors import JournalDamagedError
+from aiosipcdr.model.errors import JournalDamagedError
 
 __all__ = ["MARK", "Frame", "encode_frame", "read_body", "read_bytes", "read_frames"]
 

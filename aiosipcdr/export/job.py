@@ -23,11 +23,12 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from aiosipcdr.errors import ClientStateError, ExportConflictError, IncompleteRangeError, OutOfTimeRangeError
-from aiosipcdr.export.encoders import Encoder
-from aiosipcdr.export.entries import Built, Effort, Header, Replaced, WrittenWindow
-from aiosipcdr.export.existing import judge_existing
+from aiosipcdr.export.atomic import NewFile, check_folder, check_target
+from aiosipcdr.export.existing import check_sidecars, judge_existing
+from aiosipcdr.export.filesystem import check_mode, check_ours, check_room, check_unused, exists_already, storage_errors
+from aiosipcdr.export.formats.encoders import Encoder
 from aiosipcdr.export.journal import Journal
+from aiosipcdr.export.journal_records import Built, Effort, Header, Replaced, WrittenWindow
 from aiosipcdr.export.keys import DerivedKey, KeyDerivation, derive_key
 from aiosipcdr.export.manifest import (
     QuarantineFile,
@@ -38,17 +39,16 @@ from aiosipcdr.export.manifest import (
     read_manifest,
 )
 from aiosipcdr.export.masking import CurrencyNames
-from aiosipcdr.export.order import RELATIVE, ExportOrder
 from aiosipcdr.export.paths import ExportPaths, part_of
-from aiosipcdr.export.preparing import PreparedWindow, prepare_window
+from aiosipcdr.export.quarantine import encode_quarantined
+from aiosipcdr.export.render import PreparedWindow, prepare_window
 from aiosipcdr.export.rows_file import Mark
-from aiosipcdr.export.sidecars import check_sidecars, encode_quarantined
-from aiosipcdr.export.storage import check_mode, check_ours, check_room, check_unused, exists_already, storage_errors
-from aiosipcdr.export.target import NewFile, check_folder, check_target
-from aiosipcdr.export.verification import hash_file
-from aiosipcdr.protocol.history import Cut, History, Note, Recounted, find_doubt
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
+from aiosipcdr.export.spec import RELATIVE, ExportOrder
+from aiosipcdr.export.verify import hash_file
+from aiosipcdr.model.errors import ClientStateError, ExportConflictError, IncompleteRangeError, OutOfTimeRangeError
+from aiosipcdr.model.report import CompleteWindow, FetchReport, WindowReport
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.proof.checkpoint import Cut, History, Note, Recounted, find_doubt
 
 __all__ = ["ExportJob", "FileWouldShrinkError"]
 

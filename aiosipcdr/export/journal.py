@@ -21,8 +21,22 @@ from pathlib import Path
 
 import msgspec
 
-from aiosipcdr.errors import ExportConflictError, JournalDamagedError, StorageError
-from aiosipcdr.export.entries import (
+from aiosipcdr.export.atomic import publish_new
+from aiosipcdr.export.filesystem import (
+    NO_LOCKS,
+    check_private,
+    create_ours,
+    describe_stranger,
+    is_private,
+    is_same_file,
+    lock_file,
+    open_ours,
+    sync_file,
+    sync_folder,
+    write_all,
+)
+from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
+from aiosipcdr.export.journal_records import (
     LAYOUT,
     Building,
     Built,
@@ -34,27 +48,14 @@ from aiosipcdr.export.entries import (
     encode_entry,
     encode_rows_header,
 )
-from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
 from aiosipcdr.export.keys import KeyDerivation
-from aiosipcdr.export.lock import NO_LOCKS, lock_file
-from aiosipcdr.export.order import RELATIVE
 from aiosipcdr.export.paths import part_of
-from aiosipcdr.export.rows import read_records
+from aiosipcdr.export.render import read_records
 from aiosipcdr.export.rows_file import RowsFile
-from aiosipcdr.export.storage import (
-    check_private,
-    create_ours,
-    describe_stranger,
-    is_private,
-    is_same_file,
-    open_ours,
-    sync_file,
-    sync_folder,
-    write_all,
-)
-from aiosipcdr.export.target import publish_new
-from aiosipcdr.protocol.history import Delivered, History, Note, ReadWindow
-from aiosipcdr.protocol.tiling import OVERLAP
+from aiosipcdr.export.spec import RELATIVE
+from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError, StorageError
+from aiosipcdr.model.windows import OVERLAP
+from aiosipcdr.proof.checkpoint import Delivered, History, Note, ReadWindow
 
 __all__ = ["Journal", "read_span"]
 

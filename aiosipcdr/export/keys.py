@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import msgspec
 
-from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.wire.signing import Credentials
 
 __all__ = ["ACCOUNT", "PHONE", "PSEUDONYMS", "DerivedKey", "KeyDerivation", "derive_key"]
 

@@ -22,19 +22,18 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from aiosipcdr import __version__
-from aiosipcdr.errors import ExportError
-from aiosipcdr.export.entries import Header, WrittenWindow
+from aiosipcdr.export.journal_records import Header, WrittenWindow
 from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, DerivedKey, KeyDerivation, derive_key
 from aiosipcdr.export.masking import CurrencyNames
-from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.paths import IN_DATASET, MANIFEST
-from aiosipcdr.export.query import Query
 from aiosipcdr.export.reading import open_plain
 from aiosipcdr.export.rows_file import Mark
-from aiosipcdr.money import MoneyTotals, MoneyUnit, unit_of
-from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import FetchReport
+from aiosipcdr.export.spec import ExportOrder, Query
+from aiosipcdr.model.errors import ExportError
+from aiosipcdr.model.money import MoneyTotals, MoneyUnit, unit_of
+from aiosipcdr.model.report import FetchReport
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.wire.signing import Credentials
 
 __all__ = [
     "Manifest",

@@ -10,8 +10,8 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from aiosipcdr.classification import clean_words
-from aiosipcdr.protocol.records import NO_EXTRA, CallDetailRecord
+from aiosipcdr.model.errors import clean_words
+from aiosipcdr.model.records import NO_EXTRA, CallDetailRecord
 
 __all__ = [
     "HIDDEN",

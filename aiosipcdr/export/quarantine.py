@@ -10,12 +10,45 @@ from typing import Self
 
 import msgspec
 
-from aiosipcdr.export.sidecars import encode_quarantined
-from aiosipcdr.export.storage import storage_errors
-from aiosipcdr.export.target import NewFile, check_target
-from aiosipcdr.report import QuarantinedRecord
+from aiosipcdr.export.atomic import NewFile, check_target
+from aiosipcdr.export.filesystem import storage_errors
+from aiosipcdr.export.reading import open_plain, read_lines
+from aiosipcdr.model.errors import ExportError
+from aiosipcdr.model.report import QuarantinedRecord
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.wire.raw_json import decode_broken
 
-__all__ = ["StreamQuarantine", "shape_quarantined"]
+__all__ = ["StreamQuarantine", "encode_quarantined", "is_quarantine", "shape_quarantined"]
+
+
+class _QuarantineLine(msgspec.Struct, forbid_unknown_fields=True):
+    window: TimeWindow | None
+    page: int
+    reason: str
+    voice_id: str | None
+    raw: str | None
+
+
+def encode_quarantined(quarantined: QuarantinedRecord) -> bytes:
+    """Return the line of a record in the quarantine."""
+    line = _QuarantineLine(
+        window=quarantined.window,
+        page=quarantined.page,
+        reason=quarantined.reason,
+        voice_id=quarantined.voice_id,
+        raw=decode_broken(quarantined.raw) or None,
+    )
+    return msgspec.json.encode(line) + b"\n"
+
+
+def is_quarantine(path: Path, _: Path) -> bool:
+    """Tell whether an export wrote the file at `path`."""
+    decoder = msgspec.json.Decoder(_QuarantineLine)
+    try:
+        with open_plain(path, follow_links=False) as file:
+            return [decoder.decode(line).page for line in read_lines(file)] != []
+    except (msgspec.DecodeError, ValueError, ExportError):
+        return False
 
 
 def shape_quarantined(

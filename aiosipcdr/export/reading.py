@@ -17,10 +17,10 @@ from typing import Any, BinaryIO, cast
 import msgspec
 from msgspec.structs import astuple
 
-from aiosipcdr.arrow import load_pyarrow
-from aiosipcdr.errors import ExportError
-from aiosipcdr.export.compressed import load_zstd
-from aiosipcdr.protocol.records import TIME_FIELDS
+from aiosipcdr.export.formats.compressed import load_zstd
+from aiosipcdr.model.arrow import load_pyarrow
+from aiosipcdr.model.errors import ExportError
+from aiosipcdr.model.records import TIME_FIELDS
 
 __all__ = ["open_plain", "read_columns", "read_lines"]
 

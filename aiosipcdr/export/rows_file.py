@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from aiosipcdr.errors import ExportConflictError
+from aiosipcdr.export.filesystem import check_private, create_ours, describe_stranger, open_ours, sync_file, write_all
 from aiosipcdr.export.frames import read_bytes
-from aiosipcdr.export.storage import check_private, create_ours, describe_stranger, open_ours, sync_file, write_all
+from aiosipcdr.model.errors import ExportConflictError
 
 __all__ = ["Mark", "RowsFile"]
 

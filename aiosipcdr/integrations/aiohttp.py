@@ -23,8 +23,9 @@ from aiohttp.typedefs import Handler
 
 from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.integrations.answers import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_problem
-from aiosipcdr.integrations.calls import (
+from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
+from aiosipcdr.integrations.problems import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_problem
+from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
     CallError,
     CallQuery,
@@ -33,7 +34,6 @@ from aiosipcdr.integrations.calls import (
     deadline,
     read_query,
 )
-from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
 from aiosipcdr.integrations.streaming import (
     HEADERS,
     MEDIA_TYPES,
@@ -138,7 +138,7 @@ def range_params(request: web.Request, *, also: Collection[str] = ()) -> CallQue
 
 
 def install_error_handlers(app: web.Application) -> None:
-    """Let `app` answer errors with problem documents: see `aiosipcdr.integrations.answers`.
+    """Let `app` answer errors with problem documents: see `aiosipcdr.integrations.problems`.
 
     Its middleware stands where the application has it at the time: those that are added later are inside of it.
     """

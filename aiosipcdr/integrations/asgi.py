@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import anyio
 
-from aiosipcdr.integrations.answers import PROBLEM_MEDIA_TYPE, plan_problem
 from aiosipcdr.integrations.limits import HostNotAllowedError, Limits
+from aiosipcdr.integrations.problems import PROBLEM_MEDIA_TYPE, plan_problem
 from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError
 
 __all__ = ["App", "AsgiCaller", "Guard", "Receive", "Scope", "Send", "is_guarded", "limits_in"]

@@ -21,11 +21,11 @@ from weakref import WeakKeyDictionary
 
 from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import ClientStateError
 from aiosipcdr.extras import MissingExtraError
-from aiosipcdr.integrations.answers import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_invalid, plan_problem
 from aiosipcdr.integrations.asgi import App, AsgiCaller, Guard, Receive, Scope, Send, is_guarded, limits_in
-from aiosipcdr.integrations.calls import (
+from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
+from aiosipcdr.integrations.problems import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_invalid, plan_problem
+from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
     CallError,
     CallQuery,
@@ -34,7 +34,6 @@ from aiosipcdr.integrations.calls import (
     deadline,
     read_query,
 )
-from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
 from aiosipcdr.integrations.streaming import (
     HEADERS,
     MEDIA_TYPES,
@@ -44,7 +43,8 @@ from aiosipcdr.integrations.streaming import (
     collect,
     deliver,
 )
-from aiosipcdr.protocol.records import CallDetailRecord, Page
+from aiosipcdr.model.errors import ClientStateError
+from aiosipcdr.model.records import CallDetailRecord, Page
 
 try:
     from fastapi import Depends, FastAPI, Query, Request, Response
@@ -203,7 +203,7 @@ def install_error_handlers(app: FastAPI) -> None:
     """Let `app` answer errors with problem documents, and cut the connection of every answer that ends short.
 
     Handled are the client's errors, those of a call (`CallError`), and, unless the application has a handler of its
-    own for it, `RequestValidationError`: see `aiosipcdr.integrations.answers`.
+    own for it, `RequestValidationError`: see `aiosipcdr.integrations.problems`.
     """
     for kind in ANSWERED:
         app.add_exception_handler(kind, _answer_error)

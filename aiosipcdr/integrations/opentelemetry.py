@@ -11,7 +11,7 @@ from typing import Final
 from aiosipcdr import __version__
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.extras import MissingExtraError
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.model.windows import TimeWindow
 
 try:
     from opentelemetry import metrics, trace

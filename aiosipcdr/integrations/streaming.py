@@ -17,13 +17,13 @@ from typing import Any, Literal, Protocol
 import anyio
 import msgspec
 
-from aiosipcdr.arguments import check_seconds
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.errors import ClientStateError, IncompleteRangeError, ProtocolError, SipCdrError
 from aiosipcdr.export import Encoder, encode_rows, open_encoder
-from aiosipcdr.integrations.answers import log_problem, plan_problem
-from aiosipcdr.integrations.calls import CallError, HttpVersionError, too_late
-from aiosipcdr.report import CompleteWindow, describe_unreadable
+from aiosipcdr.http.options import check_seconds
+from aiosipcdr.integrations.problems import log_problem, plan_problem
+from aiosipcdr.integrations.range_request import CallError, HttpVersionError, too_late
+from aiosipcdr.model.errors import ClientStateError, IncompleteRangeError, ProtocolError, SipCdrError
+from aiosipcdr.model.report import CompleteWindow, describe_unreadable
 
 __all__ = [
     "HEADERS",

@@ -1,5 +1,4 @@
-"""The arithmetic of patience: when to try again and how fast to go.
+"""When to send again and how fast to go; sans-IO.
 
-Pure: the clock's reading and the random number are arguments, never imported.
-Errors carry the facts, this room decides what they are worth.
+Clock readings and random numbers are arguments. Errors carry facts, the policy decides.
 """

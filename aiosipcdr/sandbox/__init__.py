@@ -5,12 +5,12 @@ package: a wrong name in the client would otherwise cancel out.
 """
 
 from aiosipcdr.sandbox.calls_file import read_calls
+from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.fault_queue import UnusedFaultsError
 from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.process import SandboxProcess, curl_line, serve
-from aiosipcdr.sandbox.script import UnusedFaultsError
+from aiosipcdr.sandbox.sandbox import Sandbox
 from aiosipcdr.sandbox.stats import Stats
-from aiosipcdr.sandbox.switches import Switches
-from aiosipcdr.sandbox.threaded import Sandbox
 
 __all__ = [
     "Fault",

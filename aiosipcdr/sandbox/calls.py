@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from aiosipcdr.sandbox.places import (
+from aiosipcdr.sandbox.catalogue import (
     DESTINATIONS,
     GROUPS,
     HOURS,
@@ -26,7 +26,7 @@ from aiosipcdr.sandbox.places import (
     WEEKEND,
     Group,
 )
-from aiosipcdr.sandbox.switches import Switches
+from aiosipcdr.sandbox.config import Switches
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES_KEPT: Final = 50_000

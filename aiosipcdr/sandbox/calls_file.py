@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
-from aiosipcdr.sandbox.given import FIELDS, is_snake_case, plan_row, snake_case
-from aiosipcdr.sandbox.limits import earliest
-from aiosipcdr.sandbox.switches import Switches
-from aiosipcdr.sandbox.threaded import read_clock
+from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.fixtures import FIELDS, is_snake_case, plan_row, snake_case
+from aiosipcdr.sandbox.sandbox import read_clock
+from aiosipcdr.sandbox.time_bounds import earliest
 
 __all__ = ["read_calls"]
 

@@ -19,11 +19,11 @@ from typing import IO, Any, Final, Self
 
 import msgspec
 
+from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.fault_queue import Script, UnusedFaultsError
 from aiosipcdr.sandbox.faults import Fault
-from aiosipcdr.sandbox.script import Script, UnusedFaultsError
+from aiosipcdr.sandbox.sandbox import Sandbox
 from aiosipcdr.sandbox.stats import Stats
-from aiosipcdr.sandbox.switches import Switches
-from aiosipcdr.sandbox.threaded import Sandbox
 
 _PATIENCE: Final = 10.0
 

@@ -18,10 +18,10 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from aiosipcdr.sandbox.answers import Answer, Endpoint
-from aiosipcdr.sandbox.breaking import DATED, JSON, Breaker, Next
-from aiosipcdr.sandbox.checks import Query
-from aiosipcdr.sandbox.script import Script
+from aiosipcdr.sandbox.endpoint import Answer, Endpoint
+from aiosipcdr.sandbox.fault_middleware import DATED, JSON, Breaker, Next
+from aiosipcdr.sandbox.fault_queue import Script
+from aiosipcdr.sandbox.validation import Query
 
 PREFIX: Final = "/v3/voice"
 _PATH: Final = PREFIX + "/recordSipQuery"

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from aiosipcdr.sandbox.calls import Row
-from aiosipcdr.sandbox.switches import IN_MEMORY, TEMPORARY, Order
+from aiosipcdr.sandbox.config import IN_MEMORY, TEMPORARY, Order
 
 _TABLE: Final = """
 CREATE TABLE calls (

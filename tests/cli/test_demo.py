@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aiosipcdr.cli.app import run
-from aiosipcdr.cli.child import sandbox_process
+from aiosipcdr.cli.sandbox_process import sandbox_process
 from aiosipcdr.sandbox import SandboxProcess
 
 Starter = Callable[..., "subprocess.Popen[str]"]

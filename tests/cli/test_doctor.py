@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from aiosipcdr.cli.app import run
-from aiosipcdr.cli.diagnosis import CHECKS
+from aiosipcdr.doctor.advice import CHECKS
 from aiosipcdr.sandbox import Sandbox
-from tests.test_transport import CERTIFICATE
+from tests.http.test_transport import CERTIFICATE
 
 FAST = ["--rate", "1000"]
 

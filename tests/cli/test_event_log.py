@@ -12,8 +12,8 @@ import pytest
 from aiosipcdr.cli.app import run
 from aiosipcdr.cli.event_log import EventLog, log_line
 from aiosipcdr.events import Event, EventKind
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import FetchReport
+from aiosipcdr.model.report import FetchReport
+from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.sandbox import Fault, Sandbox
 
 START = datetime(2026, 10, 1, tzinfo=UTC)

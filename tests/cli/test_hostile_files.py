@@ -18,13 +18,13 @@ import pytest
 
 from aiosipcdr.cli.app import run
 from aiosipcdr.export import MANIFEST, Manifest, open_encoder, read_facts, read_manifest
-from aiosipcdr.export.compressed import load_zstd
+from aiosipcdr.export.formats.compressed import load_zstd
 from aiosipcdr.export.keys import DerivedKey, KeyDerivation
 from aiosipcdr.export.manifest import encode_manifest
-from aiosipcdr.export.rows import ROW_FIELDS, encode_rows
-from aiosipcdr.protocol.records import CallDetailRecord
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import FetchReport, WindowReport
+from aiosipcdr.export.render import ROW_FIELDS, encode_rows
+from aiosipcdr.model.records import CallDetailRecord
+from aiosipcdr.model.report import FetchReport, WindowReport
+from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.sandbox import Sandbox
 from tests.cli.conftest import ROOT
 from tests.made_up_calls import START

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.cli.app import run
-from aiosipcdr.cli.connection import Pace, build_client
-from aiosipcdr.cli.invocation import invocation, resume_command
+from aiosipcdr.cli.argument_errors import UsageError
+from aiosipcdr.cli.client import Pace, build_client
 from aiosipcdr.cli.options import Network, Proof, plan_client, time_field_of
+from aiosipcdr.cli.resume_hint import invocation, resume_command
 from aiosipcdr.cli.settings import OPTION_NAMES, Account, Settings, resolve_settings
-from aiosipcdr.cli.usage import UsageError
 from aiosipcdr.sandbox import Sandbox
-from tests.test_transport import authority, http, peer, serving
+from tests.http.test_transport import authority, http, peer, serving
 
 __all__ = ["authority"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiosipcdr.cli.progress import FetchProgress, ProgressState, waiting
 from aiosipcdr.events import Event, EventKind
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.model.windows import TimeWindow
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 TWO_DAYS = 2 * 86_400

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.settings import Account, Settings, find_credentials, resolve_settings
-from aiosipcdr.cli.usage import UsageError
-from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.wire.signing import Credentials
 
 URL = "https://api.example.com/v3/voice"
 ENVIRONMENT = {

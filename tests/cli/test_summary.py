@@ -7,7 +7,7 @@ import pytest
 from aiosipcdr.cli.summary import Figures, figures_as_json, peak_memory, show_figures
 from aiosipcdr.export import FileFacts
 from aiosipcdr.export.manifest import MoneySum
-from aiosipcdr.report import FetchReport
+from aiosipcdr.model.report import FetchReport
 
 
 @pytest.fixture

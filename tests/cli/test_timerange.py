@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.timerange import Range, parse_range
-from aiosipcdr.cli.usage import UsageError
 
 NOW = datetime(2026, 10, 25, 12, 0, 0, 700, tzinfo=UTC)
 

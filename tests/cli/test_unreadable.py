@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.cli.app import run
-from aiosipcdr.cli.exits import Exit, judge_reports
+from aiosipcdr.cli.exit_codes import Exit, judge_reports
 from aiosipcdr.export import MANIFEST, read_manifest
 from aiosipcdr.export.paths import QUARANTINE
-from aiosipcdr.report import FetchReport
+from aiosipcdr.model.report import FetchReport
 from aiosipcdr.sandbox import Sandbox
 from tests.made_up_exports import beside
 from tests.wire_forms import TEN

@@ -11,8 +11,8 @@ from aiohttp.typedefs import Handler
 from aiohttp.web import Request, Response, StreamResponse, middleware
 
 from aiosipcdr.cli.app import run
-from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.sandbox import Sandbox
+from aiosipcdr.wire.signing import Credentials
 
 FORMATS = ("ndjson", "csv", "parquet", "csv.gz")
 

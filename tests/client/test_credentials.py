@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiosipcdr import AuthenticationError, CdrClient, ClientStateError
-from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.sandbox import Sandbox
+from aiosipcdr.wire.signing import Credentials
 
 if TYPE_CHECKING:
     from tests.client.conftest import Wire

@@ -14,7 +14,7 @@ import pytest
 
 from aiosipcdr import AuthenticationError, CdrClient, ExportConflictError, JournalDamagedError, RetryPolicy
 from aiosipcdr.export import ExportPaths, read_manifest
-from aiosipcdr.report import DayReport, DaysReport
+from aiosipcdr.model.report import DayReport, DaysReport
 from aiosipcdr.sandbox import Sandbox
 from tests.settling import settle
 

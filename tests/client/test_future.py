@@ -8,7 +8,7 @@ import pytest
 from aiosipcdr import CdrClient, RetryPolicy
 from aiosipcdr.events import Event, EventHook, EventKind
 from aiosipcdr.export import read_manifest, verify_file
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("calls_until_today")

@@ -1,6 +1,6 @@
 """The proof over real sockets: a few hundred random vendors that change while they are read.
 
-What the state machines promise without I/O (tests/protocol/test_coverage.py) has to
+What the state machines promise without I/O (tests/proof/test_range.py) has to
 survive concurrency, decoding and a real endpoint.
 """
 

@@ -10,7 +10,7 @@ import pytest
 
 from aiosipcdr import CdrClient, RatePolicy, RedirectError, __version__
 from aiosipcdr.events import Event, EventKind
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.model.windows import TimeWindow
 
 if TYPE_CHECKING:
     from tests.client.conftest import Seen, Wire

@@ -29,7 +29,7 @@ from aiosipcdr import (
 )
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.export import MANIFEST, read_manifest, verify_file
-from aiosipcdr.protocol.records import ExtraFields
+from aiosipcdr.model.records import ExtraFields
 from aiosipcdr.sandbox import Sandbox
 from tests.made_up_exports import beside
 from tests.wire_forms import FAULTY, FORMS, LOCAL_TIMES, TEN, check_form, record_of

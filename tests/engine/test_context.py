@@ -11,8 +11,8 @@ import pytest
 
 from aiosipcdr import CdrClient, RetryPolicy
 from aiosipcdr.events import Event, EventKind
-from aiosipcdr.protocol.signing import Credentials
 from aiosipcdr.sandbox import Sandbox
+from aiosipcdr.wire.signing import Credentials
 from tests.client.conftest import END, START, RawServer, paged
 
 TENANT: ContextVar[str] = ContextVar("TENANT", default="nobody")

@@ -15,8 +15,8 @@ import pytest
 from aiosipcdr import AuthenticationError, CdrClient, RatePolicy, RetryPolicy, ServerFaultError
 from aiosipcdr.engine.engine import _stop
 from aiosipcdr.events import Event, EventKind
+from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.pacing import Pacer
-from aiosipcdr.protocol.windows import TimeWindow
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.gates import Gate, gather
 from tests.settling import settle

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.classification import http_error, vendor_error
 from aiosipcdr.engine.patience import Patience
 from aiosipcdr.engine.run import Job, Run
-from aiosipcdr.errors import (
+from aiosipcdr.model.errors import (
     AuthenticationError,
     ClockSkewError,
     OutageError,
@@ -24,12 +23,14 @@ from aiosipcdr.errors import (
     ThrottledError,
     TlsError,
     TransportError,
+    http_error,
+    vendor_error,
 )
+from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.pacing import Pacer
 from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.protocol.codec import Filters
-from aiosipcdr.protocol.questions import RangeCount
-from aiosipcdr.protocol.windows import TimeWindow
+from aiosipcdr.proof.queries import RangeCount
+from aiosipcdr.wire.codec import Filters
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 NEVER = RetryPolicy(attempts=1)

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr.errors import ExportConflictError, ExportError, JournalDamagedError
 from aiosipcdr.export import FORMATS, JOURNAL, MANIFEST, ExportJob, read_manifest, verify_file
+from aiosipcdr.export.atomic import NewFile
 from aiosipcdr.export.frames import encode_frame, read_body, read_frames
 from aiosipcdr.export.paths import ROWS
-from aiosipcdr.export.target import NewFile
+from aiosipcdr.model.errors import ExportConflictError, ExportError, JournalDamagedError
 from tests.made_up_exports import STORY, beside, contents, export, names, order, report_of
 
 pytestmark = pytest.mark.usefixtures("unflushed")

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from aiosipcdr.export import ExportOrder, ExportPaths, Manifest, judge_existing, keys
 from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, KeyDerivation, derive_key
 from aiosipcdr.export.masking import Pseudonyms
-from aiosipcdr.export.query import Query
-from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.protocol.windows import TimeWindow
-from aiosipcdr.report import FetchReport, WindowReport
+from aiosipcdr.export.spec import Query
+from aiosipcdr.model.report import FetchReport, WindowReport
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.wire.signing import Credentials
 from tests.made_up_calls import START
 from tests.made_up_exports import CREDENTIALS, DERIVATION, END, order, sealed
 

@@ -13,7 +13,8 @@ import pytest
 
 from aiosipcdr import CdrClient, StorageError
 from aiosipcdr.events import Event, EventHook, EventKind
-from aiosipcdr.export import read_manifest, storage, verify_file
+from aiosipcdr.export import filesystem as storage
+from aiosipcdr.export import read_manifest, verify_file
 from aiosipcdr.sandbox import Sandbox
 
 pytestmark = [

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.errors import JournalDamagedError
 from aiosipcdr.export import frames
 from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
+from aiosipcdr.model.errors import JournalDamagedError
 
 PIECES = [(b"one", b""), (b"", b"two"), (b"three", b"body" * 9), (b"", b"")]
 

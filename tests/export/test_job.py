@@ -22,7 +22,14 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from aiosipcdr.errors import (
+from aiosipcdr.export import FORMATS, JOURNAL, MANIFEST, ExportJob, find_differences, read_facts, read_manifest
+from aiosipcdr.export import filesystem as storage
+from aiosipcdr.export.frames import read_frames
+from aiosipcdr.export.journal import Journal
+from aiosipcdr.export.masking import Pseudonyms, mask_number
+from aiosipcdr.export.paths import QUARANTINE, ROWS
+from aiosipcdr.export.render import encode_rows
+from aiosipcdr.model.errors import (
     ClientStateError,
     ExportConflictError,
     IncompleteRangeError,
@@ -31,15 +38,9 @@ from aiosipcdr.errors import (
     StorageError,
     TransportError,
 )
-from aiosipcdr.export import FORMATS, JOURNAL, MANIFEST, ExportJob, find_differences, read_facts, read_manifest, storage
-from aiosipcdr.export.frames import read_frames
-from aiosipcdr.export.journal import Journal
-from aiosipcdr.export.masking import Pseudonyms, mask_number
-from aiosipcdr.export.paths import QUARANTINE, ROWS
-from aiosipcdr.export.rows import encode_rows
-from aiosipcdr.protocol.history import Cut, Note
-from aiosipcdr.protocol.signing import Credentials
-from aiosipcdr.report import CompleteWindow, FetchReport, WindowReport
+from aiosipcdr.model.report import CompleteWindow, FetchReport, WindowReport
+from aiosipcdr.proof.checkpoint import Cut, Note
+from aiosipcdr.wire.signing import Credentials
 from tests.made_up_calls import START
 from tests.made_up_exports import (
     CUT,
@@ -598,7 +599,7 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 import anyio
-from aiosipcdr.errors import StorageError
+from aiosipcdr.model.errors import StorageError
 from aiosipcdr.export import ExportJob
 from tests.made_up_exports import export, window
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from aiosipcdr.errors import ExportConflictError, JournalDamagedError
-from aiosipcdr.export.entries import Built, Entry, Header, WrittenWindow, encode_entry, encode_rows_header
+from aiosipcdr.export.filesystem import lock_file
 from aiosipcdr.export.frames import encode_frame, read_frames
 from aiosipcdr.export.journal import Journal
-from aiosipcdr.export.lock import lock_file
-from aiosipcdr.export.rows import encode_rows, read_records
-from aiosipcdr.protocol.history import Delivered, Recounted
-from aiosipcdr.report import CompleteWindow
+from aiosipcdr.export.journal_records import Built, Entry, Header, WrittenWindow, encode_entry, encode_rows_header
+from aiosipcdr.export.render import encode_rows, read_records
+from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError
+from aiosipcdr.model.report import CompleteWindow
+from aiosipcdr.proof.checkpoint import Delivered, Recounted
 from tests.made_up_exports import CUT, SPAN, STORY, as_told, hour, window
 
 HEADER = Header(settings={"format": "csv", "sip_group_name": None, "#account": "0123456789abcdef"}, tiles=[SPAN])
@@ -385,9 +385,9 @@ def test_a_second_opening_is_told_who_is_at_work_and_changes_nothing(tmp_path: P
 HOLD = """
 import sys
 from pathlib import Path
-from aiosipcdr.export.entries import decode_header
+from aiosipcdr.export.journal_records import decode_header
 from aiosipcdr.export.journal import Journal
-from aiosipcdr.export.lock import lock_file
+from aiosipcdr.export.filesystem import lock_file
 journal = Journal(Path(sys.argv[1]), Path(sys.argv[2]))
 journal.open(lambda _: decode_header(bytes.fromhex(sys.argv[3])))
 journal.recover()

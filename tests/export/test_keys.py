@@ -14,11 +14,11 @@ import msgspec
 import pytest
 from rich.pretty import pretty_repr
 
-from aiosipcdr.errors import ExportConflictError, ExportError
 from aiosipcdr.export import MANIFEST, keys, read_manifest, read_stored, verify_file, was_asked_by
 from aiosipcdr.export.keys import DerivedKey, derive_key
 from aiosipcdr.export.manifest import encode_manifest, find_derivation
-from aiosipcdr.protocol.signing import Credentials
+from aiosipcdr.model.errors import ExportConflictError, ExportError
+from aiosipcdr.wire.signing import Credentials
 from tests.made_up_exports import CREDENTIALS, DERIVATION, beside, export, names, sealed
 
 pytestmark = pytest.mark.usefixtures("unflushed")

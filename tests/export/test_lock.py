@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from aiosipcdr.export import lock
-from aiosipcdr.export.lock import lock_file
+from aiosipcdr.export import filesystem as lock
+from aiosipcdr.export.filesystem import lock_file
 
 HOLD = """
 import os, sys
-from aiosipcdr.export.lock import lock_file
+from aiosipcdr.export.filesystem import lock_file
 descriptor = os.open(sys.argv[1], os.O_RDWR)
 print(lock_file(descriptor), flush=True)
 sys.stdin.read()

@@ -12,9 +12,8 @@ import pytest
 from rich.pretty import pretty_repr
 
 from aiosipcdr import __version__
-from aiosipcdr.errors import ExportError
 from aiosipcdr.export import keys
-from aiosipcdr.export.entries import Header, WrittenWindow
+from aiosipcdr.export.journal_records import Header, WrittenWindow
 from aiosipcdr.export.keys import ACCOUNT, derive_key
 from aiosipcdr.export.manifest import (
     Manifest,
@@ -25,10 +24,11 @@ from aiosipcdr.export.manifest import (
     read_manifest,
 )
 from aiosipcdr.export.masking import Pseudonyms, mask_number
-from aiosipcdr.export.order import ExportOrder
 from aiosipcdr.export.rows_file import Mark
-from aiosipcdr.money import MoneyRow, MoneyTotals
-from aiosipcdr.protocol.history import Delivered
+from aiosipcdr.export.spec import ExportOrder
+from aiosipcdr.model.errors import ExportError
+from aiosipcdr.model.money import MoneyRow, MoneyTotals
+from aiosipcdr.proof.checkpoint import Delivered
 from tests.made_up_exports import CREDENTIALS, DERIVATION, order, report_of, sealed, window
 
 PHONE = "+12125550123"

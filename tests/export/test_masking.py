@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aiosipcdr.export.masking import NUMBER_FIELDS, Pseudonyms, choose_mask, mask_number, mask_record, mask_records
-from aiosipcdr.protocol.records import NO_EXTRA, CallDetailRecord, ExtraFields
+from aiosipcdr.model.records import NO_EXTRA, CallDetailRecord, ExtraFields
 from tests.made_up_calls import calls
 
 KEY = b"sandbox-key-of-16-bytes"

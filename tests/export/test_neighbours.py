@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from aiosipcdr.errors import ExportConflictError, JournalDamagedError
 from aiosipcdr.export import JOURNAL, MANIFEST, ExportJob, read_manifest, verify_file
-from aiosipcdr.export.entries import encode_entry
+from aiosipcdr.export.filesystem import create_ours, lock_file
 from aiosipcdr.export.frames import encode_frame
-from aiosipcdr.export.lock import lock_file
+from aiosipcdr.export.journal_records import encode_entry
 from aiosipcdr.export.paths import QUARANTINE, ROWS, part_of
-from aiosipcdr.export.storage import create_ours
+from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError
 from tests.made_up_exports import STORY, beside, contents, export, names, order, report_of, window
 
 pytestmark = pytest.mark.usefixtures("unflushed")

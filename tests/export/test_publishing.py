@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from aiosipcdr.errors import ExportConflictError, StorageError
 from aiosipcdr.export import JOURNAL, MANIFEST, find_differences, read_facts, read_manifest
 from aiosipcdr.export.paths import QUARANTINE, ROWS
+from aiosipcdr.model.errors import ExportConflictError, StorageError
 from tests.made_up_exports import CUT, END, beside, contents, export, names, report_of, sealed, window
 
 pytestmark = pytest.mark.usefixtures("unflushed")

@@ -8,8 +8,8 @@ import pytest
 from rich.pretty import pretty_repr
 
 from aiosipcdr.export.masking import Pseudonyms, mask_number
-from aiosipcdr.export.query import Query, describe_query, query_metadata
-from aiosipcdr.protocol.codec import Filters
+from aiosipcdr.export.spec import Query, describe_query, query_metadata
+from aiosipcdr.wire.codec import Filters
 from tests.made_up_calls import START
 
 END = START + timedelta(days=1)

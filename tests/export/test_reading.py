@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from aiosipcdr.errors import ExportError
 from aiosipcdr.export import FORMATS, open_encoder
 from aiosipcdr.export.reading import read_columns
-from aiosipcdr.export.rows import ROW_FIELDS, encode_rows, read_texts
-from aiosipcdr.protocol.records import CallDetailRecord, ExtraFields
+from aiosipcdr.export.render import ROW_FIELDS, encode_rows, read_texts
+from aiosipcdr.model.errors import ExportError
+from aiosipcdr.model.records import CallDetailRecord, ExtraFields
 from tests.made_up_calls import call
 
 COLUMNS = ("currency", "answer_time", "cost", "code")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.export.masking import mask_number
-from aiosipcdr.export.rows import (
+from aiosipcdr.export.render import (
     EXTRA,
     LIST_FIELDS,
     ROW_FIELDS,
@@ -20,7 +20,7 @@ from aiosipcdr.export.rows import (
     read_records,
     read_texts,
 )
-from aiosipcdr.protocol.records import MONEY_FIELDS, CallDetailRecord, ExtraFields
+from aiosipcdr.model.records import MONEY_FIELDS, CallDetailRecord, ExtraFields
 from tests.made_up_calls import call, calls
 
 FIELDS = list(CallDetailRecord.__struct_fields__)

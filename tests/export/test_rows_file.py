@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from aiosipcdr.errors import ExportConflictError
 from aiosipcdr.export import rows_file
+from aiosipcdr.export.filesystem import create_ours
 from aiosipcdr.export.rows_file import Mark, RowsFile
-from aiosipcdr.export.storage import create_ours
+from aiosipcdr.model.errors import ExportConflictError
 
 HEADER = b'{"aiosipcdr":"rows","id":"0"}\n'
 ROWS = [b"one\n", b"", b"two\nthree\n", b"four\n"]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from aiosipcdr import CdrClient, RetryPolicy
-from aiosipcdr.engine import signer
-from aiosipcdr.protocol.signing import Credentials, sign
+from aiosipcdr.http import transport as signer
 from aiosipcdr.sandbox import Sandbox
+from aiosipcdr.wire.signing import Credentials, sign
 from tests.faults.shapes import whole_call
 from tests.watch import Watch
 

@@ -3,7 +3,7 @@
 import json
 
 from aiosipcdr import ProtocolError
-from aiosipcdr.protocol.codec import PageAnswer, PageDecoder, Refusal
+from aiosipcdr.wire.codec import PageAnswer, PageDecoder, Refusal
 from tests.faults.shapes import whole_call
 
 

@@ -231,7 +231,7 @@ async def test_what_ends_the_program_shows_no_header(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(transport, "_exchange", struck)
         engine = client._engine
         assert engine is not None
-        from aiosipcdr.transport import SignedRequest
+        from aiosipcdr.http.transport import SignedRequest
 
         with pytest.raises(raised) as caught:
             await transport.send(SignedRequest(b"", dict))

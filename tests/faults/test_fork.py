@@ -11,7 +11,7 @@ import pytest
 
 from aiosipcdr.sandbox import Sandbox
 from tests.client.conftest import END, START, page
-from tests.test_transport import authority, http, peer, serving
+from tests.http.test_transport import authority, http, peer, serving
 
 __all__ = ["authority"]
 

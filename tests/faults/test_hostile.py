@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr import ResponseTooLargeError
-from aiosipcdr.protocol.codec import PageAnswer, PageDecoder
 from aiosipcdr.sandbox import Fault, Sandbox
+from aiosipcdr.wire.codec import PageAnswer, PageDecoder
 from tests.faults.hostile_answers import ATTACKS, LARGEST, WITHIN, compress
 from tests.selection import pairs
 from tests.watch import call
@@ -24,10 +24,10 @@ DECODE = """
 import json, sys, zlib
 from pathlib import Path
 from tests.faults.hostile_answers import measure
-from aiosipcdr.protocol.codec import PageDecoder, PageAnswer
-from aiosipcdr.protocol.codec import Refusal
-from aiosipcdr.classification import vendor_error
-from aiosipcdr.errors import ProtocolError
+from aiosipcdr.wire.codec import PageDecoder, PageAnswer
+from aiosipcdr.wire.codec import Refusal
+from aiosipcdr.model.errors import vendor_error
+from aiosipcdr.model.errors import ProtocolError
 
 decoder = PageDecoder()
 assert isinstance(decoder.decode(b'{"status":"0","data":{"total":0,"size":1,"current":1,"records":[]}}'), PageAnswer)
@@ -51,7 +51,7 @@ import asyncio, json, sys, tempfile
 from datetime import datetime
 from pathlib import Path
 from aiosipcdr import CdrClient, RetryPolicy, SipCdrError
-from aiosipcdr.cli.examining import Asked, Tally, check_account, probe_account
+from aiosipcdr.doctor.checks import Asked, Tally, check_account, probe_account
 from tests.faults.hostile_answers import measure
 import aiosipcdr.export
 
@@ -91,13 +91,13 @@ PAIRS = """
 import json
 from decimal import Decimal
 import msgspec
-from aiosipcdr.protocol.overlaps import EarlierWindow, Repeats, as_it_is
-from aiosipcdr.protocol.records import TIME_FIELDS, CallDetailRecord, ExtraFields
-from aiosipcdr.protocol.sweep import Sweep
-from aiosipcdr.protocol.wholes import Whole
+from aiosipcdr.proof.overlaps import EarlierWindow, Repeats, as_it_is
+from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord, ExtraFields
+from aiosipcdr.proof.scan import Sweep
+from aiosipcdr.proof.splits import Whole
 from tests.faults.hostile_answers import measure
-from tests.protocol.made_up_pages import HOUR, answer
-from tests.protocol.test_overlaps import at, read
+from tests.proof.made_up_pages import HOUR, answer
+from tests.proof.test_overlaps import at, read
 
 CHANGED = {
     "amounts that hash alike": lambda n: {"cost": Decimal(n * (2**61 - 1))},

@@ -14,7 +14,7 @@ from rich.pretty import pretty_repr
 
 from aiosipcdr import CdrClient, FetchReport, IncompleteRangeError, SipCdrError
 from aiosipcdr.sandbox import Fault, Sandbox, Switches
-from aiosipcdr.sandbox.switches import FIXED
+from aiosipcdr.sandbox.config import FIXED
 from tests.faults.conftest import QUICK, Watching
 from tests.faults.matrix import ELSEWHERE, ROWS
 from tests.faults.shapes import CALLS, CLEAN, PAGE_SIZE, Outcome, Row

@@ -11,7 +11,7 @@ from aiosipcdr import OutageError, RatePolicy, ServerFaultError, SipCdrError
 from aiosipcdr.events import Event
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.faults.conftest import QUICK, client_of
-from tests.test_transport import http, peer
+from tests.http.test_transport import http, peer
 
 DOWN = Fault("http", status=503, times=0)
 BUDGET = 500 // 14

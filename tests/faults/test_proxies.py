@@ -12,7 +12,7 @@ import pytest
 from aiosipcdr import CdrClient, TlsError, TransportError
 from tests.client.conftest import END, START, page
 from tests.faults.test_connecting import error_of
-from tests.test_transport import authority, http, peer, serving
+from tests.http.test_transport import authority, http, peer, serving
 
 __all__ = ["authority"]
 

@@ -13,7 +13,7 @@ import pytest
 
 from aiosipcdr import CdrClient, ClientStateError, IncompleteRangeError, ProtocolError, ServerFaultError
 from aiosipcdr.integrations import streaming
-from aiosipcdr.integrations.calls import CallTimeoutError, HttpVersionError
+from aiosipcdr.integrations.range_request import CallTimeoutError, HttpVersionError
 from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError, Text, collect, deliver
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.settling import settle

@@ -17,7 +17,7 @@ from aiosipcdr.sandbox.calls import (
     decimal_text,
     plan_seconds,
 )
-from aiosipcdr.sandbox.switches import Switches
+from aiosipcdr.sandbox.config import Switches
 
 START = int(datetime(2026, 3, 1, 16, tzinfo=UTC).timestamp())
 END = START + 7 * 86_400

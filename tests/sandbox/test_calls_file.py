@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from aiosipcdr import CallDetailRecord, CdrClient
-from aiosipcdr.export.rows import encode_rows
-from aiosipcdr.protocol.records import WIRE_NAMES, ExtraFields
+from aiosipcdr.export.render import encode_rows
+from aiosipcdr.model.records import WIRE_NAMES, ExtraFields
 from aiosipcdr.sandbox import Sandbox, read_calls
-from aiosipcdr.sandbox.given import FIELDS, snake_case, to_wire
+from aiosipcdr.sandbox.fixtures import FIELDS, snake_case, to_wire
 
 NUMBER = "+447700900123"
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.sandbox.calls import Row
+from aiosipcdr.sandbox.config import Order
 from aiosipcdr.sandbox.store import Selection, Store
-from aiosipcdr.sandbox.switches import Order
 
 EVERYTHING = Selection(0, 10**6)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aiosipcdr import CallDetailRecord
-from aiosipcdr.arrow import schema
+from aiosipcdr.model.arrow import schema
 from course.contenders.floor import fetch_pages
 from course.task import Outcome, Task
 

@@ -1,0 +1,70 @@
+"""Runs a command's coroutine to its end, and turns signals into clean endings.
+
+Ctrl-C and SIGTERM both cancel the command's task: whatever it holds open is
+closed by its own context managers. Must never end another process.
+"""
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, TypeVar
+
+from aiosipcdr.cli.exit_codes import Terminated
+
+__all__ = ["run_to_end", "terminable"]
+
+T = TypeVar("T")
+
+
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` in a new event loop.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, after `work` has cleaned up.
+        Terminated: SIGTERM, likewise.
+    """
+    terminated = False
+    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+
+    async def guarded() -> T:
+        task = asyncio.current_task()
+
+        def end() -> None:
+            nonlocal terminated
+            terminated = True
+            if task is not None:
+                task.cancel()
+
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, other threads
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+        return await work
+
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        if terminated:
+            raise Terminated from None
+        raise
+    finally:
+        with suppress(ValueError):  # another thread
+            signal.signal(signal.SIGTERM, before)  # the loop has put the default back
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Raise `Terminated` in the block when SIGTERM arrives; does nothing outside of the main thread."""
+    try:
+        before = signal.signal(signal.SIGTERM, _terminate)
+    except ValueError:  # another thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated

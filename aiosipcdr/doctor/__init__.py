@@ -1,0 +1,1 @@
+"""Diagnosis of an account's settings, and of what the vendor's page leaves open."""

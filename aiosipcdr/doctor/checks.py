@@ -1,0 +1,160 @@
+"""What the system and the server tell where the client's own errors are short: names and certificates.
+
+Sends nothing but a TLS handshake, and judges nothing.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ssl import SSLContext
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aiosipcdr.doctor.advice import Check, Contact, Handshake, judge_contact, judge_range
+from aiosipcdr.doctor.probe import Probe, ProbeFacts
+from aiosipcdr.events import Event, EventKind
+from aiosipcdr.model.errors import SipCdrError, TransportError
+from aiosipcdr.model.windows import TimeWindow
+
+__all__ = [
+    "Asked",
+    "Tally",
+    "check_account",
+    "fetch_contact",
+    "fetch_handshake",
+    "fetch_lookup_problem",
+    "probe_account",
+]
+
+_PATIENCE = 10.0
+
+
+async def fetch_lookup_problem(host: str, port: int) -> str | None:
+    """Return why `host` is not found, in the system's words; `None` where it is found by now."""
+    try:
+        await asyncio.get_running_loop().getaddrinfo(host, port)
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None
+
+
+async def fetch_handshake(host: str, port: int, context: ssl.SSLContext | None = None) -> Handshake:
+    """Shake hands as the client does, by default with the system's authorities, and hang up."""
+    context = context or ssl.create_default_context()
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except ssl.SSLCertVerificationError as error:
+        return Handshake(problem=error.verify_message)
+    except (OSError, TimeoutError) as error:
+        return Handshake(problem=getattr(error, "reason", None) or type(error).__name__)
+    try:
+        told: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        end = (told.getpeercert() or {}).get("notAfter")
+        expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) if isinstance(end, str) else None
+        return Handshake(version=told.version() or "", expires=expires)
+    finally:
+        writer.transport.abort()
+
+
+if TYPE_CHECKING:
+    from aiosipcdr.client import CdrClient
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A range with its filters, as the caller gave them."""
+
+    start: datetime
+    end: datetime
+    group: str | None = None
+    phone: str | None = None
+
+    def __repr__(self) -> str:
+        """Leave the filters out: a phone's name may be a number."""
+        return f"Asked({self.start.isoformat()}, {self.end.isoformat()})"
+
+
+class Tally:
+    """An event hook that counts requests, and how often the vendor asked for patience."""
+
+    def __init__(self) -> None:
+        """Start at nothing."""
+        self.requests: int = 0
+        self.throttled: int = 0
+
+    def __call__(self, event: Event, /) -> None:
+        """Count `event`."""
+        self.requests += event.kind is EventKind.REQUEST_SENT
+        self.throttled += event.kind is EventKind.THROTTLED
+
+
+async def check_account(client: "CdrClient", base_url: str, asked: Asked) -> list[Check]:
+    """Return the checks from dns on, as far as they can be made; `client` is open."""
+    contact = await fetch_contact(client, base_url)
+    checks = judge_contact(contact, datetime.now(UTC))
+    if contact.error is None:
+        checks.append(await _check_range(client, asked))
+    return checks
+
+
+async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
+    """Ask for a count of the last hour; find out more where the error is short."""
+    parts = urlsplit(base_url)
+    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    secure, error = parts.scheme == "https", None
+    lookup = handshake = None
+    try:
+        await client.ping()
+    except SipCdrError as refused:
+        error = refused
+    way = client._transport  # noqa: SLF001 - how the client gets there
+    resolved = not isinstance(error, TransportError) or error.resolved
+    if not resolved and not way.proxy_host:
+        lookup = await fetch_lookup_problem(host, port)
+    elif resolved and secure and not way.proxy_host:  # this machine need not be able to reach the vendor itself
+        handshake = await fetch_handshake(host, port, way.ssl if isinstance(way.ssl, SSLContext) else None)
+    return Contact(
+        host=host,
+        secure=secure,
+        error=error,
+        offset=client.clock_offset,
+        lookup=lookup,
+        handshake=handshake,
+        proxy=way.proxy_host,
+    )
+
+
+async def probe_account(client: "CdrClient", tally: Tally, rate: float, window: TimeWindow | None = None) -> ProbeFacts:
+    """Ask what the vendor does not document.
+
+    Args:
+        client: An open client.
+        tally: Its hook.
+        rate: To how many requests a second it keeps.
+        window: Where to look first; `None`: the last day.
+
+    Raises:
+        SipCdrError: A question met an error that answers nothing.
+    """
+    before = tally.throttled
+    probe = Probe(datetime.now(UTC), window)
+    await client._ask(probe)  # noqa: SLF001 - a plan like those of the client's own methods
+    probe.facts.date_sent = client.clock_offset is not None
+    probe.facts.rate = rate
+    probe.facts.throttled = tally.throttled - before
+    return probe.facts
+
+
+async def _check_range(client: "CdrClient", asked: Asked) -> Check:
+    told: int | SipCdrError
+    try:
+        told = await client.count(asked.start, asked.end, sip_group_name=asked.group, phone_name=asked.phone)
+    except SipCdrError as error:
+        told = error
+    span = f"{asked.start.isoformat()} to {asked.end.isoformat()}"
+    return judge_range(told, span, filtered=asked.group is not None or asked.phone is not None)

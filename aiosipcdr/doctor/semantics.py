@@ -1,0 +1,123 @@
+"""What a range may mean: which of a call's times it is compared with, and whether its bounds belong to it.
+
+Pure: every possible meaning is a reading, and answers rule readings out.
+Never guesses: what several readings explain equally well stays open.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import product
+
+import msgspec
+
+from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord
+from aiosipcdr.model.windows import NARROWEST_SECONDS, TimeWindow
+
+__all__ = ["EVERY_READING", "Reading", "plan_window", "rule_out"]
+
+_CALLS_COMPARED = 25
+_WIDTH = timedelta(seconds=NARROWEST_SECONDS)
+_YEARS = range(2000, 2101)
+
+
+class Reading(msgspec.Struct, frozen=True, order=True):
+    """One meaning of `strTime` and `endTime`."""
+
+    field: str
+    start_inclusive: bool
+    end_inclusive: bool
+
+    def holds(self, call: CallDetailRecord, window: TimeWindow) -> bool:
+        """Tell whether `call` is in `window`, read in this way."""
+        time: datetime | None = getattr(call, self.field)
+        if time is None:
+            return False
+        after = window.start <= time if self.start_inclusive else window.start < time
+        return after and (time <= window.end if self.end_inclusive else time < window.end)
+
+
+EVERY_READING = [Reading(field, start, end) for field, start, end in product(TIME_FIELDS, (True, False), (True, False))]
+
+
+def rule_out(
+    readings: Iterable[Reading],
+    window: TimeWindow,
+    told: Sequence[CallDetailRecord],
+    known: Iterable[CallDetailRecord] = (),
+) -> list[Reading]:
+    """Return the readings that explain an answer.
+
+    Args:
+        readings: what is possible so far.
+        window: what was asked for.
+        told: the calls that came.
+        known: calls of other answers, where all that `window` holds came: those that did not come are not in it.
+    """
+    ids = {call.voice_id for call in told}
+    missing = [call for call in known if call.voice_id not in ids]
+    return [
+        reading
+        for reading in readings
+        if all(reading.holds(call, window) for call in told)
+        and not any(reading.holds(call, window) for call in missing)
+    ]
+
+
+def plan_window(
+    readings: Sequence[Reading], known: Iterable[CallDetailRecord], asked: Collection[TimeWindow]
+) -> TimeWindow | None:
+    """Return the window whose answer tells most of `readings` apart, `None` where nothing new can tell any apart.
+
+    It begins, ends or has its middle exactly at a time of a call that is known.
+
+    Args:
+        readings: what is possible so far.
+        known: calls of earlier answers.
+        asked: windows that were asked for; none of them is returned.
+    """
+    # Those with most times tell most apart; the others have their turn where they do not.
+    calls = sorted(known, key=_distinct_times, reverse=True)
+    for first in range(0, len(calls), _CALLS_COMPARED):
+        best = _plan_window(readings, calls[first : first + _CALLS_COMPARED], asked)
+        if best is not None:
+            return best
+    return None
+
+
+def _plan_window(
+    readings: Sequence[Reading], calls: Sequence[CallDetailRecord], asked: Collection[TimeWindow]
+) -> TimeWindow | None:
+    best, least = None, len(readings)
+    spans = [(min(times), max(times), call) for call in calls if (times := _times(call))]
+    for window in dict.fromkeys(_windows_at(calls)):
+        if window in asked:
+            continue
+        # Most calls lie elsewhere in every reading.
+        near = [call for first, last, call in spans if first <= window.end and window.start <= last]
+        outcomes = Counter(
+            frozenset(call.voice_id for call in near if reading.holds(call, window)) for reading in readings
+        )
+        (_, undecided), *_ = outcomes.most_common(1)
+        if undecided < least:
+            best, least = window, undecided
+    return best
+
+
+def _windows_at(calls: Iterable[CallDetailRecord]) -> Iterable[TimeWindow]:
+    for call in calls:
+        for time in _times(call):
+            if time.year not in _YEARS:  # no window of calls, and perhaps none that a calendar holds
+                continue
+            second = time.replace(microsecond=0)
+            yield TimeWindow(second, second + _WIDTH)
+            yield TimeWindow(second - _WIDTH, second)
+            yield TimeWindow(second - _WIDTH / 2, second + _WIDTH / 2)
+
+
+def _times(call: CallDetailRecord) -> list[datetime]:
+    return [time for field in TIME_FIELDS if (time := getattr(call, field)) is not None]
+
+
+def _distinct_times(call: CallDetailRecord) -> int:
+    return len(set(_times(call)))

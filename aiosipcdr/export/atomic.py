@@ -1,0 +1,250 @@
+"""A file that appears whole under its name, or not at all.
+
+Synchronous.  Writes to a private file beside the target, then publishes it.
+Must never truncate or replace a file that it was not told to replace.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+from aiosipcdr.export.filesystem import (
+    check_ours,
+    create_ours,
+    describe_kind,
+    describe_stranger,
+    exists_already,
+    is_same_file,
+    set_mode,
+    storage_errors,
+    sync_file,
+    sync_folder,
+    write_all,
+)
+from aiosipcdr.export.frames import read_bytes
+from aiosipcdr.export.paths import ExportPaths, part_of
+from aiosipcdr.model.errors import ExportConflictError, StorageError
+
+__all__ = ["NewFile", "check_folder", "check_target", "publish_new"]
+
+# What a file system answers that knows no hard links.
+_NO_LINKS = {
+    *(errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES, errno.EINVAL)
+}
+
+_BLOCK = 1024 * 1024
+
+
+def check_target(path: str | PathLike[str], overwrite: bool = False) -> None:  # noqa: FBT001, FBT002 - fixed
+    """Refuse a target that cannot become the file, before anything is fetched for it.
+
+    Asks the file system a few quick questions: call it in a worker thread
+    where the event loop must not wait for a slow disk.
+
+    Raises:
+        ExportConflictError: something is there that must not be replaced.
+        StorageError: the folder is missing or does not take files.
+    """
+    target = Path(path)
+    check_folder(ExportPaths.beside(target))
+    with storage_errors(target):
+        mode = _mode(target)
+    if mode is not None:
+        _check_replaceable(target, mode, overwrite=overwrite)
+
+
+def check_folder(paths: ExportPaths) -> None:
+    """Refuse a target whose folder cannot take it, or cannot take its sidecars.
+
+    Raises:
+        ExportConflictError: the target is itself a folder.
+        StorageError: the folder is missing or does not take files, or the name is too long.
+    """
+    target = paths.target
+    if not target.name:
+        raise ExportConflictError(f"{target} is a folder: name a file in it")
+    for path in (target, paths.manifest):
+        with storage_errors(path):
+            folder_mode = path.parent.stat().st_mode
+        if not stat.S_ISDIR(folder_mode):
+            raise StorageError(f"{path} cannot be written: {path.parent} is not a folder")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise StorageError(f"{path} cannot be written: no permission to write in its folder")
+    for path in paths:
+        with storage_errors(target):
+            _mode(part_of(path))  # is the name too long?
+
+
+class NewFile:
+    """A file that is being written: `create`, `write`, `finish`, `check`, `publish`; always `discard` in the end.
+
+    Attributes:
+        path: the name under which it will appear.
+        temporary: where it is written until then.
+        size: the bytes that were written.
+    """
+
+    __slots__ = ("_checked", "_descriptor", "_digest", "_mode", "path", "size", "temporary")
+
+    def __init__(self, path: Path, *, mode: int | None = None) -> None:
+        """Remember where the file will appear, and with which mode; nothing is touched yet."""
+        self.path: Path = path
+        self._mode = mode
+        self.temporary: Path = part_of(path)
+        self._checked: _Identity | None = None
+        self._descriptor = -1
+        self._digest = hashlib.sha256()
+        self.size: int = 0
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what was written, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def create(self) -> None:
+        """Begin the file.
+
+        Raises:
+            ExportConflictError: something is at its temporary name.
+        """
+        try:
+            self._descriptor = create_ours(self.temporary)
+        except FileExistsError:
+            raise ExportConflictError(describe_stranger(self.temporary)) from None
+
+    def write(self, data: bytes) -> None:
+        """Append `data`."""
+        self._digest.update(data)
+        self.size += len(data)
+        write_all(self._descriptor, memoryview(data))
+
+    def finish(self) -> None:
+        """Make what was written safe from a power cut, and let others read it if they may."""
+        if self._mode is not None:
+            set_mode(self._descriptor, self._mode, self.path)
+        sync_file(self._descriptor)
+
+    def check(self) -> None:
+        """Read the file again and compare it with what was written.
+
+        Raises:
+            ExportConflictError: it was changed, removed or replaced.
+        """
+        self._checked = _Identity.of(os.fstat(self._descriptor))
+        digest = hashlib.sha256()
+        for place in range(0, self._checked.size, _BLOCK):
+            digest.update(read_bytes(self._descriptor, place, _BLOCK))
+        if (self._checked.size, digest.digest()) != (self.size, self._digest.digest()):
+            raise self._changed()
+        self._check_identity()
+
+    def publish(self, *, overwrite: bool) -> None:
+        """Let the finished file appear under its name, at once.
+
+        Raises:
+            ExportConflictError: something is there that must not be replaced, or the file was changed meanwhile.
+        """
+        if self._checked is None:
+            self.check()
+        self._check_identity()
+        if overwrite:
+            if (mode := _mode(self.path)) is not None:
+                _check_replaceable(self.path, mode, overwrite=True)
+            self.temporary.replace(self.path)
+        else:
+            publish_new(self.temporary, self.path)
+        sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove what was created and not published; anything else at the temporary name stays."""
+        if self._descriptor < 0:
+            return
+        # Open until here, so that no other file can have got its number.
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self._descriptor), self.temporary.lstat()):
+                self.temporary.unlink()
+        descriptor, self._descriptor = self._descriptor, -1
+        with suppress(OSError):
+            os.close(descriptor)
+
+    def discard_leftover(self) -> None:
+        """Remove what a killed run left at the temporary name; that it was ours is known from the journal.
+
+        Raises:
+            ExportConflictError: it is no plain file, or has another second name than the target's.
+        """
+        with suppress(FileNotFoundError):
+            status = self.temporary.lstat()
+            check_ours(self.temporary)
+            if status.st_nlink > 1 and not is_same_file(self.temporary, self.path):
+                raise ExportConflictError(describe_stranger(self.temporary))
+            self.temporary.unlink()
+
+    def _check_identity(self) -> None:
+        self.path.parent.stat()  # else it is the folder that is gone
+        with suppress(FileNotFoundError):
+            if self._checked == _Identity.of(self.temporary.lstat()):
+                return
+        raise self._changed()
+
+    def _changed(self) -> ExportConflictError:
+        return ExportConflictError(
+            f"{self.temporary} was changed, removed or replaced while this export was at work: run it again"
+        )
+
+
+def publish_new(temporary: Path, path: Path) -> None:
+    """Give a file another name of the same folder, unless that name is taken.
+
+    Raises:
+        ExportConflictError: it is.
+    """
+    # A link fails where the name is taken; a rename would replace what is there.
+    try:
+        os.link(temporary, path, follow_symlinks=False)
+    except FileExistsError:
+        raise ExportConflictError(exists_already(path)) from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
+            raise
+    else:
+        temporary.unlink(missing_ok=True)
+        return
+    # No hard links here.  To take the name with an empty file first would shut out whoever takes it at this very
+    # moment, but leave that file behind if we are killed before it is replaced.
+    if _mode(path) is not None:
+        raise ExportConflictError(exists_already(path))
+    temporary.replace(path)
+
+
+class _Identity(NamedTuple):
+    # Which file it is, and whether it was written to.
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "_Identity":
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _mode(path: Path) -> int | None:
+    # What stands at `path` itself, a link not followed; None: nothing.
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _check_replaceable(path: Path, mode: int, *, overwrite: bool) -> None:
+    if what := describe_kind(mode):
+        raise ExportConflictError(f"{path} is {what} and is never replaced: choose another name")
+    if not overwrite:
+        raise ExportConflictError(exists_already(path))

@@ -1,0 +1,207 @@
+"""What aiohttp raises, as errors of ours.
+
+Its texts quote headers and answers; a type and an errno do not.  Must never
+take over more than those.
+"""
+
+import errno
+import os
+import re
+import socket
+import ssl
+import time
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import hdrs
+
+from aiosipcdr.model.errors import (
+    ClientStateError,
+    ProtocolError,
+    RequestTimeoutError,
+    SipCdrError,
+    TlsError,
+    TransportError,
+)
+from aiosipcdr.policy.retry import decode_retry_after
+
+__all__ = ["ended_unanswered", "translate_error"]
+
+# What OpenSSL calls an answer that is not TLS; which of them depends on its version.
+_NO_TLS: Final = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
+# Alerts of a server that will refuse the next handshake as well.
+_REFUSALS: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE", "PROTOCOL_VERSION", "SECURITY")
+# What a proxy answers to CONNECT when it may succeed later.
+_PROXY_PASSES: Final = {408, 425, 429, 500, 502, 503, 504}
+# Replies of proxies that stay as they are: not allowed by the rule set (SOCKS5), HTTP's of the same meaning.
+_FINAL_CODES: Final = {2, 401, 403, 407}
+# Texts of asyncio, aiohttp and concurrent.futures.
+_STATE: Final = re.compile(
+    r"is closed|is not running|different (event )?loop|no running event loop|used inside a task|shutdown"
+).search
+_NO_THREAD: Final = re.compile(r"can't start new thread|can't allocate lock").search
+_LACKS: Final = {
+    errno.EMFILE: "this process has no free file descriptors: raise its limit (ulimit -n), or lower `concurrency`",
+    errno.ENFILE: "this machine has no free file descriptors: raise fs.file-max, or lower `concurrency`",
+    errno.ENOMEM: "this process has no free memory: raise its limit, or lower `concurrency`",
+    errno.ENOBUFS: "this machine has no free memory for sockets: lower `concurrency`",
+}
+_SYMBOL: Final = re.compile(r"[A-Z0-9_]{1,80}").fullmatch
+
+
+def ended_unanswered(error: Exception) -> bool:
+    """Tell whether a connection ended before a byte of the answer came."""
+    lost = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+    return lost and not isinstance(error, aiohttp.ClientConnectorError)
+
+
+def translate_error(error: Exception, host: str, proxy: str, *, was_sent: bool = True) -> SipCdrError:
+    """Return the error of ours that says what happened.
+
+    Args:
+        error: What aiohttp, or anything below it, has raised.
+        host: The host and port of the request's URL, as shown to people.
+        proxy: Likewise for the proxy, empty for none.
+        was_sent: Whether the request was on its way: before that, trouble is the proxy's where there is one.
+    """
+    known = _find_shortage(error) or _find_connecting(error, host, proxy) or _find_tls(error, host)
+    if known is not None:
+        return known
+    peer = f"the proxy {proxy}" if proxy and not was_sent else host
+    name = type(error).__name__
+    if isinstance(error, TimeoutError):
+        return RequestTimeoutError(f"no complete answer from {peer} in time ({name})")
+    if isinstance(error, aiohttp.ClientResponseError):
+        improper = ProtocolError(f"the answer of {peer} is not proper HTTP", retryable=True)
+        improper.is_foreign = True
+        return improper
+    if isinstance(error, RuntimeError) and _STATE(str(error)):
+        return ClientStateError("the HTTP session cannot be used: it is closed or belongs to another event loop")
+    if not was_sent and not isinstance(error, aiohttp.ClientError):
+        # A connector of somebody else's, for SOCKS for example, raises errors of its own.
+        final = getattr(error, "error_code", None) in _FINAL_CODES
+        return _unconnected(f"no connection to {peer} ({name}): check the network and any proxy", retryable=not final)
+    if isinstance(error, OSError | aiohttp.ClientError):
+        broken = TransportError(f"the connection to {peer} broke before the answer was complete ({name})")
+        broken.connected = was_sent
+        return broken
+    return TransportError(f"the request failed ({name})", retryable=False)
+
+
+def _find_shortage(error: BaseException) -> TransportError | None:
+    """Return an error that says what this machine lacks, `None` where it is something else."""
+    cause: BaseException = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    lack = None
+    if isinstance(cause, MemoryError) or (isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_MEMORY):
+        lack = _LACKS[errno.ENOMEM]
+    elif isinstance(cause, RuntimeError) and _NO_THREAD(str(cause)):
+        lack = "this machine starts no more threads for this process: raise its limit (ulimit -u, pids.max)"
+    elif isinstance(cause, OSError) and not isinstance(cause, socket.gaierror):
+        lack = _LACKS.get(cause.errno or 0)
+    if lack is None:
+        return None
+    shortage = TransportError(lack)
+    shortage.local = True
+    return shortage
+
+
+def _find_connecting(error: Exception, host: str, proxy: str) -> SipCdrError | None:
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return _unconnected(f"cannot connect to the proxy {proxy} ({_why(error)}): check `proxy`")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _translate_connecting(error, f"the proxy {proxy}" if _is_at(error, proxy) else host)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _translate_tunnel(error, host, proxy)
+    return None
+
+
+def _find_tls(error: Exception, host: str) -> TlsError | None:
+    broken = error if isinstance(error, ssl.SSLError) else error.__cause__
+    if isinstance(broken, ssl.SSLCertVerificationError):  # a borrowed connector may not wrap it
+        return _untrusted(broken, host)
+    if isinstance(broken, ssl.SSLError) and _refuses_us(broken):
+        # From TLS 1.3 on a server may refuse what it was shown after the handshake.
+        return TlsError(f"{host} ended the TLS connection: does it ask for a certificate (see ssl_context)?")
+    return None
+
+
+def _is_at(error: aiohttp.ClientConnectorError, proxy: str) -> bool:
+    where = urlsplit(f"//{proxy}")
+    return bool(proxy) and error.host == where.hostname and where.port in (None, error.port)
+
+
+def _translate_tunnel(error: aiohttp.ClientHttpProxyError, host: str, proxy: str) -> TransportError:
+    status = error.status
+    if status in _PROXY_PASSES:
+        wish = None if error.headers is None else error.headers.get(hdrs.RETRY_AFTER)
+        return _unconnected(
+            f"the proxy {proxy} cannot connect to {host} at the moment (HTTP {status})",
+            status=status,
+            retry_after=None if wish is None else decode_retry_after(wish, None, time.time()),
+        )
+    hint = f"allow {host} there"
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        hint = "put its user and password into `proxy`"
+    text = f"the proxy {proxy} refuses to connect to {host} (HTTP {status}): {hint}"
+    return _unconnected(text, status=status, retryable=False)
+
+
+def _translate_connecting(error: aiohttp.ClientConnectorError, host: str) -> SipCdrError:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return _untrusted(error.certificate_error, host)
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return _translate_handshake(error.os_error, host)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        if error.os_error.errno == socket.EAI_AGAIN:
+            unknown = _unconnected(f"DNS gave no answer for {host}: check this machine's DNS and network")
+        else:
+            unknown = _unconnected(f"{host} cannot be resolved: check the address and DNS")
+            unknown.exists = False
+        unknown.resolved = False
+        return unknown
+    return _unconnected(f"cannot connect to {host} ({_why(error)}): check the address and the network")
+
+
+def _unconnected(
+    message: str, *, status: int | None = None, retryable: bool = True, retry_after: float | None = None
+) -> TransportError:
+    error = TransportError(message, status=status, retryable=retryable, retry_after=retry_after)
+    error.connected = False
+    return error
+
+
+def _untrusted(error: Exception, host: str) -> TlsError:
+    return TlsError(
+        f"the certificate of {host} is not trusted{_why_untrusted(error)}: check the address, the system's authorities,"
+        " or ssl_context"
+    )
+
+
+def _translate_handshake(error: OSError, host: str) -> TransportError:
+    if _reason(error) in _NO_TLS:
+        return TlsError(f"{host} does not speak TLS here: is the scheme of base_url right?", retryable=True)
+    if _refuses_us(error):
+        return TlsError(f"{host} refused the TLS handshake: does it ask for a certificate (see ssl_context)?")
+    return TransportError(f"the TLS handshake with {host} broke off ({_reason(error) or type(error).__name__})")
+
+
+def _refuses_us(error: OSError) -> bool:
+    reason = _reason(error)
+    return "ALERT" in reason and any(word in reason for word in _REFUSALS)
+
+
+def _reason(error: OSError) -> str:
+    # OpenSSL's own name of the error, as in WRONG_VERSION_NUMBER; Python sets it only where there is one.
+    reason = getattr(error, "reason", None)
+    return reason if isinstance(reason, str) and _SYMBOL(reason) else ""
+
+
+def _why_untrusted(error: Exception) -> str:
+    message = getattr(error, "verify_message", None) if isinstance(error, ssl.SSLCertVerificationError) else None
+    return f" ({message})" if message else ""
+
+
+def _why(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else type(error).__name__

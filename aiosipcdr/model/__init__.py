@@ -1,0 +1,1 @@
+"""What callers hold: records, windows, reports, money and errors."""

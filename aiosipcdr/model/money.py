@@ -1,0 +1,99 @@
+"""Sums of money: exact, per field and per currency of the quote.
+
+Never adds across fields or currencies and never converts: the vendor's brands disagree on what `cost` is quoted in,
+and `settle_pay` is in a currency that no field names.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Context, Decimal, localcontext
+from typing import Literal, NamedTuple
+
+from aiosipcdr.model.records import CallDetailRecord
+
+__all__ = ["SUMMED_FIELDS", "MoneyRow", "MoneyTotals", "MoneyUnit", "describe_unit", "unit_of"]
+
+# An amount has at most 26 digits before the point and 80 behind it, so sums of
+# more records than can exist still fit without rounding.
+EXACT = Context(prec=160)
+
+SUMMED_FIELDS = ("cost", "settle_pay")
+
+MoneyUnit = Literal["quote", "settlement"]
+"""What an amount is in: the currency of the quote, or the settlement currency of the account."""
+
+
+def unit_of(field: str) -> MoneyUnit:
+    """Return what the amounts of a field are in."""
+    return "settlement" if field == "settle_pay" else "quote"
+
+
+def describe_unit(field: str, currency: str | None) -> str:
+    """Return what a sum is in, for people.
+
+    Args:
+        field: The field that was summed.
+        currency: The currency of the quote as the calls name it; the vendor names all but US dollars.
+    """
+    if unit_of(field) == "quote":
+        return currency or "no currency named: USD, unless your brand differs"
+    quoted = f"calls quoted in {currency}" if currency else "calls that name no currency"
+    return f"in the settlement currency, {quoted}"
+
+
+class MoneyRow(NamedTuple):
+    """One sum: of a field, over the calls that name `currency` (`None`: those that name none).
+
+    `currency` is that of the quote, whatever the field is in: see `unit_of`.
+    """
+
+    field: str
+    currency: str | None
+    amount: Decimal
+
+
+class MoneyTotals:
+    """Running sums of `cost` and `settle_pay`; a currency that is absent is a group of its own."""
+
+    __slots__ = ("_name", "_sums")
+
+    def __init__(self, name: Callable[[str | None], str | None] | None = None) -> None:
+        """Start at nothing; `name` returns the name under which a currency is summed, by default its own."""
+        self._name = name
+        self._sums: dict[tuple[str, str | None], Decimal] = {}
+
+    def add(self, records: Sequence[CallDetailRecord]) -> None:
+        """Add the money of `records`."""
+        # This runs over every call of an export: by columns, and nearly always all of one currency.
+        currencies = [record.currency for record in records]
+        groups: Mapping[str | None, Sequence[CallDetailRecord]] = dict.fromkeys(currencies, records)
+        if len(groups) > 1:
+            groups = _by_currency(records)
+        for currency, group in groups.items():
+            costs = [amount for record in group if (amount := record.cost) is not None]
+            settled = [amount for record in group if (amount := record.settle_pay) is not None]
+            with localcontext(EXACT):
+                self.add_rows(
+                    MoneyRow(field, currency, sum(told, Decimal()))
+                    for field, told in zip(SUMMED_FIELDS, (costs, settled), strict=True)
+                    if told
+                )
+
+    def add_rows(self, rows: Iterable[MoneyRow]) -> None:
+        """Add amounts one by one, or sums that were made before."""
+        sums = self._sums
+        with localcontext(EXACT):
+            for field, told, amount in rows:
+                currency = told if self._name is None else self._name(told)
+                sums[field, currency] = sums.get((field, currency), Decimal()) + amount
+
+    def rows(self) -> list[MoneyRow]:
+        """Return the sums, ordered by field and currency, the absent currency first."""
+        ordered = sorted(self._sums.items(), key=lambda item: (item[0][0], item[0][1] or ""))
+        return [MoneyRow(field, currency, amount) for (field, currency), amount in ordered]
+
+
+def _by_currency(records: Sequence[CallDetailRecord]) -> dict[str | None, list[CallDetailRecord]]:
+    groups: dict[str | None, list[CallDetailRecord]] = {}
+    for record in records:
+        groups.setdefault(record.currency, []).append(record)
+    return groups

@@ -1,0 +1,433 @@
+"""A call detail record and a page of them: the shapes that callers see.
+
+No repr shows a phone number: numbers are read from the fields. `to_dict` and `to_json` are for callers who mean to
+pass records on, and do hold numbers.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+__all__ = [
+    "COST_EUR",
+    "DURATION_FIELDS",
+    "LARGEST_SIZE",
+    "MONEY_FIELDS",
+    "NO_EXTRA",
+    "TIME_FIELDS",
+    "WIRE_NAMES",
+    "CallDetailRecord",
+    "ExtraFields",
+    "Page",
+    "list_faulty_fields",
+    "list_unknown_fields",
+]
+
+# What the wire can carry: an empty text is the vendor's way to write "absent",
+# so the decoder refuses it here and the codec turns it into None.
+Text = Annotated[str, Meta(min_length=1)]
+Time = Annotated[datetime, Meta(tz=True)]
+Seconds = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
+
+LARGEST_SIZE = 100
+"""The most records that the vendor documents for a page."""
+
+MONEY_FIELDS = ("cost", "rate", "settle_rate", "quote_exchange", "settle_pay")
+"""The fields that hold exact `Decimal` values."""
+
+DURATION_FIELDS = ("call_duration", "charged_duration")
+"""The fields that hold whole seconds."""
+
+TIME_FIELDS = ("submit_time", "call_time", "ringing_time", "answer_time", "hangup_time")
+"""The fields that hold aware datetimes; their order within a call is never judged."""
+
+if TYPE_CHECKING:
+    Money = Decimal
+
+    class _Priced: ...
+
+else:
+    # The codec reads amounts as texts into the very same class first: see `amounts`.  To everybody else they are what
+    # the bound says, and to type checkers the class has no parameter.
+    Money = TypeVar("Money", bound=Decimal)
+    _Priced = Generic[Money]
+
+
+COST_EUR = "costEur"
+"""One brand's name for `cost` where it is in euros."""
+
+
+class ExtraFields(dict[str, str]):
+    """The fields of a record that have no place in it, by the vendor's names: read-only, each value as JSON text.
+
+    It holds unknown fields, `costEur` beside `cost`, and the values of known fields that could not be read.  A value is
+    the vendor's own text; what is not valid JSON (control characters, broken UTF-8) is wrapped in a JSON string. Broken
+    UTF-8 is kept as Latin-1, which is lossless: `json.loads(value).encode("latin-1")` returns the bytes.
+
+    Two of them are equal if the values of known fields are, compared as JSON values: such a value is part of the call.
+    Unknown fields do not count, so a server that adds one does not turn one call into two.
+    """
+
+    __slots__ = ("_compared",)
+    _compared: frozenset[object]
+
+    @classmethod
+    def from_json(cls, text: str | None) -> "ExtraFields":
+        """Return the fields of a JSON object; none for `None`."""
+        if text is None:
+            return NO_EXTRA
+        return cls({name: bytes(raw).decode() for name, raw in _decode_object(text).items()})
+
+    def to_json(self) -> str | None:
+        """Return them as one JSON object, `None` if there are none."""
+        if not self:
+            return None
+        return "{" + ",".join([f"{msgspec.json.encode(name).decode()}:{raw}" for name, raw in self.items()]) + "}"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ExtraFields):
+            return self._known_values() == other._known_values()
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict has none, but this one cannot be changed
+        return hash(self._known_values())
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore_extra, (dict(self),)
+
+    def __repr__(self) -> str:
+        """Count the fields instead of printing them: names and values may be personal data."""
+        return f"ExtraFields(<{len(self)}>)"
+
+    def __rich_repr__(self) -> list[object]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [f"<{len(self)}>"]
+
+    def _known_values(self) -> frozenset[object]:
+        # Decoded once: a server may send thousands of rows of one id that differ in nothing else.
+        try:
+            return self._compared
+        except AttributeError:
+            known = [(name, _freeze(_read_json(raw))) for name, raw in self.items() if name in _FIELD_BY_WIRE_NAME]
+            self._compared = frozenset(known)
+            return self._compared
+
+
+def _refuse(_: ExtraFields, *__: object, **___: object) -> NoReturn:
+    raise TypeError("the extra fields of a record cannot be changed")
+
+
+for _changing in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
+    setattr(ExtraFields, _changing, _refuse)
+
+
+def _restore_extra(fields: dict[str, str]) -> ExtraFields:
+    return ExtraFields(fields) if fields else NO_EXTRA
+
+
+NO_EXTRA = ExtraFields()
+"""What a record holds that came with known, readable fields alone."""
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
+_decode_plain = msgspec.json.Decoder(float_hook=str).decode
+
+
+_EXACT = Context(prec=100_000, Emin=MIN_EMIN, Emax=MAX_EMAX)
+
+
+def _read_json(text: str, decode: Callable[[str], object] = _decode_any) -> object:
+    try:
+        return decode(text)
+    except (msgspec.DecodeError, RecursionError):  # too deep, or made by hand
+        return text
+
+
+def _freeze(value: object) -> object:
+    # What is equal stays equal. Numbers become text, whose hash is randomised: that of a number is known to everybody,
+    # and a server could send any amount of numbers with the same one.
+    if type(value) is dict:  # not the extra fields of a record, which know their own
+        return frozenset((name, _freeze(inner)) for name, inner in value.items())
+    if isinstance(value, list):
+        return tuple(map(_freeze, value))
+    if isinstance(value, Decimal | int) and not isinstance(value, bool):
+        return "number", str(_EXACT.normalize(Decimal(value)))
+    return value
+
+
+def _read_plain(text: str) -> object:
+    return _read_json(text, _decode_plain)
+
+
+class CallDetailRecord(
+    msgspec.Struct,
+    _Priced,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    rename="camel",
+    forbid_unknown_fields=True,
+):
+    """One call, as the vendor bills it.
+
+    Every field but `voice_id` is `None` if the vendor sent `null`, an empty text or nothing, or a value that could not
+    be read (then `extra` has it). Times are aware datetimes, durations whole seconds, money exact `Decimal`.
+
+    The brands of the vendor disagree on the currency of `cost` and `rate`: nothing here is converted, and amounts of
+    different fields or currencies must not be added.
+
+        record = records[0]
+        record.cost, record.currency             # Decimal("0.0124"), None
+        record.answered, record.post_dial_delay  # True, timedelta(seconds=4)
+        record.to_dict()["submit_time"]          # "2026-10-01T08:00:12+08:00"
+
+    FastAPI and pydantic take it as a response model: `async def call() -> CallDetailRecord`.
+
+    Source: the vendor's page "Inquire Phone Records By Batch", and the public pages of its other brands for `currency`
+    to `settle_pay`.
+    """
+
+    voice_id: Text
+    """The vendor's id of the call: 19 digits, a text and never a number. The legs of a transferred call share it."""
+    sip_group_name: Text | None = None
+    """The group of phones that the calling phone belongs to; what `sip_group_name=` of the client filters on."""
+    phone_name: Text | None = None
+    """The calling phone (SIP account); what `phone_name=` of the client filters on. May be a number."""
+    callee: Text | None = None
+    """The called number, as it was dialled: with or without `+` or a country code."""
+    display_num: Text | None = None
+    """The number shown to the callee (caller ID)."""
+    code: Text | None = None
+    """The destination that the call is priced by, country and perhaps area: "Afghanistan(Kandahar)"."""
+    submit_time: Time | None = None
+    """When the call was handed to the vendor. Records of a window are ordered by it."""
+    call_time: Time | None = None
+    """When the vendor dialled. Not reliable: the vendor's own sample has it after `hangup_time`."""
+    ringing_time: Time | None = None
+    """When the callee's phone began to ring; `None` if it did not."""
+    answer_time: Time | None = None
+    """When the call was answered; `None` if it was not. See `answered`."""
+    hangup_time: Time | None = None
+    """When the call ended, answered or not."""
+    call_duration: Seconds | None = None
+    """Seconds from answer to hang-up; 0 for calls that were not answered."""
+    charged_duration: Seconds | None = None
+    """Seconds that are charged: `call_duration` rounded up by `bill_period`."""
+    termination_code: Text | None = None
+    """Why the call ended: a SIP status on some brands ("200": established, "486": busy), "1000" or "0" for success on
+    others. It does not say whether the call was answered: see `answered`."""
+    termination_reason: Text | None = None
+    """The vendor's words for `termination_code`: "success"."""
+    cost: Money | None = None
+    """What the call costs, in the currency of the quote: `currency`, or US dollars where that is `None`. The vendor's
+    page calls it "Consumption amount (USD)"; other brands quote in other currencies. One brand sends `costEur` instead:
+    it is read as `cost` with the currency "EUR"."""
+    bill_period: Text | None = None
+    """First and further billing steps in seconds: "20+20", "60+60"."""
+    rate: Money | None = None
+    """Price of a minute, in the same currency as `cost`."""
+    recording_file_id: Text | None = None
+    """Id of the recording, a file name as in "...1b1e.mp3"; `None` if the call was not recorded."""
+    currency: Text | None = None
+    """Currency of the quote (`cost`, `rate`). The vendor fills it only if the quote is *not* in US dollars, so on those
+    brands `None` means USD; the brand of the vendor's first page never sends it, and quotes in USD. It is not the
+    currency of `settle_pay`."""
+    settle_rate: Money | None = None
+    """`rate` in the settlement currency; only on brands that settle in a currency other than that of the quote."""
+    quote_exchange: Money | None = None
+    """Units of the settlement currency for one unit of the quote's currency."""
+    settle_pay: Money | None = None
+    """`cost` in the settlement currency, that of the account. No field names that currency: `currency` is the
+    quote's."""
+    extra: ExtraFields = NO_EXTRA
+    """Unknown fields, and values that could not be read, as JSON texts by the vendor's names."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the call was answered: it has an `answer_time`.
+
+        `termination_code` cannot tell: the brands use different codes for success.
+        """
+        return self.answer_time is not None
+
+    @property
+    def post_dial_delay(self) -> timedelta | None:
+        """Time from `submit_time` to `ringing_time`: how long the caller heard nothing.
+
+        `None` if the phone did not ring, a time is missing, or ringing comes first (the clocks disagree). `call_time`
+        is not used, as it is not reliable.
+        """
+        if self.ringing_time is None or self.submit_time is None or self.ringing_time < self.submit_time:
+            return None
+        return self.ringing_time - self.submit_time
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by their names here, for JSON: money and times as text, exact; durations as ints.
+
+            {"voice_id": "2610010800121000001", "cost": "0.0124", "submit_time": "2026-10-01T08:00:12+08:00", ...}
+
+        Money is in plain notation, times are ISO 8601 with the offset that the vendor sent, as in exported files.
+        `extra` is a dict of JSON values by the vendor's names, numbers with a fraction as text; `None` if it is empty.
+        """
+        fields: dict[str, Any] = dict(zip(self.__struct_fields__, msgspec.structs.astuple(self), strict=True))
+        for name in MONEY_FIELDS:
+            if fields[name] is not None:
+                fields[name] = format(fields[name], "f")
+        for name in TIME_FIELDS:
+            if fields[name] is not None:
+                fields[name] = fields[name].isoformat()
+        fields["extra"] = {name: _read_plain(raw) for name, raw in self.extra.items()} or None
+        return fields
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON on one line.
+
+        records[0].to_json()  # '{"voice_id":"2610010800121000001","sip_group_name":...}'
+        """
+        return msgspec.json.encode(self.to_dict()).decode()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
+        """Describe records to pydantic, and so to FastAPI: as `to_dict` returns them."""
+        return _pydantic_schema(cls, cls.to_dict, _shape_of_record())
+
+    def __hash__(self) -> int:
+        """Hash the fields; amounts by their text, for the reason in `_freeze`."""
+        values = msgspec.structs.astuple(self)
+        return hash(tuple([_freeze(value) if type(value) is Decimal else value for value in values]))
+
+    def __repr__(self) -> str:
+        """Name the record by its id and time; the rest may be personal data."""
+        submitted = self.submit_time.isoformat() if self.submit_time else None
+        return f"CallDetailRecord(voice_id={_show_id(self.voice_id)!r}, submit_time={submitted}, ...)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("voice_id", _show_id(self.voice_id)), ("submit_time", self.submit_time)]
+
+
+_is_id = re.compile(r"[0-9]{1,5}|[0-9]{16,24}").fullmatch
+
+WIRE_NAMES = {
+    field.name: field.encode_name for field in msgspec.structs.fields(CallDetailRecord) if field.name != "extra"
+}
+"""The vendor's names of the fields, by ours."""
+
+_FIELD_BY_WIRE_NAME = {wire_name: name for name, wire_name in WIRE_NAMES.items()}
+
+
+def _show_id(voice_id: str) -> str:
+    # An id has 19 digits, more than a phone number. In its place a server may send a key, a signature or a number.
+    return voice_id if _is_id(voice_id) else "***"
+
+
+def list_faulty_fields(record: CallDetailRecord) -> Collection[str]:
+    """Return the names of the fields of `record` whose value could not be read, in the order of the fields."""
+    extra = record.extra
+    is_unpriced = COST_EUR in extra and record.cost is None
+    return [name for name, wire_name in WIRE_NAMES.items() if wire_name in extra or (name == "cost" and is_unpriced)]
+
+
+def list_unknown_fields(record: CallDetailRecord) -> Collection[str]:
+    """Return the vendor's names of the fields of `record` that this version does not know."""
+    return record.extra.keys() - _FIELD_BY_WIRE_NAME.keys() - {COST_EUR}
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One page as the vendor returned it, unchecked; FastAPI and pydantic take it as a response model.
+
+    Attributes:
+        total: Calls that the vendor counts in the range.
+        size: Records on a full page; may be smaller than what was asked for.
+        current: Number of the page, from 1.
+        pages: Number of pages as the vendor reports it; not to be trusted over `ceil(total / size)`.
+        records: The calls, in the vendor's order.
+    """
+
+    total: int
+    size: int
+    current: int
+    pages: int
+    records: list[CallDetailRecord]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the page for JSON, its records as `CallDetailRecord.to_dict` returns them."""
+        return {**msgspec.structs.asdict(self), "records": [record.to_dict() for record in self.records]}
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON on one line."""
+        return msgspec.json.encode(self.to_dict()).decode()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
+        """Describe pages to pydantic, and so to FastAPI: as `to_dict` returns them."""
+        return _pydantic_schema(cls, cls.to_dict, _shape_of_page())
+
+    def __repr__(self) -> str:
+        """Count the records instead of printing them."""
+        return (
+            f"Page(total={self.total}, size={self.size}, current={self.current},"
+            f" pages={self.pages}, records=<{len(self.records)}>)"
+        )
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [
+            ("total", self.total),
+            ("size", self.size),
+            ("current", self.current),
+            ("pages", self.pages),
+            ("records", len(self.records)),
+        ]
+
+
+# Schemas of pydantic are plain dicts (pydantic_core.core_schema), so nothing of it is imported here.
+def _pydantic_schema(
+    kind: type[Any], to_dict: Callable[[Any], dict[str, Any]], shape: dict[str, Any]
+) -> dict[str, Any]:
+    instance = {"type": "is-instance", "cls": kind}
+    return {
+        "type": "json-or-python",
+        "json_schema": {"type": "chain", "steps": [shape, instance]},  # described, and refused: there is no way back
+        "python_schema": instance,
+        "serialization": {"type": "function-plain", "function": to_dict, "return_schema": shape},
+    }
+
+
+def _shape_of_record() -> dict[str, Any]:
+    return _shape("CallDetailRecord", {name: _shape_of_field(name) for name in CallDetailRecord.__struct_fields__})
+
+
+def _shape_of_page() -> dict[str, Any]:
+    records = {"type": "list", "items_schema": _shape_of_record()}
+    return _shape(
+        "Page", {name: {"type": "int"} for name in ("total", "size", "current", "pages")} | {"records": records}
+    )
+
+
+def _shape(name: str, fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    members = {
+        field: {"type": "typed-dict-field", "schema": shape, "required": True} for field, shape in fields.items()
+    }
+    return {"type": "typed-dict", "fields": members, "cls_name": name, "ref": f"aiosipcdr.{name}:0"}
+
+
+def _shape_of_field(name: str) -> dict[str, Any]:
+    shape: dict[str, Any] = {"type": "str"}
+    if name == "voice_id":
+        return shape
+    if name in DURATION_FIELDS:
+        shape = {"type": "int"}
+    elif name in TIME_FIELDS:
+        shape = {"type": "str", "metadata": {"pydantic_js_extra": {"format": "date-time"}}}
+    elif name == "extra":
+        shape = {"type": "dict", "keys_schema": {"type": "str"}}
+    return {"type": "nullable", "schema": shape}

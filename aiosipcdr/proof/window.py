@@ -1,0 +1,548 @@
+"""The proof that a window is complete.
+
+Synchronous and without I/O: requests come out, answers go in.  A window is
+certified when the distinct rows read in it are as many as a control count
+taken afterwards, no answer that was used reported a larger total, and no row
+follows the last one that is counted.  That proves it for windows in which rows
+are only added, or only deleted, while they are read.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from enum import Enum, auto
+
+import msgspec
+
+from aiosipcdr.model.errors import InvalidQueryError, ProtocolError, SipCdrError
+from aiosipcdr.model.records import LARGEST_SIZE
+from aiosipcdr.model.report import WindowReport
+from aiosipcdr.model.windows import TimeWindow, can_split
+from aiosipcdr.policy.clock import AgePolicy
+from aiosipcdr.proof.budget import Budget, PageSizes
+from aiosipcdr.proof.growth import MOST_READINGS, Growth
+from aiosipcdr.proof.page import (
+    Ascent,
+    PageRequest,
+    Verdict,
+    count_loose_matches,
+    count_pages,
+    describe_unreadable,
+    find_ascent,
+    judge_answer,
+    plan_end_page,
+    resize,
+)
+from aiosipcdr.proof.scan import Sweep
+from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
+
+__all__ = ["Outcome", "WindowProof"]
+
+MOST_SWEEPS = 3
+
+
+class Outcome(Enum):
+    """How a window stands."""
+
+    OPEN = auto()
+    TOO_LARGE = auto()
+    """To be cut by time before its pages are fetched."""
+    CERTIFIED = auto()
+    UNPROVEN = auto()
+    """Read as often as is allowed; to be cut if it can be."""
+
+
+class WindowProof:
+    """Reads one window until it is certified, too large, or unproven."""
+
+    def __init__(
+        self,
+        window: TimeWindow,
+        filters: Filters,
+        *,
+        size: int,
+        most_rows: int,
+        budget: Budget,
+        ages: AgePolicy,
+        sizes: PageSizes | None = None,
+        is_part: bool = False,
+        is_repair: bool = False,
+        grows: bool = False,
+        pause: float = 0.0,
+        time_field: str | None = None,
+        strict: bool = False,
+    ) -> None:
+        """Plan the first page of `window`.
+
+        Args:
+            window: what to read.
+            filters: what the vendor is asked to select.
+            size: records a page.
+            most_rows: a window that tells more is cut first, if it can be.
+            budget: what the whole run may spend.
+            ages: whether calls may still be added to the window.
+            sizes: what the run knows of the page sizes that the vendor gives.
+            is_part: the window was cut out of a larger one, which has reported its calls before.
+            is_repair: the window was read before, in vain, as part of a larger one; its first request is paid for.
+            grows: calls arrived in the larger window while that was read.
+            pause: seconds to wait before the first page.
+            time_field: the time that the vendor is known to select on.
+            strict: a record that cannot be decoded is an error.
+        """
+        self.window = window
+        self.size: int = size
+        self.given_size: int = size
+        """The size that the vendor is known to give, for other windows."""
+        self.most_rows: int = most_rows
+        self.budget = budget
+        self._ages = ages
+        self.is_part = is_part
+        self.is_repair = is_repair
+        self.refused_page: int | None = None
+        """The page that the vendor refused although it counts that many rows."""
+        self.end_is_unseen: bool = False
+        """Whether it is unproven because the vendor gives no page that would show the end of its list."""
+        self.report: WindowReport = WindowReport(window=window)
+        self.outcome: Outcome = Outcome.OPEN
+        self.params: bytes = encode_params(window, filters)
+        self.sweep: Sweep = Sweep(size)
+        self.growth: Growth = Growth(ages, window.end, is_seen=grows)
+        self._earlier: Sweep | None = None
+        self._repeats: AbstractSet[str] = frozenset()
+        self._conflicting: set[str] = set()
+        self._sizes = sizes or PageSizes()
+        self._planned_rows = 0
+        self._short_page: int | None = None
+        self._claimed_size: int | None = None
+        self._first_count: int | None = None
+        self._refused: dict[int, SipCdrError] = {}
+        self._filters = filters
+        self._time_field = time_field
+        self._strict = strict
+        self.report.scans = 1
+        self.planned: deque[PageRequest] = deque(self._due_pages(waits=is_part, pause=pause))
+        """The requests that may be sent now."""
+
+    @property
+    def needs_single_pages(self) -> bool:
+        """Whether its rows can be counted only where one answer holds all of them."""
+        return self.sweep.is_ambiguous or self.sweep.is_unsettled
+
+    @property
+    def identical_rows(self) -> int:
+        """How many rows the vendor seems to list more than once; 0 if that does not explain its count."""
+        identical = self.sweep.count_identical()
+        return identical if self.report.counted - self.sweep.unique == identical else 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the window is still being read."""
+        return self.outcome is Outcome.OPEN
+
+    def next_request(self) -> PageRequest | None:
+        """Return the next request that may be sent now, if there is one."""
+        if not self.planned:
+            return None
+        self.report.requests += 1
+        return self.planned.popleft()
+
+    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
+        """Take an answer; return the error that ends the run, if it does."""
+        if self.outcome is not Outcome.OPEN or request.sweep is not self.sweep:
+            return None  # asked for a plan that was given up meanwhile
+        is_page = not (request.control or request.is_end)
+        if answer.page.size != request.size:
+            answer = self._correct_size(request, answer)
+        ascent = find_ascent(answer.page.records) if is_page else None
+        try:
+            verdict, why = judge_answer(request, answer, self._filters, self._time_field, ascent)
+        except ProtocolError as error:
+            return error
+        if request.is_end:
+            self._take_end(request, answer, verdict)
+            return None
+        if verdict is Verdict.DOUBTFUL and self.budget.take(1):
+            self._repeat(request)
+            return None
+        if verdict is Verdict.ASK_AGAIN:
+            return self._ask_again(request, answer, why)
+        if self._strict and (unreadable := describe_unreadable(answer)) is not None:
+            return ProtocolError(f"{unreadable} (strict=True)", window=self.window, page=request.current)
+        if request.control and self._refused:
+            return self._judge_refusals(answer.page.total)
+        if request.control:
+            self._take_count(answer.page.total)
+        else:
+            self._take_page(request, answer, ascent, past_the_end=verdict is Verdict.PAST_THE_END)
+        return None
+
+    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
+        """Take the refusal of a page; return it if it ends the run.
+
+        A page above the first may have gone, or lie deeper than the vendor reads: a control count tells.
+        """
+        if not self.is_open or request.sweep is not self.sweep:
+            return None
+        if request.is_end:
+            self._leave_end_unseen(self.sweep.rows)
+        elif request.control or request.current == 1:
+            return error
+        else:
+            if not self._refused:
+                self.planned.append(self._request_count())
+            self._refused[request.current] = error
+        return None
+
+    def give_up(self) -> None:
+        """Take no more answers: the window stays as it was read so far, unproven."""
+        self._end_unproven(self.report.total)
+
+    def refute(self) -> None:
+        """Withdraw the certificate: how the rows relate to those of a neighbour cannot be told."""
+        self.report.certified = False
+        self.outcome = Outcome.UNPROVEN
+
+    def read_once_more(self, ids: AbstractSet[str]) -> None:
+        """Withdraw the certificate until the pages that hold `ids` were read once more.
+
+        The versions read before do not count: in an unstable order a page may come back without the row, and the older
+        version would pass for one that is still there.
+        """
+        self.refute()
+        pages = self.sweep.find_pages(ids)
+        if pages and self.budget.left > len(pages):
+            self.outcome = Outcome.OPEN
+            self._repeats = ids
+            self._earlier = self.sweep
+            self.sweep = Sweep(self.size, pages)
+            self.report.scans += 1
+            self._plan(self._due_pages())
+
+    def read_uncut(self) -> None:
+        """Read a window that is too large as it is, since nothing is left to pay for cutting it."""
+        self.outcome = Outcome.OPEN
+        self.most_rows = self.sweep.largest_total
+        self.report.scans = 1
+        self._go_on()
+
+    def _due_pages(self, *, waits: bool = False, pause: float = 0.0) -> list[PageRequest]:
+        due = [self._request(current, self.size) for current in self.sweep.plan_pages()]
+        delay = max(pause, self.growth.delay_reading(self.report.scans)) if waits else 0.0
+        return [msgspec.structs.replace(request, delay=delay) for request in due] if delay else due
+
+    def _plan(self, requests: list[PageRequest], *, is_check: bool = False) -> None:
+        if not requests:
+            return
+        if self._may_spend(len(requests), is_check=is_check):
+            self.planned.extend(requests)
+        else:
+            self._end_unproven(self.sweep.largest_total)
+
+    def _may_spend(self, requests: int, *, is_check: bool) -> bool:
+        if self.report.scans > 1 or (self.is_repair and is_check):
+            return self.budget.take(requests)
+        # When nothing is left for trouble, a window is still read once: nothing is lost that was there to be had.
+        return is_check or (self.is_repair and self.budget.take(requests)) or self.budget.read(requests)
+
+    def _request(self, current: int, size: int, *, control: bool = False, is_end: bool = False) -> PageRequest:
+        return PageRequest(
+            owner=self,
+            window=self.window,
+            params=self.params,
+            current=current,
+            size=size,
+            control=control,
+            is_end=is_end,
+            is_reread=self.is_repair or self.report.scans > 1,
+            sweep=self.sweep,
+        )
+
+    def _repeat(self, request: PageRequest) -> None:
+        self.report.anomalies += 1
+        self.planned.append(msgspec.structs.replace(request, asked_before=True))
+
+    def _ask_again(self, request: PageRequest, answer: PageAnswer, why: str) -> SipCdrError | None:
+        if self._only_claims_size(request, answer):
+            # The vendor does give pages of that size: what looked like smaller ones was a wrong total.
+            self._end_unproven(answer.page.total)
+            return None
+        if request.asked_before or not self.budget.take(1):
+            self.report.anomalies += 1
+            return ProtocolError(f"the answer cannot be used: {why}", window=self.window, page=request.current)
+        self._repeat(request)
+        return None
+
+    # --- pages
+
+    def _correct_size(self, request: PageRequest, answer: PageAnswer) -> PageAnswer:
+        sent = len(answer.page.records) + len(answer.quarantined)
+        is_empty = not (answer.page.size or answer.page.total or sent)  # some servers give the number of rows as size
+        is_smaller = sent <= request.size and self._only_claims_size(request, answer)
+        return resize(answer, request.size) if is_empty or is_smaller else answer
+
+    def _only_claims_size(self, request: PageRequest, answer: PageAnswer) -> bool:
+        size = answer.page.size
+        return size > request.size and size in {self._claimed_size, self._sizes.claimed}
+
+    def _take_page(
+        self, request: PageRequest, answer: PageAnswer, ascent: Ascent | None, *, past_the_end: bool
+    ) -> None:
+        page = answer.page
+        rows = len(page.records) + len(answer.quarantined)
+        is_short = request.current == 1 and 0 < rows < min(page.size, page.total) and not self._is_too_large(page.total)
+        if is_short and self._claimed_size is None and self._sizes.given in {None, rows}:
+            # Rows were deleted between COUNT and SELECT, or the vendor gives smaller pages than it says.
+            if self._short_page is None and self.budget.take(1):
+                self._short_page = rows
+                self._repeat(request)
+                return
+            if self._short_page == rows:
+                self._claimed_size = page.size
+                answer = resize(answer, rows)
+        if answer.page.size < self.size:
+            self._plan_smaller(answer.page.size, first_page_is_here=request.current == 1)
+            if request.current != 1:
+                return
+        elif request.current > 1 and rows and self._claimed_size is not None:
+            self._give_size(self.size)
+            self._sizes.given, self._sizes.claimed = self.size, self._claimed_size
+        self.report.pages += 1
+        if self._filters.match == "loose":
+            self.report.anomalies += count_loose_matches(page.records, self._filters)
+        self.sweep.add_page(answer, ascent, past_the_end=past_the_end)
+        self._go_on()
+
+    def _plan_smaller(self, size: int, *, first_page_is_here: bool) -> None:
+        # Pages planned with the old size do not fit together.
+        self.report.anomalies += 1 + self.sweep.take_oddities()
+        if self._claimed_size is None:
+            self._give_size(size)  # otherwise its second page will show whether it is one
+        self.size = size
+        self.sweep = Sweep(size)
+        self.planned.clear()
+        self._refused.clear()
+        due = self._due_pages()
+        if not first_page_is_here:
+            self._plan(due)
+
+    def _give_size(self, size: int) -> None:
+        self.budget.plan_smaller(size)
+        self.given_size = min(self.given_size, size)
+
+    def _go_on(self) -> None:
+        sweep = self.sweep
+        if sweep.pages == 1 and self.report.scans == 1:
+            self._note_rows(sweep.largest_total)
+            if self._is_too_large(sweep.largest_total):
+                self.report.scans = 0  # not one reading: it ends before it began
+                self._leave_to_be_cut()
+                return
+        self._plan(self._due_pages())
+        if not (sweep.is_read and self.is_open):
+            return
+        self.report.anomalies += sweep.take_oddities()
+        if sweep.single and self.is_part and self.report.scans == 1:
+            # One SELECT counted and sent everything; the total of the larger window stands against it.
+            self._settle(sweep.largest_total, Outcome.CERTIFIED)
+        elif self.growth.is_seen:
+            self._check_at_once()
+        else:
+            self._plan([self._request_count()], is_check=True)
+
+    def _check_at_once(self) -> None:
+        # A count that waits would miss the calls that arrive meanwhile.
+        self._unite_earlier()
+        sweep = self.sweep
+        if self.needs_single_pages or self._refused or not sweep.rows:
+            self._plan([self._request_count()], is_check=True)
+        elif sweep.largest_total > sweep.rows:
+            self._read_again(sweep.largest_total)
+        else:
+            self._check_end(sweep.rows)
+
+    def _unite_earlier(self) -> None:
+        sweep, earlier = self.sweep, self._earlier
+        if earlier is None:
+            return
+        self._earlier = None
+        if sweep.single:
+            sweep.largest_total = max(sweep.largest_total, earlier.largest_total)
+        else:
+            repeats, self._repeats = self._repeats, frozenset()
+            sweep.carry_on(earlier, repeats=repeats)
+
+    def _is_too_large(self, total: int) -> bool:
+        return total > self.most_rows and self.report.scans == 1 and can_split(self.window)
+
+    def _note_rows(self, total: int) -> None:
+        if self.is_part:
+            return
+        if not self._planned_rows:
+            self.budget.plan(total)
+        else:
+            self.budget.plan_more(max(0, total - self._planned_rows))
+        self._planned_rows = max(1, total)
+
+    def _leave_to_be_cut(self) -> None:
+        self.report.total = self.sweep.largest_total
+        self.report.anomalies += self.sweep.take_oddities()
+        self.outcome = Outcome.TOO_LARGE
+
+    # --- the control count
+
+    def _request_count(self) -> PageRequest:
+        control = self._request(1, self._sizes.counting, control=True)
+        # One SELECT is behind nothing.
+        delay = 0.0 if self.sweep.single else self.growth.delay_count(self.report.scans)
+        return msgspec.structs.replace(control, delay=delay)
+
+    def _judge_refusals(self, count: int) -> SipCdrError | None:
+        refused, self._refused = self._refused, {}
+        left = [page for page in refused if page <= count_pages(count, self.size)]
+        if not left:
+            self._read_again(count)  # rows were deleted, and the pages with them
+        elif isinstance(error := refused[min(left)], InvalidQueryError):
+            self.refused_page = min(left)
+            self._end_unproven(count)
+        else:
+            return error
+        return None
+
+    def _take_count(self, count: int) -> None:
+        self._unite_earlier()
+        if self._first_count is not None:
+            count, self._first_count = max(count, self._first_count), None
+        elif self._is_at_odds(count) and self.budget.take(1):
+            self._first_count = count  # a stale or partial count; the larger of the two is believed
+            self.planned.append(self._request_count())
+            return
+        self._decide(count)
+
+    def _is_at_odds(self, count: int) -> bool:
+        sweep = self.sweep
+        if sweep.is_ambiguous and not sweep.single:
+            return False  # no count can prove it
+        if self.growth.exceeds(count, rows=sweep.rows, largest_total=sweep.largest_total):
+            return False  # another count could only be larger
+        return (sweep.rows != count or sweep.largest_total > count) and not sweep.may_hold(count)
+
+    def _decide(self, count: int) -> None:
+        sweep = self.sweep
+        if sweep.is_ambiguous and not sweep.single:
+            self._end_unproven(count)  # only smaller windows, of one page each, can be counted
+        elif sweep.rows != count or sweep.largest_total > count or sweep.is_unsettled:
+            self._read_again(count)
+        elif count and count % self.size == 0:
+            self._check_end(count)
+        else:
+            # The last page had room for more rows than are counted, and held none.
+            self._settle(count, Outcome.CERTIFIED)
+
+    # --- the end of the list
+
+    def _check_end(self, count: int) -> None:
+        # A total that is cut off at a full page looks like a right one.
+        if (page := plan_end_page(count, self.size)) is None:
+            self._leave_end_unseen(count)
+        else:
+            self._plan([self._request(*page, is_end=True)], is_check=True)
+
+    def _take_end(self, request: PageRequest, answer: PageAnswer, verdict: Verdict) -> None:
+        sweep, page = self.sweep, answer.page
+        count = sweep.rows
+        before = (request.current - 1) * request.size
+        sent = len(page.records) + len(answer.quarantined)
+        is_resized = page.current == request.current and page.size != request.size
+        if page.total != count and (is_resized or verdict in {Verdict.USE, Verdict.PAST_THE_END}):
+            self._read_again(page.total)
+        elif verdict is not Verdict.USE or not count - before <= sent <= request.size:
+            # Another page than the one that was asked for, or of another size.
+            if request.asked_before or not self.budget.take(1):
+                self._leave_end_unseen(count)
+            else:
+                self._repeat(self._fit_end(request, page.size, count))
+        else:
+            rows, broken = {*page.records}, {quarantined.digest for quarantined in answer.quarantined}
+            known = {quarantined.digest for quarantined in sweep.quarantined.values()}
+            distinct = len(rows) + len(broken)
+            unread = sum(not sweep.holds(row) for row in rows) + len(broken - known)
+            self.report.anomalies += sent - distinct
+            # Where it stands for the count, what OFFSET skipped and what came after it are as many as are counted.
+            seen = max(before + (sent if self.growth.is_seen else distinct), count + unread)
+            if seen > count:
+                self._read_again(seen)
+            else:
+                self._settle(count, Outcome.CERTIFIED)
+
+    def _fit_end(self, request: PageRequest, given: int, count: int) -> PageRequest:
+        # The vendor may have given a size of its own, which fits as well.
+        other = plan_end_page(count, given + 1) if given != request.size and 1 < given < LARGEST_SIZE else None
+        return request if other is None else self._request(*other, is_end=True)
+
+    def _leave_end_unseen(self, count: int) -> None:
+        if self.growth.is_seen:
+            self.growth.is_seen = False
+            self._plan([self._request_count()], is_check=True)
+            return
+        self.end_is_unseen = True
+        self._end_unproven(count)
+
+    # --- reading again
+
+    def _read_again(self, count: int) -> None:
+        sweep = self.sweep
+        if self._is_too_large(count) and sweep.largest_total * 2 < count:
+            # The first answers knew only a part of the rows: little that was read is worth keeping.
+            self._note_rows(count)
+            self.report.duplicates += sweep.duplicates
+            sweep.largest_total = count
+            self._leave_to_be_cut()
+            return
+        # Rows were deleted: what was read before may be gone.  Otherwise all of
+        # it still stands and only what is missing has to turn up.
+        shrunk = sweep.largest_total > count or sweep.rows > count
+        self.growth.note_count(count, rows=sweep.rows, largest_total=sweep.largest_total)
+        # Rows of one id that stand on different pages may be legs, or one row that changed: read both once more.
+        is_targeted = self.report.scans == 1 and not shrunk and sweep.may_hold(count)
+        pages: Sequence[int] = sweep.find_pages(sweep.doubtful_ids) if is_targeted else []
+        if not (pages or self._may_read_again(count)):
+            self._end_unproven(count)
+            return
+        if self.growth.rows and not pages:
+            pages = range(1, count_pages(count, self.size) + 1)  # all at once: the shorter, the fewer calls arrive
+        self.report.duplicates += sweep.duplicates
+        sweep.largest_total = count
+        self._earlier = None if shrunk else sweep
+        if shrunk:
+            self._conflicting |= sweep.conflicting
+        self.sweep = Sweep(self.size, pages or None)
+        self.report.scans += 1
+        self._plan(self._due_pages(waits=True))
+
+    def _may_read_again(self, count: int) -> bool:
+        # A window that can be cut is read twice and then cut, for smaller
+        # windows change less while they are read.
+        most = MOST_SWEEPS - 1 if can_split(self.window) else MOST_SWEEPS
+        if self.growth.rows:
+            most = 1 if self.growth.is_fast and can_split(self.window) else MOST_READINGS
+        return self.report.scans < most and self.budget.left > count_pages(count, self.size)
+
+    def _end_unproven(self, told: int) -> None:
+        self.report.anomalies += self.sweep.take_oddities()
+        if self._earlier is not None:
+            self.sweep.carry_on(self._earlier)
+        self._settle(max(told, self.sweep.largest_total), Outcome.UNPROVEN)
+
+    def _settle(self, total: int, outcome: Outcome) -> None:
+        self.report.duplicates += self.sweep.duplicates
+        self.report.conflicts = len(self._conflicting | self.sweep.conflicting)
+        self.planned.clear()
+        self.report.copies = self.sweep.copies
+        self.report.total = total - self.report.copies
+        self.report.unique = self.sweep.unique
+        self.report.quarantined = len(self.sweep.quarantined)
+        self.report.certified = outcome is Outcome.CERTIFIED
+        # At the control count: what was young when the run began may have settled meanwhile, by the vendor's clock.
+        self.report.provisional = self._ages.is_young(self.window.end)
+        self.report.local_clock = self._ages.read_clock().is_local
+        self.outcome = outcome

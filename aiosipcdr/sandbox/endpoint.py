@@ -1,0 +1,245 @@
+"""From a request to the bytes of its answer: checks, drift, paging, the envelope.
+
+Synchronous and in one piece, so that a request is answered as one server thread would do
+it. This module must never wait, open a socket or know where its bytes go.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from math import ceil, inf
+from random import Random
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from aiosipcdr.sandbox.calls import CallGenerator
+from aiosipcdr.sandbox.config import Overflow, Switches
+from aiosipcdr.sandbox.stats import Counters
+from aiosipcdr.sandbox.store import Selection, Store
+from aiosipcdr.sandbox.validation import Credentials, Query, Status, check
+
+_REASONS: Final = {
+    0: "success",
+    -1: "Authentication error",
+    -2: "Restricted IP access",
+    -13: "User locked",
+    -15: "Queried too frequently",
+    -16: "Timestamp expires",
+    -18: "Port program unusual",
+    -22: "Parameter exception",
+    -25: "Out of time range",
+}
+_CODES: Final[dict[Overflow, int]] = {"code-18": -18, "code-22": -22}
+_HTTP_STATUSES: Final[dict[Overflow, int]] = {"no-content": 204, "http-500": 500}
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Answer(NamedTuple):
+    """An HTTP status and a body; `is_data` where it is an answer of status 0."""
+
+    body: bytes
+    http_status: int = 200
+    is_data: bool = False
+
+
+class Endpoint:
+    """`recordSipQuery` without a network."""
+
+    def __init__(
+        self, switches: Switches, store: Store, generator: CallGenerator, credentials: Credentials, *, lag: float = 0.0
+    ) -> None:
+        """Serve the calls of `store`; `generator` makes those that arrive while one pages.
+
+        How far back one may ask is measured from `lag` seconds ago.
+        """
+        self.switches = switches
+        self.credentials = credentials
+        self.counters: Counters = Counters()
+        self.scripted: deque[int] = deque()
+        self._lag = lag
+        self._store = store
+        self._generator = generator
+        self._rng = Random(f"{switches.seed}/answers")
+        self._queries = 0
+        self._tokens = inf
+        self._refilled = time.monotonic()
+        self._kept_counts: dict[Selection, tuple[float, int]] = {}
+
+    def now(self) -> float:
+        """Return the sandbox's own time, which may be off."""
+        return time.time() + self.switches.clock_offset
+
+    def admit(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Query | int:
+        """Check a request as it arrives; return what it asks for or why it is refused."""
+        if self.scripted:
+            code = self.scripted.popleft()
+            if code:
+                return code
+        now = self.now()
+        verdict = check(
+            headers, body, credentials=self.credentials, switches=self.switches, now=now, today=now - self._lag
+        )
+        if isinstance(verdict, Query) and not self._take_token():
+            return Status.TOO_FREQUENT
+        return verdict
+
+    def answer(self, admitted: Query | int) -> Answer:
+        """Answer a request that was checked."""
+        if isinstance(admitted, Query):
+            return self._answer_query(admitted)
+        return Answer(self.refuse(int(admitted)))
+
+    def refuse(self, code: int, reason: str | None = None) -> bytes:
+        """Return an answer without data: a code and its reason, or another one."""
+        self.counters.answered(code)
+        if reason is None:
+            reason = _REASONS.get(code, "Unknown error")
+        text: dict[str, Any] = {"status": self._status(code), "reason": reason}
+        if self.switches.absent != "missing":
+            text["data"] = None
+        return self._laid_out(_encode(text))
+
+    def _answer_query(self, query: Query) -> Answer:
+        """Count, let drift strike, read a page and wrap it up."""
+        switches = self.switches
+        self._queries += 1
+        if not switches.drift_between:
+            self._drift(query.selection)
+        size = self._given_size(query.size)
+        seen = self._seen(query.selection)
+        reported, pages = 0, 0
+        if switches.search_count:
+            reported = self._count(seen)
+            pages = ceil(reported / (query.size if switches.pages_from_asked_size else size))
+        if switches.drift_between:
+            self._drift(query.selection)
+        current = query.current
+        overflow: Overflow = switches.overflow if switches.search_count and current > pages else "empty"
+        if (instead := self._past_the_end(overflow)) is not None:
+            return instead
+        if overflow in {"first", "last"}:
+            current = 1 if overflow == "first" else max(1, pages)
+        records: list[bytes] = []
+        if seen is not None and overflow != "null-records":
+            records = self._store.page(seen, switches.order, (current - 1) * size, size, self._rng)
+        self.counters.answered(0)
+        self.counters.read(min(reported, current * size), current)
+        data: dict[str, Any] = {
+            "total": reported,
+            "size": query.size if switches.echo_size == "asked" else size,
+            "current": current,
+            "pages": pages,
+            "searchCount": switches.search_count,
+        }
+        if switches.extra_keys:
+            data |= {"orders": [], "optimizeCountSql": True, "hitCount": False}
+            data |= {"countId": None, "maxLimit": switches.max_size}
+        head = _encode({"status": self._status(0), "reason": _REASONS[0], "data": data})
+        # The records are JSON already: they go in before the two braces that close the head.
+        listing = b"[" + b",".join(records) + b"]"
+        if overflow == "null-records" or (not reported and not records and switches.empty_records == "null"):
+            listing = b"null"
+        return Answer(self._laid_out(b'%b,"records":%b}}' % (head[:-2], listing)), is_data=True)
+
+    def _past_the_end(self, overflow: Overflow) -> Answer | None:
+        """Return the answer to a page beyond the last where that is not a page."""
+        if overflow in _HTTP_STATUSES:
+            status = _HTTP_STATUSES[overflow]
+            self.counters.answered(status)
+            return Answer(b"", status)
+        if overflow in _CODES:
+            return Answer(self.refuse(_CODES[overflow]))
+        if overflow == "null-data":
+            self.counters.answered(0)
+            envelope = {"status": self._status(0), "reason": _REASONS[0], "data": None}
+            return Answer(self._laid_out(_encode(envelope)), is_data=True)
+        return None
+
+    def _given_size(self, asked: int) -> int:
+        """Return the size of a page for which `asked` was asked."""
+        switches = self.switches
+        if switches.forced_size is not None:
+            return switches.forced_size
+        size = max(asked, switches.min_size or asked)
+        return min(size, switches.max_size or size)
+
+    def _seen(self, selection: Selection) -> Selection | None:
+        """Return what the replica whose turn it is holds of a selection, None for nothing."""
+        switches = self.switches
+        if not switches.replica_every or self._queries % switches.replica_every:
+            return selection
+        if switches.replica == "lagging":
+            return replace(selection, added_until=time.monotonic() - switches.replica_lag)
+        return replace(selection, lacks_shard=True) if switches.replica == "shard" else None
+
+    def _count(self, seen: Selection | None) -> int:
+        """Return the COUNT that is reported: late, used again, wrong or cut off, as the switches say."""
+        switches, now = self.switches, time.monotonic()
+        if seen is None:
+            return 0
+        counted_at, count = self._kept_counts.get(seen, (-inf, 0))
+        if now - counted_at >= switches.count_cache:
+            until = now - switches.count_lag
+            if seen.added_until is not None:
+                until = min(until, seen.added_until)
+            late = switches.count_lag > 0 or seen.added_until is not None
+            count = self._store.count(replace(seen, added_until=until) if late else seen)
+            if switches.count_cache:
+                self._kept_counts[seen] = now, count
+        count = max(0, count + switches.wrong_total)
+        return count if switches.count_cap is None else min(count, switches.count_cap)
+
+    def _status(self, code: int) -> str | int:
+        """Write a status as text or as an int."""
+        return int(code) if self.switches.status_as == "int" else str(int(code))
+
+    def _laid_out(self, body: bytes) -> bytes:
+        """Add line breaks and blanks where they are asked for."""
+        return msgspec.json.format(body, indent=2) if self.switches.pretty else body
+
+    def _drift(self, selection: Selection) -> None:
+        """Let calls arrive or disappear, when it is their turn."""
+        switches, n = self.switches, self._queries
+        if switches.drift_requests is not None and n > switches.drift_requests:
+            return
+        if switches.insert_every and n % switches.insert_every == 0:
+            newest = self._store.newest(selection)
+            last = selection.until - 1
+            self._insert(selection, last if newest is None else min(last, newest + 1))
+        if switches.insert_late_every and n % switches.insert_late_every == 0:
+            self._insert(selection, (selection.since + selection.until) // 2)
+        if switches.delete_every and n % switches.delete_every == 0:
+            self._store.remove_one(selection, self._rng)
+        if switches.change_every and n % switches.change_every == 0:
+            self._store.change_one(selection, self._rng, self._fill_in)
+
+    def _insert(self, selection: Selection, second: int) -> None:
+        """Add a call that the selection holds; a range of no length holds none."""
+        if selection.since <= second < selection.until:
+            row = self._generator.make_at(second, selection.group, selection.phone)
+            self._store.add([row])
+
+    def _fill_in(self, body: bytes) -> bytes:
+        """Return a record with a recording that it did not have before."""
+        try:
+            record = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return body
+        if not isinstance(record, dict):
+            return body
+        return _encode(record | {"recordingFileId": f"{self._rng.getrandbits(60):015x}.mp3"})
+
+    def _take_token(self) -> bool:
+        """Tell whether the rate limit lets one more request through."""
+        limit = self.switches.rate_limit
+        if limit is None:
+            return True
+        now = time.monotonic()
+        refilled = self._tokens + (now - self._refilled) * limit
+        self._tokens, self._refilled = min(max(1.0, limit), refilled), now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

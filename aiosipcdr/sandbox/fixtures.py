@@ -1,0 +1,113 @@
+"""Calls that a test hands in, taken as they are, odd ones included.
+
+What cannot be understood of them is not mended: it goes over the wire as it came. Records with the client's names
+(`voice_id`) get those of the wire. Nothing is generated, stored or judged here.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Final
+
+import msgspec
+
+from aiosipcdr.sandbox.calls import Row
+from aiosipcdr.sandbox.config import Switches
+
+FIELDS: Final = (
+    *("voiceId", "sipGroupName", "phoneName", "callee", "displayNum", "code"),
+    *("submitTime", "callTime", "ringingTime", "answerTime", "hangupTime", "callDuration", "chargedDuration"),
+    *("terminationCode", "terminationReason", "cost", "billPeriod", "rate", "recordingFileId"),
+    *("currency", "settleRate", "quoteExchange", "settlePay"),
+)
+"""The names of the wire."""
+
+_CAPITAL: Final = re.compile(r"(?=[A-Z])")
+_encode: Final = msgspec.json.Encoder().encode
+_decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def snake_case(name: str) -> str:
+    """Return the client's name of a field."""
+    return _CAPITAL.sub("_", name).lower()
+
+
+_WIRE_NAMES: Final = {snake_case(name): name for name in FIELDS}
+
+
+def is_snake_case(call: Mapping[str, object]) -> bool:
+    """Tell whether a record has the client's names."""
+    return "voice_id" in call and "voiceId" not in call
+
+
+def to_wire(call: Mapping[str, object]) -> dict[str, object]:
+    """Return a record with the client's names as it goes over the wire; what is in `extra` is a field again.
+
+    Raises:
+        ValueError: `extra` is neither a JSON object nor the text of one.
+    """
+    extra = call.get("extra") or {}
+    if isinstance(extra, str):
+        try:
+            extra = _decode_object(extra)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            extra = None
+    if not isinstance(extra, Mapping):
+        raise ValueError("extra must be a JSON object, or the text of one")  # noqa: TRY004 - one kind of error
+    return {_WIRE_NAMES.get(name, name): value for name, value in call.items() if name != "extra"} | dict(extra)
+
+
+def plan_row(call: object, switches: Switches, *, at: datetime | None, otherwise: int) -> Row:
+    """Return a call as it is stored.
+
+    Args:
+        call: A wire record, or one with the client's names; any other JSON value; or bytes, which are sent as they
+            are.
+        switches: For the time field and the offset in which a naive time is meant.
+        at: The time at which the sandbox keeps it, whatever its own fields say.
+        otherwise: The second at which it is kept when neither says anything.
+    """
+    if isinstance(call, Mapping) and is_snake_case(call):
+        call = to_wire(call)
+    body = call if isinstance(call, bytes) else _encode(call)
+    if isinstance(call, bytes):
+        try:
+            call = msgspec.json.decode(call)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            call = None
+    record: Mapping[str, object] = call if isinstance(call, Mapping) else {}
+    if at is not None:
+        submitted = int(at.timestamp())
+        ranged: int | None = submitted
+    else:
+        found = _second(record.get("submitTime"), switches.utc_offset)
+        submitted = otherwise if found is None else found
+        ranged = submitted
+        if switches.time_field != "submitTime":
+            ranged = _second(record.get(switches.time_field), switches.utc_offset)
+    return Row(
+        submitted,
+        ranged,
+        _text(record.get("voiceId")),
+        _text(record.get("sipGroupName")),
+        _text(record.get("phoneName")),
+        body,
+    )
+
+
+def _second(value: object, utc_offset: timedelta) -> int | None:
+    """Read a wire time as a Unix second, None where it is none."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        if moment is None:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone(utc_offset))
+        return int(moment.timestamp())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _text(value: object) -> str | None:
+    """Return a value that is text."""
+    return value if isinstance(value, str) else None

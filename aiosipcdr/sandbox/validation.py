@@ -1,0 +1,171 @@
+"""What a request must be: signature, timestamp, body, range; and which code it earns if not.
+
+The names on the wire stand here once more, on purpose: a wrong name in the client must meet
+a right one. This module must never import the client's tables, send anything or read a
+clock of its own.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Annotated, Final, Self
+
+import msgspec
+
+from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.store import Selection
+from aiosipcdr.sandbox.time_bounds import earliest
+
+_LONGEST_RANGE: Final = timedelta(days=31)
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", re.ASCII)
+_TIMESTAMP: Final = re.compile(rb"\d{1,12}")
+
+
+class Status(IntEnum):
+    """Status codes that the vendor documents, or that a sibling endpoint was seen to answer."""
+
+    SUCCESS = 0
+    AUTHENTICATION = -1
+    TOO_FREQUENT = -15
+    TIMESTAMP_EXPIRED = -16
+    PARAMETER = -22
+    OUT_OF_TIME_RANGE = -25
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A request that may be answered: page `current` of `size` calls of a selection."""
+
+    current: int
+    size: int
+    selection: Selection
+
+
+class Credentials:
+    """A key and a secret that open this sandbox and nothing else."""
+
+    __slots__ = ("api_key", "api_secret")
+
+    def __init__(self, api_key: str, api_secret: str) -> None:
+        """Keep the pair."""
+        self.api_key: str = api_key
+        self.api_secret: str = api_secret
+
+    @classmethod
+    def fresh(cls) -> Self:
+        """Return a pair that nobody can take for a real one."""
+        return cls(f"sandbox-{secrets.token_hex(8)}", f"sandbox-{secrets.token_hex(16)}")
+
+    @classmethod
+    def of(cls, account: str | None) -> Self:
+        """Return the pair that belongs to the name of an account, always the same; a fresh one for no name."""
+        if account is None:
+            return cls.fresh()
+        digest = hashlib.sha256(f"sandbox account {account}".encode()).hexdigest()
+        return cls(f"sandbox-{digest[:16]}", f"sandbox-{digest[16:48]}")
+
+    def __repr__(self) -> str:
+        """Show neither: habits are formed on sandboxes."""
+        return "Credentials(...)"
+
+    def signed(self, key: bytes, timestamp: bytes, signature: bytes) -> bool:
+        """Tell, in constant time, whether these header values are signed with the secret."""
+        right = hashlib.md5(key + self.api_secret.encode() + timestamp, usedforsecurity=False).hexdigest()
+        same_key = hmac.compare_digest(key, self.api_key.encode())
+        same_sign = hmac.compare_digest(signature.lower(), right.encode())
+        return same_key and same_sign
+
+
+class _Params(msgspec.Struct):
+    """The wire's `params`."""
+
+    strTime: str  # noqa: N815 - the vendor's name
+    endTime: str  # noqa: N815 - the vendor's name
+    sipGroupName: str | None = None  # noqa: N815 - the vendor's name
+    phoneName: str | None = None  # noqa: N815 - the vendor's name
+
+
+class _Body(msgspec.Struct):
+    """The wire's request body."""
+
+    current: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    size: Annotated[int, msgspec.Meta(ge=1, le=100)]
+    params: _Params
+
+
+_decode: Final = msgspec.json.Decoder(_Body).decode
+
+
+def check(
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes,
+    *,
+    credentials: Credentials,
+    switches: Switches,
+    now: float,
+    today: float,
+) -> Query | Status:
+    """Return what the request asks for, or the status that refuses it.
+
+    Args:
+        headers: The header lines as they came, so that what is checked is what was sent.
+        body: The body as it came.
+        credentials: What the request must be signed with.
+        switches: Tolerance, bounds, filters and how far back one may ask.
+        now: The sandbox's own time, for the timestamp.
+        today: The time from which it is measured how far back one may ask.
+    """
+    key, timestamp, sign = (_only(headers, name) for name in (b"api-key", b"timestamp", b"sign"))
+    if key is None or timestamp is None or sign is None:
+        return Status.AUTHENTICATION
+    if not credentials.signed(key, timestamp, sign):
+        return Status.AUTHENTICATION
+    if not _TIMESTAMP.fullmatch(timestamp) or abs(now - int(timestamp)) > switches.tolerance:
+        return Status.TIMESTAMP_EXPIRED
+    try:
+        asked = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Status.PARAMETER
+    return _plan_query(asked, switches, today)
+
+
+def _plan_query(asked: _Body, switches: Switches, today: float) -> Query | Status:
+    """Read the size, the range and the filters."""
+    if switches.refuse_below is not None and asked.size < switches.refuse_below:
+        return Status.PARAMETER
+    start, end = _parse_time(asked.params.strTime), _parse_time(asked.params.endTime)
+    if start is None or end is None or start > end or end - start > _LONGEST_RANGE:
+        return Status.PARAMETER
+    if start < earliest(switches, today):
+        return Status.OUT_OF_TIME_RANGE
+    heeded = switches.filters != "ignored"
+    selection = Selection(
+        since=int(start.timestamp()) + (not switches.start_inclusive),
+        until=int(end.timestamp()) + switches.end_inclusive,
+        group=(asked.params.sipGroupName or None) if heeded else None,
+        phone=(asked.params.phoneName or None) if heeded else None,
+        loose=switches.filters == "loose",
+    )
+    return Query(asked.current, asked.size, selection)
+
+
+def _only(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Return the value of a header that occurs exactly once."""
+    found = [value for other, value in headers if other.lower() == name]
+    return found[0] if len(found) == 1 else None
+
+
+def _parse_time(text: str) -> datetime | None:
+    """Read a time as the vendor's samples write it: whole seconds and an offset."""
+    if not _TIME.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

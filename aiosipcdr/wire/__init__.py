@@ -1,0 +1,1 @@
+"""The vendor's wire format: signatures, queries and answers; sans-IO."""

@@ -1,0 +1,404 @@
+"""The wire format: queries encoded, answers decoded, at the price of one typed pass.
+
+Never raises for what the vendor sent: an answer that cannot be understood is
+returned as an error, so that its bytes (which hold phone numbers) stay out of
+every traceback.  An answer is bounded before it is decoded: a small compressed
+body must not take the machine's memory or time.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import tzinfo
+from decimal import Decimal, DecimalException
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from aiosipcdr.model.errors import ProtocolError, ResponseTooLargeError
+from aiosipcdr.model.records import CallDetailRecord, Page
+from aiosipcdr.model.report import QuarantinedRecord
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.wire.decimals import Amounts, fill_in_numbers
+from aiosipcdr.wire.field_values import read_count
+from aiosipcdr.wire.lenient import LenientDecoder
+from aiosipcdr.wire.raw_json import DECODE_FAULTS, RawValue, read_text, split_array, split_object
+
+__all__ = [
+    "CONTENT_TYPE",
+    "PATH",
+    "FilterMatch",
+    "Filters",
+    "PageAnswer",
+    "PageDecoder",
+    "Refusal",
+    "encode_params",
+    "encode_query",
+]
+
+PATH = "/recordSipQuery"
+CONTENT_TYPE = "application/json;charset=UTF-8"
+
+
+FilterMatch = Literal["exact", "loose"]
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """What the vendor narrows a range down to, besides time; `None` asks for everything.
+
+    `match` says how the records that come back are compared: "exact", or
+    "loose", without case and outer blanks.
+    """
+
+    sip_group_name: str | None = None
+    phone_name: str | None = None
+    match: FilterMatch = "exact"
+
+    def __repr__(self) -> str:
+        """Say which filters are set: a phone's name may be a number."""
+        names = [name for name in ("sip_group_name", "phone_name") if getattr(self, name) is not None]
+        return f"Filters({', '.join(names)})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return []
+
+
+class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A page, and what was odd about decoding it.
+
+    Attributes:
+        page: the page.
+        quarantined: records without a readable id.
+        unknown_fields: names that this version does not know, with the number of records that have them.
+        faulty_fields: our names of fields that could not be read, with the number of records.
+        is_bare: whether the answer had no data, which stands for "no calls".
+        anomalies: other oddities.
+    """
+
+    page: Page
+    quarantined: list[QuarantinedRecord] = []
+    unknown_fields: dict[str, int] = {}
+    faulty_fields: dict[str, int] = {}
+    is_bare: bool = False
+    anomalies: int = 0
+
+    def __repr__(self) -> str:
+        """Count instead of printing: an unknown name may be a number."""
+        return f"PageAnswer({self.page}, quarantined=<{len(self.quarantined)}>)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("page", self.page), ("quarantined", len(self.quarantined))]
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An answer whose status is not 0."""
+
+    status: int
+    reason: str | None
+
+    def __repr__(self) -> str:
+        """Leave out the vendor's words: they may quote a number."""
+        return f"Refusal(status={self.status})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show as little in a rich traceback as in a plain one."""
+        return [("status", self.status)]
+
+
+def encode_params(window: TimeWindow, filters: Filters) -> bytes:
+    """Return the part of a query that all requests of a window share.
+
+    Times stand as the vendor shows them: whole seconds with an offset, never `Z`.
+    """
+    params = {"strTime": window.start.isoformat(), "endTime": window.end.isoformat()}
+    if filters.sip_group_name:
+        params["sipGroupName"] = filters.sip_group_name
+    if filters.phone_name:
+        params["phoneName"] = filters.phone_name
+    return msgspec.json.encode(params)
+
+
+# JSON allows white space between its tokens: a serial number in it changes the bytes of a query, not its meaning.
+_AS_BLANKS = str.maketrans("01", " \t")
+
+
+def encode_query(params: bytes, *, current: int, size: int, serial: int | None = None) -> bytes:
+    """Return the body of the request for one page of a window.
+
+    Args:
+        params: the window and its filters, see `encode_params`.
+        current: number of the page.
+        size: records a page.
+        serial: makes the bytes differ from those of the same query with another number.
+    """
+    blanks = b"" if serial is None else f"{serial:b}".translate(_AS_BLANKS).encode()
+    return b'{%b"current":%d,"size":%d,"params":%b}' % (blanks, current, size, params)
+
+
+Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+
+
+class _Data(msgspec.Struct):
+    total: Count
+    size: Count
+    current: Count
+    pages: Count | None = None
+    records: list[CallDetailRecord] | None = None
+
+
+class _Envelope(msgspec.Struct):
+    status: int | str
+    reason: str | None = None
+    data: _Data | None = None
+
+
+if TYPE_CHECKING:
+    _TextRecord = CallDetailRecord
+    _AnyRecord = CallDetailRecord
+else:
+    # The very class; its money is still what the vendor sent.
+    _TextRecord = CallDetailRecord[str]
+    _AnyRecord = CallDetailRecord[Any]
+
+
+class _TextData(_Data):
+    records: list[_TextRecord] | None = None
+
+
+class _TextEnvelope(_Envelope):
+    data: _TextData | None = None
+
+
+class _AnyData(_Data):
+    records: list[_AnyRecord] | None = None
+
+
+class _AnyEnvelope(_Envelope):
+    data: _AnyData | None = None
+
+
+# Bounded, so that no text can show a phone number as a status.
+_status: Final = re.compile(rb'"?\s*([-+]?[0-9]{1,6})(?:\.0)?\s*"?').fullmatch
+_LONGEST_STATUS: Final = 64
+_nothing: Final = re.compile(rb"null|\[\s*+\]").fullmatch
+# The last resorts for a refusal whose other words are broken: a refused login
+# that is sent again may lock the account.  Most runs need none of them: `re`
+# compiles each at its first use, and keeps it.
+_LEADING_STATUS: Final = rb'\s*+\{\s*+"status"\s*+:\s*+"?\s*+(-[0-9]{1,6})\s*+"?\s*+[,}]'
+_REFUSED_LOGIN: Final = rb'"status"\s*+:\s*+"?\s*+(-(?:13|1|2))(?:\.0)?\s*+(?:"|[,}\s]|\Z)'
+_BLANK_VALUE: Final = b':""'
+# Enough bytes to hold the first record, whose fields all its followers share.
+_FIRST_RECORDS: Final = 4096
+_BOM: Final = b"\xef\xbb\xbf"
+
+_LARGEST_REFUSAL: Final = 64 * 1024
+_LONGEST_REASON: Final = 4096
+_MOST_TIMES_SIZE: Final = 10
+# A server may send pages of a size of its own, whatever is asked for.
+_LARGEST_OWN_SIZE: Final = 100
+# What a plain page of records may take; anything larger goes the bounded way.
+_PLAIN_BYTES: Final = 64 * 1024
+_PLAIN_RECORD_BYTES: Final = 2 * 1024
+# What is decoded one by one: each value takes some 100 bytes and a microsecond.
+_MOST_VALUES: Final = 30_000
+_MOST_QUOTES: Final = 4 * _MOST_VALUES
+
+
+class PageDecoder:
+    """Bytes of an answer in; a `PageAnswer`, a `Refusal` or a `ProtocolError` out.
+
+    One typed msgspec decoder reads everything that is plain, money as text:
+    the amount is looked up, see `Amounts`.  Two dialects are rewritten into
+    plain JSON first: `""` for "absent" becomes `null` (a type cannot be both a
+    datetime and a text), and one brand's `costEur` becomes `cost`.  In JSON the
+    bytes `:""` and `"costEur":` can only be a value and a key, never part of a
+    text, for there a quote is escaped.  Everything else is read record by
+    record, field by field: see `aiosipcdr.wire.lenient`.
+    """
+
+    __slots__ = ("_amounts", "_any_envelope", "_dialect", "_lenient", "_text_envelope")
+
+    def __init__(self, zone: tzinfo | None = None) -> None:
+        """Expect plain answers until one comes that is not; `zone` is where times without an offset belong."""
+        self._text_envelope = msgspec.json.Decoder(_TextEnvelope)
+        self._any_envelope = msgspec.json.Decoder(_AnyEnvelope, float_hook=Decimal)
+        self._lenient = LenientDecoder(zone)
+        self._amounts = Amounts()
+        # A vendor speaks one dialect: what one page needed, the next will need.
+        self._dialect = False
+
+    def decode(
+        self, body: bytes, *, current: int = 1, size: int = 100, mask: Callable[[str], str] | None = None
+    ) -> PageAnswer | Refusal | ProtocolError:
+        """Read one answer; never raises for its content.
+
+        Args:
+            body: the answer.
+            current: the page that was asked for.
+            size: the records that were asked for: ten times as many are read, not more.
+            mask: removes secrets from a text; applied to the vendor's words and to the names of unknown fields.
+        """
+        envelope = None
+        if len(body) <= _PLAIN_BYTES + _PLAIN_RECORD_BYTES * size:
+            if not self._dialect:
+                envelope = self._decode_plain(body)
+            if envelope is None:
+                envelope = self._decode_dialect(body)
+        if envelope is None or (data := envelope.data) is None or data.records is None:
+            return self._decode_leniently(body, current, size, mask)
+        if envelope.status not in {"0", 0}:
+            return self._decode_leniently(body, current, size, mask)
+        if len(data.records) > _most_records(size):
+            return _too_many(size)
+        return PageAnswer(
+            page=Page(
+                total=data.total, size=data.size, current=data.current, pages=data.pages or 0, records=data.records
+            )
+        )
+
+    def _decode_plain(self, body: bytes) -> _Envelope | None:
+        if not self._amounts.repeat:
+            return self._decode_numbers(body)
+        try:
+            envelope = self._text_envelope.decode(body)
+            if envelope.data is not None and envelope.data.records:
+                self._amounts.fill_in(envelope.data.records)
+        except (*DECODE_FAULTS, DecimalException):
+            return self._decode_numbers(body)
+        return envelope
+
+    def _decode_numbers(self, body: bytes) -> _Envelope | None:
+        # Amounts that are JSON numbers, or never the same.
+        try:
+            envelope = self._any_envelope.decode(body)
+            if envelope.data is not None and envelope.data.records:
+                fill_in_numbers(envelope.data.records)
+        except (*DECODE_FAULTS, DecimalException):
+            return None
+        return envelope
+
+    def _decode_dialect(self, body: bytes) -> _Envelope | None:
+        plain = re.sub(_BLANK_VALUE, b":null", body)  # half as dear as `replace`, which looks for it twice
+        euro = b'"costEur":' in plain[:_FIRST_RECORDS] and b'"cost":' not in plain
+        if euro:
+            plain = plain.replace(b'"costEur":', b'"cost":')
+        was_tried, self._dialect = not self._dialect, plain != body
+        if was_tried and not self._dialect:
+            return None
+        if (envelope := self._decode_plain(plain)) is None:
+            return None
+        if euro and envelope.data is not None:
+            for record in envelope.data.records or ():
+                if record.cost is not None and record.currency is None:
+                    # Nobody holds the record yet: it may still be written to.
+                    msgspec.structs.force_setattr(record, "currency", "EUR")
+        return envelope
+
+    def _decode_leniently(
+        self, body: bytes, current: int, size: int, mask: Callable[[str], str] | None
+    ) -> PageAnswer | Refusal | ProtocolError:
+        # The patient way: refusals, empty pages, unknown fields, values in other forms.
+        body = body.removeprefix(_BOM)
+        commas, brackets, quotes = body.count(b","), body.count(b"[") + body.count(b"{"), body.count(b'"')
+        is_bounded = commas + brackets <= _MOST_VALUES and quotes <= _MOST_QUOTES
+        try:
+            if not is_bounded:
+                raise msgspec.DecodeError
+            members = split_object(body)
+        except DECODE_FAULTS as error:
+            refused = body[:_LARGEST_REFUSAL]
+            status = re.match(_LEADING_STATUS, refused) or re.search(_REFUSED_LOGIN, refused)
+            if status is not None:
+                return Refusal(int(status[1]), None)
+            return _misfit(_describe(error, body)) if is_bounded else _too_many(size)
+        code = _read_status(members.get("status", b""))
+        if code is None:
+            return _misfit("it has no status")
+        if code != 0:
+            return Refusal(code, _read_reason(members.get("reason", b"null"), mask))
+        if "data" not in members:
+            return _misfit("it has no data")
+        try:
+            return self._decode_data(members["data"], current, size, mask)
+        except (*DECODE_FAULTS, ValueError) as error:
+            return _misfit(_describe(error, body))
+
+    def _decode_data(
+        self, raw: RawValue, current: int, size: int, mask: Callable[[str], str] | None
+    ) -> PageAnswer | ProtocolError:
+        if _is_nothing(raw):
+            return PageAnswer(page=Page(total=0, size=size, current=current, pages=0, records=[]), is_bare=True)
+        data = split_object(raw)
+        total, page_size, page_current = (_read_number(data, name) for name in ("total", "size", "current"))
+        if total is None or page_size is None or page_current is None:
+            return _misfit("its data lacks `total`, `size` or `current`")
+        records = data.get("records", b"null")
+        is_null = bytes(memoryview(records)[:5]) == b"null"
+        if is_null and total > (page_current - 1) * page_size:
+            return _misfit(f"{total} records are counted, none are sent (`records` is null)")
+        raws = [] if is_null else split_array(records)
+        if len(raws) > _most_records(size):
+            return _too_many(size)
+        read = self._lenient.decode(raws, page=page_current, mask=mask)
+        return PageAnswer(
+            page=Page(
+                total=total,
+                size=page_size,
+                current=page_current,
+                pages=_read_number(data, "pages") or 0,
+                records=read.records,
+            ),
+            quarantined=read.quarantined,
+            unknown_fields=read.unknown_fields,
+            faulty_fields=read.faulty_fields,
+            anomalies=read.anomalies,
+        )
+
+
+def _read_status(raw: RawValue) -> int | None:
+    view = memoryview(raw)
+    found = _status(view) if len(view) <= _LONGEST_STATUS else None
+    return None if found is None else int(found[1])
+
+
+def _is_nothing(raw: RawValue) -> bool:
+    return _nothing(memoryview(raw)[: _LONGEST_STATUS + 1]) is not None
+
+
+def _read_number(data: Mapping[str, RawValue], name: str) -> int | None:
+    try:
+        return read_count(bytes(data.get(name, b"null")))
+    except ValueError:
+        raise ValueError(f"`{name}` is not a number of calls or pages") from None
+
+
+def _read_reason(raw: RawValue, mask: Callable[[str], str] | None) -> str | None:
+    try:
+        # Long enough for everything that is shown of it.
+        reason = read_text(bytes(raw))[:_LONGEST_REASON]
+    except DECODE_FAULTS:
+        return None
+    return reason if mask is None else mask(reason)
+
+
+def _describe(error: Exception, body: bytes) -> str:
+    # Only our own words: those of a decoder might quote bytes.
+    if type(error) is ValueError:
+        return str(error)
+    return f"not readable as JSON ({type(error).__name__}, {len(body)} bytes)"
+
+
+def _misfit(what: str) -> ProtocolError:
+    return ProtocolError(f"the answer is not one of this endpoint: {what}", retryable=True)
+
+
+def _most_records(size: int) -> int:
+    return _MOST_TIMES_SIZE * max(size, _LARGEST_OWN_SIZE)
+
+
+def _too_many(size: int) -> ProtocolError:
+    return ResponseTooLargeError(
+        f"the answer holds more than {_most_records(size):,} records or {_MOST_VALUES:,} values", retryable=True
+    )

@@ -1,0 +1,171 @@
+"""The values of a record's fields in all the forms in which vendors send them.
+
+A value is read as what it plainly means, or not at all: nothing is guessed.  Every reader returns `None` for `null` and
+an empty text, and raises one of `VALUE_FAULTS` for what it cannot read.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from functools import partial
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from aiosipcdr.model.records import DURATION_FIELDS, MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
+from aiosipcdr.wire.decimals import read_amount
+from aiosipcdr.wire.raw_json import DECODE_FAULTS, read_text
+
+__all__ = ["VALUE_FAULTS", "Reader", "field_readers", "read_count", "read_label", "read_money"]
+
+Value = str | int | Decimal | datetime | None
+Reader = Callable[[bytes], Value]
+
+VALUE_FAULTS: Final = (*DECODE_FAULTS, ValueError, ArithmeticError)
+"""What a reader raises: `ArithmeticError` covers impossible amounts and dates that no calendar holds."""
+
+_BLANKS: Final = " \t\r\n"
+_LONGEST_DIGITS: Final = 64 * 1024
+_LONGEST_NUMBER: Final = 400
+_MOST_SECONDS: Final = 1_000_000_000
+
+_integer: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)").fullmatch
+_number: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?").fullmatch
+_count: Final = re.compile(rb'"[0-9]{1,9}"|(?:0|[1-9][0-9]{0,8})|1000000000').fullmatch
+
+_iso_time: Final = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ](?P<clock>(?:[01][0-9]|2[0-3]):[0-5][0-9])"
+    r"(?::(?P<seconds>[0-5][0-9])(?:[.,](?P<fraction>[0-9]{1,9}))?)?"
+    r" ?(?P<offset>[Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9](?::?[0-5][0-9])?)?)?"
+    r"(?P<zone>\[[A-Za-z0-9_+\-/:]{1,64}\])?"
+).fullmatch
+_epoch: Final = re.compile(r"(?P<whole>[0-9]{10}|[0-9]{13})(?:\.(?P<fraction>[0-9]{1,9}))?").fullmatch
+_never: Final = re.compile(
+    r"-|0(?:\.0+)?|0000-00-00(?:[Tt ]00:00(?::00(?:[.,]0+)?)?(?: ?(?:[Zz]|[+-][0-9:]{2,8}))?)?"
+).fullmatch
+_YEARS: Final = range(2000, 2101)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND_DIGITS: Final = 10
+
+
+def read_label(raw: bytes) -> str | None:
+    """Read a text; an integer is the text of its digits, as in `"terminationCode": 200`."""
+    if raw.startswith(b'"'):
+        return read_text(raw) or None
+    if raw == b"null":
+        return None
+    if len(raw) > _LONGEST_DIGITS or not _integer(raw):
+        raise ValueError
+    return raw.decode()
+
+
+def read_seconds(raw: bytes) -> int | None:
+    """Read whole seconds: an integer, also as a text or as a float without a fraction."""
+    text = _plain_text(raw)
+    if not text:
+        return None
+    amount = read_amount(text)
+    if abs(amount) > _MOST_SECONDS or amount != int(amount):
+        raise ValueError
+    return int(amount)
+
+
+def read_money(raw: bytes) -> Decimal | None:
+    """Read an amount, as a text or as a number, with its digits."""
+    text = _plain_text(raw)
+    return read_amount(text) if text else None
+
+
+def read_time(raw: bytes, zone: tzinfo | None = None) -> datetime | None:
+    """Read a time, aware: ISO 8601 in its variants, or the epoch in seconds or milliseconds.
+
+    Args:
+        raw: the value.
+        zone: where a local time without an offset belongs; without it such a time cannot be read.
+    """
+    text = _plain_text(raw)
+    if not text or _never(text):
+        return None
+    if (found := _epoch(text)) is not None:
+        return _read_epoch(found["whole"], found["fraction"])
+    found = _iso_time(text)
+    if found is None:
+        raise ValueError
+    time = datetime.fromisoformat(f"{found['date']}T{found['clock']}:{found['seconds'] or '00'}")
+    time += _fraction(found["fraction"])  # rounded to microseconds, as msgspec does it
+    if (offset := found["offset"]) is not None:
+        return _with_offset(time, offset)
+    if zone is None or found["zone"] is not None:
+        raise ValueError
+    return _in_zone(time, zone)
+
+
+def read_count(raw: bytes) -> int | None:
+    """Read one of the numbers of a page: 0 to 10**9, also as a text."""
+    if raw == b"null":
+        return None
+    if not _count(raw):
+        raise ValueError
+    return int(raw.strip(b'"'))
+
+
+def field_readers(zone: tzinfo | None) -> Mapping[str, tuple[str, Reader]]:
+    """Return for each field, by its name on the wire, its name and what reads it; the id is not among them."""
+    readers: dict[str, Reader] = (
+        dict.fromkeys(MONEY_FIELDS, read_money)
+        | dict.fromkeys(DURATION_FIELDS, read_seconds)
+        | dict.fromkeys(TIME_FIELDS, partial(read_time, zone=zone))
+    )
+    return MappingProxyType(
+        {
+            field.encode_name: (field.name, readers.get(field.name, read_label))
+            for field in msgspec.structs.fields(CallDetailRecord)
+            if field.name not in {"voice_id", "extra"}
+        }
+    )
+
+
+def _plain_text(raw: bytes) -> str:
+    if raw == b"null":
+        return ""
+    if raw.startswith(b'"') and len(raw) <= _LONGEST_NUMBER:
+        return read_text(raw).strip(_BLANKS)
+    if len(raw) > _LONGEST_NUMBER or not _number(raw):
+        raise ValueError
+    return raw.decode()
+
+
+def _fraction(digits: str | None) -> timedelta:
+    return timedelta(microseconds=round(int(digits) * 10 ** (6 - len(digits)))) if digits else timedelta()
+
+
+def _read_epoch(whole: str, fraction: str | None) -> datetime:
+    unit = timedelta(seconds=1) if len(whole) == _SECOND_DIGITS else timedelta(milliseconds=1)
+    time = _EPOCH + int(whole) * unit + _fraction(fraction) * (unit / timedelta(seconds=1))
+    if time.year not in _YEARS:
+        raise ValueError
+    return time
+
+
+def _with_offset(time: datetime, offset: str) -> datetime:
+    if offset in "Zz":
+        return time.replace(tzinfo=UTC)
+    digits = offset[1:].replace(":", "").ljust(6, "0")
+    span = timedelta(hours=int(digits[:2]), minutes=int(digits[2:4]), seconds=int(digits[4:]))
+    return _with_span(time, -span if offset.startswith("-") else span)
+
+
+def _in_zone(time: datetime, zone: tzinfo) -> datetime:
+    spans = {time.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1)}
+    span = spans.pop()
+    if spans or span is None:  # there twice, or never: the clocks were changed
+        raise ValueError
+    return _with_span(time, span)
+
+
+def _with_span(time: datetime, span: timedelta) -> datetime:
+    # No file format knows offsets with seconds (local time before there were zones): the instant is kept.
+    missing = timedelta(seconds=-span.total_seconds() % 60)
+    return (time + missing).replace(tzinfo=timezone(span + missing))

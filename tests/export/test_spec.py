@@ -1,0 +1,128 @@
+"""Everything that is decided before the first request, and what of it a journal must agree in."""
+
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.pretty import pretty_repr
+
+from aiosipcdr.export.keys import derive_key
+from aiosipcdr.export.masking import Pseudonyms, mask_number
+from aiosipcdr.export.spec import ExportOrder
+from aiosipcdr.wire.signing import Credentials
+from tests.made_up_calls import START
+from tests.made_up_exports import CREDENTIALS, DERIVATION, END, SPAN, order
+
+PHONE = "+12125550123"
+SECRET = b"sandbox-key-of-16-bytes"
+KEY = derive_key(CREDENTIALS, DERIVATION)
+
+
+def seal(what: ExportOrder) -> dict[str, str | None]:
+    """The settings as files hold them."""
+    return what.seal(derive_key(what.credentials, DERIVATION))
+
+
+def test_an_order_says_what_to_write_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = order(Path("calls.csv.gz"), overwrite=True, phone_name=PHONE)
+    assert told.path == tmp_path / "calls.csv.gz"
+    assert (told.format, told.if_exists, told.numbers) == ("csv.gz", "replace", "as told")
+    assert told.tiles == [SPAN]
+    assert told.seal(KEY)["#account"] == KEY.fingerprint("#account")
+    assert told.seal(KEY)["#phone_name"] == KEY.fingerprint("#phone_name", PHONE)
+    assert told.query.phone_name == PHONE
+
+
+def test_the_target_stays_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    told = order(Path("calls.csv"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert told.path == tmp_path / "calls.csv"
+
+
+def test_a_format_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not tell a format"):
+        order(Path("calls"))
+    with pytest.raises(ValueError, match="unknown format"):
+        order(Path("calls"), format="xlsx")
+
+
+CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({"start": START - timedelta(seconds=1)}, "start"),
+    ({"end": END + timedelta(seconds=1)}, "end"),
+    ({"sip_group_name": "客服一组"}, "sip_group_name"),
+    ({"phone_name": PHONE}, "#phone_name"),
+    ({"time_field": "call_time"}, "time_field"),
+    ({"credentials": Credentials("sandbox-other", "sandbox-secret")}, "#account"),
+    ({"credentials": Credentials("sandbox-key", "sandbox-new")}, "#account"),
+    ({"format": "ndjson"}, "format"),
+    ({"spreadsheet": True}, "spreadsheet"),
+    ({"mask": mask_number}, "numbers"),
+]
+
+
+@pytest.mark.parametrize(("change", "name"), CHANGES, ids=range(len(CHANGES)))
+def test_what_makes_another_file_of_it_is_another_setting(change: dict[str, Any], name: str) -> None:
+    before, now = (seal(order(Path("calls.csv"), **changes)) for changes in ({}, change))
+    assert before.keys() == now.keys()
+    assert [key for key in before if before[key] != now[key]] == [name]
+
+
+def test_what_makes_no_other_file_is_none() -> None:
+    before = seal(order(Path("calls.csv")))
+    assert seal(order(Path("calls.csv"), start=START.astimezone(UTC), end=END.astimezone(UTC))) == before
+    assert seal(order(Path("elsewhere.csv"), overwrite=True, restart=True)) == before
+
+
+def test_two_keys_of_pseudonyms_are_two_settings_and_stand_in_none() -> None:
+    one, other = (seal(order(Path("calls.csv"), mask=Pseudonyms(key))) for key in (SECRET, SECRET[::-1]))
+    assert [name for name in one if one[name] != other[name]] == ["#key of pseudonyms"]
+    assert one["numbers"] == other["numbers"] == "pseudonyms"
+    assert "sandbox" not in str(one)
+
+
+def test_settings_hold_no_number_and_no_secret() -> None:
+    told = str(seal(order(Path("calls.csv"), phone_name=PHONE)))
+    assert "2125550" not in told
+    assert "sandbox" not in told
+
+
+@pytest.mark.parametrize("show", [repr, str, pretty_repr])
+def test_a_repr_names_the_target_alone(show: object) -> None:
+    assert callable(show)
+    told = show(order(Path("/data/calls.csv"), phone_name=PHONE, sip_group_name="客服一组"))
+    assert "/data/calls.csv" in told
+    assert "2125550" not in told
+    assert "客服一组" not in told
+    assert "sandbox" not in told
+
+
+def test_the_question_that_other_files_tell_has_no_number() -> None:
+    assert order(Path("calls.csv"), phone_name=PHONE).public_query.phone_name == "+1********23"
+    assert order(Path("calls.csv"), phone_name=PHONE, mask=mask_number).public_query.phone_name == "+1********23"
+    key = Pseudonyms(SECRET)
+    assert order(Path("calls.csv"), phone_name=PHONE, mask=key).public_query.phone_name == key(PHONE)
+    plain = order(Path("calls.csv"))
+    assert plain.public_query is plain.query
+
+
+@pytest.mark.parametrize(
+    ("mask", "numbers"), [(None, "as told"), (mask_number, "masked"), (Pseudonyms(SECRET), "pseudonyms")]
+)
+def test_an_order_says_how_numbers_stand_in_the_file(mask: object, numbers: str) -> None:
+    assert order(Path("calls.csv"), mask=mask).numbers == numbers
+
+
+def test_an_order_opens_the_encoder_of_its_file() -> None:
+    assert order(Path("calls.csv"), spreadsheet=True).open_encoder().begin().startswith(b"\xef\xbb\xbfvoice_id")
+    assert order(Path("calls.ndjson")).open_encoder().begin() == b""
+    parquet = order(Path("calls.parquet"), phone_name=PHONE).open_encoder()
+    assert PHONE.encode() in parquet.begin() + parquet.finish()
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no proper text"):
+        order(tmp_path / "c-\udcff.ndjson")

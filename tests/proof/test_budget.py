@@ -1,0 +1,116 @@
+"""What a run may hold and spend: each limit to the last request and the last call."""
+
+import pytest
+
+from aiosipcdr.proof.budget import FULL_WINDOW, Budget, WindowPlaces
+
+
+def budget(*windows: int, size: int = 100) -> Budget:
+    spent = Budget(size)
+    for rows in windows:
+        spent.plan(rows)
+    return spent
+
+
+# --- the budget
+
+
+@pytest.mark.parametrize(
+    ("windows", "planned", "left"),
+    [((), 0, 200), ((0,), 1, 201), ((99,), 1, 201), ((1_000,), 11, 218), ((1_000, 450), 16, 227)],
+)
+def test_what_is_left_for_trouble_follows_from_what_is_planned(
+    windows: tuple[int, ...], planned: int, left: int
+) -> None:
+    spent = budget(*windows)
+    assert (spent.planned, spent.left) == (planned, left)
+    assert spent.take(left)
+    assert spent.left == 0
+    assert not spent.take(1)
+    assert spent.take(0)
+
+
+def test_what_is_refused_is_not_spent() -> None:
+    spent = budget(1_000)
+    assert not spent.take(219)
+    assert spent.left == 218
+    assert not spent.read(36 + 218)
+    assert spent.left == 218
+    assert spent.read(36 + 217)
+    assert spent.left == 0
+
+
+def test_first_readings_cost_trouble_nothing_until_they_go_beyond_half_as_much_again() -> None:
+    spent = budget(1_000)
+    assert spent.read(36)
+    assert spent.left == 217  # 3 × 11 and 220 for both together
+    assert spent.read(1)
+    assert spent.left == 216
+    assert not spent.read(217)
+    assert spent.read(216)
+    assert not spent.read(1)
+
+
+@pytest.mark.parametrize(("rows", "most"), [(0, 222), (1_000, 220 + 3 * 11), (100_000, 220 + 3 * 1_001)])
+def test_both_together_never_come_to_more_than_three_times_what_is_planned_and_220(rows: int, most: int) -> None:
+    spent = budget(rows)
+    requests = 0
+    while spent.read(1) or spent.take(1):
+        requests += 1
+    assert requests == most
+
+
+def test_smaller_pages_are_more_pages_and_larger_ones_are_not_believed() -> None:
+    spent = budget(1_000)
+    spent.plan_smaller(10)
+    assert spent.planned == 101
+    spent.plan_smaller(50)
+    assert spent.planned == 101
+
+
+# --- the places
+
+
+def test_a_run_may_always_hold_one_window() -> None:
+    places = WindowPlaces(1)
+    places.runs = 5
+    places.take(FULL_WINDOW * 9)
+    assert places.has_room(0)
+    assert not places.has_room(1)
+
+
+def test_a_run_alone_may_hold_as_many_windows_as_there_are_places() -> None:
+    places = WindowPlaces(3)
+    places.runs = 1
+    held = 0
+    while places.has_room(held):
+        places.take(FULL_WINDOW)
+        held += FULL_WINDOW
+    assert held == 3 * FULL_WINDOW
+    places.free(1)
+    assert not places.has_room(held - 1)
+    places.free(FULL_WINDOW - 1)
+    assert places.has_room(held - FULL_WINDOW)
+
+
+@pytest.mark.parametrize(("runs", "windows"), [(0, 8), (1, 8), (2, 4), (3, 2), (8, 1), (20, 1)])
+def test_runs_share_the_places_evenly_and_each_may_hold_one_window(runs: int, windows: int) -> None:
+    places = WindowPlaces(8)
+    places.runs = runs
+    held = 0
+    while places.has_room(held):
+        places.take(FULL_WINDOW)
+        held += FULL_WINDOW
+    assert held == windows * FULL_WINDOW
+
+
+def test_no_run_takes_more_than_what_the_others_have_left() -> None:
+    places = WindowPlaces(4)
+    places.runs = 2
+    places.take(3 * FULL_WINDOW)  # of a run that began when it was alone
+    places.take(FULL_WINDOW // 2)
+    assert not places.has_room(FULL_WINDOW // 2)
+    places.free(FULL_WINDOW // 2)
+    places.take(FULL_WINDOW // 4)
+    places.free(FULL_WINDOW // 4)
+    assert places.has_room(1)

@@ -1,0 +1,121 @@
+"""What has become of a run: written down, read again, doubted from the right place on."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.pretty import pretty_repr
+
+from aiosipcdr.model.records import CallDetailRecord
+from aiosipcdr.model.report import WindowReport, WindowShare
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.proof.checkpoint import Cut, Delivered, History, Note, ReadWindow, Recounted, Trimmed, find_doubt
+from tests.made_up_calls import START
+
+
+def window(start: int, end: int) -> TimeWindow:
+    return TimeWindow(START + timedelta(minutes=start), START + timedelta(minutes=end))
+
+
+def delivered(start: int, end: int, *, certified: bool = True) -> Delivered:
+    return Delivered(told=WindowReport(window=window(start, end), certified=certified), share=WindowShare())
+
+
+ENTRIES: list[Note | Delivered] = [
+    Cut(told=WindowReport(window=window(0, 60), total=9), parts=[window(0, 20), window(20, 60)]),
+    delivered(0, 20),
+    Cut(told=WindowReport(window=window(20, 60), total=5), parts=[window(20, 40), window(40, 60)], is_repair=True),
+    delivered(20, 40),
+    Recounted(window=window(0, 60), total=8),
+    delivered(40, 60),
+    Trimmed(kept_from=START),
+]
+
+
+def doubt(entries: list[Note | Delivered], *changed: TimeWindow, allow_incomplete: bool = False) -> int | None:
+    return find_doubt(entries, allow_incomplete=allow_incomplete, changed=changed)
+
+
+def test_what_was_proven_and_has_not_changed_is_not_doubted() -> None:
+    assert doubt(ENTRIES) is None
+    assert doubt([]) is None
+    assert doubt(ENTRIES, window(60, 90)) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "place"),
+    [
+        (window(0, 20), 1),
+        (window(20, 40), 3),
+        (window(40, 60), 5),
+        (window(20, 60), 3),
+        (window(0, 60), 1),
+        (window(-60, 90), 1),
+    ],
+)
+def test_a_window_that_changed_is_doubted_from_the_first_of_its_parts_on(changed: TimeWindow, place: int) -> None:
+    assert doubt(ENTRIES, changed) == place
+    assert doubt(ENTRIES, window(90, 99), changed) == place
+
+
+def test_a_window_that_is_only_touched_is_not_doubted() -> None:
+    assert doubt(ENTRIES, window(1, 20), window(20, 39), window(30, 50)) is None
+
+
+def test_what_was_cut_is_not_doubted_but_its_parts() -> None:
+    assert doubt(ENTRIES[:1], window(0, 60)) is None
+
+
+def test_the_first_of_several_is_told() -> None:
+    assert doubt(ENTRIES, window(40, 60), window(20, 40)) == 3
+
+
+def test_what_was_not_proven_is_read_again_unless_that_is_allowed() -> None:
+    entries: list[Note | Delivered] = [delivered(0, 20), delivered(20, 40, certified=False), delivered(40, 60)]
+    assert doubt(entries) == 1
+    assert doubt(entries, allow_incomplete=True) is None
+    assert doubt(entries, window(0, 20)) == 0
+    assert doubt(entries, window(40, 60), allow_incomplete=True) == 2
+
+
+@pytest.mark.parametrize("trouble", ["quarantined", "faulty"])
+def test_what_cannot_be_read_is_read_again_where_that_is_an_error(trouble: str) -> None:
+    odd = delivered(20, 40)
+    if trouble == "quarantined":
+        odd.told.quarantined = 1
+    else:
+        odd.share.faulty_fields = {"cost": 1}
+    entries: list[Note | Delivered] = [delivered(0, 20), odd, delivered(40, 60)]
+    assert find_doubt(entries, allow_incomplete=True, changed=[], strict=True) == 1
+    assert find_doubt(entries, allow_incomplete=True, changed=[]) is None
+
+
+@given(st.lists(st.booleans()), st.lists(st.integers(0, 12), max_size=3))
+def test_all_before_a_doubt_is_beyond_doubt(proofs: list[bool], changes: list[int]) -> None:
+    entries: list[Note | Delivered] = [
+        delivered(place, place + 1, certified=proof) for place, proof in enumerate(proofs)
+    ]
+    changed = [window(place, place + 1) for place in changes]
+    place = doubt(entries, *changed)
+    assert doubt(entries[:place], *changed) is None
+    if place is not None:
+        assert doubt(entries[place : place + 1], *changed) == 0
+
+
+def test_entries_come_back_from_json_each_as_what_it_was() -> None:
+    again = msgspec.json.decode(msgspec.json.encode(ENTRIES), type=list[Cut | Recounted | Trimmed | Delivered])
+    assert again == ENTRIES
+    assert list(map(type, again)) == list(map(type, ENTRIES))
+
+
+@pytest.mark.parametrize("show", [repr, str, pretty_repr])
+def test_a_history_counts_what_it_holds(show: object) -> None:
+    assert callable(show)
+    record = CallDetailRecord(voice_id="1", callee="+12125550123")
+    latest = ReadWindow(window=window(0, 1), ids={"1"}, records=[record])
+    told = show(History(tiles=[window(0, 60)], entries=ENTRIES, latest=[latest]))
+    assert "2125550" not in told
+    assert "7" in told
+    assert "2125550" not in show(latest)

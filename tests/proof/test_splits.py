@@ -1,0 +1,155 @@
+"""Windows that were cut: what they told is held against what their parts hand over."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from aiosipcdr.model.errors import ProtocolError
+from aiosipcdr.model.records import CallDetailRecord
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.proof.overlaps import as_it_is
+from aiosipcdr.proof.page import PageRequest
+from aiosipcdr.proof.splits import MOST_OFTEN, Recounts, Whole, announce
+from aiosipcdr.wire.codec import Filters
+from tests.proof.made_up_pages import HOUR, START, answer, call
+
+
+def whole(told: int = 100, parts: int = 2) -> Whole:
+    return Whole(HOUR, told, parts)
+
+
+def test_a_whole_falls_short_once_all_parts_are_here_and_hold_less_than_it_told() -> None:
+    one = whole(3, parts=1)
+    one.union = 2
+    assert not one.falls_short
+    one.open_parts = 0
+    assert one.falls_short
+    one.union = 3
+    assert not one.falls_short
+
+
+def test_parts_are_believed_up_to_what_a_shared_second_can_repeat_and_a_quarter_more() -> None:
+    assert MOST_OFTEN == 3
+    one = whole(100)
+    announce([one], 325)
+    assert one.is_credible
+    announce([one], 1)
+    assert not one.is_credible
+
+
+def test_what_goes_beyond_a_whole_is_told_to_the_one_around_it_once() -> None:
+    outer, inner = whole(100), whole(60)
+    announce([outer, inner], 40)
+    assert (outer.surplus, inner.surplus) == (-100, -20)
+    announce([outer, inner], 25)
+    assert (outer.surplus, inner.surplus) == (-95, 5)
+    announce([outer, inner], 5)
+    assert (outer.surplus, inner.surplus) == (-90, 10)
+    announce([outer], 60)
+    assert outer.surplus == -30
+
+
+def test_what_a_part_hands_over_is_no_more_left_of_the_whole() -> None:
+    one = Whole(HOUR, 2, 2, floor=[call("1"), call("2")])
+    one.forget([call("1"), call("3")], as_it_is)
+    assert one.floor == {"2": [call("2")]}
+    one.forget([call("2", code="changed")], as_it_is)
+    assert one.floor == {}
+    empty = whole()
+    empty.forget([call("1")], as_it_is)
+    assert empty.floor == {}
+
+
+def test_of_several_legs_the_one_that_a_part_hands_over_is_no_more_left() -> None:
+    def see(row: CallDetailRecord) -> CallDetailRecord:
+        return msgspec.structs.replace(row, callee="***")
+
+    legs = [call("1", callee=number, code=code) for number, code in (("1", "a"), ("2", "b"))]
+    one = Whole(HOUR, 2, 2, floor=legs)
+    one.forget([call("1", callee="***", code="c")], see)
+    assert one.floor == {"1": legs}
+    one.forget([call("1", callee="***", code="b")], see)
+    assert one.floor == {"1": legs[:1]}
+
+
+def test_a_part_before_the_edge_never_comes_and_the_whole_expects_nothing_more() -> None:
+    def part(start: int, end: int) -> TimeWindow:
+        return TimeWindow(START + timedelta(seconds=start), START + timedelta(seconds=end))
+
+    edge = START + timedelta(seconds=10)
+    one = whole(100, parts=3)
+    one.trim(part(0, 10), edge)
+    assert (one.told, one.open_parts) == (0, 2)
+    one.trim(part(9, 20), edge)
+    assert one.open_parts == 2
+
+
+# --- counting once more
+
+
+def ask(recounts: Recounts) -> PageRequest:
+    return recounts.planned.popleft()
+
+
+def test_a_whole_is_counted_with_its_own_filters_and_by_its_total_alone() -> None:
+    recounts = Recounts(Filters(phone_name="desk"))
+    assert recounts.is_done
+    assert not recounts.planned
+    one = whole()
+    recounts.plan(one)
+    assert not recounts.is_done
+    request = ask(recounts)
+    assert request.owner is one
+    assert (request.window, request.current, request.size, request.control) == (HOUR, 1, 1, True)
+    assert b'"phoneName":"desk"' in request.params
+    assert not recounts.planned
+    assert not recounts.is_done, "an answer is still to come"
+    assert recounts.accept(request, answer(call("1"), total=7, size=1)) == 7
+    assert recounts.is_done
+
+
+def test_several_are_done_when_each_is() -> None:
+    recounts = Recounts(Filters())
+    for _ in range(2):
+        recounts.plan(whole())
+    first, second = ask(recounts), ask(recounts)
+    assert recounts.accept(second, answer(total=8, size=1)) == 8
+    assert not recounts.is_done
+    assert recounts.accept(first, answer(total=9, size=1)) == 9
+    assert recounts.is_done
+
+
+@pytest.mark.parametrize(("again", "believed"), [(2, 2), (0, 1), (7, 7)])
+def test_a_total_that_proves_the_parts_is_asked_for_twice_and_the_larger_is_believed(again: int, believed: int) -> None:
+    # A replica that is not ready would hide that the parts hold too little.
+    recounts = Recounts(Filters())
+    one = whole(7)
+    one.union = 5
+    recounts.plan(one)
+    assert recounts.accept(ask(recounts), answer(total=1, size=1)) is None
+    assert not recounts.is_done
+    second = ask(recounts)
+    assert (second.owner, second.window, second.asked_before) == (one, HOUR, False)
+    assert recounts.accept(second, answer(total=again, size=1)) == believed
+    assert recounts.is_done
+    assert not recounts.planned
+
+
+def test_any_size_may_be_echoed_with_a_total() -> None:
+    recounts = Recounts(Filters())
+    recounts.plan(whole())
+    assert recounts.accept(ask(recounts), answer(total=7, size=10)) == 7
+
+
+def test_an_answer_to_another_question_is_asked_for_once_more_and_then_an_error() -> None:
+    wrong = answer(total=7, size=1, current=2)
+    recounts = Recounts(Filters())
+    recounts.plan(whole())
+    assert recounts.accept(ask(recounts), wrong) is None
+    assert not recounts.is_done
+    again = ask(recounts)
+    assert again.asked_before
+    error = recounts.accept(again, wrong)
+    assert isinstance(error, ProtocolError)
+    assert (error.window, error.page) == (HOUR, 1)

@@ -1,0 +1,1098 @@
+"""The proof of one window, answer by answer."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from aiosipcdr.model.errors import FilterIgnoredError, InvalidQueryError, ProtocolError, ServerFaultError, SipCdrError
+from aiosipcdr.model.records import CallDetailRecord, Page
+from aiosipcdr.model.report import QuarantinedRecord
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.proof import page as paging
+from aiosipcdr.proof.budget import Budget, PageSizes
+from aiosipcdr.proof.page import PageRequest
+from aiosipcdr.proof.window import Outcome, WindowProof
+from aiosipcdr.wire.codec import Filters, PageAnswer
+from tests.proof.simulated_vendor import ages_of
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+HOUR = TimeWindow(START, START + timedelta(hours=1))
+TWO_SECONDS = TimeWindow(START, START + timedelta(seconds=2))
+
+
+def calls(*ids: int, **fields: object) -> list[CallDetailRecord]:
+    return [CallDetailRecord(voice_id=f"{one}", submit_time=START, **fields) for one in ids]  # type: ignore[arg-type]
+
+
+def answer(
+    records: list[CallDetailRecord], total: int, *, size: int = 10, current: int = 1, broken: int = 0
+) -> PageAnswer:
+    page = Page(total=total, size=size, current=current, pages=-(-total // max(1, size)), records=records)
+    quarantined = [
+        QuarantinedRecord(raw=b"%d" % one, window=None, page=current, reason="broken") for one in range(broken)
+    ]
+    return PageAnswer(page=page, quarantined=quarantined)
+
+
+def prove(window: TimeWindow = HOUR, *, size: int = 10, most_rows: int = 2_000, **settings: object) -> WindowProof:
+    return WindowProof(
+        window,
+        settings.pop("filters", Filters()),  # type: ignore[arg-type]
+        size=size,
+        most_rows=most_rows,
+        budget=settings.pop("budget", Budget()),  # type: ignore[arg-type]
+        ages=settings.pop("ages", ages_of()),  # type: ignore[arg-type]
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def ask(proof: WindowProof) -> PageRequest:
+    request = proof.next_request()
+    assert request is not None
+    return request
+
+
+def told(proof: WindowProof, tell: Callable[[PageRequest], PageAnswer]) -> list[tuple[int, int]]:
+    """Answer everything that is asked; return the questions as (page, size)."""
+    asked = []
+    while (request := proof.next_request()) is not None:
+        asked.append((request.current, request.size))
+        assert proof.accept(request, tell(request)) is None
+    return asked
+
+
+def steady(ids: list[int]) -> Callable[[PageRequest], PageAnswer]:
+    def tell(request: PageRequest) -> PageAnswer:
+        at = (request.current - 1) * request.size
+        page = calls(*ids[at : at + request.size])
+        return answer(page, len(ids), size=request.size, current=request.current)
+
+    return tell
+
+
+@pytest.mark.parametrize("ids", [[], [1, 2, 3]])
+def test_one_short_page_needs_a_control_count_only_where_no_larger_window_has_reported_its_rows(ids: list[int]) -> None:
+    for is_part, counts in ((True, []), (False, [(1, 1)])):
+        proof = prove(is_part=is_part)
+        assert told(proof, steady(ids)) == [(1, 10), *counts]
+        assert proof.outcome is Outcome.CERTIFIED
+        report = proof.report
+        assert (report.total, report.unique, report.pages, report.scans) == (len(ids), len(ids), 1, 1)
+        assert (report.requests, report.anomalies, report.certified) == (1 + len(counts), 0, True)
+
+
+def test_a_first_answer_that_knows_no_row_proves_nothing() -> None:
+    # A replica that is not ready answers "0 of 0" once, to the page or to the count.
+    for place, outcome in ((0, Outcome.TOO_LARGE), (1, Outcome.CERTIFIED), (2, Outcome.CERTIFIED)):
+        proof = prove(most_rows=20)
+        asked = []
+        while (request := proof.next_request()) is not None:
+            rows = range(4 if place else 25)
+            asked.append((request.current, request.size))
+            assert proof.accept(request, steady([] if len(asked) == place + 1 else [*rows])(request)) is None
+        assert asked == [(1, 10), (1, 1), *([] if place == 2 else [(1, 1)])]
+        assert proof.outcome is outcome
+        assert proof.report.total == (4 if place else 25)
+
+
+def test_a_first_answer_that_knows_no_row_is_read_again_where_the_window_is_small() -> None:
+    proof = prove(is_part=False)
+    answers = [0]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        answers[0] += 1
+        return steady([] if answers[0] == 1 else [*range(15)])(request)
+
+    assert told(proof, tell) == [(1, 10), (1, 1), (1, 1), (1, 10), (2, 10), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 15, 2)
+
+
+def test_a_part_that_is_read_again_gets_a_control_count_although_one_page_holds_it() -> None:
+    proof = prove(is_part=True)
+    answers = iter([answer(calls(*range(10)), 12), answer(calls(10), 12, current=2)])
+    assert told(proof, lambda request: next(answers, None) or steady([*range(9)])(request)) == [
+        *((1, 10), (2, 10), (1, 1), (1, 1)),  # 11 of 12 were read, and 9 are counted twice
+        *((1, 10), (1, 1)),
+    ]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 9, 2)
+
+
+@pytest.mark.parametrize(("counts", "outcome"), [([3, 5], Outcome.CERTIFIED), ([6, 5], Outcome.UNPROVEN)])
+def test_a_control_count_that_differs_is_asked_once_more_and_the_larger_is_believed(
+    counts: list[int], outcome: Outcome
+) -> None:
+    proof = prove(TWO_SECONDS)
+    steadily = steady([*range(5)])
+    remaining = iter(counts * 3)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        return answer(calls(0), next(remaining), size=1) if request.control else steadily(request)
+
+    told(proof, tell)
+    assert proof.outcome is outcome
+    assert proof.report.scans == (1 if outcome is Outcome.CERTIFIED else 3)
+
+
+def test_several_pages_are_counted_once_more_afterwards() -> None:
+    proof = prove()
+    asked = told(proof, steady(list(range(25))))
+    assert asked[:3] == [(1, 10), (2, 10), (3, 10)]
+    assert asked[-1] == (1, 1)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.unique == proof.report.total == 25
+
+
+def test_the_control_count_is_asked_when_every_page_is_here() -> None:
+    proof = prove()
+    tell = steady(list(range(25)))
+    first = ask(proof)
+    proof.accept(first, tell(first))
+    second, third = ask(proof), ask(proof)
+    assert proof.next_request() is None
+    proof.accept(third, tell(third))
+    assert proof.next_request() is None
+    proof.accept(second, tell(second))
+    control = ask(proof)
+    assert control.control
+    assert (control.current, control.size, control.window, control.params) == (1, 1, HOUR, first.params)
+    assert proof.is_open
+
+
+def test_a_larger_total_in_any_answer_forbids_the_certificate() -> None:
+    # Deleted while it was read: 26, then 25; 25 ids, but not the 25 that are there.
+    proof = prove(TWO_SECONDS)
+    ids = list(range(25))
+    count = [0]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        count[0] += 1
+        told_answer = steady(ids)(request)
+        if count[0] == 1:
+            return answer(told_answer.page.records, 26)
+        return told_answer
+
+    asked = told(proof, tell)
+    assert asked.count((1, 10)) == 2  # read a second time
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.scans == 2
+
+
+def test_a_count_that_is_never_met_ends_unproven_after_three_sweeps() -> None:
+    proof = prove(TWO_SECONDS)
+    ids = list(range(15))
+
+    def tell(request: PageRequest) -> PageAnswer:
+        told_answer = steady(ids)(request)
+        return answer(told_answer.page.records, 16, size=request.size, current=request.current)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.UNPROVEN
+    assert not proof.report.certified
+    assert proof.report.scans == 3
+    assert (proof.report.unique, proof.report.total) == (15, 16)
+
+
+def test_a_window_that_can_be_cut_is_read_twice_and_then_left_to_be_cut() -> None:
+    proof = prove(HOUR)
+    told(proof, lambda request: answer(calls(1), 5, size=request.size, current=request.current))
+    assert proof.outcome is Outcome.UNPROVEN
+    assert proof.report.scans == 2
+
+
+@pytest.mark.parametrize(
+    ("tells", "first", "then"),
+    [
+        (26, [*range(25)], [*range(3), *range(4, 26)]),  # told more than there are: the fourth was deleted meanwhile
+        (20, [*range(21)], [*range(20)]),  # told as many as there are, and read one that is gone
+    ],
+)
+def test_what_was_read_before_rows_were_deleted_is_not_kept(tells: int, first: list[int], then: list[int]) -> None:
+    proof = prove(TWO_SECONDS)
+    ids = list(first)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.control:
+            ids[:] = then
+        total = tells if ids == first else len(then)
+        at = (request.current - 1) * request.size
+        page = ids[at:] if ids == first and at == 10 and tells == 20 else ids[at : at + request.size]
+        return answer(calls(*page), total, size=request.size, current=request.current)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.scans == 2
+    assert {int(record.voice_id) for record in proof.sweep.records.values()} == set(then)
+
+
+def test_two_sweeps_that_hold_more_than_there_is_together_are_not_kept() -> None:
+    # The fourteenth call went away and another came, between the two: neither count shows it.
+    proof = prove(TWO_SECONDS)
+    sweeps = [[*range(14), 0], [*range(13), 14, 15], [*range(13), 14, 15]]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        return steady(sweeps[proof.report.scans - 1])(request)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert (proof.report.scans, proof.report.unique) == (3, 15)
+    assert "13" not in proof.sweep.records
+
+
+def test_a_count_that_told_more_is_remembered_by_the_next_sweep() -> None:
+    # 24 read of 25, then counted: 26.  25 are read next and 25 are counted: one that nobody saw was deleted meanwhile.
+    proof = prove(TWO_SECONDS)
+    counts = iter([26, 26, 25, 25, 25])
+    sweep = [[*range(24), 23], [*range(25)], [*range(25)]]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.control:
+            return answer(calls(0), next(counts), size=1)
+        ids = sweep[proof.report.scans - 1]
+        at = (request.current - 1) * 10
+        return answer(calls(*ids[at : at + 10]), 25, current=request.current)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.scans == 3
+
+
+def test_what_an_earlier_reading_may_have_asked_for_must_be_answered_afresh() -> None:
+    proof = prove()
+    asked = []
+    while (request := proof.next_request()) is not None:
+        asked.append((request.current, request.size, request.needs_fresh_answer))
+        missing = len(asked) < 4
+        page = steady([*range(24 if missing and not request.control else 25)])(request)
+        proof.accept(request, msgspec.structs.replace(page, page=msgspec.structs.replace(page.page, total=25)))
+    first = [(1, 10, False), (2, 10, False), (3, 10, False), (1, 1, True), (1, 1, True)]
+    assert asked == [*first, (1, 10, True), (2, 10, True), (3, 10, True), (1, 1, True)]
+    assert proof.outcome is Outcome.CERTIFIED
+    assert [ask(prove(is_repair=is_repair)).needs_fresh_answer for is_repair in (False, True)] == [False, True]
+
+
+def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
+    for left, sweeps in ((4, 2), (3, 1)):
+        budget = Budget()
+        assert budget.take(200 - left)
+        proof = prove(TWO_SECONDS, budget=budget, is_part=True)
+        told(
+            proof,
+            lambda request: answer(
+                steady([*range(15)])(request).page.records, 16, size=request.size, current=request.current
+            ),
+        )
+        assert proof.outcome is Outcome.UNPROVEN
+        assert (proof.report.scans, proof.report.unique, proof.report.total) == (sweeps, 15, 16)
+
+
+def test_what_an_earlier_sweep_read_is_kept_when_the_next_is_given_up() -> None:
+    proof = prove(TWO_SECONDS)
+    for _ in range(4):
+        request = ask(proof)
+        proof.accept(
+            request, answer(steady([*range(15)])(request).page.records, 16, current=request.current, size=request.size)
+        )
+    request = ask(proof)
+    assert (proof.report.scans, request.current) == (2, 1)
+    proof.accept(request, answer(calls(*range(6, 16)), 16))
+    proof.give_up()
+    assert proof.outcome is Outcome.UNPROVEN
+    assert (proof.report.unique, proof.report.total) == (16, 16)
+
+
+def test_what_one_sweep_missed_another_may_add() -> None:
+    proof = prove(TWO_SECONDS, size=2)
+    orders = [[1, 2, 3, 4], [1, 2, 1, 2], [3, 4, 3, 4]]
+    sweeps = [orders[1], orders[2]]
+    seen = [0]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        order = sweeps[min(seen[0], 1)]
+        if request.control:
+            seen[0] += 1
+        at = (request.current - 1) * request.size
+        return answer(calls(*order[at : at + request.size]), 4, size=request.size, current=request.current)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.unique == 4
+    assert proof.report.duplicates == 4
+
+
+def test_too_many_rows_are_cut_before_their_pages_are_fetched() -> None:
+    for rows, outcome in ((20, Outcome.OPEN), (21, Outcome.TOO_LARGE)):
+        proof = prove(most_rows=20)
+        request = ask(proof)
+        proof.accept(request, answer(calls(*range(10)), rows))
+        assert proof.outcome is outcome
+        assert (proof.next_request() is None) == (outcome is Outcome.TOO_LARGE)
+
+
+def test_a_window_of_two_seconds_is_read_however_much_it_holds() -> None:
+    proof = prove(TWO_SECONDS, most_rows=20)
+    told(proof, steady(list(range(95))))
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.unique == 95
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_smaller_page_size_is_planned_anew(first: bool) -> None:  # noqa: FBT001
+    budget = Budget(10)
+    proof = prove(budget=budget)
+    ids = list(range(25))
+    clamped = [first]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        size = min(request.size, 4) if clamped[0] else request.size
+        clamped[0] = True
+        at = (request.current - 1) * size
+        return answer(calls(*ids[at : at + size]), len(ids), size=size, current=request.current)
+
+    asked = told(proof, tell)
+    # What was planned with the old size and not yet sent is not asked for any more.
+    before = [(1, 10)] if first else [(1, 10), (2, 10), (1, 4)]
+    assert asked == [*before, *((current, 4) for current in range(2, 8)), (1, 1)]
+    assert proof.outcome is Outcome.CERTIFIED
+    assert (proof.report.unique, proof.report.anomalies) == (25, 1)
+    assert proof.size == 4
+    assert budget.planned == 25 // 4 + 1
+
+
+def test_answers_to_a_plan_with_larger_pages_are_read_no_more() -> None:
+    proof = prove()
+    tell = steady(list(range(25)))
+    first = ask(proof)
+    proof.accept(first, tell(first))
+    second, third = ask(proof), ask(proof)
+    proof.accept(second, answer(calls(10, 11, 12, 13), 25, size=4, current=2))
+    pages = proof.report.pages
+    anew = ask(proof)
+    assert (anew.current, anew.size) == (1, 4)
+    assert proof.accept(third, tell(third)) is None
+    assert proof.report.pages == pages
+    assert proof.next_request() is None
+    proof.accept(anew, tell(anew))
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.report.unique == 25
+
+
+def asked_for_the_end(
+    ids: list[int], total: int, tell_end: Callable[[PageRequest], PageAnswer], **settings: object
+) -> tuple[WindowProof, list[tuple[int, int]]]:
+    """Read `ids` with a total that is cut off, and let `tell_end` answer what is asked about the end."""
+    proof = prove(TWO_SECONDS, **settings)  # type: ignore[arg-type]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.is_end:
+            return tell_end(request)
+        at = (request.current - 1) * request.size
+        return answer(calls(*ids[at : at + request.size]), total, size=request.size, current=request.current)
+
+    return proof, told(proof, tell)
+
+
+@pytest.mark.parametrize(
+    ("total", "size", "page"),
+    [(10, 10, (2, 9)), (20, 10, (3, 9)), (90, 10, (12, 8)), (6, 3, (2, 4)), (4, 1, (2, 3)), (1, 1, (1, 2))],
+)
+def test_a_full_last_page_is_followed_by_a_page_that_reaches_beyond_it(
+    total: int, size: int, page: tuple[int, int]
+) -> None:
+    proof, asked = asked_for_the_end([*range(total)], total, steady([*range(total)]), size=size)
+    assert asked[-2:] == [(1, 1), page]
+    assert proof.outcome is Outcome.CERTIFIED
+    assert (proof.report.unique, proof.report.pages, proof.report.anomalies) == (total, total // size, 0)
+
+
+@pytest.mark.parametrize("behind", [1, 7, 90])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_total_that_is_cut_off_at_a_full_page_is_shown_by_the_rows_behind_it(behind: int, broken: bool) -> None:  # noqa: FBT001
+    def tell(request: PageRequest) -> PageAnswer:
+        at = (request.current - 1) * request.size
+        rows = [*range(at, min(10 + behind, at + request.size))]
+        if broken:
+            return answer(calls(rows[0]), 10, size=request.size, current=request.current, broken=len(rows) - 1)
+        return answer(calls(*rows), 10, size=request.size, current=request.current)
+
+    proof, asked = asked_for_the_end([*range(10)], 10, tell)
+    assert (2, 9) in asked
+    assert proof.outcome is Outcome.UNPROVEN
+    assert proof.report.total == 10 + min(behind, 8)
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda _: answer(calls(*range(10)), 10, size=10, current=1),  # page 1 once more, and it says so
+        lambda _: answer(calls(*range(9)), 10, size=9, current=1),
+        lambda _: answer([], 10, size=9, current=2),  # nothing
+        lambda _: answer(calls(*range(10)), 10, size=9, current=2),  # ten rows, said to be nine
+        lambda _: answer(calls(9), 10, size=10, current=2),  # another size
+    ],
+    ids=range(5),
+)
+def test_a_page_that_is_not_the_one_asked_for_shows_nothing_about_the_end(
+    tell: Callable[[PageRequest], PageAnswer],
+) -> None:
+    proof, asked = asked_for_the_end([*range(10)], 10, tell)
+    assert asked == [(1, 10), (1, 1), (2, 9), (2, 9)]
+    assert (proof.outcome, proof.end_is_unseen, proof.report.unique) == (Outcome.UNPROVEN, True, 10)
+
+
+def test_a_page_that_holds_rows_that_were_not_read_shows_that_there_are_more() -> None:
+    # Pages of ten, said to be of nine: OFFSET 10 instead of 9, and behind it exactly one row.
+    proof, _ = asked_for_the_end([*range(10)], 10, lambda _: answer(calls(10), 10, size=9, current=2))
+    assert (proof.outcome, proof.end_is_unseen, proof.report.total) == (Outcome.UNPROVEN, False, 11)
+
+
+def test_a_row_that_stands_twice_on_the_page_beyond_the_end_is_an_anomaly() -> None:
+    proof, _ = asked_for_the_end([*range(10)], 10, lambda _: answer(calls(9, 9), 10, size=9, current=2))
+    assert (proof.outcome, proof.report.anomalies) == (Outcome.CERTIFIED, 1)
+
+
+def test_a_total_that_has_changed_when_the_end_is_asked_for_is_read_again() -> None:
+    ids = [*range(10)]
+    proof = prove(TWO_SECONDS)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.is_end:
+            del ids[9:]
+            return answer([], 9, size=9, current=1)  # the page is gone: page 1, without its rows
+        return steady(ids)(request)
+
+    assert told(proof, tell) == [(1, 10), (1, 1), (2, 9), (1, 10), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 9, 2)
+
+
+def test_a_row_that_changed_before_the_end_is_asked_for_is_read_again() -> None:
+    proof, _ = asked_for_the_end([*range(10)], 10, lambda _: answer(calls(9, code="x"), 10, size=9, current=2))
+    assert proof.outcome is Outcome.UNPROVEN
+
+
+def test_where_no_size_reaches_beyond_the_end_the_window_is_unproven() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paging, "LARGEST_SIZE", 3)
+        proof, asked = asked_for_the_end([*range(6)], 6, steady([]), size=3)
+    assert asked == [(1, 3), (2, 3), (1, 1)]
+    assert (proof.outcome, proof.end_is_unseen) == (Outcome.UNPROVEN, True)
+
+
+def test_the_end_is_asked_for_with_a_size_that_the_vendor_gives() -> None:
+    # Pages shrink to seven when the end is asked for, with nine: of 20 rows the third page of seven holds six.
+    def tell(request: PageRequest) -> PageAnswer:
+        return steady([*range(20)])(msgspec.structs.replace(request, size=7) if request.is_end else request)
+
+    proof = prove()
+    assert told(proof, tell) == [(1, 10), (2, 10), (1, 1), (3, 9), (3, 7)]
+    assert proof.outcome is Outcome.CERTIFIED
+
+
+def test_a_larger_total_on_a_page_of_another_size_forbids_the_certificate() -> None:
+    # The vendor gives pages of ten whatever is asked, and more rows have come since the control count.
+    def tell(request: PageRequest) -> PageAnswer:
+        rows = [*range(21 if request.is_end else 20)]
+        return steady(rows)(msgspec.structs.replace(request, size=10))
+
+    proof = prove(TWO_SECONDS)
+    told(proof, tell)
+    assert proof.outcome is Outcome.UNPROVEN
+
+
+def test_one_row_a_page_shows_no_end() -> None:
+    # No page begins before the end and reaches beyond it.
+    proof = prove(TWO_SECONDS, size=1)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        return answer(calls(1), 1, size=1, current=request.current)
+
+    told(proof, tell)
+    assert (proof.outcome, proof.end_is_unseen) == (Outcome.UNPROVEN, True)
+
+
+def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
+    # Deleted meanwhile: the last page.  Page one comes in its place, told twice and read once.
+    proof = prove(TWO_SECONDS)
+    first = ask(proof)
+    proof.accept(first, answer(calls(*range(10)), 25))
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.is_end:
+            return steady([*range(20)])(request)
+        page = min(request.current, 2)
+        if request.current == 3:
+            page = 1
+        at = (page - 1) * request.size
+        return answer(calls(*range(at, min(20, at + request.size))), 20, size=request.size, current=page)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    report = proof.report
+    assert (report.scans, report.unique, report.total, report.duplicates) == (2, 20, 20, 0)
+
+
+def test_a_window_that_nobody_can_pay_for_cutting_is_read_as_it_is() -> None:
+    proof = prove(most_rows=20)
+    tell = steady(list(range(25)))
+    first = ask(proof)
+    assert proof.accept(first, tell(first)) is None
+    report = proof.report
+    assert (proof.outcome, report.total, report.scans, report.certified) == (Outcome.TOO_LARGE, 25, 0, False)
+    proof.read_uncut()
+    assert proof.is_open
+    assert told(proof, tell) == [(2, 10), (3, 10), (1, 1)]
+    assert proof.outcome is Outcome.CERTIFIED
+    assert (proof.report.unique, proof.report.scans, proof.report.pages) == (25, 1, 3)
+
+
+def test_a_part_that_tells_more_pages_than_anybody_planned_stays_unproven_with_what_was_read() -> None:
+    for rows, outcome in ((221, Outcome.OPEN), (222, Outcome.UNPROVEN)):
+        proof = prove(size=1, is_part=True)
+        assert proof.accept(ask(proof), answer(calls(1), rows, size=1)) is None
+        assert proof.outcome is outcome
+        assert (proof.next_request() is None) == (outcome is Outcome.UNPROVEN)
+        if outcome is Outcome.UNPROVEN:
+            assert (proof.report.total, proof.report.unique, proof.report.certified) == (222, 1, False)
+
+
+def test_a_total_that_grows_while_a_window_is_read_does_not_cut_it() -> None:
+    # Neither on a later page nor in a later sweep: what was read would be read once more.
+    ids = list(range(20))
+    proof = prove(TWO_SECONDS, most_rows=20)
+    tell = steady(ids)
+    first = ask(proof)
+    assert proof.accept(first, tell(first)) is None
+    ids.append(20)
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    proof = prove(HOUR, most_rows=20)
+    first = ask(proof)
+    assert proof.accept(first, answer(calls(*range(10)), 20)) is None
+    asked = told(proof, tell)
+    assert (3, 10) in asked
+    assert proof.outcome is Outcome.CERTIFIED
+    proof = prove(HOUR, most_rows=20)
+    ids[10:] = range(10)
+
+    def grow(request: PageRequest) -> PageAnswer:
+        if request.control:
+            ids[:] = range(21)
+        return tell(request)
+
+    told(proof, grow)
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 21, 2)
+
+
+def test_the_calls_of_a_window_are_planned_once_and_those_of_a_part_were_planned_before() -> None:
+    for is_part, planned in ((False, 3), (True, 0)):
+        budget = Budget(10)
+        proof = prove(budget=budget, is_part=is_part)
+        told(proof, steady(list(range(25))))
+        assert budget.planned == planned
+
+
+def test_the_count_of_a_window_that_was_read_is_asked_for_though_nothing_is_left() -> None:
+    budget = Budget()
+    assert budget.read(19)
+    assert budget.take(200)
+    for rows, counts in ((15, [(1, 1)]), (20, [(1, 1), (3, 9)])):
+        proof = prove(budget=budget, is_part=True)
+        assert told(proof, steady(list(range(rows)))) == [(1, 10), (2, 10), *counts]
+        assert proof.outcome is Outcome.CERTIFIED
+        budget = Budget()
+        assert budget.read(19)
+        assert budget.take(200)
+
+
+def test_what_is_odd_about_answers_is_told() -> None:
+    odd = answer(calls(1), 1)
+    odd = PageAnswer(page=Page(total=1, size=10, current=1, pages=7, records=odd.page.records))
+    proof = prove(is_part=True)
+    proof.accept(ask(proof), odd)
+    assert (proof.outcome, proof.report.anomalies) == (Outcome.CERTIFIED, 1)
+    odd = PageAnswer(page=Page(total=30, size=10, current=1, pages=7, records=calls(*range(10))))
+    proof = prove(most_rows=20)
+    proof.accept(ask(proof), odd)
+    assert (proof.outcome, proof.report.anomalies) == (Outcome.TOO_LARGE, 1)
+    proof = prove()
+    proof.accept(ask(proof), odd)
+    proof.give_up()
+    assert (proof.outcome, proof.report.anomalies) == (Outcome.UNPROVEN, 1)
+    assert proof.next_request() is None, "nothing of it is asked for any more"
+
+
+def test_conflicts_are_told_once_for_each_id_however_many_sweeps_met_them() -> None:
+    proof = prove(TWO_SECONDS)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        code = f"{proof.report.scans}{request.current}"
+        page = calls(*range(8), code="x") + calls(8, 9, code=code) if request.current == 1 else calls(8, code=code)
+        return answer(page[: request.size], 11, size=request.size, current=request.current)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.UNPROVEN
+    assert (proof.report.scans, proof.report.unique, proof.report.conflicts) == (3, 10, 2)
+
+
+def test_rows_that_cannot_be_told_apart_are_proven_on_one_page_alone() -> None:
+    # Another answer may tell the same row with other bytes: the number of rows read on several pages means nothing.
+    proof = prove()
+
+    def tell(request: PageRequest) -> PageAnswer:
+        at = (request.current - 1) * 10
+        page = calls(*range(at, min(at + request.size, 14)))
+        return answer(page, 15, size=request.size, current=request.current, broken=request.current == 2)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.UNPROVEN
+    assert (proof.report.unique, proof.report.total, proof.report.scans) == (15, 15, 1)
+
+
+def test_what_is_read_again_is_paid_from_what_is_left_for_trouble() -> None:
+    def spent(*, is_repair: bool, tells: int) -> int:
+        budget = Budget()
+        proof = prove(TWO_SECONDS, budget=budget, is_part=True, is_repair=is_repair)
+        told(
+            proof,
+            lambda request: answer(
+                steady(list(range(15)))(request).page.records, tells, size=request.size, current=request.current
+            ),
+        )
+        return 200 - budget.left
+
+    assert spent(is_repair=False, tells=15) == 0
+    assert spent(is_repair=False, tells=16) == 9, "one more count, and two more sweeps of two pages and two counts"
+    assert spent(is_repair=True, tells=15) == 2, "the first page is paid for"
+    assert spent(is_repair=True, tells=16) == 11
+
+
+def test_a_repair_that_trouble_cannot_pay_for_is_still_read_once() -> None:
+    budget = Budget()
+    assert budget.take(199)
+    proof = prove(TWO_SECONDS, budget=budget, is_part=True, is_repair=True)
+    assert told(proof, steady([*range(25)])) == [(1, 10), (2, 10), (3, 10), (1, 1)]
+    assert proof.outcome is Outcome.CERTIFIED
+
+
+def test_an_answer_that_cannot_be_used_is_asked_for_again_once_and_then_an_error() -> None:
+    proof = prove()
+    first = ask(proof)
+    assert proof.accept(first, answer(calls(1), 1, current=2)) is None
+    again = ask(proof)
+    assert (again.current, again.size, again.asked_before) == (1, 10, True)
+    error = proof.accept(again, answer(calls(1), 1, size=11))
+    assert isinstance(error, ProtocolError)
+    assert error.window == HOUR
+    assert error.page == 1
+    assert proof.report.anomalies == 2
+
+
+def test_an_answer_that_cannot_be_used_is_an_error_at_once_when_nothing_is_left_to_ask_again() -> None:
+    for left in (1, 0):
+        budget = Budget()
+        assert budget.take(200 - left)
+        proof = prove(budget=budget)
+        error = proof.accept(ask(proof), answer(calls(1), 1, current=2))
+        assert isinstance(error, ProtocolError) == (left == 0)
+        assert (proof.next_request() is None) == (left == 0)
+
+
+def test_an_error_about_the_filter_says_where() -> None:
+    proof = prove(filters=Filters(phone_name="a"))
+    error = proof.accept(ask(proof), answer(calls(1, phone_name="b"), 1))
+    assert isinstance(error, FilterIgnoredError)
+    assert error.window == HOUR
+    assert error.page == 1
+
+
+def test_strict_takes_what_can_be_decoded() -> None:
+    proof = prove(strict=True)
+    told(proof, steady(list(range(25))))
+    assert proof.outcome is Outcome.CERTIFIED
+
+
+def test_strict_is_an_error_at_the_second_broken_answer() -> None:
+    proof = prove(strict=True)
+    assert proof.accept(ask(proof), answer(calls(1), 2, broken=1)) is None
+    error = proof.accept(ask(proof), answer(calls(1), 2, broken=1))
+    assert isinstance(error, ProtocolError)
+    assert (error.window, error.page) == (HOUR, 1)
+    assert "strict" in str(error)
+
+
+def test_what_cannot_be_decoded_counts_for_the_proof() -> None:
+    proof = prove(is_part=True)
+    assert proof.accept(ask(proof), answer(calls(1), 3, broken=2)) is None
+    assert proof.accept(ask(proof), answer(calls(1), 3, broken=2)) is None
+    assert proof.outcome is Outcome.CERTIFIED
+    assert (proof.report.total, proof.report.unique, proof.report.quarantined) == (3, 3, 2)
+    assert (proof.report.requests, proof.report.pages, proof.report.anomalies) == (2, 1, 1)
+
+
+def test_broken_records_are_set_aside_when_nothing_is_left_to_ask_again() -> None:
+    # "A record that cannot be decoded costs itself": not the run, however little is left of the budget.
+    for left, asked in ((1, 2), (0, 1)):
+        budget = Budget()
+        assert budget.take(200 - left)
+        proof = prove(budget=budget, is_part=True)
+        for _ in range(asked):
+            assert proof.accept(ask(proof), answer(calls(1), 2, broken=1)) is None
+        assert proof.outcome is Outcome.CERTIFIED
+        assert budget.left == 0
+
+
+def test_answers_to_a_plan_that_was_given_up_change_nothing() -> None:
+    proof = prove()
+    request = ask(proof)
+    proof.give_up()
+    assert proof.accept(request, answer(calls(1), 1)) is None
+    assert proof.report.pages == 0
+    assert not proof.report.certified
+    assert proof.next_request() is None
+
+
+# --- windows to which calls may still be added
+
+
+@pytest.mark.parametrize(("settled_before", "delays"), [(HOUR.end, [0]), (HOUR.start, [1])])
+def test_only_the_count_of_a_young_window_waits(settled_before: datetime, delays: list[int]) -> None:
+    ages = ages_of(settled_before)._replace(count_delay=timedelta(seconds=1))
+    proof = prove(ages=ages)
+    requests = []
+    while (request := proof.next_request()) is not None:
+        requests.append(request)
+        proof.accept(request, steady([*range(25)])(request))
+    assert proof.outcome is Outcome.CERTIFIED
+    assert [request.delay for request in requests if not request.control] == [0, 0, 0]
+    assert [request.delay for request in requests if request.control] == delays
+
+
+@pytest.mark.parametrize(("first", "delays"), [(24, [1, 12]), (26, [1])])
+def test_a_count_below_the_rows_is_waited_for_longer_after_the_next_reading_and_one_above_them_not_again(
+    first: int, delays: list[int]
+) -> None:
+    ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
+    proof = prove(ages=ages)
+    waits = []
+    rows = [*range(25)]
+    while (request := proof.next_request()) is not None:
+        told_answer = steady(rows)(request)
+        if request.control and request.delay:
+            waits.append(request.delay)
+        if request.control and proof.report.scans == 1:
+            told_answer = answer(told_answer.page.records, first, size=request.size)
+            rows[25:] = range(25, first)
+        proof.accept(request, told_answer)
+    assert proof.outcome is Outcome.CERTIFIED
+    assert waits == delays
+
+
+# --- sizes that are not what was asked for
+
+
+def silently(ids: list[int], size: int, *, echo: int = 10) -> Callable[[PageRequest], PageAnswer]:
+    """Give pages of `size` at most, and say that they are of `echo`, or of what was asked for if that is less."""
+
+    def tell(request: PageRequest) -> PageAnswer:
+        given = min(size, request.size)
+        at = (request.current - 1) * given
+        return answer(calls(*ids[at : at + given]), len(ids), size=min(echo, request.size), current=request.current)
+
+    return tell
+
+
+def test_a_server_that_sends_smaller_pages_than_it_says_is_read_with_those() -> None:
+    sizes = PageSizes()
+    proof = prove(sizes=sizes)
+    asked = told(proof, silently([*range(25)], 4))
+    assert asked == [(1, 10), (1, 10), *((current, 4) for current in range(2, 8)), (1, 1)]
+    assert proof.outcome is Outcome.CERTIFIED
+    assert (proof.report.unique, proof.size, proof.given_size) == (25, 4, 4)
+    assert (sizes.given, sizes.claimed) == (4, 10)
+
+
+def test_a_server_that_always_echoes_the_same_size_is_understood_once_it_is_known() -> None:
+    def tell(request: PageRequest) -> PageAnswer:
+        told_answer = silently([*range(25)], 4)(request)
+        return answer(told_answer.page.records, 25, size=10, current=request.current)
+
+    sizes = PageSizes()
+    assert told(prove(sizes=sizes), tell)[-1] == (1, 1)
+    proof = prove(sizes=sizes, size=4)
+    assert told(proof, tell) == [*((current, 4) for current in range(1, 8)), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.anomalies) == (Outcome.CERTIFIED, 25, 0)
+
+
+def test_a_first_page_that_is_short_once_is_no_size() -> None:
+    # A row was deleted between COUNT and SELECT.
+    proof = prove(is_part=True)
+    assert proof.accept(ask(proof), answer(calls(1, 2), 3)) is None
+    assert told(proof, steady([1, 2])) == [(1, 10)]
+    assert (proof.outcome, proof.given_size, proof.report.anomalies) == (Outcome.CERTIFIED, 10, 1)
+
+
+def test_a_total_that_is_wrong_is_no_size() -> None:
+    # Two of three rows, for good: pages of two are tried, and nothing follows the first.
+    budget, sizes = Budget(10), PageSizes()
+    proof = prove(TWO_SECONDS, budget=budget, sizes=sizes)
+    told(
+        proof,
+        lambda request: answer(
+            calls(1, 2) if request.current == 1 else [], 3, size=request.size, current=request.current
+        ),
+    )
+    assert proof.outcome is Outcome.UNPROVEN
+    assert (proof.given_size, sizes.given, budget.planned) == (10, None, 1)
+
+
+def test_pages_that_shrink_more_and_more_are_no_size_that_other_windows_take_over() -> None:
+    # Rows are left out after LIMIT: four of ten, then two of four.
+    sizes = PageSizes()
+    sizes.given, sizes.claimed = 4, 10
+    proof = prove(sizes=sizes, size=4)
+    assert (2, 2) not in told(proof, silently([*range(25)], 2, echo=4))
+    assert (proof.outcome, proof.given_size) == (Outcome.UNPROVEN, 4)
+
+
+# --- refusals
+
+REFUSED = InvalidQueryError("parameter", status=-22)
+GONE = ProtocolError("an answer without content", retryable=True)
+
+
+def reading(ids: list[int], **settings: object) -> tuple[WindowProof, list[PageRequest]]:
+    """Read the first page of a window; return its other pages as they are asked for."""
+    proof = prove(**settings)  # type: ignore[arg-type]
+    assert proof.accept(ask(proof), steady(ids)(PAGE_ONE)) is None
+    return proof, [ask(proof) for _ in range(-(-len(ids) // 10) - 1)]
+
+
+PAGE_ONE = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=10)
+
+
+@pytest.mark.parametrize("error", [REFUSED, GONE, ServerFaultError("down")])
+def test_pages_that_are_refused_because_rows_were_deleted_are_counted_again(error: SipCdrError) -> None:
+    proof, (second, third, fourth) = reading([*range(35)])
+    assert proof.accept(second, steady([*range(35)])(second)) is None
+    assert proof.refuse(third, error) is None
+    assert proof.refuse(fourth, error) is None
+    count = ask(proof)
+    assert (count.control, proof.next_request()) == (True, None)
+    assert proof.accept(count, steady([*range(15)])(count)) is None
+    assert told(proof, steady([*range(15)])) == [(1, 10), (2, 10), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 15, 2)
+
+
+def test_a_page_that_the_vendor_counts_and_does_not_send_is_its_error() -> None:
+    proof, (second, third) = reading([*range(25)])
+    assert proof.refuse(third, GONE) is None
+    assert proof.refuse(second, ServerFaultError("down")) is None
+    count = ask(proof)
+    error = proof.accept(count, steady([*range(25)])(count))
+    assert isinstance(error, ServerFaultError), "of the first page that is missing"
+
+
+def test_a_page_that_lies_too_deep_leaves_the_window_to_be_cut() -> None:
+    proof, (second, third) = reading([*range(25)])
+    assert proof.accept(second, steady([*range(25)])(second)) is None
+    assert proof.refuse(third, REFUSED) is None
+    count = ask(proof)
+    assert proof.accept(count, steady([*range(25)])(count)) is None
+    assert (proof.outcome, proof.refused_page, proof.report.unique) == (Outcome.UNPROVEN, 3, 20)
+
+
+def test_first_pages_and_counts_that_are_refused_are_errors() -> None:
+    proof = prove()
+    first = ask(proof)
+    assert proof.refuse(first, REFUSED) is REFUSED
+    assert proof.accept(first, steady([*range(20)])(first)) is None
+    second = ask(proof)
+    assert proof.accept(second, steady([*range(20)])(second)) is None
+    assert proof.refuse(ask(proof), GONE) is GONE
+    proof.give_up()
+    assert proof.refuse(second, REFUSED) is None, "nothing of it is asked for any more"
+
+
+def test_a_refused_look_at_the_end_shows_nothing() -> None:
+    proof, (second,) = reading([*range(20)])
+    assert proof.accept(second, steady([*range(20)])(second)) is None
+    count = ask(proof)
+    assert proof.accept(count, steady([*range(20)])(count)) is None
+    end = ask(proof)
+    assert end.is_end
+    assert end.needs_fresh_answer
+    assert proof.refuse(end, GONE) is None
+    assert (proof.outcome, proof.end_is_unseen) == (Outcome.UNPROVEN, True)
+
+
+def test_totals_are_asked_for_with_the_size_that_is_accepted() -> None:
+    sizes = PageSizes()
+    sizes.counting = 10
+    proof = prove(sizes=sizes)
+    assert told(proof, steady([1])) == [(1, 10), (1, 10)]
+    assert proof.outcome is Outcome.CERTIFIED
+
+
+# --- rows that are stored twice, legs
+
+
+@pytest.mark.parametrize("ids", [[1, 1, 2], [*range(9), 8, 10, 11]])
+def test_rows_that_one_answer_holds_twice_count_twice_and_are_handed_over_once(ids: list[int]) -> None:
+    proof = prove()
+    told(proof, steady(ids))
+    report = proof.report
+    assert (proof.outcome, report.scans) == (Outcome.CERTIFIED, 1)
+    assert (report.total, report.unique, report.copies, report.counted) == (len(ids) - 1, len(ids) - 1, 1, len(ids))
+
+
+def test_rows_that_stand_on_two_pages_each_time_are_called_what_they_seem_to_be() -> None:
+    proof = prove(TWO_SECONDS)
+    told(proof, steady([*range(10), 9, 10, 10, 11]))
+    assert (proof.outcome, proof.report.scans) == (Outcome.UNPROVEN, 3)
+    assert (proof.report.unique, proof.report.copies, proof.identical_rows) == (12, 1, 2)
+    # Other rows each time: they move.
+    proof = prove(TWO_SECONDS)
+
+    def move(request: PageRequest) -> PageAnswer:
+        return steady([*range(10), proof.report.scans, 10, 11])(request)
+
+    told(proof, move)
+    assert (proof.outcome, proof.identical_rows) == (Outcome.UNPROVEN, 0)
+
+
+def test_the_size_of_a_page_without_rows_says_nothing() -> None:
+    proof = prove()
+    told(proof, lambda request: answer([], 0, size=0, current=request.current))
+    assert (proof.outcome, proof.report.total) == (Outcome.CERTIFIED, 0)
+
+
+def test_a_total_that_is_wrong_is_not_blamed_on_the_size_of_pages() -> None:
+    # Three of four rows come twice, as if pages held three; when calls arrive, more come than that.
+    proof = prove(TWO_SECONDS)
+    rows = calls(1, 2, 3)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.size == 3 and len(rows) == 3:
+            rows.append(*calls(4))
+        return answer(rows if request.current == 1 else [], len(rows) + 1, size=10, current=request.current)
+
+    told(proof, tell)
+    assert (proof.outcome, proof.given_size) == (Outcome.UNPROVEN, 10)
+
+
+def test_only_the_pages_that_hold_legs_in_doubt_are_read_once_more() -> None:
+    proof = prove(HOUR)
+    rows = [*calls(*range(10)), *calls(*range(10, 20)), *calls(20, 21, 22), *calls(0, code="second leg"), *calls(24)]
+
+    def tell(request: PageRequest) -> PageAnswer:
+        at = (request.current - 1) * request.size
+        return answer(rows[at : at + request.size], 25, size=request.size, current=request.current)
+
+    assert told(proof, tell) == [(1, 10), (2, 10), (3, 10), (1, 1), (1, 10), (3, 10), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.total) == (Outcome.CERTIFIED, 25, 25)
+    assert proof.report.conflicts == 0
+
+
+def test_a_row_that_changed_and_hides_a_missing_one_proves_nothing() -> None:
+    # Row 3 is read twice, with other contents the second time, and row 12 not at all; the count agrees.
+    proof = prove(TWO_SECONDS)
+
+    def tell(request: PageRequest) -> PageAnswer:
+        if request.current == 2:
+            return answer([*calls(10, 11), *calls(3, code="x")], 13, size=request.size, current=2)
+        return answer(calls(*range(10))[: request.size], 13, size=request.size)
+
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED, "two legs, for all that can be seen: both stand again"
+    changed = [0]
+
+    def change(request: PageRequest) -> PageAnswer:
+        changed[0] += request.current == 2
+        if request.current == 2:
+            return answer([*calls(10, 11), *calls(3, code=f"{changed}")], 13, size=request.size, current=2)
+        return tell(request)
+
+    proof = prove(TWO_SECONDS)
+    told(proof, change)
+    assert proof.outcome is Outcome.UNPROVEN
+    assert proof.report.conflicts == 1
+
+
+def test_rows_can_be_read_once_more_after_the_certificate() -> None:
+    proof = prove()
+    tell = steady([*range(25)])
+    told(proof, tell)
+    assert proof.outcome is Outcome.CERTIFIED
+    proof.read_once_more({"3", "24"})
+    assert (proof.is_open, proof.report.certified) == (True, False)
+    assert told(proof, tell) == [(1, 10), (3, 10), (1, 1)]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 25, 2)
+    proof.read_once_more({"nobody"})
+    assert (proof.is_open, proof.report.certified) == (False, False)
+
+
+def test_a_window_to_which_calls_are_added_is_counted_at_once_by_the_end_of_its_list() -> None:
+    ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
+    proof = prove(ages=ages)
+    rows, asked = [*range(25)], []
+    while (request := proof.next_request()) is not None:
+        asked.append((request.current, request.size, request.delay))
+        if len(asked) in {4, 8}:
+            rows.append(len(rows))  # before the count that waits, and before the one at once
+        proof.accept(request, steady(rows)(request))
+    assert asked == [
+        *((1, 10, 0), (2, 10, 0), (3, 10, 0), (1, 1, 1)),
+        *((1, 10, 0), (2, 10, 0), (3, 10, 0), (3, 9, 0)),
+        *((1, 10, 1), (2, 10, 1), (3, 10, 1), (4, 8, 0)),
+    ]
+    assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 27, 3)
+
+
+@pytest.mark.parametrize(("lagging", "sent"), [(1, 8), (0, 9), (0, 7)])
+def test_a_count_at_once_must_be_no_older_than_the_rows(lagging: int, sent: int) -> None:
+    # Of 26 rows page 3 of nine holds eight; COUNT or the page itself knows another number.
+    ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
+    proof = prove(ages=ages, grows=True)
+    ends = 0
+    while (request := proof.next_request()) is not None and not ends:
+        if request.is_end:
+            ends += 1
+            rows = [*range(18, 26), 25][:sent]
+            told_answer = answer(calls(*rows), 26 - lagging, size=9, current=3)
+        else:
+            told_answer = steady([*range(26)])(request)
+        proof.accept(request, told_answer)
+    assert ends == 1
+    assert proof.is_open
+
+
+def test_a_vendor_that_gives_no_page_of_that_size_is_asked_for_a_count_that_waits() -> None:
+    ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
+    proof = prove(ages=ages, grows=True)
+    asked = []
+    while (request := proof.next_request()) is not None:
+        asked.append((request.current, request.size, request.delay))
+        if request.is_end:
+            proof.refuse(request, ServerFaultError("port program unusual"))
+        else:
+            proof.accept(request, steady([*range(26)])(request))
+    assert asked == [(1, 10, 0), (2, 10, 0), (3, 10, 0), (3, 9, 0), (1, 1, 1)]
+    assert proof.outcome is Outcome.CERTIFIED
+
+
+def test_a_window_in_which_many_calls_arrive_is_cut_instead_of_read_again() -> None:
+    for window, outcome in ((HOUR, Outcome.UNPROVEN), (TWO_SECONDS, Outcome.OPEN)):
+        proof = prove(window, ages=ages_of(HOUR.start - timedelta(hours=1)))
+        rows = [*range(25)]
+        for _ in range(4):
+            request = ask(proof)
+            if request.control:
+                rows += range(25, 34)
+            proof.accept(request, steady(rows)(request))
+        assert (proof.outcome, proof.growth.rows, proof.report.scans) == (
+            outcome,
+            9,
+            1 + (outcome is Outcome.OPEN),
+        )

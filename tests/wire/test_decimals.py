@@ -1,0 +1,173 @@
+"""Money as the vendor writes it: amounts pass with their digits, and each text is read once."""
+
+from decimal import Context, Decimal, DecimalException, InvalidOperation, localcontext
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.pretty import pretty_repr
+
+from aiosipcdr.model.records import MONEY_FIELDS, CallDetailRecord
+from aiosipcdr.wire.decimals import Amounts, fill_in_numbers, read_amount
+
+
+def possible(amount: Decimal) -> bool:
+    # Written out digit by digit, so that no rule of the code is used to check itself.
+    if not amount.is_finite():
+        return False
+    _, digits, exponent = amount.as_tuple()
+    assert isinstance(exponent, int)
+    text = "".join(map(str, digits))
+    places = -exponent - (len(text) - len(text.rstrip("0")))
+    return not amount or (places <= 80 and len(text.lstrip("0")) + exponent <= 26)
+
+
+amounts = st.one_of(
+    st.decimals(allow_nan=True, allow_infinity=True),
+    st.decimals(-(10**27), 10**27, places=12),
+    st.builds(lambda digits, exponent: Decimal(f"{digits}E{exponent}"), st.integers(-999, 999), st.integers(-99, 40)),
+    st.sampled_from([Decimal("sNaN"), Decimal("1e999999"), Decimal("9.9E25"), Decimal("1E26"), Decimal("1E-80")]),
+)
+
+
+@given(amounts)
+def test_an_amount_is_read_with_its_value_or_not_at_all(amount: Decimal) -> None:
+    if possible(amount):
+        assert read_amount(str(amount)) == amount
+    else:
+        with pytest.raises(DecimalException):
+            read_amount(str(amount))
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("7.20", "7.20"),
+        (" 7.20\t", "7.20"),
+        ("+7.20", "7.20"),
+        (".5", "0.5"),
+        ("5.", "5"),
+        ("00.1", "0.1"),
+        ("-0.0", "-0.0"),
+        ("7.2e0", "7.2"),
+        ("1E+3", "1E+3"),
+        ("1e-12", "1E-12"),
+        ("9" * 26, "9" * 26),
+        ("1.5000000000000", "1.5000000000000"),
+        ("0E-18", "0E-18"),
+        ("0E-999999999", "0"),
+        ("0E+999999999", "0"),
+        ("0.30000000000000004", "0.30000000000000004"),
+        ("0.1000000000000000055511151231257827021181583404541015625",) * 2,
+        ("1.5" + "0" * 200, "1.5"),
+    ],
+)
+def test_a_text_of_an_amount_keeps_its_digits(text: str, amount: str) -> None:
+    assert str(read_amount(text)) == amount
+    assert str(Amounts()[text]) == amount
+
+
+NO_AMOUNTS = [
+    *("", " ", "-", ".", "1,5", "1_000", "\uff11\uff12", "\u0667.5", "0x10", "1.5 USD", "--1", "1.2.3", "1e", "1e5e5"),
+    *("NaN", "sNaN", "Infinity", "-inf", "1E26", "1E-81", "1e999999999", "1e-999999999", "1e9999999999", "1" * 5_000),
+    *("0." + "1" * 81, "0.1" + "0" * 399 + "1", "1 000", "1\n2"),
+]
+
+
+@pytest.mark.parametrize("text", NO_AMOUNTS)
+@pytest.mark.parametrize("traps", [[], [InvalidOperation]])
+def test_what_is_no_amount_is_refused_whatever_this_thread_traps(text: str, traps: list[Any]) -> None:
+    with localcontext(Context(traps=traps)):
+        for read in (read_amount, Amounts().__getitem__, by_column):
+            with pytest.raises(DecimalException):
+                read(text)
+
+
+def by_column(value: object) -> Decimal | None:
+    record = AnyRecord(voice_id="1", cost=value)
+    fill_in_numbers([AnyRecord(voice_id="2", cost="5"), record])
+    cost: Decimal | None = record.cost
+    return cost
+
+
+# Classes that only the codec knows: the same one, with money that is not read yet.
+TextRecord: Any = CallDetailRecord[str]  # type: ignore[misc]  # to type checkers it has no parameter
+AnyRecord: Any = CallDetailRecord[Any]  # type: ignore[misc]  # likewise
+
+
+@pytest.mark.parametrize(
+    ("value", "amount"),
+    [
+        ("7.20", "7.20"),
+        (Decimal("7.20"), "7.20"),
+        (7, "7"),
+        (-7, "-7"),
+        (" 7 ", "7"),
+        (Decimal("0E-99"), "0"),
+        (None,) * 2,
+    ],
+)
+def test_columns_take_texts_and_numbers(value: object, amount: str | None) -> None:
+    read = by_column(value)
+    assert (None if read is None else str(read)) == amount
+
+
+@pytest.mark.parametrize("value", [True, [], {}, 10**26, Decimal("1e999"), Decimal("0." + "1" * 5_000)])
+def test_columns_take_nothing_else(value: object) -> None:
+    with pytest.raises(DecimalException):
+        by_column(value)
+
+
+def test_what_is_absent_stays_so_whatever_became_of_the_table() -> None:
+    table = Amounts()
+    assert table[None] is None
+    table.clear()
+    assert table[None] is None
+
+
+def test_records_share_what_they_repeat_and_keep_how_it_is_written() -> None:
+    raw = b'[{"voiceId":"1","cost":"7.2","rate":"7.20"},{"voiceId":"2","cost":"7.2","settlePay":"7.20"}]'
+    records = msgspec.json.decode(raw, type=list[TextRecord])
+    Amounts().fill_in(records)
+    first, second = records
+    assert type(first) is CallDetailRecord
+    assert first == CallDetailRecord(voice_id="1", cost=Decimal("7.2"), rate=Decimal("7.20"))
+    assert [str(first.cost), str(first.rate), str(second.settle_pay)] == ["7.2", "7.20", "7.20"]
+    assert first.cost is second.cost
+    assert first.rate is second.settle_pay
+
+
+@pytest.mark.parametrize("name", MONEY_FIELDS)
+def test_amounts_are_put_into_every_field_of_money(name: str) -> None:
+    for fill_in, kind in ((Amounts().fill_in, TextRecord), (fill_in_numbers, AnyRecord)):
+        record = kind(voice_id="1", **{name: "0.5"})
+        fill_in([record])
+        assert getattr(record, name) == Decimal("0.5")
+        with pytest.raises(DecimalException):
+            fill_in([kind(voice_id="1", **{name: "NaN"})])
+
+
+def test_a_long_text_is_read_and_not_kept() -> None:
+    table = Amounts()
+    assert table["0" * 100 + "1"] == 1
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize(("times", "repeat"), [(3, True), (1, False)])
+def test_few_amounts_are_kept_and_none_where_none_comes_twice(times: int, *, repeat: bool) -> None:
+    table = Amounts()
+    for number in range(20_000):
+        table.fill_in([TextRecord(voice_id="1", cost=f"0.{number:05}") for _ in range(times)])
+        assert len(table) <= 8_192
+        if not table.repeat:
+            break
+    assert table.repeat is repeat
+    assert table[None] is None
+
+
+def test_no_text_of_them_shows_an_amount() -> None:
+    table = Amounts()
+    table["12125550123"]
+    assert "12125550123" not in f"{table} {table!r} {table.__rich_repr__()} {pretty_repr(table)}"

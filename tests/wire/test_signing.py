@@ -1,0 +1,181 @@
+"""Signatures as the vendor publishes them, and credentials that nobody reads by accident."""
+
+import copy
+import io
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiosipcdr.wire.signing import Credentials, CredentialsSource, credentials_source, sign
+
+# The vendor's published example.
+KEY, SECRET, TIMESTAMP = "bDqJFiq9", "7bz1lzh9", 1630468800
+SIGNATURE = "05d7a50893e22a5c4bb3216ae3396c7c"
+
+# Neither quotes nor blanks: those of an env file would be sent as parts of the value.
+parts = st.text(st.characters(min_codepoint=40, max_codepoint=126), min_size=1, max_size=40)
+
+
+def test_the_published_example() -> None:
+    assert sign(Credentials(KEY, SECRET), TIMESTAMP) == SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "timestamp"),
+    [(KEY + "x", SECRET, TIMESTAMP), (KEY, SECRET + "x", TIMESTAMP), (KEY, SECRET, TIMESTAMP + 1)],
+)
+def test_every_part_is_signed(key: str, secret: str, timestamp: int) -> None:
+    assert sign(Credentials(key, secret), timestamp) != SIGNATURE
+
+
+@given(parts, parts, st.integers(0, 2**33))
+def test_a_signature_is_lower_case_hex(key: str, secret: str, timestamp: int) -> None:
+    signature = sign(Credentials(key, secret), timestamp)
+    assert len(signature) == 32
+    assert set(signature) <= set("0123456789abcdef")
+
+
+def test_no_text_shows_a_part() -> None:
+    from rich.console import Console
+    from rich.pretty import pretty_repr
+
+    credentials = Credentials(KEY, SECRET)
+    out = io.StringIO()
+    Console(file=out).print(credentials, {"credentials": credentials})
+    texts = [
+        repr(credentials),
+        str(credentials),
+        f"{credentials}",
+        f"{credentials!r:>40}",
+        format(credentials, ""),
+        "%s %r" % (credentials, credentials),  # noqa: UP031 - one more way to print
+        repr([credentials]),
+        pretty_repr(credentials),
+        out.getvalue(),
+    ]
+    for text in texts:
+        assert KEY not in text
+        assert SECRET not in text
+
+
+def test_nothing_but_the_slots_holds_a_part() -> None:
+    assert not hasattr(Credentials(KEY, SECRET), "__dict__")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_credentials_do_not_pickle(protocol: int) -> None:
+    with pytest.raises(TypeError, match="do not pickle") as caught:
+        pickle.dumps(Credentials(KEY, SECRET), protocol)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy])
+def test_credentials_do_not_copy(copier: object) -> None:
+    with pytest.raises(TypeError, match="do not pickle"):
+        copier(Credentials(KEY, SECRET))  # type: ignore[operator]
+
+
+def test_equality_compares_both_parts_and_nothing_else() -> None:
+    credentials = Credentials(KEY, SECRET)
+    assert credentials == Credentials(KEY, SECRET)
+    assert credentials != Credentials(KEY, SECRET + "x")
+    assert credentials != Credentials(KEY + "x", SECRET)
+    assert credentials != Credentials(SECRET, KEY)
+    assert credentials != (KEY, SECRET)
+    assert credentials.__eq__(SECRET) is NotImplemented
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(credentials)
+
+
+def test_surrounding_blanks_are_no_part() -> None:
+    credentials = Credentials(f" {KEY}\n", f"\t{SECRET} ")
+    assert credentials.key == KEY
+    assert sign(credentials, TIMESTAMP) == SIGNATURE
+
+
+@pytest.mark.parametrize("bad", ["", "   ", "\n", None, 5, b"bytes", ["list"]])
+def test_an_empty_part_is_refused(bad: object) -> None:
+    with pytest.raises(ValueError, match="api_key is empty"):
+        Credentials(bad, SECRET)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="api_secret is empty"):
+        Credentials(KEY, bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", ["canary\r\nSign: x", "canary\x00", "canary\x7f", "canaryü", "canary\u2028x", "\ud800"])
+def test_what_cannot_stand_in_a_header_is_refused_and_not_quoted(bad: str) -> None:
+    for pair in ((bad, SECRET), (KEY, bad)):
+        with pytest.raises(ValueError, match="cannot stand in an HTTP header") as caught:
+            Credentials(*pair)
+        assert "canary" not in str(caught.value)
+
+
+def test_quoted_parts_are_masked() -> None:
+    credentials = Credentials(KEY, SECRET)
+    masked = credentials.mask(f"unknown key {KEY} (secret {SECRET}, {SECRET}{KEY})")
+    assert masked == "unknown key *** (secret ***, ******)"
+
+
+def source(api_key: object, api_secret: object) -> CredentialsSource:
+    ask = credentials_source(api_key, api_secret)  # type: ignore[arg-type]
+    assert not isinstance(ask, ValueError)
+    return ask
+
+
+def test_two_texts_are_one_pair() -> None:
+    ask = source(KEY, SECRET)
+    assert ask() == Credentials(KEY, SECRET)
+
+
+def test_callables_are_asked_every_time() -> None:
+    keys, secrets = iter(["a", "b"]), iter(["x", "y"])
+    ask = source(lambda: next(keys), lambda: next(secrets))
+    assert ask() == Credentials("a", "x")
+    assert ask() == Credentials("b", "y")
+
+
+def test_one_part_may_be_a_callable() -> None:
+    assert source(lambda: KEY, SECRET)() == Credentials(KEY, SECRET)
+    assert source(KEY, lambda: SECRET)() == Credentials(KEY, SECRET)
+
+
+def test_one_callable_may_return_the_pair() -> None:
+    pairs = iter([Credentials("a", "x"), Credentials("b", "y")])
+    ask = source(lambda: next(pairs), None)
+    assert ask() == Credentials("a", "x")
+    assert ask() == Credentials("b", "y")
+
+
+def test_what_callables_return_is_checked_too() -> None:
+    with pytest.raises(ValueError, match="api_key is empty"):
+        source(lambda: "", lambda: SECRET)()
+    with pytest.raises(ValueError, match="must return Credentials"):
+        source(lambda: KEY, None)()
+
+
+@pytest.mark.parametrize(
+    ("key", "secret"),
+    [("", SECRET), (KEY, ""), (KEY, None), (None, None), (None, SECRET), ("", lambda: SECRET), (lambda: KEY, "")],
+)
+def test_a_text_that_is_no_part_is_refused_before_anything_is_asked(key: object, secret: object) -> None:
+    with pytest.raises(ValueError, match=r"api_key|api_secret") as caught:
+        credentials_source(key, secret)  # type: ignore[arg-type]
+    assert SECRET not in str(caught.value)
+
+
+def test_a_coroutine_is_no_credential_and_is_told_as_such() -> None:
+    async def look_up() -> Credentials:
+        raise AssertionError
+
+    for source in (credentials_source(look_up, look_up), credentials_source(look_up, None)):  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"at once|must return Credentials"):
+            source()
+
+
+@pytest.mark.parametrize("text", ['"quoted"', "'quoted'", "value # notes", "two words"])
+def test_what_an_env_file_leaves_around_a_value_is_refused_and_not_repeated(text: str) -> None:
+    for key, secret in ((text, "secret"), ("key", text)):
+        with pytest.raises(ValueError, match="without quotes and comments") as caught:
+            Credentials(key, secret)
+        assert text not in str(caught.value)
