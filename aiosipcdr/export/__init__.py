@@ -13,8 +13,8 @@ from aiosipcdr.export.journal import read_span
 from aiosipcdr.export.manifest import Manifest, read_manifest, read_stored, was_asked_by
 from aiosipcdr.export.masking import choose_mask, numbers_of
 from aiosipcdr.export.paths import JOURNAL, MANIFEST, ExportPaths, find_paths
-from aiosipcdr.export.quarantine import StreamQuarantine, shape_quarantined
-from aiosipcdr.export.render import encode_rows, shape_records
+from aiosipcdr.export.quarantine import StreamQuarantine
+from aiosipcdr.export.render import encode_rows, shape_quarantined, shape_records
 from aiosipcdr.export.spec import ExportOrder, IfExists, check_file_mode
 from aiosipcdr.export.verify import FileFacts, find_contradictions, find_differences, read_facts, verify_file
 

@@ -3,7 +3,7 @@
 Its lines hold the vendor's bytes, phone numbers among them, unless the export masks.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,7 @@ from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.raw_json import decode_broken
 
-__all__ = ["StreamQuarantine", "encode_quarantined", "is_quarantine", "shape_quarantined"]
+__all__ = ["StreamQuarantine", "encode_quarantined", "is_quarantine"]
 
 
 class _QuarantineLine(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,13 +49,6 @@ def is_quarantine(path: Path, _: Path) -> bool:
             return [decoder.decode(line).page for line in read_lines(file)] != []
     except (msgspec.DecodeError, ValueError, ExportError):
         return False
-
-
-def shape_quarantined(
-    records: Iterable[QuarantinedRecord], mask: Callable[[str], str] | None
-) -> list[QuarantinedRecord]:
-    """Return `records` as they go into a file: with `mask` without their bytes, in which a number may be anywhere."""
-    return [one if mask is None else msgspec.structs.replace(one, raw=b"") for one in records]
 
 
 class StreamQuarantine:

@@ -20,7 +20,6 @@ from msgspec.structs import astuple
 
 from aiosipcdr.export.journal_records import Effort, WrittenWindow
 from aiosipcdr.export.masking import mask_records
-from aiosipcdr.export.quarantine import shape_quarantined
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.model.arrow import fit_columns
 from aiosipcdr.model.money import MoneyRow, MoneyTotals
@@ -40,6 +39,7 @@ __all__ = [
     "prepare_window",
     "read_records",
     "read_texts",
+    "shape_quarantined",
     "shape_records",
 ]
 
@@ -233,3 +233,10 @@ async def _parts_of(records: Sequence[CallDetailRecord]) -> AsyncIterator[Sequen
         if start:
             await anyio.lowlevel.checkpoint()
         yield records[start : start + _SLICE]
+
+
+def shape_quarantined(
+    records: Iterable[QuarantinedRecord], mask: Callable[[str], str] | None
+) -> list[QuarantinedRecord]:
+    """Return `records` as they go into a file: with `mask` without their bytes, in which a number may be anywhere."""
+    return [one if mask is None else msgspec.structs.replace(one, raw=b"") for one in records]
