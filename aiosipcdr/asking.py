@@ -103,7 +103,7 @@ class Asking(Connection):
     async def _count_again(
         self, provisional: list[WindowReport], filters: Filters, *, skip: bool
     ) -> dict[TimeWindow, int]:
-        windows = [told.window for told in provisional]
+        windows = [reported.window for reported in provisional]
         try:
             return await self._count_windows(windows, filters)
         except OutOfTimeRangeError as error:

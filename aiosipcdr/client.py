@@ -12,7 +12,7 @@ from aiosipcdr.exporting import Exporting
 from aiosipcdr.http.options import check_filters
 from aiosipcdr.model.errors import IncompleteRangeError
 from aiosipcdr.model.report import CallDetailRecords
-from aiosipcdr.proof.range import Coverage
+from aiosipcdr.proof.range import RangeReader
 
 __all__ = ["CdrClient"]
 
@@ -70,8 +70,8 @@ class CdrClient(Exporting):
         """
         filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
-        coverage = self._cover(
-            Coverage,
+        reader = self._cover(
+            RangeReader,
             start,
             end,
             filters,
@@ -79,7 +79,7 @@ class CdrClient(Exporting):
             allow_incomplete=allow_incomplete,
             time_field=time_field,
         )
-        stream = CdrStream(self._opened(), coverage, self._hook)
+        stream = CdrStream(self._opened(), reader, self._hook)
         records = CallDetailRecords()
         records.report = stream.report
         try:
@@ -117,8 +117,8 @@ class CdrClient(Exporting):
         """
         filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
-        coverage = self._cover(
-            Coverage,
+        reader = self._cover(
+            RangeReader,
             start,
             end,
             filters,
@@ -126,4 +126,4 @@ class CdrClient(Exporting):
             allow_incomplete=allow_incomplete,
             time_field=time_field,
         )
-        return CdrStream(self._opened(), coverage, self._hook)
+        return CdrStream(self._opened(), reader, self._hook)

@@ -36,10 +36,10 @@ from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.proof.budget import WindowPlaces
+from aiosipcdr.proof.budget import RowQuota
 from aiosipcdr.proof.merge import OwnedSpan
-from aiosipcdr.proof.overlaps import as_it_is
-from aiosipcdr.proof.range import Coverage
+from aiosipcdr.proof.overlaps import identity
+from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.wire.codec import PATH, FilterMatch, Filters
 from aiosipcdr.wire.signing import Credentials, credentials_source
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["LARGEST_PAGE", "ClientSettings", "Connection", "OutOfRange"]
 
 OutOfRange = Literal["raise", "skip"]
-C = TypeVar("C", bound=Coverage)
+C = TypeVar("C", bound=RangeReader)
 
 LARGEST_PAGE = 100
 MOST_CONCURRENCY = 64
@@ -192,7 +192,7 @@ class Connection:
             ssl_context=ssl_context,
             user_agent=user_agent or f"aiosipcdr/{__version__}",
         )
-        self._places = WindowPlaces(self._transport.connections)
+        self._quota = RowQuota(self._transport.connections)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
 
@@ -322,7 +322,7 @@ class Connection:
         allow_incomplete: bool,
         time_field: str | None,
         adjacent: bool = False,
-        see: Callable[[CallDetailRecord], CallDetailRecord] | None = None,
+        normalize: Callable[[CallDetailRecord], CallDetailRecord] | None = None,
     ) -> C:
         if isinstance(filters, ValueError):
             raise filters
@@ -339,10 +339,10 @@ class Connection:
             span,
             filters,
             size=self._page_size,
-            places=self._places,
+            quota=self._quota,
             ages=AgePolicy(engine.read_vendor_clock, self._lateness, self._count_delay),
             allow_incomplete=allow_incomplete,
             skip_out_of_range=on_out_of_range == "skip",
             strict=self._strict,
-            see=see or as_it_is,
+            normalize=normalize or identity,
         )

@@ -17,12 +17,12 @@ from aiosipcdr.model.errors import IncompleteRangeError, JournalDamagedError, Ou
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import DayReport, DaysReport, FetchReport
 from aiosipcdr.model.windows import Day, TimeWindow, days_between
-from aiosipcdr.proof.checkpoint import History
+from aiosipcdr.proof.checkpoint import Checkpoint
 from aiosipcdr.proof.resumable import ResumableCoverage
 from aiosipcdr.wire.codec import Filters
 
 if TYPE_CHECKING:
-    from aiosipcdr.export import ExistingFile, ExportOrder, ExportPaths, IfExists
+    from aiosipcdr.export import ExistingFile, ExportPaths, ExportSpec, IfExists
     from aiosipcdr.export.days import DayFile
 
 __all__ = ["Exporting"]
@@ -136,7 +136,7 @@ class Exporting(Asking):
             mode=mode,
             lock=lock,
         )
-        paths = ExportPaths.beside(path) if sidecars is None else ExportPaths.apart(path, sidecars)
+        paths = ExportPaths.sidecar_path(path) if sidecars is None else ExportPaths.apart(path, sidecars)
         return await self._write_file(form, paths, start, end, on_out_of_range=on_out_of_range)
 
     async def export_days(
@@ -258,10 +258,10 @@ class Exporting(Asking):
 
     def _plan_file(
         self, form: "_Form", paths: "ExportPaths", start: datetime, end: datetime, *, is_outdated: bool = False
-    ) -> "ExportOrder":
-        from aiosipcdr.export import ExportOrder
+    ) -> "ExportSpec":
+        from aiosipcdr.export import ExportSpec
 
-        return ExportOrder.plan(
+        return ExportSpec.plan(
             paths,
             start,
             end,
@@ -291,17 +291,17 @@ class Exporting(Asking):
         end: datetime,
         *,
         on_out_of_range: OutOfRange = "raise",
-        history: History | None = None,
+        checkpoint: Checkpoint | None = None,
         counted_again: Collection[TimeWindow] = (),
     ) -> ResumableCoverage:
         from aiosipcdr.export import choose_format, shape_records
 
         for_columns = choose_format(paths.target, form.format) == "parquet"
 
-        def see(record: CallDetailRecord) -> CallDetailRecord:
+        def normalize(record: CallDetailRecord) -> CallDetailRecord:
             return shape_records([record], form.mask, for_columns=for_columns)[0]
 
-        coverage = self._cover(
+        reader = self._cover(
             ResumableCoverage,
             start,
             end,
@@ -310,17 +310,17 @@ class Exporting(Asking):
             allow_incomplete=form.allow_incomplete,
             time_field=form.time_field,
             adjacent=form.adjacent,
-            see=see if form.mask or for_columns else None,
+            normalize=normalize if form.mask or for_columns else None,
         )
-        if history is not None:
+        if checkpoint is not None:
             try:
-                coverage.resume(history, counted_again=counted_again)
+                reader.resume(checkpoint, counted_again=counted_again)
             except KeyError:
                 raise JournalDamagedError(
                     f"the journal of {paths.target} was changed: it has windows that were never planned; remove it to"
                     " begin anew"
                 ) from None
-        return coverage
+        return reader
 
     async def _write_file(
         self,
@@ -342,14 +342,16 @@ class Exporting(Asking):
                 return job.published
             counts = await self._count_again(job.provisional, form.filters, skip=on_out_of_range == "skip")
             changed = [one.window for one in job.provisional if counts.get(one.window, one.counted) != one.counted]
-            history = await job.history(allow_incomplete=form.allow_incomplete, changed=changed, strict=self._strict)
-            coverage = self._cover_file(
-                form, paths, start, end, on_out_of_range=on_out_of_range, history=history, counted_again=counts
+            checkpoint = await job.checkpoint(
+                allow_incomplete=form.allow_incomplete, changed=changed, strict=self._strict
             )
-            report = coverage.report
+            reader = self._cover_file(
+                form, paths, start, end, on_out_of_range=on_out_of_range, checkpoint=checkpoint, counted_again=counts
+            )
+            report = reader.report
             report.requests, report.retries, report.elapsed = job.effort
             try:
-                async with CdrStream(self._opened(), coverage, self._hook) as stream:
+                async with CdrStream(self._opened(), reader, self._hook) as stream:
                     async for entry in stream.entries():
                         await job.write(entry, report)
             except (IncompleteRangeError, OutOfTimeRangeError) as error:

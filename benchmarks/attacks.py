@@ -175,12 +175,12 @@ def play(server: Server, method: str) -> tuple[str, str, str]:
     """Return the memory that an attack adds, its CPU, and what became of the calls."""
     command = [sys.executable, "-c", CHILD, f"http://127.0.0.1:{server.port}/voice", method]
     try:
-        told = subprocess.run(command, capture_output=True, check=False, timeout=SECONDS)
+        reported = subprocess.run(command, capture_output=True, check=False, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         return "?", f"> {SECONDS}", "killed: the event loop stood still"
-    if told.returncode:
-        return "?", "?", f"the process died ({told.returncode})"
-    added, cpu, outcome = json.loads(told.stdout)
+    if reported.returncode:
+        return "?", "?", f"the process died ({reported.returncode})"
+    added, cpu, outcome = json.loads(reported.stdout)
     return f"{added:.0f}", f"{cpu:.2f}", outcome
 
 

@@ -50,8 +50,8 @@ def run(task: str, folder: str, place: dict[str, str], imports: str = "") -> dic
     """Run a task in a process of its own."""
     child = [sys.executable, __file__, "--child", task, "--folder", folder, "--imports", imports]
     done = subprocess.run(child, input=json.dumps(place), capture_output=True, text=True, check=True)
-    told: dict[str, float] = json.loads(done.stdout)
-    return told
+    reported: dict[str, float] = json.loads(done.stdout)
+    return reported
 
 
 async def measure(records: int, formats: list[str], rounds: int) -> None:
@@ -70,15 +70,15 @@ async def measure(records: int, formats: list[str], rounds: int) -> None:
 
 def compare(records: int, formats: list[str], rounds: int, folder: str, place: dict[str, str]) -> None:
     """Run the tasks in turns; print medians and their spread."""
-    told: dict[str, list[dict[str, float]]] = {task: [] for task in (FETCH, *formats)}
+    reported: dict[str, list[dict[str, float]]] = {task: [] for task in (FETCH, *formats)}
     for _ in range(rounds):
-        for task, runs in told.items():
+        for task, runs in reported.items():
             runs.append(run(task, folder, place))
     print(f"\n{records:,} calls, {rounds} rounds\n")
     print("| task | CPU s | ratio to fetch_all | lowest to highest | peak MB beyond idle |")
     print("|---|---:|---:|---|---:|")
-    for task, runs in told.items():
-        ratios = [one["cpu"] / base["cpu"] for one, base in zip(runs, told[FETCH], strict=True)]
+    for task, runs in reported.items():
+        ratios = [one["cpu"] / base["cpu"] for one, base in zip(runs, reported[FETCH], strict=True)]
         idle = run(IDLE, folder, place, task)["peak"]
         cpu = statistics.median(one["cpu"] for one in runs)
         peak = max(one["peak"] for one in runs) - idle

@@ -22,7 +22,7 @@ NAMES = ("stream", "export")
 
 def measure(sizes: list[int]) -> dict[str, list[tuple[Measured, float]]]:
     """Return what each size took, with the rows that were read."""
-    told: dict[str, list[tuple[Measured, float]]] = {name: [] for name in NAMES}
+    reported: dict[str, list[tuple[Measured, float]]] = {name: [] for name in NAMES}
     for size in sizes:
         with Course(1_000) as small, Course(size) as course:
             for name in NAMES:
@@ -30,8 +30,8 @@ def measure(sizes: list[int]) -> dict[str, list[tuple[Measured, float]]]:
                     runner.run(Task(small.port, folder=folder))  # imports what is imported late
                     course.reset()
                     measured = runner.run(Task(course.port, folder=folder))
-                    told[name].append((measured, course.stats()["rows"]))
-    return told
+                    reported[name].append((measured, course.stats()["rows"]))
+    return reported
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, help="where to write the chart (SVG)")
     given = parser.parse_args()
     print(f"concurrency 8; {describe_machine()}\n")
-    told = measure([size for size in SIZES if size <= given.most])
+    reported = measure([size for size in SIZES if size <= given.most])
     rows = [
         (
             f"{name}, {one.calls:,}",
@@ -55,16 +55,19 @@ def main() -> None:
             f"{read / one.calls:.1f}",
         )
         for name in NAMES
-        for one, read in told[name]
+        for one, read in reported[name]
     ]
     names = "calls", "CPU s", "CPU µs a call", "wall s", "peak MiB", "over imports"
     print_table((*names, "requests", "rows read", "rows a call"), rows)
     if given.chart is not None:
         panels: list[Panel] = [
-            ("CPU, seconds", {name: [(one.calls, one.cpu) for one, _ in told[name]] for name in NAMES}),
-            ("wall, seconds", {name: [(one.calls, one.wall) for one, _ in told[name]] for name in NAMES}),
-            ("peak memory, MiB", {name: [(one.calls, one.peak) for one, _ in told[name]] for name in NAMES}),
-            ("rows read by the endpoint", {name: [(one.calls, read) for one, read in told[name]] for name in NAMES}),
+            ("CPU, seconds", {name: [(one.calls, one.cpu) for one, _ in reported[name]] for name in NAMES}),
+            ("wall, seconds", {name: [(one.calls, one.wall) for one, _ in reported[name]] for name in NAMES}),
+            ("peak memory, MiB", {name: [(one.calls, one.peak) for one, _ in reported[name]] for name in NAMES}),
+            (
+                "rows read by the endpoint",
+                {name: [(one.calls, read) for one, read in reported[name]] for name in NAMES},
+            ),
         ]
         given.chart.write_text(draw_panels("From few calls to many", panels))
 

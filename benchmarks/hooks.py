@@ -64,16 +64,16 @@ async def fetch(sandbox: SandboxProcess, hook: EventHook | None) -> float:
 
 def main() -> None:
     """Print one line for each contender."""
-    told: list[Event] = []
+    reported: list[Event] = []
     hooks = contenders()
     seconds: dict[str, list[float]] = {name: [] for name in hooks}
     with SandboxProcess(records=CALLS) as sandbox:
-        asyncio.run(fetch(sandbox, told.append))  # and every import is done
+        asyncio.run(fetch(sandbox, reported.append))  # and every import is done
         for _ in range(ROUNDS):
             for name, hook in hooks.items():
                 seconds[name].append(asyncio.run(fetch(sandbox, hook)))
     reference = seconds["no hook (reference)"]
-    print(f"{CALLS:,} calls, {len(told):,} events\n")
+    print(f"{CALLS:,} calls, {len(reported):,} events\n")
     print("| hook | CPU ms | ratio |")
     print("|---|---:|---:|")
     for name, own in seconds.items():

@@ -35,9 +35,9 @@ def measure(
                 requests = dict.fromkeys(NAMES, 0)
                 for _ in range(rounds):
                     for runner in runners:
-                        told = runner.run(Task(course.port, concurrency))
-                        walls[runner.name].append(told.wall)
-                        requests[runner.name] = told.requests
+                        reported = runner.run(Task(course.port, concurrency))
+                        walls[runner.name].append(reported.wall)
+                        requests[runner.name] = reported.requests
                 row: list[object] = [f"{calls:,}", f"{latency * 1e3:.0f}", concurrency]
                 for name in NAMES:
                     slowest, wall, fastest = max(walls[name]), median(walls[name]), min(walls[name])

@@ -33,9 +33,9 @@ def measure(calls: int, rounds: int, latency: float) -> list[list[object]]:
             wall: dict[str, list[float]] = {loop: [] for loop in LOOPS}
             for _ in range(rounds):
                 for loop, runner in runners.items():
-                    told = runner.run(Task(course.port))
-                    cpu[loop].append(told.cpu)
-                    wall[loop].append(told.wall)
+                    reported = runner.run(Task(course.port))
+                    cpu[loop].append(reported.cpu)
+                    wall[loop].append(reported.wall)
             course.set_latency(0.0)
             rows.append(
                 [

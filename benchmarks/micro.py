@@ -18,11 +18,11 @@ from aiosipcdr.http.transport import Signer
 from aiosipcdr.model.report import FetchReport
 from aiosipcdr.model.windows import TimeWindow, plan_tiles, split_window
 from aiosipcdr.policy.clock import AgePolicy, ClockOffset, VendorTime
-from aiosipcdr.proof.budget import Budget, WindowPlaces
-from aiosipcdr.proof.merge import Assembly, OwnedSpan, sort_records
-from aiosipcdr.proof.page import PageRequest, Verdict, find_ascent, judge_answer
-from aiosipcdr.proof.range import Coverage
-from aiosipcdr.proof.window import WindowProof
+from aiosipcdr.proof.budget import Budget, RowQuota
+from aiosipcdr.proof.merge import OwnedSpan, RangeMerger, sort_records
+from aiosipcdr.proof.page import PageRequest, Verdict, find_sorted_run, judge_answer
+from aiosipcdr.proof.range import RangeReader
+from aiosipcdr.proof.window import WindowReader
 from aiosipcdr.wire.codec import Filters, PageAnswer, PageDecoder, encode_params, encode_query
 from aiosipcdr.wire.signing import Credentials
 
@@ -35,9 +35,9 @@ _calls = Calls(CALLS)
 def page(current: int, size: int = 100) -> bytes:
     """Return the answer that tells page `current` of all calls."""
     begin, end = min(CALLS, (current - 1) * size), min(CALLS, current * size)
-    told = bytes(_calls.block[_calls.offsets[begin] : _calls.offsets[end] - 1])
+    reported = bytes(_calls.block[_calls.offsets[begin] : _calls.offsets[end] - 1])
     head = b'{"status":"0","reason":"success","data":{"total":%d,"size":%d,"current":%d,"pages":%d,"records":[%b]}}'
-    return head % (CALLS, size, current, -(-CALLS // size), told)
+    return head % (CALLS, size, current, -(-CALLS // size), reported)
 
 
 def answer(current: int, size: int = 100) -> PageAnswer:
@@ -47,9 +47,9 @@ def answer(current: int, size: int = 100) -> PageAnswer:
     return decoded
 
 
-def read_window() -> WindowProof:
+def read_window() -> WindowReader:
     """Read all calls as one window, from answers that are there."""
-    proof = WindowProof(WINDOW, Filters(), size=100, most_rows=2_000, budget=Budget(100), ages=AGES)
+    proof = WindowReader(WINDOW, Filters(), size=100, most_rows=2_000, budget=Budget(100), ages=AGES)
     while (request := proof.next_request()) is not None:
         proof.accept(request, ANSWERS[request.current, request.size])
     return proof
@@ -94,9 +94,9 @@ def test_judging_a_page(benchmark: BenchmarkFixture, rises: bool) -> None:  # no
         answer = msgspec.structs.replace(answer, page=page)
 
     def judge() -> Verdict:
-        ascent = find_ascent(answer.page.records)
-        assert (ascent is not None) == rises
-        return judge_answer(request, answer, Filters(), ascent=ascent)[0]
+        sorted_run = find_sorted_run(answer.page.records)
+        assert (sorted_run is not None) == rises
+        return judge_answer(request, answer, Filters(), sorted_run=sorted_run)[0]
 
     assert benchmark(judge) is Verdict.USE
 
@@ -111,7 +111,7 @@ def test_assembling_a_window(benchmark: BenchmarkFixture) -> None:
     proof = read_window()
 
     def assemble() -> int:
-        return len(Assembly(FetchReport(), span=OwnedSpan(window=WINDOW)).assemble(proof, ()).records)
+        return len(RangeMerger(FetchReport(), span=OwnedSpan(window=WINDOW)).assemble(proof, ()).records)
 
     assert benchmark(assemble) == CALLS
 
@@ -137,7 +137,7 @@ def test_starting_a_range(benchmark: BenchmarkFixture) -> None:
     """A coverage, and its first request."""
 
     def start() -> object:
-        coverage = Coverage(OwnedSpan(window=WINDOW), Filters(), size=100, places=WindowPlaces(8), ages=AGES)
+        coverage = RangeReader(OwnedSpan(window=WINDOW), Filters(), size=100, places=RowQuota(8), ages=AGES)
         return coverage.next_request()
 
     assert benchmark(start) is not None

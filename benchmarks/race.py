@@ -74,18 +74,18 @@ def record(course: Course, concurrency: int, folder: str) -> Task:
         return Task(course.port, concurrency, course.seen(), folder)
 
 
-def compare(told: Rounds, name: str, other: str) -> Ratio:
+def compare(reported: Rounds, name: str, other: str) -> Ratio:
     """Compare the CPU of two contenders for one call."""
-    own, reference = ([one.cpu / one.calls for one in told[each]] for each in (name, other))
+    own, reference = ([one.cpu / one.calls for one in reported[each]] for each in (name, other))
     return ratio(own, reference)
 
 
-def print_results(told: Rounds, again: Rounds, server: dict[str, float]) -> None:
+def print_results(reported: Rounds, again: Rounds, server: dict[str, float]) -> None:
     """Print a row for each contender, the one with the least CPU first."""
-    order = sorted(told, key=lambda name: compare(told, name, "floor").median)
+    order = sorted(reported, key=lambda name: compare(reported, name, "floor").median)
     rows = []
     for name in order:
-        timed = told[name]
+        timed = reported[name]
         cpu, wall = median(map(attrgetter("cpu"), timed)), median(map(attrgetter("wall"), timed))
         calls, requests = timed[0].calls, timed[0].requests
         first = [one.first for one in timed if one.first is not None]
@@ -94,7 +94,7 @@ def print_results(told: Rounds, again: Rounds, server: dict[str, float]) -> None
                 CONTENDERS[name][2],
                 requests,
                 f"{cpu / calls * 1e8:,.0f}",
-                compare(told, name, "floor"),
+                compare(reported, name, "floor"),
                 compare(again, name, "floor"),
                 f"{calls / wall:,.0f}",
                 f"{median([one.peak - one.before for one in timed]):.0f}",
@@ -106,11 +106,11 @@ def print_results(told: Rounds, again: Rounds, server: dict[str, float]) -> None
     print_table((*names, "memory MiB", "first call ms", "endpoint's CPU µs"), rows)
 
 
-def print_goals(told: Rounds, again: Rounds) -> None:
+def print_goals(reported: Rounds, again: Rounds) -> None:
     """Print what was aimed at and what was reached."""
     rows = []
     for text, name, other, side, bound in GOALS:
-        found = [compare(each, name, other) for each in (told, again)]
+        found = [compare(each, name, other) for each in (reported, again)]
         met = ["yes" if (one.median <= bound if side == "at most" else one.median >= bound) else "no" for one in found]
         rows.append((text, f"{side} {bound:.2f}", found[0], met[0], found[1], met[1]))
     print_table(("CPU a call", "goal", "median (middle half)", "met", "again", "met"), rows)
@@ -129,9 +129,9 @@ def print_instructions(course: Course, bodies: list[str]) -> None:
     print_table(("contender", "instructions a call", "to the floor"), rows)
 
 
-def draw(told: Rounds, path: Path) -> None:
+def draw(reported: Rounds, path: Path) -> None:
     """Write a chart of the CPU that 100 calls take."""
-    taken = {name: median([one.cpu / one.calls for one in told[name]]) * 1e8 for name in told}
+    taken = {name: median([one.cpu / one.calls for one in reported[name]]) * 1e8 for name in reported}
     bars = [
         (CONTENDERS[name][2], taken[name], f"{taken[name] / 1000:.2f} ms", CONTENDERS[name][0].startswith("ours"))
         for name in sorted(taken, key=taken.__getitem__)
@@ -149,11 +149,11 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, help="where to write the chart (SVG)")
     given = parser.parse_args()
     print(f"{given.calls:,} calls, {given.rounds} rounds, concurrency {given.concurrency}; {describe_machine()}\n")
-    told, again, server = race(given.calls, given.rounds, given.concurrency)
-    print_results(told, again, server)
-    print_goals(told, again)
+    reported, again, server = race(given.calls, given.rounds, given.concurrency)
+    print_results(reported, again, server)
+    print_goals(reported, again)
     if given.chart is not None:
-        draw(told, given.chart)
+        draw(reported, given.chart)
     if given.instructions:
         with Course(given.instructions) as course:
             print_instructions(course, record(course, given.concurrency, "").bodies)

@@ -24,11 +24,11 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sandboxed import sandbox_in_environment
 
 from aiosipcdr.integrations.fastapi import (
-    CallQuery,
     ClientDep,
     CsvResponse,
     NdjsonResponse,
     RangeParams,
+    RangeQuery,
     client_lifespan,
     install_error_handlers,
 )
@@ -49,14 +49,14 @@ async def group_of(token: Token) -> str:
     raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
 
 
-async def tenant_range(group: Annotated[str, Depends(group_of)], asked: RangeParams) -> CallQuery:
+async def tenant_range(group: Annotated[str, Depends(group_of)], asked: RangeParams) -> RangeQuery:
     """Return the range with the group of whoever calls, whatever the URL asks for; another group is 403."""
     if asked["sip_group_name"] not in (None, group):
         raise HTTPException(403)
     return {**asked, "sip_group_name": group}
 
 
-TenantRange = Annotated[CallQuery, Depends(tenant_range)]
+TenantRange = Annotated[RangeQuery, Depends(tenant_range)]
 
 
 @app.get("/calls.ndjson", response_class=NdjsonResponse)

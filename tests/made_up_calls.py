@@ -47,15 +47,15 @@ calls = st.fixed_dictionaries({"voice_id": st.text("0123456789", min_size=1, max
 
 def call(number: int) -> CallDetailRecord:
     """The call of that number: an ordinary one."""
-    told = START + timedelta(seconds=number)
+    reported = START + timedelta(seconds=number)
     return CallDetailRecord(
         voice_id=str(2_610_241_209_441_000_000 + number),
         sip_group_name=f"客服{number % 7}组",
         callee=f"+1{201 + number % 700}55501{number % 100:02}",
         display_num=f"+447700900{number % 1000:03}",
         code="United States(New York)" if number % 3 else None,
-        submit_time=told,
-        hangup_time=told.astimezone(UTC),
+        submit_time=reported,
+        hangup_time=reported.astimezone(UTC),
         call_duration=number % 600,
         charged_duration=60,
         cost=Decimal(number % 977).scaleb(-4),

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from aiosipcdr.export import MANIFEST, ExportJob, ExportOrder, ExportPaths
+from aiosipcdr.export import MANIFEST, ExportJob, ExportPaths, ExportSpec
 from aiosipcdr.export.keys import KeyDerivation, derive_key
 from aiosipcdr.export.manifest import Manifest, encode_manifest, read_manifest
 from aiosipcdr.model.records import NO_EXTRA, ExtraFields
 from aiosipcdr.model.report import CompleteWindow, FetchReport, QuarantinedRecord, WindowReport, WindowShare
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.checkpoint import Cut, Delivered, Note
+from aiosipcdr.proof.checkpoint import Delivered, JournalEvent, WindowSplit
 from aiosipcdr.wire.codec import Filters
 from aiosipcdr.wire.signing import Credentials
 from tests.made_up_calls import START, call
@@ -27,7 +27,7 @@ SPAN = TimeWindow(START, END)
 RAW = b'{"voiceId":7,"callee":"+12125550199"}'
 
 
-def beside(path: Path, ending: str) -> Path:
+def sidecar_path(path: Path, ending: str) -> Path:
     """The sidecar of `path` with that ending."""
     return path.with_name(path.name + ending)
 
@@ -37,14 +37,14 @@ def hour(number: int) -> TimeWindow:
     return TimeWindow(start, start + timedelta(hours=1))
 
 
-def window(number: int, calls: int = 3, *, bad: int = 0, **told: Any) -> CompleteWindow:  # noqa: ANN401
+def window(number: int, calls: int = 3, *, bad: int = 0, **reported: Any) -> CompleteWindow:  # noqa: ANN401
     """The hour of that number, read to its end: so many calls, and so many that could not be decoded."""
     records = [call(100 * number + one) for one in range(calls)]
     if records:
         records[0] = msgspec.structs.replace(records[0], extra=ExtraFields(newField='"1"'))
     report = WindowReport(window=hour(number), total=calls + bad, unique=calls + bad, requests=2, pages=1, scans=1)
     report.certified = True
-    for name, value in told.items():
+    for name, value in reported.items():
         setattr(report, name, value)
     return CompleteWindow(
         window=report.window,
@@ -60,19 +60,19 @@ def window(number: int, calls: int = 3, *, bad: int = 0, **told: Any) -> Complet
     )
 
 
-def plain(told: CompleteWindow) -> CompleteWindow:
-    """`told` without extra fields, whose quotes make objects of its rows."""
-    records = [msgspec.structs.replace(record, extra=NO_EXTRA) for record in told.records]
-    return msgspec.structs.replace(told, records=records)
+def plain(reported: CompleteWindow) -> CompleteWindow:
+    """`reported` without extra fields, whose quotes make objects of its rows."""
+    records = [msgspec.structs.replace(record, extra=NO_EXTRA) for record in reported.records]
+    return msgspec.structs.replace(reported, records=records)
 
 
-CUT = Cut(told=WindowReport(window=SPAN, total=6), parts=[hour(number) for number in range(HOURS)])
-STORY: tuple[Note | CompleteWindow, ...] = (CUT, window(0), window(1, calls=0), window(2, calls=2, bad=1))
+CUT = WindowSplit(reported=WindowReport(window=SPAN, total=6), parts=[hour(number) for number in range(HOURS)])
+STORY: tuple[JournalEvent | CompleteWindow, ...] = (CUT, window(0), window(1, calls=0), window(2, calls=2, bad=1))
 """A whole run, as the stream tells it: a range that is cut, and its three hours, of which one is empty."""
 
 
-def order(path: Path, **changes: Any) -> ExportOrder:  # noqa: ANN401
-    """The order to write the story to `path`; `changes` are arguments of `ExportOrder.plan`, and filters."""
+def order(path: Path, **changes: Any) -> ExportSpec:  # noqa: ANN401
+    """The order to write the story to `path`; `changes` are arguments of `ExportSpec.plan`, and filters."""
     filters = Filters(
         sip_group_name=changes.pop("sip_group_name", None),
         phone_name=changes.pop("phone_name", None),
@@ -89,11 +89,11 @@ def order(path: Path, **changes: Any) -> ExportOrder:  # noqa: ANN401
         "tiles": [SPAN],
     } | changes
     settings.setdefault("if_exists", "replace" if settings.pop("overwrite", False) else "fail")
-    paths = settings.pop("paths", ExportPaths.beside(path))
-    return ExportOrder.plan(paths, settings.pop("start"), settings.pop("end"), filters, **settings)
+    paths = settings.pop("paths", ExportPaths.sidecar_path(path))
+    return ExportSpec.plan(paths, settings.pop("start"), settings.pop("end"), filters, **settings)
 
 
-def report_of(story: Sequence[Note | CompleteWindow] = STORY) -> FetchReport:
+def report_of(story: Sequence[JournalEvent | CompleteWindow] = STORY) -> FetchReport:
     report = FetchReport(certified=True, requests=9, elapsed=1.5)
     for entry in story:
         if isinstance(entry, CompleteWindow):
@@ -107,14 +107,14 @@ def report_of(story: Sequence[Note | CompleteWindow] = STORY) -> FetchReport:
     return report
 
 
-def as_told(entry: Note | CompleteWindow) -> Note | Delivered:
+def as_told(entry: JournalEvent | CompleteWindow) -> JournalEvent | Delivered:
     """What a history says of `entry`."""
-    return Delivered(told=entry.report, share=entry.share) if isinstance(entry, CompleteWindow) else entry
+    return Delivered(reported=entry.report, share=entry.share) if isinstance(entry, CompleteWindow) else entry
 
 
 async def export(
     path: Path,
-    story: Sequence[Note | CompleteWindow] = STORY,
+    story: Sequence[JournalEvent | CompleteWindow] = STORY,
     *,
     until: int | None = None,
     **changes: Any,  # noqa: ANN401
@@ -123,9 +123,9 @@ async def export(
     async with ExportJob(order(path, **changes)) as job:
         if job.published is not None:
             return job.published
-        history = await job.history(allow_incomplete=True, changed=[])
-        written = len(history.entries)
-        assert history.entries == [as_told(entry) for entry in story[:written]]
+        checkpoint = await job.checkpoint(allow_incomplete=True, changed=[])
+        written = len(checkpoint.entries)
+        assert checkpoint.entries == [as_told(entry) for entry in story[:written]]
         for entry in story[written:until]:
             await job.write(entry, report_of(story))
         report = report_of(story)

@@ -54,7 +54,7 @@ async def usable(client: CdrClient, sandbox: Sandbox) -> None:
     assert not client._engine._workers
     assert not client._engine._runs
     assert client._engine._timer is None
-    assert client._places.runs == client._places._held == 0
+    assert client._quota.runs == client._quota._held == 0
 
 
 class Stop:

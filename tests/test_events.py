@@ -56,10 +56,10 @@ def test_an_event_has_no_room_for_a_record_a_filter_or_a_secret() -> None:
 
 def test_an_event_becomes_json() -> None:
     event = Event(kind=EventKind.RUN_FINISHED, run=1, window=WINDOW, elapsed=0.5, report=FetchReport(total=3, unique=3))
-    told = msgspec.json.decode(msgspec.json.encode(event))
-    assert told["kind"] == "run_finished"
-    assert told["window"]["start"] == "2026-10-01T00:00:00Z"
-    assert told["report"]["unique"] == 3
+    reported = msgspec.json.decode(msgspec.json.encode(event))
+    assert reported["kind"] == "run_finished"
+    assert reported["window"]["start"] == "2026-10-01T00:00:00Z"
+    assert reported["report"]["unique"] == 3
 
 
 def test_anything_that_can_be_called_is_a_hook() -> None:
@@ -77,10 +77,10 @@ def test_a_hook_hears_all_unless_it_says_what_it_wants() -> None:
         def __call__(self, event: Event, /) -> None:
             raise AssertionError(event)
 
-    def told(hook: EventHook | None) -> list[EventKind]:
+    def reported(hook: EventHook | None) -> list[EventKind]:
         wants = choose_events(hook)
         return [kind for kind in EventKind if wants(kind)]
 
-    assert told(None) == []
-    assert told(lambda _: None) == list(EventKind)
-    assert told(Choosy()) == [EventKind.THROTTLED]
+    assert reported(None) == []
+    assert reported(lambda _: None) == list(EventKind)
+    assert reported(Choosy()) == [EventKind.THROTTLED]

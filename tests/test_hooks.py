@@ -68,9 +68,9 @@ async def test_a_client_without_a_hook_writes_a_log(caplog: pytest.LogCaptureFix
     }
     assert [facts(record)["cdr_event"] for record in written].count("request_sent") == report.requests
     assert len({facts(record)["cdr_run"] for record in written}) == 1
-    told = "\n".join(f"{record.getMessage()} {facts(record)}" for record in written)
+    reported = "\n".join(f"{record.getMessage()} {facts(record)}" for record in written)
     assert len(numbers) > 100
-    assert [word for word in numbers | secrets if word in told] == []
+    assert [word for word in numbers | secrets if word in reported] == []
 
 
 async def test_a_quiet_run_writes_nothing_above_info(caplog: pytest.LogCaptureFixture) -> None:

@@ -199,7 +199,7 @@ def test_runs_that_never_use_the_fixture_load_nothing_for_it(inner: pytest.Pytes
 
 
 def test_the_marker_is_registered_with_an_explanation(pytestconfig: pytest.Config) -> None:
-    (told,) = [line for line in pytestconfig.getini("markers") if line.startswith("cdr_sandbox(")]
+    (reported,) = [line for line in pytestconfig.getini("markers") if line.startswith("cdr_sandbox(")]
 
-    assert "faults" in told.partition(":")[0]
-    assert "aiosipcdr.sandbox.Sandbox" in told.partition(":")[2]
+    assert "faults" in reported.partition(":")[0]
+    assert "aiosipcdr.sandbox.Sandbox" in reported.partition(":")[2]

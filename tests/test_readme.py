@@ -84,11 +84,11 @@ def test_a_block_can_be_pasted_into_a_prompt_that_reads_line_by_line() -> None:
 
 def test_the_words_for_the_race_tell_the_figures_of_its_picture() -> None:
     words, picture = re.findall(r"!\[([^\]]+)\]\((benchmarks/\S+\.svg)\)", README.read_text(encoding="utf-8"))[0]
-    told = re.findall(r"\d+\.\d+", words)
+    reported = re.findall(r"\d+\.\d+", words)
     drawn = re.findall(r">(\d+\.\d+) ms<", (ROOT / picture).read_text(encoding="utf-8"))
 
-    assert len(told) > 5
-    assert [figure for figure in drawn if figure in told] == told
+    assert len(reported) > 5
+    assert [figure for figure in drawn if figure in reported] == reported
 
 
 def test_what_the_readme_links_to_is_there() -> None:

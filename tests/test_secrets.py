@@ -125,8 +125,8 @@ async def test_a_bad_key_of_pseudonyms_is_not_shown(watch: Watch, tmp_path: Path
     async with watch.client() as client:
         with pytest.raises(ValueError, match="16 bytes") as caught:
             await client.export(START, END, tmp_path / "calls.csv", phone_name=PHONE, mask_numbers=MASK_KEY[:6])
-    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    assert MASK_KEY[:6].decode() not in "".join(told.format())
+    reported = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert MASK_KEY[:6].decode() not in "".join(reported.format())
 
 
 def json_answer(text: str) -> web.Response:
@@ -387,10 +387,12 @@ async def test_what_a_server_repeats_of_a_request_is_shown_nowhere(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     account = Sandbox(records=0, account="echo")
-    told = [account.api_key, account.api_secret, SIGN, CALLEE]
-    unknown = {name: name for text in told for name in (text, f"x-{text}-x", f"{text}{text}")}
-    calls = [call(n, voiceId=text, currency=text, cost="1", **unknown) for n, text in enumerate(told)]
-    calls.append(call(9, voiceId=f"id {' '.join(told)}", cost=told[0], callTime=told[1], callDuration=told[2]))
+    reported = [account.api_key, account.api_secret, SIGN, CALLEE]
+    unknown = {name: name for text in reported for name in (text, f"x-{text}-x", f"{text}{text}")}
+    calls = [call(n, voiceId=text, currency=text, cost="1", **unknown) for n, text in enumerate(reported)]
+    calls.append(
+        call(9, voiceId=f"id {' '.join(reported)}", cost=reported[0], callTime=reported[1], callDuration=reported[2])
+    )
     async with Sandbox(calls=calls, months_back=None, account="echo", middlewares=[echoing]) as sandbox:
         watch = Watch(sandbox)
         signs: list[str] = []
@@ -429,8 +431,8 @@ async def test_what_a_server_repeats_of_a_request_is_shown_nowhere(
 
 
 def check_locals(error: BaseException, canary: str) -> None:
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    seen: list[traceback.TracebackException] = [told]
+    reported = traceback.TracebackException.from_exception(error, capture_locals=True)
+    seen: list[traceback.TracebackException] = [reported]
     shown: list[str] = []
     while seen:
         one = seen.pop()

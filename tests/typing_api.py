@@ -38,7 +38,7 @@ from aiosipcdr.model.arrow import ArrowRecords
 from aiosipcdr.model.errors import StatusCode
 from aiosipcdr.model.report import QuarantinedRecord, WindowReport
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.sandbox import Fault, Sandbox, SandboxProcess, Stats, Switches, read_calls
+from aiosipcdr.sandbox import Fault, Sandbox, SandboxConfig, SandboxProcess, Stats, read_calls
 from aiosipcdr.wire.signing import Credentials
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -309,7 +309,7 @@ async def the_sandbox() -> None:
         assert_type(in_a_thread.delete("1"), int)
         assert_type(in_a_thread.faults_left, list[Fault])
         assert_type(in_a_thread.stats, Stats)
-        assert_type(in_a_thread.switches, Switches)
+        assert_type(in_a_thread.config, SandboxConfig)
         assert_type(in_a_thread.voice_ids(START, END), list[str])
     with Sandbox(calls=read_calls(Path("calls.ndjson"), months_back=None), live=5.0) as from_a_file:
         assert_type(from_a_file, Sandbox)

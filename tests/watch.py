@@ -86,8 +86,8 @@ class Watch:
             self.check(f"{event!r} {msgspec.json.encode(event).decode()}")
 
     def check_error(self, error: BaseException) -> None:
-        told = traceback.TracebackException.from_exception(error, capture_locals=True, compact=False)
-        seen: list[traceback.TracebackException] = [told]
+        reported = traceback.TracebackException.from_exception(error, capture_locals=True, compact=False)
+        seen: list[traceback.TracebackException] = [reported]
         while seen:
             one = seen.pop()
             seen += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other]

@@ -15,7 +15,7 @@ from cyclopts.exceptions import CycloptsError
 from aiosipcdr.cli.argument_errors import DEBUG, refuse_secrets, usage_sentence
 from aiosipcdr.cli.event_log import LOG_JSON, log_line
 from aiosipcdr.cli.exit_codes import Exit, Terminated, explain
-from aiosipcdr.cli.output import flush_stdout, show_traceback, silence_stdout, tell, tolerate_encoding
+from aiosipcdr.cli.output import flush_stdout, print_notice, show_traceback, silence_stdout, tolerate_encoding
 from aiosipcdr.cli.resume_hint import invocation
 from aiosipcdr.cli.runner import terminable
 
@@ -125,5 +125,5 @@ def _fail(code: Exit, sentence: str, tokens: Sequence[str]) -> Exit:
     if LOG_JSON in tokens:
         log_line("failed", code=int(code), error=sentence)
     else:
-        tell(f"aiosipcdr: {sentence}")
+        print_notice(f"aiosipcdr: {sentence}")
     return code

@@ -52,7 +52,7 @@ def demo(
     format_name = choose_format(target)
     open_encoder(format_name)
     overwrite = overwrite or output is None
-    journal = ExportPaths.beside(target).journal
+    journal = ExportPaths.sidecar_path(target).journal
     if not journal.exists():
         check_target(target, overwrite)
     try:

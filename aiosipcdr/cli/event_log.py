@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from aiosipcdr.cli.output import tell
+from aiosipcdr.cli.output import print_notice
 from aiosipcdr.display import escape_json
 from aiosipcdr.events import Event
 
@@ -55,7 +55,7 @@ def warn(sentence: str, *, log_json: bool) -> None:
     if log_json:
         log_line("warning", warning=sentence)
     else:
-        tell(f"aiosipcdr: warning: {sentence}")
+        print_notice(f"aiosipcdr: warning: {sentence}")
 
 
 def log_line(kind: str, **facts: object) -> None:

@@ -21,7 +21,7 @@ from aiosipcdr.cli.client import Pace, build_client
 from aiosipcdr.cli.event_log import EventLog, log_line, warn
 from aiosipcdr.cli.exit_codes import Exit, Terminated, judge_reports
 from aiosipcdr.cli.options import Network, Proof, time_field_of
-from aiosipcdr.cli.output import print_json, tell, write_stdout
+from aiosipcdr.cli.output import print_json, print_notice, write_stdout
 from aiosipcdr.cli.progress import FetchProgress
 from aiosipcdr.cli.resume_hint import resume_command
 from aiosipcdr.cli.runner import run_to_end
@@ -152,7 +152,7 @@ def export(
     # Which of the last days have begun is for the vendor's clock to say.
     days = _plan_days(start, min(end, now + _LARGEST_CLOCK_ERROR), zone) if daily else []
     files = [DayFile(day, name_day(output, day.date, sidecars)) for day in days]
-    target = ExportPaths.beside(output) if sidecars is None else ExportPaths.apart(output, sidecars)
+    target = ExportPaths.sidecar_path(output) if sidecars is None else ExportPaths.apart(output, sidecars)
     spans = [(file.paths, file.day.start, file.day.end) for file in files] if daily else [(target, start, end)]
     all_paths = [paths for paths, _, _ in spans]
     # Where the calls scroll over the same terminal, a bar would be drawn across them.
@@ -178,7 +178,7 @@ def export(
         "lock": not shape.no_lock,
     }
     run_watch = _RunWatch(progress, log_json=log_json)
-    run = Run(
+    run = ExportRun(
         client=build_client(settings, pace, run_watch, network=network, proof=proof),
         asked=asked,
         formed=formed,
@@ -299,7 +299,7 @@ class _RunWatch:
         target, before = self._journals.get(span, (None, None))
         if resumed and target is not None:
             if not self._log_json:
-                tell(f"{target}: resuming where an earlier run ended")
+                print_notice(f"{target}: resuming where an earlier run ended")
         elif before is not None and before != span:
             warn(f"{target}: discarding an unfinished export of an earlier range", log_json=self._log_json)
         else:  # no journal, or a run that only counts
@@ -312,7 +312,7 @@ def _span(window: TimeWindow) -> Span:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class ExportRun:
     """A client that is about to be opened, and what all files of a command have in common."""
 
     client: "CdrClient"
@@ -325,7 +325,7 @@ class Run:
     def say(self, sentence: str) -> None:
         """Tell a person something; a log has it as an event."""
         if not self.log_json:
-            tell(sentence)
+            print_notice(sentence)
 
     async def to_file(self, start: datetime, end: datetime, paths: ExportPaths, *, is_relative: bool) -> list[Result]:
         """Write one file."""

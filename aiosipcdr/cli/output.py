@@ -24,17 +24,17 @@ __all__ = [
     "flush_stdout",
     "print_json",
     "print_line",
+    "print_notice",
     "print_table",
     "show_traceback",
     "shows_progress",
     "silence_stdout",
-    "tell",
     "tolerate_encoding",
     "write_stdout",
 ]
 
 
-def tell(sentence: str) -> None:
+def print_notice(sentence: str) -> None:
     """Write a line to stderr; it may quote names and texts from elsewhere."""
     with suppress(OSError, ValueError, AttributeError):  # closed, or full: what is to be done must not fail for that
         sys.stderr.write(f"{visible(sentence)}\n")
@@ -127,7 +127,7 @@ def shows_progress() -> bool:
 
 def show_traceback(error: BaseException) -> None:
     """Write the traceback to stderr: places and source lines, no values of variables."""
-    tell("".join(traceback.format_exception(error)).rstrip())
+    print_notice("".join(traceback.format_exception(error)).rstrip())
 
 
 def silence_stdout() -> None:

@@ -20,7 +20,7 @@ from cyclopts.validators import Number
 
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.exit_codes import CommandError
-from aiosipcdr.cli.output import print_json, print_line, tell
+from aiosipcdr.cli.output import print_json, print_line, print_notice
 from aiosipcdr.cli.runner import run_to_end
 
 if TYPE_CHECKING:
@@ -152,13 +152,13 @@ def sandbox(
 
 
 def _parse_switch(text: str) -> tuple[str, object]:
-    from aiosipcdr.sandbox import Switches
+    from aiosipcdr.sandbox import SandboxConfig
 
     name, equals, value = text.partition("=")
     if not equals:
         msg = "--switch wants NAME=VALUE, for example --switch gzip=true"
         raise UsageError(msg)
-    kinds = get_type_hints(Switches)
+    kinds = get_type_hints(SandboxConfig)
     if name not in kinds:
         msg = f"--switch: there is no switch {name}; there are {', '.join(sorted(kinds))}"
         raise UsageError(msg)
@@ -260,7 +260,7 @@ async def _stdin_closed() -> None:
 def _tell_left(faults: list["Fault"]) -> None:
     if faults:
         number = "1 scripted fault was" if len(faults) == 1 else f"{len(faults)} scripted faults were"
-        tell(f"{number} never met: {'; '.join(fault.told() for fault in faults)}")
+        print_notice(f"{number} never met: {'; '.join(fault.reported() for fault in faults)}")
 
 
 def _show_json(running: "Sandbox") -> None:
@@ -293,4 +293,4 @@ def _show(running: "Sandbox") -> None:
         print_line(f"export AIOSIPCDR_{name}={value}")
     print_line("")
     print_line(curl_line(running.base_url, running.api_key, running.api_secret, start, end))
-    tell("\nThe sandbox is running; Ctrl-C ends it.")
+    print_notice("\nThe sandbox is running; Ctrl-C ends it.")

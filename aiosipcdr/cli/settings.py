@@ -18,7 +18,7 @@ import msgspec
 from cyclopts import Parameter
 
 from aiosipcdr.cli.argument_errors import HOW_TO_AUTHENTICATE, UsageError
-from aiosipcdr.cli.output import tell
+from aiosipcdr.cli.output import print_notice
 from aiosipcdr.http.options import unquote
 from aiosipcdr.wire.signing import Credentials
 
@@ -163,7 +163,7 @@ def _read_stdin() -> bytes:
     if sys.stdin is None:
         return b""
     if sys.stdin.isatty():
-        tell("api_key=..., api_secret=... (and base_url=...), a line each; Ctrl-D ends:")
+        print_notice("api_key=..., api_secret=... (and base_url=...), a line each; Ctrl-D ends:")
     return sys.stdin.buffer.read(_LARGEST)
 
 

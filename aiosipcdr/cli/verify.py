@@ -12,7 +12,7 @@ from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.client import Pace, build_client
 from aiosipcdr.cli.exit_codes import CommandError, Exit, judge_reports
 from aiosipcdr.cli.options import Network
-from aiosipcdr.cli.output import print_json, print_line, tell
+from aiosipcdr.cli.output import print_json, print_line, print_notice
 from aiosipcdr.cli.progress import waiting
 from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, find_credentials, resolve_settings
@@ -132,7 +132,7 @@ def _show(results: "Sequence[_Result]", *, is_single: bool, json: bool) -> None:
     for result in results:
         name = result.path.name if is_single else str(result.path)
         for difference in result.differences:
-            tell(f"{name}: {difference}")
+            print_notice(f"{name}: {difference}")
         if not result.differences and not json:
             print_line(f"{name}: {result.sentence()}")
     if not is_single and not json:

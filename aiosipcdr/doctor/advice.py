@@ -111,21 +111,21 @@ def judge_contact(contact: Contact, now: datetime) -> list[Check]:
     return checks
 
 
-def judge_range(told: int | SipCdrError, span: str, *, filtered: bool) -> Check:
+def judge_range(reported: int | SipCdrError, span: str, *, filtered: bool) -> Check:
     """Say whether the range can be had.
 
     Args:
-        told: How many calls the vendor counts in it, or what the question ended with.
+        reported: How many calls the vendor counts in it, or what the question ended with.
         span: The range, in words.
         filtered: Whether a group or a phone was asked for.
     """
-    if isinstance(told, OutOfTimeRangeError):
-        since = f" is kept from {told.available_from.isoformat()} on" if told.available_from else " is not kept"
+    if isinstance(reported, OutOfTimeRangeError):
+        since = f" is kept from {reported.available_from.isoformat()} on" if reported.available_from else " is not kept"
         return Check("range", State.WRONG, f"{span}{since}: begin later, or export with --on-out-of-range skip")
-    if isinstance(told, SipCdrError):
-        return Check("range", State.WRONG, f"{span}: {_say(told)}")
-    hint = ": names of groups and phones are matched exactly" if filtered and not told else ""
-    return Check("range", State.GOOD, f"{counted(told, 'call', 'calls')} in {span}{hint}")
+    if isinstance(reported, SipCdrError):
+        return Check("range", State.WRONG, f"{span}: {_say(reported)}")
+    hint = ": names of groups and phones are matched exactly" if filtered and not reported else ""
+    return Check("range", State.GOOD, f"{counted(reported, 'call', 'calls')} in {span}{hint}")
 
 
 def skip_rest(checks: Iterable[Check]) -> list[Check]:

@@ -50,10 +50,10 @@ async def fetch_handshake(host: str, port: int, context: ssl.SSLContext | None =
     except (OSError, TimeoutError) as error:
         return Handshake(problem=getattr(error, "reason", None) or type(error).__name__)
     try:
-        told: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        end = (told.getpeercert() or {}).get("notAfter")
+        reported: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        end = (reported.getpeercert() or {}).get("notAfter")
         expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) if isinstance(end, str) else None
-        return Handshake(version=told.version() or "", expires=expires)
+        return Handshake(version=reported.version() or "", expires=expires)
     finally:
         writer.transport.abort()
 
@@ -151,10 +151,10 @@ async def probe_account(client: "CdrClient", tally: Tally, rate: float, window: 
 
 
 async def _check_range(client: "CdrClient", asked: Asked) -> Check:
-    told: int | SipCdrError
+    reported: int | SipCdrError
     try:
-        told = await client.count(asked.start, asked.end, sip_group_name=asked.group, phone_name=asked.phone)
+        reported = await client.count(asked.start, asked.end, sip_group_name=asked.group, phone_name=asked.phone)
     except SipCdrError as error:
-        told = error
+        reported = error
     span = f"{asked.start.isoformat()} to {asked.end.isoformat()}"
-    return judge_range(told, span, filtered=asked.group is not None or asked.phone is not None)
+    return judge_range(reported, span, filtered=asked.group is not None or asked.phone is not None)

@@ -147,12 +147,12 @@ def _judge_field(facts: ProbeFacts) -> tuple[str | None, str]:
 
 
 def _judge_bound(facts: ProbeFacts, bound: str) -> tuple[str | None, str]:
-    told = {getattr(reading, f"{bound}_inclusive") for reading in facts.readings or ()}
-    if told == {True}:
+    reported = {getattr(reading, f"{bound}_inclusive") for reading in facts.readings or ()}
+    if reported == {True}:
         return "inclusive", f"a call exactly at the {bound} is in the range"
-    if told == {False}:
+    if reported == {False}:
         return "exclusive", f"a call exactly at the {bound} is not in the range"
-    if not told:
+    if not reported:
         return None, "it is not known which time is compared"
     return None, f"no call that was seen tells whether one exactly at the {bound} is in the range"
 

@@ -11,7 +11,7 @@ from itertools import chain
 
 import msgspec
 
-from aiosipcdr.doctor.semantics import EVERY_READING, Reading, plan_window, rule_out
+from aiosipcdr.doctor.semantics import ALL_SEMANTICS, RangeSemantics, filter_hypotheses, plan_window
 from aiosipcdr.model.errors import InvalidQueryError, OutOfTimeRangeError, ProtocolError, ServerFaultError, SipCdrError
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.windows import WIDEST, TimeWindow
@@ -104,7 +104,7 @@ class ProbeFacts(msgspec.Struct, kw_only=True):
     other_case: Outcome | None = None
     outer_blanks: Outcome | None = None
     longer: Outcome | None = None
-    readings: list[Reading] | None = None
+    readings: list[RangeSemantics] | None = None
     vanished: bool = False
     questions: int = 0
     date_sent: bool | None = None
@@ -114,8 +114,8 @@ class ProbeFacts(msgspec.Struct, kw_only=True):
     @property
     def answers(self) -> list[Answered]:
         """Every answer without a filter that came to page 1."""
-        told = (self.first, self.again, self.larger, *self.narrow)
-        return [outcome for outcome in told if isinstance(outcome, Answered)]
+        reported = (self.first, self.again, self.larger, *self.narrow)
+        return [outcome for outcome in reported if isinstance(outcome, Answered)]
 
     def calls(self) -> list[CallDetailRecord]:
         """Return every call that was seen, once."""
@@ -200,15 +200,15 @@ class Probe:
 
     def _read_range(self, window: TimeWindow) -> Generator[_Question, Outcome, None]:
         facts = self.facts
-        readings = certain = rule_out(EVERY_READING, window, facts.calls())
+        readings = certain = filter_hypotheses(ALL_SEMANTICS, window, facts.calls())
         asked: set[TimeWindow] = set()
         while len(asked) < _MOST_WINDOWS and (narrow := plan_window(readings, facts.calls(), asked)) is not None:
             asked.add(narrow)
             outcome = yield _Question(narrow)
             if isinstance(outcome, Answered):
                 known = facts.calls() if outcome.is_whole else ()
-                readings = rule_out(readings, narrow, outcome.page.records, known)
-                certain = rule_out(certain, narrow, outcome.page.records)
+                readings = filter_hypotheses(readings, narrow, outcome.page.records, known)
+                certain = filter_hypotheses(certain, narrow, outcome.page.records)
                 facts.narrow.append(outcome)
         # A call that is told is in the range, but one that is not may be gone: its absence must not pass for a proof.
         recount = yield _Question(window, size=1)

@@ -14,14 +14,14 @@ import msgspec
 from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.model.windows import NARROWEST_SECONDS, TimeWindow
 
-__all__ = ["EVERY_READING", "Reading", "plan_window", "rule_out"]
+__all__ = ["ALL_SEMANTICS", "RangeSemantics", "filter_hypotheses", "plan_window"]
 
 _CALLS_COMPARED = 25
 _WIDTH = timedelta(seconds=NARROWEST_SECONDS)
 _YEARS = range(2000, 2101)
 
 
-class Reading(msgspec.Struct, frozen=True, order=True):
+class RangeSemantics(msgspec.Struct, frozen=True, order=True):
     """One meaning of `strTime` and `endTime`."""
 
     field: str
@@ -37,35 +37,37 @@ class Reading(msgspec.Struct, frozen=True, order=True):
         return after and (time <= window.end if self.end_inclusive else time < window.end)
 
 
-EVERY_READING = [Reading(field, start, end) for field, start, end in product(TIME_FIELDS, (True, False), (True, False))]
+ALL_SEMANTICS = [
+    RangeSemantics(field, start, end) for field, start, end in product(TIME_FIELDS, (True, False), (True, False))
+]
 
 
-def rule_out(
-    readings: Iterable[Reading],
+def filter_hypotheses(
+    readings: Iterable[RangeSemantics],
     window: TimeWindow,
-    told: Sequence[CallDetailRecord],
+    reported: Sequence[CallDetailRecord],
     known: Iterable[CallDetailRecord] = (),
-) -> list[Reading]:
+) -> list[RangeSemantics]:
     """Return the readings that explain an answer.
 
     Args:
         readings: what is possible so far.
         window: what was asked for.
-        told: the calls that came.
+        reported: the calls that came.
         known: calls of other answers, where all that `window` holds came: those that did not come are not in it.
     """
-    ids = {call.voice_id for call in told}
+    ids = {call.voice_id for call in reported}
     missing = [call for call in known if call.voice_id not in ids]
     return [
         reading
         for reading in readings
-        if all(reading.holds(call, window) for call in told)
+        if all(reading.holds(call, window) for call in reported)
         and not any(reading.holds(call, window) for call in missing)
     ]
 
 
 def plan_window(
-    readings: Sequence[Reading], known: Iterable[CallDetailRecord], asked: Collection[TimeWindow]
+    readings: Sequence[RangeSemantics], known: Iterable[CallDetailRecord], asked: Collection[TimeWindow]
 ) -> TimeWindow | None:
     """Return the window whose answer tells most of `readings` apart, `None` where nothing new can tell any apart.
 
@@ -86,7 +88,7 @@ def plan_window(
 
 
 def _plan_window(
-    readings: Sequence[Reading], calls: Sequence[CallDetailRecord], asked: Collection[TimeWindow]
+    readings: Sequence[RangeSemantics], calls: Sequence[CallDetailRecord], asked: Collection[TimeWindow]
 ) -> TimeWindow | None:
     best, least = None, len(readings)
     spans = [(min(times), max(times), call) for call in calls if (times := _times(call))]

@@ -20,7 +20,7 @@ from itertools import count
 
 import anyio
 
-from aiosipcdr.engine.patience import Patience
+from aiosipcdr.engine.patience import RetryController
 from aiosipcdr.engine.run import Job, Plan, Run
 from aiosipcdr.events import Event, EventHook, EventKind, choose_events
 from aiosipcdr.http.transport import SignedRequest, Signer, Transport, read_answer
@@ -69,7 +69,7 @@ class Engine:
         # All instants below are in awake time: while the machine was frozen, no deadline passes.
         self._awake = AwakeTime(self._loop.time())
         self._heart: asyncio.TimerHandle | None = None
-        self._patience = Patience(retry, self._pacer, transport.connections, now=self._now())
+        self._retries = RetryController(retry, self._pacer, transport.connections, now=self._now())
         self._runs: deque[Run] = deque()
         self._workers: dict[asyncio.Task[None], Job] = {}
         self._later: list[tuple[float, int, Job]] = []
@@ -96,7 +96,7 @@ class Engine:
     def start(self, plan: Plan, *, records: int | None = None) -> Run:
         """Begin to work off `plan`, of which an earlier run has read `records`; must be followed by `finish`."""
         run = Run(next(_run_numbers), plan)
-        run.call(self._tell, EventKind.RUN_STARTED, run, records=records)
+        run.call(self._emit, EventKind.RUN_STARTED, run, records=records)
         if self._heart is None:
             self._awake.restart(self._loop.time())
             self._beat()
@@ -122,7 +122,7 @@ class Engine:
             else:
                 self._rest()
             error = None if run.error is None else type(run.error).__name__
-            run.call(self._tell, EventKind.RUN_FINISHED, run, report=report, error=error)
+            run.call(self._emit, EventKind.RUN_FINISHED, run, report=report, error=error)
 
     def _rest(self) -> None:
         for timer in (self._timer, self._heart):
@@ -152,7 +152,7 @@ class Engine:
 
     def wake(self) -> None:
         """Put as many workers to work as there are requests and places for them."""
-        while len(self._workers) < self._patience.limit.places:
+        while len(self._workers) < self._retries.limit.places:
             if (job := self._next_job(self._now())) is None:
                 return
             self._begin(job)
@@ -177,7 +177,7 @@ class Engine:
         pause = self._pacer.decide_wait(now)
         if not pause:
             waiting = sum(job.attempt > 0 and job.run.is_open for _, _, job in self._later) if self._later else 0
-            may_begin = self._patience.may_begin(waiting=waiting, now=now)
+            may_begin = self._retries.may_begin(waiting=waiting, now=now)
             for _ in range(len(self._runs)):
                 run = self._runs[0]
                 self._runs.rotate(-1)  # each run in its turn
@@ -219,7 +219,7 @@ class Engine:
                 if outcome is not None:
                     self._settle(job, outcome, now)
                 # The places may have become fewer: then this worker leaves.
-                has_place = len(self._workers) <= self._patience.limit.places
+                has_place = len(self._workers) <= self._retries.limit.places
                 following = self._next_job(now) if has_place else None
                 if following is not None and following.run is not job.run:
                     self._forget(task)
@@ -249,8 +249,8 @@ class Engine:
         if job.attempt == 1:
             job.first_sent = job.sent
         if self._wants(EventKind.REQUEST_SENT):
-            self._tell(EventKind.REQUEST_SENT, run, job=job)
-        signer = Signer(credentials, self._patience.clock, self._wall_clock)
+            self._emit(EventKind.REQUEST_SENT, run, job=job)
+        signer = Signer(credentials, self._retries.clock, self._wall_clock)
         serial = next(self._serials) if request.needs_fresh_answer else None
         # Bound to no name: a traceback may print the locals of this frame, and a filter may be a phone's number.
         received = await self._transport.send(
@@ -278,7 +278,7 @@ class Engine:
             return answer
         if self._wants(EventKind.REQUEST_ANSWERED):
             elapsed, records = self._now() - job.sent, len(answer.page.records)
-            self._tell(EventKind.REQUEST_ANSWERED, run, job=job, elapsed=elapsed, records=records)
+            self._emit(EventKind.REQUEST_ANSWERED, run, job=job, elapsed=elapsed, records=records)
         return answer
 
     def _settle(self, job: Job, outcome: PageAnswer | SipCdrError, now: float) -> None:
@@ -292,7 +292,7 @@ class Engine:
             _place(final, job.request)
             error = run.plan.refuse(job.request, final)
         else:
-            self._patience.note_answer(job, now)
+            self._retries.note_answer(job, now)
             error = run.plan.accept(job.request, outcome)
         if error is not None:
             self._end(run, error)
@@ -301,7 +301,7 @@ class Engine:
 
     def _end(self, run: Run, error: SipCdrError) -> None:
         run.fail(error)
-        if self._patience.ends_all(error):
+        if self._retries.ends_all(error):
             for other in self._runs:
                 elsewhere = copy.copy(error)
                 elsewhere.window = elsewhere.page = None
@@ -309,16 +309,16 @@ class Engine:
 
     def _try_again(self, job: Job, error: SipCdrError, now: float) -> SipCdrError | None:
         job.was_frozen = job.gaps != self._awake.gaps
-        delay = self._patience.decide_delay(job, error, now=now, random=self._draw())
+        delay = self._retries.decide_delay(job, error, now=now, random=self._draw())
         if isinstance(delay, SipCdrError):
             return delay
         job.run.retries += 1
         self._postpone(job, now + delay)
         kind = EventKind.THROTTLED if isinstance(error, ThrottledError) else EventKind.REQUEST_RETRIED
-        self._tell(kind, job.run, job=job, delay=delay, error=type(error).__name__)
+        self._emit(kind, job.run, job=job, delay=delay, error=type(error).__name__)
         return None
 
-    def _tell(
+    def _emit(
         self,
         kind: EventKind,
         run: Run,

@@ -28,7 +28,7 @@ from aiosipcdr.policy.concurrency import AdaptiveLimit
 from aiosipcdr.policy.pacing import Pacer
 from aiosipcdr.policy.retry import RetryBudget, RetryPolicy
 
-__all__ = ["Patience"]
+__all__ = ["RetryController"]
 
 _COST = 14.0
 _COST_WHEN_THROTTLED = 5.0
@@ -50,7 +50,7 @@ _OF_THE_ACCOUNT = (AuthenticationError, RestrictedAddressError, RedirectError, T
 """Errors that every other request would meet too; one more login may lock the account."""
 
 
-class Patience:
+class RetryController:
     """The state that decisions rest on, shared by everything that a client does."""
 
     def __init__(self, retry: RetryPolicy, pacer: Pacer, places: int, *, now: float) -> None:

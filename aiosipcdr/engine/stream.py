@@ -16,8 +16,8 @@ from aiosipcdr.events import Event, EventHook, EventKind
 from aiosipcdr.model.errors import ClientStateError, IncompleteRangeError
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport
-from aiosipcdr.proof.checkpoint import Note
-from aiosipcdr.proof.range import Coverage
+from aiosipcdr.proof.checkpoint import JournalEvent
+from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.proof.resumable import ResumableCoverage
 
 __all__ = ["CdrStream"]
@@ -62,15 +62,15 @@ class CdrStream:
     Reading raises what `CdrClient.fetch_all` raises.
     """
 
-    def __init__(self, engine: Engine, coverage: Coverage, hook: EventHook | None) -> None:
+    def __init__(self, engine: Engine, reader: RangeReader, hook: EventHook | None) -> None:
         """Nothing is sent before the context is entered."""
         self._engine = engine
-        self._coverage = coverage
+        self._coverage = reader
         self._hook = hook
         self._run: Run | None = None
         self._has_reader = False
         # What an earlier run has taken, where this one goes on.
-        self._before = msgspec.structs.replace(coverage.report)
+        self._before = msgspec.structs.replace(reader.report)
 
     @property
     def report(self) -> FetchReport:
@@ -107,7 +107,7 @@ class CdrStream:
         """Return an iterator over the records, a window at a time; empty windows are skipped."""
         return self._read(lambda window: (_batch(window),) if window.records else ())
 
-    def entries(self) -> "_Reader[Note | CompleteWindow, Note | CompleteWindow]":
+    def entries(self) -> "_Reader[JournalEvent | CompleteWindow, JournalEvent | CompleteWindow]":
         """Return an iterator over the windows and over what becomes of others before, for whoever writes it down.
 
         Asking for the next entry says that the last one is written.
@@ -131,38 +131,38 @@ class CdrStream:
             raise ClientStateError("a stream is read once: go on with the iterator that began, or open another stream")
         self._has_reader = True
 
-    async def _next_entry(self) -> Note | CompleteWindow | None:
-        run, coverage = self._run, self._coverage
+    async def _next_entry(self) -> JournalEvent | CompleteWindow | None:
+        run, reader = self._run, self._coverage
         assert run is not None  # noqa: S101 - readers exist for streams that were entered
-        if isinstance(coverage, ResumableCoverage):
-            if (note := coverage.take_note()) is not None:
+        if isinstance(reader, ResumableCoverage):
+            if (note := reader.take_note()) is not None:
                 return note
             self._engine.wake()  # what was written may be asked for now
             await run.wait()
-            if (note := coverage.take_note()) is not None:
+            if (note := reader.take_note()) is not None:
                 return note
         return await self._next_window()
 
     async def _next_window(self) -> CompleteWindow | None:
-        run, coverage = self._run, self._coverage
+        run, reader = self._run, self._coverage
         assert run is not None  # noqa: S101 - readers exist for streams that were entered
         await run.wait()
         # What was proven before the trouble is handed over before it.
-        window = coverage.take_complete()
+        window = reader.take_complete()
         self._note_effort(run)
-        if coverage.mismatch is not None:
-            run.fail(coverage.mismatch)
+        if reader.mismatch is not None:
+            run.fail(reader.mismatch)
             run.check()
         if window is None:
             if isinstance(run.error, IncompleteRangeError):
-                run.error.records = coverage.abandon()
+                run.error.records = reader.abandon()
             run.check()
         self._engine.wake()  # a place for another window has become free
         if self._hook is not None:
-            run.call(self._tell, run.number, window)
+            run.call(self._emit, run.number, window)
         return window
 
-    def _tell(self, run: int, window: CompleteWindow | None) -> None:
+    def _emit(self, run: int, window: CompleteWindow | None) -> None:
         hook, planned = self._hook, self._coverage.planned
         if hook is None:
             return
@@ -181,21 +181,21 @@ class CdrStream:
 
 
 def _batch(window: CompleteWindow) -> CallDetailRecords:
-    told = window.report
+    reported = window.report
     report = FetchReport(
-        total=told.total,
-        unique=told.unique,
-        duplicates=told.duplicates,
-        conflicts=told.conflicts,
-        quarantined=told.quarantined,
-        anomalies=told.anomalies,
+        total=reported.total,
+        unique=reported.unique,
+        duplicates=reported.duplicates,
+        conflicts=reported.conflicts,
+        quarantined=reported.quarantined,
+        anomalies=reported.anomalies,
         windows=1,
-        pages=told.pages,
-        requests=told.requests,
-        scans=told.scans,
-        provisional=int(told.provisional),
-        certified=told.certified and not told.quarantined,
-        window_reports=[told],
+        pages=reported.pages,
+        requests=reported.requests,
+        scans=reported.scans,
+        provisional=int(reported.provisional),
+        certified=reported.certified and not reported.quarantined,
+        window_reports=[reported],
         unknown_fields=window.share.unknown_fields,
         faulty_fields=window.share.faulty_fields,
     )

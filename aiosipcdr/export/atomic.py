@@ -30,7 +30,7 @@ from aiosipcdr.export.frames import read_bytes
 from aiosipcdr.export.paths import ExportPaths, part_of
 from aiosipcdr.model.errors import ExportConflictError, StorageError
 
-__all__ = ["NewFile", "check_folder", "check_target", "publish_new"]
+__all__ = ["AtomicFile", "check_folder", "check_target", "publish_new"]
 
 # What a file system answers that knows no hard links.
 _NO_LINKS = {
@@ -51,7 +51,7 @@ def check_target(path: str | PathLike[str], overwrite: bool = False) -> None:  #
         StorageError: the folder is missing or does not take files.
     """
     target = Path(path)
-    check_folder(ExportPaths.beside(target))
+    check_folder(ExportPaths.sidecar_path(target))
     with storage_errors(target):
         mode = _mode(target)
     if mode is not None:
@@ -80,7 +80,7 @@ def check_folder(paths: ExportPaths) -> None:
             _mode(part_of(path))  # is the name too long?
 
 
-class NewFile:
+class AtomicFile:
     """A file that is being written: `create`, `write`, `finish`, `check`, `publish`; always `discard` in the end.
 
     Attributes:

@@ -56,7 +56,7 @@ def name_day(path: str | PathLike[str], day: date, sidecars: str | PathLike[str]
     target = Path(text.replace(PLACEHOLDER, str(day)))
     dated = [number for number, part in enumerate(Path(text).parent.parts) if PLACEHOLDER in part]
     if sidecars is None:
-        return ExportPaths.in_dataset(target) if in_dataset else ExportPaths.beside(target)
+        return ExportPaths.in_dataset(target) if in_dataset else ExportPaths.sidecar_path(target)
     folder = Path(fspath(sidecars).replace(PLACEHOLDER, str(day)))
     return ExportPaths.apart(target, folder.joinpath(*target.parent.parts[dated[0] :]) if dated else folder)
 

@@ -14,7 +14,7 @@ from aiosipcdr.export.keys import PSEUDONYMS, derive_key
 from aiosipcdr.export.manifest import Manifest, read_manifest, was_asked_by
 from aiosipcdr.export.paths import ENDINGS, IN_DATASET, MANIFEST, ExportPaths
 from aiosipcdr.export.quarantine import is_quarantine
-from aiosipcdr.export.spec import ExportOrder
+from aiosipcdr.export.spec import ExportSpec
 from aiosipcdr.export.verify import check_quarantine, hash_file
 from aiosipcdr.model.errors import ExportConflictError, ExportError
 from aiosipcdr.model.report import FetchReport
@@ -77,7 +77,7 @@ class ExistingFile(NamedTuple):
     why: str = ""
 
 
-def judge_existing(order: ExportOrder) -> ExistingFile:
+def judge_existing(order: ExportSpec) -> ExistingFile:
     """Compare the file at the target of `order` with the order; reads the whole file, to hash it.
 
     May derive a key: call it in a worker thread.
@@ -100,7 +100,7 @@ def judge_existing(order: ExportOrder) -> ExistingFile:
     return ExistingFile("finished" if _is_final(report) and not is_refused else "unfinished", manifest)
 
 
-def _find_different(order: ExportOrder, manifest: Manifest) -> str:
+def _find_different(order: ExportSpec, manifest: Manifest) -> str:
     before, now = manifest.query, order.query
     pairs = {
         "format": (manifest.format, order.format),

@@ -23,7 +23,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from aiosipcdr.export.atomic import NewFile, check_folder, check_target
+from aiosipcdr.export.atomic import AtomicFile, check_folder, check_target
 from aiosipcdr.export.existing import check_sidecars, judge_existing
 from aiosipcdr.export.filesystem import check_mode, check_ours, check_room, check_unused, exists_already, storage_errors
 from aiosipcdr.export.formats.encoders import Encoder
@@ -43,12 +43,12 @@ from aiosipcdr.export.paths import ExportPaths, part_of
 from aiosipcdr.export.quarantine import encode_quarantined
 from aiosipcdr.export.render import PreparedWindow, prepare_window
 from aiosipcdr.export.rows_file import Mark
-from aiosipcdr.export.spec import RELATIVE, ExportOrder
+from aiosipcdr.export.spec import RELATIVE, ExportSpec
 from aiosipcdr.export.verify import hash_file
 from aiosipcdr.model.errors import ClientStateError, ExportConflictError, IncompleteRangeError, OutOfTimeRangeError
 from aiosipcdr.model.report import CompleteWindow, FetchReport, WindowReport
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.checkpoint import Cut, History, Note, Recounted, find_doubt
+from aiosipcdr.proof.checkpoint import Checkpoint, JournalEvent, Recounted, WindowSplit, first_stale_entry
 
 __all__ = ["ExportJob", "FileWouldShrinkError"]
 
@@ -69,9 +69,9 @@ class FileWouldShrinkError(ExportConflictError):
 
 
 class ExportJob:
-    """An async context manager: `history`, then `write` what is read, then `publish`."""
+    """An async context manager: `checkpoint`, then `write` what is read, then `publish`."""
 
-    def __init__(self, order: ExportOrder) -> None:
+    def __init__(self, order: ExportSpec) -> None:
         """Remember what is to be done; nothing is touched yet."""
         self._order = order
         self._journal = Journal(order.paths.journal, order.paths.rows, locks=order.lock)
@@ -103,23 +103,23 @@ class ExportJob:
     @property
     def provisional(self) -> list[WindowReport]:
         """The windows that were so young that calls may have been added to them since."""
-        told = (window.delivered.told for window in self._journal.windows)
-        return [report for report in told if report.provisional]
+        reported = (window.delivered.reported for window in self._journal.windows)
+        return [report for report in reported if report.provisional]
 
     @property
     def effort(self) -> Effort:
         """What earlier runs have taken."""
         return next((window.effort for window in reversed(list(self._journal.windows))), Effort())
 
-    async def history(
+    async def checkpoint(
         self, *, allow_incomplete: bool, changed: Collection[TimeWindow], strict: bool = False
-    ) -> History:
-        """Return what earlier runs have read; forget what must be read again: see `find_doubt`."""
+    ) -> Checkpoint:
+        """Return what earlier runs have read; forget what must be read again: see `first_stale_entry`."""
 
-        def recall() -> History:
+        def recall() -> Checkpoint:
             self._forget_doubtful(allow_incomplete=allow_incomplete, changed=changed, strict=strict)
             self._check_room()
-            return self._journal.history()
+            return self._journal.checkpoint()
 
         return await self._in_thread(recall)
 
@@ -135,7 +135,7 @@ class ExportJob:
 
         await self._in_thread(forget)
 
-    async def write(self, entry: Note | CompleteWindow, report: FetchReport) -> None:
+    async def write(self, entry: JournalEvent | CompleteWindow, report: FetchReport) -> None:
         """Write down what has become of a window, before the next is asked for."""
         if isinstance(entry, CompleteWindow):
             effort = Effort(requests=report.requests, retries=report.retries, elapsed=report.elapsed)
@@ -148,7 +148,7 @@ class ExportJob:
 
     async def publish(self, report: FetchReport) -> None:
         """Make the target of the journal, and let it appear."""
-        target = NewFile(self._order.path, mode=self._order.mode)
+        target = AtomicFile(self._order.path, mode=self._order.mode)
         try:
             await self._in_thread(self._journal.begin_building)
             await self._build(target, await self._in_thread(self._order.open_encoder))
@@ -172,7 +172,7 @@ class ExportJob:
         with anyio.CancelScope(shield=True):
             await self._in_thread(self._close)
 
-    async def _build(self, target: NewFile, encoder: Encoder) -> None:
+    async def _build(self, target: AtomicFile, encoder: Encoder) -> None:
         rows = self._journal.rows()
 
         def begin() -> None:
@@ -287,9 +287,9 @@ class ExportJob:
     def _discard_leftovers(self) -> None:
         if self._journal.is_building:
             for place in self._order.paths.published:
-                NewFile(place).discard_leftover()
+                AtomicFile(place).discard_leftover()
 
-    def _discard(self, target: NewFile) -> None:
+    def _discard(self, target: AtomicFile) -> None:
         target.discard()
         with suppress(OSError):  # else the next run does it; the error on its way matters more
             self._journal.end_building()
@@ -307,8 +307,8 @@ class ExportJob:
     def _forget_doubtful(
         self, *, allow_incomplete: bool, changed: Collection[TimeWindow], strict: bool = False
     ) -> None:
-        entries = self._journal.history().entries
-        doubt = find_doubt(entries, allow_incomplete=allow_incomplete, changed=changed, strict=strict)
+        entries = self._journal.checkpoint().entries
+        doubt = first_stale_entry(entries, allow_incomplete=allow_incomplete, changed=changed, strict=strict)
         if doubt is not None:
             self._journal.keep(doubt)
 
@@ -316,9 +316,9 @@ class ExportJob:
         mark = self._journal.rows_file.append(prepared.rows)
         self._journal.append(prepared.as_entry(mark, effort), prepared.repeated)
 
-    def _write_note(self, note: Note) -> None:
-        if isinstance(note, Cut) and note.told.window in self._order.tiles:
-            check_room(self._order.path.parent, note.told.total * (_ROW_BYTES + self._target_bytes))
+    def _write_note(self, note: JournalEvent) -> None:
+        if isinstance(note, WindowSplit) and note.reported.window in self._order.tiles:
+            check_room(self._order.path.parent, note.reported.total * (_ROW_BYTES + self._target_bytes))
         self._journal.append(note)
 
     @property
@@ -327,15 +327,15 @@ class ExportJob:
 
     def _check_room(self) -> None:
         planned = sum(
-            entry.told.total
+            entry.reported.total
             for entry in self._journal.entries
-            if isinstance(entry, Cut) and entry.told.window in self._order.tiles
+            if isinstance(entry, WindowSplit) and entry.reported.window in self._order.tiles
         )
         written = sum(window.rows for window in self._journal.windows)
         missing = max(0, planned - written) * _ROW_BYTES + max(planned, written) * self._target_bytes
         check_room(self._order.path.parent, missing)
 
-    def _appear(self, target: NewFile, report: FetchReport) -> None:
+    def _appear(self, target: AtomicFile, report: FetchReport) -> None:
         order = self._order
         target.check()
         end = Mark(target.size, target.sha256)
@@ -353,7 +353,7 @@ class ExportJob:
                 ' the same query; to replace it anyway, set if_exists="replace"'
             )
         quarantine = order.paths.quarantine
-        told = QuarantineFile(quarantine.name, hashlib.sha256(lines).hexdigest()) if lines else None
+        reported = QuarantineFile(quarantine.name, hashlib.sha256(lines).hexdigest()) if lines else None
         assert self._key is not None  # noqa: S101 - since the journal was opened
         described = describe_file(
             order,
@@ -362,7 +362,7 @@ class ExportJob:
             windows=windows,
             tiles=self._count_tiles(),
             report=report,
-            quarantine=told,
+            quarantine=reported,
         )
         manifest = encode_manifest(described, self._key)
         self._journal.append(Built(target=end.sha256, manifest=hashlib.sha256(manifest).hexdigest()))
@@ -378,12 +378,12 @@ class ExportJob:
     def _count_tiles(self) -> list[TileCount]:
         counts: dict[TimeWindow, int] = {}
         for entry in self._journal.entries:
-            if isinstance(entry, Cut):
-                counts.setdefault(entry.told.window, entry.told.counted)
+            if isinstance(entry, WindowSplit):
+                counts.setdefault(entry.reported.window, entry.reported.counted)
             elif isinstance(entry, Recounted):
                 counts[entry.window] = entry.total
             elif isinstance(entry, WrittenWindow):
-                counts.setdefault(entry.delivered.told.window, entry.delivered.told.counted)
+                counts.setdefault(entry.delivered.reported.window, entry.delivered.reported.counted)
         return [TileCount(window=tile, count=counts[tile]) for tile in self._order.tiles if tile in counts]
 
 
@@ -399,7 +399,7 @@ def _find_built(paths: ExportPaths) -> Built | None:
 
 
 def _write(path: Path, data: bytes, *, mode: int | None = None) -> None:
-    file = NewFile(path, mode=mode)
+    file = AtomicFile(path, mode=mode)
     try:
         file.create()
         file.write(data)

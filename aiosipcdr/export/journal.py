@@ -55,7 +55,7 @@ from aiosipcdr.export.rows_file import RowsFile
 from aiosipcdr.export.spec import RELATIVE
 from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError, StorageError
 from aiosipcdr.model.windows import OVERLAP
-from aiosipcdr.proof.checkpoint import Delivered, History, Note, ReadWindow
+from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, JournalEvent, ReadWindow
 
 __all__ = ["Journal", "read_span"]
 
@@ -199,15 +199,15 @@ class Journal:
             self._check_rows()
             self.rows_file.cut()
 
-    def history(self) -> History:
+    def checkpoint(self) -> Checkpoint:
         """Return what has become of the windows so far."""
-        entries: list[Note | Delivered] = []
+        entries: list[JournalEvent | Delivered] = []
         for entry in self.entries:
             if isinstance(entry, WrittenWindow):
                 entries.append(entry.delivered)
             elif not isinstance(entry, Building | Built):
                 entries.append(entry)
-        return History(tiles=self.header.tiles, entries=entries, latest=self._latest())
+        return Checkpoint(tiles=self.header.tiles, entries=entries, latest=self._latest())
 
     def rows(self) -> Iterator[bytes]:
         """Yield the rows of each window, in the order of the target, all of one kind.
@@ -430,7 +430,7 @@ class Journal:
         for frame, entry in zip(reversed(self._frames), reversed(self.entries), strict=True):
             if not isinstance(entry, WrittenWindow):
                 continue
-            window = entry.delivered.told.window
+            window = entry.delivered.reported.window
             if reach is None:
                 reach = window.end - OVERLAP
             if window.end < reach:

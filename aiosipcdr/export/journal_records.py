@@ -9,7 +9,7 @@ from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.model.money import MoneyRow
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.checkpoint import Cut, Delivered, Recounted, Trimmed
+from aiosipcdr.proof.checkpoint import Delivered, Recounted, Trimmed, WindowSplit
 
 __all__ = [
     "LAYOUT",
@@ -104,7 +104,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, tag="built"):
     manifest: str
 
 
-Entry = Cut | Recounted | Trimmed | WrittenWindow | Building | Built
+Entry = WindowSplit | Recounted | Trimmed | WrittenWindow | Building | Built
 
 _encoder = msgspec.json.Encoder()
 _header_decoder = msgspec.json.Decoder(Header)

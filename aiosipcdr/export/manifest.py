@@ -28,7 +28,7 @@ from aiosipcdr.export.masking import CurrencyNames
 from aiosipcdr.export.paths import IN_DATASET, MANIFEST
 from aiosipcdr.export.reading import open_plain
 from aiosipcdr.export.rows_file import Mark
-from aiosipcdr.export.spec import ExportOrder, Query
+from aiosipcdr.export.spec import ExportQuery, ExportSpec
 from aiosipcdr.model.errors import ExportError
 from aiosipcdr.model.money import MoneyTotals, MoneyUnit, unit_of
 from aiosipcdr.model.report import FetchReport
@@ -130,7 +130,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: str
     spreadsheet: bool = False
     numbers: str = "as told"
-    query: Query
+    query: ExportQuery
     key: KeyDerivation | None = None
     account: str
     phone: str | None = None
@@ -168,7 +168,7 @@ class QuarantineFile(NamedTuple):
 
 
 def describe_file(
-    order: ExportOrder,
+    order: ExportSpec,
     header: Header,
     *,
     end: Mark,
@@ -250,11 +250,11 @@ def was_asked_by(manifest: Manifest, credentials: Credentials, phone: str | None
     With another secret it is another account.
     """
     if manifest.key is None:
-        account, told = credentials.older_fingerprint(), phone and credentials.older_fingerprint(phone)
+        account, reported = credentials.older_fingerprint(), phone and credentials.older_fingerprint(phone)
     else:
         key = derive_key(credentials, manifest.key)
-        account, told = key.fingerprint(ACCOUNT), phone and key.fingerprint(PHONE, phone)
-    return account == manifest.account, told == manifest.phone
+        account, reported = key.fingerprint(ACCOUNT), phone and key.fingerprint(PHONE, phone)
+    return account == manifest.account, reported == manifest.phone
 
 
 def read_manifest(path: Path) -> Manifest:

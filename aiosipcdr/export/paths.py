@@ -44,7 +44,7 @@ class ExportPaths(NamedTuple):
     rows: Path
 
     @classmethod
-    def beside(cls, target: str | PathLike[str]) -> "ExportPaths":
+    def sidecar_path(cls, target: str | PathLike[str]) -> "ExportPaths":
         """Name the sidecars `<name>.manifest.json` and so on, in the folder of the target."""
         path = Path(target)
         return cls._in(path.parent, path.name, path)
@@ -96,7 +96,7 @@ def find_paths(target: str | PathLike[str], sidecars: str | PathLike[str] | None
         likely = (Path(sidecars, *folders[-number:]) for number in range(1, len(folders) + 1))
         places = [ExportPaths.apart(target, folder) for folder in (Path(sidecars), *likely)]
         return next((paths for paths in places if paths.manifest.exists()), places[0])
-    usual, dataset = ExportPaths.beside(target), ExportPaths.in_dataset(target)
+    usual, dataset = ExportPaths.sidecar_path(target), ExportPaths.in_dataset(target)
     return dataset if dataset.manifest.exists() and not usual.manifest.exists() else usual
 
 

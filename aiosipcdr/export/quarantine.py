@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from aiosipcdr.export.atomic import NewFile, check_target
+from aiosipcdr.export.atomic import AtomicFile, check_target
 from aiosipcdr.export.filesystem import storage_errors
 from aiosipcdr.export.reading import open_plain, read_lines
 from aiosipcdr.model.errors import ExportError
@@ -58,7 +58,7 @@ class StreamQuarantine:
         """Remember the path; nothing is touched yet."""
         self._path = path.absolute()
         self._overwrite = overwrite
-        self._file = NewFile(self._path)
+        self._file = AtomicFile(self._path)
 
     def __enter__(self) -> Self:
         """Check the path and begin the file.

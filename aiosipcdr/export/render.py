@@ -168,7 +168,7 @@ class PreparedWindow(NamedTuple):
         """Return what the journal tells of it."""
         window = self.window
         return WrittenWindow(
-            delivered=Delivered(told=window.report, share=window.share),
+            delivered=Delivered(reported=window.report, share=window.share),
             rows=len(window.records),
             size=len(self.rows),
             mark=mark,

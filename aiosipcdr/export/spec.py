@@ -20,10 +20,10 @@ from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.codec import Filters
 from aiosipcdr.wire.signing import Credentials
 
-__all__ = ["RELATIVE", "ExportOrder", "IfExists", "Query", "check_file_mode", "describe_query", "query_metadata"]
+__all__ = ["RELATIVE", "ExportQuery", "ExportSpec", "IfExists", "check_file_mode", "describe_query", "query_metadata"]
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
+class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A question: times as they were given, filters as they were sent, unless they are masked.
 
     `adjacent`: the range is one of several that touch, and the file holds the calls that belong to it alone.
@@ -55,10 +55,10 @@ def describe_query(
     *,
     assume_tz: str | None = None,
     adjacent: bool = False,
-) -> Query:
+) -> ExportQuery:
     """Return the question with its phone masked like the records."""
     phone = filters.phone_name
-    return Query(
+    return ExportQuery(
         start=start,
         end=end,
         sip_group_name=filters.sip_group_name,
@@ -69,7 +69,7 @@ def describe_query(
     )
 
 
-def query_metadata(query: Query) -> Metadata:
+def query_metadata(query: ExportQuery) -> Metadata:
     """Return the question as a file's metadata: JSON under "aiosipcdr.query"."""
     return Metadata({"aiosipcdr.query": msgspec.json.encode(query).decode()})
 
@@ -84,7 +84,7 @@ RELATIVE = "relative"
 """The setting that says whether the range is relative to the present, as the last 24 hours are."""
 
 
-class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
+class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be written, and where.
 
     Attributes:
@@ -113,7 +113,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
     spreadsheet: bool
     mask: Callable[[str], str] | None
-    query: Query
+    query: ExportQuery
     filters: Filters
     credentials: Credentials
     settings: dict[str, str | None]
@@ -157,7 +157,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         tiles: Sequence[TimeWindow],
         mode: int | None = None,
         lock: bool = True,
-    ) -> "ExportOrder":
+    ) -> "ExportSpec":
         """Return the order to write a range to the target of `paths`.
 
         Raises:
@@ -216,7 +216,7 @@ class ExportOrder(msgspec.Struct, frozen=True, kw_only=True):
         return _told(self.mask)
 
     @property
-    def public_query(self) -> Query:
+    def public_query(self) -> ExportQuery:
         """The question as other files than the export itself may tell it: no number in it."""
         phone = self.query.phone_name
         if phone is None or self.mask is not None:

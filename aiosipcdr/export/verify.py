@@ -196,13 +196,14 @@ def find_differences(manifest: Manifest, facts: FileFacts) -> list[str]:
     found = _compare_bytes(manifest, facts.bytes, facts.sha256)
     if facts.rows != manifest.rows:
         found.append(f"the file has {facts.rows:,} rows, the manifest says {manifest.rows:,}")
-    there, told = _by_group(facts.money, manifest.money), _by_group(manifest.money, manifest.money)
-    for group in sorted({*there, *told}, key=str):
-        if there.get(group, 0) != told.get(group, 0):
+    there, reported = _by_group(facts.money, manifest.money), _by_group(manifest.money, manifest.money)
+    for group in sorted({*there, *reported}, key=str):
+        if there.get(group, 0) != reported.get(group, 0):
             field, currency = group
             unit = describe_unit(field, None if currency is None else shorten(currency))
             found.append(
-                f"the sum of {shorten(field)} ({unit}) is {there.get(group, 0)}, the manifest says {told.get(group, 0)}"
+                f"the sum of {shorten(field)} ({unit}) is {there.get(group, 0)},"
+                f" the manifest says {reported.get(group, 0)}"
             )
     return found
 
@@ -216,9 +217,9 @@ def _compare_bytes(manifest: Manifest, size: int, sha256: str) -> list[str]:
     return found
 
 
-def _by_group(money: list[MoneySum], told: list[MoneySum]) -> dict[tuple[str, str | None], Decimal]:
+def _by_group(money: list[MoneySum], reported: list[MoneySum]) -> dict[tuple[str, str | None], Decimal]:
     # Where the manifest hides names of currencies, only the sum over all of them can be compared.
-    hidden = {one.field for one in told if one.currency == HIDDEN}
+    hidden = {one.field for one in reported if one.currency == HIDDEN}
     sums: dict[tuple[str, str | None], Decimal] = {}
     with localcontext(EXACT):
         for one in money:
@@ -229,9 +230,9 @@ def _by_group(money: list[MoneySum], told: list[MoneySum]) -> dict[tuple[str, st
 
 def _decimal(amount: object, path: Path) -> Decimal:
     try:
-        told = Decimal(str(amount))
+        reported = Decimal(str(amount))
     except InvalidOperation:
-        told = Decimal("NaN")
-    if not told.is_finite() or abs(told.adjusted()) > EXACT.prec:  # cheaper than to ask the codec
+        reported = Decimal("NaN")
+    if not reported.is_finite() or abs(reported.adjusted()) > EXACT.prec:  # cheaper than to ask the codec
         raise ExportError(f"{path} cannot be read: what should be an amount is none")
-    return told
+    return reported

@@ -67,9 +67,9 @@ async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def read_content_type(told: str | None) -> str:
+def read_content_type(reported: str | None) -> str:
     """Return the media type in a `Content-Type` header: one of a known few, "another type", or nothing."""
-    media_type = (told or "").partition(";")[0].strip().lower()
+    media_type = (reported or "").partition(";")[0].strip().lower()
     return media_type if media_type in _CONTENT_TYPES or not media_type else "another type"
 
 

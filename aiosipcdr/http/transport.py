@@ -267,12 +267,12 @@ class Transport:
         ) as response:
             headers, status = response.headers, response.status
             limit = self._max_response_bytes or plan_limit(body.records)
-            told = await (read_body(response, limit) if status == HTTPStatus.OK else read_refusal(response))
-            if not isinstance(told, bytes):
-                return told
+            reported = await (read_body(response, limit) if status == HTTPStatus.OK else read_refusal(response))
+            if not isinstance(reported, bytes):
+                return reported
             date, wish = headers.get(hdrs.DATE), headers.get(hdrs.RETRY_AFTER)
             retry_after = None if wish is None else decode_retry_after(wish, date, time.time())
-            return Received(told, date, status, retry_after, read_content_type(headers.get(hdrs.CONTENT_TYPE)))
+            return Received(reported, date, status, retry_after, read_content_type(headers.get(hdrs.CONTENT_TYPE)))
 
 
 class Signer:

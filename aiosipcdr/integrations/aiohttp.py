@@ -27,9 +27,9 @@ from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
 from aiosipcdr.integrations.problems import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_problem
 from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
-    CallError,
-    CallQuery,
-    CallTimeoutError,
+    DeadlineExceededError,
+    RangeQuery,
+    RequestError,
     check_names,
     deadline,
     read_query,
@@ -47,9 +47,9 @@ from aiosipcdr.integrations.streaming import (
 __all__ = [
     "CLIENT",
     "AnswerCutError",
-    "CallError",
-    "CallQuery",
-    "CallTimeoutError",
+    "DeadlineExceededError",
+    "RangeQuery",
+    "RequestError",
     "client_context",
     "deadline",
     "install_error_handlers",
@@ -120,7 +120,7 @@ def set_limits(
     app[_LIMITS] = app.get(_LIMITS, Limits()).replaced_by(Limits(max_range, max_streams, allowed_hosts))
 
 
-def range_params(request: web.Request, *, also: Collection[str] = ()) -> CallQuery:
+def range_params(request: web.Request, *, also: Collection[str] = ()) -> RangeQuery:
     """Return `start`, `end` and `sip_group_name` of the query string, for `client.stream(**asked)`.
 
     Args:

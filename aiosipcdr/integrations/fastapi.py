@@ -27,9 +27,9 @@ from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
 from aiosipcdr.integrations.problems import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_invalid, plan_problem
 from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
-    CallError,
-    CallQuery,
-    CallTimeoutError,
+    DeadlineExceededError,
+    RangeQuery,
+    RequestError,
     check_names,
     deadline,
     read_query,
@@ -59,13 +59,13 @@ except ImportError as _error:
 __all__ = [
     "AnswerCutError",
     "AnswerGuard",
-    "CallError",
-    "CallQuery",
-    "CallTimeoutError",
     "ClientDep",
     "CsvResponse",
+    "DeadlineExceededError",
     "NdjsonResponse",
     "RangeParams",
+    "RangeQuery",
+    "RequestError",
     "client_lifespan",
     "deadline",
     "install_error_handlers",
@@ -161,7 +161,7 @@ async def range_params(
     ],
     end: Annotated[str, Query(description="End: ISO 8601 with an offset.", json_schema_extra={"format": "date-time"})],
     sip_group_name: Annotated[str | None, Query(description="Only calls of this group.")] = None,
-) -> CallQuery:
+) -> RangeQuery:
     """Return the range of the query string; a dependency, see `RangeParams`.
 
     The query string may hold, each once: `start`, `end`, `sip_group_name` and what the route declares besides.
@@ -195,14 +195,14 @@ else:
     With the name of an account: `client: Annotated[CdrClient, ClientDep("acme")]`, see `client_lifespan`.
     """
 
-RangeParams = Annotated[CallQuery, Depends(range_params)]
+RangeParams = Annotated[RangeQuery, Depends(range_params)]
 """The range of the query string, as the annotation of a parameter: `client.stream(**asked)`."""
 
 
 def install_error_handlers(app: FastAPI) -> None:
     """Let `app` answer errors with problem documents, and cut the connection of every answer that ends short.
 
-    Handled are the client's errors, those of a call (`CallError`), and, unless the application has a handler of its
+    Handled are the client's errors, those of a call (`RequestError`), and, unless the application has a handler of its
     own for it, `RequestValidationError`: see `aiosipcdr.integrations.problems`.
     """
     for kind in ANSWERED:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from http import HTTPStatus
 
 from aiosipcdr.http.options import check_between
-from aiosipcdr.integrations.range_request import CallError
+from aiosipcdr.integrations.range_request import RequestError
 
 __all__ = ["MAX_RANGE", "MAX_STREAMS", "HostNotAllowedError", "Limits", "TooManyStreamsError"]
 
@@ -22,14 +22,14 @@ _RETRY_AFTER = 5.0
 _is_name = re.compile(r"[a-z0-9._-]+|\[[0-9a-f.:]+\]").fullmatch
 
 
-class TooManyStreamsError(CallError):
+class TooManyStreamsError(RequestError):
     """As many answers are being streamed as the application allows."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after: float | None = _RETRY_AFTER
 
 
-class HostNotAllowedError(CallError):
+class HostNotAllowedError(RequestError):
     """The request names a host that this application does not serve."""
 
     status = HTTPStatus.BAD_REQUEST

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from aiosipcdr.integrations.range_request import CallError
+from aiosipcdr.integrations.range_request import RequestError
 from aiosipcdr.model.errors import (
     AuthenticationError,
     ClientStateError,
@@ -45,8 +45,8 @@ __all__ = [
     "plan_problem",
 ]
 
-AnsweredError = SipCdrError | CallError | ArgumentError
-ANSWERED: tuple[type[SipCdrError], type[CallError], type[ArgumentError]] = (SipCdrError, CallError, ArgumentError)
+AnsweredError = SipCdrError | RequestError | ArgumentError
+ANSWERED: tuple[type[SipCdrError], type[RequestError], type[ArgumentError]] = (SipCdrError, RequestError, ArgumentError)
 """The errors that `plan_problem` knows an answer for."""
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -126,8 +126,8 @@ def plan_invalid(faults: Iterable[tuple[Iterable[object], str]]) -> Problem:
     What was sent is not repeated.
     """
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    told = "; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in faults)
-    facts = {"title": status.phrase, "status": int(status), "detail": told, "error": "RequestValidationError"}
+    reported = "; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in faults)
+    facts = {"title": status.phrase, "status": int(status), "detail": reported, "error": "RequestValidationError"}
     return Problem(status=int(status), facts=facts, headers=dict(PROBLEM_HEADERS))
 
 
@@ -140,6 +140,6 @@ def log_problem(error: AnsweredError, problem: Problem) -> None:
 def _classify(error: AnsweredError) -> tuple[HTTPStatus, str]:
     if isinstance(error, ArgumentError):
         return HTTPStatus.UNPROCESSABLE_ENTITY, str(error)
-    if isinstance(error, CallError):
+    if isinstance(error, RequestError):
         return error.status, str(error)
     return next(_BY_KIND[kind] for kind in type(error).__mro__ if kind in _BY_KIND)

@@ -18,11 +18,11 @@ from aiosipcdr.model.windows import TimeWindow
 
 __all__ = [
     "RANGE_NAMES",
-    "BadCallError",
-    "CallError",
-    "CallQuery",
-    "CallTimeoutError",
+    "BadRequestError",
+    "DeadlineExceededError",
     "HttpVersionError",
+    "RangeQuery",
+    "RequestError",
     "check_names",
     "deadline",
     "read_query",
@@ -35,32 +35,32 @@ RANGE_NAMES = frozenset({"start", "end", "sip_group_name"})
 _CLOCK_CHANGE = timedelta(hours=2)
 
 
-class CallError(Exception):
+class RequestError(Exception):
     """A call cannot be answered as it was made; `status` is that of the answer, the text is for the caller."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     retry_after: float | None = None
 
 
-class BadCallError(CallError, ValueError):
+class BadRequestError(RequestError, ValueError):
     """The range or a filter cannot be meant."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-class CallTimeoutError(CallError, TimeoutError):
+class DeadlineExceededError(RequestError, TimeoutError):
     """The deadline of the call struck."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
 
 
-class HttpVersionError(CallError):
+class HttpVersionError(RequestError):
     """Over this version of HTTP, the caller could not tell a broken answer from a whole one."""
 
     status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
 
 
-class CallQuery(TypedDict):
+class RangeQuery(TypedDict):
     """A range and a filter, as keyword arguments of `CdrClient.stream`, `fetch_all`, `count` and `export`.
 
     `start` and `end` are aware and in order.  There is no `phone_name`: it may
@@ -83,14 +83,14 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """
     for name, times in Counter(given).items():
         if name not in known:
-            raise BadCallError(f"unknown query parameter: {_shown(name)}; known are {', '.join(sorted(known))}")
+            raise BadRequestError(f"unknown query parameter: {_shown(name)}; known are {', '.join(sorted(known))}")
         if times > 1:
-            raise BadCallError(f"{name} is given {times} times")
+            raise BadRequestError(f"{name} is given {times} times")
 
 
 def read_query(
     start: str | None, end: str | None, sip_group_name: str | None = None, *, max_range: timedelta | None = None
-) -> CallQuery:
+) -> RangeQuery:
     """Return what the texts of a query string ask for; `None` is what was left out.
 
     Times are those of ISO 8601 with an offset.  A plus sign that was not
@@ -104,15 +104,15 @@ def read_query(
     try:
         TimeWindow.of(times["start"], times["end"])
     except ValueError as error:
-        raise BadCallError(str(error)) from None
+        raise BadRequestError(str(error)) from None
     if times["start"] == times["end"]:
-        raise BadCallError("start and end are the same instant: for a whole day, let end be the start of the next")
+        raise BadRequestError("start and end are the same instant: for a whole day, let end be the start of the next")
     if max_range is not None and _width(**times) > max_range:
-        raise BadCallError(f"the range is too wide: ask for {_shown_span(max_range)} at most at a time")
+        raise BadRequestError(f"the range is too wide: ask for {_shown_span(max_range)} at most at a time")
     filters = check_filters(sip_group_name, None)
     if isinstance(filters, ValueError):
-        raise BadCallError(str(filters))
-    return CallQuery(start=times["start"], end=times["end"], sip_group_name=sip_group_name)
+        raise BadRequestError(str(filters))
+    return RangeQuery(start=times["start"], end=times["end"], sip_group_name=sip_group_name)
 
 
 @asynccontextmanager
@@ -133,9 +133,9 @@ async def deadline(seconds: float | None) -> AsyncIterator[None]:
         raise too_late(seconds) from None
 
 
-def too_late(seconds: float | None) -> CallTimeoutError:
+def too_late(seconds: float | None) -> DeadlineExceededError:
     """Return the error of a call whose `seconds` are over."""
-    return CallTimeoutError(f"not answered within {seconds:g} s: ask for a shorter range, or again later")
+    return DeadlineExceededError(f"not answered within {seconds:g} s: ask for a shorter range, or again later")
 
 
 def _width(start: datetime, end: datetime) -> timedelta:
@@ -157,11 +157,11 @@ def _shown(name: str) -> str:
 def _read_time(name: str, text: str | None) -> datetime:
     advice = "write it as in 2026-10-01T00:00:00Z or 2026-10-01T08:00:00%2B08:00 (a plus sign in a URL is %2B)"
     if text is None:
-        raise BadCallError(f"{name} is missing: {advice}")
+        raise BadRequestError(f"{name} is missing: {advice}")
     try:
         time = datetime.fromisoformat(re.sub(r"(?<=T)(\S+) (\d\d:?\d\d)$", r"\1+\2", text))
     except ValueError:
-        raise BadCallError(f"{name} is no time of ISO 8601: {advice}") from None
+        raise BadRequestError(f"{name} is no time of ISO 8601: {advice}") from None
     if time.utcoffset() is None:
-        raise BadCallError(f"{name} has no offset: {advice}")
+        raise BadRequestError(f"{name} has no offset: {advice}")
     return time

@@ -21,7 +21,7 @@ from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.export import Encoder, encode_rows, open_encoder
 from aiosipcdr.http.options import check_seconds
 from aiosipcdr.integrations.problems import log_problem, plan_problem
-from aiosipcdr.integrations.range_request import CallError, HttpVersionError, too_late
+from aiosipcdr.integrations.range_request import HttpVersionError, RequestError, too_late
 from aiosipcdr.model.errors import ClientStateError, IncompleteRangeError, ProtocolError, SipCdrError
 from aiosipcdr.model.report import CompleteWindow, describe_unreadable
 
@@ -122,7 +122,7 @@ async def deliver(
         if not delivery.has_begun:
             raise
         why = type(error).__name__
-        if isinstance(error, SipCdrError | CallError):
+        if isinstance(error, SipCdrError | RequestError):
             await delivery.say_why(error)
             why = f"{why}: {error}"  # the text of another one might quote calls
         raise AnswerCutError(f"the answer was cut: {why}") from error
@@ -151,7 +151,7 @@ async def collect(
     try:
         is_whole = await deliver(stream, text, kept, timeout=timeout, start_within=0, spreadsheet=spreadsheet)
     except AnswerCutError as cut:
-        if isinstance(cut.__cause__, SipCdrError | CallError):
+        if isinstance(cut.__cause__, SipCdrError | RequestError):
             raise cut.__cause__ from None
         raise
     return b"".join(kept.pieces) if is_whole else None
@@ -240,7 +240,7 @@ class _Delivery:
         if self._text == "ndjson":
             await self._caller.write(_line(report=report.facts()))
 
-    async def say_why(self, error: SipCdrError | CallError) -> None:
+    async def say_why(self, error: SipCdrError | RequestError) -> None:
         problem = plan_problem(error)
         log_problem(error, problem)
         if self._text == "ndjson":

@@ -73,17 +73,17 @@ class MoneyTotals:
             settled = [amount for record in group if (amount := record.settle_pay) is not None]
             with localcontext(EXACT):
                 self.add_rows(
-                    MoneyRow(field, currency, sum(told, Decimal()))
-                    for field, told in zip(SUMMED_FIELDS, (costs, settled), strict=True)
-                    if told
+                    MoneyRow(field, currency, sum(reported, Decimal()))
+                    for field, reported in zip(SUMMED_FIELDS, (costs, settled), strict=True)
+                    if reported
                 )
 
     def add_rows(self, rows: Iterable[MoneyRow]) -> None:
         """Add amounts one by one, or sums that were made before."""
         sums = self._sums
         with localcontext(EXACT):
-            for field, told, amount in rows:
-                currency = told if self._name is None else self._name(told)
+            for field, reported, amount in rows:
+                currency = reported if self._name is None else self._name(reported)
                 sums[field, currency] = sums.get((field, currency), Decimal()) + amount
 
     def rows(self) -> list[MoneyRow]:

@@ -115,7 +115,7 @@ class FetchReport(msgspec.Struct, kw_only=True):
     @property
     def local_clock(self) -> bool:
         """Whether the age of a window was judged by this machine's clock, because the vendor sends no `Date`."""
-        return any(told.local_clock for told in self.window_reports)
+        return any(reported.local_clock for reported in self.window_reports)
 
     def facts(self) -> dict[str, object]:
         """Return its numbers for a program, without the list of its windows (it may be long)."""
@@ -132,7 +132,7 @@ class FetchReport(msgspec.Struct, kw_only=True):
             f"{counted(self.requests, 'request', 'requests')} in {self.elapsed:.1f} s",
         ]
         # What was never asked for lies before what the vendor keeps.
-        gaps = sum(not told.certified and not told.requests for told in self.window_reports)
+        gaps = sum(not reported.certified and not reported.requests for reported in self.window_reports)
         troubles = [
             counted(count, *name)
             for count, name in (

@@ -65,8 +65,8 @@ def measure_offset(date: str | None, sent: float, received: float) -> float | No
     Returns:
         The offset, `None` where `date` says nothing usable.
     """
-    told = decode_http_date(date)
-    return None if told is None else _offset_of(told, sent, received)
+    reported = decode_http_date(date)
+    return None if reported is None else _offset_of(reported, sent, received)
 
 
 def _offset_of(date: float, sent: float, received: float) -> float:

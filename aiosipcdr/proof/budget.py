@@ -3,7 +3,7 @@
 Counts only; decides nothing about any window.
 """
 
-__all__ = ["FULL_WINDOW", "Budget", "PageSizes", "WindowPlaces"]
+__all__ = ["FULL_WINDOW", "Budget", "PageSizes", "RowQuota"]
 
 FULL_WINDOW = 2_000
 """The calls that a window may hold, bursts of two seconds aside."""
@@ -90,7 +90,7 @@ class PageSizes:
         self.claimed: int | None = None
 
 
-class WindowPlaces:
+class RowQuota:
     """How many windows all runs of a client may hold between them, each at least one.
 
     Records in memory are bounded by it: a window is about 2,000 calls, or what

@@ -13,13 +13,22 @@ from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import WindowReport, WindowShare
 from aiosipcdr.model.windows import TimeWindow
 
-__all__ = ["Cut", "Delivered", "History", "Note", "ReadWindow", "Recounted", "Trimmed", "find_doubt"]
+__all__ = [
+    "Checkpoint",
+    "Delivered",
+    "JournalEvent",
+    "ReadWindow",
+    "Recounted",
+    "Trimmed",
+    "WindowSplit",
+    "first_stale_entry",
+]
 
 
-class Cut(msgspec.Struct, frozen=True, kw_only=True, tag="cut"):
+class WindowSplit(msgspec.Struct, frozen=True, kw_only=True, tag="cut"):
     """A window was cut into `parts`, which are read instead of it."""
 
-    told: WindowReport
+    reported: WindowReport
     parts: list[TimeWindow]
     is_repair: bool = False
 
@@ -40,11 +49,11 @@ class Trimmed(msgspec.Struct, frozen=True, kw_only=True, tag="trimmed"):
 class Delivered(msgspec.Struct, frozen=True, kw_only=True, tag="delivered"):
     """A window was read to its end and handed over."""
 
-    told: WindowReport
+    reported: WindowReport
     share: WindowShare
 
 
-Note = Cut | Recounted | Trimmed
+JournalEvent = WindowSplit | Recounted | Trimmed
 """What has to be written down before it is acted upon."""
 
 
@@ -60,7 +69,7 @@ class ReadWindow(msgspec.Struct, frozen=True, kw_only=True):
     records: Collection[CallDetailRecord]
 
 
-class History(msgspec.Struct, frozen=True, kw_only=True):
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An earlier run of the same question, as far as it went.
 
     `tiles` are the windows that it began with, oldest first; `latest` the last
@@ -68,7 +77,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     tiles: list[TimeWindow]
-    entries: list[Note | Delivered] = []
+    entries: list[JournalEvent | Delivered] = []
     latest: list[ReadWindow] = []
 
     def __repr__(self) -> str:
@@ -80,8 +89,12 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         return [("tiles", len(self.tiles)), ("entries", len(self.entries))]
 
 
-def find_doubt(
-    entries: list[Note | Delivered], *, allow_incomplete: bool, changed: Collection[TimeWindow], strict: bool = False
+def first_stale_entry(
+    entries: list[JournalEvent | Delivered],
+    *,
+    allow_incomplete: bool,
+    changed: Collection[TimeWindow],
+    strict: bool = False,
 ) -> int | None:
     """Return the place of the first window that must be read again, if there is one.
 
@@ -94,10 +107,10 @@ def find_doubt(
     for place, entry in enumerate(entries):
         if not isinstance(entry, Delivered):
             continue
-        window = entry.told.window
-        if not (entry.told.certified or allow_incomplete):
+        window = entry.reported.window
+        if not (entry.reported.certified or allow_incomplete):
             return place
-        if strict and (entry.told.quarantined or entry.share.faulty_fields):
+        if strict and (entry.reported.quarantined or entry.share.faulty_fields):
             return place
         if any(other.start <= window.start and window.end <= other.end for other in changed):
             return place

@@ -22,12 +22,12 @@ from aiosipcdr.model.report import CompleteWindow, FetchReport, WindowReport, Wi
 from aiosipcdr.model.windows import SECOND, TimeWindow
 from aiosipcdr.proof.checkpoint import ReadWindow
 from aiosipcdr.proof.field_counts import FieldCounts
-from aiosipcdr.proof.overlaps import EarlierWindow, Repeats, as_it_is
-from aiosipcdr.proof.scan import Sweep
-from aiosipcdr.proof.splits import Whole
-from aiosipcdr.proof.window import WindowProof
+from aiosipcdr.proof.overlaps import EarlierWindow, Repeats, identity
+from aiosipcdr.proof.scan import WindowScan
+from aiosipcdr.proof.splits import SplitWindow
+from aiosipcdr.proof.window import WindowReader
 
-__all__ = ["Assembly", "OwnedSpan", "sort_records"]
+__all__ = ["OwnedSpan", "RangeMerger", "sort_records"]
 
 
 class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,9 +92,9 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
     def owns(self, record: CallDetailRecord, *, in_seam: bool) -> bool:
         """Tell whether the span owns a call, which the seam holds or not."""
         if self.exact is not None and self.time_field is not None:
-            told: datetime | None = getattr(record, self.time_field)
-            if told is not None:
-                return self.exact[0] <= told < self.exact[1]
+            reported: datetime | None = getattr(record, self.time_field)
+            if reported is not None:
+                return self.exact[0] <= reported < self.exact[1]
         return not in_seam
 
 
@@ -102,7 +102,7 @@ _VOICE_ID = attrgetter("voice_id")
 _SUBMIT_TIME = attrgetter("submit_time")
 
 
-class Assembly:
+class RangeMerger:
     """Turns windows that were read into complete ones, and keeps the run's report."""
 
     def __init__(
@@ -110,170 +110,176 @@ class Assembly:
         report: FetchReport,
         *,
         span: OwnedSpan,
-        see: Callable[[CallDetailRecord], CallDetailRecord] = as_it_is,
+        normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
     ) -> None:
         """Write into `report`; hand over what `span` owns, and nothing else.
 
-        Two records are the same where `see` returns the same for both.
+        Two records are the same where `normalize` returns the same for both.
         """
         self._report = report
         self._span = span
         self._time_fields = TIME_FIELDS if span.time_field is None else (span.time_field,)
-        self._see = see
-        self._cut: list[Whole] = []
+        self._normalize = normalize
+        self._cut: list[SplitWindow] = []
         self._recent: list[EarlierWindow] = []
         self.fields: FieldCounts = FieldCounts(report)
         """What could not be read of the records that were handed over."""
 
-    def compare(self, proof: WindowProof) -> Repeats:
-        """Return what the window of `proof`, the next to be handed over, repeats of earlier ones."""
-        self._recent = [recent for recent in self._recent if recent.end >= proof.window.start]
-        return Repeats(proof, self._recent, self._time_fields, self._see)
+    def compare(self, reader: WindowReader) -> Repeats:
+        """Return what the window of `reader`, the next to be handed over, repeats of earlier ones."""
+        self._recent = [recent for recent in self._recent if recent.end >= reader.window.start]
+        return Repeats(reader, self._recent, self._time_fields, self._normalize)
 
-    def assemble(self, proof: WindowProof, wholes: Sequence[Whole], repeats: Repeats | None = None) -> CompleteWindow:
-        """Return the window of `proof` without what earlier windows have handed over.
+    def merge(
+        self, reader: WindowReader, splits: Sequence[SplitWindow], repeats: Repeats | None = None
+    ) -> CompleteWindow:
+        """Return the window of `reader` without what earlier windows have handed over.
 
         `repeats` says what that is, where it was compared before.
         """
-        sweep, told = proof.sweep, proof.report
-        repeats = repeats or self.compare(proof)
+        scan, reported = reader.scan, reader.report
+        repeats = repeats or self.compare(reader)
         repeats.give_in()
-        told.conflicts += repeats.conflicts
+        reported.conflicts += repeats.conflicts
         repeated = repeats.keys
-        in_seam = self._span.in_seam(proof.window)
-        records, left_out, in_order = self._select(sweep, repeated, in_seam=in_seam)
+        in_seam = self._span.in_seam(reader.window)
+        records, left_out, in_order = self._select(scan, repeated, in_seam=in_seam)
         quarantined = {
-            key: msgspec.structs.replace(record, window=proof.window)
-            for key, record in sweep.quarantined.items()
+            key: msgspec.structs.replace(record, window=reader.window)
+            for key, record in scan.quarantined.items()
             # What cannot be read belongs to whoever the seam belongs to.
-            if key not in repeated and key not in sweep.records and not in_seam
+            if key not in repeated and key not in scan.records and not in_seam
         }
         delivered = len(records) + len(quarantined)
         share = WindowShare(
             unique=delivered,
-            total=told.total - (sweep.unique - delivered),
+            total=reported.total - (scan.unique - delivered),
             quarantined=len(quarantined),
             # What another part of the same whole has handed over is not new to it.
             unions=[
-                sweep.unique - len(known) + sweep.count_copies(known)
-                for known in (_unite(keys for others, keys in repeats.of if whole in others) for whole in wholes)
+                scan.unique - len(known) + scan.count_copies(known)
+                for known in (_unite(keys for others, keys in repeats.of if split in others) for split in splits)
             ],
         )
-        self.add(told, share, wholes)
-        self._recent.append(EarlierWindow(proof.window.end, sweep, wholes))
-        if any(whole.floor for whole in self._cut):
-            self._forget(sweep.records.values(), self._see)
-        may_share_ids = sweep.has_twins
-        for whole in reversed(wholes):
-            if not whole.open_parts:
-                floor = self.take_floor(whole, wholes)
-                share.floors.append(len(floor))
-                if floor:
-                    records += floor
+        self.add(reported, share, splits)
+        self._recent.append(EarlierWindow(reader.window.end, scan, splits))
+        if any(split.unclaimed for split in self._cut):
+            self._forget(scan.records.values(), self._normalize)
+        may_share_ids = scan.has_duplicate_ids
+        for split in reversed(splits):
+            if not split.open_parts:
+                unclaimed = self.take_unclaimed(split, splits)
+                share.floors.append(len(unclaimed))
+                if unclaimed:
+                    records += unclaimed
                     in_order, may_share_ids = False, True
-        if sweep.has_extras or any(share.floors):
+        if scan.has_extras or any(share.floors):
             self.fields.count(records, share)
         else:
             self.fields.count_values(records, share)
         self.fields.add(share)
         return CompleteWindow(
-            window=proof.window,
+            window=reader.window,
             records=records if in_order else sort_records(records, may_share_ids=may_share_ids),
             quarantined=list(quarantined.values()),
-            report=told,
+            report=reported,
             share=share,
             repeated=left_out,
-            unread_ids=sorted(sweep.quarantined),
+            unread_ids=sorted(scan.quarantined),
         )
 
-    def restore(self, told: WindowReport, share: WindowShare, wholes: Sequence[Whole]) -> None:
+    def restore(self, reported: WindowReport, share: WindowShare, splits: Sequence[SplitWindow]) -> None:
         """Count a window that an earlier run has handed over."""
-        self.add(told, share, wholes)
+        self.add(reported, share, splits)
         self.fields.add(share)
-        ended = [whole for whole in reversed(wholes) if not whole.open_parts]
-        for whole, floor in zip(ended, share.floors, strict=True):
-            self._count_floor(whole, wholes, floor)
+        ended = [split for split in reversed(splits) if not split.open_parts]
+        for split, unclaimed in zip(ended, share.floors, strict=True):
+            self._count_floor(split, splits, unclaimed)
 
-    def remember(self, read: ReadWindow, wholes: Sequence[Whole]) -> None:
+    def remember(self, read: ReadWindow, splits: Sequence[SplitWindow]) -> None:
         """Expect the next windows to repeat what an earlier run has read."""
-        self._recent.append(EarlierWindow(read.window.end, read, wholes))
+        self._recent.append(EarlierWindow(read.window.end, read, splits))
 
-    def add(self, told: WindowReport, share: WindowShare, wholes: Sequence[Whole]) -> None:
+    def add(self, reported: WindowReport, share: WindowShare, splits: Sequence[SplitWindow]) -> None:
         """Count a window in the report and in the wholes that it is a part of."""
         report = self._report
         report.unique += share.unique
         report.total += share.total
         report.windows += 1
         report.quarantined += share.quarantined
-        report.provisional += told.provisional
-        insort(report.window_reports, told, key=attrgetter("window"))  # gaps may lie behind it
-        for whole, union in zip(wholes, share.unions, strict=True):
-            whole.union += union
-            whole.counted += share.total
-            whole.open_parts -= 1
-            whole.is_proven = whole.is_proven and told.certified
-        self.count_effort(told)
+        report.provisional += reported.provisional
+        insort(report.window_reports, reported, key=attrgetter("window"))  # gaps may lie behind it
+        for split, union in zip(splits, share.unions, strict=True):
+            split.union += union
+            split.counted += share.total
+            split.open_parts -= 1
+            split.is_proven = split.is_proven and reported.certified
+        self.count_effort(reported)
 
-    def keep_floor(self, whole: Whole) -> None:
-        """Remember what was read of `whole`, which was cut: rows that are handed over are taken off."""
-        if whole.floor:
-            self._cut.append(whole)
+    def keep_unclaimed(self, split: SplitWindow) -> None:
+        """Remember what was read of `split`, which was cut: rows that are handed over are taken off."""
+        if split.unclaimed:
+            self._cut.append(split)
             for recent in self._recent:
-                self._forget(recent.records, as_it_is if isinstance(recent.read, ReadWindow) else self._see)
+                self._forget(recent.records, identity if isinstance(recent.read, ReadWindow) else self._normalize)
 
-    def take_floor(self, whole: Whole, wholes: Sequence[Whole]) -> list[CallDetailRecord]:
-        """Return what was read of `whole` before it was cut, and was not handed over by any window.
+    def take_unclaimed(self, split: SplitWindow, splits: Sequence[SplitWindow]) -> list[CallDetailRecord]:
+        """Return what was read of `split` before it was cut, and was not handed over by any window.
 
         Where every part was proven, that was deleted meanwhile: nothing is returned.
-        `wholes` are those that `whole` is a part of, and perhaps itself.
+        `splits` are those that `split` is a part of, and perhaps itself.
         """
-        floor, whole.floor = whole.floor, {}
-        self._cut = [one for one in self._cut if one is not whole]
+        unclaimed, split.unclaimed = split.unclaimed, {}
+        self._cut = [one for one in self._cut if one is not split]
         left: list[CallDetailRecord] = []
-        if not whole.is_proven:
-            rows = [row for rows in floor.values() for row in rows]
+        if not split.is_proven:
+            rows = [row for rows in unclaimed.values() for row in rows]
             left = [row for row in rows if self._span.owns(row, in_seam=False)]
-            seen = rows if self._see is as_it_is else [self._see(row) for row in rows]
-            self._forget(seen, as_it_is)
-            read = ReadWindow(window=whole.window, ids={*floor}, records=seen)
-            self._recent.append(EarlierWindow(whole.window.end, read, ()))
-        self._count_floor(whole, wholes, len(left))
+            seen = rows if self._normalize is identity else [self._normalize(row) for row in rows]
+            self._forget(seen, identity)
+            read = ReadWindow(window=split.window, ids={*unclaimed}, records=seen)
+            self._recent.append(EarlierWindow(split.window.end, read, ()))
+        self._count_floor(split, splits, len(left))
         return left
 
-    def _forget(self, rows: Collection[CallDetailRecord], see: Callable[[CallDetailRecord], CallDetailRecord]) -> None:
-        for whole in self._cut:
-            seen = rows if see is as_it_is else [see(row) for row in rows if row.voice_id in whole.floor]
-            whole.forget(seen, self._see)
+    def _forget(
+        self, rows: Collection[CallDetailRecord], normalize: Callable[[CallDetailRecord], CallDetailRecord]
+    ) -> None:
+        for split in self._cut:
+            seen = (
+                rows if normalize is identity else [normalize(row) for row in rows if row.voice_id in split.unclaimed]
+            )
+            split.forget(seen, self._normalize)
 
-    def _count_floor(self, whole: Whole, wholes: Sequence[Whole], left: int) -> None:
-        if whole.is_proven:
+    def _count_floor(self, split: SplitWindow, splits: Sequence[SplitWindow], left: int) -> None:
+        if split.is_proven:
             return
         # What the parts of an unproven whole told is worth no more than what the whole told.
-        surplus = whole.counted - max(whole.told, whole.union + left)
-        for outer in wholes:
-            outer.counted -= surplus
+        excess_rows = split.counted - max(split.reported, split.union + left)
+        for outer in splits:
+            outer.counted -= excess_rows
         self._report.unique += left
-        self._report.total -= surplus
+        self._report.total -= excess_rows
 
-    def count_effort(self, told: WindowReport) -> None:
+    def count_effort(self, reported: WindowReport) -> None:
         """Add the effort that a window took, also of one that was given up."""
         report = self._report
-        report.pages += told.pages
-        report.scans += told.scans
-        report.duplicates += told.duplicates
-        report.conflicts += told.conflicts
-        report.anomalies += told.anomalies
+        report.pages += reported.pages
+        report.scans += reported.scans
+        report.duplicates += reported.duplicates
+        report.conflicts += reported.conflicts
+        report.anomalies += reported.anomalies
 
     def _select(
-        self, sweep: Sweep, repeated: set[object], *, in_seam: bool
+        self, scan: WindowScan, repeated: set[object], *, in_seam: bool
     ) -> tuple[list[CallDetailRecord], list[CallDetailRecord], bool]:
         # What is handed over, what is left out, and whether both are in order.
-        ascent = sweep.ascent
-        if ascent is not None and self._span.exact is None:
-            return ([], ascent.records, True) if in_seam else (*ascent.without(map(str, repeated)), True)
+        sorted_run = scan.sorted_run
+        if sorted_run is not None and self._span.exact is None:
+            return ([], sorted_run.records, True) if in_seam else (*sorted_run.without(map(str, repeated)), True)
         new: list[CallDetailRecord] = []
         left_out: list[CallDetailRecord] = []
-        for key, record in sweep.records.items():
+        for key, record in scan.records.items():
             is_new = key not in repeated and self._span.owns(record, in_seam=in_seam)
             (new if is_new else left_out).append(record)
         return new, left_out, False

@@ -17,17 +17,17 @@ import msgspec
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import OVERLAP, SECOND, TimeWindow
 from aiosipcdr.proof.checkpoint import ReadWindow
-from aiosipcdr.proof.page import Ascent
-from aiosipcdr.proof.scan import Sweep
-from aiosipcdr.proof.splits import Whole
-from aiosipcdr.proof.window import WindowProof
+from aiosipcdr.proof.page import SortedRun
+from aiosipcdr.proof.scan import WindowScan
+from aiosipcdr.proof.splits import SplitWindow
+from aiosipcdr.proof.window import WindowReader
 
-__all__ = ["EarlierWindow", "OverlapProof", "Repeats", "as_it_is"]
+__all__ = ["EarlierWindow", "OverlapReader", "Repeats", "identity"]
 
-See = Callable[[CallDetailRecord], CallDetailRecord]
+Normalize = Callable[[CallDetailRecord], CallDetailRecord]
 
 
-def as_it_is(record: CallDetailRecord) -> CallDetailRecord:
+def identity(record: CallDetailRecord) -> CallDetailRecord:
     """Return `record`."""
     return record
 
@@ -36,18 +36,18 @@ class EarlierWindow(msgspec.Struct):
     """A window that was handed over, whose rows the next ones may repeat."""
 
     end: datetime
-    read: Sweep | ReadWindow
-    wholes: Sequence[Whole]
+    read: WindowScan | ReadWindow
+    splits: Sequence[SplitWindow]
 
     @property
-    def ascent(self) -> Ascent | None:
+    def sorted_run(self) -> SortedRun | None:
         """Its rows, if they rise throughout."""
-        return self.read.ascent if isinstance(self.read, Sweep) else None
+        return self.read.sorted_run if isinstance(self.read, WindowScan) else None
 
     @property
     def records(self) -> Collection[CallDetailRecord]:
         """Its rows; those of an earlier run as they were exported."""
-        return self.read.records.values() if isinstance(self.read, Sweep) else self.read.records
+        return self.read.records.values() if isinstance(self.read, WindowScan) else self.read.records
 
 
 class _Doubt(msgspec.Struct, frozen=True):
@@ -92,23 +92,25 @@ class Repeats:
         conflicts: rows that are repeated with other contents.
     """
 
-    def __init__(self, proof: WindowProof, earlier: Iterable[EarlierWindow], fields: Sequence[str], see: See) -> None:
-        """Compare the rows of `proof` with those of `earlier` windows.
+    def __init__(
+        self, reader: WindowReader, earlier: Iterable[EarlierWindow], fields: Sequence[str], normalize: Normalize
+    ) -> None:
+        """Compare the rows of `reader` with those of `earlier` windows.
 
         Args:
-            proof: a window that was read.
+            reader: a window that was read.
             earlier: windows before it that reach as far as its start.
             fields: the times on which the vendor may select.
-            see: rows are the same where it returns the same for both.
+            normalize: rows are the same where it returns the same for both.
         """
-        self.of: list[tuple[Sequence[Whole], set[object]]] = []
+        self.of: list[tuple[Sequence[SplitWindow], set[object]]] = []
         self.conflicts: int = 0
-        self._see = see
+        self._normalize = normalize
         self._fields = fields
         self._doubts: list[_Doubt] = []
         self._known: defaultdict[str, set[CallDetailRecord]] = defaultdict(set)
         for window in earlier:
-            self._compare(proof.sweep, proof.window.start, window)
+            self._compare(reader.scan, reader.window.start, window)
         if self._doubts:
             repeated = self.keys
             self._doubts = [doubt for doubt in self._doubts if doubt.key not in repeated]
@@ -139,7 +141,7 @@ class Repeats:
         Returns:
             Whether they decide; if not, the rows in doubt have to be read once more.
         """
-        present = _by_id(self._see(row) for row in rows)
+        present = _by_id(self._normalize(row) for row in rows)
         repeated: list[_Doubt] = []
         for voice_id, doubts in _group(self._doubts).items():
             there = present.get(voice_id, set())
@@ -165,27 +167,30 @@ class Repeats:
         for doubt in doubts:
             self.of[doubt.place][1].add(doubt.key)
 
-    def _compare(self, sweep: Sweep, start: datetime, earlier: EarlierWindow) -> None:
+    def _compare(self, scan: WindowScan, start: datetime, earlier: EarlierWindow) -> None:
         repeated: set[object] = set()
-        self.of.append((earlier.wholes, repeated))
-        before, ascent = earlier.ascent, sweep.ascent
+        self.of.append((earlier.splits, repeated))
+        before, sorted_run = earlier.sorted_run, scan.sorted_run
         own: Iterable[tuple[object, CallDetailRecord]]
         theirs: Collection[CallDetailRecord]
         common: AbstractSet[object]
-        if before is not None and ascent is not None:
+        if before is not None and sorted_run is not None:
             # What both hold lies where the ranges of their ids overlap: mostly nowhere.
-            rows, theirs = ascent.between(before.lowest, before.highest), before.between(ascent.lowest, ascent.highest)
+            rows, theirs = (
+                sorted_run.between(before.lowest, before.highest),
+                before.between(sorted_run.lowest, sorted_run.highest),
+            )
             own = [(row.voice_id, row) for row in rows]
             common = {row.voice_id for row in rows} & {row.voice_id for row in theirs}
         else:
-            own, theirs = sweep.records.items(), earlier.records
-            common = sweep.ids & earlier.read.ids
+            own, theirs = scan.records.items(), earlier.records
+            common = scan.ids & earlier.read.ids
         if not common:
             return
-        repeated |= common & sweep.quarantined.keys()
-        see_theirs = as_it_is if isinstance(earlier.read, ReadWindow) else self._see
+        repeated |= common & scan.quarantined.keys()
+        see_theirs = identity if isinstance(earlier.read, ReadWindow) else self._normalize
         read_before = _by_id(see_theirs(row) for row in theirs if row.voice_id in common)
-        rows_now = [(key, self._see(row)) for key, row in own if row.voice_id in common]
+        rows_now = [(key, self._normalize(row)) for key, row in own if row.voice_id in common]
         read_now = _by_id(row for _, row in rows_now)
         for voice_id, present in read_now.items():
             self._known[voice_id] |= read_before.get(voice_id, set()) | present
@@ -213,14 +218,14 @@ class Repeats:
         return {field for field, time in _times(row, self._fields).items() if span[0] <= time <= span[1]}
 
 
-class OverlapProof(WindowProof):
+class OverlapReader(WindowReader):
     """The reading that decides what `part` repeats: the shared second and the one before.
 
     Whether bounds are inclusive or not, it holds all that the windows share.
     """
 
-    def __init__(self, part: WindowProof, **settings: Any) -> None:  # noqa: ANN401 - those of WindowProof
-        """Plan the first page of the reading for `part`; `settings` are those of `WindowProof`."""
+    def __init__(self, part: WindowReader, **settings: Any) -> None:  # noqa: ANN401 - those of WindowProof
+        """Plan the first page of the reading for `part`; `settings` are those of `WindowReader`."""
         start = part.window.start
         super().__init__(TimeWindow(start - SECOND, start + OVERLAP), **settings)
         self.part = part

@@ -21,16 +21,16 @@ from aiosipcdr.model.windows import OVERLAP, TimeWindow
 from aiosipcdr.wire.codec import Filters, PageAnswer
 
 __all__ = [
-    "Ascent",
     "PageRequest",
+    "SortedRun",
     "Verdict",
     "count_loose_matches",
     "count_pages",
     "describe_unreadable",
     "enlarge_count",
-    "find_ascent",
     "find_ignored_filter",
-    "join_ascents",
+    "find_sorted_run",
+    "join_sorted_runs",
     "judge_answer",
     "plan_end_page",
     "resize",
@@ -39,7 +39,7 @@ __all__ = [
 _VOICE_ID = attrgetter("voice_id")
 
 
-class Ascent(msgspec.Struct, frozen=True):
+class SortedRun(msgspec.Struct, frozen=True):
     """Records whose ids rise from each to the next, and whose submit times never fall.
 
     Attributes:
@@ -82,7 +82,7 @@ class Ascent(msgspec.Struct, frozen=True):
         return left, taken
 
 
-def find_ascent(records: list[CallDetailRecord]) -> Ascent | None:
+def find_sorted_run(records: list[CallDetailRecord]) -> SortedRun | None:
     """Return `records` in rising order, if they rise or fall throughout."""
     if not records:
         return None
@@ -101,21 +101,21 @@ def find_ascent(records: list[CallDetailRecord]) -> Ascent | None:
     earliest, latest = times[0], times[-1]
     if times != in_order or earliest is None or latest is None:
         return None
-    return Ascent(rising, ids[0], ids[-1], earliest, latest)
+    return SortedRun(rising, ids[0], ids[-1], earliest, latest)
 
 
-def join_ascents(ascents: list[Ascent]) -> Ascent | None:
-    """Return the records of all `ascents`, at least one, if they rise from each to the next in some order."""
-    in_order = sorted(ascents, key=attrgetter("lowest"))
+def join_sorted_runs(sorted_runs: list[SortedRun]) -> SortedRun | None:
+    """Return the records of all `sorted_runs`, at least one, if they rise from each to the next in some order."""
+    in_order = sorted(sorted_runs, key=attrgetter("lowest"))
     records: list[CallDetailRecord] = []
     before = None
-    for ascent in in_order:
-        if before is not None and not (before.highest < ascent.lowest and before.latest <= ascent.earliest):
+    for sorted_run in in_order:
+        if before is not None and not (before.highest < sorted_run.lowest and before.latest <= sorted_run.earliest):
             return None
-        records += ascent.records
-        before = ascent
+        records += sorted_run.records
+        before = sorted_run
     first, last = in_order[0], in_order[-1]
-    return Ascent(records, first.lowest, last.highest, first.earliest, last.latest)
+    return SortedRun(records, first.lowest, last.highest, first.earliest, last.latest)
 
 
 class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -136,7 +136,7 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """The first answer to this request could not be used."""
     is_reread: bool = False
     """An earlier reading of the window, or of a larger one, may have asked for the same."""
-    sweep: object = None
+    scan: object = None
     """The reading of a window that it is a part of."""
 
     @property
@@ -206,7 +206,7 @@ def judge_answer(
     answer: PageAnswer,
     filters: Filters,
     time_field: str | None = None,
-    ascent: Ascent | None = None,
+    sorted_run: SortedRun | None = None,
 ) -> tuple[Verdict, str]:
     """Say whether `answer` may be used for `request`, and why not.
 
@@ -215,7 +215,7 @@ def judge_answer(
         answer: what came back.
         filters: what the vendor was asked to select.
         time_field: the time that the vendor is known to select on.
-        ascent: the answer's records, if they rise.
+        sorted_run: the answer's records, if they rise.
 
     Raises:
         FilterIgnoredError: records came back that `filters` exclude.
@@ -231,7 +231,7 @@ def judge_answer(
     if page.records:
         if (ignored := find_ignored_filter(request, page, filters)) is not None:
             raise ignored
-        if not _lie_within(page.records, request.window, time_field, ascent):
+        if not _lie_within(page.records, request.window, time_field, sorted_run):
             return Verdict.ASK_AGAIN, "records came back that lie outside the window"
     is_doubtful = answer.quarantined or (answer.is_bare and request.current > 1)
     if is_doubtful and not (request.asked_before or request.control or request.is_end):
@@ -299,25 +299,25 @@ def _loosely(value: str) -> str:
 
 
 def _lie_within(
-    records: list[CallDetailRecord], window: TimeWindow, time_field: str | None, ascent: Ascent | None
+    records: list[CallDetailRecord], window: TimeWindow, time_field: str | None, sorted_run: SortedRun | None
 ) -> bool:
     # Which of the times the vendor filters on is not documented: a record is outside only when none of its times is
     # inside.  The one that most likely decides settles nearly every page.
     earliest, latest = window.start, window.end + OVERLAP
     if time_field in {None, "submit_time"}:
-        span = _find_span(records, ascent)
+        span = _find_span(records, sorted_run)
         if span is not None and earliest <= span[0] and span[1] <= latest:
             return True
     fields = TIME_FIELDS if time_field is None else (time_field,)
     for record in records:
-        told = [time for field in fields if (time := getattr(record, field)) is not None]
-        if told and not any(earliest <= time <= latest for time in told):
+        reported = [time for field in fields if (time := getattr(record, field)) is not None]
+        if reported and not any(earliest <= time <= latest for time in reported):
             return False
     return True
 
 
-def _find_span(records: list[CallDetailRecord], ascent: Ascent | None) -> tuple[datetime, datetime] | None:
-    if ascent is not None:
-        return ascent.earliest, ascent.latest
+def _find_span(records: list[CallDetailRecord], sorted_run: SortedRun | None) -> tuple[datetime, datetime] | None:
+    if sorted_run is not None:
+        return sorted_run.earliest, sorted_run.latest
     times = [time for record in records if (time := record.submit_time) is not None]
     return (min(times), max(times)) if len(times) == len(records) else None

@@ -27,7 +27,7 @@ from aiosipcdr.proof.page import (
     find_ignored_filter,
     judge_answer,
 )
-from aiosipcdr.proof.retention import EdgeSearch
+from aiosipcdr.proof.retention import BoundarySearch
 from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
 
 __all__ = ["RangeCount", "SinglePage", "WindowCounts"]
@@ -109,7 +109,7 @@ class WindowCounts:
         self._edge_span = span
         self._size = size
         self._confirm_zero = confirm_zero
-        self._edge: EdgeSearch | None = None
+        self._boundary: BoundarySearch | None = None
         self._planned = deque(
             PageRequest(owner=self, window=part, params=encode_params(part, filters), current=1, size=1, control=True)
             for part in windows
@@ -124,8 +124,8 @@ class WindowCounts:
 
     def next_request(self) -> PageRequest | None:
         """Return the next window's request, or the next probe for the edge of what the vendor keeps."""
-        if self._edge is not None and not self._enlarged:
-            return self._edge.next_request()
+        if self._boundary is not None and not self._enlarged:
+            return self._boundary.next_request()
         due = self._enlarged or self._planned
         return due.popleft() if due else None
 
@@ -136,15 +136,15 @@ class WindowCounts:
             return None
         if not isinstance(error, OutOfTimeRangeError):
             return error
-        if isinstance(request.owner, EdgeSearch):
+        if isinstance(request.owner, BoundarySearch):
             return self._probed(request.owner, request, accepted=False)
-        if self._edge is None:
-            self._edge = EdgeSearch(self._edge_span or request.window, self._filters)
+        if self._boundary is None:
+            self._boundary = BoundarySearch(self._edge_span or request.window, self._filters)
         return None
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Keep one window's total, the larger where it was asked for twice."""
-        if isinstance(request.owner, EdgeSearch):
+        if isinstance(request.owner, BoundarySearch):
             return self._probed(request.owner, request, accepted=True)
         try:
             verdict, why = judge_answer(request, answer, self._filters)
@@ -163,7 +163,7 @@ class WindowCounts:
             self._open -= 1
         return None
 
-    def _probed(self, edge: EdgeSearch, request: PageRequest, *, accepted: bool) -> SipCdrError | None:
+    def _probed(self, edge: BoundarySearch, request: PageRequest, *, accepted: bool) -> SipCdrError | None:
         edge.note(request, accepted=accepted)
         return edge.describe(can_skip=False) if edge.is_done else None
 
@@ -193,5 +193,5 @@ class RangeCount(WindowCounts):
     @property
     def total(self) -> int:
         """The calls of the range, once every part has told its own."""
-        told = self.totals
-        return sum(told[tile] for tile in self._tiles) - sum(told[overlap] for overlap in self._overlaps)
+        reported = self.totals
+        return sum(reported[tile] for tile in self._tiles) - sum(reported[overlap] for overlap in self._overlaps)

@@ -11,22 +11,22 @@ from typing import Any
 
 from aiosipcdr.model.report import WindowReport
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.checkpoint import Cut, Delivered, History, Note, Recounted, Trimmed
-from aiosipcdr.proof.range import Coverage
-from aiosipcdr.proof.splits import Whole, announce
+from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, JournalEvent, Recounted, Trimmed, WindowSplit
+from aiosipcdr.proof.range import RangeReader
+from aiosipcdr.proof.splits import SplitWindow, add_reported
 
 __all__ = ["ResumableCoverage"]
 
-_Wholes = tuple[Whole, ...]
+_Wholes = tuple[SplitWindow, ...]
 
 
-class ResumableCoverage(Coverage):
+class ResumableCoverage(RangeReader):
     """Covers a range for a reader that writes down what it takes: notes first, then windows."""
 
     def __init__(self, *question: Any, **settings: Any) -> None:  # noqa: ANN401 - those of Coverage
-        """Take what `Coverage` takes."""
-        self._notes: deque[tuple[Note, Whole | None]] = deque()
-        self._unwritten: list[Whole] = []
+        """Take what `RangeReader` takes."""
+        self._notes: deque[tuple[JournalEvent, SplitWindow | None]] = deque()
+        self._unwritten: list[SplitWindow] = []
         super().__init__(*question, **settings)
 
     @property
@@ -34,50 +34,52 @@ class ResumableCoverage(Coverage):
         """Whether a note or a window can be taken, or nothing is left to wait for."""
         return bool(self._notes) or super().has_result
 
-    def take_note(self) -> Note | None:
+    def take_note(self) -> JournalEvent | None:
         """Return what has to be written down next; all that was taken before is written by now."""
         for written in self._unwritten:
             written.is_noted = True
         self._unwritten.clear()
         if not self._notes:
             return None
-        note, whole = self._notes.popleft()
-        if whole is not None:
-            self._unwritten.append(whole)
+        note, split = self._notes.popleft()
+        if split is not None:
+            self._unwritten.append(split)
         return note
 
-    def resume(self, history: History, *, counted_again: Collection[TimeWindow] = ()) -> None:
+    def resume(self, checkpoint: Checkpoint, *, counted_again: Collection[TimeWindow] = ()) -> None:
         """Go on where an earlier run of the same question ended, before anything is asked.
 
         Windows that were cut and whose parts hold less than they told are counted once more.
 
         Args:
-            history: what the earlier run has read.
+            checkpoint: what the earlier run has read.
             counted_again: windows of it that still hold as many rows: their certificates are as of now.
 
         Raises:
             OutOfTimeRangeError: that run has left out what the vendor keeps no more, and this one must not.
-            KeyError: `history` is none: it speaks of a window that was never planned.
+            KeyError: `checkpoint` is none: it speaks of a window that was never planned.
         """
-        reports = {entry.told.window: entry.told for entry in history.entries if isinstance(entry, Delivered)}
+        reports = {
+            entry.reported.window: entry.reported for entry in checkpoint.entries if isinstance(entry, Delivered)
+        }
         self._judge_ages([reports[window] for window in counted_again if window in reports])
-        self._note_clipping(history.tiles)
+        self._note_clipping(checkpoint.tiles)
         chains: dict[TimeWindow, _Wholes] = {}
-        wholes: dict[TimeWindow, Whole] = {}
+        splits: dict[TimeWindow, SplitWindow] = {}
         self._pending.take_all()
-        waiting: dict[TimeWindow, _Wholes] = dict.fromkeys(history.tiles, ())
-        for entry in history.entries:
+        waiting: dict[TimeWindow, _Wholes] = dict.fromkeys(checkpoint.tiles, ())
+        for entry in checkpoint.entries:
             match entry:
-                case Cut(told=told):
-                    chain = self._plan_again(told, waiting.pop(told.window))
-                    self._assembly.count_effort(told)
-                    wholes[told.window] = self._pending.add_parts(entry, chain)
-                case Delivered(told=told, share=share):
-                    chain = chains[told.window] = self._plan_again(told, waiting.pop(told.window))
-                    self._unproven = self._unproven or not told.certified
-                    self._assembly.restore(told, share, chain)
+                case WindowSplit(reported=reported):
+                    chain = self._plan_again(reported, waiting.pop(reported.window))
+                    self._merger.count_effort(reported)
+                    splits[reported.window] = self._pending.add_parts(entry, chain)
+                case Delivered(reported=reported, share=share):
+                    chain = chains[reported.window] = self._plan_again(reported, waiting.pop(reported.window))
+                    self._unproven = self._unproven or not reported.certified
+                    self._merger.restore(reported, share, chain)
                 case Recounted(window=window, total=total):
-                    wholes[window].told = total
+                    splits[window].reported = total
                 case Trimmed(kept_from=kept_from):
                     # What was read already when the edge had moved was handed over behind the note, as it was.
                     held = {window: waiting.pop(window) for window in reports.keys() & waiting.keys()}
@@ -86,29 +88,29 @@ class ResumableCoverage(Coverage):
             waiting |= self._pending.take_all()
         for window, chain in waiting.items():
             self._pending.add(window, chain)
-        for read in history.latest:
-            self._assembly.remember(read, chains[read.window])
-        self._edge.report_gaps(self.report.window_reports, [])
-        for whole in wholes.values():
-            if whole.falls_short:
-                self._recount(whole)
+        for read in checkpoint.latest:
+            self._merger.remember(read, chains[read.window])
+        self._boundary.report_gaps(self.report.window_reports, [])
+        for split in splits.values():
+            if split.is_short:
+                self._recount(split)
         self._certify()
 
     def _judge_ages(self, counted_now: list[WindowReport]) -> None:
-        for told in counted_now:
-            told.provisional = self._ages.is_young(told.window.end)
-            told.local_clock = self._ages.read_clock().is_local
+        for reported in counted_now:
+            reported.provisional = self._ages.is_young(reported.window.end)
+            reported.local_clock = self._ages.read_clock().is_local
 
-    def _plan_again(self, told: WindowReport, chain: _Wholes) -> _Wholes:
+    def _plan_again(self, reported: WindowReport, chain: _Wholes) -> _Wholes:
         if chain:
-            announce(chain, told.total)
+            add_reported(chain, reported.total)
         else:
-            self._budget.plan(told.total)
-            self.planned.append((told.window, told.total))
+            self._budget.plan(reported.total)
+            self.planned.append((reported.window, reported.total))
         return chain
 
     def _restore_edge(self, kept_from: datetime, waiting: dict[TimeWindow, _Wholes]) -> None:
-        error = self._edge.restore(kept_from)
+        error = self._boundary.restore(kept_from)
         if not self._skip_out_of_range:
             raise error
         self._unproven = True
@@ -116,7 +118,7 @@ class ResumableCoverage(Coverage):
             self._pending.add(window, chain)
         self._pending.trim(kept_from)
 
-    def _note(self, note: Note, whole: Whole | None = None) -> None:
-        if whole is not None:
-            whole.is_noted = False
-        self._notes.append((note, whole))
+    def _note(self, note: JournalEvent, split: SplitWindow | None = None) -> None:
+        if split is not None:
+            split.is_noted = False
+        self._notes.append((note, split))

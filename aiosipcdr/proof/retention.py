@@ -15,14 +15,14 @@ from aiosipcdr.model.windows import NARROWEST_SECONDS, SECOND, TimeWindow
 from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.wire.codec import Filters, encode_params
 
-__all__ = ["EdgeSearch", "MovingEdge", "find_gaps"]
+__all__ = ["BoundarySearch", "RetentionBoundary", "find_gaps"]
 
 EDGE_MARGIN = timedelta(seconds=10)
 
 _PROBE = timedelta(seconds=NARROWEST_SECONDS)
 
 
-class EdgeSearch:
+class BoundarySearch:
     """Searches `window`, whose start was refused as out of the time range."""
 
     def __init__(self, window: TimeWindow, filters: Filters) -> None:
@@ -73,12 +73,12 @@ class EdgeSearch:
         return error
 
 
-class MovingEdge:
+class RetentionBoundary:
     """The edge of what the vendor keeps, as far as a range is concerned: it moves while the range is read."""
 
     def __init__(self, window: TimeWindow, filters: Filters) -> None:
         """Expect all of `window` to be kept."""
-        self.search: EdgeSearch | None = None
+        self.search: BoundarySearch | None = None
         self.searches: int = 0
         self._window = window
         self._filters = filters
@@ -89,7 +89,7 @@ class MovingEdge:
         """Look for the edge, unless that is being done."""
         if self.search is None:
             self.searches += 1
-            self.search = EdgeSearch(TimeWindow(self._kept_from, self._window.end), self._filters)
+            self.search = BoundarySearch(TimeWindow(self._kept_from, self._window.end), self._filters)
 
     def finish_search(self) -> datetime:
         """Return the time from which on windows are read now."""
@@ -106,7 +106,7 @@ class MovingEdge:
         """Take up what an earlier run has found; return the error for whoever wants all of the range."""
         self.searches += 1
         self._kept_from = kept_from
-        search = EdgeSearch(self._window, self._filters)
+        search = BoundarySearch(self._window, self._filters)
         search.available_from = kept_from
         return search.describe(can_skip=True)
 

@@ -13,10 +13,10 @@ import msgspec
 
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
-from aiosipcdr.proof.page import Ascent, count_pages, join_ascents
+from aiosipcdr.proof.page import SortedRun, count_pages, join_sorted_runs
 from aiosipcdr.wire.codec import PageAnswer
 
-__all__ = ["Sweep"]
+__all__ = ["WindowScan"]
 
 
 MOST_PLANNED = 2_000
@@ -51,7 +51,7 @@ class _Rows(msgspec.Struct, frozen=True):
         return not self.is_settled or (self.sure == 1 and len(self.seen) > 1)
 
 
-class Sweep:
+class WindowScan:
     """The pages of one window, read in any order, as distinct rows.
 
     A row is an id with its contents.  Several contents of one id within one answer are several rows (legs of a
@@ -84,7 +84,7 @@ class Sweep:
         self._copies: dict[object, int] = {}
         self._read: list[Page] = []
         self._united = 0
-        self._ascents: list[Ascent] = []
+        self._ascents: list[SortedRun] = []
         self._rises = True
         self._duplicates = 0
         self._odd = 0
@@ -94,10 +94,10 @@ class Sweep:
         self._outstanding = 0
 
     @property
-    def ascent(self) -> Ascent | None:
+    def sorted_run(self) -> SortedRun | None:
         """All that was read so far, if it rises throughout: then no row was repeated, and none set aside."""
         if self._rises and len(self._ascents) > 1:
-            joined = join_ascents(self._ascents)
+            joined = join_sorted_runs(self._ascents)
             self._rises, self._ascents = joined is not None, [] if joined is None else [joined]
         return self._ascents[0] if self._rises and self._ascents else None
 
@@ -110,14 +110,14 @@ class Sweep:
     @property
     def duplicates(self) -> int:
         """How many rows were repeated as they are."""
-        if self.ascent is None:
+        if self.sorted_run is None:
             self._unite_waiting()
         return self._duplicates
 
     @property
     def conflicting(self) -> set[str]:
         """The ids of rows that changed between two answers, or may have changed."""
-        if self.ascent is None:
+        if self.sorted_run is None:
             self._unite_waiting()
         several = self._several.items()
         return {voice_id for voice_id, rows in several if len(rows.seen) > len(rows.now) or not rows.is_settled}
@@ -125,8 +125,8 @@ class Sweep:
     @property
     def unique(self) -> int:
         """Distinct rows read so far, those that could not be decoded included."""
-        if (ascent := self.ascent) is not None:
-            return len(ascent.records)
+        if (sorted_run := self.sorted_run) is not None:
+            return len(sorted_run.records)
         records = self.records
         return len(records) + sum(identity not in records for identity in self.quarantined)
 
@@ -137,7 +137,7 @@ class Sweep:
 
     def count_copies(self, without: AbstractSet[object]) -> int:
         """Return how many copies there are of the rows whose keys are not in `without`."""
-        if self._rises and self.ascent is not None:
+        if self._rises and self.sorted_run is not None:
             return 0
         self._unite_waiting()
         return sum(copies for key, copies in self._find_copies() if key not in without)
@@ -166,16 +166,16 @@ class Sweep:
         return first.total() - len(first) if others and all(other == first for other in others) else 0
 
     @property
-    def has_twins(self) -> bool:
+    def has_duplicate_ids(self) -> bool:
         """Whether an id stands for several rows."""
-        if self.ascent is None:
+        if self.sorted_run is None:
             self._unite_waiting()
         return any(rows.sure > 1 for rows in self._several.values())
 
     @property
     def is_unsettled(self) -> bool:
         """Whether several rows of one id were read, and one of them may be an older version of another."""
-        if self.ascent is None:
+        if self.sorted_run is None:
             self._unite_waiting()
         return any(not rows.is_settled for rows in self._several.values())
 
@@ -214,8 +214,8 @@ class Sweep:
         """Whether every page that is known of was answered."""
         return not self._outstanding
 
-    def add_page(self, answer: PageAnswer, ascent: Ascent | None, *, past_the_end: bool = False) -> None:
-        """Take the answer to one page; `ascent` are its records, if they rise."""
+    def add_page(self, answer: PageAnswer, sorted_run: SortedRun | None, *, past_the_end: bool = False) -> None:
+        """Take the answer to one page; `sorted_run` are its records, if they rise."""
         page = answer.page
         self._outstanding -= 1
         self.pages += 1
@@ -224,24 +224,24 @@ class Sweep:
             self._odd += 1
             return
         self._read.append(page)
-        if ascent is not None:
-            self._ascents.append(ascent)
+        if sorted_run is not None:
+            self._ascents.append(sorted_run)
         elif page.records:
             self._rises = False
         if answer.quarantined:
             self._rises = False
             self._set_aside(answer)
         self.has_extras = self.has_extras or bool(answer.unknown_fields or answer.faulty_fields)
-        told = len(page.records) + len(answer.quarantined)
+        reported = len(page.records) + len(answer.quarantined)
         behind = page.total - (page.current - 1) * page.size
-        if told > behind:
+        if reported > behind:
             self.largest_total = max(self.largest_total, _least_total(answer))
-        is_whole = self.pages == self._asked == 1 and told == page.total < page.size
-        self.single = is_whole and self.rows == told
-        self._odd += (told != min(page.size, max(0, behind))) + (page.pages != -(-page.total // page.size))
+        is_whole = self.pages == self._asked == 1 and reported == page.total < page.size
+        self.single = is_whole and self.rows == reported
+        self._odd += (reported != min(page.size, max(0, behind))) + (page.pages != -(-page.total // page.size))
         self._odd += answer.anomalies
 
-    def take_oddities(self) -> int:
+    def drain_anomalies(self) -> int:
         """Return how many oddities, repeated rows among them, were met since the last call."""
         odd = self._odd + self.duplicates
         new, self._odd_taken = odd - self._odd_taken, odd
@@ -350,7 +350,7 @@ class Sweep:
         self._several[voice_id] = rows
         self._records.update((row if rows.sure > 1 else voice_id, row) for row in rows.now)
 
-    def carry_on(self, earlier: "Sweep", *, repeats: AbstractSet[str] = frozenset()) -> None:
+    def merge(self, earlier: "WindowScan", *, repeats: AbstractSet[str] = frozenset()) -> None:
         """Unite with what an earlier sweep of the window read; what this one read wins.
 
         Of the ids in `repeats`, only rows count that this one has read.
@@ -381,7 +381,7 @@ class Sweep:
         if len(kept) < len(before.now):
             self._file(voice_id, _Rows(kept, kept, len(kept)))
 
-    def _merge(self, voice_id: str, earlier: "Sweep") -> None:
+    def _merge(self, voice_id: str, earlier: "WindowScan") -> None:
         latest, before = self._rows_of(voice_id), earlier._rows_of(voice_id)  # noqa: SLF001 - likewise
         if latest is None or before is None:
             self._file(voice_id, latest or before or _Rows([], []))

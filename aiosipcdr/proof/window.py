@@ -22,21 +22,21 @@ from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.proof.budget import Budget, PageSizes
 from aiosipcdr.proof.growth import MOST_READINGS, Growth
 from aiosipcdr.proof.page import (
-    Ascent,
     PageRequest,
+    SortedRun,
     Verdict,
     count_loose_matches,
     count_pages,
     describe_unreadable,
-    find_ascent,
+    find_sorted_run,
     judge_answer,
     plan_end_page,
     resize,
 )
-from aiosipcdr.proof.scan import Sweep
+from aiosipcdr.proof.scan import WindowScan
 from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
 
-__all__ = ["Outcome", "WindowProof"]
+__all__ = ["Outcome", "WindowReader"]
 
 MOST_SWEEPS = 3
 
@@ -52,7 +52,7 @@ class Outcome(Enum):
     """Read as often as is allowed; to be cut if it can be."""
 
 
-class WindowProof:
+class WindowReader:
     """Reads one window until it is certified, too large, or unproven."""
 
     def __init__(
@@ -105,9 +105,9 @@ class WindowProof:
         self.report: WindowReport = WindowReport(window=window)
         self.outcome: Outcome = Outcome.OPEN
         self.params: bytes = encode_params(window, filters)
-        self.sweep: Sweep = Sweep(size)
+        self.scan: WindowScan = WindowScan(size)
         self.growth: Growth = Growth(ages, window.end, is_seen=grows)
-        self._earlier: Sweep | None = None
+        self._earlier: WindowScan | None = None
         self._repeats: AbstractSet[str] = frozenset()
         self._conflicting: set[str] = set()
         self._sizes = sizes or PageSizes()
@@ -126,13 +126,13 @@ class WindowProof:
     @property
     def needs_single_pages(self) -> bool:
         """Whether its rows can be counted only where one answer holds all of them."""
-        return self.sweep.is_ambiguous or self.sweep.is_unsettled
+        return self.scan.is_ambiguous or self.scan.is_unsettled
 
     @property
     def identical_rows(self) -> int:
         """How many rows the vendor seems to list more than once; 0 if that does not explain its count."""
-        identical = self.sweep.count_identical()
-        return identical if self.report.counted - self.sweep.unique == identical else 0
+        identical = self.scan.count_identical()
+        return identical if self.report.counted - self.scan.unique == identical else 0
 
     @property
     def is_open(self) -> bool:
@@ -148,14 +148,14 @@ class WindowProof:
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
         """Take an answer; return the error that ends the run, if it does."""
-        if self.outcome is not Outcome.OPEN or request.sweep is not self.sweep:
+        if self.outcome is not Outcome.OPEN or request.scan is not self.scan:
             return None  # asked for a plan that was given up meanwhile
         is_page = not (request.control or request.is_end)
         if answer.page.size != request.size:
             answer = self._correct_size(request, answer)
-        ascent = find_ascent(answer.page.records) if is_page else None
+        sorted_run = find_sorted_run(answer.page.records) if is_page else None
         try:
-            verdict, why = judge_answer(request, answer, self._filters, self._time_field, ascent)
+            verdict, why = judge_answer(request, answer, self._filters, self._time_field, sorted_run)
         except ProtocolError as error:
             return error
         if request.is_end:
@@ -173,7 +173,7 @@ class WindowProof:
         if request.control:
             self._take_count(answer.page.total)
         else:
-            self._take_page(request, answer, ascent, past_the_end=verdict is Verdict.PAST_THE_END)
+            self._take_page(request, answer, sorted_run, past_the_end=verdict is Verdict.PAST_THE_END)
         return None
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
@@ -181,10 +181,10 @@ class WindowProof:
 
         A page above the first may have gone, or lie deeper than the vendor reads: a control count tells.
         """
-        if not self.is_open or request.sweep is not self.sweep:
+        if not self.is_open or request.scan is not self.scan:
             return None
         if request.is_end:
-            self._leave_end_unseen(self.sweep.rows)
+            self._leave_end_unseen(self.scan.rows)
         elif request.control or request.current == 1:
             return error
         else:
@@ -209,24 +209,24 @@ class WindowProof:
         version would pass for one that is still there.
         """
         self.refute()
-        pages = self.sweep.find_pages(ids)
+        pages = self.scan.find_pages(ids)
         if pages and self.budget.left > len(pages):
             self.outcome = Outcome.OPEN
             self._repeats = ids
-            self._earlier = self.sweep
-            self.sweep = Sweep(self.size, pages)
+            self._earlier = self.scan
+            self.scan = WindowScan(self.size, pages)
             self.report.scans += 1
             self._plan(self._due_pages())
 
     def read_uncut(self) -> None:
         """Read a window that is too large as it is, since nothing is left to pay for cutting it."""
         self.outcome = Outcome.OPEN
-        self.most_rows = self.sweep.largest_total
+        self.most_rows = self.scan.largest_total
         self.report.scans = 1
         self._go_on()
 
     def _due_pages(self, *, waits: bool = False, pause: float = 0.0) -> list[PageRequest]:
-        due = [self._request(current, self.size) for current in self.sweep.plan_pages()]
+        due = [self._request(current, self.size) for current in self.scan.plan_pages()]
         delay = max(pause, self.growth.delay_reading(self.report.scans)) if waits else 0.0
         return [msgspec.structs.replace(request, delay=delay) for request in due] if delay else due
 
@@ -236,7 +236,7 @@ class WindowProof:
         if self._may_spend(len(requests), is_check=is_check):
             self.planned.extend(requests)
         else:
-            self._end_unproven(self.sweep.largest_total)
+            self._end_unproven(self.scan.largest_total)
 
     def _may_spend(self, requests: int, *, is_check: bool) -> bool:
         if self.report.scans > 1 or (self.is_repair and is_check):
@@ -254,7 +254,7 @@ class WindowProof:
             control=control,
             is_end=is_end,
             is_reread=self.is_repair or self.report.scans > 1,
-            sweep=self.sweep,
+            scan=self.scan,
         )
 
     def _repeat(self, request: PageRequest) -> None:
@@ -285,7 +285,7 @@ class WindowProof:
         return size > request.size and size in {self._claimed_size, self._sizes.claimed}
 
     def _take_page(
-        self, request: PageRequest, answer: PageAnswer, ascent: Ascent | None, *, past_the_end: bool
+        self, request: PageRequest, answer: PageAnswer, sorted_run: SortedRun | None, *, past_the_end: bool
     ) -> None:
         page = answer.page
         rows = len(page.records) + len(answer.quarantined)
@@ -309,16 +309,16 @@ class WindowProof:
         self.report.pages += 1
         if self._filters.match == "loose":
             self.report.anomalies += count_loose_matches(page.records, self._filters)
-        self.sweep.add_page(answer, ascent, past_the_end=past_the_end)
+        self.scan.add_page(answer, sorted_run, past_the_end=past_the_end)
         self._go_on()
 
     def _plan_smaller(self, size: int, *, first_page_is_here: bool) -> None:
         # Pages planned with the old size do not fit together.
-        self.report.anomalies += 1 + self.sweep.take_oddities()
+        self.report.anomalies += 1 + self.scan.drain_anomalies()
         if self._claimed_size is None:
             self._give_size(size)  # otherwise its second page will show whether it is one
         self.size = size
-        self.sweep = Sweep(size)
+        self.scan = WindowScan(size)
         self.planned.clear()
         self._refused.clear()
         due = self._due_pages()
@@ -330,20 +330,20 @@ class WindowProof:
         self.given_size = min(self.given_size, size)
 
     def _go_on(self) -> None:
-        sweep = self.sweep
-        if sweep.pages == 1 and self.report.scans == 1:
-            self._note_rows(sweep.largest_total)
-            if self._is_too_large(sweep.largest_total):
+        scan = self.scan
+        if scan.pages == 1 and self.report.scans == 1:
+            self._note_rows(scan.largest_total)
+            if self._is_too_large(scan.largest_total):
                 self.report.scans = 0  # not one reading: it ends before it began
                 self._leave_to_be_cut()
                 return
         self._plan(self._due_pages())
-        if not (sweep.is_read and self.is_open):
+        if not (scan.is_read and self.is_open):
             return
-        self.report.anomalies += sweep.take_oddities()
-        if sweep.single and self.is_part and self.report.scans == 1:
+        self.report.anomalies += scan.drain_anomalies()
+        if scan.single and self.is_part and self.report.scans == 1:
             # One SELECT counted and sent everything; the total of the larger window stands against it.
-            self._settle(sweep.largest_total, Outcome.CERTIFIED)
+            self._settle(scan.largest_total, Outcome.CERTIFIED)
         elif self.growth.is_seen:
             self._check_at_once()
         else:
@@ -352,24 +352,24 @@ class WindowProof:
     def _check_at_once(self) -> None:
         # A count that waits would miss the calls that arrive meanwhile.
         self._unite_earlier()
-        sweep = self.sweep
-        if self.needs_single_pages or self._refused or not sweep.rows:
+        scan = self.scan
+        if self.needs_single_pages or self._refused or not scan.rows:
             self._plan([self._request_count()], is_check=True)
-        elif sweep.largest_total > sweep.rows:
-            self._read_again(sweep.largest_total)
+        elif scan.largest_total > scan.rows:
+            self._read_again(scan.largest_total)
         else:
-            self._check_end(sweep.rows)
+            self._check_end(scan.rows)
 
     def _unite_earlier(self) -> None:
-        sweep, earlier = self.sweep, self._earlier
+        scan, earlier = self.scan, self._earlier
         if earlier is None:
             return
         self._earlier = None
-        if sweep.single:
-            sweep.largest_total = max(sweep.largest_total, earlier.largest_total)
+        if scan.single:
+            scan.largest_total = max(scan.largest_total, earlier.largest_total)
         else:
             repeats, self._repeats = self._repeats, frozenset()
-            sweep.carry_on(earlier, repeats=repeats)
+            scan.merge(earlier, repeats=repeats)
 
     def _is_too_large(self, total: int) -> bool:
         return total > self.most_rows and self.report.scans == 1 and can_split(self.window)
@@ -384,8 +384,8 @@ class WindowProof:
         self._planned_rows = max(1, total)
 
     def _leave_to_be_cut(self) -> None:
-        self.report.total = self.sweep.largest_total
-        self.report.anomalies += self.sweep.take_oddities()
+        self.report.total = self.scan.largest_total
+        self.report.anomalies += self.scan.drain_anomalies()
         self.outcome = Outcome.TOO_LARGE
 
     # --- the control count
@@ -393,7 +393,7 @@ class WindowProof:
     def _request_count(self) -> PageRequest:
         control = self._request(1, self._sizes.counting, control=True)
         # One SELECT is behind nothing.
-        delay = 0.0 if self.sweep.single else self.growth.delay_count(self.report.scans)
+        delay = 0.0 if self.scan.single else self.growth.delay_count(self.report.scans)
         return msgspec.structs.replace(control, delay=delay)
 
     def _judge_refusals(self, count: int) -> SipCdrError | None:
@@ -419,18 +419,18 @@ class WindowProof:
         self._decide(count)
 
     def _is_at_odds(self, count: int) -> bool:
-        sweep = self.sweep
-        if sweep.is_ambiguous and not sweep.single:
+        scan = self.scan
+        if scan.is_ambiguous and not scan.single:
             return False  # no count can prove it
-        if self.growth.exceeds(count, rows=sweep.rows, largest_total=sweep.largest_total):
+        if self.growth.exceeds(count, rows=scan.rows, largest_total=scan.largest_total):
             return False  # another count could only be larger
-        return (sweep.rows != count or sweep.largest_total > count) and not sweep.may_hold(count)
+        return (scan.rows != count or scan.largest_total > count) and not scan.may_hold(count)
 
     def _decide(self, count: int) -> None:
-        sweep = self.sweep
-        if sweep.is_ambiguous and not sweep.single:
+        scan = self.scan
+        if scan.is_ambiguous and not scan.single:
             self._end_unproven(count)  # only smaller windows, of one page each, can be counted
-        elif sweep.rows != count or sweep.largest_total > count or sweep.is_unsettled:
+        elif scan.rows != count or scan.largest_total > count or scan.is_unsettled:
             self._read_again(count)
         elif count and count % self.size == 0:
             self._check_end(count)
@@ -448,8 +448,8 @@ class WindowProof:
             self._plan([self._request(*page, is_end=True)], is_check=True)
 
     def _take_end(self, request: PageRequest, answer: PageAnswer, verdict: Verdict) -> None:
-        sweep, page = self.sweep, answer.page
-        count = sweep.rows
+        scan, page = self.scan, answer.page
+        count = scan.rows
         before = (request.current - 1) * request.size
         sent = len(page.records) + len(answer.quarantined)
         is_resized = page.current == request.current and page.size != request.size
@@ -463,9 +463,9 @@ class WindowProof:
                 self._repeat(self._fit_end(request, page.size, count))
         else:
             rows, broken = {*page.records}, {quarantined.digest for quarantined in answer.quarantined}
-            known = {quarantined.digest for quarantined in sweep.quarantined.values()}
+            known = {quarantined.digest for quarantined in scan.quarantined.values()}
             distinct = len(rows) + len(broken)
-            unread = sum(not sweep.holds(row) for row in rows) + len(broken - known)
+            unread = sum(not scan.holds(row) for row in rows) + len(broken - known)
             self.report.anomalies += sent - distinct
             # Where it stands for the count, what OFFSET skipped and what came after it are as many as are counted.
             seen = max(before + (sent if self.growth.is_seen else distinct), count + unread)
@@ -490,32 +490,32 @@ class WindowProof:
     # --- reading again
 
     def _read_again(self, count: int) -> None:
-        sweep = self.sweep
-        if self._is_too_large(count) and sweep.largest_total * 2 < count:
+        scan = self.scan
+        if self._is_too_large(count) and scan.largest_total * 2 < count:
             # The first answers knew only a part of the rows: little that was read is worth keeping.
             self._note_rows(count)
-            self.report.duplicates += sweep.duplicates
-            sweep.largest_total = count
+            self.report.duplicates += scan.duplicates
+            scan.largest_total = count
             self._leave_to_be_cut()
             return
         # Rows were deleted: what was read before may be gone.  Otherwise all of
         # it still stands and only what is missing has to turn up.
-        shrunk = sweep.largest_total > count or sweep.rows > count
-        self.growth.note_count(count, rows=sweep.rows, largest_total=sweep.largest_total)
+        shrunk = scan.largest_total > count or scan.rows > count
+        self.growth.note_count(count, rows=scan.rows, largest_total=scan.largest_total)
         # Rows of one id that stand on different pages may be legs, or one row that changed: read both once more.
-        is_targeted = self.report.scans == 1 and not shrunk and sweep.may_hold(count)
-        pages: Sequence[int] = sweep.find_pages(sweep.doubtful_ids) if is_targeted else []
+        is_targeted = self.report.scans == 1 and not shrunk and scan.may_hold(count)
+        pages: Sequence[int] = scan.find_pages(scan.doubtful_ids) if is_targeted else []
         if not (pages or self._may_read_again(count)):
             self._end_unproven(count)
             return
         if self.growth.rows and not pages:
             pages = range(1, count_pages(count, self.size) + 1)  # all at once: the shorter, the fewer calls arrive
-        self.report.duplicates += sweep.duplicates
-        sweep.largest_total = count
-        self._earlier = None if shrunk else sweep
+        self.report.duplicates += scan.duplicates
+        scan.largest_total = count
+        self._earlier = None if shrunk else scan
         if shrunk:
-            self._conflicting |= sweep.conflicting
-        self.sweep = Sweep(self.size, pages or None)
+            self._conflicting |= scan.conflicting
+        self.scan = WindowScan(self.size, pages or None)
         self.report.scans += 1
         self._plan(self._due_pages(waits=True))
 
@@ -527,20 +527,20 @@ class WindowProof:
             most = 1 if self.growth.is_fast and can_split(self.window) else MOST_READINGS
         return self.report.scans < most and self.budget.left > count_pages(count, self.size)
 
-    def _end_unproven(self, told: int) -> None:
-        self.report.anomalies += self.sweep.take_oddities()
+    def _end_unproven(self, reported: int) -> None:
+        self.report.anomalies += self.scan.drain_anomalies()
         if self._earlier is not None:
-            self.sweep.carry_on(self._earlier)
-        self._settle(max(told, self.sweep.largest_total), Outcome.UNPROVEN)
+            self.scan.merge(self._earlier)
+        self._settle(max(reported, self.scan.largest_total), Outcome.UNPROVEN)
 
     def _settle(self, total: int, outcome: Outcome) -> None:
-        self.report.duplicates += self.sweep.duplicates
-        self.report.conflicts = len(self._conflicting | self.sweep.conflicting)
+        self.report.duplicates += self.scan.duplicates
+        self.report.conflicts = len(self._conflicting | self.scan.conflicting)
         self.planned.clear()
-        self.report.copies = self.sweep.copies
+        self.report.copies = self.scan.copies
         self.report.total = total - self.report.copies
-        self.report.unique = self.sweep.unique
-        self.report.quarantined = len(self.sweep.quarantined)
+        self.report.unique = self.scan.unique
+        self.report.quarantined = len(self.scan.quarantined)
         self.report.certified = outcome is Outcome.CERTIFIED
         # At the control count: what was young when the run began may have settled meanwhile, by the vendor's clock.
         self.report.provisional = self._ages.is_young(self.window.end)

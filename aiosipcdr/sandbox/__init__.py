@@ -5,7 +5,7 @@ package: a wrong name in the client would otherwise cancel out.
 """
 
 from aiosipcdr.sandbox.calls_file import read_calls
-from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.config import SandboxConfig
 from aiosipcdr.sandbox.fault_queue import UnusedFaultsError
 from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.process import SandboxProcess, curl_line, serve
@@ -15,9 +15,9 @@ from aiosipcdr.sandbox.stats import Stats
 __all__ = [
     "Fault",
     "Sandbox",
+    "SandboxConfig",
     "SandboxProcess",
     "Stats",
-    "Switches",
     "UnusedFaultsError",
     "curl_line",
     "read_calls",

@@ -26,7 +26,7 @@ from aiosipcdr.sandbox.catalogue import (
     WEEKEND,
     Group,
 )
-from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.config import SandboxConfig
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES_KEPT: Final = 50_000
@@ -127,16 +127,16 @@ def _busyness(start: int, end: int, shift: int) -> tuple[float, ...]:
     return tuple(accumulate(weights))
 
 
-def plan_seconds(switches: Switches, start: int, end: int) -> Iterator[list[int]]:
+def plan_seconds(config: SandboxConfig, start: int, end: int) -> Iterator[list[int]]:
     """Yield the seconds at which calls are submitted, in order, those of a quarter of an hour at a time."""
-    if not switches.records:
+    if not config.records:
         return
-    rng = Random(f"{switches.seed}/{switches.records}/{start}/seconds")
+    rng = Random(f"{config.seed}/{config.records}/{start}/seconds")
     slots = range(start, end - _TAIL, _SLOT)
-    busyness = _busyness(start, end - _TAIL, int(switches.utc_offset.total_seconds()))
+    busyness = _busyness(start, end - _TAIL, int(config.utc_offset.total_seconds()))
     done = 0
     for slot, reached in zip(slots, busyness, strict=True):
-        due = switches.records if slot == slots[-1] else round(switches.records * reached / busyness[-1])
+        due = config.records if slot == slots[-1] else round(config.records * reached / busyness[-1])
         if due == done:
             continue
         # Strictly after `start`, so that no reading of the bounds takes a call out.
@@ -152,13 +152,13 @@ def plan_seconds(switches: Switches, start: int, end: int) -> Iterator[list[int]
 class CallGenerator:
     """Makes calls at the seconds it is given."""
 
-    def __init__(self, switches: Switches, start: int, end: int) -> None:
+    def __init__(self, config: SandboxConfig, start: int, end: int) -> None:
         """Prepare the tables; `end` is the second before which every call has ended."""
-        self._switches = switches
+        self._config = config
         self._start = start
         self._end = end
-        self._times = WireTimes(switches.utc_offset)
-        self._rng = Random(f"{switches.seed}/{switches.records}/{start}/calls")
+        self._times = WireTimes(config.utc_offset)
+        self._rng = Random(f"{config.seed}/{config.records}/{start}/calls")
         self._made = 0
         self._lines = [
             _Line(group, f"sip{(number + 1) * 100 + phone}")
@@ -167,18 +167,18 @@ class CallGenerator:
         ]
         self._destinations = [place for place in DESTINATIONS for _ in range(place.weight)]
         self._outcomes = [outcome for outcome in OUTCOMES for _ in range(outcome.weight)]
-        self._time_field = switches.time_field
-        self._cost_field = switches.cost_field
-        self._success_code = switches.success_code
-        self._plain = switches.absent == "null" and not switches.extra_record_keys
+        self._time_field = config.time_field
+        self._cost_field = config.cost_field
+        self._success_code = config.success_code
+        self._plain = config.absent == "null" and not config.extra_record_keys
         self._encode = msgspec.json.Encoder().encode
 
     def batches(self) -> Iterator[list[Row]]:
         """Yield every call of the sandbox, in the order of submission."""
-        make, every, leg_every = self.make, self._switches.repeat_every, self._switches.leg_every
+        make, every, leg_every = self.make, self._config.repeat_every, self._config.leg_every
         legs: list[tuple[int, int, Row]] = []
         number = 0
-        for seconds in plan_seconds(self._switches, self._start, self._end):
+        for seconds in plan_seconds(self._config, self._start, self._end):
             batch = []
             for second in seconds:
                 while legs and legs[0][0] <= second:
@@ -314,10 +314,10 @@ class CallGenerator:
 
     def _dressed(self, record: dict[str, Any]) -> dict[str, Any]:
         """Write absent values, and fields that nobody documents, as the switches say."""
-        if self._switches.extra_record_keys:
+        if self._config.extra_record_keys:
             record |= {"callType": 2, "hangupSide": None, "tags": [{"name": "vip"}]}
-        if self._switches.absent == "missing":
+        if self._config.absent == "missing":
             return {name: value for name, value in record.items() if value is not None}
-        if self._switches.absent == "empty":
+        if self._config.absent == "empty":
             return {name: "" if value is None else value for name, value in record.items()}
         return record

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.config import SandboxConfig
 from aiosipcdr.sandbox.fixtures import FIELDS, is_snake_case, plan_row, snake_case
 from aiosipcdr.sandbox.sandbox import read_clock
 from aiosipcdr.sandbox.time_bounds import earliest
@@ -27,7 +27,7 @@ _NAME: Final = re.compile(r"[A-Za-z_]{1,40}").fullmatch
 _decode: Final = msgspec.json.Decoder(float_hook=str).decode
 
 
-def read_calls(file: str | PathLike[str], /, **switches: Any) -> list[Any]:  # noqa: ANN401 - Switches checks them
+def read_calls(file: str | PathLike[str], /, **config: Any) -> list[Any]:  # noqa: ANN401 - SandboxConfig checks them
     """Return the calls in a file, for `Sandbox(calls=...)`.
 
         with Sandbox(calls=read_calls("october.ndjson")) as sandbox: ...
@@ -35,14 +35,14 @@ def read_calls(file: str | PathLike[str], /, **switches: Any) -> list[Any]:  # n
     Args:
         file: NDJSON, a record a line, or one JSON list; either may be compressed with gzip. A record has the names of
             the wire (`voiceId`), or those of the client's exports (`voice_id`; `extra` is put back where it came from).
-        **switches: Those that the sandbox will have: see `Switches`.
+        **config: Those that the sandbox will have: see `SandboxConfig`.
 
     Raises:
         OSError: The file cannot be read.
         ValueError: It holds no calls, or a row that no answer could list: without a `voiceId` or a readable time, older
             than what the sandbox keeps, or with a name that is neither the wire's nor the client's.
     """
-    chosen = Switches(**switches)
+    chosen = SandboxConfig(**config)
     oldest = earliest(chosen, read_clock(chosen)[1])
     calls = []
     for place, call in _rows(Path(file)):
@@ -79,20 +79,20 @@ def _read(text: bytes, place: str) -> Any:  # noqa: ANN401 - whatever it is
         raise ValueError(f"{place} is not JSON: give NDJSON, an object a line, or a list of objects") from None
 
 
-def _find_problem(call: object, switches: Switches, oldest: datetime) -> str | None:
+def _find_problem(call: object, config: SandboxConfig, oldest: datetime) -> str | None:
     """Say why no answer could list a call, None if one can."""
     if not isinstance(call, Mapping):
         return "a call is a JSON object"
     if is_snake_case(call) and (problem := _find_unknown(call)):
         return problem
     try:
-        row = plan_row(call, switches, at=None, otherwise=0)
+        row = plan_row(call, config, at=None, otherwise=0)
     except ValueError as error:
         return str(error)
     if not row.voice_id:
         return "voiceId (voice_id) must be a text that is not empty"
     if not row.ranged:
-        time = switches.time_field
+        time = config.time_field
         return f"{time} ({snake_case(time)}) must be a time of ISO 8601: no range could find the call without it"
     if datetime.fromtimestamp(row.ranged, UTC) < oldest:
         return (

@@ -50,7 +50,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallOutcome:
     """How a call ends.
 
     Attributes:
@@ -99,13 +99,13 @@ GROUPS: Final = (
 )
 
 OUTCOMES: Final = (
-    Outcome("200", "success", 60, answered=True),
-    Outcome("487", "no answer", 18),
-    Outcome("486", "busy", 8),
-    Outcome("486", "busy", 4, rings=False),
-    Outcome("404", "number not found", 5, rings=False),
-    Outcome("503", "service unavailable", 3, rings=False),
-    Outcome("408", "request timeout", 2, rings=False),
+    CallOutcome("200", "success", 60, answered=True),
+    CallOutcome("487", "no answer", 18),
+    CallOutcome("486", "busy", 8),
+    CallOutcome("486", "busy", 4, rings=False),
+    CallOutcome("404", "number not found", 5, rings=False),
+    CallOutcome("503", "service unavailable", 3, rings=False),
+    CallOutcome("408", "request timeout", 2, rings=False),
 )
 
 # How busy each hour of the day is; nights are quiet, lunch is a dent.

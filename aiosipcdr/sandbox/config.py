@@ -76,7 +76,7 @@ FIXED: Final = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Switches:
+class SandboxConfig:
     """What the sandbox holds and how it behaves.
 
     Attributes:
@@ -269,7 +269,7 @@ class Switches:
 @cache
 def _kinds() -> dict[str, frozenset[type]]:
     """Return the types that each switch admits; worked out once, as hints are text that is evaluated."""
-    return {name: frozenset(get_args(hint) or (hint,)) for name, hint in get_type_hints(Switches).items()}
+    return {name: frozenset(get_args(hint) or (hint,)) for name, hint in get_type_hints(SandboxConfig).items()}
 
 
 def _check_host(host: str) -> None:

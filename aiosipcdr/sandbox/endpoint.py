@@ -15,10 +15,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from aiosipcdr.sandbox.calls import CallGenerator
-from aiosipcdr.sandbox.config import Overflow, Switches
+from aiosipcdr.sandbox.config import Overflow, SandboxConfig
 from aiosipcdr.sandbox.stats import Counters
 from aiosipcdr.sandbox.store import Selection, Store
-from aiosipcdr.sandbox.validation import Credentials, Query, Status, check
+from aiosipcdr.sandbox.validation import AccountKeys, RequestQuery, Status, check
 
 _REASONS: Final = {
     0: "success",
@@ -48,20 +48,26 @@ class Endpoint:
     """`recordSipQuery` without a network."""
 
     def __init__(
-        self, switches: Switches, store: Store, generator: CallGenerator, credentials: Credentials, *, lag: float = 0.0
+        self,
+        config: SandboxConfig,
+        store: Store,
+        generator: CallGenerator,
+        credentials: AccountKeys,
+        *,
+        lag: float = 0.0,
     ) -> None:
         """Serve the calls of `store`; `generator` makes those that arrive while one pages.
 
         How far back one may ask is measured from `lag` seconds ago.
         """
-        self.switches = switches
+        self.config = config
         self.credentials = credentials
         self.counters: Counters = Counters()
         self.scripted: deque[int] = deque()
         self._lag = lag
         self._store = store
         self._generator = generator
-        self._rng = Random(f"{switches.seed}/answers")
+        self._rng = Random(f"{config.seed}/answers")
         self._queries = 0
         self._tokens = inf
         self._refilled = time.monotonic()
@@ -69,25 +75,23 @@ class Endpoint:
 
     def now(self) -> float:
         """Return the sandbox's own time, which may be off."""
-        return time.time() + self.switches.clock_offset
+        return time.time() + self.config.clock_offset
 
-    def admit(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Query | int:
+    def admit(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> RequestQuery | int:
         """Check a request as it arrives; return what it asks for or why it is refused."""
         if self.scripted:
             code = self.scripted.popleft()
             if code:
                 return code
         now = self.now()
-        verdict = check(
-            headers, body, credentials=self.credentials, switches=self.switches, now=now, today=now - self._lag
-        )
-        if isinstance(verdict, Query) and not self._take_token():
+        verdict = check(headers, body, credentials=self.credentials, config=self.config, now=now, today=now - self._lag)
+        if isinstance(verdict, RequestQuery) and not self._take_token():
             return Status.TOO_FREQUENT
         return verdict
 
-    def answer(self, admitted: Query | int) -> Answer:
+    def answer(self, admitted: RequestQuery | int) -> Answer:
         """Answer a request that was checked."""
-        if isinstance(admitted, Query):
+        if isinstance(admitted, RequestQuery):
             return self._answer_query(admitted)
         return Answer(self.refuse(int(admitted)))
 
@@ -97,49 +101,49 @@ class Endpoint:
         if reason is None:
             reason = _REASONS.get(code, "Unknown error")
         text: dict[str, Any] = {"status": self._status(code), "reason": reason}
-        if self.switches.absent != "missing":
+        if self.config.absent != "missing":
             text["data"] = None
         return self._laid_out(_encode(text))
 
-    def _answer_query(self, query: Query) -> Answer:
+    def _answer_query(self, query: RequestQuery) -> Answer:
         """Count, let drift strike, read a page and wrap it up."""
-        switches = self.switches
+        config = self.config
         self._queries += 1
-        if not switches.drift_between:
+        if not config.drift_between:
             self._drift(query.selection)
         size = self._given_size(query.size)
         seen = self._seen(query.selection)
         reported, pages = 0, 0
-        if switches.search_count:
+        if config.search_count:
             reported = self._count(seen)
-            pages = ceil(reported / (query.size if switches.pages_from_asked_size else size))
-        if switches.drift_between:
+            pages = ceil(reported / (query.size if config.pages_from_asked_size else size))
+        if config.drift_between:
             self._drift(query.selection)
         current = query.current
-        overflow: Overflow = switches.overflow if switches.search_count and current > pages else "empty"
+        overflow: Overflow = config.overflow if config.search_count and current > pages else "empty"
         if (instead := self._past_the_end(overflow)) is not None:
             return instead
         if overflow in {"first", "last"}:
             current = 1 if overflow == "first" else max(1, pages)
         records: list[bytes] = []
         if seen is not None and overflow != "null-records":
-            records = self._store.page(seen, switches.order, (current - 1) * size, size, self._rng)
+            records = self._store.page(seen, config.order, (current - 1) * size, size, self._rng)
         self.counters.answered(0)
         self.counters.read(min(reported, current * size), current)
         data: dict[str, Any] = {
             "total": reported,
-            "size": query.size if switches.echo_size == "asked" else size,
+            "size": query.size if config.echo_size == "asked" else size,
             "current": current,
             "pages": pages,
-            "searchCount": switches.search_count,
+            "searchCount": config.search_count,
         }
-        if switches.extra_keys:
+        if config.extra_keys:
             data |= {"orders": [], "optimizeCountSql": True, "hitCount": False}
-            data |= {"countId": None, "maxLimit": switches.max_size}
+            data |= {"countId": None, "maxLimit": config.max_size}
         head = _encode({"status": self._status(0), "reason": _REASONS[0], "data": data})
         # The records are JSON already: they go in before the two braces that close the head.
         listing = b"[" + b",".join(records) + b"]"
-        if overflow == "null-records" or (not reported and not records and switches.empty_records == "null"):
+        if overflow == "null-records" or (not reported and not records and config.empty_records == "null"):
             listing = b"null"
         return Answer(self._laid_out(b'%b,"records":%b}}' % (head[:-2], listing)), is_data=True)
 
@@ -159,60 +163,60 @@ class Endpoint:
 
     def _given_size(self, asked: int) -> int:
         """Return the size of a page for which `asked` was asked."""
-        switches = self.switches
-        if switches.forced_size is not None:
-            return switches.forced_size
-        size = max(asked, switches.min_size or asked)
-        return min(size, switches.max_size or size)
+        config = self.config
+        if config.forced_size is not None:
+            return config.forced_size
+        size = max(asked, config.min_size or asked)
+        return min(size, config.max_size or size)
 
     def _seen(self, selection: Selection) -> Selection | None:
         """Return what the replica whose turn it is holds of a selection, None for nothing."""
-        switches = self.switches
-        if not switches.replica_every or self._queries % switches.replica_every:
+        config = self.config
+        if not config.replica_every or self._queries % config.replica_every:
             return selection
-        if switches.replica == "lagging":
-            return replace(selection, added_until=time.monotonic() - switches.replica_lag)
-        return replace(selection, lacks_shard=True) if switches.replica == "shard" else None
+        if config.replica == "lagging":
+            return replace(selection, added_until=time.monotonic() - config.replica_lag)
+        return replace(selection, lacks_shard=True) if config.replica == "shard" else None
 
     def _count(self, seen: Selection | None) -> int:
         """Return the COUNT that is reported: late, used again, wrong or cut off, as the switches say."""
-        switches, now = self.switches, time.monotonic()
+        config, now = self.config, time.monotonic()
         if seen is None:
             return 0
         counted_at, count = self._kept_counts.get(seen, (-inf, 0))
-        if now - counted_at >= switches.count_cache:
-            until = now - switches.count_lag
+        if now - counted_at >= config.count_cache:
+            until = now - config.count_lag
             if seen.added_until is not None:
                 until = min(until, seen.added_until)
-            late = switches.count_lag > 0 or seen.added_until is not None
+            late = config.count_lag > 0 or seen.added_until is not None
             count = self._store.count(replace(seen, added_until=until) if late else seen)
-            if switches.count_cache:
+            if config.count_cache:
                 self._kept_counts[seen] = now, count
-        count = max(0, count + switches.wrong_total)
-        return count if switches.count_cap is None else min(count, switches.count_cap)
+        count = max(0, count + config.wrong_total)
+        return count if config.count_cap is None else min(count, config.count_cap)
 
     def _status(self, code: int) -> str | int:
         """Write a status as text or as an int."""
-        return int(code) if self.switches.status_as == "int" else str(int(code))
+        return int(code) if self.config.status_as == "int" else str(int(code))
 
     def _laid_out(self, body: bytes) -> bytes:
         """Add line breaks and blanks where they are asked for."""
-        return msgspec.json.format(body, indent=2) if self.switches.pretty else body
+        return msgspec.json.format(body, indent=2) if self.config.pretty else body
 
     def _drift(self, selection: Selection) -> None:
         """Let calls arrive or disappear, when it is their turn."""
-        switches, n = self.switches, self._queries
-        if switches.drift_requests is not None and n > switches.drift_requests:
+        config, n = self.config, self._queries
+        if config.drift_requests is not None and n > config.drift_requests:
             return
-        if switches.insert_every and n % switches.insert_every == 0:
+        if config.insert_every and n % config.insert_every == 0:
             newest = self._store.newest(selection)
             last = selection.until - 1
             self._insert(selection, last if newest is None else min(last, newest + 1))
-        if switches.insert_late_every and n % switches.insert_late_every == 0:
+        if config.insert_late_every and n % config.insert_late_every == 0:
             self._insert(selection, (selection.since + selection.until) // 2)
-        if switches.delete_every and n % switches.delete_every == 0:
+        if config.delete_every and n % config.delete_every == 0:
             self._store.remove_one(selection, self._rng)
-        if switches.change_every and n % switches.change_every == 0:
+        if config.change_every and n % config.change_every == 0:
             self._store.change_one(selection, self._rng, self._fill_in)
 
     def _insert(self, selection: Selection, second: int) -> None:
@@ -233,7 +237,7 @@ class Endpoint:
 
     def _take_token(self) -> bool:
         """Tell whether the rate limit lets one more request through."""
-        limit = self.switches.rate_limit
+        limit = self.config.rate_limit
         if limit is None:
             return True
         now = time.monotonic()

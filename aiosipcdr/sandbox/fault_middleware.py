@@ -18,14 +18,14 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
-from aiosipcdr.sandbox.fault_queue import Script
+from aiosipcdr.sandbox.fault_queue import FaultQueue
 from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.wire_faults import (
     WITHOUT_ANSWER,
     After,
-    Answer,
     Broken,
     HarmlessError,
+    WireAnswer,
     body_of,
     in_gzip,
     plan_broken,
@@ -107,26 +107,26 @@ class _Gone(web.Response):
         raise ConnectionResetError
 
 
-class Breaker:
+class FaultMiddleware:
     """The middleware that consults the script, and breaks what it says."""
 
     def __init__(
         self,
-        script: Script,
+        fault_queue: FaultQueue,
         *,
         refuse: Callable[[int, str | None], bytes],
         count: Callable[[int], None],
         date: Callable[[], str | None],
     ) -> None:
-        """Break by `script`.
+        """Break by `fault_queue`.
 
         Args:
-            script: What goes wrong.
+            fault_queue: What goes wrong.
             refuse: Makes the vendor's answer for a code and a reason, and counts it.
             count: Counts an HTTP status.
             date: Returns what the `Date` header says, if there is one.
         """
-        self._script = script
+        self._fault_queue = fault_queue
         self._refuse = refuse
         self._count = count
         self._date = date
@@ -142,28 +142,28 @@ class Breaker:
     @web.middleware
     async def middleware(self, request: web.Request, handler: Next) -> web.StreamResponse:
         """Answer a request, as scripted or as it should be."""
-        if self._script.empty or request.match_info.http_exception is not None:
+        if self._fault_queue.empty or request.match_info.http_exception is not None:
             return await handler(request)
-        scripted = self._script.take(await request.read())
+        scripted = self._fault_queue.take(await request.read())
         if scripted is None:
             return await handler(request)
         fault = scripted.fault
         if fault.kind in {"http", "code"}:
             return self._instead(fault)
         if fault.kind in WITHOUT_ANSWER:
-            empty = Answer(200, "OK", [(hdrs.CONTENT_TYPE, JSON), *self._dated()], b"")
+            empty = WireAnswer(200, "OK", [(hdrs.CONTENT_TYPE, JSON), *self._dated()], b"")
             return await self._play(request, plan_broken(fault, empty))
         try:
             true = await handler(request)
         except BaseException:
-            self._script.put_back(scripted)
+            self._fault_queue.put_back(scripted)
             raise
         try:
             if not isinstance(true, web.Response) or not isinstance(true.body, bytes):
                 raise HarmlessError  # noqa: TRY301 - what cannot be broken is one case
             return await self._break(request, fault, true, true.body)
         except HarmlessError:
-            self._script.put_back(scripted)
+            self._fault_queue.put_back(scripted)
             return true
 
     def _instead(self, fault: Fault) -> web.Response:
@@ -201,7 +201,7 @@ class Breaker:
             _set_headers(true, fault)
             return true
         headers = [(name, value) for name, value in true.headers.items() if name.title() not in _NOT_OURS]
-        answer = Answer(true.status, true.reason, [*headers, *self._dated()], body)
+        answer = WireAnswer(true.status, true.reason, [*headers, *self._dated()], body)
         return await self._play(request, plan_broken(fault, answer))
 
     def _dated(self) -> list[tuple[str, str]]:

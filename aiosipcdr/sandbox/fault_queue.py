@@ -26,7 +26,7 @@ class UnusedFaultsError(AssertionError):
 
     def __init__(self, faults: list[Fault]) -> None:
         """Name them."""
-        super().__init__("faults were scripted and never met: " + "; ".join(fault.told() for fault in faults))
+        super().__init__("faults were scripted and never met: " + "; ".join(fault.reported() for fault in faults))
         self.faults = faults
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -59,7 +59,7 @@ class Scripted:
         )
 
 
-class Script:
+class FaultQueue:
     """Faults in the order in which they were scripted; the first that matches is taken."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:

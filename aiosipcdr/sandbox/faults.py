@@ -204,7 +204,7 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
         except (TypeError, ValueError) as error:
             raise ValueError(f"a fault of kind {self.kind} cannot be sent: {error}") from None
 
-    def told(self) -> str:
+    def reported(self) -> str:
         """Name it in a few words: what, and for which request."""
         where = [f"page {self.page}" if self.page else "any page", f"attempt {self.attempt or 'any'}"]
         if self.control is not None:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from aiosipcdr.sandbox.calls import Row
-from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.config import SandboxConfig
 
 FIELDS: Final = (
     *("voiceId", "sipGroupName", "phoneName", "callee", "displayNum", "code"),
@@ -57,13 +57,13 @@ def to_wire(call: Mapping[str, object]) -> dict[str, object]:
     return {_WIRE_NAMES.get(name, name): value for name, value in call.items() if name != "extra"} | dict(extra)
 
 
-def plan_row(call: object, switches: Switches, *, at: datetime | None, otherwise: int) -> Row:
+def plan_row(call: object, config: SandboxConfig, *, at: datetime | None, otherwise: int) -> Row:
     """Return a call as it is stored.
 
     Args:
         call: A wire record, or one with the client's names; any other JSON value; or bytes, which are sent as they
             are.
-        switches: For the time field and the offset in which a naive time is meant.
+        config: For the time field and the offset in which a naive time is meant.
         at: The time at which the sandbox keeps it, whatever its own fields say.
         otherwise: The second at which it is kept when neither says anything.
     """
@@ -80,11 +80,11 @@ def plan_row(call: object, switches: Switches, *, at: datetime | None, otherwise
         submitted = int(at.timestamp())
         ranged: int | None = submitted
     else:
-        found = _second(record.get("submitTime"), switches.utc_offset)
+        found = _second(record.get("submitTime"), config.utc_offset)
         submitted = otherwise if found is None else found
         ranged = submitted
-        if switches.time_field != "submitTime":
-            ranged = _second(record.get(switches.time_field), switches.utc_offset)
+        if config.time_field != "submitTime":
+            ranged = _second(record.get(config.time_field), config.utc_offset)
     return Row(
         submitted,
         ranged,

@@ -19,8 +19,8 @@ from typing import IO, Any, Final, Self
 
 import msgspec
 
-from aiosipcdr.sandbox.config import Switches
-from aiosipcdr.sandbox.fault_queue import Script, UnusedFaultsError
+from aiosipcdr.sandbox.config import SandboxConfig
+from aiosipcdr.sandbox.fault_queue import FaultQueue, UnusedFaultsError
 from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.sandbox import Sandbox
 from aiosipcdr.sandbox.stats import Stats
@@ -28,14 +28,14 @@ from aiosipcdr.sandbox.stats import Stats
 _PATIENCE: Final = 10.0
 
 
-async def serve(*, on_ready: Callable[[Sandbox], None], **switches: Any) -> None:  # noqa: ANN401
+async def serve(*, on_ready: Callable[[Sandbox], None], **config: Any) -> None:  # noqa: ANN401
     """Run a sandbox in this process until cancelled.
 
     Args:
         on_ready: Called once, with the running sandbox.
-        **switches: `calls`, `middlewares` and `faults` as `Sandbox` has them, or see `Switches`.
+        **config: `calls`, `middlewares` and `faults` as `Sandbox` has them, or see `SandboxConfig`.
     """
-    async with Sandbox(**switches) as sandbox:
+    async with Sandbox(**config) as sandbox:
         on_ready(sandbox)
         await asyncio.Event().wait()
 
@@ -71,20 +71,20 @@ class SandboxProcess:
         *,
         calls: Sequence[object] | None = None,
         faults: Sequence[Fault] = (),
-        **switches: Any,  # noqa: ANN401 - Switches checks names and values
+        **config: Any,  # noqa: ANN401 - SandboxConfig checks names and values
     ) -> None:
         """Decide what the sandbox will hold, and what goes wrong.
 
         Args:
             calls: Wire records (JSON values) instead of generated calls.
             faults: As `Sandbox` has them; `UnusedFaultsError` is raised here too.
-            **switches: See `Switches`.
+            **config: See `SandboxConfig`.
         """
         # A mistake is told here, not by a process that ends at once.
-        Switches(**switches)
-        Script(faults)
+        SandboxConfig(**config)
+        FaultQueue(faults)
         self._scripted = bool(faults)
-        self._switches = switches | {"calls": calls, "faults": [*faults]}
+        self._config = config | {"calls": calls, "faults": [*faults]}
         self._process: subprocess.Popen[bytes] | None = None
         self._told: dict[str, Any] = {}
 
@@ -97,7 +97,7 @@ class SandboxProcess:
             env=plan_environment(),
         )
         try:
-            self._told = self._ask(self._switches)
+            self._told = self._ask(self._config)
         except BaseException:
             self._end()
             raise
@@ -165,9 +165,9 @@ class SandboxProcess:
     @property
     def stats(self) -> Stats:
         """What was asked for so far."""
-        told = self._ask("stats")
-        answers = {int(status): n for status, n in told.pop("answers").items()}
-        return Stats(answers=answers, **told)
+        reported = self._ask("stats")
+        answers = {int(status): n for status, n in reported.pop("answers").items()}
+        return Stats(answers=answers, **reported)
 
     def reset_stats(self) -> None:
         """Count from zero again."""
@@ -175,7 +175,7 @@ class SandboxProcess:
 
     def add_faults(self, *faults: Fault) -> None:
         """Script more faults, behind those that are there."""
-        Script(faults)
+        FaultQueue(faults)
         self._ask({"add_faults": [*faults]})
         self._scripted = True
 
@@ -194,8 +194,8 @@ class SandboxProcess:
         line = stdout.readline()
         if not line:
             raise RuntimeError("the sandbox's process has ended: see what it wrote to stderr")
-        told: dict[str, Any] = json.loads(line)
-        return told
+        reported: dict[str, Any] = json.loads(line)
+        return reported
 
 
 def plan_environment() -> dict[str, str]:
@@ -209,22 +209,22 @@ def plan_environment() -> dict[str, str]:
 
 def run_as_child(stdin: IO[bytes], stdout: IO[bytes]) -> None:
     """Be the process behind `SandboxProcess`: serve until `stdin` ends."""
-    switches = json.loads(stdin.readline())
-    for name, value in switches.items():
+    config = json.loads(stdin.readline())
+    for name, value in config.items():
         if isinstance(value, dict):  # the only ones are lengths of time
-            switches[name] = timedelta(**value)
-    if switches.get("start"):
-        switches["start"] = datetime.fromisoformat(switches["start"])
-    if isinstance(switches.get("latency"), list):
-        switches["latency"] = tuple(switches["latency"])
+            config[name] = timedelta(**value)
+    if config.get("start"):
+        config["start"] = datetime.fromisoformat(config["start"])
+    if isinstance(config.get("latency"), list):
+        config["latency"] = tuple(config["latency"])
 
     def tell(**facts: object) -> None:
         stdout.write(json.dumps(facts).encode() + b"\n")
         stdout.flush()
 
-    switches["faults"] = msgspec.convert(switches.get("faults", []), list[Fault])
+    config["faults"] = msgspec.convert(config.get("faults", []), list[Fault])
     # What is left over is told to the parent, who asks for it.
-    with suppress(UnusedFaultsError), Sandbox(**switches) as sandbox:
+    with suppress(UnusedFaultsError), Sandbox(**config) as sandbox:
         tell(
             base_url=sandbox.base_url,
             api_key=sandbox.api_key,

@@ -15,12 +15,12 @@ from typing import Final
 from aiohttp.typedefs import Middleware
 
 from aiosipcdr.sandbox.calls import CallGenerator, Row
-from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.config import SandboxConfig
 from aiosipcdr.sandbox.endpoint import Endpoint
-from aiosipcdr.sandbox.fault_queue import Script
+from aiosipcdr.sandbox.fault_queue import FaultQueue
 from aiosipcdr.sandbox.server import Server
 from aiosipcdr.sandbox.store import Store
-from aiosipcdr.sandbox.validation import Credentials
+from aiosipcdr.sandbox.validation import AccountKeys
 
 _LIVE_TICK: Final = 0.05
 
@@ -39,7 +39,7 @@ class Served:
     generator: CallGenerator
 
 
-class Host:
+class SandboxRunner:
     """One thread, one loop, one server; started once and closed for good.
 
     Attributes:
@@ -49,15 +49,15 @@ class Host:
 
     def __init__(
         self,
-        switches: Switches,
-        credentials: Credentials,
+        config: SandboxConfig,
+        credentials: AccountKeys,
         start: int,
         end: int,
         *,
         lag: float,
         rows: Sequence[Row] | None,
         middlewares: Sequence[Middleware],
-        script: Script,
+        fault_queue: FaultQueue,
     ) -> None:
         """Decide what will be served: `rows`, or else generated calls from `start` to `end`.
 
@@ -65,13 +65,13 @@ class Host:
         """
         self.ready: Future[None] = Future()
         self.gone: Future[None] = Future()
-        self._switches = switches
+        self._config = config
         self._credentials = credentials
         self._lag = lag
-        self._generator = CallGenerator(switches, start, end)
+        self._generator = CallGenerator(config, start, end)
         self._rows = rows
         self._middlewares = middlewares
-        self._script = script
+        self._fault_queue = fault_queue
         self._thread: Thread | None = None
         self._closing = Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -110,8 +110,8 @@ class Host:
     def _run(self) -> None:
         """Make the calls and serve them until told to stop; the thread's whole life."""
         try:
-            switches = self._switches
-            store = Store(switches.path, by_submission=switches.time_field == "submitTime")
+            config = self._config
+            store = Store(config.path, by_submission=config.time_field == "submitTime")
             try:
                 store.fill(self._until_closed(self._batches()))
                 asyncio.run(self._serve(store))
@@ -132,9 +132,9 @@ class Host:
         self._loop = asyncio.get_running_loop()
         if self._closing.is_set():
             return
-        endpoint = Endpoint(self._switches, store, self._generator, self._credentials, lag=self._lag)
-        server = Server(endpoint, self._script, middlewares=self._middlewares)
-        live = asyncio.create_task(self._add_live(endpoint, store)) if self._switches.live else None
+        endpoint = Endpoint(self._config, store, self._generator, self._credentials, lag=self._lag)
+        server = Server(endpoint, self._fault_queue, middlewares=self._middlewares)
+        live = asyncio.create_task(self._add_live(endpoint, store)) if self._config.live else None
         try:
             base_url = await server.start()
             self._served = Served(base_url, endpoint, store, self._generator)
@@ -148,7 +148,7 @@ class Host:
     async def _add_live(self, endpoint: Endpoint, store: Store) -> None:
         """Add calls that end now, as many a second as the switch says."""
         loop = asyncio.get_running_loop()
-        rate, began, added = self._switches.live, loop.time(), 0
+        rate, began, added = self._config.live, loop.time(), 0
         while True:
             await asyncio.sleep(max(_LIVE_TICK, 1 / rate))
             due = int((loop.time() - began) * rate) - added

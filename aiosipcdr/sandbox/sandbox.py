@@ -16,15 +16,15 @@ import msgspec
 from aiohttp.typedefs import Middleware
 
 from aiosipcdr.sandbox.calls import Row
-from aiosipcdr.sandbox.config import FIXED, Switches
-from aiosipcdr.sandbox.fault_queue import Script, UnusedFaultsError
+from aiosipcdr.sandbox.config import FIXED, SandboxConfig
+from aiosipcdr.sandbox.fault_queue import FaultQueue, UnusedFaultsError
 from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.fixtures import plan_row
-from aiosipcdr.sandbox.runner import Host
+from aiosipcdr.sandbox.runner import SandboxRunner
 from aiosipcdr.sandbox.stats import Stats
 from aiosipcdr.sandbox.store import Selection
 from aiosipcdr.sandbox.time_bounds import default_range, measure_lag
-from aiosipcdr.sandbox.validation import Credentials
+from aiosipcdr.sandbox.validation import AccountKeys
 
 _SECOND: Final = timedelta(seconds=1)
 _TODAY: Final = "AIOSIPCDR_SANDBOX_TODAY"
@@ -55,7 +55,7 @@ class Sandbox:
         calls: Sequence[object] | None = None,
         middlewares: Sequence[Middleware] = (),
         faults: Iterable[Fault] = (),
-        **switches: Any,  # noqa: ANN401 - Switches checks names and values
+        **config: Any,  # noqa: ANN401 - SandboxConfig checks names and values
     ) -> None:
         """Decide what the sandbox will hold.
 
@@ -64,35 +64,35 @@ class Sandbox:
                 client's names, as `CallDetailRecord.to_dict` returns them. From a file: see `read_calls`.
             middlewares: aiohttp.web middlewares in front of the endpoint.
             faults: What goes wrong, and when; of those that match a request the first strikes.
-            **switches: See `Switches`.
+            **config: See `SandboxConfig`.
 
         Raises:
             TypeError: There is no such switch, or a fault is not a `Fault`.
             ValueError: A switch has no such value.
         """
-        self._script = Script(faults)
+        self._fault_queue = FaultQueue(faults)
         if calls is not None:
-            switches["records"] = 0
-        self._switches = Switches(**switches)
-        self._credentials = Credentials.of(self._switches.account)
-        lag, today = read_clock(self._switches)
-        self.start, self.end = default_range(self._switches, today)
+            config["records"] = 0
+        self._config = SandboxConfig(**config)
+        self._credentials = AccountKeys.of(self._config.account)
+        lag, today = read_clock(self._config)
+        self.start, self.end = default_range(self._config, today)
         given = [row.submitted for row in map(self._row, calls or ())]
         if given:
-            zone = timezone(self._switches.utc_offset)
+            zone = timezone(self._config.utc_offset)
             self.start = min(self.start, datetime.fromtimestamp(min(given), zone) - _SECOND)
             self.end = max(self.end, datetime.fromtimestamp(max(given), zone) + _SECOND)
         # Rows are made once the range is known: what has no time is put into its middle.
         rows = None if calls is None else [self._row(call) for call in calls]
-        self._host = Host(
-            self._switches,
+        self._host = SandboxRunner(
+            self._config,
             self._credentials,
             int(self.start.timestamp()),
             int(self.end.timestamp()),
             lag=lag,
             rows=rows,
             middlewares=middlewares,
-            script=self._script,
+            fault_queue=self._fault_queue,
         )
 
     async def __aenter__(self) -> Self:
@@ -155,9 +155,9 @@ class Sandbox:
         return self._credentials.api_secret
 
     @property
-    def switches(self) -> Switches:
+    def config(self) -> SandboxConfig:
         """The switches as they stand."""
-        return self._switches
+        return self._config
 
     @property
     def stats(self) -> Stats:
@@ -168,18 +168,18 @@ class Sandbox:
         """Count from zero again."""
         self._host.opened().endpoint.counters.reset()
 
-    def change(self, **switches: Any) -> None:  # noqa: ANN401 - Switches checks names and values
+    def change(self, **config: Any) -> None:  # noqa: ANN401 - SandboxConfig checks names and values
         """Change switches while the sandbox runs; not those that the calls were made with."""
-        fixed = sorted(FIXED & switches.keys())
+        fixed = sorted(FIXED & config.keys())
         if fixed:
             raise ValueError(f"cannot be changed in a sandbox that runs: {', '.join(fixed)}")
         endpoint = self._host.opened().endpoint
-        self._switches = endpoint.switches = replace(self._switches, **switches)
+        self._config = endpoint.config = replace(self._config, **config)
 
     def rotate_key(self) -> None:
         """Replace the key and the secret; the old ones are refused from now on."""
         endpoint = self._host.opened().endpoint
-        self._credentials = endpoint.credentials = Credentials.fresh()
+        self._credentials = endpoint.credentials = AccountKeys.fresh()
 
     def answer_next(self, *codes: int) -> None:
         """Answer the next requests with these statuses, unchecked; 0 answers as usual."""
@@ -187,12 +187,12 @@ class Sandbox:
 
     def add_faults(self, *faults: Fault) -> None:
         """Script more faults, behind those that are there; from any thread, at any time."""
-        self._script.add(faults)
+        self._fault_queue.add(faults)
 
     @property
     def faults_left(self) -> list[Fault]:
         """The faults that have not struck yet, each with the `times` that it still has to."""
-        return self._script.left()
+        return self._fault_queue.left()
 
     def voice_ids(self, start: datetime | None = None, end: datetime | None = None) -> list[str]:
         """Return the ids of the calls that are there now, oldest first.
@@ -247,29 +247,29 @@ class Sandbox:
     def _row(self, call: object, at: datetime | None = None) -> Row:
         """Return a given call as it is stored."""
         middle = int((self.start + (self.end - self.start) / 2).timestamp())
-        return plan_row(call, self._switches, at=at, otherwise=middle)
+        return plan_row(call, self._config, at=at, otherwise=middle)
 
     def _selection(self, start: datetime | None, end: datetime | None) -> Selection | None:
         """Return a range with the sandbox's own bounds, None for everything."""
         if start is None and end is None:
             return None
-        since = int((start or self.start).timestamp()) + (not self._switches.start_inclusive)
-        until = int((end or self.end).timestamp()) + self._switches.end_inclusive
+        since = int((start or self.start).timestamp()) + (not self._config.start_inclusive)
+        until = int((end or self.end).timestamp()) + self._config.end_inclusive
         return Selection(since, until)
 
 
-def read_clock(switches: Switches) -> tuple[float, float]:
+def read_clock(config: SandboxConfig) -> tuple[float, float]:
     """Return the seconds by which the calls' "today" lies before now, and the present moment there.
 
     Raises:
         ValueError: The environment has a date that is none.
     """
     # By the slower of the two clocks, so that neither takes the range for unsettled.
-    now, lag = time() + min(0.0, switches.clock_offset), 0.0
+    now, lag = time() + min(0.0, config.clock_offset), 0.0
     # Tests set it, and see the same made-up calls every day.
     if today := os.environ.get(_TODAY):
         try:
-            lag = measure_lag(today, switches, time())
+            lag = measure_lag(today, config, time())
         except ValueError:
             raise ValueError(f"{_TODAY} must be a date, YYYY-MM-DD; not {today!r}") from None
     return lag, now - lag

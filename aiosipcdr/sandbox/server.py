@@ -19,9 +19,9 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from aiosipcdr.sandbox.endpoint import Answer, Endpoint
-from aiosipcdr.sandbox.fault_middleware import DATED, JSON, Breaker, Next
-from aiosipcdr.sandbox.fault_queue import Script
-from aiosipcdr.sandbox.validation import Query
+from aiosipcdr.sandbox.fault_middleware import DATED, JSON, FaultMiddleware, Next
+from aiosipcdr.sandbox.fault_queue import FaultQueue
+from aiosipcdr.sandbox.validation import RequestQuery
 
 PREFIX: Final = "/v3/voice"
 _PATH: Final = PREFIX + "/recordSipQuery"
@@ -37,15 +37,17 @@ _MOST_CACHED: Final = 10_000
 class Server:
     """Listens and answers, in the event loop in which it is started."""
 
-    def __init__(self, endpoint: Endpoint, script: Script, *, middlewares: Sequence[Middleware] = ()) -> None:
-        """Put `middlewares` between the door, which counts and checks `Host`, and the endpoint.
+    def __init__(self, endpoint: Endpoint, fault_queue: FaultQueue, *, middlewares: Sequence[Middleware] = ()) -> None:
+        """Put `middlewares` between the door, which counts and checks `SandboxRunner`, and the endpoint.
 
-        The faults of `script` strike right behind the door: a request that they answer is
+        The faults of `fault_queue` strike right behind the door: a request that they answer is
         seen by no middleware, and what the middlewares answer is what they break.
         """
         self._endpoint = endpoint
-        self._rng = Random(f"{endpoint.switches.seed}/latency")
-        self._breaker = Breaker(script, refuse=endpoint.refuse, count=endpoint.counters.answered, date=self._date)
+        self._rng = Random(f"{endpoint.config.seed}/latency")
+        self._breaker = FaultMiddleware(
+            fault_queue, refuse=endpoint.refuse, count=endpoint.counters.answered, date=self._date
+        )
         app = web.Application(
             client_max_size=_LARGEST_BODY,
             middlewares=[self._at_the_door, self._breaker.middleware, *middlewares],
@@ -58,12 +60,12 @@ class Server:
 
     async def start(self) -> str:
         """Start to listen; return the base URL."""
-        switches = self._endpoint.switches
+        config = self._endpoint.config
         # "localhost" may be two addresses, and a free port is free on one of them.
-        host = "127.0.0.1" if switches.host == "localhost" else switches.host
+        host = "127.0.0.1" if config.host == "localhost" else config.host
         await self._runner.setup()
         family = AF_INET6 if ip_address(host).version == 6 else AF_INET  # noqa: PLR2004 - IPv6
-        self._socket = create_server((host, switches.port), family=family)
+        self._socket = create_server((host, config.port), family=family)
         await web.SockSite(self._runner, self._socket).start()
         shown = host if family == AF_INET else f"[{host}]"
         return f"http://{shown}:{self._socket.getsockname()[1]}{PREFIX}"
@@ -104,22 +106,22 @@ class Server:
             raise web.HTTPUnsupportedMediaType
         body = await request.read()
         admitted = self._endpoint.admit(request.raw_headers, body)
-        least, most = self._endpoint.switches.latency_range
+        least, most = self._endpoint.config.latency_range
         if most > 0:
             await asyncio.sleep(self._rng.uniform(least, most))
         answer = self._answer(admitted, request, body)
         content, headers = answer.body, {hdrs.CONTENT_TYPE: JSON} if answer.body else {}
-        if self._endpoint.switches.gzip and content:
+        if self._endpoint.config.gzip and content:
             headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
             if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
                 headers[hdrs.CONTENT_ENCODING] = "gzip"
                 content = gzip.compress(content, compresslevel=1, mtime=0)
         return web.Response(status=answer.http_status, body=content, headers=headers)
 
-    def _answer(self, admitted: Query | int, request: web.Request, body: bytes) -> Answer:
+    def _answer(self, admitted: RequestQuery | int, request: web.Request, body: bytes) -> Answer:
         """Answer from the cache, if there is one, or from the endpoint."""
-        cache = self._endpoint.switches.cache
-        if cache == "off" or not isinstance(admitted, Query):
+        cache = self._endpoint.config.cache
+        if cache == "off" or not isinstance(admitted, RequestQuery):
             return self._endpoint.answer(admitted)
         forwarded = cache == "polite" and "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, "").lower()
         if not forwarded and body in self._cached:
@@ -140,7 +142,7 @@ class Server:
 
     def _date(self) -> str | None:
         """Return what the `Date` header says, if answers have one."""
-        return formatdate(self._endpoint.now(), usegmt=True) if self._endpoint.switches.send_date else None
+        return formatdate(self._endpoint.now(), usegmt=True) if self._endpoint.config.send_date else None
 
 
 def _is_loopback(host: str) -> bool:

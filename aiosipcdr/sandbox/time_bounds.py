@@ -7,7 +7,7 @@ clock.
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Final
 
-from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.config import SandboxConfig
 
 _MONTHS: Final = 12
 # A client may call a range provisional for some hours after its end: this is past that.
@@ -15,45 +15,45 @@ _SETTLED: Final = timedelta(hours=6)
 _NOON: Final = time(12)
 
 
-def measure_lag(day: str, switches: Switches, now: float) -> float:
+def measure_lag(day: str, config: SandboxConfig, now: float) -> float:
     """Return the seconds by which noon of `day`, an ISO date, lies before `now`.
 
     Raises:
         ValueError: `day` is no ISO date.
     """
-    return now - datetime.combine(date.fromisoformat(day), _NOON, timezone(switches.utc_offset)).timestamp()
+    return now - datetime.combine(date.fromisoformat(day), _NOON, timezone(config.utc_offset)).timestamp()
 
 
-def earliest(switches: Switches, now: float) -> datetime:
+def earliest(config: SandboxConfig, now: float) -> datetime:
     """Return the first moment that may be asked for."""
     moment = datetime.fromtimestamp(now, UTC)
-    if switches.retention is not None:
+    if config.retention is not None:
         try:
-            return moment - switches.retention
+            return moment - config.retention
         except OverflowError:
             return datetime.min.replace(tzinfo=UTC)
-    if switches.months_back is None:
+    if config.months_back is None:
         return datetime.min.replace(tzinfo=UTC)
-    local = moment.astimezone(timezone(switches.utc_offset))
-    year, month = divmod(local.year * _MONTHS + local.month - 1 - switches.months_back, _MONTHS)
+    local = moment.astimezone(timezone(config.utc_offset))
+    year, month = divmod(local.year * _MONTHS + local.month - 1 - config.months_back, _MONTHS)
     # The last day of a shorter month stands for the days that it lacks.
     following = datetime(year + month // 11, (month + 1) % _MONTHS + 1, 1, tzinfo=UTC)
     day = min(local.day, (following - timedelta(days=1)).day)
     return local.replace(year=year, month=month + 1, day=day)
 
 
-def default_range(switches: Switches, now: float) -> tuple[datetime, datetime]:
+def default_range(config: SandboxConfig, now: float) -> tuple[datetime, datetime]:
     """Return a range that is settled and may still be asked for.
 
     Raises:
         ValueError: There is none with these switches.
     """
-    zone, length = timezone(switches.utc_offset), timedelta(days=switches.days)
-    start = switches.start
+    zone, length = timezone(config.utc_offset), timedelta(days=config.days)
+    start = config.start
     if start is None:
         settled = datetime.fromtimestamp(now, zone) - _SETTLED
         start = settled.replace(hour=0, minute=0, second=0, microsecond=0) - length
-    if start < earliest(switches, now):
+    if start < earliest(config, now):
         raise ValueError(
             "start lies before what the sandbox would answer: choose fewer days, a longer retention or months_back=None"
         )

@@ -17,7 +17,7 @@ from typing import Annotated, Final, Self
 
 import msgspec
 
-from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.config import SandboxConfig
 from aiosipcdr.sandbox.store import Selection
 from aiosipcdr.sandbox.time_bounds import earliest
 
@@ -38,7 +38,7 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class RequestQuery:
     """A request that may be answered: page `current` of `size` calls of a selection."""
 
     current: int
@@ -46,7 +46,7 @@ class Query:
     selection: Selection
 
 
-class Credentials:
+class AccountKeys:
     """A key and a secret that open this sandbox and nothing else."""
 
     __slots__ = ("api_key", "api_secret")
@@ -105,18 +105,18 @@ def check(
     headers: Sequence[tuple[bytes, bytes]],
     body: bytes,
     *,
-    credentials: Credentials,
-    switches: Switches,
+    credentials: AccountKeys,
+    config: SandboxConfig,
     now: float,
     today: float,
-) -> Query | Status:
+) -> RequestQuery | Status:
     """Return what the request asks for, or the status that refuses it.
 
     Args:
         headers: The header lines as they came, so that what is checked is what was sent.
         body: The body as it came.
         credentials: What the request must be signed with.
-        switches: Tolerance, bounds, filters and how far back one may ask.
+        config: Tolerance, bounds, filters and how far back one may ask.
         now: The sandbox's own time, for the timestamp.
         today: The time from which it is measured how far back one may ask.
     """
@@ -125,33 +125,33 @@ def check(
         return Status.AUTHENTICATION
     if not credentials.signed(key, timestamp, sign):
         return Status.AUTHENTICATION
-    if not _TIMESTAMP.fullmatch(timestamp) or abs(now - int(timestamp)) > switches.tolerance:
+    if not _TIMESTAMP.fullmatch(timestamp) or abs(now - int(timestamp)) > config.tolerance:
         return Status.TIMESTAMP_EXPIRED
     try:
         asked = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Status.PARAMETER
-    return _plan_query(asked, switches, today)
+    return _plan_query(asked, config, today)
 
 
-def _plan_query(asked: _Body, switches: Switches, today: float) -> Query | Status:
+def _plan_query(asked: _Body, config: SandboxConfig, today: float) -> RequestQuery | Status:
     """Read the size, the range and the filters."""
-    if switches.refuse_below is not None and asked.size < switches.refuse_below:
+    if config.refuse_below is not None and asked.size < config.refuse_below:
         return Status.PARAMETER
     start, end = _parse_time(asked.params.strTime), _parse_time(asked.params.endTime)
     if start is None or end is None or start > end or end - start > _LONGEST_RANGE:
         return Status.PARAMETER
-    if start < earliest(switches, today):
+    if start < earliest(config, today):
         return Status.OUT_OF_TIME_RANGE
-    heeded = switches.filters != "ignored"
+    heeded = config.filters != "ignored"
     selection = Selection(
-        since=int(start.timestamp()) + (not switches.start_inclusive),
-        until=int(end.timestamp()) + switches.end_inclusive,
+        since=int(start.timestamp()) + (not config.start_inclusive),
+        until=int(end.timestamp()) + config.end_inclusive,
         group=(asked.params.sipGroupName or None) if heeded else None,
         phone=(asked.params.phoneName or None) if heeded else None,
-        loose=switches.filters == "loose",
+        loose=config.filters == "loose",
     )
-    return Query(asked.current, asked.size, selection)
+    return RequestQuery(asked.current, asked.size, selection)
 
 
 def _only(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes | None:

@@ -46,7 +46,7 @@ class HarmlessError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WireAnswer:
     """An answer before it is framed: headers without any that tell its length."""
 
     status: int
@@ -97,7 +97,7 @@ def in_gzip(fault: Fault, body: bytes) -> bytes:
     return packed[:-8] + crc + packed[-4:]
 
 
-def plan_broken(fault: Fault, answer: Answer) -> Broken:
+def plan_broken(fault: Fault, answer: WireAnswer) -> Broken:
     """Return what is written for a fault; `answer` is the true one or, without one, an empty one.
 
     Raises:
@@ -136,7 +136,7 @@ def body_of(fault: Fault) -> bytes:
     return bytes.fromhex(fault.body_hex) if fault.body_hex is not None else (fault.body or "").encode()
 
 
-def _misframed(fault: Fault, answer: Answer) -> bytes:
+def _misframed(fault: Fault, answer: WireAnswer) -> bytes:
     """Return an answer in which head and body do not belong together, or the head is odd."""
     body, length = answer.body, len(answer.body)
     match fault.kind:
@@ -161,12 +161,12 @@ def _misframed(fault: Fault, answer: Answer) -> bytes:
     return answer.head(*padding, _LAST, ("Content-Length", str(length))) + body
 
 
-def _measured(answer: Answer, length: int, *others: tuple[str, str]) -> bytes:
+def _measured(answer: WireAnswer, length: int, *others: tuple[str, str]) -> bytes:
     """Return a head that announces `length` bytes."""
     return answer.head(*others, ("Content-Length", str(length)))
 
 
-def _cut(fault: Fault, answer: Answer) -> bytes:
+def _cut(fault: Fault, answer: WireAnswer) -> bytes:
     """Return the true head and a part of the body."""
     return _measured(answer, len(answer.body)) + shortened(fault, answer.body)
 

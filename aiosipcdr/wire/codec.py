@@ -19,7 +19,7 @@ from aiosipcdr.model.errors import ProtocolError, ResponseTooLargeError
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.wire.decimals import Amounts, fill_in_numbers
+from aiosipcdr.wire.decimals import DecimalCache, fill_in_numbers
 from aiosipcdr.wire.field_values import read_count
 from aiosipcdr.wire.lenient import LenientDecoder
 from aiosipcdr.wire.raw_json import DECODE_FAULTS, RawValue, read_text, split_array, split_object
@@ -210,7 +210,7 @@ class PageDecoder:
     """Bytes of an answer in; a `PageAnswer`, a `Refusal` or a `ProtocolError` out.
 
     One typed msgspec decoder reads everything that is plain, money as text:
-    the amount is looked up, see `Amounts`.  Two dialects are rewritten into
+    the amount is looked up, see `DecimalCache`.  Two dialects are rewritten into
     plain JSON first: `""` for "absent" becomes `null` (a type cannot be both a
     datetime and a text), and one brand's `costEur` becomes `cost`.  In JSON the
     bytes `:""` and `"costEur":` can only be a value and a key, never part of a
@@ -225,7 +225,7 @@ class PageDecoder:
         self._text_envelope = msgspec.json.Decoder(_TextEnvelope)
         self._any_envelope = msgspec.json.Decoder(_AnyEnvelope, float_hook=Decimal)
         self._lenient = LenientDecoder(zone)
-        self._amounts = Amounts()
+        self._amounts = DecimalCache()
         # A vendor speaks one dialect: what one page needed, the next will need.
         self._dialect = False
 

@@ -12,7 +12,7 @@ import msgspec
 
 from aiosipcdr.model.records import MONEY_FIELDS
 
-__all__ = ["Amounts", "fill_in_numbers", "read_amount"]
+__all__ = ["DecimalCache", "fill_in_numbers", "read_amount"]
 
 # Far more than any bill holds, so that no sum and no plain notation grows without a bound: a double in all of its
 # decimals (Java's `new BigDecimal(0.1)`) still fits.
@@ -61,7 +61,7 @@ def _bounded(amount: Decimal) -> Decimal:
     return amount
 
 
-class Amounts(dict[str | None, Decimal | None]):
+class DecimalCache(dict[str | None, Decimal | None]):
     """The amounts of texts: each is read and checked once, for bills repeat them.
 
     Records share what they repeat, so they take less memory, too.

@@ -65,17 +65,17 @@ class Calls:
 
 def _encode(place: int, second: int, chance: int) -> bytes:
     # 555-01xx and 7700 900xxx are nobody's.
-    told = (2_410_010_000_001_000_000 + place, chance % 7, chance % 90, 100 + chance % 100, chance)
+    reported = (2_410_010_000_001_000_000 + place, chance % 7, chance % 90, 100 + chance % 100, chance)
     called, rang = _text(second), _text(second + 2)
     rate = _RATES[(31 * chance + place // 7) % len(_RATES)]
     if chance % 10 < 4:
-        return (_MISSED % (*told, called, called, rang, _text(second + 20), rate, rate * _EXCHANGE)).encode()
+        return (_MISSED % (*reported, called, called, rang, _text(second + 20), rate, rate * _EXCHANGE)).encode()
     minutes = _MINUTES[(chance // 10 + place) % len(_MINUTES)]
     length = 60 * minutes - chance % 60
     cost = rate * minutes
     times = (called, called, rang, _text(second + 9), _text(second + 9 + length))
     money = (cost, rate, rate * _EXCHANGE, cost * _EXCHANGE)
-    return (_ANSWERED % (*told, *times, length, 60 * minutes, *money)).encode()
+    return (_ANSWERED % (*reported, *times, length, 60 * minutes, *money)).encode()
 
 
 def _text(second: int) -> str:

@@ -46,14 +46,14 @@ def draw_bars(title: str, bars: Sequence[Bar]) -> str:
     left, step, room = max(7 * len(label) for label, *_ in bars) + 10, 28, 100
     scale = (_WIDTH - left - room) / max(value for _, value, _, _ in bars)
     parts = [_text(0, 16, title, "title")]
-    for place, (label, value, told, is_ours) in enumerate(bars):
+    for place, (label, value, reported, is_ours) in enumerate(bars):
         y = 34 + place * step
         parts.append(_text(left - 10, y + 14, label, anchor="end"))
         kind = "ours" if is_ours else "other"
         parts.append(
             f'<rect x="{left}" y="{y}" width="{max(1.0, value * scale):.1f}" height="19" rx="2" class="{kind}"/>'
         )
-        parts.append(_text(left + value * scale + 8, y + 14, told))
+        parts.append(_text(left + value * scale + 8, y + 14, reported))
     return _document(34 + len(bars) * step + 6, parts, title)
 
 

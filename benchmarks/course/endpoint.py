@@ -94,7 +94,7 @@ class Endpoint:
         """Do what the benchmark asks for."""
         _, _, what = path.partition("/course/")
         name, _, value = what.partition("/")
-        told: object = None
+        reported: object = None
         if name == "latency":
             self.latency = float(value)
         elif name == "reset":
@@ -102,10 +102,10 @@ class Endpoint:
         elif name == "record":
             self.seen = []
         elif name == "seen":
-            told, self.seen = [body.decode() for body in self.seen or ()], None
+            reported, self.seen = [body.decode() for body in self.seen or ()], None
         elif name == "stats":
-            told = {"requests": self.requests, "rows": self.rows, "cpu": time.process_time() - self._cpu}
-        body = json.dumps(told).encode()
+            reported = {"requests": self.requests, "rows": self.rows, "cpu": time.process_time() - self._cpu}
+        body = json.dumps(reported).encode()
         return _HTTP % (self._date, len(body), body)
 
 

@@ -41,8 +41,8 @@ class Measured(msgspec.Struct):
 
 
 def _cpu() -> float:
-    told = os.times()
-    return time.process_time() + told.children_user + told.children_system
+    reported = os.times()
+    return time.process_time() + reported.children_user + reported.children_system
 
 
 def _peak() -> float:
@@ -63,8 +63,8 @@ def main(name: str) -> None:
         cpu, wall = _cpu(), time.perf_counter()
         outcome = contender(task)
         cpu, wall = _cpu() - cpu, time.perf_counter() - wall
-        told = Measured(cpu, wall, outcome.calls, outcome.requests, outcome.first, _peak(), before)
-        out.write(msgspec.json.encode(told).decode() + "\n")
+        reported = Measured(cpu, wall, outcome.calls, outcome.requests, outcome.first, _peak(), before)
+        out.write(msgspec.json.encode(reported).decode() + "\n")
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ def python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_help_version_and_usage_errors_import_no_http_library() -> None:
     done = python(LIGHT)
-    told = [line for line in done.stderr.splitlines() if not line.startswith("aiosipcdr: ")]
-    assert told == [
+    reported = [line for line in done.stderr.splitlines() if not line.startswith("aiosipcdr: ")]
+    assert reported == [
         "--help 0 False",
         "--version 0 False",
         "demo --help 0 False",
@@ -69,18 +69,18 @@ def test_another_missing_module_is_not_blamed_on_the_extra() -> None:
 
 def test_version_names_ours_and_those_below(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     python_version = sys.version.split()[0]
     expected = f"({'Python'} {python_version}, aiohttp {version('aiohttp')}, msgspec {version('msgspec')})"
-    assert " ".join(told.split()) == f"aiosipcdr {__version__} {expected}"
+    assert " ".join(reported.split()) == f"aiosipcdr {__version__} {expected}"
 
 
 def test_help_tells_of_every_command_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
+    reported = capsys.readouterr()
+    assert reported.err == ""
     for word in ("demo", "export", "count", "doctor", "sandbox", "AIOSIPCDR_API_SECRET", "3 incomplete", "143"):
-        assert word in told.out
+        assert word in reported.out
 
 
 def test_an_unexpected_error_keeps_its_text_to_itself(
@@ -91,11 +91,11 @@ def test_an_unexpected_error_keeps_its_text_to_itself(
 
     monkeypatch.setattr(app_module, "app", fail)
     assert run(["count"]) == 1
-    told = capsys.readouterr().err
-    assert "an unexpected KeyError" in told
-    assert "--debug" in told
-    assert "138000" not in told
-    assert "Traceback" not in told
+    reported = capsys.readouterr().err
+    assert "an unexpected KeyError" in reported
+    assert "--debug" in reported
+    assert "138000" not in reported
+    assert "Traceback" not in reported
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

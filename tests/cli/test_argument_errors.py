@@ -10,10 +10,10 @@ EXPORT = ["export", *RANGE, "--output", "calls.ndjson"]
 
 def sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert run(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    return told.err
+    reported = capsys.readouterr()
+    assert reported.out == ""
+    assert reported.err.count("\n") == 1
+    return reported.err
 
 
 @pytest.mark.parametrize(
@@ -29,11 +29,11 @@ def sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_secret_as_an_argument_is_refused_and_not_repeated(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = sentence(arguments, capsys)
-    assert "hunter2" not in told
-    assert "is not taken" in told
-    assert "AIOSIPCDR_API_SECRET" in told
-    assert "--credentials-stdin" in told
+    reported = sentence(arguments, capsys)
+    assert "hunter2" not in reported
+    assert "is not taken" in reported
+    assert "AIOSIPCDR_API_SECRET" in reported
+    assert "--credentials-stdin" in reported
 
 
 @pytest.mark.parametrize(

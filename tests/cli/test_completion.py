@@ -59,8 +59,8 @@ def test_bash_completes_commands_options_and_choices(home: Path, capsys: pytest.
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_get_their_own_script(home: Path, capsys: pytest.CaptureFixture[str], shell: str) -> None:
     assert run(["--install-completion", "--shell", shell]) == 0
-    told = capsys.readouterr().out
-    script = Path(told.partition(" is installed in ")[2].partition("; ")[0])
+    reported = capsys.readouterr().out
+    script = Path(reported.partition(" is installed in ")[2].partition("; ")[0])
     assert script.is_relative_to(home)
     assert "aiosipcdr" in script.read_text()
 

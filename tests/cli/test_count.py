@@ -11,17 +11,17 @@ from aiosipcdr.sandbox import Sandbox
 
 def test_the_number_alone_is_on_stdout(account: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["count", *account]) == 0
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("500\n", "")
+    reported = capsys.readouterr()
+    assert (reported.out, reported.err) == ("500\n", "")
 
 
 def test_json_and_filters(account: list[str], sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     row = sandbox.rows()[0]
     filters = ["--group", row["sipGroupName"], "--phone", row["phoneName"]]
     assert run(["count", *account, *filters, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert 0 < told["count"] < 500
-    assert told["start"] == sandbox.start.isoformat()
+    reported = json.loads(capsys.readouterr().out)
+    assert 0 < reported["count"] < 500
+    assert reported["start"] == sandbox.start.isoformat()
 
 
 def test_a_phone_may_come_from_a_file(
@@ -36,9 +36,9 @@ def test_a_phone_may_come_from_a_file(
     assert capsys.readouterr().out == expected != "500\n"
 
     assert run(["count", *account, "--phone-file", str(file), "--phone", phone]) == 2
-    told = capsys.readouterr().err
-    assert "exclude each other" in told
-    assert phone not in told
+    reported = capsys.readouterr().err
+    assert "exclude each other" in reported
+    assert phone not in reported
     file.write_text("\n", encoding="utf-8")
     assert run(["count", *account, "--phone-file", str(file)]) == 2
     assert "is empty" in capsys.readouterr().err
@@ -67,16 +67,16 @@ def test_no_calls_are_a_warning_where_there_is_a_likely_reason(  # noqa: PLR0917
     filters: list[str],
     reason: str | None,
 ) -> None:
-    def told(*words: str) -> str:
+    def reported(*words: str) -> str:
         output = ["--output", str(tmp_path / f"{len(list(tmp_path.iterdir()))}.ndjson")] if command == "export" else []
         assert run([command, *words, *output]) == 0
         return capsys.readouterr().err
 
-    assert ("warning:" in told(*account, *filters)) is (reason is not None)
+    assert ("warning:" in reported(*account, *filters)) is (reason is not None)
     if reason is not None:
-        assert f"aiosipcdr: warning: there are no calls: is the name right? {reason}" in told(*account, *filters)
-    assert "warning: there are no calls: the range begins in the future\n" in told(*FUTURE, *filters)
-    assert '"kind":"warning","warning":"there are no calls: the range' in told(*FUTURE, *filters, "--log-json")
+        assert f"aiosipcdr: warning: there are no calls: is the name right? {reason}" in reported(*account, *filters)
+    assert "warning: there are no calls: the range begins in the future\n" in reported(*FUTURE, *filters)
+    assert '"kind":"warning","warning":"there are no calls: the range' in reported(*FUTURE, *filters, "--log-json")
 
 
 def test_a_wrong_secret_is_told_and_not_shown(
@@ -85,12 +85,12 @@ def test_a_wrong_secret_is_told_and_not_shown(
     monkeypatch.setenv("AIOSIPCDR_API_SECRET", "hunter2-hunter2")
     for debug in ([], ["--debug"]):
         assert run(["count", *account, *debug]) == 1
-        told = capsys.readouterr()
-        assert told.out == ""
-        assert "check the API key and secret" in told.err
-        assert "hunter2" not in told.err
-        assert sandbox.api_key not in told.err
-        assert ("Traceback" in told.err) == bool(debug)
+        reported = capsys.readouterr()
+        assert reported.out == ""
+        assert "check the API key and secret" in reported.err
+        assert "hunter2" not in reported.err
+        assert sandbox.api_key not in reported.err
+        assert ("Traceback" in reported.err) == bool(debug)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,6 @@ def test_an_address_that_cannot_be_used_is_a_usage_error(
     account: list[str], address: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["count", *account, "--base-url", address]) == 2
-    told = capsys.readouterr().err
-    assert expected in told
-    assert "hunter2" not in told
+    reported = capsys.readouterr().err
+    assert expected in reported
+    assert "hunter2" not in reported

@@ -24,13 +24,13 @@ def test_the_demo_writes_its_file_and_tells_what_it_saw(cli: Starter, tmp_path: 
     with cli("demo", "--records", "3000", "--json") as process:
         out, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (0, "")
-    told = json.loads(out)
-    assert (told["records"], told["certified"], told["output"]) == (3000, True, str(path))
-    assert 0 < told["answered"] < 3000
-    assert {row["field"] for row in told["money"]} == {"cost", "settle_pay"}
+    reported = json.loads(out)
+    assert (reported["records"], reported["certified"], reported["output"]) == (3000, True, str(path))
+    assert 0 < reported["answered"] < 3000
+    assert {row["field"] for row in reported["money"]} == {"cost", "settle_pay"}
     calls = [json.loads(line) for line in path.read_text().splitlines()]
     assert len({call["voice_id"] for call in calls}) == len(calls) == 3000
-    assert sum(call["answer_time"] is not None for call in calls) == told["answered"]
+    assert sum(call["answer_time"] is not None for call in calls) == reported["answered"]
 
 
 def test_ctrl_c_ends_the_demo_and_its_sandbox(cli: Starter, tmp_path: Path) -> None:

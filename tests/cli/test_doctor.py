@@ -30,8 +30,8 @@ def _private(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def account_of(**switches: Any) -> Iterator[Sandbox]:  # noqa: ANN401 - the sandbox's own
-    with Sandbox(**({"records": 300} | switches)) as sandbox, pytest.MonkeyPatch.context() as patch:
+def account_of(**config: Any) -> Iterator[Sandbox]:  # noqa: ANN401 - the sandbox's own
+    with Sandbox(**({"records": 300} | config)) as sandbox, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIOSIPCDR_BASE_URL", sandbox.base_url)
         patch.setenv("AIOSIPCDR_API_KEY", sandbox.api_key)
         patch.setenv("AIOSIPCDR_API_SECRET", sandbox.api_secret)
@@ -43,29 +43,29 @@ def span_of(sandbox: Sandbox) -> list[str]:
     return ["--start", (sandbox.end - timedelta(days=3)).isoformat(), "--end", sandbox.end.isoformat()]
 
 
-def states(told: str) -> dict[str, str]:
-    result = json.loads(told)
+def states(reported: str) -> dict[str, str]:
+    result = json.loads(reported)
     assert result["ok"] == ("wrong" not in {check["state"] for check in result["checks"]})
     assert [check["name"] for check in result["checks"]][: len(CHECKS)] == list(CHECKS)
     return {check["name"]: check["state"] for check in result["checks"]}
 
 
-def wrong(told: str) -> list[str]:
-    return [name for name, state in states(told).items() if state == "wrong"]
+def wrong(reported: str) -> list[str]:
+    return [name for name, state in states(reported).items() if state == "wrong"]
 
 
 def test_an_account_that_is_well_gets_a_line_for_each_check(
     account: list[str], sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["doctor", *account, *FAST]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    lines = told.out.splitlines()
+    reported = capsys.readouterr()
+    assert reported.err == ""
+    lines = reported.out.splitlines()
     assert [line.split()[1] for line in lines] == list(CHECKS)
     assert {line[0] for line in lines} == {"✓", "–"}
     assert "500 calls" in lines[-1]
-    assert sandbox.api_key not in told.out
-    assert sandbox.api_secret not in told.out
+    assert sandbox.api_key not in reported.out
+    assert sandbox.api_secret not in reported.out
     assert run(["doctor", *FAST, "--json"]) == 0
     assert states(capsys.readouterr().out) == dict.fromkeys(CHECKS, "good") | {"dns": "skipped", "tls": "skipped"}
 
@@ -76,17 +76,17 @@ def test_the_probe_shows_findings_and_the_settings_that_follow(
 ) -> None:
     with account_of(max_size=50, time_field="hangupTime") as sandbox:
         assert run(["doctor", "--probe", *FAST]) == 0
-        told = capsys.readouterr().out
-        assert "pages are cut down to 50 calls" in told
-        assert 'CdrClient(..., page_size=50)\n  client.fetch_all(..., time_field="hangup_time")' in told
+        reported = capsys.readouterr().out
+        assert "pages are cut down to 50 calls" in reported
+        assert 'CdrClient(..., page_size=50)\n  client.fetch_all(..., time_field="hangup_time")' in reported
         command = "aiosipcdr export --last 24h --output calls.csv --page-size 50 --time-field hangup_time"
-        assert told.endswith(f"  {command}\n")
+        assert reported.endswith(f"  {command}\n")
         monkeypatch.chdir(tmp_path)
         assert run(shlex.split(command)[1:]) == 0  # as pasted
         assert "calls.csv" in capsys.readouterr().err
         row = sandbox.rows()[0]
         for private in (sandbox.api_key, sandbox.api_secret, row["callee"], row["voiceId"], row["sipGroupName"]):
-            assert private not in told
+            assert private not in reported
         sandbox.reset_stats()
         assert run(["doctor", "--probe", *FAST, "--json", *span_of(sandbox)]) == 0
         probe = json.loads(capsys.readouterr().out)["probe"]
@@ -112,10 +112,10 @@ def test_a_probe_that_meets_what_cannot_be_read_says_so_with_exit_code_4(
             sandbox.add_rows([row], at=datetime.now(UTC).replace(microsecond=0) - timedelta(days=2, seconds=number))
         assert run(["doctor", "--probe", *FAST, *(["--json"] if as_json else [])]) == 4
         assert run(["doctor", *FAST]) == 0
-    told = capsys.readouterr().out
-    assert words in told
-    assert "no calls were seen" not in told
-    assert "447700900123" not in told
+    reported = capsys.readouterr().out
+    assert words in reported
+    assert "no calls were seen" not in reported
+    assert "447700900123" not in reported
 
 
 def test_a_wrong_secret_is_tried_once_even_with_the_probe(
@@ -124,12 +124,12 @@ def test_a_wrong_secret_is_tried_once_even_with_the_probe(
     with account_of() as sandbox:
         monkeypatch.setenv("AIOSIPCDR_API_SECRET", "hunter2-hunter2")
         assert run(["doctor", "--probe", *FAST, "--json"]) == 1
-        told = capsys.readouterr().out
+        reported = capsys.readouterr().out
         assert sandbox.stats.requests == 1
-    assert wrong(told) == ["credentials"]
-    assert states(told)["address"] == states(told)["range"] == "skipped"
-    assert json.loads(told)["probe"] is None
-    assert "hunter2" not in told
+    assert wrong(reported) == ["credentials"]
+    assert states(reported)["address"] == states(reported)["range"] == "skipped"
+    assert json.loads(reported)["probe"] is None
+    assert "hunter2" not in reported
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_what_the_vendor_refuses_is_told_at_its_check(
 
 
 @pytest.mark.parametrize(
-    ("switches", "state", "words"),
+    ("config", "state", "words"),
     [
         ({"clock_offset": 3000.0}, "wrong", "s behind the vendor's: set it by NTP"),
         ({"clock_offset": -3000.0}, "wrong", "s ahead of the vendor's"),
@@ -157,14 +157,14 @@ def test_what_the_vendor_refuses_is_told_at_its_check(
     ids=str,
 )
 def test_the_clock_is_told_by_the_vendors_date(
-    capsys: pytest.CaptureFixture[str], switches: dict[str, Any], state: str, words: str
+    capsys: pytest.CaptureFixture[str], config: dict[str, Any], state: str, words: str
 ) -> None:
-    with account_of(**switches):
+    with account_of(**config):
         code = run(["doctor", *FAST, "--json"])
-    told = capsys.readouterr().out
-    assert states(told)["clock"] == state
-    assert (code, wrong(told)) == ((1, ["clock"]) if state == "wrong" else (0, []))
-    (text,) = [check["text"] for check in json.loads(told)["checks"] if check["name"] == "clock"]
+    reported = capsys.readouterr().out
+    assert states(reported)["clock"] == state
+    assert (code, wrong(reported)) == ((1, ["clock"]) if state == "wrong" else (0, []))
+    (text,) = [check["text"] for check in json.loads(reported)["checks"] if check["name"] == "clock"]
     assert words in text
 
 
@@ -172,26 +172,26 @@ def test_the_clock_is_told_by_the_vendors_date(
 def test_a_range_beyond_what_is_kept_says_from_when_on(capsys: pytest.CaptureFixture[str]) -> None:
     with account_of(months_back=1, days=20):
         assert run(["doctor", "--last", "7w", *FAST, "--json"]) == 1
-    told = capsys.readouterr().out
-    assert wrong(told) == ["range"]
-    assert "is kept from" in json.loads(told)["checks"][-1]["text"]
+    reported = capsys.readouterr().out
+    assert wrong(reported) == ["range"]
+    assert "is kept from" in json.loads(reported)["checks"][-1]["text"]
 
 
 def test_a_filter_that_finds_nothing_is_explained_and_not_quoted(
     account: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["doctor", *account, "--phone", "+44 7700 900123", *FAST]) == 0
-    told = capsys.readouterr().out
-    assert "0 calls" in told
-    assert "matched exactly" in told
-    assert "900123" not in told
+    reported = capsys.readouterr().out
+    assert "0 calls" in reported
+    assert "matched exactly" in reported
+    assert "900123" not in reported
 
 
 def test_settings_that_are_missing_skip_everything_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json"]) == 1
-    told = capsys.readouterr().out
-    assert states(told) == dict.fromkeys(CHECKS, "skipped") | {"settings": "wrong"}
-    assert "AIOSIPCDR_API_KEY" in json.loads(told)["checks"][0]["text"]
+    reported = capsys.readouterr().out
+    assert states(reported) == dict.fromkeys(CHECKS, "skipped") | {"settings": "wrong"}
+    assert "AIOSIPCDR_API_KEY" in json.loads(reported)["checks"][0]["text"]
 
 
 def test_an_address_that_cannot_be_used_is_a_wrong_setting(
@@ -220,9 +220,9 @@ def test_a_path_that_is_wrong_is_told_as_such(
     account: list[str], sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["doctor", *account, "--base-url", f"{sandbox.base_url}/v4", "--json"]) == 1
-    told = capsys.readouterr().out
-    assert wrong(told) == ["endpoint"]
-    assert "check the path of base_url, which ends in /v3/voice" in told
+    reported = capsys.readouterr().out
+    assert wrong(reported) == ["endpoint"]
+    assert "check the path of base_url, which ends in /v3/voice" in reported
 
 
 def test_a_name_that_is_not_found_is_told_with_the_systems_words(
@@ -233,9 +233,9 @@ def test_a_name_that_is_not_found_is_told_with_the_systems_words(
 
     monkeypatch.setattr(socket, "getaddrinfo", find)
     assert run(["doctor", *account, "--base-url", "https://cdr.invalid/v3/voice", "--json"]) == 1
-    told = capsys.readouterr().out
-    assert wrong(told) == ["dns"]
-    assert "cdr.invalid cannot be found (Temporary failure in name resolution)" in told
+    reported = capsys.readouterr().out
+    assert wrong(reported) == ["dns"]
+    assert "cdr.invalid cannot be found (Temporary failure in name resolution)" in reported
 
 
 def test_a_certificate_that_nobody_vouches_for_is_told_with_the_reason(
@@ -243,9 +243,9 @@ def test_a_certificate_that_nobody_vouches_for_is_told_with_the_reason(
 ) -> None:
     address = f"https://127.0.0.1:{tls_port}/v3/voice"
     assert run(["doctor", *account, "--base-url", address, "--json"]) == 1
-    told = capsys.readouterr().out
-    assert wrong(told) == ["tls"]
-    assert "signed certificate" in told
+    reported = capsys.readouterr().out
+    assert wrong(reported) == ["tls"]
+    assert "signed certificate" in reported
 
 
 @pytest.fixture
@@ -280,9 +280,9 @@ def test_a_probe_that_is_ended_is_told_beside_the_checks(capsys: pytest.CaptureF
     with account_of() as sandbox:
         sandbox.answer_next(0, 0, -18, -18)
         assert run(["doctor", "--probe", *FAST, "--json", *span_of(sandbox)]) == 1
-    told = capsys.readouterr().out
-    assert wrong(told) == ["probe"]
-    assert json.loads(told)["probe"] is None
+    reported = capsys.readouterr().out
+    assert wrong(reported) == ["probe"]
+    assert json.loads(reported)["probe"] is None
 
 
 def test_a_terminal_that_cannot_show_ticks_gets_letters(account: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

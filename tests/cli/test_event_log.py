@@ -33,9 +33,9 @@ def test_a_line_holds_the_time_the_kind_and_what_applies(capsys: pytest.CaptureF
     with EventLog() as log:
         log(Event(kind=EventKind.THROTTLED, run=3, window=WINDOW, page=2, attempt=1, delay=1.5, error="ThrottledError"))
         log(Event(kind=EventKind.RUN_FINISHED, run=3, report=FetchReport(total=2, unique=2)))
-    told = capsys.readouterr()
-    first, last = lines(told.err)
-    assert told.out == ""
+    reported = capsys.readouterr()
+    first, last = lines(reported.err)
+    assert reported.out == ""
     assert datetime.now(UTC) - datetime.fromisoformat(first.pop("time")) < timedelta(minutes=1)
     assert first == {
         "kind": "throttled",
@@ -65,15 +65,15 @@ def test_an_export_tells_of_every_request_and_of_its_report(
 ) -> None:
     path = tmp_path / "calls.ndjson"
     assert run(["export", *account, "--output", str(path), "--log-json"]) == 0
-    told = lines(capsys.readouterr().err)
-    kinds = [line["kind"] for line in told]
+    reported = lines(capsys.readouterr().err)
+    kinds = [line["kind"] for line in reported]
     assert (kinds[0], kinds[-1]) == ("run_started", "run_finished")
-    assert told[-1]["report"]["certified"]
-    for line in (told[0], told[-1]):
+    assert reported[-1]["report"]["certified"]
+    for line in (reported[0], reported[-1]):
         assert (line["start"], line["end"]) == (sandbox.start.isoformat(), sandbox.end.isoformat())
-    assert kinds.count("request_sent") == told[-1]["report"]["requests"]
-    assert sum(line["records"] for line in told if line["kind"] == "window_complete") == 500
-    whole = json.dumps(told)
+    assert kinds.count("request_sent") == reported[-1]["report"]["requests"]
+    assert sum(line["records"] for line in reported if line["kind"] == "window_complete") == 500
+    whole = json.dumps(reported)
     row = sandbox.rows()[0]
     for private in (sandbox.api_key, sandbox.api_secret, row["callee"], row["voiceId"]):
         assert private not in whole
@@ -100,9 +100,9 @@ def test_a_count_tells_of_what_goes_wrong_on_the_way(capsys: pytest.CaptureFixtu
         patch.setenv("AIOSIPCDR_API_SECRET", sandbox.api_secret)
         span = ["--start", sandbox.start.isoformat(), "--end", sandbox.end.isoformat()]
         assert run(["count", *span, "--log-json"]) == 0
-    told = capsys.readouterr()
-    assert told.out == "20\n"
-    (retried,) = [line for line in lines(told.err) if line["kind"] == "request_retried"]
+    reported = capsys.readouterr()
+    assert reported.out == "20\n"
+    (retried,) = [line for line in lines(reported.err) if line["kind"] == "request_retried"]
     assert (retried["error"], retried["attempt"]) == ("ServerFaultError", 1)
     assert retried["delay"] >= 0
 

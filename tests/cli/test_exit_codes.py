@@ -41,10 +41,10 @@ from aiosipcdr.model.errors import (
     ],
 )
 def test_code_and_sentence(error: BaseException, code: int, text: str) -> None:
-    told = explain(error)
-    assert told[0] == code
-    assert text in told[1]
-    assert "138" not in told[1]
+    reported = explain(error)
+    assert reported[0] == code
+    assert text in reported[1]
+    assert "138" not in reported[1]
 
 
 def test_what_may_succeed_later_and_can_be_gone_on_with_is_incomplete() -> None:
@@ -55,6 +55,6 @@ def test_what_may_succeed_later_and_can_be_gone_on_with_is_incomplete() -> None:
         (KeyboardInterrupt(), 130),
     ):
         error.add_note("to go on: aiosipcdr export")
-        told = explain(error)
-        assert told[0] == code
-        assert told[1].endswith("; to go on: aiosipcdr export")
+        reported = explain(error)
+        assert reported[0] == code
+        assert reported[1].endswith("; to go on: aiosipcdr export")

@@ -34,10 +34,10 @@ def test_every_call_is_in_the_file(
 ) -> None:
     path = tmp_path / "calls.ndjson"
     assert run(["export", *account, "--output", str(path)]) == 0
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "500 of 500 calls, certified complete" in told.err
-    assert str(path) in told.err
+    reported = capsys.readouterr()
+    assert reported.out == ""
+    assert "500 of 500 calls, certified complete" in reported.err
+    assert str(path) in reported.err
     assert ids(path.read_text()) == set(sandbox.voice_ids())
 
 
@@ -45,17 +45,17 @@ def test_json_tells_the_report(account: list[str], tmp_path: Path, capsys: pytes
     path = tmp_path / "calls.jsonl"
     options = ["--concurrency", "3", "--page-size", "50", "--rate", "1000", "--json"]
     assert run(["export", *account, "--output", str(path), *options]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["unique"], told["total"], told["certified"]) == (500, 500, True)
-    assert told["output"] == str(path)
-    assert told["pages"] >= 10
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["unique"], reported["total"], reported["certified"]) == (500, 500, True)
+    assert reported["output"] == str(path)
+    assert reported["pages"] >= 10
 
 
 def test_a_dash_is_stdout(account: list[str], sandbox: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["export", *account, "--output", "-"]) == 0
-    told = capfd.readouterr()
-    assert ids(told.out) == set(sandbox.voice_ids())
-    assert "certified complete" in told.err
+    reported = capfd.readouterr()
+    assert ids(reported.out) == set(sandbox.voice_ids())
+    assert "certified complete" in reported.err
     assert run(["export", *account, "--output", "-", "--json"]) == 2
 
 
@@ -98,9 +98,9 @@ def test_pseudonyms_come_from_a_key_in_a_private_file(
     key.write_text("sandbox\n")
     capsys.readouterr()
     assert run([*command, "--overwrite"]) == 2
-    told = capsys.readouterr().err
-    assert "16 bytes" in told
-    assert "sandbox" not in told.replace(str(key), "")
+    reported = capsys.readouterr().err
+    assert "16 bytes" in reported
+    assert "sandbox" not in reported.replace(str(key), "")
 
 
 def test_stdout_is_ndjson_and_may_be_masked(account: list[str], capfd: pytest.CaptureFixture[str]) -> None:
@@ -123,8 +123,8 @@ def test_a_missing_extra_is_told_before_anything_is_asked(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     settle(sandbox)
     assert run(["export", *account, "--output", str(tmp_path / "calls.parquet")]) == 1
-    told = capsys.readouterr().err
-    assert told == 'aiosipcdr: Arrow and Parquet need pyarrow: pip install "aiosipcdr[arrow]"\n'
+    reported = capsys.readouterr().err
+    assert reported == 'aiosipcdr: Arrow and Parquet need pyarrow: pip install "aiosipcdr[arrow]"\n'
     assert sandbox.stats.requests == 0
     assert run(["export", *account, "--output", str(tmp_path / "calls.ndjson"), "--spreadsheet"]) == 2
 
@@ -161,15 +161,15 @@ def test_what_cannot_be_proven_is_exit_code_3(
         span = ["--start", sandbox.start.isoformat(), "--end", sandbox.end.isoformat()]
         command = ["export", *span, "--base-url", sandbox.base_url, "--output", str(path), "--json"]
         assert run(command) == 3
-        told = capsys.readouterr()
-        assert "--allow-incomplete" in told.err
-        assert (json.loads(told.out)["certified"], json.loads(told.out)["output"]) == (False, None)
+        reported = capsys.readouterr()
+        assert "--allow-incomplete" in reported.err
+        assert (json.loads(reported.out)["certified"], json.loads(reported.out)["output"]) == (False, None)
         assert not path.exists()
-        assert f"to resume, run: aiosipcdr {command[0]} --base-url" in told.err
+        assert f"to resume, run: aiosipcdr {command[0]} --base-url" in reported.err
         assert run([*command, "--allow-incomplete"]) == 3
-        told = capsys.readouterr()
-        assert "NOT certified" in told.err
-        assert json.loads(told.out)["output"] == str(path)
+        reported = capsys.readouterr()
+        assert "NOT certified" in reported.err
+        assert json.loads(reported.out)["output"] == str(path)
         assert len(ids(path.read_text())) == 20
 
 
@@ -187,9 +187,9 @@ def test_a_reader_that_goes_away_is_no_traceback(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 def test_a_full_device_as_stdout_is_told(account: list[str], cli: Callable[..., "subprocess.Popen[str]"]) -> None:
     with Path("/dev/full").open("wb") as full, cli("export", *account, "--output", "-", stdout=full) as process:
-        _, told = process.communicate(timeout=240)
+        _, reported = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert told == "aiosipcdr: stdout cannot be written: No space left on device\n"
+    assert reported == "aiosipcdr: stdout cannot be written: No space left on device\n"
 
 
 @pytest.mark.usefixtures("calls_until_today")
@@ -207,17 +207,19 @@ def test_the_command_that_goes_on_is_told_and_works(
             while not (rows.exists() and rows.stat().st_size > 10_000):  # more than its header
                 assert process.poll() is None
             process.send_signal(signal.SIGTERM)
-            _, told = process.communicate(timeout=240)
+            _, reported = process.communicate(timeout=240)
         assert process.returncode == 143
-        assert told.startswith(f"aiosipcdr: terminated; progress saved in {path}.journal; to resume, run: aiosipcdr ")
-        again = shlex.split(told.partition("to resume, run: aiosipcdr ")[2])
+        assert reported.startswith(
+            f"aiosipcdr: terminated; progress saved in {path}.journal; to resume, run: aiosipcdr "
+        )
+        again = shlex.split(reported.partition("to resume, run: aiosipcdr ")[2])
         assert "--last" not in again
         gate.opened.set()
         settle(held)
         with cli(*again) as process:
-            _, told = process.communicate(timeout=240)
-        assert process.returncode == 0, told
-        assert f"{path}: resuming where an earlier run ended\n" in told
+            _, reported = process.communicate(timeout=240)
+        assert process.returncode == 0, reported
+        assert f"{path}: resuming where an earlier run ended\n" in reported
         assert held.stats.requests < 27
         with path.open(newline="") as file:
             assert {row["voice_id"] for row in csv.DictReader(file)} == set(held.voice_ids())
@@ -239,9 +241,9 @@ def test_one_file_for_each_day_and_none_twice(
             assert ids(lines.read()) == set(sandbox.voice_ids(begin, end))
     settle(sandbox)
     assert run(command) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["files"] == [file | {"outcome": "unchanged"} for file in first]
-    assert "is complete already" in told.err
+    reported = capsys.readouterr()
+    assert json.loads(reported.out)["files"] == [file | {"outcome": "unchanged"} for file in first]
+    assert "is complete already" in reported.err
     assert sandbox.stats.requests == 0
 
 
@@ -391,15 +393,15 @@ def test_days_that_may_still_change_are_written_again(
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "reported"),
     [(["--daily"], "add --tz"), (["--daily", "--tz", "UTC", "--output", "-"], "--output a file")],
 )
 def test_days_need_a_zone_and_files(
-    account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], told: str
+    account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], reported: str
 ) -> None:
     output = [] if "--output" in more else ["--output", str(tmp_path / "calls.csv")]
     assert run(["export", *account, *output, *more]) == 2
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("calls_until_today")
@@ -441,9 +443,9 @@ def test_a_provisional_day_that_the_vendor_deletes_is_a_warning_and_no_endless_e
         before = (tmp_path / f"{day}.ndjson").read_bytes()
         sandbox.change(retention=datetime.now(UTC) - datetime.combine(day, time(12), UTC))
         assert [run(command) for _ in range(2)] == [0, 0]
-        told = capsys.readouterr().err
-        assert told.count("stays as it is: the vendor has already deleted some of this day's calls") == 2
-        assert "warning" in told
+        reported = capsys.readouterr().err
+        assert reported.count("stays as it is: the vendor has already deleted some of this day's calls") == 2
+        assert "warning" in reported
         assert (tmp_path / f"{day}.ndjson").read_bytes() == before
 
 
@@ -530,10 +532,10 @@ def test_days_may_have_folders_are_counted_again_and_named_in_the_log(
         sandbox.add_rows([{"voiceId": "3", "submitTime": "2024-10-01T13:00:00+00:00"}])
         sandbox.delete("2")
         assert run(command) == 0
-        told = capsys.readouterr().err
-        assert "rewritten to " in told
-        assert "dt=2024-10-02/calls.ndjson: the vendor counts fewer calls by now (0): it stays as it is" in told
-        assert "add --if-exists replace" in told
+        reported = capsys.readouterr().err
+        assert "rewritten to " in reported
+        assert "dt=2024-10-02/calls.ndjson: the vendor counts fewer calls by now (0): it stays as it is" in reported
+        assert "add --if-exists replace" in reported
         assert ids("".join(one.read_text() for one in tmp_path.rglob("calls.ndjson"))) == {"1", "2", "3"}
         assert run([*command[:-2], "--overwrite"]) == 0
         assert ids("".join(one.read_text() for one in tmp_path.rglob("calls.ndjson"))) == {"1", "3"}
@@ -565,9 +567,9 @@ def test_days_that_are_gone_are_reported_once(
         output = str(tmp_path / "{date}.csv")
         command = ["export", "--last", "9d", "--daily", "--tz", "UTC", "--output", output]
         assert run(command) == 0
-        told = capsys.readouterr().err
-        assert told.count("no file for") == 1
-        assert "(7 days): the vendor has already deleted calls of these days" in told
+        reported = capsys.readouterr().err
+        assert reported.count("no file for") == 1
+        assert "(7 days): the vendor has already deleted calls of these days" in reported
         assert len([*tmp_path.glob("*.csv")]) == 3
         assert run(command) == 0
 
@@ -590,13 +592,13 @@ def test_a_relative_range_discards_its_own_journal_and_says_so(
         assert journal.exists()
         capsys.readouterr()
         assert run([*command, "39d", "--group", "sales"]) == 1
-        told = capsys.readouterr().err
-        assert "is of another export" in told
-        assert "discarding" not in told
+        reported = capsys.readouterr().err
+        assert "is of another export" in reported
+        assert "discarding" not in reported
         assert run([*command, "39d"]) == 0
-        told = capsys.readouterr().err
-        assert told.count("discarding an unfinished export of an earlier range") == 1
-        assert "resuming" not in told
+        reported = capsys.readouterr().err
+        assert reported.count("discarding an unfinished export of an earlier range") == 1
+        assert "resuming" not in reported
         assert not journal.exists()
 
 
@@ -615,11 +617,11 @@ def test_a_mode_for_a_shared_folder_and_no_lock(
     cli: Callable[..., "subprocess.Popen[str]"], account: list[str], tmp_path: Path
 ) -> None:
     with cli("export", *account, "--output", "calls.csv", "--mode", "0640", "--no-lock") as process:
-        told = process.communicate(timeout=60)[1]
-    assert process.returncode == 0, told
+        reported = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, reported
     for name in ("calls.csv", "calls.csv.manifest.json"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
     with cli("export", *account, "--output", "other.csv", "--mode", "0777") as process:
-        told = process.communicate(timeout=60)[1]
+        reported = process.communicate(timeout=60)[1]
     assert process.returncode == 2
-    assert "--mode must be one of 0600, 0640" in told
+    assert "--mode must be one of 0600, 0640" in reported

@@ -28,7 +28,7 @@ from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.sandbox import Sandbox
 from tests.cli.conftest import ROOT
 from tests.made_up_calls import START
-from tests.made_up_exports import END, beside
+from tests.made_up_exports import END, sidecar_path
 from tests.test_display import ATTACKS, unsafe
 
 MIB = 1024 * 1024
@@ -62,12 +62,12 @@ def stolen(path: Path, **changes: Any) -> Manifest:  # noqa: ANN401
         versions={},
         created=START,
     )
-    told = msgspec.to_builtins(manifest) | changes
-    return msgspec.convert(told, type=Manifest)
+    reported = msgspec.to_builtins(manifest) | changes
+    return msgspec.convert(reported, type=Manifest)
 
 
 def put(path: Path, manifest: Manifest) -> None:
-    beside(path, MANIFEST).write_bytes(encode_manifest(manifest, DerivedKey(b"anybody's")))
+    sidecar_path(path, MANIFEST).write_bytes(encode_manifest(manifest, DerivedKey(b"anybody's")))
 
 
 def written(folder: Path, name: str, **fields: Any) -> Path:  # noqa: ANN401
@@ -160,8 +160,8 @@ def test_a_name_in_a_manifest_leads_nowhere(tmp_path: Path, capsys: pytest.Captu
 def test_a_pipe_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str) -> None:
     path = written(tmp_path, "csv")
     put(path, stolen(path))
-    beside(path, ending).unlink()
-    os.mkfifo(beside(path, ending))
+    sidecar_path(path, ending).unlink()
+    os.mkfifo(sidecar_path(path, ending))
     code, shown = check_shown(capsys, "verify", str(path))
     assert code == 1
     assert "is not a plain file" in shown
@@ -222,7 +222,7 @@ def test_a_small_file_of_2_gib_takes_bounded_memory(tmp_path: Path, name: str, b
     assert path.stat().st_size < 16 * MIB
     small = written(tmp_path, "csv")
     put(small, stolen(small))
-    put(path, msgspec.structs.replace(read_manifest(beside(small, MANIFEST)), file=path.name, format=name))
+    put(path, msgspec.structs.replace(read_manifest(sidecar_path(small, MANIFEST)), file=path.name, format=name))
     _, usual, _ = measured(small)
     code, peak, said = measured(path)
     assert code == 1
@@ -241,7 +241,7 @@ def test_a_quarantine_and_a_manifest_of_any_size_take_bounded_memory(tmp_path: P
     assert code == 1
     assert "has 0 records" in said
     assert peak - usual < 30
-    os.truncate(beside(path, MANIFEST), 2048 * MIB)
+    os.truncate(sidecar_path(path, MANIFEST), 2048 * MIB)
     code, peak, said = measured(path)
     assert code == 1
     assert "is not a manifest" in said
@@ -255,8 +255,8 @@ def test_a_file_with_a_currency_for_each_row_is_refused(tmp_path: Path) -> None:
             file.write(b'{"currency":"%d","answer_time":null,"cost":"1","settle_pay":null}\n' % number)
     small = written(tmp_path, "csv")
     put(small, stolen(small))
-    told = read_manifest(beside(small, MANIFEST))
-    put(path, msgspec.structs.replace(told, file=path.name, format="ndjson.gz"))
+    reported = read_manifest(sidecar_path(small, MANIFEST))
+    put(path, msgspec.structs.replace(reported, file=path.name, format="ndjson.gz"))
     code, peak, said = measured(path)
     assert code == 1
     assert "names more currencies than any export" in said
@@ -272,8 +272,8 @@ def test_a_column_that_unpacks_to_more_than_any_export_writes_is_refused(tmp_pat
     assert path.stat().st_size < MIB
     small = written(tmp_path, "csv")
     put(small, stolen(small))
-    told = read_manifest(beside(small, MANIFEST))
-    put(path, msgspec.structs.replace(told, file=path.name, format="parquet"))
+    reported = read_manifest(sidecar_path(small, MANIFEST))
+    put(path, msgspec.structs.replace(reported, file=path.name, format="parquet"))
     code, peak, said = measured(path)
     assert code == 1
     assert "cannot be read as parquet" in said

@@ -19,7 +19,7 @@ import pytest
 import aiosipcdr
 from aiosipcdr.export import JOURNAL, MANIFEST, read_manifest
 from aiosipcdr.sandbox import Sandbox
-from tests.made_up_exports import beside
+from tests.made_up_exports import sidecar_path
 from tests.selection import some
 
 KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "3"))
@@ -96,7 +96,7 @@ def starter(sandbox: Sandbox) -> Iterator[Starter]:
 def moments(sandbox: Sandbox, path: Path, rng: Random, requests: int) -> Callable[[], bool]:
     """Return what has come at some moment of an export: a number of answers, or a step on the way to the file."""
     # The journal is there at the beginning, the part while the file is built, the manifest just before it appears.
-    steps = [beside(path, JOURNAL), path.with_name(f".{path.name}.part"), beside(path, MANIFEST), path]
+    steps = [sidecar_path(path, JOURNAL), path.with_name(f".{path.name}.part"), sidecar_path(path, MANIFEST), path]
     if rng.random() < 0.3:
         return rng.choice(steps).exists
     answers = rng.randrange(requests)
@@ -122,14 +122,14 @@ def test_a_file_is_the_same_however_often_its_export_was_killed(
         files += 1
         path = tmp_path / f"calls{files}.{ending}"
         # Killed when the file had appeared, the journal may be there still: then there is something left to do.
-        while not path.exists() or beside(path, JOURNAL).exists():
+        while not path.exists() or sidecar_path(path, JOURNAL).exists():
             sandbox.reset_stats()
             moment = moments(sandbox, path, rng, requests) if killed.total() < KILLS else None
             code = starter.run(["export", *span, "--output", str(path)], moment)
             assert code in (0, -signal.SIGKILL)
             killed["before" if not path.exists() else "after"] += code != 0
         assert path.read_bytes() == wanted
-        manifest = read_manifest(beside(path, MANIFEST))
+        manifest = read_manifest(sidecar_path(path, MANIFEST))
         assert (manifest.rows, manifest.certified) == (5_000, True)
         assert sorted(file.name for file in tmp_path.glob(f"*{path.name}*")) == [
             path.name,

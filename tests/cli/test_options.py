@@ -52,13 +52,13 @@ def test_each_may_stand_in_the_file_and_the_command_line_comes_first(
     read: Callable[[str], Settings], lines: str
 ) -> None:
     settings = read(lines)
-    told = {"proxy": "http://p.example:8080", "timeout": 12.5, "lateness": timedelta(hours=6), "strict": True}
-    assert plan_client(Network(), Proof(), settings) == told
+    reported = {"proxy": "http://p.example:8080", "timeout": 12.5, "lateness": timedelta(hours=6), "strict": True}
+    assert plan_client(Network(), Proof(), settings) == reported
     assert time_field_of(Proof(), settings) == "call_time"
     network = Network(proxy="http://q.example:1", timeout=3)
     proof = Proof(time_field="submit_time", lateness="90m")
-    told |= {"proxy": "http://q.example:1", "timeout": 3, "lateness": timedelta(minutes=90)}
-    assert plan_client(network, proof, settings) == told
+    reported |= {"proxy": "http://q.example:1", "timeout": 3, "lateness": timedelta(minutes=90)}
+    assert plan_client(network, proof, settings) == reported
     assert time_field_of(proof, settings) == "submit_time"
 
 
@@ -119,8 +119,8 @@ def test_a_proxy_is_never_shown_for_it_may_hold_a_password(read: Callable[[str],
 
 def test_every_option_of_the_file_is_one_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     run(["export", "--help"])
-    told = capsys.readouterr().out
-    assert all(f"--{name.replace('_', '-')}" in told for name in OPTION_NAMES)
+    reported = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in reported for name in OPTION_NAMES)
 
 
 def test_the_options_reach_the_client_and_the_question(
@@ -134,8 +134,8 @@ def test_the_options_reach_the_client_and_the_question(
         command = ["export", *span, "--output", str(tmp_path / "calls.ndjson"), "--json"]
         # A lateness of centuries: every window is provisional.
         assert run([*command, "--time-field", "submit_time", "--lateness", "9999w", "--timeout", "30"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert (told["unique"], told["provisional"]) == (2, 1)
+        reported = json.loads(capsys.readouterr().out)
+        assert (reported["unique"], reported["provisional"]) == (2, 1)
 
 
 def test_the_proxy_of_the_environment_is_used_unless_excluded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,9 +77,9 @@ events = st.one_of(
 
 
 @given(st.lists(events), st.sampled_from([0, 1, TWO_DAYS]))
-def test_the_bar_never_runs_over(told: list[Event], seconds: int) -> None:
+def test_the_bar_never_runs_over(reported: list[Event], seconds: int) -> None:
     state = ProgressState(seconds)
-    for event in told:
+    for event in reported:
         state.take(event)
         assert state.total is None or state.records <= state.total
 

@@ -12,7 +12,7 @@ SPAN = "--start 2026-10-01T00:00:00+00:00 --end 2026-10-02T00:00:00+00:00"
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [
         (["export", "--last", "24h", "--output", "a b.csv"], f"aiosipcdr export --output 'a b.csv' {SPAN}"),
         (["export", "--yesterday", "--tz", "UTC"], f"aiosipcdr export --tz UTC {SPAN}"),
@@ -22,9 +22,9 @@ SPAN = "--start 2026-10-01T00:00:00+00:00 --end 2026-10-02T00:00:00+00:00"
         (["export", "--phone=+12125550123"], f"aiosipcdr export --phone=THE-SAME {SPAN}"),
     ],
 )
-def test_both_instants_are_written(words: list[str], told: str) -> None:
+def test_both_instants_are_written(words: list[str], reported: str) -> None:
     invocation.set(words)
-    assert resume_command(START, END) == told
+    assert resume_command(START, END) == reported
 
 
 def test_a_command_for_days_keeps_its_words() -> None:

@@ -27,8 +27,8 @@ def test_what_it_prints_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> Non
         assert lines[0].endswith("/v3/voice\n")
         pasted = "".join([*lines[6:9], "env | grep ^AIOSIPCDR_"])
         environment = subprocess.run(pasted, shell=True, capture_output=True, text=True, check=True, timeout=240)  # noqa: S602 - pasted, as a person would
-        told = dict(line.split("=", 1) for line in environment.stdout.splitlines())
-        assert [told[f"AIOSIPCDR_{name}"] for name in ("BASE_URL", "API_KEY", "API_SECRET")] == [
+        reported = dict(line.split("=", 1) for line in environment.stdout.splitlines())
+        assert [reported[f"AIOSIPCDR_{name}"] for name in ("BASE_URL", "API_KEY", "API_SECRET")] == [
             line.split()[-1] for line in lines[:3]
         ]
         answer = subprocess.run(  # noqa: S602 - likewise
@@ -68,9 +68,9 @@ def test_a_switch_that_cannot_be_meant_is_a_usage_error(
     switch: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["sandbox", "--records", "1", "--switch", switch]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert expected in told.err
+    reported = capsys.readouterr()
+    assert reported.out == ""
+    assert expected in reported.err
 
 
 def test_faults_are_read_from_a_file_and_those_never_met_are_told(cli: Starter, tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_faults_are_read_from_a_file_and_those_never_met_are_told(cli: Starter, 
                 timeout=240,
             )
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=240)
+        _, reported = process.communicate(timeout=240)
     assert process.returncode == 130
-    assert "1 scripted fault was never met: cut (page 9, attempt any)" in told
+    assert "1 scripted fault was never met: cut (page 9, attempt any)" in reported
 
 
 def test_a_port_that_is_in_use_is_told_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,10 +145,10 @@ def test_a_file_of_calls_that_cannot_be_served_is_a_usage_error(
     if text is not None:
         file.write_text(text)
     assert run(["sandbox", "--calls", str(file)]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "--calls" in told.err
-    assert expected in told.err
+    reported = capsys.readouterr()
+    assert reported.out == ""
+    assert "--calls" in reported.err
+    assert expected in reported.err
 
 
 @pytest.mark.parametrize(
@@ -170,6 +170,6 @@ def test_a_file_of_faults_that_cannot_be_meant_is_a_usage_error(
     if text is not None:
         file.write_text(text)
     assert run(["sandbox", "--records", "1", "--faults", str(file)]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert expected in told.err
+    reported = capsys.readouterr()
+    assert reported.out == ""
+    assert expected in reported.err

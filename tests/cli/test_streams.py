@@ -29,10 +29,10 @@ def test_a_full_disk_under_stdout_is_one_sentence_and_exit_code_1(cli: Start, ac
     arguments = command.split() if command.startswith("--") else [*command.split(), *account]
     arguments = [argument for argument in arguments if argument != "--quiet"]
     with Path("/dev/full").open("w", encoding="ascii") as full, cli(*arguments, stdout=full) as process:
-        _, told = process.communicate(timeout=60)
+        _, reported = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert told.splitlines()[-1] == "aiosipcdr: stdout cannot be written: No space left on device"
-    assert "Exception ignored" not in told
+    assert reported.splitlines()[-1] == "aiosipcdr: stdout cannot be written: No space left on device"
+    assert "Exception ignored" not in reported
 
 
 COMMANDS = ["--help", "doctor", "demo --records 200", "verify missing.csv"]
@@ -43,9 +43,9 @@ def test_no_terminal_is_too_old_for_words(cli: Start, account: list[str], comman
     arguments = [*command.split(), *(account if command == "doctor" else [])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "PYTHONIOENCODING": f"{encoding}:strict"}
     with cli(*arguments, env=environment, text=False) as process:
-        out, told = process.communicate(timeout=120)
-    assert process.returncode == (1 if command.startswith("verify") else 0), told
-    assert b"Unicode" not in told + out
+        out, reported = process.communicate(timeout=120)
+    assert process.returncode == (1 if command.startswith("verify") else 0), reported
+    assert b"Unicode" not in reported + out
     out.decode(encoding)
 
 
@@ -53,8 +53,8 @@ def test_json_is_utf_8_whatever_the_locale(cli: Start, account: list[str]) -> No
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
     target = "Gespräche-通话.ndjson"
     with cli("export", *account, "--output", target, "--json", env=environment, text=False) as process:
-        out, told = process.communicate(timeout=60)
-    assert process.returncode == 0, told
+        out, reported = process.communicate(timeout=60)
+    assert process.returncode == 0, reported
     assert json.loads(out.decode("utf-8"))["output"].endswith(target)
 
 
@@ -67,8 +67,8 @@ def test_a_non_blocking_stdout_gets_every_call(cli: Start, account: list[str]) -
         time.sleep(1.0)  # until the pipe is full
         with os.fdopen(reading, "rb") as pipe:
             lines = pipe.read().splitlines()
-        told = process.communicate(timeout=60)[1]
-    assert (process.returncode, len(lines)) == (0, 500), told
+        reported = process.communicate(timeout=60)[1]
+    assert (process.returncode, len(lines)) == (0, 500), reported
     assert all(json.loads(line) for line in lines)
 
 
@@ -131,6 +131,6 @@ def test_without_time_zone_data_the_sentence_says_what_to_install(
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONTZPATH": ""}
     assert account
     with cli(*command.split(), env=environment) as process:
-        told = process.communicate(timeout=60)[1]
+        reported = process.communicate(timeout=60)[1]
     assert process.returncode == 2
-    assert "pip install tzdata" in told
+    assert "pip install tzdata" in reported

@@ -25,30 +25,30 @@ def figures() -> Figures:
 
 
 def test_json_has_exact_sums_per_field_and_currency(figures: Figures) -> None:
-    told = figures_as_json(figures, Path("calls.ndjson"))
-    assert told["money"] == [
+    reported = figures_as_json(figures, Path("calls.ndjson"))
+    assert reported["money"] == [
         {"field": "cost", "currency": None, "unit": "quote", "sum": "2.5"},
         {"field": "cost", "currency": "EUR", "unit": "quote", "sum": "0.1000001"},
         {"field": "settle_pay", "currency": "EUR", "unit": "settlement", "sum": "1000"},
     ]
-    assert (told["records"], told["answered"], told["records_per_second"]) == (3, 1, 1.5)
-    assert told["report"]["total"] == 3
-    assert "window_reports" not in told["report"]
+    assert (reported["records"], reported["answered"], reported["records_per_second"]) == (3, 1, 1.5)
+    assert reported["report"]["total"] == 3
+    assert "window_reports" not in reported["report"]
 
 
 def test_a_table_in_a_pipe_keeps_long_lines_whole(figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
     path = Path("/") / "-".join(["long"] * 60) / "[red]calls.ndjson"
     show_figures(figures, path)
-    told = capsys.readouterr()
-    assert told.err == ""
-    assert str(path) in told.out
-    assert "certified: 3 of the 3 calls" in told.out
-    assert "1 (33.3%)" in told.out
-    assert "5 (4 pages, 1 window)" in told.out
-    assert "2.5 (no currency named: USD, unless your brand differs)" in told.out
-    assert "0.1000001 (EUR)" in told.out
-    assert "1,000 (in the settlement currency, calls quoted in EUR)" in told.out
-    assert "\x1b" not in told.out
+    reported = capsys.readouterr()
+    assert reported.err == ""
+    assert str(path) in reported.out
+    assert "certified: 3 of the 3 calls" in reported.out
+    assert "1 (33.3%)" in reported.out
+    assert "5 (4 pages, 1 window)" in reported.out
+    assert "2.5 (no currency named: USD, unless your brand differs)" in reported.out
+    assert "0.1000001 (EUR)" in reported.out
+    assert "1,000 (in the settlement currency, calls quoted in EUR)" in reported.out
+    assert "\x1b" not in reported.out
 
 
 def test_what_is_not_proven_is_called_so(figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,15 +99,15 @@ def test_a_date_is_the_day_however_often_its_midnight_comes(tz: str, day: str, s
 
 def test_wall_clock_times_around_a_change_are_read_exactly() -> None:
     # The last second before the repeated hour, and the first behind it.
-    told = parse("2026-10-25T01:59:59", "2026-10-25T03:00:00", "Europe/Berlin")
-    assert told == ("2026-10-25T01:59:59+02:00", "2026-10-25T03:00:00+01:00")
-    told = parse("2026-03-29T01:59:59", "2026-03-29T03:00:00", "Europe/Berlin")
-    assert told == ("2026-03-29T01:59:59+01:00", "2026-03-29T03:00:00+02:00")
+    reported = parse("2026-10-25T01:59:59", "2026-10-25T03:00:00", "Europe/Berlin")
+    assert reported == ("2026-10-25T01:59:59+02:00", "2026-10-25T03:00:00+01:00")
+    reported = parse("2026-03-29T01:59:59", "2026-03-29T03:00:00", "Europe/Berlin")
+    assert reported == ("2026-03-29T01:59:59+01:00", "2026-03-29T03:00:00+02:00")
 
 
 def test_an_offset_says_which_of_two_times_is_meant() -> None:
-    told = parse("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "Europe/Berlin")
-    assert datetime.fromisoformat(told[1]) - datetime.fromisoformat(told[0]) == timedelta(hours=1)
+    reported = parse("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "Europe/Berlin")
+    assert datetime.fromisoformat(reported[1]) - datetime.fromisoformat(reported[0]) == timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_the_present_instant_is_this_machines() -> None:
     ],
 )
 def test_yesterday_is_a_day_of_the_zone(tz: str, start: str, end: str) -> None:
-    told = parse_range(Range(yesterday=True, tz=tz), NOW)
-    assert [time.isoformat() for time in told] == [start, end]
+    reported = parse_range(Range(yesterday=True, tz=tz), NOW)
+    assert [time.isoformat() for time in reported] == [start, end]
 
 
 def test_yesterday_may_have_twenty_five_hours() -> None:

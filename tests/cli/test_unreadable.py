@@ -15,7 +15,7 @@ from aiosipcdr.export import MANIFEST, read_manifest
 from aiosipcdr.export.paths import QUARANTINE
 from aiosipcdr.model.report import FetchReport
 from aiosipcdr.sandbox import Sandbox
-from tests.made_up_exports import beside
+from tests.made_up_exports import sidecar_path
 from tests.wire_forms import TEN
 
 SPAN = ["--start", (TEN - timedelta(hours=1)).isoformat(), "--end", (TEN + timedelta(hours=1)).isoformat()]
@@ -60,7 +60,7 @@ def test_three_of_three_calls_without_an_id_are_exit_code_4_everywhere(
         assert run(["verify", str(path), "--json"]) == 4
         verified = json.loads(capsys.readouterr().out)
         assert (verified["certified"], verified["quarantined"], verified["differences"]) == (False, 3, [])
-    assert len(beside(path, QUARANTINE).read_bytes().splitlines()) == 3
+    assert len(sidecar_path(path, QUARANTINE).read_bytes().splitlines()) == 3
 
 
 def test_faulty_fields_leave_the_certificate_and_are_exit_code_4(
@@ -119,7 +119,7 @@ def test_what_parquet_alone_cannot_hold_is_exit_code_4_of_that_file(
         shown = capsys.readouterr()
         assert json.loads(shown.out)["faulty_fields"] == {"cost": 1}
         assert "unreadable values of cost (1)" in shown.err
-        manifest = read_manifest(beside(columns, MANIFEST))
+        manifest = read_manifest(sidecar_path(columns, MANIFEST))
         assert (manifest.faulty_fields, manifest.report.faulty_fields) == ({"cost": 1}, {})
         assert run(["verify", str(columns)]) == 4
 

@@ -38,14 +38,14 @@ def test_a_file_that_is_as_it_was_written_is_told_so(
     path = exported(place, tmp_path / f"calls.{ending}")
     capsys.readouterr()
     assert run(["verify", str(path)]) == 0
-    told = capsys.readouterr()
+    reported = capsys.readouterr()
     assert (
-        told.out
+        reported.out
         == f"calls.{ending}: 300 calls, certified complete; the file is what its manifest says; signature valid\n"
     )
     assert run(["verify", str(path), "--online", "--json"]) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out) == {
+    reported = capsys.readouterr()
+    assert json.loads(reported.out) == {
         "file": str(path),
         "rows": 300,
         "certified": True,
@@ -64,10 +64,10 @@ def test_a_file_that_was_changed_is_told(place: Sandbox, tmp_path: Path, capsys:
     path.write_bytes(b"".join(lines[1:]))
     capsys.readouterr()
     assert run(["verify", str(path)]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "calls.ndjson: the file has 299 rows, the manifest says 300\n" in told.err
-    assert "SHA-256" in told.err
+    reported = capsys.readouterr()
+    assert reported.out == ""
+    assert "calls.ndjson: the file has 299 rows, the manifest says 300\n" in reported.err
+    assert "SHA-256" in reported.err
 
 
 def test_a_vendor_that_counts_something_else_now_is_told(
@@ -113,9 +113,9 @@ def test_a_vendor_that_keeps_no_more_all_of_the_calls_is_told(
     place.change(retention=timedelta(days=1))
     capsys.readouterr()
     assert run(["verify", str(path), "--online"]) == 1
-    told = capsys.readouterr().err
-    assert "calls.csv: the vendor no longer keeps all of its calls" in told
-    assert "skip" not in told
+    reported = capsys.readouterr().err
+    assert "calls.csv: the vendor no longer keeps all of its calls" in reported
+    assert "skip" not in reported
 
 
 def test_what_is_not_certified_is_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,9 +151,9 @@ def test_two_days_that_changed_places_with_their_manifests_are_told(
         names[1].rename(names[0])
         (tmp_path / "aside").rename(names[1])
     capsys.readouterr()
-    for path, told in ((one, other), (other, one)):
+    for path, reported in ((one, other), (other, one)):
         assert run(["verify", str(path)]) == 1
-        assert f"{path.name}: the manifest is of a file named {told.name}" in capsys.readouterr().err
+        assert f"{path.name}: the manifest is of a file named {reported.name}" in capsys.readouterr().err
 
 
 def test_a_manifest_of_which_a_bit_was_changed_is_told(
@@ -188,10 +188,13 @@ def test_a_signature_is_checked_with_the_credentials_that_made_it_and_with_no_ot
     place: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = exported(place, tmp_path / "calls.csv")
-    for change, code, told in ((lambda _: None, 0, "signature valid"), (changed_together, 1, "were changed together")):
+    for change, code, reported in (
+        (lambda _: None, 0, "signature valid"),
+        (changed_together, 1, "were changed together"),
+    ):
         change(path)
         for secret, expected, sentence in (
-            (place.api_secret, code, told),
+            (place.api_secret, code, reported),
             ("sandbox-new", 0, "signature not checked"),
             (None, 0, "signature not checked"),
         ):
@@ -211,12 +214,15 @@ def test_an_older_manifest_is_called_unsigned(
 ) -> None:
     path = exported(place, tmp_path / "calls.csv", "--phone", "12125550123")
     manifest = tmp_path / "calls.csv.manifest.json"
-    told = json.loads(manifest.read_bytes())
+    reported = json.loads(manifest.read_bytes())
     for name in ("key", "signature", "content_sha256", "quarantine_sha256"):
-        del told[name]
+        del reported[name]
     credentials = Credentials(place.api_key, place.api_secret)
-    told["account"], told["phone"] = credentials.older_fingerprint(), credentials.older_fingerprint("12125550123")
-    manifest.write_text(json.dumps(told | {"manifest": 1}))
+    reported["account"], reported["phone"] = (
+        credentials.older_fingerprint(),
+        credentials.older_fingerprint("12125550123"),
+    )
+    manifest.write_text(json.dumps(reported | {"manifest": 1}))
     capsys.readouterr()
     assert run(["verify", str(path), "--online", "--phone", "12125550123"]) == 0
     assert "; unsigned, by an older version; the vendor was asked" in capsys.readouterr().out
@@ -241,13 +247,13 @@ def test_provisional_windows_are_mentioned(place: Sandbox, tmp_path: Path, capsy
     path = exported(place, tmp_path / "calls.csv", "--lateness", "3650d")
     assert "1 provisional window (calls may still be added)" in capsys.readouterr().err
     assert run(["verify", str(path)]) == 0
-    told = capsys.readouterr().out
-    assert "1 window was provisional, calls may have been added since: ask with --online, or export again" in told
+    reported = capsys.readouterr().out
+    assert "1 window was provisional, calls may have been added since: ask with --online, or export again" in reported
     place.insert(at=place.start + timedelta(days=3))
     assert run(["verify", str(path), "--online", "--json"]) == 1
-    told = capsys.readouterr().out
-    assert json.loads(told)["provisional"] == 1
-    assert "when it was read, provisionally" in told
+    reported = capsys.readouterr().out
+    assert json.loads(reported)["provisional"] == 1
+    assert "when it was read, provisionally" in reported
 
 
 def test_many_files_and_folders_are_verified_at_once(
@@ -270,14 +276,14 @@ def test_many_files_and_folders_are_verified_at_once(
     files[1].write_bytes(files[1].read_bytes()[:-1])
     (lake / "b" / "calls.parquet.manifest.json").unlink()
     assert run(["verify", str(lake), str(alone), "--json"]) == 1
-    told = capsys.readouterr()
-    found = json.loads(told.out)["files"]
+    reported = capsys.readouterr()
+    found = json.loads(reported.out)["files"]
     assert [(one["file"], bool(one["differences"]), one["rows"]) for one in found] == [
         (str(files[1]), True, 300),
         (str(files[2]), True, None),
         (str(alone), False, 300),
     ]
-    assert f"{files[2]}: {files[2]}.manifest.json is missing" in told.err
+    assert f"{files[2]}: {files[2]}.manifest.json is missing" in reported.err
 
 
 def test_a_file_of_a_folder_that_is_gone_is_missed(
@@ -318,9 +324,9 @@ def test_a_file_that_is_not_there_is_told_before_its_manifest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["verify", str(tmp_path / "calls.csv")]) == 1
-    told = capsys.readouterr().err
-    assert "calls.csv is not there" in told
-    assert "manifest" not in told
+    reported = capsys.readouterr().err
+    assert "calls.csv is not there" in reported
+    assert "manifest" not in reported
 
 
 @pytest.mark.parametrize("sidecars", [None, "proofs", "lake/_proofs"])

@@ -340,13 +340,15 @@ async def test_a_connection_that_is_refused_is_tried_again() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
         url = f"http://127.0.0.1:{held.getsockname()[1]}/v3/voice"
-        told: list[str] = []
-        async with CdrClient(url, "key", "secret", retry=QUICK, hook=lambda event: told.append(event.kind)) as client:
+        reported: list[str] = []
+        async with CdrClient(
+            url, "key", "secret", retry=QUICK, hook=lambda event: reported.append(event.kind)
+        ) as client:
             with pytest.raises(TransportError) as caught:
                 await client.ping()
         assert type(caught.value) is TransportError
-        assert told.count("request_sent") == 6
-        assert told.count("request_retried") == 5
+        assert reported.count("request_sent") == 6
+        assert reported.count("request_retried") == 5
 
 
 async def test_a_server_that_says_nothing_runs_into_the_timeout(wire: "Wire") -> None:

@@ -35,7 +35,7 @@ from aiosipcdr import (
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.export import FORMATS, MANIFEST, read_manifest
 from aiosipcdr.sandbox import Sandbox
-from tests.made_up_exports import beside
+from tests.made_up_exports import sidecar_path
 from tests.settling import settle
 
 
@@ -134,7 +134,7 @@ async def test_an_incomplete_export_leaves_no_file_but_what_was_read(tmp_path: P
         report = await client.export(sandbox.start, sandbox.end, path, allow_incomplete=True)
         assert not report.certified
         assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
-        assert read_manifest(beside(path, MANIFEST)).certified is False
+        assert read_manifest(sidecar_path(path, MANIFEST)).certified is False
     assert names(tmp_path) == ["calls.ndjson", "calls.ndjson.manifest.json"]
 
 
@@ -172,8 +172,8 @@ async def test_parquet_tells_the_query_and_masks_what_is_masked(sandbox: Sandbox
     asked: dict[str, Any] = {"phone_name": "+12125550123", "sip_group_name": "客服一组"}
     async with client_of(sandbox) as client:
         await client.export(sandbox.start, sandbox.end, path, mask_numbers="mask", allow_incomplete=True, **asked)
-    told = json.loads(pq.read_metadata(path).metadata[b"aiosipcdr.query"])
-    assert told == {
+    reported = json.loads(pq.read_metadata(path).metadata[b"aiosipcdr.query"])
+    assert reported == {
         "start": sandbox.start.isoformat(),
         "end": sandbox.end.isoformat(),
         "sip_group_name": "客服一组",
@@ -195,10 +195,10 @@ async def test_masked_files_hold_no_number(sandbox: Sandbox, tmp_path: Path, nam
             await client.export(sandbox.start, sandbox.end, path, mask_numbers=masking, overwrite=True)
             answer = duckdb.sql(f"select distinct callee from '{path}' where callee is not null")
             assert answer is not None
-            told = {str(row[0]) for row in answer.fetchall()}
-            assert told
-            assert not told & numbers
-            assert all("*" in text if masking == "mask" else len(text) == 64 for text in told)
+            reported = {str(row[0]) for row in answer.fetchall()}
+            assert reported
+            assert not reported & numbers
+            assert all("*" in text if masking == "mask" else len(text) == 64 for text in reported)
 
 
 async def test_a_spreadsheet_gets_its_csv(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -289,8 +289,8 @@ async def test_an_export_goes_on_without_asking_for_what_it_has(sandbox: Sandbox
     assert names(tmp_path) == sorted([name, f"{name}.manifest.json", f"whole-{name}", f"whole-{name}.manifest.json"])
     for fact in ("total", "unique", "windows", "certified", "window_reports"):
         assert getattr(report, fact) == getattr(expected, fact), fact
-    told, wanted = (read_manifest(beside(file, MANIFEST)) for file in (path, whole))
-    assert (told.sha256, told.rows, told.money) == (wanted.sha256, wanted.rows, wanted.money)
+    reported, wanted = (read_manifest(sidecar_path(file, MANIFEST)) for file in (path, whole))
+    assert (reported.sha256, reported.rows, reported.money) == (wanted.sha256, wanted.rows, wanted.money)
 
 
 async def test_an_export_that_goes_on_tells_at_once_how_many_calls_it_has(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -319,8 +319,8 @@ async def test_another_question_does_not_touch_what_is_begun(sandbox: Sandbox, t
             ({"time_field": "submit_time"}, "time_field was None, now submit_time"),
             ({"adjacent": True}, "adjacent was no, now yes"),
         ]
-        for settings, told in others:
-            with pytest.raises(ExportConflictError, match=re.escape(told)):
+        for settings, reported in others:
+            with pytest.raises(ExportConflictError, match=re.escape(reported)):
                 await client.export(sandbox.start, sandbox.end, path, **settings)
         with pytest.raises(ExportConflictError, match=r"end was .*, now "):
             await client.export(sandbox.start, sandbox.end - timedelta(days=1), path)
@@ -385,7 +385,7 @@ async def test_a_resumed_run_judges_ages_by_the_vendors_clock(tmp_path: Path) ->
                 report = await client.export(sandbox.start, sandbox.end, path)
             assert report.certified
             assert not report.local_clock
-            assert [told.provisional for told in report.window_reports[:2]] == [not is_final, True]
+            assert [reported.provisional for reported in report.window_reports[:2]] == [not is_final, True]
             path.unlink()
 
 
@@ -417,10 +417,10 @@ async def test_unknown_fields_stand_in_a_column_of_their_own(tmp_path: Path) -> 
             await client.export(sandbox.start, sandbox.end, tmp_path / name)
             answer = duckdb.sql(f"select extra from '{tmp_path / name}'")
             assert answer is not None
-            told = [json.loads(row[0]) for row in answer.fetchall()]
-            assert told
+            reported = [json.loads(row[0]) for row in answer.fetchall()]
+            assert reported
             known = {"voiceId", "callee"}
-            assert all(one and not known & one.keys() for one in told), name
+            assert all(one and not known & one.keys() for one in reported), name
         await client.export(sandbox.start, sandbox.end, tmp_path / "masked.ndjson", mask_numbers="mask")
     lines = (tmp_path / "masked.ndjson").read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["extra"] for line in lines} == {None}
@@ -485,7 +485,7 @@ async def test_a_manifest_names_the_costs_of_its_key_and_a_resumed_export_keeps_
     async with client_of(sandbox) as client:
         for name in ("one.csv", "two.csv"):
             await client.export(sandbox.start, sandbox.end, tmp_path / name, phone_name="12125550199")
-    one, two = (read_manifest(beside(tmp_path / name, MANIFEST)) for name in ("one.csv", "two.csv"))
+    one, two = (read_manifest(sidecar_path(tmp_path / name, MANIFEST)) for name in ("one.csv", "two.csv"))
     assert one.key is not None
     assert (one.key.n, one.key.r, one.key.p) == (2**15, 8, 1)
     assert one.key == two.key

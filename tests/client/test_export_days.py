@@ -225,7 +225,7 @@ async def test_the_same_export_again_asks_nothing_and_returns_the_same_report(sa
             await client.export(*SPAN, path)
         assert sandbox.stats.requests == 0
         await client.export(*SPAN, path, if_exists="replace")
-    assert read_manifest(ExportPaths.beside(path).manifest).rows == 3
+    assert read_manifest(ExportPaths.sidecar_path(path).manifest).rows == 3
 
 
 async def test_a_provisional_file_is_read_again(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ async def test_the_journal_of_a_relative_range_does_not_stick(sandbox: Sandbox, 
                 raise Stop
 
     later = (SPAN[0] + timedelta(hours=1), SPAN[1] + timedelta(hours=1))
-    journal = ExportPaths.beside(path).journal
+    journal = ExportPaths.sidecar_path(path).journal
 
     async def interrupt(**more: Any) -> None:
         async with client_of(sandbox, hook=stop, concurrency=1) as client:

@@ -68,7 +68,7 @@ async def test_every_call_comes_exactly_once_and_in_order(sandbox: Sandbox) -> N
     assert report.provisional == 0
     assert report.windows == report.scans == len(report.window_reports)
     assert report.elapsed > 0
-    windows = [told.window for told in report.window_reports]
+    windows = [reported.window for reported in report.window_reports]
     assert windows == sorted(windows)
     assert (windows[0].start, windows[-1].end) == (sandbox.start, sandbox.end)
 
@@ -158,7 +158,7 @@ async def test_ranges_of_more_than_31_days_are_covered_by_several_tiles() -> Non
         assert records.report.total == records.report.unique == 2_000
         assert records.report.windows >= 4
         assert records.report.duplicates == 0
-        assert all(told.window.seconds <= 31 * 86_400 for told in records.report.window_reports)
+        assert all(reported.window.seconds <= 31 * 86_400 for reported in records.report.window_reports)
         assert await client.count(sandbox.start, sandbox.end) == 2_000
 
 
@@ -335,17 +335,17 @@ MISBEHAVIOUR = [
 ]
 
 
-@pytest.mark.parametrize("switches", MISBEHAVIOUR, ids=str)
+@pytest.mark.parametrize("config", MISBEHAVIOUR, ids=str)
 async def test_whatever_the_vendor_does_the_result_is_complete_or_an_incomplete_export(
-    switches: dict[str, Any],
+    config: dict[str, Any],
 ) -> None:
-    async with Sandbox(records=500, days=5, **switches) as sandbox, client_of(sandbox, concurrency=4) as client:
+    async with Sandbox(records=500, days=5, **config) as sandbox, client_of(sandbox, concurrency=4) as client:
         before = set(sandbox.voice_ids())
         try:
             records = await client.fetch_all(sandbox.start, sandbox.end)
         except IncompleteRangeError as error:
             assert not error.report.certified  # noqa: PT017
-            assert switches in ({"search_count": False}, {"repeat_every": 50})
+            assert config in ({"search_count": False}, {"repeat_every": 50})
             return
         ids = ids_of(records)
         assert len(set(ids)) == len(ids)
@@ -357,7 +357,7 @@ async def test_whatever_the_vendor_does_the_result_is_complete_or_an_incomplete_
 
 
 @pytest.mark.parametrize(
-    "switches",
+    "config",
     [
         {"status_as": "int"},
         {"absent": "empty"},
@@ -373,19 +373,19 @@ async def test_whatever_the_vendor_does_the_result_is_complete_or_an_incomplete_
     ],
     ids=str,
 )
-async def test_every_dialect_of_the_vendor_reads_the_same(switches: dict[str, Any]) -> None:
-    async with Sandbox(records=250, **switches) as sandbox, client_of(sandbox) as client:
+async def test_every_dialect_of_the_vendor_reads_the_same(config: dict[str, Any]) -> None:
+    async with Sandbox(records=250, **config) as sandbox, client_of(sandbox) as client:
         records = await client.fetch_all(sandbox.start, sandbox.end)
         assert Counter(ids_of(records)) == Counter(sandbox.voice_ids())
         assert records.report.certified
         assert records.report.quarantined == 0
-        if "extra_record_keys" in switches:
+        if "extra_record_keys" in config:
             assert min(records.report.unknown_fields.values()) >= 250
-        if "cost_field" in switches:
+        if "cost_field" in config:
             # A currency that was sent stays as it was sent.
-            told = {record.currency for record in records if record.cost is not None}
-            assert "EUR" in told
-            assert None not in told
+            reported = {record.currency for record in records if record.cost is not None}
+            assert "EUR" in reported
+            assert None not in reported
 
 
 async def test_a_record_that_cannot_be_read_costs_itself_alone() -> None:

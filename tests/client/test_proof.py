@@ -133,15 +133,15 @@ async def test_a_full_last_page_is_certified_whatever_comes_behind_it(overflow: 
 @pytest.mark.parametrize("echo_size", ["given", "asked"])
 @pytest.mark.parametrize("cap", [None, 1_000])
 async def test_a_server_that_forces_its_page_size_is_read_with_that(echo_size: str, cap: int | None) -> None:
-    switches: dict[str, Any] = {"forced_size": 20, "echo_size": echo_size, "count_cap": cap, "overflow": "first"}
-    async with Sandbox(records=1_700, days=1, **switches) as sandbox:
+    config: dict[str, Any] = {"forced_size": 20, "echo_size": echo_size, "count_cap": cap, "overflow": "first"}
+    async with Sandbox(records=1_700, days=1, **config) as sandbox:
         await fetch(sandbox)
         assert sandbox.stats.requests <= 2 * 85 + 200
 
 
-@pytest.mark.parametrize("switches", [{"min_size": 10}, {"refuse_below": 5}, {"forced_size": 100}])
-async def test_a_server_that_gives_no_page_of_one_is_still_proven(switches: dict[str, int]) -> None:
-    async with Sandbox(records=730, **switches) as sandbox:  # type: ignore[arg-type]
+@pytest.mark.parametrize("config", [{"min_size": 10}, {"refuse_below": 5}, {"forced_size": 100}])
+async def test_a_server_that_gives_no_page_of_one_is_still_proven(config: dict[str, int]) -> None:
+    async with Sandbox(records=730, **config) as sandbox:  # type: ignore[arg-type]
         await fetch(sandbox)
         async with client_of(sandbox) as client:
             assert await client.count(sandbox.start, sandbox.end) == 730
@@ -153,8 +153,8 @@ async def test_a_server_that_gives_no_page_of_one_is_still_proven(switches: dict
 async def test_the_legs_of_transferred_calls_are_all_there(
     leg_every: int, time_field: str, days: int, tmp_path: Path
 ) -> None:
-    switches: dict[str, Any] = {"leg_every": leg_every, "time_field": time_field, "days": days, "months_back": None}
-    async with Sandbox(records=20_000, **switches) as sandbox:
+    config: dict[str, Any] = {"leg_every": leg_every, "time_field": time_field, "days": days, "months_back": None}
+    async with Sandbox(records=20_000, **config) as sandbox:
         records = await fetch(sandbox)
         assert len({record.voice_id for record in records}) == 20_000 < len(records)
         assert records.report.conflicts == 0
@@ -220,9 +220,9 @@ async def test_rows_that_are_stored_twice_are_handed_over_once() -> None:
         records = await client.fetch_all(sandbox.start, sandbox.end)
         assert len(records) == len(set(records)) == len(set(sandbox.voice_ids()))
         assert records.report.certified
-        copies = sum(told.copies for told in records.report.window_reports)
+        copies = sum(reported.copies for reported in records.report.window_reports)
         assert copies == len(sandbox.voice_ids()) - len(records) > 0
-        windows = {told.window: told.counted for told in records.report.window_reports}
+        windows = {reported.window: reported.counted for reported in records.report.window_reports}
         assert await client.recount(windows) == windows
 
 
@@ -261,7 +261,7 @@ async def test_a_cache_of_identical_bodies_answers_no_count(records: int) -> Non
         assert await client.count(sandbox.start, sandbox.end) == len(before) == records
         sandbox.insert(sandbox.start + timedelta(hours=5), count=3)
         assert await client.count(sandbox.start, sandbox.end) == records + 3
-        windows = [told.window for told in before.report.window_reports]
+        windows = [reported.window for reported in before.report.window_reports]
         assert sum((await client.recount(windows)).values()) >= records + 3
         await fetch(sandbox)
 

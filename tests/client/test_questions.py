@@ -173,16 +173,16 @@ async def test_windows_that_were_read_are_counted_again() -> None:
     with Sandbox(records=2_500) as sandbox:
         async with client_of(sandbox) as client:
             report = (await client.fetch_all(sandbox.start, sandbox.end)).report
-            told = {window.window: window.total for window in report.window_reports}
-            assert len(told) > 1
+            reported = {window.window: window.total for window in report.window_reports}
+            assert len(reported) > 1
             sandbox.reset_stats()
-            assert await client.recount(told) == told
-            assert sandbox.stats.requests == len(told)
+            assert await client.recount(reported) == reported
+            assert sandbox.stats.requests == len(reported)
             sandbox.insert(at=sandbox.start + timedelta(hours=1))
-            counts = await client.recount(told)
-            assert [counts[window] - total for window, total in told.items()] == [1] + [0] * (len(told) - 1)
+            counts = await client.recount(reported)
+            assert [counts[window] - total for window, total in reported.items()] == [1] + [0] * (len(reported) - 1)
             assert await client.recount([]) == {}
-            groups = await client.recount(told, sip_group_name="客服一组")
+            groups = await client.recount(reported, sip_group_name="客服一组")
             assert sum(groups.values()) == sum(row["sipGroupName"] == "客服一组" for row in sandbox.rows())
             with pytest.raises(ValueError, match="phone_name must be a text"):
-                await client.recount(told, phone_name="")
+                await client.recount(reported, phone_name="")

@@ -31,7 +31,7 @@ from aiosipcdr.events import Event, EventKind
 from aiosipcdr.export import MANIFEST, read_manifest, verify_file
 from aiosipcdr.model.records import ExtraFields
 from aiosipcdr.sandbox import Sandbox
-from tests.made_up_exports import beside
+from tests.made_up_exports import sidecar_path
 from tests.wire_forms import FAULTY, FORMS, LOCAL_TIMES, TEN, check_form, record_of
 
 QUICK = RetryPolicy(base=0.001, cap=0.002)
@@ -144,7 +144,7 @@ async def test_every_form_is_in_every_file_also_after_a_resume(
     assert report.certified
     assert report.faulty_fields == COUNTED
     records = [revive(row) for row in read_rows(path)]
-    manifest = read_manifest(beside(path, MANIFEST))
+    manifest = read_manifest(sidecar_path(path, MANIFEST))
     assert verify_file(path, manifest) == []
     if ending == "parquet":
         # What its columns cannot hold is counted beside what could not be read.
@@ -191,8 +191,8 @@ async def test_every_form_is_on_the_page_and_in_arrow(forms: Sandbox) -> None:
 async def test_local_times_are_read_where_a_zone_is_assumed(
     zone: str, monkeypatch: pytest.MonkeyPatch, *, as_name: bool
 ) -> None:
-    told = [(raw, value) for other, raw, value in LOCAL_TIMES if other == zone]
-    records = [record_of(number, "answer_time", raw) for number, (raw, _) in enumerate(told)]
+    reported = [(raw, value) for other, raw, value in LOCAL_TIMES if other == zone]
+    records = [record_of(number, "answer_time", raw) for number, (raw, _) in enumerate(reported)]
     with sandbox_of(*records, *PLAIN[:30]) as sandbox:
         async with client_of(sandbox, assume_tz=zone if as_name else ZoneInfo(zone)) as client:
             calls = await client.fetch_all(START, END)
@@ -203,7 +203,7 @@ async def test_local_times_are_read_where_a_zone_is_assumed(
             again = await client.fetch_all(START, END)
     assert list(again) == list(calls)
     by_id = {record.voice_id: record for record in calls}
-    for number, (raw, value) in enumerate(told):
+    for number, (raw, value) in enumerate(reported):
         check_form(by_id[str(number)], "answer_time", raw, value)
 
 

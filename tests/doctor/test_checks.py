@@ -13,7 +13,7 @@ from aiosipcdr.doctor.checks import Asked, Tally, check_account, fetch_contact, 
 from aiosipcdr.doctor.diagnosis import judge_probe, plan_settings
 from aiosipcdr.doctor.probe import ProbeFacts
 from aiosipcdr.events import Event, EventKind
-from aiosipcdr.sandbox import Sandbox, Switches
+from aiosipcdr.sandbox import Sandbox, SandboxConfig
 from tests.settling import settle
 
 QUICK = RetryPolicy(attempts=2, base=0.001, throttle_base=0.001)
@@ -44,7 +44,7 @@ def shared() -> Iterator[Sandbox]:
 async def sandbox(shared: Sandbox) -> AsyncIterator[Sandbox]:
     """A sandbox whose switches may be changed: they are put back."""
     yield shared
-    plain = Switches()
+    plain = SandboxConfig()
     shared.change(**{name: getattr(plain, name) for name in CHANGED})
     settle(shared)
 
@@ -87,7 +87,7 @@ USUAL = {
 
 
 @pytest.mark.parametrize(
-    ("switches", "expected"),
+    ("config", "expected"),
     [
         ({}, {}),
         ({"order": "oldest"}, {"order": "oldest"}),
@@ -119,9 +119,9 @@ USUAL = {
     ids=str,
 )
 async def test_the_probe_finds_what_the_sandbox_was_told_to_do(
-    sandbox: Sandbox, switches: dict[str, Any], expected: dict[str, str | None]
+    sandbox: Sandbox, config: dict[str, Any], expected: dict[str, str | None]
 ) -> None:
-    sandbox.change(**switches)
+    sandbox.change(**config)
     found = await findings(sandbox)
     assert {topic: found[topic] for topic in USUAL} == USUAL | expected
 
@@ -155,8 +155,8 @@ async def test_the_probe_finds_ids_that_repeat() -> None:
 
 @pytest.mark.parametrize("drift", ["insert_every", "insert_late_every", "delete_every"])
 async def test_calls_that_come_and_go_meanwhile_lead_to_no_false_finding(drift: str) -> None:
-    switches: dict[str, Any] = {drift: 2}
-    async with Sandbox(records=800, **switches) as sandbox:
+    config: dict[str, Any] = {drift: 2}
+    async with Sandbox(records=800, **config) as sandbox:
         found = await findings(sandbox)
     for topic in ("order", "time_field", "start", "end", "page_size", "beyond_last_page", "repeated_ids"):
         assert found[topic] in {USUAL[topic], None}, topic

@@ -7,7 +7,7 @@ import pytest
 
 from aiosipcdr.doctor.diagnosis import Finding, judge_probe, plan_settings
 from aiosipcdr.doctor.probe import Answered, Outcome, ProbeFacts
-from aiosipcdr.doctor.semantics import EVERY_READING, Reading
+from aiosipcdr.doctor.semantics import ALL_SEMANTICS, RangeSemantics
 from aiosipcdr.model.errors import InvalidQueryError
 from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page
 from aiosipcdr.model.windows import TimeWindow
@@ -25,11 +25,11 @@ def call(number: int, *, group: str = "sales", lasts: float = 60, hour: float | 
 
 
 def answered(
-    *calls: CallDetailRecord, size: int = 100, told: int | None = None, total: int | None = None, current: int = 1
+    *calls: CallDetailRecord, size: int = 100, reported: int | None = None, total: int | None = None, current: int = 1
 ) -> Answered:
     page = Page(
         total=len(calls) if total is None else total,
-        size=size if told is None else told,
+        size=size if reported is None else reported,
         current=current,
         pages=1,
         records=list(calls),
@@ -103,14 +103,14 @@ def test_the_time_that_orders_is_named() -> None:
 
 
 def test_readings_that_agree_on_something_tell_it() -> None:
-    readings = [Reading("submit_time", True, end) for end in (True, False)]  # noqa: FBT003 - as they are written
+    readings = [RangeSemantics("submit_time", True, end) for end in (True, False)]  # noqa: FBT003 - as they are written
     facts = ProbeFacts(first=answered(*OLDEST), readings=readings)
     assert [value(topic, facts) for topic in ("time_field", "start", "end")] == ["submit_time", "inclusive", None]
     assert plan_settings(facts, lateness=FOUR_HOURS) == {"time_field": "submit_time"}
 
 
 def test_fields_that_cannot_be_told_apart_are_both_named() -> None:
-    readings = [Reading(field, False, False) for field in ("call_time", "submit_time")]  # noqa: FBT003
+    readings = [RangeSemantics(field, False, False) for field in ("call_time", "submit_time")]  # noqa: FBT003
     facts = ProbeFacts(first=answered(*OLDEST), readings=readings)
     assert value("time_field", facts) is None
     assert find("time_field", facts).text.endswith("submit_time or call_time: the calls that were seen do not tell")
@@ -123,17 +123,17 @@ def test_fields_that_cannot_be_told_apart_are_both_named() -> None:
 def test_answers_that_no_reading_explains_leave_it_unknown() -> None:
     facts = ProbeFacts(first=answered(*OLDEST), readings=[])
     assert [value(topic, facts) for topic in ("time_field", "start", "end")] == [None] * 3
-    assert value("start", ProbeFacts(first=answered(*OLDEST), readings=EVERY_READING)) is None
+    assert value("start", ProbeFacts(first=answered(*OLDEST), readings=ALL_SEMANTICS)) is None
 
 
 @pytest.mark.parametrize(
     ("first", "again", "size", "setting"),
     [
         (answered(*OLDEST), answered(*OLDEST, size=37), "100", {}),
-        (answered(*OLDEST, told=50), answered(size=37), "50", {"page_size": 50}),
-        (answered(*OLDEST, told=10), answered(size=37, told=10), "10", {"page_size": 10}),
+        (answered(*OLDEST, reported=50), answered(size=37), "50", {"page_size": 50}),
+        (answered(*OLDEST, reported=10), answered(size=37, reported=10), "10", {"page_size": 10}),
         (answered(*OLDEST, total=90), answered(size=37), "12", {"page_size": 12}),
-        (answered(*OLDEST, told=0), answered(size=37), None, {}),
+        (answered(*OLDEST, reported=0), answered(size=37), None, {}),
     ],
 )
 def test_the_size_of_a_page_is_what_comes(
@@ -149,7 +149,7 @@ def test_the_size_of_a_page_is_what_comes(
     ("larger", "expected"),
     [
         (REFUSED, "refused"),
-        (answered(size=200, told=50), "cut"),
+        (answered(size=200, reported=50), "cut"),
         (answered(size=200), None),
         (answered(*(call(number) for number in range(150)), size=200), "given"),
         (None, None),
@@ -160,7 +160,7 @@ def test_larger_pages_are_given_when_more_calls_came(larger: Outcome | None, exp
 
 
 def test_a_size_that_is_rounded_is_told() -> None:
-    facts = ProbeFacts(first=answered(*OLDEST), again=answered(*OLDEST, size=37, told=20))
+    facts = ProbeFacts(first=answered(*OLDEST), again=answered(*OLDEST, size=37, reported=20))
     assert "37 become 20" in find("page_size", facts).text
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from aiosipcdr.doctor.diagnosis import judge_probe
 from aiosipcdr.doctor.probe import Answered, Probe, ProbeFacts
-from aiosipcdr.doctor.semantics import EVERY_READING, Reading
+from aiosipcdr.doctor.semantics import ALL_SEMANTICS, RangeSemantics
 from aiosipcdr.model.errors import (
     AuthenticationError,
     InvalidQueryError,
@@ -29,7 +29,7 @@ from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.wire.codec import PageAnswer
 
 NOW = datetime(2026, 10, 31, 12, 0, 0, 500, tzinfo=UTC)
-SUBMITTED = Reading("submit_time", start_inclusive=True, end_inclusive=True)
+SUBMITTED = RangeSemantics("submit_time", start_inclusive=True, end_inclusive=True)
 
 
 def made_up_calls(number: int, *, hours: float = 20, seed: int = 7) -> list[CallDetailRecord]:
@@ -59,7 +59,7 @@ class Vendor:
     """Answers as its settings say, from a list of calls."""
 
     calls: list[CallDetailRecord] = field(default_factory=lambda: made_up_calls(900))
-    reading: Reading = SUBMITTED
+    reading: RangeSemantics = SUBMITTED
     most: int = 100
     keeps: timedelta = timedelta(days=60)
     refuse: Callable[[dict[str, Any], int], SipCdrError | None] = lambda _params, _current: None
@@ -102,8 +102,8 @@ def play(vendor: Vendor, asked: TimeWindow | None = None) -> ProbeFacts:
     return probe.facts
 
 
-@pytest.mark.parametrize(("seed", "reading"), list(product((1, 2), EVERY_READING)))
-def test_whatever_a_range_means_is_found(seed: int, reading: Reading) -> None:
+@pytest.mark.parametrize(("seed", "reading"), list(product((1, 2), ALL_SEMANTICS)))
+def test_whatever_a_range_means_is_found(seed: int, reading: RangeSemantics) -> None:
     facts = play(Vendor(made_up_calls(900, seed=seed), reading=reading))
     assert facts.readings == [reading]
     assert len(facts.narrow) <= 5
@@ -178,8 +178,8 @@ def test_without_a_call_nothing_else_is_asked() -> None:
     assert not facts.vanished
 
 
-@pytest.mark.parametrize("reading", EVERY_READING)
-def test_calls_that_disappear_rule_nothing_out(reading: Reading) -> None:
+@pytest.mark.parametrize("reading", ALL_SEMANTICS)
+def test_calls_that_disappear_rule_nothing_out(reading: RangeSemantics) -> None:
     calls = made_up_calls(900)
 
     def lose(params: dict[str, Any], _current: int) -> None:
@@ -284,7 +284,7 @@ def test_a_record_that_cannot_be_decoded_is_counted_and_does_not_end_the_probe()
 
 def test_no_finding_quotes_a_call_or_a_group() -> None:
     facts = play(Vendor())
-    told = " ".join(finding.text for finding in judge_probe(facts))
+    reported = " ".join(finding.text for finding in judge_probe(facts))
     assert facts.group is not None
-    assert facts.group not in told
-    assert all(call.voice_id not in told for call in facts.calls())
+    assert facts.group not in reported
+    assert all(call.voice_id not in reported for call in facts.calls())

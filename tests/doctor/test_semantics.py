@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.doctor.semantics import EVERY_READING, Reading, plan_window, rule_out
+from aiosipcdr.doctor.semantics import ALL_SEMANTICS, RangeSemantics, filter_hypotheses, plan_window
 from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.model.windows import TimeWindow
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 WINDOW = TimeWindow(START, START + timedelta(seconds=10))
-SUBMITTED = Reading("submit_time", start_inclusive=True, end_inclusive=True)
+SUBMITTED = RangeSemantics("submit_time", start_inclusive=True, end_inclusive=True)
 
 
 def at(seconds: float) -> datetime:
@@ -20,8 +20,8 @@ def at(seconds: float) -> datetime:
 
 
 def call(number: int, *times: float | None) -> CallDetailRecord:
-    told = {field: None if time is None else at(time) for field, time in zip(TIME_FIELDS, times, strict=False)}
-    return CallDetailRecord(voice_id=str(number), **told)  # type: ignore[arg-type]
+    reported = {field: None if time is None else at(time) for field, time in zip(TIME_FIELDS, times, strict=False)}
+    return CallDetailRecord(voice_id=str(number), **reported)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -42,39 +42,39 @@ def test_a_reading_says_what_is_in_a_window(
     end_inclusive: bool,  # noqa: FBT001
     inside: bool,  # noqa: FBT001
 ) -> None:
-    reading = Reading("answer_time", start_inclusive, end_inclusive)
+    reading = RangeSemantics("answer_time", start_inclusive, end_inclusive)
     assert reading.holds(call(1, 99, 99, 99, second), WINDOW) is inside
 
 
 def test_every_field_and_both_bounds_make_twenty_readings() -> None:
-    assert len(set(EVERY_READING)) == 20
-    assert {reading.field for reading in EVERY_READING} == set(TIME_FIELDS)
+    assert len(set(ALL_SEMANTICS)) == 20
+    assert {reading.field for reading in ALL_SEMANTICS} == set(TIME_FIELDS)
 
 
 def test_a_call_without_a_time_rules_out_that_time() -> None:
-    left = rule_out(EVERY_READING, WINDOW, [call(1, 5, 5, None, None, 5)])
+    left = filter_hypotheses(ALL_SEMANTICS, WINDOW, [call(1, 5, 5, None, None, 5)])
     assert {reading.field for reading in left} == {"submit_time", "call_time", "hangup_time"}
 
 
 def test_a_call_that_is_missing_rules_out_what_would_hold_it() -> None:
     known = [call(1, 5, 50, 50, 50, 50), call(2, 50, 5, 50, 50, 50)]
-    left = rule_out(EVERY_READING, WINDOW, known[:1], known)
+    left = filter_hypotheses(ALL_SEMANTICS, WINDOW, known[:1], known)
     assert {reading.field for reading in left} == {"submit_time"}
     assert len(left) == 4
-    assert {reading.field for reading in rule_out(EVERY_READING, WINDOW, [], known)} == set(TIME_FIELDS[2:])
+    assert {reading.field for reading in filter_hypotheses(ALL_SEMANTICS, WINDOW, [], known)} == set(TIME_FIELDS[2:])
 
 
 def test_where_nothing_can_tell_readings_apart_no_window_is_planned() -> None:
     same = [call(number, 5, 5, 5, 5, 5) for number in range(3)]
-    by_field = [Reading(field, start_inclusive=True, end_inclusive=True) for field in TIME_FIELDS]
+    by_field = [RangeSemantics(field, start_inclusive=True, end_inclusive=True) for field in TIME_FIELDS]
     assert plan_window(by_field, same, set()) is None
-    assert plan_window(EVERY_READING, [], set()) is None
+    assert plan_window(ALL_SEMANTICS, [], set()) is None
     assert plan_window([SUBMITTED], [call(1, 0, 3)], set()) is None
 
 
 def test_no_window_is_planned_twice() -> None:
     known, asked = [call(1, 0, 30, 60, 90, 120)], set[TimeWindow]()
-    while (window := plan_window(EVERY_READING, known, asked)) is not None:
+    while (window := plan_window(ALL_SEMANTICS, known, asked)) is not None:
         assert window not in asked
         assert window.seconds == 2
         asked.add(window)
@@ -83,7 +83,7 @@ def test_no_window_is_planned_twice() -> None:
 
 def test_a_call_far_down_the_list_may_be_the_one_that_tells() -> None:
     known = [call(number, 1000 * number, 1000 * number) for number in range(60)] + [call(99, 5, 70)]
-    rivals = [SUBMITTED, Reading("call_time", start_inclusive=True, end_inclusive=True)]
+    rivals = [SUBMITTED, RangeSemantics("call_time", start_inclusive=True, end_inclusive=True)]
     window = plan_window(rivals, known, set())
     assert window is not None
     assert len({reading.holds(known[-1], window) for reading in rivals}) == 2
@@ -93,17 +93,17 @@ steps = st.lists(st.one_of(st.none(), st.integers(0, 400), st.sampled_from([1, 2
 populations = st.lists(steps, min_size=1, max_size=30)
 
 
-@given(populations, st.sampled_from(EVERY_READING))
+@given(populations, st.sampled_from(ALL_SEMANTICS))
 def test_the_truth_is_never_ruled_out_and_what_is_left_beside_it_looks_the_same(
-    times: list[list[int | None]], truth: Reading
+    times: list[list[int | None]], truth: RangeSemantics
 ) -> None:
-    everything = [call(number, *told) for number, told in enumerate(times)]
+    everything = [call(number, *reported) for number, reported in enumerate(times)]
     base = TimeWindow(at(-100), at(1000))
     known = [one for one in everything if truth.holds(one, base)]
-    left, asked = rule_out(EVERY_READING, base, known), set[TimeWindow]()
+    left, asked = filter_hypotheses(ALL_SEMANTICS, base, known), set[TimeWindow]()
     while (window := plan_window(left, known, asked)) is not None:
         asked.add(window)
-        left = rule_out(left, window, [one for one in everything if truth.holds(one, window)], known)
+        left = filter_hypotheses(left, window, [one for one in everything if truth.holds(one, window)], known)
         assert truth in left
     # No window that begins, ends or lies around a known time would tell them apart.
     for one in known:
@@ -117,8 +117,8 @@ def test_the_truth_is_never_ruled_out_and_what_is_left_beside_it_looks_the_same(
 def test_times_at_the_ends_of_the_calendar_are_no_windows() -> None:
     ends = [datetime.fromisoformat("0001-01-01T00:00:00+14:00"), datetime.fromisoformat("9999-12-31T23:59:59-12:00")]
     calls = [CallDetailRecord(voice_id="1", call_time=ends[0], hangup_time=ends[1])]
-    assert plan_window(EVERY_READING, calls, ()) is None
+    assert plan_window(ALL_SEMANTICS, calls, ()) is None
     calls.append(CallDetailRecord(voice_id="2", submit_time=START, call_time=ends[0]))
-    window = plan_window(EVERY_READING, calls, ())
+    window = plan_window(ALL_SEMANTICS, calls, ())
     assert window is not None
     assert START in {window.start, window.end, window.start + timedelta(seconds=1)}

@@ -49,7 +49,7 @@ async def test_every_event_of_a_run_is_heard_in_the_context_of_its_caller(concur
             await asyncio.gather(*(fetch(tenant) for tenant in TENANTS))
         finally:
             asyncio.get_running_loop().set_task_factory(None)
-    assert sorted(tenant for told in heard.values() for tenant in told) == sorted(TENANTS)
+    assert sorted(tenant for reported in heard.values() for tenant in reported) == sorted(TENANTS)
 
 
 async def test_credentials_are_those_of_the_caller_whose_request_is_sent() -> None:

@@ -279,7 +279,7 @@ async def test_the_events_of_a_run_tell_its_story(sandbox: Sandbox) -> None:
     assert sum(event.total or 0 for event in planned) == 2_100
     assert sum(event.records or 0 for event in complete) == 2_100
     assert len(complete) == records.report.windows
-    assert [event.window for event in complete] == [told.window for told in records.report.window_reports]
+    assert [event.window for event in complete] == [reported.window for reported in records.report.window_reports]
     last = events[-1]
     assert last.report is records.report
     assert last.error is None
@@ -308,11 +308,11 @@ async def test_a_run_carries_the_range_that_was_asked_for(sandbox: Sandbox, tmp_
 
 
 async def test_the_plan_is_told_before_what_is_complete() -> None:
-    told: list[Event] = []
-    async with Sandbox(records=900, days=90, months_back=None) as wide, client_of(wide, hook=told.append) as client:
+    reported: list[Event] = []
+    async with Sandbox(records=900, days=90, months_back=None) as wide, client_of(wide, hook=reported.append) as client:
         await client.fetch_all(wide.start, wide.end)
     planned = done = 0
-    for event in told:
+    for event in reported:
         if event.kind is EventKind.WINDOW_PLANNED:
             planned += event.total or 0
         if event.kind is EventKind.WINDOW_COMPLETE:
@@ -377,7 +377,7 @@ async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
                 assert caught.value is mine
                 assert asyncio.all_tasks() == before
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
-        assert client._places.runs == 0
+        assert client._quota.runs == 0
     assert asyncio.all_tasks() == before
 
 
@@ -477,7 +477,7 @@ async def test_when_places_are_taken_away_workers_leave(sandbox: Sandbox) -> Non
         nonlocal under_way
         under_way += event.kind is EventKind.REQUEST_SENT
         under_way -= event.kind is EventKind.REQUEST_ANSWERED
-        limit = client._opened()._patience.limit
+        limit = client._opened()._retries.limit
         if under_way == 4:
             limit.places = 2
         if limit.places == 2 and event.kind is EventKind.REQUEST_SENT:

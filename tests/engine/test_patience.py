@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.engine.patience import Patience
+from aiosipcdr.engine.patience import RetryController
 from aiosipcdr.engine.run import Job, Run
 from aiosipcdr.model.errors import (
     AuthenticationError,
@@ -36,9 +36,9 @@ START = datetime(2026, 10, 1, tzinfo=UTC)
 NEVER = RetryPolicy(attempts=1)
 
 
-def patience(retry: RetryPolicy = RetryPolicy(), places: int = 8) -> tuple[Patience, Pacer]:
+def patience(retry: RetryPolicy = RetryPolicy(), places: int = 8) -> tuple[RetryController, Pacer]:
     pacer = Pacer(None)
-    return Patience(retry, pacer, places, now=0.0), pacer
+    return RetryController(retry, pacer, places, now=0.0), pacer
 
 
 def job_of(run: Run | None = None) -> Job:
@@ -57,7 +57,7 @@ def a_run() -> Run:
     return run
 
 
-def fail(judge: Patience, job: Job, error: SipCdrError, now: float, random: float = 0.0) -> float | SipCdrError:
+def fail(judge: RetryController, job: Job, error: SipCdrError, now: float, random: float = 0.0) -> float | SipCdrError:
     job.attempt += 1
     job.sent = now
     job.signed_under = judge.clock.version
@@ -66,7 +66,7 @@ def fail(judge: Patience, job: Job, error: SipCdrError, now: float, random: floa
     return judge.decide_delay(job, error, now=now, random=random)
 
 
-def attempts_until_given_up(judge: Patience, error: SipCdrError) -> int:
+def attempts_until_given_up(judge: RetryController, error: SipCdrError) -> int:
     job = job_of()
     while not isinstance(fail(judge, job, error, 0.0), SipCdrError):
         assert job.attempt < 50

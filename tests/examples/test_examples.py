@@ -188,10 +188,10 @@ async def test_a_tenant_sees_the_calls_of_its_group_alone() -> None:
 
 def test_the_nightly_job_writes_a_day_once(tmp_path: Path, sandbox: Sandbox) -> None:
     day = sandbox.start.date()
-    for told in ("certified complete", "is there already"):
+    for reported in ("certified complete", "is there already"):
         result = run("nightly", tmp_path, "--day", str(day), "--ending", ".ndjson", sandbox=sandbox)
         assert result.returncode == 0, result.stderr
-        assert told in result.stderr
+        assert reported in result.stderr
     path = tmp_path / f"calls-{day}.ndjson"
     assert sorted(tmp_path.iterdir()) == [path, path.with_name(f"{path.name}.manifest.json")]
     ids = [json.loads(line)["voice_id"] for line in path.read_text(encoding="utf-8").splitlines()]
@@ -226,10 +226,10 @@ def test_the_nightly_job_tells_a_refusal_without_a_traceback(tmp_path: Path) -> 
         result = run("nightly", tmp_path, "--ending", ".csv", sandbox=sandbox)
     assert result.returncode == 1
     assert "this address is not allowed" in result.stderr
-    began, ended, told = result.stderr.splitlines()
+    began, ended, reported = result.stderr.splitlines()
     assert "INFO run 1 began" in began
     assert "INFO run 1 ended with RestrictedAddressError" in ended
-    assert "ERROR" in told
+    assert "ERROR" in reported
     assert not list(tmp_path.glob("*.csv"))
 
 

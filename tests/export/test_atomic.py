@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.export import check_target
-from aiosipcdr.export.atomic import NewFile, check_folder
+from aiosipcdr.export.atomic import AtomicFile, check_folder
 from aiosipcdr.export.paths import JOURNAL, MANIFEST, QUARANTINE, ROWS, ExportPaths
 from aiosipcdr.model.errors import ExportConflictError, StorageError
 from tests.made_up_exports import names
@@ -18,8 +18,8 @@ from tests.made_up_exports import names
 DATA = b"line\n" * 10
 
 
-def written(path: Path, data: bytes = DATA) -> NewFile:
-    file = NewFile(path)
+def written(path: Path, data: bytes = DATA) -> AtomicFile:
+    file = AtomicFile(path)
     file.create()
     file.write(data)
     file.finish()
@@ -28,7 +28,7 @@ def written(path: Path, data: bytes = DATA) -> NewFile:
 
 def test_the_file_appears_at_the_end_readable_by_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
-    file = NewFile(path)
+    file = AtomicFile(path)
     file.create()
     file.write(DATA[:7])
     file.write(b"")
@@ -77,7 +77,7 @@ def test_nothing_written_is_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_nothing_is_touched_before_the_file_is_created(tmp_path: Path) -> None:
-    NewFile(tmp_path / "calls.ndjson").discard()
+    AtomicFile(tmp_path / "calls.ndjson").discard()
     assert names(tmp_path) == []
 
 
@@ -122,7 +122,7 @@ def test_overwriting_replaces_at_once_and_only_at_the_end(tmp_path: Path) -> Non
 def test_what_is_discarded_leaves_nothing_but_what_was_there(tmp_path: Path, finished: bool) -> None:
     path = tmp_path / "calls.ndjson"
     path.write_text("old")
-    file = NewFile(path)
+    file = AtomicFile(path)
     file.create()
     file.write(DATA)
     if finished:
@@ -135,11 +135,11 @@ def test_what_is_discarded_leaves_nothing_but_what_was_there(tmp_path: Path, fin
 
 def test_what_a_killed_export_left_goes_where_the_journal_says_that_it_is_ours(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
-    NewFile(path).discard_leftover()
-    NewFile(path).temporary.write_bytes(b"half of an older and much longer file" * 9)
+    AtomicFile(path).discard_leftover()
+    AtomicFile(path).temporary.write_bytes(b"half of an older and much longer file" * 9)
     with pytest.raises(ExportConflictError, match=r"\.part was not made by this export"):
         written(path)
-    NewFile(path).discard_leftover()
+    AtomicFile(path).discard_leftover()
     written(path).publish(overwrite=False)
     assert path.read_bytes() == DATA
 
@@ -147,13 +147,13 @@ def test_what_a_killed_export_left_goes_where_the_journal_says_that_it_is_ours(t
 def test_a_leftover_may_have_the_target_for_a_second_name_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     path.write_bytes(b"published")
-    os.link(path, NewFile(path).temporary)
-    NewFile(path).discard_leftover()
+    os.link(path, AtomicFile(path).temporary)
+    AtomicFile(path).discard_leftover()
     assert names(tmp_path) == ["calls.ndjson"]
     (tmp_path / "mine").write_bytes(b"mine")
-    os.link(tmp_path / "mine", NewFile(path).temporary)
+    os.link(tmp_path / "mine", AtomicFile(path).temporary)
     with pytest.raises(ExportConflictError, match=r"\.part was not made by this export"):
-        NewFile(path).discard_leftover()
+        AtomicFile(path).discard_leftover()
     assert names(tmp_path) == [".calls.ndjson.part", "calls.ndjson", "mine"]
 
 
@@ -167,7 +167,7 @@ def test_what_took_the_temporary_name_meanwhile_is_not_discarded(tmp_path: Path)
 
 def test_whatever_is_at_the_temporary_name_is_named_and_stays(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
-    linked, folder = NewFile(tmp_path / "linked"), NewFile(tmp_path / "folder")
+    linked, folder = AtomicFile(tmp_path / "linked"), AtomicFile(tmp_path / "folder")
     linked.temporary.symlink_to(tmp_path / "mine")
     folder.temporary.mkdir()
     for file in (linked, folder):
@@ -234,7 +234,7 @@ def test_what_became_no_plain_file_meanwhile_is_not_replaced_either(tmp_path: Pa
 
 def test_a_folder_that_is_not_there_or_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for check in (check_target, lambda path: check_folder(ExportPaths.beside(path))):
+    for check in (check_target, lambda path: check_folder(ExportPaths.sidecar_path(path))):
         with pytest.raises(StorageError, match="no such folder: create it first"):
             check(tmp_path / "none" / "calls.ndjson")
         with pytest.raises(StorageError, match="not a folder"):

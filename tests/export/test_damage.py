@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from aiosipcdr.export import FORMATS, JOURNAL, MANIFEST, ExportJob, read_manifest, verify_file
-from aiosipcdr.export.atomic import NewFile
+from aiosipcdr.export.atomic import AtomicFile
 from aiosipcdr.export.frames import encode_frame, read_body, read_frames
 from aiosipcdr.export.paths import ROWS
 from aiosipcdr.model.errors import ExportConflictError, ExportError, JournalDamagedError
-from tests.made_up_exports import STORY, beside, contents, export, names, order, report_of
+from tests.made_up_exports import STORY, contents, export, names, order, report_of, sidecar_path
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -71,7 +71,7 @@ async def test_rows_that_change_before_the_file_is_built_stop_the_export(
     path = tmp_path / f"calls.{name}"
     if is_resumed:
         await export(path, until=len(STORY))
-    done = before_call(monkeypatch, ExportJob, "_build", lambda: change(beside(path, ROWS)))
+    done = before_call(monkeypatch, ExportJob, "_build", lambda: change(sidecar_path(path, ROWS)))
     await check_refused(path, JournalDamagedError)
     assert done
 
@@ -81,15 +81,15 @@ async def test_a_digit_that_changes_anywhere_in_the_rows_stops_the_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     await export(tmp_path / name, until=len(STORY))
-    size = beside(tmp_path / name, ROWS).stat().st_size
+    size = sidecar_path(tmp_path / name, ROWS).stat().st_size
     places: set[int] = set()
     for number, after in enumerate(range(0, size - 300, 41)):
         folder = tmp_path / str(number)
         folder.mkdir()
         for ending in (JOURNAL, ROWS):
-            shutil.copy(beside(tmp_path / name, ending), beside(folder / name, ending))
+            shutil.copy(sidecar_path(tmp_path / name, ending), sidecar_path(folder / name, ending))
         with monkeypatch.context() as patch:
-            act = partial(change_digit, beside(folder / name, ROWS), after)
+            act = partial(change_digit, sidecar_path(folder / name, ROWS), after)
             before_call(patch, ExportJob, "_build", partial(noted, places, act))
             await check_refused(folder / name, JournalDamagedError)
     assert len(places) > 30
@@ -101,7 +101,7 @@ async def test_rows_that_change_while_the_file_is_built_stop_the_export(
 ) -> None:
     path = tmp_path / name
     encoder = type(order(path).open_encoder())
-    done = before_call(monkeypatch, encoder, "encode", lambda: cut_off(beside(path, ROWS)))
+    done = before_call(monkeypatch, encoder, "encode", lambda: cut_off(sidecar_path(path, ROWS)))
     await check_refused(path, JournalDamagedError)
     assert done
 
@@ -113,7 +113,7 @@ async def test_rows_that_change_between_two_windows_stop_the_export(tmp_path: Pa
             for entry in STORY:
                 await job.write(entry, report_of())
                 if entry is STORY[1]:
-                    change_digit(beside(path, ROWS), beside(path, ROWS).stat().st_size - 600)
+                    change_digit(sidecar_path(path, ROWS), sidecar_path(path, ROWS).stat().st_size - 600)
             await job.publish(report_of())
     assert names(tmp_path) == ["calls.csv.journal", "calls.csv.journal.rows"]
     with pytest.raises(JournalDamagedError, match="remove them and"):
@@ -138,18 +138,18 @@ async def test_a_part_that_changes_before_it_is_published_is_not_published(
     folder = tmp_path / "folder"
     folder.mkdir()
     path = folder / f"calls.{name}"
-    target = NewFile(path)
-    original = getattr(NewFile, method)
+    target = AtomicFile(path)
+    original = getattr(AtomicFile, method)
     done: list[str] = []
 
-    def changing(file: NewFile, **options: Any) -> None:
+    def changing(file: AtomicFile, **options: Any) -> None:
         if file.path == path and not done:
             done.append(method)
             change(target.temporary)
         original(file, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(NewFile, method, changing)
+        patch.setattr(AtomicFile, method, changing)
         with pytest.raises(ExportConflictError, match="was changed, removed or replaced while this export was at work"):
             await export(path)
     assert done
@@ -164,22 +164,22 @@ async def test_what_changes_beside_the_file_before_it_is_published_is_not_publis
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     path = tmp_path / "calls.csv"
-    original = NewFile.publish
+    original = AtomicFile.publish
 
-    def changing(file: NewFile, *, overwrite: bool) -> None:
+    def changing(file: AtomicFile, *, overwrite: bool) -> None:
         if file.path.name.endswith(ending):
             file.check()
             change_digit(file.temporary)
         original(file, overwrite=overwrite)
 
     with monkeypatch.context() as patch:
-        patch.setattr(NewFile, "publish", changing)
+        patch.setattr(AtomicFile, "publish", changing)
         with pytest.raises(ExportConflictError, match="was changed, removed or replaced"):
             await export(path)
     assert not path.exists()
-    assert not beside(path, ending).exists()
+    assert not sidecar_path(path, ending).exists()
     await export(path)
-    assert verify_file(path, read_manifest(beside(path, MANIFEST))) == []
+    assert verify_file(path, read_manifest(sidecar_path(path, MANIFEST))) == []
 
 
 async def test_a_body_that_changes_after_its_frame_was_read_is_refused(tmp_path: Path) -> None:

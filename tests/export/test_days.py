@@ -21,7 +21,7 @@ DAY = date(2026, 10, 1)
 )
 def test_the_date_is_before_the_extension_or_where_it_is_wanted(path: str, name: str) -> None:
     for given in (f"folder/{path}", Path("folder") / path):
-        assert name_day(given, DAY) == ExportPaths.beside(Path("folder") / name)
+        assert name_day(given, DAY) == ExportPaths.sidecar_path(Path("folder") / name)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from aiosipcdr.export import ExportOrder, ExportPaths, Manifest, judge_existing, keys
+from aiosipcdr.export import ExportPaths, ExportSpec, Manifest, judge_existing, keys
 from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, KeyDerivation, derive_key
 from aiosipcdr.export.masking import Pseudonyms
-from aiosipcdr.export.spec import Query
+from aiosipcdr.export.spec import ExportQuery
 from aiosipcdr.model.report import FetchReport, WindowReport
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.signing import Credentials
@@ -31,7 +31,7 @@ def exported(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
     manifest = Manifest(
         file=path.name,
         format="ndjson",
-        query=Query(start=START, end=END),
+        query=ExportQuery(start=START, end=END),
         key=DERIVATION,
         account=KEY.fingerprint(ACCOUNT),
         rows=1,
@@ -44,7 +44,7 @@ def exported(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
         versions={},
         created=datetime(2026, 12, 1, tzinfo=UTC),
     )
-    ExportPaths.beside(path).manifest.write_bytes(sealed(replace(manifest, **changes)))
+    ExportPaths.sidecar_path(path).manifest.write_bytes(sealed(replace(manifest, **changes)))
     return path
 
 
@@ -76,12 +76,12 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"format": "csv"}, "format"),
     ({"spreadsheet": True}, "spreadsheet"),
     ({"numbers": "masked"}, "numbers"),
-    ({"query": Query(start=START, end=END, sip_group_name="sales")}, "sip_group_name"),
-    ({"query": Query(start=START, end=END, time_field="call_time")}, "time_field"),
-    ({"query": Query(start=START, end=END, assume_tz="Asia/Shanghai")}, "assume_tz"),
-    ({"query": Query(start=START, end=END, adjacent=True)}, "adjacent"),
-    ({"query": Query(start=START, end=END + timedelta(hours=1))}, "end"),
-    ({"query": Query(start=START - timedelta(hours=1), end=END)}, "start"),
+    ({"query": ExportQuery(start=START, end=END, sip_group_name="sales")}, "sip_group_name"),
+    ({"query": ExportQuery(start=START, end=END, time_field="call_time")}, "time_field"),
+    ({"query": ExportQuery(start=START, end=END, assume_tz="Asia/Shanghai")}, "assume_tz"),
+    ({"query": ExportQuery(start=START, end=END, adjacent=True)}, "adjacent"),
+    ({"query": ExportQuery(start=START, end=END + timedelta(hours=1))}, "end"),
+    ({"query": ExportQuery(start=START - timedelta(hours=1), end=END)}, "start"),
     ({"bytes": 4}, "changed after it was written"),
     ({"sha256": "0" * 64}, "changed after it was written"),
     ({"quarantined": 1}, "says nothing of"),
@@ -100,7 +100,7 @@ def test_what_is_not_the_answer_to_this_query_is_another_file(
 
 def test_a_file_without_a_manifest_is_another_file(tmp_path: Path) -> None:
     path = exported(tmp_path)
-    ExportPaths.beside(path).manifest.unlink()
+    ExportPaths.sidecar_path(path).manifest.unlink()
     assert state_of(path) == "other"
 
 
@@ -121,7 +121,7 @@ def test_another_secret_phone_or_key_of_pseudonyms_makes_it_another_file(tmp_pat
 def test_a_year_of_files_takes_one_derivation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     derivation = KeyDerivation(salt="7" * 32, n=16, r=8, p=1)
     account = derive_key(CREDENTIALS, derivation).fingerprint(ACCOUNT)
-    orders: list[ExportOrder] = []
+    orders: list[ExportSpec] = []
     for number in range(365):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -129,9 +129,9 @@ def test_a_year_of_files_takes_one_derivation(tmp_path: Path, monkeypatch: pytes
     derived: list[int] = []
     scrypt = hashlib.scrypt
 
-    def counted(*told: Any, **costs: Any) -> bytes:  # noqa: ANN401
+    def counted(*reported: Any, **costs: Any) -> bytes:  # noqa: ANN401
         derived.append(costs["n"])
-        return scrypt(*told, **costs)
+        return scrypt(*reported, **costs)
 
     monkeypatch.setattr(keys, "_remembered", deque(maxlen=8))
     monkeypatch.setattr(hashlib, "scrypt", counted)

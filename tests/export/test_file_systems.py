@@ -118,8 +118,8 @@ async def test_a_mode_is_that_of_file_and_manifest_alone(sandbox: Sandbox, tmp_p
     async with client_of(sandbox, look) as client:
         await client.export(sandbox.start, sandbox.end, tmp_path / "calls.csv", mode=mode)
     assert {modes["calls.csv.journal"], modes["calls.csv.journal.rows"]} == {0o600}
-    told = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in tmp_path.iterdir()}
-    assert told == dict.fromkeys(("calls.csv", "calls.csv.manifest.json"), mode or 0o600)
+    reported = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in tmp_path.iterdir()}
+    assert reported == dict.fromkeys(("calls.csv", "calls.csv.manifest.json"), mode or 0o600)
 
 
 async def test_a_mode_that_the_file_system_does_not_keep_is_refused_before_the_fetch(

@@ -148,13 +148,13 @@ def test_owner_and_mode_are_checked_unless_the_file_system_forces_them(
 ) -> None:
     descriptor = create_ours(tmp_path / "file")
     inode = os.fstat(descriptor).st_ino
-    told = storage._owner_and_mode
+    reported = storage._owner_and_mode
     try:
         assert is_private(descriptor)
         check_private(descriptor, tmp_path / "file", was_private=True)
         # Of this file alone, as after chmod and chown: never right, whatever the creating run is said to have seen.
         monkeypatch.setattr(
-            storage, "_owner_and_mode", lambda one: status if os.fstat(one).st_ino == inode else told(one)
+            storage, "_owner_and_mode", lambda one: status if os.fstat(one).st_ino == inode else reported(one)
         )
         for was_private in (True, False):
             with pytest.raises(ExportConflictError, match="belongs to somebody else, or others can read"):

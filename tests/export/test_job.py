@@ -39,7 +39,7 @@ from aiosipcdr.model.errors import (
     TransportError,
 )
 from aiosipcdr.model.report import CompleteWindow, FetchReport, WindowReport
-from aiosipcdr.proof.checkpoint import Cut, Note
+from aiosipcdr.proof.checkpoint import JournalEvent, WindowSplit
 from aiosipcdr.wire.signing import Credentials
 from tests.made_up_calls import START
 from tests.made_up_exports import (
@@ -48,7 +48,6 @@ from tests.made_up_exports import (
     RAW,
     SPAN,
     STORY,
-    beside,
     contents,
     export,
     hour,
@@ -56,6 +55,7 @@ from tests.made_up_exports import (
     order,
     plain,
     report_of,
+    sidecar_path,
     window,
 )
 
@@ -105,8 +105,8 @@ async def test_the_records_of_all_windows_are_written_in_their_order(tmp_path: P
     path = tmp_path / "calls.ndjson"
     await export(path)
     ids = [json.loads(line)["voice_id"] for line in path.read_text().splitlines()]
-    told = [record.voice_id for entry in STORY if isinstance(entry, CompleteWindow) for record in entry.records]
-    assert ids == told
+    reported = [record.voice_id for entry in STORY if isinstance(entry, CompleteWindow) for record in entry.records]
+    assert ids == reported
 
 
 async def test_the_same_windows_give_the_same_bytes(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_every_file_is_its_owners_alone(tmp_path: Path, name: str) -> None
 async def test_the_manifest_agrees_with_the_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"calls.{name}"
     report = await export(path)
-    manifest = read_manifest(beside(path, MANIFEST))
+    manifest = read_manifest(sidecar_path(path, MANIFEST))
     assert find_differences(manifest, read_facts(path, name)) == []
     assert (manifest.rows, manifest.bytes) == (5, path.stat().st_size)
     assert manifest.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -162,14 +162,14 @@ async def test_a_power_cut_at_the_end_finds_whole_files_and_a_journal_that_knows
     link, replace = os.link, os.replace
 
     def flush(descriptor: int) -> None:
-        told = os.fstat(descriptor)
-        flushed[told.st_ino] = told.st_size
+        reported = os.fstat(descriptor)
+        flushed[reported.st_ino] = reported.st_size
 
     def check(source: Path, target: Path) -> None:
         # All that was written is safe: the bytes that get their name now, and the journal that tells of them.
-        for file in (source, beside(path, JOURNAL)) if appeared else (source,):
-            told = file.stat()
-            assert flushed[told.st_ino] == told.st_size
+        for file in (source, sidecar_path(path, JOURNAL)) if appeared else (source,):
+            reported = file.stat()
+            assert flushed[reported.st_ino] == reported.st_size
         appeared.append(target.name)
 
     def linked(source: Path, target: Path, **how: bool) -> None:
@@ -190,9 +190,9 @@ async def test_a_power_cut_at_the_end_finds_whole_files_and_a_journal_that_knows
 async def test_what_could_not_be_decoded_stands_beside_the_file(tmp_path: Path) -> None:
     await export(tmp_path / "calls.csv")
     (line,) = (tmp_path / "calls.csv.quarantine").read_text().splitlines()
-    told = json.loads(line)
-    assert told.pop("window") == {"start": "2026-10-01T10:30:00+08:00", "end": "2026-10-01T11:30:00+08:00"}
-    assert told == {"page": 1, "reason": "no id", "voice_id": "bad2", "raw": RAW.decode()}
+    reported = json.loads(line)
+    assert reported.pop("window") == {"start": "2026-10-01T10:30:00+08:00", "end": "2026-10-01T11:30:00+08:00"}
+    assert reported == {"page": 1, "reason": "no id", "voice_id": "bad2", "raw": RAW.decode()}
 
 
 @pytest.mark.parametrize("mask", [mask_number, Pseudonyms(b"sandbox-key-of-16-bytes")])
@@ -211,7 +211,7 @@ async def test_with_a_mask_no_file_holds_a_number(tmp_path: Path, mask: Callable
     await export(path, mask=mask, phone_name="+12125550123")
     held += b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert not [number for number in [*numbers, b"2125550", RAW, b"newField"] if number in held]
-    (line,) = beside(path, QUARANTINE).read_text().splitlines()
+    (line,) = sidecar_path(path, QUARANTINE).read_text().splitlines()
     assert json.loads(line)["raw"] is None
 
 
@@ -259,15 +259,15 @@ async def test_an_error_in_any_format_leaves_the_journal_and_no_target(tmp_path:
 async def test_a_parquet_export_goes_on_whatever_form_its_rows_have(tmp_path: Path) -> None:
     # What this version does not know holds quotes, and those make objects of a window's rows.
     known = [plain(window(number)) for number in (1, 2)]
-    story: list[Note | CompleteWindow] = [CUT, window(0), *known]
+    story: list[JournalEvent | CompleteWindow] = [CUT, window(0), *known]
     await export(tmp_path / "whole.parquet", story)
     path = tmp_path / "calls.parquet"
     for until in range(1, len(story) + 1):
         await export(path, story, until=until)
-    _, *rows = beside(path, ROWS).read_bytes().splitlines()
+    _, *rows = sidecar_path(path, ROWS).read_bytes().splitlines()
     assert [row[:1] for row in rows] == [b"{"] * 3 + [b"["] * 6
     async with ExportJob(order(path)) as job:
-        (latest,) = (await job.history(allow_incomplete=False, changed=[])).latest
+        (latest,) = (await job.checkpoint(allow_incomplete=False, changed=[])).latest
     assert latest.records == [*known[-1].records, *window(2).repeated]
     await export(path, story)
     assert path.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
@@ -293,10 +293,10 @@ async def test_young_windows_are_told_so_that_they_can_be_asked_again(tmp_path: 
     story = (CUT, window(0), window(1, provisional=True), window(2))
     await export(path, story, until=4)
     async with ExportJob(order(path)) as job:
-        assert [told.window for told in job.provisional] == [hour(1)]
-        history = await job.history(allow_incomplete=False, changed=[hour(1)])
-        assert len(history.entries) == 2
-        assert [read.window for read in history.latest] == [hour(0)]
+        assert [reported.window for reported in job.provisional] == [hour(1)]
+        checkpoint = await job.checkpoint(allow_incomplete=False, changed=[hour(1)])
+        assert len(checkpoint.entries) == 2
+        assert [read.window for read in checkpoint.latest] == [hour(0)]
         assert job.provisional == []
     await export(path, story)
     assert path.read_bytes().count(b"\r\n") == 1 + 9
@@ -306,14 +306,14 @@ async def test_what_was_not_proven_is_read_again_unless_it_may_be_so(tmp_path: P
     story = (CUT, window(0), window(1, certified=False), window(2))
     await export(tmp_path / "calls.csv", story, until=4)
     async with ExportJob(order(tmp_path / "calls.csv")) as job:
-        assert len((await job.history(allow_incomplete=True, changed=[])).entries) == 4
-        assert len((await job.history(allow_incomplete=False, changed=[])).entries) == 2
+        assert len((await job.checkpoint(allow_incomplete=True, changed=[])).entries) == 4
+        assert len((await job.checkpoint(allow_incomplete=False, changed=[])).entries) == 2
         await job.doubt(OutOfTimeRangeError("too old"))  # what was read stays
-        assert len((await job.history(allow_incomplete=True, changed=[])).entries) == 2
+        assert len((await job.checkpoint(allow_incomplete=True, changed=[])).entries) == 2
         await job.doubt(IncompleteRangeError("short", window=SPAN))
-        assert len((await job.history(allow_incomplete=True, changed=[])).entries) == 1
+        assert len((await job.checkpoint(allow_incomplete=True, changed=[])).entries) == 1
         await job.doubt(OutOfTimeRangeError("too old"))
-        assert (await job.history(allow_incomplete=True, changed=[])).entries == []
+        assert (await job.checkpoint(allow_incomplete=True, changed=[])).entries == []
 
 
 def edges_of(path: Path) -> list[int]:
@@ -354,7 +354,7 @@ async def test_damage_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     await export(path, until=len(STORY))
     before = contents(tmp_path)
     for ending, place in ((JOURNAL, 30), (ROWS, before["calls.csv.journal.rows"].index(b"\n") + 6)):
-        file = beside(path, ending)
+        file = sidecar_path(path, ending)
         damaged = bytearray(before[file.name])
         damaged[place] ^= 1
         file.write_bytes(damaged)
@@ -382,14 +382,14 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), OTHERS, ids=[told[-20:] for _, told in OTHERS])
+@pytest.mark.parametrize(("change", "reported"), OTHERS, ids=[reported[-20:] for _, reported in OTHERS])
 async def test_a_journal_of_another_question_is_refused_and_says_what_differs(
-    tmp_path: Path, change: dict[str, Any], told: str
+    tmp_path: Path, change: dict[str, Any], reported: str
 ) -> None:
     path = tmp_path / "calls.csv"
     await export(path, until=2)
     before = contents(tmp_path)
-    with pytest.raises(ExportConflictError, match=f"is of another export: {told}; finish that one") as caught:
+    with pytest.raises(ExportConflictError, match=f"is of another export: {reported}; finish that one") as caught:
         await export(path, **change)
     assert "2125550" not in str(caught.value)
     assert contents(tmp_path) == before
@@ -398,7 +398,7 @@ async def test_a_journal_of_another_question_is_refused_and_says_what_differs(
 
 async def test_a_journal_in_which_nothing_was_written_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
-    journal = Journal(beside(path, JOURNAL), beside(path, ROWS))
+    journal = Journal(sidecar_path(path, JOURNAL), sidecar_path(path, ROWS))
     async with ExportJob(order(path)) as job:
         # As after a kill.
         shutil.copytree(tmp_path, tmp_path / "killed")
@@ -528,7 +528,7 @@ async def test_what_is_no_plain_file_is_named_before_anything_is_read_and_stays(
 
 async def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
-    beside(path, JOURNAL).write_text("my own notes")
+    sidecar_path(path, JOURNAL).write_text("my own notes")
     with pytest.raises(ExportConflictError, match="is not a journal of aiosipcdr"):
         await export(path)
     assert contents(tmp_path) == {"calls.csv.journal": b"my own notes"}
@@ -578,7 +578,7 @@ async def test_room_is_asked_for_before_anything_is_written(tmp_path: Path, monk
 async def test_room_for_all_that_is_told_is_asked_for_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, needed: int
 ) -> None:
-    cut = Cut(told=WindowReport(window=SPAN, total=10_000), parts=CUT.parts)
+    cut = WindowSplit(reported=WindowReport(window=SPAN, total=10_000), parts=CUT.parts)
     free = 10_000 * needed
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 10, free))
     await export(tmp_path / name, [cut, window(0)], until=2)
@@ -733,7 +733,7 @@ async def test_the_plan_is_in_the_journal_before_a_part_is_asked_for(tmp_path: P
     path = tmp_path / "calls.csv"
     async with ExportJob(order(path)) as job:
         await job.write(CUT, FetchReport())
-        raw = beside(path, JOURNAL).read_bytes()
+        raw = sidecar_path(path, JOURNAL).read_bytes()
         assert all(json.dumps(hour(number).end.isoformat()).encode() in raw for number in range(3))
         assert START.isoformat().encode() in raw
 
@@ -741,30 +741,30 @@ async def test_the_plan_is_in_the_journal_before_a_part_is_asked_for(tmp_path: P
 async def test_files_that_somebody_replaced_meanwhile_are_not_published(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     async with ExportJob(order(path)) as job:
-        await job.history(allow_incomplete=True, changed=[])
+        await job.checkpoint(allow_incomplete=True, changed=[])
         for entry in STORY:
             await job.write(entry, report_of())
         for ending in (JOURNAL, ROWS):
-            beside(path, ending).unlink()
-        beside(path, ROWS).write_text("another export's")
+            sidecar_path(path, ending).unlink()
+        sidecar_path(path, ROWS).write_text("another export's")
         with pytest.raises(
             ExportConflictError, match="was removed or replaced, or got a second name, while this export was at work"
         ):
             await job.publish(report_of())
     assert not path.exists()
-    assert beside(path, ROWS).read_text() == "another export's"
+    assert sidecar_path(path, ROWS).read_text() == "another export's"
 
 
 async def test_files_that_others_can_read_by_now_are_not_resumed(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     await export(path, until=2)
     for ending in (JOURNAL, ROWS):
-        beside(path, ending).chmod(0o644)
+        sidecar_path(path, ending).chmod(0o644)
         before = contents(tmp_path)
         with pytest.raises(ExportConflictError, match="others can read or change it"):
             await export(path)
         assert contents(tmp_path) == before
-        beside(path, ending).chmod(0o600)
+        sidecar_path(path, ending).chmod(0o600)
     await export(path)
 
 

@@ -63,7 +63,7 @@ def add(journal: Journal, *story: object) -> None:
             rows = encode_rows(entry.records)
             journal.append(
                 WrittenWindow(
-                    delivered=Delivered(told=entry.report, share=entry.share),
+                    delivered=Delivered(reported=entry.report, share=entry.share),
                     rows=len(entry.records),
                     size=len(rows),
                     mark=journal.rows_file.append(rows),
@@ -111,9 +111,9 @@ def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> No
     written(tmp_path)
     with opened(tmp_path) as journal:
         assert journal.header == msgspec.structs.replace(HEADER, id=IDENTIFIER)
-        history = journal.history()
-        assert history.tiles == [SPAN]
-        assert history.entries == [as_told(entry) for entry in STORY]
+        checkpoint = journal.checkpoint()
+        assert checkpoint.tiles == [SPAN]
+        assert checkpoint.entries == [as_told(entry) for entry in STORY]
         assert [len(read_records(rows)) for rows in journal.rows()] == [3, 2]
         assert ROWS_HEADER + b"".join(journal.rows()) == place_of(tmp_path)[1].read_bytes()
         assert journal.built is None
@@ -121,8 +121,8 @@ def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> No
 
 def test_the_rows_are_those_of_the_records_one_after_the_other(tmp_path: Path) -> None:
     _, rows = written(tmp_path)
-    told = [entry for entry in STORY if isinstance(entry, CompleteWindow)]
-    assert rows == ROWS_HEADER + b"".join(encode_rows(entry.records) for entry in told)
+    reported = [entry for entry in STORY if isinstance(entry, CompleteWindow)]
+    assert rows == ROWS_HEADER + b"".join(encode_rows(entry.records) for entry in reported)
 
 
 def test_both_files_are_their_owners_alone(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_both_files_are_their_owners_alone(tmp_path: Path) -> None:
 def test_the_latest_windows_are_remembered_with_all_that_was_read_in_them(tmp_path: Path) -> None:
     written(tmp_path)
     with opened(tmp_path) as journal:
-        (latest,) = journal.history().latest
+        (latest,) = journal.checkpoint().latest
     last = STORY[-1]
     assert isinstance(last, CompleteWindow)
     assert latest.window == last.window
@@ -148,7 +148,7 @@ def test_the_latest_windows_are_remembered_with_all_that_was_read_in_them(tmp_pa
 def test_of_a_journal_without_windows_nothing_is_remembered(tmp_path: Path) -> None:
     written(tmp_path, CUT)
     with opened(tmp_path) as journal:
-        assert journal.history().latest == []
+        assert journal.checkpoint().latest == []
         assert list(journal.rows()) == []
 
 
@@ -164,7 +164,7 @@ def test_a_journal_goes_on_where_it_ended_as_if_nothing_had_been(tmp_path: Path)
 
 def check_prefix(journal: Journal, number: int, story: Sequence[Entry | CompleteWindow] = STORY) -> None:
     """Hold the journal against the first entries of `story`."""
-    assert journal.history().entries == [as_told(entry) for entry in story[:number]]  # type: ignore[arg-type]
+    assert journal.checkpoint().entries == [as_told(entry) for entry in story[:number]]  # type: ignore[arg-type]
     rows = [encode_rows(entry.records) for entry in story[:number] if isinstance(entry, CompleteWindow)]
     assert list(journal.rows()) == [one for one in rows if one]
     assert journal.rows_file.path.read_bytes() == ROWS_HEADER + b"".join(rows)
@@ -331,13 +331,13 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), CHANGES, ids=[told for _, told in CHANGES])
+@pytest.mark.parametrize(("change", "reported"), CHANGES, ids=[reported for _, reported in CHANGES])
 def test_a_journal_of_another_question_is_refused_and_says_what_differs(
-    tmp_path: Path, change: dict[str, str | None], told: str
+    tmp_path: Path, change: dict[str, str | None], reported: str
 ) -> None:
     before = written(tmp_path)
     other = Header(settings=HEADER.settings | change, tiles=[hour(0)])
-    with pytest.raises(ExportConflictError, match=f"of another export: {told}; finish that one") as caught:
+    with pytest.raises(ExportConflictError, match=f"of another export: {reported}; finish that one") as caught:
         Journal(*place_of(tmp_path)).open(lambda _: other)
     assert "fedcba" not in str(caught.value)
     assert "0123456" not in str(caught.value)
@@ -356,7 +356,7 @@ def test_a_journal_in_which_nothing_was_written_is_no_obstacle(tmp_path: Path) -
         pass
     other = Header(settings={"format": "ndjson"}, tiles=[hour(0)])
     with opened(tmp_path, other) as journal:
-        assert journal.history().tiles == [hour(0)]
+        assert journal.checkpoint().tiles == [hour(0)]
         add(journal, window(0))
     with opened(tmp_path, other) as journal:
         assert journal.header == msgspec.structs.replace(other, id=IDENTIFIER)
@@ -366,7 +366,7 @@ def test_a_journal_in_which_nothing_was_written_is_no_obstacle(tmp_path: Path) -
 def test_the_plan_of_the_journal_is_the_one_that_is_followed(tmp_path: Path) -> None:
     written(tmp_path)
     with opened(tmp_path, Header(settings=HEADER.settings, tiles=[hour(0), hour(1)])) as journal:
-        assert journal.history().tiles == [SPAN]
+        assert journal.checkpoint().tiles == [SPAN]
 
 
 def test_a_second_opening_is_told_who_is_at_work_and_changes_nothing(tmp_path: Path) -> None:

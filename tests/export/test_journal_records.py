@@ -27,7 +27,7 @@ from tests.made_up_exports import CUT, RAW, SPAN, window
 
 COMPLETE = window(0, bad=1)
 WRITTEN = WrittenWindow(
-    delivered=Delivered(told=COMPLETE.report, share=COMPLETE.share),
+    delivered=Delivered(reported=COMPLETE.report, share=COMPLETE.share),
     rows=3,
     size=900,
     mark=Mark(1_000, "ab" * 32),

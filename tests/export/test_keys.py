@@ -19,7 +19,7 @@ from aiosipcdr.export.keys import DerivedKey, derive_key
 from aiosipcdr.export.manifest import encode_manifest, find_derivation
 from aiosipcdr.model.errors import ExportConflictError, ExportError
 from aiosipcdr.wire.signing import Credentials
-from tests.made_up_exports import CREDENTIALS, DERIVATION, beside, export, names, sealed
+from tests.made_up_exports import CREDENTIALS, DERIVATION, export, names, sealed, sidecar_path
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -33,9 +33,9 @@ def derived(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
     threads: list[threading.Thread] = []
     scrypt = hashlib.scrypt
 
-    def counted(*told: Any, **costs: Any) -> bytes:  # noqa: ANN401
+    def counted(*reported: Any, **costs: Any) -> bytes:  # noqa: ANN401
         threads.append(threading.current_thread())
-        return scrypt(*told, **costs)
+        return scrypt(*reported, **costs)
 
     monkeypatch.setattr(hashlib, "scrypt", counted)
     monkeypatch.setattr(keys, "_remembered", deque(maxlen=8))
@@ -46,20 +46,20 @@ def test_a_key_is_made_of_key_and_secret_and_salt() -> None:
     password = b"sandbox-key\0sandbox-secret"
     expected = hashlib.scrypt(password, salt=bytes.fromhex("5" * 32), n=16, r=8, p=1, dklen=32)
     assert CREDENTIALS.derive_key(bytes.fromhex("5" * 32), n=16, r=8, p=1) == expected
-    told = {
+    reported = {
         derive_key(credentials, derivation).fingerprint("#account")
         for credentials in (CREDENTIALS, OTHER, Credentials("sandbox-other", "sandbox-secret"))
         for derivation in (DERIVATION, msgspec.structs.replace(DERIVATION, salt="6" * 32))
     }
-    assert len(told) == 6
+    assert len(reported) == 6
 
 
 def test_fingerprints_of_two_names_or_values_and_signatures_are_all_different() -> None:
     key = derive_key(CREDENTIALS, DERIVATION)
-    told = [key.fingerprint("a", "b"), key.fingerprint("a", "c"), key.fingerprint("b", "b"), key.sign(b"a\0b")[:16]]
-    assert len({*told}) == 4
-    assert all(len(one) == 16 for one in told)
-    assert key.fingerprint("a", "b") == told[0]
+    reported = [key.fingerprint("a", "b"), key.fingerprint("a", "c"), key.fingerprint("b", "b"), key.sign(b"a\0b")[:16]]
+    assert len({*reported}) == 4
+    assert all(len(one) == 16 for one in reported)
+    assert key.fingerprint("a", "b") == reported[0]
 
 
 def test_a_key_shows_itself_in_no_text() -> None:
@@ -71,8 +71,8 @@ def test_a_key_shows_itself_in_no_text() -> None:
 
 def test_a_key_is_derived_once_whoever_asks(derived: list[threading.Thread]) -> None:
     with ThreadPoolExecutor(4) as pool:
-        told = {id(key) for key in pool.map(lambda _: derive_key(CREDENTIALS, DERIVATION), range(20))}
-    assert len(told) == len(derived) == 1
+        reported = {id(key) for key in pool.map(lambda _: derive_key(CREDENTIALS, DERIVATION), range(20))}
+    assert len(reported) == len(derived) == 1
     derive_key(Credentials("sandbox-key", "sandbox-secret"), msgspec.structs.replace(DERIVATION))
     assert len(derived) == 1
     derive_key(OTHER, DERIVATION)
@@ -103,16 +103,16 @@ async def test_costs_of_a_manifest_are_capped_before_anything_is_derived(
 ) -> None:
     path = tmp_path / "calls.csv"
     await export(path)
-    manifest = read_manifest(beside(path, MANIFEST))
-    told = msgspec.to_builtins(manifest)
-    told["key"] |= costs
-    content = msgspec.json.format(msgspec.json.encode(told), indent=2).removesuffix(b"\n}")
+    manifest = read_manifest(sidecar_path(path, MANIFEST))
+    reported = msgspec.to_builtins(manifest)
+    reported["key"] |= costs
+    content = msgspec.json.format(msgspec.json.encode(reported), indent=2).removesuffix(b"\n}")
     signed = content + b',\n  "signature": "%b"' % (b"0" * 64)
     whole = signed + b',\n  "content_sha256": "%b"\n}\n' % hashlib.sha256(signed).hexdigest().encode()
-    beside(path, MANIFEST).write_bytes(whole)
+    sidecar_path(path, MANIFEST).write_bytes(whole)
     derived.clear()
     with pytest.raises(ExportError, match="is not a manifest"):
-        read_stored(beside(path, MANIFEST))
+        read_stored(sidecar_path(path, MANIFEST))
     assert find_derivation(tmp_path / "new.manifest.json", CREDENTIALS) is None
     assert not derived
 
@@ -129,7 +129,7 @@ async def test_no_file_holds_what_the_api_key_alone_gives_away(tmp_path: Path) -
         assert secret not in held
         for text in ("", PHONE, PHONE.removeprefix("+"), f"#phone_name{PHONE}", f"aiosipcdr {PHONE}"):
             assert hmac.digest(secret, text.encode(), "sha256").hex()[:16].encode() not in held
-    manifest = read_manifest(beside(path, MANIFEST))
+    manifest = read_manifest(sidecar_path(path, MANIFEST))
     assert was_asked_by(manifest, CREDENTIALS, PHONE) == (True, True)
     assert was_asked_by(manifest, CREDENTIALS, None) == (True, False)
     assert was_asked_by(manifest, OTHER, PHONE) == (False, False)
@@ -155,8 +155,8 @@ async def test_one_more_day_beside_a_year_of_them_takes_one_derivation(
     await export(tmp_path / "calls.ndjson")
     manifest = read_manifest(tmp_path / "calls.ndjson.manifest.json")
     for number in range(365):
-        told = msgspec.structs.replace(manifest, file=f"calls-{number}.ndjson")
-        (tmp_path / f"calls-{number}.ndjson.manifest.json").write_bytes(sealed(told))
+        reported = msgspec.structs.replace(manifest, file=f"calls-{number}.ndjson")
+        (tmp_path / f"calls-{number}.ndjson.manifest.json").write_bytes(sealed(reported))
     keys._remembered.clear()
     derived.clear()
     await export(tmp_path / "another.ndjson")
@@ -176,10 +176,10 @@ async def test_a_salt_is_reused_only_from_a_valid_manifest_of_the_same_credentia
     assert find_derivation(tmp_path / "new.manifest.json", OTHER) is None
     # Costs that somebody chose are not taken over.
     cheap = msgspec.structs.replace(DERIVATION, n=2)
-    told = msgspec.structs.replace(read_manifest_of(whole, place), key=cheap)
+    reported = msgspec.structs.replace(read_manifest_of(whole, place), key=cheap)
     signed_by_us = derive_key(OTHER, cheap)
-    told = msgspec.structs.replace(told, account=signed_by_us.fingerprint("#account"))
-    place.write_bytes(encode_manifest(told, signed_by_us))
+    reported = msgspec.structs.replace(reported, account=signed_by_us.fingerprint("#account"))
+    place.write_bytes(encode_manifest(reported, signed_by_us))
     assert read_stored(place).check_signature(OTHER) == "valid"
     assert find_derivation(tmp_path / "new.manifest.json", OTHER) is None
     place.write_bytes(whole)
@@ -189,8 +189,8 @@ async def test_a_salt_is_reused_only_from_a_valid_manifest_of_the_same_credentia
     derived.clear()
     for number in range(9):
         key = derive_key(OTHER, msgspec.structs.replace(DERIVATION, salt=f"{number}" * 32))
-        told = msgspec.structs.replace(told, key=msgspec.structs.replace(DERIVATION, salt=f"{number}" * 32))
-        (tmp_path / f"{number}.manifest.json").write_bytes(encode_manifest(told, key))
+        reported = msgspec.structs.replace(reported, key=msgspec.structs.replace(DERIVATION, salt=f"{number}" * 32))
+        (tmp_path / f"{number}.manifest.json").write_bytes(encode_manifest(reported, key))
     keys._remembered.clear()
     derived.clear()
     assert find_derivation(tmp_path / "new.manifest.json", CREDENTIALS) is None
@@ -214,7 +214,7 @@ def change_together(path: Path) -> None:
     data = path.read_bytes().replace(b"call", b"cell", 1)
     assert data != path.read_bytes()
     path.write_bytes(data)
-    place = beside(path, MANIFEST)
+    place = sidecar_path(path, MANIFEST)
     manifest = read_manifest(place)
     changed = msgspec.structs.replace(manifest, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
     place.write_bytes(encode_manifest(changed, DerivedKey(b"a guess")))
@@ -223,11 +223,11 @@ def change_together(path: Path) -> None:
 async def test_a_file_and_a_manifest_that_were_changed_together_are_found(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
     await export(path)
-    stored = read_stored(beside(path, MANIFEST))
+    stored = read_stored(sidecar_path(path, MANIFEST))
     assert stored.check_signature(CREDENTIALS) == "valid"
     assert stored.check_signature(OTHER) == "not checked"
     change_together(path)
-    stored = read_stored(beside(path, MANIFEST))
+    stored = read_stored(sidecar_path(path, MANIFEST))
     assert verify_file(path, stored.manifest) == []
     assert stored.check_signature(CREDENTIALS) == "invalid"
     assert stored.check_signature(OTHER) == "not checked"
@@ -236,7 +236,7 @@ async def test_a_file_and_a_manifest_that_were_changed_together_are_found(tmp_pa
 async def test_a_signature_is_over_every_byte_of_the_content(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
     await export(path)
-    place = beside(path, MANIFEST)
+    place = sidecar_path(path, MANIFEST)
     stored = read_stored(place)
     key = derive_key(CREDENTIALS, stored.manifest.key or DERIVATION)
     assert stored.signature == key.sign(stored.content)
@@ -256,5 +256,5 @@ async def test_going_on_under_another_secret_needs_a_restart(tmp_path: Path) -> 
     with pytest.raises(ExportConflictError, match=r"account is another; .* begin anew with restart=True"):
         await export(path, credentials=OTHER)
     await export(path, credentials=OTHER, restart=True)
-    assert read_stored(beside(path, MANIFEST)).check_signature(OTHER) == "valid"
+    assert read_stored(sidecar_path(path, MANIFEST)).check_signature(OTHER) == "valid"
     assert "calls.csv.journal" not in names(tmp_path)

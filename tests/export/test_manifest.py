@@ -25,7 +25,7 @@ from aiosipcdr.export.manifest import (
 )
 from aiosipcdr.export.masking import Pseudonyms, mask_number
 from aiosipcdr.export.rows_file import Mark
-from aiosipcdr.export.spec import ExportOrder
+from aiosipcdr.export.spec import ExportSpec
 from aiosipcdr.model.errors import ExportError
 from aiosipcdr.model.money import MoneyRow, MoneyTotals
 from aiosipcdr.proof.checkpoint import Delivered
@@ -39,7 +39,7 @@ QUARANTINE = QuarantineFile("calls.csv.quarantine", "cd" * 32)
 def written(number: int, *money: tuple[str, str | None, str]) -> WrittenWindow:
     complete = window(number)
     return WrittenWindow(
-        delivered=Delivered(told=complete.report, share=complete.share),
+        delivered=Delivered(reported=complete.report, share=complete.share),
         rows=3,
         size=900,
         mark=Mark(),
@@ -49,30 +49,30 @@ def written(number: int, *money: tuple[str, str | None, str]) -> WrittenWindow:
 
 def manifest_of(name: str = "calls.csv", quarantine: QuarantineFile | None = None, **changes: Any) -> Manifest:  # noqa: ANN401
     windows = [window(0), window(1, bad=1)]
-    told = [written(0), written(1)]
+    reported = [written(0), written(1)]
     what = order(Path(name), **changes)
     return describe_file(
         what,
         header_of(what),
         end=Mark(1_800, "ab" * 32),
-        windows=told,
+        windows=reported,
         tiles=[],
         report=report_of(windows),
         quarantine=quarantine,
     )
 
 
-def header_of(what: ExportOrder) -> Header:
+def header_of(what: ExportSpec) -> Header:
     return Header(key=DERIVATION, settings=what.seal(KEY), tiles=what.tiles)
 
 
 def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
-    told = json.loads(sealed(manifest_of(quarantine=QUARANTINE, sip_group_name="客服一组")))
-    report = told.pop("report")
-    assert len(told.pop("signature")) == 64
-    assert len(told.pop("content_sha256")) == 64
-    assert datetime.fromisoformat(told.pop("created")).tzinfo is not None
-    assert told == {
+    reported = json.loads(sealed(manifest_of(quarantine=QUARANTINE, sip_group_name="客服一组")))
+    report = reported.pop("report")
+    assert len(reported.pop("signature")) == 64
+    assert len(reported.pop("content_sha256")) == 64
+    assert datetime.fromisoformat(reported.pop("created")).tzinfo is not None
+    assert reported == {
         "manifest": 2,
         "file": "calls.csv",
         "format": "csv",
@@ -117,10 +117,10 @@ def test_money_is_summed_over_the_windows_per_field_and_currency() -> None:
         written(1, ("cost", "EUR", "-2.50"), ("cost", None, "1E+5")),
     ]
     what = order(Path("calls.csv"))
-    told = describe_file(
+    reported = describe_file(
         what, header_of(what), end=Mark(), windows=windows, tiles=[], report=report_of(), quarantine=None
     ).money
-    assert [(one.field, one.currency, one.unit, one.sum) for one in told] == [
+    assert [(one.field, one.currency, one.unit, one.sum) for one in reported] == [
         ("cost", None, "quote", "100000.10"),
         ("cost", "EUR", "quote", "-0.50"),
         ("settle_pay", "EUR", "settlement", "0.000000000001"),
@@ -146,9 +146,9 @@ def test_a_manifest_comes_back_and_a_person_can_read_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mask", [None, mask_number, Pseudonyms(b"sandbox-key-of-16-bytes")])
 def test_a_manifest_holds_no_number_and_no_secret(mask: object) -> None:
     manifest = manifest_of(phone_name=PHONE, mask=mask)
-    for told in (sealed(manifest).decode(), repr(manifest), pretty_repr(manifest)):
-        assert "2125550" not in told
-        assert "sandbox" not in told
+    for reported in (sealed(manifest).decode(), repr(manifest), pretty_repr(manifest)):
+        assert "2125550" not in reported
+        assert "sandbox" not in reported
     assert manifest.phone == KEY.fingerprint(keys.PHONE, PHONE)
     assert manifest.query.phone_name != PHONE
 
@@ -168,9 +168,9 @@ def test_a_manifest_that_is_missing_or_none_is_told(tmp_path: Path) -> None:
         read_manifest(path)
 
 
-@pytest.mark.parametrize("told", ["", "abc", "NaN", "1e5", "--1", "1.", "Infinity"])
-def test_a_sum_that_is_none_is_no_manifest(tmp_path: Path, told: str) -> None:
-    money = [MoneySum(field="cost", currency=None, sum=told)]
+@pytest.mark.parametrize("reported", ["", "abc", "NaN", "1e5", "--1", "1.", "Infinity"])
+def test_a_sum_that_is_none_is_no_manifest(tmp_path: Path, reported: str) -> None:
+    money = [MoneySum(field="cost", currency=None, sum=reported)]
     path = tmp_path / "manifest"
     path.write_bytes(sealed(msgspec.structs.replace(manifest_of(), money=money)))
     with pytest.raises(ExportError, match="is not a manifest"):
@@ -182,8 +182,8 @@ def test_a_field_of_a_later_version_does_no_harm(tmp_path: Path) -> None:
         new: dict[str, int]
 
     path = tmp_path / "manifest"
-    told = msgspec.structs.asdict(manifest_of())
-    path.write_bytes(sealed(Later(**told, new={"a": 1})))
+    reported = msgspec.structs.asdict(manifest_of())
+    path.write_bytes(sealed(Later(**reported, new={"a": 1})))
     assert read_manifest(path).rows == 6
 
 

@@ -14,7 +14,7 @@ from aiosipcdr.export.frames import encode_frame
 from aiosipcdr.export.journal_records import encode_entry
 from aiosipcdr.export.paths import QUARANTINE, ROWS, part_of
 from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError
-from tests.made_up_exports import STORY, beside, contents, export, names, order, report_of, window
+from tests.made_up_exports import STORY, contents, export, names, order, report_of, sidecar_path, window
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -137,9 +137,9 @@ async def test_the_rows_of_another_export_are_refused(tmp_path: Path) -> None:
 
 async def test_no_number_is_in_the_header_of_journal_or_rows(tmp_path: Path) -> None:
     await export(tmp_path / NAME, until=1, phone_name="+12125550123")
-    told = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert b"phone_name" in told
-    assert b"5550123" not in told
+    reported = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"phone_name" in reported
+    assert b"5550123" not in reported
 
 
 # What is ours, and may be replaced.
@@ -148,7 +148,7 @@ async def test_no_number_is_in_the_header_of_journal_or_rows(tmp_path: Path) -> 
 async def test_manifest_and_quarantine_of_an_earlier_export_are_replaced(tmp_path: Path) -> None:
     await export(tmp_path / NAME)
     await export(tmp_path / NAME, [window(0), window(1, bad=1), window(2)], overwrite=True)
-    assert read_manifest(beside(tmp_path / NAME, MANIFEST)).rows == 9
+    assert read_manifest(sidecar_path(tmp_path / NAME, MANIFEST)).rows == 9
     (tmp_path / NAME).unlink()  # what was beside it may stay without it
     await export(tmp_path / NAME, [window(0), window(1), window(2)])
     assert names(tmp_path) == [NAME, NAME + MANIFEST]
@@ -213,7 +213,7 @@ async def test_a_restart_forgets_an_export_of_another_query(tmp_path: Path) -> N
         await export(tmp_path / NAME)
     await export(tmp_path / NAME, restart=True)
     assert names(tmp_path) == [NAME, NAME + MANIFEST, NAME + QUARANTINE]
-    assert verify_file(tmp_path / NAME, read_manifest(beside(tmp_path / NAME, MANIFEST))) == []
+    assert verify_file(tmp_path / NAME, read_manifest(sidecar_path(tmp_path / NAME, MANIFEST))) == []
 
 
 async def test_a_restart_with_nothing_there_is_a_start(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from aiosipcdr.export.paths import part_of
 
 
 def test_sidecars_are_beside_the_file_under_its_whole_name() -> None:
-    assert ExportPaths.beside("a/calls.csv.gz") == (
+    assert ExportPaths.sidecar_path("a/calls.csv.gz") == (
         Path("a/calls.csv.gz"),
         Path("a/calls.csv.gz.manifest.json"),
         Path("a/calls.csv.gz.quarantine"),
@@ -36,7 +36,7 @@ def test_sidecars_may_have_a_folder_of_their_own() -> None:
     assert paths.manifest == Path("proofs/calls.parquet.manifest.json")
 
 
-@pytest.mark.parametrize("name", [ExportPaths.beside, ExportPaths.in_dataset])
+@pytest.mark.parametrize("name", [ExportPaths.sidecar_path, ExportPaths.in_dataset])
 def test_no_sidecar_and_no_part_is_taken_for_data(name: Callable[[str], ExportPaths]) -> None:
     for extension in (f".{known}" for known in FORMATS):
         paths = name(f"calls{extension}")
@@ -47,12 +47,12 @@ def test_no_sidecar_and_no_part_is_taken_for_data(name: Callable[[str], ExportPa
 def test_an_export_is_found_by_its_manifest(tmp_path: Path) -> None:
     target = tmp_path / "lake" / "dt=2026-10-01" / "calls.parquet"
     target.parent.mkdir(parents=True)
-    assert find_paths(target) == ExportPaths.beside(target)
+    assert find_paths(target) == ExportPaths.sidecar_path(target)
     dataset = ExportPaths.in_dataset(target)
     dataset.manifest.touch()
     assert find_paths(target) == dataset
-    ExportPaths.beside(target).manifest.touch()
-    assert find_paths(target) == ExportPaths.beside(target)
+    ExportPaths.sidecar_path(target).manifest.touch()
+    assert find_paths(target) == ExportPaths.sidecar_path(target)
     proofs = tmp_path / "proofs"
     assert find_paths(target, proofs) == ExportPaths.apart(target, proofs)
     apart = ExportPaths.apart(target, proofs / "dt=2026-10-01")

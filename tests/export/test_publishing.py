@@ -21,7 +21,7 @@ import pytest
 from aiosipcdr.export import JOURNAL, MANIFEST, find_differences, read_facts, read_manifest
 from aiosipcdr.export.paths import QUARANTINE, ROWS
 from aiosipcdr.model.errors import ExportConflictError, StorageError
-from tests.made_up_exports import CUT, END, beside, contents, export, names, report_of, sealed, window
+from tests.made_up_exports import CUT, END, contents, export, names, report_of, sealed, sidecar_path, window
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -100,14 +100,14 @@ async def another_before(path: Path) -> None:
 async def the_same_before(path: Path) -> None:
     # An earlier export of the same rows: the file alone does not tell it from the new one.
     await export(path)
-    manifest = read_manifest(beside(path, MANIFEST))
+    manifest = read_manifest(sidecar_path(path, MANIFEST))
     manifest.report.elapsed = 99.0
-    beside(path, MANIFEST).write_bytes(sealed(manifest))
+    sidecar_path(path, MANIFEST).write_bytes(sealed(manifest))
 
 
 async def the_same_without_manifest_before(path: Path) -> None:
     await export(path)
-    beside(path, MANIFEST).unlink()
+    sidecar_path(path, MANIFEST).unlink()
 
 
 BEFORE = [nothing_before, another_before, the_same_before, the_same_without_manifest_before]
@@ -167,7 +167,7 @@ async def test_killed_at_the_next_run_too_the_third_makes_the_same_files(tmp_pat
     expected = contents(path.parent)
     path = await begun(tmp_path / "first", name, nothing_before)
     await export(path, until=3)
-    frames = beside(path, JOURNAL)
+    frames = sidecar_path(path, JOURNAL)
     frames.write_bytes(frames.read_bytes() + b"\x89CDRtorn")
     for number, state in enumerate(await watched(path)):
         target = restore(state, tmp_path / str(number)) / name
@@ -297,11 +297,11 @@ async def test_a_file_that_was_published_is_told_with_its_report_and_not_made_ag
     path = await begun(tmp_path / "watched", "calls.csv", nothing_before)
     published = next(state for state in await watched(path) if "calls.csv" in state)
     target = restore(published, tmp_path / "killed") / "calls.csv"
-    manifest = beside(target, MANIFEST).read_bytes()
+    manifest = sidecar_path(target, MANIFEST).read_bytes()
     assert await export(target) == report_of()
-    assert beside(target, MANIFEST).read_bytes() == manifest
+    assert sidecar_path(target, MANIFEST).read_bytes() == manifest
     assert names(target.parent) == ["calls.csv", "calls.csv.manifest.json", "calls.csv.quarantine"]
-    assert find_differences(read_manifest(beside(target, MANIFEST)), read_facts(target, "csv")) == []
+    assert find_differences(read_manifest(sidecar_path(target, MANIFEST)), read_facts(target, "csv")) == []
 
 
 async def test_a_file_that_was_published_and_changed_since_is_not_taken_for_ours(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from rich.pretty import pretty_repr
 
 from aiosipcdr.export.masking import Pseudonyms, mask_number
-from aiosipcdr.export.spec import Query, describe_query, query_metadata
+from aiosipcdr.export.spec import ExportQuery, describe_query, query_metadata
 from aiosipcdr.wire.codec import Filters
 from tests.made_up_calls import START
 
@@ -17,8 +17,8 @@ FILTERS = Filters(sip_group_name="客服一组", phone_name="+12125550123")
 
 
 def test_the_query_is_described_as_it_was_asked() -> None:
-    told = json.loads(query_metadata(describe_query(START, END, FILTERS, None, None))["aiosipcdr.query"])
-    assert told == {
+    reported = json.loads(query_metadata(describe_query(START, END, FILTERS, None, None))["aiosipcdr.query"])
+    assert reported == {
         "start": "2026-10-01T08:30:00+08:00",
         "end": "2026-10-02T08:30:00+08:00",
         "sip_group_name": "客服一组",
@@ -50,4 +50,4 @@ def test_no_repr_shows_a_filter(show: object) -> None:
 
 def test_a_query_comes_back_from_json() -> None:
     query = describe_query(START, END, FILTERS, "submit_time", None)
-    assert msgspec.json.decode(msgspec.json.encode(query), type=Query) == query
+    assert msgspec.json.decode(msgspec.json.encode(query), type=ExportQuery) == query

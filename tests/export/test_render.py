@@ -17,20 +17,20 @@ CALLS = 5_000
 
 @pytest.mark.parametrize("as_lists", [False, True])
 async def test_rows_and_sums_are_those_of_all_records(as_lists: bool) -> None:  # noqa: FBT001 - a parameter
-    told = plain(window(1, CALLS))
-    prepared = await prepare_window(told, None, as_lists=as_lists)
-    assert prepared.rows == (encode_lists if as_lists else encode_rows)(told.records)
-    assert prepared.repeated == encode_rows(told.repeated)
-    total = sum((record.cost or Decimal() for record in told.records), Decimal())
+    reported = plain(window(1, CALLS))
+    prepared = await prepare_window(reported, None, as_lists=as_lists)
+    assert prepared.rows == (encode_lists if as_lists else encode_rows)(reported.records)
+    assert prepared.repeated == encode_rows(reported.repeated)
+    total = sum((record.cost or Decimal() for record in reported.records), Decimal())
     assert prepared.money == [("cost", "EUR", total)]
 
 
 async def test_one_text_that_is_escaped_makes_objects_of_the_whole_window() -> None:
-    told = plain(window(1, CALLS))
-    last = msgspec.structs.replace(told.records[-1], phone_name='the "desk"')
-    told = msgspec.structs.replace(told, records=[*told.records[:-1], last])
-    prepared = await prepare_window(told, None, as_lists=True)
-    assert prepared.rows == encode_rows(told.records)
+    reported = plain(window(1, CALLS))
+    last = msgspec.structs.replace(reported.records[-1], phone_name='the "desk"')
+    reported = msgspec.structs.replace(reported, records=[*reported.records[:-1], last])
+    prepared = await prepare_window(reported, None, as_lists=True)
+    assert prepared.rows == encode_rows(reported.records)
     assert not are_lists(prepared.rows)
 
 
@@ -43,23 +43,23 @@ async def test_lists_are_masked_too() -> None:
 
 
 async def test_nothing_beside_the_rows_shows_a_number_that_is_masked() -> None:
-    told = window(2, bad=1)
-    assert told.quarantined[0].raw
-    prepared = await prepare_window(told, mask_number)
-    assert prepared.repeated == encode_rows(told.repeated, mask=mask_number) != encode_rows(told.repeated)
+    reported = window(2, bad=1)
+    assert reported.quarantined[0].raw
+    prepared = await prepare_window(reported, mask_number)
+    assert prepared.repeated == encode_rows(reported.repeated, mask=mask_number) != encode_rows(reported.repeated)
     assert [one.raw for one in prepared.quarantined] == [b""]
-    assert [one.voice_id for one in prepared.quarantined] == [one.voice_id for one in told.quarantined]
-    assert (await prepare_window(told, None)).quarantined == told.quarantined
+    assert [one.voice_id for one in prepared.quarantined] == [one.voice_id for one in reported.quarantined]
+    assert (await prepare_window(reported, None)).quarantined == reported.quarantined
 
 
 async def test_what_the_journal_tells_of_a_window_is_all_that_going_on_takes() -> None:
-    told = window(2, calls=2, bad=1)
-    prepared = await prepare_window(told, None)
+    reported = window(2, calls=2, bad=1)
+    prepared = await prepare_window(reported, None)
     mark, effort = Mark(len(prepared.rows), "ab" * 32), Effort(requests=3, retries=1, elapsed=0.5)
     entry = prepared.as_entry(mark, effort)
-    assert (entry.delivered.told, entry.delivered.share) == (told.report, told.share)
-    assert (entry.rows, entry.size, entry.mark) == (len(told.records), len(prepared.rows), mark)
-    assert (entry.quarantined, entry.unread_ids) == (told.quarantined, told.unread_ids)
+    assert (entry.delivered.reported, entry.delivered.share) == (reported.report, reported.share)
+    assert (entry.rows, entry.size, entry.mark) == (len(reported.records), len(prepared.rows), mark)
+    assert (entry.quarantined, entry.unread_ids) == (reported.quarantined, reported.unread_ids)
     assert entry.quarantined
     assert entry.unread_ids
     assert (entry.money, entry.effort) == (prepared.money, effort)
@@ -74,16 +74,16 @@ async def test_a_window_of_nothing_has_no_rows() -> None:
 async def test_amounts_that_parquet_cannot_hold_are_kept_in_extra_and_counted_for_the_file(
     mask: Callable[[str], str] | None,
 ) -> None:
-    told = plain(window(1))
+    reported = plain(window(1))
     amount = Decimal("0.30000000000000004")
-    records = [msgspec.structs.replace(record, cost=amount, rate=Decimal(2)) for record in told.records]
-    told = msgspec.structs.replace(told, records=records)
-    prepared = await prepare_window(told, mask, as_lists=True)
+    records = [msgspec.structs.replace(record, cost=amount, rate=Decimal(2)) for record in reported.records]
+    reported = msgspec.structs.replace(reported, records=records)
+    prepared = await prepare_window(reported, mask, as_lists=True)
     assert prepared.unfit == {"cost": 3}
     assert prepared.as_entry(Mark(0, ""), Effort()).unfit == {"cost": 3}
     assert [(row.cost, row.rate, dict(row.extra)) for row in read_records(prepared.rows)] == [
         (None, Decimal(2), {"cost": '"0.30000000000000004"'})
     ] * 3
     assert prepared.money == []
-    text = await prepare_window(told, mask)
+    text = await prepare_window(reported, mask)
     assert ([row.cost for row in read_records(text.rows)], text.unfit) == ([amount] * 3, {})

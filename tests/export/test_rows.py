@@ -69,12 +69,12 @@ def test_text_beyond_ascii_is_utf_8_and_never_breaks_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", ["0.1000", "1.230", "0.0000001", "0.00000000", "-0.00000005", "12345678901234567890.123456789012345678"]
+    "reported", ["0.1000", "1.230", "0.0000001", "0.00000000", "-0.00000005", "12345678901234567890.123456789012345678"]
 )
-def test_money_stands_as_it_was_told(told: str) -> None:
-    record = CallDetailRecord(voice_id="1", cost=Decimal(told), settle_pay=Decimal("1.0"))
+def test_money_stands_as_it_was_told(reported: str) -> None:
+    record = CallDetailRecord(voice_id="1", cost=Decimal(reported), settle_pay=Decimal("1.0"))
     (line,) = lines_of(record)
-    assert (line["cost"], line["settle_pay"]) == (told, "1.0")
+    assert (line["cost"], line["settle_pay"]) == (reported, "1.0")
 
 
 def test_a_word_that_looks_like_an_exponent_changes_nothing() -> None:
@@ -97,12 +97,12 @@ def test_nothing_is_lost_or_changed(records: list[CallDetailRecord]) -> None:
     assert [line["code"] for line in lines] == [record.code for record in records]
     for line, record in zip(lines, records, strict=True):
         for name in MONEY_FIELDS:
-            amount, told = getattr(record, name), line[name]
-            assert (told is None) == (amount is None)
+            amount, reported = getattr(record, name), line[name]
+            assert (reported is None) == (amount is None)
             if amount is not None:
-                assert isinstance(told, str)
-                assert (Decimal(told).compare_total(amount) == 0) or Decimal(told) == amount
-                assert "E" not in told
+                assert isinstance(reported, str)
+                assert (Decimal(reported).compare_total(amount) == 0) or Decimal(reported) == amount
+                assert "E" not in reported
     assert msgspec.json.decode(b"[" + encode_rows(records).replace(b"\n", b",").rstrip(b",") + b"]") == lines
 
 
@@ -157,8 +157,8 @@ def test_lists_hold_what_objects_do_unless_a_text_is_escaped(records: list[CallD
     objects, lists = encode_rows(records), encode_lists(records)
     assert (lists is None) == (b"\\" in objects)
     if lists is not None:
-        told = [json.loads(line) for line in lists.decode().split("\n")[:-1]]
-        assert [dict(zip(LIST_FIELDS, row, strict=True)) for row in told] == [
+        reported = [json.loads(line) for line in lists.decode().split("\n")[:-1]]
+        assert [dict(zip(LIST_FIELDS, row, strict=True)) for row in reported] == [
             {"[": 0, **json.loads(line), "]": 0} for line in objects.decode().split("\n")[:-1]
         ]
         assert read_records(lists) == records
@@ -173,8 +173,8 @@ def test_a_mask_hides_numbers_in_lists_too() -> None:
     assert (row["callee"], row["display_num"], row["extra"]) == ("+1********01", "+44********01", None)
 
 
-@pytest.mark.parametrize("told", ["0.1000", "0.0000001", "-0.00000005"])
-def test_money_in_lists_stands_as_it_was_told(told: str) -> None:
-    lists = encode_lists([CallDetailRecord(voice_id="1", cost=Decimal(told))])
+@pytest.mark.parametrize("reported", ["0.1000", "0.0000001", "-0.00000005"])
+def test_money_in_lists_stands_as_it_was_told(reported: str) -> None:
+    lists = encode_lists([CallDetailRecord(voice_id="1", cost=Decimal(reported))])
     assert lists is not None
-    assert json.loads(lists)[LIST_FIELDS.index("cost")] == told
+    assert json.loads(lists)[LIST_FIELDS.index("cost")] == reported

@@ -9,7 +9,7 @@ from rich.pretty import pretty_repr
 
 from aiosipcdr.export.keys import derive_key
 from aiosipcdr.export.masking import Pseudonyms, mask_number
-from aiosipcdr.export.spec import ExportOrder
+from aiosipcdr.export.spec import ExportSpec
 from aiosipcdr.wire.signing import Credentials
 from tests.made_up_calls import START
 from tests.made_up_exports import CREDENTIALS, DERIVATION, END, SPAN, order
@@ -19,28 +19,28 @@ SECRET = b"sandbox-key-of-16-bytes"
 KEY = derive_key(CREDENTIALS, DERIVATION)
 
 
-def seal(what: ExportOrder) -> dict[str, str | None]:
+def seal(what: ExportSpec) -> dict[str, str | None]:
     """The settings as files hold them."""
     return what.seal(derive_key(what.credentials, DERIVATION))
 
 
 def test_an_order_says_what_to_write_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    told = order(Path("calls.csv.gz"), overwrite=True, phone_name=PHONE)
-    assert told.path == tmp_path / "calls.csv.gz"
-    assert (told.format, told.if_exists, told.numbers) == ("csv.gz", "replace", "as told")
-    assert told.tiles == [SPAN]
-    assert told.seal(KEY)["#account"] == KEY.fingerprint("#account")
-    assert told.seal(KEY)["#phone_name"] == KEY.fingerprint("#phone_name", PHONE)
-    assert told.query.phone_name == PHONE
+    reported = order(Path("calls.csv.gz"), overwrite=True, phone_name=PHONE)
+    assert reported.path == tmp_path / "calls.csv.gz"
+    assert (reported.format, reported.if_exists, reported.numbers) == ("csv.gz", "replace", "as told")
+    assert reported.tiles == [SPAN]
+    assert reported.seal(KEY)["#account"] == KEY.fingerprint("#account")
+    assert reported.seal(KEY)["#phone_name"] == KEY.fingerprint("#phone_name", PHONE)
+    assert reported.query.phone_name == PHONE
 
 
 def test_the_target_stays_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    told = order(Path("calls.csv"))
+    reported = order(Path("calls.csv"))
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert told.path == tmp_path / "calls.csv"
+    assert reported.path == tmp_path / "calls.csv"
 
 
 def test_a_format_that_nobody_knows_is_refused() -> None:
@@ -85,19 +85,19 @@ def test_two_keys_of_pseudonyms_are_two_settings_and_stand_in_none() -> None:
 
 
 def test_settings_hold_no_number_and_no_secret() -> None:
-    told = str(seal(order(Path("calls.csv"), phone_name=PHONE)))
-    assert "2125550" not in told
-    assert "sandbox" not in told
+    reported = str(seal(order(Path("calls.csv"), phone_name=PHONE)))
+    assert "2125550" not in reported
+    assert "sandbox" not in reported
 
 
 @pytest.mark.parametrize("show", [repr, str, pretty_repr])
 def test_a_repr_names_the_target_alone(show: object) -> None:
     assert callable(show)
-    told = show(order(Path("/data/calls.csv"), phone_name=PHONE, sip_group_name="客服一组"))
-    assert "/data/calls.csv" in told
-    assert "2125550" not in told
-    assert "客服一组" not in told
-    assert "sandbox" not in told
+    reported = show(order(Path("/data/calls.csv"), phone_name=PHONE, sip_group_name="客服一组"))
+    assert "/data/calls.csv" in reported
+    assert "2125550" not in reported
+    assert "客服一组" not in reported
+    assert "sandbox" not in reported
 
 
 def test_the_question_that_other_files_tell_has_no_number() -> None:

@@ -29,7 +29,7 @@ from aiosipcdr.model.errors import ExportError
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import CompleteWindow
 from tests.made_up_calls import START
-from tests.made_up_exports import STORY, beside, export, sealed, window
+from tests.made_up_exports import STORY, export, sealed, sidecar_path, window
 
 DAY = timedelta(days=1)
 
@@ -42,7 +42,7 @@ OTHER_BYTES = "the file's SHA-256 is not the manifest's: the file was changed af
 async def exported(folder: Path, name: str) -> tuple[Path, Manifest]:
     path = folder / f"calls.{name}"
     await export(path)
-    return path, read_manifest(beside(path, MANIFEST))
+    return path, read_manifest(sidecar_path(path, MANIFEST))
 
 
 def write(path: Path, name: str, records: list[CallDetailRecord]) -> None:
@@ -87,16 +87,16 @@ async def test_a_row_less_is_found(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 async def test_another_sum_is_found(tmp_path: Path, name: str) -> None:
     path, manifest = await exported(tmp_path, name)
-    told = sum((record.cost or Decimal() for record in RECORDS), Decimal())
+    reported = sum((record.cost or Decimal() for record in RECORDS), Decimal())
     more = msgspec.structs.replace(RECORDS[0], cost=Decimal("1.5"))
     less = msgspec.structs.replace(RECORDS[1], currency=None)
     write(path, name, [more, less, *RECORDS[2:]])
     money = [text for text in find_differences(manifest, read_facts(path, name)) if text.startswith("the sum")]
     group, rest = money
     assert group.startswith("the sum of cost (EUR) is ")
-    assert group.endswith(f" the manifest says {told}")
+    assert group.endswith(f" the manifest says {reported}")
     assert Decimal(group.removeprefix("the sum of cost (EUR) is ").split(",")[0]) == (
-        told + Decimal("1.5") - (RECORDS[0].cost or 0) - (RECORDS[1].cost or 0)
+        reported + Decimal("1.5") - (RECORDS[0].cost or 0) - (RECORDS[1].cost or 0)
     )
     assert rest.startswith("the sum of cost (no currency named: USD, unless your brand differs) is ")
     assert rest.endswith("the manifest says 0")
@@ -130,8 +130,8 @@ def test_equal_amounts_are_equal_however_they_are_written(tmp_path: Path) -> Non
     write(tmp_path / "a", "csv", [CallDetailRecord(voice_id="1", cost=Decimal("1.50"), settle_pay=Decimal("1E+5"))])
     write(tmp_path / "b", "parquet", [CallDetailRecord(voice_id="1", cost=Decimal("1.5"), settle_pay=Decimal(100000))])
     one, other = read_facts(tmp_path / "a", "csv"), read_facts(tmp_path / "b", "parquet")
-    told = manifest_of(one)
-    assert [text for text in find_differences(told, other) if text.startswith("the sum")] == []
+    reported = manifest_of(one)
+    assert [text for text in find_differences(reported, other) if text.startswith("the sum")] == []
 
 
 @pytest.mark.parametrize("amount", ["1", "-0.5"])
@@ -139,8 +139,8 @@ def test_a_sum_that_only_one_of_them_knows_is_found(tmp_path: Path, amount: str)
     path = tmp_path / "calls.csv"
     write(path, "csv", [CallDetailRecord(voice_id="1", cost=Decimal(amount), currency="EUR")])
     facts = read_facts(path, "csv")
-    for there, told in ((facts.money, []), ([], facts.money)):
-        manifest = msgspec.structs.replace(manifest_of(facts), money=told)
+    for there, reported in ((facts.money, []), ([], facts.money)):
+        manifest = msgspec.structs.replace(manifest_of(facts), money=reported)
         (difference,) = find_differences(manifest, msgspec.structs.replace(facts, money=there))
         assert difference.startswith("the sum of cost (EUR) is ")
 
@@ -193,10 +193,12 @@ async def test_every_difference_is_a_sentence_of_its_own(tmp_path: Path) -> None
         ({"rows": 6}, "the file has 5 rows, the manifest says 6"),
         ({"money": []}, f"the sum of cost (EUR) is {facts.money[0].sum}, the manifest says 0"),
     ]
-    for change, told in changes:
-        assert find_differences(msgspec.structs.replace(manifest, **change), facts) == [told]
+    for change, reported in changes:
+        assert find_differences(msgspec.structs.replace(manifest, **change), facts) == [reported]
     together = {name: value for change, _ in changes for name, value in change.items()}
-    assert find_differences(msgspec.structs.replace(manifest, **together), facts) == [told for _, told in changes]
+    assert find_differences(msgspec.structs.replace(manifest, **together), facts) == [
+        reported for _, reported in changes
+    ]
 
 
 def again(path: Path) -> None:
@@ -233,15 +235,15 @@ async def test_a_quarantine_that_is_missing_or_cut_is_told(tmp_path: Path) -> No
     quarantine.write_bytes(quarantine.read_bytes() * 2)
     assert verify_file(path, manifest) == [f"{quarantine.name} has 2 records, the manifest says 1"]
     quarantine.unlink()
-    (told,) = verify_file(path, manifest)
-    assert "1 records that could not be decoded cannot be read: No such file" in told
+    (reported,) = verify_file(path, manifest)
+    assert "1 records that could not be decoded cannot be read: No such file" in reported
 
 
 async def test_a_manifest_of_another_layout_is_refused(tmp_path: Path) -> None:
     path, manifest = await exported(tmp_path, "ndjson")
-    beside(path, MANIFEST).write_bytes(sealed(msgspec.structs.replace(manifest, manifest=3)))
+    sidecar_path(path, MANIFEST).write_bytes(sealed(msgspec.structs.replace(manifest, manifest=3)))
     with pytest.raises(ExportError, match="another version of aiosipcdr"):
-        read_manifest(beside(path, MANIFEST))
+        read_manifest(sidecar_path(path, MANIFEST))
 
 
 OLDER = """\
@@ -268,14 +270,14 @@ OLDER = """\
 async def older(folder: Path) -> Path:
     """Export, and put in place of the manifest what an older version wrote."""
     path, manifest = await exported(folder, "ndjson")
-    money, report = (msgspec.json.encode(told).decode() for told in (manifest.money, manifest.report))
-    beside(path, MANIFEST).write_text(OLDER % (manifest.bytes, manifest.sha256, money, report))
+    money, report = (msgspec.json.encode(reported).decode() for reported in (manifest.money, manifest.report))
+    sidecar_path(path, MANIFEST).write_text(OLDER % (manifest.bytes, manifest.sha256, money, report))
     return path
 
 
 async def test_an_older_manifest_still_verifies_and_says_that_it_is_one(tmp_path: Path) -> None:
     path = await older(tmp_path)
-    manifest = read_manifest(beside(path, MANIFEST))
+    manifest = read_manifest(sidecar_path(path, MANIFEST))
     assert manifest.is_older
     assert verify_file(path, manifest) == []
     path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
@@ -284,7 +286,7 @@ async def test_an_older_manifest_still_verifies_and_says_that_it_is_one(tmp_path
 
 async def test_a_manifest_that_was_made_older_is_changed(tmp_path: Path) -> None:
     path, _ = await exported(tmp_path, "ndjson")
-    place = beside(path, MANIFEST)
+    place = sidecar_path(path, MANIFEST)
     place.write_bytes(place.read_bytes().replace(b'"manifest": 2', b'"manifest": 1'))
     with pytest.raises(ExportError, match="was changed after it was written"):
         read_manifest(place)
@@ -300,14 +302,14 @@ async def test_two_files_that_changed_places_with_their_manifests_do_not_verify(
         other.rename(one)
         (tmp_path / "aside").rename(other)
     for name, other_name in zip(names, names[::-1], strict=True):
-        differences = verify_file(tmp_path / name, read_manifest(beside(tmp_path / name, MANIFEST)))
+        differences = verify_file(tmp_path / name, read_manifest(sidecar_path(tmp_path / name, MANIFEST)))
         assert f"the manifest is of a file named {other_name}" in differences[0]
         assert "the manifest names another quarantine" in differences[1]
 
 
 async def test_a_quarantine_that_was_changed_appeared_or_is_not_told_is_found(tmp_path: Path) -> None:
     path, manifest = await exported(tmp_path, "csv")
-    quarantine = beside(path, ".quarantine")
+    quarantine = sidecar_path(path, ".quarantine")
     data = quarantine.read_bytes()
     for place in range(0, len(data) - 1, 7):
         quarantine.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
@@ -330,22 +332,24 @@ def changed_report(manifest: Manifest, place: int | None = None, **changes: Any)
 
 
 CONTRADICTIONS: list[tuple[Callable[[Manifest], Manifest], str]] = [
-    (lambda told: msgspec.structs.replace(told, certified=False), "its report, differ"),
-    (lambda told: changed_report(told, certified=False), "its report, differ"),
-    (lambda told: msgspec.structs.replace(told, quarantined=2), "quarantined"),
-    (lambda told: changed_report(told, total=7), "total and unique differ"),
-    (lambda told: changed_report(told, unique=5, total=5), "unique is not its rows"),
-    (lambda told: changed_report(told, provisional=1), "provisional"),
-    (lambda told: changed_report(told, windows=2), "number of windows"),
-    (lambda told: changed_report(told, 1, certified=False), "a window is not"),
-    (lambda told: changed_report(told, 0, total=4), "a window's total"),
-    (lambda told: changed_report(told, 0, total=2, unique=2), "hold fewer calls"),
-    (lambda told: changed_report(told, window_reports=told.report.window_reports[1:]), "do not cover"),
-    (lambda told: changed_report(told, window_reports=told.report.window_reports[:-1]), "do not cover"),
-    (lambda told: changed_report(told, window_reports=told.report.window_reports[::2]), "do not cover"),
-    (lambda told: changed_report(told, window_reports=[]), "do not cover"),
+    (lambda reported: msgspec.structs.replace(reported, certified=False), "its report, differ"),
+    (lambda reported: changed_report(reported, certified=False), "its report, differ"),
+    (lambda reported: msgspec.structs.replace(reported, quarantined=2), "quarantined"),
+    (lambda reported: changed_report(reported, total=7), "total and unique differ"),
+    (lambda reported: changed_report(reported, unique=5, total=5), "unique is not its rows"),
+    (lambda reported: changed_report(reported, provisional=1), "provisional"),
+    (lambda reported: changed_report(reported, windows=2), "number of windows"),
+    (lambda reported: changed_report(reported, 1, certified=False), "a window is not"),
+    (lambda reported: changed_report(reported, 0, total=4), "a window's total"),
+    (lambda reported: changed_report(reported, 0, total=2, unique=2), "hold fewer calls"),
+    (lambda reported: changed_report(reported, window_reports=reported.report.window_reports[1:]), "do not cover"),
+    (lambda reported: changed_report(reported, window_reports=reported.report.window_reports[:-1]), "do not cover"),
+    (lambda reported: changed_report(reported, window_reports=reported.report.window_reports[::2]), "do not cover"),
+    (lambda reported: changed_report(reported, window_reports=[]), "do not cover"),
     (
-        lambda told: msgspec.structs.replace(told, query=msgspec.structs.replace(told.query, start=START - DAY)),
+        lambda reported: msgspec.structs.replace(
+            reported, query=msgspec.structs.replace(reported.query, start=START - DAY)
+        ),
         "do not cover",
     ),
 ]
@@ -357,14 +361,14 @@ async def test_a_manifest_that_contradicts_itself_is_found(
 ) -> None:
     path, manifest = await exported(tmp_path, "ndjson")
     assert find_contradictions(manifest) == []
-    beside(path, MANIFEST).write_bytes(sealed(change(manifest)))
-    told = verify_file(path, read_manifest(beside(path, MANIFEST)))
-    assert any(what in sentence for sentence in told)
-    assert told[0].startswith("the manifest contradicts itself: ")
+    sidecar_path(path, MANIFEST).write_bytes(sealed(change(manifest)))
+    reported = verify_file(path, read_manifest(sidecar_path(path, MANIFEST)))
+    assert any(what in sentence for sentence in reported)
+    assert reported[0].startswith("the manifest contradicts itself: ")
 
 
 async def test_what_is_not_certified_may_be_short(tmp_path: Path) -> None:
     story = [window(0), window(2, certified=False, total=9)]
     path = tmp_path / "calls.ndjson"
     await export(path, story)
-    assert verify_file(path, read_manifest(beside(path, MANIFEST))) == []
+    assert verify_file(path, read_manifest(sidecar_path(path, MANIFEST))) == []

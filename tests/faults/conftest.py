@@ -51,7 +51,7 @@ def watching(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
     """A sandbox of canaries: nothing of them in logs and events, no task and no socket left behind."""
 
     @asynccontextmanager
-    async def start(number: int = 5, **switches: Any) -> AsyncIterator[Watch]:
+    async def start(number: int = 5, **config: Any) -> AsyncIterator[Watch]:
         def remember(credentials: Credentials, timestamp: int) -> str:
             signs.append(sign(credentials, timestamp))
             return signs[-1]
@@ -61,7 +61,7 @@ def watching(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
         caplog.set_level(logging.DEBUG)
         before, sockets = asyncio.all_tasks(), open_sockets()
         async with Sandbox(
-            **({"calls": [whole_call(n) for n in range(number)], "months_back": None} | switches)
+            **({"calls": [whole_call(n) for n in range(number)], "months_back": None} | config)
         ) as sandbox:
             watch = Watch(sandbox, signs)
             yield watch

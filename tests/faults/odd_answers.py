@@ -99,7 +99,7 @@ AS_JSON = [
     retried(38, "records that are none", Fault("edit", data={"records": {}}), ProtocolError, 3),
     retried(38, "a total of null", Fault("edit", data={"total": None}), ProtocolError, 3),
     unread(38, "an array where text belongs", edit('"callee":"4', '"callee":[1],"x":"4'), "callee"),
-    unchanged(39, "status as a number", switches={"status_as": "int"}),
+    unchanged(39, "status as a number", config={"status_as": "int"}),
     unchanged(39, "status with blanks", edit('"0"', '" 0"')),
     retried(39, "another status as a number", edit('"0"', "-18"), ServerFaultError, 6, status=-18),
     retried(39, "another status as text", edit('"0"', '"-18"'), ServerFaultError, 6, status=-18),
@@ -137,7 +137,7 @@ AS_JSON = [
     Row(
         number=46,
         name="records of null where there are none",
-        switches={"calls": [], "empty_records": "null"},
+        config={"calls": [], "empty_records": "null"},
         whole=Outcome(requests=2, report={"unique": 0}),
         page=Outcome(requests=1, report={"unique": 0}),
     ),
@@ -150,7 +150,7 @@ IN_THE_VENDORS_WORDS = [
     fatal(48, "-13", Fault("code", code=-13), error=AuthenticationError, status=-13),
     retried(49, "-16 with a date that is right", Fault("code", code=-16), ClockSkewError, 2, status=-16),
     retried(
-        50, "-16 without a date", Fault("code", code=-16), ClockSkewError, 2, status=-16, switches={"send_date": False}
+        50, "-16 without a date", Fault("code", code=-16), ClockSkewError, 2, status=-16, config={"send_date": False}
     ),
     retried(52, "-18", Fault("code", code=-18), ServerFaultError, 6, status=-18),
     retried(53, "-15", Fault("code", code=-15), ThrottledError, 6, status=-15),
@@ -182,7 +182,7 @@ PAGING = [
         59,
         "a smaller size",
         requests=4,
-        switches={"max_size": 2},
+        config={"max_size": 2},
         report={"anomalies": 1},
         settings={"page_size": 4},
     ),
@@ -190,7 +190,7 @@ PAGING = [
         59,
         "a size of one",
         requests=133,
-        switches={"max_size": 1},
+        config={"max_size": 1},
         error=IncompleteRangeError,
         why="no page can reach beyond the last row that is counted, so the count cannot be checked",
     ),
@@ -200,16 +200,16 @@ PAGING = [
         60,
         "nothing counted",
         requests=30,
-        switches={"search_count": False},
+        config={"search_count": False},
         error=IncompleteRangeError,
         why="the design wins: without a count there is no proof",
     ),
     proven(61, "a short page", Fault("edit", data={"records": []}), requests=9),
     proven(
-        62, "calls arrive", requests=10, switches={"insert_every": 2, "drift_requests": 2}, report={"unique": CALLS + 1}
+        62, "calls arrive", requests=10, config={"insert_every": 2, "drift_requests": 2}, report={"unique": CALLS + 1}
     ),
     proven(
-        63, "calls go away", requests=9, switches={"delete_every": 2, "drift_requests": 2}, report={"unique": CALLS - 1}
+        63, "calls go away", requests=9, config={"delete_every": 2, "drift_requests": 2}, report={"unique": CALLS - 1}
     ),
     proven(
         64,
@@ -226,9 +226,9 @@ PAGING = [
         report={"conflicts": 1, "scans": 2},
     ),
     proven(
-        66, "no order", requests=9, switches={"order": "none", "calls": [call(hour * 3_600) for hour in range(CALLS)]}
+        66, "no order", requests=9, config={"order": "none", "calls": [call(hour * 3_600) for hour in range(CALLS)]}
     ),
-    proven(66, "a total that is wrong", requests=32, switches={"wrong_total": 3}, error=IncompleteRangeError),
+    proven(66, "a total that is wrong", requests=32, config={"wrong_total": 3}, error=IncompleteRangeError),
     unfit(67, "records from elsewhere", Fault("edit", data={"records": [call(0, submitTime="2024-10-01T00:00:00Z")]})),
-    unchanged(67, "an end that is outside", switches={"end_inclusive": False}),
+    unchanged(67, "an end that is outside", config={"end_inclusive": False}),
 ]

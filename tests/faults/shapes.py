@@ -80,7 +80,7 @@ class Row:
     python_page: Outcome | None = None
     strikes: int | None = None
     passes: bool = False
-    switches: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     warm: bool = False
     impatient: bool = False
@@ -89,14 +89,14 @@ class Row:
 
 def fatal(number: int, name: str, *faults: Fault, error: type[SipCdrError], **facts: Any) -> Row:  # noqa: ANN401 - facts of two kinds
     """Return a row that ends in the same error at the first request, for page and range alike."""
-    row: dict[str, Any] = {name: facts.pop(name) for name in ("switches", "why", "python") if name in facts}
+    row: dict[str, Any] = {name: facts.pop(name) for name in ("config", "why", "python") if name in facts}
     return Row(number=number, name=name, faults=faults, whole=Outcome(requests=1, error=error, **facts), **row)
 
 
 def retried(number: int, name: str, fault: Fault, error: type[SipCdrError], requests: int, **facts: Any) -> Row:  # noqa: ANN401 - likewise
     """Return a row that is asked for again, so often, and may pass before."""
     row: dict[str, Any] = {
-        name: facts.pop(name) for name in ("switches", "why", "python", "warm", "impatient", "passes") if name in facts
+        name: facts.pop(name) for name in ("config", "why", "python", "warm", "impatient", "passes") if name in facts
     }
     outcome = Outcome(requests=requests, error=error, retryable=True, **facts)
     return Row(number=number, name=name, faults=(fault,), whole=outcome, **({"passes": True} | row))
@@ -119,7 +119,7 @@ def edit(old: str, new: str) -> Fault:
 
 def unchanged(number: int, name: str, *faults: Fault, **facts: Any) -> Row:  # noqa: ANN401 - likewise
     """Return a row that costs nothing: same records, no request more."""
-    row: dict[str, Any] = {name: facts.pop(name) for name in ("switches", "why") if name in facts}
+    row: dict[str, Any] = {name: facts.pop(name) for name in ("config", "why") if name in facts}
     return Row(
         number=number,
         name=name,
@@ -154,7 +154,7 @@ def unfit(number: int, name: str, fault: Fault) -> Row:
 
 def proven(number: int, name: str, *faults: Fault, requests: int, strikes: int = 1, **facts: Any) -> Row:  # noqa: ANN401 - likewise
     """Return a row that only the proof notices: read again until it holds."""
-    row: dict[str, Any] = {name: facts.pop(name) for name in ("switches", "why", "settings") if name in facts}
+    row: dict[str, Any] = {name: facts.pop(name) for name in ("config", "why", "settings") if name in facts}
     row["settings"] = {**ALONE, **row.get("settings", {})}
     return Row(
         number=number,

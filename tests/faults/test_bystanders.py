@@ -43,12 +43,12 @@ class Server:
                 head = await reader.readuntil(b"\r\n\r\n")
                 await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
                 self.requests += 1
-                told = self.answer(self.requests)
-                if told is None:
+                reported = self.answer(self.requests)
+                if reported is None:
                     await self.free.wait()
-                    told = http(PAGE)
-                writer.write(told)
-                if not told or b"Connection: close" in told:
+                    reported = http(PAGE)
+                writer.write(reported)
+                if not reported or b"Connection: close" in reported:
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -91,15 +91,15 @@ async def test_a_refused_login_is_never_repeated_however_it_is_framed(status: st
 async def test_a_wish_that_is_too_long_ends_every_run_of_the_client() -> None:
     async with serving(lambda _: http(b"", "429 X", "Retry-After: 3600"), concurrency=2) as (server, client):
         runs = [client.count(START, END) for _ in range(30)]
-        told = await asyncio.gather(*runs, return_exceptions=True)
-        assert {type(error) for error in told} == {ThrottledError}
+        reported = await asyncio.gather(*runs, return_exceptions=True)
+        assert {type(error) for error in reported} == {ThrottledError}
         assert server.requests <= 2
 
 
 async def test_a_proxy_that_refuses_ends_every_run_of_the_client() -> None:
     async with serving(lambda _: http(b"", "407 No"), concurrency=4) as (server, client):
-        told = await asyncio.gather(*(client.count(START, END) for _ in range(40)), return_exceptions=True)
-        assert {type(error) for error in told} == {TransportError}
+        reported = await asyncio.gather(*(client.count(START, END) for _ in range(40)), return_exceptions=True)
+        assert {type(error) for error in reported} == {TransportError}
         assert server.requests <= 4
 
 
@@ -146,7 +146,7 @@ KINDS = [EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED, EventKind.WINDOW_CO
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("raised", "told"),
+    ("raised", "reported"),
     [
         (Odd, Odd),
         (GeneratorExit, GeneratorExit),
@@ -156,7 +156,7 @@ KINDS = [EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED, EventKind.WINDOW_CO
     ],
 )
 async def test_whatever_a_hook_raises_ends_its_run_and_is_told(
-    kind: EventKind, raised: type[BaseException], told: type[BaseException]
+    kind: EventKind, raised: type[BaseException], reported: type[BaseException]
 ) -> None:
     def hook(event: Event) -> None:
         if event.kind is kind and not over:
@@ -167,7 +167,7 @@ async def test_whatever_a_hook_raises_ends_its_run_and_is_told(
     async with Sandbox(records=50) as sandbox:
         async with CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, hook=hook) as client:
             async with asyncio.timeout(60):
-                with pytest.raises(told):
+                with pytest.raises(reported):
                     await client.fetch_all(sandbox.start, sandbox.end)
             over.append(1)
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 50
@@ -207,12 +207,12 @@ async def test_only_a_connection_that_was_used_before_is_forgiven() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "forgiven"), [(b"", 1), (http(PAGE, "200 OK", "Connection: close")[:-3], 0)], ids=["nothing", "half"]
+    ("reported", "forgiven"), [(b"", 1), (http(PAGE, "200 OK", "Connection: close")[:-3], 0)], ids=["nothing", "half"]
 )
 async def test_a_used_connection_that_ends_is_forgiven_once_and_only_before_a_byte_came(
-    told: bytes, forgiven: int
+    reported: bytes, forgiven: int
 ) -> None:
-    async with serving(lambda number: http(PAGE) if number == 1 else told) as (server, client):
+    async with serving(lambda number: http(PAGE) if number == 1 else reported) as (server, client):
         await client.fetch_page(START, END)
         with pytest.raises(TransportError):
             await client.fetch_page(START, END)
@@ -235,10 +235,10 @@ async def test_what_ends_the_program_shows_no_header(monkeypatch: pytest.MonkeyP
 
         with pytest.raises(raised) as caught:
             await transport.send(SignedRequest(b"", dict))
-    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    shown = [value for frame in told.stack if frame.filename != __file__ for value in (frame.locals or {}).values()]
+    reported = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown = [value for frame in reported.stack if frame.filename != __file__ for value in (frame.locals or {}).values()]
     assert "canary-sign" not in "".join(shown)
-    assert not any(frame.name == "struck" for frame in told.stack)
+    assert not any(frame.name == "struck" for frame in reported.stack)
 
 
 async def test_closing_the_client_tells_every_run() -> None:
@@ -247,5 +247,5 @@ async def test_closing_the_client_tells_every_run() -> None:
         while server.requests < 1:
             await asyncio.sleep(0)
         await client.aclose()
-        told = await asyncio.gather(*runs, return_exceptions=True)
-        assert {type(error) for error in told} == {ClientStateError}
+        reported = await asyncio.gather(*runs, return_exceptions=True)
+        assert {type(error) for error in reported} == {ClientStateError}

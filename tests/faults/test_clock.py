@@ -47,7 +47,7 @@ async def test_a_measured_clock_is_mended_once_for_all_that_were_under_way(offse
         assert counts == [10] * 32
         assert sandbox.stats.answers == {-16: 32, 0: 32}
         assert client._engine is not None
-        clock = client._engine._patience.clock
+        clock = client._engine._retries.clock
         assert clock.version == 1
         assert abs(clock.seconds - offset) < 2 + time() - begun  # which is how long an answer may have taken
         assert await client.count(sandbox.start, sandbox.end) == 10
@@ -84,7 +84,7 @@ async def test_dates_of_two_servers_that_differ_do_not_make_the_clock_flap() -> 
             with pytest.raises(ClockSkewError):
                 await client.count(sandbox.start, sandbox.end)
         assert client._engine is not None
-        assert client._engine._patience.clock.version == 1
+        assert client._engine._retries.clock.version == 1
         assert sandbox.stats.requests == 8
 
 
@@ -110,7 +110,7 @@ async def test_a_clock_that_jumps_again_later_is_mended_again(monkeypatch: pytes
         for mended, ahead in enumerate((HOUR, -HOUR, 2 * HOUR), start=1):
             engine._wall_clock = clock_that_is(ahead)
             assert await client.count(sandbox.start, sandbox.end) == 10
-            assert engine._patience.clock.version == mended
+            assert engine._retries.clock.version == mended
         assert sandbox.stats.answers == {0: 4, -16: 3}
 
 
@@ -120,12 +120,12 @@ async def test_a_clock_that_ntp_sets_right_within_the_minute_costs_one_request()
         assert engine is not None
         engine._wall_clock = clock_that_is(8 * HOUR)
         assert await client.count(sandbox.start, sandbox.end) == 10
-        assert engine._patience.clock.version == 1
+        assert engine._retries.clock.version == 1
         engine._wall_clock = time
         for _ in range(3):
             assert await client.count(sandbox.start, sandbox.end) == 10
-        assert engine._patience.clock.version == 2
-        assert abs(engine._patience.clock.seconds) < 2
+        assert engine._retries.clock.version == 2
+        assert abs(engine._retries.clock.seconds) < 2
         assert sandbox.stats.answers == {0: 4, -16: 2}
 
 

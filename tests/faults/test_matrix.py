@@ -13,7 +13,7 @@ from aiohttp import http_parser
 from rich.pretty import pretty_repr
 
 from aiosipcdr import CdrClient, FetchReport, IncompleteRangeError, SipCdrError
-from aiosipcdr.sandbox import Fault, Sandbox, Switches
+from aiosipcdr.sandbox import Fault, Sandbox, SandboxConfig
 from aiosipcdr.sandbox.config import FIXED
 from tests.faults.conftest import QUICK, Watching
 from tests.faults.matrix import ELSEWHERE, ROWS
@@ -133,9 +133,9 @@ async def play(
         assert not client._engine._workers
         assert not client._engine._runs
         sandbox.reset_stats()
-        sandbox.change(**{name: getattr(Switches(), name) for name in row.switches.keys() - FIXED - {"calls"}})
+        sandbox.change(**{name: getattr(SandboxConfig(), name) for name in row.config.keys() - FIXED - {"calls"}})
         again = await run(client, folder)
-        if not row.switches:
+        if not row.config:
             assert sandbox.stats.requests == CLEAN[method]
         if result is not None and not outcome_of(row, method).others:
             assert result.content == again.content
@@ -173,7 +173,7 @@ async def test_a_fault_that_stays_comes_to_what_the_table_says(
 ) -> None:
     outcome = outcome_of(row, method)
     faults = script(row, strikes_of(row, outcome, method))
-    async with watching(**row.switches) as watch:
+    async with watching(**row.config) as watch:
         result, error, requests = await play(watch, row, method, faults, tmp_path)
         assert type(error) is (outcome.error or type(None)), repr(error)
         assert requests == outcome.requests
@@ -195,7 +195,7 @@ async def test_a_fault_that_passes_in_time_leaves_no_trace_in_the_records(
 ) -> None:
     outcome = outcome_of(row, method)
     strikes = strikes_of(row, outcome, method) - 1
-    async with watching(**row.switches) as watch:
+    async with watching(**row.config) as watch:
         result, error, requests = await play(watch, row, method, script(row, strikes), tmp_path)
         assert error is None, repr(error)
         assert requests == CLEAN[method] + strikes

@@ -98,7 +98,7 @@ async def test_a_range_is_counted_though_the_proxy_failed_twice(authority: Path)
 
 
 @pytest.mark.parametrize(
-    ("answer", "attempts", "told"),
+    ("answer", "attempts", "reported"),
     [
         (says("502 Bad Gateway"), 6, "cannot connect to cdr.invalid at the moment (HTTP 502)"),
         (says("503 Service Unavailable"), 6, "HTTP 503"),
@@ -110,11 +110,11 @@ async def test_a_range_is_counted_though_the_proxy_failed_twice(authority: Path)
         (b"SSH-2.0-OpenSSH_9.9\r\n", 3, "not proper HTTP"),
     ],
 )
-async def test_what_a_proxy_says_names_the_proxy(answer: bytes, attempts: int, told: str) -> None:
+async def test_what_a_proxy_says_names_the_proxy(answer: bytes, attempts: int, reported: str) -> None:
     async with proxying(answer) as (tunnel, proxy):
         error, sent = await error_of("count", "https://cdr.invalid/v3/voice", proxy=f"http://user:hunter2@{proxy}")
     assert f"the proxy {proxy}" in str(error)
-    assert told in str(error)
+    assert reported in str(error)
     assert "hunter2" not in str(error)
     assert sent == len(tunnel.asked) == attempts
 

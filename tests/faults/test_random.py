@@ -50,7 +50,7 @@ async def fetch(records: int, order: str, faults: list[Fault], **how: Any) -> tu
         assert found.report.requests == sandbox.stats.requests
         # A page that there is not, or that was not asked for so often, is met by no fault.
         struck = len(faults) - len(sandbox.faults_left)
-        sandbox._script._queue.clear()
+        sandbox._fault_queue._queue.clear()
         return found, struck
 
 

@@ -68,9 +68,9 @@ def test_a_fetch_uses_as_many_connections_as_there_are_descriptors() -> None:
 
 def test_without_any_descriptor_it_says_so_and_no_budget_hides_it() -> None:
     with Sandbox(records=10) as sandbox:
-        told = run(sandbox, "take_descriptors(0)", budget=0)
-        assert told.startswith("TransportError True")
-        assert "ulimit -n" in told
+        reported = run(sandbox, "take_descriptors(0)", budget=0)
+        assert reported.startswith("TransportError True")
+        assert "ulimit -n" in reported
         assert sandbox.stats.requests == 0
 
 
@@ -78,6 +78,6 @@ def test_without_a_thread_to_look_up_a_name_it_says_so() -> None:
     # No thread finds room for a stack of 4 GiB.
     shortage = """(resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)), threading.stack_size(4 << 30), ())[-1]"""
     with Sandbox(records=10) as sandbox:
-        told = run(sandbox, shortage, base_url='"https://cdr.invalid/v3/voice"')
-    assert told.startswith("TransportError True")
-    assert "no more threads" in told
+        reported = run(sandbox, shortage, base_url='"https://cdr.invalid/v3/voice"')
+    assert reported.startswith("TransportError True")
+    assert "no more threads" in reported

@@ -47,7 +47,7 @@ def handshake(reason: str) -> aiohttp.ClientConnectorSSLError:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "told"),
+    ("error", "kind", "reported"),
     [
         (aiohttp.ClientProxyConnectionError(KEY, OSError(errno.ECONNREFUSED, SECRET)), TransportError, "the proxy p"),
         (aiohttp.ClientConnectorError(KEY, OSError(errno.EHOSTUNREACH, SECRET)), TransportError, "No route to host"),
@@ -94,10 +94,10 @@ def handshake(reason: str) -> aiohttp.ClientConnectorSSLError:
     ],
     ids=name_of,
 )
-def test_each_becomes_one_of_ours(error: Exception, kind: type[SipCdrError], told: str) -> None:
+def test_each_becomes_one_of_ours(error: Exception, kind: type[SipCdrError], reported: str) -> None:
     ours = translate_error(error, HOST, "proxy.example.com")
     assert type(ours) is kind
-    assert told in str(ours)
+    assert reported in str(ours)
     assert SECRET not in str(ours)
     assert SECRET not in repr(ours)
 
@@ -138,7 +138,7 @@ def test_what_patience_needs_to_know_is_told(error: Exception, retryable: bool, 
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (aiohttp.ServerDisconnectedError(), "the proxy p:8080 broke"),
         (TimeoutError(), "from the proxy p:8080"),
@@ -148,8 +148,8 @@ def test_what_patience_needs_to_know_is_told(error: Exception, retryable: bool, 
         (aiohttp.ClientHttpProxyError(REQUEST, (), status=407), "the proxy p:8080 refuses"),
     ],
 )
-def test_before_the_request_is_sent_trouble_is_the_proxys(error: Exception, told: str) -> None:
-    assert told in str(translate_error(error, HOST, "p:8080", was_sent=False))
+def test_before_the_request_is_sent_trouble_is_the_proxys(error: Exception, reported: str) -> None:
+    assert reported in str(translate_error(error, HOST, "p:8080", was_sent=False))
 
 
 @pytest.mark.parametrize("error", [aiohttp.ServerDisconnectedError(), TimeoutError(), handshake("UNEXPECTED_EOF")])

@@ -15,8 +15,8 @@ KEY = "canary-key"  # of letters: what holds many digits is left out of all word
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
 
 
-def read(body: bytes, status: int = 200, **told: object) -> PageAnswer | SipCdrError:
-    received = Received(body, format_datetime(NOW, usegmt=True), status, **told)  # type: ignore[arg-type]
+def read(body: bytes, status: int = 200, **reported: object) -> PageAnswer | SipCdrError:
+    received = Received(body, format_datetime(NOW, usegmt=True), status, **reported)  # type: ignore[arg-type]
     sent = NOW.timestamp() - 3_600
     credentials = Credentials(KEY, "canary-secret")
     return read_answer(received, PageDecoder(), credentials, current=1, size=100, sent=sent, now=sent + 2)
@@ -59,9 +59,9 @@ def test_a_refused_timestamp_tells_how_far_the_clocks_are_apart() -> None:
     assert error.offset == 3_600 + 0.5 - 1
 
 
-@pytest.mark.parametrize(("told", "shown"), [("text/html", "sent as text/html"), ("", "sent as nothing")])
-def test_what_is_no_answer_says_what_it_was_sent_as(told: str, shown: str) -> None:
-    error = read(b"<html>", content_type=told)
+@pytest.mark.parametrize(("reported", "shown"), [("text/html", "sent as text/html"), ("", "sent as nothing")])
+def test_what_is_no_answer_says_what_it_was_sent_as(reported: str, shown: str) -> None:
+    error = read(b"<html>", content_type=reported)
     assert isinstance(error, ProtocolError)
     assert error.retryable
     assert shown in str(error)

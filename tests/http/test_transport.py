@@ -339,7 +339,7 @@ async def test_of_refusals_only_short_words_of_the_vendors_own_are_read(answer: 
 
 
 @pytest.mark.parametrize(
-    ("told", "understood"),
+    ("reported", "understood"),
     [
         ("Application/JSON; charset=utf-8", "application/json"),
         ("text/html", "text/html"),
@@ -349,8 +349,8 @@ async def test_of_refusals_only_short_words_of_the_vendors_own_are_read(answer: 
         ("x" * 5_000, "another type"),
     ],
 )
-async def test_a_content_type_is_kept_if_it_is_a_known_one(told: str, understood: str) -> None:
-    received = await ask(http(b"{}", "200 OK", f"Content-Type: {told}"))
+async def test_a_content_type_is_kept_if_it_is_a_known_one(reported: str, understood: str) -> None:
+    received = await ask(http(b"{}", "200 OK", f"Content-Type: {reported}"))
     assert isinstance(received, Received)
     assert received.content_type == understood
 

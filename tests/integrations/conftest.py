@@ -59,7 +59,7 @@ async def until_idle(client: CdrClient) -> None:
     async with asyncio.timeout(30):
         while client._engine._runs or client._engine._workers or watchers():
             await asyncio.sleep(0.002)
-    assert client._places.runs == client._places._held == 0
+    assert client._quota.runs == client._quota._held == 0
 
 
 def fastapi_app(build: Build, **limits: Any) -> FastAPI:

@@ -125,18 +125,18 @@ async def test_only_parameters_that_are_known_are_answered_and_each_once(
     }
     async with serve(lambda: doors.client_of(sandbox)) as address:
         for path in PATHS:
-            for more, told in refused.items():
+            for more, reported in refused.items():
                 async with browser.get(f"{address}/{path}?{doors.asking(sandbox)}&{more}") as answer:
                     assert answer.status == 422
                     assert answer.headers["X-Content-Type-Options"] == "nosniff"
                     problem = await answer.text()
-                    assert told in problem
+                    assert reported in problem
                     assert "447700900123" not in problem
     assert sandbox.stats.requests == 0
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "reported"),
     [
         ({"end": "2026-10-02T00:00:00"}, "end is naive"),
         ({"current": "0"}, "current must be a whole number"),
@@ -146,7 +146,7 @@ async def test_only_parameters_that_are_known_are_answered_and_each_once(
     ],
 )
 async def test_arguments_that_the_client_refuses_are_the_callers(  # noqa: PLR0917 - fixtures
-    serve: Any, doors: Any, sandbox: Sandbox, browser: ClientSession, asked: dict[str, str], told: str
+    serve: Any, doors: Any, sandbox: Sandbox, browser: ClientSession, asked: dict[str, str], reported: str
 ) -> None:
     query = {"start": "2026-10-01T00:00:00Z", "end": "2026-10-02T00:00:00Z"} | asked
     async with (
@@ -156,7 +156,7 @@ async def test_arguments_that_the_client_refuses_are_the_callers(  # noqa: PLR09
         assert answer.status == 422
         assert answer.content_type == "application/problem+json"
         problem = await answer.json(content_type=None)
-        assert told in problem["detail"]
+        assert reported in problem["detail"]
         assert problem["error"] == "ArgumentError"
     assert sandbox.stats.requests == 0
 
@@ -276,9 +276,9 @@ async def test_a_refused_key_is_not_the_callers_fault_and_not_shown(
         text = await answer.text()
         assert answer.status == 502
     assert "credentials of this service" in text
-    for told in (text, caplog.text):
-        assert wrong not in told
-        assert sandbox.api_key not in told
+    for reported in (text, caplog.text):
+        assert wrong not in reported
+        assert sandbox.api_key not in reported
     assert "AuthenticationError" in caplog.text  # whoever runs the service is told
 
 
@@ -297,7 +297,7 @@ async def test_a_deadline_before_the_first_byte_is_a_504(serve: Any, doors: Any,
                 for timeout in (0.1, 1, 10):  # on a machine that is busy, the shorter ones are over before it is asked
                     async with browser.get(f"{address}/{path}?{doors.asking(sandbox, timeout=timeout)}") as answer:
                         assert answer.status == 504
-                        assert (await answer.json(content_type=None))["error"] == "CallTimeoutError"
+                        assert (await answer.json(content_type=None))["error"] == "DeadlineExceededError"
                         await doors.until_idle(clients[0])
                     if gate.held > held:
                         break

@@ -238,10 +238,10 @@ async def test_dependencies_may_be_overridden_without_the_lifespan(
         async with (
             uvicorn_without_lifespan(app) as address,
             browser.get(f"{address}/calls.csv?{doors.asking(sandbox)}") as answer,
-            browser.get(f"{address}/whose") as told,
+            browser.get(f"{address}/whose") as reported,
         ):
             assert len((await answer.text()).splitlines()) == 301
-            assert await told.json() is True
+            assert await reported.json() is True
 
 
 @asynccontextmanager

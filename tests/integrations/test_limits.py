@@ -52,7 +52,7 @@ def test_a_host_that_is_named_is_served(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ({"max_range": timedelta()}, "max_range must be a positive timedelta"),
         ({"max_range": 31}, "max_range must be a positive timedelta"),
@@ -61,8 +61,8 @@ def test_a_host_that_is_named_is_served(host: str) -> None:
         ({"allowed_hosts": [""]}, "allowed_hosts must be host names"),
     ],
 )
-def test_what_is_no_limit_is_refused(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_what_is_no_limit_is_refused(settings: dict[str, Any], reported: str) -> None:
+    with pytest.raises(ValueError, match=reported):
         Limits(**settings)
 
 

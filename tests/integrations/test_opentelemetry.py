@@ -102,11 +102,11 @@ async def test_a_run_is_a_span_with_its_windows_as_children(telemetry: Telemetry
     assert sorted(attributes(window)["aiosipcdr.window.start"] for window in windows) == [
         window.window.start.isoformat() for window in report.window_reports
     ]
-    told = attributes(run)
-    assert told["aiosipcdr.run.unique"] == 6_000
-    assert told["aiosipcdr.run.windows"] == report.windows
-    assert told["aiosipcdr.run.requests"] == report.requests
-    assert told["aiosipcdr.run.certified"] is True
+    reported = attributes(run)
+    assert reported["aiosipcdr.run.unique"] == 6_000
+    assert reported["aiosipcdr.run.windows"] == report.windows
+    assert reported["aiosipcdr.run.requests"] == report.requests
+    assert reported["aiosipcdr.run.certified"] is True
     assert run.status.status_code is StatusCode.UNSET
 
 
@@ -162,11 +162,11 @@ async def test_an_error_that_ends_a_run_is_named_and_nothing_of_its_text_told(te
 
     assert run.status.status_code is StatusCode.ERROR
     assert run.status.description is None
-    told = attributes(run)
-    assert told.pop("error.type") == "AuthenticationError"
-    start, end = (datetime.fromisoformat(told.pop(f"aiosipcdr.run.{bound}")) for bound in ("start", "end"))
+    reported = attributes(run)
+    assert reported.pop("error.type") == "AuthenticationError"
+    start, end = (datetime.fromisoformat(reported.pop(f"aiosipcdr.run.{bound}")) for bound in ("start", "end"))
     assert timedelta(hours=1) <= end - start <= timedelta(hours=1, seconds=1)
-    assert not told
+    assert not reported
     assert not run.events
 
 
@@ -196,11 +196,11 @@ async def test_neither_secrets_nor_numbers_nor_filters_leave_by_telemetry(teleme
         secrets = {sandbox.api_key, sandbox.api_secret, "555-0143"}
     data = telemetry.reader.get_metrics_data()
     assert data is not None
-    told = data.to_json() + "".join(span.to_json() for span in telemetry.exporter.get_finished_spans())
+    reported = data.to_json() + "".join(span.to_json() for span in telemetry.exporter.get_finished_spans())
 
-    assert "aiosipcdr.window" in told
+    assert "aiosipcdr.window" in reported
     assert len(numbers) > 100
-    assert [word for word in numbers | secrets if word and word in told] == []
+    assert [word for word in numbers | secrets if word and word in reported] == []
 
 
 async def test_without_an_sdk_it_does_nothing_and_harms_nothing() -> None:

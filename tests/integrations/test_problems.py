@@ -19,7 +19,7 @@ from aiosipcdr import (
     VendorError,
 )
 from aiosipcdr.integrations.problems import log_problem, plan_problem
-from aiosipcdr.integrations.range_request import BadCallError, CallError, CallTimeoutError, HttpVersionError
+from aiosipcdr.integrations.range_request import BadRequestError, DeadlineExceededError, HttpVersionError, RequestError
 from aiosipcdr.model.report import WindowReport
 from aiosipcdr.model.windows import TimeWindow
 
@@ -56,8 +56,8 @@ STATUSES = {
 def test_every_error_of_the_tree_has_its_status() -> None:
     errors = {name for name in aiosipcdr.__all__ if name.endswith("Error")}
     assert errors == set(STATUSES)
-    told = {name: plan_problem(getattr(aiosipcdr, name)("what the operator is told")).status for name in errors}
-    assert told == STATUSES
+    reported = {name: plan_problem(getattr(aiosipcdr, name)("what the operator is told")).status for name in errors}
+    assert reported == STATUSES
 
 
 @pytest.mark.parametrize("name", sorted(STATUSES))
@@ -94,16 +94,21 @@ def test_the_facts_that_a_caller_can_use_are_told() -> None:
 
 def test_a_range_without_proof_comes_with_its_numbers_and_without_its_windows() -> None:
     report = FetchReport(total=3, unique=2, window_reports=[WindowReport(window=TimeWindow(NOW, NOW))])
-    told = json.loads(plan_problem(IncompleteRangeError("1 is missing", report=report)).body)["report"]
-    assert (told["total"], told["unique"], told["certified"]) == (3, 2, False)
-    assert "window_reports" not in told
+    reported = json.loads(plan_problem(IncompleteRangeError("1 is missing", report=report)).body)["report"]
+    assert (reported["total"], reported["unique"], reported["certified"]) == (3, 2, False)
+    assert "window_reports" not in reported
 
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(CallError("x"), 500), (BadCallError("x"), 422), (CallTimeoutError("x"), 504), (HttpVersionError("x"), 505)],
+    [
+        (RequestError("x"), 500),
+        (BadRequestError("x"), 422),
+        (DeadlineExceededError("x"), 504),
+        (HttpVersionError("x"), 505),
+    ],
 )
-def test_an_error_of_the_call_itself_tells_the_caller_its_text(error: CallError, status: int) -> None:
+def test_an_error_of_the_call_itself_tells_the_caller_its_text(error: RequestError, status: int) -> None:
     problem = plan_problem(error)
     assert problem.status == status
     assert problem.facts["detail"] == "x"
@@ -116,7 +121,11 @@ def test_an_error_that_users_derive_is_answered_like_its_parent() -> None:
 
 
 def test_the_operator_is_told_what_the_callers_are_not(caplog: pytest.LogCaptureFixture) -> None:
-    for error in (AuthenticationError("check the API key"), ExportConflictError("it exists"), CallTimeoutError("late")):
+    for error in (
+        AuthenticationError("check the API key"),
+        ExportConflictError("it exists"),
+        DeadlineExceededError("late"),
+    ):
         log_problem(error, plan_problem(error))
     assert caplog.record_tuples == [
         ("aiosipcdr.integrations", logging.WARNING, "answered 502: AuthenticationError: check the API key")

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from aiosipcdr.integrations.range_request import (
-    BadCallError,
-    CallError,
-    CallTimeoutError,
+    BadRequestError,
+    DeadlineExceededError,
+    RequestError,
     check_names,
     deadline,
     read_query,
@@ -33,12 +33,12 @@ def test_a_plus_sign_that_arrived_as_a_blank_is_one(text: str) -> None:
 def test_a_blank_between_date_and_time_stays_one() -> None:
     eight = datetime(2026, 10, 1, 8, tzinfo=timezone(timedelta(hours=2)))
     assert read_query("2026-10-01 08:00:00+02:00", "2027-01-01T00:00:00Z")["start"] == eight
-    with pytest.raises(BadCallError, match="start has no offset"):
+    with pytest.raises(BadRequestError, match="start has no offset"):
         read_query("2026-10-01 08:00", "2027-01-01T00:00:00Z")
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "group", "told"),
+    ("start", "end", "group", "reported"),
     [
         (None, "2026-10-02T00:00:00Z", None, "start is missing: write it as in"),
         ("2026-10-01T00:00:00Z", None, None, "end is missing"),
@@ -52,39 +52,39 @@ def test_a_blank_between_date_and_time_stays_one() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_told_with_what_to_write(
-    start: str | None, end: str | None, group: str | None, told: str
+    start: str | None, end: str | None, group: str | None, reported: str
 ) -> None:
-    with pytest.raises(BadCallError, match=told) as caught:
+    with pytest.raises(BadRequestError, match=reported) as caught:
         read_query(start, end, group)
-    assert isinstance(caught.value, CallError)
+    assert isinstance(caught.value, RequestError)
     assert caught.value.status == 422
 
 
 def test_a_month_in_which_clocks_are_set_back_is_a_month() -> None:
     october = ("2026-10-01T00:00:00+02:00", "2026-11-01T00:00:00+01:00")
     assert read_query(*october, max_range=timedelta(days=31))
-    with pytest.raises(BadCallError, match="too wide: ask for 31 days at most"):
+    with pytest.raises(BadRequestError, match="too wide: ask for 31 days at most"):
         read_query("2026-10-01T00:00:00+02:00", "2026-11-01T00:00:01+01:00", max_range=timedelta(days=31))
-    with pytest.raises(BadCallError, match="too wide"):  # offsets that no clock ever changed between
+    with pytest.raises(BadRequestError, match="too wide"):  # offsets that no clock ever changed between
         read_query("2026-10-01T00:00:00+14:00", "2026-11-01T00:00:00-12:00", max_range=timedelta(days=31))
-    with pytest.raises(BadCallError, match="ask for 90 seconds at most"):
+    with pytest.raises(BadRequestError, match="ask for 90 seconds at most"):
         read_query("2026-10-01T00:00:00Z", "2026-10-01T00:01:31Z", max_range=timedelta(seconds=90))
 
 
 def test_names_are_known_and_stand_there_once() -> None:
     check_names(["start", "end"], {"start", "end", "more"})
-    with pytest.raises(BadCallError, match=r"unknown query parameter: phone_name; known are end, start"):
+    with pytest.raises(BadRequestError, match=r"unknown query parameter: phone_name; known are end, start"):
         check_names(["start", "phone_name"], {"start", "end"})
-    with pytest.raises(BadCallError, match="start is given 3 times"):
+    with pytest.raises(BadRequestError, match="start is given 3 times"):
         check_names(["start", "start", "start"], {"start"})
-    with pytest.raises(BadCallError) as caught:
+    with pytest.raises(BadRequestError) as caught:
         check_names(["\x1b[31m" + "x" * 1_000], {"start"})
     assert len(str(caught.value)) < 100
     assert str(caught.value).isprintable()
 
 
 async def test_a_deadline_that_strikes_is_the_error_of_the_call() -> None:
-    with pytest.raises(CallTimeoutError, match=r"within 0\.01 s") as caught:
+    with pytest.raises(DeadlineExceededError, match=r"within 0\.01 s") as caught:
         async with deadline(0.01):
             await asyncio.Event().wait()
     assert caught.value.status == 504

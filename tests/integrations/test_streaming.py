@@ -13,7 +13,7 @@ import pytest
 
 from aiosipcdr import CdrClient, ClientStateError, IncompleteRangeError, ProtocolError, ServerFaultError
 from aiosipcdr.integrations import streaming
-from aiosipcdr.integrations.range_request import CallTimeoutError, HttpVersionError
+from aiosipcdr.integrations.range_request import DeadlineExceededError, HttpVersionError
 from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError, Text, collect, deliver
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.settling import settle
@@ -238,7 +238,7 @@ async def test_a_deadline_before_the_beginning_is_the_error_of_the_call(doors: A
     gate = doors.Gate(0)
     async with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox, doors.client_of(sandbox) as client:
         reader = Reader()
-        with pytest.raises(CallTimeoutError):
+        with pytest.raises(DeadlineExceededError):
             await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader, timeout=0.05)
         await doors.until_idle(client)
         gate.opened.set()
@@ -250,7 +250,7 @@ async def deliver_too_late(client: CdrClient, sandbox: Sandbox, reader: Reader |
     reader = reader or Reader()
     for timeout in (0.1, 1, 10):
         stream = client.stream(sandbox.start, sandbox.end)
-        with pytest.raises((AnswerCutError, CallTimeoutError), match="within"):
+        with pytest.raises((AnswerCutError, DeadlineExceededError), match="within"):
             await deliver(stream, "ndjson", reader, timeout=timeout, start_within=0)
         if reader.begun.is_set():
             break

@@ -63,12 +63,12 @@ def test_every_value_comes_back_as_it_was(records: list[CallDetailRecord]) -> No
 
 
 def test_the_columns_have_the_promised_types() -> None:
-    told = {field.name: str(field.type) for field in schema()}
-    assert list(told) == NAMES
-    assert told["voice_id"] == told["callee"] == told["termination_code"] == "string"
-    assert told["submit_time"] == told["hangup_time"] == "timestamp[us, tz=UTC]"
-    assert told["call_duration"] == told["charged_duration"] == "int64"
-    assert told["cost"] == told["quote_exchange"] == "decimal128(38, 12)"
+    reported = {field.name: str(field.type) for field in schema()}
+    assert list(reported) == NAMES
+    assert reported["voice_id"] == reported["callee"] == reported["termination_code"] == "string"
+    assert reported["submit_time"] == reported["hangup_time"] == "timestamp[us, tz=UTC]"
+    assert reported["call_duration"] == reported["charged_duration"] == "int64"
+    assert reported["cost"] == reported["quote_exchange"] == "decimal128(38, 12)"
     assert [field.name for field in schema() if not field.nullable] == ["voice_id"]
 
 

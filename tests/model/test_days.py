@@ -53,9 +53,9 @@ def test_a_day_on_which_clocks_are_changed_has_its_own_hours(day: str, zone: str
 
 
 def test_a_date_that_a_zone_skipped_has_no_day() -> None:
-    told = days("2011-12-29T00:00:00-10:00", "2012-01-01T00:00:00+14:00", "Pacific/Apia")
-    assert [day.date.day for day in told] == [29, 31]
-    assert told[0].end == told[1].start
+    reported = days("2011-12-29T00:00:00-10:00", "2012-01-01T00:00:00+14:00", "Pacific/Apia")
+    assert [day.date.day for day in reported] == [29, 31]
+    assert reported[0].end == reported[1].start
 
 
 def test_days_end_with_the_calendar() -> None:
@@ -102,12 +102,12 @@ def test_the_days_of_every_zone_tile_the_time_line() -> None:
         met += 1
         zone = ZoneInfo(name)
         start, end = change - 2 * DAY, change + 2 * DAY
-        told = list(days_of(start, end, zone))
-        assert told[0].start <= start, (name, change)
-        assert told[-1].end >= end, (name, change)
-        assert all(day.end == following.start for day, following in pairwise(told)), (name, change)
-        assert all(day.date < following.date for day, following in pairwise(told)), (name, change)
-        for day in told:
+        reported = list(days_of(start, end, zone))
+        assert reported[0].start <= start, (name, change)
+        assert reported[-1].end >= end, (name, change)
+        assert all(day.end == following.start for day, following in pairwise(reported)), (name, change)
+        assert all(day.date < following.date for day, following in pairwise(reported)), (name, change)
+        for day in reported:
             assert day.start < day.end, (name, day)
             # The first instant with its date, and so the first of two midnights.
             assert day.start.astimezone(zone).date() == day.date, (name, day)
@@ -126,9 +126,9 @@ instants = st.datetimes(datetime(1910, 1, 1), datetime(2100, 1, 1), timezones=st
 
 @given(instants, st.timedeltas(timedelta(0), timedelta(days=400)), zones)
 def test_days_follow_each_other_and_cover_their_range(start: datetime, length: timedelta, name: str) -> None:
-    told = list(days_of(start, start + length, ZoneInfo(name)))
-    assert bool(told) is bool(length)
-    assert all(day.end == following.start for day, following in pairwise(told))
-    if told:
-        assert told[0].start <= start < told[0].end
-        assert told[-1].start < start + length <= told[-1].end
+    reported = list(days_of(start, start + length, ZoneInfo(name)))
+    assert bool(reported) is bool(length)
+    assert all(day.end == following.start for day, following in pairwise(reported))
+    if reported:
+        assert reported[0].start <= start < reported[0].end
+        assert reported[-1].start < start + length <= reported[-1].end

@@ -40,8 +40,8 @@ def test_sums_are_exact_per_field_and_currency(batches: list[list[CallDetailReco
 
 def test_sums_that_were_made_before_are_added_to_the_last_digit() -> None:
     totals = MoneyTotals()
-    told = Decimal("99999999999999999999999999.000000000001")
-    totals.add_rows([MoneyRow("cost", "EUR", told)] * 3)
+    reported = Decimal("99999999999999999999999999.000000000001")
+    totals.add_rows([MoneyRow("cost", "EUR", reported)] * 3)
     assert totals.rows() == [("cost", "EUR", Decimal("299999999999999999999999997.000000000003"))]
 
 

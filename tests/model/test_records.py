@@ -219,7 +219,7 @@ def test_what_is_equal_hashes_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("voice_id", "told"),
+    ("voice_id", "reported"),
     [
         ("1", "1"),
         ("2203031113381000002", "2203031113381000002"),
@@ -230,10 +230,10 @@ def test_what_is_equal_hashes_alike() -> None:
         ("٣", "***"),
     ],
 )
-def test_an_id_that_may_be_something_else_is_not_shown(voice_id: str, told: str) -> None:
+def test_an_id_that_may_be_something_else_is_not_shown(voice_id: str, reported: str) -> None:
     record = CallDetailRecord(voice_id=voice_id)
-    assert repr(record).startswith(f"CallDetailRecord(voice_id={told!r}")
-    assert record.__rich_repr__()[0] == ("voice_id", told)
+    assert repr(record).startswith(f"CallDetailRecord(voice_id={reported!r}")
+    assert record.__rich_repr__()[0] == ("voice_id", reported)
 
 
 FULL = CallDetailRecord(
@@ -334,13 +334,13 @@ def test_every_field_has_a_docstring() -> None:
         for node in ast.parse(inspect.getsource(records)).body
         if isinstance(node, ast.ClassDef) and node.name == "CallDetailRecord"
     )
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     for field, text in zip(kind.body, kind.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
             assert isinstance(text, ast.Expr), field.target.id
             assert isinstance(text.value, ast.Constant), field.target.id
-            told[field.target.id] = str(text.value.value)
-    assert tuple(told) == CallDetailRecord.__struct_fields__
-    assert all(len(text) > 20 and text.endswith(".") for text in told.values())
-    assert "not* in US dollars" in told["currency"]
-    assert "settlement currency" in told["settle_pay"]
+            reported[field.target.id] = str(text.value.value)
+    assert tuple(reported) == CallDetailRecord.__struct_fields__
+    assert all(len(text) > 20 and text.endswith(".") for text in reported.values())
+    assert "not* in US dollars" in reported["currency"]
+    assert "settlement currency" in reported["settle_pay"]

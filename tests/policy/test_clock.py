@@ -32,8 +32,8 @@ def test_the_measured_offset_is_half_a_second_and_half_a_round_trip_off_at_most(
     offset: float, round_trip: float, answered: float
 ) -> None:
     sent = UNIX + 0.25
-    told = date(sent + round_trip * answered + offset)
-    measured = measure_offset(told, sent, sent + round_trip)
+    reported = date(sent + round_trip * answered + offset)
+    measured = measure_offset(reported, sent, sent + round_trip)
     assert measured is not None
     assert abs(measured - offset) <= 0.5 + round_trip / 2 + 1e-3
 
@@ -128,7 +128,7 @@ def test_within_a_minute_it_changes_only_with_good_reason_and_never_beyond_a_day
     refusals: list[tuple[float | None, int, float]],
 ) -> None:
     clock = ClockOffset()
-    now, changed, told = 0.0, float("-inf"), float("nan")
+    now, changed, reported = 0.0, float("-inf"), float("nan")
     for measured, behind, later in refusals:
         now += later
         version = clock.version
@@ -136,10 +136,10 @@ def test_within_a_minute_it_changes_only_with_good_reason_and_never_beyond_a_day
         assert abs(clock.seconds) <= 86_400
         if clock.version != version:
             assert measured is not None
-            assert now - changed >= 60 or abs(measured) <= 2 or abs(measured - told) < 5
+            assert now - changed >= 60 or abs(measured) <= 2 or abs(measured - reported) < 5
             changed = now
         if measured is not None and (behind == 0 or version == 0):
-            told = measured
+            reported = measured
 
 
 def test_time_in_which_the_loop_stood_still_is_not_awake() -> None:
@@ -203,9 +203,9 @@ def test_the_vendors_clock_lies_between_the_recent_answers(answers: list[tuple[f
     clock = VendorClock()
     measured = []
     for offset, round_trip in answers:
-        told = date(UNIX + offset)
-        clock.note_answer(told, sent=UNIX, received=UNIX + round_trip)
-        measured.append(measure_offset(told, UNIX, UNIX + round_trip) or 0.0)
+        reported = date(UNIX + offset)
+        clock.note_answer(reported, sent=UNIX, received=UNIX + round_trip)
+        measured.append(measure_offset(reported, UNIX, UNIX + round_trip) or 0.0)
     assert clock.offset is not None
     assert min(measured[-15:]) <= clock.offset <= max(measured[-15:])
 

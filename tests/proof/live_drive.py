@@ -14,11 +14,11 @@ from typing import Literal
 
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
-from aiosipcdr.proof.budget import WindowPlaces
+from aiosipcdr.proof.budget import RowQuota
 from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.page import PageRequest
-from aiosipcdr.proof.range import Coverage
-from aiosipcdr.proof.window import Outcome, WindowProof
+from aiosipcdr.proof.range import RangeReader
+from aiosipcdr.proof.window import Outcome, WindowReader
 from aiosipcdr.wire.codec import Filters, PageAnswer
 from tests.proof.simulated_vendor import TRUE_VIEW, Flight, Habits, Run, Vendor, View, at
 
@@ -97,15 +97,15 @@ def cover_live(
     *,
     lateness: timedelta = timedelta(hours=4),
     count_delay: timedelta = timedelta(seconds=1),
-    kind: type[Coverage] = Coverage,
+    kind: type[RangeReader] = RangeReader,
     **settings: object,
-) -> Coverage:
+) -> RangeReader:
     """Build a Coverage that knows the time of `vendor`."""
     return kind(
         OwnedSpan(window=window),
         Filters(),
         size=100,
-        places=WindowPlaces(8),
+        quota=RowQuota(8),
         ages=AgePolicy(lambda: VendorTime(at(vendor.clock), is_local=False), lateness, count_delay),
         **settings,  # type: ignore[arg-type]
     )
@@ -158,25 +158,25 @@ class _Wire:
     def _deliver(self, flight: Flight, answer: PageAnswer) -> None:
         self.flying -= 1
         owner = flight.request.owner
-        was_open = isinstance(owner, WindowProof) and owner.is_open
-        self.run.error = self.run.coverage.accept(flight.request, answer)
-        if was_open and isinstance(owner, WindowProof) and owner.outcome is Outcome.CERTIFIED:
+        was_open = isinstance(owner, WindowReader) and owner.is_open
+        self.run.error = self.run.reader.accept(flight.request, answer)
+        if was_open and isinstance(owner, WindowReader) and owner.outcome is Outcome.CERTIFIED:
             self.run.counted_at[owner.window] = flight.counted_at
 
 
-def drive_live(coverage: Coverage, vendor: LiveVendor, pace: Pace = Pace()) -> Run:
-    """Work off `coverage` while time passes."""
-    run = Run(coverage=coverage, vendor=vendor)
+def drive_live(reader: RangeReader, vendor: LiveVendor, pace: Pace = Pace()) -> Run:
+    """Work off `reader` while time passes."""
+    run = Run(reader=reader, vendor=vendor)
     wire = _Wire(run, vendor, pace)
     while run.error is None:
-        while wire.flying < pace.concurrency and (request := coverage.next_request()) is not None:
+        while wire.flying < pace.concurrency and (request := reader.next_request()) is not None:
             wire.take(request)
-        while (window := coverage.take_complete()) is not None:
+        while (window := reader.take_complete()) is not None:
             run.windows.append(window)
         if not wire.step():
-            if coverage.is_finished:
+            if reader.is_finished:
                 break
-            request = coverage.next_request()
+            request = reader.next_request()
             assert request is not None, "stuck: nothing is under way and nothing is to be asked"
             wire.take(request)
     return run

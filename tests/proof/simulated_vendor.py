@@ -34,13 +34,13 @@ from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import CompleteWindow, QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
-from aiosipcdr.proof import range as coverage_module
-from aiosipcdr.proof.budget import FULL_WINDOW, WindowPlaces
-from aiosipcdr.proof.checkpoint import Delivered, Note
+from aiosipcdr.proof import range as range_module
+from aiosipcdr.proof.budget import FULL_WINDOW, RowQuota
+from aiosipcdr.proof.checkpoint import Delivered, JournalEvent
 from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.page import PageRequest
-from aiosipcdr.proof.pending import Part
-from aiosipcdr.proof.range import Coverage
+from aiosipcdr.proof.pending import WindowTask
+from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.proof.resumable import ResumableCoverage
 from aiosipcdr.wire.codec import Filters, PageAnswer
 
@@ -496,10 +496,10 @@ class Run:
             whichever is later: the rows that lasted from then on must be here.
     """
 
-    coverage: Coverage
+    reader: RangeReader
     vendor: Vendor
     windows: list[CompleteWindow] = field(default_factory=list)
-    entries: list[Note | Delivered] = field(default_factory=list)
+    entries: list[JournalEvent | Delivered] = field(default_factory=list)
     """What was written down, for a coverage that takes notes."""
     error: SipCdrError | None = None
     counted_at: dict[TimeWindow, int] = field(default_factory=dict)
@@ -513,9 +513,9 @@ class Run:
     @property
     def certified(self) -> bool:
         """Whether every window was proven, whatever could not be read."""
-        if self.coverage.report.quarantined:
-            assert not self.coverage.report.certified
-        return self.error is None and self.coverage.is_finished and not self.coverage._unproven
+        if self.reader.report.quarantined:
+            assert not self.reader.report.certified
+        return self.error is None and self.reader.is_finished and not self.reader._unproven
 
     @property
     def records(self) -> list[CallDetailRecord]:
@@ -569,9 +569,9 @@ class _Traffic:
         return now + self._vendor.rng.expovariate(self._how.per_second) * 1_000
 
 
-def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901, PLR0912, PLR0915 - one loop, many things that may happen next
-    """Work off `coverage` against `vendor`, its answers in any order."""
-    run = Run(coverage=coverage, vendor=vendor)
+def drive(reader: RangeReader, vendor: Vendor, how: Drive) -> Run:  # noqa: C901, PLR0912, PLR0915 - one loop, many things that may happen next
+    """Work off `reader` against `vendor`, its answers in any order."""
+    run = Run(reader=reader, vendor=vendor)
     rng = vendor.rng
     flying: list[Flight] = []
     delayed: list[tuple[float, PageRequest]] = []
@@ -592,31 +592,31 @@ def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901,
         for due in [one for one in delayed if one[0] <= vendor.now]:
             delayed.remove(due)
             send(due[1])
-        while len(flying) < how.concurrency and (request := coverage.next_request()) is not None:
+        while len(flying) < how.concurrency and (request := reader.next_request()) is not None:
             if request.delay:
                 delayed.append((vendor.now + request.delay * 1_000, request))
                 continue
             send(request)
             if rng.random() < 0.2:
                 break
-        run.most_held = max(run.most_held, coverage._pending._weight() / FULL_WINDOW)
+        run.most_held = max(run.most_held, reader._pending._weight() / FULL_WINDOW)
         if run.requests > how.most_requests:
             raise RequestStormError(f"{run.requests} requests and no end")
         if not (how.lazy_reader and flying and rng.random() < 0.7):
-            if isinstance(coverage, ResumableCoverage):
-                while (note := coverage.take_note()) is not None:
+            if isinstance(reader, ResumableCoverage):
+                while (note := reader.take_note()) is not None:
                     run.entries.append(note)
-            while (window := coverage.take_complete()) is not None:
+            while (window := reader.take_complete()) is not None:
                 run.windows.append(window)
-                run.entries.append(Delivered(told=window.report, share=window.share))
+                run.entries.append(Delivered(reported=window.report, share=window.share))
         if not flying:
             if delayed:
                 traffic.pass_until(min(due for due, _ in delayed))
                 continue
-            if coverage.is_finished:
+            if reader.is_finished:
                 return run
-            if not coverage.has_result:
-                request = coverage.next_request()
+            if not reader.has_result:
+                request = reader.next_request()
                 assert request is not None, "stuck: nothing is under way and nothing is to be asked"
                 delayed.append((vendor.now + request.delay * 1_000, request))
             continue
@@ -627,7 +627,7 @@ def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901,
             answer = flight.advance()
         except SipCdrError as error:
             flying.pop(index)
-            run.error = coverage.refuse(flight.request, error)
+            run.error = reader.refuse(flight.request, error)
             if run.error is not None:
                 return run
             continue
@@ -635,9 +635,9 @@ def drive(coverage: Coverage, vendor: Vendor, how: Drive) -> Run:  # noqa: C901,
             continue
         flying.pop(index)
         # Other owners ask for the same windows, and an answer to one that has been decided counts for nothing.
-        if isinstance(owner := flight.request.owner, Part) and owner.is_open:
+        if isinstance(owner := flight.request.owner, WindowTask) and owner.is_open:
             run.note_answer(flight)
-        run.error = coverage.accept(flight.request, answer)
+        run.error = reader.accept(flight.request, answer)
         if run.error is not None:
             return run
 
@@ -662,12 +662,12 @@ def cover(  # noqa: D417 - the rest are Coverage's own
     filters: Filters | None = None,
     settled_before: datetime = SETTLED,
     ages: AgePolicy | None = None,
-    kind: type[Coverage] = Coverage,
+    kind: type[RangeReader] = RangeReader,
     seam: TimeWindow | None = None,
     time_field: str | None = None,
     exact: tuple[datetime, datetime] | None = None,
     **settings: object,
-) -> Coverage:
+) -> RangeReader:
     """Build a Coverage; `settings` are its own.
 
     Args:
@@ -686,7 +686,7 @@ def cover(  # noqa: D417 - the rest are Coverage's own
         OwnedSpan(window=window, seam=seam, time_field=time_field, exact=exact),
         filters or Filters(),
         size=size,
-        places=WindowPlaces(most_windows),
+        quota=RowQuota(most_windows),
         ages=ages or ages_of(settled_before),
         **settings,  # type: ignore[arg-type]
     )
@@ -695,7 +695,7 @@ def cover(  # noqa: D417 - the rest are Coverage's own
 @contextmanager
 def smaller_windows(most_rows: int, aimed_rows: int) -> Iterator[None]:
     """Make windows of `most_rows` at most, so that small ranges show what large ones do."""
-    with patch.multiple(coverage_module, MOST_ROWS=most_rows, AIMED_ROWS=aimed_rows):
+    with patch.multiple(range_module, MOST_ROWS=most_rows, AIMED_ROWS=aimed_rows):
         yield
 
 
@@ -755,7 +755,7 @@ def check_order(run: Run) -> None:
     starts = [complete.window.start for complete in run.windows]
     assert starts == sorted(starts)
     assert len(set(starts)) == len(starts)
-    reports = [told.window for told in run.coverage.report.window_reports]
+    reports = [reported.window for reported in run.reader.report.window_reports]
     assert reports == [complete.window for complete in run.windows]
     for complete in run.windows:
         keys = [
@@ -766,7 +766,7 @@ def check_order(run: Run) -> None:
 
 def check_report(run: Run) -> None:
     """Check that the sums of the report are those of what was handed over."""
-    report = run.coverage.report
+    report = run.reader.report
     assert report.unique == len(run.delivered)
     assert report.windows == len(run.windows)
     assert report.quarantined == sum(len(complete.quarantined) for complete in run.windows)

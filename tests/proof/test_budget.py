@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiosipcdr.proof.budget import FULL_WINDOW, Budget, WindowPlaces
+from aiosipcdr.proof.budget import FULL_WINDOW, Budget, RowQuota
 
 
 def budget(*windows: int, size: int = 100) -> Budget:
@@ -72,45 +72,45 @@ def test_smaller_pages_are_more_pages_and_larger_ones_are_not_believed() -> None
 
 
 def test_a_run_may_always_hold_one_window() -> None:
-    places = WindowPlaces(1)
-    places.runs = 5
-    places.take(FULL_WINDOW * 9)
-    assert places.has_room(0)
-    assert not places.has_room(1)
+    quota = RowQuota(1)
+    quota.runs = 5
+    quota.take(FULL_WINDOW * 9)
+    assert quota.has_room(0)
+    assert not quota.has_room(1)
 
 
 def test_a_run_alone_may_hold_as_many_windows_as_there_are_places() -> None:
-    places = WindowPlaces(3)
-    places.runs = 1
+    quota = RowQuota(3)
+    quota.runs = 1
     held = 0
-    while places.has_room(held):
-        places.take(FULL_WINDOW)
+    while quota.has_room(held):
+        quota.take(FULL_WINDOW)
         held += FULL_WINDOW
     assert held == 3 * FULL_WINDOW
-    places.free(1)
-    assert not places.has_room(held - 1)
-    places.free(FULL_WINDOW - 1)
-    assert places.has_room(held - FULL_WINDOW)
+    quota.free(1)
+    assert not quota.has_room(held - 1)
+    quota.free(FULL_WINDOW - 1)
+    assert quota.has_room(held - FULL_WINDOW)
 
 
 @pytest.mark.parametrize(("runs", "windows"), [(0, 8), (1, 8), (2, 4), (3, 2), (8, 1), (20, 1)])
 def test_runs_share_the_places_evenly_and_each_may_hold_one_window(runs: int, windows: int) -> None:
-    places = WindowPlaces(8)
-    places.runs = runs
+    quota = RowQuota(8)
+    quota.runs = runs
     held = 0
-    while places.has_room(held):
-        places.take(FULL_WINDOW)
+    while quota.has_room(held):
+        quota.take(FULL_WINDOW)
         held += FULL_WINDOW
     assert held == windows * FULL_WINDOW
 
 
 def test_no_run_takes_more_than_what_the_others_have_left() -> None:
-    places = WindowPlaces(4)
-    places.runs = 2
-    places.take(3 * FULL_WINDOW)  # of a run that began when it was alone
-    places.take(FULL_WINDOW // 2)
-    assert not places.has_room(FULL_WINDOW // 2)
-    places.free(FULL_WINDOW // 2)
-    places.take(FULL_WINDOW // 4)
-    places.free(FULL_WINDOW // 4)
-    assert places.has_room(1)
+    quota = RowQuota(4)
+    quota.runs = 2
+    quota.take(3 * FULL_WINDOW)  # of a run that began when it was alone
+    quota.take(FULL_WINDOW // 2)
+    assert not quota.has_room(FULL_WINDOW // 2)
+    quota.free(FULL_WINDOW // 2)
+    quota.take(FULL_WINDOW // 4)
+    quota.free(FULL_WINDOW // 4)
+    assert quota.has_room(1)

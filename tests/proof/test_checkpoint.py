@@ -11,7 +11,16 @@ from rich.pretty import pretty_repr
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import WindowReport, WindowShare
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.checkpoint import Cut, Delivered, History, Note, ReadWindow, Recounted, Trimmed, find_doubt
+from aiosipcdr.proof.checkpoint import (
+    Checkpoint,
+    Delivered,
+    JournalEvent,
+    ReadWindow,
+    Recounted,
+    Trimmed,
+    WindowSplit,
+    first_stale_entry,
+)
 from tests.made_up_calls import START
 
 
@@ -20,13 +29,15 @@ def window(start: int, end: int) -> TimeWindow:
 
 
 def delivered(start: int, end: int, *, certified: bool = True) -> Delivered:
-    return Delivered(told=WindowReport(window=window(start, end), certified=certified), share=WindowShare())
+    return Delivered(reported=WindowReport(window=window(start, end), certified=certified), share=WindowShare())
 
 
-ENTRIES: list[Note | Delivered] = [
-    Cut(told=WindowReport(window=window(0, 60), total=9), parts=[window(0, 20), window(20, 60)]),
+ENTRIES: list[JournalEvent | Delivered] = [
+    WindowSplit(reported=WindowReport(window=window(0, 60), total=9), parts=[window(0, 20), window(20, 60)]),
     delivered(0, 20),
-    Cut(told=WindowReport(window=window(20, 60), total=5), parts=[window(20, 40), window(40, 60)], is_repair=True),
+    WindowSplit(
+        reported=WindowReport(window=window(20, 60), total=5), parts=[window(20, 40), window(40, 60)], is_repair=True
+    ),
     delivered(20, 40),
     Recounted(window=window(0, 60), total=8),
     delivered(40, 60),
@@ -34,8 +45,8 @@ ENTRIES: list[Note | Delivered] = [
 ]
 
 
-def doubt(entries: list[Note | Delivered], *changed: TimeWindow, allow_incomplete: bool = False) -> int | None:
-    return find_doubt(entries, allow_incomplete=allow_incomplete, changed=changed)
+def doubt(entries: list[JournalEvent | Delivered], *changed: TimeWindow, allow_incomplete: bool = False) -> int | None:
+    return first_stale_entry(entries, allow_incomplete=allow_incomplete, changed=changed)
 
 
 def test_what_was_proven_and_has_not_changed_is_not_doubted() -> None:
@@ -73,7 +84,7 @@ def test_the_first_of_several_is_told() -> None:
 
 
 def test_what_was_not_proven_is_read_again_unless_that_is_allowed() -> None:
-    entries: list[Note | Delivered] = [delivered(0, 20), delivered(20, 40, certified=False), delivered(40, 60)]
+    entries: list[JournalEvent | Delivered] = [delivered(0, 20), delivered(20, 40, certified=False), delivered(40, 60)]
     assert doubt(entries) == 1
     assert doubt(entries, allow_incomplete=True) is None
     assert doubt(entries, window(0, 20)) == 0
@@ -84,17 +95,17 @@ def test_what_was_not_proven_is_read_again_unless_that_is_allowed() -> None:
 def test_what_cannot_be_read_is_read_again_where_that_is_an_error(trouble: str) -> None:
     odd = delivered(20, 40)
     if trouble == "quarantined":
-        odd.told.quarantined = 1
+        odd.reported.quarantined = 1
     else:
         odd.share.faulty_fields = {"cost": 1}
-    entries: list[Note | Delivered] = [delivered(0, 20), odd, delivered(40, 60)]
-    assert find_doubt(entries, allow_incomplete=True, changed=[], strict=True) == 1
-    assert find_doubt(entries, allow_incomplete=True, changed=[]) is None
+    entries: list[JournalEvent | Delivered] = [delivered(0, 20), odd, delivered(40, 60)]
+    assert first_stale_entry(entries, allow_incomplete=True, changed=[], strict=True) == 1
+    assert first_stale_entry(entries, allow_incomplete=True, changed=[]) is None
 
 
 @given(st.lists(st.booleans()), st.lists(st.integers(0, 12), max_size=3))
 def test_all_before_a_doubt_is_beyond_doubt(proofs: list[bool], changes: list[int]) -> None:
-    entries: list[Note | Delivered] = [
+    entries: list[JournalEvent | Delivered] = [
         delivered(place, place + 1, certified=proof) for place, proof in enumerate(proofs)
     ]
     changed = [window(place, place + 1) for place in changes]
@@ -105,7 +116,7 @@ def test_all_before_a_doubt_is_beyond_doubt(proofs: list[bool], changes: list[in
 
 
 def test_entries_come_back_from_json_each_as_what_it_was() -> None:
-    again = msgspec.json.decode(msgspec.json.encode(ENTRIES), type=list[Cut | Recounted | Trimmed | Delivered])
+    again = msgspec.json.decode(msgspec.json.encode(ENTRIES), type=list[WindowSplit | Recounted | Trimmed | Delivered])
     assert again == ENTRIES
     assert list(map(type, again)) == list(map(type, ENTRIES))
 
@@ -115,7 +126,7 @@ def test_a_history_counts_what_it_holds(show: object) -> None:
     assert callable(show)
     record = CallDetailRecord(voice_id="1", callee="+12125550123")
     latest = ReadWindow(window=window(0, 1), ids={"1"}, records=[record])
-    told = show(History(tiles=[window(0, 60)], entries=ENTRIES, latest=[latest]))
-    assert "2125550" not in told
-    assert "7" in told
+    reported = show(Checkpoint(tiles=[window(0, 60)], entries=ENTRIES, latest=[latest]))
+    assert "2125550" not in reported
+    assert "7" in reported
     assert "2125550" not in show(latest)

@@ -137,13 +137,13 @@ def run_model(
     window = seconds(0, populate(vendor, seed))
     there = vendor.those_in(window, vendor.rows)
     with smaller_windows(*scale):
-        coverage = cover(
+        reader = cover(
             window,
             size=SIZE,
             most_windows=how.concurrency,
             ages=ages_of(START if is_young else SETTLED, count_delay),
         )
-        run = drive(coverage, vendor, how)
+        run = drive(reader, vendor, how)
     check_windows(run, window)
     check_order(run)
     if run.error is None:
@@ -217,7 +217,7 @@ def test_a_calm_vendor_with_legs_is_certified_with_every_row_once(
         # Where legs are nearly half of all rows, in bursts of seven small pages, reading the pages and the seams that
         # hold them once more may cost all that a run may spend: about one run in 3,000.
         assert isinstance(run.error, IncompleteRangeError)
-        assert run.coverage._budget.left < 10
+        assert run.reader._budget.left < 10
         assert len({row.voice_id for row in there}) < 0.7 * len(there)
     else:
         check_all_are_here(run, there)

@@ -61,17 +61,17 @@ def test_counts_that_lag_by_seconds_are_waited_for(lag: int, after: int) -> None
 
 def test_a_window_that_has_settled_waits_for_no_count() -> None:
     vendor = vendor_of(Traffic(rate=10), seeded(1), before=600)
-    coverage = cover_live(vendor, seconds(-600, -300), lateness=timedelta(seconds=300))
-    run = drive_live(coverage, vendor, QUICK)
+    reader = cover_live(vendor, seconds(-600, -300), lateness=timedelta(seconds=300))
+    run = drive_live(reader, vendor, QUICK)
     assert run.certified
-    assert (coverage.report.provisional, vendor.clock < 1_000) == (0, True)
+    assert (reader.report.provisional, vendor.clock < 1_000) == (0, True)
 
 
 def test_windows_wait_side_by_side() -> None:
     vendor = vendor_of(Traffic(rate=20, lasts=1), seeded(1), before=600)
     run = drive_live(cover_live(vendor, seconds(-600, -60)), vendor, QUICK)
     assert run.certified
-    assert run.coverage.report.windows >= 5
+    assert run.reader.report.windows >= 5
     assert 1_000 < vendor.clock < 3_000
 
 
@@ -92,7 +92,7 @@ def test_a_range_whose_calls_still_arrive_is_certified(
         vendor = vendor_of(traffic, seeded(seed), before=before)
         there = {row.voice_id for row in vendor.those_in(window, vendor.rows)}
         run = drive_live(cover_live(vendor, window), vendor, QUICK)
-        report = run.coverage.report
+        report = run.reader.report
         assert run.certified
         assert there <= set(run.delivered)
         assert not missing(run, 0)

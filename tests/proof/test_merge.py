@@ -15,10 +15,10 @@ from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof import window as completeness
 from aiosipcdr.proof.budget import Budget
 from aiosipcdr.proof.checkpoint import ReadWindow
-from aiosipcdr.proof.merge import Assembly, OwnedSpan, sort_records
-from aiosipcdr.proof.overlaps import as_it_is
-from aiosipcdr.proof.splits import Whole
-from aiosipcdr.proof.window import Outcome, WindowProof
+from aiosipcdr.proof.merge import OwnedSpan, RangeMerger, sort_records
+from aiosipcdr.proof.overlaps import identity
+from aiosipcdr.proof.splits import SplitWindow
+from aiosipcdr.proof.window import Outcome, WindowReader
 from aiosipcdr.wire.codec import Filters, PageAnswer
 from tests.proof.simulated_vendor import ages_of
 
@@ -33,9 +33,9 @@ def call(voice_id: str, second: float | None = 0, **fields: object) -> CallDetai
     return CallDetailRecord(voice_id=voice_id, submit_time=None if second is None else at(second), **fields)  # type: ignore[arg-type]
 
 
-def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str, ...] = ()) -> WindowProof:
+def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str, ...] = ()) -> WindowReader:
     window = TimeWindow(at(first), at(last))
-    proof = WindowProof(window, Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of())
+    proof = WindowReader(window, Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of())
     total = len(records) + len(broken)
     page = Page(total=total, size=100, current=1, pages=int(total > 0), records=list(records))
     quarantined = [
@@ -47,22 +47,22 @@ def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str,
     return proof
 
 
-def assembly(
+def merger(
     *,
     time_field: str | None = None,
     exact: tuple[datetime, datetime] | None = None,
-    see: Callable[[CallDetailRecord], CallDetailRecord] = as_it_is,
-) -> tuple[Assembly, FetchReport]:
+    normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
+) -> tuple[RangeMerger, FetchReport]:
     report = FetchReport()
     span = OwnedSpan(window=TimeWindow(at(-1), at(60)), time_field=time_field, exact=exact)
-    return Assembly(report, span=span, see=see), report
+    return RangeMerger(report, span=span, normalize=normalize), report
 
 
 def test_what_overlaps_repeat_is_handed_over_once_and_troubles_nobody() -> None:
-    room, report = assembly()
-    first = room.assemble(proven(0, 11, call("a", 1), call("b", 10.5)), ())
-    second = room.assemble(proven(10, 21, call("b", 10.5), call("c", 12), broken=("d",)), ())
-    third = room.assemble(proven(20, 31, call("e", 20), broken=("d",)), ())
+    room, report = merger()
+    first = room.merge(proven(0, 11, call("a", 1), call("b", 10.5)), ())
+    second = room.merge(proven(10, 21, call("b", 10.5), call("c", 12), broken=("d",)), ())
+    third = room.merge(proven(20, 31, call("e", 20), broken=("d",)), ())
     assert [record.voice_id for record in first.records] == ["a", "b"]
     assert [record.voice_id for record in second.records] == ["c"]
     assert [record.voice_id for record in third.records] == ["e"]
@@ -74,68 +74,68 @@ def test_what_overlaps_repeat_is_handed_over_once_and_troubles_nobody() -> None:
     assert [window.unread_ids for window in (first, second, third)] == [[], ["d"], ["d"]]
     assert (report.total, report.unique, report.quarantined, report.windows) == (5, 5, 1, 3)
     assert (report.duplicates, report.conflicts) == (0, 0)
-    assert [told.window for told in report.window_reports] == [first.window, second.window, third.window]
+    assert [reported.window for reported in report.window_reports] == [first.window, second.window, third.window]
 
 
 def test_windows_that_do_not_touch_are_not_compared() -> None:
     # An id that comes back months later is another call to be told, not one to be dropped.
-    room, report = assembly()
-    room.assemble(proven(0, 11, call("a", 1)), ())
-    room.assemble(proven(10, 21), ())
-    far = room.assemble(proven(20, 31, call("a", 25)), ())
+    room, report = merger()
+    room.merge(proven(0, 11, call("a", 1)), ())
+    room.merge(proven(10, 21), ())
+    far = room.merge(proven(20, 31, call("a", 25)), ())
     assert [record.voice_id for record in far.records] == ["a"]
     assert report.unique == report.total == 2
 
 
 def test_what_tells_no_time_is_not_held_against_windows_that_lie_further_back() -> None:
-    room, report = assembly()
-    room.assemble(proven(0, 11, call("a", 1)), ())
-    room.assemble(proven(10, 21), ())
-    far = room.assemble(proven(20, 31, call("a", None, code="x")), ())
+    room, report = merger()
+    room.merge(proven(0, 11, call("a", 1)), ())
+    room.merge(proven(10, 21), ())
+    far = room.merge(proven(20, 31, call("a", None, code="x")), ())
     assert [record.code for record in far.records] == ["x"]
     assert (report.unique, report.conflicts) == (2, 0)
 
 
 def test_a_call_that_three_windows_share_is_handed_over_once_even_if_the_middle_one_missed_it() -> None:
     # Of two seconds each, and with both bounds inside: the second at which the first ends is where the third begins.
-    room, report = assembly()
-    room.assemble(proven(0, 2, call("a", 2)), ())
-    room.assemble(proven(1, 3), ())
-    third = room.assemble(proven(2, 4, call("a", 2)), ())
+    room, report = merger()
+    room.merge(proven(0, 2, call("a", 2)), ())
+    room.merge(proven(1, 3), ())
+    third = room.merge(proven(2, 4, call("a", 2)), ())
     assert third.records == []
     assert report.unique == report.total == 1
 
 
 def test_what_was_read_after_all_is_not_set_aside() -> None:
-    room, report = assembly()
+    room, report = merger()
     proof = proven(0, 11, call("a", 1), call("b", 2))
-    proof.sweep.quarantined["a"] = QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id="a")
-    window = room.assemble(proof, ())
+    proof.scan.quarantined["a"] = QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id="a")
+    window = room.merge(proof, ())
     assert [record.voice_id for record in window.records] == ["a", "b"]
     assert (window.quarantined, report.quarantined, report.unique) == ([], 0, 2)
 
 
 def test_records_are_trimmed_by_the_time_that_the_range_is_about() -> None:
-    room, report = assembly(time_field="hangup_time", exact=(at(0), at(10)))
+    room, report = merger(time_field="hangup_time", exact=(at(0), at(10)))
     inside = call("a", -5, hangup_time=at(9.5)), call("b", 3, hangup_time=at(0)), call("c", 4)
     outside = call("d", 5, hangup_time=at(10)), call("e", 5, hangup_time=at(-0.5))
-    window = room.assemble(proven(-1, 11, *inside, *outside), ())
+    window = room.merge(proven(-1, 11, *inside, *outside), ())
     assert window.records == list(inside)
     assert {record.voice_id for record in window.repeated} == {"d", "e"}
     assert report.unique == report.total == 3
 
 
 def test_the_report_is_the_sum_of_its_windows() -> None:
-    room, report = assembly()
+    room, report = merger()
     for number in range(2):
         odd = call(str(number), number * 10 + 5, extra=ExtraFields(carrier="1", cost='"?"'))
         proof = proven(number * 10, number * 10 + 11, odd, call(f"x{number}", number * 10 + 6))
-        proof.sweep.has_extras = True
-        told = proof.report
-        told.pages, told.scans, told.duplicates, told.conflicts, told.anomalies = 1, 2, 3, 4, 5
-        told.provisional = True
-        room.assemble(proof, ())
-    room.count_effort(told)  # of a window that was cut
+        proof.scan.has_extras = True
+        reported = proof.report
+        reported.pages, reported.scans, reported.duplicates, reported.conflicts, reported.anomalies = 1, 2, 3, 4, 5
+        reported.provisional = True
+        room.merge(proof, ())
+    room.count_effort(reported)  # of a window that was cut
     assert (report.unknown_fields, report.faulty_fields) == ({"carrier": 2}, {"cost": 2})
     assert (report.windows, report.provisional) == (2, 2)
     assert (report.pages, report.scans, report.duplicates, report.conflicts, report.anomalies) == (3, 6, 9, 12, 15)
@@ -143,69 +143,69 @@ def test_the_report_is_the_sum_of_its_windows() -> None:
 
 def test_an_id_that_stands_for_two_rows_is_not_taken_for_one_at_a_seam() -> None:
     early, late = call("a", 10, code="x"), call("a", 15, code="y")
-    whole = Whole(TimeWindow(at(0), at(21)), 2, 2)
-    room, report = assembly()
-    first = room.assemble(proven(0, 11, early), (whole,))
-    second = room.assemble(proven(10, 21, early, late), (whole,))
+    split = SplitWindow(TimeWindow(at(0), at(21)), 2, 2)
+    room, report = merger()
+    first = room.merge(proven(0, 11, early), (split,))
+    second = room.merge(proven(10, 21, early, late), (split,))
     assert (first.records, second.records) == ([early], [late])
-    assert report.unique == report.total == whole.union == 2
+    assert report.unique == report.total == split.union == 2
 
 
 @pytest.mark.parametrize("second", [10, 11, 12, None])
 def test_a_row_that_changed_between_two_readings_is_one_row_and_a_conflict(second: float | None) -> None:
-    room, report = assembly()
-    room.assemble(proven(0, 11, call("a", 10, code="x")), ())
+    room, report = merger()
+    room.merge(proven(0, 11, call("a", 10, code="x")), ())
     hangup_time = None if second is None else at(500)
-    again = room.assemble(proven(10, 21, call("a", second, code="y", hangup_time=hangup_time)), ())
+    again = room.merge(proven(10, 21, call("a", second, code="y", hangup_time=hangup_time)), ())
     assert again.records == []
     assert report.unique == report.total == report.conflicts == 1
 
 
 def test_a_row_that_cannot_lie_in_the_shared_second_is_another_one() -> None:
-    room, report = assembly()
-    room.assemble(proven(0, 11, call("a", 10, code="x")), ())
+    room, report = merger()
+    room.merge(proven(0, 11, call("a", 10, code="x")), ())
     other = call("a", 12.5, code="y")
-    assert room.assemble(proven(10, 21, other), ()).records == [other]
+    assert room.merge(proven(10, 21, other), ()).records == [other]
     assert (report.unique, report.total, report.conflicts) == (2, 2, 0)
 
 
 def test_a_row_that_could_not_be_decoded_before_is_the_same_row_when_it_can() -> None:
-    room, report = assembly()
-    room.assemble(proven(0, 11, call("a", 1), broken=("d",)), ())
-    again = room.assemble(proven(10, 21, call("d", 10.5)), ())
+    room, report = merger()
+    room.merge(proven(0, 11, call("a", 1), broken=("d",)), ())
+    again = room.merge(proven(10, 21, call("d", 10.5)), ())
     assert (again.records, [record.voice_id for record in again.repeated]) == ([], ["d"])
     assert (report.unique, report.total, report.quarantined, report.conflicts) == (2, 2, 1, 0)
 
 
 def test_a_row_that_cannot_lie_in_the_shared_second_is_not_one_that_could_not_be_decoded_before() -> None:
-    room, report = assembly()
-    room.assemble(proven(0, 11, call("a", 1), broken=("d",)), ())
+    room, report = merger()
+    room.merge(proven(0, 11, call("a", 1), broken=("d",)), ())
     other = call("d", 15)
-    assert room.assemble(proven(10, 21, other), ()).records == [other]
+    assert room.merge(proven(10, 21, other), ()).records == [other]
     assert (report.unique, report.total, report.quarantined) == (3, 3, 1)
 
 
 def test_rows_are_compared_as_they_are_kept() -> None:
     # Numbers are made unrecognisable before they are written: what an earlier run has kept is so already.
-    def see(record: CallDetailRecord) -> CallDetailRecord:
+    def normalize(record: CallDetailRecord) -> CallDetailRecord:
         return msgspec.structs.replace(record, callee=f"{record.callee}*")
 
     row = call("a", 10.5, callee="1")
-    room, report = assembly(see=see)
-    room.assemble(proven(0, 11, row), ())
-    assert room.assemble(proven(10, 21, row), ()).records == []
+    room, report = merger(normalize=normalize)
+    room.merge(proven(0, 11, row), ())
+    assert room.merge(proven(10, 21, row), ()).records == []
     assert report.conflicts == 0
-    room, report = assembly(see=see)
-    room.remember(ReadWindow(window=TimeWindow(at(0), at(11)), ids={"a"}, records=[see(row)]), ())
-    assert room.assemble(proven(10, 21, row), ()).records == []
+    room, report = merger(normalize=normalize)
+    room.remember(ReadWindow(window=TimeWindow(at(0), at(11)), ids={"a"}, records=[normalize(row)]), ())
+    assert room.merge(proven(10, 21, row), ()).records == []
     assert (report.unique, report.total, report.conflicts) == (0, 0, 0)
 
 
-def whole_of(*floor: CallDetailRecord, told: int) -> Whole:
-    return Whole(TimeWindow(at(0), at(21)), told, 2, floor=floor)
+def whole_of(*unclaimed: CallDetailRecord, reported: int) -> SplitWindow:
+    return SplitWindow(TimeWindow(at(0), at(21)), reported, 2, unclaimed=unclaimed)
 
 
-def unproven(first: int, last: int, *records: CallDetailRecord, total: int) -> WindowProof:
+def unproven(first: int, last: int, *records: CallDetailRecord, total: int) -> WindowReader:
     proof = proven(first, last, *records)
     proof.report.total = total
     proof.report.certified = False
@@ -213,14 +213,14 @@ def unproven(first: int, last: int, *records: CallDetailRecord, total: int) -> W
 
 
 def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part() -> None:
-    room, report = assembly()
-    outer, inner = whole_of(call("a", 1), call("b", 2), call("z", 15.5), told=9), whole_of(call("b", 2), told=7)
+    room, report = merger()
+    outer, inner = whole_of(call("a", 1), call("b", 2), call("z", 15.5), reported=9), whole_of(call("b", 2), reported=7)
     outer.open_parts = 3
-    for whole in (outer, inner):
-        room.keep_floor(whole)
-    first = room.assemble(unproven(0, 11, call("a", 1), total=40), (outer, inner))
-    second = room.assemble(proven(10, 16), (outer, inner))
-    third = room.assemble(proven(15, 21, call("c", 16)), (outer,))
+    for split in (outer, inner):
+        room.keep_unclaimed(split)
+    first = room.merge(unproven(0, 11, call("a", 1), total=40), (outer, inner))
+    second = room.merge(proven(10, 16), (outer, inner))
+    third = room.merge(proven(15, 21, call("c", 16)), (outer,))
     assert [[record.voice_id for record in window.records] for window in (first, second, third)] == [
         ["a"],
         ["b"],
@@ -229,112 +229,112 @@ def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part()
     assert report.unique == 4
     assert report.total == 9  # what the vendor told for all of it, not the sum of what it told for the parts
     # A run that takes up what this one wrote down counts the same.
-    later, again = assembly()
-    outer, inner = whole_of(told=9), whole_of(told=7)
+    later, again = merger()
+    outer, inner = whole_of(reported=9), whole_of(reported=7)
     outer.open_parts = 3
-    for window, wholes in ((first, (outer, inner)), (second, (outer, inner)), (third, (outer,))):
-        later.restore(window.report, window.share, wholes)
+    for window, splits in ((first, (outer, inner)), (second, (outer, inner)), (third, (outer,))):
+        later.restore(window.report, window.share, splits)
     assert (again.total, again.unique, again.windows) == (9, 4, 3)
     assert (outer.union, inner.union, outer.open_parts) == (2, 1, 0)
 
 
 def test_nothing_that_was_handed_over_or_is_not_asked_for_comes_once_more_from_an_unproven_whole() -> None:
-    room, report = assembly(time_field="submit_time", exact=(at(0), at(20)))
+    room, report = merger(time_field="submit_time", exact=(at(0), at(20)))
     before = call("a", 10)
-    room.assemble(proven(0, 11, before), ())
-    whole = Whole(TimeWindow(at(10), at(21)), 3, 1, floor=[before, call("b", 15), call("c", 20.5)])
-    room.keep_floor(whole)
-    last = room.assemble(unproven(10, 21, total=3), (whole,))
+    room.merge(proven(0, 11, before), ())
+    split = SplitWindow(TimeWindow(at(10), at(21)), 3, 1, unclaimed=[before, call("b", 15), call("c", 20.5)])
+    room.keep_unclaimed(split)
+    last = room.merge(unproven(10, 21, total=3), (split,))
     assert [record.voice_id for record in last.records] == ["b"]
     assert report.unique == 2
 
 
 def test_a_call_that_two_unproven_wholes_had_before_they_were_cut_comes_once() -> None:
-    room, report = assembly()
+    room, report = merger()
     shared = call("b", 10)
     left, right = (
-        Whole(TimeWindow(at(0), at(11)), 2, 1, floor=[call("a", 1), shared]),
-        whole_of(shared, told=1),
+        SplitWindow(TimeWindow(at(0), at(11)), 2, 1, unclaimed=[call("a", 1), shared]),
+        whole_of(shared, reported=1),
     )
     right.open_parts = 1
-    for whole in (left, right):
-        room.keep_floor(whole)
-    windows = [room.assemble(unproven(0, 5, total=2), (left,)), room.assemble(unproven(10, 21, total=1), (right,))]
+    for split in (left, right):
+        room.keep_unclaimed(split)
+    windows = [room.merge(unproven(0, 5, total=2), (left,)), room.merge(unproven(10, 21, total=1), (right,))]
     assert [[record.voice_id for record in window.records] for window in windows] == [["a", "b"], []]
     assert report.unique == 2
 
 
 def test_an_unproven_whole_counts_for_what_was_read_if_that_is_more_than_it_told() -> None:
-    room, report = assembly()
-    whole = whole_of(call("a", 1), call("b", 2), told=2)
-    room.keep_floor(whole)
-    room.assemble(unproven(0, 11, call("c", 3), total=7), (whole,))
-    room.assemble(unproven(10, 21, call("d", 12), total=1), (whole,))
+    room, report = merger()
+    split = whole_of(call("a", 1), call("b", 2), reported=2)
+    room.keep_unclaimed(split)
+    room.merge(unproven(0, 11, call("c", 3), total=7), (split,))
+    room.merge(unproven(10, 21, call("d", 12), total=1), (split,))
     assert (report.unique, report.total) == (4, 4)
 
 
 def test_what_a_proven_whole_had_before_it_was_cut_was_deleted_since() -> None:
-    room, report = assembly()
-    whole = whole_of(call("a", 1), call("b", 2), told=2)
-    room.keep_floor(whole)
-    room.assemble(proven(0, 11, call("a", 1)), (whole,))
-    last = room.assemble(proven(10, 21), (whole,))
+    room, report = merger()
+    split = whole_of(call("a", 1), call("b", 2), reported=2)
+    room.keep_unclaimed(split)
+    room.merge(proven(0, 11, call("a", 1)), (split,))
+    last = room.merge(proven(10, 21), (split,))
     assert last.records == []
     assert report.unique == report.total == 1
 
 
 def test_what_is_left_of_a_whole_is_not_handed_over_again_where_the_next_window_repeats_it() -> None:
-    room, report = assembly()
-    whole = whole_of(call("a", 20.5), call("b", 2), told=2)
-    room.keep_floor(whole)
-    room.assemble(unproven(0, 11, total=2), (whole,))
-    assert len(room.assemble(unproven(10, 21, total=2), (whole,)).records) == 2
-    behind = room.assemble(proven(20, 31, call("a", 20.5), call("c", 25)), ())
+    room, report = merger()
+    split = whole_of(call("a", 20.5), call("b", 2), reported=2)
+    room.keep_unclaimed(split)
+    room.merge(unproven(0, 11, total=2), (split,))
+    assert len(room.merge(unproven(10, 21, total=2), (split,)).records) == 2
+    behind = room.merge(proven(20, 31, call("a", 20.5), call("c", 25)), ())
     assert [record.voice_id for record in behind.records] == ["c"]
     assert report.unique == 3
 
 
 def test_what_a_neighbour_hands_over_is_no_more_left_of_a_whole_whichever_comes_first() -> None:
     for is_cut_first in (True, False):
-        room, report = assembly()
-        whole = Whole(TimeWindow(at(10), at(21)), 3, 1, floor=[call("a", 10.5), call("b", 15)])
+        room, report = merger()
+        split = SplitWindow(TimeWindow(at(10), at(21)), 3, 1, unclaimed=[call("a", 10.5), call("b", 15)])
         if is_cut_first:
-            room.keep_floor(whole)
-        room.assemble(proven(0, 11, call("a", 10.5)), ())
+            room.keep_unclaimed(split)
+        room.merge(proven(0, 11, call("a", 10.5)), ())
         if not is_cut_first:
-            room.keep_floor(whole)
-        last = room.assemble(unproven(10, 21, total=3), (whole,))
+            room.keep_unclaimed(split)
+        last = room.merge(unproven(10, 21, total=3), (split,))
         assert [record.voice_id for record in last.records] == ["b"]
         assert report.unique == 2
 
 
 def test_rows_that_are_stored_twice_count_twice_for_the_whole_and_once_for_the_report() -> None:
-    room, report = assembly()
-    whole = Whole(TimeWindow(at(0), at(21)), 4, 2)
-    room.assemble(proven(0, 11, call("a", 10), call("a", 10)), (whole,))
-    window = room.assemble(proven(10, 21, call("a", 10), call("a", 10), call("b", 15), call("b", 15)), (whole,))
+    room, report = merger()
+    split = SplitWindow(TimeWindow(at(0), at(21)), 4, 2)
+    room.merge(proven(0, 11, call("a", 10), call("a", 10)), (split,))
+    window = room.merge(proven(10, 21, call("a", 10), call("a", 10), call("b", 15), call("b", 15)), (split,))
     assert window.records == [call("b", 15)]
-    assert (whole.union, whole.falls_short) == (4, False)
+    assert (split.union, split.is_short) == (4, False)
     assert (report.unique, report.total) == (2, 2)
 
 
 def test_the_parts_of_a_whole_are_held_against_what_it_told() -> None:
-    room, _ = assembly()
-    whole = Whole(TimeWindow(at(0), at(21)), 4, 2)
-    room.assemble(proven(0, 11, call("a", 1), call("b", 10)), (whole,))
-    assert not whole.falls_short
-    room.assemble(proven(10, 21, call("b", 10), call("c", 11)), (whole,))
-    assert whole.union == 3
-    assert whole.falls_short
+    room, _ = merger()
+    split = SplitWindow(TimeWindow(at(0), at(21)), 4, 2)
+    room.merge(proven(0, 11, call("a", 1), call("b", 10)), (split,))
+    assert not split.is_short
+    room.merge(proven(10, 21, call("b", 10), call("c", 11)), (split,))
+    assert split.union == 3
+    assert split.is_short
 
 
 def test_what_a_neighbour_of_another_whole_repeats_still_counts_for_this_one() -> None:
-    room, _ = assembly()
-    whole = Whole(TimeWindow(at(10), at(21)), 2, 1)
-    room.assemble(proven(0, 11, call("b", 10)), ())
-    room.assemble(proven(10, 21, call("b", 10), call("c", 11)), (whole,))
-    assert whole.union == 2
-    assert not whole.falls_short
+    room, _ = merger()
+    split = SplitWindow(TimeWindow(at(10), at(21)), 2, 1)
+    room.merge(proven(0, 11, call("b", 10)), ())
+    room.merge(proven(10, 21, call("b", 10), call("c", 11)), (split,))
+    assert split.union == 2
+    assert not split.is_short
 
 
 times = st.none() | st.integers(0, 3)
@@ -344,22 +344,22 @@ records = st.builds(call, st.sampled_from("abcd"), times, code=codes, cost=st.no
 
 @given(st.lists(records, max_size=12), st.randoms(use_true_random=False))
 def test_the_same_records_come_out_in_the_same_order_whatever_order_they_came_in(
-    told: list[CallDetailRecord],
+    reported: list[CallDetailRecord],
     random: object,
 ) -> None:
-    told = list(dict.fromkeys(told))
-    in_order = sort_records(told)
+    reported = list(dict.fromkeys(reported))
+    in_order = sort_records(reported)
     keys = [(record.submit_time is None, record.submit_time or START, record.voice_id) for record in in_order]
     assert keys == sorted(keys)
-    shuffled = list(told)
+    shuffled = list(reported)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert sort_records(shuffled) == in_order
 
 
 def test_rows_of_one_id_and_one_instant_come_in_the_order_of_their_bytes() -> None:
     first, second, undated = call("a", code="x"), call("a", code="y"), call("a", None, code="z")
-    for told in ([first, second, undated], [undated, second, first]):
-        assert sort_records(told) == [first, second, undated]
+    for reported in ([first, second, undated], [undated, second, first]):
+        assert sort_records(reported) == [first, second, undated]
 
 
 def test_one_instant_in_two_offsets_is_one_instant() -> None:
@@ -375,27 +375,27 @@ rows = st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["", "x"]), st.boo
 
 @given(rows, st.sampled_from(["rising", "falling", "as drawn"]), st.integers(2, 12))
 def test_windows_that_rise_are_put_together_as_all_others_are(
-    told: list[tuple[int, str, bool]], order: str, width: int
+    reported: list[tuple[int, str, bool]], order: str, width: int
 ) -> None:
     # The same rows twice, once by the ordinary way alone: what rises is a short cut, never another result.
     calls = [
         call(f"{second:03}{place * 7 % 5}", second + late / 2, code=code)
-        for place, (second, code, late) in enumerate(told)
+        for place, (second, code, late) in enumerate(reported)
     ]
     if order != "as drawn":
         calls.sort(key=lambda one: one.voice_id, reverse=order == "falling")
 
     def put_together() -> list[tuple[object, ...]]:
-        room, report = assembly()
+        room, report = merger()
         out: list[tuple[object, ...]] = []
         for first in range(0, 31, width):
             inside = [one for one in calls if at(first) <= (one.submit_time or START) <= at(first + width + 1)]
             distinct = {one.voice_id: one for one in inside}
-            window = room.assemble(proven(first, first + width + 1, *distinct.values()), ())
+            window = room.merge(proven(first, first + width + 1, *distinct.values()), ())
             out.append((window.records, sorted(window.repeated, key=lambda one: one.voice_id), window.share))
         return [*out, (report,)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(completeness, "find_ascent", lambda _: None)
+        patch.setattr(completeness, "find_sorted_run", lambda _: None)
         ordinary = put_together()
     assert put_together() == ordinary

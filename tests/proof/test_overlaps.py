@@ -10,8 +10,8 @@ from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.budget import Budget
 from aiosipcdr.proof.checkpoint import ReadWindow
-from aiosipcdr.proof.overlaps import EarlierWindow, OverlapProof, Repeats, as_it_is
-from aiosipcdr.proof.window import WindowProof
+from aiosipcdr.proof.overlaps import EarlierWindow, OverlapReader, Repeats, identity
+from aiosipcdr.proof.window import WindowReader
 from aiosipcdr.wire.codec import Filters, PageAnswer
 from tests.proof.made_up_pages import START
 from tests.proof.simulated_vendor import ages_of
@@ -28,8 +28,8 @@ def row(second: float | None, *, lasts: float | None = None, voice_id: str = "a"
     return CallDetailRecord(voice_id=voice_id, **times, **fields)  # type: ignore[arg-type]
 
 
-def read(first: int, last: int, *rows: CallDetailRecord, broken: tuple[str, ...] = ()) -> WindowProof:
-    proof = WindowProof(
+def read(first: int, last: int, *rows: CallDetailRecord, broken: tuple[str, ...] = ()) -> WindowReader:
+    proof = WindowReader(
         TimeWindow(at(first), at(last)),
         Filters(),
         size=100,
@@ -49,13 +49,13 @@ def read(first: int, last: int, *rows: CallDetailRecord, broken: tuple[str, ...]
 
 
 def earlier(first: int, last: int, *rows: CallDetailRecord, broken: tuple[str, ...] = ()) -> EarlierWindow:
-    return EarlierWindow(at(last), read(first, last, *rows, broken=broken).sweep, ())
+    return EarlierWindow(at(last), read(first, last, *rows, broken=broken).scan, ())
 
 
 def compare(
     before: list[CallDetailRecord], now: list[CallDetailRecord], fields: tuple[str, ...] = TIME_FIELDS
 ) -> Repeats:
-    return Repeats(read(10, 21, *now), [earlier(0, 11, *before)], fields, as_it_is)
+    return Repeats(read(10, 21, *now), [earlier(0, 11, *before)], fields, identity)
 
 
 def test_the_same_row_is_repeated_and_another_leg_of_its_call_is_not() -> None:
@@ -143,19 +143,19 @@ def test_a_row_that_stands_beside_another_in_its_own_window_is_not_that_one() ->
 
 def test_a_row_that_a_third_window_has_handed_over_is_in_no_doubt() -> None:
     window = read(10, 21, X)
-    repeats = Repeats(window, [earlier(8, 10, Y), earlier(9, 11, X)], TIME_FIELDS, as_it_is)
+    repeats = Repeats(window, [earlier(8, 10, Y), earlier(9, 11, X)], TIME_FIELDS, identity)
     assert (repeats.keys, repeats.is_doubtful) == ({"a"}, False)
     assert [keys for _, keys in repeats.of] == [set(), {"a"}]
 
 
 def test_a_row_that_could_not_be_decoded_before_is_the_same_if_it_may_lie_in_the_shared_second() -> None:
     for second, keys in ((10.5, {"a"}), (15, set()), (None, {"a"})):
-        repeats = Repeats(read(10, 21, row(second)), [earlier(0, 11, broken=("a",))], TIME_FIELDS, as_it_is)
+        repeats = Repeats(read(10, 21, row(second)), [earlier(0, 11, broken=("a",))], TIME_FIELDS, identity)
         assert (repeats.keys, repeats.is_doubtful) == (keys, False)
 
 
 def test_rows_of_an_earlier_run_are_compared_as_they_were_exported() -> None:
-    def see(record: CallDetailRecord) -> CallDetailRecord:
+    def normalize(record: CallDetailRecord) -> CallDetailRecord:
         return msgspec.structs.replace(record, callee="***")
 
     now, changed, other = (row(10.5, callee="12", code=code) for code in "xyz")
@@ -165,18 +165,18 @@ def test_rows_of_an_earlier_run_are_compared_as_they_were_exported() -> None:
         (changed, [now], {"a"}, True),
         (changed, [now, changed], set(), True),
     ):
-        exported = ReadWindow(window=window, ids={"a"}, records=[see(before)])
-        repeats = Repeats(read(10, 21, now), [EarlierWindow(window.end, exported, ())], TIME_FIELDS, see)
+        exported = ReadWindow(window=window, ids={"a"}, records=[normalize(before)])
+        repeats = Repeats(read(10, 21, now), [EarlierWindow(window.end, exported, ())], TIME_FIELDS, normalize)
         assert repeats.is_doubtful is is_doubtful
         assert repeats.decide(there, is_later=True)
         assert repeats.keys == keys
-    repeats = Repeats(read(10, 21, now), [EarlierWindow(window.end, exported, ())], TIME_FIELDS, see)
+    repeats = Repeats(read(10, 21, now), [EarlierWindow(window.end, exported, ())], TIME_FIELDS, normalize)
     assert not repeats.decide([other], is_later=True)
 
 
 def test_the_reading_that_decides_holds_all_that_two_windows_share_whatever_the_bounds_mean() -> None:
     part = read(10, 21)
-    proof = OverlapProof(
+    proof = OverlapReader(
         part, filters=Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of(), is_part=True
     )
     assert (proof.window, proof.part) == (TimeWindow(at(9), at(11)), part)

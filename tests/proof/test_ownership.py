@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import SECOND, TimeWindow
-from aiosipcdr.proof.checkpoint import Delivered, History, ReadWindow
+from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, ReadWindow
 from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.resumable import ResumableCoverage
 from tests.proof.simulated_vendor import (
@@ -37,7 +37,7 @@ def test_a_span_asks_for_the_second_before_it_and_leaves_it_to_its_neighbour() -
     assert span.in_seam(seconds(9, 10))
     assert not span.in_seam(seconds(9, 11))
     record = CallDetailRecord(voice_id="1")
-    assert [span.owns(record, in_seam=told) for told in (True, False)] == [False, True]
+    assert [span.owns(record, in_seam=reported) for reported in (True, False)] == [False, True]
 
 
 def test_with_a_known_time_field_the_time_decides_and_the_seam_where_there_is_none() -> None:
@@ -45,9 +45,9 @@ def test_with_a_known_time_field_the_time_decides_and_the_seam_where_there_is_no
     assert (span.window, span.seam, span.exact) == (seconds(9, 20), seconds(9, 10), (at(10_000), at(20_000)))
     for time, owns in ((9_999, False), (10_000, True), (19_999, True), (20_000, False)):
         record = CallDetailRecord(voice_id="1", call_time=at(time))
-        assert [span.owns(record, in_seam=told) for told in (True, False)] == [owns, owns]
+        assert [span.owns(record, in_seam=reported) for reported in (True, False)] == [owns, owns]
     undated = CallDetailRecord(voice_id="1", submit_time=at(15_000))
-    assert [span.owns(undated, in_seam=told) for told in (True, False)] == [False, True]
+    assert [span.owns(undated, in_seam=reported) for reported in (True, False)] == [False, True]
 
 
 def test_a_range_that_is_nobodys_neighbour_has_no_seam() -> None:
@@ -137,7 +137,7 @@ def test_runs_that_know_nothing_of_each_other_share_out_every_row(  # noqa: PLR0
         runs[turn] = read(vendor, 10 * turn, 10 * turn + 10, how, size=(7, 100, 20)[turn], time_field=field)
     assert all(run.certified for run in runs.values())
     for run in runs.values():
-        report = run.coverage.report
+        report = run.reader.report
         assert report.total == report.unique == len(run.records)
     owned = owners([runs[turn] for turn in range(3)])
     assert set(owned.values()) <= {1}
@@ -152,8 +152,8 @@ def test_runs_that_know_nothing_of_each_other_share_out_every_row(  # noqa: PLR0
     if known:
         for turn, run in runs.items():
             span = (at(10_000 * turn), at(10_000 * turn + 10_000))
-            told = [getattr(record, ranged_by) for record in run.records]
-            assert all(span[0] <= time < span[1] for time in told if time is not None)
+            reported = [getattr(record, ranged_by) for record in run.records]
+            assert all(span[0] <= time < span[1] for time in reported if time is not None)
 
 
 @pytest.mark.parametrize("bounds", BOUNDS)
@@ -196,20 +196,20 @@ def test_a_row_of_the_seam_that_was_filled_in_meanwhile_stays_the_neighbours() -
     row = vendor.add(9_500)
     own = vendor.add(15_000)
     span = OwnedSpan.adjacent(at(10_000), at(20_000))
-    coverage = cover(span.window, seam=span.seam)
+    reader = cover(span.window, seam=span.seam)
     found: list[CallDetailRecord] = []
-    while (request := coverage.next_request()) is not None:
+    while (request := reader.next_request()) is not None:
         flight = Flight(vendor, request)
         while (answer := flight.advance()) is None:
             pass
-        assert coverage.accept(request, answer) is None
+        assert reader.accept(request, answer) is None
         if request.window == span.seam and not request.control:
             # The seam was read with the old contents, the window will be with the new ones.
             vendor.remove(row)
             vendor.add(9_500, voice_id=row.voice_id)
-        while (window := coverage.take_complete()) is not None:
+        while (window := reader.take_complete()) is not None:
             found += window.records
-    assert coverage.report.certified
+    assert reader.report.certified
     assert found == [own.record]
 
 
@@ -231,7 +231,7 @@ def test_a_span_that_is_taken_up_again_owns_the_same_rows(
     for number, time in enumerate(times):
         vendor.add(time, undated=known and number % 5 == 0)
     field = "submit_time" if known else None
-    whole = read(vendor, 10, 20, Drive(), size=7, time_field=field)
+    split = read(vendor, 10, 20, Drive(), size=7, time_field=field)
     span = OwnedSpan.adjacent(at(10_000), at(20_000), time_field=field)
     settings = {"seam": span.seam, "time_field": field, "exact": span.exact, "kind": ResumableCoverage, "size": 7}
     with smaller_windows(20, 12):
@@ -239,21 +239,21 @@ def test_a_span_that_is_taken_up_again_owns_the_same_rows(
         before = drive(first, vendor, Drive(ends_after=killed_after))
         again = cover(span.window, **settings)  # type: ignore[arg-type]
         assert isinstance(again, ResumableCoverage)
-        again.resume(history(first.tiles, before))
+        again.resume(checkpoint(first.tiles, before))
         after = drive(again, vendor, Drive())
     assert after.certified
-    assert before.records + after.records == whole.records
-    assert again.report.unique == again.report.total == whole.coverage.report.unique
+    assert before.records + after.records == split.records
+    assert again.report.unique == again.report.total == split.reader.report.unique
 
 
-def history(tiles: list[TimeWindow], run: Run) -> History:
+def checkpoint(tiles: list[TimeWindow], run: Run) -> Checkpoint:
     """What a journal would hold of `run`: its entries, and the rows of the latest windows."""
     delivered = [entry for entry in run.entries if isinstance(entry, Delivered)]
-    last = max((entry.told.window.end for entry in delivered[-1:]), default=None)
+    last = max((entry.reported.window.end for entry in delivered[-1:]), default=None)
     latest = []
     for window in run.windows:
         if last is not None and window.window.end >= last - SECOND:
             records = window.records + window.repeated
             ids = {record.voice_id for record in records} | set(window.unread_ids)
             latest.append(ReadWindow(window=window.window, ids=ids, records=records))
-    return History(tiles=tiles, entries=list(run.entries), latest=latest)
+    return Checkpoint(tiles=tiles, entries=list(run.entries), latest=latest)

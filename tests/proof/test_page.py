@@ -20,7 +20,7 @@ from aiosipcdr.proof.page import (
     count_loose_matches,
     count_pages,
     enlarge_count,
-    find_ascent,
+    find_sorted_run,
     judge_answer,
     plan_end_page,
     resize,
@@ -37,8 +37,8 @@ def request(current: int = 1, size: int = 10, *, asked_before: bool = False) -> 
     return PageRequest(owner=None, window=HOUR, params=params, current=current, size=size, asked_before=asked_before)
 
 
-def judge(told: PageAnswer, asked: PageRequest | None = None, **filters: str) -> Verdict:
-    return judge_answer(asked or request(), told, msgspec.convert(filters, Filters))[0]
+def judge(reported: PageAnswer, asked: PageRequest | None = None, **filters: str) -> Verdict:
+    return judge_answer(asked or request(), reported, msgspec.convert(filters, Filters))[0]
 
 
 @given(st.integers(0, 10**9), st.integers(1, 100))
@@ -100,15 +100,15 @@ def test_records_outside_the_window_are_not_used(at: float | None, verdict: Verd
 def test_any_time_inside_will_do_since_it_is_not_known_which_one_selects() -> None:
     ends_inside = call("1", -600, hangup_time=START)
     assert judge(answer(ends_inside)) is Verdict.USE
-    told = answer(call("1", -600, hangup_time=START - timedelta(seconds=1)))
-    assert judge(told) is Verdict.ASK_AGAIN
+    reported = answer(call("1", -600, hangup_time=START - timedelta(seconds=1)))
+    assert judge(reported) is Verdict.ASK_AGAIN
 
 
 def test_a_known_field_alone_decides() -> None:
-    told = answer(call("1", -600, hangup_time=START))
-    assert judge_answer(request(), told, Filters(), "hangup_time")[0] is Verdict.USE
-    assert judge_answer(request(), told, Filters(), "submit_time")[0] is Verdict.ASK_AGAIN
-    assert judge_answer(request(), told, Filters(), "answer_time")[0] is Verdict.USE
+    reported = answer(call("1", -600, hangup_time=START))
+    assert judge_answer(request(), reported, Filters(), "hangup_time")[0] is Verdict.USE
+    assert judge_answer(request(), reported, Filters(), "submit_time")[0] is Verdict.ASK_AGAIN
+    assert judge_answer(request(), reported, Filters(), "answer_time")[0] is Verdict.USE
     submitted_inside = answer(call("1", 600, hangup_time=START + timedelta(hours=2)))
     assert judge_answer(request(), submitted_inside, Filters(), "hangup_time")[0] is Verdict.ASK_AGAIN
 
@@ -116,9 +116,9 @@ def test_a_known_field_alone_decides() -> None:
 @pytest.mark.parametrize("field", ["sip_group_name", "phone_name"])
 def test_records_that_ignore_the_filter_are_an_error_that_quotes_nobody(field: str) -> None:
     records = [CallDetailRecord(voice_id=name, **{field: name}) for name in (CANARY, "other")]  # type: ignore[arg-type]
-    told = answer(*records)
+    reported = answer(*records)
     with pytest.raises(FilterIgnoredError, match=field) as caught:
-        judge_answer(request(), told, msgspec.convert({field: CANARY}, Filters))
+        judge_answer(request(), reported, msgspec.convert({field: CANARY}, Filters))
     assert CANARY not in str(caught.value)
 
 
@@ -138,14 +138,14 @@ def test_records_that_ignore_the_filter_are_an_error_that_quotes_nobody(field: s
 def test_the_kind_of_a_contradiction_to_a_filter_is_named(
     names: list[str | None], exact: str | None, loose: str | None, field: str
 ) -> None:
-    told = answer(*(call(f"{number}", 60, **{field: name}) for number, name in enumerate(names)))
+    reported = answer(*(call(f"{number}", 60, **{field: name}) for number, name in enumerate(names)))
     for match, kind in (("exact", exact), ("loose", loose)):
         filters = msgspec.convert({field: "Group a", "match": match}, Filters)
         if kind is None:
-            assert judge_answer(request(), told, filters)[0] is Verdict.USE
+            assert judge_answer(request(), reported, filters)[0] is Verdict.USE
             continue
         with pytest.raises(FilterIgnoredError, match=kind) as caught:
-            judge_answer(request(), told, filters)
+            judge_answer(request(), reported, filters)
         assert field in str(caught.value)
 
 
@@ -200,15 +200,15 @@ def test_any_size_may_be_echoed_with_a_total_and_only_the_one_that_was_asked_at_
 
 
 def test_a_page_that_is_smaller_than_it_says_is_taken_for_what_it_is() -> None:
-    told = resize(answer(call("1"), total=7, size=100), 3)
-    assert (told.page.size, told.page.pages, told.page.total) == (3, 3, 7)
+    reported = resize(answer(call("1"), total=7, size=100), 3)
+    assert (reported.page.size, reported.page.pages, reported.page.total) == (3, 3, 7)
 
 
 def test_a_broken_record_is_asked_for_again_once() -> None:
-    told = answer(call("1"), total=2)
-    told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken"))
-    assert judge(told) is Verdict.DOUBTFUL
-    assert judge(told, request(asked_before=True)) is Verdict.USE
+    reported = answer(call("1"), total=2)
+    reported.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken"))
+    assert judge(reported) is Verdict.DOUBTFUL
+    assert judge(reported, request(asked_before=True)) is Verdict.USE
 
 
 def test_a_page_without_data_is_asked_for_again_once_unless_it_is_the_first() -> None:
@@ -219,10 +219,10 @@ def test_a_page_without_data_is_asked_for_again_once_unless_it_is_the_first() ->
 
 
 def test_a_broken_record_does_not_matter_where_the_total_alone_is_asked_for() -> None:
-    told = answer(total=2, size=1)
-    told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken"))
+    reported = answer(total=2, size=1)
+    reported.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken"))
     control = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=1, control=True)
-    assert judge(told, control) is Verdict.USE
+    assert judge(reported, control) is Verdict.USE
 
 
 # --- judging by columns
@@ -238,8 +238,8 @@ def scattered(**odd: Any) -> PageAnswer:  # noqa: ANN401 - fields of any type
 
 
 def test_a_page_that_does_not_rise_is_judged_without_a_look_at_each_record() -> None:
-    told, called = scattered(), 0
-    assert find_ascent(told.page.records) is None
+    reported, called = scattered(), 0
+    assert find_sorted_run(reported.page.records) is None
 
     def note(frame: FrameType, event: str, argument: object) -> None:  # noqa: ARG001 - as sys has it
         nonlocal called
@@ -248,7 +248,7 @@ def test_a_page_that_does_not_rise_is_judged_without_a_look_at_each_record() -> 
     before = sys.getprofile()
     sys.setprofile(note)
     try:
-        verdict, _ = judge_answer(REQUEST, told, Filters())
+        verdict, _ = judge_answer(REQUEST, reported, Filters())
     finally:
         sys.setprofile(before)
     assert verdict is Verdict.USE
@@ -269,6 +269,6 @@ def test_a_page_that_does_not_rise_is_judged_without_a_look_at_each_record() -> 
     ],
 )
 def test_one_record_outside_is_found_on_a_page_that_does_not_rise(odd: dict[str, Any], verdict: Verdict) -> None:
-    told = scattered(**odd)
-    assert find_ascent(told.page.records) is None
-    assert judge_answer(REQUEST, told, Filters())[0] is verdict
+    reported = scattered(**odd)
+    assert find_sorted_run(reported.page.records) is None
+    assert judge_answer(REQUEST, reported, Filters())[0] is verdict

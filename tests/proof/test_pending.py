@@ -6,10 +6,10 @@ import pytest
 
 from aiosipcdr.model.report import WindowReport
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.budget import FULL_WINDOW, Budget, WindowPlaces
-from aiosipcdr.proof.checkpoint import Cut
-from aiosipcdr.proof.pending import Part, PendingWindows, find_short
-from aiosipcdr.proof.splits import Whole
+from aiosipcdr.proof.budget import FULL_WINDOW, Budget, RowQuota
+from aiosipcdr.proof.checkpoint import WindowSplit
+from aiosipcdr.proof.pending import PendingWindows, WindowTask, find_short
+from aiosipcdr.proof.splits import SplitWindow
 from aiosipcdr.wire.codec import Filters
 from tests.proof.made_up_pages import START, answer, call
 from tests.proof.simulated_vendor import ages_of
@@ -19,12 +19,12 @@ def window(start: int, end: int) -> TimeWindow:
     return TimeWindow(START + timedelta(minutes=start), START + timedelta(minutes=end))
 
 
-def build(of: TimeWindow, _: tuple[Whole, ...]) -> Part:
-    return Part(of, Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of(), is_part=True)
+def build(of: TimeWindow, _: tuple[SplitWindow, ...]) -> WindowTask:
+    return WindowTask(of, Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of(), is_part=True)
 
 
-def pending(*windows: TimeWindow, places: WindowPlaces | None = None) -> PendingWindows:
-    room = places or WindowPlaces(8)
+def pending(*windows: TimeWindow, quota: RowQuota | None = None) -> PendingWindows:
+    room = quota or RowQuota(8)
     room.runs += 1
     waiting = PendingWindows(room, build)
     for one in windows:
@@ -32,13 +32,13 @@ def pending(*windows: TimeWindow, places: WindowPlaces | None = None) -> Pending
     return waiting
 
 
-def hold(waiting: PendingWindows) -> Part:
+def hold(waiting: PendingWindows) -> WindowTask:
     part = waiting.hold_next()
     assert part is not None
     return part
 
 
-def read(part: Part, calls: int) -> None:
+def read(part: WindowTask, calls: int) -> None:
     request = part.next_request()
     assert request is not None
     ids = [call(f"{part.window.start}{number}", at=None) for number in range(calls)]
@@ -46,8 +46,10 @@ def read(part: Part, calls: int) -> None:
     assert not part.is_open
 
 
-def cut(waiting: PendingWindows, of: TimeWindow, *parts: TimeWindow, wholes: tuple[Whole, ...] = ()) -> Whole:
-    return waiting.add_parts(Cut(told=WindowReport(window=of, total=9), parts=list(parts)), wholes, {})
+def cut(
+    waiting: PendingWindows, of: TimeWindow, *parts: TimeWindow, splits: tuple[SplitWindow, ...] = ()
+) -> SplitWindow:
+    return waiting.add_parts(WindowSplit(reported=WindowReport(window=of, total=9), parts=list(parts)), splits, {})
 
 
 # --- order
@@ -80,9 +82,9 @@ def test_nothing_comes_out_before_an_older_window_that_still_waits() -> None:
 
 
 def test_the_oldest_begins_though_there_is_no_room_and_all_others_wait_for_some() -> None:
-    places = WindowPlaces(2)
-    places.take(2 * FULL_WINDOW)  # somebody else's
-    waiting = pending(window(0, 11), window(10, 21), places=places)
+    quota = RowQuota(2)
+    quota.take(2 * FULL_WINDOW)  # somebody else's
+    waiting = pending(window(0, 11), window(10, 21), quota=quota)
     oldest = hold(waiting)
     assert waiting.hold_next() is None
     waiting.release(oldest)
@@ -94,32 +96,32 @@ def test_the_oldest_begins_though_there_is_no_room_and_all_others_wait_for_some(
 
 def test_a_window_that_was_read_weighs_what_it_holds_and_no_less_than_a_sixteenth() -> None:
     for calls, weight in ((0, 125), (99, 125)):
-        places = WindowPlaces(2)
-        waiting = pending(window(0, 11), window(10, 21), window(20, 31), places=places)
+        quota = RowQuota(2)
+        waiting = pending(window(0, 11), window(10, 21), window(20, 31), quota=quota)
         first = hold(waiting)
         hold(waiting)
         assert waiting.hold_next() is None
         read(first, calls)
-        waiting.lighten(first)
+        waiting.shrink_reservation(first)
         assert first.weight == weight
         assert waiting.hold_next() is None, "two windows are full: there is no room for a third"
-        places.windows, places._total = 3, 3 * FULL_WINDOW
+        quota.windows, quota._total = 3, 3 * FULL_WINDOW
         assert waiting.hold_next() is not None
         waiting.add(window(30, 41))
         waiting.clear()
-        assert places._held == 0
+        assert quota._held == 0
         assert len(waiting) == 0
 
 
 def test_a_window_weighs_no_more_than_a_full_one_however_much_it_holds() -> None:
-    places = WindowPlaces(2)
-    waiting = pending(window(0, 11), places=places)
+    quota = RowQuota(2)
+    waiting = pending(window(0, 11), quota=quota)
     part = hold(waiting)
-    part.sweep.quarantined.update(dict.fromkeys(map(str, range(FULL_WINDOW + 1))))  # type: ignore[arg-type]
-    waiting.lighten(part)
+    part.scan.quarantined.update(dict.fromkeys(map(str, range(FULL_WINDOW + 1))))  # type: ignore[arg-type]
+    waiting.shrink_reservation(part)
     assert part.weight == FULL_WINDOW
     waiting.release(part)
-    assert places._held == 0
+    assert quota._held == 0
 
 
 # --- cutting
@@ -128,53 +130,55 @@ def test_a_window_weighs_no_more_than_a_full_one_however_much_it_holds() -> None
 def test_parts_wait_in_place_of_their_whole_and_count_for_all_that_they_are_a_part_of() -> None:
     waiting = pending()
     outer = cut(waiting, window(0, 40), window(0, 21), window(20, 40))
-    assert (outer.window, outer.told, outer.open_parts, outer.is_repair) == (window(0, 40), 9, 2, False)
+    assert (outer.window, outer.reported, outer.open_parts, outer.is_repair) == (window(0, 40), 9, 2, False)
     first = hold(waiting)
-    assert first.wholes == (outer,)
+    assert first.splits == (outer,)
     waiting.release(first)
-    inner = cut(waiting, window(0, 21), window(0, 8), window(7, 15), window(14, 21), wholes=first.wholes)
+    inner = cut(waiting, window(0, 21), window(0, 8), window(7, 15), window(14, 21), splits=first.splits)
     assert (outer.open_parts, inner.open_parts) == (4, 3)
-    assert [hold(waiting).wholes for _ in range(4)] == [(outer, inner)] * 3 + [(outer,)]
+    assert [hold(waiting).splits for _ in range(4)] == [(outer, inner)] * 3 + [(outer,)]
 
 
 def test_a_window_that_was_cut_for_want_of_a_proof_remembers_that_and_what_was_read_of_it() -> None:
-    told = Cut(told=WindowReport(window=window(0, 21), total=9), parts=[window(0, 11), window(10, 21)], is_repair=True)
-    whole = pending().add_parts(told, (), [call("1")])
-    assert whole.is_repair
-    assert whole.floor == {"1": [call("1")]}
+    reported = WindowSplit(
+        reported=WindowReport(window=window(0, 21), total=9), parts=[window(0, 11), window(10, 21)], is_repair=True
+    )
+    split = pending().add_parts(reported, (), [call("1")])
+    assert split.is_repair
+    assert split.unclaimed == {"1": [call("1")]}
 
 
 def test_no_part_begins_before_its_whole_was_written_down() -> None:
     waiting = pending()
     outer = cut(waiting, window(0, 21), window(0, 11), window(10, 21))
-    inner = cut(waiting, window(0, 11), window(0, 6), window(5, 11), wholes=(outer,))
-    for whole in (outer, inner):
-        whole.is_noted = False
+    inner = cut(waiting, window(0, 11), window(0, 6), window(5, 11), splits=(outer,))
+    for split in (outer, inner):
+        split.is_noted = False
         assert waiting.hold_next() is None
-        whole.is_noted = True
+        split.is_noted = True
     assert waiting.hold_next() is not None
 
 
 def test_what_is_left_of_cut_windows_is_found_from_the_inside_out() -> None:
     waiting = pending(window(60, 70))
     outer = cut(waiting, window(0, 40), window(20, 40))
-    inner = cut(waiting, window(0, 21), window(0, 11), window(10, 21), wholes=(outer,))
-    assert waiting.find_wholes() == [(inner, (outer,)), (outer, ())]
+    inner = cut(waiting, window(0, 21), window(0, 11), window(10, 21), splits=(outer,))
+    assert waiting.find_splits() == [(inner, (outer,)), (outer, ())]
     hold(waiting)
     hold(waiting)
-    assert waiting.find_wholes() == [(inner, (outer,)), (outer, ())]
-    assert pending(window(0, 1)).find_wholes() == []
+    assert waiting.find_splits() == [(inner, (outer,)), (outer, ())]
+    assert pending(window(0, 1)).find_splits() == []
 
 
 # --- the edge
 
 
 def test_a_window_that_is_put_back_is_read_from_the_beginning() -> None:
-    places = WindowPlaces(1)
-    waiting = pending(window(0, 11), places=places)
+    quota = RowQuota(1)
+    waiting = pending(window(0, 11), quota=quota)
     part = hold(waiting)
     waiting.put_back(part)
-    assert places._held == 0
+    assert quota._held == 0
     assert not part.is_open
     again = hold(waiting)
     assert again is not part
@@ -184,14 +188,14 @@ def test_a_window_that_is_put_back_is_read_from_the_beginning() -> None:
 
 def test_what_lies_before_the_edge_is_forgotten_and_what_lies_across_it_is_cut_off() -> None:
     waiting = pending(window(0, 10), window(9, 20), window(19, 30))
-    whole = cut(waiting, window(30, 60), window(30, 45), window(44, 60))
+    split = cut(waiting, window(30, 60), window(30, 45), window(44, 60))
     first, second = hold(waiting), hold(waiting)
     read(first, 1)
     waiting.trim(START + timedelta(minutes=15))
     assert not second.is_open, "what could not be read to its end is read again"
     assert [part.window for part in waiting] == [window(0, 10)], "what was read already stays"
     assert sorted(waiting.take_all()) == [window(15, 20), window(19, 30), window(30, 45), window(44, 60)]
-    assert (whole.told, whole.open_parts) == (9, 2)
+    assert (split.reported, split.open_parts) == (9, 2)
 
 
 def test_what_begins_at_the_edge_or_later_goes_on_as_it_is() -> None:
@@ -206,35 +210,35 @@ def test_what_begins_at_the_edge_or_later_goes_on_as_it_is() -> None:
 @pytest.mark.parametrize(("edge", "left", "open_parts"), [(20, 1, 1), (15, 2, 2), (10, 2, 2), (9, 2, 2)])
 def test_a_whole_across_the_edge_waits_for_no_part_before_it(edge: int, left: int, open_parts: int) -> None:
     waiting = pending()
-    whole = cut(waiting, window(10, 30), window(10, 20), window(19, 30))
+    split = cut(waiting, window(10, 30), window(10, 20), window(19, 30))
     waiting.trim(START + timedelta(minutes=edge))
     assert len(waiting) == left
-    assert whole.open_parts == open_parts
-    assert whole.told == (9 if edge <= 10 else 0)
+    assert split.open_parts == open_parts
+    assert split.reported == (9 if edge <= 10 else 0)
     assert min(waiting.take_all()).start == START + timedelta(minutes=max(edge, 10))
 
 
 def test_the_windows_that_wait_can_be_taken_back_with_what_they_are_part_of() -> None:
     waiting = pending(window(0, 11))
-    whole = cut(waiting, window(10, 31), window(10, 21), window(20, 31))
+    split = cut(waiting, window(10, 31), window(10, 21), window(20, 31))
     taken = waiting.take_all()
-    assert taken == {window(0, 11): (), window(10, 21): (whole,), window(20, 31): (whole,)}
+    assert taken == {window(0, 11): (), window(10, 21): (split,), window(20, 31): (split,)}
     assert len(waiting) == 0
 
 
 def test_the_part_to_begin_with_waits_for_nothing_but_the_note_of_the_cut() -> None:
-    waiting = pending(window(0, 10), places=WindowPlaces(1))
+    waiting = pending(window(0, 10), quota=RowQuota(1))
     hold(waiting)
     assert waiting.hold_first() is None
-    told, parts = WindowReport(window=window(10, 60), total=9), [window(10, 30), window(29, 60)]
-    whole = waiting.add_parts(Cut(told=told, parts=parts), (), first=parts[1])
-    whole.is_noted = False
+    reported, parts = WindowReport(window=window(10, 60), total=9), [window(10, 30), window(29, 60)]
+    split = waiting.add_parts(WindowSplit(reported=reported, parts=parts), (), first=parts[1])
+    split.is_noted = False
     assert waiting.hold_first() is None
-    whole.is_noted = True
+    split.is_noted = True
     assert waiting.hold_next() is None, "there is no place"
     part = waiting.hold_first()
     assert part is not None
-    assert (part.window, part.wholes) == (window(29, 60), (whole,))
+    assert (part.window, part.splits) == (window(29, 60), (split,))
     assert waiting.hold_first() is None
     assert [*waiting.take_all()] == [window(10, 30)]
 
@@ -243,40 +247,40 @@ def test_the_part_to_begin_with_waits_for_nothing_but_the_note_of_the_cut() -> N
 
 
 def test_parts_gather_when_all_of_them_are_read_and_the_oldest_that_waits_always_finds_room() -> None:
-    waiting = pending(window(0, 100), places=WindowPlaces(1))
-    whole = cut(waiting, window(0, 50), window(0, 21), window(20, 31), window(30, 50))
+    waiting = pending(window(0, 100), quota=RowQuota(1))
+    split = cut(waiting, window(0, 50), window(0, 21), window(20, 31), window(30, 50))
     waiting.take_all()
     for part in (window(0, 21), window(20, 31), window(30, 50)):
-        waiting.add(part, (whole,))
+        waiting.add(part, (split,))
     first = hold(waiting)
     assert waiting.hold_next() is None, "one is read, and there is room for one"
     read(first, 3)
-    waiting.lighten(first)
+    waiting.shrink_reservation(first)
     assert waiting.hold_next() is None, "only where they are handed over together"
-    whole.gathers = True
+    split.gathers = True
     second = hold(waiting)
     assert waiting.hold_next() is None
     read(second, 2)
-    assert waiting.gather(whole) is None
+    assert waiting.gather(split) is None
     third = hold(waiting)
-    assert waiting.gather(whole) is None
+    assert waiting.gather(split) is None
     read(third, 0)
-    assert waiting.gather(whole) == [first, second, third]
+    assert waiting.gather(split) == [first, second, third]
 
 
 @pytest.mark.parametrize(
-    ("told", "inner_told", "short"), [(5, 3, ""), (6, 3, "outer"), (5, 4, "inner"), (9, 9, "both")]
+    ("reported", "inner_told", "short"), [(5, 3, ""), (6, 3, "outer"), (5, 4, "inner"), (9, 9, "both")]
 )
-def test_windows_that_reported_more_than_their_parts_hold_are_short(told: int, inner_told: int, short: str) -> None:
-    outermost, whole, inner = (
-        Whole(window(0, 50), told, 2, is_repair=True),
-        Whole(window(0, 50), told, 2, is_repair=True),
-        Whole(window(0, 31), inner_told, 2),
+def test_windows_that_reported_more_than_their_parts_hold_are_short(reported: int, inner_told: int, short: str) -> None:
+    outermost, split, inner = (
+        SplitWindow(window(0, 50), reported, 2, is_repair=True),
+        SplitWindow(window(0, 50), reported, 2, is_repair=True),
+        SplitWindow(window(0, 31), inner_told, 2),
     )
     parts = []
     for number, (of, calls) in enumerate([(window(0, 21), 2), (window(20, 31), 1), (window(30, 50), 2)]):
         part = build(of, ())
-        part.wholes = (outermost, whole, inner) if number < 2 else (outermost, whole)
+        part.splits = (outermost, split, inner) if number < 2 else (outermost, split)
         read(part, calls)
         parts.append(part)
-    assert find_short(parts, whole) == {"": set(), "outer": {whole}, "inner": {inner}, "both": {whole, inner}}[short]
+    assert find_short(parts, split) == {"": set(), "outer": {split}, "inner": {inner}, "both": {split, inner}}[short]

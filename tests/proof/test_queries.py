@@ -116,9 +116,9 @@ def test_a_count_counts_every_call_once(
             assert not plan.has_result
             flight = Flight(vendor, request)
             assert flight.advance() is None
-            told = flight.advance()
-            assert told is not None
-            assert plan.accept(request, told) is None
+            reported = flight.advance()
+            assert reported is not None
+            assert plan.accept(request, reported) is None
         requests += due
     assert plan.total == len(vendor.those_in(window, vendor.rows))
     tiles = max(1, -(-(length - 1) // (31 * 86_400 - 1)))

@@ -22,7 +22,7 @@ from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow, split_window
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.proof.page import PageRequest, count_pages
-from aiosipcdr.proof.range import Coverage
+from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.simulated_vendor import (
     START,
@@ -140,8 +140,8 @@ def run_model(
     most_windows = how.concurrency
     window = seconds(0, length)
     with smaller_windows(*scale):
-        coverage = cover(window, size=size, most_windows=most_windows, allow_incomplete=allow_incomplete)
-        run = drive(coverage, vendor, how)
+        reader = cover(window, size=size, most_windows=most_windows, allow_incomplete=allow_incomplete)
+        run = drive(reader, vendor, how)
     check_windows(run, window)
     check_order(run)
     check_report(run)
@@ -206,8 +206,8 @@ def test_answers_to_other_questions_never_make_a_certificate(  # noqa: PLR0917 -
     vendor = Vendor(replace(habits, wrong_echo=0.1), seeded(seed))
     length = populate(vendor, population)
     with smaller_windows(20, 12):
-        coverage = cover(seconds(0, length), size=7, allow_incomplete=allow_incomplete)
-        run = drive(coverage, vendor, replace(how, happen=happen))
+        reader = cover(seconds(0, length), size=7, allow_incomplete=allow_incomplete)
+        run = drive(reader, vendor, replace(how, happen=happen))
     check_windows(run, seconds(0, length))
     if run.certified:
         check_nothing_is_missing(run, length)
@@ -264,7 +264,7 @@ def test_a_total_that_is_wrong_for_good_is_never_certified(
     if not vendor.those_in(window, vendor.rows) and wrong_by < 0:
         return
     assert isinstance(run.error, (IncompleteRangeError, ProtocolError))
-    planned = sum(count_pages(total, min(7, habits.largest_page)) for _, total in run.coverage.planned)
+    planned = sum(count_pages(total, min(7, habits.largest_page)) for _, total in run.reader.planned)
     assert run.requests <= 3 * planned + 200 + 50
 
 
@@ -278,11 +278,11 @@ def test_a_total_that_is_wrong_for_good_ends_within_the_budget_even_if_incomplet
     for _ in range(calls):
         vendor.add(rng.randrange(86_400_000))
     vendor.add(43_200_000)
-    coverage = cover(seconds(0, 86_400), size=10, allow_incomplete=True)
+    reader = cover(seconds(0, 86_400), size=10, allow_incomplete=True)
     planned = count_pages(len(vendor.rows) + wrong_by, 10)
-    run = drive(coverage, vendor, Drive(most_requests=3 * planned + 200 + 160))
+    run = drive(reader, vendor, Drive(most_requests=3 * planned + 200 + 160))
     assert run.error is None
-    assert not coverage.report.certified
+    assert not reader.report.certified
     assert len(run.delivered) == len(set(run.delivered))
 
 
@@ -292,23 +292,23 @@ def test_trouble_never_costs_records_that_plain_paging_would_have_read(calls: in
     vendor = Vendor(Habits(order="newest", tell=lambda total: max(0, total + wrong_by)), seeded(1))
     crowd(vendor, calls, 30)
     there = {row.voice_id for row in vendor.rows}
-    coverage = cover(seconds(0, 30 * 86_400), allow_incomplete=True)
-    run = drive(coverage, vendor, Drive())
+    reader = cover(seconds(0, 30 * 86_400), allow_incomplete=True)
+    run = drive(reader, vendor, Drive())
     assert set(run.delivered) == there
-    assert not coverage.report.certified
-    assert coverage.report.unique == calls
-    assert abs(coverage.report.total - calls) <= 1
+    assert not reader.report.certified
+    assert reader.report.unique == calls
+    assert abs(reader.report.total - calls) <= 1
 
-    coverage = cover(seconds(0, 30 * 86_400))
-    run = drive(coverage, vendor, Drive())
+    reader = cover(seconds(0, 30 * 86_400))
+    run = drive(reader, vendor, Drive())
     assert isinstance(run.error, IncompleteRangeError)
-    left = run.delivered + [record.voice_id for record in coverage.abandon()]
-    assert len(left) == len(set(left)) == coverage.report.unique
+    left = run.delivered + [record.voice_id for record in reader.abandon()]
+    assert len(left) == len(set(left)) == reader.report.unique
     assert set(left) <= there
     assert len(left) >= min(calls, 1_000)
-    told = [one.window for one in coverage.report.window_reports]
-    assert told == sorted(told)
-    assert run.error.window in told
+    reported = [one.window for one in reader.report.window_reports]
+    assert reported == sorted(reported)
+    assert run.error.window in reported
 
 
 @pytest.mark.parametrize("sparse", [0, 7, 12])
@@ -317,34 +317,34 @@ def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) ->
     # read at the same time.
     vendor = Vendor(Habits(), seeded(1))
     crowd(vendor, 6_000, 30)
-    coverage = cover(seconds(0, (31 + 30 * sparse) * 86_400), most_windows=8)
+    reader = cover(seconds(0, (31 + 30 * sparse) * 86_400), most_windows=8)
     flying: list[Flight] = []
     most = most_parts = 0
     while vendor.requests < 60:
-        while len(flying) < 8 and (request := coverage.next_request()) is not None:
+        while len(flying) < 8 and (request := reader.next_request()) is not None:
             flying.append(Flight(vendor, request))
         parts = {flight.request.window for flight in flying if flight.request.window.end <= seconds(0, 32 * 86_400).end}
         most = max(most, len(flying)) if parts and sparse < vendor.requests else most
         most_parts = max(most_parts, len(parts))
         for flight in flying:
-            while (told := flight.advance()) is None:
+            while (reported := flight.advance()) is None:
                 pass
-            assert coverage.accept(flight.request, told) is None
+            assert reader.accept(flight.request, reported) is None
         flying = []
-        while coverage.take_complete() is not None:
+        while reader.take_complete() is not None:
             pass
     assert most == 8
     assert most_parts >= 4  # of five with 1,200 calls each: the first one is begun before the others
 
 
 def test_whatever_total_is_reported_a_window_is_cut_into_five_thousand_parts() -> None:
-    coverage = cover(seconds(0, 30 * 86_400))
+    reader = cover(seconds(0, 30 * 86_400))
     for _ in range(2):  # the range, and the first of its parts
-        request = coverage.next_request()
+        request = reader.next_request()
         assert request is not None
         page = Page(total=10**9, size=request.size, current=1, pages=10**9 // request.size, records=[])
-        assert coverage.accept(request, PageAnswer(page=page)) is None
-    assert len(coverage._pending) == 5_000 - 1 + -(-30 * 86_400 // 5_000) - 1
+        assert reader.accept(request, PageAnswer(page=page)) is None
+    assert len(reader._pending) == 5_000 - 1 + -(-30 * 86_400 // 5_000) - 1
 
 
 @pytest.mark.parametrize("most_told", [5, 10, 40, 100])
@@ -358,16 +358,16 @@ def test_a_total_that_never_exceeds_a_round_number_is_not_believed(most_told: in
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 8])
-@pytest.mark.parametrize("told", [40, 2_500, 50_000])
-def test_a_total_that_knows_no_time_ends_within_the_budget(told: int, concurrency: int) -> None:
-    vendor = Vendor(Habits(tell=lambda _: told), seeded(1))
+@pytest.mark.parametrize("reported", [40, 2_500, 50_000])
+def test_a_total_that_knows_no_time_ends_within_the_budget(reported: int, concurrency: int) -> None:
+    vendor = Vendor(Habits(tell=lambda _: reported), seeded(1))
     for number in range(40):
         vendor.add(number * 1_000_000)
     for allow_incomplete in (False, True):
-        coverage = cover(seconds(0, 86_400), most_windows=concurrency, allow_incomplete=allow_incomplete)
-        most = 3 * count_pages(told, 100) + 200 + 260
-        run = drive(coverage, vendor, Drive(concurrency=concurrency, most_requests=most))
-        if told == 40:
+        reader = cover(seconds(0, 86_400), most_windows=concurrency, allow_incomplete=allow_incomplete)
+        most = 3 * count_pages(reported, 100) + 200 + 260
+        run = drive(reader, vendor, Drive(concurrency=concurrency, most_requests=most))
+        if reported == 40:
             assert run.certified
         else:
             assert not run.certified
@@ -484,7 +484,7 @@ def test_the_cost_of_sixty_thousand_calls(record_property: pytest.Session) -> No
     assert run.requests <= 1.25 * pages
     assert vendor.deepest <= 25
     assert vendor.rows_read < rows_read / 8
-    report = run.coverage.report
+    report = run.reader.report
     assert report.scans == report.windows
     assert (report.duplicates, report.conflicts, report.anomalies, report.provisional) == (0, 0, 0, 0)
     check_order(run)
@@ -498,7 +498,7 @@ def test_a_calm_range_is_read_once_whatever_the_size_of_a_page(size: int) -> Non
     crowd(vendor, 5_000, 30)
     run = drive(cover(seconds(0, 30 * 86_400), size=size), vendor, Drive())
     assert run.certified
-    report = run.coverage.report
+    report = run.reader.report
     assert report.scans == report.windows <= 8
     assert run.requests <= 1.25 * count_pages(5_000, size)
 
@@ -550,7 +550,7 @@ def test_a_burst_of_a_calm_vendor_is_certified_wherever_it_lies(
     assert run.certified
     assert len(run.delivered) == calls + 1_000
     assert set(run.delivered) == {row.voice_id for row in vendor.rows}
-    assert run.coverage.report.scans == run.coverage.report.windows
+    assert run.reader.report.scans == run.reader.report.windows
     assert run.requests <= 3 * count_pages(calls + 1_000, 100) + 160
 
 
@@ -602,16 +602,16 @@ def test_no_request_is_wider_than_31_days_or_narrower_than_two_seconds() -> None
         vendor.add(vendor.rng.randrange(days * 86_400_000))
     seen = []
     with smaller_windows(20, 12):
-        coverage = cover(seconds(0, days * 86_400), size=7, allow_incomplete=True)
-        ask = coverage.next_request
+        reader = cover(seconds(0, days * 86_400), size=7, allow_incomplete=True)
+        ask = reader.next_request
 
         def remember() -> object:
             if (request := ask()) is not None:
                 seen.append(request.window)
             return request
 
-        coverage.next_request = remember  # type: ignore[method-assign, assignment]
-        drive(coverage, vendor, Drive())
+        reader.next_request = remember  # type: ignore[method-assign, assignment]
+        drive(reader, vendor, Drive())
     assert max(window.end - window.start for window in seen) == timedelta(days=31)
     assert min(window.seconds for window in seen) == 2
 
@@ -622,20 +622,20 @@ def test_no_place_is_idle_while_windows_wait(concurrency: int, alone: int) -> No
     # perhaps the last control count; all other rounds are full.
     vendor = Vendor(Habits(order="newest"), seeded(3))
     crowd(vendor, 40_000, 30)
-    coverage = cover(seconds(0, 30 * 86_400), most_windows=concurrency)
+    reader = cover(seconds(0, 30 * 86_400), most_windows=concurrency)
     requests = rounds = 0
-    while not coverage.is_finished:
+    while not reader.is_finished:
         flights: list[Flight] = []
-        while len(flights) < concurrency and (request := coverage.next_request()) is not None:
+        while len(flights) < concurrency and (request := reader.next_request()) is not None:
             flights.append(Flight(vendor, request))
         requests, rounds = requests + len(flights), rounds + 1
         for flight in flights:
-            while (told := flight.advance()) is None:
+            while (reported := flight.advance()) is None:
                 pass
-            assert coverage.accept(flight.request, told) is None
-        while coverage.take_complete() is not None:
+            assert reader.accept(flight.request, reported) is None
+        while reader.take_complete() is not None:
             pass
-    assert coverage.report.certified
+    assert reader.report.certified
     assert rounds <= -(-requests // concurrency) + alone
 
 
@@ -644,14 +644,14 @@ def test_the_first_window_comes_before_the_rest_of_the_range_is_asked_for() -> N
         vendor = Vendor(Habits(), seeded(1))
         for day in range(days):
             vendor.add(day * 86_400_000)
-        coverage = cover(seconds(0, days * 86_400), most_windows=4)
-        while not coverage.has_result:
-            request = coverage.next_request()
+        reader = cover(seconds(0, days * 86_400), most_windows=4)
+        while not reader.has_result:
+            request = reader.next_request()
             assert request is not None
             vendor.requests += 1
             rows = vendor.select(request, request.current, request.size)
             page = Page(total=vendor.count(request), size=100, current=1, pages=1, records=[row.record for row in rows])
-            assert coverage.accept(request, PageAnswer(page=page)) is None
+            assert reader.accept(request, PageAnswer(page=page)) is None
         assert vendor.requests <= 2 + 3, "two for the first window, and the first pages of three others"
 
 
@@ -660,11 +660,11 @@ def answer(request_size: int, records: list[CallDetailRecord], total: int, curre
     return PageAnswer(page=Page(total=total, size=request_size, current=current, pages=pages, records=records))
 
 
-def answer_count(coverage: Coverage, total: int) -> None:
-    request = coverage.next_request()
+def answer_count(reader: RangeReader, total: int) -> None:
+    request = reader.next_request()
     assert request is not None
     assert request.control
-    assert coverage.accept(request, answer(1, [], total)) is None
+    assert reader.accept(request, answer(1, [], total)) is None
 
 
 def call(number: int, **fields: object) -> CallDetailRecord:
@@ -672,8 +672,8 @@ def call(number: int, **fields: object) -> CallDetailRecord:
 
 
 def test_the_oldest_window_is_asked_for_first_whatever_came_back_first() -> None:
-    coverage = cover(seconds(0, 60 * 86_400), most_windows=8)
-    first, second = coverage.next_request(), coverage.next_request()
+    reader = cover(seconds(0, 60 * 86_400), most_windows=8)
+    first, second = reader.next_request(), reader.next_request()
     assert first is not None
     assert second is not None
     assert first.window < second.window
@@ -682,8 +682,8 @@ def test_the_oldest_window_is_asked_for_first_whatever_came_back_first() -> None
         rows = [
             CallDetailRecord(voice_id=f"{start + one:09}", submit_time=at(start * 1_000 + one)) for one in range(100)
         ]
-        assert coverage.accept(request, answer(100, rows, 300)) is None
-    asked = [coverage.next_request() for _ in range(5)]
+        assert reader.accept(request, answer(100, rows, 300)) is None
+    asked = [reader.next_request() for _ in range(5)]
     assert [(request.window, request.current) for request in asked if request is not None] == [
         (window, current) for window in (first.window, second.window) for current in (2, 3)
     ]
@@ -693,10 +693,10 @@ def test_a_tile_tells_its_total_once_even_if_the_page_size_shrinks_midway() -> N
     vendor = Vendor(Habits(largest_page=3, clamps_from=3), seeded(1))
     for number in range(19):
         vendor.add(number * 1_000)
-    coverage = cover(seconds(0, 60), size=5)
-    run = drive(coverage, vendor, Drive(concurrency=1))
+    reader = cover(seconds(0, 60), size=5)
+    run = drive(reader, vendor, Drive(concurrency=1))
     assert run.certified
-    assert list(coverage.planned) == [(seconds(0, 60), 19)]
+    assert list(reader.planned) == [(seconds(0, 60), 19)]
 
 
 def test_what_is_left_over_when_it_fails_repeats_nothing() -> None:
@@ -705,45 +705,45 @@ def test_what_is_left_over_when_it_fails_repeats_nothing() -> None:
     for number in range(30):
         vendor.add(number * 1_000)
     with smaller_windows(20, 15):
-        coverage = cover(seconds(0, 30), size=100, most_windows=4)
-        first = coverage.next_request()
+        reader = cover(seconds(0, 30), size=100, most_windows=4)
+        first = reader.next_request()
         assert first is not None
         rows = [row.record for row in vendor.rows]
-        assert coverage.accept(first, answer(100, rows, 30)) is None
-        while (request := coverage.next_request()) is not None:
+        assert reader.accept(first, answer(100, rows, 30)) is None
+        while (request := reader.next_request()) is not None:
             low, high = vendor.bounds(request.window)
-            assert coverage.accept(request, answer(100, rows[low:high], high - low)) is None
-        handed_over = coverage.take_complete()
+            assert reader.accept(request, answer(100, rows[low:high], high - low)) is None
+        handed_over = reader.take_complete()
         assert handed_over is not None
-        left = coverage.abandon()
+        left = reader.abandon()
     ids = [record.voice_id for record in handed_over.records + left]
     assert len(ids) == 30
     assert len(set(ids)) == 30
 
 
 def test_exact_trimming_holds_for_what_is_left_over_too() -> None:
-    coverage = cover(seconds(-1, 11), time_field="submit_time", exact=(START, START + timedelta(seconds=10)))
-    request = coverage.next_request()
+    reader = cover(seconds(-1, 11), time_field="submit_time", exact=(START, START + timedelta(seconds=10)))
+    request = reader.next_request()
     assert request is not None
     records = [call(number) for number in range(11)]
-    assert coverage.accept(request, answer(100, records, 11)) is None
-    assert [record.voice_id for record in coverage.abandon()] == [f"{number:04}" for number in range(10)]
+    assert reader.accept(request, answer(100, records, 11)) is None
+    assert [record.voice_id for record in reader.abandon()] == [f"{number:04}" for number in range(10)]
 
 
 def test_exact_trimming_is_half_open_and_keeps_what_cannot_be_judged() -> None:
-    coverage = cover(seconds(-1, 11), time_field="submit_time", exact=(START, START + timedelta(seconds=10)))
-    request = coverage.next_request()
+    reader = cover(seconds(-1, 11), time_field="submit_time", exact=(START, START + timedelta(seconds=10)))
+    request = reader.next_request()
     assert request is not None
     undated = CallDetailRecord(voice_id="undated")
     before = CallDetailRecord(voice_id="before", submit_time=at(-1))
     records = [undated, before, *(call(number) for number in range(11))]
-    assert coverage.accept(request, answer(100, records, 13)) is None
-    answer_count(coverage, 13)
-    complete = coverage.take_complete()
+    assert reader.accept(request, answer(100, records, 13)) is None
+    answer_count(reader, 13)
+    complete = reader.take_complete()
     assert complete is not None
     assert [record.voice_id for record in complete.records] == [f"{number:04}" for number in range(10)] + ["undated"]
-    assert coverage.report.certified
-    assert coverage.report.total == coverage.report.unique == 11
+    assert reader.report.certified
+    assert reader.report.total == reader.report.unique == 11
 
 
 @pytest.mark.parametrize("allow_incomplete", [False, True])
@@ -754,32 +754,32 @@ def test_parts_that_hold_less_than_their_whole_told_are_held_against_a_new_count
             vendor.add(number * 1_000)
         rows = [row.record for row in vendor.rows]
         with smaller_windows(20, 15):
-            coverage = cover(seconds(0, 30), allow_incomplete=allow_incomplete)
-            request = coverage.next_request()
+            reader = cover(seconds(0, 30), allow_incomplete=allow_incomplete)
+            request = reader.next_request()
             assert request is not None
-            assert coverage.accept(request, answer(100, rows, 31)) is None
-            while (request := coverage.next_request()) is not None:
+            assert reader.accept(request, answer(100, rows, 31)) is None
+            while (request := reader.next_request()) is not None:
                 if request.window == seconds(0, 30):
                     break
                 low, high = vendor.bounds(request.window)
-                assert coverage.accept(request, answer(100, rows[low:high], high - low)) is None
-                while coverage.take_complete() is not None:
+                assert reader.accept(request, answer(100, rows[low:high], high - low)) is None
+                while reader.take_complete() is not None:
                     pass
-            assert not coverage.is_finished
-            assert not coverage.report.certified
+            assert not reader.is_finished
+            assert not reader.report.certified
             assert request is not None
             assert request.size == 1
             # An answer to another question is not used, but asked for again.
-            assert coverage.accept(request, answer(1, [rows[0]], 0, current=2)) is None
-            assert not coverage.is_finished
-            again = coverage.next_request()
+            assert reader.accept(request, answer(1, [rows[0]], 0, current=2)) is None
+            assert not reader.is_finished
+            again = reader.next_request()
             assert again is not None
-            error = coverage.accept(again, answer(1, [rows[0]], recounted))
+            error = reader.accept(again, answer(1, [rows[0]], recounted))
             if proven:  # fewer than before are counted twice
-                answer_count(coverage, recounted)
+                answer_count(reader, recounted)
             assert isinstance(error, IncompleteRangeError) == (not proven and not allow_incomplete)
-            assert coverage.is_finished
-            assert coverage.report.certified is proven
+            assert reader.is_finished
+            assert reader.report.certified is proven
 
 
 def test_a_run_that_is_unproven_already_asks_for_no_new_count() -> None:
@@ -788,18 +788,18 @@ def test_a_run_that_is_unproven_already_asks_for_no_new_count() -> None:
         vendor.add((number * 86_400 + 43_200) * 1_000)
     recounts = 0
     with smaller_windows(20, 15):
-        coverage = cover(seconds(0, 60 * 86_400), allow_incomplete=True)
-        assert len(coverage.tiles) == 2
-        while (request := coverage.next_request()) is not None:
+        reader = cover(seconds(0, 60 * 86_400), allow_incomplete=True)
+        assert len(reader.tiles) == 2
+        while (request := reader.next_request()) is not None:
             low, high = vendor.bounds(request.window)
-            missing = request.window in coverage.tiles  # both tell one call more than their parts hold
+            missing = request.window in reader.tiles  # both tell one call more than their parts hold
             recounts += request.control
             rows = [row.record for row in vendor.rows[low:high]]
-            assert coverage.accept(request, answer(request.size, rows[: request.size], high - low + missing)) is None
-            while coverage.take_complete() is not None:
+            assert reader.accept(request, answer(request.size, rows[: request.size], high - low + missing)) is None
+            while reader.take_complete() is not None:
                 pass
-    assert coverage.is_finished
-    assert not coverage.report.certified
+    assert reader.is_finished
+    assert not reader.report.certified
     assert recounts == 1
 
 
@@ -807,82 +807,82 @@ def test_a_count_of_what_is_kept_no_more_ends_the_run_as_it_is() -> None:
     # The parts were read and fall short: no edge that is found now can tell whether they are all.
     rows = [call(number) for number in range(30)]
     with smaller_windows(20, 15):
-        coverage = cover(seconds(0, 30), skip_out_of_range=True)
-        first = coverage.next_request()
+        reader = cover(seconds(0, 30), skip_out_of_range=True)
+        first = reader.next_request()
         assert first is not None
-        assert coverage.accept(first, answer(100, rows, 31)) is None
-        while (request := coverage.next_request()) is not None and request.window != first.window:
+        assert reader.accept(first, answer(100, rows, 31)) is None
+        while (request := reader.next_request()) is not None and request.window != first.window:
             low, high = since_start(request.window.start) // 1_000, since_start(request.window.end) // 1_000
-            assert coverage.accept(request, answer(100, rows[low:high], len(rows[low:high]))) is None
-            while coverage.take_complete() is not None:
+            assert reader.accept(request, answer(100, rows[low:high], len(rows[low:high]))) is None
+            while reader.take_complete() is not None:
                 pass
         assert request is not None
         error = OutOfTimeRangeError("too old", status=-25)
-        assert coverage.refuse(request, error) is error
-        assert not coverage.report.certified
+        assert reader.refuse(request, error) is error
+        assert not reader.report.certified
 
 
 def test_several_pages_of_one_window_that_are_refused_at_once_begin_one_search() -> None:
-    coverage = cover(seconds(0, 1_000), size=10, skip_out_of_range=True)
-    first = coverage.next_request()
+    reader = cover(seconds(0, 1_000), size=10, skip_out_of_range=True)
+    first = reader.next_request()
     assert first is not None
-    assert coverage.accept(first, answer(10, [call(number) for number in range(10)], 30)) is None
-    pages = [coverage.next_request() for _ in range(2)]
+    assert reader.accept(first, answer(10, [call(number) for number in range(10)], 30)) is None
+    pages = [reader.next_request() for _ in range(2)]
     for page in pages:
         assert page is not None
-        assert coverage.refuse(page, OutOfTimeRangeError("too old", status=-25)) is None
-    probe = coverage.next_request()
+        assert reader.refuse(page, OutOfTimeRangeError("too old", status=-25)) is None
+    probe = reader.next_request()
     assert probe is not None
     assert probe.size == 1
-    assert coverage.next_request() is None
-    assert coverage._edge.searches == 1
+    assert reader.next_request() is None
+    assert reader._boundary.searches == 1
     # An answer that was under way meanwhile belongs to nobody any more.
-    assert coverage.accept(first, answer(10, [], 0)) is None
-    assert not coverage.is_finished
+    assert reader.accept(first, answer(10, [], 0)) is None
+    assert not reader.is_finished
 
 
 def test_a_run_takes_its_share_of_the_places_and_gives_all_of_it_back() -> None:
-    coverage = cover(seconds(0, 60 * 86_400))
-    coverage.join()
-    places = coverage._places
+    reader = cover(seconds(0, 60 * 86_400))
+    reader.join()
+    quota = reader._quota
     for _ in range(2):
-        assert coverage.next_request() is not None
-    assert (places.runs, places._held) == (1, 4_000)
-    coverage.leave()
-    assert (places.runs, places._held) == (0, 0)
-    assert coverage.next_request() is None
+        assert reader.next_request() is not None
+    assert (quota.runs, quota._held) == (1, 4_000)
+    reader.leave()
+    assert (quota.runs, quota._held) == (0, 0)
+    assert reader.next_request() is None
 
 
 def test_what_was_read_of_a_window_that_was_not_read_to_its_end_is_left_over_and_counted() -> None:
-    coverage = cover(seconds(0, 60), size=10)
-    request = coverage.next_request()
+    reader = cover(seconds(0, 60), size=10)
+    request = reader.next_request()
     assert request is not None
     rows = [call(number) for number in range(10)]
-    assert coverage.accept(request, answer(10, rows, 25)) is None
-    assert coverage.abandon() == rows
-    report = coverage.report
+    assert reader.accept(request, answer(10, rows, 25)) is None
+    assert reader.abandon() == rows
+    report = reader.report
     assert (report.unique, report.total, report.windows, report.certified) == (10, 25, 1, False)
-    (told,) = report.window_reports
-    assert (told.unique, told.total, told.certified) == (10, 25, False)
+    (reported,) = report.window_reports
+    assert (reported.unique, reported.total, reported.certified) == (10, 25, False)
 
 
 def test_what_was_read_of_a_window_before_it_was_cut_is_left_over_when_its_parts_are_not_read() -> None:
     rows = [call(number) for number in range(30)]
     with smaller_windows(20, 15):
-        coverage = cover(seconds(0, 30))
-        request = coverage.next_request()
+        reader = cover(seconds(0, 30))
+        request = reader.next_request()
         assert request is not None
-        assert coverage.accept(request, answer(100, rows, 30)) is None
-        assert coverage.abandon() == rows
-    assert (coverage.report.unique, coverage.report.total, coverage.report.certified) == (30, 30, False)
+        assert reader.accept(request, answer(100, rows, 30)) is None
+        assert reader.abandon() == rows
+    assert (reader.report.unique, reader.report.total, reader.report.certified) == (30, 30, False)
 
 
 def test_the_size_of_a_page_that_one_window_met_holds_for_the_next() -> None:
-    coverage = cover(seconds(0, 60 * 86_400), size=10)
-    first = coverage.next_request()
+    reader = cover(seconds(0, 60 * 86_400), size=10)
+    first = reader.next_request()
     assert first is not None
-    assert coverage.accept(first, answer(4, [call(1)], 1)) is None
-    second = coverage.next_request()
+    assert reader.accept(first, answer(4, [call(1)], 1)) is None
+    second = reader.next_request()
     assert second is not None
     assert second.window != first.window
     assert (first.size, second.size) == (10, 4)
@@ -890,19 +890,19 @@ def test_the_size_of_a_page_that_one_window_met_holds_for_the_next() -> None:
 
 def read_until_it_is_cut(broken: int) -> list[TimeWindow]:
     """Read an hour of 15 calls whose count is one more, or with one that has no id; return the windows asked next."""
-    coverage = cover(seconds(0, 3_600), size=10, most_windows=8)
+    reader = cover(seconds(0, 3_600), size=10, most_windows=8)
     rows = [call(number) for number in range(15 - broken)]
     asked = []
-    while (request := coverage.next_request()) is not None:
+    while (request := reader.next_request()) is not None:
         if request.window != seconds(0, 3_600):
             asked.append(request.window)
             continue
         at_row = (request.current - 1) * 10
-        told = answer(request.size, rows[at_row : at_row + request.size], 16 - broken, request.current)
+        reported = answer(request.size, rows[at_row : at_row + request.size], 16 - broken, request.current)
         if broken and request.current == 2:
-            told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=2, reason="broken"))
-        assert coverage.accept(request, told) is None
-    assert coverage.report.pages >= 2, "what a window took that was cut counts"
+            reported.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=2, reason="broken"))
+        assert reader.accept(request, reported) is None
+    assert reader.report.pages >= 2, "what a window took that was cut counts"
     return asked
 
 
@@ -916,16 +916,16 @@ def test_what_could_not_be_proven_is_cut_so_small_that_one_page_holds_a_part(bro
 
 def test_windows_younger_than_lateness_are_certified_and_provisional() -> None:
     for settled_before, provisional in ((seconds(0, 9).end, 1), (seconds(0, 10).end, 0)):
-        coverage = cover(seconds(0, 10), settled_before=settled_before)
-        request = coverage.next_request()
+        reader = cover(seconds(0, 10), settled_before=settled_before)
+        request = reader.next_request()
         assert request is not None
-        coverage.accept(request, answer(100, [], 0))
-        answer_count(coverage, 0)
-        complete = coverage.take_complete()
+        reader.accept(request, answer(100, [], 0))
+        answer_count(reader, 0)
+        complete = reader.take_complete()
         assert complete is not None
         assert complete.report.provisional == bool(provisional)
-        assert coverage.report.provisional == provisional
-        assert coverage.report.certified
+        assert reader.report.provisional == provisional
+        assert reader.report.certified
 
 
 @pytest.mark.parametrize("calls", [0, 250])
@@ -934,17 +934,17 @@ def test_the_age_of_a_window_is_that_at_its_control_count(calls: int) -> None:
     now, vendor = seconds(0, 10).end, Vendor(Habits(), seeded(1))
     for number in range(calls):
         vendor.add(number)
-    coverage = cover(seconds(0, 10))
-    coverage._ages = AgePolicy(lambda: VendorTime(now, is_local=now > START), timedelta(seconds=5), timedelta(0))
-    while (request := coverage.next_request()) is not None:
+    reader = cover(seconds(0, 10))
+    reader._ages = AgePolicy(lambda: VendorTime(now, is_local=now > START), timedelta(seconds=5), timedelta(0))
+    while (request := reader.next_request()) is not None:
         flight = Flight(vendor, request)
         while (answer := flight.advance()) is None:
             pass
         if request.control or not calls:
             now += timedelta(seconds=5)
-        coverage.accept(request, answer)
-    (told,) = coverage.report.window_reports if coverage.take_complete() else []
-    assert (told.certified, told.provisional, told.local_clock) == (True, False, True)
+        reader.accept(request, answer)
+    (reported,) = reader.report.window_reports if reader.take_complete() else []
+    assert (reported.certified, reported.provisional, reported.local_clock) == (True, False, True)
 
 
 def test_a_conflict_between_neighbours_is_counted() -> None:
@@ -952,22 +952,22 @@ def test_a_conflict_between_neighbours_is_counted() -> None:
     # shows one row that has changed.
     early, late = call(15, cost=None), call(15, call_duration=5)
     with smaller_windows(1, 1):
-        coverage = cover(seconds(0, 30))
-        request = coverage.next_request()
+        reader = cover(seconds(0, 30))
+        request = reader.next_request()
         assert request is not None
-        assert coverage.accept(request, answer(100, [early, call(2)], 2)) is None
+        assert reader.accept(request, answer(100, [early, call(2)], 2)) is None
         for window, row in ((seconds(0, 15), early), (seconds(14, 30), late), (seconds(13, 15), late)):
-            request = coverage.next_request()
+            request = reader.next_request()
             assert request is not None
             assert request.window == window
-            assert coverage.accept(request, answer(100, [row], 1)) is None
-            while coverage.take_complete() is not None:
+            assert reader.accept(request, answer(100, [row], 1)) is None
+            while reader.take_complete() is not None:
                 pass
     for _ in range(2):
-        answer_count(coverage, 1)
-    assert coverage.report.certified
-    assert coverage.report.unique == coverage.report.total == 1
-    assert coverage.report.conflicts == 1
+        answer_count(reader, 1)
+    assert reader.report.certified
+    assert reader.report.unique == reader.report.total == 1
+    assert reader.report.conflicts == 1
 
 
 def drive_with_edge(edge: int, *, skip: bool, calls: int = 200, length: int = 1_000) -> Run:
@@ -975,23 +975,23 @@ def drive_with_edge(edge: int, *, skip: bool, calls: int = 200, length: int = 1_
     for _ in range(calls):
         vendor.add(vendor.rng.randrange(length * 1_000))
     with smaller_windows(20, 12):
-        coverage = cover(seconds(0, length), size=7, skip_out_of_range=skip)
-        run = Run(coverage=coverage, vendor=vendor)
-        while not coverage.is_finished:
-            while (window := coverage.take_complete()) is not None:
+        reader = cover(seconds(0, length), size=7, skip_out_of_range=skip)
+        run = Run(reader=reader, vendor=vendor)
+        while not reader.is_finished:
+            while (window := reader.take_complete()) is not None:
                 run.windows.append(window)
-            request = coverage.next_request()
+            request = reader.next_request()
             if request is None:
-                assert coverage.is_finished
+                assert reader.is_finished
                 break
             run.requests += 1
             if since_start(request.window.start) < edge * 1_000:
                 error = OutOfTimeRangeError("too old", status=-25)
-                run.error = coverage.refuse(request, error)
+                run.error = reader.refuse(request, error)
             else:
                 rows = vendor.select(request, request.current, request.size)
                 page = answer(request.size, [row.record for row in rows], vendor.count(request), request.current)
-                run.error = coverage.accept(request, page)
+                run.error = reader.accept(request, page)
             if run.error is not None:
                 break
     return run
@@ -1018,7 +1018,7 @@ def test_nothing_available_is_told_as_such() -> None:
 def test_what_lies_behind_the_edge_can_be_skipped_and_is_reported_as_a_gap(edge: int) -> None:
     run = drive_with_edge(edge, skip=True)
     assert run.error is None
-    report = run.coverage.report
+    report = run.reader.report
     assert not report.certified
     expected = {row.voice_id for row in run.vendor.rows if row.time >= edge * 1_000}
     assert set(run.delivered) == expected
@@ -1027,14 +1027,14 @@ def test_what_lies_behind_the_edge_can_be_skipped_and_is_reported_as_a_gap(edge:
     gap, *rest = report.window_reports
     assert gap.window == seconds(0, edge)
     assert not gap.certified
-    assert all(told.certified for told in rest)
+    assert all(reported.certified for reported in rest)
 
 
 def test_nothing_at_all_available_is_one_gap() -> None:
     run = drive_with_edge(5_000, skip=True)
     assert run.error is None
-    assert [told.window for told in run.coverage.report.window_reports] == [seconds(0, 1_000)]
-    assert not run.coverage.report.certified
+    assert [reported.window for reported in run.reader.report.window_reports] == [seconds(0, 1_000)]
+    assert not run.reader.report.certified
 
 
 @settings(max_examples=SOME)
@@ -1048,39 +1048,39 @@ def test_an_edge_that_moves_while_reading_ends(moves: list[tuple[int, int]], see
     by_request = dict(moves)
     handed_over = []
     with smaller_windows(10, 6):
-        coverage = cover(seconds(0, 600), size=4, skip_out_of_range=True)
+        reader = cover(seconds(0, 600), size=4, skip_out_of_range=True)
         for number in range(5_000):
             edge += by_request.get(number, 0)
-            while (window := coverage.take_complete()) is not None:
+            while (window := reader.take_complete()) is not None:
                 handed_over.append(window)
-            request = coverage.next_request()
+            request = reader.next_request()
             if request is None:
                 break
             if since_start(request.window.start) < edge * 1_000:
-                error = coverage.refuse(request, OutOfTimeRangeError("too old", status=-25))
+                error = reader.refuse(request, OutOfTimeRangeError("too old", status=-25))
             else:
                 rows = vendor.select(request, request.current, request.size)
                 page = answer(request.size, [row.record for row in rows], vendor.count(request), request.current)
-                error = coverage.accept(request, page)
+                error = reader.accept(request, page)
             if error is not None:
                 assert isinstance(error, OutOfTimeRangeError)
                 return
-    assert coverage.is_finished
-    assert coverage.report.certified == (coverage._edge.searches == 0)
+    assert reader.is_finished
+    assert reader.report.certified == (reader._boundary.searches == 0)
     ids = [record.voice_id for window in handed_over for record in window.records]
     assert len(set(ids)) == len(ids)
     # The more often the edge has moved, the more is left out beside it.
-    kept_from = since_start(coverage._edge._kept_from)
-    assert kept_from <= max(edge * 1_000 + 10_000 * 2 ** max(0, coverage._edge.searches - 2), 1_000)
+    kept_from = since_start(reader._boundary._kept_from)
+    assert kept_from <= max(edge * 1_000 + 10_000 * 2 ** max(0, reader._boundary.searches - 2), 1_000)
     assert {row.voice_id for row in vendor.rows if row.time >= kept_from} <= set(ids)
-    reports = [told.window for told in coverage.report.window_reports]
+    reports = [reported.window for reported in reader.report.window_reports]
     assert reports == sorted(reports)
     # The gap is what was not read: it reaches into no window that was handed over.
-    if coverage._edge.searches:
-        gaps = [told.window for told in coverage.report.window_reports if not told.certified]
-        for told in coverage.report.window_reports:
-            if told.certified:
-                assert all(gap.end <= told.window.start or gap.start >= told.window.start for gap in gaps)
+    if reader._boundary.searches:
+        gaps = [reported.window for reported in reader.report.window_reports if not reported.certified]
+        for reported in reader.report.window_reports:
+            if reported.certified:
+                assert all(gap.end <= reported.window.start or gap.start >= reported.window.start for gap in gaps)
 
 
 @pytest.mark.parametrize("speed", [0.01, 0.3, 3])
@@ -1091,22 +1091,22 @@ def test_an_edge_that_slides_all_the_time_is_outrun(speed: float) -> None:
     edge = 1_000.0
     windows = []
     with smaller_windows(100, 60):
-        coverage = cover(seconds(0, 86_400), size=10, skip_out_of_range=True)
-        while not coverage.is_finished:
-            while (window := coverage.take_complete()) is not None:
+        reader = cover(seconds(0, 86_400), size=10, skip_out_of_range=True)
+        while not reader.is_finished:
+            while (window := reader.take_complete()) is not None:
                 windows.append(window)
-            if (request := coverage.next_request()) is None:
+            if (request := reader.next_request()) is None:
                 continue
             edge += speed
             vendor.requests += 1
             if since_start(request.window.start) < edge * 1_000:
-                assert coverage.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
+                assert reader.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
             else:
                 rows = vendor.select(request, request.current, request.size)
                 page = answer(request.size, [row.record for row in rows], vendor.count(request), request.current)
-                assert coverage.accept(request, page) is None
+                assert reader.accept(request, page) is None
     assert vendor.requests < 1_000
-    gap = coverage.report.window_reports[0]
+    gap = reader.report.window_reports[0]
     assert gap.window.start == START
     lost = sum(1_000_000 <= row.time < since_start(gap.window.end) for row in vendor.rows)
     assert len({record.voice_id for window in windows for record in window.records}) >= 1_900 - lost
@@ -1114,26 +1114,26 @@ def test_an_edge_that_slides_all_the_time_is_outrun(speed: float) -> None:
 
 
 def test_other_errors_end_the_run_as_they_are() -> None:
-    coverage = cover(seconds(0, 10))
-    request = coverage.next_request()
+    reader = cover(seconds(0, 10))
+    request = reader.next_request()
     assert request is not None
     error = ServerFaultError("down", status=-18)
-    assert coverage.refuse(request, error) is error
+    assert reader.refuse(request, error) is error
 
 
 def test_unknown_fields_are_told_by_name() -> None:
-    coverage = cover(seconds(0, 10))
-    request = coverage.next_request()
+    reader = cover(seconds(0, 10))
+    request = reader.next_request()
     assert request is not None
     records = [msgspec.structs.replace(call(n), extra=ExtraFields(carrier=raw)) for n, raw in ((1, '"x"'), (2, "1"))]
     odd = answer(100, records, 2)
     odd.unknown_fields.update({"carrier": 2})
-    coverage.accept(request, odd)
-    answer_count(coverage, 2)
-    complete = coverage.take_complete()
+    reader.accept(request, odd)
+    answer_count(reader, 2)
+    complete = reader.take_complete()
     assert complete is not None
     assert [record.extra for record in complete.records] == [{"carrier": '"x"'}, {"carrier": "1"}]
-    assert coverage.report.unknown_fields == {"carrier": 2}
+    assert reader.report.unknown_fields == {"carrier": 2}
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -1141,8 +1141,8 @@ def test_a_broken_record_is_asked_for_again_once_and_then_set_aside(strict: bool
     vendor = Vendor(Habits(), seeded(1))
     for number in range(10):
         vendor.add(number * 1_000, broken=number == 3)
-    coverage = cover(seconds(0, 60), strict=strict)
-    run = drive(coverage, vendor, Drive())
+    reader = cover(seconds(0, 60), strict=strict)
+    run = drive(reader, vendor, Drive())
     if strict:
         assert isinstance(run.error, ProtocolError)
         assert run.error.window == seconds(0, 60)
@@ -1153,8 +1153,8 @@ def test_a_broken_record_is_asked_for_again_once_and_then_set_aside(strict: bool
     (quarantined,) = complete.quarantined
     assert quarantined.window == seconds(0, 60)
     assert quarantined.page == 1
-    assert coverage.report.quarantined == 1
-    assert coverage.report.unique == coverage.report.total == 10
+    assert reader.report.quarantined == 1
+    assert reader.report.unique == reader.report.total == 10
 
 
 def test_records_broken_on_every_page_cost_themselves_alone() -> None:
@@ -1173,27 +1173,27 @@ def test_records_broken_on_every_page_cost_themselves_alone() -> None:
 EARLY, LATE, LATER = call(14, code="early"), call(14, code="late"), call(14, code="later")
 ALL, LEFT, RIGHT, SEAM = seconds(0, 30), seconds(0, 15), seconds(14, 30), seconds(13, 15)
 COUNT = None
-Reading = tuple[TimeWindow, list[CallDetailRecord] | None]
+RangeSemantics = tuple[TimeWindow, list[CallDetailRecord] | None]
 
 
-def read_in_turn(coverage: Coverage, *readings: Reading) -> list[CallDetailRecord]:
+def read_in_turn(reader: RangeReader, *readings: RangeSemantics) -> list[CallDetailRecord]:
     """Answer what is asked, which must be pages of these windows with these rows; return the rows handed over."""
     handed_over: list[CallDetailRecord] = []
     for window, rows in readings:
-        request = coverage.next_request()
+        request = reader.next_request()
         assert request is not None
         assert (request.window, request.control) == (window, rows is COUNT)
         total = 2 if window == ALL and rows is not COUNT else 1 if rows is COUNT else len(rows)
-        assert coverage.accept(request, answer(100, rows or [], total)) is None
-        while (complete := coverage.take_complete()) is not None:
+        assert reader.accept(request, answer(100, rows or [], total)) is None
+        while (complete := reader.take_complete()) is not None:
             handed_over += complete.records
     return handed_over
 
 
-def meet(coverage: Coverage) -> None:
+def meet(reader: RangeReader) -> None:
     """Read two windows with different rows of one id in the second that they share."""
-    assert read_in_turn(coverage, (ALL, [EARLY, LATE]), (LEFT, [EARLY]), (RIGHT, [LATE])) == [EARLY]
-    assert not coverage.has_result
+    assert read_in_turn(reader, (ALL, [EARLY, LATE]), (LEFT, [EARLY]), (RIGHT, [LATE])) == [EARLY]
+    assert not reader.has_result
 
 
 @pytest.mark.parametrize(
@@ -1212,89 +1212,89 @@ def meet(coverage: Coverage) -> None:
     ids=["legs", "changed", "behind the shared second", "older", "changed twice"],
 )
 def test_rows_of_one_id_in_the_shared_second_are_compared_with_another_reading_of_it(
-    readings: list[Reading], left: list[CallDetailRecord]
+    readings: list[RangeSemantics], left: list[CallDetailRecord]
 ) -> None:
     with smaller_windows(1, 1):
-        coverage = cover(ALL)
-        meet(coverage)
-        assert read_in_turn(coverage, *readings) == left
+        reader = cover(ALL)
+        meet(reader)
+        assert read_in_turn(reader, *readings) == left
         if not left:
-            assert not coverage.report.certified
-            read_in_turn(coverage, (ALL, COUNT), (ALL, COUNT))  # it reported two rows: it is counted again, and twice
-    report = coverage.report
+            assert not reader.report.certified
+            read_in_turn(reader, (ALL, COUNT), (ALL, COUNT))  # it reported two rows: it is counted again, and twice
+    report = reader.report
     assert report.certified
     assert report.unique == report.total == 1 + len(left)
     assert bool(report.conflicts) is not bool(left)
-    assert coverage.next_request() is None
+    assert reader.next_request() is None
 
 
-UNDECIDED: list[Reading] = [(SEAM, [LATER]), (RIGHT, [LATE]), (RIGHT, COUNT), (SEAM, [LATER])]
+UNDECIDED: list[RangeSemantics] = [(SEAM, [LATER]), (RIGHT, [LATE]), (RIGHT, COUNT), (SEAM, [LATER])]
 
 
 def test_a_window_whose_rows_keep_changing_where_it_meets_the_one_before_is_cut() -> None:
     with smaller_windows(1, 1):
-        coverage = cover(ALL)
-        meet(coverage)
-        assert read_in_turn(coverage, *UNDECIDED) == []
-        asked = [request.window for request in iter(coverage.next_request, None)]
+        reader = cover(ALL)
+        meet(reader)
+        assert read_in_turn(reader, *UNDECIDED) == []
+        asked = [request.window for request in iter(reader.next_request, None)]
     assert asked == split_window(RIGHT, 2)
-    assert not coverage.report.certified
+    assert not reader.report.certified
 
 
 @pytest.mark.parametrize("allow_incomplete", [False, True])
 def test_a_window_that_cannot_be_cut_where_its_rows_keep_changing_is_not_certified(allow_incomplete: bool) -> None:  # noqa: FBT001
     with smaller_windows(1, 1):
-        coverage = cover(ALL, allow_incomplete=allow_incomplete)
-        meet(coverage)
-        assert read_in_turn(coverage, *UNDECIDED[:-1]) == []
-        coverage._budget.take(coverage._budget.left)
-        request = coverage.next_request()
+        reader = cover(ALL, allow_incomplete=allow_incomplete)
+        meet(reader)
+        assert read_in_turn(reader, *UNDECIDED[:-1]) == []
+        reader._budget.take(reader._budget.left)
+        request = reader.next_request()
         assert request is not None
-        error = coverage.accept(request, answer(100, [LATER], 1))
+        error = reader.accept(request, answer(100, [LATER], 1))
         assert isinstance(error, IncompleteRangeError) is not allow_incomplete
         if allow_incomplete:
-            complete = coverage.take_complete()
+            complete = reader.take_complete()
             assert complete is not None
             assert (complete.records, complete.report.certified) == ([], False)
         else:
-            assert coverage.abandon() == []
-    assert not coverage.report.certified
-    assert (coverage.report.unique, coverage.report.conflicts) == (1, 1)
+            assert reader.abandon() == []
+    assert not reader.report.certified
+    assert (reader.report.unique, reader.report.conflicts) == (1, 1)
 
 
 def test_rows_that_were_in_doubt_when_a_run_ended_are_told_once() -> None:
     with smaller_windows(1, 1):
-        coverage = cover(ALL)
-        meet(coverage)
-        assert coverage.abandon() == []
-    assert (coverage.report.unique, coverage.report.conflicts) == (1, 1)
+        reader = cover(ALL)
+        meet(reader)
+        assert reader.abandon() == []
+    assert (reader.report.unique, reader.report.conflicts) == (1, 1)
 
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_shared_second_that_the_vendor_keeps_no_more_is_the_edge(skip: bool) -> None:  # noqa: FBT001
     with smaller_windows(1, 1):
-        coverage = cover(ALL, skip_out_of_range=skip)
-        meet(coverage)
-        request = coverage.next_request()
+        reader = cover(ALL, skip_out_of_range=skip)
+        meet(reader)
+        request = reader.next_request()
         assert request is not None
-        assert coverage.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
-        probe = coverage.next_request()
+        assert reader.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
+        probe = reader.next_request()
         assert probe is not None
         assert probe.window.end == ALL.end
         while probe is not None:
-            error = coverage.refuse(probe, OutOfTimeRangeError("too old", status=-25))
-            probe = coverage.next_request()
+            error = reader.refuse(probe, OutOfTimeRangeError("too old", status=-25))
+            probe = reader.next_request()
     assert isinstance(error, OutOfTimeRangeError) is not skip
-    assert not coverage.report.certified
+    assert not reader.report.certified
 
 
 # --- replicas that are behind
 
 
 @pytest.mark.parametrize("catches_up", [True, False])
-@pytest.mark.parametrize("places", [1, 8])
+@pytest.mark.parametrize("quota", [1, 8])
 def test_parts_that_lack_rows_of_their_whole_are_read_once_more_when_replicas_have_caught_up(
-    places: int,
+    quota: int,
     catches_up: bool,  # noqa: FBT001
 ) -> None:
     now = at(60_000)
@@ -1304,9 +1304,9 @@ def test_parts_that_lack_rows_of_their_whole_are_read_once_more_when_replicas_ha
     handed_over: list[CallDetailRecord] = []
     error = None
     with smaller_windows(20, 12):
-        coverage = cover(ALL, size=5, ages=ages, most_windows=places)
-        while error is None and not coverage.is_finished:
-            request = coverage.next_request()
+        reader = cover(ALL, size=5, ages=ages, most_windows=quota)
+        while error is None and not reader.is_finished:
+            request = reader.next_request()
             assert request is not None
             requests += 1
             is_part = request.window != ALL
@@ -1320,15 +1320,15 @@ def test_parts_that_lack_rows_of_their_whole_are_read_once_more_when_replicas_ha
             known = [row for row in there if row is not late or has_caught_up]
             skip = (request.current - 1) * request.size
             total = len(known) if is_part and not request.control else len(there)
-            told = answer(request.size, known[skip : skip + request.size], total, request.current)
-            error = coverage.accept(request, told)
-            while (complete := coverage.take_complete()) is not None:
+            reported = answer(request.size, known[skip : skip + request.size], total, request.current)
+            error = reader.accept(request, reported)
+            while (complete := reader.take_complete()) is not None:
                 handed_over += complete.records
     assert requests < 80
-    assert coverage.report.certified is catches_up
+    assert reader.report.certified is catches_up
     if catches_up:
         assert handed_over == rows
-        assert coverage.report.unique == coverage.report.total == 12
+        assert reader.report.unique == reader.report.total == 12
     else:
         assert isinstance(error, IncompleteRangeError)
 
@@ -1369,13 +1369,13 @@ def test_what_is_handed_over_without_a_certificate_repeats_nothing(  # noqa: PLR
             vendor.add_leg(row, vendor.rng.randrange(3) * 1_000)
     vendor.tick()
     with smaller_windows(20, 12):
-        coverage = cover(seconds(0, length + 20), size=size, allow_incomplete=allow_incomplete)
-        run = drive(coverage, vendor, Drive())
-        left = [] if run.error is None else coverage.abandon()
+        reader = cover(seconds(0, length + 20), size=size, allow_incomplete=allow_incomplete)
+        run = drive(reader, vendor, Drive())
+        left = [] if run.error is None else reader.abandon()
     rows = [*run.records, *left]
-    assert len(set(rows)) == len(rows) == coverage.report.unique
+    assert len(set(rows)) == len(rows) == reader.report.unique
     assert set(rows) <= {row.record for row in vendor.rows}
-    assert not coverage.report.certified or wrong_by is not None
+    assert not reader.report.certified or wrong_by is not None
 
 
 # --- pages that lie too deep
@@ -1418,16 +1418,16 @@ def test_a_burst_that_lies_too_deep_is_an_error_that_names_the_page(allow_incomp
 
 
 def test_a_count_that_is_refused_with_every_size_is_an_error() -> None:
-    coverage = cover(seconds(0, 60), size=20)
-    first = coverage.next_request()
+    reader = cover(seconds(0, 60), size=20)
+    first = reader.next_request()
     assert first is not None
-    assert coverage.accept(first, answer(20, [call(1)], 1)) is None
+    assert reader.accept(first, answer(20, [call(1)], 1)) is None
     error = InvalidQueryError("parameter", status=-22)
     for size in (1, 20):
-        request = coverage.next_request()
+        request = reader.next_request()
         assert request is not None
         assert (request.size, request.control) == (size, True)
-        refused = coverage.refuse(request, error)
+        refused = reader.refuse(request, error)
         assert refused is (None if size == 1 else error)
 
 

@@ -14,7 +14,7 @@ from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import CompleteWindow, WindowReport, WindowShare
 from aiosipcdr.model.windows import OVERLAP, TimeWindow
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
-from aiosipcdr.proof.checkpoint import Cut, Delivered, History, Note, ReadWindow, Recounted, Trimmed
+from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, JournalEvent, ReadWindow, Recounted, Trimmed, WindowSplit
 from aiosipcdr.proof.resumable import ResumableCoverage
 from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.simulated_vendor import (
@@ -50,18 +50,20 @@ habits = st.builds(
 
 
 def resumable(**settings: object) -> ResumableCoverage:
-    coverage = cover(WINDOW, size=8, kind=ResumableCoverage, **settings)  # type: ignore[arg-type]
-    assert isinstance(coverage, ResumableCoverage)
-    return coverage
+    reader = cover(WINDOW, size=8, kind=ResumableCoverage, **settings)  # type: ignore[arg-type]
+    assert isinstance(reader, ResumableCoverage)
+    return reader
 
 
-def remember(tiles: list[TimeWindow], entries: list[Note | Delivered], windows: list[CompleteWindow]) -> History:
+def remember(
+    tiles: list[TimeWindow], entries: list[JournalEvent | Delivered], windows: list[CompleteWindow]
+) -> Checkpoint:
     """Write a run down and read it again, as a journal does."""
-    told = msgspec.json.encode(entries)
+    reported = msgspec.json.encode(entries)
     reach = windows[-1].window.end - OVERLAP if windows else None
-    return History(
+    return Checkpoint(
         tiles=tiles,
-        entries=msgspec.json.decode(told, type=list[Cut | Recounted | Trimmed | Delivered]),
+        entries=msgspec.json.decode(reported, type=list[WindowSplit | Recounted | Trimmed | Delivered]),
         latest=[
             ReadWindow(
                 window=complete.window,
@@ -86,17 +88,17 @@ def filled(habits: Habits, seed: int, calls: int) -> Vendor:
 
 def interrupted(vendor: Vendor, rng: Random, how: Drive) -> tuple[Run, list[CompleteWindow], int]:
     """Drive a run that is killed again and again; return the last one, all windows, and the number of kills."""
-    entries: list[Note | Delivered] = []
+    entries: list[JournalEvent | Delivered] = []
     windows: list[CompleteWindow] = []
     kills = 0
     while True:
-        coverage = resumable()
-        coverage.resume(remember(coverage.tiles, entries, windows))
+        reader = resumable()
+        reader.resume(remember(reader.tiles, entries, windows))
         how.ends_after = rng.randrange(1, 120) if kills < 12 else None
-        run = drive(coverage, vendor, how)
+        run = drive(reader, vendor, how)
         entries += run.entries
         windows += run.windows
-        if run.error is not None or coverage.is_finished:
+        if run.error is not None or reader.is_finished:
             return run, windows, kills
         kills += 1
 
@@ -118,12 +120,12 @@ def test_calls_that_stand_still_come_out_the_same_however_often_the_run_was_kill
         return  # pages that do not fit together are read again, and windows then cut, as chance has it
     assert [(one.window, one.records) for one in windows] == [(one.window, one.records) for one in undisturbed.windows]
     assert [one.quarantined for one in windows] == [one.quarantined for one in undisturbed.windows]
-    told, wanted = run.coverage.report, undisturbed.coverage.report
-    assert told.certified == (not told.quarantined)
-    assert all(one.certified for one in told.window_reports)
+    reported, wanted = run.reader.report, undisturbed.reader.report
+    assert reported.certified == (not reported.quarantined)
+    assert all(one.certified for one in reported.window_reports)
     for name in ("total", "unique", "windows", "quarantined", "conflicts", "duplicates", "certified"):
-        assert getattr(told, name) == getattr(wanted, name), name
-    assert [one.window for one in told.window_reports] == [one.window for one in wanted.window_reports]
+        assert getattr(reported, name) == getattr(wanted, name), name
+    assert [one.window for one in reported.window_reports] == [one.window for one in wanted.window_reports]
 
 
 @settings(max_examples=SOME)
@@ -151,135 +153,139 @@ def test_what_is_certified_after_kills_is_complete_though_calls_come_or_go(
 
     how = Drive(concurrency=4, happen=happen, busy=0.05, most_happenings=4)
     with smaller_windows(12, 8):
-        entries: list[Note | Delivered] = []
+        entries: list[JournalEvent | Delivered] = []
         windows: list[CompleteWindow] = []
         counted_at: dict[TimeWindow, int] = {}
         for kills in range(9):
-            coverage = resumable()
-            coverage.resume(remember(coverage.tiles, entries, windows))
+            reader = resumable()
+            reader.resume(remember(reader.tiles, entries, windows))
             how.ends_after = vendor.rng.randrange(1, 150) if kills < 8 else None
-            run = drive(coverage, vendor, how)
+            run = drive(reader, vendor, how)
             entries += run.entries
             windows += run.windows
             counted_at |= run.counted_at
             if run.error is not None:
                 return
-    whole = Run(coverage=run.coverage, vendor=vendor, windows=windows, counted_at=counted_at)
-    check_windows(whole, WINDOW)
-    check_order(whole)
-    check_report(whole)
+    split = Run(reader=run.reader, vendor=vendor, windows=windows, counted_at=counted_at)
+    check_windows(split, WINDOW)
+    check_order(split)
+    check_report(split)
 
 
 @pytest.mark.parametrize("moves_after", [1, 5, 9])
 def test_what_was_read_before_the_edge_had_moved_is_taken_up_again(moves_after: int) -> None:
     # Read, and not yet handed over: the note of the edge is written first.
     vendor = filled(Habits(), 1, 60)
-    entries: list[Note | Delivered] = []
+    entries: list[JournalEvent | Delivered] = []
     windows: list[CompleteWindow] = []
     with smaller_windows(12, 8):
-        coverage = resumable(skip_out_of_range=True)
-        while not coverage.is_finished:
-            if (request := coverage.next_request()) is None:
-                while (note := coverage.take_note()) is not None:
+        reader = resumable(skip_out_of_range=True)
+        while not reader.is_finished:
+            if (request := reader.next_request()) is None:
+                while (note := reader.take_note()) is not None:
                     entries.append(note)
-                while (window := coverage.take_complete()) is not None:
+                while (window := reader.take_complete()) is not None:
                     windows.append(window)
-                    entries.append(Delivered(told=window.report, share=window.share))
+                    entries.append(Delivered(reported=window.report, share=window.share))
                 continue
             vendor.requests += 1
             edge = 150_000 if vendor.requests > moves_after else 0
             if since_start(request.window.start) < edge:
-                assert coverage.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
+                assert reader.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
                 continue
             flight = Flight(vendor, request)
-            while (told := flight.advance()) is None:
+            while (reported := flight.advance()) is None:
                 pass
-            assert coverage.accept(request, told) is None
+            assert reader.accept(request, reported) is None
     for kept in range(len(entries) + 1):
         taken = sum(isinstance(entry, Delivered) for entry in entries[:kept])
         again = resumable(skip_out_of_range=True)
         again.resume(remember(again.tiles, entries[:kept], windows[:taken]))
     assert again.is_finished
     for name in ("total", "unique", "windows", "window_reports", "certified"):
-        assert getattr(again.report, name) == getattr(coverage.report, name), name
+        assert getattr(again.report, name) == getattr(reader.report, name), name
 
 
 # --- entry by entry
 
 HALVES = [seconds(0, 201), seconds(200, SPAN)]
-WAS_CUT = Cut(told=WindowReport(window=WINDOW, total=30, pages=1, anomalies=2), parts=HALVES)
+WAS_CUT = WindowSplit(reported=WindowReport(window=WINDOW, total=30, pages=1, anomalies=2), parts=HALVES)
 
 
 def handed_over(number: int, calls: int = 15, *, certified: bool = True, provisional: bool = False) -> Delivered:
-    told = WindowReport(window=HALVES[number], total=calls, unique=calls, certified=certified, provisional=provisional)
+    reported = WindowReport(
+        window=HALVES[number], total=calls, unique=calls, certified=certified, provisional=provisional
+    )
     floors = [0] * number  # the second half is the last
-    return Delivered(told=told, share=WindowShare(unique=calls, total=calls, unions=[calls], floors=floors))
+    return Delivered(reported=reported, share=WindowShare(unique=calls, total=calls, unions=[calls], floors=floors))
 
 
 def resumed(
-    *entries: Note | Delivered, counted_again: Collection[TimeWindow] = (), **settings: object
+    *entries: JournalEvent | Delivered, counted_again: Collection[TimeWindow] = (), **settings: object
 ) -> ResumableCoverage:
-    coverage = resumable(**settings)
-    coverage.resume(
-        History(
+    reader = resumable(**settings)
+    reader.resume(
+        Checkpoint(
             tiles=[WINDOW],
-            entries=msgspec.convert(msgspec.to_builtins(list(entries)), list[Cut | Recounted | Trimmed | Delivered]),
+            entries=msgspec.convert(
+                msgspec.to_builtins(list(entries)), list[WindowSplit | Recounted | Trimmed | Delivered]
+            ),
         ),
         counted_again=counted_again,
     )
-    return coverage
+    return reader
 
 
 def test_no_part_is_asked_for_before_the_note_of_the_cut_is_written() -> None:
     rows = [CallDetailRecord(voice_id=f"{number:02}", submit_time=at(number * 1_000)) for number in range(8)]
     with smaller_windows(20, 15):
-        coverage = resumable()
-        first = coverage.next_request()
+        reader = resumable()
+        first = reader.next_request()
         assert first is not None
-        assert not coverage.has_result
+        assert not reader.has_result
         page = Page(total=30, size=8, current=1, pages=4, records=rows)
-        assert coverage.accept(first, PageAnswer(page=page)) is None
-        assert coverage.has_result
-        assert coverage.next_request() is None
-        note = coverage.take_note()
-        assert isinstance(note, Cut)
-        assert note.told.window == WINDOW
-        assert coverage.next_request() is None, "taken is not written"
-        assert coverage.take_note() is None
-        begun = coverage.next_request()
+        assert reader.accept(first, PageAnswer(page=page)) is None
+        assert reader.has_result
+        assert reader.next_request() is None
+        note = reader.take_note()
+        assert isinstance(note, WindowSplit)
+        assert note.reported.window == WINDOW
+        assert reader.next_request() is None, "taken is not written"
+        assert reader.take_note() is None
+        begun = reader.next_request()
         assert begun is not None
         assert begun.window == note.parts[0]
 
 
 def test_a_cut_is_taken_up_with_what_it_took_and_told() -> None:
-    coverage = resumed(WAS_CUT, handed_over(0))
-    assert (coverage.report.pages, coverage.report.anomalies, coverage.report.windows) == (1, 2, 1)
-    assert list(coverage.planned) == [(WINDOW, 30)]
-    assert coverage._budget.planned == 30 // 8 + 1
-    ((whole, outer),) = coverage._pending.find_wholes()
-    assert (whole.window, whole.open_parts, whole.union, whole.surplus, outer) == (WINDOW, 1, 15, -15, ())
-    request = coverage.next_request()
+    reader = resumed(WAS_CUT, handed_over(0))
+    assert (reader.report.pages, reader.report.anomalies, reader.report.windows) == (1, 2, 1)
+    assert list(reader.planned) == [(WINDOW, 30)]
+    assert reader._budget.planned == 30 // 8 + 1
+    ((split, outer),) = reader._pending.find_splits()
+    assert (split.window, split.open_parts, split.union, split.excess_rows, outer) == (WINDOW, 1, 15, -15, ())
+    request = reader.next_request()
     assert request is not None
     assert request.window == HALVES[1]
 
 
 @pytest.mark.parametrize("certified", [True, False])
 def test_a_run_of_which_all_was_handed_over_is_certified_if_each_window_was(certified: bool) -> None:  # noqa: FBT001
-    coverage = resumed(WAS_CUT, handed_over(0, certified=certified), handed_over(1), allow_incomplete=True)
-    assert coverage.is_finished
-    assert coverage.report.certified is certified
-    assert coverage.report.unique == 30
+    reader = resumed(WAS_CUT, handed_over(0, certified=certified), handed_over(1), allow_incomplete=True)
+    assert reader.is_finished
+    assert reader.report.certified is certified
+    assert reader.report.unique == 30
 
 
 def test_parts_that_fall_short_are_counted_once_more_unless_they_were() -> None:
-    coverage = resumed(WAS_CUT, handed_over(0), handed_over(1, calls=14))
-    assert not coverage.is_finished
-    request = coverage.next_request()
+    reader = resumed(WAS_CUT, handed_over(0), handed_over(1, calls=14))
+    assert not reader.is_finished
+    request = reader.next_request()
     assert request is not None
     assert (request.window, request.size, request.control) == (WINDOW, 1, True)
-    coverage = resumed(WAS_CUT, handed_over(0), handed_over(1, calls=14), Recounted(window=WINDOW, total=29))
-    assert coverage.is_finished
-    assert coverage.report.certified
+    reader = resumed(WAS_CUT, handed_over(0), handed_over(1, calls=14), Recounted(window=WINDOW, total=29))
+    assert reader.is_finished
+    assert reader.report.certified
 
 
 @pytest.mark.parametrize(("settled", "provisional"), [(399, 1), (400, 0)])
@@ -287,18 +293,18 @@ def test_a_window_that_was_young_is_provisional_until_it_was_counted_when_it_has
     settled: int, provisional: int
 ) -> None:
     entries = handed_over(0), handed_over(1, provisional=True)
-    coverage = resumed(WAS_CUT, *entries, settled_before=seconds(0, settled).end, counted_again=[HALVES[1]])
-    assert coverage.report.provisional == provisional
-    assert [told.provisional for told in coverage.report.window_reports] == [False, bool(provisional)]
-    coverage = resumed(WAS_CUT, *entries, settled_before=seconds(0, settled).end)
-    assert coverage.report.provisional == 1, "what the vendor keeps no more is as it was"
+    reader = resumed(WAS_CUT, *entries, settled_before=seconds(0, settled).end, counted_again=[HALVES[1]])
+    assert reader.report.provisional == provisional
+    assert [reported.provisional for reported in reader.report.window_reports] == [False, bool(provisional)]
+    reader = resumed(WAS_CUT, *entries, settled_before=seconds(0, settled).end)
+    assert reader.report.provisional == 1, "what the vendor keeps no more is as it was"
 
 
 @pytest.mark.parametrize("is_local", [False, True])
 def test_a_window_that_is_counted_again_is_judged_by_the_clock_of_that_count(is_local: bool) -> None:  # noqa: FBT001
     ages = AgePolicy(lambda: VendorTime(HALVES[1].end, is_local=is_local), timedelta(hours=4), timedelta(0))
-    coverage = resumed(WAS_CUT, handed_over(0), handed_over(1, provisional=True), ages=ages, counted_again=[HALVES[1]])
-    assert (coverage.report.provisional, coverage.report.local_clock) == (1, is_local)
+    reader = resumed(WAS_CUT, handed_over(0), handed_over(1, provisional=True), ages=ages, counted_again=[HALVES[1]])
+    assert (reader.report.provisional, reader.report.local_clock) == (1, is_local)
 
 
 def test_a_run_that_wants_all_is_told_what_an_earlier_one_has_left_out() -> None:
@@ -306,7 +312,7 @@ def test_a_run_that_wants_all_is_told_what_an_earlier_one_has_left_out() -> None
     with pytest.raises(OutOfTimeRangeError) as caught:
         resumed(Trimmed(kept_from=edge))
     assert (caught.value.available_from, caught.value.window) == (edge, WINDOW)
-    coverage = resumed(Trimmed(kept_from=edge), skip_out_of_range=True)
-    request = coverage.next_request()
+    reader = resumed(Trimmed(kept_from=edge), skip_out_of_range=True)
+    request = reader.next_request()
     assert request is not None
     assert request.window == seconds(100, SPAN)

@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.retention import EdgeSearch
+from aiosipcdr.proof.retention import BoundarySearch
 from aiosipcdr.wire.codec import Filters
 
 START = datetime(2026, 10, 1, tzinfo=timezone(timedelta(hours=8)))
 
 
-def search(length: int, edge: int) -> tuple[EdgeSearch, int]:
+def search(length: int, edge: int) -> tuple[BoundarySearch, int]:
     window = TimeWindow(START, START + timedelta(seconds=length))
-    found = EdgeSearch(window, Filters())
+    found = BoundarySearch(window, Filters())
     probes = 0
     while (request := found.next_request()) is not None:
         assert found.next_request() is None

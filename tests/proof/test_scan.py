@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import QuarantinedRecord
-from aiosipcdr.proof.page import find_ascent
-from aiosipcdr.proof.scan import Sweep
+from aiosipcdr.proof.page import find_sorted_run
+from aiosipcdr.proof.scan import WindowScan
 from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import answer, call
 
 
-def read(sweep: Sweep, *answers: PageAnswer) -> list[int]:
+def read(scan: WindowScan, *answers: PageAnswer) -> list[int]:
     odd = []
-    for told in answers:
-        sweep.plan_pages()
-        sweep.add_page(told, find_ascent(told.page.records))
-        odd.append(sweep.take_oddities())
+    for reported in answers:
+        scan.plan_pages()
+        scan.add_page(reported, find_sorted_run(reported.page.records))
+        odd.append(scan.drain_anomalies())
     return odd
 
 
@@ -33,31 +33,31 @@ def broken(identity: str) -> QuarantinedRecord:
 
 
 def test_the_first_page_goes_alone_and_tells_the_rest() -> None:
-    sweep = Sweep(10)
-    assert list(sweep.plan_pages()) == [1]
-    assert list(sweep.plan_pages()) == []
-    sweep.add_page(answer(total=35), None)
-    assert list(sweep.plan_pages()) == [2, 3, 4]
-    sweep.add_page(answer(total=51, current=3), None)
-    assert list(sweep.plan_pages()) == [5, 6]
-    sweep.add_page(answer(total=10, current=2), None)
-    assert list(sweep.plan_pages()) == []
-    assert not sweep.is_read
+    scan = WindowScan(10)
+    assert list(scan.plan_pages()) == [1]
+    assert list(scan.plan_pages()) == []
+    scan.add_page(answer(total=35), None)
+    assert list(scan.plan_pages()) == [2, 3, 4]
+    scan.add_page(answer(total=51, current=3), None)
+    assert list(scan.plan_pages()) == [5, 6]
+    scan.add_page(answer(total=10, current=2), None)
+    assert list(scan.plan_pages()) == []
+    assert not scan.is_read
     for current in (4, 5, 6):
-        sweep.add_page(answer(total=51, current=current), None)
-    assert sweep.is_read
-    assert sweep.largest_total == 51
+        scan.add_page(answer(total=51, current=current), None)
+    assert scan.is_read
+    assert scan.largest_total == 51
 
 
 def test_whatever_total_is_reported_two_thousand_pages_are_planned_ahead() -> None:
     for only in (None, range(1, 10**9 + 1)):
-        sweep = Sweep(1, only)
-        planned = [*sweep.plan_pages()]
+        scan = WindowScan(1, only)
+        planned = [*scan.plan_pages()]
         for current in range(1, 11):
-            sweep.add_page(answer(total=10**9, size=1, current=current), None)
-            planned += sweep.plan_pages()
+            scan.add_page(answer(total=10**9, size=1, current=current), None)
+            planned += scan.plan_pages()
         assert planned == list(range(1, 2_011))
-        assert not sweep.is_read
+        assert not scan.is_read
 
 
 @given(st.lists(st.integers(0, 30), max_size=60), st.integers(1, 9), st.integers(0, 99))
@@ -66,18 +66,18 @@ def test_pages_in_any_order_unite_to_their_distinct_ids(ids: list[int], size: in
     pages = [answer(*calls[at : at + size], total=len(ids), size=size) for at in range(0, len(ids), size)] or [answer()]
     first, *rest = pages
     Random(seed).shuffle(rest)  # noqa: S311
-    sweep = Sweep(size)
-    for told in (first, *rest):
-        sweep.plan_pages()
-        sweep.add_page(told, find_ascent(told.page.records))
-    assert sweep.is_read
-    assert sweep.unique == len(set(ids))
-    assert sweep.duplicates == len(ids) - len(set(ids))
-    assert not sweep.conflicting
+    scan = WindowScan(size)
+    for reported in (first, *rest):
+        scan.plan_pages()
+        scan.add_page(reported, find_sorted_run(reported.page.records))
+    assert scan.is_read
+    assert scan.unique == len(set(ids))
+    assert scan.duplicates == len(ids) - len(set(ids))
+    assert not scan.conflicting
 
 
 @pytest.mark.parametrize(
-    ("told", "odd"),
+    ("reported", "odd"),
     [
         (answer(call("1"), call("2")), 0),
         (answer(), 0),
@@ -92,68 +92,68 @@ def test_pages_in_any_order_unite_to_their_distinct_ids(ids: list[int], size: in
     ],
     ids=range(10),
 )
-def test_oddities_are_counted(told: PageAnswer, odd: int) -> None:
-    assert read(Sweep(10), told) == [odd]
+def test_oddities_are_counted(reported: PageAnswer, odd: int) -> None:
+    assert read(WindowScan(10), reported) == [odd]
 
 
 def test_one_id_with_two_contents_in_one_page_is_two_records() -> None:
-    sweep = Sweep(10)
-    read(sweep, answer(call("1", code="a"), call("1", code="b"), call("2")))
-    assert sweep.unique == 3
-    assert not sweep.conflicting, "the legs of a call are legal"
-    assert not sweep.may_hold(3)
-    assert {record.code for record in sweep.records.values()} == {"a", "b", None}
+    scan = WindowScan(10)
+    read(scan, answer(call("1", code="a"), call("1", code="b"), call("2")))
+    assert scan.unique == 3
+    assert not scan.conflicting, "the legs of a call are legal"
+    assert not scan.may_hold(3)
+    assert {record.code for record in scan.records.values()} == {"a", "b", None}
 
 
 def test_one_id_with_two_contents_on_two_pages_is_the_later_one() -> None:
-    sweep = Sweep(1)
-    read(sweep, answer(call("1", code="a"), total=2, size=1), answer(call("1", code="b"), total=2, size=1, current=2))
-    assert sweep.unique == 1
-    assert len(sweep.conflicting) == 1
-    assert [record.code for record in sweep.records.values()] == ["b"]
+    scan = WindowScan(1)
+    read(scan, answer(call("1", code="a"), total=2, size=1), answer(call("1", code="b"), total=2, size=1, current=2))
+    assert scan.unique == 1
+    assert len(scan.conflicting) == 1
+    assert [record.code for record in scan.records.values()] == ["b"]
 
 
 def test_two_records_of_one_id_are_not_doubled_by_being_told_again() -> None:
     first, second = call("1", code="a"), call("1", code="b")
-    sweep = Sweep(2)
-    read(sweep, answer(first, second, total=4, size=2), answer(second, first, total=4, size=2, current=2))
-    assert sweep.unique == 2
-    assert sweep.duplicates == 2
-    assert not sweep.conflicting
-    sweep = Sweep(2)
-    read(sweep, answer(first, call("2"), total=4, size=2), answer(second, first, total=4, size=2, current=2))
-    assert sweep.unique == 3
+    scan = WindowScan(2)
+    read(scan, answer(first, second, total=4, size=2), answer(second, first, total=4, size=2, current=2))
+    assert scan.unique == 2
+    assert scan.duplicates == 2
+    assert not scan.conflicting
+    scan = WindowScan(2)
+    read(scan, answer(first, call("2"), total=4, size=2), answer(second, first, total=4, size=2, current=2))
+    assert scan.unique == 3
 
 
 def test_one_of_two_records_of_one_id_is_not_a_third_when_it_comes_alone() -> None:
     first, second = call("1", code="a"), call("1", code="b")
-    sweep = Sweep(2)
-    read(sweep, answer(first, second, total=3, size=2), answer(second, total=3, size=2, current=2))
-    assert (sweep.unique, sweep.duplicates) == (2, 1)
+    scan = WindowScan(2)
+    read(scan, answer(first, second, total=3, size=2), answer(second, total=3, size=2, current=2))
+    assert (scan.unique, scan.duplicates) == (2, 1)
 
 
 def test_pages_in_no_order_at_all_are_no_oddity_and_each_oddity_is_told_once() -> None:
-    sweep = Sweep(2)
-    told = [(call("3"), call("1")), (call("6"), call("2")), (call("2"), call("5"))]
-    pages = [answer(*calls, total=6, size=2, current=number) for number, calls in enumerate(told, 1)]
-    assert read(sweep, *pages[:2]) == [0, 0]
-    assert sweep.duplicates == 0
-    assert read(sweep, pages[2]) == [1]
-    assert sweep.take_oddities() == 0
+    scan = WindowScan(2)
+    reported = [(call("3"), call("1")), (call("6"), call("2")), (call("2"), call("5"))]
+    pages = [answer(*calls, total=6, size=2, current=number) for number, calls in enumerate(reported, 1)]
+    assert read(scan, *pages[:2]) == [0, 0]
+    assert scan.duplicates == 0
+    assert read(scan, pages[2]) == [1]
+    assert scan.drain_anomalies() == 0
 
 
 def test_what_was_odd_about_decoding_a_page_is_counted() -> None:
-    assert read(Sweep(10), msgspec.structs.replace(answer(call("1")), anomalies=3)) == [3]
+    assert read(WindowScan(10), msgspec.structs.replace(answer(call("1")), anomalies=3)) == [3]
 
 
 def test_equal_money_is_no_conflict() -> None:
-    sweep = Sweep(10)
-    read(sweep, answer(call("1", cost=Decimal("1.0")), call("1", cost=Decimal("1.00"))))
-    assert (sweep.duplicates, sweep.conflicting) == (1, set())
+    scan = WindowScan(10)
+    read(scan, answer(call("1", cost=Decimal("1.0")), call("1", cost=Decimal("1.00"))))
+    assert (scan.duplicates, scan.conflicting) == (1, set())
 
 
 @pytest.mark.parametrize(
-    ("told", "single"),
+    ("reported", "single"),
     [
         (answer(call("1"), call("2")), True),
         (answer(), True),
@@ -166,62 +166,62 @@ def test_equal_money_is_no_conflict() -> None:
     ],
     ids=range(8),
 )
-def test_one_short_page_that_holds_all_it_tells_is_one_select(told: PageAnswer, single: bool) -> None:  # noqa: FBT001
-    sweep = Sweep(10)
-    read(sweep, told)
-    assert sweep.single is single
+def test_one_short_page_that_holds_all_it_tells_is_one_select(reported: PageAnswer, single: bool) -> None:  # noqa: FBT001
+    scan = WindowScan(10)
+    read(scan, reported)
+    assert scan.single is single
 
 
 def test_a_short_page_behind_others_is_not_taken_for_the_only_one() -> None:
     # Told at first: fifteen.  What the second page tells is about itself, and no proof of what the first left out.
     calls = [call(str(number)) for number in range(5)]
-    sweep = Sweep(10)
-    read(sweep, answer(*calls, total=15), answer(*calls, total=5, current=2))
-    assert (sweep.unique, sweep.largest_total) == (5, 15)
-    assert not sweep.single
+    scan = WindowScan(10)
+    read(scan, answer(*calls, total=15), answer(*calls, total=5, current=2))
+    assert (scan.unique, scan.largest_total) == (5, 15)
+    assert not scan.single
 
 
 def test_a_page_that_holds_more_than_its_total_allows_shows_a_larger_one() -> None:
     # Told: three.  The second page of two ends at the fourth call: there are four at least.
-    sweep = Sweep(2)
-    read(sweep, answer(call("1"), call("2"), total=3, size=2))
-    assert sweep.largest_total == 3
-    read(sweep, answer(call("1"), call("3"), total=3, size=2, current=2))
-    assert sweep.largest_total == 4
+    scan = WindowScan(2)
+    read(scan, answer(call("1"), call("2"), total=3, size=2))
+    assert scan.largest_total == 3
+    read(scan, answer(call("1"), call("3"), total=3, size=2, current=2))
+    assert scan.largest_total == 4
     # A call that one page tells twice is one call, and shows nothing.
-    sweep = Sweep(2)
-    read(sweep, answer(call("1"), call("2"), call("2"), total=2, size=3))
-    assert sweep.largest_total == 2
+    scan = WindowScan(2)
+    read(scan, answer(call("1"), call("2"), call("2"), total=2, size=3))
+    assert scan.largest_total == 2
     # What cannot be decoded is there all the same.
-    sweep = Sweep(2)
+    scan = WindowScan(2)
     page = answer(call("1"), total=1, size=2)
     page.quarantined.append(broken("2"))
-    read(sweep, page)
-    assert sweep.largest_total == 2
-    assert not sweep.single
+    read(scan, page)
+    assert scan.largest_total == 2
+    assert not scan.single
 
 
 def test_what_cannot_be_decoded_counts_by_its_identity() -> None:
-    told = answer(call("1"), total=4)
-    told.quarantined.extend([broken("2"), broken("2"), broken("3")])
-    sweep = Sweep(10)
-    read(sweep, told)
-    assert sweep.unique == 3
+    reported = answer(call("1"), total=4)
+    reported.quarantined.extend([broken("2"), broken("2"), broken("3")])
+    scan = WindowScan(10)
+    read(scan, reported)
+    assert scan.unique == 3
     again = answer(call("2"), total=4, current=2)
-    read(sweep, again)
-    assert sweep.unique == 3  # read after all
-    assert not sweep.is_ambiguous
+    read(scan, again)
+    assert scan.unique == 3  # read after all
+    assert not scan.is_ambiguous
 
 
 def test_the_same_bytes_without_an_id_are_as_many_rows_as_one_answer_holds() -> None:
     page = answer(total=3)
     page.quarantined.extend([QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken")] * 3)
-    sweep = Sweep(10)
-    read(sweep, page)
-    assert sweep.unique == len(sweep.quarantined) == 3
-    assert sweep.single
-    read(sweep, page)
-    assert sweep.unique == 3
+    scan = WindowScan(10)
+    read(scan, page)
+    assert scan.unique == len(scan.quarantined) == 3
+    assert scan.single
+    read(scan, page)
+    assert scan.unique == 3
 
 
 def test_two_rows_of_one_id_count_as_two_even_if_one_or_both_are_broken() -> None:
@@ -231,18 +231,18 @@ def test_two_rows_of_one_id_count_as_two_even_if_one_or_both_are_broken() -> Non
         page.quarantined.extend(
             QuarantinedRecord(raw=raw, window=None, page=1, reason="broken", voice_id="1") for raw in raws
         )
-        sweep = Sweep(10)
-        read(sweep, page)
-        assert sweep.unique == 2
-        assert sweep.single
-        assert sweep.is_ambiguous
+        scan = WindowScan(10)
+        read(scan, page)
+        assert scan.unique == 2
+        assert scan.single
+        assert scan.is_ambiguous
 
 
 TWINS = answer(call("1", code="a"), call("1", code="b"), call("2"), call("2"), size=9)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         (
             "records",
@@ -254,57 +254,57 @@ TWINS = answer(call("1", code="a"), call("1", code="b"), call("2"), call("2"), s
         ("unique", 3),
         ("copies", 1),
         ("rows", 4),
-        ("has_twins", True),
+        ("has_duplicate_ids", True),
         ("ids", {"1", "2"}),
     ],
 )
-def test_whatever_is_asked_first_all_that_was_read_is_counted(name: str, told: object) -> None:
-    sweep = Sweep(9)
-    sweep.plan_pages()
-    sweep.add_page(TWINS, find_ascent(TWINS.page.records))
-    assert getattr(sweep, name) == told
+def test_whatever_is_asked_first_all_that_was_read_is_counted(name: str, reported: object) -> None:
+    scan = WindowScan(9)
+    scan.plan_pages()
+    scan.add_page(TWINS, find_sorted_run(TWINS.page.records))
+    assert getattr(scan, name) == reported
 
 
 def test_what_rises_from_page_to_page_needs_no_look_at_any_record_until_a_page_does_not() -> None:
     first, second, third = (call("1", 1), call("2", 2)), (call("3", 3), call("4", 4)), (call("5", 5),)
-    sweep = Sweep(2)
-    for told in (
+    scan = WindowScan(2)
+    for reported in (
         answer(*first, total=5, size=2),
         answer(*third, total=5, size=2, current=3),
         answer(*second, total=5, size=2, current=2),
     ):
-        sweep.plan_pages()
-        sweep.add_page(told, find_ascent(told.page.records))
-    assert sweep.ascent is not None
-    assert sweep.ascent.records == [*first, *second, *third]
-    assert (sweep.unique, sweep.duplicates, sweep.conflicting, sweep.has_twins) == (5, 0, set(), False)
-    read(sweep, answer(call("5", 5), call("6", 6), total=7, size=2, current=4))
-    assert sweep.ascent is None
-    assert (sweep.unique, sweep.duplicates) == (6, 1)
-    read(sweep, answer(call("7", 7), total=7, size=2, current=4))
-    assert sweep.ascent is None, "a page that rises does not mend those before it"
-    assert sweep.records.keys() == {str(number) for number in range(1, 8)}
+        scan.plan_pages()
+        scan.add_page(reported, find_sorted_run(reported.page.records))
+    assert scan.sorted_run is not None
+    assert scan.sorted_run.records == [*first, *second, *third]
+    assert (scan.unique, scan.duplicates, scan.conflicting, scan.has_duplicate_ids) == (5, 0, set(), False)
+    read(scan, answer(call("5", 5), call("6", 6), total=7, size=2, current=4))
+    assert scan.sorted_run is None
+    assert (scan.unique, scan.duplicates) == (6, 1)
+    read(scan, answer(call("7", 7), total=7, size=2, current=4))
+    assert scan.sorted_run is None, "a page that rises does not mend those before it"
+    assert scan.records.keys() == {str(number) for number in range(1, 8)}
 
 
 def test_of_a_page_past_the_end_the_total_alone_counts() -> None:
     # What came is page one once more, and may hold calls that the first one did not: they are read in their own place.
-    sweep = Sweep(2)
-    read(sweep, answer(call("1"), call("2"), total=3, size=2))
-    sweep.plan_pages()
-    sweep.add_page(answer(call("0"), call("1"), total=2, size=2), None, past_the_end=True)
-    assert sweep.is_read
-    assert (sweep.pages, sweep.unique, sweep.duplicates, sweep.single) == (2, 2, 0, False)
-    assert sweep.take_oddities() == 1
+    scan = WindowScan(2)
+    read(scan, answer(call("1"), call("2"), total=3, size=2))
+    scan.plan_pages()
+    scan.add_page(answer(call("0"), call("1"), total=2, size=2), None, past_the_end=True)
+    assert scan.is_read
+    assert (scan.pages, scan.unique, scan.duplicates, scan.single) == (2, 2, 0, False)
+    assert scan.drain_anomalies() == 1
 
 
 def test_what_has_no_readable_id_makes_the_number_of_calls_doubtful() -> None:
     for identity, doubtful in (("2", False), (None, True)):
         page = answer(call("1"), total=2)
         page.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity))
-        sweep = Sweep(10)
-        read(sweep, page)
-        assert sweep.unique == 2
-        assert sweep.is_ambiguous is doubtful
+        scan = WindowScan(10)
+        read(scan, page)
+        assert scan.unique == 2
+        assert scan.is_ambiguous is doubtful
 
 
 # --- legs, and rows that change
@@ -317,26 +317,26 @@ def pages(*rows: tuple[CallDetailRecord, ...], size: int = 2) -> list[PageAnswer
     return [answer(*page, total=total, size=size, current=number) for number, page in enumerate(rows, 1)]
 
 
-def sweep_of(*rows: tuple[CallDetailRecord, ...], only: list[int] | None = None) -> Sweep:
-    sweep = Sweep(2, only)
-    told = pages(*rows)
-    read(sweep, *(told if only is None else [told[number - 1] for number in only]))
-    return sweep
+def sweep_of(*rows: tuple[CallDetailRecord, ...], only: list[int] | None = None) -> WindowScan:
+    scan = WindowScan(2, only)
+    reported = pages(*rows)
+    read(scan, *(reported if only is None else [reported[number - 1] for number in only]))
+    return scan
 
 
 def test_legs_on_two_pages_are_doubtful_until_a_second_reading_repeats_both() -> None:
     rows = (A, call("2")), (call("3"), call("4")), (B, call("5"))
-    sweep = sweep_of(*rows)
-    assert (sweep.unique, sweep.conflicting, sweep.is_unsettled) == (5, {"1"}, False)
-    assert [sweep.may_hold(count) for count in (4, 5, 6, 7)] == [False, True, True, False]
-    assert sweep.doubtful_ids == {"1"}
-    assert sweep.find_pages({"1"}) == [1, 3]
+    scan = sweep_of(*rows)
+    assert (scan.unique, scan.conflicting, scan.is_unsettled) == (5, {"1"}, False)
+    assert [scan.may_hold(count) for count in (4, 5, 6, 7)] == [False, True, True, False]
+    assert scan.doubtful_ids == {"1"}
+    assert scan.find_pages({"1"}) == [1, 3]
     again = sweep_of(*rows, only=[1, 3])
     assert again.is_read
     assert list(again.plan_pages()) == []
     assert not again.single
-    again.carry_on(sweep)
-    assert (again.unique, again.conflicting, again.has_twins) == (6, set(), True)
+    again.merge(scan)
+    assert (again.unique, again.conflicting, again.has_duplicate_ids) == (6, set(), True)
     assert again.find_pages({"3"}) == [2], "what the earlier sweep read stands"
     assert {A, B} <= set(again.records.values())
     assert again.ids == {"1", "2", "3", "4", "5"}
@@ -344,10 +344,10 @@ def test_legs_on_two_pages_are_doubtful_until_a_second_reading_repeats_both() ->
 
 
 def test_a_row_that_changed_is_one_row_whatever_a_second_reading_shows() -> None:
-    sweep = sweep_of((A, call("2")), (A2, call("3")))
+    scan = sweep_of((A, call("2")), (A2, call("3")))
     for rows in (((A2, call("2")), (call("3"),)), ((call("2"), call("3")), (A2,)), ((C, call("2")), (call("3"),))):
         again = sweep_of(*rows)
-        again.carry_on(sweep)
+        again.merge(scan)
         assert (again.unique, again.conflicting, again.is_unsettled) == (3, {"1"}, False)
         assert again.records["1"] == next(row for page in rows for row in page if row.voice_id == "1")
 
@@ -355,9 +355,9 @@ def test_a_row_that_changed_is_one_row_whatever_a_second_reading_shows() -> None
 def test_twins_of_which_one_changes_are_unsettled() -> None:
     # Three contents of two rows: which of them stand is not known, and a row too many may hide one that is missing.
     for rows in (((A, B), (A2, call("2"))), ((A2, call("2")), (A, B))):
-        sweep = sweep_of(*rows)
-        assert (sweep.unique, sweep.is_unsettled, sweep.conflicting) == (4, True, {"1"})
-        assert [sweep.may_hold(count) for count in (2, 3, 4, 5)] == [False, True, True, False]
+        scan = sweep_of(*rows)
+        assert (scan.unique, scan.is_unsettled, scan.conflicting) == (4, True, {"1"})
+        assert [scan.may_hold(count) for count in (2, 3, 4, 5)] == [False, True, True, False]
     # One answer that holds as many rows as there are for certain settles it.
     for before, now, stands in (
         (sweep_of((A, B), (A2, call("2"))), ((A2, B), (call("2"),)), {A2, B}),
@@ -367,7 +367,7 @@ def test_twins_of_which_one_changes_are_unsettled() -> None:
         (sweep_of((A, B), (C, call("2"))), ((A, call("2")), (B, C)), {A, B, C}),
     ):
         again = sweep_of(*now)
-        again.carry_on(before)
+        again.merge(before)
         assert not again.is_unsettled
         assert set(again.records.values()) == {*stands, call("2")}
         assert again.unique == len(stands) + 1
@@ -375,11 +375,11 @@ def test_twins_of_which_one_changes_are_unsettled() -> None:
 
 def test_twins_of_which_a_second_reading_shows_one_changed_row_are_unsettled() -> None:
     again = sweep_of((A2, call("2")))
-    again.carry_on(sweep_of((A, B), (call("2"),)))
+    again.merge(sweep_of((A, B), (call("2"),)))
     assert (again.unique, again.is_unsettled) == (4, True)
     # A third one, with both rows of now, settles it.
     third = sweep_of((B, A2), (call("2"),))
-    third.carry_on(again)
+    third.merge(again)
     assert (third.unique, third.is_unsettled) == (3, False)
     assert set(third.records.values()) == {B, A2, call("2")}
 
@@ -400,26 +400,26 @@ def test_of_ids_that_must_be_read_again_only_rows_count_that_were(
     before: tuple[CallDetailRecord, ...], now: tuple[CallDetailRecord, ...], left: set[CallDetailRecord]
 ) -> None:
     again = sweep_of((*now, call("3")), only=[1])
-    again.carry_on(sweep_of(before, (call("2"),)), repeats={"1"})
+    again.merge(sweep_of(before, (call("2"),)), repeats={"1"})
     assert set(again.records.values()) == {*left, call("2"), call("3")}
     assert (again.unique, again.is_unsettled) == (len(left) + 2, False)
     third = sweep_of((A, B))
-    third.carry_on(again)
+    third.merge(again)
     assert {A, B} <= set(third.records.values()), "a later reading finds what this one has missed"
 
 
 def test_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
-    sweep = sweep_of((A, A), (call("2"), A), (call("3"), call("4")))
-    assert (sweep.unique, sweep.copies, sweep.rows, sweep.duplicates) == (4, 1, 5, 2)
-    assert (sweep.count_copies({"1"}), sweep.count_copies({"2"})) == (0, 1)
+    scan = sweep_of((A, A), (call("2"), A), (call("3"), call("4")))
+    assert (scan.unique, scan.copies, scan.rows, scan.duplicates) == (4, 1, 5, 2)
+    assert (scan.count_copies({"1"}), scan.count_copies({"2"})) == (0, 1)
     changed = sweep_of((A, A), (A2, call("2")))
     assert (changed.unique, changed.copies) == (2, 0), "an id that changed counts once"
     twins = sweep_of((A, B), (A, A), (B, call("2")))
     assert (twins.unique, twins.copies, twins.rows) == (3, 1, 4)
     assert (twins.count_copies({A}), twins.count_copies({B})) == (0, 1)
     # On two pages they may be one row that moved.
-    sweep = sweep_of((A, call("2")), (A, call("3")))
-    assert (sweep.unique, sweep.copies, sweep.count_identical()) == (3, 0, 0)
+    scan = sweep_of((A, call("2")), (A, call("3")))
+    assert (scan.unique, scan.copies, scan.count_identical()) == (3, 0, 0)
 
 
 def test_copies_are_carried_on_and_so_are_rows_that_stand_on_the_same_pages_again() -> None:
@@ -431,38 +431,38 @@ def test_copies_are_carried_on_and_so_are_rows_that_stand_on_the_same_pages_agai
         (((A, call("2")), (A, call("3"))), 0),
     ):
         again = sweep_of(*now)
-        again.carry_on(sweep_of(*before))
+        again.merge(sweep_of(*before))
         assert (again.copies, again.count_identical()) == (1, identical)
     many = sweep_of((A, A), (A, A), (A,))
-    many.carry_on(sweep_of((A, A), (A, A), (A,)))
+    many.merge(sweep_of((A, A), (A, A), (A,)))
     assert (many.unique, many.count_identical()) == (1, 4)
 
 
 def test_broken_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
     page = answer(call("1"), total=3)
     page.quarantined.extend([broken("2"), broken("2")])
-    sweep = Sweep(10)
-    read(sweep, page)
-    assert (sweep.unique, sweep.copies, sweep.single) == (2, 1, True)
+    scan = WindowScan(10)
+    read(scan, page)
+    assert (scan.unique, scan.copies, scan.single) == (2, 1, True)
 
 
 def test_a_row_counts_as_held_with_its_contents() -> None:
-    sweep = sweep_of((A, B), (call("2"),))
-    assert sweep.holds(A)
-    assert sweep.holds(call("2"))
-    assert not sweep.holds(C)
-    assert not sweep.holds(call("2", code="x"))
-    assert not sweep.holds(call("3"))
+    scan = sweep_of((A, B), (call("2"),))
+    assert scan.holds(A)
+    assert scan.holds(call("2"))
+    assert not scan.holds(C)
+    assert not scan.holds(call("2", code="x"))
+    assert not scan.holds(call("3"))
 
 
 # --- carrying on
 
 
 def test_what_was_read_before_still_stands_and_what_is_read_now_wins() -> None:
-    earlier, later = Sweep(10), Sweep(10)
+    earlier, later = WindowScan(10), WindowScan(10)
     read(earlier, answer(call("1", code="old"), call("2"), total=4))
     read(later, answer(call("1", code="new"), call("3"), total=3))
-    later.carry_on(earlier)
+    later.merge(earlier)
     assert later.unique == 3
     assert later.conflicting == {"1"}
     assert later.largest_total == 4
@@ -477,10 +477,10 @@ def test_carrying_on_keeps_two_records_of_one_id_apart() -> None:
         (pair, (call("2"),), set()),
         ((call("1", code="old"), call("2")), pair, {"1"}),
     ):
-        earlier, later = Sweep(10), Sweep(10)
+        earlier, later = WindowScan(10), WindowScan(10)
         read(earlier, answer(*before))
         read(later, answer(*now))
-        later.carry_on(earlier)
+        later.merge(earlier)
         assert later.unique == 3
         assert set(later.records.values()) == {*pair, call("2")}
         assert later.conflicting == conflicting
@@ -488,36 +488,38 @@ def test_carrying_on_keeps_two_records_of_one_id_apart() -> None:
 
 
 def test_carrying_on_keeps_all_that_the_earlier_sweep_knew() -> None:
-    earlier, later = Sweep(10), Sweep(10)
-    told = answer(call("1"), call("2", code="a"), call("2", code="b"), total=5)
-    told.quarantined.append(broken("3"))
-    told.unknown_fields["carrier"] = 1
-    read(earlier, told)
+    earlier, later = WindowScan(10), WindowScan(10)
+    reported = answer(call("1"), call("2", code="a"), call("2", code="b"), total=5)
+    reported.quarantined.append(broken("3"))
+    reported.unknown_fields["carrier"] = 1
+    read(earlier, reported)
     read(later, answer(call("4"), call("4"), total=2))
-    later.carry_on(earlier)
+    later.merge(earlier)
     assert (later.unique, later.largest_total, later.conflicting) == (5, 5, set())
     assert later.ids == {"1", "2", "3", "4"}
     assert later.has_extras
-    assert later.take_oddities() == 0, "the earlier sweep has told its own"
+    assert later.drain_anomalies() == 0, "the earlier sweep has told its own"
 
 
 @pytest.mark.parametrize("readable", [("1", None), (None, "1"), (None, None), ("1", "2")])
 def test_doubt_about_the_number_of_calls_is_carried_on(readable: tuple[str | None, str | None]) -> None:
-    sweeps = Sweep(10), Sweep(10)
-    for sweep, identity in zip(sweeps, readable, strict=True):
-        told = answer(total=1)
-        told.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity))
-        read(sweep, told)
+    sweeps = WindowScan(10), WindowScan(10)
+    for scan, identity in zip(sweeps, readable, strict=True):
+        reported = answer(total=1)
+        reported.quarantined.append(
+            QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity)
+        )
+        read(scan, reported)
     earlier, later = sweeps
-    later.carry_on(earlier)
+    later.merge(earlier)
     assert later.is_ambiguous is (None in readable)
 
 
 def test_carrying_on_does_not_count_a_broken_record_twice() -> None:
-    earlier, later = Sweep(10), Sweep(10)
-    told = answer(call("1"), total=2)
-    told.quarantined.append(broken("2"))
-    read(earlier, told)
+    earlier, later = WindowScan(10), WindowScan(10)
+    reported = answer(call("1"), total=2)
+    reported.quarantined.append(broken("2"))
+    read(earlier, reported)
     read(later, answer(call("1"), call("2")))
-    later.carry_on(earlier)
+    later.merge(earlier)
     assert later.unique == 2

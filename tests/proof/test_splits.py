@@ -8,69 +8,69 @@ import pytest
 from aiosipcdr.model.errors import ProtocolError
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.overlaps import as_it_is
+from aiosipcdr.proof.overlaps import identity
 from aiosipcdr.proof.page import PageRequest
-from aiosipcdr.proof.splits import MOST_OFTEN, Recounts, Whole, announce
+from aiosipcdr.proof.splits import MOST_OFTEN, Recounts, SplitWindow, add_reported
 from aiosipcdr.wire.codec import Filters
 from tests.proof.made_up_pages import HOUR, START, answer, call
 
 
-def whole(told: int = 100, parts: int = 2) -> Whole:
-    return Whole(HOUR, told, parts)
+def split(reported: int = 100, parts: int = 2) -> SplitWindow:
+    return SplitWindow(HOUR, reported, parts)
 
 
 def test_a_whole_falls_short_once_all_parts_are_here_and_hold_less_than_it_told() -> None:
-    one = whole(3, parts=1)
+    one = split(3, parts=1)
     one.union = 2
-    assert not one.falls_short
+    assert not one.is_short
     one.open_parts = 0
-    assert one.falls_short
+    assert one.is_short
     one.union = 3
-    assert not one.falls_short
+    assert not one.is_short
 
 
 def test_parts_are_believed_up_to_what_a_shared_second_can_repeat_and_a_quarter_more() -> None:
     assert MOST_OFTEN == 3
-    one = whole(100)
-    announce([one], 325)
+    one = split(100)
+    add_reported([one], 325)
     assert one.is_credible
-    announce([one], 1)
+    add_reported([one], 1)
     assert not one.is_credible
 
 
 def test_what_goes_beyond_a_whole_is_told_to_the_one_around_it_once() -> None:
-    outer, inner = whole(100), whole(60)
-    announce([outer, inner], 40)
-    assert (outer.surplus, inner.surplus) == (-100, -20)
-    announce([outer, inner], 25)
-    assert (outer.surplus, inner.surplus) == (-95, 5)
-    announce([outer, inner], 5)
-    assert (outer.surplus, inner.surplus) == (-90, 10)
-    announce([outer], 60)
-    assert outer.surplus == -30
+    outer, inner = split(100), split(60)
+    add_reported([outer, inner], 40)
+    assert (outer.excess_rows, inner.excess_rows) == (-100, -20)
+    add_reported([outer, inner], 25)
+    assert (outer.excess_rows, inner.excess_rows) == (-95, 5)
+    add_reported([outer, inner], 5)
+    assert (outer.excess_rows, inner.excess_rows) == (-90, 10)
+    add_reported([outer], 60)
+    assert outer.excess_rows == -30
 
 
 def test_what_a_part_hands_over_is_no_more_left_of_the_whole() -> None:
-    one = Whole(HOUR, 2, 2, floor=[call("1"), call("2")])
-    one.forget([call("1"), call("3")], as_it_is)
-    assert one.floor == {"2": [call("2")]}
-    one.forget([call("2", code="changed")], as_it_is)
-    assert one.floor == {}
-    empty = whole()
-    empty.forget([call("1")], as_it_is)
-    assert empty.floor == {}
+    one = SplitWindow(HOUR, 2, 2, unclaimed=[call("1"), call("2")])
+    one.forget([call("1"), call("3")], identity)
+    assert one.unclaimed == {"2": [call("2")]}
+    one.forget([call("2", code="changed")], identity)
+    assert one.unclaimed == {}
+    empty = split()
+    empty.forget([call("1")], identity)
+    assert empty.unclaimed == {}
 
 
 def test_of_several_legs_the_one_that_a_part_hands_over_is_no_more_left() -> None:
-    def see(row: CallDetailRecord) -> CallDetailRecord:
+    def normalize(row: CallDetailRecord) -> CallDetailRecord:
         return msgspec.structs.replace(row, callee="***")
 
     legs = [call("1", callee=number, code=code) for number, code in (("1", "a"), ("2", "b"))]
-    one = Whole(HOUR, 2, 2, floor=legs)
-    one.forget([call("1", callee="***", code="c")], see)
-    assert one.floor == {"1": legs}
-    one.forget([call("1", callee="***", code="b")], see)
-    assert one.floor == {"1": legs[:1]}
+    one = SplitWindow(HOUR, 2, 2, unclaimed=legs)
+    one.forget([call("1", callee="***", code="c")], normalize)
+    assert one.unclaimed == {"1": legs}
+    one.forget([call("1", callee="***", code="b")], normalize)
+    assert one.unclaimed == {"1": legs[:1]}
 
 
 def test_a_part_before_the_edge_never_comes_and_the_whole_expects_nothing_more() -> None:
@@ -78,9 +78,9 @@ def test_a_part_before_the_edge_never_comes_and_the_whole_expects_nothing_more()
         return TimeWindow(START + timedelta(seconds=start), START + timedelta(seconds=end))
 
     edge = START + timedelta(seconds=10)
-    one = whole(100, parts=3)
+    one = split(100, parts=3)
     one.trim(part(0, 10), edge)
-    assert (one.told, one.open_parts) == (0, 2)
+    assert (one.reported, one.open_parts) == (0, 2)
     one.trim(part(9, 20), edge)
     assert one.open_parts == 2
 
@@ -96,7 +96,7 @@ def test_a_whole_is_counted_with_its_own_filters_and_by_its_total_alone() -> Non
     recounts = Recounts(Filters(phone_name="desk"))
     assert recounts.is_done
     assert not recounts.planned
-    one = whole()
+    one = split()
     recounts.plan(one)
     assert not recounts.is_done
     request = ask(recounts)
@@ -112,7 +112,7 @@ def test_a_whole_is_counted_with_its_own_filters_and_by_its_total_alone() -> Non
 def test_several_are_done_when_each_is() -> None:
     recounts = Recounts(Filters())
     for _ in range(2):
-        recounts.plan(whole())
+        recounts.plan(split())
     first, second = ask(recounts), ask(recounts)
     assert recounts.accept(second, answer(total=8, size=1)) == 8
     assert not recounts.is_done
@@ -124,7 +124,7 @@ def test_several_are_done_when_each_is() -> None:
 def test_a_total_that_proves_the_parts_is_asked_for_twice_and_the_larger_is_believed(again: int, believed: int) -> None:
     # A replica that is not ready would hide that the parts hold too little.
     recounts = Recounts(Filters())
-    one = whole(7)
+    one = split(7)
     one.union = 5
     recounts.plan(one)
     assert recounts.accept(ask(recounts), answer(total=1, size=1)) is None
@@ -138,14 +138,14 @@ def test_a_total_that_proves_the_parts_is_asked_for_twice_and_the_larger_is_beli
 
 def test_any_size_may_be_echoed_with_a_total() -> None:
     recounts = Recounts(Filters())
-    recounts.plan(whole())
+    recounts.plan(split())
     assert recounts.accept(ask(recounts), answer(total=7, size=10)) == 7
 
 
 def test_an_answer_to_another_question_is_asked_for_once_more_and_then_an_error() -> None:
     wrong = answer(total=7, size=1, current=2)
     recounts = Recounts(Filters())
-    recounts.plan(whole())
+    recounts.plan(split())
     assert recounts.accept(ask(recounts), wrong) is None
     assert not recounts.is_done
     again = ask(recounts)

@@ -13,7 +13,7 @@ from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof import page as paging
 from aiosipcdr.proof.budget import Budget, PageSizes
 from aiosipcdr.proof.page import PageRequest
-from aiosipcdr.proof.window import Outcome, WindowProof
+from aiosipcdr.proof.window import Outcome, WindowReader
 from aiosipcdr.wire.codec import Filters, PageAnswer
 from tests.proof.simulated_vendor import ages_of
 
@@ -36,8 +36,8 @@ def answer(
     return PageAnswer(page=page, quarantined=quarantined)
 
 
-def prove(window: TimeWindow = HOUR, *, size: int = 10, most_rows: int = 2_000, **settings: object) -> WindowProof:
-    return WindowProof(
+def prove(window: TimeWindow = HOUR, *, size: int = 10, most_rows: int = 2_000, **settings: object) -> WindowReader:
+    return WindowReader(
         window,
         settings.pop("filters", Filters()),  # type: ignore[arg-type]
         size=size,
@@ -48,13 +48,13 @@ def prove(window: TimeWindow = HOUR, *, size: int = 10, most_rows: int = 2_000, 
     )
 
 
-def ask(proof: WindowProof) -> PageRequest:
+def ask(proof: WindowReader) -> PageRequest:
     request = proof.next_request()
     assert request is not None
     return request
 
 
-def told(proof: WindowProof, tell: Callable[[PageRequest], PageAnswer]) -> list[tuple[int, int]]:
+def reported(proof: WindowReader, tell: Callable[[PageRequest], PageAnswer]) -> list[tuple[int, int]]:
     """Answer everything that is asked; return the questions as (page, size)."""
     asked = []
     while (request := proof.next_request()) is not None:
@@ -76,7 +76,7 @@ def steady(ids: list[int]) -> Callable[[PageRequest], PageAnswer]:
 def test_one_short_page_needs_a_control_count_only_where_no_larger_window_has_reported_its_rows(ids: list[int]) -> None:
     for is_part, counts in ((True, []), (False, [(1, 1)])):
         proof = prove(is_part=is_part)
-        assert told(proof, steady(ids)) == [(1, 10), *counts]
+        assert reported(proof, steady(ids)) == [(1, 10), *counts]
         assert proof.outcome is Outcome.CERTIFIED
         report = proof.report
         assert (report.total, report.unique, report.pages, report.scans) == (len(ids), len(ids), 1, 1)
@@ -105,14 +105,14 @@ def test_a_first_answer_that_knows_no_row_is_read_again_where_the_window_is_smal
         answers[0] += 1
         return steady([] if answers[0] == 1 else [*range(15)])(request)
 
-    assert told(proof, tell) == [(1, 10), (1, 1), (1, 1), (1, 10), (2, 10), (1, 1)]
+    assert reported(proof, tell) == [(1, 10), (1, 1), (1, 1), (1, 10), (2, 10), (1, 1)]
     assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 15, 2)
 
 
 def test_a_part_that_is_read_again_gets_a_control_count_although_one_page_holds_it() -> None:
     proof = prove(is_part=True)
     answers = iter([answer(calls(*range(10)), 12), answer(calls(10), 12, current=2)])
-    assert told(proof, lambda request: next(answers, None) or steady([*range(9)])(request)) == [
+    assert reported(proof, lambda request: next(answers, None) or steady([*range(9)])(request)) == [
         *((1, 10), (2, 10), (1, 1), (1, 1)),  # 11 of 12 were read, and 9 are counted twice
         *((1, 10), (1, 1)),
     ]
@@ -130,14 +130,14 @@ def test_a_control_count_that_differs_is_asked_once_more_and_the_larger_is_belie
     def tell(request: PageRequest) -> PageAnswer:
         return answer(calls(0), next(remaining), size=1) if request.control else steadily(request)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is outcome
     assert proof.report.scans == (1 if outcome is Outcome.CERTIFIED else 3)
 
 
 def test_several_pages_are_counted_once_more_afterwards() -> None:
     proof = prove()
-    asked = told(proof, steady(list(range(25))))
+    asked = reported(proof, steady(list(range(25))))
     assert asked[:3] == [(1, 10), (2, 10), (3, 10)]
     assert asked[-1] == (1, 1)
     assert proof.outcome is Outcome.CERTIFIED
@@ -173,7 +173,7 @@ def test_a_larger_total_in_any_answer_forbids_the_certificate() -> None:
             return answer(told_answer.page.records, 26)
         return told_answer
 
-    asked = told(proof, tell)
+    asked = reported(proof, tell)
     assert asked.count((1, 10)) == 2  # read a second time
     assert proof.outcome is Outcome.CERTIFIED
     assert proof.report.scans == 2
@@ -187,7 +187,7 @@ def test_a_count_that_is_never_met_ends_unproven_after_three_sweeps() -> None:
         told_answer = steady(ids)(request)
         return answer(told_answer.page.records, 16, size=request.size, current=request.current)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.UNPROVEN
     assert not proof.report.certified
     assert proof.report.scans == 3
@@ -196,7 +196,7 @@ def test_a_count_that_is_never_met_ends_unproven_after_three_sweeps() -> None:
 
 def test_a_window_that_can_be_cut_is_read_twice_and_then_left_to_be_cut() -> None:
     proof = prove(HOUR)
-    told(proof, lambda request: answer(calls(1), 5, size=request.size, current=request.current))
+    reported(proof, lambda request: answer(calls(1), 5, size=request.size, current=request.current))
     assert proof.outcome is Outcome.UNPROVEN
     assert proof.report.scans == 2
 
@@ -220,10 +220,10 @@ def test_what_was_read_before_rows_were_deleted_is_not_kept(tells: int, first: l
         page = ids[at:] if ids == first and at == 10 and tells == 20 else ids[at : at + request.size]
         return answer(calls(*page), total, size=request.size, current=request.current)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
     assert proof.report.scans == 2
-    assert {int(record.voice_id) for record in proof.sweep.records.values()} == set(then)
+    assert {int(record.voice_id) for record in proof.scan.records.values()} == set(then)
 
 
 def test_two_sweeps_that_hold_more_than_there_is_together_are_not_kept() -> None:
@@ -234,26 +234,26 @@ def test_two_sweeps_that_hold_more_than_there_is_together_are_not_kept() -> None
     def tell(request: PageRequest) -> PageAnswer:
         return steady(sweeps[proof.report.scans - 1])(request)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
     assert (proof.report.scans, proof.report.unique) == (3, 15)
-    assert "13" not in proof.sweep.records
+    assert "13" not in proof.scan.records
 
 
 def test_a_count_that_told_more_is_remembered_by_the_next_sweep() -> None:
     # 24 read of 25, then counted: 26.  25 are read next and 25 are counted: one that nobody saw was deleted meanwhile.
     proof = prove(TWO_SECONDS)
     counts = iter([26, 26, 25, 25, 25])
-    sweep = [[*range(24), 23], [*range(25)], [*range(25)]]
+    scan = [[*range(24), 23], [*range(25)], [*range(25)]]
 
     def tell(request: PageRequest) -> PageAnswer:
         if request.control:
             return answer(calls(0), next(counts), size=1)
-        ids = sweep[proof.report.scans - 1]
+        ids = scan[proof.report.scans - 1]
         at = (request.current - 1) * 10
         return answer(calls(*ids[at : at + 10]), 25, current=request.current)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
     assert proof.report.scans == 3
 
@@ -277,7 +277,7 @@ def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
         budget = Budget()
         assert budget.take(200 - left)
         proof = prove(TWO_SECONDS, budget=budget, is_part=True)
-        told(
+        reported(
             proof,
             lambda request: answer(
                 steady([*range(15)])(request).page.records, 16, size=request.size, current=request.current
@@ -315,7 +315,7 @@ def test_what_one_sweep_missed_another_may_add() -> None:
         at = (request.current - 1) * request.size
         return answer(calls(*order[at : at + request.size]), 4, size=request.size, current=request.current)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
     assert proof.report.unique == 4
     assert proof.report.duplicates == 4
@@ -332,7 +332,7 @@ def test_too_many_rows_are_cut_before_their_pages_are_fetched() -> None:
 
 def test_a_window_of_two_seconds_is_read_however_much_it_holds() -> None:
     proof = prove(TWO_SECONDS, most_rows=20)
-    told(proof, steady(list(range(95))))
+    reported(proof, steady(list(range(95))))
     assert proof.outcome is Outcome.CERTIFIED
     assert proof.report.unique == 95
 
@@ -350,7 +350,7 @@ def test_a_smaller_page_size_is_planned_anew(first: bool) -> None:  # noqa: FBT0
         at = (request.current - 1) * size
         return answer(calls(*ids[at : at + size]), len(ids), size=size, current=request.current)
 
-    asked = told(proof, tell)
+    asked = reported(proof, tell)
     # What was planned with the old size and not yet sent is not asked for any more.
     before = [(1, 10)] if first else [(1, 10), (2, 10), (1, 4)]
     assert asked == [*before, *((current, 4) for current in range(2, 8)), (1, 1)]
@@ -374,14 +374,14 @@ def test_answers_to_a_plan_with_larger_pages_are_read_no_more() -> None:
     assert proof.report.pages == pages
     assert proof.next_request() is None
     proof.accept(anew, tell(anew))
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
     assert proof.report.unique == 25
 
 
 def asked_for_the_end(
     ids: list[int], total: int, tell_end: Callable[[PageRequest], PageAnswer], **settings: object
-) -> tuple[WindowProof, list[tuple[int, int]]]:
+) -> tuple[WindowReader, list[tuple[int, int]]]:
     """Read `ids` with a total that is cut off, and let `tell_end` answer what is asked about the end."""
     proof = prove(TWO_SECONDS, **settings)  # type: ignore[arg-type]
 
@@ -391,7 +391,7 @@ def asked_for_the_end(
         at = (request.current - 1) * request.size
         return answer(calls(*ids[at : at + request.size]), total, size=request.size, current=request.current)
 
-    return proof, told(proof, tell)
+    return proof, reported(proof, tell)
 
 
 @pytest.mark.parametrize(
@@ -463,7 +463,7 @@ def test_a_total_that_has_changed_when_the_end_is_asked_for_is_read_again() -> N
             return answer([], 9, size=9, current=1)  # the page is gone: page 1, without its rows
         return steady(ids)(request)
 
-    assert told(proof, tell) == [(1, 10), (1, 1), (2, 9), (1, 10), (1, 1)]
+    assert reported(proof, tell) == [(1, 10), (1, 1), (2, 9), (1, 10), (1, 1)]
     assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 9, 2)
 
 
@@ -486,7 +486,7 @@ def test_the_end_is_asked_for_with_a_size_that_the_vendor_gives() -> None:
         return steady([*range(20)])(msgspec.structs.replace(request, size=7) if request.is_end else request)
 
     proof = prove()
-    assert told(proof, tell) == [(1, 10), (2, 10), (1, 1), (3, 9), (3, 7)]
+    assert reported(proof, tell) == [(1, 10), (2, 10), (1, 1), (3, 9), (3, 7)]
     assert proof.outcome is Outcome.CERTIFIED
 
 
@@ -497,7 +497,7 @@ def test_a_larger_total_on_a_page_of_another_size_forbids_the_certificate() -> N
         return steady(rows)(msgspec.structs.replace(request, size=10))
 
     proof = prove(TWO_SECONDS)
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.UNPROVEN
 
 
@@ -508,7 +508,7 @@ def test_one_row_a_page_shows_no_end() -> None:
     def tell(request: PageRequest) -> PageAnswer:
         return answer(calls(1), 1, size=1, current=request.current)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert (proof.outcome, proof.end_is_unseen) == (Outcome.UNPROVEN, True)
 
 
@@ -527,7 +527,7 @@ def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
         at = (page - 1) * request.size
         return answer(calls(*range(at, min(20, at + request.size))), 20, size=request.size, current=page)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
     report = proof.report
     assert (report.scans, report.unique, report.total, report.duplicates) == (2, 20, 20, 0)
@@ -542,7 +542,7 @@ def test_a_window_that_nobody_can_pay_for_cutting_is_read_as_it_is() -> None:
     assert (proof.outcome, report.total, report.scans, report.certified) == (Outcome.TOO_LARGE, 25, 0, False)
     proof.read_uncut()
     assert proof.is_open
-    assert told(proof, tell) == [(2, 10), (3, 10), (1, 1)]
+    assert reported(proof, tell) == [(2, 10), (3, 10), (1, 1)]
     assert proof.outcome is Outcome.CERTIFIED
     assert (proof.report.unique, proof.report.scans, proof.report.pages) == (25, 1, 3)
 
@@ -565,12 +565,12 @@ def test_a_total_that_grows_while_a_window_is_read_does_not_cut_it() -> None:
     first = ask(proof)
     assert proof.accept(first, tell(first)) is None
     ids.append(20)
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
     proof = prove(HOUR, most_rows=20)
     first = ask(proof)
     assert proof.accept(first, answer(calls(*range(10)), 20)) is None
-    asked = told(proof, tell)
+    asked = reported(proof, tell)
     assert (3, 10) in asked
     assert proof.outcome is Outcome.CERTIFIED
     proof = prove(HOUR, most_rows=20)
@@ -581,7 +581,7 @@ def test_a_total_that_grows_while_a_window_is_read_does_not_cut_it() -> None:
             ids[:] = range(21)
         return tell(request)
 
-    told(proof, grow)
+    reported(proof, grow)
     assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 21, 2)
 
 
@@ -589,7 +589,7 @@ def test_the_calls_of_a_window_are_planned_once_and_those_of_a_part_were_planned
     for is_part, planned in ((False, 3), (True, 0)):
         budget = Budget(10)
         proof = prove(budget=budget, is_part=is_part)
-        told(proof, steady(list(range(25))))
+        reported(proof, steady(list(range(25))))
         assert budget.planned == planned
 
 
@@ -599,7 +599,7 @@ def test_the_count_of_a_window_that_was_read_is_asked_for_though_nothing_is_left
     assert budget.take(200)
     for rows, counts in ((15, [(1, 1)]), (20, [(1, 1), (3, 9)])):
         proof = prove(budget=budget, is_part=True)
-        assert told(proof, steady(list(range(rows)))) == [(1, 10), (2, 10), *counts]
+        assert reported(proof, steady(list(range(rows)))) == [(1, 10), (2, 10), *counts]
         assert proof.outcome is Outcome.CERTIFIED
         budget = Budget()
         assert budget.read(19)
@@ -631,7 +631,7 @@ def test_conflicts_are_told_once_for_each_id_however_many_sweeps_met_them() -> N
         page = calls(*range(8), code="x") + calls(8, 9, code=code) if request.current == 1 else calls(8, code=code)
         return answer(page[: request.size], 11, size=request.size, current=request.current)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.UNPROVEN
     assert (proof.report.scans, proof.report.unique, proof.report.conflicts) == (3, 10, 2)
 
@@ -645,7 +645,7 @@ def test_rows_that_cannot_be_told_apart_are_proven_on_one_page_alone() -> None:
         page = calls(*range(at, min(at + request.size, 14)))
         return answer(page, 15, size=request.size, current=request.current, broken=request.current == 2)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.UNPROVEN
     assert (proof.report.unique, proof.report.total, proof.report.scans) == (15, 15, 1)
 
@@ -654,7 +654,7 @@ def test_what_is_read_again_is_paid_from_what_is_left_for_trouble() -> None:
     def spent(*, is_repair: bool, tells: int) -> int:
         budget = Budget()
         proof = prove(TWO_SECONDS, budget=budget, is_part=True, is_repair=is_repair)
-        told(
+        reported(
             proof,
             lambda request: answer(
                 steady(list(range(15)))(request).page.records, tells, size=request.size, current=request.current
@@ -672,7 +672,7 @@ def test_a_repair_that_trouble_cannot_pay_for_is_still_read_once() -> None:
     budget = Budget()
     assert budget.take(199)
     proof = prove(TWO_SECONDS, budget=budget, is_part=True, is_repair=True)
-    assert told(proof, steady([*range(25)])) == [(1, 10), (2, 10), (3, 10), (1, 1)]
+    assert reported(proof, steady([*range(25)])) == [(1, 10), (2, 10), (3, 10), (1, 1)]
     assert proof.outcome is Outcome.CERTIFIED
 
 
@@ -709,7 +709,7 @@ def test_an_error_about_the_filter_says_where() -> None:
 
 def test_strict_takes_what_can_be_decoded() -> None:
     proof = prove(strict=True)
-    told(proof, steady(list(range(25))))
+    reported(proof, steady(list(range(25))))
     assert proof.outcome is Outcome.CERTIFIED
 
 
@@ -806,7 +806,7 @@ def silently(ids: list[int], size: int, *, echo: int = 10) -> Callable[[PageRequ
 def test_a_server_that_sends_smaller_pages_than_it_says_is_read_with_those() -> None:
     sizes = PageSizes()
     proof = prove(sizes=sizes)
-    asked = told(proof, silently([*range(25)], 4))
+    asked = reported(proof, silently([*range(25)], 4))
     assert asked == [(1, 10), (1, 10), *((current, 4) for current in range(2, 8)), (1, 1)]
     assert proof.outcome is Outcome.CERTIFIED
     assert (proof.report.unique, proof.size, proof.given_size) == (25, 4, 4)
@@ -819,9 +819,9 @@ def test_a_server_that_always_echoes_the_same_size_is_understood_once_it_is_know
         return answer(told_answer.page.records, 25, size=10, current=request.current)
 
     sizes = PageSizes()
-    assert told(prove(sizes=sizes), tell)[-1] == (1, 1)
+    assert reported(prove(sizes=sizes), tell)[-1] == (1, 1)
     proof = prove(sizes=sizes, size=4)
-    assert told(proof, tell) == [*((current, 4) for current in range(1, 8)), (1, 1)]
+    assert reported(proof, tell) == [*((current, 4) for current in range(1, 8)), (1, 1)]
     assert (proof.outcome, proof.report.unique, proof.report.anomalies) == (Outcome.CERTIFIED, 25, 0)
 
 
@@ -829,7 +829,7 @@ def test_a_first_page_that_is_short_once_is_no_size() -> None:
     # A row was deleted between COUNT and SELECT.
     proof = prove(is_part=True)
     assert proof.accept(ask(proof), answer(calls(1, 2), 3)) is None
-    assert told(proof, steady([1, 2])) == [(1, 10)]
+    assert reported(proof, steady([1, 2])) == [(1, 10)]
     assert (proof.outcome, proof.given_size, proof.report.anomalies) == (Outcome.CERTIFIED, 10, 1)
 
 
@@ -837,7 +837,7 @@ def test_a_total_that_is_wrong_is_no_size() -> None:
     # Two of three rows, for good: pages of two are tried, and nothing follows the first.
     budget, sizes = Budget(10), PageSizes()
     proof = prove(TWO_SECONDS, budget=budget, sizes=sizes)
-    told(
+    reported(
         proof,
         lambda request: answer(
             calls(1, 2) if request.current == 1 else [], 3, size=request.size, current=request.current
@@ -852,7 +852,7 @@ def test_pages_that_shrink_more_and_more_are_no_size_that_other_windows_take_ove
     sizes = PageSizes()
     sizes.given, sizes.claimed = 4, 10
     proof = prove(sizes=sizes, size=4)
-    assert (2, 2) not in told(proof, silently([*range(25)], 2, echo=4))
+    assert (2, 2) not in reported(proof, silently([*range(25)], 2, echo=4))
     assert (proof.outcome, proof.given_size) == (Outcome.UNPROVEN, 4)
 
 
@@ -862,7 +862,7 @@ REFUSED = InvalidQueryError("parameter", status=-22)
 GONE = ProtocolError("an answer without content", retryable=True)
 
 
-def reading(ids: list[int], **settings: object) -> tuple[WindowProof, list[PageRequest]]:
+def reading(ids: list[int], **settings: object) -> tuple[WindowReader, list[PageRequest]]:
     """Read the first page of a window; return its other pages as they are asked for."""
     proof = prove(**settings)  # type: ignore[arg-type]
     assert proof.accept(ask(proof), steady(ids)(PAGE_ONE)) is None
@@ -881,7 +881,7 @@ def test_pages_that_are_refused_because_rows_were_deleted_are_counted_again(erro
     count = ask(proof)
     assert (count.control, proof.next_request()) == (True, None)
     assert proof.accept(count, steady([*range(15)])(count)) is None
-    assert told(proof, steady([*range(15)])) == [(1, 10), (2, 10), (1, 1)]
+    assert reported(proof, steady([*range(15)])) == [(1, 10), (2, 10), (1, 1)]
     assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 15, 2)
 
 
@@ -931,7 +931,7 @@ def test_totals_are_asked_for_with_the_size_that_is_accepted() -> None:
     sizes = PageSizes()
     sizes.counting = 10
     proof = prove(sizes=sizes)
-    assert told(proof, steady([1])) == [(1, 10), (1, 10)]
+    assert reported(proof, steady([1])) == [(1, 10), (1, 10)]
     assert proof.outcome is Outcome.CERTIFIED
 
 
@@ -941,7 +941,7 @@ def test_totals_are_asked_for_with_the_size_that_is_accepted() -> None:
 @pytest.mark.parametrize("ids", [[1, 1, 2], [*range(9), 8, 10, 11]])
 def test_rows_that_one_answer_holds_twice_count_twice_and_are_handed_over_once(ids: list[int]) -> None:
     proof = prove()
-    told(proof, steady(ids))
+    reported(proof, steady(ids))
     report = proof.report
     assert (proof.outcome, report.scans) == (Outcome.CERTIFIED, 1)
     assert (report.total, report.unique, report.copies, report.counted) == (len(ids) - 1, len(ids) - 1, 1, len(ids))
@@ -949,7 +949,7 @@ def test_rows_that_one_answer_holds_twice_count_twice_and_are_handed_over_once(i
 
 def test_rows_that_stand_on_two_pages_each_time_are_called_what_they_seem_to_be() -> None:
     proof = prove(TWO_SECONDS)
-    told(proof, steady([*range(10), 9, 10, 10, 11]))
+    reported(proof, steady([*range(10), 9, 10, 10, 11]))
     assert (proof.outcome, proof.report.scans) == (Outcome.UNPROVEN, 3)
     assert (proof.report.unique, proof.report.copies, proof.identical_rows) == (12, 1, 2)
     # Other rows each time: they move.
@@ -958,13 +958,13 @@ def test_rows_that_stand_on_two_pages_each_time_are_called_what_they_seem_to_be(
     def move(request: PageRequest) -> PageAnswer:
         return steady([*range(10), proof.report.scans, 10, 11])(request)
 
-    told(proof, move)
+    reported(proof, move)
     assert (proof.outcome, proof.identical_rows) == (Outcome.UNPROVEN, 0)
 
 
 def test_the_size_of_a_page_without_rows_says_nothing() -> None:
     proof = prove()
-    told(proof, lambda request: answer([], 0, size=0, current=request.current))
+    reported(proof, lambda request: answer([], 0, size=0, current=request.current))
     assert (proof.outcome, proof.report.total) == (Outcome.CERTIFIED, 0)
 
 
@@ -978,7 +978,7 @@ def test_a_total_that_is_wrong_is_not_blamed_on_the_size_of_pages() -> None:
             rows.append(*calls(4))
         return answer(rows if request.current == 1 else [], len(rows) + 1, size=10, current=request.current)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert (proof.outcome, proof.given_size) == (Outcome.UNPROVEN, 10)
 
 
@@ -990,7 +990,7 @@ def test_only_the_pages_that_hold_legs_in_doubt_are_read_once_more() -> None:
         at = (request.current - 1) * request.size
         return answer(rows[at : at + request.size], 25, size=request.size, current=request.current)
 
-    assert told(proof, tell) == [(1, 10), (2, 10), (3, 10), (1, 1), (1, 10), (3, 10), (1, 1)]
+    assert reported(proof, tell) == [(1, 10), (2, 10), (3, 10), (1, 1), (1, 10), (3, 10), (1, 1)]
     assert (proof.outcome, proof.report.unique, proof.report.total) == (Outcome.CERTIFIED, 25, 25)
     assert proof.report.conflicts == 0
 
@@ -1004,7 +1004,7 @@ def test_a_row_that_changed_and_hides_a_missing_one_proves_nothing() -> None:
             return answer([*calls(10, 11), *calls(3, code="x")], 13, size=request.size, current=2)
         return answer(calls(*range(10))[: request.size], 13, size=request.size)
 
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED, "two legs, for all that can be seen: both stand again"
     changed = [0]
 
@@ -1015,7 +1015,7 @@ def test_a_row_that_changed_and_hides_a_missing_one_proves_nothing() -> None:
         return tell(request)
 
     proof = prove(TWO_SECONDS)
-    told(proof, change)
+    reported(proof, change)
     assert proof.outcome is Outcome.UNPROVEN
     assert proof.report.conflicts == 1
 
@@ -1023,11 +1023,11 @@ def test_a_row_that_changed_and_hides_a_missing_one_proves_nothing() -> None:
 def test_rows_can_be_read_once_more_after_the_certificate() -> None:
     proof = prove()
     tell = steady([*range(25)])
-    told(proof, tell)
+    reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
     proof.read_once_more({"3", "24"})
     assert (proof.is_open, proof.report.certified) == (True, False)
-    assert told(proof, tell) == [(1, 10), (3, 10), (1, 1)]
+    assert reported(proof, tell) == [(1, 10), (3, 10), (1, 1)]
     assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 25, 2)
     proof.read_once_more({"nobody"})
     assert (proof.is_open, proof.report.certified) == (False, False)

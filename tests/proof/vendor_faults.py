@@ -13,7 +13,7 @@ from typing import Literal
 from aiosipcdr.model.errors import SipCdrError
 from aiosipcdr.model.windows import TimeWindow, plan_tiles, split_window
 from aiosipcdr.proof.page import count_pages
-from aiosipcdr.proof.range import Coverage
+from aiosipcdr.proof.range import RangeReader
 from tests.proof.simulated_vendor import (
     Drive,
     Habits,
@@ -116,7 +116,7 @@ def try_fault(fault: Fault, seed: int) -> Result:
     return Result(verdict=verdict, requests=vendor.requests - before, pages=pages, error=error, why=why)
 
 
-def _cover(trial: Trial) -> Coverage:
+def _cover(trial: Trial) -> RangeReader:
     return cover(
         trial.window,
         size=trial.size,

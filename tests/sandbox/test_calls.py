@@ -17,20 +17,20 @@ from aiosipcdr.sandbox.calls import (
     decimal_text,
     plan_seconds,
 )
-from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.config import SandboxConfig
 
 START = int(datetime(2026, 3, 1, 16, tzinfo=UTC).timestamp())
 END = START + 7 * 86_400
 TIMES = ("submitTime", "callTime", "ringingTime", "answerTime", "hangupTime")
 
 
-def make_rows(records: int = 3_000, **switches: Any) -> list[Row]:
-    generator = CallGenerator(Switches(records=records, **switches), START, END)
+def make_rows(records: int = 3_000, **config: Any) -> list[Row]:
+    generator = CallGenerator(SandboxConfig(records=records, **config), START, END)
     return [row for batch in generator.batches() for row in batch]
 
 
-def make_records(records: int = 3_000, **switches: Any) -> list[dict[str, Any]]:
-    return [json.loads(row.body) for row in make_rows(records, **switches)]
+def make_records(records: int = 3_000, **config: Any) -> list[dict[str, Any]]:
+    return [json.loads(row.body) for row in make_rows(records, **config)]
 
 
 def second(text: str) -> int:
@@ -51,7 +51,7 @@ def test_how_a_record_is_written_does_not_change_what_is_in_it() -> None:
 
 @given(records=st.integers(0, 40))
 def test_as_many_calls_as_asked_for_strictly_inside_the_range_in_order(records: int) -> None:
-    seconds = [s for batch in plan_seconds(Switches(records=records), START, END) for s in batch]
+    seconds = [s for batch in plan_seconds(SandboxConfig(records=records), START, END) for s in batch]
     assert len(seconds) == records
     assert seconds == sorted(seconds)
     assert all(START < s < END for s in seconds)
@@ -127,7 +127,7 @@ def test_cost_is_what_rate_period_and_duration_give() -> None:
 
 @pytest.mark.parametrize("field", TIMES)
 def test_a_call_that_is_added_lies_where_the_range_looks(field: Any) -> None:
-    generator = CallGenerator(Switches(time_field=field), START, END)
+    generator = CallGenerator(SandboxConfig(time_field=field), START, END)
     for at in (START + 5_000, *range(END - 60, END + 60)):
         row = generator.make_at(at, "a group", "a phone")
         record = json.loads(row.body)

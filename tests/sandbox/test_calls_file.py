@@ -50,10 +50,10 @@ async def test_values_that_could_not_be_read_go_back_over_the_wire(tmp_path: Pat
     path = tmp_path / "calls.ndjson"
     path.write_bytes(encode_rows([record]))
     async with Sandbox(calls=read_calls(path)) as sandbox:
-        (told,) = await fetched(sandbox)
-    assert told.call_duration is None
-    assert dict(told.extra) == {"callDuration": '"?"', "new": '{"x":[1.50]}'}
-    assert str(told.cost) == "1.10"
+        (reported,) = await fetched(sandbox)
+    assert reported.call_duration is None
+    assert dict(reported.extra) == {"callDuration": '"?"', "new": '{"x":[1.50]}'}
+    assert str(reported.cost) == "1.10"
 
 
 async def test_records_with_the_clients_names_are_served_without_a_file_too() -> None:

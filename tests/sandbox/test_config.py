@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr.sandbox.config import FIXED, Switches
+from aiosipcdr.sandbox.config import FIXED, SandboxConfig
 
 
 @pytest.mark.parametrize(
@@ -43,30 +43,30 @@ from aiosipcdr.sandbox.config import FIXED, Switches
 )
 def test_a_switch_that_makes_no_sense_is_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Switches(**wrong)
+        SandboxConfig(**wrong)
 
 
 def test_a_start_of_this_moment_loses_its_fraction_of_a_second() -> None:
     now = datetime(2026, 1, 1, 12, 30, 59, 999_999, tzinfo=UTC)
-    assert Switches(start=now).start == datetime(2026, 1, 1, 12, 30, 59, tzinfo=UTC)
+    assert SandboxConfig(start=now).start == datetime(2026, 1, 1, 12, 30, 59, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", ""])  # noqa: S104
 def test_anything_but_loopback_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="loopback only"):
-        Switches(host=host)
+        SandboxConfig(host=host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_loopback_is_taken(host: str) -> None:
-    assert Switches(host=host).host == host
+    assert SandboxConfig(host=host).host == host
 
 
 def test_every_switch_is_documented() -> None:
-    text = inspect.getdoc(Switches) or ""
-    for field in dataclasses.fields(Switches):
+    text = inspect.getdoc(SandboxConfig) or ""
+    for field in dataclasses.fields(SandboxConfig):
         assert f"{field.name}: " in text
 
 
 def test_what_is_fixed_are_switches() -> None:
-    assert {field.name for field in dataclasses.fields(Switches)} >= FIXED
+    assert {field.name for field in dataclasses.fields(SandboxConfig)} >= FIXED

@@ -6,99 +6,99 @@ import msgspec
 import pytest
 
 from aiosipcdr.sandbox import Fault, UnusedFaultsError
-from aiosipcdr.sandbox.fault_queue import Script
+from aiosipcdr.sandbox.fault_queue import FaultQueue
 
 
 def query(current: int = 1, size: int = 100, **params: str) -> bytes:
     return json.dumps({"current": current, "size": size, "params": params}).encode()
 
 
-def taken(script: Script, *queries: bytes) -> list[str | None]:
-    found = [script.take(body) for body in queries]
+def taken(fault_queue: FaultQueue, *queries: bytes) -> list[str | None]:
+    found = [fault_queue.take(body) for body in queries]
     return [scripted.fault.kind if scripted else None for scripted in found]
 
 
 def test_a_page_is_the_requests_current() -> None:
-    script = Script([Fault("cut", page=2)])
-    assert taken(script, query(1), query(2), query(2)) == [None, "cut", None]
+    fault_queue = FaultQueue([Fault("cut", page=2)])
+    assert taken(fault_queue, query(1), query(2), query(2)) == [None, "cut", None]
 
 
 def test_an_attempt_is_counted_for_each_query_on_its_own() -> None:
-    script = Script([Fault("cut", attempt=2, times=0)])
+    fault_queue = FaultQueue([Fault("cut", attempt=2, times=0)])
     other = query(1, sipGroupName="x")
-    assert taken(script, query(1), query(2), other, query(1, 50), query(2), other, query(2)) == [
+    assert taken(fault_queue, query(1), query(2), other, query(1, 50), query(2), other, query(2)) == [
         *(None, None, None, None),
         *("cut", "cut", None),
     ]
 
 
 def test_the_order_of_members_makes_no_other_query() -> None:
-    script = Script([Fault("cut", attempt=2)])
-    assert taken(script, b'{"size":100,"current":1}', b'{ "current": 1, "size": 100 }') == [None, "cut"]
+    fault_queue = FaultQueue([Fault("cut", attempt=2)])
+    assert taken(fault_queue, b'{"size":100,"current":1}', b'{ "current": 1, "size": 100 }') == [None, "cut"]
 
 
 def test_the_first_that_matches_is_taken_and_only_that_one() -> None:
-    script = Script([Fault("reset", page=9), Fault("cut"), Fault("close", page=1), Fault("hang")])
-    assert taken(script, *[query(1)] * 4) == ["cut", "close", "hang", None]
-    assert script.left() == [Fault("reset", page=9)]
+    fault_queue = FaultQueue([Fault("reset", page=9), Fault("cut"), Fault("close", page=1), Fault("hang")])
+    assert taken(fault_queue, *[query(1)] * 4) == ["cut", "close", "hang", None]
+    assert fault_queue.left() == [Fault("reset", page=9)]
 
 
 def test_times_are_counted_down_and_zero_is_every_time() -> None:
-    script = Script([Fault("cut", times=2), Fault("reset", times=0)])
-    assert script.left() == [Fault("cut", times=2)]
-    assert taken(script, query()) == ["cut"]
-    assert script.left() == [Fault("cut", times=1)]
-    assert taken(script, *[query()] * 50) == ["cut"] + ["reset"] * 49
-    assert script.left() == []
+    fault_queue = FaultQueue([Fault("cut", times=2), Fault("reset", times=0)])
+    assert fault_queue.left() == [Fault("cut", times=2)]
+    assert taken(fault_queue, query()) == ["cut"]
+    assert fault_queue.left() == [Fault("cut", times=1)]
+    assert taken(fault_queue, *[query()] * 50) == ["cut"] + ["reset"] * 49
+    assert fault_queue.left() == []
 
 
 @pytest.mark.parametrize(("control", "expected"), [(True, ["cut", None]), (False, [None, "cut"]), (None, ["cut"] * 2)])
 def test_control_counts_can_be_told_from_pages(expected: list[str | None], *, control: bool | None) -> None:
-    assert taken(Script([Fault("cut", control=control, times=0)]), query(1, 1), query(1, 100)) == expected
+    assert taken(FaultQueue([Fault("cut", control=control, times=0)]), query(1, 1), query(1, 100)) == expected
 
 
 @pytest.mark.parametrize("body", [b"", b"[1]", b'"x"', b"\xff", b"[" * 100_000, b'{"current": "1", "size": null}'])
 def test_what_is_no_query_has_no_page_but_attempts(body: bytes) -> None:
-    script = Script([Fault("cut", page=1), Fault("close", control=True), Fault("reset", attempt=2)])
-    assert taken(script, body, body) == [None, "reset"]
+    fault_queue = FaultQueue([Fault("cut", page=1), Fault("close", control=True), Fault("reset", attempt=2)])
+    assert taken(fault_queue, body, body) == [None, "reset"]
 
 
 def test_what_is_put_back_waits_again() -> None:
-    script = Script([Fault("cut")])
-    scripted = script.take(query())
+    fault_queue = FaultQueue([Fault("cut")])
+    scripted = fault_queue.take(query())
     assert scripted is not None
-    assert script.left() == []
-    script.put_back(scripted)
-    assert script.left() == [Fault("cut")]
-    assert taken(script, query(), query()) == ["cut", None]
+    assert fault_queue.left() == []
+    fault_queue.put_back(scripted)
+    assert fault_queue.left() == [Fault("cut")]
+    assert taken(fault_queue, query(), query()) == ["cut", None]
 
 
 def test_nothing_but_faults_is_queued() -> None:
-    script = Script()
+    fault_queue = FaultQueue()
     with pytest.raises(TypeError, match=r"aiosipcdr\.sandbox\.Fault; not dict"):
-        script.add([Fault("cut"), {"kind": "cut"}])  # type: ignore[list-item]
-    assert script.empty
-    script.add([Fault("cut", times=0)])
-    assert not script.empty
+        fault_queue.add([Fault("cut"), {"kind": "cut"}])  # type: ignore[list-item]
+    assert fault_queue.empty
+    fault_queue.add([Fault("cut", times=0)])
+    assert not fault_queue.empty
 
 
 def test_any_thread_may_add() -> None:
-    script = Script()
+    fault_queue = FaultQueue()
 
     def add(first: int) -> None:
         for page in range(first, first + 50):
-            script.add([Fault("cut", page=page)])
+            fault_queue.add([Fault("cut", page=page)])
 
     threads = [Thread(target=add, args=(first,)) for first in (1, 51, 101, 151)]
     for thread in threads:
         thread.start()
     came = 0
     while came < 200:
-        came += sum(kind == "cut" for kind in taken(script, *map(query, range(1, 201))))
-        assert all(isinstance(fault, Fault) for fault in script.left())
+        came += sum(kind == "cut" for kind in taken(fault_queue, *map(query, range(1, 201))))
+        assert all(isinstance(fault, Fault) for fault in fault_queue.left())
     for thread in threads:
         thread.join()
-    assert script.left() == []
+    assert fault_queue.left() == []
 
 
 def test_what_is_left_is_named() -> None:

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.config import SandboxConfig
 from aiosipcdr.sandbox.fixtures import plan_row
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def second(call: object, *, at: datetime | None = None, **switches: Any) -> tuple[int, int | None]:
-    row = plan_row(call, Switches(**switches), at=at, otherwise=77)
+def second(call: object, *, at: datetime | None = None, **config: Any) -> tuple[int, int | None]:
+    row = plan_row(call, SandboxConfig(**config), at=at, otherwise=77)
     return row.submitted, row.ranged
 
 
@@ -44,6 +44,6 @@ def test_another_time_field_may_be_absent() -> None:
 
 def test_bytes_are_kept_and_read() -> None:
     raw = b'{ "voiceId": "1", "voiceId": "2", "sipGroupName": "g", "phoneName": 5 }'
-    row = plan_row(raw, Switches(), at=NOON, otherwise=0)
+    row = plan_row(raw, SandboxConfig(), at=NOON, otherwise=0)
     assert row.body is raw
     assert (row.voice_id, row.sip_group, row.phone) == ("2", "g", None)

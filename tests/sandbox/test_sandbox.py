@@ -106,7 +106,7 @@ def test_unknown_and_fixed_switches_are_refused() -> None:
         with pytest.raises(ValueError, match="order"):
             sandbox.change(order="sorted")
         sandbox.change(order="oldest")
-        assert sandbox.switches.order == "oldest"
+        assert sandbox.config.order == "oldest"
 
 
 def test_calls_are_inserted_where_and_for_whom_one_likes(ask: Any) -> None:

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aiosipcdr.sandbox.config import Switches
+from aiosipcdr.sandbox.config import SandboxConfig
 from aiosipcdr.sandbox.time_bounds import default_range, earliest
 
 
@@ -22,38 +22,38 @@ def at(*parts: int) -> float:
     ],
 )
 def test_months_are_calendar_months(now: tuple[int, ...], months: int, first: str) -> None:
-    switches = Switches(months_back=months, utc_offset=timedelta(0))
-    assert earliest(switches, at(*now)).isoformat() == first
+    config = SandboxConfig(months_back=months, utc_offset=timedelta(0))
+    assert earliest(config, at(*now)).isoformat() == first
 
 
 def test_retention_comes_before_months() -> None:
-    switches = Switches(retention=timedelta(days=3))
-    assert earliest(switches, at(2026, 5, 4)) == datetime(2026, 5, 1, tzinfo=UTC)
-    assert earliest(Switches(months_back=None), at(2026, 5, 4)) < datetime(1900, 1, 1, tzinfo=UTC)
+    config = SandboxConfig(retention=timedelta(days=3))
+    assert earliest(config, at(2026, 5, 4)) == datetime(2026, 5, 1, tzinfo=UTC)
+    assert earliest(SandboxConfig(months_back=None), at(2026, 5, 4)) < datetime(1900, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("hour", range(0, 24, 3))
 @pytest.mark.parametrize("day", [(2026, 3, 1), (2026, 4, 30), (2026, 11, 23)])
 def test_the_default_range_is_settled_and_may_be_asked_for(day: tuple[int, ...], hour: int) -> None:
     now = at(*day, hour)
-    switches = Switches()
-    start, end = default_range(switches, now)
+    config = SandboxConfig()
+    start, end = default_range(config, now)
     assert end - start == timedelta(days=30)
     assert timedelta(hours=6) <= datetime.fromtimestamp(now, UTC) - end < timedelta(hours=30)
-    assert start >= earliest(switches, now)
+    assert start >= earliest(config, now)
     assert start.utcoffset() == timedelta(hours=8)
     assert (start.hour, start.minute, start.second, start.microsecond) == (0, 0, 0, 0)
 
 
 def test_a_range_that_could_not_be_asked_for_is_refused() -> None:
     with pytest.raises(ValueError, match="fewer days"):
-        default_range(Switches(days=90), at(2026, 11, 23))
-    assert default_range(Switches(days=90, months_back=None), at(2026, 11, 23))
+        default_range(SandboxConfig(days=90), at(2026, 11, 23))
+    assert default_range(SandboxConfig(days=90, months_back=None), at(2026, 11, 23))
 
 
 def test_a_start_is_taken_as_given() -> None:
     start = datetime(2026, 11, 1, 12, 30, 5, tzinfo=UTC)
-    assert default_range(Switches(start=start, days=2), at(2026, 11, 23)) == (
+    assert default_range(SandboxConfig(start=start, days=2), at(2026, 11, 23)) == (
         start,
         start + timedelta(days=2),
     )

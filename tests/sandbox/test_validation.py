@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aiosipcdr.sandbox import Sandbox
-from aiosipcdr.sandbox.validation import Credentials
+from aiosipcdr.sandbox.validation import AccountKeys
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def test_the_published_vector() -> None:
-    credentials = Credentials("bDqJFiq9", "7bz1lzh9")
+    credentials = AccountKeys("bDqJFiq9", "7bz1lzh9")
     signature = b"05d7a50893e22a5c4bb3216ae3396c7c"
     assert credentials.signed(b"bDqJFiq9", b"1630468800", signature)
     assert credentials.signed(b"bDqJFiq9", b"1630468800", signature.upper())

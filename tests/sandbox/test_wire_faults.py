@@ -10,13 +10,13 @@ from aiosipcdr.sandbox.wire_faults import (
     WITH_ANSWER,
     WITHOUT_ANSWER,
     After,
-    Answer,
     HarmlessError,
+    WireAnswer,
     in_gzip,
     plan_broken,
 )
 
-ANSWER = Answer(200, "OK", [("Content-Type", "application/json")], b'{"status":"0"}')
+ANSWER = WireAnswer(200, "OK", [("Content-Type", "application/json")], b'{"status":"0"}')
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 LAST = b"Connection: close\r\n"
 END, RESET, SILENCE = After.END, After.RESET, After.SILENCE

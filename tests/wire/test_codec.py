@@ -685,7 +685,7 @@ def to_wire(record: CallDetailRecord, absent: object, *, euro: bool, numbers: bo
 @pytest.mark.parametrize("repeat", [True, False])
 @settings(max_examples=2 * SOME)
 @given(
-    told=st.lists(
+    reported=st.lists(
         st.tuples(
             pages,
             st.sampled_from([None, "", ...]),
@@ -701,13 +701,13 @@ def to_wire(record: CallDetailRecord, absent: object, *, euro: bool, numbers: bo
     )
 )
 def test_every_dialect_means_the_same_page_by_page(
-    told: list[tuple[list[CallDetailRecord], object, bool, bool, bool, tuple[str, str], bool, object]],
+    reported: list[tuple[list[CallDetailRecord], object, bool, bool, bool, tuple[str, str], bool, object]],
     *,
     repeat: bool,
 ) -> None:
     decoder = PageDecoder()
     decoder._amounts.repeat = repeat
-    for page, absent, euro, extra, numbers, separators, ascii_only, status in told:
+    for page, absent, euro, extra, numbers, separators, ascii_only, status in reported:
         wires = [to_wire(record, absent, euro=euro, numbers=numbers, extra=extra) for record in page]
         answer = envelope(wires) | {"status": status}
         raw = json.dumps(answer, separators=separators, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
@@ -850,9 +850,9 @@ def test_a_page_of_calls_without_an_answer_stays_on_the_fast_path() -> None:
     class Watched(PageDecoder):
         __slots__ = ("patient",)
 
-        def _decode_leniently(self, *told: Any) -> PageAnswer | Refusal | ProtocolError:  # noqa: ANN401 - passed on
+        def _decode_leniently(self, *reported: Any) -> PageAnswer | Refusal | ProtocolError:  # noqa: ANN401 - passed on
             self.patient = True
-            return super()._decode_leniently(*told)
+            return super()._decode_leniently(*reported)
 
     decoder = Watched()
     for raw in (

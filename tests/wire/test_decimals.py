@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 from aiosipcdr.model.records import MONEY_FIELDS, CallDetailRecord
-from aiosipcdr.wire.decimals import Amounts, fill_in_numbers, read_amount
+from aiosipcdr.wire.decimals import DecimalCache, fill_in_numbers, read_amount
 
 
 def possible(amount: Decimal) -> bool:
@@ -66,7 +66,7 @@ def test_an_amount_is_read_with_its_value_or_not_at_all(amount: Decimal) -> None
 )
 def test_a_text_of_an_amount_keeps_its_digits(text: str, amount: str) -> None:
     assert str(read_amount(text)) == amount
-    assert str(Amounts()[text]) == amount
+    assert str(DecimalCache()[text]) == amount
 
 
 NO_AMOUNTS = [
@@ -80,7 +80,7 @@ NO_AMOUNTS = [
 @pytest.mark.parametrize("traps", [[], [InvalidOperation]])
 def test_what_is_no_amount_is_refused_whatever_this_thread_traps(text: str, traps: list[Any]) -> None:
     with localcontext(Context(traps=traps)):
-        for read in (read_amount, Amounts().__getitem__, by_column):
+        for read in (read_amount, DecimalCache().__getitem__, by_column):
             with pytest.raises(DecimalException):
                 read(text)
 
@@ -121,7 +121,7 @@ def test_columns_take_nothing_else(value: object) -> None:
 
 
 def test_what_is_absent_stays_so_whatever_became_of_the_table() -> None:
-    table = Amounts()
+    table = DecimalCache()
     assert table[None] is None
     table.clear()
     assert table[None] is None
@@ -130,7 +130,7 @@ def test_what_is_absent_stays_so_whatever_became_of_the_table() -> None:
 def test_records_share_what_they_repeat_and_keep_how_it_is_written() -> None:
     raw = b'[{"voiceId":"1","cost":"7.2","rate":"7.20"},{"voiceId":"2","cost":"7.2","settlePay":"7.20"}]'
     records = msgspec.json.decode(raw, type=list[TextRecord])
-    Amounts().fill_in(records)
+    DecimalCache().fill_in(records)
     first, second = records
     assert type(first) is CallDetailRecord
     assert first == CallDetailRecord(voice_id="1", cost=Decimal("7.2"), rate=Decimal("7.20"))
@@ -141,7 +141,7 @@ def test_records_share_what_they_repeat_and_keep_how_it_is_written() -> None:
 
 @pytest.mark.parametrize("name", MONEY_FIELDS)
 def test_amounts_are_put_into_every_field_of_money(name: str) -> None:
-    for fill_in, kind in ((Amounts().fill_in, TextRecord), (fill_in_numbers, AnyRecord)):
+    for fill_in, kind in ((DecimalCache().fill_in, TextRecord), (fill_in_numbers, AnyRecord)):
         record = kind(voice_id="1", **{name: "0.5"})
         fill_in([record])
         assert getattr(record, name) == Decimal("0.5")
@@ -150,14 +150,14 @@ def test_amounts_are_put_into_every_field_of_money(name: str) -> None:
 
 
 def test_a_long_text_is_read_and_not_kept() -> None:
-    table = Amounts()
+    table = DecimalCache()
     assert table["0" * 100 + "1"] == 1
     assert len(table) == 0
 
 
 @pytest.mark.parametrize(("times", "repeat"), [(3, True), (1, False)])
 def test_few_amounts_are_kept_and_none_where_none_comes_twice(times: int, *, repeat: bool) -> None:
-    table = Amounts()
+    table = DecimalCache()
     for number in range(20_000):
         table.fill_in([TextRecord(voice_id="1", cost=f"0.{number:05}") for _ in range(times)])
         assert len(table) <= 8_192
@@ -168,6 +168,6 @@ def test_few_amounts_are_kept_and_none_where_none_comes_twice(times: int, *, rep
 
 
 def test_no_text_of_them_shows_an_amount() -> None:
-    table = Amounts()
+    table = DecimalCache()
     table["12125550123"]
     assert "12125550123" not in f"{table} {table!r} {table.__rich_repr__()} {pretty_repr(table)}"

@@ -22,21 +22,21 @@ values = st.recursive(
 )
 
 
-def told(raws: list[RawValue]) -> list[str]:
+def reported(raws: list[RawValue]) -> list[str]:
     return [bytes(raw).decode() for raw in raws]
 
 
 @given(st.lists(values, max_size=5))
 def test_the_elements_of_an_array_are_those_that_were_put_into_it(elements: list[str]) -> None:
     raw = f" [ {' , '.join(elements)} ]\n".encode()
-    assert told(split_array(raw)) == elements
+    assert reported(split_array(raw)) == elements
 
 
 @given(st.dictionaries(st.text(max_size=4), values, max_size=5))
 def test_the_members_of_an_object_are_those_that_were_put_into_it(members: dict[str, str]) -> None:
     raw = ("{" + ",".join(f"{json.dumps(name)} : {value}" for name, value in members.items()) + " }").encode()
     split = split_object(raw)
-    assert dict(zip(split, told(list(split.values())), strict=True)) == members
+    assert dict(zip(split, reported(list(split.values())), strict=True)) == members
 
 
 @pytest.mark.parametrize("broken", ["", ',"x":NaN'])

@@ -127,7 +127,7 @@ def test_no_records_are_a_file_that_can_be_read(name: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_two_encoders_share_nothing(name: str) -> None:
     one, other = open_encoder(name), open_encoder(name)
-    told = [
+    reported = [
         one.begin(),
         other.begin(),
         one.encode(encode_rows([call(1)])),
@@ -135,8 +135,8 @@ def test_two_encoders_share_nothing(name: str) -> None:
         one.finish(),
         other.finish(),
     ]
-    assert b"".join(told[0::2]) == encode(name, [[call(1)]])
-    assert b"".join(told[1::2]) == encode(name, [[call(2)]])
+    assert b"".join(reported[0::2]) == encode(name, [[call(1)]])
+    assert b"".join(reported[1::2]) == encode(name, [[call(2)]])
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "parquet"])
@@ -176,9 +176,9 @@ def test_an_instant_in_parquet_is_utc() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_has_room_for_what_is_not_known(name: str) -> None:
     decompress, _ = READERS[name]
-    told = '{"newField":"a,b \\"c\\""}'
+    reported = '{"newField":"a,b \\"c\\""}'
     encoder = open_encoder(name)
-    rows = encode_rows([call(1), msgspec.structs.replace(call(2), extra=ExtraFields.from_json(told))])
+    rows = encode_rows([call(1), msgspec.structs.replace(call(2), extra=ExtraFields.from_json(reported))])
     raw = decompress(encoder.begin() + encoder.encode(rows) + encoder.finish())
     if name == "parquet":
         extra = pq.read_table(io.BytesIO(raw)).column("extra").to_pylist()
@@ -186,10 +186,10 @@ def test_every_format_has_room_for_what_is_not_known(name: str) -> None:
         extra = [row["extra"] or None for row in csv.DictReader(io.StringIO(raw.decode(), newline=""))]
     else:
         extra = [json.loads(line)["extra"] for line in raw.splitlines()]
-    assert extra == [None, told]
+    assert extra == [None, reported]
 
 
 def test_metadata_shows_names_alone() -> None:
-    told = Metadata({"aiosipcdr.query": "+12125550123"})
-    assert (repr(told), str(told), pretty_repr(told)) == ("Metadata(aiosipcdr.query)",) * 3
-    assert told["aiosipcdr.query"] == "+12125550123"
+    reported = Metadata({"aiosipcdr.query": "+12125550123"})
+    assert (repr(reported), str(reported), pretty_repr(reported)) == ("Metadata(aiosipcdr.query)",) * 3
+    assert reported["aiosipcdr.query"] == "+12125550123"

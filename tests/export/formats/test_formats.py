@@ -74,27 +74,27 @@ for name in FORMATS:
 
 
 def test_without_pyarrow_only_parquet_is_missing() -> None:
-    told = without("pyarrow", OPEN_ALL)
-    assert told == 'parquet | Arrow and Parquet need pyarrow: pip install "aiosipcdr[arrow]" | pyarrow\n'
+    reported = without("pyarrow", OPEN_ALL)
+    assert reported == 'parquet | Arrow and Parquet need pyarrow: pip install "aiosipcdr[arrow]" | pyarrow\n'
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="the standard library has zstd")
 def test_without_the_extra_only_zstd_is_missing() -> None:
-    told = without("backports.zstd", OPEN_ALL).splitlines()
-    assert [line.split(" | ")[0] for line in told] == ["ndjson.zst", "csv.zst"]
-    assert {line.split(" | ")[1] for line in told} == {
+    reported = without("backports.zstd", OPEN_ALL).splitlines()
+    assert [line.split(" | ")[0] for line in reported] == ["ndjson.zst", "csv.zst"]
+    assert {line.split(" | ")[1] for line in reported} == {
         'files ending in .zst need backports.zstd: pip install "aiosipcdr[zstd]"'
     }
 
 
 def test_text_formats_load_nothing_optional() -> None:
-    told = without(
+    reported = without(
         "pyarrow.parquet",
         "from aiosipcdr.export import open_encoder\n"
         "for name in ('ndjson', 'csv', 'csv.gz'): open_encoder(name)\n"
         "print(sorted({'pyarrow', 'backports.zstd', 'compression.zstd'} & set(sys.modules)))",
     )
-    assert told == "[]\n"
+    assert reported == "[]\n"
 
 
 def test_an_open_encoder_is_new_each_time() -> None:

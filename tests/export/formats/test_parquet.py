@@ -51,9 +51,9 @@ def test_columns_are_compressed_with_zstd_and_have_statistics() -> None:
 
 
 def test_the_query_and_the_version_of_the_schema_stand_in_the_file() -> None:
-    told = written(1, 1, QUERY).metadata.metadata
-    assert told[b"aiosipcdr.query"].decode() == QUERY["aiosipcdr.query"]
-    assert told[b"aiosipcdr.schema_version"] == str(SCHEMA_VERSION).encode()
+    reported = written(1, 1, QUERY).metadata.metadata
+    assert reported[b"aiosipcdr.query"].decode() == QUERY["aiosipcdr.query"]
+    assert reported[b"aiosipcdr.schema_version"] == str(SCHEMA_VERSION).encode()
     assert written(1, 1).metadata.metadata[b"aiosipcdr.schema_version"] == b"2"
 
 
@@ -83,13 +83,13 @@ odd_texts = st.sampled_from(
 @given(
     st.lists(st.tuples(calls, plain_texts | odd_texts, st.none() | odd_texts), min_size=1, max_size=4),
 )
-def test_lists_give_the_file_that_objects_give(told: list[tuple[CallDetailRecord, str, str | None]]) -> None:
+def test_lists_give_the_file_that_objects_give(reported: list[tuple[CallDetailRecord, str, str | None]]) -> None:
     # Money and times are of every kind, texts of every kind that is not escaped.
     records = [
         msgspec.structs.replace(
             record, **dict.fromkeys(TEXTS, other) | {"voice_id": text, "recording_file_id": text, "code": None}
         )
-        for record, text, other in told
+        for record, text, other in reported
     ]
     lists = encode_lists(records)
     assert lists is not None
