@@ -96,7 +96,7 @@ def trace_page(task: Task) -> dict[str, Steps]:
 
     asyncio.run(main())
     calls = tracer.calls
-    reads = [place for place, call in enumerate(calls) if call.name == "read_body"]
+    reads = [place for place, call in enumerate(calls) if call.name in {"read_body", "_read_body"}]
     taken = [place for place, call in enumerate(calls) if call.name.endswith(".take_complete")]
     first = next(at for at, place in enumerate(reads) if place > taken[0])
     begin, following = reads[first + _PAGE - 1], reads[first + _PAGE]

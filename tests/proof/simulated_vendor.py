@@ -21,6 +21,7 @@ from typing import Literal
 from unittest.mock import patch
 
 import msgspec
+from aiosipcdr.proof.resumable import ResumableCoverage
 
 from aiosipcdr.model.errors import (
     IncompleteRangeError,
@@ -41,7 +42,6 @@ from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.proof.pending import WindowTask
 from aiosipcdr.proof.range import RangeReader
-from aiosipcdr.proof.resumable import ResumableCoverage
 from aiosipcdr.wire.codec import Filters, PageAnswer
 
 START = datetime(2026, 10, 1, tzinfo=UTC)

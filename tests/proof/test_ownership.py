@@ -5,6 +5,7 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from aiosipcdr.proof.resumable import ResumableCoverage
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -12,7 +13,6 @@ from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import SECOND, TimeWindow
 from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, ReadWindow
 from aiosipcdr.proof.merge import OwnedSpan
-from aiosipcdr.proof.resumable import ResumableCoverage
 from tests.proof.simulated_vendor import (
     START,
     Drive,

@@ -6,6 +6,7 @@ from random import Random
 
 import msgspec
 import pytest
+from aiosipcdr.proof.resumable import ResumableCoverage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,6 @@ from aiosipcdr.model.report import CompleteWindow, WindowReport, WindowShare
 from aiosipcdr.model.windows import OVERLAP, TimeWindow
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, JournalEvent, ReadWindow, Recounted, Trimmed, WindowSplit
-from aiosipcdr.proof.resumable import ResumableCoverage
 from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.simulated_vendor import (
     Drive,
