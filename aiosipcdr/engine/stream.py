@@ -70,13 +70,14 @@ class CdrStream:
         self._hook = hook
         self._run: Run | None = None
         self._is_claimed = False
+        self._final: FetchReport | None = None
         # The effort of an earlier run that this one resumes.
         self._before = reader.report
 
     @property
     def report(self) -> FetchReport:
         """The report as of now; final after the last record."""
-        return self._reader.report
+        return self._final or self._reader.report
 
     async def __aenter__(self) -> Self:
         """Start the run."""
@@ -98,7 +99,8 @@ class CdrStream:
             if self._engine.is_here:
                 self._note_effort(self._run)
             self._reader.leave()
-            await self._engine.finish(self._run, self.report)
+            self._final = self._reader.report
+            await self._engine.finish(self._run, self._final)
 
     def windows(self) -> "_Reader[CompleteWindow, CompleteWindow]":
         """Return an iterator over the windows, each with its report and its quarantined records."""

@@ -343,8 +343,10 @@ def _lie_within(
         if sorted_run is not None:
             if earliest <= sorted_run.earliest and sorted_run.latest <= latest:
                 return True
-        elif all(record.submit_time is not None and earliest <= record.submit_time <= latest for record in records):
-            return True
+        else:
+            times = [time for record in records if (time := record.submit_time) is not None]
+            if len(times) == len(records) and earliest <= min(times) and max(times) <= latest:
+                return True
     fields = TIME_FIELDS if time_field is None else (time_field,)
     for record in records:
         reported = [time for field in fields if (time := getattr(record, field)) is not None]
