@@ -1,7 +1,7 @@
-"""Files: complete windows in, one whole file out, or none.
+"""Export of a time range to a file that appears complete under its name or not at all.
 
-Knows neither the engine nor the network, and must never show a half-written
-file under its final name, nor truncate one that is there.
+Knows neither the engine nor the network. A partial file is never visible under the final name, and an existing file is
+never truncated.
 """
 
 from aiosipcdr.export.atomic import check_target

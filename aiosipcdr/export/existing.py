@@ -1,7 +1,7 @@
-"""Manifest and quarantine beside a target: what a new export may replace.
+"""The state of an existing target and its sidecars before an export.
 
-Only what is a manifest of that target, or a quarantine, is replaced or
-deleted; any other file at their names is refused and stays as it is.
+Only a manifest of the same target or a quarantine file is replaced or deleted; any other file at their names is refused
+and left unchanged.
 """
 
 from contextlib import suppress
@@ -23,10 +23,10 @@ __all__ = ["ExistingFile", "check_sidecars", "find_exports", "judge_existing"]
 
 
 def check_sidecars(paths: ExportPaths) -> None:
-    """Refuse what is at the names of the manifest and the quarantine, unless an export made it.
+    """Refuse foreign files at the paths of the manifest and the quarantine.
 
     Raises:
-        ExportConflictError: it is no manifest of the target, or no quarantine; it stays as it is.
+        ExportConflictError: A file there is no manifest of the target, or no quarantine file.
     """
     for path, is_ours in ((paths.manifest, _is_manifest), (paths.quarantine, is_quarantine)):
         check_ours(path)
@@ -42,9 +42,9 @@ def _is_manifest(path: Path, target: Path) -> bool:
 
 
 def find_exports(folder: Path) -> list[Path]:
-    """Return the exported files in `folder` and below, by name: what has a manifest, and what should have one.
+    """Return the exported files in `folder` and below, sorted by path.
 
-    A file that has the extension of a format counts, too: its manifest may have been lost.
+    Includes every file with a manifest, and every file with the extension of a format: its manifest may be lost.
     """
     found = {_find_target(path) for path in folder.rglob(f"*{MANIFEST}")}
     for path in folder.rglob("*"):
@@ -55,21 +55,21 @@ def find_exports(folder: Path) -> list[Path]:
 
 def _find_target(manifest: Path) -> Path:
     stem = manifest.name.removesuffix(MANIFEST)
-    if stem.startswith(IN_DATASET):  # only the manifest has the whole name
+    if stem.startswith(IN_DATASET):  # the full name is only in the manifest
         with suppress(ExportError):
             return manifest.with_name(Path(read_manifest(manifest).file).name)
     return manifest.with_name(stem)
 
 
 class ExistingFile(NamedTuple):
-    """What is at a target.
+    """The state of a target.
 
     Attributes:
-        state: "absent"; "finished": the answer to the same query, which cannot become better; "unfinished": the answer
-            to the same query, but provisional or incomplete, or for a strict order with something that could not be
-            read; "other": anything else.
-        manifest: Its manifest, unless it is absent or another file.
-        why: What makes it another file.
+        state: "absent"; "finished": the final result of the same query; "unfinished": a result of the same query that
+            is provisional, incomplete or, with `strict`, contains something that could not be read; "other": any
+            other file.
+        manifest: The manifest, unless the state is "absent" or "other".
+        why: Why the state is "other".
     """
 
     state: Literal["absent", "finished", "unfinished", "other"]
@@ -78,7 +78,7 @@ class ExistingFile(NamedTuple):
 
 
 def judge_existing(order: ExportSpec) -> ExistingFile:
-    """Compare the file at the target of `order` with the order; reads the whole file, to hash it.
+    """Compare the existing target of `order` with the query; reads the whole file to hash it.
 
     May derive a key: call it in a worker thread.
     """
@@ -88,7 +88,7 @@ def judge_existing(order: ExportSpec) -> ExistingFile:
     try:
         manifest = read_manifest(paths.manifest)
         if different := _find_different(order, manifest):
-            return ExistingFile("other", why=f"it is of another query ({different})")
+            return ExistingFile("other", why=f"it is the result of another query ({different})")
         if hash_file(paths.target) != (manifest.bytes, manifest.sha256):
             return ExistingFile("other", why="it was changed after it was written")
         if problems := check_quarantine(paths.quarantine, manifest):
@@ -115,7 +115,7 @@ def _find_different(order: ExportSpec, manifest: Manifest) -> str:
     }
     different = [name for name, (one, other) in pairs.items() if one != other]
     if different:
-        return ", ".join(different)  # whose account it is takes a derivation
+        return ", ".join(different)  # comparing accounts would need a key derivation
     phone = order.filters.phone_name
     is_same_account, is_same_phone = was_asked_by(manifest, order.credentials, phone)
     different += [name for name, is_same in (("account", is_same_account), ("phone", is_same_phone)) if not is_same]
@@ -126,6 +126,6 @@ def _find_different(order: ExportSpec, manifest: Manifest) -> str:
 
 
 def _is_final(report: FetchReport) -> bool:
-    # A gap that was never asked for lies before what the vendor keeps: it cannot be filled any more.
+    # A gap that was never requested is older than the vendor's retention: it cannot be filled.
     is_proven = all(window.certified or not window.requests for window in report.window_reports)
     return not report.provisional and (report.is_complete or is_proven)

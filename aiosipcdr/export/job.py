@@ -1,13 +1,11 @@
-"""One export from the first look at the target to the published file, whatever interrupts it.
+"""One export, from the check of the target to the published file, resumable after any interruption.
 
-What is fetched goes into the journal; the target is made of the journal alone,
-so that a run that was killed and one that was not end with the same bytes.
-Must never block the event loop, and never leave anything half-published.
+Fetched windows go into the journal, and the target is built from the journal alone, so an interrupted and an
+uninterrupted export give the same bytes. Never blocks the event loop.
 
-The order at the end: the file is written beside its name from rows that are
-hashed while they are read, made safe and read back; the journal notes what it
-is, quarantine and manifest appear, then the file itself, then the journal goes.
-Killed anywhere in between, the next run finds where.
+Publishing: the file is written under a temporary name from rows that are hashed while they are read, flushed and read
+back; the journal records its hash; quarantine and manifest are published, then the file, then the journal is removed.
+If the process is killed in between, the next run continues at that step.
 """
 
 import hashlib
@@ -54,25 +52,24 @@ __all__ = ["ExportJob", "FileWouldShrinkError"]
 
 T = TypeVar("T")
 
-# What a call takes, about: what is asked of the disk before much is fetched.
+# Approximate bytes per call, for the check of free space before much is fetched.
 _ROW_BYTES = 700
 _TARGET_BYTES = {"ndjson": 700, "csv": 350}
 _COMPRESSED_BYTES = 200
 _LEAST_ROOM = 1024 * 1024
 
-# What is read of the rows at a time: a thread's turn costs as much as a hundred calls, and a cancellation waits for it.
+# Rows per turn of the worker thread: a switch costs as much as a hundred calls, and a cancellation waits for a turn.
 _TURN_BYTES = 2 * 1024 * 1024
 
 
 class FileWouldShrinkError(ExportConflictError):
-    """The file that is there has more calls than the vendor returns now for the same query."""
+    """The existing file has more calls than the vendor now returns for the same query."""
 
 
 class ExportJob:
-    """An async context manager: `checkpoint`, then `write` what is read, then `publish`."""
+    """An export as an async context manager: `checkpoint`, then `write` for each event, then `publish`."""
 
     def __init__(self, order: ExportSpec) -> None:
-        """Remember what is to be done; nothing is touched yet."""
         self._order = order
         self._journal = Journal(order.paths.journal, order.paths.rows, locks=order.lock)
         self._turn = threading.Lock()
@@ -80,16 +77,16 @@ class ExportJob:
         self._key: DerivedKey | None = None
         self._process = 0
         self.published: FetchReport | None = None
-        """The report of a file that is finished already, also by a run that was killed when it had appeared."""
+        """The report of a file that is already finished, also by a run that was killed right after publishing."""
         self._replaces: Replaced | None = None
         self._is_judged = False
 
     async def __aenter__(self) -> Self:
-        """Check the target, and take up the journal or begin one."""
+        """Check the target, and open the journal or create one."""
         self._process = os.getpid()
         try:
             await self._in_thread(self._open)
-        except BaseException:  # a cancellation, too, and then it may be open
+        except BaseException:  # a cancellation, too; the journal may be open by then
             await self._let_go()
             raise
         return self
@@ -97,24 +94,24 @@ class ExportJob:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Keep the journal if it holds anything, and let go of it."""
+        """Close the journal; it stays if it holds anything."""
         await self._let_go()
 
     @property
     def provisional(self) -> list[WindowReport]:
-        """The windows that were so young that calls may have been added to them since."""
+        """The windows so young that calls may have been added to them since."""
         reported = (window.delivered.reported for window in self._journal.windows)
         return [report for report in reported if report.provisional]
 
     @property
     def effort(self) -> Effort:
-        """What earlier runs have taken."""
+        """Requests, retries and time of earlier runs."""
         return next((window.effort for window in reversed(list(self._journal.windows))), Effort())
 
     async def checkpoint(
         self, *, allow_incomplete: bool, changed: Collection[TimeWindow], strict: bool = False
     ) -> Checkpoint:
-        """Return what earlier runs have read; forget what must be read again: see `first_stale_entry`."""
+        """Return the progress of earlier runs, without the entries that must be read again: see `first_stale_entry`."""
 
         def recall() -> Checkpoint:
             self._forget_doubtful(allow_incomplete=allow_incomplete, changed=changed, strict=strict)
@@ -124,7 +121,7 @@ class ExportJob:
         return await self._in_thread(recall)
 
     async def doubt(self, error: IncompleteRangeError | OutOfTimeRangeError) -> None:
-        """Forget a window whose parts hold too little, and all later; or a plan by which nothing was read."""
+        """Forget the window of `error` and all later ones; or the whole plan, if nothing was read with it."""
 
         def forget() -> None:
             if isinstance(error, OutOfTimeRangeError):
@@ -136,7 +133,7 @@ class ExportJob:
         await self._in_thread(forget)
 
     async def write(self, entry: JournalEvent | CompleteWindow, report: FetchReport) -> None:
-        """Write down what has become of a window, before the next is asked for."""
+        """Record the outcome of a window in the journal, before the next one is requested."""
         if isinstance(entry, CompleteWindow):
             effort = Effort(requests=report.requests, retries=report.retries, elapsed=report.elapsed)
             order = self._order
@@ -147,12 +144,12 @@ class ExportJob:
             await self._in_thread(lambda: self._write_note(entry))
 
     async def publish(self, report: FetchReport) -> None:
-        """Make the target of the journal, and let it appear."""
+        """Build the target from the journal and publish it."""
         target = AtomicFile(self._order.path, mode=self._order.mode)
         try:
             await self._in_thread(self._journal.begin_building)
             await self._build(target, await self._in_thread(self._order.open_encoder))
-            # A cancellation after this line comes too late: the file is whole.
+            # From here on a cancellation comes too late: the file is complete.
             await anyio.lowlevel.checkpoint()
             with anyio.CancelScope(shield=True):
                 await self._in_thread(lambda: self._appear(target, report))
@@ -163,7 +160,7 @@ class ExportJob:
 
     @property
     def _is_here(self) -> bool:
-        # A forked child has neither threads nor files of its own.
+        # A forked child has neither the threads nor the files of its parent.
         return self._process == os.getpid()
 
     async def _let_go(self) -> None:
@@ -199,17 +196,17 @@ class ExportJob:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def mapped() -> T:
-            # A task that asyncio itself cancels does not wait for its thread: what comes next must.
+            # A task cancelled by asyncio itself does not wait for its thread: the next call must.
             with self._turn, storage_errors(self._order.path):
                 if self._is_over:
-                    raise ClientStateError("the export has ended")
+                    raise ClientStateError("the export has ended; start a new one")
                 return work()
 
         return await anyio.to_thread.run_sync(mapped)
 
     def _open(self) -> None:
         order, journal = self._order, self._journal
-        order.open_encoder()  # it says what is missing, before anything is fetched for it
+        order.open_encoder()  # raises for a missing extra, before anything is fetched
         if order.paths.manifest.parent != order.path.parent:
             order.paths.manifest.parent.mkdir(parents=True, exist_ok=True)
         check_folder(order.paths)
@@ -242,14 +239,14 @@ class ExportJob:
         journal.recover()
 
     def _find_published(self) -> bool:
-        # Looks at what is there: it may be the finished file, or one that is to be replaced by a finished one.
+        # The existing file may be the finished one, or one to be replaced by the finished one.
         self._is_judged = True
         if self._order.if_exists != "verify":
             return False
         check_target(self._order.path, overwrite=True)
         existing = judge_existing(self._order)
         if existing.state == "other":
-            raise ExportConflictError(f"{exists_already(self._order.path)}: {existing.why}")
+            raise ExportConflictError(exists_already(self._order.path, existing.why))
         if existing.manifest is not None:
             if existing.state == "finished" and not self._order.is_outdated:
                 self.published = existing.manifest.as_report()
@@ -258,7 +255,7 @@ class ExportJob:
         return False
 
     def _check_target(self, replaces: Replaced | None) -> None:
-        # Only the very file that was looked at is replaced, and by no smaller one; in a journal, that of its first run.
+        # Only the file that was inspected is replaced, and not by a smaller one; with a journal, that of its first run.
         path = self._order.path
         may_replace = self._order.if_exists == "replace" or (
             replaces is not None and path.is_file() and hash_file(path)[1] == replaces.sha256
@@ -267,7 +264,7 @@ class ExportJob:
 
     def _may_discard(self, header: Header, different: Collection[str]) -> bool:
         if self._order.if_exists != "replace":
-            # A range that is relative to the present is another one each time, so its journal can never be finished.
+            # A range relative to the present differs each time, so its journal could never be finished.
             are_relative = header.settings.get(RELATIVE) == "yes" == self._order.settings[RELATIVE]
             if not are_relative or not {*different} <= {"start", "end"}:
                 return False
@@ -276,9 +273,9 @@ class ExportJob:
         return True
 
     def _begin(self, of_journal: KeyDerivation | None) -> Header:
-        # Files of one folder share a salt, so that whoever looks at a year of days derives one key.
+        # Files of one folder share a salt, so that checking a year of days takes one key derivation.
         order = self._order
-        if of_journal is None and not self._is_judged:  # a journal was there, but it is begun anew
+        if of_journal is None and not self._is_judged:  # a journal was there, but it is discarded
             self._find_published()
         derivation = of_journal or find_derivation(order.paths.manifest, order.credentials) or KeyDerivation.new()
         self._key = derive_key(order.credentials, derivation)
@@ -291,7 +288,7 @@ class ExportJob:
 
     def _discard(self, target: AtomicFile) -> None:
         target.discard()
-        with suppress(OSError):  # else the next run does it; the error on its way matters more
+        with suppress(OSError):  # the next run does it; the current error matters more
             self._journal.end_building()
 
     def _close(self) -> None:
@@ -339,9 +336,9 @@ class ExportJob:
         order = self._order
         target.check()
         end = Mark(target.size, target.sha256)
-        self._journal.check_place()  # else the rows of whoever came after us would be published
+        self._journal.check_place()  # else the rows of a later export could be published
         replaces = self._journal.header.replaces
-        self._check_target(replaces)  # else our manifest would be beside a file of somebody else
+        self._check_target(replaces)  # else this manifest could end up beside a foreign file
         check_sidecars(order.paths)
         windows = list(self._journal.windows)
         lines = b"".join(encode_quarantined(one) for window in windows for one in window.quarantined)
@@ -349,12 +346,12 @@ class ExportJob:
         if order.if_exists == "verify" and replaces is not None and rows < replaces.rows:
             self._journal.remove()
             raise FileWouldShrinkError(
-                f"{order.path} stays as it is: it has {replaces.rows:,} calls, and the vendor now returns {rows:,} for"
-                ' the same query; to replace it anyway, set if_exists="replace"'
+                f"{order.path} was kept: it has {replaces.rows:,} calls, and the vendor now returns {rows:,} for the"
+                ' same query; to replace it anyway, set if_exists="replace"'
             )
         quarantine = order.paths.quarantine
         reported = QuarantineFile(quarantine.name, hashlib.sha256(lines).hexdigest()) if lines else None
-        assert self._key is not None  # noqa: S101 - since the journal was opened
+        assert self._key is not None  # noqa: S101 - set when the journal was opened
         described = describe_file(
             order,
             self._journal.header,
@@ -388,7 +385,7 @@ class ExportJob:
 
 
 def _find_built(paths: ExportPaths) -> Built | None:
-    # The manifest, too: what was there before may have the same rows.
+    # The manifest is compared, too: an earlier file may have the same rows.
     hashes = []
     for place in (paths.target, paths.manifest):
         if place.is_symlink() or not place.is_file():
