@@ -1,6 +1,6 @@
-"""`aiosipcdr doctor`: what is wrong with an account's settings, a line for each check.
+"""`aiosipcdr doctor`: checks of an account's settings, one line each.
 
-Must never show a secret or a number, and never log in again after a refusal.
+Shows no secret and no phone number, and does not log in again after a refusal.
 """
 
 import shlex
@@ -45,7 +45,7 @@ class _Diagnosis:
     settings: dict[str, object] = field(default_factory=dict)
     requests: int = 0
     words: list[str] = field(default_factory=list)
-    """The arguments that name the account and the network, for commands to paste."""
+    """The options for account and network, for commands to paste."""
 
 
 def doctor(
@@ -57,19 +57,17 @@ def doctor(
     rate: Annotated[float, Parameter(validator=Number(gt=0))] = 2.0,
     json: bool = False,
 ) -> int:
-    """Check settings, network, clock, login and range; say what is wrong and what to do.
+    """Check settings, network, clock, login and range; report each problem and its solution.
 
-    Exit code 0: all is well; 1: something is wrong; 4: all is well, but --probe saw records or values that cannot be
-    read.
+    Exit code 0: no problem; 1: a problem; 4: no problem, but --probe found records or values that cannot be read.
 
     Args:
-        span: The query; without it, the last 24 hours.
+        span: The query; by default the last 24 hours.
         account: The account.
         network: The network.
-        probe: Also learn from the account what the vendor does not document, with 15 requests at
-            most, and show the settings that follow. It looks at the range, or at the last day; where that holds fewer
-            than 100 calls, at the last two months.
-        rate: At most so many requests a second.
+        probe: Also test undocumented properties of the account, with at most 15 requests, and show the resulting
+            settings. Uses the range, or the last day; if that holds fewer than 100 calls, the last two months.
+        rate: Maximum number of requests per second.
         json: Print the result as JSON.
     """
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
@@ -120,7 +118,7 @@ def _examine(
                     found.settings = plan_settings(facts, lateness=_LATENESS)
             found.requests = tally.requests - before
 
-    with waiting("asking the vendor"):
+    with waiting("sending requests to the vendor"):
         run_to_end(ask())
     return found
 
@@ -129,16 +127,16 @@ def _show(found: _Diagnosis, rate: float) -> None:
     print_table((_mark(check.state), check.name, escape(check.text)) for check in found.checks)
     if not found.findings:
         return
-    print_line(f"\nWhat the account tells, in {found.requests} requests, {rate:g} a second at most:\n")
+    print_line(f"\nProperties of the account, from {found.requests} requests, at most {rate:g} per second:\n")
     print_table(_finding_rows(found.findings))
-    print_line("\nSettings that follow:\n")
+    print_line("\nSettings for this account:\n")
     for line in _setting_lines(found.settings, found.words):
         print_line(f"  {line}")
 
 
 def _mark(state: State) -> str:
     sign, plain, style = _MARKS[state]
-    # A terminal of another encoding would end the command instead of showing a tick.
+    # In another encoding the tick cannot be printed.
     return f"[{style}]{sign if (sys.stdout.encoding or '').lower().startswith('utf') else plain}[/]"
 
 
@@ -170,7 +168,7 @@ def _setting_lines(settings: dict[str, object], words: list[str]) -> list[str]:
     options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", _argument(value))]
     if options:
         lines.append(shlex.join([*_EXPORT, *words, *options]))
-    return lines or ["none: the defaults fit"]
+    return lines or ["none: the defaults are right"]
 
 
 def _arguments(settings: dict[str, object]) -> str:

@@ -1,6 +1,6 @@
-"""The command line that is being run, as a person would type it again.
+"""The command that resumes the current one, to be pasted into a shell.
 
-Must never repeat what may be a phone number or a password.
+Does not repeat what may be a phone number or a password.
 """
 
 import shlex
@@ -12,7 +12,7 @@ from typing import Final
 __all__ = ["invocation", "resume_command"]
 
 invocation: ContextVar[Sequence[str]] = ContextVar("invocation", default=())
-"""The arguments, as they were given."""
+"""The arguments of the running command."""
 
 _SPAN: Final = {"--start": 1, "--end": 1, "--last": 1, "--yesterday": 0}
 _PRIVATE: Final = {"--phone", "--proxy"}  # a proxy's address may hold a password
@@ -20,13 +20,13 @@ _ONCE: Final = {"--restart"}
 
 
 def resume_command(start: datetime, end: datetime, *, keep_words: bool = False) -> str:
-    """Return the command that goes on where this one ends.
+    """Return the command that resumes this one.
 
     Args:
-        start: begin of the range that was asked for.
-        end: its end.
-        keep_words: leave the range in its own words; else both instants are written, for the same words may mean
-            another range by then.
+        start: The start of the range.
+        end: Its end.
+        keep_words: Keep the range as it was given; else both times are written, since "--last 24h" would mean another
+            range by then.
     """
     words = [word for word in invocation.get() if word not in _ONCE]
     if not keep_words:
