@@ -1,4 +1,4 @@
-"""aiohttp.web: one client for the application, ranges as streamed answers, our errors as answers.
+"""aiohttp.web: one client per application, ranges as streamed responses, errors as problem documents.
 
     async def calls(request: web.Request) -> web.StreamResponse:
         stream = request.app[CLIENT].stream(**range_params(request))
@@ -9,8 +9,7 @@
     app.cleanup_ctx.append(client_context())
     app.router.add_get("/calls.ndjson", calls)
 
-The server's side of aiohttp alone: the client's is the transport's.  How an answer
-ends, and what that tells the caller, stands in `aiosipcdr.integrations.streaming`.
+Uses only the server side of aiohttp. `aiosipcdr.integrations.streaming` describes how a response ends.
 """
 
 import asyncio
@@ -59,10 +58,10 @@ __all__ = [
 ]
 
 CLIENT: web.AppKey[CdrClient] = web.AppKey("aiosipcdr", CdrClient)
-"""Where the application keeps its client: `request.app[CLIENT]`; in a subapplication `request.config_dict[CLIENT]`."""
+"""The key of the application's client: `request.app[CLIENT]`; in a subapplication `request.config_dict[CLIENT]`."""
 
 _LIMITS: web.AppKey[Limits] = web.AppKey("aiosipcdr.limits", Limits)
-_DEFAULTS = Limits()  # those of applications that have set none
+_DEFAULTS = Limits()  # of applications that set none
 _LOOK_EVERY = 0.2
 
 
@@ -74,28 +73,30 @@ def client_context(
     max_streams: int | None = MAX_STREAMS,
     allowed_hosts: Sequence[str] | None = None,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Return what `app.cleanup_ctx` takes: one client for the application, closed at its end.
+    """Return a context for `app.cleanup_ctx`: it opens one client for the application and closes it at the end.
+
+        app.cleanup_ctx.append(client_context(max_range=timedelta(days=7)))
 
     Args:
         build: Returns the client, not yet opened.
-        key: Where to keep it; another one for each further account.
-        max_range: The widest range that `range_params` accepts; `None` for any.
-        max_streams: How many answers `send_calls` sends at the same time, before a further one gets 503 with
-            `Retry-After`; `None` for any number.
-        allowed_hosts: Names that requests may have in `Host`, without a port, as in `["calls.example.com",
-            "*.example.org"]`; others get 400. `None` for any name. Checked by `range_params`, by `send_calls` and, for
-            every path, by the middleware of `install_error_handlers`.
+        key: The application key of the client; use another one for each further account.
+        max_range: The widest range that `range_params` accepts; `None`: no limit.
+        max_streams: How many responses `send_calls` may send concurrently; further ones get 503 with `Retry-After`.
+            `None`: no limit.
+        allowed_hosts: Host names accepted in `Host`, without a port, as in `["calls.example.com", "*.example.org"]`;
+            others get 400. `None`: any. Checked by `range_params`, by `send_calls` and, for every path, by the
+            middleware of `install_error_handlers`.
 
     Raises:
-        ValueError: A limit is none; or, when the application starts: there is a client under `key`, or other limits
-            were set.
+        ValueError: A limit is invalid; or, when the application starts: `key` is in use, or other limits are already
+            set.
     """
     limits = Limits(max_range, max_streams, allowed_hosts)
 
     async def context(app: web.Application) -> AsyncIterator[None]:
         if key in app:
             raise ValueError(
-                f"two contexts of this application keep a client under {key!r}: give each a key of its own"
+                f"two contexts of this application keep a client under {key!r}; pass each a key of its own"
             )
         app[_LIMITS] = app.get(_LIMITS, Limits()).replaced_by(limits)
         async with build() as client:
@@ -112,23 +113,27 @@ def set_limits(
     max_streams: int | None = MAX_STREAMS,
     allowed_hosts: Sequence[str] | None = None,
 ) -> None:
-    """Set the limits of an application whose clients are opened elsewhere: see `client_context`.
+    """Set the limits of an application that opens its clients in another way: see `client_context`.
+
+        set_limits(app, max_streams=4)
 
     Raises:
-        ValueError: A limit is none, or other limits were set before.
+        ValueError: A limit is invalid, or other limits are already set.
     """
     app[_LIMITS] = app.get(_LIMITS, Limits()).replaced_by(Limits(max_range, max_streams, allowed_hosts))
 
 
 def range_params(request: web.Request, *, also: Collection[str] = ()) -> RangeQuery:
-    """Return `start`, `end` and `sip_group_name` of the query string, for `client.stream(**asked)`.
+    """Return `start`, `end` and `sip_group_name` of the query string, as arguments of `client.stream`.
+
+        stream = request.app[CLIENT].stream(**range_params(request))
 
     Args:
-        request: What was asked for.
-        also: Further parameters that the query string may hold.
+        request: The request.
+        also: Names of further parameters that the query string may have.
 
     Raises:
-        BadCallError: They are invalid, the range is wider than `max_range`, or another parameter is there; a 422, see
+        BadRequestError: A parameter is invalid or unknown, or the range is wider than `max_range`; becomes a 422, see
             `install_error_handlers`.
     """
     limits = _limits_for(request)
@@ -140,7 +145,9 @@ def range_params(request: web.Request, *, also: Collection[str] = ()) -> RangeQu
 def install_error_handlers(app: web.Application) -> None:
     """Let `app` answer errors with problem documents: see `aiosipcdr.integrations.problems`.
 
-    Its middleware stands where the application has it at the time: those that are added later are inside of it.
+        install_error_handlers(app)
+
+    Appends a middleware: those that are added later are inside of it.
     """
     app.middlewares.append(_answer_errors)
 
@@ -163,28 +170,32 @@ async def send_calls(
     stream: CdrStream,
     text: Text = "ndjson",
     *,
-    timeout: float | None = None,  # noqa: ASYNC109 - it ends otherwise before and after the beginning
+    timeout: float | None = None,  # noqa: ASYNC109 - its effect differs before and after the response has begun
     start_within: float = START_WITHIN,
     spreadsheet: bool = False,
     headers: dict[str, str] | None = None,
 ) -> web.StreamResponse:
-    """Answer `request` with a range, and return the answer that was sent.
+    """Answer `request` with the calls of a range, and return the response.
+
+        return await send_calls(request, request.app[CLIENT].stream(**range_params(request)), "csv", timeout=300)
 
     Args:
-        request: What is answered.
-        stream: What `client.stream(...)` returned, not yet entered.
-        text: "ndjson": whole if the last line is `{"report": ...}`; "csv": whole, and certified, if it is not cut.
-        timeout: The deadline in seconds: 504 before the answer has begun, later it is cut.
-        start_within: The answer begins with the first window, or after so many seconds; until then, errors are
-            answered with a status.
-        spreadsheet: CSV for people: Excel shows long ids whole and starts no formula. Not for programs.
-        headers: Further ones.
+        request: The request.
+        stream: The result of `client.stream(...)`, not yet entered.
+        text: "ndjson": complete if the last line is `{"report": ...}`; "csv": complete, and certified, if the
+            connection is not cut.
+        timeout: The deadline in seconds: it gives a 504 before the response has begun, and cuts it later.
+        start_within: The response begins with the first window, or after this many seconds; until then, errors are
+            answered with a status of their own.
+        spreadsheet: Write CSV for spreadsheets: Excel keeps long ids unchanged and evaluates no formula. Not for
+            programs.
+        headers: Further headers.
 
     Raises:
-        SipCdrError: What went wrong before the answer began.
-        CallError: Likewise: the deadline struck, too many answers are being sent, or the caller could not tell a
-            broken end.
-        AnswerCutError: What went wrong later; the connection is closed.
+        SipCdrError: An error before the response began.
+        RequestError: Before the response began, the deadline passed, too many responses were being sent, or the
+            requester's HTTP version cannot detect a cut response.
+        AnswerCutError: An error after the response began; the connection is closed.
     """
     response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
     response.content_type = MEDIA_TYPES[text]
@@ -201,7 +212,7 @@ async def send_calls(
                 stream, text, caller, timeout=timeout, start_within=start_within, spreadsheet=spreadsheet
             )
     finally:
-        # Before anybody, a timeout or a middleware for instance, can end the answer as if it were whole.
+        # Before anything else, such as a timeout or a middleware, can end the response as if it were complete.
         if caller.has_begun and not is_whole and request.transport is not None:
             request.transport.close()
     return response
@@ -214,7 +225,7 @@ def _limits_for(request: web.Request) -> Limits:
 
 
 class _WebCaller:
-    """A caller as aiohttp.web knows them."""
+    """A `Caller` for aiohttp.web."""
 
     def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self._request = request
@@ -236,6 +247,6 @@ class _WebCaller:
             raise CallerGoneError from None
 
     async def gone(self) -> None:
-        # aiohttp tells a handler only by cancelling it, and only a server that was asked to.
-        while (transport := self._request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110 - no event tells
+        # aiohttp notifies a handler only by cancelling it, and only if the server is configured to.
+        while (transport := self._request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(_LOOK_EVERY)

@@ -1,12 +1,10 @@
-"""ASGI: a caller on the other side of a server, and a guard that lets no short answer end like a whole one.
+"""ASGI: a response writer, and a guard that prevents incomplete responses from ending normally.
 
-Knows no framework.  ASGI has no message that cuts a connection: servers cut it
-when an application returns or raises before it has sent the last part of a body.
-Middlewares get in between: Starlette's `BaseHTTPMiddleware`, which is behind every
-`@app.middleware("http")`, sends a last part when the application inside has raised,
-and a timeout may cancel the answer and then end it.  So the guard stands outside of
-all of them and passes the last part of a streamed answer on only when that answer
-has said that it is whole.
+Independent of frameworks. ASGI has no message that cuts a connection: servers cut it when an application returns or
+raises before it has sent the last part of a body. Middlewares can interfere: Starlette's `BaseHTTPMiddleware`, which is
+behind every `@app.middleware("http")`, sends a last part after the application inside has raised, and a timeout may
+cancel a response and then end it. The guard therefore wraps all middlewares, and passes the last part of a streamed
+response on only if that response was marked complete.
 """
 
 import asyncio
@@ -31,18 +29,18 @@ _Headers = Iterable[tuple[bytes, bytes]]
 
 _ANSWER: Final = "aiosipcdr.answer"
 _LIMITS: Final = "aiosipcdr.limits"
-# Marks the start of a streamed answer on its way to the guard, which takes it off.  A middleware
-# that answers by itself, instead of the application, sends none: its answers are its own.
+# Marks the start of a streamed response for the guard, which removes it. A response that a middleware sends instead of
+# the application has no marker and is not guarded.
 _MARK: Final = b"x-aiosipcdr-answer"
 _LOOK_EVERY = 0.2
 
 
 class Guard:
-    """An ASGI application that guards the answers of another one: see the module.
+    """An ASGI application that guards the responses of another one: see the module's docstring.
 
     Args:
-        app: The application, with all of its middlewares.
-        limits: Returns the limits that apply in it, host names included.
+        app: The application, including all its middlewares.
+        limits: Returns the limits of the application, including host names.
     """
 
     def __init__(self, app: App, limits: Callable[[], Limits] | None = None) -> None:
@@ -50,10 +48,10 @@ class Guard:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on (ASGI).
+        """Handle one request (ASGI).
 
         Raises:
-            AnswerCutError: A streamed answer was not sent whole, and its caller is still there.
+            AnswerCutError: A streamed response was not sent completely, and its requester is still connected.
         """
         if scope["type"] in ("http", "websocket") and self._limits is not None and _LIMITS not in scope:
             limits = scope[_LIMITS] = self._limits()
@@ -62,7 +60,7 @@ class Guard:
             except HostNotAllowedError as error:
                 await _refuse(error, scope, send)
                 return
-        # An application that is mounted in another one ("endpoint") has the other's middlewares around it.
+        # A mounted application ("endpoint") is inside the middlewares of the outer one.
         if scope["type"] != "http" or _ANSWER in scope or "endpoint" in scope:
             await self._app(scope, receive, send)
             return
@@ -72,7 +70,7 @@ class Guard:
 
 
 class _Answer:
-    """How far one answer has come; shared by the guard and the response that streams."""
+    """The state of one response, shared by the guard and the response writer."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -93,7 +91,7 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.check()  # an answer that follows a streamed one would end it
+            self.check()  # a response that follows a streamed one would end it
             headers = [header for header in message.get("headers", ()) if header[0] != _MARK]
             self._is_streamed = len(headers) < len(list(message.get("headers", ())))
             message = {**message, "headers": headers}
@@ -108,20 +106,19 @@ class _Answer:
 
     def check(self) -> None:
         if self._is_short and not self.caller_gone.is_set():
-            raise AnswerCutError("an answer was not sent whole, so its connection is cut")
+            raise AnswerCutError("a response was not sent completely, so its connection is cut; see the log")
 
 
 class AsgiCaller:
-    """A caller as ASGI knows them: see `aiosipcdr.integrations.streaming.Caller`."""
+    """A `Caller` for ASGI: see `aiosipcdr.integrations.streaming.Caller`."""
 
     def __init__(
         self, status: int, headers: list[tuple[bytes, bytes]], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Take the status and the headers of an answer, and what its application was called with."""
         self._status = status
         self._headers = headers
         self._answer: _Answer | None = scope.get(_ANSWER)
-        # Of a middleware's word for it, nothing is taken where the server's own can be had.
+        # The server's own `receive`, if there is a guard: a middleware's may not report a disconnect.
         self._receive = receive if self._answer is None else self._answer.receive
         self._send = send
         self.is_told_of_the_end: bool = scope.get("http_version") != "1.0"
@@ -136,23 +133,23 @@ class AsgiCaller:
         await self._pass_on({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self) -> None:
-        """End an answer that is whole."""
+        """End a complete response."""
         if self._answer is not None:
             self._answer.is_whole = True
         await self._pass_on({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def send_whole(self, body: bytes) -> None:
-        """Send an answer in one piece, with its length."""
+        """Send a response in one piece, with its length."""
         self._headers.append((b"content-length", b"%d" % len(body)))
         await self.begin()
         await self._pass_on({"type": "http.response.body", "body": body, "more_body": False})
 
     async def gone(self) -> None:
-        """Return when the caller has closed the connection."""
+        """Return when the requester has closed the connection."""
         if self._answer is None:
             await self._read_until_gone()
             return
-        # A middleware that reads too may be the one who is told.
+        # A middleware that also receives may get the disconnect message instead.
         async with anyio.create_task_group() as group:
             group.start_soon(self._read_until_gone)
             await self._answer.caller_gone.wait()
@@ -161,24 +158,24 @@ class AsgiCaller:
     async def _read_until_gone(self) -> None:
         pause = 0.0
         while (await self._receive())["type"] != "http.disconnect":
-            # The request itself comes first. A `receive` that never waits must not keep all others waiting.
+            # The messages of the request itself come first. A `receive` that never waits must not block the loop.
             await asyncio.sleep(pause)
             pause = _LOOK_EVERY
 
     async def _pass_on(self, message: Message) -> None:
         try:
             await self._send(message)
-        except OSError:  # how servers of ASGI 2.4 and later say so
+        except OSError:  # raised by servers of ASGI 2.4 and later
             raise CallerGoneError from None
 
 
 def is_guarded(scope: Scope) -> bool:
-    """Return whether a guard stands around the application that handles this request, and all of its middlewares."""
+    """Return whether the request is handled inside a guard."""
     return _ANSWER in scope
 
 
 def limits_in(scope: Scope) -> Limits | None:
-    """Return the limits that the guard found for this request, if there is one that knows them."""
+    """Return the limits that the guard stored for this request, or `None`."""
     limits = scope.get(_LIMITS)
     return limits if isinstance(limits, Limits) else None
 

@@ -1,12 +1,12 @@
-"""A range on its way to a caller: bytes from the first window on, and an end that tells whether they are all.
+"""Streaming of a range as an HTTP response, whose end shows whether it is complete.
 
-Knows no framework: those hand in a `Caller`.  Must never end an answer well
-that is not proven, and must never go on fetching for a caller who has gone.
+Independent of frameworks, which provide a `Caller`. An incomplete response never ends normally, and fetching stops when
+the requester disconnects.
 
-    NDJSON      the last line is {"report": ...}: without it, the answer is broken.  Where there is
-                time for it, a broken one ends with {"problem": ...}; then the connection is cut.
-    CSV         the connection is cut before the last chunk: clients call that an error.  Where a cut
-                could not be guaranteed, `collect` makes the whole answer first, to be sent with its length.
+    NDJSON      The last line is {"report": ...}; without it, the response is incomplete. If possible, an incomplete
+                one ends with {"problem": ...}; then the connection is cut.
+    CSV         The connection of an incomplete response is cut before the last chunk, which HTTP libraries report as an
+                error. Where a cut cannot be guaranteed, `collect` builds the whole response to be sent with its length.
 """
 
 import asyncio
@@ -41,31 +41,31 @@ Text = Literal["ndjson", "csv"]
 
 MEDIA_TYPES: dict[Text, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
-# Phone numbers belong into no cache; nginx would collect what should start at once; and no browser
-# may take a caller's ID for HTML.
+# Phone numbers must not be cached; nginx must not buffer the response; and browsers must not interpret a caller ID as
+# HTML.
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 
 START_WITHIN = 5.0
-"""Seconds after which an answer begins, even if nothing is there yet."""
+"""Seconds after which a response begins, even without any data yet."""
 
-_PIECE = 250  # records: about 150 KB, and a millisecond in which no other caller has a turn
+_PIECE = 250  # records: about 150 KB, which block the event loop for about a millisecond
 _LAST_WORDS = 1.0
 _MOST_COLLECTED = 64 * 1024 * 1024
 
 
 class AnswerCutError(Exception):
-    """An answer that had begun cannot be ended well; raised so that no server and no middleware does."""
+    """A response that had begun is incomplete; raised so that neither server nor middleware ends it normally."""
 
 
 class CallerGoneError(Exception):
-    """The caller has closed the connection."""
+    """The requester has closed the connection."""
 
 
 class Caller(Protocol):
-    """Who waits for an answer, as a framework knows them; each method but `gone` may raise `CallerGoneError`."""
+    """A writer of one response; each method but `gone` may raise `CallerGoneError`."""
 
     is_told_of_the_end: bool
-    """Whether a connection that is cut looks other than one that has ended: from HTTP/1.1 on."""
+    """Whether the requester can distinguish a cut response from a complete one: from HTTP/1.1 on."""
 
     async def begin(self) -> None:
         """Send the status and the headers."""
@@ -74,7 +74,7 @@ class Caller(Protocol):
         """Send `data`; return when there is room for more."""
 
     async def gone(self) -> None:
-        """Return when the caller has closed the connection."""
+        """Return when the requester has closed the connection."""
 
 
 async def deliver(
@@ -82,35 +82,35 @@ async def deliver(
     text: Text,
     caller: Caller,
     *,
-    timeout: float | None = None,  # noqa: ASYNC109 - it ends otherwise before and after the beginning
+    timeout: float | None = None,  # noqa: ASYNC109 - its effect differs before and after the response has begun
     start_within: float = START_WITHIN,
     spreadsheet: bool = False,
 ) -> bool:
-    """Read `stream` and write it to `caller` as it comes; the framework is to end the answer if it is whole.
+    """Read `stream` and write it to `caller` as it arrives; the framework must end the response if it is complete.
 
-    The answer begins with the first window, or after `start_within` seconds:
-    what goes wrong before can still be told by a status.
+    The response begins with the first window, or after `start_within` seconds: earlier errors can still be answered
+    with a status of their own.
 
     Args:
-        stream: a range that was not entered yet; it is left in any case, with nothing under way.
-        text: the format.
-        caller: who is to get it; their slowness slows the fetching.
-        timeout: seconds for everything, `None` for no limit.
-        start_within: see above; 0 begins at once.
-        spreadsheet: write CSV for Excel and its like: ids stay whole, no text starts a formula.
+        stream: A stream that was not entered yet; it is closed in any case.
+        text: The format.
+        caller: The writer of the response; a slow requester slows down fetching.
+        timeout: Seconds for everything; `None` for no limit.
+        start_within: See above; 0 begins at once.
+        spreadsheet: Write CSV for spreadsheets: ids stay unchanged, no formula is evaluated.
 
     Returns:
-        Whether the answer is whole; if not, the caller has gone.
+        Whether the response is complete; if not, the requester has disconnected.
 
     Raises:
-        SipCdrError: what went wrong before the answer began.
-        CallError: likewise: the deadline struck, or the caller could not tell a broken end.
-        AnswerCutError: what went wrong later; the connection must be closed without an end.
+        SipCdrError: An error before the response began.
+        RequestError: Before the response began, the deadline passed, or the requester cannot detect a cut response.
+        AnswerCutError: An error after the response began; the connection must be closed without ending the response.
     """
     if timeout is not None:
         check_seconds("timeout", timeout)
     if text == "csv" and not caller.is_told_of_the_end:
-        raise HttpVersionError("CSV over HTTP/1.0 could break off unnoticed: use HTTP/1.1 (a proxy may be set to 1.0)")
+        raise HttpVersionError("CSV over HTTP/1.0 could be cut unnoticed; use HTTP/1.1 (check the proxy's settings)")
     delivery = _Delivery(stream, text, caller, spreadsheet=spreadsheet)
     try:
         return await delivery.send_within(timeout, start_within)
@@ -124,8 +124,8 @@ async def deliver(
         why = type(error).__name__
         if isinstance(error, SipCdrError | RequestError):
             await delivery.say_why(error)
-            why = f"{why}: {error}"  # the text of another one might quote calls
-        raise AnswerCutError(f"the answer was cut: {why}") from error
+            why = f"{why}: {error}"  # messages of other exceptions might quote calls
+        raise AnswerCutError(f"the response was cut: {why}") from error
 
 
 async def collect(
@@ -136,16 +136,16 @@ async def collect(
     timeout: float | None = None,  # noqa: ASYNC109 - as in `deliver`
     spreadsheet: bool = False,
 ) -> bytes | None:
-    """Read `stream` and return the whole answer, to be sent with its length: no middleware can shorten that unnoticed.
+    """Read `stream` and return the whole response, to be sent with its length, so that a cut is always detected.
 
     Arguments as in `deliver`; of `caller` only `gone` is used.
 
     Returns:
-        The answer, or `None` if the caller has gone.
+        The response, or `None` if the requester has disconnected.
 
     Raises:
-        SipCdrError: what went wrong; `ClientStateError` for an answer of more than 64 MiB.
-        CallError: the deadline struck.
+        SipCdrError: An error; `ClientStateError` for a response of more than 64 MiB.
+        RequestError: The deadline passed.
     """
     kept = _Kept(caller)
     try:
@@ -158,7 +158,7 @@ async def collect(
 
 
 class _Kept:
-    """A `Caller` who keeps what comes, for somebody else who may go."""
+    """A `Caller` that buffers the response."""
 
     is_told_of_the_end = True
 
@@ -174,14 +174,14 @@ class _Kept:
         self._size += len(data)
         if self._size > _MOST_COLLECTED:
             raise ClientStateError(
-                "a CSV answer of more than 64 MiB can only be streamed: call install_error_handlers(app), start the"
+                "a CSV response of more than 64 MiB can only be streamed; call install_error_handlers(app), start the"
                 " application with client_lifespan, or put AnswerGuard around it"
             )
         self.pieces.append(data)
 
 
 class _Delivery:
-    """One answer; knows how far it has come."""
+    """The delivery of one response, and its progress."""
 
     def __init__(self, stream: CdrStream, text: Text, caller: Caller, *, spreadsheet: bool) -> None:
         self._stream = stream
@@ -196,7 +196,7 @@ class _Delivery:
                 await self._send(start_within)
                 return True
         if limit.deadline > anyio.current_time():
-            return False  # ended by the caller, who has gone
+            return False  # cancelled, as the requester has disconnected
         raise too_late(timeout)
 
     async def _send(self, start_within: float) -> None:
@@ -205,7 +205,7 @@ class _Delivery:
         window: CompleteWindow | None = None
         is_read = False
         with anyio.move_on_after(start_within):
-            # It may be given up midway: a window is taken in one step, when it is there.
+            # Safe to cancel: a window is taken in one step, when it is there.
             window = await anext(windows, None)
             is_read = True
         self.has_begun = True
@@ -222,18 +222,18 @@ class _Delivery:
     async def _send_window(self, window: CompleteWindow, encoder: Encoder) -> None:
         records = window.records
         while records:
-            # The bytes have no name here: a traceback with locals would show numbers.
+            # Not assigned to a variable: the locals in a traceback would show phone numbers.
             await self._caller.write(encoder.encode(encode_rows(records[:_PIECE])))
-            del records[:_PIECE]  # a slow caller need not keep all of them in memory
-            await asyncio.sleep(0)  # a fast one must not keep the others waiting
+            del records[:_PIECE]  # written records need no memory while a slow requester reads
+            await asyncio.sleep(0)  # a fast requester must not block the others
 
     async def _end(self, encoder: Encoder) -> None:
         report = self._stream.report
         if self._text == "csv" and report.quarantined and report.is_complete:
-            raise ProtocolError(f"{describe_unreadable(report)}, which CSV cannot say: use NDJSON")
+            raise ProtocolError(f"{describe_unreadable(report)}, which CSV cannot express; use NDJSON")
         if self._text == "csv" and not report.certified:
             raise IncompleteRangeError(
-                "not certified, which CSV cannot say: use NDJSON for ranges with gaps", report=report
+                "not certified, which CSV cannot express; use NDJSON for ranges with gaps", report=report
             )
         if tail := encoder.finish():
             await self._caller.write(tail)
@@ -244,14 +244,14 @@ class _Delivery:
         problem = plan_problem(error)
         log_problem(error, problem)
         if self._text == "ndjson":
-            # The caller may have stopped to read: then there are no last words.
+            # The requester may have stopped reading: then the problem is not sent.
             with suppress(CallerGoneError), anyio.move_on_after(_LAST_WORDS):
                 await self._caller.write(_line(problem=problem.facts))
 
 
 @asynccontextmanager
 async def _attended(caller: Caller, limit: anyio.CancelScope) -> AsyncIterator[None]:
-    # Cancels `limit` as soon as the caller has gone.
+    # Cancels `limit` when the requester disconnects.
     async def watch() -> None:
         await caller.gone()
         limit.cancel()
