@@ -434,7 +434,7 @@ def _masking(shape: Shape) -> Masking:
         raise UsageError(msg)
     key = read_private(key_file).rstrip(b"\r\n")
     if isinstance(choose_mask(key), ValueError):
-        msg = f"{key_file} holds no valid key; write at least 16 random bytes to it"
+        msg = f"{key_file} holds no valid key; write at least 16 bytes of random data to it"
         raise UsageError(msg)
     return key
 

@@ -85,6 +85,8 @@ def judge_existing(order: ExportSpec) -> ExistingFile:
     paths = order.paths
     if not paths.target.exists():
         return ExistingFile("absent")
+    if not paths.manifest.exists():
+        return ExistingFile("other", why="it has no manifest")
     try:
         manifest = read_manifest(paths.manifest)
         if different := _find_different(order, manifest):

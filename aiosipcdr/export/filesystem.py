@@ -120,7 +120,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def exists_already(path: Path, why: str = "") -> str:
     """Return the message about a target that must not be replaced, with the reason if one is given."""
-    reason = f" and {why}" if why else ""
+    reason = f": {why}" if why else ""
     return f"{path} already exists{reason}; choose another name or replace it with overwrite=True"
 
 

@@ -115,7 +115,7 @@ def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] 
         return mask_number
     if isinstance(choice, bytes) and len(choice) >= LEAST_KEY:
         return Pseudonyms(choice)
-    return ValueError(f'mask_numbers must be "mask", or a key for pseudonyms: at least {LEAST_KEY} random bytes')
+    return ValueError(f'mask_numbers must be "mask", or a key for pseudonyms: at least {LEAST_KEY} bytes of random data')
 
 
 def numbers_of(choice: Literal["mask"] | bytes | None) -> Numbers:

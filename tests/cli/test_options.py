@@ -68,7 +68,7 @@ def test_each_may_stand_in_the_file_and_the_command_line_comes_first(
         ("timeout = soon", "credentials: timeout must be a number of seconds"),
         ("strict = perhaps", "credentials: strict must be true or false"),
         ("time_field = submitTime", "credentials: time_field must be one of submit_time, call_time"),
-        ("lateness = 4", "credentials: lateness is not a length of time"),
+        ("lateness = 4", "credentials: lateness is not a duration"),
         ("ca_file = missing.pem", "missing.pem cannot be read: No such file"),
         ("timeout = -1", "timeout must be a positive number of seconds"),
         ("proxy = nonsense", "proxy must be an address like"),

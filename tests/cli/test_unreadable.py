@@ -56,7 +56,7 @@ def test_three_of_three_calls_without_an_id_are_exit_code_4_everywhere(
         for more in ([], ["--online"]):
             assert run(["verify", str(path), *more]) == 4
             shown = capsys.readouterr()
-            assert "NOT certified, 3 records quarantined (no readable id); the file is what" in shown.out
+            assert "NOT certified, 3 records quarantined (no readable id); the file matches" in shown.out
         assert run(["verify", str(path), "--json"]) == 4
         verified = json.loads(capsys.readouterr().out)
         assert (verified["certified"], verified["quarantined"], verified["differences"]) == (False, 3, [])
@@ -98,7 +98,7 @@ def test_a_finished_day_with_faulty_fields_is_exit_code_4_each_time(
         capsys.readouterr()
         assert run([*command, "--json"]) == 4
         shown = capsys.readouterr()
-        assert "2024-10-02.csv is complete already, with unreadable values of rate (1)" in shown.err
+        assert "2024-10-02.csv is already complete, with unreadable values of rate (1)" in shown.err
         first, second = json.loads(shown.out)["files"]
         assert (first["outcome"], first["faulty_fields"]) == ("unchanged", {})
         assert (second["outcome"], second["faulty_fields"]) == ("unchanged", {"rate": 1})
@@ -166,7 +166,7 @@ def test_a_quarantine_of_its_own_is_for_stdout_alone(
     with account(monkeypatch, *PLAIN):
         files = ["--output", str(tmp_path / "calls.csv"), "--quarantine", str(tmp_path / "aside.ndjson")]
         assert run(["export", *SPAN, *files]) == 2
-    assert "--quarantine goes with --output -" in capsys.readouterr().err
+    assert "--quarantine needs --output -" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

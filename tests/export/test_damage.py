@@ -150,7 +150,7 @@ async def test_a_part_that_changes_before_it_is_published_is_not_published(
 
     with monkeypatch.context() as patch:
         patch.setattr(AtomicFile, method, changing)
-        with pytest.raises(ExportConflictError, match="was changed, removed or replaced while this export was at work"):
+        with pytest.raises(ExportConflictError, match="was changed, removed or replaced during the export"):
             await export(path)
     assert done
     assert not path.exists()

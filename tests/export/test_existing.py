@@ -84,7 +84,7 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"query": ExportQuery(start=START - timedelta(hours=1), end=END)}, "start"),
     ({"bytes": 4}, "changed after it was written"),
     ({"sha256": "0" * 64}, "changed after it was written"),
-    ({"quarantined": 1}, "says nothing of"),
+    ({"quarantined": 1}, "does not mention"),
 ]
 
 

@@ -70,7 +70,7 @@ def test_a_byte_that_was_changed_anywhere_but_in_the_last_frame_is_damage(tmp_pa
         if place >= last:
             assert read(tmp_path, bytes(damaged)) == PIECES[:-1]
         else:
-            with pytest.raises(JournalDamagedError, match=r"from byte [0-9]+ to [0-9]+ is not what was written"):
+            with pytest.raises(JournalDamagedError, match=r"between byte [0-9]+ and [0-9]+; remove it"):
                 read(tmp_path, bytes(damaged))
 
 

@@ -65,7 +65,7 @@ def test_fingerprints_of_two_names_or_values_and_signatures_are_all_different() 
 def test_a_key_shows_itself_in_no_text() -> None:
     key = DerivedKey(b"sandbox-bytes")
     assert "sandbox" not in repr(key) + str(key) + pretty_repr(key)
-    with pytest.raises(TypeError, match="do not pickle"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(key)
 
 
@@ -253,7 +253,7 @@ async def test_a_signature_is_over_every_byte_of_the_content(tmp_path: Path) -> 
 async def test_going_on_under_another_secret_needs_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
     await export(path, until=3)
-    with pytest.raises(ExportConflictError, match=r"account is another; .* begin anew with restart=True"):
+    with pytest.raises(ExportConflictError, match=r"account differs; .* start over with restart=True"):
         await export(path, credentials=OTHER)
     await export(path, credentials=OTHER, restart=True)
     assert read_stored(sidecar_path(path, MANIFEST)).check_signature(OTHER) == "valid"

@@ -114,7 +114,7 @@ async def test_a_second_name_of_our_journal_is_refused(tmp_path: Path, ending: s
 
 @pytest.mark.parametrize("ending", [JOURNAL, ROWS])
 async def test_a_second_name_that_comes_while_an_export_is_at_work_stops_it(tmp_path: Path, ending: str) -> None:
-    with pytest.raises(ExportConflictError, match="was removed or replaced, or got a second name"):  # noqa: PT012
+    with pytest.raises(ExportConflictError, match="was removed, replaced or linked"):  # noqa: PT012
         async with ExportJob(order(tmp_path / NAME)) as job:
             for entry in STORY:
                 await job.write(entry, report_of())
@@ -131,8 +131,8 @@ async def test_the_rows_of_another_export_are_refused(tmp_path: Path) -> None:
     rows = [(folder / (NAME + ROWS)).read_bytes() for folder in folders]
     assert rows[0] != rows[1]
     (folders[0] / (NAME + ROWS)).write_bytes(rows[1])
-    assert "rows was not made by this export" in await check_refused(folders[0], overwrite=False)
-    assert "rows was not made by this export" in await check_refused(folders[0], overwrite=False, restart=True)
+    assert "rows was not created by this export" in await check_refused(folders[0], overwrite=False)
+    assert "rows was not created by this export" in await check_refused(folders[0], overwrite=False, restart=True)
 
 
 async def test_no_number_is_in_the_header_of_journal_or_rows(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ async def test_a_journal_that_another_run_is_creating_is_waited_for_by_nobody(tm
     descriptor = create_ours(part)
     try:
         assert lock_file(descriptor)
-        assert "another export is at work" in await check_refused(tmp_path, overwrite=False)
+        assert "another export of" in await check_refused(tmp_path, overwrite=False)
     finally:
         os.close(descriptor)
     await export(tmp_path / NAME)
@@ -209,7 +209,7 @@ async def test_two_names_of_a_new_journal_are_one_again(tmp_path: Path) -> None:
 
 async def test_a_restart_forgets_an_export_of_another_query(tmp_path: Path) -> None:
     await export(tmp_path / NAME, until=3, sip_group_name="sales")
-    with pytest.raises(ExportConflictError, match="or begin anew with restart=True"):
+    with pytest.raises(ExportConflictError, match="or start over with restart=True"):
         await export(tmp_path / NAME)
     await export(tmp_path / NAME, restart=True)
     assert names(tmp_path) == [NAME, NAME + MANIFEST, NAME + QUARANTINE]

@@ -85,7 +85,7 @@ def test_a_file_with_another_header_is_not_ours_and_stays(file: RowsFile) -> Non
         data = HEADER[:place] + bytes([HEADER[place] ^ 1]) + HEADER[place + 1 :] + ROWS[0]
         for foreign in (data, data[: place + 1]):
             put(file, foreign)
-            with pytest.raises(ExportConflictError, match="rows was not made by this export"):
+            with pytest.raises(ExportConflictError, match="rows was not created by this export"):
                 file.open(HEADER)
             file.close()
             assert file.path.read_bytes() == foreign
@@ -120,7 +120,7 @@ def test_a_file_that_takes_the_name_meanwhile_stays(file: RowsFile, monkeypatch:
         return create_ours(path)
 
     monkeypatch.setattr(rows_file, "create_ours", create)
-    with pytest.raises(ExportConflictError, match="was not made by this export"):
+    with pytest.raises(ExportConflictError, match="was not created by this export"):
         file.open(HEADER)
     assert file.path.read_bytes() == b"theirs"
 

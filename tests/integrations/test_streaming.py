@@ -371,7 +371,7 @@ async def test_an_error_of_others_cuts_the_answer_without_its_text(doors: Any, s
         raise KeyError("a call, quoted")
 
     async with doors.client_of(sandbox) as client:
-        with pytest.raises(AnswerCutError, match=r"^the answer was cut: KeyError$"):
+        with pytest.raises(AnswerCutError, match=r"^the response was cut: KeyError$"):
             await deliver(client.stream(sandbox.start, sandbox.end), "csv", Reader(fail))
         await doors.until_idle(client)
 
