@@ -77,8 +77,8 @@ app: App = App(
     group_commands=Group("Commands", sort_key=0),
     suppress_keyboard_interrupt=False,
 )
-for _place, (_name, _help) in enumerate(_COMMANDS.items()):
-    app.command(f"aiosipcdr.cli.{_name}:{_name}", name=_name, help=_help, sort_key=_place)
+for _position, (_name, _help) in enumerate(_COMMANDS.items()):
+    app.command(f"aiosipcdr.cli.{_name}:{_name}", name=_name, help=_help, sort_key=_position)
 app.command(
     "aiosipcdr.cli.completion:install_completion",
     name="--install-completion",

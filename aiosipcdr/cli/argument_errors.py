@@ -55,10 +55,10 @@ def refuse_secrets(tokens: Sequence[str]) -> None:
 def usage_sentence(error: CycloptsError) -> str:
     """Return the message about invalid arguments."""
     command = " ".join(("aiosipcdr", *(error.command_chain or ())))
-    return f"{_what(error)} (see {command} --help)"
+    return f"{_describe(error)} (see {command} --help)"
 
 
-def _what(error: CycloptsError) -> str:
+def _describe(error: CycloptsError) -> str:
     error.verbose = False
     if isinstance(error, UnknownOptionError):
         names = [name for argument in error.argument_collection for name in argument.names]
@@ -98,6 +98,6 @@ def _unknown_command(error: UnknownCommandError) -> str:
     known = [name for name in (error.app or ()) if not name.startswith("-")]
     token = (error.unused_tokens or [""])[0]
     close = get_close_matches(token, known, n=1)
-    said = f' "{token}"' if close else ""
+    name = f' "{token}"' if close else ""
     hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
-    return f"unknown command{said}; {hint}"
+    return f"unknown command{name}; {hint}"

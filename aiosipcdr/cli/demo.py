@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from aiosipcdr.cli.client import Pace, build_client
-from aiosipcdr.cli.exit_codes import Terminated, judge_reports
+from aiosipcdr.cli.exit_codes import Terminated, exit_code_for
 from aiosipcdr.cli.output import print_json
 from aiosipcdr.cli.progress import FetchProgress, waiting
 from aiosipcdr.cli.runner import run_to_end
@@ -66,18 +66,18 @@ def demo(
         print_json(figures_as_json(figures, target))
     else:
         show_figures(figures, target)
-    return judge_reports([report])
+    return exit_code_for([report])
 
 
 async def _run(records: int, target: Path, pace: Pace, *, overwrite: bool) -> tuple[FetchReport, float]:
     async with AsyncExitStack() as stack:
         with waiting(f"generating {records:,} calls in a sandbox"):
             options = ("--records", str(records), "--database", "temp", "--account", "demo")
-            place = await stack.enter_async_context(sandbox_process(*options))
-        settings = Settings(base_url=place.base_url, api_key=place.api_key, api_secret=place.api_secret)
-        progress = stack.enter_context(FetchProgress("fetching", int((place.end - place.start).total_seconds())))
+            sandbox = await stack.enter_async_context(sandbox_process(*options))
+        settings = Settings(base_url=sandbox.base_url, api_key=sandbox.api_key, api_secret=sandbox.api_secret)
+        progress = stack.enter_context(FetchProgress("fetching", int((sandbox.end - sandbox.start).total_seconds())))
         client = await stack.enter_async_context(build_client(settings, pace, progress))
         began = time.perf_counter()
-        report = await client.export(place.start, place.end, target, overwrite=overwrite)
+        report = await client.export(sandbox.start, sandbox.end, target, overwrite=overwrite)
         # After a resume, the report includes the time of the earlier runs.
         return report, max(report.elapsed, time.perf_counter() - began)

@@ -44,7 +44,7 @@ class _Diagnosis:
     findings: list[Finding] = field(default_factory=list)
     settings: dict[str, object] = field(default_factory=dict)
     requests: int = 0
-    words: list[str] = field(default_factory=list)
+    account_options: list[str] = field(default_factory=list)
     """The options for account and network, for commands to paste."""
 
 
@@ -73,15 +73,15 @@ def doctor(
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
     given = _or_last_day(span)
     start, end = parse_range(given)
-    asked = Asked(start=start, end=end, group=span.group, phone=span.phone)
+    query = Asked(start=start, end=end, group=span.group, phone=span.phone)
     window = TimeWindow.of(start, end) if given is span else None
     try:
         settings = resolve_settings(account)
-        found = _examine(settings, network, asked, rate, window, probe=probe)
+        found = _examine(settings, network, query, rate, window, probe=probe)
     except UsageError as error:
         found = _Diagnosis(checks=[Check("settings", State.WRONG, str(error))])
     found.checks = skip_rest(found.checks)
-    found.words = _words_of(account, network)
+    found.account_options = _account_options(account, network)
     if json:
         print_json(_as_json(found))
     else:
@@ -98,7 +98,7 @@ def _or_last_day(span: Range) -> Range:
 
 
 def _examine(
-    settings: Settings, network: Network, asked: Asked, rate: float, window: TimeWindow | None, *, probe: bool
+    settings: Settings, network: Network, query: Asked, rate: float, window: TimeWindow | None, *, probe: bool
 ) -> _Diagnosis:
     tally = Tally()
     client = build_client(settings, Pace(concurrency=1, rate=rate), tally, _BRIEF, network=network)
@@ -106,7 +106,7 @@ def _examine(
 
     async def ask() -> None:
         async with client:
-            found.checks += await check_account(client, settings.base_url, asked)
+            found.checks += await check_account(client, settings.base_url, query)
             before = tally.requests
             if probe and found.checks[-1].name == "range":  # the login was accepted
                 try:
@@ -130,7 +130,7 @@ def _show(found: _Diagnosis, rate: float) -> None:
     print_line(f"\nProperties of the account, from {found.requests} requests, at most {rate:g} per second:\n")
     print_table(_finding_rows(found.findings))
     print_line("\nSettings for this account:\n")
-    for line in _setting_lines(found.settings, found.words):
+    for line in _setting_lines(found.settings, found.account_options):
         print_line(f"  {line}")
 
 
@@ -146,7 +146,7 @@ def _finding_rows(findings: Iterable[Finding]) -> Iterable[tuple[str, str, str, 
         yield _mark(State.GOOD if known else State.SKIPPED), finding.topic, finding.value or "unknown", finding.text
 
 
-def _words_of(account: Account, network: Network) -> list[str]:
+def _account_options(account: Account, network: Network) -> list[str]:
     proxy = network.proxy if "@" not in (network.proxy or "") else None  # it may hold a password
     given = {
         "--base-url": account.base_url,
@@ -155,19 +155,23 @@ def _words_of(account: Account, network: Network) -> list[str]:
         "--ca-file": network.ca_file,
         "--timeout": network.timeout,
     }
-    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    return [*words, "--credentials-stdin"] if account.credentials_stdin else words
+    account_options = [
+        argument for name, value in given.items() if value is not None for argument in (name, str(value))
+    ]
+    return [*account_options, "--credentials-stdin"] if account.credentials_stdin else account_options
 
 
-def _setting_lines(settings: dict[str, object], words: list[str]) -> list[str]:
+def _setting_lines(settings: dict[str, object], account_options: list[str]) -> list[str]:
     of_method = {"time_field"}
     client = _arguments({name: value for name, value in settings.items() if name not in of_method})
     method = _arguments({name: value for name, value in settings.items() if name in of_method})
     lines = [f"CdrClient(..., {client})"] if client else []
     lines += [f"client.fetch_all(..., {method})"] if method else []
-    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", _argument(value))]
+    options = [
+        argument for name, value in settings.items() for argument in (f"--{name.replace('_', '-')}", _argument(value))
+    ]
     if options:
-        lines.append(shlex.join([*_EXPORT, *words, *options]))
+        lines.append(shlex.join([*_EXPORT, *account_options, *options]))
     return lines or ["none: the defaults are right"]
 
 
@@ -195,7 +199,7 @@ def _as_json(found: _Diagnosis) -> dict[str, Any]:
             "requests": found.requests,
             "findings": found.findings,
             "settings": found.settings,
-            "lines": _setting_lines(found.settings, found.words),
+            "lines": _setting_lines(found.settings, found.account_options),
         }
         if found.findings
         else None,

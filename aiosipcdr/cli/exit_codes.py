@@ -10,7 +10,7 @@ from aiosipcdr.extras import MissingExtraError
 from aiosipcdr.model.errors import IncompleteRangeError, OutageError, SipCdrError
 from aiosipcdr.model.report import FetchReport
 
-__all__ = ["CommandError", "Exit", "Terminated", "explain", "judge_reports"]
+__all__ = ["CommandError", "Exit", "Terminated", "exit_code_for", "explain"]
 
 
 @unique
@@ -34,7 +34,7 @@ class Terminated(BaseException):
     """SIGTERM arrived, and everything was cleaned up."""
 
 
-def judge_reports(reports: Iterable[FetchReport]) -> Exit:
+def exit_code_for(reports: Iterable[FetchReport]) -> Exit:
     """Return the exit code for the reports of a command: incomplete takes precedence over unreadable."""
     code = Exit.DONE
     for report in reports:

@@ -86,7 +86,7 @@ def plan_client(network: Network, proof: Proof, settings: Settings) -> dict[str,
         if proof.lateness is None
         else parse_length("--lateness", proof.lateness)
     )
-    given = {
+    options = {
         "proxy": network.proxy or _from_file(settings, "proxy", str),
         "ssl_context": None if ca_file is None else load_authorities(ca_file),
         "timeout": network.timeout or _from_file(settings, "timeout", _read_seconds),
@@ -95,7 +95,7 @@ def plan_client(network: Network, proof: Proof, settings: Settings) -> dict[str,
         "strict": proof.strict or _from_file(settings, "strict", _read_switch),
         "filter_match": proof.filter_match or _from_file(settings, "filter_match", _read_match),
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def load_authorities(path: Path) -> ssl.SSLContext:

@@ -114,9 +114,9 @@ def print_table(rows: Iterable[Sequence[str]]) -> None:
     if not console.is_terminal:
         # In a pipe lines do not fold: paths stay in one piece.
         console = Console(file=sys.stdout, highlight=False, width=10_000)
-    with console.capture() as drawn:
+    with console.capture() as capture:
         console.print(table)
-    _print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    _print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def shows_progress() -> bool:
@@ -135,6 +135,6 @@ def silence_stdout() -> None:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, descriptor)
+    os.close(devnull)

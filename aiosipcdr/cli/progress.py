@@ -40,29 +40,29 @@ class ProgressState:
     `seconds` is the length of all ranges together.
     """
 
-    __slots__ = ("_known", "_range_seconds", "_seconds_known", "finished", "note", "records", "windows")
+    __slots__ = ("_counted", "_range_seconds", "_seconds_counted", "finished", "note", "records", "windows")
 
     def __init__(self, seconds: int = 0) -> None:
         self._range_seconds = seconds
-        self._seconds_known = 0
-        self._known = 0
+        self._seconds_counted = 0
+        self._counted = 0
         self.records: int = 0
         self.windows: int = 0
         self.note: str = ""
         self.finished: bool = False
 
-    def leave_out(self, seconds: int) -> None:
+    def exclude(self, seconds: int) -> None:
         """Exclude a part of the ranges, in which there is nothing to read."""
         self._range_seconds = max(0, self._range_seconds - seconds)
 
-    def take(self, event: Event) -> None:
+    def update(self, event: Event) -> None:
         """Update the state from `event`."""
         match event.kind:
             case EventKind.RUN_STARTED:
                 self.records += event.records or 0  # of an earlier run that is resumed
             case EventKind.WINDOW_PLANNED:
-                self._known += event.total or 0
-                self._seconds_known += event.window.seconds if event.window else 0
+                self._counted += event.total or 0
+                self._seconds_counted += event.window.seconds if event.window else 0
             case EventKind.WINDOW_COMPLETE:
                 self.records += event.records or 0
                 self.windows += 1
@@ -79,10 +79,10 @@ class ProgressState:
         """The estimated number of calls; `None` before the first count."""
         if self.finished:
             return self.records
-        if not self._seconds_known:
+        if not self._seconds_counted:
             return None
-        share = max(1.0, self._range_seconds / self._seconds_known)
-        return max(round(self._known * share), self.records)
+        share = max(1.0, self._range_seconds / self._seconds_counted)
+        return max(round(self._counted * share), self.records)
 
 
 class FetchProgress:
@@ -129,7 +129,7 @@ class FetchProgress:
     def __call__(self, event: Event, /) -> None:
         """Update the bar from `event`."""
         if self._progress is not None and event.kind not in _QUIET:
-            self.state.take(event)
+            self.state.update(event)
             self._draw(self._progress)
 
     def _draw(self, progress: Progress) -> None:

@@ -129,20 +129,20 @@ def sandbox(
         until_stdin_closes: Also end when stdin is closed, with the process that started this one.
         json: Print one line of JSON with base_url, api_key, api_secret, start and end.
     """
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         name: value for name in Behaviour.__dataclass_fields__ if (value := getattr(behaviour, name)) is not None
     }
-    given |= dict(map(_parse_switch, switch))
-    given |= {"records": records, "seed": seed, "days": days, "port": port, "path": database}
-    given["account"] = account
+    settings |= dict(map(_parse_switch, switch))
+    settings |= {"records": records, "seed": seed, "days": days, "port": port, "path": database}
+    settings["account"] = account
     if live is not None:
-        given["live"] = _parse_pace(live)
+        settings["live"] = _parse_pace(live)
     if calls is not None:
-        given["calls"] = _read_calls(calls, given)
+        settings["calls"] = _read_calls(calls, settings)
     if faults is not None:
-        given["faults"] = _read_faults(faults)
+        settings["faults"] = _read_faults(faults)
     try:
-        run_to_end(_serve(given, until_stdin_closes=until_stdin_closes, json=json))
+        run_to_end(_serve(settings, until_stdin_closes=until_stdin_closes, json=json))
     except OSError as error:
         msg = f"the sandbox cannot start: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:
@@ -227,19 +227,19 @@ async def _serve(switches: dict[str, Any], *, until_stdin_closes: bool, json: bo
         (_show_json if json else _show)(running)
 
     serving = asyncio.create_task(serve(on_ready=show, **switches))
-    waited = {serving}
+    tasks = {serving}
     if until_stdin_closes:
-        waited.add(asyncio.create_task(_stdin_closed()))
+        tasks.add(asyncio.create_task(_stdin_closed()))
     try:
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()
     finally:
-        for task in waited:
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(waited)
+        await asyncio.wait(tasks)
         for running in started:
-            _tell_left(running.faults_left)
+            _report_unused(running.faults_left)
 
 
 async def _stdin_closed() -> None:
@@ -257,10 +257,10 @@ async def _stdin_closed() -> None:
     await closed.wait()
 
 
-def _tell_left(faults: list["Fault"]) -> None:
+def _report_unused(faults: list["Fault"]) -> None:
     if faults:
         number = "1 queued fault was" if len(faults) == 1 else f"{len(faults)} queued faults were"
-        print_notice(f"{number} never triggered: {'; '.join(fault.reported() for fault in faults)}")
+        print_notice(f"{number} never triggered: {'; '.join(fault.describe() for fault in faults)}")
 
 
 def _show_json(running: "Sandbox") -> None:

@@ -28,7 +28,7 @@ _NAMES = ("base_url", "api_key", "api_secret")
 OPTION_NAMES = ("proxy", "ca_file", "timeout", "time_field", "lateness", "strict", "assume_tz", "filter_match")
 """Other options that a file may set: see `aiosipcdr.cli.options`."""
 
-_LARGEST = 64 * 1024
+_MAX_BYTES = 64 * 1024
 _LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")
 
 
@@ -79,7 +79,7 @@ def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) 
     Raises:
         UsageError: Something is missing, or the file must not be used.
     """
-    source, found = _find(account, environ)
+    source, found = _read_source(account, environ)
     for name in ("api_key", "api_secret"):
         if not found.get(name):
             msg = f"{name} is missing in {source}; {HOW_TO_AUTHENTICATE}"
@@ -107,21 +107,21 @@ def find_credentials(account: Account, environ: Mapping[str, str] = os.environ) 
     Raises:
         UsageError: The file must not be used.
     """
-    _, found = _find(account, environ)
+    _, found = _read_source(account, environ)
     if not (found.get("api_key") and found.get("api_secret")):
         return None
     return Credentials(found["api_key"], found["api_secret"])
 
 
-def _find(account: Account, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+def _read_source(account: Account, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     # Returns the source and the values in it.
     if account.credentials_file is not None and account.credentials_stdin:
         msg = "--credentials-file and --credentials-stdin exclude each other; use one of them"
         raise UsageError(msg)
     if account.credentials_file is not None:
         source = str(account.credentials_file)
-        otherwise = f"; if that is not possible, use --credentials-stdin < {source}"
-        found = _parse(read_private(account.credentials_file, otherwise), source)
+        alternative = f"; if that is not possible, use --credentials-stdin < {source}"
+        found = _parse(read_private(account.credentials_file, alternative), source)
     elif account.credentials_stdin:
         source = "stdin"
         found = _parse(_read_stdin(), source)
@@ -131,20 +131,20 @@ def _find(account: Account, environ: Mapping[str, str]) -> tuple[str, dict[str, 
     return source, found
 
 
-def read_private(path: Path, otherwise: str = "") -> bytes:
+def read_private(path: Path, alternative: str = "") -> bytes:
     """Return the content of a file that only its owner may read.
 
     Raises:
-        UsageError: It cannot be read, or others can read it; the message then ends with `otherwise`.
+        UsageError: It cannot be read, or others can read it; the message then ends with `alternative`.
     """
     # The mode of the open file is checked, so that the file cannot be replaced in between.
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if os.name != "nt" and stat.S_ISREG(mode) and mode & _forbidden(path):
-                msg = f"{path} is readable by others, so it is not used; run chmod 600 {path}{otherwise}"
+                msg = f"{path} is readable by others, so it is not used; run chmod 600 {path}{alternative}"
                 raise UsageError(msg)
-            return file.read(_LARGEST)
+            return file.read(_MAX_BYTES)
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror or type(error).__name__}"
         raise UsageError(msg) from None
@@ -163,7 +163,7 @@ def _read_stdin() -> bytes:
         return b""
     if sys.stdin.isatty():
         print_notice("Enter api_key=..., api_secret=... (and base_url=...), one per line; end with Ctrl-D:")
-    return sys.stdin.buffer.read(_LARGEST)
+    return sys.stdin.buffer.read(_MAX_BYTES)
 
 
 def _parse(raw: bytes, source: str) -> dict[str, str]:

@@ -21,9 +21,9 @@ from aiosipcdr.model.windows import day_start, fixed_offset
 __all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_zone", "read_phone"]
 
 _DAY = timedelta(days=1)
-_LONGEST_NAME = 1024
+_MAX_NAME_BYTES = 1024
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_BEYOND = "outside the calendar; use a year from 1 to 9999"
+_OUTSIDE_CALENDAR = "outside the calendar; use a year from 1 to 9999"
 _SPAN = re.compile(r"(?P<number>[0-9]{1,5}) ?(?P<unit>[mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": _DAY, "w": timedelta(weeks=1)}
 
@@ -67,7 +67,7 @@ def read_phone(phone: str | None, path: Path | None) -> str | None:
         raise UsageError("--phone and --phone-file exclude each other; use one of them")
     try:
         with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
-            name = file.readline(_LONGEST_NAME).decode("utf-8-sig").strip()
+            name = file.readline(_MAX_NAME_BYTES).decode("utf-8-sig").strip()
     except OSError as error:
         msg = f"--phone-file {path} cannot be read: {error.strerror or type(error).__name__}"
         raise UsageError(msg) from None
@@ -93,10 +93,10 @@ def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, dat
     """
     zone = None if span.tz is None else parse_zone(span.tz)
     now = (now or datetime.now(UTC)).replace(microsecond=0)
-    ways = {"--start and --end": span.start or span.end, "--last": span.last, "--yesterday": span.yesterday}
-    asked = [way for way, given in ways.items() if given]
-    if len(asked) > 1:
-        msg = f"{' and '.join(asked)} exclude each other; use one of them"
+    options = {"--start and --end": span.start or span.end, "--last": span.last, "--yesterday": span.yesterday}
+    used = [option for option, given in options.items() if given]
+    if len(used) > 1:
+        msg = f"{' and '.join(used)} exclude each other; use one of them"
         raise UsageError(msg)
     if span.last is not None:
         return _last(span.last, now if zone is None else now.astimezone(zone))
@@ -183,7 +183,7 @@ def _time(option: str, text: str, zone: TimeZone | None) -> datetime:
         day = _date(text)
         return _wall_clock(option, text, time, zone) if day is None else day_start(day, zone)
     except OverflowError:
-        msg = f"{option} {text} is {_BEYOND}"
+        msg = f"{option} {text} is {_OUTSIDE_CALENDAR}"
         raise UsageError(msg) from None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.client import Pace, build_client
-from aiosipcdr.cli.exit_codes import CommandError, Exit, judge_reports
+from aiosipcdr.cli.exit_codes import CommandError, Exit, exit_code_for
 from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line, print_notice
 from aiosipcdr.cli.progress import waiting
@@ -18,7 +18,7 @@ from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, find_credentials, resolve_settings
 from aiosipcdr.cli.timerange import read_phone
 from aiosipcdr.display import shorten
-from aiosipcdr.export import Manifest, find_exports, find_paths, read_stored, verify_file, was_asked_by
+from aiosipcdr.export import Manifest, compare_owner, find_exports, find_paths, read_stored, verify_file
 from aiosipcdr.export.manifest import Signature
 from aiosipcdr.model.errors import ExportError, OutOfTimeRangeError
 from aiosipcdr.model.report import counted, describe_unreadable
@@ -76,7 +76,7 @@ def verify(
     _show(results, is_single=is_single, json=json)
     if any(result.differences for result in results):
         return Exit.FAILED
-    return judge_reports([result.manifest.as_report() for result in results if result.manifest])
+    return exit_code_for([result.manifest.as_report() for result in results if result.manifest])
 
 
 @dataclass(kw_only=True)
@@ -114,7 +114,7 @@ class _Result:
         if unreadable := describe_unreadable(manifest.as_report()):
             words[0] += f", {unreadable}"
         words.append("the file matches its manifest")
-        words.append(_SIGNED[self.signature])
+        words.append(_SIGNATURE_TEXTS[self.signature])
         if self.recounted is not None:
             words.append(f"the vendor counts the same now ({counted(self.recounted, 'window', 'windows')})")
         if provisional := manifest.report.provisional:
@@ -143,13 +143,13 @@ def _advice(recounted: int | None) -> str:
 
 
 def _find_files(paths: Sequence[Path], sidecars: Path | None) -> Iterator[Path]:
-    aside = None if sidecars is None else sidecars.resolve()
+    sidecar_folder = None if sidecars is None else sidecars.resolve()
     for path in paths:
         if not path.is_dir():
             yield path
             continue
         # A manifest in the folder of sidecars may belong to a file elsewhere.
-        found = [file for file in find_exports(path) if file.exists() or aside not in file.resolve().parents]
+        found = [file for file in find_exports(path) if file.exists() or sidecar_folder not in file.resolve().parents]
         if not found:
             msg = f"{path} holds no exported file; add the path of an exported file or its folder"
             raise CommandError(msg)
@@ -179,7 +179,7 @@ def _verify(
     return result
 
 
-_SIGNED: dict[Signature, str] = {
+_SIGNATURE_TEXTS: dict[Signature, str] = {
     "valid": "signature valid",
     "not checked": "signature not checked",
     "unsigned": "unsigned, written by an older version",
@@ -191,7 +191,7 @@ def _unchecked(manifest: Manifest) -> Signature:
 
 
 def _check_same(manifest: Manifest, credentials: Credentials, phone: str | None) -> None:
-    is_same_account, is_same_phone = was_asked_by(manifest, credentials, phone)
+    is_same_account, is_same_phone = compare_owner(manifest, credentials, phone)
     if not is_same_account:
         msg = (
             f"{shorten(manifest.file)} was exported from another account, or before its secret was changed; use that"

@@ -72,7 +72,7 @@ def plan_settings(facts: ProbeFacts, *, lateness: timedelta) -> dict[str, object
         lateness: The default lateness.
     """
     found: dict[str, object] = {}
-    if (size := _given_size(facts)) is not None and size < LARGEST:
+    if (size := _page_size_for(facts)) is not None and size < LARGEST:
         found["page_size"] = size
     if len(fields := _fields(facts)) == 1:
         found["time_field"] = fields[0]
@@ -157,7 +157,7 @@ def _judge_bound(facts: ProbeFacts, bound: str) -> tuple[str | None, str]:
     return None, f"no call found shows whether one exactly at the {bound} is in the range"
 
 
-def _given_size(facts: ProbeFacts) -> int | None:
+def _page_size_for(facts: ProbeFacts) -> int | None:
     # The reported size, unless fewer calls were returned than there are.
     if (first := facts.first) is None or not 1 <= first.page.size <= LARGEST:
         return None
@@ -165,7 +165,7 @@ def _given_size(facts: ProbeFacts) -> int | None:
 
 
 def _judge_size(facts: ProbeFacts) -> tuple[str | None, str]:
-    size = _given_size(facts)
+    size = _page_size_for(facts)
     if size is None:
         return None, f"a page size of {LARGEST} was requested, and the response has an invalid size"
     again = facts.again.page.size if isinstance(facts.again, Answered) else ODD

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aiosipcdr.export.filesystem import (
-    check_ours,
-    create_ours,
+    check_plain_file,
+    create_private,
+    describe_existing,
+    describe_foreign_file,
     describe_kind,
-    describe_stranger,
-    exists_already,
     is_same_file,
     set_mode,
     storage_errors,
@@ -26,13 +26,13 @@ from aiosipcdr.export.filesystem import (
     write_all,
 )
 from aiosipcdr.export.frames import read_bytes
-from aiosipcdr.export.paths import ExportPaths, part_of
+from aiosipcdr.export.paths import ExportPaths, temporary_path
 from aiosipcdr.model.errors import ExportConflictError, StorageError
 
 __all__ = ["AtomicFile", "check_folder", "check_target", "publish_new"]
 
 # Errors of file systems without hard links.
-_NO_LINKS = {
+_LINKS_UNSUPPORTED = {
     *(errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES, errno.EINVAL)
 }
 
@@ -78,7 +78,7 @@ def check_folder(paths: ExportPaths) -> None:
             )
     for path in paths:
         with storage_errors(target):
-            _mode(part_of(path))  # raises if the name is too long
+            _mode(temporary_path(path))  # raises if the name is too long
 
 
 class AtomicFile:
@@ -95,7 +95,7 @@ class AtomicFile:
     def __init__(self, path: Path, *, mode: int | None = None) -> None:
         self.path: Path = path
         self._mode = mode
-        self.temporary: Path = part_of(path)
+        self.temporary: Path = temporary_path(path)
         self._checked: _Identity | None = None
         self._descriptor = -1
         self._digest = hashlib.sha256()
@@ -113,9 +113,9 @@ class AtomicFile:
             ExportConflictError: The temporary name is taken.
         """
         try:
-            self._descriptor = create_ours(self.temporary)
+            self._descriptor = create_private(self.temporary)
         except FileExistsError:
-            raise ExportConflictError(describe_stranger(self.temporary)) from None
+            raise ExportConflictError(describe_foreign_file(self.temporary)) from None
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
@@ -137,8 +137,8 @@ class AtomicFile:
         """
         self._checked = _Identity.of(os.fstat(self._descriptor))
         digest = hashlib.sha256()
-        for place in range(0, self._checked.size, _BLOCK):
-            digest.update(read_bytes(self._descriptor, place, _BLOCK))
+        for offset in range(0, self._checked.size, _BLOCK):
+            digest.update(read_bytes(self._descriptor, offset, _BLOCK))
         if (self._checked.size, digest.digest()) != (self.size, self._digest.digest()):
             raise self._changed()
         self._check_identity()
@@ -180,9 +180,9 @@ class AtomicFile:
         """
         with suppress(FileNotFoundError):
             status = self.temporary.lstat()
-            check_ours(self.temporary)
+            check_plain_file(self.temporary)
             if status.st_nlink > 1 and not is_same_file(self.temporary, self.path):
-                raise ExportConflictError(describe_stranger(self.temporary))
+                raise ExportConflictError(describe_foreign_file(self.temporary))
             self.temporary.unlink()
 
     def _check_identity(self) -> None:
@@ -208,9 +208,9 @@ def publish_new(temporary: Path, path: Path) -> None:
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError:
-        raise ExportConflictError(exists_already(path)) from None
+        raise ExportConflictError(describe_existing(path)) from None
     except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
+        if isinstance(error, OSError) and error.errno not in _LINKS_UNSUPPORTED:
             raise
     else:
         temporary.unlink(missing_ok=True)
@@ -218,7 +218,7 @@ def publish_new(temporary: Path, path: Path) -> None:
     # No hard links here. Reserving the name with an empty file would exclude concurrent writers, but leave that file
     # behind if this process is killed before the replacement.
     if _mode(path) is not None:
-        raise ExportConflictError(exists_already(path))
+        raise ExportConflictError(describe_existing(path))
     temporary.replace(path)
 
 
@@ -244,7 +244,7 @@ def _mode(path: Path) -> int | None:
 
 
 def _check_replaceable(path: Path, mode: int, *, overwrite: bool) -> None:
-    if what := describe_kind(mode):
-        raise ExportConflictError(f"{path} is {what}, which is never replaced; choose another name")
+    if kind := describe_kind(mode):
+        raise ExportConflictError(f"{path} is {kind}, which is never replaced; choose another name")
     if not overwrite:
-        raise ExportConflictError(exists_already(path))
+        raise ExportConflictError(describe_existing(path))

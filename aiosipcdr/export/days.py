@@ -24,7 +24,7 @@ from aiosipcdr.model.errors import (
 from aiosipcdr.model.report import DayOutcome, DayReport, DaysReport, FetchReport
 from aiosipcdr.model.windows import Day, TimeWindow
 
-__all__ = ["PLACEHOLDER", "DayFile", "DayTools", "DaysExport", "name_day"]
+__all__ = ["PLACEHOLDER", "DayFile", "DayOperations", "DaysExport", "day_paths"]
 
 PLACEHOLDER = "{date}"
 """The placeholder for the date in the path of a day."""
@@ -37,7 +37,7 @@ class DayFile(NamedTuple):
     paths: ExportPaths
 
 
-def name_day(path: str | PathLike[str], day: date, sidecars: str | PathLike[str] | None = None) -> ExportPaths:
+def day_paths(path: str | PathLike[str], day: date, sidecars: str | PathLike[str] | None = None) -> ExportPaths:
     """Return the paths of a day's file and its sidecars.
 
     Args:
@@ -61,18 +61,18 @@ def name_day(path: str | PathLike[str], day: date, sidecars: str | PathLike[str]
     return ExportPaths.apart(target, folder.joinpath(*target.parent.parts[dated[0] :]) if dated else folder)
 
 
-class DayTools(NamedTuple):
+class DayOperations(NamedTuple):
     """The client's operations that the export of days uses.
 
     Attributes:
-        judge: Compares the file of a day with the query.
+        inspect: Compares the file of a day with the query.
         export: Exports a day; the second argument is `on_out_of_range`.
         reread: Exports a day again although its file is finished.
         recount: Returns the vendor's current count of some windows.
         has_begun: Whether a day has begun, by the vendor's clock.
     """
 
-    judge: Callable[[DayFile], Awaitable[ExistingFile]]
+    inspect: Callable[[DayFile], Awaitable[ExistingFile]]
     export: Callable[[DayFile, Literal["raise", "skip"]], Awaitable[FetchReport]]
     reread: Callable[[DayFile], Awaitable[FetchReport]]
     recount: Callable[[Sequence[TimeWindow]], Awaitable[int]]
@@ -85,7 +85,7 @@ class DaysExport:
     def __init__(
         self,
         files: Sequence[DayFile],
-        tools: DayTools,
+        operations: DayOperations,
         *,
         recheck_from: datetime | None,
         skip_out_of_range: bool,
@@ -95,13 +95,13 @@ class DaysExport:
 
         Args:
             files: The days, oldest first.
-            tools: The client's operations.
+            operations: The client's operations.
             recheck_from: Finished days that end later are counted again; `None`: no day is.
             skip_out_of_range: Write the remaining calls of a day of which the vendor has deleted a part.
             on_day: Called with the report of each day when it is done.
         """
         self._files = files
-        self._tools = tools
+        self._operations = operations
         self._recheck_from = recheck_from
         self._skip = skip_out_of_range
         self._on_day = on_day
@@ -117,7 +117,7 @@ class DaysExport:
         done: list[DayReport] = []
         problem: SipCdrError | None = None
         for file in self._files:
-            if not await self._tools.has_begun(file.day):
+            if not await self._operations.has_begun(file.day):
                 break
             try:
                 report = await self._write(file)
@@ -132,7 +132,7 @@ class DaysExport:
         return DaysReport(days=done)
 
     async def _write(self, file: DayFile) -> DayReport:
-        existing = await self._tools.judge(file)
+        existing = await self._operations.inspect(file)
         is_outdated, count = False, None
         # A journal beside a finished file: a run was killed before removing it, or while reading the day again.
         is_finished = existing.state == "finished" and not file.paths.journal.exists()
@@ -148,8 +148,8 @@ class DaysExport:
             with _folder_of(file.paths.target):
                 report = await self._export(file, existing, is_outdated=is_outdated)
         except OutOfTimeRangeError:
-            kept = None if existing.manifest is None else existing.manifest.as_report()
-            return _describe(file, "expired", kept, count)
+            earlier = None if existing.manifest is None else existing.manifest.as_report()
+            return _describe(file, "expired", earlier, count)
         except FileWouldShrinkError:
             assert existing.manifest is not None  # noqa: S101 - the existing file has more calls
             return _describe(file, "shrunk", existing.manifest.as_report(), count)
@@ -157,19 +157,19 @@ class DaysExport:
 
     async def _export(self, file: DayFile, existing: ExistingFile, *, is_outdated: bool) -> FetchReport:
         try:
-            return await (self._tools.reread(file) if is_outdated else self._tools.export(file, "raise"))
+            return await (self._operations.reread(file) if is_outdated else self._operations.export(file, "raise"))
         except OutOfTimeRangeError as error:
             # An existing file is never replaced by one with a gap: the vendor keeps less each day.
             if not self._skip or existing.state != "absent" or error.available_from is None:
                 raise
-        return await self._tools.export(file, "skip")
+        return await self._operations.export(file, "skip")
 
     async def _recount(self, file: DayFile, existing: ExistingFile) -> int | None:
         if self._recheck_from is None or file.day.end <= self._recheck_from or existing.manifest is None:
             return None
         tiles = [tile.window for tile in _own_tiles(file, existing.manifest)]
         with suppress(OutOfTimeRangeError):
-            return await self._tools.recount(tiles) if tiles else None
+            return await self._operations.recount(tiles) if tiles else None
         return None
 
 

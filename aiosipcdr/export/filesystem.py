@@ -16,21 +16,21 @@ from pathlib import Path
 from aiosipcdr.model.errors import ExportConflictError, ExportError, StorageError
 
 __all__ = [
-    "NO_LOCKS",
+    "LOCKS_UNSUPPORTED",
     "PRIVATE_FLAGS",
+    "check_free_space",
     "check_mode",
-    "check_ours",
+    "check_plain_file",
     "check_private",
-    "check_room",
     "check_unused",
-    "create_ours",
+    "create_private",
+    "describe_existing",
+    "describe_foreign_file",
     "describe_kind",
-    "describe_stranger",
-    "exists_already",
     "is_private",
     "is_same_file",
     "lock_file",
-    "open_ours",
+    "open_private",
     "set_mode",
     "storage_errors",
     "sync_file",
@@ -38,24 +38,24 @@ __all__ = [
     "write_all",
 ]
 
-NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 """Errors of file systems without locks."""
 
-_TAKEN = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
+_LOCK_HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 
 if sys.platform == "win32":
     import msvcrt
 
     # Beyond the end of every file: a locked byte cannot be read by other processes.
-    _PLACE = 2**62
+    _LOCK_OFFSET = 2**62
 
     def _lock(descriptor: int) -> None:
-        place = os.lseek(descriptor, 0, os.SEEK_CUR)
-        os.lseek(descriptor, _PLACE, os.SEEK_SET)
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, _LOCK_OFFSET, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         finally:
-            os.lseek(descriptor, place, os.SEEK_SET)
+            os.lseek(descriptor, position, os.SEEK_SET)
 
 else:
     import fcntl
@@ -73,7 +73,7 @@ def lock_file(descriptor: int) -> bool:
     try:
         _lock(descriptor)
     except OSError as error:
-        if error.errno in _TAKEN:
+        if error.errno in _LOCK_HELD:
             return False
         raise
     return True
@@ -81,12 +81,12 @@ def lock_file(descriptor: int) -> bool:
 
 # Follows no symbolic link; no child process inherits the descriptor.
 PRIVATE_FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # do not wait for the writer of a pipe
-_OWNER_ALONE = 0o600
+_NONBLOCKING = getattr(os, "O_NONBLOCK", 0)  # do not wait for the writer of a pipe
+_OWNER_ONLY = 0o600
 
 # Errors of file systems that cannot flush.
-_NO_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
-_NO_FOLDER_SYNC = {*_NO_SYNC, errno.EACCES, errno.EPERM, errno.EBADF}
+_SYNC_UNSUPPORTED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
+_FOLDER_SYNC_UNSUPPORTED = {*_SYNC_UNSUPPORTED, errno.EACCES, errno.EPERM, errno.EBADF}
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or write elsewhere",
@@ -113,18 +113,18 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         if isinstance(error, FileExistsError):
-            raise ExportConflictError(exists_already(path)) from None
+            raise ExportConflictError(describe_existing(path)) from None
         reason = _REASONS.get(error.errno or 0) or error.strerror or type(error).__name__
         raise StorageError(f"{path} cannot be written: {reason}") from None
 
 
-def exists_already(path: Path, why: str = "") -> str:
+def describe_existing(path: Path, reason: str = "") -> str:
     """Return the message about a target that must not be replaced, with the reason if one is given."""
-    reason = f": {why}" if why else ""
+    reason = f": {reason}" if reason else ""
     return f"{path} already exists{reason}; choose another name or replace it with overwrite=True"
 
 
-def describe_stranger(path: Path) -> str:
+def describe_foreign_file(path: Path) -> str:
     """Return the message about a file at the path of one of the export's own files that the export did not create."""
     return f"{path} was not created by this export, which needs that name; move the file away"
 
@@ -138,7 +138,7 @@ def check_unused(*paths: Path) -> None:
     for path in paths:
         with suppress(FileNotFoundError):
             path.lstat()
-            raise ExportConflictError(describe_stranger(path))
+            raise ExportConflictError(describe_foreign_file(path))
 
 
 def is_same_file(one: Path, other: Path) -> bool:
@@ -156,32 +156,32 @@ def describe_kind(mode: int) -> str | None:
     return "a folder" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "not a plain file"
 
 
-def check_ours(path: Path) -> None:
+def check_plain_file(path: Path) -> None:
     """Refuse anything but a plain file at the path of one of the export's own files.
 
     Raises:
         ExportConflictError: It is a symbolic link, a folder, a pipe, ...
     """
     with suppress(FileNotFoundError):
-        if what := describe_kind(path.lstat().st_mode):
-            raise ExportConflictError(f"{path} is {what}, but the export needs a plain file of that name; remove it")
+        if kind := describe_kind(path.lstat().st_mode):
+            raise ExportConflictError(f"{path} is {kind}, but the export needs a plain file of that name; remove it")
 
 
-def create_ours(path: Path) -> int:
+def create_private(path: Path) -> int:
     """Create a file that only its owner can read and write; return its descriptor.
 
     Raises:
         FileExistsError: The name is taken.
         OSError: The file cannot be created.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | PRIVATE_FLAGS, _OWNER_ALONE)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | PRIVATE_FLAGS, _OWNER_ONLY)
     if os.name != "nt":
         with suppress(OSError):  # some file systems force a mode; `is_private` reports the result
-            os.fchmod(descriptor, _OWNER_ALONE)  # the umask may have removed too much
+            os.fchmod(descriptor, _OWNER_ONLY)  # the umask may have removed too much
     return descriptor
 
 
-def open_ours(path: Path) -> int:
+def open_private(path: Path) -> int:
     """Open an existing file for reading and writing, without following a link; return its descriptor.
 
     The caller must check from the content that the export created the file before writing to it.
@@ -191,15 +191,15 @@ def open_ours(path: Path) -> int:
         ExportConflictError: It is no plain file, or has several hard links.
         OSError: It cannot be opened.
     """
-    check_ours(path)
-    descriptor = os.open(path, os.O_RDWR | PRIVATE_FLAGS | _NO_WAITING)
+    check_plain_file(path)
+    descriptor = os.open(path, os.O_RDWR | PRIVATE_FLAGS | _NONBLOCKING)
     status = os.fstat(descriptor)
-    what = describe_kind(status.st_mode)
-    if what is None and status.st_nlink > 1:
-        what = "a hard link, so others could read or change it by its other name"
-    if what is not None:
+    kind = describe_kind(status.st_mode)
+    if kind is None and status.st_nlink > 1:
+        kind = "a hard link, so others could read or change it by its other name"
+    if kind is not None:
         os.close(descriptor)
-        raise ExportConflictError(f"{path} is {what}, but the export needs a plain file of that name; remove it")
+        raise ExportConflictError(f"{path} is {kind}, but the export needs a plain file of that name; remove it")
     return descriptor
 
 
@@ -208,7 +208,7 @@ def is_private(descriptor: int) -> bool:
     if os.name == "nt":
         return True
     owner, mode = _owner_and_mode(descriptor)
-    return owner == os.geteuid() and mode == _OWNER_ALONE
+    return owner == os.geteuid() and mode == _OWNER_ONLY
 
 
 def check_private(descriptor: int, path: Path, *, was_private: bool) -> None:
@@ -253,7 +253,7 @@ def sync_file(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NO_SYNC:
+        if error.errno not in _SYNC_UNSUPPORTED:
             raise
 
 
@@ -268,7 +268,7 @@ def sync_folder(folder: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
+        if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
             raise
 
 
@@ -304,7 +304,7 @@ def set_mode(descriptor: int, mode: int, path: Path) -> None:
         )
 
 
-def check_room(folder: Path, needed: int) -> None:
+def check_free_space(folder: Path, needed: int) -> None:
     """Refuse an export for which the disk has too little free space; an unknown size counts as enough.
 
     Raises:

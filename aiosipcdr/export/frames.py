@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from aiosipcdr.model.errors import JournalDamagedError
 
-__all__ = ["MARK", "Frame", "encode_frame", "read_body", "read_bytes", "read_frames"]
+__all__ = ["MAGIC", "Frame", "encode_frame", "read_bytes", "read_frame_body", "read_frames"]
 
-MARK = b"\x89CDR"
+MAGIC = b"\x89CDR"
 """The magic number at the start of every frame; no UTF-8 text begins like this."""
 
 _HEAD = struct.Struct("<4sIII")
@@ -38,7 +38,7 @@ class Frame(NamedTuple):
 
 def encode_frame(text: bytes, body: bytes | memoryview = b"") -> bytes:
     """Return the frame of `text` and `body`."""
-    head = _HEAD.pack(MARK, len(text), len(body), zlib.crc32(body, zlib.crc32(text)))
+    head = _HEAD.pack(MAGIC, len(text), len(body), zlib.crc32(body, zlib.crc32(text)))
     return b"".join((head, _CHECK.pack(zlib.crc32(head)), text, body))
 
 
@@ -52,9 +52,9 @@ def read_frames(descriptor: int, path: Path) -> Iterator[Frame]:
     while start < size:
         frame = _read_frame(descriptor, start, size)
         if frame is None:
-            if (place := _find_frame(descriptor, start + 1, size)) is not None:
+            if (offset := _find_frame(descriptor, start + 1, size)) is not None:
                 raise JournalDamagedError(
-                    f"the journal {path} was changed or damaged between byte {start:,} and {place:,}; remove it to"
+                    f"the journal {path} was changed or damaged between byte {start:,} and {offset:,}; remove it to"
                     " start over",
                 )
             return
@@ -62,7 +62,7 @@ def read_frames(descriptor: int, path: Path) -> Iterator[Frame]:
         start = frame.end
 
 
-def read_body(descriptor: int, frame: Frame, path: Path) -> bytes:
+def read_frame_body(descriptor: int, frame: Frame, path: Path) -> bytes:
     """Return the body of `frame`, checked again: the file may have changed since the frame was read.
 
     Raises:
@@ -80,7 +80,7 @@ def read_body(descriptor: int, frame: Frame, path: Path) -> bytes:
 
 def _read_frame(descriptor: int, start: int, size: int) -> Frame | None:
     head = read_bytes(descriptor, start, _HEAD_SIZE)
-    if len(head) < _HEAD_SIZE or not head.startswith(MARK):
+    if len(head) < _HEAD_SIZE or not head.startswith(MAGIC):
         return None
     _, text_size, body_size, check = _HEAD.unpack_from(head)
     if zlib.crc32(head[: _HEAD.size]) != _CHECK.unpack_from(head, _HEAD.size)[0]:
@@ -91,20 +91,20 @@ def _read_frame(descriptor: int, start: int, size: int) -> Frame | None:
         return None
     text = read_bytes(descriptor, start + _HEAD_SIZE, text_size)
     crc = zlib.crc32(text)
-    for place in range(body_start, end, _BLOCK):
-        crc = zlib.crc32(read_bytes(descriptor, place, min(_BLOCK, end - place)), crc)
+    for offset in range(body_start, end, _BLOCK):
+        crc = zlib.crc32(read_bytes(descriptor, offset, min(_BLOCK, end - offset)), crc)
     return Frame(start, text, body_start, end) if crc == check else None
 
 
 def _find_frame(descriptor: int, start: int, size: int) -> int | None:
     # Blocks overlap by the magic number less one byte, so that one across two blocks is found.
-    for place in range(start, size, _BLOCK):
-        block = read_bytes(descriptor, place, _BLOCK + len(MARK) - 1)
-        at = block.find(MARK)
+    for offset in range(start, size, _BLOCK):
+        block = read_bytes(descriptor, offset, _BLOCK + len(MAGIC) - 1)
+        at = block.find(MAGIC)
         while at >= 0:
-            if _read_frame(descriptor, place + at, size) is not None:
-                return place + at
-            at = block.find(MARK, at + 1)
+            if _read_frame(descriptor, offset + at, size) is not None:
+                return offset + at
+            at = block.find(MAGIC, at + 1)
     return None
 
 

@@ -20,19 +20,19 @@ import msgspec
 
 from aiosipcdr.export.atomic import publish_new
 from aiosipcdr.export.filesystem import (
-    NO_LOCKS,
+    LOCKS_UNSUPPORTED,
     check_private,
-    create_ours,
-    describe_stranger,
+    create_private,
+    describe_foreign_file,
     is_private,
     is_same_file,
     lock_file,
-    open_ours,
+    open_private,
     sync_file,
     sync_folder,
     write_all,
 )
-from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
+from aiosipcdr.export.frames import MAGIC, Frame, encode_frame, read_bytes, read_frame_body, read_frames
 from aiosipcdr.export.journal_records import (
     LAYOUT,
     Building,
@@ -46,7 +46,7 @@ from aiosipcdr.export.journal_records import (
     encode_rows_header,
 )
 from aiosipcdr.export.keys import KeyDerivation
-from aiosipcdr.export.paths import part_of
+from aiosipcdr.export.paths import temporary_path
 from aiosipcdr.export.render import read_records
 from aiosipcdr.export.rows_file import RowsFile
 from aiosipcdr.export.spec import RELATIVE
@@ -100,7 +100,7 @@ class Journal:
                     different = self._find_different(settings)
                     if not different or not may_discard(self.header, different):
                         self._refuse_different(different, settings)
-                        self._check_order()
+                        self._check_contiguous()
                         return
                 # Nothing was read for it, whatever its query, or it is to be discarded.
                 self._open_rows()
@@ -123,7 +123,7 @@ class Journal:
         self._check_rows()
         # Up to here nothing was changed.
         os.ftruncate(self._descriptor, self._end)
-        self.rows_file.cut()
+        self.rows_file.truncate()
         if not self.entries:
             self.sync()
             sync_folder(self._path.parent)
@@ -192,7 +192,7 @@ class Journal:
             self._forget(number)
             os.ftruncate(self._descriptor, self._end)
             self._check_rows()
-            self.rows_file.cut()
+            self.rows_file.truncate()
 
     def checkpoint(self) -> Checkpoint:
         """Return the outcome of the windows so far."""
@@ -253,10 +253,10 @@ class Journal:
     def _open(self) -> bool:
         # Returns whether there is a journal; it is locked then.
         while True:
-            if is_same_file(part_of(self._path), self._path):  # killed between linking and unlinking
-                part_of(self._path).unlink(missing_ok=True)
+            if is_same_file(temporary_path(self._path), self._path):  # killed between linking and unlinking
+                temporary_path(self._path).unlink(missing_ok=True)
             try:
-                self._descriptor = open_ours(self._path)
+                self._descriptor = open_private(self._path)
             except FileNotFoundError:
                 return False
             self._lock()
@@ -268,10 +268,10 @@ class Journal:
 
     def _create(self, header: Header) -> None:
         # It is locked and has its first frame before it gets its name: any other file at that name is foreign.
-        temporary = part_of(self._path)
+        temporary = temporary_path(self._path)
         while True:
             with suppress(FileExistsError):
-                self._descriptor = create_ours(temporary)
+                self._descriptor = create_private(temporary)
                 break
             self._discard_torn(temporary)
         try:
@@ -290,11 +290,11 @@ class Journal:
     def _discard_torn(self, temporary: Path) -> None:
         # Left by a run that was killed before its journal had its name.
         with suppress(FileNotFoundError):
-            self._descriptor = open_ours(temporary)
+            self._descriptor = open_private(temporary)
             try:
                 self._lock()
-                if not MARK.startswith(read_bytes(self._descriptor, 0, len(MARK))):
-                    raise ExportConflictError(describe_stranger(temporary))
+                if not MAGIC.startswith(read_bytes(self._descriptor, 0, len(MAGIC))):
+                    raise ExportConflictError(describe_foreign_file(temporary))
                 self._unlink_at(temporary)
             finally:
                 self.close()
@@ -305,7 +305,7 @@ class Journal:
         try:
             is_locked = lock_file(self._descriptor)
         except OSError as error:
-            if error.errno not in NO_LOCKS:
+            if error.errno not in LOCKS_UNSUPPORTED:
                 raise
             raise StorageError(
                 f"{self._path.parent} is on a file system without locks, so two exports could overwrite each other;"
@@ -322,7 +322,7 @@ class Journal:
             try:
                 self.entries.append(decode_entry(frame.text))
             except msgspec.DecodeError:
-                raise self._unknown() from None
+                raise self._undecodable() from None
             self._frames.append(frame._replace(text=b""))
             self._end = frame.end
 
@@ -335,7 +335,7 @@ class Journal:
         try:
             self.header, self._end = decode_header(first.text), first.end
         except msgspec.DecodeError:
-            raise self._unknown() from None
+            raise self._undecodable() from None
         if self.header.layout != LAYOUT:
             raise ExportConflictError(
                 f"the journal {self._path} was written by another version of aiosipcdr (layout {self.header.layout},"
@@ -344,7 +344,7 @@ class Journal:
         check_private(self._descriptor, self._path, was_private=self.header.is_private)
         return frames
 
-    def _unknown(self) -> JournalDamagedError:
+    def _undecodable(self) -> JournalDamagedError:
         return JournalDamagedError(
             f"the journal {self._path} cannot be decoded, most likely because another version of aiosipcdr wrote it;"
             " finish the export with that version, or remove the journal to start over"
@@ -365,7 +365,7 @@ class Journal:
                 + "; finish that export with its own settings, or start over with restart=True"
             )
 
-    def _check_order(self) -> None:
+    def _check_contiguous(self) -> None:
         end = len(encode_rows_header(self.header))
         for window in self.windows:
             if window.mark.end - window.size != end:
@@ -381,7 +381,7 @@ class Journal:
             f" remove them and {self._path} to start over"
         )
 
-    def check_place(self) -> None:
+    def check_unmoved(self) -> None:
         """Refuse to continue if the files were removed or replaced.
 
         Raises:
@@ -398,20 +398,20 @@ class Journal:
 
     def _check_rows(self) -> None:
         # Rows are written before the frame that refers to them: rows missing at the end were cut off.
-        windows = [(place, entry) for place, entry in enumerate(self.entries) if isinstance(entry, WrittenWindow)]
-        whole = self.rows_file.check([window.mark for _, window in windows])
-        if whole == len(windows):
+        windows = [(number, entry) for number, entry in enumerate(self.entries) if isinstance(entry, WrittenWindow)]
+        intact = self.rows_file.check([window.mark for _, window in windows])
+        if intact == len(windows):
             return
-        place, window = windows[whole]
-        is_last = place == len(self.entries) - 1
+        number, window = windows[intact]
+        is_last = number == len(self.entries) - 1
         if not is_last and self.rows_file.path.stat().st_size >= window.mark.end:
             raise self._damaged_rows(window)
-        self._forget(place)
+        self._forget(number)
 
     def _forget_building(self) -> None:
-        places = (place for place, entry in enumerate(self.entries) if isinstance(entry, Building | Built))
-        if (place := next(places, None)) is not None:
-            self._forget(place)
+        numbers = (number for number, entry in enumerate(self.entries) if isinstance(entry, Building | Built))
+        if (number := next(numbers, None)) is not None:
+            self._forget(number)
 
     def _forget(self, number: int) -> None:
         self._end = self._frames[number].start
@@ -419,17 +419,17 @@ class Journal:
 
     def _latest(self) -> list[ReadWindow]:
         latest: list[ReadWindow] = []
-        reach = None
+        overlap_start = None
         for frame, entry in zip(reversed(self._frames), reversed(self.entries), strict=True):
             if not isinstance(entry, WrittenWindow):
                 continue
             window = entry.delivered.reported.window
-            if reach is None:
-                reach = window.end - OVERLAP
-            if window.end < reach:
+            if overlap_start is None:
+                overlap_start = window.end - OVERLAP
+            if window.end < overlap_start:
                 break
             records = read_records(self._read_rows(entry)) + read_records(
-                read_body(self._descriptor, frame, self._path)
+                read_frame_body(self._descriptor, frame, self._path)
             )
             ids = {record.voice_id for record in records} | set(entry.unread_ids)
             latest.append(ReadWindow(window=window, ids=ids, records=records))
@@ -456,7 +456,7 @@ class Journal:
 def read_span(path: Path) -> tuple[str | None, str | None] | None:
     """Return start and end of the range of the journal at `path`, or `None` if no journal can be read there."""
     try:
-        descriptor = open_ours(path)
+        descriptor = open_private(path)
     except (OSError, ExportConflictError):
         return None
     try:

@@ -28,11 +28,11 @@ R = 8
 P = 1
 
 # Limits for parameters read from a file, which may be hostile: at most 128 MiB, and 16 times our own work.
-_LARGEST_N = 2**17
-_LARGEST_R = 8
-_LARGEST_P = 4
+_MAX_N = 2**17
+_MAX_R = 8
+_MAX_P = 4
 
-_REMEMBERED = 8
+_CACHE_SIZE = 8
 
 
 class KeyDerivation(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,9 +43,9 @@ class KeyDerivation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     salt: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
-    n: Annotated[int, msgspec.Meta(ge=2, le=_LARGEST_N)]
-    r: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST_R)]
-    p: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST_P)]
+    n: Annotated[int, msgspec.Meta(ge=2, le=_MAX_N)]
+    r: Annotated[int, msgspec.Meta(ge=1, le=_MAX_R)]
+    p: Annotated[int, msgspec.Meta(ge=1, le=_MAX_P)]
 
     def __post_init__(self) -> None:
         """Refuse an n that scrypt refuses."""
@@ -88,17 +88,17 @@ class DerivedKey:
         raise TypeError(msg)
 
 
-_remembered: deque[tuple[Credentials, KeyDerivation, DerivedKey]] = deque(maxlen=_REMEMBERED)
-_turn = threading.Lock()
+_key_cache: deque[tuple[Credentials, KeyDerivation, DerivedKey]] = deque(maxlen=_CACHE_SIZE)
+_cache_lock = threading.Lock()
 
 
 def derive_key(credentials: Credentials, derivation: KeyDerivation) -> DerivedKey:
     """Return the key of `credentials` for a salt; the last eight keys are cached."""
-    with _turn:
-        for owner, known, key in _remembered:
+    with _cache_lock:
+        for owner, known, key in _key_cache:
             if known == derivation and owner == credentials:
                 return key
         derived = credentials.derive_key(bytes.fromhex(derivation.salt), n=derivation.n, r=derivation.r, p=derivation.p)
         key = DerivedKey(derived)
-        _remembered.append((credentials, derivation, key))
+        _key_cache.append((credentials, derivation, key))
         return key

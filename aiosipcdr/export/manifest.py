@@ -24,7 +24,7 @@ from aiosipcdr import __version__
 from aiosipcdr.export.journal_records import Header, WrittenWindow
 from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, DerivedKey, KeyDerivation, derive_key
 from aiosipcdr.export.masking import CurrencyNames
-from aiosipcdr.export.paths import IN_DATASET, MANIFEST
+from aiosipcdr.export.paths import DATASET_PREFIX, MANIFEST
 from aiosipcdr.export.reading import open_plain
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.export.spec import ExportQuery, ExportSpec
@@ -41,13 +41,13 @@ __all__ = [
     "Signature",
     "StoredManifest",
     "TileCount",
+    "compare_owner",
     "describe_file",
     "encode_manifest",
     "find_derivation",
     "money_sums",
     "read_manifest",
     "read_stored",
-    "was_asked_by",
 ]
 
 Signature = Literal["valid", "invalid", "not checked", "unsigned"]
@@ -63,11 +63,11 @@ _HEX = b"0" * 64
 _END = re.compile((_SIGNATURE + _CONTENT_HASH) % (b"([0-9a-f]{64})", b"([0-9a-f]{64})"))
 _END_SIZE = len((_SIGNATURE + _CONTENT_HASH) % (_HEX, _HEX))
 
-_LARGEST = 64 * 1024 * 1024  # about 150,000 windows
+_MAX_BYTES = 64 * 1024 * 1024  # about 150,000 windows
 
 # How many manifests of a folder are read for a salt, and how many salts are tried.
-_MOST_READ = 20
-_MOST_TRIED = 3
+_MAX_MANIFESTS_READ = 20
+_MAX_SALTS_TRIED = 3
 
 
 class MoneySum(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +167,7 @@ class QuarantineFile(NamedTuple):
 
 
 def describe_file(
-    order: ExportSpec,
+    spec: ExportSpec,
     header: Header,
     *,
     end: Mark,
@@ -179,7 +179,7 @@ def describe_file(
     """Return the manifest of a file that is about to be published.
 
     Args:
-        order: The export.
+        spec: The export.
         header: The header of its journal, with the fingerprints.
         end: Size and hash of the file.
         windows: The written windows.
@@ -187,17 +187,17 @@ def describe_file(
         report: The report of the runs.
         quarantine: The quarantine file, if there is one.
     """
-    money = MoneyTotals(CurrencyNames(order.credentials.mask))
+    money = MoneyTotals(CurrencyNames(spec.credentials.mask))
     faulty = Counter(report.faulty_fields)
     for window in windows:
         money.add_rows(window.money)
         faulty.update(window.unfit)
     return Manifest(
-        file=order.path.name,
-        format=order.format,
-        spreadsheet=order.spreadsheet,
-        numbers=order.numbers,
-        query=order.public_query,
+        file=spec.path.name,
+        format=spec.format,
+        spreadsheet=spec.spreadsheet,
+        numbers=spec.numbers,
+        query=spec.public_query,
         key=header.key,
         account=header.settings[ACCOUNT] or "",
         phone=header.settings[PHONE],
@@ -213,7 +213,7 @@ def describe_file(
         faulty_fields=dict(faulty),
         money=money_sums(money),
         report=report,
-        versions=_versions(order.format),
+        versions=_versions(spec.format),
         created=datetime.now(UTC).replace(microsecond=0),
     )
 
@@ -243,7 +243,7 @@ class StoredManifest(NamedTuple):
         return "valid" if hmac.compare_digest(key.sign(self.content), self.signature) else "invalid"
 
 
-def was_asked_by(manifest: Manifest, credentials: Credentials, phone: str | None) -> tuple[bool, bool]:
+def compare_owner(manifest: Manifest, credentials: Credentials, phone: str | None) -> tuple[bool, bool]:
     """Return whether a manifest belongs to the account of `credentials`, and whether its filter is `phone`.
 
     The same API key with another secret counts as another account.
@@ -273,7 +273,7 @@ def read_stored(path: Path) -> StoredManifest:
     """
     try:
         with open_plain(path) as file:
-            raw = file.read(_LARGEST)
+            raw = file.read(_MAX_BYTES)
         manifest = msgspec.json.decode(raw, type=Manifest)
     except FileNotFoundError:
         raise ExportError(
@@ -313,18 +313,18 @@ def find_derivation(manifest: Path, credentials: Credentials) -> KeyDerivation |
     since each may need a derivation; `None` only means a new salt.
     """
     folder = manifest.parent
-    is_dataset = manifest.name.startswith(IN_DATASET)
-    places = folder.parent.glob(f"*/{escape(manifest.name)}") if is_dataset else folder.glob(f"*{MANIFEST}")
+    is_dataset = manifest.name.startswith(DATASET_PREFIX)
+    candidates = folder.parent.glob(f"*/{escape(manifest.name)}") if is_dataset else folder.glob(f"*{MANIFEST}")
     dated: list[tuple[int, Path]] = []
-    for place in places:
+    for path in candidates:
         with suppress(FileNotFoundError):  # removed meanwhile
-            status = place.lstat()
+            status = path.lstat()
             if stat.S_ISREG(status.st_mode):
-                dated.append((status.st_mtime_ns, place))
+                dated.append((status.st_mtime_ns, path))
     tried: set[KeyDerivation] = set()
-    for _, place in sorted(dated, reverse=True)[:_MOST_READ]:
+    for _, path in sorted(dated, reverse=True)[:_MAX_MANIFESTS_READ]:
         try:
-            stored = read_stored(place)
+            stored = read_stored(path)
         except ExportError:
             continue
         derivation = stored.manifest.key
@@ -333,7 +333,7 @@ def find_derivation(manifest: Path, credentials: Credentials) -> KeyDerivation |
         if stored.check_signature(credentials) == "valid":
             return derivation
         tried.add(derivation)
-        if len(tried) == _MOST_TRIED:
+        if len(tried) == _MAX_SALTS_TRIED:
             break
     return None
 
@@ -351,8 +351,8 @@ def _versions(format_name: str) -> dict[str, str]:
 
     found = {"aiosipcdr": __version__, "python": platform.python_version()}
     packages = {"parquet": "pyarrow", "zst": "backports.zstd"}
-    for ending, package in packages.items():
-        if format_name.endswith(ending):
+    for suffix, package in packages.items():
+        if format_name.endswith(suffix):
             with suppress(PackageNotFoundError):  # zstd is part of Python from 3.14 on
                 found[package] = version(package)
     return found

@@ -20,10 +20,10 @@ __all__ = [
     "Numbers",
     "Pseudonyms",
     "choose_mask",
+    "describe_numbers",
     "mask_number",
     "mask_record",
     "mask_records",
-    "numbers_of",
 ]
 
 Numbers = Literal["as told", "masked", "pseudonyms"]
@@ -43,15 +43,15 @@ _TEXT_FIELDS = (
 # Shorter ones are codes, such as "486" and "1000".
 _NUMBER_WITHIN = re.compile(r"\+?\d(?:[ ().\-/]{0,2}\d){4,}")
 # The shortest phone name that is searched for in other texts.
-_LEAST_NAME = 3
+_MIN_NAME = 3
 
-LEAST_KEY = 16
+MIN_KEY_BYTES = 16
 
 HIDDEN = "***"
 """The name under which a manifest sums currencies whose names are hidden."""
 
-_MOST_CURRENCIES = 200
-_LONGEST_CURRENCY = 16
+_MAX_CURRENCIES = 200
+_MAX_CURRENCY_CHARS = 16
 
 # + or 00, then a country code of ITU-T E.164: one or two digits as listed, else three.
 _INTERNATIONAL = re.compile(
@@ -60,9 +60,9 @@ _INTERNATIONAL = re.compile(
 )
 _PUNCTUATED = re.compile(r"\+?[0-9 ().\-/]+", re.ASCII).fullmatch
 _PUNCTUATION = re.compile(r"[ ().\-/]")
-_SHOWN = 2
+_VISIBLE_DIGITS = 2
 # With fewer hidden digits a number is found by trying all, so none is shown.
-_LEAST_HIDDEN = 4
+_MIN_HIDDEN_DIGITS = 4
 _HIDDEN_NAME = "***"
 
 
@@ -77,7 +77,7 @@ def mask_number(number: str) -> str:
     digits = _PUNCTUATION.sub("", number)
     international = _INTERNATIONAL.fullmatch(digits)
     code, rest = international.group("code", "rest") if international else ("", digits.removeprefix("+"))
-    shown = _SHOWN if len(rest) >= _LEAST_HIDDEN + _SHOWN else 0
+    shown = _VISIBLE_DIGITS if len(rest) >= _MIN_HIDDEN_DIGITS + _VISIBLE_DIGITS else 0
     hidden = len(rest) - shown
     return f"{code}{'*' * hidden}{rest[hidden:]}" or _HIDDEN_NAME
 
@@ -113,12 +113,14 @@ def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] 
         return None
     if choice == "mask":
         return mask_number
-    if isinstance(choice, bytes) and len(choice) >= LEAST_KEY:
+    if isinstance(choice, bytes) and len(choice) >= MIN_KEY_BYTES:
         return Pseudonyms(choice)
-    return ValueError(f'mask_numbers must be "mask", or a key for pseudonyms: at least {LEAST_KEY} bytes of random data')
+    return ValueError(
+        f'mask_numbers must be "mask", or a key for pseudonyms: at least {MIN_KEY_BYTES} bytes of random data'
+    )
 
 
-def numbers_of(choice: Literal["mask"] | bytes | None) -> Numbers:
+def describe_numbers(choice: Literal["mask"] | bytes | None) -> Numbers:
     """Return the manifest's term for `choice`: "as told" (unchanged), "masked" or "pseudonyms"."""
     return "as told" if choice is None else "masked" if choice == "mask" else "pseudonyms"
 
@@ -132,25 +134,25 @@ def mask_record(record: CallDetailRecord, mask: Callable[[str], str]) -> CallDet
         mask_record(record, mask_number).termination_reason  # "no answer from +44********23"
     """
     changed: dict[str, object] = {"extra": NO_EXTRA}
-    own = []
+    numbers = []
     for name in NUMBER_FIELDS:
         value = getattr(record, name)
         if value is not None:
             changed[name] = mask(value)
-            if len(value) >= _LEAST_NAME:
-                own.append(value)
+            if len(value) >= _MIN_NAME:
+                numbers.append(value)
     for name in _TEXT_FIELDS:
         text = getattr(record, name)
-        if text is not None and (hidden := _mask_within(text, own, mask)) is not text:
+        if text is not None and (hidden := _mask_within(text, numbers, mask)) is not text:
             changed[name] = hidden
     return replace(record, **changed)
 
 
-def _mask_within(text: str, own: list[str], mask: Callable[[str], str]) -> str:
+def _mask_within(text: str, numbers: list[str], mask: Callable[[str], str]) -> str:
     found = _NUMBER_WITHIN
-    if any(value in text for value in own):
+    if any(value in text for value in numbers):
         # One pass: a pseudonym contains digits itself.
-        values = "|".join(map(re.escape, sorted(own, key=len, reverse=True)))
+        values = "|".join(map(re.escape, sorted(numbers, key=len, reverse=True)))
         found = re.compile(f"{values}|{_NUMBER_WITHIN.pattern}")
     elif not found.search(text):
         return text
@@ -176,7 +178,7 @@ class CurrencyNames:
     def __call__(self, currency: str | None) -> str | None:
         """Return the name under which `currency` is summed."""
         if currency not in self._names:
-            if len(currency or HIDDEN) > _LONGEST_CURRENCY or len(self._names) > _MOST_CURRENCIES:
+            if len(currency or HIDDEN) > _MAX_CURRENCY_CHARS or len(self._names) > _MAX_CURRENCIES:
                 return HIDDEN
             if clean_words(self._mask(currency or HIDDEN)) != currency:
                 return HIDDEN

@@ -11,14 +11,24 @@ from os import PathLike
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["ENDINGS", "IN_DATASET", "JOURNAL", "MANIFEST", "QUARANTINE", "ROWS", "ExportPaths", "find_paths", "part_of"]
+__all__ = [
+    "DATASET_PREFIX",
+    "JOURNAL",
+    "MANIFEST",
+    "QUARANTINE",
+    "ROWS",
+    "SUFFIXES",
+    "ExportPaths",
+    "find_paths",
+    "temporary_path",
+]
 
 JOURNAL: Final = ".journal"
 ROWS: Final = ".journal.rows"
 MANIFEST: Final = ".manifest.json"
 QUARANTINE: Final = ".quarantine"
-ENDINGS: Final = (MANIFEST, QUARANTINE, JOURNAL, ROWS)
-IN_DATASET: Final = "_"
+SUFFIXES: Final = (MANIFEST, QUARANTINE, JOURNAL, ROWS)
+DATASET_PREFIX: Final = "_"
 """The prefix of sidecars in datasets, whose readers skip such names."""
 
 
@@ -55,7 +65,7 @@ class ExportPaths(NamedTuple):
         The stem is the name without the extensions of its format.
         """
         path = Path(target)
-        return cls._in(path.parent, IN_DATASET + _EXTENSIONS.sub("", path.name), path)
+        return cls._in(path.parent, DATASET_PREFIX + _EXTENSIONS.sub("", path.name), path)
 
     @classmethod
     def apart(cls, target: str | PathLike[str], folder: str | PathLike[str]) -> "ExportPaths":
@@ -65,7 +75,7 @@ class ExportPaths(NamedTuple):
 
     @classmethod
     def _in(cls, folder: Path, stem: str, target: Path) -> "ExportPaths":
-        return cls(target, *(folder / f"{stem}{ending}" for ending in ENDINGS))
+        return cls(target, *(folder / f"{stem}{suffix}" for suffix in SUFFIXES))
 
     def absolute(self) -> "ExportPaths":
         """Return the paths as absolute ones, which a change of the working directory does not affect."""
@@ -93,12 +103,12 @@ def find_paths(target: str | PathLike[str], sidecars: str | PathLike[str] | None
     if sidecars is not None:
         folders = Path(target).absolute().parent.parts[1:]
         likely = (Path(sidecars, *folders[-number:]) for number in range(1, len(folders) + 1))
-        places = [ExportPaths.apart(target, folder) for folder in (Path(sidecars), *likely)]
-        return next((paths for paths in places if paths.manifest.exists()), places[0])
+        candidates = [ExportPaths.apart(target, folder) for folder in (Path(sidecars), *likely)]
+        return next((paths for paths in candidates if paths.manifest.exists()), candidates[0])
     usual, dataset = ExportPaths.sidecar_path(target), ExportPaths.in_dataset(target)
     return dataset if dataset.manifest.exists() and not usual.manifest.exists() else usual
 
 
-def part_of(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return the temporary path of a file being written; always the same, so that the next run finds it."""
     return path.with_name(f".{path.name}.part")

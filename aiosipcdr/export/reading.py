@@ -25,14 +25,14 @@ from aiosipcdr.model.records import TIME_FIELDS
 __all__ = ["open_plain", "read_columns", "read_lines"]
 
 _BLOCK = 1024 * 1024
-_LINES = 4_096
+_BATCH_ROWS = 4_096
 # A row holds at most one response, 8 MiB by default, and quotes double in CSV.
-_LARGEST_ROW = 17 * 1024 * 1024
+_MAX_ROW_BYTES = 17 * 1024 * 1024
 # Overhead of a line within a field; few fields have more than one.
-_COST_OF_LINE = 100
+_LINE_OVERHEAD = 100
 # Per column of a row group, in Parquet.
-_LARGEST_COLUMN = 64 * 1024 * 1024
-_LARGEST_FOOTER = 16 * 1024 * 1024
+_MAX_COLUMN_BYTES = 64 * 1024 * 1024
+_MAX_FOOTER_BYTES = 16 * 1024 * 1024
 # 8 MiB, as a power of two; exports need 2 MiB.
 _ZSTD_WINDOW = 23
 
@@ -96,8 +96,8 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
     Raises:
         ValueError: A line is longer than any that an export writes.
     """
-    while line := file.readline(_LARGEST_ROW + 1):
-        if len(line) > _LARGEST_ROW:
+    while line := file.readline(_MAX_ROW_BYTES + 1):
+        if len(line) > _MAX_ROW_BYTES:
             raise ValueError(len(line))
         yield line
 
@@ -141,25 +141,25 @@ class _RowLines:
 
     def __iter__(self) -> Iterator[str]:
         for line in self._lines:
-            self.size += len(line) + _COST_OF_LINE
-            if self.size > _LARGEST_ROW:
+            self.size += len(line) + _LINE_OVERHEAD
+            if self.size > _MAX_ROW_BYTES:
                 raise ValueError(self.size)
             yield line.decode(self._encoding)
             self._encoding = "utf-8"
 
 
 def _read_csv(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    before = csv.field_size_limit(_LARGEST_ROW)  # process-wide: restored at the end
+    before = csv.field_size_limit(_MAX_ROW_BYTES)  # process-wide: restored at the end
     try:
         lines = _RowLines(file)
         rows = csv.reader(lines, strict=True)
-        head = next(rows, [])
-        places = [head.index(name) for name in names]
+        header = next(rows, [])
+        indexes = [header.index(name) for name in names]
         for row in rows:
             lines.size = 0
-            if len(row) != len(head):
+            if len(row) != len(header):
                 raise ValueError(len(row))
-            yield tuple(row[place] or None for place in places)
+            yield tuple(row[index] or None for index in indexes)
     finally:
         csv.field_size_limit(before)
 
@@ -168,10 +168,10 @@ def _read_parquet(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, .
     load_pyarrow()
     import pyarrow.parquet
 
-    limits = {"thrift_string_size_limit": _LARGEST_FOOTER, "thrift_container_size_limit": _LARGEST_FOOTER}
+    limits = {"thrift_string_size_limit": _MAX_FOOTER_BYTES, "thrift_container_size_limit": _MAX_FOOTER_BYTES}
     with pyarrow.parquet.ParquetFile(file, **limits) as parquet:
         _check_sizes(parquet.metadata, names)
-        batches: Iterable[Any] = parquet.iter_batches(batch_size=_LINES, columns=list(names))
+        batches: Iterable[Any] = parquet.iter_batches(batch_size=_BATCH_ROWS, columns=list(names))
         for batch in batches:
             # Times as integers: Arrow holds some beyond Python's calendar.
             columns = [batch[name].cast("int64") if name in TIME_FIELDS else batch[name] for name in names]
@@ -182,7 +182,7 @@ def _check_sizes(metadata: Any, names: Sequence[str]) -> None:  # noqa: ANN401 -
     # Before anything is decompressed: a small file can declare a column of any size.
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        for place in range(group.num_columns):
-            column = group.column(place)
-            if column.path_in_schema in names and column.total_uncompressed_size > _LARGEST_COLUMN:
+        for index in range(group.num_columns):
+            column = group.column(index)
+            if column.path_in_schema in names and column.total_uncompressed_size > _MAX_COLUMN_BYTES:
                 raise ValueError(column.total_uncompressed_size)

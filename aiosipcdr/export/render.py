@@ -30,13 +30,13 @@ __all__ = [
     "EXTRA",
     "LIST_FIELDS",
     "ROW_FIELDS",
-    "PreparedWindow",
+    "RenderedWindow",
     "are_lists",
     "encode_lists",
     "encode_rows",
-    "prepare_window",
     "read_records",
     "read_texts",
+    "render_window",
     "shape_quarantined",
     "shape_records",
 ]
@@ -122,11 +122,11 @@ def _encode(
 def _may_hold_an_exponent(lines: bytes) -> bool:
     # "E" is in a word, or in Decimal's scientific notation of "0.0000001". Finding one letter is twenty times faster
     # than two.
-    place = lines.find(b"E")
-    while place >= 0:
-        if lines[place + 1] in b"+-":
+    index = lines.find(b"E")
+    while index >= 0:
+        if lines[index + 1] in b"+-":
             return True
-        place = lines.find(b"E", place + 1)
+        index = lines.find(b"E", index + 1)
     return False
 
 
@@ -149,7 +149,7 @@ def _plain(values: Iterable[object]) -> list[object]:
 _SLICE = 2_000
 
 
-class PreparedWindow(NamedTuple):
+class RenderedWindow(NamedTuple):
     """A window with its rendered rows, before they are written.
 
     `unfit` counts the values per field that the file's format cannot hold.
@@ -178,13 +178,13 @@ class PreparedWindow(NamedTuple):
         )
 
 
-async def prepare_window(
+async def render_window(
     window: CompleteWindow,
     mask: Callable[[str], str] | None,
     *,
     as_lists: bool = False,
     name_currency: Callable[[str | None], str | None] | None = None,
-) -> PreparedWindow:
+) -> RenderedWindow:
     """Return `window` with its rows, in which `mask` has hidden phone numbers.
 
     Args:
@@ -196,19 +196,19 @@ async def prepare_window(
     totals = MoneyTotals(name_currency)
     encode = encode_lists if as_lists else encode_rows
     shape = partial(shape_records, mask=mask, for_columns=as_lists)
-    made: list[bytes | None] = []
+    encoded: list[bytes | None] = []
     unfit: Counter[str] = Counter()
-    async for part in _parts_of(window.records):
-        shaped = shape(part)
-        made.append(encode(shaped))
+    async for batch in _batches_of(window.records):
+        shaped = shape(batch)
+        encoded.append(encode(shaped))
         totals.add(shaped)
-        if as_lists and shaped is not part:
-            masked = part if mask is None else mask_records(part, mask)
+        if as_lists and shaped is not batch:
+            masked = batch if mask is None else mask_records(batch, mask)
             unfit += count_names(map(list_faulty_fields, shaped)) - count_names(map(list_faulty_fields, masked))
-    rows = [part for part in made if part is not None]
-    if len(rows) < len(made):
-        rows = [encode_rows(shape(part)) async for part in _parts_of(window.records)]
-    return PreparedWindow(
+    rows = [batch for batch in encoded if batch is not None]
+    if len(rows) < len(encoded):
+        rows = [encode_rows(shape(batch)) async for batch in _batches_of(window.records)]
+    return RenderedWindow(
         window=window,
         rows=b"".join(rows),
         repeated=encode_rows(shape(window.repeated)),
@@ -227,7 +227,7 @@ def shape_records(
     return fit_columns(records) if for_columns else records
 
 
-async def _parts_of(records: Sequence[CallDetailRecord]) -> AsyncIterator[Sequence[CallDetailRecord]]:
+async def _batches_of(records: Sequence[CallDetailRecord]) -> AsyncIterator[Sequence[CallDetailRecord]]:
     for start in range(0, len(records), _SLICE):
         if start:
             await anyio.lowlevel.checkpoint()

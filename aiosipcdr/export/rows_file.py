@@ -10,7 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from aiosipcdr.export.filesystem import check_private, create_ours, describe_stranger, open_ours, sync_file, write_all
+from aiosipcdr.export.filesystem import (
+    check_private,
+    create_private,
+    describe_foreign_file,
+    open_private,
+    sync_file,
+    write_all,
+)
 from aiosipcdr.export.frames import read_bytes
 from aiosipcdr.model.errors import ExportConflictError
 
@@ -61,14 +68,14 @@ class RowsFile:
             OSError: It cannot be opened.
         """
         try:
-            self._descriptor = open_ours(self.path)
+            self._descriptor = open_private(self.path)
         except FileNotFoundError:
             self._create(header)
             return
         check_private(self._descriptor, self.path, was_private=was_private)
         begin = read_bytes(self._descriptor, 0, len(header))
         if not header.startswith(begin):
-            raise ExportConflictError(describe_stranger(self.path))
+            raise ExportConflictError(describe_foreign_file(self.path))
         if begin == header:
             self._begin(header)
         else:  # torn during creation, or cut off
@@ -78,9 +85,9 @@ class RowsFile:
 
     def _create(self, header: bytes) -> None:
         try:
-            self._descriptor = create_ours(self.path)
+            self._descriptor = create_private(self.path)
         except FileExistsError:
-            raise ExportConflictError(describe_stranger(self.path)) from None
+            raise ExportConflictError(describe_foreign_file(self.path)) from None
         write_all(self._descriptor, memoryview(header))
         self._begin(header)
 
@@ -97,15 +104,15 @@ class RowsFile:
             before = self._digest.copy()
             if mark.end > size:
                 return number
-            for place in range(self._end, mark.end, _BLOCK):
-                self._digest.update(read_bytes(self._descriptor, place, min(_BLOCK, mark.end - place)))
+            for offset in range(self._end, mark.end, _BLOCK):
+                self._digest.update(read_bytes(self._descriptor, offset, min(_BLOCK, mark.end - offset)))
             if self._digest.hexdigest() != mark.sha256:
                 self._digest = before
                 return number
             self._end = mark.end
         return len(marks)
 
-    def cut(self) -> None:
+    def truncate(self) -> None:
         """Truncate the file at the end of the rows."""
         os.ftruncate(self._descriptor, self._end)
 
@@ -117,7 +124,7 @@ class RowsFile:
         except OSError:
             # The next run would drop half of them anyway; truncating now may free space that others need.
             with suppress(OSError):
-                self.cut()
+                self.truncate()
             raise
         self._digest.update(rows)
         self._end += len(rows)

@@ -181,7 +181,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
             ACCOUNT: "",
             "format": chosen,
             "spreadsheet": "yes" if spreadsheet else "no",
-            "numbers": _told(mask),
+            "numbers": _describe_mask(mask),
             PSEUDONYMS: mask("") if isinstance(mask, Pseudonyms) else None,
         }
         return cls(
@@ -212,7 +212,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def numbers(self) -> Numbers:
         """How phone numbers are stored in the file."""
-        return _told(self.mask)
+        return _describe_mask(self.mask)
 
     @property
     def public_query(self) -> ExportQuery:
@@ -242,5 +242,5 @@ def check_file_mode(mode: object) -> None:
         raise ValueError("mode must be one of 0o600, 0o640, 0o644, 0o660 and 0o664")
 
 
-def _told(mask: Callable[[str], str] | None) -> Numbers:
+def _describe_mask(mask: Callable[[str], str] | None) -> Numbers:
     return "as told" if mask is None else "pseudonyms" if isinstance(mask, Pseudonyms) else "masked"

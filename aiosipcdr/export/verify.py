@@ -34,8 +34,8 @@ __all__ = [
 
 _BLOCK = 1024 * 1024
 # In characters of currency names, with the overhead of each: about 10,000 names.
-_MOST_CURRENCIES = 1024 * 1024
-_COST_OF_CURRENCY = 100
+_MAX_CURRENCY_BUDGET = 1024 * 1024
+_CURRENCY_OVERHEAD = 100
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,10 +56,10 @@ def read_facts(path: Path, format_name: str) -> FileFacts:
         ExportError: The file cannot be read in its format.
     """
     size, sha256 = hash_file(path)
-    seen = _Seen()
+    counter = _RowCounter()
     totals = MoneyTotals()
-    totals.add_rows(_amounts(path, format_name, seen))
-    return FileFacts(bytes=size, sha256=sha256, rows=seen.rows, answered=seen.answered, money=money_sums(totals))
+    totals.add_rows(_amounts(path, format_name, counter))
+    return FileFacts(bytes=size, sha256=sha256, rows=counter.rows, answered=counter.answered, money=money_sums(totals))
 
 
 def verify_file(path: Path, manifest: Manifest, sidecars: Path | None = None) -> list[str]:
@@ -148,44 +148,44 @@ def check_quarantine(path: Path, manifest: Manifest) -> list[str]:
     if not _same_name(manifest.quarantine_file, path.name):
         return ["the manifest names another quarantine file than the one of this file"]
     digest = hashlib.sha256()
-    there = 0
+    actual = 0
     try:
         with open_plain(path, follow_links=False) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
-                there += block.count(b"\n")
+                actual += block.count(b"\n")
     except OSError as error:  # an ExportError is one
         why = error.strerror or str(error)
         return [f"{path.name} ({records:,} records that could not be decoded) cannot be read: {why}"]
-    if there != records:
-        return [f"{path.name} has {there:,} records, the manifest says {records:,}"]
+    if actual != records:
+        return [f"{path.name} has {actual:,} records, the manifest says {records:,}"]
     if digest.hexdigest() != manifest.quarantine_sha256 and not manifest.is_older:
         return [f"the SHA-256 of {path.name} differs from the manifest: it was changed after it was written"]
     return []
 
 
-class _Seen:
+class _RowCounter:
     def __init__(self) -> None:
         self.rows = 0
         self.answered = 0
         self._currencies: set[str | None] = set()
-        self._room = _MOST_CURRENCIES
+        self._budget = _MAX_CURRENCY_BUDGET
 
     def take_currency(self, currency: str | None, path: Path) -> None:
         """Refuse a file with a new currency in each row, whose sums would fill the memory."""
         if currency not in self._currencies:
             self._currencies.add(currency)
-            self._room -= len(currency or "") + _COST_OF_CURRENCY
-            if self._room < 0:
+            self._budget -= len(currency or "") + _CURRENCY_OVERHEAD
+            if self._budget < 0:
                 raise ExportError(f"{path} cannot be read: it names more currencies than any export; export it again")
 
 
-def _amounts(path: Path, format_name: str, seen: _Seen) -> Iterator[MoneyRow]:
+def _amounts(path: Path, format_name: str, counter: _RowCounter) -> Iterator[MoneyRow]:
     columns = ("currency", "answer_time", *SUMMED_FIELDS)
     for currency, answer_time, *amounts in read_columns(path, format_name, columns):
-        seen.rows += 1
-        seen.answered += answer_time is not None
-        seen.take_currency(currency, path)
+        counter.rows += 1
+        counter.answered += answer_time is not None
+        counter.take_currency(currency, path)
         for field, amount in zip(SUMMED_FIELDS, amounts, strict=True):
             if amount is not None:
                 yield MoneyRow(field, currency, _decimal(amount, path))
@@ -196,13 +196,13 @@ def find_differences(manifest: Manifest, facts: FileFacts) -> list[str]:
     found = _compare_bytes(manifest, facts.bytes, facts.sha256)
     if facts.rows != manifest.rows:
         found.append(f"the file has {facts.rows:,} rows, the manifest says {manifest.rows:,}")
-    there, reported = _by_group(facts.money, manifest.money), _by_group(manifest.money, manifest.money)
-    for group in sorted({*there, *reported}, key=str):
-        if there.get(group, 0) != reported.get(group, 0):
+    actual, reported = _by_group(facts.money, manifest.money), _by_group(manifest.money, manifest.money)
+    for group in sorted({*actual, *reported}, key=str):
+        if actual.get(group, 0) != reported.get(group, 0):
             field, currency = group
             unit = describe_unit(field, None if currency is None else shorten(currency))
             found.append(
-                f"the sum of {shorten(field)} ({unit}) is {there.get(group, 0)},"
+                f"the sum of {shorten(field)} ({unit}) is {actual.get(group, 0)},"
                 f" the manifest says {reported.get(group, 0)}"
             )
     return found

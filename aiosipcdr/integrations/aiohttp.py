@@ -23,7 +23,7 @@ from aiohttp.typedefs import Handler
 from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
-from aiosipcdr.integrations.problems import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_problem
+from aiosipcdr.integrations.problems import HANDLED_ERRORS, PROBLEM_MEDIA_TYPE, log_problem, plan_problem
 from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
     DeadlineExceededError,
@@ -38,9 +38,9 @@ from aiosipcdr.integrations.streaming import (
     MEDIA_TYPES,
     START_WITHIN,
     AnswerCutError,
-    CallerGoneError,
-    Text,
-    deliver,
+    ClientDisconnectedError,
+    TextFormat,
+    stream_response,
 )
 
 __all__ = [
@@ -62,7 +62,7 @@ CLIENT: web.AppKey[CdrClient] = web.AppKey("aiosipcdr", CdrClient)
 
 _LIMITS: web.AppKey[Limits] = web.AppKey("aiosipcdr.limits", Limits)
 _DEFAULTS = Limits()  # of applications that set none
-_LOOK_EVERY = 0.2
+_POLL_SECONDS = 0.2
 
 
 def client_context(
@@ -98,7 +98,7 @@ def client_context(
             raise ValueError(
                 f"two contexts of this application keep a client under {key!r}; pass each a key of its own"
             )
-        app[_LIMITS] = app.get(_LIMITS, Limits()).replaced_by(limits)
+        app[_LIMITS] = app.get(_LIMITS, Limits()).merged_with(limits)
         async with build() as client:
             app[key] = client
             yield
@@ -120,7 +120,7 @@ def set_limits(
     Raises:
         ValueError: A limit is invalid, or other limits are already set.
     """
-    app[_LIMITS] = app.get(_LIMITS, Limits()).replaced_by(Limits(max_range, max_streams, allowed_hosts))
+    app[_LIMITS] = app.get(_LIMITS, Limits()).merged_with(Limits(max_range, max_streams, allowed_hosts))
 
 
 def range_params(request: web.Request, *, also: Collection[str] = ()) -> RangeQuery:
@@ -157,7 +157,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         _limits_for(request)
         return await handler(request)
-    except ANSWERED as error:
+    except HANDLED_ERRORS as error:
         problem = plan_problem(error)
         log_problem(error, problem)
     return web.Response(
@@ -168,7 +168,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
 async def send_calls(
     request: web.Request,
     stream: CdrStream,
-    text: Text = "ndjson",
+    text: TextFormat = "ndjson",
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - its effect differs before and after the response has begun
     start_within: float = START_WITHIN,
@@ -204,16 +204,16 @@ async def send_calls(
     if request.method == hdrs.METH_HEAD:
         return response
     limits = _limits_for(request)
-    caller = _WebCaller(request, response)
-    is_whole = False
+    writer = _WebWriter(request, response)
+    is_complete = False
     try:
         with limits.stream():
-            is_whole = await deliver(
-                stream, text, caller, timeout=timeout, start_within=start_within, spreadsheet=spreadsheet
+            is_complete = await stream_response(
+                stream, text, writer, timeout=timeout, start_within=start_within, spreadsheet=spreadsheet
             )
     finally:
         # Before anything else, such as a timeout or a middleware, can end the response as if it were complete.
-        if caller.has_begun and not is_whole and request.transport is not None:
+        if writer.has_begun and not is_complete and request.transport is not None:
             request.transport.close()
     return response
 
@@ -224,29 +224,29 @@ def _limits_for(request: web.Request) -> Limits:
     return limits
 
 
-class _WebCaller:
-    """A `Caller` for aiohttp.web."""
+class _WebWriter:
+    """A `ResponseWriter` for aiohttp.web."""
 
     def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self._request = request
         self._response = response
         self.has_begun = False
-        self.is_told_of_the_end = request.version >= HttpVersion11
+        self.detects_cut = request.version >= HttpVersion11
 
     async def begin(self) -> None:
         self.has_begun = True
         try:
             await self._response.prepare(self._request)
         except OSError:
-            raise CallerGoneError from None
+            raise ClientDisconnectedError from None
 
     async def write(self, data: bytes) -> None:
         try:
             await self._response.write(data)
         except OSError:
-            raise CallerGoneError from None
+            raise ClientDisconnectedError from None
 
-    async def gone(self) -> None:
+    async def wait_disconnected(self) -> None:
         # aiohttp notifies a handler only by cancelling it, and only if the server is configured to.
         while (transport := self._request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110 - there is no event
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_POLL_SECONDS)

@@ -16,9 +16,9 @@ import anyio
 
 from aiosipcdr.integrations.limits import HostNotAllowedError, Limits
 from aiosipcdr.integrations.problems import PROBLEM_MEDIA_TYPE, plan_problem
-from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError
+from aiosipcdr.integrations.streaming import AnswerCutError, ClientDisconnectedError
 
-__all__ = ["App", "AsgiCaller", "Guard", "Receive", "Scope", "Send", "is_guarded", "limits_in"]
+__all__ = ["App", "AsgiWriter", "Guard", "Receive", "Scope", "Send", "is_guarded", "limits_in"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,12 +27,12 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _Headers = Iterable[tuple[bytes, bytes]]
 
-_ANSWER: Final = "aiosipcdr.answer"
+_STATE: Final = "aiosipcdr.answer"
 _LIMITS: Final = "aiosipcdr.limits"
 # Marks the start of a streamed response for the guard, which removes it. A response that a middleware sends instead of
 # the application has no marker and is not guarded.
-_MARK: Final = b"x-aiosipcdr-answer"
-_LOOK_EVERY = 0.2
+_MARKER: Final = b"x-aiosipcdr-answer"
+_POLL_SECONDS = 0.2
 
 
 class Guard:
@@ -61,117 +61,119 @@ class Guard:
                 await _refuse(error, scope, send)
                 return
         # A mounted application ("endpoint") is inside the middlewares of the outer one.
-        if scope["type"] != "http" or _ANSWER in scope or "endpoint" in scope:
+        if scope["type"] != "http" or _STATE in scope or "endpoint" in scope:
             await self._app(scope, receive, send)
             return
-        answer = scope[_ANSWER] = _Answer(receive, send)
-        await self._app(scope, answer.receive, answer.send)
-        answer.check()
+        state = scope[_STATE] = _ResponseState(receive, send)
+        await self._app(scope, state.receive, state.send)
+        state.check()
 
 
-class _Answer:
+class _ResponseState:
     """The state of one response, shared by the guard and the response writer."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
         self._is_streamed = False
-        self.is_whole = False
-        self.caller_gone = asyncio.Event()
+        self.is_complete = False
+        self.disconnected = asyncio.Event()
 
     @property
-    def _is_short(self) -> bool:
-        return self._is_streamed and not self.is_whole
+    def _is_incomplete(self) -> bool:
+        return self._is_streamed and not self.is_complete
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self.caller_gone.set()
+            self.disconnected.set()
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.check()  # a response that follows a streamed one would end it
-            headers = [header for header in message.get("headers", ()) if header[0] != _MARK]
+            headers = [header for header in message.get("headers", ()) if header[0] != _MARKER]
             self._is_streamed = len(headers) < len(list(message.get("headers", ())))
             message = {**message, "headers": headers}
-        elif self._is_short and not message.get("more_body"):
+        elif self._is_incomplete and not message.get("more_body"):
             self.check()
             return
         try:
             await self._send(message)
         except OSError:
-            self.caller_gone.set()
+            self.disconnected.set()
             raise
 
     def check(self) -> None:
-        if self._is_short and not self.caller_gone.is_set():
+        if self._is_incomplete and not self.disconnected.is_set():
             raise AnswerCutError("a response was not sent completely, so its connection is cut; see the log")
 
 
-class AsgiCaller:
-    """A `Caller` for ASGI: see `aiosipcdr.integrations.streaming.Caller`."""
+class AsgiWriter:
+    """A `ResponseWriter` for ASGI: see `aiosipcdr.integrations.streaming.ResponseWriter`."""
 
     def __init__(
         self, status: int, headers: list[tuple[bytes, bytes]], scope: Scope, receive: Receive, send: Send
     ) -> None:
         self._status = status
         self._headers = headers
-        self._answer: _Answer | None = scope.get(_ANSWER)
+        self._state: _ResponseState | None = scope.get(_STATE)
         # The server's own `receive`, if there is a guard: a middleware's may not report a disconnect.
-        self._receive = receive if self._answer is None else self._answer.receive
+        self._receive = receive if self._state is None else self._state.receive
         self._send = send
-        self.is_told_of_the_end: bool = scope.get("http_version") != "1.0"
+        self.detects_cut: bool = scope.get("http_version") != "1.0"
 
     async def begin(self) -> None:
         """Send the status and the headers."""
-        mark = [] if self._answer is None else [(_MARK, b"1")]
-        await self._pass_on({"type": "http.response.start", "status": self._status, "headers": [*self._headers, *mark]})
+        marker = [] if self._state is None else [(_MARKER, b"1")]
+        await self._forward(
+            {"type": "http.response.start", "status": self._status, "headers": [*self._headers, *marker]}
+        )
 
     async def write(self, data: bytes) -> None:
         """Send `data`; return when there is room for more."""
-        await self._pass_on({"type": "http.response.body", "body": data, "more_body": True})
+        await self._forward({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self) -> None:
         """End a complete response."""
-        if self._answer is not None:
-            self._answer.is_whole = True
-        await self._pass_on({"type": "http.response.body", "body": b"", "more_body": False})
+        if self._state is not None:
+            self._state.is_complete = True
+        await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def send_whole(self, body: bytes) -> None:
+    async def send_body(self, body: bytes) -> None:
         """Send a response in one piece, with its length."""
         self._headers.append((b"content-length", b"%d" % len(body)))
         await self.begin()
-        await self._pass_on({"type": "http.response.body", "body": body, "more_body": False})
+        await self._forward({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def gone(self) -> None:
+    async def wait_disconnected(self) -> None:
         """Return when the requester has closed the connection."""
-        if self._answer is None:
-            await self._read_until_gone()
+        if self._state is None:
+            await self._receive_until_disconnected()
             return
         # A middleware that also receives may get the disconnect message instead.
         async with anyio.create_task_group() as group:
-            group.start_soon(self._read_until_gone)
-            await self._answer.caller_gone.wait()
+            group.start_soon(self._receive_until_disconnected)
+            await self._state.disconnected.wait()
             group.cancel_scope.cancel()
 
-    async def _read_until_gone(self) -> None:
+    async def _receive_until_disconnected(self) -> None:
         pause = 0.0
         while (await self._receive())["type"] != "http.disconnect":
             # The messages of the request itself come first. A `receive` that never waits must not block the loop.
             await asyncio.sleep(pause)
-            pause = _LOOK_EVERY
+            pause = _POLL_SECONDS
 
-    async def _pass_on(self, message: Message) -> None:
+    async def _forward(self, message: Message) -> None:
         try:
             await self._send(message)
         except OSError:  # raised by servers of ASGI 2.4 and later
-            raise CallerGoneError from None
+            raise ClientDisconnectedError from None
 
 
 def is_guarded(scope: Scope) -> bool:
     """Return whether the request is handled inside a guard."""
-    return _ANSWER in scope
+    return _STATE in scope
 
 
 def limits_in(scope: Scope) -> Limits | None:

@@ -21,9 +21,9 @@ from weakref import WeakKeyDictionary
 from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.extras import MissingExtraError
-from aiosipcdr.integrations.asgi import App, AsgiCaller, Guard, Receive, Scope, Send, is_guarded, limits_in
+from aiosipcdr.integrations.asgi import App, AsgiWriter, Guard, Receive, Scope, Send, is_guarded, limits_in
 from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
-from aiosipcdr.integrations.problems import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_invalid, plan_problem
+from aiosipcdr.integrations.problems import HANDLED_ERRORS, PROBLEM_MEDIA_TYPE, log_problem, plan_invalid, plan_problem
 from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
     DeadlineExceededError,
@@ -38,9 +38,9 @@ from aiosipcdr.integrations.streaming import (
     MEDIA_TYPES,
     START_WITHIN,
     AnswerCutError,
-    Text,
-    collect,
-    deliver,
+    TextFormat,
+    buffer_response,
+    stream_response,
 )
 from aiosipcdr.model.errors import ClientStateError
 from aiosipcdr.model.records import CallDetailRecord, Page
@@ -116,7 +116,7 @@ def client_lifespan(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        _limits[app] = _limits_of(app).replaced_by(limits)
+        _limits[app] = _limits_of(app).merged_with(limits)
         _install_guard(app)
         opened = _accounts.setdefault(app, set())
         if taken := opened & builds.keys():
@@ -211,7 +211,7 @@ def install_error_handlers(app: FastAPI) -> None:
     Handles the client's errors, `RequestError` and, unless the application has a handler of its own,
     `RequestValidationError`: see `aiosipcdr.integrations.problems`.
     """
-    for kind in ANSWERED:
+    for kind in HANDLED_ERRORS:
         app.add_exception_handler(kind, _answer_error)
     if app.exception_handlers.get(RequestValidationError) is request_validation_exception_handler:
         app.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -232,7 +232,7 @@ def set_limits(
     Raises:
         ValueError: A limit is invalid, or other limits are already set.
     """
-    _limits[app] = _limits_of(app).replaced_by(Limits(max_range, max_streams, allowed_hosts))
+    _limits[app] = _limits_of(app).merged_with(Limits(max_range, max_streams, allowed_hosts))
     _install_guard(app)
 
 
@@ -248,7 +248,7 @@ class AnswerGuard(Guard):
 
 
 async def _answer_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ANSWERED)  # noqa: S101 - registered for these errors only
+    assert isinstance(error, HANDLED_ERRORS)  # noqa: S101 - registered for these errors only
     problem = plan_problem(error)
     log_problem(error, problem)
     return Response(problem.body, problem.status, problem.headers, PROBLEM_MEDIA_TYPE)
@@ -261,7 +261,7 @@ async def _answer_invalid(_request: Request, error: Exception) -> Response:
 
 
 class _StreamedResponse(Response):
-    text: ClassVar[Text]
+    text: ClassVar[TextFormat]
 
     def __init__(
         self,
@@ -291,32 +291,34 @@ class _StreamedResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request (ASGI); errors after the response has begun are raised as `AnswerCutError`."""
-        caller = AsgiCaller(self.status_code, self.raw_headers, scope, receive, send)
+        writer = AsgiWriter(self.status_code, self.raw_headers, scope, receive, send)
         if scope["method"] == "HEAD":
-            await caller.begin()
-            await caller.finish()
+            await writer.begin()
+            await writer.finish()
         else:
             with _limits_for(scope).stream():
-                await self._send_calls(caller, streamed=self.text == "ndjson" or is_guarded(scope))
+                await self._send_calls(writer, streamed=self.text == "ndjson" or is_guarded(scope))
         if self.background is not None:
             await self.background()
 
-    async def _send_calls(self, caller: AsgiCaller, *, streamed: bool) -> None:
+    async def _send_calls(self, writer: AsgiWriter, *, streamed: bool) -> None:
         if streamed:
-            is_whole = await deliver(
+            is_complete = await stream_response(
                 self._stream,
                 self.text,
-                caller,
+                writer,
                 timeout=self._timeout,
                 start_within=self._start_within,
                 spreadsheet=self._spreadsheet,
             )
-            if is_whole:
-                await caller.finish()
+            if is_complete:
+                await writer.finish()
             return
-        body = await collect(self._stream, self.text, caller, timeout=self._timeout, spreadsheet=self._spreadsheet)
+        body = await buffer_response(
+            self._stream, self.text, writer, timeout=self._timeout, spreadsheet=self._spreadsheet
+        )
         if body is not None:
-            await caller.send_whole(body)
+            await writer.send_body(body)
 
 
 class NdjsonResponse(_StreamedResponse):
@@ -325,7 +327,7 @@ class NdjsonResponse(_StreamedResponse):
     return NdjsonResponse(client.stream(**asked), timeout=300)
     """
 
-    text: ClassVar[Text] = "ndjson"
+    text: ClassVar[TextFormat] = "ndjson"
     media_type: str | None = MEDIA_TYPES["ndjson"]
 
 
@@ -337,7 +339,7 @@ class CsvResponse(_StreamedResponse):
     Without a guard around the application (see `AnswerGuard`) it is built in memory and sent with its length.
     """
 
-    text: ClassVar[Text] = "csv"
+    text: ClassVar[TextFormat] = "csv"
     media_type: str | None = MEDIA_TYPES["csv"]
 
     def __init__(
@@ -412,12 +414,12 @@ class _GuardedBuild:
 def _declared_names(scope: Scope) -> Iterator[str]:
     """Yield the query parameters of the route and of all its dependencies, including its router's."""
     included = scope.get("fastapi", {}).get("effective_route_context")
-    waiting = [getattr(included or scope.get("route"), "dependant", None)]
-    while waiting:
-        dependant = waiting.pop()
+    pending = [getattr(included or scope.get("route"), "dependant", None)]
+    while pending:
+        dependant = pending.pop()
         if dependant is None:
             continue
-        waiting += dependant.dependencies
+        pending += dependant.dependencies
         if isinstance(dependant.call, APIKeyQuery):
             yield dependant.call.model.name
         for field in dependant.query_params:

@@ -76,7 +76,7 @@ class Limits:
     def _settings(self) -> tuple[object, ...]:
         return self.max_range, self.max_streams, self.allowed_hosts
 
-    def replaced_by(self, other: "Limits") -> "Limits":
+    def merged_with(self, other: "Limits") -> "Limits":
         """Return the limits that apply: those of the two that are not all defaults.
 
         Raises:

@@ -28,11 +28,11 @@ _COUNTS: Final = ("total", "unique", "windows", "pages", "requests", "retries", 
 class _OpenRun:
     """A running run: its span, and the time of the first request of each window."""
 
-    __slots__ = ("asked", "span")
+    __slots__ = ("span", "window_starts")
 
     def __init__(self, span: trace.Span) -> None:
         self.span = span
-        self.asked: dict[TimeWindow, int] = {}
+        self.window_starts: dict[TimeWindow, int] = {}
 
 
 class OpenTelemetryHook:
@@ -89,11 +89,11 @@ class OpenTelemetryHook:
                 self._open[event.run] = _OpenRun(span)
             case EventKind.REQUEST_SENT:
                 self._requests.add(1)
-                self._note_asked(event)
+                self._start_window(event)
             case EventKind.REQUEST_ANSWERED:
                 self._duration.record(event.elapsed or 0.0)
             case EventKind.REQUEST_RETRIED | EventKind.THROTTLED:
-                self._note_failed(event)
+                self._record_failure(event)
             case EventKind.WINDOW_COMPLETE:
                 self._records.add(event.records or 0)
                 self._end_window(event)
@@ -102,13 +102,13 @@ class OpenTelemetryHook:
             case EventKind.WINDOW_PLANNED:
                 pass
 
-    def _note_asked(self, event: Event) -> None:
+    def _start_window(self, event: Event) -> None:
         # A window has no start event: it begins with its first request.
         run = self._open.get(event.run)
         if run is not None and event.window is not None:
-            run.asked.setdefault(event.window, time_ns())
+            run.window_starts.setdefault(event.window, time_ns())
 
-    def _note_failed(self, event: Event) -> None:
+    def _record_failure(self, event: Event) -> None:
         cause = event.error or "_OTHER"
         self._retries.add(1, {"error.type": cause})
         if event.kind is EventKind.THROTTLED:
@@ -132,7 +132,7 @@ class OpenTelemetryHook:
                 "aiosipcdr.window.records": event.records or 0,
                 "aiosipcdr.window.total": event.total or 0,
             },
-            start_time=run.asked.pop(window, now),
+            start_time=run.window_starts.pop(window, now),
         ).end(now)
 
     def _end_run(self, event: Event) -> None:

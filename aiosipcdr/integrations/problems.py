@@ -35,18 +35,22 @@ from aiosipcdr.model.errors import (
 from aiosipcdr.model.windows import ArgumentError
 
 __all__ = [
-    "ANSWERED",
+    "HANDLED_ERRORS",
     "PROBLEM_HEADERS",
     "PROBLEM_MEDIA_TYPE",
-    "AnsweredError",
+    "HandledError",
     "Problem",
     "log_problem",
     "plan_invalid",
     "plan_problem",
 ]
 
-AnsweredError = SipCdrError | RequestError | ArgumentError
-ANSWERED: tuple[type[SipCdrError], type[RequestError], type[ArgumentError]] = (SipCdrError, RequestError, ArgumentError)
+HandledError = SipCdrError | RequestError | ArgumentError
+HANDLED_ERRORS: tuple[type[SipCdrError], type[RequestError], type[ArgumentError]] = (
+    SipCdrError,
+    RequestError,
+    ArgumentError,
+)
 """The errors that `plan_problem` converts."""
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -93,7 +97,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self.facts)
 
 
-def plan_problem(error: AnsweredError) -> Problem:
+def plan_problem(error: HandledError) -> Problem:
     """Return the response for `error`.
 
     Its document has `title`, `status`, `detail` and `error` (the name of the class), and where they are known
@@ -125,18 +129,18 @@ def plan_invalid(faults: Iterable[tuple[Iterable[object], str]]) -> Problem:
     Values of the request are not repeated.
     """
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    reported = "; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in faults)
+    reported = "; ".join(f"{'.'.join(map(str, location))}: {text}" for location, text in faults)
     facts = {"title": status.phrase, "status": int(status), "detail": reported, "error": "RequestValidationError"}
     return Problem(status=int(status), facts=facts, headers=dict(PROBLEM_HEADERS))
 
 
-def log_problem(error: AnsweredError, problem: Problem) -> None:
+def log_problem(error: HandledError, problem: Problem) -> None:
     """Log the error for the operator of the service, unless only the request is to blame."""
     if isinstance(error, SipCdrError) and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("answered %d: %s: %s", problem.status, type(error).__name__, error)
 
 
-def _classify(error: AnsweredError) -> tuple[HTTPStatus, str]:
+def _classify(error: HandledError) -> tuple[HTTPStatus, str]:
     if isinstance(error, ArgumentError):
         return HTTPStatus.UNPROCESSABLE_ENTITY, str(error)
     if isinstance(error, RequestError):

@@ -83,7 +83,7 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """
     for name, times in Counter(given).items():
         if name not in known:
-            raise BadRequestError(f"unknown query parameter {_shown(name)}; use {', '.join(sorted(known))}")
+            raise BadRequestError(f"unknown query parameter {_safe_name(name)}; use {', '.join(sorted(known))}")
         if times > 1:
             raise BadRequestError(f"{name} is given {times} times; give it once")
 
@@ -107,7 +107,7 @@ def read_query(
     if times["start"] == times["end"]:
         raise BadRequestError("start and end are the same instant; for a whole day, use the start of the next as end")
     if max_range is not None and _width(**times) > max_range:
-        raise BadRequestError(f"the range is too wide; request at most {_shown_span(max_range)} at a time")
+        raise BadRequestError(f"the range is too wide; request at most {_format_span(max_range)} at a time")
     filters = check_filters(sip_group_name, None)
     if isinstance(filters, ValueError):
         raise BadRequestError(str(filters))
@@ -132,10 +132,10 @@ async def deadline(seconds: float | None) -> AsyncIterator[None]:
     except TimeoutError:
         if not limit.expired():  # a timeout of the block itself
             raise
-        raise too_late(seconds) from None
+        raise deadline_error(seconds) from None
 
 
-def too_late(seconds: float | None) -> DeadlineExceededError:
+def deadline_error(seconds: float | None) -> DeadlineExceededError:
     """Return the error of a request whose `seconds` are over."""
     return DeadlineExceededError(f"no response within {seconds:g} s; request a shorter range, or try again later")
 
@@ -147,11 +147,11 @@ def _width(start: datetime, end: datetime) -> timedelta:
     return on_the_wall if timedelta() < width - on_the_wall <= _CLOCK_CHANGE else width
 
 
-def _shown_span(span: timedelta) -> str:
+def _format_span(span: timedelta) -> str:
     return f"{span.days} days" if not span % timedelta(days=1) else f"{span.total_seconds():g} seconds"
 
 
-def _shown(name: str) -> str:
+def _safe_name(name: str) -> str:
     # An untrusted name: cut, and with unusual characters replaced.
     return "".join(character if character.isalnum() or character in "_-." else "?" for character in name[:40])
 

@@ -28,7 +28,7 @@ from aiosipcdr.sandbox.catalogue import (
 from aiosipcdr.sandbox.config import SandboxConfig
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMES_KEPT: Final = 50_000
+_MAX_CACHED_TIMES: Final = 50_000
 _SLOT: Final = 900
 _DAY: Final = 86_400
 _SATURDAY: Final = 5
@@ -37,7 +37,7 @@ _ODD_CALL_TIME: Final = 0.005
 _RECORDED: Final = 0.9
 # Time for the last call of the range to ring, be answered and end before the range does.
 _TAIL: Final = 300
-_PLACES: Final = 4
+_DECIMALS: Final = 4
 _DURATIONS: Final = tuple(
     min(7_200, max(1, int(2.718281828 ** (4.3 + 1.1 * NormalDist().inv_cdf((n + 0.5) / 1024))))) for n in range(1024)
 )
@@ -63,7 +63,7 @@ class Row(NamedTuple):
     body: bytes
 
 
-class _Line(NamedTuple):
+class _Phone(NamedTuple):
     """One phone of a group."""
 
     group: Group
@@ -71,10 +71,10 @@ class _Line(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 16)
-def decimal_text(units: int, places: int) -> str:
-    """Return `units` of 10 to the power -`places` as the shortest exact decimal."""
-    whole, part = divmod(units, 10**places)
-    return f"{whole}.{part:0{places}d}".rstrip("0").rstrip(".") if part else str(whole)
+def decimal_text(units: int, decimals: int) -> str:
+    """Return `units` of 10 to the power -`decimals` as the shortest exact decimal."""
+    integer, part = divmod(units, 10**decimals)
+    return f"{integer}.{part:0{decimals}d}".rstrip("0").rstrip(".") if part else str(integer)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -107,7 +107,7 @@ class WireTimes(dict[int, str]):
         if text is None:
             text = (_EPOCH + timedelta(minutes=minute)).isoformat(timespec="minutes")[: -len("+00:00")]
             self._minutes[minute] = text
-        if len(self) >= _TIMES_KEPT:
+        if len(self) >= _MAX_CACHED_TIMES:
             self.clear()
             self._minutes.clear()
         self[second] = text = text + self._seconds[left]
@@ -115,7 +115,7 @@ class WireTimes(dict[int, str]):
 
 
 @lru_cache(maxsize=64)
-def _busyness(start: int, end: int, shift: int) -> tuple[float, ...]:
+def _cumulative_load(start: int, end: int, shift: int) -> tuple[float, ...]:
     """Return the cumulative weight of each quarter of an hour; cached, since the same ranges are generated often."""
     weights = []
     for slot in range(start, end, _SLOT):
@@ -131,10 +131,10 @@ def plan_seconds(config: SandboxConfig, start: int, end: int) -> Iterator[list[i
         return
     rng = Random(f"{config.seed}/{config.records}/{start}/seconds")
     slots = range(start, end - _TAIL, _SLOT)
-    busyness = _busyness(start, end - _TAIL, int(config.utc_offset.total_seconds()))
+    load = _cumulative_load(start, end - _TAIL, int(config.utc_offset.total_seconds()))
     done = 0
-    for slot, reached in zip(slots, busyness, strict=True):
-        due = config.records if slot == slots[-1] else round(config.records * reached / busyness[-1])
+    for slot, reached in zip(slots, load, strict=True):
+        due = config.records if slot == slots[-1] else round(config.records * reached / load[-1])
         if due == done:
             continue
         # Strictly after `start`, so that the range holds every call, with exclusive bounds too.
@@ -157,12 +157,12 @@ class CallGenerator:
         self._times = WireTimes(config.utc_offset)
         self._rng = Random(f"{config.seed}/{config.records}/{start}/calls")
         self._made = 0
-        self._lines = [
-            _Line(group, f"sip{(number + 1) * 100 + phone}")
+        self._phones = [
+            _Phone(group, f"sip{(number + 1) * 100 + phone}")
             for number, group in enumerate(GROUPS)
             for phone in range(group.phones)
         ]
-        self._destinations = [place for place in DESTINATIONS for _ in range(place.weight)]
+        self._destinations = [destination for destination in DESTINATIONS for _ in range(destination.weight)]
         self._outcomes = [outcome for outcome in OUTCOMES for _ in range(outcome.weight)]
         self._time_field = config.time_field
         self._cost_field = config.cost_field
@@ -241,8 +241,8 @@ class CallGenerator:
         """
         bounded = bounded and not answered
         random = self._rng.random
-        line = self._lines[int(random() * len(self._lines))]
-        place = self._destinations[int(random() * len(self._destinations))]
+        line = self._phones[int(random() * len(self._phones))]
+        destination = self._destinations[int(random() * len(self._destinations))]
         outcome = self._outcomes[0 if answered else int(random() * len(self._outcomes))]
         called = submitted + int(random() * 2)
         rang = called + 1 + int(random() * 4)
@@ -269,17 +269,17 @@ class CallGenerator:
         recording = None
         if outcome.answered and random() < _RECORDED:
             recording = f"{voice_id}{self._rng.getrandbits(60):015x}.mp3"
-        tail = 10**place.digits
-        charged = charged_seconds(duration, place.bill_period)
-        cost, rate, exchange = place.price * charged, place.price * 60, line.group.exchange
+        tail = 10**destination.digits
+        charged = charged_seconds(duration, destination.bill_period)
+        cost, rate, exchange = destination.price * charged, destination.price * 60, line.group.exchange
         quoted = line.group.currency is not None
         record: dict[str, Any] = {
             "voiceId": voice_id,
             "sipGroupName": name,
             "phoneName": sip,
-            "callee": place.prefix + str(tail + int(random() * tail))[1:],
+            "callee": destination.prefix + str(tail + int(random() * tail))[1:],
             "displayNum": line.group.display,
-            "code": place.code,
+            "code": destination.code,
             "submitTime": stamp,
             "callTime": times[called],
             "ringingTime": times[rang] if outcome.rings else None,
@@ -289,14 +289,14 @@ class CallGenerator:
             "chargedDuration": charged,
             "terminationCode": self._success_code if outcome.answered else outcome.code,
             "terminationReason": outcome.reason,
-            self._cost_field: decimal_text(cost, _PLACES),
-            "billPeriod": place.bill_period,
-            "rate": decimal_text(rate, _PLACES),
+            self._cost_field: decimal_text(cost, _DECIMALS),
+            "billPeriod": destination.bill_period,
+            "rate": decimal_text(rate, _DECIMALS),
             "recordingFileId": recording,
             "currency": line.group.currency,
-            "settleRate": decimal_text(rate * exchange, _PLACES + 2) if quoted else None,
+            "settleRate": decimal_text(rate * exchange, _DECIMALS + 2) if quoted else None,
             "quoteExchange": decimal_text(exchange, 2) if quoted else None,
-            "settlePay": decimal_text(cost * exchange, _PLACES + 2) if quoted else None,
+            "settlePay": decimal_text(cost * exchange, _DECIMALS + 2) if quoted else None,
         }
         ranged: int | None = submitted
         if self._time_field != "submitTime":
@@ -306,10 +306,10 @@ class CallGenerator:
                 "answerTime": answer if outcome.answered else None,
                 "hangupTime": hangup,
             }[self._time_field]
-        body = self._encode(record if self._plain else self._dressed(record))
+        body = self._encode(record if self._plain else self._with_config(record))
         return Row(submitted, ranged, voice_id, name, sip, body)
 
-    def _dressed(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _with_config(self, record: dict[str, Any]) -> dict[str, Any]:
         """Apply `absent` and `extra_record_keys` to a record."""
         if self._config.extra_record_keys:
             record |= {"callType": 2, "hangupSide": None, "tags": [{"name": "vip"}]}

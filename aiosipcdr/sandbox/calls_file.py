@@ -85,7 +85,7 @@ def _find_problem(call: object, config: SandboxConfig, oldest: datetime) -> str 
     """Return why no response could list a call; None if one can."""
     if not isinstance(call, Mapping):
         return "a call must be a JSON object"
-    if is_snake_case(call) and (problem := _find_unknown(call)):
+    if is_snake_case(call) and (problem := _find_unknown_name(call)):
         return problem
     try:
         row = plan_row(call, config, at=None, otherwise=0)
@@ -104,7 +104,7 @@ def _find_problem(call: object, config: SandboxConfig, oldest: datetime) -> str 
     return None
 
 
-def _find_unknown(call: Mapping[str, object]) -> str | None:
+def _find_unknown_name(call: Mapping[str, object]) -> str | None:
     known = {snake_case(name) for name in FIELDS} | {"extra"}
     for name in call.keys() - known:
         close = get_close_matches(name, known, n=1)

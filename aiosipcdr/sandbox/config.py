@@ -37,7 +37,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "time_field": ("submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"),
 }
 # The smallest value of each setting.
-_LEAST: Final[Mapping[str, float]] = {
+_MINIMUM: Final[Mapping[str, float]] = {
     "change_every": 1,
     "count_cache": 0,
     "count_cap": 0,
@@ -217,10 +217,10 @@ class SandboxConfig:
             if value not in choices:
                 message = f"{name} must be one of {', '.join(choices)}; not {value!r}"
                 raise ValueError(message)
-        for name, least in _LEAST.items():
+        for name, minimum in _MINIMUM.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                message = f"{name} must be {least} or more; not {value!r}"
+            if value is not None and value < minimum:
+                message = f"{name} must be {minimum} or more; not {value!r}"
                 raise ValueError(message)
         self._check_times()
         _check_host(self.host)

@@ -35,7 +35,7 @@ _HTTP_STATUSES: Final[dict[Overflow, int]] = {"no-content": 204, "http-500": 500
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Answer(NamedTuple):
+class EndpointResponse(NamedTuple):
     """A response: body and HTTP status; `is_data` if its status code is 0."""
 
     body: bytes
@@ -62,7 +62,7 @@ class Endpoint:
         self.config = config
         self.credentials = credentials
         self.counters: Counters = Counters()
-        self.scripted: deque[int] = deque()
+        self.queued_codes: deque[int] = deque()
         self._lag = lag
         self._store = store
         self._generator = generator
@@ -70,7 +70,7 @@ class Endpoint:
         self._queries = 0
         self._tokens = inf
         self._refilled = time.monotonic()
-        self._kept_counts: dict[Selection, tuple[float, int]] = {}
+        self._count_cache: dict[Selection, tuple[float, int]] = {}
 
     def now(self) -> float:
         """Return the sandbox's own time, which may be offset."""
@@ -78,8 +78,8 @@ class Endpoint:
 
     def admit(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> RequestQuery | int:
         """Check a request on arrival; return its query or the status that refuses it."""
-        if self.scripted:
-            code = self.scripted.popleft()
+        if self.queued_codes:
+            code = self.queued_codes.popleft()
             if code:
                 return code
         now = self.now()
@@ -88,11 +88,11 @@ class Endpoint:
             return Status.TOO_FREQUENT
         return verdict
 
-    def answer(self, admitted: RequestQuery | int) -> Answer:
+    def answer(self, admitted: RequestQuery | int) -> EndpointResponse:
         """Return the response to a checked request."""
         if isinstance(admitted, RequestQuery):
             return self._answer_query(admitted)
-        return Answer(self.refuse(int(admitted)))
+        return EndpointResponse(self.refuse(int(admitted)))
 
     def refuse(self, code: int, reason: str | None = None) -> bytes:
         """Return a response without data: a status code with its usual reason, or with `reason`."""
@@ -102,16 +102,16 @@ class Endpoint:
         text: dict[str, Any] = {"status": self._status(code), "reason": reason}
         if self.config.absent != "missing":
             text["data"] = None
-        return self._laid_out(_encode(text))
+        return self._format_body(_encode(text))
 
-    def _answer_query(self, query: RequestQuery) -> Answer:
+    def _answer_query(self, query: RequestQuery) -> EndpointResponse:
         """Count, apply drift, read a page and build the response."""
         config = self.config
         self._queries += 1
         if not config.drift_between:
             self._drift(query.selection)
-        size = self._given_size(query.size)
-        seen = self._seen(query.selection)
+        size = self._page_size_for(query.size)
+        seen = self._visible(query.selection)
         reported, pages = 0, 0
         if config.search_count:
             reported = self._count(seen)
@@ -144,23 +144,23 @@ class Endpoint:
         listing = b"[" + b",".join(records) + b"]"
         if overflow == "null-records" or (not reported and not records and config.empty_records == "null"):
             listing = b"null"
-        return Answer(self._laid_out(b'%b,"records":%b}}' % (head[:-2], listing)), is_data=True)
+        return EndpointResponse(self._format_body(b'%b,"records":%b}}' % (head[:-2], listing)), is_data=True)
 
-    def _past_the_end(self, overflow: Overflow) -> Answer | None:
+    def _past_the_end(self, overflow: Overflow) -> EndpointResponse | None:
         """Return the response to a page beyond the last if it is not a page; else None."""
         if overflow in _HTTP_STATUSES:
             status = _HTTP_STATUSES[overflow]
             self.counters.answered(status)
-            return Answer(b"", status)
+            return EndpointResponse(b"", status)
         if overflow in _CODES:
-            return Answer(self.refuse(_CODES[overflow]))
+            return EndpointResponse(self.refuse(_CODES[overflow]))
         if overflow == "null-data":
             self.counters.answered(0)
             envelope = {"status": self._status(0), "reason": _REASONS[0], "data": None}
-            return Answer(self._laid_out(_encode(envelope)), is_data=True)
+            return EndpointResponse(self._format_body(_encode(envelope)), is_data=True)
         return None
 
-    def _given_size(self, asked: int) -> int:
+    def _page_size_for(self, asked: int) -> int:
         """Return the page size for the requested size `asked`."""
         config = self.config
         if config.forced_size is not None:
@@ -168,7 +168,7 @@ class Endpoint:
         size = max(asked, config.min_size or asked)
         return min(size, config.max_size or size)
 
-    def _seen(self, selection: Selection) -> Selection | None:
+    def _visible(self, selection: Selection) -> Selection | None:
         """Return the part of a selection that the current replica holds; None if it holds nothing."""
         config = self.config
         if not config.replica_every or self._queries % config.replica_every:
@@ -182,7 +182,7 @@ class Endpoint:
         config, now = self.config, time.monotonic()
         if seen is None:
             return 0
-        counted_at, count = self._kept_counts.get(seen, (-inf, 0))
+        counted_at, count = self._count_cache.get(seen, (-inf, 0))
         if now - counted_at >= config.count_cache:
             until = now - config.count_lag
             if seen.added_until is not None:
@@ -190,7 +190,7 @@ class Endpoint:
             late = config.count_lag > 0 or seen.added_until is not None
             count = self._store.count(replace(seen, added_until=until) if late else seen)
             if config.count_cache:
-                self._kept_counts[seen] = now, count
+                self._count_cache[seen] = now, count
         count = max(0, count + config.wrong_total)
         return count if config.count_cap is None else min(count, config.count_cap)
 
@@ -198,7 +198,7 @@ class Endpoint:
         """Return a status code as a string or an int."""
         return int(code) if self.config.status_as == "int" else str(int(code))
 
-    def _laid_out(self, body: bytes) -> bytes:
+    def _format_body(self, body: bytes) -> bytes:
         """Add line breaks and indentation if `pretty` is set."""
         return msgspec.json.format(body, indent=2) if self.config.pretty else body
 

@@ -22,16 +22,16 @@ from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.wire_faults import (
     WITHOUT_ANSWER,
     After,
-    Broken,
+    DamagedResponse,
     HarmlessError,
-    WireAnswer,
+    WireResponse,
     body_of,
     in_gzip,
-    plan_broken,
+    plan_damage,
 )
 
 JSON: Final = "application/json;charset=UTF-8"
-_NOT_OURS: Final = frozenset((hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.DATE, hdrs.CONNECTION))
+_REPLACED_HEADERS: Final = frozenset((hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.DATE, hdrs.CONNECTION))
 DATED: Final = web.ResponseKey("date", str)
 """The key under which a response stores the value of its `Date` header."""
 # Linger on, for zero seconds: closing then resets the connection. Windows uses 16-bit values.
@@ -40,7 +40,7 @@ _LINGER: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Line(asyncio.Protocol):
+class HijackedConnection(asyncio.Protocol):
     """A connection taken over from aiohttp, which is only notified of its end."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -50,22 +50,22 @@ class Line(asyncio.Protocol):
         self._lost = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
-        # Without a buffer limit of 0, `play` would not know when the bytes have left.
+        # Without a buffer limit of 0, `send` would not know when the bytes have left.
         transport.set_write_buffer_limits(0)
         transport.set_protocol(self)
 
-    async def play(self, broken: Broken) -> None:
+    async def send(self, damaged: DamagedResponse) -> None:
         """Write the pieces, and end the connection as planned."""
-        for piece in broken.pieces:
+        for piece in damaged.pieces:
             self._transport.write(piece)
             await self._empty.wait()
             # Yields to the loop at least once, so that a lost connection is noticed.
-            await self._idle(broken.pause)
+            await self._idle(damaged.pause)
             if self._lost.is_set():
                 return
-        if broken.after is After.SILENCE:
+        if damaged.after is After.SILENCE:
             await self._lost.wait()
-        elif broken.after is After.RESET:
+        elif damaged.after is After.RESET:
             self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _LINGER)
             self.drop()
         else:
@@ -98,7 +98,7 @@ class Line(asyncio.Protocol):
         self._aiohttp.connection_lost(exc)
 
 
-class _Gone(web.Response):
+class _HandledResponse(web.Response):
     """A response whose connection has already been handled."""
 
     async def prepare(self, _request: BaseRequest) -> AbstractStreamWriter | None:
@@ -129,43 +129,43 @@ class FaultMiddleware:
         self._refuse = refuse
         self._count = count
         self._date = date
-        self._lines: set[Line] = set()
+        self._connections: set[HijackedConnection] = set()
         self._closing = asyncio.Event()
 
     def close(self) -> None:
         """End everything that would continue forever, and all waiting."""
         self._closing.set()
-        for line in self._lines:
-            line.drop()
+        for connection in self._connections:
+            connection.drop()
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Next) -> web.StreamResponse:
         """Answer a request, with its fault or as usual."""
         if self._fault_queue.empty or request.match_info.http_exception is not None:
             return await handler(request)
-        scripted = self._fault_queue.take(await request.read())
-        if scripted is None:
+        queued = self._fault_queue.take(await request.read())
+        if queued is None:
             return await handler(request)
-        fault = scripted.fault
+        fault = queued.fault
         if fault.kind in {"http", "code"}:
-            return self._instead(fault)
+            return self._replacement(fault)
         if fault.kind in WITHOUT_ANSWER:
-            empty = WireAnswer(200, "OK", [(hdrs.CONTENT_TYPE, JSON), *self._dated()], b"")
-            return await self._play(request, plan_broken(fault, empty))
+            empty = WireResponse(200, "OK", [(hdrs.CONTENT_TYPE, JSON), *self._dated()], b"")
+            return await self._send_damaged(request, plan_damage(fault, empty))
         try:
             true = await handler(request)
         except BaseException:
-            self._fault_queue.put_back(scripted)
+            self._fault_queue.put_back(queued)
             raise
         try:
             if not isinstance(true, web.Response) or not isinstance(true.body, bytes):
                 raise HarmlessError  # noqa: TRY301 - handled like every fault that does not apply
-            return await self._break(request, fault, true, true.body)
+            return await self._damage(request, fault, true, true.body)
         except HarmlessError:
-            self._fault_queue.put_back(scripted)
+            self._fault_queue.put_back(queued)
             return true
 
-    def _instead(self, fault: Fault) -> web.Response:
+    def _replacement(self, fault: Fault) -> web.Response:
         """Return an intact response that replaces the true one."""
         status, headers = fault.status or 200, {}
         if fault.kind == "code":
@@ -179,7 +179,7 @@ class FaultMiddleware:
         _set_headers(response, fault)
         return response
 
-    async def _break(self, request: web.Request, fault: Fault, true: web.Response, body: bytes) -> web.StreamResponse:
+    async def _damage(self, request: web.Request, fault: Fault, true: web.Response, body: bytes) -> web.StreamResponse:
         """Return the damaged response, or send it."""
         if fault.kind == "late":
             with contextlib.suppress(TimeoutError):
@@ -199,28 +199,28 @@ class FaultMiddleware:
                 true.set_status(fault.status)
             _set_headers(true, fault)
             return true
-        headers = [(name, value) for name, value in true.headers.items() if name.title() not in _NOT_OURS]
-        answer = WireAnswer(true.status, true.reason, [*headers, *self._dated()], body)
-        return await self._play(request, plan_broken(fault, answer))
+        headers = [(name, value) for name, value in true.headers.items() if name.title() not in _REPLACED_HEADERS]
+        answer = WireResponse(true.status, true.reason, [*headers, *self._dated()], body)
+        return await self._send_damaged(request, plan_damage(fault, answer))
 
     def _dated(self) -> list[tuple[str, str]]:
         """Return the `Date` header, if there is one."""
         date = self._date()
         return [] if date is None else [(hdrs.DATE, date)]
 
-    async def _play(self, request: web.Request, broken: Broken) -> _Gone:
+    async def _send_damaged(self, request: web.Request, damaged: DamagedResponse) -> _HandledResponse:
         """Take the connection over and send the broken response."""
         if request.transport is not None and not self._closing.is_set():
-            line = Line(request.transport)
-            self._lines.add(line)
+            connection = HijackedConnection(request.transport)
+            self._connections.add(connection)
             try:
-                await line.play(broken)
+                await connection.send(damaged)
             except BaseException:
-                line.drop()
+                connection.drop()
                 raise
             finally:
-                self._lines.discard(line)
-        return _Gone()
+                self._connections.discard(connection)
+        return _HandledResponse()
 
 
 def _set_headers(response: web.Response, fault: Fault) -> None:

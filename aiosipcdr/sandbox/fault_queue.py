@@ -25,7 +25,7 @@ class UnusedFaultsError(AssertionError):
 
     def __init__(self, faults: list[Fault]) -> None:
         """Name the faults."""
-        names = "; ".join(fault.reported() for fault in faults)
+        names = "; ".join(fault.describe() for fault in faults)
         super().__init__(f"queued faults were never triggered; correct their page or attempt: {names}")
         self.faults = faults
 
@@ -34,7 +34,7 @@ class UnusedFaultsError(AssertionError):
         return type(self), (self.faults,)
 
 
-class Scripted:
+class QueuedFault:
     """A fault in the queue, with the number of times that are left."""
 
     __slots__ = ("fault", "left")
@@ -43,7 +43,7 @@ class Scripted:
         self.fault: Fault = fault
         self.left: int = fault.times
 
-    def spent(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Return whether it was triggered as often as it should be."""
         return self.fault.times > 0 and self.left <= 0
 
@@ -51,7 +51,7 @@ class Scripted:
         """Return whether it applies to such a request."""
         fault = self.fault
         return (
-            not self.spent()
+            not self.is_exhausted()
             and fault.page in {None, page}
             and fault.attempt in {None, attempt}
             and fault.control in {None, control}
@@ -63,8 +63,8 @@ class FaultQueue:
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         # Appended to by any thread, atomically; nothing is removed.
-        self._queue: list[Scripted] = []
-        self._came: Counter[bytes] = Counter()
+        self._queue: list[QueuedFault] = []
+        self._attempts: Counter[bytes] = Counter()
         self.add(faults)
 
     def add(self, faults: Iterable[Fault]) -> None:
@@ -77,7 +77,7 @@ class FaultQueue:
         for fault in faults:
             if not isinstance(fault, Fault):
                 raise TypeError(f"faults must be aiosipcdr.sandbox.Fault; not {type(fault).__name__}")
-        self._queue += map(Scripted, faults)
+        self._queue += map(QueuedFault, faults)
 
     @property
     def empty(self) -> bool:
@@ -86,31 +86,31 @@ class FaultQueue:
 
     def left(self) -> list[Fault]:
         """Return the faults that were not triggered yet, with the `times` that are left."""
-        waiting = [(scripted.fault, scripted.left) for scripted in self._queue.copy()]
+        waiting = [(queued.fault, queued.left) for queued in self._queue.copy()]
         return [msgspec.structs.replace(fault, times=left) for fault, left in waiting if left > 0]
 
-    def take(self, body: bytes) -> Scripted | None:
+    def take(self, body: bytes) -> QueuedFault | None:
         """Count a request and return the fault for it, if there is one."""
         try:
-            asked = _decode(body)
-            query = _encode(asked)
+            decoded = _decode(body)
+            query = _encode(decoded)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            asked, query = None, body
+            decoded, query = None, body
         digest = blake2b(query, digest_size=16).digest()
-        self._came[digest] += 1
-        page, size = _whole(asked, "current"), _whole(asked, "size")
-        for scripted in self._queue:
-            if scripted.matches(page, self._came[digest], control=size == 1):
-                scripted.left -= 1
-                return scripted
+        self._attempts[digest] += 1
+        page, size = _integer(decoded, "current"), _integer(decoded, "size")
+        for queued in self._queue:
+            if queued.matches(page, self._attempts[digest], control=size == 1):
+                queued.left -= 1
+                return queued
         return None
 
-    def put_back(self, scripted: Scripted) -> None:
+    def put_back(self, queued: QueuedFault) -> None:
         """Return a fault that could not be applied to the queue."""
-        scripted.left += 1
+        queued.left += 1
 
 
-def _whole(asked: Any, name: str) -> int | None:  # noqa: ANN401 - whatever was sent
+def _integer(decoded: Any, name: str) -> int | None:  # noqa: ANN401 - whatever was sent
     """Return an integer member of a query, or None."""
-    value = asked.get(name) if isinstance(asked, dict) else None
+    value = decoded.get(name) if isinstance(decoded, dict) else None
     return value if isinstance(value, int) else None

@@ -202,7 +202,7 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
         except (TypeError, ValueError) as error:
             raise ValueError(f"a fault of kind {self.kind} cannot be sent: {error}") from None
 
-    def reported(self) -> str:
+    def describe(self) -> str:
         """Return a short description: the kind, and for which requests."""
         where = [f"page {self.page}" if self.page else "any page", f"attempt {self.attempt or 'any'}"]
         if self.control is not None:

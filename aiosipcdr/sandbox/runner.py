@@ -29,7 +29,7 @@ class _StoppedEarlyError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class RunningSandbox:
     """The parts of a running sandbox."""
 
     base_url: str
@@ -63,7 +63,7 @@ class SandboxRunner:
         `lag`: seconds by which the calls' "today" is before now.
         """
         self.ready: Future[None] = Future()
-        self.gone: Future[None] = Future()
+        self.finished: Future[None] = Future()
         self._config = config
         self._credentials = credentials
         self._lag = lag
@@ -75,9 +75,9 @@ class SandboxRunner:
         self._closing = Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
-        self._served: Served | None = None
+        self._running: RunningSandbox | None = None
 
-    def launch(self) -> None:
+    def start(self) -> None:
         """Start the thread."""
         if self._thread is not None:
             raise RuntimeError("a sandbox can run only once; create a new one")
@@ -85,13 +85,13 @@ class SandboxRunner:
         self._thread = Thread(target=self._run, name="aiosipcdr-sandbox", daemon=True)
         self._thread.start()
 
-    def opened(self) -> Served:
+    def running(self) -> RunningSandbox:
         """Return the parts of the running sandbox."""
-        if self._served is None:
+        if self._running is None:
             raise RuntimeError("the sandbox is not running; use it with `async with` or `with`")
-        return self._served
+        return self._running
 
-    def begin_to_close(self) -> None:
+    def request_close(self) -> None:
         """Ask the thread to end, whatever it is doing."""
         self._closing.set()
         if self._loop is not None and self._stop is not None:
@@ -101,10 +101,10 @@ class SandboxRunner:
 
     def close(self) -> None:
         """End the thread and wait for it."""
-        self.begin_to_close()
+        self.request_close()
         if self._thread is not None:
             self._thread.join()
-        self._served = None
+        self._running = None
 
     def _run(self) -> None:
         """Generate the calls and serve them until the sandbox is closed (the thread's target)."""
@@ -122,11 +122,11 @@ class SandboxRunner:
             if not self.ready.done():
                 self.ready.set_exception(error)
         finally:
-            self.gone.set_result(None)
+            self.finished.set_result(None)
 
     async def _serve(self, store: Store) -> None:
         """Serve requests until the sandbox is closed."""
-        # The event is set before the loop, since `begin_to_close` checks the loop first.
+        # The event is set before the loop, since `request_close` checks the loop first.
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         if self._closing.is_set():
@@ -136,7 +136,7 @@ class SandboxRunner:
         live = asyncio.create_task(self._add_live(endpoint, store)) if self._config.live else None
         try:
             base_url = await server.start()
-            self._served = Served(base_url, endpoint, store, self._generator)
+            self._running = RunningSandbox(base_url, endpoint, store, self._generator)
             self.ready.set_result(None)
             await self._stop.wait()
         finally:

@@ -74,14 +74,14 @@ class Sandbox:
         self._credentials = AccountKeys.of(self._config.account)
         lag, today = read_clock(self._config)
         self.start, self.end = default_range(self._config, today)
-        given = [row.submitted for row in map(self._row, calls or ())]
-        if given:
+        times = [row.submitted for row in map(self._row, calls or ())]
+        if times:
             zone = timezone(self._config.utc_offset)
-            self.start = min(self.start, datetime.fromtimestamp(min(given), zone) - _SECOND)
-            self.end = max(self.end, datetime.fromtimestamp(max(given), zone) + _SECOND)
+            self.start = min(self.start, datetime.fromtimestamp(min(times), zone) - _SECOND)
+            self.end = max(self.end, datetime.fromtimestamp(max(times), zone) + _SECOND)
         # Rows are created once the range is known: calls without a time get its middle.
         rows = None if calls is None else [self._row(call) for call in calls]
-        self._host = SandboxRunner(
+        self._runner = SandboxRunner(
             self._config,
             self._credentials,
             int(self.start.timestamp()),
@@ -94,11 +94,11 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         """Start, without blocking the caller's event loop."""
-        self._host.launch()
+        self._runner.start()
         try:
-            await asyncio.shield(asyncio.wrap_future(self._host.ready))
+            await asyncio.shield(asyncio.wrap_future(self._runner.ready))
         except BaseException:
-            self._host.close()
+            self._runner.close()
             raise
         return self
 
@@ -109,20 +109,20 @@ class Sandbox:
         trace: TracebackType | None,
     ) -> None:
         """Stop, without blocking the caller's event loop."""
-        self._host.begin_to_close()
+        self._runner.request_close()
         try:
-            await asyncio.shield(asyncio.wrap_future(self._host.gone))
+            await asyncio.shield(asyncio.wrap_future(self._runner.finished))
         finally:
-            self._host.close()
+            self._runner.close()
         self._check_faults(error)
 
     def __enter__(self) -> Self:
         """Start and wait until requests are answered."""
-        self._host.launch()
+        self._runner.start()
         try:
-            self._host.ready.result()
+            self._runner.ready.result()
         except BaseException:
-            self._host.close()
+            self._runner.close()
             raise
         return self
 
@@ -133,13 +133,13 @@ class Sandbox:
         trace: TracebackType | None,
     ) -> None:
         """Stop and wait until the thread has ended."""
-        self._host.close()
+        self._runner.close()
         self._check_faults(error)
 
     @property
     def base_url(self) -> str:
         """The base URL; it ends in `/v3/voice`, as the vendor's do."""
-        return self._host.opened().base_url
+        return self._runner.running().base_url
 
     @property
     def api_key(self) -> str:
@@ -159,28 +159,28 @@ class Sandbox:
     @property
     def stats(self) -> Stats:
         """Counters of the requests so far."""
-        return self._host.opened().endpoint.counters.snapshot()
+        return self._runner.running().endpoint.counters.snapshot()
 
     def reset_stats(self) -> None:
         """Set the counters to zero."""
-        self._host.opened().endpoint.counters.reset()
+        self._runner.running().endpoint.counters.reset()
 
     def change(self, **config: Any) -> None:  # noqa: ANN401 - SandboxConfig checks names and values
         """Change settings while the sandbox runs, except those with which the calls were generated."""
         fixed = sorted(FIXED & config.keys())
         if fixed:
             raise ValueError(f"cannot be changed while the sandbox runs: {', '.join(fixed)}; create a new sandbox")
-        endpoint = self._host.opened().endpoint
+        endpoint = self._runner.running().endpoint
         self._config = endpoint.config = replace(self._config, **config)
 
     def rotate_key(self) -> None:
         """Replace key and secret; from now on the old ones are refused."""
-        endpoint = self._host.opened().endpoint
+        endpoint = self._runner.running().endpoint
         self._credentials = endpoint.credentials = AccountKeys.fresh()
 
     def answer_next(self, *codes: int) -> None:
         """Answer the next requests with these status codes, unchecked; 0 means the usual response."""
-        self._host.opened().endpoint.scripted.extend(codes)
+        self._runner.running().endpoint.queued_codes.extend(codes)
 
     def add_faults(self, *faults: Fault) -> None:
         """Add faults after the existing ones; callable from any thread at any time."""
@@ -197,7 +197,7 @@ class Sandbox:
         With a range: those that a request for it would list. Calls without a usable
         voiceId are left out.
         """
-        found = self._host.opened().store.voice_ids(self._selection(start, end))
+        found = self._runner.running().store.voice_ids(self._selection(start, end))
         return [voice_id for voice_id in found if voice_id is not None]
 
     def rows(self, start: datetime | None = None, end: datetime | None = None) -> list[Any]:
@@ -205,7 +205,7 @@ class Sandbox:
 
         A record that is not JSON is returned as bytes.
         """
-        return [_decoded(body) for body in self._host.opened().store.bodies(self._selection(start, end))]
+        return [_decoded(body) for body in self._runner.running().store.bodies(self._selection(start, end))]
 
     def insert(
         self,
@@ -216,10 +216,10 @@ class Sandbox:
         phone_name: str | None = None,
     ) -> list[str]:
         """Add realistic answered calls at `at` (default: just before `end`); return their ids."""
-        served = self._host.opened()
+        running = self._runner.running()
         second = int((at or self.end - _SECOND).timestamp())
-        rows = [served.generator.make_at(second, sip_group_name, phone_name) for _ in range(count)]
-        served.store.add(rows)
+        rows = [running.generator.make_at(second, sip_group_name, phone_name) for _ in range(count)]
+        running.store.add(rows)
         return [str(row.voice_id) for row in rows]
 
     def add_rows(self, calls: Iterable[object], at: datetime | None = None) -> None:
@@ -230,11 +230,11 @@ class Sandbox:
             at: The time under which they are stored; by default their own submitTime, or if that
                 cannot be read the middle of the default range.
         """
-        self._host.opened().store.add([self._row(call, at) for call in calls])
+        self._runner.running().store.add([self._row(call, at) for call in calls])
 
     def delete(self, *voice_ids: str) -> int:
         """Delete calls; return how many there were."""
-        return self._host.opened().store.remove(voice_ids)
+        return self._runner.running().store.remove(voice_ids)
 
     def _check_faults(self, error: BaseException | None) -> None:
         """Raise `UnusedFaultsError` if faults are left, unless the test has already failed."""

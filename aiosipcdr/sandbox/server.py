@@ -17,43 +17,43 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from aiosipcdr.sandbox.endpoint import Answer, Endpoint
+from aiosipcdr.sandbox.endpoint import Endpoint, EndpointResponse
 from aiosipcdr.sandbox.fault_middleware import DATED, JSON, FaultMiddleware, Next
 from aiosipcdr.sandbox.fault_queue import FaultQueue
 from aiosipcdr.sandbox.validation import RequestQuery
 
 PREFIX: Final = "/v3/voice"
 _PATH: Final = PREFIX + "/recordSipQuery"
-_LARGEST_BODY: Final = 1024 * 1024
+_MAX_BODY_BYTES: Final = 1024 * 1024
 _ACCEPTED: Final = "application/json"
 _PORT: Final = re.compile(r":[0-9]*\Z")
 # Long enough to finish a response, short enough to stop quickly.
 _GRACE: Final = 0.5
 _ROUNDS: Final = 5
-_MOST_CACHED: Final = 10_000
+_MAX_CACHED: Final = 10_000
 
 
 class Server:
     """Listens and answers, in the event loop in which it is started."""
 
     def __init__(self, endpoint: Endpoint, fault_queue: FaultQueue, *, middlewares: Sequence[Middleware] = ()) -> None:
-        """Set up the application: `_at_the_door` outermost, then the faults, then `middlewares`, then the endpoint.
+        """Set up the application: `_guard` outermost, then the faults, then `middlewares`, then the endpoint.
 
         A request that is answered by a fault reaches no middleware of `middlewares`, and faults damage the responses
         of those middlewares, too.
         """
         self._endpoint = endpoint
         self._rng = Random(f"{endpoint.config.seed}/latency")
-        self._breaker = FaultMiddleware(
+        self._fault_middleware = FaultMiddleware(
             fault_queue, refuse=endpoint.refuse, count=endpoint.counters.answered, date=self._date
         )
         app = web.Application(
-            client_max_size=_LARGEST_BODY,
-            middlewares=[self._at_the_door, self._breaker.middleware, *middlewares],
+            client_max_size=_MAX_BODY_BYTES,
+            middlewares=[self._guard, self._fault_middleware.middleware, *middlewares],
         )
         app.router.add_post(_PATH, self._record_sip_query)
         app.on_response_prepare.append(self._set_date)
-        self._cached: dict[bytes, Answer] = {}
+        self._cached: dict[bytes, EndpointResponse] = {}
         self._socket: socket | None = None
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_GRACE)
 
@@ -79,13 +79,13 @@ class Server:
                 asyncio.get_running_loop().remove_reader(self._socket.fileno())
             for _ in range(_ROUNDS):
                 await asyncio.sleep(0)
-        self._breaker.close()
+        self._fault_middleware.close()
         await self._runner.cleanup()
         if self._socket is not None:
             self._socket.close()
 
     @web.middleware
-    async def _at_the_door(self, request: web.Request, handler: Next) -> web.StreamResponse:
+    async def _guard(self, request: web.Request, handler: Next) -> web.StreamResponse:
         """Count every request, and refuse those whose `Host` is not loopback."""
         counters = self._endpoint.counters
         counters.arrived()
@@ -105,9 +105,9 @@ class Server:
             raise web.HTTPUnsupportedMediaType
         body = await request.read()
         admitted = self._endpoint.admit(request.raw_headers, body)
-        least, most = self._endpoint.config.latency_range
-        if most > 0:
-            await asyncio.sleep(self._rng.uniform(least, most))
+        minimum, maximum = self._endpoint.config.latency_range
+        if maximum > 0:
+            await asyncio.sleep(self._rng.uniform(minimum, maximum))
         answer = self._answer(admitted, request, body)
         content, headers = answer.body, {hdrs.CONTENT_TYPE: JSON} if answer.body else {}
         if self._endpoint.config.gzip and content:
@@ -117,7 +117,7 @@ class Server:
                 content = gzip.compress(content, compresslevel=1, mtime=0)
         return web.Response(status=answer.http_status, body=content, headers=headers)
 
-    def _answer(self, admitted: RequestQuery | int, request: web.Request, body: bytes) -> Answer:
+    def _answer(self, admitted: RequestQuery | int, request: web.Request, body: bytes) -> EndpointResponse:
         """Return the response from the cache, if enabled, or from the endpoint."""
         cache = self._endpoint.config.cache
         if cache == "off" or not isinstance(admitted, RequestQuery):
@@ -127,7 +127,7 @@ class Server:
             self._endpoint.counters.answered(0)
             return self._cached[body]
         answer = self._endpoint.answer(admitted)
-        if answer.is_data and len(self._cached) < _MOST_CACHED:
+        if answer.is_data and len(self._cached) < _MAX_CACHED:
             self._cached[body] = answer
         return answer
 

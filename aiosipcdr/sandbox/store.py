@@ -54,8 +54,8 @@ _ORDERS: Final = {
 }
 
 
-_MOST_COUNTS: Final = 1_000
-_MOST_LISTINGS: Final = 16
+_MAX_COUNTS: Final = 1_000
+_MAX_LISTINGS: Final = 16
 _SHARDS: Final = 4
 
 
@@ -112,7 +112,7 @@ class Store:
         self._gapless = by_submission
         self._indexed: set[str] = set()
         self._counts: dict[Selection, int] = {}
-        self._asked: set[tuple[Selection, Order]] = set()
+        self._requested: set[tuple[Selection, Order]] = set()
         self._listings: dict[tuple[Selection, Order], array[int]] = {}
         for statement in (*_SETTINGS, _TABLE):
             self._db.execute(statement)
@@ -192,7 +192,7 @@ class Store:
             if selection not in self._counts:
                 where, values = self._where(selection)
                 query = f"SELECT count(*) FROM calls {where}"  # noqa: S608 - own words only
-                if len(self._counts) >= _MOST_COUNTS:
+                if len(self._counts) >= _MAX_COUNTS:
                     self._counts.clear()
                 self._counts[selection] = int(self._db.execute(query, values).fetchone()[0])
             return self._counts[selection]
@@ -247,12 +247,12 @@ class Store:
         chosen = rng.sample(range(total), size)
         span = self._span(selection)
         if span is not None:
-            numbers = [span.first + place for place in chosen]
+            numbers = [span.first + index for index in chosen]
         else:
             where, values = self._where(selection)
             query = f"SELECT id FROM calls {where}"  # noqa: S608 - own words only
             found = [number for (number,) in self._db.execute(query, values)]
-            numbers = [found[place] for place in chosen]
+            numbers = [found[index] for index in chosen]
         return [self._body(number) for number in numbers]
 
     def _body(self, number: int) -> bytes:
@@ -262,13 +262,13 @@ class Store:
     def _listing(self, selection: Selection, order: Order) -> "array[int] | None":
         """Return all row numbers of a listing from its second page on; None for the first."""
         key = selection, order
-        if key not in self._asked:
-            if len(self._asked) >= _MOST_COUNTS:
-                self._asked.clear()
-            self._asked.add(key)
+        if key not in self._requested:
+            if len(self._requested) >= _MAX_COUNTS:
+                self._requested.clear()
+            self._requested.add(key)
             return None
         if key not in self._listings:
-            if len(self._listings) >= _MOST_LISTINGS:
+            if len(self._listings) >= _MAX_LISTINGS:
                 self._listings.pop(next(iter(self._listings)))
             where, values = self._where(selection)
             query = f"SELECT id FROM calls {where} {_ORDERS[order]}"  # noqa: S608 - own words only
@@ -279,7 +279,7 @@ class Store:
         """Drop what is only valid until calls are added or removed."""
         self._gapless = False
         self._counts.clear()
-        self._asked.clear()
+        self._requested.clear()
         self._listings.clear()
 
     def _span(self, selection: Selection) -> _Span | None:

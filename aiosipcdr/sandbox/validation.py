@@ -20,7 +20,7 @@ from aiosipcdr.sandbox.config import SandboxConfig
 from aiosipcdr.sandbox.store import Selection
 from aiosipcdr.sandbox.time_bounds import earliest
 
-_LONGEST_RANGE: Final = timedelta(days=31)
+_MAX_RANGE: Final = timedelta(days=31)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", re.ASCII)
 _TIMESTAMP: Final = re.compile(rb"\d{1,12}")
 
@@ -118,7 +118,7 @@ def check(
         now: The sandbox's own time (Unix, in seconds), for the timestamp.
         today: The time from which the retention is measured.
     """
-    key, timestamp, sign = (_only(headers, name) for name in (b"api-key", b"timestamp", b"sign"))
+    key, timestamp, sign = (_single_header(headers, name) for name in (b"api-key", b"timestamp", b"sign"))
     if key is None or timestamp is None or sign is None:
         return Status.AUTHENTICATION
     if not credentials.signed(key, timestamp, sign):
@@ -126,33 +126,33 @@ def check(
     if not _TIMESTAMP.fullmatch(timestamp) or abs(now - int(timestamp)) > config.tolerance:
         return Status.TIMESTAMP_EXPIRED
     try:
-        asked = _decode(body)
+        request = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Status.PARAMETER
-    return _plan_query(asked, config, today)
+    return _plan_query(request, config, today)
 
 
-def _plan_query(asked: _Body, config: SandboxConfig, today: float) -> RequestQuery | Status:
+def _plan_query(request: _Body, config: SandboxConfig, today: float) -> RequestQuery | Status:
     """Check the size, the range and the filters."""
-    if config.refuse_below is not None and asked.size < config.refuse_below:
+    if config.refuse_below is not None and request.size < config.refuse_below:
         return Status.PARAMETER
-    start, end = _parse_time(asked.params.strTime), _parse_time(asked.params.endTime)
-    if start is None or end is None or start > end or end - start > _LONGEST_RANGE:
+    start, end = _parse_time(request.params.strTime), _parse_time(request.params.endTime)
+    if start is None or end is None or start > end or end - start > _MAX_RANGE:
         return Status.PARAMETER
     if start < earliest(config, today):
         return Status.OUT_OF_TIME_RANGE
-    heeded = config.filters != "ignored"
+    applies_filters = config.filters != "ignored"
     selection = Selection(
         since=int(start.timestamp()) + (not config.start_inclusive),
         until=int(end.timestamp()) + config.end_inclusive,
-        group=(asked.params.sipGroupName or None) if heeded else None,
-        phone=(asked.params.phoneName or None) if heeded else None,
+        group=(request.params.sipGroupName or None) if applies_filters else None,
+        phone=(request.params.phoneName or None) if applies_filters else None,
         loose=config.filters == "loose",
     )
-    return RequestQuery(asked.current, asked.size, selection)
+    return RequestQuery(request.current, request.size, selection)
 
 
-def _only(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+def _single_header(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     """Return the value of a header that occurs exactly once."""
     found = [value for other, value in headers if other.lower() == name]
     return found[0] if len(found) == 1 else None

@@ -45,7 +45,7 @@ class HarmlessError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class WireAnswer:
+class WireResponse:
     """A response before framing: without headers that state its length."""
 
     status: int
@@ -61,7 +61,7 @@ class WireAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class DamagedResponse:
     """A damaged response.
 
     Attributes:
@@ -96,7 +96,7 @@ def in_gzip(fault: Fault, body: bytes) -> bytes:
     return packed[:-8] + crc + packed[-4:]
 
 
-def plan_broken(fault: Fault, answer: WireAnswer) -> Broken:
+def plan_damage(fault: Fault, answer: WireResponse) -> DamagedResponse:
     """Return what is written for a fault; `answer` is the true response or, if there is none, an empty one.
 
     Raises:
@@ -105,29 +105,29 @@ def plan_broken(fault: Fault, answer: WireAnswer) -> Broken:
     end = After.RESET if fault.reset else After.END
     match fault.kind:
         case "reset":
-            return Broken(iter(()), After.RESET)
+            return DamagedResponse(iter(()), After.RESET)
         case "close":
-            return Broken(iter(()))
+            return DamagedResponse(iter(()))
         case "hang":
-            return Broken(iter(()), After.SILENCE)
+            return DamagedResponse(iter(()), After.SILENCE)
         case "garbage":
-            return Broken(iter((body_of(fault) or _GREETING,)))
+            return DamagedResponse(iter((body_of(fault) or _GREETING,)))
         case "bomb":
             head = answer.head(_LAST, ("Content-Encoding", "gzip"), ("Transfer-Encoding", "chunked"))
-            return Broken(_chunks(head, _bomb(fault.size or _BOMB)))
+            return DamagedResponse(_chunks(head, _bomb(fault.size or _BOMB)))
         case "endless":
             head = answer.head(("Transfer-Encoding", "chunked"))
-            return Broken(_chunks(head, repeat(b" " * _BLOCK)))
+            return DamagedResponse(_chunks(head, repeat(b" " * _BLOCK)))
         case "drip":
             pieces = (bytes((byte,)) for byte in answer.body)
             pause = _DRIP if fault.seconds is None else fault.seconds
-            return Broken(_after(_measured(answer, len(answer.body), _LAST), pieces), pause=pause)
+            return DamagedResponse(_after(_measured(answer, len(answer.body), _LAST), pieces), pause=pause)
         case "stall":
-            return Broken(iter((_cut(fault, answer),)), After.SILENCE)
+            return DamagedResponse(iter((_cut(fault, answer),)), After.SILENCE)
         case "cut":
-            return Broken(iter((_cut(fault, answer),)), end)
+            return DamagedResponse(iter((_cut(fault, answer),)), end)
         case _:
-            return Broken(iter((_misframed(fault, answer),)), After.SILENCE if fault.kind == "large" else end)
+            return DamagedResponse(iter((_misframed(fault, answer),)), After.SILENCE if fault.kind == "large" else end)
 
 
 def body_of(fault: Fault) -> bytes:
@@ -135,7 +135,7 @@ def body_of(fault: Fault) -> bytes:
     return bytes.fromhex(fault.body_hex) if fault.body_hex is not None else (fault.body or "").encode()
 
 
-def _misframed(fault: Fault, answer: WireAnswer) -> bytes:
+def _misframed(fault: Fault, answer: WireResponse) -> bytes:
     """Return a response with wrong framing or an unusual head."""
     body, length = answer.body, len(answer.body)
     match fault.kind:
@@ -160,12 +160,12 @@ def _misframed(fault: Fault, answer: WireAnswer) -> bytes:
     return answer.head(*padding, _LAST, ("Content-Length", str(length))) + body
 
 
-def _measured(answer: WireAnswer, length: int, *others: tuple[str, str]) -> bytes:
+def _measured(answer: WireResponse, length: int, *others: tuple[str, str]) -> bytes:
     """Return a head that announces `length` bytes."""
     return answer.head(*others, ("Content-Length", str(length)))
 
 
-def _cut(fault: Fault, answer: WireAnswer) -> bytes:
+def _cut(fault: Fault, answer: WireResponse) -> bytes:
     """Return the true head and a part of the body."""
     return _measured(answer, len(answer.body)) + shortened(fault, answer.body)
 

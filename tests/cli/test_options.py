@@ -111,7 +111,7 @@ def test_a_proxy_is_never_shown_for_it_may_hold_a_password(read: Callable[[str],
     assert "canary" not in repr(Network(proxy="http://u:canary@p.example:1"))
     for words in (["--proxy", "http://u:canary@p.example:1"], ["--proxy=http://u:canary@p.example:1"]):
         invocation.set(["export", "--last", "7d", *words])
-        assert "canary" not in resume_command(NOW, NOW, keep_words=True)
+        assert "canary" not in resume_command(NOW, NOW, keep_range=True)
     with pytest.raises(UsageError) as refused:
         build_client(read("proxy = u:canary@p.example"), Pace())
     assert "canary" not in str(refused.value)

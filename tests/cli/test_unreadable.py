@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.cli.app import run
-from aiosipcdr.cli.exit_codes import Exit, judge_reports
+from aiosipcdr.cli.exit_codes import Exit, exit_code_for
 from aiosipcdr.export import MANIFEST, read_manifest
 from aiosipcdr.export.paths import QUARANTINE
 from aiosipcdr.model.report import FetchReport
@@ -222,6 +222,6 @@ def test_with_several_outcomes_incomplete_comes_before_unreadable() -> None:
     done, incomplete = FetchReport(certified=True), FetchReport()
     quarantined = FetchReport(total=1, unique=1, quarantined=1)
     faulty = FetchReport(certified=True, faulty_fields={"cost": 1})
-    assert judge_reports([done]) == judge_reports([]) == Exit.DONE
-    assert judge_reports([done, faulty]) == judge_reports([quarantined, done]) == Exit.UNREADABLE
-    assert judge_reports([faulty, incomplete]) == judge_reports([incomplete, quarantined]) == Exit.INCOMPLETE
+    assert exit_code_for([done]) == exit_code_for([]) == Exit.DONE
+    assert exit_code_for([done, faulty]) == exit_code_for([quarantined, done]) == Exit.UNREADABLE
+    assert exit_code_for([faulty, incomplete]) == exit_code_for([incomplete, quarantined]) == Exit.INCOMPLETE

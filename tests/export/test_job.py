@@ -308,11 +308,11 @@ async def test_what_was_not_proven_is_read_again_unless_it_may_be_so(tmp_path: P
     async with ExportJob(order(tmp_path / "calls.csv")) as job:
         assert len((await job.checkpoint(allow_incomplete=True, changed=[])).entries) == 4
         assert len((await job.checkpoint(allow_incomplete=False, changed=[])).entries) == 2
-        await job.doubt(OutOfTimeRangeError("too old"))  # what was read stays
+        await job.forget_affected(OutOfTimeRangeError("too old"))  # what was read stays
         assert len((await job.checkpoint(allow_incomplete=True, changed=[])).entries) == 2
-        await job.doubt(IncompleteRangeError("short", window=SPAN))
+        await job.forget_affected(IncompleteRangeError("short", window=SPAN))
         assert len((await job.checkpoint(allow_incomplete=True, changed=[])).entries) == 1
-        await job.doubt(OutOfTimeRangeError("too old"))
+        await job.forget_affected(OutOfTimeRangeError("too old"))
         assert (await job.checkpoint(allow_incomplete=True, changed=[])).entries == []
 
 

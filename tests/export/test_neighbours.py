@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.export import JOURNAL, MANIFEST, ExportJob, read_manifest, verify_file
-from aiosipcdr.export.filesystem import create_ours, lock_file
+from aiosipcdr.export.filesystem import create_private, lock_file
 from aiosipcdr.export.frames import encode_frame
 from aiosipcdr.export.journal_records import encode_entry
-from aiosipcdr.export.paths import QUARANTINE, ROWS, part_of
+from aiosipcdr.export.paths import QUARANTINE, ROWS, temporary_path
 from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError
 from tests.made_up_exports import STORY, contents, export, names, order, report_of, sidecar_path, window
 
@@ -179,15 +179,15 @@ async def test_a_journal_that_was_killed_at_its_birth_is_begun_anew(tmp_path: Pa
     expected.mkdir()
     await export(expected / NAME)
     frame = encode_frame(encode_entry(STORY[0]))  # type: ignore[arg-type]
-    part_of(journal).write_bytes(frame[:size])
+    temporary_path(journal).write_bytes(frame[:size])
     await export(tmp_path / NAME)
     shutil.move(expected, tmp_path.parent / f"{tmp_path.name}-expected")
     assert contents(tmp_path) == contents(tmp_path.parent / f"{tmp_path.name}-expected")
 
 
 async def test_a_journal_that_another_run_is_creating_is_waited_for_by_nobody(tmp_path: Path) -> None:
-    part = part_of(tmp_path / (NAME + JOURNAL))
-    descriptor = create_ours(part)
+    part = temporary_path(tmp_path / (NAME + JOURNAL))
+    descriptor = create_private(part)
     try:
         assert lock_file(descriptor)
         assert "another export of" in await check_refused(tmp_path, overwrite=False)
@@ -199,7 +199,7 @@ async def test_a_journal_that_another_run_is_creating_is_waited_for_by_nobody(tm
 async def test_two_names_of_a_new_journal_are_one_again(tmp_path: Path) -> None:
     await export(tmp_path / NAME, until=3)
     journal = tmp_path / (NAME + JOURNAL)
-    os.link(journal, part_of(journal))
+    os.link(journal, temporary_path(journal))
     await export(tmp_path / NAME)
     assert names(tmp_path) == [NAME, NAME + MANIFEST, NAME + QUARANTINE]
 
@@ -240,7 +240,7 @@ async def test_a_restart_clears_the_parts_of_a_run_that_was_killed_while_it_buil
         for entry in STORY:
             await job.write(entry, report_of())
         job._journal.begin_building()
-        part_of(tmp_path / NAME).write_bytes(b"half of it")
+        temporary_path(tmp_path / NAME).write_bytes(b"half of it")
     await export(tmp_path / NAME, restart=True)
     assert names(tmp_path) == [NAME, NAME + MANIFEST, NAME + QUARANTINE]
 

@@ -59,9 +59,8 @@ def test_whatever_byte_was_changed_the_file_is_read_or_said_to_be_damaged(tmp_pa
         try:
             list(read_columns(path, name, COLUMNS))
         except ExportError as error:
-            assert (
-                str(error) == f"{path} cannot be read as {name}: it is damaged or has another format; export it again"
-            )  # noqa: PT017
+            expected = f"{path} cannot be read as {name}: it is damaged or has another format; export it again"
+            assert str(error) == expected  # noqa: PT017
             refused += 1
     assert refused > 10
 

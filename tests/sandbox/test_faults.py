@@ -60,10 +60,10 @@ def test_it_is_frozen() -> None:
 
 
 def test_it_is_named_in_a_few_words() -> None:
-    assert Fault("reset").reported() == "reset (any page, attempt any)"
-    assert Fault("cut", page=2, attempt=1, times=3).reported() == "cut (page 2, attempt 1, 3 times)"
-    assert Fault("cut", control=True).reported() == "cut (any page, attempt any, control counts)"
-    assert Fault("cut", control=False).reported() == "cut (any page, attempt any, no control counts)"
+    assert Fault("reset").describe() == "reset (any page, attempt any)"
+    assert Fault("cut", page=2, attempt=1, times=3).describe() == "cut (page 2, attempt 1, 3 times)"
+    assert Fault("cut", control=True).describe() == "cut (any page, attempt any, control counts)"
+    assert Fault("cut", control=False).describe() == "cut (any page, attempt any, no control counts)"
 
 
 @pytest.mark.parametrize("kind", KINDS)

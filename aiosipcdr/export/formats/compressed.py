@@ -59,9 +59,9 @@ class CompressedEncoder:
     def _feed(self, data: bytes) -> bytes:
         pending = self._pending
         pending += data
-        whole = len(pending) - len(pending) % _BLOCK
-        ready = [self._compressor.compress(bytes(pending[at : at + _BLOCK])) for at in range(0, whole, _BLOCK)]
-        del pending[:whole]
+        complete = len(pending) - len(pending) % _BLOCK
+        ready = [self._compressor.compress(bytes(pending[at : at + _BLOCK])) for at in range(0, complete, _BLOCK)]
+        del pending[:complete]
         return b"".join(ready)
 
 

@@ -47,8 +47,8 @@ class CsvEncoder:
 
     def _column(self, name: str, values: list[str | None]) -> Iterable[str | None]:
         if self._spreadsheet and name in _MAY_BE_MISREAD:
-            known = {text: text and spreadsheet_text(text) for text in set(values)}
-            return map(known.__getitem__, values)
+            guarded = {text: text and spreadsheet_text(text) for text in set(values)}
+            return map(guarded.__getitem__, values)
         return values
 
 

@@ -28,18 +28,18 @@ class ParquetEncoder:
     """
 
     __slots__ = (
-        "_as_told",
+        "_csv_convert_options",
+        "_csv_parse_options",
         "_groups",
-        "_known_alone",
+        "_json_parse_options",
         "_metadata",
-        "_no_escapes",
+        "_pending",
         "_pieces",
         "_pool",
         "_pyarrow",
         "_rows",
         "_schema",
         "_sink",
-        "_waiting",
         "_writer",
     )
 
@@ -62,16 +62,16 @@ class ParquetEncoder:
         self._sink = _Sink()
         self._writer: Any = None
         self._schema: Any = schema()
-        self._known_alone = pa.json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error")
-        self._no_escapes = pa.csv.ParseOptions(double_quote=False)
-        self._as_told = pa.csv.ConvertOptions(
+        self._json_parse_options = pa.json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error")
+        self._csv_parse_options = pa.csv.ParseOptions(double_quote=False)
+        self._csv_convert_options = pa.csv.ConvertOptions(
             column_types=self._schema,
             include_columns=self._schema.names,
             null_values=["null"],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         )
-        self._waiting: list[Any] = []
+        self._pending: list[Any] = []
         self._rows = 0
         self._pieces: list[Any] = []
         self._groups = 0
@@ -97,7 +97,7 @@ class ParquetEncoder:
             while table.num_rows:
                 part = table.slice(0, _PIECE_ROWS - self._rows)
                 table = table.slice(part.num_rows)
-                self._waiting.append(part)
+                self._pending.append(part)
                 self._rows += part.num_rows
                 if self._rows == _PIECE_ROWS:
                     self._end_piece()
@@ -124,17 +124,19 @@ class ParquetEncoder:
         if are_lists(rows):
             # Lists have no escapes, so they are valid CSV, which parses three times as fast as JSON.
             options = pa.csv.ReadOptions(column_names=LIST_FIELDS, **block)
-            read = pa.csv.read_csv(pa.BufferReader(rows), options, self._no_escapes, self._as_told, self._pool)
+            read = pa.csv.read_csv(
+                pa.BufferReader(rows), options, self._csv_parse_options, self._csv_convert_options, self._pool
+            )
         else:
             options = pa.json.ReadOptions(**block)
-            read = pa.json.read_json(pa.BufferReader(rows), options, self._known_alone, self._pool)
+            read = pa.json.read_json(pa.BufferReader(rows), options, self._json_parse_options, self._pool)
         # The readers drop which columns may be null.
         return pa.Table.from_arrays(read.columns, schema=self._schema)
 
     def _end_piece(self) -> None:
         # The ends of a column's chunks show in its pages; combining a whole group at once would hold it twice.
-        self._pieces.append(self._pyarrow.concat_tables(self._waiting).combine_chunks(self._pool))
-        self._waiting.clear()
+        self._pieces.append(self._pyarrow.concat_tables(self._pending).combine_chunks(self._pool))
+        self._pending.clear()
         self._rows = 0
 
     def _write_group(self) -> None:
@@ -148,22 +150,22 @@ class _Sink(io.RawIOBase):
     """A file object for pyarrow that keeps the output until it is taken."""
 
     def __init__(self) -> None:
-        self._held = bytearray()
-        self._place = 0
+        self._buffer = bytearray()
+        self._position = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever has a buffer
         size = len(data)
-        self._held += data
-        self._place += size
+        self._buffer += data
+        self._position += size
         return size
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
     def take(self) -> bytes:
-        taken = bytes(self._held)
-        self._held.clear()
+        taken = bytes(self._buffer)
+        self._buffer.clear()
         return taken

@@ -29,7 +29,7 @@ _FORMULA = re.compile(
 
 _WORDS = re.compile(r"[^\W\d_]+")
 _DIGIT = re.compile(r"\d").search
-_TRUTHS = {"true", "false"}
+_BOOLEANS = {"true", "false"}
 # Categories and characters between digits in numbers, dates, times, fractions and amounts.
 _SEPARATING = {"Zs", "Pd", "Sc", "Cc", "Cf"}
 _SEPARATORS = frozenset(".,:/+-%()'\u2019\u066a\u066b\u066c\u2212\uff0b\uff0c\uff0e\uff0f\uff1a\uff05\uff08\uff09")
@@ -79,7 +79,7 @@ def spreadsheet_text(text: str) -> str:
 
 def _is_misread(text: str) -> bool:
     if not _DIGIT(text):
-        return text.strip().casefold() in _TRUTHS
+        return text.strip().casefold() in _BOOLEANS
     words = _WORDS.findall(text.casefold())
     if not all(word in _SHORT_WORDS or word in _MONTH_STARTS for word in words):
         return False
