@@ -44,7 +44,7 @@ ROOT = Path(__file__).parent.parent
 VARIABLES = {"AIOSIPCDR_BASE_URL", "AIOSIPCDR_API_KEY", "AIOSIPCDR_API_SECRET"}
 
 # Commands that a page may name without being run here: the tools of others.
-NAMED_ONLY = {"cd", "crontab", "curl", "duckdb", "git", "jq", "nox", "systemctl", "journalctl", "uvicorn"}
+NAMED_ONLY = {"cd", "crontab", "curl", "duckdb", "git", "jq", "nox", "psql", "systemctl", "journalctl", "uvicorn"}
 
 # Subcommands that serve until they are stopped: their arguments are read, and nothing is started.
 SERVERS = {"sandbox"}

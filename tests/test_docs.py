@@ -3,8 +3,10 @@
 All ask one sandbox: the one that the tutorial starts, with the command that it shows.
 """
 
+import ast
 import importlib.util
 import json
+import logging
 import os
 import re
 import shlex
@@ -16,9 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 
 import aiosipcdr
+from aiosipcdr import CallDetailRecord
 from aiosipcdr.cli.app import app
 from aiosipcdr.doctor.advice import CHECKS
 from aiosipcdr.doctor.diagnosis import judge_probe
@@ -30,7 +34,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "decisions" not in path.parts)
 TUTORIAL = DOCS / "tutorial.md"
 TROUBLESHOOTING = DOCS / "howto" / "troubleshooting.md"
-DAILY = DOCS / "howto" / "daily.md"
+SCHEDULING = DOCS / "howto" / "scheduling.md"
+LAKE = DOCS / "howto" / "lake.md"
 
 
 def name_of(path: Path) -> str:
@@ -77,6 +82,16 @@ def tutorial() -> Iterator[dict[str, str]]:
         yield json.loads(process.stdout.readline())
         process.stdin.close()
         assert process.wait(240) == 0
+
+
+@pytest.fixture(autouse=True)
+def _log_is_restored() -> Iterator[None]:
+    """Undo what a page does to the log of the package."""
+    log = logging.getLogger("aiosipcdr")
+    handlers, level = [*log.handlers], log.level
+    yield
+    log.handlers[:] = handlers
+    log.setLevel(level)
 
 
 @pytest.mark.timeout(600)
@@ -133,36 +148,73 @@ def test_every_option_that_a_page_names_exists() -> None:
     assert named == set()
 
 
-def daily_commands() -> list[str]:
-    text = DAILY.read_text(encoding="utf-8")
-    units = re.findall(r"^ExecStart=(.+)$", text, re.MULTILINE)
-    tables = re.findall(r"^[\d*/,-]+(?: [\d*/,-]+){4} +(?:cd \S+ && )?(\S*aiosipcdr .+)$", text, re.MULTILINE)
+def blocks_of(path: Path, language: str) -> list[str]:
+    """The contents of a page's blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def scheduled_commands() -> list[str]:
+    """The commands that pages give to systemd, cron and Airflow."""
+    pages = {path: path.read_text(encoding="utf-8") for path in PAGES}
+    units = re.findall(r"^ExecStart=(.+)$", "\n".join(pages.values()), re.MULTILINE)
+    line = r"^[\d*/,-]+(?: [\d*/,-]+){4} +(?:cd \S+ && )?(\S*aiosipcdr .+)$"
+    crontab = re.findall(line, "\n".join(pages.values()), re.MULTILINE)
+    dags = re.findall(r"bash_command='(.+)',$", pages[SCHEDULING], re.MULTILINE)
     assert units
-    assert tables
-    return units + tables
+    assert crontab
+    assert dags
+    rendered = "2026-09-30T16:00:00+00:00"
+    return units + crontab + [re.sub(r"\{\{ data_interval_\w+\.isoformat\(\) \}\}", rendered, dag) for dag in dags]
 
 
-@pytest.mark.parametrize("command", daily_commands())
-def test_what_systemd_and_cron_are_to_run_is_a_command_of_ours(command: str) -> None:
+@pytest.mark.parametrize("command", scheduled_commands())
+def test_what_a_scheduler_is_to_run_is_a_command_of_ours(command: str) -> None:
     program, *arguments = shlex.split(command)
 
     assert Path(program).is_absolute()
     assert Path(program).name == "aiosipcdr"
-    assert "%" not in command  # both would replace it
+    assert "%" not in command  # systemd and cron would replace it
+    assert "{{" not in command  # Airflow has replaced it
     check_arguments(arguments)
 
 
-def test_the_architecture_is_that_of_the_contract() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (floors,) = (one for one in project["tool"]["importlinter"]["contracts"] if one["id"] == "floors")
-    layers = [
-        sorted(room.strip(" \n").removeprefix("aiosipcdr.") for room in re.split(r"\|", layer))
-        for layer in floors["layers"]
-    ]
-    rows = table_rows(DOCS / "architecture.md", "floor", "rooms", "role")
+def test_the_dag_is_python() -> None:
+    (dag,) = blocks_of(SCHEDULING, "py")
 
-    assert [sorted(in_code(rooms)) for _, rooms, _ in rows] == layers
-    assert [floor for floor, _, _ in rows if floor] == ["8", "7", "6", "5", "4", "3", "2", "1", "0"]
+    ast.parse(dag)
+
+
+def test_the_table_in_postgres_has_the_columns_of_an_export() -> None:
+    table, *_ = blocks_of(LAKE, "sql")
+    columns = [part.split()[0] for part in table[table.index("(") + 1 : table.index(");")].split(",")]
+
+    assert columns == [*(field.name for field in msgspec.structs.fields(CallDetailRecord)), "day"]
+
+
+def layers_contract() -> dict[str, Any]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (one for one in project["tool"]["importlinter"]["contracts"] if one["id"] == "layers")
+    return dict(contract)
+
+
+def test_the_architecture_is_that_of_the_contract() -> None:
+    contract = layers_contract()
+    layers = [name.strip() for layer in contract["layers"] for name in layer.split("|")]
+    rows = table_rows(DOCS / "architecture.md", "folder or module", "contents")
+
+    assert contract["containers"] == ["aiosipcdr"]
+    assert sorted(name for names, _ in rows for name in in_code(names)) == sorted(layers)
+
+
+def test_the_page_includes_the_layers_of_the_contract() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    (included,) = re.findall(r"{literalinclude} \.\./pyproject\.toml\n((?::.+\n)+)```", page)
+    start, end = (re.findall(rf':{option}: "(.+)"', included)[0] for option in ("start-at", "end-at"))
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    shown = text[text.index(start) :]
+    shown = shown[: shown.index(end, len(start)) + len(end)]
+
+    assert tomllib.loads(shown) == {"layers": layers_contract()["layers"]}
 
 
 @pytest.mark.parametrize(

@@ -70,10 +70,8 @@ def test_a_block_can_be_pasted_into_a_prompt_that_reads_line_by_line() -> None:
     compiles = CommandCompiler()
     compiles.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
-    assert len(blocks) > 5
+    assert blocks
     for block in blocks:
-        if "def test_" in block:
-            continue  # a file of its own
         waiting: list[str] = []
         for line in [*block.splitlines(), ""]:  # an empty line ends what is indented
             waiting.append(line)
