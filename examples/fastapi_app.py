@@ -32,27 +32,27 @@ install_error_handlers(app)
 
 
 @app.get("/count")
-async def count(client: ClientDep, asked: RangeParams) -> dict[str, int]:
+async def count(client: ClientDep, query: RangeParams) -> dict[str, int]:
     """Tell how many calls there are, or that 30 seconds were not enough (504)."""
     async with deadline(30):
-        return {"count": await client.count(**asked)}
+        return {"count": await client.count(**query)}
 
 
 @app.get("/calls.ndjson", response_class=NdjsonResponse)
-async def calls_as_ndjson(client: ClientDep, asked: RangeParams) -> NdjsonResponse:
+async def calls_as_ndjson(client: ClientDep, query: RangeParams) -> NdjsonResponse:
     """Send a call a line; the last line is `{"report": ...}`, or the answer is not whole."""
-    return NdjsonResponse(client.stream(**asked), timeout=600)
+    return NdjsonResponse(client.stream(**query), timeout=600)
 
 
 @app.get("/calls.csv", response_class=CsvResponse)
 async def calls_as_csv(
     client: ClientDep,
-    asked: RangeParams,
+    query: RangeParams,
     spreadsheet: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query string
 ) -> CsvResponse:
-    """Send a table, for Excel if asked; the connection is cut where it cannot be completed."""
+    """Send a table, for Excel if requested; the connection is cut where it cannot be completed."""
     headers = {"Content-Disposition": "attachment"}
-    return CsvResponse(client.stream(**asked), timeout=600, spreadsheet=spreadsheet, headers=headers)
+    return CsvResponse(client.stream(**query), timeout=600, spreadsheet=spreadsheet, headers=headers)
 
 
 if __name__ == "__main__":

@@ -49,26 +49,26 @@ async def group_of(token: Token) -> str:
     raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
 
 
-async def tenant_range(group: Annotated[str, Depends(group_of)], asked: RangeParams) -> RangeQuery:
+async def tenant_range(group: Annotated[str, Depends(group_of)], query: RangeParams) -> RangeQuery:
     """Return the range with the group of whoever calls, whatever the URL asks for; another group is 403."""
-    if asked["sip_group_name"] not in (None, group):
+    if query["sip_group_name"] not in (None, group):
         raise HTTPException(403)
-    return {**asked, "sip_group_name": group}
+    return {**query, "sip_group_name": group}
 
 
 TenantRange = Annotated[RangeQuery, Depends(tenant_range)]
 
 
 @app.get("/calls.ndjson", response_class=NdjsonResponse)
-async def calls_as_ndjson(client: ClientDep, asked: TenantRange) -> NdjsonResponse:
+async def calls_as_ndjson(client: ClientDep, query: TenantRange) -> NdjsonResponse:
     """Send the tenant's calls, one a line."""
-    return NdjsonResponse(client.stream(**asked), timeout=600)
+    return NdjsonResponse(client.stream(**query), timeout=600)
 
 
 @app.get("/calls.csv", response_class=CsvResponse)
-async def calls_as_csv(client: ClientDep, asked: TenantRange) -> CsvResponse:
+async def calls_as_csv(client: ClientDep, query: TenantRange) -> CsvResponse:
     """Send the tenant's calls as a table for Excel."""
-    return CsvResponse(client.stream(**asked), timeout=600, spreadsheet=True)
+    return CsvResponse(client.stream(**query), timeout=600, spreadsheet=True)
 
 
 if __name__ == "__main__":

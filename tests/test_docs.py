@@ -136,7 +136,8 @@ def options_of(command: str) -> set[str]:
 
 def test_every_option_that_a_page_names_exists() -> None:
     known = set(app).union(*(options_of(name) for name in app if not name.startswith("-")))
-    others = {"--now", "--since", "--sandbox", "--preload"}  # of systemctl, journalctl, the examples and gunicorn
+    # Of systemctl, journalctl, the examples, gunicorn and psql.
+    others = {"--now", "--since", "--sandbox", "--preload", "--single-transaction"}
     named = {
         f"{name_of(path)}: {option}"
         for path in PAGES
@@ -241,7 +242,7 @@ def test_troubleshooting_knows_which_status_is_asked_again() -> None:
 
 
 def test_troubleshooting_knows_every_error() -> None:
-    shown = {in_code(name)[0] for name, *_ in table_rows(TROUBLESHOOTING, "error", "it means")}
+    shown = {in_code(name)[0] for name, *_ in table_rows(TROUBLESHOOTING, "error", "meaning")}
 
     assert sorted(shown) == sorted(name for name in aiosipcdr.__all__ if name.endswith("Error"))
 
