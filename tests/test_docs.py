@@ -1,6 +1,6 @@
-"""The pages in docs/ are executed, and what they list is held against the code.
+"""The pages in docs/, executed, and their tables compared with the code.
 
-All ask one sandbox: the one that the tutorial starts, with the command that it shows.
+All use one sandbox: the one that the tutorial starts, with the command that it shows.
 """
 
 import ast
@@ -46,7 +46,7 @@ EXECUTED = [path for path in PAGES if re.search("^```(python|console)", path.rea
 
 
 def table_rows(path: Path, *head: str) -> list[list[str]]:
-    """The rows of the table of a page whose head begins with these words."""
+    """Return the rows of a page's table whose head begins with these words."""
     lines = path.read_text(encoding="utf-8").splitlines()
     place = next(number for number, line in enumerate(lines) if cells(line)[: len(head)] == list(head))
     rows = []
@@ -67,7 +67,7 @@ def in_code(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tutorial() -> Iterator[dict[str, str]]:
-    """What the sandbox of the tutorial tells, started by the tutorial's own command, on a free port."""
+    """Start the tutorial's sandbox with the tutorial's own command, on a free port, and return its account."""
     (command,) = (line for line in all_commands(parse(TUTORIAL)) if line.startswith("aiosipcdr sandbox"))
     words = shlex.split(command)
     words[words.index("--port") + 1] = "0"
@@ -150,12 +150,12 @@ def test_every_option_that_a_page_names_exists() -> None:
 
 
 def blocks_of(path: Path, language: str) -> list[str]:
-    """The contents of a page's blocks in a language."""
+    """Return the contents of a page's blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def scheduled_commands() -> list[str]:
-    """The commands that pages give to systemd, cron and Airflow."""
+    """Return the commands that pages give to systemd, cron and Airflow."""
     pages = {path: path.read_text(encoding="utf-8") for path in PAGES}
     units = re.findall(r"^ExecStart=(.+)$", "\n".join(pages.values()), re.MULTILINE)
     line = r"^[\d*/,-]+(?: [\d*/,-]+){4} +(?:cd \S+ && )?(\S*aiosipcdr .+)$"
@@ -169,7 +169,7 @@ def scheduled_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", scheduled_commands())
-def test_what_a_scheduler_is_to_run_is_a_command_of_ours(command: str) -> None:
+def test_a_scheduled_command_is_one_of_ours(command: str) -> None:
     program, *arguments = shlex.split(command)
 
     assert Path(program).is_absolute()
@@ -231,7 +231,7 @@ def test_troubleshooting_knows_every_status_and_its_error(head: str, table: dict
     assert shown == {str(int(status)): kind.__name__ for status, (kind, _) in table.items()}
 
 
-def test_troubleshooting_knows_which_status_is_asked_again() -> None:
+def test_troubleshooting_knows_which_status_is_retried() -> None:
     for head, build in (
         ("status", lambda code: classification.vendor_error(code, None)),
         ("HTTP", classification.http_error),
@@ -262,7 +262,7 @@ def test_the_reference_has_every_public_name() -> None:
     assert {f"aiosipcdr.{name}" for name in aiosipcdr.__all__ if name != "__version__"} - shown == set()
 
 
-def test_what_pages_link_to_and_name_is_there() -> None:
+def test_every_link_and_path_on_a_page_has_a_target() -> None:
     lost = []
     for path in PAGES:
         text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -280,7 +280,7 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     assert {name_of(path) for path in PAGES} - {"index"} <= listed
 
 
-# How docstrings become pages.
+# Docstrings as pages.
 
 
 @pytest.fixture(scope="module")
@@ -298,26 +298,26 @@ def rst(docstrings: ModuleType, text: str) -> str:
     return re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip()
 
 
-def test_indented_code_behind_a_sentence_is_code(docstrings: ModuleType) -> None:
+def test_indented_text_after_a_sentence_is_code(docstrings: ModuleType) -> None:
     assert rst(docstrings, "Open it:\n\n    async with it:\n        pass\n\nThen go.") == (
         "Open it:\n\n.. code-block:: python\n\n        async with it:\n            pass\n\nThen go."
     )
 
 
-def test_a_section_is_no_code(docstrings: ModuleType) -> None:
+def test_a_section_is_not_code(docstrings: ModuleType) -> None:
     text = "Do it.\n\nArgs:\n    one: the first,\n        told in two lines.\n\n    two: the second."
 
     assert rst(docstrings, text) == text
 
 
-def test_a_table_keeps_its_cells_and_joins_what_goes_on_below(docstrings: ModuleType) -> None:
+def test_a_table_keeps_its_cells_and_joins_continued_rows(docstrings: ModuleType) -> None:
     assert rst(docstrings, "Kinds:\n\n| kind | what |\n|---|---|\n| a | one |\n| | and more |\n| b | two |") == (
         "Kinds:\n\n.. list-table::\n    :header-rows: 1\n\n"
         "    * - kind\n      - what\n    * - a\n      - one and more\n    * - b\n      - two"
     )
 
 
-def test_pages_hold_no_number_that_may_be_real() -> None:
+def test_no_page_contains_a_number_that_may_be_real() -> None:
     numbers = [
         number
         for path in PAGES
