@@ -30,7 +30,7 @@ from aiosipcdr import CdrClient, IncompleteRangeError, SipCdrError
 
 DONE, FAILED, INCOMPLETE, UNREADABLE = 0, 1, 3, 4
 
-# The account's day.  A zone with daylight saving: zoneinfo.ZoneInfo("Europe/Vienna").
+# The account's day. A zone with daylight saving: zoneinfo.ZoneInfo("Europe/Vienna").
 ZONE = timezone(timedelta(hours=8))
 
 log = logging.getLogger("nightly")
