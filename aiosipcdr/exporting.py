@@ -212,7 +212,7 @@ class Exporting(Asking):
         filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         from aiosipcdr.export import choose_mask
-        from aiosipcdr.export.days import DayFile, DaysExport, DayTools, name_day
+        from aiosipcdr.export.days import DayFile, DayOperations, DaysExport, day_paths
 
         mask = choose_mask(mask_numbers)
         del mask_numbers  # it may be a key
@@ -237,11 +237,11 @@ class Exporting(Asking):
             mode=mode,
             lock=lock,
         )
-        days = [DayFile(day, name_day(path, day.date, sidecars)) for day in days_between(first, last, zone)]
+        days = [DayFile(day, day_paths(path, day.date, sidecars)) for day in days_between(first, last, zone)]
         for file in days[:1]:
             self._plan_file(form, file.paths, file.day.start, file.day.end)  # refuses bad arguments before any request
-        tools = DayTools(
-            judge=partial(self._judge_day, form),
+        tools = DayOperations(
+            inspect=partial(self._judge_day, form),
             export=partial(self._export_day, form),
             reread=partial(self._export_day, form, is_outdated=True),
             recount=partial(self._recount_day, form),
@@ -355,19 +355,19 @@ class Exporting(Asking):
                     async for entry in stream.entries():
                         await job.write(entry, stream.report)
             except (IncompleteRangeError, OutOfTimeRangeError) as error:
-                await job.doubt(error)
+                await job.forget_affected(error)
                 raise
             report = stream.report
             await job.publish(report)
         return report
 
     async def _judge_day(self, form: "_Form", file: "DayFile") -> "ExistingFile":
-        from aiosipcdr.export import ExistingFile, judge_existing
+        from aiosipcdr.export import ExistingFile, inspect_existing
 
         if form.if_exists != "verify":  # then the export decides, whatever is there
             return ExistingFile("other" if file.paths.target.exists() else "absent")
         order = self._plan_file(form, file.paths, file.day.start, file.day.end)
-        return await anyio.to_thread.run_sync(judge_existing, order)
+        return await anyio.to_thread.run_sync(inspect_existing, order)
 
     async def _export_day(
         self, form: "_Form", file: "DayFile", on_out_of_range: OutOfRange = "raise", *, is_outdated: bool = False

@@ -29,7 +29,7 @@ async def test_a_fault_of_the_mark_strikes(cdr_sandbox):
     records = await fetch(cdr_sandbox)
     assert len(records) == 250
     assert records.report.retries == 1
-    assert cdr_sandbox.switches.order == "oldest"
+    assert cdr_sandbox.config.order == "oldest"
 
 async def test_a_fault_of_a_method_strikes(cdr_sandbox):
     cdr_sandbox.add_faults(Fault("http", status=503, headers={"Retry-After": "0"}))
@@ -102,7 +102,7 @@ class TestMarked:
     @pytest.mark.cdr_sandbox(records=3)
     def test_the_nearer_mark_goes_first_keyword_by_keyword(self, cdr_sandbox):
         assert len(cdr_sandbox.voice_ids()) == 3
-        assert cdr_sandbox.switches.order == "oldest"
+        assert cdr_sandbox.config.order == "oldest"
         assert fetch_now(cdr_sandbox).report.retries == 1
 
     @pytest.mark.parametrize("records", [pytest.param(4, marks=pytest.mark.cdr_sandbox(records=4, faults=())), 7])
@@ -168,7 +168,9 @@ def test_the_fixture_serves(inner: pytest.Pytester, name: str) -> None:
     result = run(inner, ["aiosipcdr", *world.plugins], *world.options)
 
     result.assert_outcomes(passed=4 + (APPLICATION in world.tests), failed=1)
-    result.stdout.fnmatch_lines("*UnusedFaultsError: faults were scripted and never met: reset (page 9, attempt any)")
+    result.stdout.fnmatch_lines(
+        "*UnusedFaultsError: queued faults were never triggered; *: reset (page 9, attempt any)"
+    )
 
 
 def test_marks_say_what_the_sandbox_holds_and_faults_fail_none_but_tests_that_passed(inner: pytest.Pytester) -> None:
@@ -179,7 +181,7 @@ def test_marks_say_what_the_sandbox_holds_and_faults_fail_none_but_tests_that_pa
     result.assert_outcomes(passed=4, failed=1, skipped=1, errors=2)
     result.stdout.fnmatch_lines(
         [
-            "@pytest.mark.cdr_sandbox: it takes keywords, as in cdr_sandbox(records=500)",
+            "@pytest.mark.cdr_sandbox: only keyword arguments are accepted, as in cdr_sandbox(records=500)",
             "@pytest.mark.cdr_sandbox: *recrods*",
             "FAILED *test_fails_for_its_own_reason*",
         ]

@@ -370,7 +370,7 @@ async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
         async with asyncio.timeout(30):
             for _ in range(concurrency + 1):
                 broken = False
-                sandbox._host.opened().endpoint.scripted.clear()
+                sandbox._runner.running().endpoint.queued_codes.clear()
                 sandbox.answer_next(-18, -15)
                 with pytest.raises(HookBrokeError) as caught:
                     await client.fetch_all(sandbox.start, sandbox.end)
