@@ -87,7 +87,7 @@ class CdrClient(Exporting):
         except IncompleteRangeError as incomplete:
             records += incomplete.records
             records.quarantined += incomplete.records.quarantined
-            records.report = stream.report
+            records.report = incomplete.report = stream.report
             incomplete.records = records
             raise
         records.report = stream.report

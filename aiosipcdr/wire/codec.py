@@ -43,12 +43,10 @@ FilterMatch = Literal["exact", "loose"]
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """Filters of a query besides time; `None` selects everything.
+    """What the vendor narrows a range down to, besides time; `None` asks for everything.
 
-    Attributes:
-        sip_group_name: Name of the SIP group.
-        phone_name: Name of the phone.
-        match: How records are compared with the filters: "exact", or "loose", which ignores case and outer blanks.
+    `match` says how the records that come back are compared: "exact", or
+    "loose", without case and outer blanks.
     """
 
     sip_group_name: str | None = None
@@ -56,12 +54,12 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     match: FilterMatch = "exact"
 
     def __repr__(self) -> str:
-        """Show which filters are set, not their values: the name of a phone may be a number."""
+        """Say which filters are set: a phone's name may be a number."""
         names = [name for name in ("sip_group_name", "phone_name") if getattr(self, name) is not None]
         return f"Filters({', '.join(names)})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show no more in a rich traceback than `repr` does."""
+        """Show as little in a rich traceback as in a plain one."""
         return []
 
 
