@@ -17,8 +17,8 @@ from aiosipcdr.model.errors import IncompleteRangeError, JournalDamagedError, Ou
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import DayReport, DaysReport, FetchReport
 from aiosipcdr.model.windows import Day, TimeWindow, days_between
-from aiosipcdr.proof.checkpoint import Checkpoint
-from aiosipcdr.proof.resumable import ResumableCoverage
+from aiosipcdr.proof.checkpoint import Checkpoint, JournalQueue
+from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.wire.codec import Filters
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ class Exporting(Asking):
         on_out_of_range: OutOfRange = "raise",
         checkpoint: Checkpoint | None = None,
         counted_again: Collection[TimeWindow] = (),
-    ) -> ResumableCoverage:
+    ) -> RangeReader:
         from aiosipcdr.export import choose_format, shape_records
 
         for_columns = choose_format(paths.target, form.format) == "parquet"
@@ -302,7 +302,6 @@ class Exporting(Asking):
             return shape_records([record], form.mask, for_columns=for_columns)[0]
 
         reader = self._cover(
-            ResumableCoverage,
             start,
             end,
             form.filters,
@@ -311,6 +310,7 @@ class Exporting(Asking):
             time_field=form.time_field,
             adjacent=form.adjacent,
             normalize=normalize if form.mask or for_columns else None,
+            journal=JournalQueue(),
         )
         if checkpoint is not None:
             try:
@@ -348,15 +348,16 @@ class Exporting(Asking):
             reader = self._cover_file(
                 form, paths, start, end, on_out_of_range=on_out_of_range, checkpoint=checkpoint, counted_again=counts
             )
-            report = reader.report
-            report.requests, report.retries, report.elapsed = job.effort
+            progress = reader.progress
+            progress.requests, progress.retries, progress.elapsed = job.effort
             try:
                 async with CdrStream(self._opened(), reader, self._hook) as stream:
                     async for entry in stream.entries():
-                        await job.write(entry, report)
+                        await job.write(entry, stream.report)
             except (IncompleteRangeError, OutOfTimeRangeError) as error:
                 await job.forget_affected(error)
                 raise
+            report = stream.report
             await job.publish(report)
         return report
 

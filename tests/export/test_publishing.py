@@ -101,7 +101,7 @@ async def the_same_before(path: Path) -> None:
     # An earlier export of the same rows: the file alone does not tell it from the new one.
     await export(path)
     manifest = read_manifest(sidecar_path(path, MANIFEST))
-    manifest.report.elapsed = 99.0
+    manifest = msgspec.structs.replace(manifest, report=msgspec.structs.replace(manifest.report, elapsed=99.0))
     sidecar_path(path, MANIFEST).write_bytes(sealed(manifest))
 
 
