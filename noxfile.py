@@ -1,6 +1,7 @@
-"""The nox sessions: `nox` alone runs the gate (lint, types, tests); `nox --list` shows all sessions.
+"""Each session answers one question; `nox` alone runs the gate.
 
-The gate needs only the running interpreter and downloads none.
+The gate (lint, types, tests) needs the running interpreter only and downloads
+none.  Longer work has sessions of its own: `nox --list` names them.
 """
 
 import os
@@ -16,20 +17,20 @@ nox.needs_version = ">=2026.4.10"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
-# Only tests_matrix names interpreters, and it uses the available ones, on CI, too.
+# Only tests_matrix names interpreters, and it takes those that are there, on CI too.
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 
-# One worker per core, each with consecutive tests, so that few workers build the same fixtures; idle workers steal
-# tests. A later `-n 0` among the arguments takes precedence.
+# A worker for each core.  Each takes runs of neighbours, so that few build a module's fixtures
+# anew, and whoever is done first takes from the others.  A later `-n 0` among the arguments wins.
 WORKERS = ("--numprocesses=auto", "--dist=worksteal")
 
 
 def group(name: str) -> list[str]:
-    """Return the requirements of a dependency group, so that the installer need not support groups."""
+    """Read the requirements of a dependency group, so that the installer need not know groups."""
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
@@ -40,7 +41,7 @@ def install(session: nox.Session, *requirements: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, spelling, layers and declared dependencies."""
+    """Are style, spelling, floors and declared dependencies in order?"""
     install(session, *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -51,41 +52,41 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of the package, the tests and this file, and that the public types are complete."""
+    """Do the package, the tests and this file agree with their types, and are the public ones complete?"""
     install(session, *group("types"))
     session.run("mypy")
-    # Explicit, as basedpyright would otherwise use a `.venv` in the checkout, whatever is installed there.
+    # Named, as basedpyright otherwise takes a `.venv` that lies in the checkout, whatever is installed there.
     python = f"--pythonpath={shutil.which('python', path=session.bin)}"
     session.run("basedpyright", python)
-    # From another folder, so that the installed package is checked; anything below 100 % fails.
+    # From elsewhere, so that it is the installed package which is looked at; anything below 100 % fails.
     with session.chdir(session.create_tmp()):
         session.run("basedpyright", python, "--verifytypes", "aiosipcdr", "--ignoreexternal")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package."""
+    """Does the installed package do what the tests say?"""
     install(session, *group("test"))
     session.run("pytest", *WORKERS, *session.posargs)
 
 
 @nox.session(default=False)
 def all_tests(session: nox.Session) -> None:
-    """Run the tests with all combinations of parameters, of which the gate runs some (tests/selection.py)."""
+    """Does it in every combination of parameters, of which the gate plays some (tests/selection.py)?"""
     install(session, *group("test"))
     session.run("pytest", *WORKERS, *session.posargs, env={"AIOSIPCDR_ALL_TESTS": "1"})
 
 
 @nox.session(python=PYTHONS, default=False)
 def tests_matrix(session: nox.Session) -> None:
-    """Run the tests on every supported interpreter that is available."""
+    """Does it on every supported interpreter that is found here?"""
     install(session, *group("test"))
     session.run("pytest", *WORKERS, *session.posargs)
 
 
 @nox.session(default=False, venv_backend="uv")
 def lowest(session: nox.Session) -> None:
-    """Run the tests with the oldest dependencies that pyproject.toml allows."""
+    """Does it with the oldest dependencies that pyproject.toml admits?"""
     install(session, "--resolution", "lowest-direct")
     # The plugin of an older anyio warns under pytest 9.2, and tests of our plugin turn warnings into errors.
     tools = [tool for tool in group("test") if not tool.startswith("anyio")]
@@ -96,7 +97,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def many_seeds(session: nox.Session) -> None:
-    """Run the property tests with many more examples, in other orders, with fresh randomness."""
+    """Do the properties hold for many more examples, in other orders, with fresh randomness?"""
     install(session, *group("test"))
     for seed in range(5):
         session.run(
@@ -110,8 +111,8 @@ def many_seeds(session: nox.Session) -> None:
 
 
 # Each round moves the clock with time-machine: freezegun replaces Python names only, and libfaketime breaks the timed
-# waits of CPython's threads. Every test of a round starts at its instant; just before a change, each test crosses it.
-# No instant is before the dates in the tests, which are in the past.
+# waits of CPython's threads. Every test of a round begins at its instant: just before a change, each passes it.
+# None lies before the dates that tests name, which are past.
 ROUNDS = (
     # the year's end, in UTC and at the sandbox (+08:00)
     ("2026-12-31T23:59:59.7+00:00", "UTC", "C"),
@@ -131,7 +132,7 @@ ROUNDS = (
     ("2027-03-14T06:59:59.7+00:00", "America/New_York", "C"),
     ("2027-11-07T05:59:59.7+00:00", "America/New_York", "C.UTF-8"),
     ("2027-04-03T14:59:59.7+00:00", "Australia/Lord_Howe", "C"),  # half an hour
-    # midnight in the zone of the tests, in that of the sandbox, and when the sandbox's range ends a day later
+    # midnight where the tests run, at the sandbox, and when its calls of the day before are six hours old
     ("2027-09-29T18:14:59.7+00:00", "Asia/Kathmandu", "C"),
     ("2027-06-18T15:59:59.7+00:00", "Pacific/Kiritimati", "C"),
     ("2026-11-28T21:59:59.7+00:00", "UTC", "C"),
@@ -141,7 +142,7 @@ ROUNDS = (
     ("2027-03-31T15:59:59.7+00:00", "UTC", "C"),
     ("2027-04-30T09:59:59.7+00:00", "Pacific/Kiritimati", "C"),
     ("2027-08-31T03:00:00+00:00", "Asia/Kathmandu", "C"),
-    # a day on which a test failed, an ordinary one, and two in the distant future
+    # a day on which a test failed, an ordinary one, and two that are far away
     ("2026-11-29T10:00:00+00:00", "UTC", "C"),
     ("2027-07-14T21:30:00+00:00", "Australia/Lord_Howe", "C"),
     ("2038-01-19T03:14:07.7+00:00", "UTC", "C"),
@@ -153,27 +154,27 @@ CLOCKLESS = ("tests/wire", "tests/proof", "tests/policy", "tests/client/test_pro
 
 @nox.session(default=False)
 def many_days(session: nox.Session) -> None:
-    """Run the tests that start no process on other days, at other hours and in other zones."""
+    """Do the tests that start no process pass on other days, at other hours and in other zones?"""
     install(session, *group("test"), *group("days"))
     failed: list[str] = []
     zones: set[str] = set()
     for instant, zone, locale in ROUNDS:
-        # Tests that use no clock take half of the time: they run once in each zone.
+        # What decides without a clock takes half of the time: it is played once in each zone.
         ignored = [] if zone not in zones else [f"--ignore={path}" for path in CLOCKLESS]
         zones.add(zone)
         env = {"TZ": zone, "LC_ALL": locale, "AIOSIPCDR_TESTS_AT": instant, "HYPOTHESIS_PROFILE": "few"}
-        env["AIOSIPCDR_SANDBOX_TODAY"] = ""  # the calls are generated for the round's day
+        env["AIOSIPCDR_SANDBOX_TODAY"] = ""  # made-up calls are those of the round's day
         try:
             session.run("pytest", *WORKERS, *ignored, *session.posargs, env=env)
         except CommandFailed:
-            failed.append(f"{instant} {zone} {locale}")  # run the other rounds, too
+            failed.append(f"{instant} {zone} {locale}")  # the other rounds are worth having
     if failed:
         session.error(f"failed in these rounds: {'; '.join(failed)}")
 
 
 @nox.session(default=False)
 def kills(session: nox.Session) -> None:
-    """Kill exports 250 more times, 50 in each of five formats, and compare the resulting files."""
+    """Is a file the same after 250 more kills of its export, 50 in each of five formats?"""
     install(session, *group("test"))
     session.run(
         "pytest",
@@ -186,14 +187,14 @@ def kills(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def percentages(session: nox.Session) -> None:
-    """Read ranges from an endpoint that fails 20 to 50 % of all requests (8 seeds for each fault)."""
+    """Is a range read to its end from an endpoint that fails 20 to 50 % of all requests (8 seeds for each fault)?"""
     install(session, *group("test"))
     session.run("pytest", *WORKERS, "tests/faults/test_percentages.py", *session.posargs, env={"AIOSIPCDR_SEEDS": "8"})
 
 
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
-    """Fuzz the decoder with atheris: it may raise only its documented errors."""
+    """Does anything but our errors leave the decoder, whatever atheris makes of its input?"""
     install(session, *group("fuzz"))
     corpus = session.create_tmp()
     session.run("python", "-m", "tests.faults.fuzz_decoder", *(session.posargs or ["-runs=200000"]), corpus)
@@ -201,7 +202,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def pure_python(session: nox.Session) -> None:
-    """Run the fault tests with aiohttp's pure-Python parser."""
+    """Do faults come to the same with aiohttp's parser in Python?"""
     install(session, *group("test"))
     places = session.posargs or ["tests/faults", "tests/http/test_transport.py", "tests/client/test_errors.py"]
     session.run("pytest", *WORKERS, *places, env={"AIOHTTP_NO_EXTENSIONS": "1"})
@@ -209,7 +210,7 @@ def pure_python(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def uvloop(session: nox.Session) -> None:
-    """Run the tests that use an event loop on uvloop."""
+    """Does everything that uses an event loop do the same on uvloop?"""
     install(session, *group("test"))
     places = session.posargs or [
         *("tests/client", "tests/engine", "tests/export", "tests/faults", "tests/integrations", "tests/test_loops.py"),
@@ -220,7 +221,7 @@ def uvloop(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def servers(session: nox.Session) -> None:
-    """Check that every ASGI server cuts the connection of an incomplete CSV response.
+    """Does every server cut the connection of a CSV answer that ends short?
 
     Needs curl.
     """
@@ -232,7 +233,7 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def old_pytest(session: nox.Session) -> None:
-    """Test the pytest plugin with the oldest supported pytest and pluggy."""
+    """Does the pytest plugin work with the oldest pytest and pluggy that it supports?"""
     session.install(".", "pytest==7.0.0", "pluggy==1.0.0")
     check = Path("tests/old_pytest/check_fixture.py").read_text(encoding="utf-8")
     with session.chdir(session.create_tmp()):
@@ -242,7 +243,7 @@ def old_pytest(session: nox.Session) -> None:
 
 @nox.session(default=False, venv_backend="uv")
 def audit(session: nox.Session) -> None:
-    """Look for known vulnerabilities in the newest and the lowest dependencies that pyproject.toml allows.
+    """Are there known vulnerabilities in the newest or the lowest dependencies that pyproject.toml admits?
 
     Asks PyPI.
     """
@@ -251,13 +252,13 @@ def audit(session: nox.Session) -> None:
         listed = str(Path(session.create_tmp()) / f"{resolution}.txt")
         compiling = ["uv", "pip", "compile", "-q", "--universal", "--all-extras", "--no-header", "--no-annotate"]
         session.run(*compiling, f"--resolution={resolution}", "-o", listed, "pyproject.toml", external=True)
-        # Strict: a package that cannot be looked up is an error.
+        # Strict: what could not be looked up is no clean result.
         session.run("pip-audit", "--strict", "--disable-pip", "--no-deps", "-r", listed, *session.posargs)
 
 
 @nox.session(default=False)
 def workflows(session: nox.Session) -> None:
-    """Look for weaknesses in the CI configuration.
+    """Do CI's own files have weaknesses?
 
     Asks GitHub, too, where GH_TOKEN is set.
     """
@@ -268,7 +269,7 @@ def workflows(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Measure the coverage of lines and branches."""
+    """Which lines and branches does no test reach?"""
     install(session, *group("test"), *group("coverage"))
     session.run("coverage", "erase")
     session.run("coverage", "run", "--parallel-mode", "-m", "pytest", *session.posargs)
@@ -278,7 +279,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks for speed and memory; tables are printed, charts are written to build/."""
+    """How fast is it, and how much memory does it take?  Tables are printed, charts are drawn into build/."""
     install(session, *group("test"), *group("bench"))
     scripts = sorted(Path("benchmarks").glob("*.py"))
     chosen = [path for path in scripts if not session.posargs or path.stem in session.posargs]
@@ -292,7 +293,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def guard(session: nox.Session) -> None:
-    """Compare the cost of the client with its limits.
+    """Has the client become more expensive?
 
     Counts and no times; instructions too, where valgrind is installed.
     """
@@ -303,14 +304,14 @@ def guard(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """Build the documentation without warnings and without network access."""
+    """Do the pages become a site, without a warning and without a network?"""
     install(session, *group("docs"))
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-n", "-q", "docs", *(session.posargs or ["docs/_build"]))
 
 
 @nox.session(default=False)
 def package(session: nox.Session) -> None:
-    """Check the contents of sdist and wheel, and that the wheel works on its own."""
+    """Do sdist and wheel hold what they should, and does the wheel work on its own?"""
     session.install(*group("package"))
     built = Path(session.posargs[0] if session.posargs else f"{session.create_tmp()}/dist").resolve()
     for old in built.glob("*"):
@@ -338,13 +339,13 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "venv", "--clear", str(alone))
     python = str(next(path for path in (alone / "bin", alone / "Scripts") if path.is_dir()) / "python")
     session.run(python, "-m", "pip", "install", "-q", str(wheel), external=True)
-    # -I: the checkout is not on the path. The core only: no extra is installed.
+    # -I: the checkout is not on the path.  The core alone: no extra is installed.
     session.run(python, "-I", "-c", "from aiosipcdr import CdrClient; print(CdrClient)", external=True)
 
 
 @nox.session(default=False)
 def sbom(session: nox.Session) -> None:
-    """List the dependencies of the wheel of `package -- DIR`, with every extra.
+    """What does the wheel of `package -- DIR` bring along, with every extra?
 
     Writes a list in CycloneDX to DIR/../sbom.
     """
