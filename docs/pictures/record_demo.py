@@ -55,7 +55,7 @@ def main() -> None:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi("\n".join(lines)))
     picture = console.export_svg(title="aiosipcdr demo", unique_id="demo")
-    # No font from elsewhere: a page that shows this asks nobody for anything.
+    # No font from elsewhere: a page that shows the picture sends no request for one.
     picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL).replace("Fira Code", "ui-monospace")
     (HERE / "demo.svg").write_text(re.sub(r"\n\s*\n", "\n", picture), encoding="utf-8")
 
