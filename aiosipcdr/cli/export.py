@@ -31,7 +31,6 @@ from aiosipcdr.display import escape_json
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.export import (
     ExportPaths,
-    IfExists,
     StreamQuarantine,
     check_file_mode,
     choose_format,
@@ -49,6 +48,7 @@ from aiosipcdr.model.errors import (
     JournalDamagedError,
     StorageError,
 )
+from aiosipcdr.model.query import IfExists
 from aiosipcdr.model.report import CompleteWindow, DayReport, FetchReport, describe_unreadable
 from aiosipcdr.model.windows import Day, TimeWindow, days_of
 
@@ -390,7 +390,6 @@ class ExportRun:
         """Write NDJSON to stdout while the calls come, and records without a readable id to `quarantine`."""
         aside = None if quarantine is None else StreamQuarantine(quarantine, overwrite=overwrite)
         mask = choose_mask(masking)
-        assert not isinstance(mask, ValueError)  # noqa: S101 - checked with the arguments
         with aside or nullcontext():
             async with self.client, self.client.stream(start, end, **self.asked) as stream:
                 async for window in stream.windows():
@@ -434,9 +433,11 @@ def _masking(shape: Shape) -> Masking:
         msg = "--mask-numbers and --pseudonym-key-file exclude each other: give one of them"
         raise UsageError(msg)
     key = read_private(key_file).rstrip(b"\r\n")
-    if isinstance(choose_mask(key), ValueError):
+    try:
+        choose_mask(key)
+    except ValueError:
         msg = f"{key_file} holds no key: write at least 16 bytes that cannot be guessed"
-        raise UsageError(msg)
+        raise UsageError(msg) from None
     return key
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from aiosipcdr.model.errors import clean_words
+from aiosipcdr.model.privacy import hide_arguments
 from aiosipcdr.model.records import NO_EXTRA, CallDetailRecord
 
 __all__ = [
@@ -106,10 +107,12 @@ class Pseudonyms:
         raise TypeError(msg)
 
 
-def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] | ValueError | None:
+@hide_arguments  # not even a bad key is shown
+def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] | None:
     """Return what makes a text unrecognisable: masking for "mask", pseudonyms for a key, nothing for `None`.
 
-    What is wrong is returned: no traceback shall hold a key, not even a bad one.
+    Raises:
+        ValueError: `choice` is none of these, or the key is too short.
     """
     if choice is None:
         return None
@@ -117,7 +120,7 @@ def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] 
         return mask_number
     if isinstance(choice, bytes) and len(choice) >= LEAST_KEY:
         return Pseudonyms(choice)
-    return ValueError(
+    raise ValueError(
         f'mask_numbers must be "mask", or the key of pseudonyms: {LEAST_KEY} bytes at least, that nobody can guess'
     )
 

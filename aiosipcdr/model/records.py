@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NoReturn, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,7 @@ __all__ = [
     "CallDetailRecord",
     "ExtraFields",
     "Page",
+    "TimeField",
     "list_faulty_fields",
     "list_unknown_fields",
 ]
@@ -43,7 +44,10 @@ MONEY_FIELDS = ("cost", "rate", "settle_rate", "quote_exchange", "settle_pay")
 DURATION_FIELDS = ("call_duration", "charged_duration")
 """The fields that hold whole seconds."""
 
-TIME_FIELDS = ("submit_time", "call_time", "ringing_time", "answer_time", "hangup_time")
+TimeField = Literal["submit_time", "call_time", "ringing_time", "answer_time", "hangup_time"]
+"""A time of a call, by the name of its field in `CallDetailRecord`."""
+
+TIME_FIELDS: tuple[TimeField, ...] = get_args(TimeField)
 """The fields that hold aware datetimes; their order within a call is never judged."""
 
 if TYPE_CHECKING:

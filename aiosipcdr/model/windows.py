@@ -22,8 +22,8 @@ __all__ = [
     "can_split",
     "clip_window",
     "day_start",
-    "days_between",
     "days_of",
+    "days_span",
     "fixed_offset",
     "plan_range",
     "plan_tiles",
@@ -227,11 +227,11 @@ def day_start(day: date, zone: TimeZone) -> datetime:
     return fixed_offset(start.astimezone(zone))
 
 
-def days_between(first: date, last: date, zone: TimeZone) -> Iterator[Day]:
-    """Yield the days of `zone` from `first` to `last`, both included, oldest first: see `days_of`.
+def days_span(first: date, last: date, zone: TimeZone) -> tuple[datetime, datetime]:
+    """Return the first instant of the day `first` in `zone`, and of the day after `last`.
 
     Raises:
-        ArgumentError: They are no dates, or in the wrong order, or lie at the end of the calendar.
+        ArgumentError: A day is not a date, `last` is before `first`, or a day lies outside the calendar.
     """
     for name, day in (("first", first), ("last", last)):
         if not isinstance(day, date) or isinstance(day, datetime):
@@ -239,7 +239,7 @@ def days_between(first: date, last: date, zone: TimeZone) -> Iterator[Day]:
     if last < first:
         raise ArgumentError(f"last ({last}) is before first ({first}): swap them")
     try:
-        yield from days_of(day_start(first, zone), day_start(last + _DAY, zone), zone)
+        return day_start(first, zone), day_start(last + _DAY, zone)
     except OverflowError:
         raise ArgumentError("a day lies at the end of the calendar: ask for less") from None
 
