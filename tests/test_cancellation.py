@@ -50,11 +50,11 @@ async def usable(client: CdrClient, sandbox: Sandbox) -> None:
     async with asyncio.timeout(30):
         assert await client.count(sandbox.start, sandbox.end) == 1_200
         assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 1_200
-    assert client._engine is not None
-    assert not client._engine._workers
-    assert not client._engine._runs
-    assert client._engine._timer is None
-    assert client._quota.runs == client._quota._held == 0
+    assert client._session.running is not None
+    assert not client._session.running._workers
+    assert not client._session.running._runs
+    assert client._session.running._timer is None
+    assert client._fetcher.quota.runs == client._fetcher.quota._held == 0
 
 
 class Stop:
@@ -96,8 +96,8 @@ async def test_a_run_can_be_cancelled_at_every_step(sandbox: Sandbox, kind: Even
                         assert stop.left > 0 or kind is EventKind.WINDOW_COMPLETE
                     await asyncio.sleep(0)
                     # Connections that were broken off may be closing: those are aiohttp's, for a step or two.
-                    assert client._engine is not None
-                    assert not client._engine._workers
+                    assert client._session.running is not None
+                    assert not client._session.running._workers
                     async with asyncio.timeout(30):
                         assert await client.count(sandbox.start, sandbox.end) == 1_200
                 assert not session.closed
@@ -253,7 +253,7 @@ async def test_a_scope_around_the_client_closes_it_too(held: Sandbox) -> None:
     before = asyncio.all_tasks()
     with anyio.move_on_after(0.02) as scope:
         async with client_of(held) as client:
-            session = client._transport._session
+            session = client._session.transport._session
             await client.fetch_all(held.start, held.end)
     assert scope.cancelled_caught
     assert session is not None

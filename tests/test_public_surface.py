@@ -19,7 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import aiosipcdr
-from aiosipcdr.connection import ClientSettings
+from aiosipcdr.client import ClientSettings
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -172,7 +172,7 @@ def test_a_proxy_whose_host_cannot_be_read_is_refused(proxy: str) -> None:
     "proxy", ["http://localhost:3128", "http://LocalHost:3128/", "http://u:localhost@localhost:3128"]
 )
 def test_a_proxy_at_localhost_is_looked_up_nowhere(proxy: str) -> None:
-    way = CdrClient("http://127.0.0.1:8080", "key", "secret", proxy=proxy)._transport
+    way = CdrClient("http://127.0.0.1:8080", "key", "secret", proxy=proxy)._session.transport
     assert way.proxy_host == "127.0.0.1:3128"
     assert way._proxy is not None
     assert yarl.URL(way._proxy.reveal()).host == "127.0.0.1"
@@ -391,12 +391,8 @@ def test_a_stream_cannot_be_built_without_a_loop(sandbox: Sandbox) -> None:
 
 
 def test_a_half_built_client_can_be_printed() -> None:
-    """Crash reporters print the locals of every frame, `self` of a constructor that raised among them."""
-    try:
-        CdrClient(URL, "key", "secret", concurrency=0)
-    except ValueError as error:
-        frame = error.__traceback__.tb_next.tb_frame  # type: ignore[union-attr]
-        assert "CdrClient" in repr(frame.f_locals["self"])
+    """Crash reporters print the locals of every frame, `self` of a subclass's constructor that raised among them."""
+    assert "CdrClient" in repr(CdrClient.__new__(CdrClient))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

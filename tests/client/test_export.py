@@ -248,10 +248,10 @@ async def cut_short(
     client: CdrClient, sandbox: Sandbox, path: Path, windows: int, ends: list[datetime] | None = None, **settings: Any
 ) -> None:
     """Export until so many windows are in the journal, then lose the vendor; write down where they `ends`."""
-    client._hook = Ending(windows, [] if ends is None else ends)
+    client._session.hook = Ending(windows, [] if ends is None else ends)
     with pytest.raises(InterruptedError):
         await client.export(sandbox.start, sandbox.end, path, **settings)
-    client._hook = ignore
+    client._session.hook = ignore
 
 
 def ignore(_: Event) -> None:
@@ -380,8 +380,8 @@ async def test_a_resumed_run_judges_ages_by_the_vendors_clock(tmp_path: Path) ->
                 await cut_short(client, sandbox, path, 1, ends=ends)
             age = datetime.now(UTC) - ends[0]
             async with client_of(sandbox, lateness=age + margin, count_delay=timedelta(0)) as client:
-                assert client._engine is not None
-                client._engine._wall_clock = lambda: time.time() + 8 * 3_600
+                assert client._session.running is not None
+                client._session.running._wall_clock = lambda: time.time() + 8 * 3_600
                 report = await client.export(sandbox.start, sandbox.end, path)
             assert report.certified
             assert not report.local_clock
@@ -403,7 +403,7 @@ async def test_parts_that_hold_too_little_are_read_again_by_the_next_run(tmp_pat
                 sandbox.insert(at=sandbox.start + timedelta(hours=1))
                 sandbox.delete(max(sandbox.voice_ids(sandbox.end - timedelta(days=2), sandbox.end)))
 
-        client._hook = swap
+        client._session.hook = swap
         with pytest.raises(IncompleteRangeError, match=r"2,499 distinct calls .* 2,500"):
             await client.export(sandbox.start, sandbox.end, path)
         assert not path.exists()

@@ -53,7 +53,7 @@ async def test_a_range_that_begins_in_the_future_is_one_window_from_its_start() 
 
 async def test_a_clock_that_is_months_behind_certifies_nothing_that_it_took_for_the_future() -> None:
     async with Sandbox(records=300) as sandbox, client_of(sandbox) as client:
-        engine = client._engine
+        engine = client._session.running
         assert engine is not None
         wall, late = engine._wall_clock, [True]
         engine._wall_clock = lambda: wall() - (80 * 86_400 if late[0] else 0)

@@ -72,7 +72,7 @@ async def test_a_page_can_be_filtered(sandbox: Sandbox) -> None:
 
 async def test_a_page_of_too_wide_a_range_is_refused_before_it_is_asked_for(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
-        with pytest.raises(ValueError, match=r"a page is asked of 31 days at most: .* use fetch_all or stream"):
+        with pytest.raises(ValueError, match=r"a page covers 31 days at most: .* use fetch_all or stream"):
             await client.fetch_page(sandbox.end - timedelta(days=31, seconds=1), sandbox.end)
         assert sandbox.stats.requests == 0
         assert (await client.fetch_page(sandbox.end - timedelta(days=31), sandbox.end)).total == 1_050

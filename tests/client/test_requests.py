@@ -169,8 +169,8 @@ def in_ms() -> float:
 
 async def test_no_request_is_signed_before_its_turn(wire: "Wire") -> None:
     async with wire.server([wire.paged(400)]) as server, server.client(rate=RatePolicy(20.0), concurrency=2) as client:
-        assert client._engine is not None
-        client._engine._wall_clock = in_ms
+        assert client._session.running is not None
+        client._session.running._wall_clock = in_ms
         begun = in_ms()
         assert len(await client.fetch_all(wire.start, wire.end)) == 400
     signed = sorted(int(seen.header("Timestamp")) for seen in server.seen)
@@ -195,8 +195,8 @@ async def test_no_request_is_signed_while_the_vendor_is_given_time(wire: "Wire")
 
     answers = [wire.paged(400), wire.paged(400), refuse, wire.paged(400)]
     async with wire.server(answers) as server, server.client(concurrency=2, hook=hear) as client:
-        assert client._engine is not None
-        client._engine._wall_clock = in_ms
+        assert client._session.running is not None
+        client._session.running._wall_clock = in_ms
         assert len(await client.fetch_all(wire.start, wire.end)) == 400
     signed = [int(seen.header("Timestamp")) for seen in server.seen]
     assert len(refused) == 1
@@ -247,7 +247,7 @@ async def test_proxies_of_the_environment_are_used_where_that_is_wanted_but_not_
         assert proxy.connections == 0
         for trusts in (True, False):
             client = CdrClient("https://cdr.invalid", "key", "secret", trust_env=trusts)
-            assert client._transport.proxy_host == (proxy.origin.removeprefix("http://") if trusts else "")
+            assert client._session.transport.proxy_host == (proxy.origin.removeprefix("http://") if trusts else "")
 
 
 async def test_a_proxy_that_is_given_is_used(wire: "Wire") -> None:

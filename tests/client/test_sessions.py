@@ -57,11 +57,11 @@ async def test_our_own_session_is_closed_by_an_error_too(sandbox: Sandbox) -> No
     sessions = []
     with pytest.raises(KeyError):  # noqa: PT012
         async with client_of(sandbox) as client:
-            sessions.append(client._transport._session)
+            sessions.append(client._session.transport._session)
             raise KeyError
     assert sessions[0] is not None
     assert sessions[0].closed
-    assert client._transport._session is None
+    assert client._session.transport._session is None
 
 
 async def test_a_hook_that_raises_at_the_end_keeps_nothing_open(sandbox: Sandbox) -> None:
@@ -75,7 +75,7 @@ async def test_a_hook_that_raises_at_the_end_keeps_nothing_open(sandbox: Sandbox
     streams = [client.stream(sandbox.start, sandbox.end) for _ in range(2)]
     for stream in streams:
         await stream.__aenter__()
-    session = client._transport._session
+    session = client._session.transport._session
     with pytest.raises(LookupError):
         await client.aclose()
     assert session is not None
@@ -89,7 +89,7 @@ async def test_a_client_that_is_closed_while_it_is_cancelled_keeps_nothing_open(
 
     async def leave() -> None:
         async with client_of(sandbox) as client:
-            sessions.append(client._transport._session)
+            sessions.append(client._session.transport._session)
             await client.stream(sandbox.start, sandbox.end).__aenter__()
             inside.set()
             task = asyncio.current_task()
@@ -197,7 +197,7 @@ async def test_a_borrowed_connectors_limit_is_kept_to(limits: dict[str, int], ex
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(**limits)) as session,  # type: ignore[arg-type]
         client_of(sandbox, session=session, concurrency=4) as client,
     ):
-        assert client._transport.connections == expected
+        assert client._session.transport.connections == expected
         assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 1_500
         assert sandbox.stats.peak_in_flight == expected
 

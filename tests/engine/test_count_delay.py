@@ -38,8 +38,8 @@ def client_of(sandbox: Sandbox, *, lateness: timedelta = YOUNG, **settings: obje
 
 
 def engine_of(client: CdrClient) -> Engine:
-    assert client._engine is not None
-    return client._engine
+    assert client._session.running is not None
+    return client._session.running
 
 
 async def until_it_waits(engine: Engine, requests: int = 1) -> list[float]:

@@ -125,8 +125,8 @@ async def test_a_run_that_waits_for_its_retry_holds_no_place(sandbox: Sandbox, c
         patient.cancel()
         with pytest.raises(asyncio.CancelledError):
             await patient
-        assert client._engine is not None
-        assert not client._engine._later, "of a run that was left nothing is kept"
+        assert client._session.running is not None
+        assert not client._session.running._later, "of a run that was left nothing is kept"
         async with asyncio.timeout(30):
             assert await client.count(sandbox.start, sandbox.end) == 2_100
 
@@ -149,8 +149,8 @@ async def test_no_page_is_begun_while_those_that_wait_have_cost_half_of_the_budg
         Sandbox(records=1_000, faults=faults) as sandbox,
         client_of(sandbox, retry=retry, concurrency=1, hook=hook) as client,
     ):
-        assert client._engine is not None
-        client._engine._draw = lambda: 1.0
+        assert client._session.running is not None
+        client._session.running._draw = lambda: 1.0
         fetching = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
         while retried < 3 or len(sent) < begun:
             await asyncio.sleep(0.001)
@@ -171,8 +171,8 @@ async def test_an_engine_that_waits_for_answers_alone_needs_no_timer() -> None:
         assert await client.count(sandbox.start, sandbox.end) == 10
         waiting = asyncio.create_task(client.count(sandbox.start, sandbox.end))
         await gate.reached()
-        assert client._engine is not None
-        assert client._engine._timer is None
+        assert client._session.running is not None
+        assert client._session.running._timer is None
         gate.opened.set()
         assert await waiting == 10
 
@@ -377,7 +377,7 @@ async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
                 assert caught.value is mine
                 assert asyncio.all_tasks() == before
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
-        assert client._quota.runs == 0
+        assert client._fetcher.quota.runs == 0
     assert asyncio.all_tasks() == before
 
 
@@ -477,7 +477,7 @@ async def test_when_places_are_taken_away_workers_leave(sandbox: Sandbox) -> Non
         nonlocal under_way
         under_way += event.kind is EventKind.REQUEST_SENT
         under_way -= event.kind is EventKind.REQUEST_ANSWERED
-        limit = client._opened()._retries.limit
+        limit = client._session.engine._retries.limit
         if under_way == 4:
             limit.places = 2
         if limit.places == 2 and event.kind is EventKind.REQUEST_SENT:

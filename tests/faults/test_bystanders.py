@@ -222,14 +222,14 @@ async def test_a_used_connection_that_ends_is_forgiven_once_and_only_before_a_by
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
 async def test_what_ends_the_program_shows_no_header(monkeypatch: pytest.MonkeyPatch, raised: Any) -> None:  # noqa: ANN401 - a class
     async with serving(lambda _: http(PAGE)) as (_, client):
-        transport = client._transport
+        transport = client._session.transport
 
         async def struck(*_: object) -> object:
             sign = "canary-sign"
             raise raised(sign[:0])
 
         monkeypatch.setattr(transport, "_exchange", struck)
-        engine = client._engine
+        engine = client._session.running
         assert engine is not None
         from aiosipcdr.http.transport import SignedRequest
 

@@ -46,8 +46,8 @@ async def test_a_measured_clock_is_mended_once_for_all_that_were_under_way(offse
         counts = await asyncio.gather(*(client.count(sandbox.start, sandbox.end) for _ in range(32)))
         assert counts == [10] * 32
         assert sandbox.stats.answers == {-16: 32, 0: 32}
-        assert client._engine is not None
-        clock = client._engine._retries.clock
+        assert client._session.running is not None
+        clock = client._session.running._retries.clock
         assert clock.version == 1
         assert abs(clock.seconds - offset) < 2 + time() - begun  # which is how long an answer may have taken
         assert await client.count(sandbox.start, sandbox.end) == 10
@@ -83,8 +83,8 @@ async def test_dates_of_two_servers_that_differ_do_not_make_the_clock_flap() -> 
         for _ in range(4):
             with pytest.raises(ClockSkewError):
                 await client.count(sandbox.start, sandbox.end)
-        assert client._engine is not None
-        assert client._engine._retries.clock.version == 1
+        assert client._session.running is not None
+        assert client._session.running._retries.clock.version == 1
         assert sandbox.stats.requests == 8
 
 
@@ -93,8 +93,8 @@ async def test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline(offs
     """Only signatures look at this machine's clock; waits and deadlines have one that never jumps."""
     async with Sandbox(records=250) as sandbox, client_of(sandbox, concurrency=1) as client:
         assert await client.count(sandbox.start, sandbox.end) == 250
-        assert client._engine is not None
-        client._engine._wall_clock = clock_that_is(offset)
+        assert client._session.running is not None
+        client._session.running._wall_clock = clock_that_is(offset)
         records = await client.fetch_all(sandbox.start, sandbox.end)
         assert (len(records), records.report.certified, records.report.retries) == (250, True, 1)
         assert sandbox.stats.answers == {0: 1 + 4, -16: 1}
@@ -105,7 +105,7 @@ async def test_a_clock_that_jumps_again_later_is_mended_again(monkeypatch: pytes
     monkeypatch.setattr("aiosipcdr.policy.clock._SETTLED_AFTER", 0.0)
     async with Sandbox(records=10) as sandbox, client_of(sandbox) as client:
         assert await client.count(sandbox.start, sandbox.end) == 10
-        engine = client._engine
+        engine = client._session.running
         assert engine is not None
         for mended, ahead in enumerate((HOUR, -HOUR, 2 * HOUR), start=1):
             engine._wall_clock = clock_that_is(ahead)
@@ -116,7 +116,7 @@ async def test_a_clock_that_jumps_again_later_is_mended_again(monkeypatch: pytes
 
 async def test_a_clock_that_ntp_sets_right_within_the_minute_costs_one_request() -> None:
     async with Sandbox(records=10) as sandbox, client_of(sandbox) as client:
-        engine = client._engine
+        engine = client._session.running
         assert engine is not None
         engine._wall_clock = clock_that_is(8 * HOUR)
         assert await client.count(sandbox.start, sandbox.end) == 10
@@ -131,7 +131,7 @@ async def test_a_clock_that_ntp_sets_right_within_the_minute_costs_one_request()
 
 async def test_a_clock_that_jumps_again_within_the_minute_is_corrected_when_two_refusals_agree() -> None:
     async with Sandbox(records=10) as sandbox, client_of(sandbox) as client:
-        engine = client._engine
+        engine = client._session.running
         assert engine is not None
         for ahead, refused in ((8 * HOUR, 1), (HOUR, 3), (-HOUR, 5)):
             engine._wall_clock = clock_that_is(ahead)
@@ -176,8 +176,8 @@ async def test_windows_are_young_by_the_vendors_clock(ahead: float, *, refuses: 
         age = datetime.now(UTC) - sandbox.end
         for lateness, young in ((age + timedelta(hours=4), True), (age - timedelta(hours=4), False)):
             async with client_of(sandbox, lateness=lateness, count_delay=timedelta(0)) as client:
-                assert client._engine is not None
-                client._engine._wall_clock = clock_that_is(ahead)
+                assert client._session.running is not None
+                client._session.running._wall_clock = clock_that_is(ahead)
                 found = await client.fetch_all(sandbox.end - timedelta(hours=1), sandbox.end)
             assert found.report.certified
             assert found.report.provisional == young * found.report.windows

@@ -76,8 +76,8 @@ async def test_row_51_a_signature_is_made_when_the_connection_is_there(fetch: Fe
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
         client_of(sandbox, session=session, retry=RetryPolicy(attempts=1)) as client,
     ):
-        assert client._engine is not None
-        client._engine._wall_clock = lambda: time.time() - (0 if free.is_set() else 600)
+        assert client._session.running is not None
+        client._session.running._wall_clock = lambda: time.time() - (0 if free.is_set() else 600)
         owners = asyncio.create_task(session.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
         while not session.connector._acquired:  # type: ignore[union-attr]
             await asyncio.sleep(0)
@@ -198,10 +198,10 @@ def test_row_80_a_client_belongs_to_the_loop_it_is_opened_in(fetch: Fetch) -> No
 @METHODS
 async def test_row_81_a_forked_child_is_told_so(fetch: Fetch) -> None:
     async with Sandbox(records=1) as sandbox, client_of(sandbox) as client:
-        client._process -= 1  # as a child finds it: the number is its parent's
+        client._session._process -= 1  # as a child finds it: the number is its parent's
         with pytest.raises(ClientStateError, match="process"):
             await fetch(client, *span(sandbox))
-        client._process += 1
+        client._session._process += 1
         assert multiprocessing.parent_process() is None
 
 
@@ -209,9 +209,9 @@ async def test_row_81_a_forked_child_is_told_so(fetch: Fetch) -> None:
 @METHODS
 async def test_rows_82_and_83_a_clock_that_jumps_costs_a_fresh_signature(fetch: Fetch, jump: int) -> None:
     async with Sandbox(records=5) as sandbox, client_of(sandbox) as client:
-        assert client._engine is not None
+        assert client._session.running is not None
         assert len(await fetch(client, *span(sandbox))) == 5
-        client._engine._wall_clock = lambda: time.time() + jump
+        client._session.running._wall_clock = lambda: time.time() + jump
         sandbox.reset_stats()
         assert len(await fetch(client, *span(sandbox))) == 5
         assert sandbox.stats.answers == {-16: 1, 0: 1 if fetch is fetch_page else 2}

@@ -129,9 +129,9 @@ async def play(
             error = caught
         requests = sandbox.stats.requests
         assert sandbox.faults_left == []
-        assert client._engine is not None
-        assert not client._engine._workers
-        assert not client._engine._runs
+        assert client._session.running is not None
+        assert not client._session.running._workers
+        assert not client._session.running._runs
         sandbox.reset_stats()
         sandbox.change(**{name: getattr(SandboxConfig(), name) for name in row.config.keys() - FIXED - {"calls"}})
         again = await run(client, folder)

@@ -79,8 +79,8 @@ async def test_places_fall_under_trouble_and_recover(trouble: dict[str, object])
     async with Sandbox(records=1_000, faults=[fault]) as sandbox:
 
         def hook(_event: Event) -> None:
-            assert client._engine is not None
-            places.append(client._engine._retries.limit.places)
+            assert client._session.running is not None
+            places.append(client._session.running._retries.limit.places)
 
         client = client_of(sandbox, page_size=10, hook=hook)
         async with client:
@@ -100,9 +100,9 @@ async def test_the_whole_client_waits_where_the_vendor_asks_for_patience() -> No
         if event.kind == "request_sent":
             sent.append(loop.time())
         elif event.kind == "throttled":
-            assert client._engine is not None
+            assert client._session.running is not None
             waits.append(event.delay or 0)
-            opens.append(client._engine._pacer._blocked_until)
+            opens.append(client._session.running._pacer._blocked_until)
 
     async with Sandbox(records=10, faults=[fault]) as sandbox, client_of(sandbox, hook=hook) as client:
         first = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))

@@ -55,11 +55,11 @@ async def until_idle(client: CdrClient) -> None:
     def watchers() -> bool:
         return any("_attended" in getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
 
-    assert client._engine is not None
+    assert client._session.running is not None
     async with asyncio.timeout(30):
-        while client._engine._runs or client._engine._workers or watchers():
+        while client._session.running._runs or client._session.running._workers or watchers():
             await asyncio.sleep(0.002)
-    assert client._quota.runs == client._quota._held == 0
+    assert client._fetcher.quota.runs == client._fetcher.quota._held == 0
 
 
 def fastapi_app(build: Build, **limits: Any) -> FastAPI:
