@@ -4,7 +4,7 @@ Holds no record longer than its caller takes to ask for the next; a slow caller
 slows the fetching, since the plan starts no window while enough are waiting.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -99,15 +99,15 @@ class CdrStream:
             self._coverage.leave()
             await self._engine.finish(self._run, self.report)
 
-    def windows(self) -> "_Reader[CompleteWindow, CompleteWindow]":
+    def windows(self) -> AsyncIterator[CompleteWindow]:
         """Return an iterator over the windows, each with its report and what had to be set aside."""
         return self._read(lambda window: (window,))
 
-    def batches(self) -> "_Reader[CompleteWindow, CallDetailRecords]":
+    def batches(self) -> AsyncIterator[CallDetailRecords]:
         """Return an iterator over the records, a window at a time; empty windows are skipped."""
         return self._read(lambda window: (_batch(window),) if window.records else ())
 
-    def entries(self) -> "_Reader[JournalEvent | CompleteWindow, JournalEvent | CompleteWindow]":
+    def entries(self) -> AsyncIterator[JournalEvent | CompleteWindow]:
         """Return an iterator over the windows and over what becomes of others before, for whoever writes it down.
 
         Asking for the next entry says that the last one is written.
@@ -115,7 +115,7 @@ class CdrStream:
         self._claim()
         return _Reader(self._next_entry, lambda entry: (entry,))
 
-    def __aiter__(self) -> "_Reader[CompleteWindow, CallDetailRecord]":
+    def __aiter__(self) -> AsyncIterator[CallDetailRecord]:
         """Return an iterator over the records."""
         return self._read(lambda window: window.records)
 
