@@ -14,7 +14,7 @@ import msgspec
 from aiosipcdr.model.report import FetchReport, describe_unreadable
 from aiosipcdr.model.windows import TimeWindow
 
-__all__ = ["Event", "EventHook", "EventKind", "LoggingHook", "choose_events", "combine"]
+__all__ = ["Event", "EventHook", "EventKind", "LoggingHook", "combine"]
 
 
 @unique

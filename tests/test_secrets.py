@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from rich.pretty import pretty_repr
 
-from aiosipcdr import CdrClient, IncompleteRangeError, StorageError
+from aiosipcdr import CdrClient, ExportFormat, IncompleteRangeError, StorageError
 from aiosipcdr.events import Event
 from aiosipcdr.export import FORMATS, read_manifest, verify_file
 from aiosipcdr.sandbox import Sandbox
@@ -107,7 +107,7 @@ async def test_what_succeeds_shows_nothing(watch: Watch, method: Any, filters: d
 
 @pytest.mark.parametrize("name", FORMATS)
 async def test_a_disk_that_fails_shows_nothing(
-    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: ExportFormat
 ) -> None:
     def full(_descriptor: int, data: memoryview) -> int:
         if len(data) > 350:  # more than a line of names
@@ -383,7 +383,7 @@ async def echoing(
 
 @pytest.mark.parametrize("name", FORMATS)
 async def test_what_a_server_repeats_of_a_request_is_shown_nowhere(
-    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    name: ExportFormat, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     account = Sandbox(records=0, account="echo")

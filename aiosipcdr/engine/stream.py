@@ -113,7 +113,9 @@ class CdrStream:
         Asking for the next entry says that the last one is written.
         """
         self._claim()
-        return _Reader(self._next_entry, lambda entry: (entry,))
+        reader: _Reader[JournalEvent | CompleteWindow, JournalEvent | CompleteWindow]
+        reader = _Reader(self._next_entry, lambda entry: (entry,))
+        return reader
 
     def __aiter__(self) -> AsyncIterator[CallDetailRecord]:
         """Return an iterator over the records."""

@@ -62,6 +62,7 @@ __all__ = [
     "ClientDep",
     "CsvResponse",
     "DeadlineExceededError",
+    "Limits",
     "NdjsonResponse",
     "RangeParams",
     "RangeQuery",

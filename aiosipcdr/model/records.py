@@ -126,6 +126,7 @@ class ExtraFields(dict[str, str]):
 
 
 def _refuse(_: ExtraFields, *__: object, **___: object) -> NoReturn:
+    """Refuse to change them."""
     raise TypeError("the extra fields of a record cannot be changed")
 
 

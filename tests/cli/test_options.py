@@ -145,7 +145,7 @@ def test_the_proxy_of_the_environment_is_used_unless_excluded(monkeypatch: pytes
     settings = Settings(base_url=URL, api_key="k", api_secret="s")
 
     def proxy(given: str | None = None) -> str:
-        return build_client(settings, Pace(), network=Network(proxy=given))._transport.proxy_host
+        return build_client(settings, Pace(), network=Network(proxy=given)).proxy_host
 
     assert proxy() == "p.example:3128"
     assert proxy("http://q.example:1") == "q.example:1"

@@ -16,7 +16,7 @@ import pytest
 import yarl
 
 import aiosipcdr
-from aiosipcdr import CdrClient, ClientStateError, InsecureTlsWarning, RatePolicy, RetryPolicy
+from aiosipcdr import CdrClient, ClientStateError, InsecureTlsWarning, RatePolicy, RetryPolicy, TimeField
 from aiosipcdr.sandbox import Sandbox
 from tests.settling import settle
 
@@ -296,7 +296,7 @@ async def test_a_choice_that_does_not_exist_names_those_that_do(
 
 
 @pytest.mark.parametrize("time_field", [None, "submit_time"])
-async def test_the_ends_of_the_calendar_are_no_crash(sandbox: Sandbox, time_field: str | None) -> None:
+async def test_the_ends_of_the_calendar_are_no_crash(sandbox: Sandbox, time_field: TimeField | None) -> None:
     """`datetime.max` with a time zone is how many people write "until now and ever after"."""
     async with client_of(sandbox) as client:
         with pytest.raises(ValueError, match=r"\bend\b"):
