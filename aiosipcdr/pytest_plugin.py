@@ -1,9 +1,7 @@
-"""The fixture `cdr_sandbox`, which pytest finds by itself: the vendor's endpoint, fresh for each test.
+"""The pytest fixture `cdr_sandbox`: the vendor's endpoint on loopback, a new one for each test.
 
-Every pytest run on a machine where the package is installed imports this module,
-also runs that never use the fixture: it imports nothing but pytest before a test
-asks for it, and uses only what pytest 7.0 and pluggy 1.0 have (anyio's own plugin,
-which comes with it, runs with no older pytest).
+pytest loads this module in every run where the package is installed. It therefore imports only pytest before a test
+uses the fixture, and needs only pytest 7.0 and pluggy 1.0 (anyio's own plugin runs with no older pytest).
 """
 
 from collections.abc import Iterator
@@ -23,31 +21,33 @@ _sandboxes: "WeakKeyDictionary[pytest.Item, Sandbox]" = WeakKeyDictionary()
 
 
 def pytest_configure(config: "pytest.Config") -> None:
-    """Register the marker, for runs that are strict about them."""
+    """Register the marker, for runs with strict markers."""
     config.addinivalue_line(
         "markers",
-        f'{_MARKER}(records=1000, order="newest", faults=(), **switches): '
-        "what the fixture cdr_sandbox holds and how it behaves, as aiosipcdr.sandbox.Sandbox takes it; "
-        "a mark nearer to the test goes before one that is further away, keyword by keyword",
+        f'{_MARKER}(records=1000, order="newest", faults=(), **config): '
+        "arguments of aiosipcdr.sandbox.Sandbox for the fixture cdr_sandbox; "
+        "a mark on a test overrides those on its class and module, keyword by keyword",
     )
 
 
 @pytest.fixture
 def cdr_sandbox(request: "pytest.FixtureRequest") -> "Iterator[Sandbox]":
-    """The vendor's endpoint on loopback, in a thread of its own: an `aiosipcdr.sandbox.Sandbox` for this test alone.
+    """An `aiosipcdr.sandbox.Sandbox` for this test: the vendor's endpoint on loopback, in a thread of its own.
 
-    It is synchronous and needs no event loop, so it serves tests of any kind. Mark a
-    test with `@pytest.mark.cdr_sandbox(records=500, faults=[...])` to say what it holds,
-    and use `add_faults`, `insert`, `change` and `stats` of what you get in the test itself.
-    A test that passes while a scripted fault has not struck fails.
+        @pytest.mark.cdr_sandbox(records=500, faults=[Fault("reset", page=2)])
+        def test_invoice(cdr_sandbox): ...
+
+    It needs no event loop, so it serves synchronous and asynchronous tests. The mark has the arguments of `Sandbox`;
+    `add_faults`, `insert`, `change` and `stats` are for the test itself. A test that passes although a scripted fault
+    has not struck fails.
     """
     from aiosipcdr.sandbox import Sandbox, UnusedFaultsError
 
     try:
-        sandbox = Sandbox(**_switches(request.node))
+        sandbox = Sandbox(**_read_marks(request.node))
     except (TypeError, ValueError) as error:
         pytest.fail(f"@pytest.mark.{_MARKER}: {error}", pytrace=False)
-    # The test itself reports faults that never struck: not again here.
+    # Unused faults fail the test itself, not its teardown, too.
     with suppress(UnusedFaultsError), sandbox:
         _sandboxes[request.node] = sandbox
         yield sandbox
@@ -56,7 +56,7 @@ def cdr_sandbox(request: "pytest.FixtureRequest") -> "Iterator[Sandbox]":
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_call(item: "pytest.Item") -> None:
-    """Fail a test that has passed, which is what it means that this comes last, while faults have not struck."""
+    """Fail a test that has passed although faults have not struck; runs last, so the test has passed."""
     __tracebackhide__ = True
     sandbox = _sandboxes.get(item)
     if sandbox is not None and (left := sandbox.faults_left):
@@ -65,11 +65,11 @@ def pytest_runtest_call(item: "pytest.Item") -> None:
         raise UnusedFaultsError(left)
 
 
-def _switches(node: "pytest.Item") -> dict[str, Any]:
-    """Return what the marks of a test ask for, those of its class and its module included."""
-    switches: dict[str, Any] = {}
+def _read_marks(node: "pytest.Item") -> dict[str, Any]:
+    """Return the arguments of the marks of a test, its class and its module."""
+    config: dict[str, Any] = {}
     for mark in reversed(list(node.iter_markers(_MARKER))):
         if mark.args:
-            raise TypeError(f"it takes keywords, as in {_MARKER}(records=500)")
-        switches |= mark.kwargs
-    return switches
+            raise TypeError(f"pass keywords, as in {_MARKER}(records=500)")
+        config |= mark.kwargs
+    return config

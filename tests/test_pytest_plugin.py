@@ -179,7 +179,7 @@ def test_marks_say_what_the_sandbox_holds_and_faults_fail_none_but_tests_that_pa
     result.assert_outcomes(passed=4, failed=1, skipped=1, errors=2)
     result.stdout.fnmatch_lines(
         [
-            "@pytest.mark.cdr_sandbox: it takes keywords, as in cdr_sandbox(records=500)",
+            "@pytest.mark.cdr_sandbox: pass keywords, as in cdr_sandbox(records=500)",
             "@pytest.mark.cdr_sandbox: *recrods*",
             "FAILED *test_fails_for_its_own_reason*",
         ]

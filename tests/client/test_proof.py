@@ -294,5 +294,5 @@ async def test_pages_of_one_record_prove_nothing(records: int) -> None:
     async with Sandbox(records=0, days=1, max_size=1) as sandbox:
         for number in range(records):
             sandbox.insert(sandbox.start + timedelta(minutes=number))
-        with pytest.raises(IncompleteRangeError, match="not provable as complete"):
+        with pytest.raises(IncompleteRangeError, match="completeness cannot be verified"):
             await fetch(sandbox)

@@ -227,7 +227,7 @@ def test_the_nightly_job_tells_a_refusal_without_a_traceback(tmp_path: Path) -> 
     assert result.returncode == 1
     assert "this address is not allowed" in result.stderr
     began, ended, reported = result.stderr.splitlines()
-    assert "INFO run 1 began" in began
+    assert "INFO run 1 started" in began
     assert "INFO run 1 ended with RestrictedAddressError" in ended
     assert "ERROR" in reported
     assert not list(tmp_path.glob("*.csv"))
