@@ -248,8 +248,9 @@ class CallDetailRecord(
     recording_file_id: Text | None = None
     """Id of the recording, a file name such as "...1b1e.mp3"; `None` if the call was not recorded."""
     currency: Text | None = None
-    """Currency of the quote (`cost`, `rate`). Brands that send it leave it out for US dollars; the brand of the page
-    "Inquire Phone Records By Batch" never sends it and quotes in US dollars. It is not the currency of `settle_pay`."""
+    """Currency of the quote (`cost`, `rate`). Brands that know this field send it only if the quote is *not* in US
+    dollars; the brand of the page "Inquire Phone Records By Batch" never sends it and quotes in US dollars. It is not
+    the currency of `settle_pay`."""
     settle_rate: Money | None = None
     """`rate` in the settlement currency; only on brands that settle in another currency than they quote in."""
     quote_exchange: Money | None = None
