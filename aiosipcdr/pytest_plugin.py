@@ -1,7 +1,8 @@
-"""The pytest fixture `cdr_sandbox`: the vendor's endpoint on loopback, a new one for each test.
+"""The pytest fixture `cdr_sandbox`: a new sandbox for each test.
 
-pytest loads this module in every run where the package is installed. It therefore imports only pytest before a test
-uses the fixture, and needs only pytest 7.0 and pluggy 1.0 (anyio's own plugin runs with no older pytest).
+Every pytest run on a machine with this package imports this module. It therefore imports only pytest before a test uses
+the fixture, and uses only features of pytest 7.0 and pluggy 1.0 (anyio's pytest plugin, a dependency, needs pytest 7.0,
+too).
 """
 
 from collections.abc import Iterator
@@ -25,21 +26,20 @@ def pytest_configure(config: "pytest.Config") -> None:
     config.addinivalue_line(
         "markers",
         f'{_MARKER}(records=1000, order="newest", faults=(), **config): '
-        "arguments of aiosipcdr.sandbox.Sandbox for the fixture cdr_sandbox; "
-        "a mark on a test overrides those on its class and module, keyword by keyword",
+        "settings of the fixture cdr_sandbox, as keyword arguments of aiosipcdr.sandbox.Sandbox; "
+        "for each keyword the mark closest to the test applies",
     )
 
 
 @pytest.fixture
 def cdr_sandbox(request: "pytest.FixtureRequest") -> "Iterator[Sandbox]":
-    """An `aiosipcdr.sandbox.Sandbox` for this test: the vendor's endpoint on loopback, in a thread of its own.
+    """The vendor's endpoint on loopback, in its own thread: an `aiosipcdr.sandbox.Sandbox` for one test.
 
         @pytest.mark.cdr_sandbox(records=500, faults=[Fault("reset", page=2)])
         def test_invoice(cdr_sandbox): ...
 
-    It needs no event loop, so it serves synchronous and asynchronous tests. The mark has the arguments of `Sandbox`;
-    `add_faults`, `insert`, `change` and `stats` are for the test itself. A test that passes although a scripted fault
-    has not struck fails.
+    It needs no event loop, so it works in tests of any kind. The mark has the arguments of `Sandbox`; use `add_faults`,
+    `insert`, `change` and `stats` in the test. A test that passes although a queued fault was not triggered fails.
     """
     from aiosipcdr.sandbox import Sandbox, UnusedFaultsError
 
@@ -47,7 +47,7 @@ def cdr_sandbox(request: "pytest.FixtureRequest") -> "Iterator[Sandbox]":
         sandbox = Sandbox(**_read_marks(request.node))
     except (TypeError, ValueError) as error:
         pytest.fail(f"@pytest.mark.{_MARKER}: {error}", pytrace=False)
-    # Unused faults fail the test itself, not its teardown, too.
+    # The hook below reports unused faults: not again here.
     with suppress(UnusedFaultsError), sandbox:
         _sandboxes[request.node] = sandbox
         yield sandbox
@@ -56,7 +56,7 @@ def cdr_sandbox(request: "pytest.FixtureRequest") -> "Iterator[Sandbox]":
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_call(item: "pytest.Item") -> None:
-    """Fail a test that has passed although faults have not struck; runs last, so the test has passed."""
+    """Fail a passed test if queued faults were not triggered; as the last hook it runs only if the test passed."""
     __tracebackhide__ = True
     sandbox = _sandboxes.get(item)
     if sandbox is not None and (left := sandbox.faults_left):
@@ -66,10 +66,10 @@ def pytest_runtest_call(item: "pytest.Item") -> None:
 
 
 def _read_marks(node: "pytest.Item") -> dict[str, Any]:
-    """Return the arguments of the marks of a test, its class and its module."""
+    """Return the settings in the marks of a test, including those of its class and module."""
     config: dict[str, Any] = {}
     for mark in reversed(list(node.iter_markers(_MARKER))):
         if mark.args:
-            raise TypeError(f"pass keywords, as in {_MARKER}(records=500)")
+            raise TypeError(f"only keyword arguments are accepted, as in {_MARKER}(records=500)")
         config |= mark.kwargs
     return config

@@ -1,6 +1,6 @@
-"""`aiosipcdr doctor`: what is wrong with an account's settings, a line for each check.
+"""`aiosipcdr doctor`: checks of an account's settings, one line each.
 
-Must never show a secret or a number, and never log in again after a refusal.
+Shows no secret and no phone number, and does not log in again after a refusal.
 """
 
 import shlex
@@ -45,33 +45,31 @@ def doctor(
     rate: Annotated[float, Parameter(validator=Number(gt=0))] = 2.0,
     json: bool = False,
 ) -> int:
-    """Check settings, network, clock, login and range; say what is wrong and what to do.
+    """Check settings, network, clock, login and range; report each problem and its solution.
 
-    Exit code 0: all is well; 1: something is wrong; 4: all is well, but --probe saw records or values that cannot be
-    read.
+    Exit code 0: no problem; 1: a problem; 4: no problem, but --probe found records or values that cannot be read.
 
     Args:
-        span: The query; without it, the last 24 hours.
+        span: The query; by default the last 24 hours.
         account: The account.
         network: The network.
-        probe: Also learn from the account what the vendor does not document, with 15 requests at
-            most, and show the settings that follow. It looks at the range, or at the last day; where that holds fewer
-            than 100 calls, at the last two months.
-        rate: At most so many requests a second.
+        probe: Also test undocumented properties of the account, with at most 15 requests, and show the resulting
+            settings. Uses the range, or the last day; if that holds fewer than 100 calls, the last two months.
+        rate: Maximum number of requests per second.
         json: Print the result as JSON.
     """
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
     given = _or_last_day(span)
     start, end = parse_range(given)
-    asked = Asked(start=start, end=end, group=span.group, phone=span.phone)
+    query = Asked(start=start, end=end, group=span.group, phone=span.phone)
     window = TimeWindow.of(start, end) if given is span else None
     try:
         settings = resolve_settings(account)
-        found = _examine(settings, network, asked, rate, window, probe=probe)
+        found = _examine(settings, network, query, rate, window, probe=probe)
     except UsageError as error:
         found = Diagnosis(checks=[Check("settings", State.WRONG, str(error))])
     found.checks = skip_rest(found.checks)
-    words = _words_of(account, network)
+    words = _account_options(account, network)
     if json:
         print_json(_as_json(found, words))
     else:
@@ -88,7 +86,7 @@ def _or_last_day(span: Range) -> Range:
 
 
 def _examine(
-    settings: Settings, network: Network, asked: Asked, rate: float, window: TimeWindow | None, *, probe: bool
+    settings: Settings, network: Network, query: Asked, rate: float, window: TimeWindow | None, *, probe: bool
 ) -> Diagnosis:
     tally = Tally()
     client = build_client(settings, Pace(concurrency=1, rate=rate), tally, _BRIEF, network=network)
@@ -96,9 +94,9 @@ def _examine(
     async def ask() -> Diagnosis:
         async with client:
             probe_rate = rate if probe else None
-            return await diagnose(client, settings.base_url, asked, tally, rate=probe_rate, window=window)
+            return await diagnose(client, settings.base_url, query, tally, rate=probe_rate, window=window)
 
-    with waiting("asking the vendor"):
+    with waiting("sending requests to the vendor"):
         found = run_to_end(ask())
     found.checks.insert(0, Check("settings", State.GOOD, "address, key and secret are set"))
     return found
@@ -108,16 +106,16 @@ def _show(found: Diagnosis, words: list[str], rate: float) -> None:
     print_table((_mark(check.state), check.name, escape(check.text)) for check in found.checks)
     if not found.findings:
         return
-    print_line(f"\nWhat the account tells, in {found.requests} requests, {rate:g} a second at most:\n")
+    print_line(f"\nProperties of the account, from {found.requests} requests, at most {rate:g} per second:\n")
     print_table(_finding_rows(found.findings))
-    print_line("\nSettings that follow:\n")
+    print_line("\nSettings for this account:\n")
     for line in _setting_lines(found.settings, words):
         print_line(f"  {line}")
 
 
 def _mark(state: State) -> str:
     sign, plain, style = _MARKS[state]
-    # A terminal of another encoding would end the command instead of showing a tick.
+    # In another encoding the tick cannot be printed.
     return f"[{style}]{sign if (sys.stdout.encoding or '').lower().startswith('utf') else plain}[/]"
 
 
@@ -127,8 +125,8 @@ def _finding_rows(findings: Iterable[Finding]) -> Iterable[tuple[str, str, str, 
         yield _mark(State.GOOD if known else State.SKIPPED), finding.topic, finding.value or "unknown", finding.text
 
 
-def _words_of(account: Account, network: Network) -> list[str]:
-    # The arguments that name account and network, for commands to paste.
+def _account_options(account: Account, network: Network) -> list[str]:
+    # The options for account and network, for commands to paste.
     proxy = network.proxy if "@" not in (network.proxy or "") else None  # it may hold a password
     given = {
         "--base-url": account.base_url,
@@ -137,20 +135,24 @@ def _words_of(account: Account, network: Network) -> list[str]:
         "--ca-file": network.ca_file,
         "--timeout": network.timeout,
     }
-    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    return [*words, "--credentials-stdin"] if account.credentials_stdin else words
+    account_options = [
+        argument for name, value in given.items() if value is not None for argument in (name, str(value))
+    ]
+    return [*account_options, "--credentials-stdin"] if account.credentials_stdin else account_options
 
 
-def _setting_lines(settings: dict[str, object], words: list[str]) -> list[str]:
+def _setting_lines(settings: dict[str, object], account_options: list[str]) -> list[str]:
     of_method = {"time_field"}
     client = _arguments({name: value for name, value in settings.items() if name not in of_method})
     method = _arguments({name: value for name, value in settings.items() if name in of_method})
     lines = [f"CdrClient(..., {client})"] if client else []
     lines += [f"client.fetch_all(..., {method})"] if method else []
-    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", _argument(value))]
+    options = [
+        argument for name, value in settings.items() for argument in (f"--{name.replace('_', '-')}", _argument(value))
+    ]
     if options:
-        lines.append(shlex.join([*_EXPORT, *words, *options]))
-    return lines or ["none: the defaults fit"]
+        lines.append(shlex.join([*_EXPORT, *account_options, *options]))
+    return lines or ["none: the defaults are right"]
 
 
 def _arguments(settings: dict[str, object]) -> str:

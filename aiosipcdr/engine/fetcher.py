@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 from aiosipcdr.engine.session import EngineSession
 from aiosipcdr.engine.stream import CdrStream
@@ -13,14 +12,13 @@ from aiosipcdr.model.report import CallDetailRecords
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.proof.budget import RowQuota
+from aiosipcdr.proof.checkpoint import JournalQueue
 from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.overlaps import identity
 from aiosipcdr.proof.queries import RangeCount, SinglePage, WindowCounts
 from aiosipcdr.proof.range import RangeReader
 
 __all__ = ["Fetcher"]
-
-R = TypeVar("R", bound=RangeReader)
 
 
 class Fetcher:
@@ -44,9 +42,18 @@ class Fetcher:
         self._count_delay = count_delay
 
     def plan_range(
-        self, kind: type[R], query: Query, normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity
-    ) -> R:
-        """Return the plan that reads the range of `query`; two records are the same if `normalize` makes them equal.
+        self,
+        query: Query,
+        normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
+        *,
+        journal: JournalQueue | None = None,
+    ) -> RangeReader:
+        """Return the plan that reads a range.
+
+        Args:
+            query: The range.
+            normalize: Two records are the same if it returns the same for both.
+            journal: Takes the events of the run that an export writes down.
 
         Raises:
             ValueError: The range cannot be planned.
@@ -54,7 +61,7 @@ class Fetcher:
         """
         plan = OwnedSpan.adjacent if query.adjacent else OwnedSpan.alone
         span = plan(query.start, query.end, time_field=query.time_field)
-        return kind(
+        return RangeReader(
             span,
             query.filters,
             size=self._page_size,
@@ -64,11 +71,12 @@ class Fetcher:
             skip_out_of_range=query.skip_out_of_range,
             strict=self.strict,
             normalize=normalize,
+            journal=journal,
         )
 
     def stream(self, query: Query) -> CdrStream:
         """Return the calls of a range as a stream."""
-        return self.read(self.plan_range(RangeReader, query))
+        return self.read(self.plan_range(query))
 
     def read(self, reader: RangeReader) -> CdrStream:
         """Return the stream that `reader` plans."""
@@ -86,10 +94,10 @@ class Fetcher:
         except IncompleteRangeError as incomplete:
             records += incomplete.records
             records.quarantined += incomplete.records.quarantined
+            records.report = incomplete.report = stream.report
             incomplete.records = records
             raise
-        finally:
-            records.report = stream.report
+        records.report = stream.report
         return records
 
     async def count(self, query: Query) -> int:

@@ -1,6 +1,6 @@
-"""A file for each day of a time zone: which days, which files, and what has become of each.
+"""Export of one file per day of a time zone: the days, their files and the outcome of each.
 
-Decides by manifests, hashes and counts what is to be done about a day; reading the calls is up to the export.
+Decides from manifests, hashes and counts which days to write; the client reads the calls.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,33 +28,33 @@ from aiosipcdr.model.query import Query
 from aiosipcdr.model.report import DayOutcome, DayReport, DaysReport, FetchReport
 from aiosipcdr.model.windows import Day, days_of
 
-__all__ = ["PLACEHOLDER", "DayFile", "DaysExport", "name_day"]
+__all__ = ["PLACEHOLDER", "DayFile", "DaysExport", "day_paths"]
 
 PLACEHOLDER = "{date}"
-"""Replaced by the date in the path of a day."""
+"""The placeholder for the date in the path of a day."""
 
 
 class DayFile(NamedTuple):
-    """A day of a zone, from its first instant to the first of the next, and the files of its calls."""
+    """A day of a time zone, from its first instant to the first of the next day, and its files."""
 
     day: Day
     paths: ExportPaths
 
 
-def name_day(path: str | PathLike[str], day: date, sidecars: str | PathLike[str] | None = None) -> ExportPaths:
-    """Return the files of a day.
+def day_paths(path: str | PathLike[str], day: date, sidecars: str | PathLike[str] | None = None) -> ExportPaths:
+    """Return the paths of a day's file and its sidecars.
 
     Args:
-        path: The file, with `{date}` anywhere in it; without, the date is put before the extension: `calls.csv.gz`
-            becomes `calls-2026-10-01.csv.gz`, with its sidecars under their usual names.
+        path: The path, with `{date}` anywhere in it. Without the placeholder the date is inserted before the extension:
+            `calls.csv.gz` becomes `calls-2026-10-01.csv.gz`, with its sidecars under their usual names.
         day: The date.
-        sidecars: The folder of the sidecars; a day that has a folder of its own has one there too.
+        sidecars: The folder of the sidecars. If each day has its own folder, it has one there, too.
     """
     text = fspath(path)
     in_dataset = PLACEHOLDER in text
     if not in_dataset:
         name = Path(text).name
-        dots = name[: len(name) - len(name.lstrip("."))]  # of a hidden file
+        dots = name[: len(name) - len(name.lstrip("."))]  # leading dots of a hidden file
         stem, *extensions = name.lstrip(".").split(".")
         text = str(Path(text).with_name(dots + ".".join([f"{stem}-{PLACEHOLDER}", *extensions])))
     target = Path(text.replace(PLACEHOLDER, str(day)))
@@ -66,7 +66,7 @@ def name_day(path: str | PathLike[str], day: date, sidecars: str | PathLike[str]
 
 
 class DaysExport:
-    """Writes the files of days, oldest first; trouble with one does not keep the others waiting."""
+    """Writes the files of days, oldest first; an error with one day does not stop the others."""
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class DaysExport:
             exporter: Writes one file.
             query: The range of all days, from the first instant of the first to the last of the last.
             zone: The time zone of the days.
-            path: The file of a day, see `name_day`.
-            sidecars: The folder of the sidecars, see `name_day`.
+            path: The file of a day, see `day_paths`.
+            sidecars: The folder of the sidecars, see `day_paths`.
             recheck: Finished days that ended within this time are counted again.
             on_day: Is called with each day as soon as it is done.
 
@@ -97,7 +97,7 @@ class DaysExport:
         self._exporter = exporter
         self._query = query
         self._files = [
-            DayFile(day, name_day(path, day.date, sidecars)) for day in days_of(query.start, query.end, zone)
+            DayFile(day, day_paths(path, day.date, sidecars)) for day in days_of(query.start, query.end, zone)
         ]
         self._recheck_from = datetime.now(UTC) - recheck if recheck else None
         self._on_day = on_day
@@ -105,12 +105,12 @@ class DaysExport:
             exporter.plan(self._query_of(file), file.paths)
 
     async def run(self) -> DaysReport:
-        """Write them all.
+        """Write all days.
 
         Raises:
-            IncompleteRangeError, ExportConflictError, JournalDamagedError: A day cannot be written; the first of these
-                is raised when all other days are done.
-            SipCdrError: No day could be written; raised at once.
+            IncompleteRangeError, ExportConflictError, JournalDamagedError: A day cannot be written. The first of these
+                errors is raised after all other days are done.
+            SipCdrError: Any other error, raised at once.
         """
         done: list[DayReport] = []
         problem: SipCdrError | None = None
@@ -130,9 +130,9 @@ class DaysExport:
         return DaysReport(days=done)
 
     async def _write(self, file: DayFile) -> DayReport:
-        existing = await self._exporter.judge(self._query_of(file), file.paths)
+        existing = await self._exporter.inspect(self._query_of(file), file.paths)
         is_outdated, count = False, None
-        # A journal beside a finished file is left by a run that was killed before removing it, or while reading again.
+        # A journal beside a finished file: a run was killed before removing it, or while reading the day again.
         is_finished = existing.state == "finished" and not file.paths.journal.exists()
         if is_finished and existing.manifest is not None:
             count = await self._recount(file, existing)
@@ -146,10 +146,10 @@ class DaysExport:
             with _folder_of(file.paths.target):
                 report = await self._export(file, existing, is_outdated=is_outdated)
         except OutOfTimeRangeError:
-            kept = None if existing.manifest is None else existing.manifest.as_report()
-            return _describe(file, "expired", kept, count)
+            earlier = None if existing.manifest is None else existing.manifest.as_report()
+            return _describe(file, "expired", earlier, count)
         except FileWouldShrinkError:
-            assert existing.manifest is not None  # noqa: S101 - it is larger
+            assert existing.manifest is not None  # noqa: S101 - the existing file has more calls
             return _describe(file, "shrunk", existing.manifest.as_report(), count)
         return _describe(file, outcome, report, count)
 
@@ -177,7 +177,7 @@ class DaysExport:
 
 
 def _own_tiles(file: DayFile, manifest: Manifest) -> list[TileCount]:
-    # Without the second that is shared with the day before.
+    # Excludes the second that overlaps the day before.
     return [tile for tile in manifest.tiles if tile.window.end > file.day.start]
 
 
@@ -187,13 +187,13 @@ def _describe(file: DayFile, outcome: DayOutcome, report: FetchReport | None, co
 
 @contextmanager
 def _folder_of(target: Path) -> Iterator[None]:
-    # A day that cannot be written leaves no empty folder.
+    # If the day cannot be written, a new empty folder is removed.
     is_new = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
         if is_new:
-            with suppress(OSError):  # the journal is in it
+            with suppress(OSError):  # not empty: it holds the journal
                 target.parent.rmdir()
         raise

@@ -9,7 +9,7 @@ import anyio.to_thread
 import msgspec
 
 from aiosipcdr.engine.fetcher import Fetcher
-from aiosipcdr.export.existing import ExistingFile, judge_existing
+from aiosipcdr.export.existing import ExistingFile, inspect_existing
 from aiosipcdr.export.formats import choose_format
 from aiosipcdr.export.job import ExportJob
 from aiosipcdr.export.masking import choose_mask
@@ -22,8 +22,8 @@ from aiosipcdr.model.query import ExportFormat, IfExists, Query
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import FetchReport
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.checkpoint import Checkpoint
-from aiosipcdr.proof.resumable import ResumableCoverage
+from aiosipcdr.proof.checkpoint import Checkpoint, JournalQueue
+from aiosipcdr.proof.range import RangeReader
 
 __all__ = ["Exporter", "FileOptions", "choose_paths"]
 
@@ -149,23 +149,24 @@ class Exporter:
             )
             reader = self._plan_reader(query, paths)
             _resume(reader, checkpoint, counts, paths)
-            report = reader.report
-            report.requests, report.retries, report.elapsed = job.effort
+            progress = reader.progress
+            progress.requests, progress.retries, progress.elapsed = job.effort
             try:
                 async with self._fetcher.read(reader) as stream:
                     async for entry in stream.entries():
-                        await job.write(entry, report)
+                        await job.write(entry, stream.report)
             except (IncompleteRangeError, OutOfTimeRangeError) as error:
-                await job.doubt(error)
+                await job.forget_affected(error)
                 raise
+            report = stream.report
             await job.publish(report)
         return report
 
-    async def judge(self, query: Query, paths: ExportPaths) -> ExistingFile:
+    async def inspect(self, query: Query, paths: ExportPaths) -> ExistingFile:
         """Compare the file that exists with a query."""
         if self._options.if_exists != "verify":  # the export decides about it
             return ExistingFile("other" if paths.target.exists() else "absent")
-        return await anyio.to_thread.run_sync(judge_existing, self.plan(query, paths))
+        return await anyio.to_thread.run_sync(inspect_existing, self.plan(query, paths))
 
     async def count(self, query: Query, windows: Collection[TimeWindow]) -> int:
         """Return how many calls of a query the vendor counts in all of `windows` now."""
@@ -180,19 +181,19 @@ class Exporter:
             await self._fetcher.ping()
         return start < datetime.now(UTC) + timedelta(seconds=engine.clock_offset or 0.0)
 
-    def _plan_reader(self, query: Query, paths: ExportPaths) -> ResumableCoverage:
+    def _plan_reader(self, query: Query, paths: ExportPaths) -> RangeReader:
         mask, for_columns = self._options.mask, choose_format(paths.target, self._options.format) == "parquet"
         if mask is None and not for_columns:
-            return self._fetcher.plan_range(ResumableCoverage, query)
+            return self._fetcher.plan_range(query, journal=JournalQueue())
 
         def normalize(record: CallDetailRecord) -> CallDetailRecord:
             return shape_records([record], mask, for_columns=for_columns)[0]
 
-        return self._fetcher.plan_range(ResumableCoverage, query, normalize)
+        return self._fetcher.plan_range(query, normalize, journal=JournalQueue())
 
 
 def _resume(
-    reader: ResumableCoverage, checkpoint: Checkpoint, counted_again: Collection[TimeWindow], paths: ExportPaths
+    reader: RangeReader, checkpoint: Checkpoint, counted_again: Collection[TimeWindow], paths: ExportPaths
 ) -> None:
     try:
         reader.resume(checkpoint, counted_again=counted_again)

@@ -35,7 +35,7 @@ CHILD = """
                 taken = {shortage}
                 try:
                     records = await client.fetch_all(datetime.fromisoformat(start), datetime.fromisoformat(end))
-                    print(len(records), client._session.running._patience.limit.places)
+                    print(len(records), client._session.running._retries.limit.current)
                 finally:
                     for one in taken:
                         os.close(one)
