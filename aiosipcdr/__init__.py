@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         TransportError,
         VendorError,
     )
-    from aiosipcdr.model.query import ExportFormat, FilterMatch, IfExists, OutOfRange
+    from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange
     from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page, TimeField
     from aiosipcdr.model.report import (
         CallDetailRecords,
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from aiosipcdr.model.windows import ArgumentError, TimeWindow
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
-    from aiosipcdr.proof.page import PageRequest
-    from aiosipcdr.wire.codec import PageAnswer
+    from aiosipcdr.proof.page import Change, PageRequest, RequestOwner
+    from aiosipcdr.wire.codec import PageAnswer, encode_params
     from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
 __version__ = "0.1.0"
@@ -70,6 +70,7 @@ __all__ = [
     "CallDetailRecords",
     "CdrClient",
     "CdrStream",
+    "Change",
     "ClientSettings",
     "ClientStateError",
     "ClockSkewError",
@@ -89,6 +90,7 @@ __all__ = [
     "FetchReport",
     "FilterIgnoredError",
     "FilterMatch",
+    "Filters",
     "IfExists",
     "IncompleteRangeError",
     "InsecureTlsWarning",
@@ -106,6 +108,7 @@ __all__ = [
     "QuarantinedRecord",
     "RatePolicy",
     "RedirectError",
+    "RequestOwner",
     "RequestTimeoutError",
     "ResponseTooLargeError",
     "RestrictedAddressError",
@@ -122,6 +125,7 @@ __all__ = [
     "TransportError",
     "VendorError",
     "WindowReport",
+    "encode_params",
 ]
 
 _MODULES = {
@@ -141,6 +145,7 @@ _MODULES = {
     "aiosipcdr.model.query": (
         "ExportFormat",
         "FilterMatch",
+        "Filters",
         "IfExists",
         "OutOfRange",
     ),
@@ -166,8 +171,8 @@ _MODULES = {
     ),
     "aiosipcdr.policy.pacing": ("RatePolicy",),
     "aiosipcdr.policy.retry": ("RetryPolicy",),
-    "aiosipcdr.proof.page": ("PageRequest",),
-    "aiosipcdr.wire.codec": ("PageAnswer",),
+    "aiosipcdr.proof.page": ("Change", "PageRequest", "RequestOwner"),
+    "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
     "aiosipcdr.wire.signing": (
         "Credentials",
         "CredentialsSource",

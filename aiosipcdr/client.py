@@ -453,14 +453,36 @@ class CdrClient:
         await self._fetcher.ping()
 
     async def run_plan(self, plan: Plan) -> None:
-        """Run a plan of your own with the client's limits, retries and signatures: for extensions.
+        """Run a plan of an extension, with the client's limits, retries and signatures.
 
-            await client.run_plan(plan)  # sends what plan.next_request() returns, until plan.has_result
+            class NewestCall:  # a plan of one request
+                span = None
+                page = None
 
-        The plan does no I/O: it returns requests and takes their answers, see `aiosipcdr.Plan`.
+                def __init__(self, window):
+                    params = encode_params(window, Filters())
+                    self.request = PageRequest(owner=self, window=window, params=params, current=1, size=1)
+
+                @property
+                def has_result(self):
+                    return self.page is not None
+
+                def next_request(self):
+                    request, self.request = self.request, None
+                    return request
+
+                def accept(self, request, answer):
+                    self.page = answer.page
+                    return Change.DONE
+
+                def refuse(self, request, error):
+                    return error  # ends the run
+
+            plan = NewestCall(TimeWindow.of(start, end))
+            await client.run_plan(plan)
 
         Args:
-            plan: An object that implements `Plan`. It is not shared with another run.
+            plan: Returns the requests and processes their answers, without I/O of its own. It is run once.
 
         Raises:
             SipCdrError: What the plan returned to end the run.

@@ -59,6 +59,7 @@ CLASSES = {
     "CallDetailRecords",
     "CdrClient",
     "CdrStream",
+    "Change",
     "ClientSettings",
     "CompleteWindow",
     "Credentials",
@@ -69,6 +70,7 @@ CLASSES = {
     "EventKind",
     "ExtraFields",
     "FetchReport",
+    "Filters",
     "InsecureTlsWarning",
     "LoggingHook",
     "Page",
@@ -77,6 +79,7 @@ CLASSES = {
     "Plan",
     "QuarantinedRecord",
     "RatePolicy",
+    "RequestOwner",
     "RetryPolicy",
     "StatusCode",
     "TimeWindow",
@@ -87,7 +90,7 @@ CLASSES = {
 # Names of closed sets of texts, and of a callable.
 ALIASES = {"CredentialsSource", "DayOutcome", "ExportFormat", "FilterMatch", "IfExists", "OutOfRange", "TimeField"}
 
-NAMES = CLASSES | ALIASES
+NAMES = CLASSES | ALIASES | {"encode_params"}
 
 # What `aiosipcdr.__all__` and the `__all__` of these modules name is public.
 PUBLIC_MODULES = (

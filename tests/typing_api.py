@@ -21,6 +21,7 @@ from aiosipcdr import (
     CallDetailRecords,
     CdrClient,
     CdrStream,
+    Change,
     ClockSkewError,
     Credentials,
     DaysReport,
@@ -138,7 +139,7 @@ class OwnPlan:
     def next_request(self) -> PageRequest | None:
         return None
 
-    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
+    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | Change | None:
         del request, answer
         return None
 
