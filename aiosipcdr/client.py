@@ -569,7 +569,7 @@ class CdrClient:
             OutOfTimeRangeError: See `fetch_all`; a journal is kept only if calls were read.
         """
         # Loaded with the first file: a third of the package's modules, which nothing else needs.
-        from aiosipcdr.export.exporter import Exporter, FileOptions, choose_paths
+        from aiosipcdr.export.exporter import Exporter, ExportOptions, choose_paths
 
         filters = Filters.of(sip_group_name, phone_name, self._filter_match)
         query = Query.of(
@@ -581,7 +581,7 @@ class CdrClient:
             time_field=time_field,
             adjacent=adjacent,
         )
-        options = FileOptions.of(
+        options = ExportOptions.of(
             format=format,
             if_exists=if_exists,
             overwrite=overwrite,
@@ -665,7 +665,7 @@ class CdrClient:
             StorageError: A file cannot be written.
         """
         from aiosipcdr.export.days import DaysExport
-        from aiosipcdr.export.exporter import Exporter, FileOptions
+        from aiosipcdr.export.exporter import Exporter, ExportOptions
 
         zone = check_zone("tz", tz)
         if zone is None:
@@ -680,7 +680,7 @@ class CdrClient:
             time_field=time_field,
             adjacent=True,
         )
-        options = FileOptions.of(
+        options = ExportOptions.of(
             format=format,
             if_exists=if_exists,
             overwrite=overwrite,

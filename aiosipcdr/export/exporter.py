@@ -25,10 +25,10 @@ from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.checkpoint import Checkpoint, JournalQueue
 from aiosipcdr.proof.range import RangeReader
 
-__all__ = ["Exporter", "FileOptions", "choose_paths"]
+__all__ = ["ExportOptions", "Exporter", "choose_paths"]
 
 
-class FileOptions(msgspec.Struct, frozen=True, kw_only=True):
+class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How files are written: see `CdrClient.export`.
 
     Attributes:
@@ -79,7 +79,7 @@ class FileOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Name the format only: the mask holds a key."""
-        return f"FileOptions({self.format})"
+        return f"ExportOptions({self.format})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Show as little in a rich traceback as in a plain one."""
@@ -89,7 +89,7 @@ class FileOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Exporter:
     """Writes files of one client with the same options."""
 
-    def __init__(self, fetcher: Fetcher, options: FileOptions) -> None:
+    def __init__(self, fetcher: Fetcher, options: ExportOptions) -> None:
         """Use `fetcher`, whose session is open, with `options`."""
         self._fetcher = fetcher
         self._options = options
