@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from aiosipcdr import Change
 from aiosipcdr.doctor.diagnosis import judge_probe
 from aiosipcdr.doctor.probe import Answered, Probe, ProbeFacts
 from aiosipcdr.doctor.semantics import ALL_SEMANTICS, RangeSemantics
@@ -93,11 +94,12 @@ def play(vendor: Vendor, asked: TimeWindow | None = None) -> ProbeFacts:
         assert probe.next_request() is None  # one after the other
         outcome = vendor.answer(request)
         if isinstance(outcome, SipCdrError):
-            error = probe.refuse(request, outcome)
-            if error is not None:
-                raise error
+            transition = probe.refuse(request, outcome)
+            if isinstance(transition, SipCdrError):
+                raise transition
         else:
-            assert probe.accept(request, outcome) is None
+            transition = probe.accept(request, outcome)
+        assert transition is (Change.DONE if probe.has_result else None)
     assert probe.facts.questions == len(vendor.asked) <= 15
     return probe.facts
 
