@@ -60,13 +60,18 @@ class Endpoint:
 
         How far back one may ask is measured from `lag` seconds ago.
         """
-        self.config = config
-        self.credentials = credentials
         self.counters: Counters = Counters()
-        self.scripted: deque[int] = deque()
         self._lag = lag
         self._store = store
         self._generator = generator
+        self.reset(config, credentials)
+
+    def reset(self, config: SandboxConfig, credentials: AccountKeys) -> None:
+        """Behave as if no request had come yet; the store and its calls are left alone."""
+        self.config = config
+        self.credentials = credentials
+        self.counters.reset()
+        self.scripted: deque[int] = deque()
         self._rng = Random(f"{config.seed}/answers")
         self._queries = 0
         self._tokens = inf

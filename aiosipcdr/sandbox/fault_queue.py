@@ -67,7 +67,14 @@ class FaultQueue:
         # Appended to by any thread, in one step; nothing is ever taken out of it.
         self._queue: list[Scripted] = []
         self._came: Counter[bytes] = Counter()
-        self.add(faults)
+        self._first = tuple(faults)
+        self.add(self._first)
+
+    def reset(self) -> None:
+        """Queue only the first faults again, and forget which requests came."""
+        self._queue = []
+        self._came.clear()
+        self.add(self._first)
 
     def add(self, faults: Iterable[Fault]) -> None:
         """Queue more.

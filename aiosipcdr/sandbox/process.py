@@ -173,6 +173,10 @@ class SandboxProcess:
         """Count from zero again."""
         self._ask("reset_stats")
 
+    def reset(self) -> None:
+        """Return to the state after the start: see `Sandbox.reset`."""
+        self._ask("reset")
+
     def add_faults(self, *faults: Fault) -> None:
         """Script more faults, behind those that are there."""
         FaultQueue(faults)
@@ -237,8 +241,8 @@ def run_as_child(stdin: IO[bytes], stdout: IO[bytes]) -> None:
             if asked == "faults_left":
                 tell(left=msgspec.to_builtins(sandbox.faults_left))
                 continue
-            if asked == "reset_stats":
-                sandbox.reset_stats()
+            if asked in ("reset", "reset_stats"):
+                getattr(sandbox, asked)()
             elif isinstance(asked, dict):
                 sandbox.add_faults(*msgspec.convert(asked["add_faults"], list[Fault]))
             stats = sandbox.stats

@@ -34,6 +34,7 @@ class Served:
     """What there is as long as requests are answered."""
 
     base_url: str
+    server: Server
     endpoint: Endpoint
     store: Store
     generator: CallGenerator
@@ -92,6 +93,20 @@ class SandboxRunner:
             raise RuntimeError("the sandbox is not running: use it with `async with` or `with`")
         return self._served
 
+    def reset(self) -> None:
+        """Return to the state after the start, between two requests."""
+        self.opened()
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._reset(self.opened()), self._loop).result()
+
+    async def _reset(self, served: Served) -> None:
+        await served.server.reset()
+        self._fault_queue.reset()
+        if served.store.is_changed:
+            served.generator.rewind()
+            served.store.refill(self._batches())
+        served.endpoint.reset(self._config, self._credentials)
+
     def begin_to_close(self) -> None:
         """Tell the thread to end, wherever it is."""
         self._closing.set()
@@ -137,7 +152,7 @@ class SandboxRunner:
         live = asyncio.create_task(self._add_live(endpoint, store)) if self._config.live else None
         try:
             base_url = await server.start()
-            self._served = Served(base_url, endpoint, store, self._generator)
+            self._served = Served(base_url, server, endpoint, store, self._generator)
             self.ready.set_result(None)
             await self._stop.wait()
         finally:

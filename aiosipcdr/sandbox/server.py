@@ -38,13 +38,12 @@ class Server:
     """Listens and answers, in the event loop in which it is started."""
 
     def __init__(self, endpoint: Endpoint, fault_queue: FaultQueue, *, middlewares: Sequence[Middleware] = ()) -> None:
-        """Put `middlewares` between the door, which counts and checks `SandboxRunner`, and the endpoint.
+        """Put `middlewares` between the door, which counts and checks `Host`, and the endpoint.
 
         The faults of `fault_queue` strike right behind the door: a request that they answer is
         seen by no middleware, and what the middlewares answer is what they break.
         """
         self._endpoint = endpoint
-        self._rng = Random(f"{endpoint.config.seed}/latency")
         self._breaker = FaultMiddleware(
             fault_queue, refuse=endpoint.refuse, count=endpoint.counters.answered, date=self._date
         )
@@ -54,7 +53,8 @@ class Server:
         )
         app.router.add_post(_PATH, self._record_sip_query)
         app.on_response_prepare.append(self._set_date)
-        self._cached: dict[bytes, Answer] = {}
+        self._forget()
+        self._under_way: set[asyncio.Task[object]] = set()
         self._socket: socket | None = None
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_GRACE)
 
@@ -85,11 +85,30 @@ class Server:
         if self._socket is not None:
             self._socket.close()
 
+    async def reset(self) -> None:
+        """Drop the requests under way with their connections, and forget cached answers."""
+        # Clients that have closed may have sent requests that were not read yet.
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(0)
+        for task in (dropped := self._under_way.copy()):
+            task.cancel()
+        if dropped:
+            await asyncio.wait(dropped)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin with an empty cache and the seed's latencies."""
+        self._cached: dict[bytes, Answer] = {}
+        self._rng = Random(f"{self._endpoint.config.seed}/latency")
+
     @web.middleware
     async def _at_the_door(self, request: web.Request, handler: Next) -> web.StreamResponse:
         """Count every request and let in only those that mean this machine."""
         counters = self._endpoint.counters
         counters.arrived()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a handler runs in a task
+        self._under_way.add(task)
         try:
             if not _is_loopback(request.host):
                 raise web.HTTPForbidden(text="The sandbox answers to loopback names only.\n")
@@ -98,6 +117,7 @@ class Server:
             counters.answered(refusal.status)
             raise
         finally:
+            self._under_way.discard(task)
             counters.left()
 
     async def _record_sip_query(self, request: web.Request) -> web.Response:

@@ -199,7 +199,7 @@ class Wire:
     async def ask(self, current: int = 1, size: int = 100, **others: Any) -> None:
         body = json.dumps(self._body_for(self._sandbox, current, size=size)).encode()
         headers = self._headers_for(self._sandbox) | others
-        headers |= {"SandboxRunner": "127.0.0.1", "Content-Length": str(len(body))}
+        headers |= {"Host": "127.0.0.1", "Content-Length": str(len(body))}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"POST /v3/voice/recordSipQuery HTTP/1.1\r\n{lines}\r\n".encode()
         await asyncio.get_running_loop().sock_sendall(self._socket, head + body)
