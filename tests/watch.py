@@ -20,9 +20,10 @@ import msgspec
 from aiohttp import web
 from rich.pretty import pretty_repr
 
-from aiosipcdr import CdrClient, IncompleteRangeError, RetryPolicy
+from aiosipcdr import CdrClient, IncompleteRangeError
 from aiosipcdr.events import Event
 from aiosipcdr.sandbox import Sandbox
+from tests.clients import QUICK_TWICE, client_of
 
 CALLEE = "447700900987"
 SHOWN = "12125550178"
@@ -57,10 +58,10 @@ class Watch:
 
     def client(self, **settings: Any) -> CdrClient:
         defaults: dict[str, Any] = {
-            "retry": RetryPolicy(attempts=2, base=0.001, throttle_base=0.001),
+            "retry": QUICK_TWICE,
             "hook": self.events.append,
         }
-        return CdrClient(self.sandbox.base_url, self.sandbox.api_key, self.sandbox.api_secret, **(defaults | settings))
+        return client_of(self.sandbox, **(defaults | settings))
 
     async def silent(self, _request: web.Request) -> web.StreamResponse:
         while not self.over.is_set():

@@ -66,14 +66,11 @@ def is_running(process: int) -> bool:
     return b") Z " not in Path(f"/proc/{process}/stat").read_bytes()
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(records=5_000) as sandbox:
-        yield sandbox
+SANDBOX = {"records": 5_000}
 
 
 @pytest.fixture(scope="module")
-def starter(sandbox: Sandbox) -> Iterator[Starter]:
+def starter(shared_sandbox: Sandbox) -> Iterator[Starter]:
     if not Path("/proc/self/stat").exists():
         pytest.skip("this system does not tell of processes")
     with subprocess.Popen(  # noqa: S603 - our own interpreter
@@ -85,9 +82,9 @@ def starter(sandbox: Sandbox) -> Iterator[Starter]:
         env={
             **os.environ,
             "PYTHONPATH": str(Path(aiosipcdr.__file__).parent.parent),
-            "AIOSIPCDR_BASE_URL": sandbox.base_url,
-            "AIOSIPCDR_API_KEY": sandbox.api_key,
-            "AIOSIPCDR_API_SECRET": sandbox.api_secret,
+            "AIOSIPCDR_BASE_URL": shared_sandbox.base_url,
+            "AIOSIPCDR_API_KEY": shared_sandbox.api_key,
+            "AIOSIPCDR_API_SECRET": shared_sandbox.api_secret,
         },
     ) as process:
         yield Starter(process)

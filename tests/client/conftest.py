@@ -14,7 +14,8 @@ from typing import Any, Self
 
 import pytest
 
-from aiosipcdr import CdrClient, RetryPolicy
+from aiosipcdr import CdrClient
+from tests.clients import QUICK
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(days=1)
@@ -101,7 +102,7 @@ class RawServer:
         return f"{self.origin}/v3/voice"
 
     def client(self, **settings: Any) -> CdrClient:  # noqa: ANN401 - the constructor's own
-        settings = {"retry": RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)} | settings
+        settings = {"retry": QUICK} | settings
         return CdrClient(self.base_url, "sandbox-key", "sandbox-secret", **settings)
 
     async def until(self, requests: int) -> None:

@@ -1,8 +1,6 @@
 """Every call of a range, exactly once: against a sandbox that behaves, and one that does not."""
-# ruff: noqa: ANN401 - the constructor's own settings
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any
@@ -17,22 +15,11 @@ from aiosipcdr import (
     IncompleteRangeError,
     OutOfTimeRangeError,
     ProtocolError,
-    RetryPolicy,
 )
 from aiosipcdr.sandbox import Sandbox
-from tests.settling import settle
+from tests.clients import client_of
 
-QUICK = RetryPolicy(base=0.001, cap=0.002)
-
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **({"retry": QUICK} | settings))
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(records=3_000) as sandbox:
-        yield sandbox
+SANDBOX = {"records": 3_000}
 
 
 def ids_of(records: list[CallDetailRecord]) -> list[str]:
@@ -54,7 +41,7 @@ async def test_twenty_thousand_calls_within_two_seconds_are_certified() -> None:
 
 
 async def test_every_call_comes_exactly_once_and_in_order(sandbox: Sandbox) -> None:
-    settle(sandbox)
+    sandbox.reset_stats()
     async with client_of(sandbox) as client:
         records = await client.fetch_all(sandbox.start, sandbox.end)
     assert isinstance(records, CallDetailRecords)

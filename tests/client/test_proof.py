@@ -15,9 +15,10 @@ import pytest
 from aiohttp.typedefs import Handler
 from aiohttp.web import Request, Response, StreamResponse, middleware
 
-from aiosipcdr import CallDetailRecords, CdrClient, FilterIgnoredError, IncompleteRangeError, RetryPolicy
+from aiosipcdr import CallDetailRecords, CdrClient, FilterIgnoredError, IncompleteRangeError
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
+from tests.clients import client_of
 
 CASES = 100
 DRIFT = {"arrive": "insert_every", "arrive late": "insert_late_every", "go away": "delete_every"}
@@ -99,11 +100,6 @@ async def test_parts_that_fall_short_of_their_whole_are_told_at_the_very_end(all
 
 
 # --- habits of servers that would make a certificate false
-
-
-def client_of(sandbox: Sandbox, **settings: object) -> CdrClient:
-    retry = RetryPolicy(base=0.001)
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, retry=retry, **settings)  # type: ignore[arg-type]
 
 
 async def fetch(sandbox: Sandbox) -> CallDetailRecords:

@@ -11,14 +11,11 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr import CdrClient, RetryPolicy
 from aiosipcdr.http import transport as signer
 from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.wire.signing import Credentials, sign
 from tests.faults.shapes import whole_call
 from tests.watch import Watch
-
-QUICK = RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)
 
 Watching = Callable[..., AbstractAsyncContextManager[Watch]]
 
@@ -79,7 +76,3 @@ def watching(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 def _nothing_for_the_collector() -> Iterator[None]:
     yield
     gc.collect()  # what complains here fails the test: warnings are errors
-
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **({"retry": QUICK} | settings))

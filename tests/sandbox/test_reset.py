@@ -9,7 +9,7 @@ import pytest
 
 from aiosipcdr.sandbox import Fault, Sandbox, SandboxProcess
 
-DRIFT = {"insert_every": 3, "insert_late_every": 4, "delete_every": 5, "change_every": 2}
+DRIFT: dict[str, Any] = {"insert_every": 3, "insert_late_every": 4, "delete_every": 5, "change_every": 2}
 
 
 def test_calls_that_were_added_and_removed_are_undone(ask_all: Any) -> None:

@@ -4,7 +4,7 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,11 +17,7 @@ from aiohttp import web
 from aiosipcdr import CdrClient
 from aiosipcdr.sandbox import Sandbox
 
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(records=20) as sandbox:
-        yield sandbox
+SANDBOX = {"records": 20}
 
 
 def raw(sandbox: Sandbox, head: str, body: bytes = b"") -> bytes:
