@@ -13,7 +13,7 @@ Time is simulated, in milliseconds: replicas and counts may be behind.
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -697,6 +697,11 @@ def smaller_windows(most_rows: int, aimed_rows: int) -> Iterator[None]:
     """Make windows of `most_rows` at most, so that small ranges show what large ones do."""
     with patch.multiple(range_module, MOST_ROWS=most_rows, AIMED_ROWS=aimed_rows):
         yield
+
+
+def scaled_windows(scale: int) -> AbstractContextManager[None]:
+    """Make windows so many times smaller than they are."""
+    return smaller_windows(range_module.MOST_ROWS // scale, range_module.AIMED_ROWS // scale)
 
 
 def check_windows(run: Run, window: TimeWindow) -> None:
