@@ -44,9 +44,10 @@ from tests.proof.simulated_vendor import (
     since_start,
     smaller_windows,
 )
-from tests.selection import ALL, pairs
+from tests.selection import ALL as PLAYS_ALL
+from tests.selection import pairs
 
-SCALE = 1 if ALL else 10
+SCALE = 1 if PLAYS_ALL else 10
 """How many times smaller than real ones the windows and pages of large ranges are; their number is the same."""
 
 # The hypothesis profile sets the effort: the two models that the proof is for get thousands of examples.
