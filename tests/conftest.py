@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from aiosipcdr import CdrClient
+from aiosipcdr.export import keys
 from aiosipcdr.sandbox import Sandbox
 from tests.clients import client_of
 from tests.selection import ALL
@@ -43,6 +44,12 @@ def _nothing_is_left_at_the_end() -> Iterator[None]:
     """Collect garbage while a warning about it still fails a test."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Derive the keys of pseudonyms with little work, in this process: no test attacks one."""
+    monkeypatch.setattr(keys, "N", 16)
 
 
 @pytest.fixture
