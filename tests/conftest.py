@@ -3,8 +3,8 @@
 import gc
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
-from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +14,7 @@ from aiosipcdr.export import keys
 from aiosipcdr.sandbox import Sandbox
 from tests.clients import client_of
 from tests.selection import ALL
+from tests.system_parts import require
 
 # The default run uses the same few examples on every machine and has no deadline, so that a slow machine fails no
 # test. The session `all_tests` uses more of them, and `many_seeds` many, with fresh randomness each time.
@@ -32,11 +33,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Run the tests at another instant, where the session `many_days` says so."""
+    """Register the marker; run the tests at another instant, where the session `many_days` says so."""
+    config.addinivalue_line("markers", "needs(*parts): programs and packages that the test needs, see system_parts.py")
     if "AIOSIPCDR_TESTS_AT" in os.environ:
         from tests.travel import Traveller
 
         config.pluginmanager.register(Traveller())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs what is not installed, or fail it with CI=true."""
+    for mark in item.iter_markers("needs"):
+        require(*mark.args)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -93,5 +101,6 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of some modules on both event loops."""
     module = metafunc.module.__name__.rpartition(".")[2]
-    if "anyio_backend" in metafunc.fixturenames and module in ON_BOTH_LOOPS and find_spec("uvloop"):
-        metafunc.parametrize("anyio_backend", [ASYNCIO, UVLOOP], ids=["asyncio", "uvloop"])
+    if "anyio_backend" in metafunc.fixturenames and module in ON_BOTH_LOOPS and sys.platform != "win32":
+        on_uvloop = pytest.param(UVLOOP, marks=pytest.mark.needs("package:uvloop"), id="uvloop")
+        metafunc.parametrize("anyio_backend", [pytest.param(ASYNCIO, id="asyncio"), on_uvloop])

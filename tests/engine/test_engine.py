@@ -520,8 +520,10 @@ async def test_a_run_that_is_left_makes_room_for_those_that_wait() -> None:
         assert await waiting == 30
 
 
+@pytest.mark.needs("package:blockbuster")
 async def test_the_event_loop_is_never_blocked(sandbox: Sandbox) -> None:
-    blockbuster = pytest.importorskip("blockbuster")
+    import blockbuster
+
     with blockbuster.blockbuster_ctx("aiosipcdr", excluded_modules=["aiosipcdr.sandbox"]):
         async with client_of(sandbox) as client:
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
