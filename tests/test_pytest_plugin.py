@@ -29,7 +29,7 @@ async def test_a_fault_of_the_mark_strikes(cdr_sandbox):
     records = await fetch(cdr_sandbox)
     assert len(records) == 250
     assert records.report.retries == 1
-    assert cdr_sandbox.switches.order == "oldest"
+    assert cdr_sandbox.config.order == "oldest"
 
 async def test_a_fault_of_a_method_strikes(cdr_sandbox):
     cdr_sandbox.add_faults(Fault("http", status=503, headers={"Retry-After": "0"}))
@@ -102,7 +102,7 @@ class TestMarked:
     @pytest.mark.cdr_sandbox(records=3)
     def test_the_nearer_mark_goes_first_keyword_by_keyword(self, cdr_sandbox):
         assert len(cdr_sandbox.voice_ids()) == 3
-        assert cdr_sandbox.switches.order == "oldest"
+        assert cdr_sandbox.config.order == "oldest"
         assert fetch_now(cdr_sandbox).report.retries == 1
 
     @pytest.mark.parametrize("records", [pytest.param(4, marks=pytest.mark.cdr_sandbox(records=4, faults=())), 7])
