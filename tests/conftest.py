@@ -28,6 +28,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # Set but empty, the calls are those of the current day: the session `many_days` does that, and moves the clock.
 os.environ.setdefault("AIOSIPCDR_SANDBOX_TODAY", "2026-06-17")
 
+# Keys of pseudonyms are derived with little work in this process: no test attacks one.
+keys.N = 16
+
 # A shell that runs the tests in the background ignores SIGINT for them and for every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -52,12 +55,6 @@ def _nothing_is_left_at_the_end() -> Iterator[None]:
     """Collect garbage while a warning about it still fails a test."""
     yield
     gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Derive the keys of pseudonyms with little work, in this process: no test attacks one."""
-    monkeypatch.setattr(keys, "N", 16)
 
 
 @pytest.fixture
@@ -88,8 +85,8 @@ async def client(sandbox: Sandbox) -> AsyncIterator[CdrClient]:
 
 
 ASYNCIO, UVLOOP = ("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})
-# Modules that the gate runs on uvloop as well; AIOSIPCDR_TESTS_LOOP=uvloop runs every test on it.
-ON_BOTH_LOOPS = {"test_loops", "test_context", "test_engine", "test_connecting", "test_sessions"}
+# Modules that the gate runs on uvloop as well; the session `uvloop` runs all that use a loop on it.
+ON_BOTH_LOOPS = {"test_loops", "test_context", "test_connecting"}
 
 
 @pytest.fixture
