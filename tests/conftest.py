@@ -28,6 +28,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # Set but empty, the calls are those of the current day: the session `many_days` does that, and moves the clock.
 os.environ.setdefault("AIOSIPCDR_SANDBOX_TODAY", "2026-06-17")
 
+# Some environments forbid to write bytecode. A process that a test starts would then compile all that it imports, which
+# takes longer than what it is started for.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Keys of pseudonyms are derived with little work in this process: no test attacks one.
 keys.N = 16
 
