@@ -460,8 +460,8 @@ async def test_when_places_are_taken_away_workers_leave(sandbox: Sandbox) -> Non
         under_way -= event.kind is EventKind.REQUEST_ANSWERED
         limit = limit_of(client)
         if under_way == 4:
-            limit.places = 2
-        if limit.places == 2 and event.kind is EventKind.REQUEST_SENT:
+            limit.current = 2
+        if limit.current == 2 and event.kind is EventKind.REQUEST_SENT:
             seen.append(under_way)
 
     async with client_of(sandbox, concurrency=4, hook=hear) as client:

@@ -80,7 +80,7 @@ async def test_places_fall_under_trouble_and_recover(trouble: dict[str, object])
     async with Sandbox(records=1_000, faults=[fault]) as sandbox:
 
         def hook(_event: Event) -> None:
-            places.append(limit_of(client).places)
+            places.append(limit_of(client).current)
 
         client = client_of(sandbox, page_size=10, hook=hook)
         async with client:

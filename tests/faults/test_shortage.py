@@ -37,7 +37,7 @@ CHILD = """
                 taken = {shortage}
                 try:
                     records = await client.fetch_all(datetime.fromisoformat(start), datetime.fromisoformat(end))
-                    print(len(records), limit_of(client).places)
+                    print(len(records), limit_of(client).current)
                 finally:
                     for one in taken:
                         os.close(one)

@@ -56,7 +56,9 @@ async def until_idle(client: CdrClient) -> None:
     """Wait until `client` does nothing, and no task watches a caller."""
 
     def watchers() -> bool:
-        return any("_attended" in getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
+        return any(
+            "_cancel_on_disconnect" in getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()
+        )
 
     async with asyncio.timeout(30):
         while is_working(client) or watchers():
