@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import product
 from pathlib import Path
 
 import duckdb
@@ -22,6 +23,7 @@ from aiosipcdr.cli.app import run
 from aiosipcdr.export import FORMATS
 from aiosipcdr.sandbox import Sandbox
 from tests.gates import Gate
+from tests.selection import some
 
 
 def ids(text: str) -> set[str]:
@@ -303,9 +305,10 @@ def calls_around_midnight() -> list[dict[str, str]]:
     return calls + legs
 
 
-@pytest.mark.parametrize("time_field", [None, "submit_time"])
-@pytest.mark.parametrize("start_inclusive", [True, False])
-@pytest.mark.parametrize("end_inclusive", [True, False])
+@pytest.mark.parametrize(
+    ("time_field", "start_inclusive", "end_inclusive"),
+    some(product([None, "submit_time"], [True, False], [True, False]), every=3),
+)
 def test_a_call_at_midnight_is_in_exactly_one_file_whatever_the_bounds_mean(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

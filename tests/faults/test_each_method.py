@@ -25,6 +25,7 @@ from aiosipcdr import (
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.clients import QUICK, ShiftedClock, client_of, open_with
+from tests.selection import pairs
 
 Fetch = Callable[..., Awaitable[list[CallDetailRecord]]]
 
@@ -140,8 +141,15 @@ with Sandbox(records=300, latency=0.005) as sandbox:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize(("name", "ends"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "CancelledError")])
-@METHODS
+@pytest.mark.parametrize(
+    ("name", "ends", "fetch"),
+    [
+        (*ending, fetch)
+        for ending, fetch in pairs(
+            [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "CancelledError")], [fetch_page, fetch_all, stream]
+        )
+    ],
+)
 def test_row_71_a_signal_ends_it_and_leaves_nothing(fetch: Fetch, name: str, ends: str) -> None:
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-X", "dev", "-c", PROGRAM, name, fetch.__name__],

@@ -1,4 +1,4 @@
-"""What these tests share: each framework with the same three routes, served over real sockets, and a vendor that waits.
+"""Applications of each framework with the same routes, served over real sockets.
 
 The routes take `timeout` and `start_within` beside the range, so that a test can set them.
 """
@@ -199,7 +199,7 @@ async def serve_aiohttp(build: Build, **limits: Any) -> AsyncIterator[str]:
 
 
 class Doors:
-    """What a test needs to stand before a door."""
+    """Helpers of the tests of applications."""
 
     Gate = Gate
     asking = staticmethod(asking)
@@ -219,7 +219,7 @@ def doors() -> Doors:
 
 @pytest.fixture(params=[serve_fastapi, serve_aiohttp], ids=["fastapi", "aiohttp"])
 def serve(request: pytest.FixtureRequest) -> Serve:
-    """Return what serves the routes for the client that it is handed a builder of; each door in its turn."""
+    """Return a function that serves the routes for a client that it builds; each framework in turn."""
     chosen: Serve = request.param
     return chosen
 
@@ -232,7 +232,7 @@ async def browser() -> AsyncIterator[ClientSession]:
 
 @pytest.fixture
 async def slow_browser() -> AsyncIterator[ClientSession]:
-    """Return a session that takes in hardly more than is read."""
+    """Return a session with small receive buffers."""
 
     def small(address: AddrInfoType) -> socket.socket:
         family, kind, protocol, *_ = address
