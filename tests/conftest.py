@@ -34,6 +34,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # Keys of pseudonyms are derived with little work in this process: no test attacks one.
+_USUAL_COST = keys.N
 keys.N = 16
 
 # A shell that runs the tests in the background ignores SIGINT for them and for every process that they start.
@@ -60,6 +61,12 @@ def _nothing_is_left_at_the_end() -> Iterator[None]:
     """Collect garbage while a warning about it still fails a test."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+def costly_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Derive keys with as much work as users do."""
+    monkeypatch.setattr(keys, "N", _USUAL_COST)
 
 
 @pytest.fixture

@@ -461,6 +461,7 @@ async def test_a_digit_that_changes_in_the_rows_meanwhile_never_reaches_a_file(t
         assert (await client.export(sandbox.start, sandbox.end, path)).certified
 
 
+@pytest.mark.usefixtures("costly_keys")
 async def test_a_manifest_names_the_costs_of_its_key_and_a_resumed_export_keeps_its_salt(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
