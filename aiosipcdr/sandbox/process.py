@@ -212,6 +212,10 @@ class SandboxProcess:
         """Count from zero again."""
         self._ask("reset_stats")
 
+    def reset(self) -> None:
+        """Return to the state after the start: see `Sandbox.reset`."""
+        self._ask("reset")
+
     def add_faults(self, *faults: Fault) -> None:
         """Script more faults, behind those that are there."""
         FaultQueue(faults)
@@ -311,8 +315,8 @@ def _read_config(line: bytes) -> dict[str, Any]:
 def _answer_question(sandbox: Sandbox, question: object) -> dict[str, Any]:
     if question == "faults_left":
         return {"left": msgspec.to_builtins(sandbox.faults_left)}
-    if question == "reset_stats":
-        sandbox.reset_stats()
+    if question in ("reset", "reset_stats"):
+        getattr(sandbox, str(question))()
     elif isinstance(question, dict):
         sandbox.add_faults(*msgspec.convert(question["add_faults"], list[Fault]))
     stats = sandbox.stats

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,14 @@ import yarl
 import aiosipcdr
 from aiosipcdr import CdrClient, ClientStateError, InsecureTlsWarning, RatePolicy, RetryPolicy, TimeField
 from aiosipcdr.sandbox import Sandbox
-from tests.settling import settle
+from tests.clients import client_of
+from tests.inside import transport_of
 
 URL = "https://api.example.com/v3/voice"
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=10) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
-
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
+SANDBOX = {"records": 10}
 
 
 SETTINGS: list[tuple[dict[str, Any], str]] = [
@@ -172,7 +160,7 @@ def test_a_proxy_whose_host_cannot_be_read_is_refused(proxy: str) -> None:
     "proxy", ["http://localhost:3128", "http://LocalHost:3128/", "http://u:localhost@localhost:3128"]
 )
 def test_a_proxy_at_localhost_is_looked_up_nowhere(proxy: str) -> None:
-    way = CdrClient("http://127.0.0.1:8080", "key", "secret", proxy=proxy)._session.transport
+    way = transport_of(CdrClient("http://127.0.0.1:8080", "key", "secret", proxy=proxy))
     assert way.proxy_host == "127.0.0.1:3128"
     assert way._proxy is not None
     assert yarl.URL(way._proxy.reveal()).host == "127.0.0.1"
