@@ -1,16 +1,16 @@
 """Hints of fraud: patterns in traffic that somebody should look at. They prove nothing.
 
 Kept by the clock hour in UTC, so that the order of calls does not matter and hints of parts add up to those of the
-whole. Memory is bounded but for 12 bytes a call, by which runs of numbers are found.
+whole. Memory is bounded but for 13 bytes a call, by which runs of numbers and bursts of short calls are found.
 """
 
 from array import array
 from bisect import bisect_left, insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal, localcontext
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
@@ -27,8 +27,8 @@ HintKind = Literal["cost spike", "new destination", "sequential callees", "short
 _SHORT_SECONDS = 6
 _FEWEST_DIGITS, _MOST_DIGITS = 5, 18
 _MOST_GROUPS = 1_000_000
+_ANSWERED, _SHORT = 1, 2
 
-_Key = TypeVar("_Key")
 _Phone = tuple[str | None, str | None]  # sip_group_name, phone_name
 
 
@@ -106,7 +106,7 @@ class FraudHints:
         summary.hints.find()  # [FraudHint(kind='cost spike', start=..., calls=0, amount=Decimal('81.2'), ...)]
     """
 
-    __slots__ = ("_answers", "_dialled", "_first", "_numbers", "_phones", "_rung", "_spent")
+    __slots__ = ("_dialled", "_first", "_numbers", "_phones", "_rung", "_spent")
 
     def __init__(self) -> None:
         # Of a destination in a currency, by the hour: cost, and calls that made it.
@@ -114,9 +114,9 @@ class FraudHints:
         self._first: dict[str | None, int] = {}
         self._phones: list[_Phone] = []
         self._numbers: dict[_Phone, int] = {}
-        self._dialled: dict[int, tuple[array[int], array[int]]] = {}
-        # Of a phone in an hour, and of a destination: answered calls, and those that are short or were not heard ring.
-        self._answers: dict[tuple[int, _Phone], tuple[int, int]] = {}
+        # Of each call by the hour: its phone, its callee (0: no number), and whether it was answered or short.
+        self._dialled: dict[int, tuple[array[int], array[int], array[int]]] = {}
+        # Of a destination: answered calls whose phone rang, and those that were answered in that second.
         self._rung: dict[str | None, tuple[int, int]] = {}
 
     def __repr__(self) -> str:
@@ -138,15 +138,14 @@ class FraudHints:
             self._add_first(code, second)
         if cost:
             self._add_cost((code, name_currency(record.currency)), hour, cost, 1)
-        if callee is not None:
-            digits = callee.removeprefix("+")
-            if _FEWEST_DIGITS <= len(digits) <= _MOST_DIGITS and digits.isascii() and digits.isdigit():
-                self._add_callee(hour, phone, int(digits))
         duration, answer, rang = record.call_duration, record.answer_time, record.ringing_time
-        if answer is not None and duration is not None and duration > 0:
-            _add_pair(self._answers, (hour, phone), 1, int(duration < _SHORT_SECONDS))
-            if rang is not None:
-                _add_pair(self._rung, code, 1, int(second_of(rang) == second_of(answer)))
+        is_answered = answer is not None and duration is not None and duration > 0
+        is_short = is_answered and duration is not None and duration < _SHORT_SECONDS
+        flags = _ANSWERED * is_answered | _SHORT * is_short
+        self._add_call(hour, phone, 0 if callee is None else _read_number(callee), flags)
+        if is_answered and answer is not None and rang is not None:
+            known = self._rung.get(code, (0, 0))
+            self._rung[code] = known[0] + 1, known[1] + (second_of(rang) == second_of(answer))
 
     def update(self, other: "FraudHints") -> None:
         """Add the calls of other hints, exactly.
@@ -160,12 +159,11 @@ class FraudHints:
             for hour, (cost, calls) in hours.items():
                 self._add_cost(destination, hour, cost, calls)
         for hour, columns in other._dialled.items():
-            for number, callee in zip(*columns, strict=True):
-                self._add_callee(hour, other._phones[number], callee)
-        for place, pair in other._answers.items():
-            _add_pair(self._answers, place, *pair)
-        for code, pair in other._rung.items():
-            _add_pair(self._rung, code, *pair)
+            for number, callee, flags in zip(*columns, strict=True):
+                self._add_call(hour, other._phones[number], callee, flags)
+        for code, (answered, unheard) in other._rung.items():
+            known = self._rung.get(code, (0, 0))
+            self._rung[code] = known[0] + answered, known[1] + unheard
 
     def find(self, thresholds: HintThresholds | None = None) -> list[FraudHint]:
         """Return the hints, ordered by kind, then time, then the highest amount or number of calls.
@@ -229,11 +227,11 @@ class FraudHints:
                 )
 
     def _runs(self, limits: HintThresholds) -> Iterator[FraudHint]:
-        for hour, (numbers, callees) in self._dialled.items():
+        for hour, (numbers, callees, _) in self._dialled.items():
             before: tuple[int, int] | None = None
             length = 0
-            # One more at the end, which belongs to no run.
-            for dialled in [*sorted(set(zip(numbers, callees, strict=True))), (-1, -1)]:
+            called = sorted({pair for pair in zip(numbers, callees, strict=True) if pair[1]})
+            for dialled in [*called, (-1, -1)]:  # the last one belongs to no run
                 if before is not None and dialled != (before[0], before[1] + 1):
                     if length >= limits.run_length:
                         yield self._phone_hint("sequential callees", hour, self._phones[before[0]], length)
@@ -242,9 +240,12 @@ class FraudHints:
                 before = dialled
 
     def _bursts(self, limits: HintThresholds) -> Iterator[FraudHint]:
-        for (hour, phone), (answered, short) in self._answers.items():
-            if short >= limits.short_calls and short >= limits.short_share * answered:
-                yield self._phone_hint("short calls", hour, phone, short)
+        for hour, (numbers, _, flags) in self._dialled.items():
+            answered = Counter(number for number, flag in zip(numbers, flags, strict=True) if flag & _ANSWERED)
+            short = Counter(number for number, flag in zip(numbers, flags, strict=True) if flag & _SHORT)
+            for number, calls in short.items():
+                if calls >= limits.short_calls and calls >= limits.short_share * answered[number]:
+                    yield self._phone_hint("short calls", hour, self._phones[number], calls)
 
     def _unheard(self, limits: HintThresholds) -> Iterator[FraudHint]:
         for code, (answered, unheard) in self._rung.items():
@@ -266,21 +267,23 @@ class FraudHints:
         known = hours.get(hour)
         hours[hour] = (cost, calls) if known is None else (known[0] + cost, known[1] + calls)
 
-    def _add_callee(self, hour: int, phone: _Phone, callee: int) -> None:
+    def _add_call(self, hour: int, phone: _Phone, callee: int, flags: int) -> None:
         number = self._numbers.get(phone)
         if number is None:
             number = self._numbers[phone] = len(self._phones)
             self._phones.append(phone)
         columns = self._dialled.get(hour)
         if columns is None:
-            columns = self._dialled[hour] = array("I"), array("Q")
+            columns = self._dialled[hour] = array("I"), array("Q"), array("B")
         columns[0].append(number)
         columns[1].append(callee)
+        columns[2].append(flags)
 
 
-def _add_pair(pairs: dict[_Key, tuple[int, int]], key: _Key, first: int, second: int) -> None:
-    known = pairs.get(key, (0, 0))
-    pairs[key] = known[0] + first, known[1] + second
+def _read_number(callee: str) -> int:
+    digits = callee.removeprefix("+")
+    is_number = _FEWEST_DIGITS <= len(digits) <= _MOST_DIGITS and digits.isascii() and digits.isdigit()
+    return int(digits) if is_number else 0
 
 
 def _order(hint: FraudHint) -> tuple[object, ...]:

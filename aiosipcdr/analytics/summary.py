@@ -254,7 +254,7 @@ def summarize(
         peaks_by: Those of `by` whose groups get `concurrent` and `starts`, as `total` always does. Each group takes at
             most 29 KB for an hour with calls.
         billing: Make the billing audit; it takes 20 bytes for each charged call.
-        hints: Collect hints of fraud; they take 12 bytes for each call.
+        hints: Collect hints of fraud; they take 13 bytes for each call.
 
     Raises:
         ExportError: A file cannot be read.

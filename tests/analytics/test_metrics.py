@@ -41,7 +41,7 @@ def test_a_day_by_hand() -> None:
     assert metrics.acd == 50.0  # 200 s / 4
     assert metrics.short_share == 0.25
     assert (metrics.seconds, metrics.charged_seconds) == (200, 360)
-    assert (metrics.minutes, metrics.charged_minutes) == (Fraction(10, 3), 6)
+    assert (metrics.minutes, metrics.charged_minutes) == (Fraction(10, 3), Fraction(6))
     assert metrics.erlang_hours == Fraction(1, 18)
     assert metrics.endings == {"200": 4, "487": 2, "486": 1, "603": 1, "503": 1, "404": 1}
     assert metrics.money() == [MoneyRow("cost", None, Decimal("0.30")), MoneyRow("cost", "EUR", Decimal("0.06"))]
