@@ -27,13 +27,11 @@ DAYS = 31
 TASKS: dict[str, dict[str, Any] | None] = {
     "calls alone": None,
     "metrics": {"by": (), "billing": False, "hints": False},
-    "metrics by code": {"by": ("code",), "billing": False, "hints": False},
     "metrics by code, day, group, hour and weekday": {
         "by": ("code", "day", "sip_group_name", ("weekday", "hour")),
         "billing": False,
         "hints": False,
     },
-    "metrics by code, billing audit": {"by": ("code",), "hints": False},
     "metrics by code, billing audit, hints": {"by": ("code",)},
 }
 

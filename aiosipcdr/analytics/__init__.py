@@ -18,7 +18,7 @@ from aiosipcdr.analytics.billing import (
     round_up_seconds,
 )
 from aiosipcdr.analytics.hints import FraudHint, FraudHints, HintKind, HintThresholds
-from aiosipcdr.analytics.metrics import OTHER, CurrencyTotals, TrafficMetrics
+from aiosipcdr.analytics.metrics import OTHER, SHORT_SECONDS, CallFacts, CurrencyTotals, TrafficMetrics
 from aiosipcdr.analytics.seconds import ConcurrentCalls, HourLoad, Peak, SecondCounts
 from aiosipcdr.analytics.summary import (
     MOST_GROUPS,
@@ -35,10 +35,12 @@ __all__ = [
     "MOST_GROUPS",
     "OTHER",
     "ROUNDING_RULES",
+    "SHORT_SECONDS",
     "BilledCall",
     "BillingAudit",
     "BillingMismatch",
     "BillingResult",
+    "CallFacts",
     "CallList",
     "CallSource",
     "ConcurrentCalls",

@@ -20,8 +20,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from aiosipcdr.analytics.metrics import name_currency
-from aiosipcdr.analytics.seconds import HOUR, second_of
+from aiosipcdr.analytics.metrics import CallFacts
+from aiosipcdr.analytics.seconds import HOUR
 from aiosipcdr.model.money import EXACT
 from aiosipcdr.model.records import CallDetailRecord
 
@@ -446,7 +446,7 @@ class BillingAudit:
         """Count the calls."""
         return f"BillingAudit(calls={sum(tally.calls for tally in self._tallies.values())})"
 
-    def add(self, record: CallDetailRecord, day: date | None) -> None:
+    def add(self, record: CallDetailRecord, day: date | None, call: CallFacts | None = None) -> None:
         """Add a call.
 
         audit.add(record, date(2026, 10, 1))
@@ -454,19 +454,20 @@ class BillingAudit:
         Args:
             record: The call.
             day: The date of its submission, by which changes of rates are found.
+            call: Its facts, where they are known.
         """
-        rate, cost = record.rate, record.cost
-        currency = name_currency(record.currency)
+        call = call or CallFacts.of(record)
+        rate, cost, currency = record.rate, call.cost, call.currency
         if rate is not None:
             group = day, record.sip_group_name, record.code, currency, record.bill_period
             self._add_rates(group, (rate,))
         if cost is None:
             return
-        second = second_of(record.submit_time) if record.submit_time is not None else 0
+        second = call.submitted_at or 0
         duration = record.call_duration
         if cost > 0:
             self._charged.add(second, record, currency, cost)
-            if record.answer_time is None or (duration is not None and duration <= 0):
+            if not call.is_answered and not call.lacks_duration:
                 self._unanswered.add(currency, cost, second, record)
         combination = rate, record.bill_period, duration, record.charged_duration, cost
         checked = self._cache.get(combination)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from aiosipcdr.analytics.metrics import name_currency
+from aiosipcdr.analytics.metrics import SHORT_SECONDS, CallFacts
 from aiosipcdr.analytics.seconds import HOUR, second_of, time_of
 from aiosipcdr.model.money import EXACT
 from aiosipcdr.model.records import CallDetailRecord
@@ -24,7 +24,6 @@ __all__ = ["FraudHint", "FraudHints", "HintKind", "HintThresholds"]
 HintKind = Literal["cost spike", "new destination", "sequential callees", "short calls", "no ringing time"]
 """The kinds of hints, see `HintThresholds`."""
 
-_SHORT_SECONDS = 6
 _FEWEST_DIGITS, _MOST_DIGITS = 5, 18
 _MOST_GROUPS = 1_000_000
 _ANSWERED, _SHORT = 1, 2
@@ -123,29 +122,31 @@ class FraudHints:
         """Count the destinations."""
         return f"FraudHints(destinations={len(self._first)})"
 
-    def add(self, record: CallDetailRecord) -> None:
+    def add(self, record: CallDetailRecord, call: CallFacts | None = None) -> None:
         """Add a call; one without `submit_time` is not looked at.
 
         hints.add(record)
+
+        Args:
+            record: The call.
+            call: Its facts, where they are known.
         """
-        if record.submit_time is None:
+        call = call or CallFacts.of(record)
+        second = call.submitted_at
+        if second is None:
             return
-        second = second_of(record.submit_time)
         hour = second // HOUR
-        code, cost, callee = record.code, record.cost, record.callee
-        phone = record.sip_group_name, record.phone_name
+        code, cost, callee = record.code, call.cost, record.callee
         if second < self._first.get(code, second + 1):
             self._add_first(code, second)
         if cost:
-            self._add_cost((code, name_currency(record.currency)), hour, cost, 1)
-        duration, answer, rang = record.call_duration, record.answer_time, record.ringing_time
-        is_answered = answer is not None and duration is not None and duration > 0
-        is_short = is_answered and duration is not None and duration < _SHORT_SECONDS
-        flags = _ANSWERED * is_answered | _SHORT * is_short
+            self._add_cost((code, call.currency), hour, cost, 1)
+        flags = _ANSWERED * call.is_answered | _SHORT * (call.is_answered and call.duration < SHORT_SECONDS)
+        phone = record.sip_group_name, record.phone_name
         self._add_call(hour, phone, 0 if callee is None else _read_number(callee), flags)
-        if is_answered and answer is not None and rang is not None:
+        if call.answered_at is not None and record.ringing_time is not None:
             known = self._rung.get(code, (0, 0))
-            self._rung[code] = known[0] + 1, known[1] + (second_of(rang) == second_of(answer))
+            self._rung[code] = known[0] + 1, known[1] + (second_of(record.ringing_time) == call.answered_at)
 
     def update(self, other: "FraudHints") -> None:
         """Add the calls of other hints, exactly.

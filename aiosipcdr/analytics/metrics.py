@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Context, Decimal
 from fractions import Fraction
 from math import ceil
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -16,12 +16,14 @@ from aiosipcdr.analytics.seconds import ConcurrentCalls, SecondCounts, second_of
 from aiosipcdr.model.money import MoneyRow
 from aiosipcdr.model.records import CallDetailRecord
 
-__all__ = ["OTHER", "CurrencyTotals", "TrafficMetrics"]
+__all__ = ["OTHER", "SHORT_SECONDS", "CallFacts", "CurrencyTotals", "TrafficMetrics", "name_currency"]
 
 OTHER = "other"
 """Stands for termination codes of more than four characters, and for currencies of more than sixteen."""
 
-_SHORT_SECONDS = 6
+SHORT_SECONDS = 6
+"""Answered calls below this are short."""
+
 _LONGEST_DELAY = 3_600
 _LONGEST_CODE = 4
 _LONGEST_CURRENCY = 16
@@ -35,6 +37,76 @@ _RATE = Context(prec=28)
 def name_currency(currency: str | None) -> str | None:
     """Return the name under which a currency is counted."""
     return currency if currency is None or len(currency) <= _LONGEST_CURRENCY else OTHER
+
+
+class CallFacts(NamedTuple):
+    """What metrics need of a call, read once for all tables.
+
+    Attributes:
+        duration: Seconds of conversation; 0 if it was not answered.
+        charged: Charged seconds.
+        is_answered: It has an `answer_time` and a `call_duration` above 0.
+        answered_at: Unix time of the answer, floored.
+        ended_at: Unix time of the hang-up, floored; `None` if it is missing or before the answer.
+        code: The name under which its `termination_code` is counted.
+        currency: The name under which its money is counted.
+        cost: Its cost.
+        settle_pay: Its cost in the settlement currency.
+        submitted_at: Unix time of the submission, floored.
+        delay: Post-dial delay in whole seconds, at most 3600; -1 if the phone rang before the submission.
+        lacks_duration: It has an `answer_time` and no `call_duration`.
+        has_negative: A duration is negative, or the hang-up is before the answer.
+    """
+
+    duration: int
+    charged: int
+    is_answered: bool
+    answered_at: int | None
+    ended_at: int | None
+    code: str | None
+    currency: str | None
+    cost: Decimal | None
+    settle_pay: Decimal | None
+    submitted_at: int | None
+    delay: int | None
+    lacks_duration: bool
+    has_negative: bool
+
+    @classmethod
+    def of(cls, record: CallDetailRecord) -> "CallFacts":
+        """Read a record.
+
+        CallFacts.of(record).is_answered  # True
+        """
+        duration, charged = record.call_duration, record.charged_duration
+        answer, hangup, submitted, code = (
+            record.answer_time,
+            record.hangup_time,
+            record.submit_time,
+            record.termination_code,
+        )
+        is_reversed = answer is not None and hangup is not None and hangup < answer
+        is_answered = answer is not None and duration is not None and duration > 0
+        return cls(
+            duration if is_answered and duration is not None else 0,
+            charged if charged is not None and charged > 0 else 0,
+            is_answered,
+            second_of(answer) if answer is not None and is_answered else None,
+            second_of(hangup) if hangup is not None and is_answered and not is_reversed else None,
+            code if code is None or len(code) <= _LONGEST_CODE else OTHER,
+            name_currency(record.currency),
+            record.cost,
+            record.settle_pay,
+            None if submitted is None else second_of(submitted),
+            None if submitted is None or record.ringing_time is None else _delay(submitted, record.ringing_time),
+            answer is not None and duration is None,
+            is_reversed or (duration is not None and duration < 0) or (charged is not None and charged < 0),
+        )
+
+
+def _delay(submitted: datetime, rang: datetime) -> int:
+    waited = rang - submitted
+    return max(-1, min(waited.days * 86_400 + waited.seconds, _LONGEST_DELAY))
 
 
 class CurrencyTotals(msgspec.Struct):
@@ -55,6 +127,17 @@ class CurrencyTotals(msgspec.Struct):
     settled: int = 0
     seconds: int = 0
     charged_seconds: int = 0
+
+    def add(self, call: CallFacts) -> None:
+        """Add a call that is quoted in this currency."""
+        if call.cost is not None:
+            self.cost += call.cost
+            self.priced += 1
+            self.seconds += call.duration
+            self.charged_seconds += call.charged
+        if call.settle_pay is not None:
+            self.settle_pay += call.settle_pay
+            self.settled += 1
 
     def update(self, other: "CurrencyTotals") -> None:
         """Add `other`."""
@@ -246,64 +329,50 @@ class TrafficMetrics(msgspec.Struct):
 
         metrics.add(record)
         """
+        self.add_facts(CallFacts.of(record))
+
+    def add_facts(self, call: CallFacts) -> None:
+        """Add a call of which the facts are known.
+
+        metrics.add_facts(CallFacts.of(record))
+        """
+        duration, charged = call.duration, call.charged
         self.attempts += 1
-        duration, charged, answer, hangup = (
-            record.call_duration,
-            record.charged_duration,
-            record.answer_time,
-            record.hangup_time,
-        )
-        negative = False
-        if duration is None:
-            duration = 0
-            self.missing_durations += answer is not None
-        elif duration < 0:
-            duration, negative = 0, True
-        if charged is None:
-            charged = 0
-        elif charged < 0:
-            charged, negative = 0, True
-        if answer is not None and hangup is not None and hangup < answer:
-            hangup, negative = None, True
-        self.negative_durations += negative
         self.charged_seconds += charged
-        if answer is not None and duration > 0:
-            self._add_answer(answer, hangup, duration)
-            self._add_ending(record.termination_code, answered=True)
-        else:
-            duration = 0
-            self._add_ending(record.termination_code, answered=False)
-        if record.cost is not None or record.settle_pay is not None:
-            self._add_money(record, duration, charged)
-        self._add_submission(record.submit_time, record.ringing_time)
-
-    def _add_answer(self, answer: datetime, hangup: datetime | None, duration: int) -> None:
-        self.answered += 1
-        self.seconds += duration
-        self.short += duration < _SHORT_SECONDS
-        if hangup is None:
-            self.unplaced += 1
-        elif self.concurrent is not None:
-            self.concurrent.add_call(second_of(answer), second_of(hangup))
-
-    def _add_ending(self, code: str | None, *, answered: bool) -> None:
-        if code is not None and len(code) > _LONGEST_CODE:
-            code = OTHER
-        self.endings[code] = self.endings.get(code, 0) + 1
-        if not answered and code in _SIP_CODES:
+        self.endings[call.code] = self.endings.get(call.code, 0) + 1
+        if call.is_answered:
+            self.answered += 1
+            self.seconds += duration
+            self.short += duration < SHORT_SECONDS
+            if call.answered_at is None or call.ended_at is None:
+                self.unplaced += 1
+            elif self.concurrent is not None:
+                self.concurrent.add_call(call.answered_at, call.ended_at)
+        elif call.code in _SIP_CODES:
             self.coded += 1
-            self.effective += code in _EFFECTIVE
+            self.effective += call.code in _EFFECTIVE
+        if call.cost is not None or call.settle_pay is not None:
+            self._totals_of(call.currency).add(call)
+        self._add_times(call.submitted_at, call.delay)
+        self.missing_durations += call.lacks_duration
+        self.negative_durations += call.has_negative
 
-    def _add_money(self, record: CallDetailRecord, duration: int, charged: int) -> None:
-        totals = self._totals_of(name_currency(record.currency))
-        if record.cost is not None:
-            totals.cost += record.cost
-            totals.priced += 1
-            totals.seconds += duration
-            totals.charged_seconds += charged
-        if record.settle_pay is not None:
-            totals.settle_pay += record.settle_pay
-            totals.settled += 1
+    def _add_times(self, second: int | None, delay: int | None) -> None:
+        if second is None:
+            self.undated += 1
+            return
+        if self.first_second is None or second < self.first_second:
+            self.first_second = second
+        if self.last_second is None or second > self.last_second:
+            self.last_second = second
+        if self.starts is not None:
+            self.starts.add(second, 1)
+        if delay is None:
+            return
+        if delay < 0:
+            self.negative_delays += 1
+        else:
+            self.delays[delay] = self.delays.get(delay, 0) + 1
 
     def _totals_of(self, currency: str | None) -> CurrencyTotals:
         totals = self.by_currency.get(currency)
@@ -312,26 +381,6 @@ class TrafficMetrics(msgspec.Struct):
                 raise ValueError(f"the calls name more than {_MOST_CURRENCIES} currencies; check where they come from")
             totals = self.by_currency[currency] = CurrencyTotals()
         return totals
-
-    def _add_submission(self, submitted: datetime | None, rang: datetime | None) -> None:
-        if submitted is None:
-            self.undated += 1
-            return
-        second = second_of(submitted)
-        if self.first_second is None or second < self.first_second:
-            self.first_second = second
-        if self.last_second is None or second > self.last_second:
-            self.last_second = second
-        if self.starts is not None:
-            self.starts.add(second, 1)
-        if rang is None:
-            return
-        if rang < submitted:
-            self.negative_delays += 1
-            return
-        waited = rang - submitted
-        delay = min(waited.days * 86_400 + waited.seconds, _LONGEST_DELAY)
-        self.delays[delay] = self.delays.get(delay, 0) + 1
 
     def update(self, other: "TrafficMetrics") -> None:
         """Add the metrics of other calls, exactly, in the same context as `add`.

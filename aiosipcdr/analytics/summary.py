@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, get_args
 from aiosipcdr.analytics.billing import BillingAudit
 from aiosipcdr.analytics.files import read_records
 from aiosipcdr.analytics.hints import FraudHints
-from aiosipcdr.analytics.metrics import TrafficMetrics
-from aiosipcdr.analytics.seconds import ConcurrentCalls, SecondCounts, second_of, time_of
+from aiosipcdr.analytics.metrics import CallFacts, TrafficMetrics
+from aiosipcdr.analytics.seconds import ConcurrentCalls, SecondCounts, time_of
 from aiosipcdr.model.money import EXACT
 from aiosipcdr.model.records import CallDetailRecord
 
@@ -116,14 +116,15 @@ class TrafficSummary:
                     self._add(record)
 
     def _add(self, record: CallDetailRecord) -> None:
-        self.total.add(record)
-        local = _UNDATED if record.submit_time is None else self._localize(second_of(record.submit_time))
+        call = CallFacts.of(record)
+        self.total.add_facts(call)
+        local = _UNDATED if call.submitted_at is None else self._localize(call.submitted_at)
         for names, key_of in self._keys:
-            self._group(names, key_of(record, local)).add(record)
+            self._group(names, key_of(record, local)).add_facts(call)
         if self.billing is not None:
-            self.billing.add(record, local.day)
+            self.billing.add(record, local.day, call)
         if self.hints is not None:
-            self.hints.add(record)
+            self.hints.add(record, call)
 
     def update(self, other: "TrafficSummary") -> None:
         """Add all calls of another summary, exactly.
