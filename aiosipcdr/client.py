@@ -12,7 +12,6 @@ from aiosipcdr.exporting import Exporting
 from aiosipcdr.http.options import check_filters
 from aiosipcdr.model.errors import IncompleteRangeError
 from aiosipcdr.model.report import CallDetailRecords
-from aiosipcdr.proof.range import RangeReader
 
 __all__ = ["CdrClient"]
 
@@ -71,7 +70,6 @@ class CdrClient(Exporting):
         filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         reader = self._cover(
-            RangeReader,
             start,
             end,
             filters,
@@ -81,7 +79,6 @@ class CdrClient(Exporting):
         )
         stream = CdrStream(self._opened(), reader, self._hook)
         records = CallDetailRecords()
-        records.report = stream.report
         try:
             async with stream:
                 async for window in stream.windows():
@@ -90,8 +87,10 @@ class CdrClient(Exporting):
         except IncompleteRangeError as incomplete:
             records += incomplete.records
             records.quarantined += incomplete.records.quarantined
+            records.report = incomplete.report = stream.report
             incomplete.records = records
             raise
+        records.report = stream.report
         return records
 
     def stream(
@@ -118,7 +117,6 @@ class CdrClient(Exporting):
         filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         reader = self._cover(
-            RangeReader,
             start,
             end,
             filters,

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 
 import anyio
 
@@ -37,6 +37,7 @@ from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.proof.budget import RowQuota
+from aiosipcdr.proof.checkpoint import JournalQueue
 from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.overlaps import identity
 from aiosipcdr.proof.range import RangeReader
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["LARGEST_PAGE", "ClientSettings", "Connection", "OutOfRange"]
 
 OutOfRange = Literal["raise", "skip"]
-C = TypeVar("C", bound=RangeReader)
 
 LARGEST_PAGE = 100
 MOST_CONCURRENCY = 64
@@ -313,7 +313,6 @@ class Connection:
 
     def _cover(
         self,
-        kind: type[C],
         start: datetime,
         end: datetime,
         filters: Filters | ValueError,
@@ -323,7 +322,8 @@ class Connection:
         time_field: str | None,
         adjacent: bool = False,
         normalize: Callable[[CallDetailRecord], CallDetailRecord] | None = None,
-    ) -> C:
+        journal: JournalQueue | None = None,
+    ) -> RangeReader:
         if isinstance(filters, ValueError):
             raise filters
         if on_out_of_range not in ("raise", "skip"):
@@ -335,7 +335,7 @@ class Connection:
         plan = OwnedSpan.adjacent if adjacent else OwnedSpan.alone
         span = plan(start, end, time_field=time_field)
         engine = self._opened()
-        return kind(
+        return RangeReader(
             span,
             filters,
             size=self._page_size,
@@ -345,4 +345,5 @@ class Connection:
             skip_out_of_range=on_out_of_range == "skip",
             strict=self._strict,
             normalize=normalize or identity,
+            journal=journal,
         )

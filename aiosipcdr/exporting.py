@@ -17,8 +17,8 @@ from aiosipcdr.model.errors import IncompleteRangeError, JournalDamagedError, Ou
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import DayReport, DaysReport, FetchReport
 from aiosipcdr.model.windows import Day, TimeWindow, days_between
-from aiosipcdr.proof.checkpoint import Checkpoint
-from aiosipcdr.proof.resumable import ResumableCoverage
+from aiosipcdr.proof.checkpoint import Checkpoint, JournalQueue
+from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.wire.codec import Filters
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Exporting(Asking):
         filters = check_filters(sip_group_name, phone_name, self._filter_match)
         del sip_group_name, phone_name  # a phone's name may be a number: see __init__
         from aiosipcdr.export import choose_mask
-        from aiosipcdr.export.days import DayFile, DaysExport, DayTools, name_day
+        from aiosipcdr.export.days import DayFile, DayOperations, DaysExport, day_paths
 
         mask = choose_mask(mask_numbers)
         del mask_numbers  # it may be a key
@@ -237,11 +237,11 @@ class Exporting(Asking):
             mode=mode,
             lock=lock,
         )
-        days = [DayFile(day, name_day(path, day.date, sidecars)) for day in days_between(first, last, zone)]
+        days = [DayFile(day, day_paths(path, day.date, sidecars)) for day in days_between(first, last, zone)]
         for file in days[:1]:
             self._plan_file(form, file.paths, file.day.start, file.day.end)  # refuses bad arguments before any request
-        tools = DayTools(
-            judge=partial(self._judge_day, form),
+        tools = DayOperations(
+            inspect=partial(self._judge_day, form),
             export=partial(self._export_day, form),
             reread=partial(self._export_day, form, is_outdated=True),
             recount=partial(self._recount_day, form),
@@ -293,7 +293,7 @@ class Exporting(Asking):
         on_out_of_range: OutOfRange = "raise",
         checkpoint: Checkpoint | None = None,
         counted_again: Collection[TimeWindow] = (),
-    ) -> ResumableCoverage:
+    ) -> RangeReader:
         from aiosipcdr.export import choose_format, shape_records
 
         for_columns = choose_format(paths.target, form.format) == "parquet"
@@ -302,7 +302,6 @@ class Exporting(Asking):
             return shape_records([record], form.mask, for_columns=for_columns)[0]
 
         reader = self._cover(
-            ResumableCoverage,
             start,
             end,
             form.filters,
@@ -311,6 +310,7 @@ class Exporting(Asking):
             time_field=form.time_field,
             adjacent=form.adjacent,
             normalize=normalize if form.mask or for_columns else None,
+            journal=JournalQueue(),
         )
         if checkpoint is not None:
             try:
@@ -348,25 +348,26 @@ class Exporting(Asking):
             reader = self._cover_file(
                 form, paths, start, end, on_out_of_range=on_out_of_range, checkpoint=checkpoint, counted_again=counts
             )
-            report = reader.report
-            report.requests, report.retries, report.elapsed = job.effort
+            progress = reader.progress
+            progress.requests, progress.retries, progress.elapsed = job.effort
             try:
                 async with CdrStream(self._opened(), reader, self._hook) as stream:
                     async for entry in stream.entries():
-                        await job.write(entry, report)
+                        await job.write(entry, stream.report)
             except (IncompleteRangeError, OutOfTimeRangeError) as error:
-                await job.doubt(error)
+                await job.forget_affected(error)
                 raise
+            report = stream.report
             await job.publish(report)
         return report
 
     async def _judge_day(self, form: "_Form", file: "DayFile") -> "ExistingFile":
-        from aiosipcdr.export import ExistingFile, judge_existing
+        from aiosipcdr.export import ExistingFile, inspect_existing
 
         if form.if_exists != "verify":  # then the export decides, whatever is there
             return ExistingFile("other" if file.paths.target.exists() else "absent")
         order = self._plan_file(form, file.paths, file.day.start, file.day.end)
-        return await anyio.to_thread.run_sync(judge_existing, order)
+        return await anyio.to_thread.run_sync(inspect_existing, order)
 
     async def _export_day(
         self, form: "_Form", file: "DayFile", on_out_of_range: OutOfRange = "raise", *, is_outdated: bool = False

@@ -1,9 +1,8 @@
-"""The fixture `cdr_sandbox`, which pytest finds by itself: the vendor's endpoint, fresh for each test.
+"""The pytest fixture `cdr_sandbox`: a new sandbox for each test.
 
-Every pytest run on a machine where the package is installed imports this module,
-also runs that never use the fixture: it imports nothing but pytest before a test
-asks for it, and uses only what pytest 7.0 and pluggy 1.0 have (anyio's own plugin,
-which comes with it, runs with no older pytest).
+Every pytest run on a machine with this package imports this module. It therefore imports only pytest before a test uses
+the fixture, and uses only features of pytest 7.0 and pluggy 1.0 (anyio's pytest plugin, a dependency, needs pytest 7.0,
+too).
 """
 
 from collections.abc import Iterator
@@ -23,23 +22,22 @@ _sandboxes: "WeakKeyDictionary[pytest.Item, Sandbox]" = WeakKeyDictionary()
 
 
 def pytest_configure(config: "pytest.Config") -> None:
-    """Register the marker, for runs that are strict about them."""
+    """Register the marker, for runs with strict markers."""
     config.addinivalue_line(
         "markers",
         f'{_MARKER}(records=1000, order="newest", faults=(), **switches): '
-        "what the fixture cdr_sandbox holds and how it behaves, as aiosipcdr.sandbox.Sandbox takes it; "
-        "a mark nearer to the test goes before one that is further away, keyword by keyword",
+        "settings of the fixture cdr_sandbox, as keyword arguments of aiosipcdr.sandbox.Sandbox; "
+        "for each keyword the mark closest to the test applies",
     )
 
 
 @pytest.fixture
 def cdr_sandbox(request: "pytest.FixtureRequest") -> "Iterator[Sandbox]":
-    """The vendor's endpoint on loopback, in a thread of its own: an `aiosipcdr.sandbox.Sandbox` for this test alone.
+    """The vendor's endpoint on loopback, in its own thread: an `aiosipcdr.sandbox.Sandbox` for one test.
 
-    It is synchronous and needs no event loop, so it serves tests of any kind. Mark a
-    test with `@pytest.mark.cdr_sandbox(records=500, faults=[...])` to say what it holds,
-    and use `add_faults`, `insert`, `change` and `stats` of what you get in the test itself.
-    A test that passes while a scripted fault has not struck fails.
+    It needs no event loop, so it works in tests of any kind. Configure it with
+    `@pytest.mark.cdr_sandbox(records=500, faults=[...])`, and use its `add_faults`, `insert`, `change` and `stats` in
+    the test. A test that passes although a queued fault was not triggered fails.
     """
     from aiosipcdr.sandbox import Sandbox, UnusedFaultsError
 
@@ -47,7 +45,7 @@ def cdr_sandbox(request: "pytest.FixtureRequest") -> "Iterator[Sandbox]":
         sandbox = Sandbox(**_switches(request.node))
     except (TypeError, ValueError) as error:
         pytest.fail(f"@pytest.mark.{_MARKER}: {error}", pytrace=False)
-    # The test itself reports faults that never struck: not again here.
+    # The hook below reports unused faults: not again here.
     with suppress(UnusedFaultsError), sandbox:
         _sandboxes[request.node] = sandbox
         yield sandbox
@@ -56,7 +54,7 @@ def cdr_sandbox(request: "pytest.FixtureRequest") -> "Iterator[Sandbox]":
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_call(item: "pytest.Item") -> None:
-    """Fail a test that has passed, which is what it means that this comes last, while faults have not struck."""
+    """Fail a passed test if queued faults were not triggered; as the last hook it runs only if the test passed."""
     __tracebackhide__ = True
     sandbox = _sandboxes.get(item)
     if sandbox is not None and (left := sandbox.faults_left):
@@ -66,10 +64,10 @@ def pytest_runtest_call(item: "pytest.Item") -> None:
 
 
 def _switches(node: "pytest.Item") -> dict[str, Any]:
-    """Return what the marks of a test ask for, those of its class and its module included."""
+    """Return the settings in the marks of a test, including those of its class and module."""
     switches: dict[str, Any] = {}
     for mark in reversed(list(node.iter_markers(_MARKER))):
         if mark.args:
-            raise TypeError(f"it takes keywords, as in {_MARKER}(records=500)")
+            raise TypeError(f"only keyword arguments are accepted, as in {_MARKER}(records=500)")
         switches |= mark.kwargs
     return switches

@@ -1,15 +1,15 @@
-"""How Sphinx builds these pages: `python3 -m nox -s docs`, without a network."""
+"""Configuration of Sphinx for these pages: `python3 -m nox -s docs`, without a network."""
 
 import sys
 from decimal import Decimal
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # docstrings.py stands beside this file
+sys.path.insert(0, str(Path(__file__).parent))  # docstrings.py is beside this file
 
 from aiosipcdr import CallDetailRecord, __version__
 from aiosipcdr.model.records import MONEY_FIELDS
 
-# To whoever reads, money is what its parameter is bound to.
+# The pages show money as `Decimal`, the bound of its type parameter.
 CallDetailRecord.__annotations__ |= dict.fromkeys(MONEY_FIELDS, Decimal | None)
 
 project = "aiosipcdr"
@@ -21,7 +21,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "cyclopts.ext.sphinx",  # the command line's reference is what the commands say of themselves
+    "cyclopts.ext.sphinx",  # the reference of the command line is made of the commands' help
     "docstrings",
 ]
 exclude_patterns = ["_build"]
@@ -29,9 +29,9 @@ language = "en"
 
 myst_heading_anchors = 3
 nitpicky = True
-# The names of others are not looked up, for that would take a network; each of ours must be found.
+# Names of other packages are not looked up, because that takes a network; each of our own must be found.
 nitpick_ignore_regex = [("py:.*", r"(?!aiosipcdr)(?!CdrClient|CdrStream|FetchReport).*")]
-smartquotes = False  # they make one dash of the two in front of an option
+smartquotes = False  # they turn the two dashes of an option into one
 default_role = "code"  # docstrings put one backtick around code
 
 autodoc_member_order = "bysource"

@@ -1,6 +1,6 @@
-"""Docstrings as Sphinx wants them: ours are read in terminals and editors, and hold tables and code as Markdown does.
+"""Converter of docstrings for Sphinx: Markdown tables and indented code become reStructuredText.
 
-Changes the form alone, never a word.
+Changes the markup, never the words.
 """
 
 import re
@@ -37,7 +37,7 @@ def to_rst(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _last_text(lines: Sequence[str]) -> str:
-    # Behind a section's heading, what is indented is the section.
+    # Indented text after a section's heading belongs to the section.
     text = next((line for line in reversed(lines) if line.strip()), "")
     return "" if text.startswith(_SECTIONS) else text
 
@@ -57,7 +57,7 @@ def _table(lines: Sequence[str]) -> Iterator[str]:
     for row in rows:
         if row[0]:
             joined.append(row)
-        else:  # a row without a name goes on with the one above
+        else:  # a row without a name continues the one above
             joined[-1] = [f"{above} {below}".strip() for above, below in zip(joined[-1], row, strict=True)]
     for row in joined:
         for number, cell in enumerate(row):
@@ -69,11 +69,11 @@ def _process(_app: Any, what: str, *others: Any) -> None:  # noqa: ANN401 - Sphi
     lines = others[-1]
     lines[:] = to_rst(lines)
     if what in {"attribute", "data"}:
-        # An empty comment; else what stands before the first colon of a sentence would be taken for a type.
+        # An empty comment, because Sphinx takes the text before the first colon of a sentence for a type.
         lines[:0] = ["..", ""]
 
 
 def setup(app: Any) -> dict[str, bool]:  # noqa: ANN401 - Sphinx's application
-    """Let Sphinx ask this module before it reads a docstring's sections."""
+    """Register this module to run before Sphinx reads a docstring's sections."""
     app.connect("autodoc-process-docstring", _process, priority=400)
     return {"parallel_read_safe": True}

@@ -2,10 +2,11 @@
 
     python3 examples/aiohttp_app.py --sandbox
 
-serves made-up calls on http://127.0.0.1:8080.  Without `--sandbox` it serves
+serves generated calls on http://127.0.0.1:8080. Without `--sandbox` it serves
 those of the account in AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and
-AIOSIPCDR_API_SECRET. Everyone who reaches it may read all calls: authenticate
-callers before it, and give each its own group (see docs/howto/embedding.md).
+AIOSIPCDR_API_SECRET. Every client that can connect may read all calls: put
+authentication in front of it, and give each caller its own group (see
+docs/howto/embedding.md).
 
 Needs: pip install aiosipcdr
 """
@@ -26,18 +27,18 @@ from aiosipcdr.integrations.aiohttp import (
 
 
 async def count(request: web.Request) -> web.Response:
-    """Tell how many calls there are, or that 30 seconds were not enough (504)."""
+    """Return the number of calls, or status 504 after 30 seconds."""
     async with deadline(30):
         return web.json_response({"count": await request.app[CLIENT].count(**range_params(request))})
 
 
 async def calls_as_ndjson(request: web.Request) -> web.StreamResponse:
-    """Send a call a line; the last line is `{"report": ...}`, or the answer is not whole."""
+    """Send one call a line; the response is complete if its last line is `{"report": ...}`."""
     return await send_calls(request, request.app[CLIENT].stream(**range_params(request)), "ndjson", timeout=600)
 
 
 async def calls_as_csv(request: web.Request) -> web.StreamResponse:
-    """Send a table, for Excel if asked; the connection is cut where it cannot be completed."""
+    """Send a table, for Excel if requested; the connection is cut if it cannot be completed."""
     stream = request.app[CLIENT].stream(**range_params(request, also=["spreadsheet"]))
     spreadsheet = request.query.get("spreadsheet") == "true"
     return await send_calls(request, stream, "csv", timeout=600, spreadsheet=spreadsheet)
@@ -56,8 +57,8 @@ def build_app() -> web.Application:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Calls over HTTP, with aiohttp.web.")
-    parser.add_argument("--sandbox", action="store_true", help="serve made-up calls")
-    parser.add_argument("--port", type=int, default=8080, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--sandbox", action="store_true", help="serve generated calls")
+    parser.add_argument("--port", type=int, default=8080, help="port on 127.0.0.1; 0 selects a free one")
     options = parser.parse_args()
     with sandbox_in_environment(wanted=options.sandbox):
         web.run_app(build_app(), host="127.0.0.1", port=options.port, shutdown_timeout=5)

@@ -1,18 +1,18 @@
-"""A nightly job: yesterday's calls in a file of their own, proven complete, or none.
+"""A nightly job: yesterday's calls in a file, proven complete, or no file.
 
     python3 examples/nightly.py --sandbox
 
-writes calls-YYYY-MM-DD.parquet (or the format that `--ending` names) into the
+writes calls-YYYY-MM-DD.parquet (or the format that `--ending` selects) into the
 current folder; without `--sandbox` for the account in AIOSIPCDR_BASE_URL,
-AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET.  What was written before is left as
-it is, and what was broken off goes on where it ended, so that the job may run
-again whenever it likes: by cron, six hours after midnight, when the longest
-call of the day has ended,
+AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET. A file that exists is kept, and an
+interrupted export is resumed, so the job may run at any time and as often as you
+like. With cron, six hours after midnight, when the longest call of the day has
+ended:
 
     0 6 * * *  cd /srv/calls && python3 nightly.py
 
-Exit codes: 0 the file is there, 4 the file is there but records or values could not be read, 3 the day could not be
-proven complete, 1 anything else.
+Exit codes: 0 the file exists, 4 the file exists but some records or values could not be read, 3 the day could not be
+proven complete, 1 any other failure.
 
 Needs: pip install "aiosipcdr[arrow]"
 """
@@ -30,14 +30,14 @@ from aiosipcdr import CdrClient, IncompleteRangeError, SipCdrError
 
 DONE, FAILED, INCOMPLETE, UNREADABLE = 0, 1, 3, 4
 
-# The account's day.  A zone with daylight saving: zoneinfo.ZoneInfo("Europe/Vienna").
+# The account's day. A zone with daylight saving: zoneinfo.ZoneInfo("Europe/Vienna").
 ZONE = timezone(timedelta(hours=8))
 
 log = logging.getLogger("nightly")
 
 
 async def fetch_day(day: date, folder: Path, ending: str) -> int:
-    """Write the file of `day`, unless it is there; return the exit code."""
+    """Write the file of `day`, unless it exists; return the exit code."""
     start = datetime.combine(day, time(), ZONE)
     end = datetime.combine(day + timedelta(days=1), time(), ZONE)
     path = folder / f"calls-{day}{ending}"
@@ -58,9 +58,9 @@ async def fetch_day(day: date, folder: Path, ending: str) -> int:
 
 
 def main() -> int:
-    """Read the arguments and do the job."""
+    """Read the arguments and export the day."""
     parser = argparse.ArgumentParser(description="Yesterday's calls in a file.")
-    parser.add_argument("--sandbox", action="store_true", help="fetch made-up calls")
+    parser.add_argument("--sandbox", action="store_true", help="fetch generated calls")
     parser.add_argument("--day", type=date.fromisoformat, help="another day than yesterday: 2026-10-01")
     parser.add_argument("--folder", type=Path, default=Path(), help="where the file goes")
     parser.add_argument("--ending", default=".parquet", help=".parquet, .ndjson, .csv, .csv.gz ...")

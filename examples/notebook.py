@@ -2,9 +2,9 @@
 
     python3 examples/notebook.py --sandbox
 
-prints the tables for a week of made-up calls; without `--sandbox` for the
+prints the tables for a week of generated calls; without `--sandbox` for the
 account in AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET.
-In a notebook, write `records = await fetch_week(...)`: there is a loop already.
+In a notebook, write `records = await fetch_week(...)`: an event loop is running already.
 
 Needs: pip install "aiosipcdr[arrow]" polars duckdb
 """
@@ -44,7 +44,7 @@ print(
     .sort("calls", descending=True)
 )
 
-# %% DuckDB: what a day costs, exactly, in each currency that was told
+# %% DuckDB: the exact cost of each day, in each currency of the quotes
 week = records.arrow
 print(
     duckdb.sql("""

@@ -1,4 +1,4 @@
-"""What the examples share: the sandbox's account in the environment, where `CdrClient.from_env` looks for yours."""
+"""The sandbox's account in the environment, where `CdrClient.from_env` reads it, for all examples."""
 
 import os
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ VARIABLES = ("AIOSIPCDR_BASE_URL", "AIOSIPCDR_API_KEY", "AIOSIPCDR_API_SECRET")
 
 @contextmanager
 def sandbox_in_environment(*, wanted: bool, records: int = 5_000) -> Iterator[Sandbox | None]:
-    """Run a sandbox while the block runs, if it is `wanted`; else the environment must name an account."""
+    """Run a sandbox during the block if `wanted`; otherwise the environment must name an account."""
     if not wanted:
         missing = [name for name in VARIABLES if not os.environ.get(name)]
         if missing:
-            raise SystemExit(f"not set: {', '.join(missing)}.  Without an account, add --sandbox.")
+            raise SystemExit(f"not set: {', '.join(missing)}. Without an account, add --sandbox.")
         yield None
         return
     with Sandbox(records=records) as sandbox:
         os.environ.update(zip(VARIABLES, (sandbox.base_url, sandbox.api_key, sandbox.api_secret), strict=True))
-        print(f"made-up calls from {sandbox.start.isoformat()} to {sandbox.end.isoformat()}", flush=True)
+        print(f"generated calls from {sandbox.start.isoformat()} to {sandbox.end.isoformat()}", flush=True)
         yield sandbox

@@ -1,8 +1,8 @@
-"""Calls for tenants over HTTP, with FastAPI: each has a token, and sees the calls of its own group alone.
+"""Calls for tenants over HTTP, with FastAPI: each tenant has a token and gets only the calls of its own group.
 
     python3 examples/tenants_app.py --sandbox
 
-serves made-up calls on http://127.0.0.1:8001 and prints a token for each of two
+serves generated calls on http://127.0.0.1:8001 and prints a token for each of two
 groups. Without `--sandbox` it serves those of the account in AIOSIPCDR_BASE_URL,
 AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET, and TENANTS names the groups, as JSON:
 {"GROUP": "SHA-256 of its token, in hexadecimal digits", ...}.
@@ -40,7 +40,7 @@ Token = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_e
 
 
 async def group_of(token: Token) -> str:
-    """Return the group of whoever calls, or 401. Tokens are known by their digests and compared in constant time."""
+    """Return the group of the caller, or 401. Tokens are stored as digests and compared in constant time."""
     digest = sha256(token.credentials.encode() if token else b"").hexdigest()
     tenants: dict[str, str] = json.loads(os.environ.get("TENANTS", "{}"))
     for group, known in tenants.items():
@@ -49,32 +49,32 @@ async def group_of(token: Token) -> str:
     raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
 
 
-async def tenant_range(group: Annotated[str, Depends(group_of)], asked: RangeParams) -> RangeQuery:
-    """Return the range with the group of whoever calls, whatever the URL asks for; another group is 403."""
-    if asked["sip_group_name"] not in (None, group):
+async def tenant_range(group: Annotated[str, Depends(group_of)], query: RangeParams) -> RangeQuery:
+    """Return the range with the group of the caller; a URL with another group is 403."""
+    if query["sip_group_name"] not in (None, group):
         raise HTTPException(403)
-    return {**asked, "sip_group_name": group}
+    return {**query, "sip_group_name": group}
 
 
 TenantRange = Annotated[RangeQuery, Depends(tenant_range)]
 
 
 @app.get("/calls.ndjson", response_class=NdjsonResponse)
-async def calls_as_ndjson(client: ClientDep, asked: TenantRange) -> NdjsonResponse:
-    """Send the tenant's calls, one a line."""
-    return NdjsonResponse(client.stream(**asked), timeout=600)
+async def calls_as_ndjson(client: ClientDep, query: TenantRange) -> NdjsonResponse:
+    """Send the tenant's calls, one on each line."""
+    return NdjsonResponse(client.stream(**query), timeout=600)
 
 
 @app.get("/calls.csv", response_class=CsvResponse)
-async def calls_as_csv(client: ClientDep, asked: TenantRange) -> CsvResponse:
+async def calls_as_csv(client: ClientDep, query: TenantRange) -> CsvResponse:
     """Send the tenant's calls as a table for Excel."""
-    return CsvResponse(client.stream(**asked), timeout=600, spreadsheet=True)
+    return CsvResponse(client.stream(**query), timeout=600, spreadsheet=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Calls for tenants over HTTP, with FastAPI.")
-    parser.add_argument("--sandbox", action="store_true", help="serve made-up calls")
-    parser.add_argument("--port", type=int, default=8001, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--sandbox", action="store_true", help="serve generated calls")
+    parser.add_argument("--port", type=int, default=8001, help="port on 127.0.0.1; 0 selects a free one")
     options = parser.parse_args()
     with sandbox_in_environment(wanted=options.sandbox):
         if options.sandbox:

@@ -1,7 +1,6 @@
 """Windows made by hand, and exports of them without a network; all numbers are fictional."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,14 @@ from aiosipcdr.export import MANIFEST, ExportJob, ExportPaths, ExportSpec
 from aiosipcdr.export.keys import KeyDerivation, derive_key
 from aiosipcdr.export.manifest import Manifest, encode_manifest, read_manifest
 from aiosipcdr.model.records import NO_EXTRA, ExtraFields
-from aiosipcdr.model.report import CompleteWindow, FetchReport, QuarantinedRecord, WindowReport, WindowShare
+from aiosipcdr.model.report import (
+    CompleteWindow,
+    FetchReport,
+    QuarantinedRecord,
+    ReportBuilder,
+    WindowReport,
+    WindowShare,
+)
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.checkpoint import Delivered, JournalEvent, WindowSplit
 from aiosipcdr.wire.codec import Filters
@@ -42,10 +48,8 @@ def window(number: int, calls: int = 3, *, bad: int = 0, **reported: Any) -> Com
     records = [call(100 * number + one) for one in range(calls)]
     if records:
         records[0] = msgspec.structs.replace(records[0], extra=ExtraFields(newField='"1"'))
-    report = WindowReport(window=hour(number), total=calls + bad, unique=calls + bad, requests=2, pages=1, scans=1)
-    report.certified = True
-    for name, value in reported.items():
-        setattr(report, name, value)
+    figures = {"total": calls + bad, "unique": calls + bad, "requests": 2, "pages": 1, "scans": 1, "certified": True}
+    report = WindowReport(window=hour(number), **figures | reported)
     return CompleteWindow(
         window=report.window,
         records=records,
@@ -94,7 +98,7 @@ def order(path: Path, **changes: Any) -> ExportSpec:  # noqa: ANN401
 
 
 def report_of(story: Sequence[JournalEvent | CompleteWindow] = STORY) -> FetchReport:
-    report = FetchReport(certified=True, requests=9, elapsed=1.5)
+    report = ReportBuilder(certified=True, requests=9, elapsed=1.5)
     for entry in story:
         if isinstance(entry, CompleteWindow):
             report.windows += 1
@@ -103,8 +107,8 @@ def report_of(story: Sequence[JournalEvent | CompleteWindow] = STORY) -> FetchRe
             report.quarantined += entry.share.quarantined
             report.certified = report.certified and entry.report.certified
             report.provisional += entry.report.provisional
-            report.window_reports.append(deepcopy(entry.report))
-    return report
+            report.window_reports.append(entry.report)
+    return report.build()
 
 
 def as_told(entry: JournalEvent | CompleteWindow) -> JournalEvent | Delivered:

@@ -1,15 +1,15 @@
-"""Runs pages: their Python against a sandbox, their commands in a shell or in this process.
+"""Runner of pages: executes their Python against a sandbox, and their commands in a shell or in this process.
 
 Python blocks of a page share one namespace and one event loop, in the order of
-the page, and may `await` at the top level.  A block that begins with a comment
-such as `# job.py` is also kept under that name, for commands behind it.
-Commands that install something are compared, not run.  Blocks that hold tests
-are run by a pytest of their own, too.
+the page, and may `await` at the top level. A block that begins with a comment
+such as `# job.py` is also saved under that name, for later commands.
+Commands that install something are checked, not run. Blocks that hold tests
+are also run by a pytest of their own.
 
-What a page shows as output is compared with what came, if the page is asked to
-keep its word: below a command, or in a block of text behind Python.  Seconds
-may differ, and `...` stands for anything.  A command fails if, and only if, what
-is shown below it says so.
+With `keeps_its_word`, the output that a page shows is compared with the real
+one: below a command, or in a block of text after Python. Seconds may differ,
+and `...` matches anything. A command must fail exactly if the output below it
+begins with an error.
 """
 
 import ast
@@ -43,16 +43,16 @@ ROOT = Path(__file__).parent.parent
 
 VARIABLES = {"AIOSIPCDR_BASE_URL", "AIOSIPCDR_API_KEY", "AIOSIPCDR_API_SECRET"}
 
-# Commands that a page may name without being run here: the tools of others.
-NAMED_ONLY = {"cd", "crontab", "curl", "duckdb", "git", "jq", "nox", "systemctl", "journalctl", "uvicorn"}
+# Tools of others, which a page may use and which are not run here.
+NAMED_ONLY = {"cd", "crontab", "curl", "duckdb", "git", "jq", "nox", "psql", "systemctl", "journalctl", "uvicorn"}
 
-# Subcommands that serve until they are stopped: their arguments are read, and nothing is started.
+# Subcommands that run until they are stopped: their arguments are checked, and nothing is started.
 SERVERS = {"sandbox"}
 
 SHELL_LANGUAGES = ("console", "bash", "sh", "shell")
 
 _SHELL_SIGNS = set("|&;<>$`*")
-# Seconds; and requests, for one of them may have been repeated.
+# Seconds, and requests, because one of them may have been retried.
 _VARYING = re.compile(r"\d+\.\d+(?= s\b)|\d+(?= requests\b)")
 _CHECKER = doctest.OutputChecker()
 
@@ -94,15 +94,15 @@ def check_printed(example: Example) -> None:
     """Compare a block of text with what the Python before it printed."""
     printed = example.namespace.pop("__printed__", None)
     if printed is None:
-        return  # a text that is no output, as there is no Python before it
+        return  # not an output: there is no Python before it
     compare(str(example.parsed), printed)
 
 
 def compare(shown: str, came: str) -> None:
-    """Fail where a page shows what did not come."""
+    """Fail if the output on a page is not the real one."""
     shown, came = (_VARYING.sub("0", text.rstrip()) + "\n" for text in (shown, came))
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    assert _CHECKER.check_output(shown, came, flags), f"the page shows\n{shown}\nand this came\n{came}"
+    assert _CHECKER.check_output(shown, came, flags), f"the page shows\n{shown}\nbut the output is\n{came}"
 
 
 def parse(path: Path, *, keeps_its_word: bool = False) -> Document:
@@ -116,12 +116,12 @@ def parse(path: Path, *, keeps_its_word: bool = False) -> Document:
 
 
 def commands(text: str) -> list[str]:
-    """The commands of a block: the lines behind `$`, or all where no line has one; a backslash joins lines."""
+    """Return the commands of a block: the lines after `$`, or all lines if none has one; a backslash joins lines."""
     return [command for command, _ in commands_and_outputs(text)]
 
 
 def commands_and_outputs(text: str) -> list[tuple[str, str]]:
-    """Each command of a block, with the lines below it up to the next."""
+    """Return each command of a block with the output below it."""
     lines = text.replace("\\\n", "").splitlines()
     if not any(line.startswith("$ ") for line in lines):
         return [(line.strip(), "") for line in lines if line.strip() and not line.lstrip().startswith("#")]
@@ -136,23 +136,23 @@ def commands_and_outputs(text: str) -> list[tuple[str, str]]:
 
 
 def all_commands(document: Document) -> list[str]:
-    """The commands of a page, in their order."""
+    """Return the commands of a page, in order."""
     evaluators = (run_commands, compare_commands)
     examples = [example for example in document.examples() if example.region.evaluator in evaluators]
     return [command for example in examples for command in commands(example.parsed)]
 
 
 def run_commands(example: Example) -> None:
-    """Run the commands of a block in a shell, their dates moved into the range of the page's sandbox."""
+    """Run the commands of a block in a shell, with dates moved into the range of the page's sandbox."""
     for command in commands(example.parsed):
         start = example.namespace.get("start")
         run_command(move_dates(command, start.date()) if start else command, run_in_shell)
 
 
 def compare_commands(example: Example) -> None:
-    """Run the commands of a block as they stand; what is shown below one must be what comes."""
+    """Run the commands of a block unchanged, and compare their output with the one on the page."""
     for command, shown in commands_and_outputs(example.parsed):
-        # A process for each command of each page would take longer than all the rest.
+        # A process for each command would take longer than everything else.
         here = partial(run_here, fails=shown.startswith("aiosipcdr: "))
         came = run_command(command, run_in_shell if set(command) & _SHELL_SIGNS else here)
         if shown.strip() and came is not None:
@@ -160,7 +160,7 @@ def compare_commands(example: Example) -> None:
 
 
 def move_dates(command: str, start: date) -> str:
-    """Move the page's dates into the sandbox's range, as far apart as they were: ranges age, pages do not."""
+    """Move the page's dates into the sandbox's range and keep their distances: the sandbox's calls are recent."""
     pattern = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
     first = min(map(date.fromisoformat, pattern.findall(command)), default=start)
     return pattern.sub(
@@ -170,7 +170,7 @@ def move_dates(command: str, start: date) -> str:
 
 
 def run_command(command: str, execute: Callable[[str], str]) -> str | None:
-    """Do what a command can have done here; return what it printed, `None` where it was not run."""
+    """Run a command if it can run here; return its output, or `None` if it was not run."""
     if "pip install" in command:
         check_installation(command)
         return None
@@ -185,7 +185,7 @@ def run_command(command: str, execute: Callable[[str], str]) -> str | None:
     if words[:3] == ["python3", "-m", "aiosipcdr"]:
         arguments = words[3:]
     else:
-        assert words[0] == "aiosipcdr", f"the page names a command that this test does not know: {command}"
+        assert words[0] == "aiosipcdr", f"unknown command on the page: {command}"
         arguments = words[1:]
     if arguments and arguments[0] in SERVERS:
         check_arguments(arguments)
@@ -194,7 +194,7 @@ def run_command(command: str, execute: Callable[[str], str]) -> str | None:
 
 
 def run_in_shell(command: str) -> str:
-    """Run `command` as pasted, with this interpreter as python3, and return what it printed."""
+    """Run `command` as pasted, with this interpreter as python3, and return its output."""
     script = (
         f'python3() {{ {shlex.quote(sys.executable)} "$@"; }}\n'
         'aiosipcdr() { python3 -m aiosipcdr "$@"; }\n'
@@ -214,7 +214,7 @@ def run_in_shell(command: str) -> str:
 
 
 def run_here(command: str, *, fails: bool) -> str:
-    """Run a command of ours in this process, and return what it printed, on whichever stream."""
+    """Run our own command in this process, and return its output on both streams."""
     words = shlex.split(command, comments=True)
     arguments = words[words.index("aiosipcdr") + 1 :]
     raw = io.BytesIO()
@@ -227,12 +227,12 @@ def run_here(command: str, *, fails: bool) -> str:
 
 
 def check_subcommand(name: str) -> None:
-    """It answers for itself: asked for the help of what does not exist, some parsers give everyone's."""
+    """Check that a subcommand exists: for an unknown one, some parsers print the general help."""
     assert run_in_shell(f"aiosipcdr {shlex.quote(name)} --help") != run_in_shell("aiosipcdr --help")
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """The command takes these arguments; it is not run."""
+    """Check that a command accepts these arguments, without running it."""
     try:
         app.parse_args(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -240,7 +240,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 
 def check_installation(command: str) -> None:
-    """What is installed exists, and what is run after it answers."""
+    """Check that the installed extras exist, and so does the subcommand that is run afterwards."""
     install, _, then = command.partition("&&")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     asked = [word for word in shlex.split(install.partition("pip install")[2]) if not word.startswith("-")]
@@ -256,7 +256,7 @@ def check_installation(command: str) -> None:
 def run_page(
     path: Path, names: dict[str, Any], subtests: pytest.Subtests, *, keeps_its_word: bool = False
 ) -> list[str]:
-    """Execute a page from top to bottom; each block is a subtest.  Returns the Python it ran."""
+    """Execute a page from top to bottom, each block as a subtest, and return the Python that ran."""
     document = parse(path, keeps_its_word=keeps_its_word)
     ran = []
     with asyncio.Runner() as runner:

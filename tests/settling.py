@@ -28,4 +28,4 @@ def settle(sandbox: Sandbox) -> None:
         if not sandbox.stats.peak_in_flight:  # else one is being answered still
             break
         time.sleep(0.001)
-    sandbox._host.opened().endpoint.scripted.clear()
+    sandbox._runner.running().endpoint.queued_codes.clear()

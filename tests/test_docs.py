@@ -1,10 +1,12 @@
-"""The pages in docs/ are executed, and what they list is held against the code.
+"""The pages in docs/, executed, and their tables compared with the code.
 
-All ask one sandbox: the one that the tutorial starts, with the command that it shows.
+All use one sandbox: the one that the tutorial starts, with the command that it shows.
 """
 
+import ast
 import importlib.util
 import json
+import logging
 import os
 import re
 import shlex
@@ -16,9 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 
 import aiosipcdr
+from aiosipcdr import CallDetailRecord
 from aiosipcdr.cli.app import app
 from aiosipcdr.doctor.advice import CHECKS
 from aiosipcdr.doctor.diagnosis import judge_probe
@@ -30,7 +34,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "decisions" not in path.parts)
 TUTORIAL = DOCS / "tutorial.md"
 TROUBLESHOOTING = DOCS / "howto" / "troubleshooting.md"
-DAILY = DOCS / "howto" / "daily.md"
+SCHEDULING = DOCS / "howto" / "scheduling.md"
+LAKE = DOCS / "howto" / "lake.md"
 
 
 def name_of(path: Path) -> str:
@@ -41,7 +46,7 @@ EXECUTED = [path for path in PAGES if re.search("^```(python|console)", path.rea
 
 
 def table_rows(path: Path, *head: str) -> list[list[str]]:
-    """The rows of the table of a page whose head begins with these words."""
+    """Return the rows of a page's table whose head begins with these words."""
     lines = path.read_text(encoding="utf-8").splitlines()
     place = next(number for number, line in enumerate(lines) if cells(line)[: len(head)] == list(head))
     rows = []
@@ -62,7 +67,7 @@ def in_code(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tutorial() -> Iterator[dict[str, str]]:
-    """What the sandbox of the tutorial tells, started by the tutorial's own command, on a free port."""
+    """Start the tutorial's sandbox with the tutorial's own command, on a free port, and return its account."""
     (command,) = (line for line in all_commands(parse(TUTORIAL)) if line.startswith("aiosipcdr sandbox"))
     words = shlex.split(command)
     words[words.index("--port") + 1] = "0"
@@ -77,6 +82,16 @@ def tutorial() -> Iterator[dict[str, str]]:
         yield json.loads(process.stdout.readline())
         process.stdin.close()
         assert process.wait(240) == 0
+
+
+@pytest.fixture(autouse=True)
+def _log_is_restored() -> Iterator[None]:
+    """Undo what a page does to the log of the package."""
+    log = logging.getLogger("aiosipcdr")
+    handlers, level = [*log.handlers], log.level
+    yield
+    log.handlers[:] = handlers
+    log.setLevel(level)
 
 
 @pytest.mark.timeout(600)
@@ -121,7 +136,8 @@ def options_of(command: str) -> set[str]:
 
 def test_every_option_that_a_page_names_exists() -> None:
     known = set(app).union(*(options_of(name) for name in app if not name.startswith("-")))
-    others = {"--now", "--since", "--sandbox", "--preload"}  # of systemctl, journalctl, the examples and gunicorn
+    # Of systemctl, journalctl, the examples, gunicorn and psql.
+    others = {"--now", "--since", "--sandbox", "--preload", "--single-transaction"}
     named = {
         f"{name_of(path)}: {option}"
         for path in PAGES
@@ -133,36 +149,73 @@ def test_every_option_that_a_page_names_exists() -> None:
     assert named == set()
 
 
-def daily_commands() -> list[str]:
-    text = DAILY.read_text(encoding="utf-8")
-    units = re.findall(r"^ExecStart=(.+)$", text, re.MULTILINE)
-    tables = re.findall(r"^[\d*/,-]+(?: [\d*/,-]+){4} +(?:cd \S+ && )?(\S*aiosipcdr .+)$", text, re.MULTILINE)
+def blocks_of(path: Path, language: str) -> list[str]:
+    """Return the contents of a page's blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def scheduled_commands() -> list[str]:
+    """Return the commands that pages give to systemd, cron and Airflow."""
+    pages = {path: path.read_text(encoding="utf-8") for path in PAGES}
+    units = re.findall(r"^ExecStart=(.+)$", "\n".join(pages.values()), re.MULTILINE)
+    line = r"^[\d*/,-]+(?: [\d*/,-]+){4} +(?:cd \S+ && )?(\S*aiosipcdr .+)$"
+    crontab = re.findall(line, "\n".join(pages.values()), re.MULTILINE)
+    dags = re.findall(r"bash_command='(.+)',$", pages[SCHEDULING], re.MULTILINE)
     assert units
-    assert tables
-    return units + tables
+    assert crontab
+    assert dags
+    rendered = "2026-09-30T16:00:00+00:00"
+    return units + crontab + [re.sub(r"\{\{ data_interval_\w+\.isoformat\(\) \}\}", rendered, dag) for dag in dags]
 
 
-@pytest.mark.parametrize("command", daily_commands())
-def test_what_systemd_and_cron_are_to_run_is_a_command_of_ours(command: str) -> None:
+@pytest.mark.parametrize("command", scheduled_commands())
+def test_a_scheduled_command_is_one_of_ours(command: str) -> None:
     program, *arguments = shlex.split(command)
 
     assert Path(program).is_absolute()
     assert Path(program).name == "aiosipcdr"
-    assert "%" not in command  # both would replace it
+    assert "%" not in command  # systemd and cron would replace it
+    assert "{{" not in command  # Airflow has replaced it
     check_arguments(arguments)
 
 
-def test_the_architecture_is_that_of_the_contract() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (floors,) = (one for one in project["tool"]["importlinter"]["contracts"] if one["id"] == "floors")
-    layers = [
-        sorted(room.strip(" \n").removeprefix("aiosipcdr.") for room in re.split(r"\|", layer))
-        for layer in floors["layers"]
-    ]
-    rows = table_rows(DOCS / "architecture.md", "floor", "rooms", "role")
+def test_the_dag_is_python() -> None:
+    (dag,) = blocks_of(SCHEDULING, "py")
 
-    assert [sorted(in_code(rooms)) for _, rooms, _ in rows] == layers
-    assert [floor for floor, _, _ in rows if floor] == ["8", "7", "6", "5", "4", "3", "2", "1", "0"]
+    ast.parse(dag)
+
+
+def test_the_table_in_postgres_has_the_columns_of_an_export() -> None:
+    table, *_ = blocks_of(LAKE, "sql")
+    columns = [part.split()[0] for part in table[table.index("(") + 1 : table.index(");")].split(",")]
+
+    assert columns == [*(field.name for field in msgspec.structs.fields(CallDetailRecord)), "day"]
+
+
+def layers_contract() -> dict[str, Any]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (one for one in project["tool"]["importlinter"]["contracts"] if one["id"] == "layers")
+    return dict(contract)
+
+
+def test_the_architecture_is_that_of_the_contract() -> None:
+    contract = layers_contract()
+    layers = [name.strip() for layer in contract["layers"] for name in layer.split("|")]
+    rows = table_rows(DOCS / "architecture.md", "folder or module", "contents")
+
+    assert contract["containers"] == ["aiosipcdr"]
+    assert sorted(name for names, _ in rows for name in in_code(names)) == sorted(layers)
+
+
+def test_the_page_includes_the_layers_of_the_contract() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    (included,) = re.findall(r"{literalinclude} \.\./pyproject\.toml\n((?::.+\n)+)```", page)
+    start, end = (re.findall(rf':{option}: "(.+)"', included)[0] for option in ("start-at", "end-at"))
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    shown = text[text.index(start) :]
+    shown = shown[: shown.index(end, len(start)) + len(end)]
+
+    assert tomllib.loads(shown) == {"layers": layers_contract()["layers"]}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +231,7 @@ def test_troubleshooting_knows_every_status_and_its_error(head: str, table: dict
     assert shown == {str(int(status)): kind.__name__ for status, (kind, _) in table.items()}
 
 
-def test_troubleshooting_knows_which_status_is_asked_again() -> None:
+def test_troubleshooting_knows_which_status_is_retried() -> None:
     for head, build in (
         ("status", lambda code: classification.vendor_error(code, None)),
         ("HTTP", classification.http_error),
@@ -189,7 +242,7 @@ def test_troubleshooting_knows_which_status_is_asked_again() -> None:
 
 
 def test_troubleshooting_knows_every_error() -> None:
-    shown = {in_code(name)[0] for name, *_ in table_rows(TROUBLESHOOTING, "error", "it means")}
+    shown = {in_code(name)[0] for name, *_ in table_rows(TROUBLESHOOTING, "error", "meaning")}
 
     assert sorted(shown) == sorted(name for name in aiosipcdr.__all__ if name.endswith("Error"))
 
@@ -209,7 +262,7 @@ def test_the_reference_has_every_public_name() -> None:
     assert {f"aiosipcdr.{name}" for name in aiosipcdr.__all__ if name != "__version__"} - shown == set()
 
 
-def test_what_pages_link_to_and_name_is_there() -> None:
+def test_every_link_and_path_on_a_page_has_a_target() -> None:
     lost = []
     for path in PAGES:
         text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -227,7 +280,7 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     assert {name_of(path) for path in PAGES} - {"index"} <= listed
 
 
-# How docstrings become pages.
+# Docstrings as pages.
 
 
 @pytest.fixture(scope="module")
@@ -245,26 +298,26 @@ def rst(docstrings: ModuleType, text: str) -> str:
     return re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip()
 
 
-def test_indented_code_behind_a_sentence_is_code(docstrings: ModuleType) -> None:
+def test_indented_text_after_a_sentence_is_code(docstrings: ModuleType) -> None:
     assert rst(docstrings, "Open it:\n\n    async with it:\n        pass\n\nThen go.") == (
         "Open it:\n\n.. code-block:: python\n\n        async with it:\n            pass\n\nThen go."
     )
 
 
-def test_a_section_is_no_code(docstrings: ModuleType) -> None:
+def test_a_section_is_not_code(docstrings: ModuleType) -> None:
     text = "Do it.\n\nArgs:\n    one: the first,\n        told in two lines.\n\n    two: the second."
 
     assert rst(docstrings, text) == text
 
 
-def test_a_table_keeps_its_cells_and_joins_what_goes_on_below(docstrings: ModuleType) -> None:
+def test_a_table_keeps_its_cells_and_joins_continued_rows(docstrings: ModuleType) -> None:
     assert rst(docstrings, "Kinds:\n\n| kind | what |\n|---|---|\n| a | one |\n| | and more |\n| b | two |") == (
         "Kinds:\n\n.. list-table::\n    :header-rows: 1\n\n"
         "    * - kind\n      - what\n    * - a\n      - one and more\n    * - b\n      - two"
     )
 
 
-def test_pages_hold_no_number_that_may_be_real() -> None:
+def test_no_page_contains_a_number_that_may_be_real() -> None:
     numbers = [
         number
         for path in PAGES

@@ -1,4 +1,4 @@
-"""The runner of pages itself: a page that lies must be caught."""
+"""The runner of pages: a page whose examples do not work must fail."""
 
 import asyncio
 from datetime import date
@@ -68,7 +68,7 @@ def test_a_command_that_does_not_work_is_noticed(tmp_path: Path, text: str) -> N
         example.evaluate()
 
 
-def test_the_output_below_a_prompt_is_no_command() -> None:
+def test_the_output_below_a_prompt_is_not_a_command() -> None:
     assert commands("$ aiosipcdr count \\\n    --json\n3\n") == ["aiosipcdr count     --json"]
     assert commands("# first\naiosipcdr count\n") == ["aiosipcdr count"]
 
@@ -80,7 +80,7 @@ def test_dates_move_into_the_range_and_keep_their_distance() -> None:
     assert move_dates("aiosipcdr --version", date(2031, 2, 27)) == "aiosipcdr --version"
 
 
-def test_an_output_that_is_not_what_comes_is_noticed(tmp_path: Path) -> None:
+def test_a_wrong_output_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text(
         '```python\nprint("3 calls in 0.2 s")\n```\n\n```text\n3 calls in 0.9 s\n```\n'
@@ -97,9 +97,7 @@ def test_an_output_that_is_not_what_comes_is_noticed(tmp_path: Path) -> None:
             example.evaluate()
 
 
-def test_a_block_with_a_name_is_kept_for_the_commands_behind_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_block_with_a_name_is_saved_for_later_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     document = page(tmp_path, "```python\n# job.py\nimport sys\n```\n\n```console\n$ python3 job.py\n```\n")
 
@@ -109,5 +107,5 @@ def test_a_block_with_a_name_is_kept_for_the_commands_behind_it(
     assert (tmp_path / "job.py").read_text(encoding="utf-8") == "# job.py\nimport sys\n"
 
 
-def test_a_command_of_several_lines_keeps_what_it_printed_apart() -> None:
+def test_a_command_of_several_lines_is_separated_from_its_output() -> None:
     assert commands_and_outputs("$ one \\\n  --more\na\n\nb\n$ two\n") == [("one   --more", "a\n\nb\n"), ("two", "")]

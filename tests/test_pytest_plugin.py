@@ -168,7 +168,9 @@ def test_the_fixture_serves(inner: pytest.Pytester, name: str) -> None:
     result = run(inner, ["aiosipcdr", *world.plugins], *world.options)
 
     result.assert_outcomes(passed=4 + (APPLICATION in world.tests), failed=1)
-    result.stdout.fnmatch_lines("*UnusedFaultsError: faults were scripted and never met: reset (page 9, attempt any)")
+    result.stdout.fnmatch_lines(
+        "*UnusedFaultsError: queued faults were never triggered; *: reset (page 9, attempt any)"
+    )
 
 
 def test_marks_say_what_the_sandbox_holds_and_faults_fail_none_but_tests_that_passed(inner: pytest.Pytester) -> None:
@@ -179,7 +181,7 @@ def test_marks_say_what_the_sandbox_holds_and_faults_fail_none_but_tests_that_pa
     result.assert_outcomes(passed=4, failed=1, skipped=1, errors=2)
     result.stdout.fnmatch_lines(
         [
-            "@pytest.mark.cdr_sandbox: it takes keywords, as in cdr_sandbox(records=500)",
+            "@pytest.mark.cdr_sandbox: only keyword arguments are accepted, as in cdr_sandbox(records=500)",
             "@pytest.mark.cdr_sandbox: *recrods*",
             "FAILED *test_fails_for_its_own_reason*",
         ]

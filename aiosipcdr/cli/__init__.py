@@ -1,7 +1,6 @@
-"""The command line's front step: hands over to the app, or says what to install.
+"""The entry point of the command line: runs the app, or says which extra to install.
 
-Runs without any extra installed, so it must import nothing but the standard
-library before it knows that the extra is there.
+Works without any extra, so it imports only the standard library until the extra is known to be installed.
 """
 
 import signal
@@ -21,19 +20,19 @@ def _terminate(*_: object) -> None:
 
 def main() -> None:
     """Run the command line on this process's arguments and exit with its code."""
-    signal.signal(signal.SIGTERM, _terminate)  # a container's first process would ignore it while all this is imported
+    signal.signal(signal.SIGTERM, _terminate)  # PID 1 of a container would ignore the signal during the imports below
     try:
-        import rich  # noqa: F401 - cyclopts would miss it much later
+        import rich  # noqa: F401 - cyclopts would fail without it only much later
 
         from aiosipcdr.cli.app import run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         sys.stderr.write(
-            f"aiosipcdr: the command line needs a package that is not installed ({error.name}):"
+            f"aiosipcdr: the command line needs the package {error.name}, which is not installed; run:"
             " python3 -m pip install 'aiosipcdr[cli]'\n"
         )
         sys.exit(_USAGE)
-    except KeyboardInterrupt:  # while all this is being imported
+    except KeyboardInterrupt:  # during the imports
         sys.exit(_INTERRUPTED)
     sys.exit(run(sys.argv[1:]))

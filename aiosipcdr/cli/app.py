@@ -1,7 +1,6 @@
-"""The app: its commands, by name, and the one place where errors become exit codes.
+"""The app: its commands, and the conversion of errors to messages and exit codes.
 
-A command's module is imported when the command runs: neither this module nor
-`--help` or `--version` may import aiohttp.
+A command's module is imported when the command runs: `--help` and `--version` import no aiohttp.
 """
 
 import errno
@@ -25,34 +24,33 @@ _EPILOGUE = """\
 Credentials: AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET in the environment, \
 or --credentials-file, or --credentials-stdin; never an argument.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 incomplete, 4 done but something could not be read, 130 interrupted, \
+Exit codes: 0 done, 1 failed, 2 invalid usage, 3 incomplete, 4 done but something could not be read, 130 interrupted, \
 143 terminated. \
 With --debug, an error shows its traceback."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
-# Told here, so that the list of commands can be shown without importing them.
+# Written here, so that the list of commands is shown without importing them.
 _COMMANDS = {
     "demo": """\
-Start a sandbox, fetch all its calls over HTTP, write a file, show the result.
+Start a sandbox, fetch all its calls over HTTP, write a file and show the result.
 
-The sandbox is a process of its own on a free loopback port, and ends with the demo.""",
+The sandbox is a separate process on a free loopback port and ends with the demo.""",
     "export": """\
-Write every call of a range: all of them, or no file.
+Write every call of a range to a file: all of them, or no file.
 
-The file appears when it is whole, and only you can read it. Killed midway, the same command goes on \
-where it ended. "--output -" writes NDJSON to stdout while the calls come.""",
+The file appears when it is complete, readable only by you. After an interruption, the same command resumes. \
+"--output -" writes NDJSON to stdout as the calls arrive.""",
     "count": "Print how many calls the vendor counts in a range.",
-    "verify": "Compare files with their manifests: name, size, hash, rows, sums; say what differs.",
+    "verify": "Compare files with their manifests (name, size, hash, rows, sums) and report differences.",
     "doctor": """\
-Check settings, network, clock, login and range; say what is wrong and what to do.
+Check settings, network, clock, login and range; report each problem and its solution.
 
-With "--probe", also learn from the account what the vendor does not document.""",
+With "--probe", also test undocumented properties of the account.""",
     "sandbox": """\
-Serve the vendor's endpoint on loopback, with made-up calls, until Ctrl-C.
+Serve the vendor's endpoint on loopback, with generated calls, until Ctrl-C.
 
-Prints its address, its key and secret, the lines that put them into a shell's environment, \
-and a curl line that works as pasted.""",
+Prints its address, its key and secret, the shell lines that export them, and a ready-to-run curl command.""",
 }
 
 
@@ -79,8 +77,8 @@ app: App = App(
     group_commands=Group("Commands", sort_key=0),
     suppress_keyboard_interrupt=False,
 )
-for _place, (_name, _help) in enumerate(_COMMANDS.items()):
-    app.command(f"aiosipcdr.cli.{_name}:{_name}", name=_name, help=_help, sort_key=_place)
+for _position, (_name, _help) in enumerate(_COMMANDS.items()):
+    app.command(f"aiosipcdr.cli.{_name}:{_name}", name=_name, help=_help, sort_key=_position)
 app.command(
     "aiosipcdr.cli.completion:install_completion",
     name="--install-completion",
@@ -90,7 +88,7 @@ app.command(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command that `arguments` name; return the exit code, having told any error."""
+    """Run the command line `arguments` and print any error; return the exit code."""
     tolerate_encoding()
     with terminable():
         code = _run(arguments)
@@ -108,15 +106,15 @@ def _run(arguments: Sequence[str]) -> int:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _fail(Exit.USAGE, usage_sentence(error), tokens)
-    except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - every error gets its sentence
+    except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - every error gets a message
         if debug:
             show_traceback(error)
         if isinstance(error, BrokenPipeError):
             silence_stdout()
         elif isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-            # Of cyclopts or rich, which print help: all of our own files name themselves.
+            # Raised by cyclopts or rich while printing help: errors of the package name their file.
             flush_stdout()
-            return _fail(Exit.FAILED, f"stdout cannot be written: {error.strerror}", tokens)
+            return _fail(Exit.FAILED, f"cannot write to stdout: {error.strerror}; redirect it elsewhere", tokens)
         return _fail(*explain(error), tokens)
     return result if isinstance(result, int) else Exit.DONE
 

@@ -1,6 +1,6 @@
 """Messages about invalid arguments.
 
-No value is repeated: a misplaced one may be a secret or a phone number.
+Values are not repeated: a misplaced one may be a secret or a phone number.
 """
 
 import re
@@ -32,33 +32,33 @@ _SECRET_OPTION = re.compile(
 
 
 class UsageError(ValueError):
-    """Arguments or settings that cannot be used; the text says what to do."""
+    """Invalid arguments or settings; the message says what to do."""
 
 
 def refuse_secrets(tokens: Sequence[str]) -> None:
-    """Refuse an argument that would carry a key or a secret, without repeating it.
+    """Refuse options that would carry a key or a secret, without repeating the value.
 
     Raises:
-        UsageError: there is one.
+        UsageError: There is such an option.
     """
     for token in tokens:
         name = token.partition("=")[0]
         if _SECRET_OPTION.fullmatch(name):
             msg = (
-                f"{name} is not taken: arguments can be read by everyone on this machine and stay"
+                f"{name} is not accepted: arguments are visible to every user of this machine and are kept"
                 f" in the shell's history. Instead, {HOW_TO_AUTHENTICATE}; if the value was real,"
-                " consider it known and change it"
+                " treat it as compromised and change it"
             )
             raise UsageError(msg)
 
 
 def usage_sentence(error: CycloptsError) -> str:
-    """Return one sentence on what is wrong with the arguments."""
+    """Return the message about invalid arguments."""
     command = " ".join(("aiosipcdr", *(error.command_chain or ())))
-    return f"{_what(error)} (see {command} --help)"
+    return f"{_describe(error)} (see {command} --help)"
 
 
-def _what(error: CycloptsError) -> str:
+def _describe(error: CycloptsError) -> str:
     error.verbose = False
     if isinstance(error, UnknownOptionError):
         names = [name for argument in error.argument_collection for name in argument.names]
@@ -98,6 +98,6 @@ def _unknown_command(error: UnknownCommandError) -> str:
     known = [name for name in (error.app or ()) if not name.startswith("-")]
     token = (error.unused_tokens or [""])[0]
     close = get_close_matches(token, known, n=1)
-    said = f' "{token}"' if close else ""
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-    return f"unknown command{said}: {hint}"
+    name = f' "{token}"' if close else ""
+    hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
+    return f"unknown command{name}; {hint}"

@@ -1,6 +1,6 @@
-"""The client that a command asks for, built from its arguments.
+"""The client of a command, built from its arguments.
 
-Imports the client, and with it aiohttp, only when it is called.
+Imports the client, and with it aiohttp, only when called.
 """
 
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ __all__ = ["Pace", "build_client"]
 @Parameter(name="*", group="Pace")
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How hard to ask.
+    """Concurrency, page size and pace of requests.
 
     Attributes:
-        concurrency: Requests on the way at the same time.
-        page_size: Calls in one answer, at most 100.
-        rate: At most so many requests a second; without it, as fast as the answers come.
-        count_delay: Seconds that the control count of a young window waits, for counts that lag behind rows.
+        concurrency: Maximum number of concurrent requests.
+        page_size: Calls per page, at most 100.
+        rate: Maximum number of requests per second; unlimited by default.
+        count_delay: Seconds to wait before the control count of a young window, for vendors whose counts lag behind.
     """
 
     concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 8
@@ -49,10 +49,10 @@ def build_client(
     network: Network = Network(),  # noqa: B008 - frozen
     proof: Proof = Proof(),  # noqa: B008 - frozen
 ) -> "CdrClient":
-    """Return a client that is not open yet, and heeds the proxy variables of the environment.
+    """Return a client that is not open yet and uses the proxy variables of the environment.
 
     Raises:
-        UsageError: the client refuses a setting.
+        UsageError: The client refuses a setting.
     """
     from aiosipcdr import CdrClient
 

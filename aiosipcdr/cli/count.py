@@ -1,6 +1,6 @@
-"""`aiosipcdr count`: the vendor's number of calls in a range, alone on stdout.
+"""`aiosipcdr count`: the vendor's number of calls in a range.
 
-Must never fetch a record to find it.
+Fetches no record. Only the number is printed on stdout.
 """
 
 from dataclasses import replace
@@ -32,7 +32,7 @@ def count(
         account: The account.
         network: The network.
         json: Print the number as JSON, with the range.
-        log_json: Tell on stderr what happens, one JSON object a line.
+        log_json: Log to stderr, one JSON object per line.
     """
     now = datetime.now(UTC)
     span = replace(span, phone=read_phone(span.phone, span.phone_file))

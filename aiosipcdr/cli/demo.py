@@ -1,7 +1,7 @@
-"""`aiosipcdr demo`: a sandbox, all its calls over HTTP, a file, and the figures.
+"""`aiosipcdr demo`: a full export from a sandbox, with figures.
 
-Killed midway, the same command goes on: the sandbox makes up the same calls
-again. Must never replace a file but its own `aiosipcdr-demo.ndjson`.
+After an interruption the same command resumes: the sandbox generates the same calls. Replaces no file but its own
+`aiosipcdr-demo.ndjson`.
 """
 
 import time
@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from aiosipcdr.cli.client import Pace, build_client
-from aiosipcdr.cli.exit_codes import Terminated, judge_reports
+from aiosipcdr.cli.exit_codes import Terminated, exit_code_for
 from aiosipcdr.cli.output import print_json
 from aiosipcdr.cli.progress import FetchProgress, waiting
 from aiosipcdr.cli.runner import run_to_end
@@ -36,16 +36,16 @@ def demo(
     concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 8,
     json: bool = False,
 ) -> int:
-    """Start a sandbox, fetch all its calls over HTTP, write a file, show the result.
+    """Start a sandbox, fetch all its calls over HTTP, write a file and show the result.
 
-    The sandbox is a process of its own on a free loopback port and ends with the demo.
+    The sandbox is a separate process on a free loopback port and ends with the demo.
 
     Args:
-        records: Calls in the sandbox.
-        output: The file to write; without it aiosipcdr-demo.ndjson in this folder, replaced if
-            it is there.
-        overwrite: Replace the file that output names, too.
-        concurrency: Requests on the way at the same time.
+        records: Number of calls in the sandbox.
+        output: The file to write; by default aiosipcdr-demo.ndjson in this folder, which is replaced
+            if it exists.
+        overwrite: Also replace an existing file named by --output.
+        concurrency: Maximum number of concurrent requests.
         json: Print the result as JSON instead of a table.
     """
     target = _OWN_FILE if output is None else output
@@ -66,18 +66,18 @@ def demo(
         print_json(figures_as_json(figures, target))
     else:
         show_figures(figures, target)
-    return judge_reports([report])
+    return exit_code_for([report])
 
 
 async def _run(records: int, target: Path, pace: Pace, *, overwrite: bool) -> tuple[FetchReport, float]:
     async with AsyncExitStack() as stack:
-        with waiting(f"a sandbox makes up {records:,} calls"):
+        with waiting(f"generating {records:,} calls in a sandbox"):
             options = ("--records", str(records), "--database", "temp", "--account", "demo")
-            place = await stack.enter_async_context(sandbox_process(*options))
-        settings = Settings(base_url=place.base_url, api_key=place.api_key, api_secret=place.api_secret)
-        progress = stack.enter_context(FetchProgress("fetching", int((place.end - place.start).total_seconds())))
+            sandbox = await stack.enter_async_context(sandbox_process(*options))
+        settings = Settings(base_url=sandbox.base_url, api_key=sandbox.api_key, api_secret=sandbox.api_secret)
+        progress = stack.enter_context(FetchProgress("fetching", int((sandbox.end - sandbox.start).total_seconds())))
         client = await stack.enter_async_context(build_client(settings, pace, progress))
         began = time.perf_counter()
-        report = await client.export(place.start, place.end, target, overwrite=overwrite)
-        # Of a run that goes on with an earlier one, the report knows what that took.
+        report = await client.export(sandbox.start, sandbox.end, target, overwrite=overwrite)
+        # After a resume, the report includes the time of the earlier runs.
         return report, max(report.elapsed, time.perf_counter() - began)

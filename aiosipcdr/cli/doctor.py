@@ -1,6 +1,6 @@
-"""`aiosipcdr doctor`: what is wrong with an account's settings, a line for each check.
+"""`aiosipcdr doctor`: checks of an account's settings, one line each.
 
-Must never show a secret or a number, and never log in again after a refusal.
+Shows no secret and no phone number, and does not log in again after a refusal.
 """
 
 import shlex
@@ -44,8 +44,8 @@ class _Diagnosis:
     findings: list[Finding] = field(default_factory=list)
     settings: dict[str, object] = field(default_factory=dict)
     requests: int = 0
-    words: list[str] = field(default_factory=list)
-    """The arguments that name the account and the network, for commands to paste."""
+    account_options: list[str] = field(default_factory=list)
+    """The options for account and network, for commands to paste."""
 
 
 def doctor(
@@ -57,33 +57,31 @@ def doctor(
     rate: Annotated[float, Parameter(validator=Number(gt=0))] = 2.0,
     json: bool = False,
 ) -> int:
-    """Check settings, network, clock, login and range; say what is wrong and what to do.
+    """Check settings, network, clock, login and range; report each problem and its solution.
 
-    Exit code 0: all is well; 1: something is wrong; 4: all is well, but --probe saw records or values that cannot be
-    read.
+    Exit code 0: no problem; 1: a problem; 4: no problem, but --probe found records or values that cannot be read.
 
     Args:
-        span: The query; without it, the last 24 hours.
+        span: The query; by default the last 24 hours.
         account: The account.
         network: The network.
-        probe: Also learn from the account what the vendor does not document, with 15 requests at
-            most, and show the settings that follow. It looks at the range, or at the last day; where that holds fewer
-            than 100 calls, at the last two months.
-        rate: At most so many requests a second.
+        probe: Also test undocumented properties of the account, with at most 15 requests, and show the resulting
+            settings. Uses the range, or the last day; if that holds fewer than 100 calls, the last two months.
+        rate: Maximum number of requests per second.
         json: Print the result as JSON.
     """
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
     given = _or_last_day(span)
     start, end = parse_range(given)
-    asked = Asked(start=start, end=end, group=span.group, phone=span.phone)
+    query = Asked(start=start, end=end, group=span.group, phone=span.phone)
     window = TimeWindow.of(start, end) if given is span else None
     try:
         settings = resolve_settings(account)
-        found = _examine(settings, network, asked, rate, window, probe=probe)
+        found = _examine(settings, network, query, rate, window, probe=probe)
     except UsageError as error:
         found = _Diagnosis(checks=[Check("settings", State.WRONG, str(error))])
     found.checks = skip_rest(found.checks)
-    found.words = _words_of(account, network)
+    found.account_options = _account_options(account, network)
     if json:
         print_json(_as_json(found))
     else:
@@ -100,7 +98,7 @@ def _or_last_day(span: Range) -> Range:
 
 
 def _examine(
-    settings: Settings, network: Network, asked: Asked, rate: float, window: TimeWindow | None, *, probe: bool
+    settings: Settings, network: Network, query: Asked, rate: float, window: TimeWindow | None, *, probe: bool
 ) -> _Diagnosis:
     tally = Tally()
     client = build_client(settings, Pace(concurrency=1, rate=rate), tally, _BRIEF, network=network)
@@ -108,7 +106,7 @@ def _examine(
 
     async def ask() -> None:
         async with client:
-            found.checks += await check_account(client, settings.base_url, asked)
+            found.checks += await check_account(client, settings.base_url, query)
             before = tally.requests
             if probe and found.checks[-1].name == "range":  # the login was accepted
                 try:
@@ -120,7 +118,7 @@ def _examine(
                     found.settings = plan_settings(facts, lateness=_LATENESS)
             found.requests = tally.requests - before
 
-    with waiting("asking the vendor"):
+    with waiting("sending requests to the vendor"):
         run_to_end(ask())
     return found
 
@@ -129,16 +127,16 @@ def _show(found: _Diagnosis, rate: float) -> None:
     print_table((_mark(check.state), check.name, escape(check.text)) for check in found.checks)
     if not found.findings:
         return
-    print_line(f"\nWhat the account tells, in {found.requests} requests, {rate:g} a second at most:\n")
+    print_line(f"\nProperties of the account, from {found.requests} requests, at most {rate:g} per second:\n")
     print_table(_finding_rows(found.findings))
-    print_line("\nSettings that follow:\n")
-    for line in _setting_lines(found.settings, found.words):
+    print_line("\nSettings for this account:\n")
+    for line in _setting_lines(found.settings, found.account_options):
         print_line(f"  {line}")
 
 
 def _mark(state: State) -> str:
     sign, plain, style = _MARKS[state]
-    # A terminal of another encoding would end the command instead of showing a tick.
+    # In another encoding the tick cannot be printed.
     return f"[{style}]{sign if (sys.stdout.encoding or '').lower().startswith('utf') else plain}[/]"
 
 
@@ -148,7 +146,7 @@ def _finding_rows(findings: Iterable[Finding]) -> Iterable[tuple[str, str, str, 
         yield _mark(State.GOOD if known else State.SKIPPED), finding.topic, finding.value or "unknown", finding.text
 
 
-def _words_of(account: Account, network: Network) -> list[str]:
+def _account_options(account: Account, network: Network) -> list[str]:
     proxy = network.proxy if "@" not in (network.proxy or "") else None  # it may hold a password
     given = {
         "--base-url": account.base_url,
@@ -157,20 +155,24 @@ def _words_of(account: Account, network: Network) -> list[str]:
         "--ca-file": network.ca_file,
         "--timeout": network.timeout,
     }
-    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    return [*words, "--credentials-stdin"] if account.credentials_stdin else words
+    account_options = [
+        argument for name, value in given.items() if value is not None for argument in (name, str(value))
+    ]
+    return [*account_options, "--credentials-stdin"] if account.credentials_stdin else account_options
 
 
-def _setting_lines(settings: dict[str, object], words: list[str]) -> list[str]:
+def _setting_lines(settings: dict[str, object], account_options: list[str]) -> list[str]:
     of_method = {"time_field"}
     client = _arguments({name: value for name, value in settings.items() if name not in of_method})
     method = _arguments({name: value for name, value in settings.items() if name in of_method})
     lines = [f"CdrClient(..., {client})"] if client else []
     lines += [f"client.fetch_all(..., {method})"] if method else []
-    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", _argument(value))]
+    options = [
+        argument for name, value in settings.items() for argument in (f"--{name.replace('_', '-')}", _argument(value))
+    ]
     if options:
-        lines.append(shlex.join([*_EXPORT, *words, *options]))
-    return lines or ["none: the defaults fit"]
+        lines.append(shlex.join([*_EXPORT, *account_options, *options]))
+    return lines or ["none: the defaults are right"]
 
 
 def _arguments(settings: dict[str, object]) -> str:
@@ -197,7 +199,7 @@ def _as_json(found: _Diagnosis) -> dict[str, Any]:
             "requests": found.requests,
             "findings": found.findings,
             "settings": found.settings,
-            "lines": _setting_lines(found.settings, found.words),
+            "lines": _setting_lines(found.settings, found.account_options),
         }
         if found.findings
         else None,

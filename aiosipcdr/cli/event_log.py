@@ -1,8 +1,7 @@
-"""What a run tells while it works, as lines for machines: one JSON object a line on stderr.
+"""The log of a run on stderr: one JSON object per line.
 
-An event holds counts, times and the names of errors, so a line does too: no
-key, no record, no filter. Must never raise: it is called between two requests,
-and a log that cannot be written must not end an export.
+Lines hold counts, times and names of errors, as events do: no key, no record and no filter. Never raises: it is called
+between requests, and a failing log must not stop an export.
 """
 
 import sys
@@ -25,10 +24,10 @@ _FIELDS = ("page", "attempt", "records", "total", "elapsed", "delay", "error")
 
 
 class EventLog:
-    """An event hook that writes; a context manager with nothing to put back, to stand where a bar would."""
+    """An event hook that logs; a context manager, so that it can replace the progress bar."""
 
     def __enter__(self) -> Self:
-        """Stand ready."""
+        """Do nothing."""
         return self
 
     def __exit__(
@@ -37,10 +36,10 @@ class EventLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave: whatever ended the run is told by whoever reports it."""
+        """Do nothing: the command reports errors."""
 
     def __call__(self, event: Event, /) -> None:
-        """Write the line of `event`; what does not apply to it is left out."""
+        """Write the line of `event`, without the fields that it does not have."""
         facts: dict[str, Any] = {"run": event.run}
         if event.window is not None:
             facts |= {"start": event.window.start.isoformat(), "end": event.window.end.isoformat()}
@@ -51,7 +50,7 @@ class EventLog:
 
 
 def warn(sentence: str, *, log_json: bool) -> None:
-    """Tell a warning on stderr, as a sentence or as a line of the log."""
+    """Write a warning to stderr, as a sentence or as a line of the log."""
     if log_json:
         log_line("warning", warning=sentence)
     else:
@@ -59,8 +58,8 @@ def warn(sentence: str, *, log_json: bool) -> None:
 
 
 def log_line(kind: str, **facts: object) -> None:
-    """Write one line: the time in UTC, the kind, and `facts`."""
+    """Write one line: the time in UTC, the kind and `facts`."""
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "kind": kind, **facts}
-    with suppress(OSError, ValueError):  # a full disk, a reader that has gone, a stream that is closed
+    with suppress(OSError, ValueError):  # a full disk, a closed pipe or stream
         sys.stderr.write(f"{escape_json(msgspec.json.encode(line).decode())}\n")
         sys.stderr.flush()

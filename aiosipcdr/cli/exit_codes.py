@@ -1,7 +1,6 @@
-"""Exit codes, and the one sentence that a person reads when a command fails.
+"""Exit codes, and the message of a command that fails.
 
-Must never put a value of the caller's into a sentence that its error did not
-put there by itself.
+Messages hold only values that the error itself put there.
 """
 
 from collections.abc import Iterable
@@ -11,12 +10,12 @@ from aiosipcdr.extras import MissingExtraError
 from aiosipcdr.model.errors import IncompleteRangeError, OutageError, SipCdrError
 from aiosipcdr.model.report import FetchReport
 
-__all__ = ["CommandError", "Exit", "Terminated", "explain", "judge_reports"]
+__all__ = ["CommandError", "Exit", "Terminated", "exit_code_for", "explain"]
 
 
 @unique
 class Exit(IntEnum):
-    """What a command's exit code means."""
+    """The meaning of an exit code."""
 
     DONE = 0
     FAILED = 1
@@ -28,15 +27,15 @@ class Exit(IntEnum):
 
 
 class CommandError(Exception):
-    """A command cannot go on; the text says why and what to do."""
+    """A command cannot continue; the message says why and what to do."""
 
 
 class Terminated(BaseException):
     """SIGTERM arrived, and everything was cleaned up."""
 
 
-def judge_reports(reports: Iterable[FetchReport]) -> Exit:
-    """Return the exit code for what was done: incomplete comes before unreadable."""
+def exit_code_for(reports: Iterable[FetchReport]) -> Exit:
+    """Return the exit code for the reports of a command: incomplete takes precedence over unreadable."""
     code = Exit.DONE
     for report in reports:
         if not report.is_complete:
@@ -47,9 +46,9 @@ def judge_reports(reports: Iterable[FetchReport]) -> Exit:
 
 
 def explain(error: BaseException) -> tuple[Exit, str]:
-    """Return the exit code of `error`, and what to tell about it, its notes included.
+    """Return the exit code and the message of `error`, including its notes.
 
-    A note says how to go on: then what may succeed later is no failure, only incomplete.
+    A note says how to resume: an error that may not recur then counts as incomplete, not as failed.
     """
     code, sentence = Exit.FAILED, str(error) or type(error).__name__
     match error:
@@ -66,14 +65,14 @@ def explain(error: BaseException) -> tuple[Exit, str]:
         case ValueError():
             code, sentence = Exit.USAGE, _in_options(sentence)
         case BrokenPipeError():
-            sentence = "whatever read stdout closed it before the end"
+            sentence = "stdout was closed early (broken pipe)"
         case OSError():
             sentence = error.strerror or type(error).__name__
         case _:
-            # Foreign errors may quote data: their text is for --debug alone.
+            # Other exceptions may quote data: their text is shown with --debug only.
             sentence = (
-                f"an unexpected {type(error).__name__}: this is a fault of aiosipcdr;"
-                " run it again with --debug and report the traceback"
+                f"unexpected {type(error).__name__}, which is a bug in aiosipcdr;"
+                " run the command again with --debug and report the traceback"
             )
     notes = getattr(error, "__notes__", [])
     if notes and isinstance(error, SipCdrError) and (error.retryable or isinstance(error, OutageError)):
@@ -82,7 +81,7 @@ def explain(error: BaseException) -> tuple[Exit, str]:
 
 
 def _in_options(sentence: str) -> str:
-    # The library's advice names its own arguments.
+    # The library's advice names Python arguments.
     for argument, option in _OPTIONS.items():
         sentence = sentence.replace(argument, option)
     return sentence
@@ -98,7 +97,7 @@ _OPTIONS = {
     "pass lock=False": "add --no-lock",
     'on_out_of_range="skip"': "--on-out-of-range skip",
     "months_back=None": "--switch months_back=null",
-    "with format=": "with --format",
+    "pass format=,": "pass --format,",
     "`proxy`": "--proxy, or HTTPS_PROXY",
     "sip_group_name must": "--group must",
     "phone_name must": "--phone must",

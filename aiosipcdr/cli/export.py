@@ -1,6 +1,6 @@
-"""`aiosipcdr export`: every call of a range, as a file, a file for each day, or on stdout.
+"""`aiosipcdr export`: every call of a range, written to a file, to one file per day, or to stdout.
 
-A file appears when it is complete. Only the calls, or with `--json` the result, are printed on stdout.
+A file appears when it is complete. Stdout carries only the calls or, with `--json`, the result.
 """
 
 import sys
@@ -19,7 +19,7 @@ from cyclopts import Parameter
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.client import Pace, build_client
 from aiosipcdr.cli.event_log import EventLog, log_line, warn
-from aiosipcdr.cli.exit_codes import Exit, Terminated, judge_reports
+from aiosipcdr.cli.exit_codes import Exit, Terminated, exit_code_for
 from aiosipcdr.cli.options import Network, Proof, time_field_of
 from aiosipcdr.cli.output import print_json, print_notice, write_stdout
 from aiosipcdr.cli.progress import FetchProgress
@@ -42,7 +42,7 @@ from aiosipcdr.export import (
     read_span,
     shape_quarantined,
 )
-from aiosipcdr.export.days import PLACEHOLDER, DayFile, name_day
+from aiosipcdr.export.days import PLACEHOLDER, DayFile, day_paths
 from aiosipcdr.model.errors import (
     ExportConflictError,
     IncompleteRangeError,
@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 _STDOUT = Path("-")
-_LARGEST_CLOCK_ERROR = timedelta(days=1)
-_SEVERAL = 3
+_MAX_CLOCK_ERROR = timedelta(days=1)
+_MAX_DAYS_NAMED = 3
 
 Masking = Literal["mask"] | bytes | None
 Span = tuple[str | None, str | None]
@@ -68,18 +68,17 @@ Formats = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst
 
 @Parameter(name="*", group="File")
 @dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What the file looks like.
+class FileOptions:
+    """Form and permissions of the file.
 
     Attributes:
-        format: The format, where the file extension does not select it.
-        spreadsheet: Write CSV for people: Excel shows long ids whole and starts no formula.
-        mask_numbers: Show no more of phone numbers than a country code and the last two digits.
-        pseudonym_key_file: Write a pseudonym for each phone number instead, made with the key in this file: 16 bytes at
-            least. Nobody but its owner may read it (chmod 600).
-        mode: The mode of the file and its manifest, 0640 in a shared folder for example; without it only you can read
-            them.
-        no_lock: Do not lock the journal: for file systems without locks, where no other export writes to the file.
+        format: The format; by default the file extension selects it.
+        spreadsheet: Write CSV for spreadsheets: Excel keeps long ids unchanged and evaluates no formula.
+        mask_numbers: Mask phone numbers except for the country code and the last two digits.
+        pseudonym_key_file: Replace each phone number by a pseudonym, made with the key in this file: at least 16 bytes.
+            The file must be readable only by its owner (chmod 600).
+        mode: The mode of the file and its manifest, for example 0640 in a shared folder; 0600 by default.
+        no_lock: Do not lock the journal: for file systems without locks, if no other export writes to the file.
     """
 
     format: Formats | None = None
@@ -94,7 +93,7 @@ def export(
     *,
     span: Range = Range(),  # noqa: B008 - frozen
     output: Annotated[Path, Parameter(allow_leading_hyphen=True)],
-    shape: Shape = Shape(),
+    file_options: FileOptions = FileOptions(),
     daily: bool = False,
     recheck: str | None = None,
     if_exists: IfExists = "verify",
@@ -111,84 +110,84 @@ def export(
     json: bool = False,
     log_json: bool = False,
 ) -> int:
-    """Write every call of a range: all of them, or no file.
+    """Write every call of a range to a file: all of them, or no file.
 
     Args:
         span: The query.
-        output: The file to write, ending in .ndjson, .jsonl or .csv (each also with .gz or .zst behind) or in
-            .parquet; or "-" for NDJSON on stdout.
-        shape: The file.
-        daily: Write a file for each day of the time zone that the range touches: calls-2026-10-01.csv, or with the date
-            anywhere in the path, as in lake/dt={date}/calls.parquet. Finished days are left alone, days so young that
-            calls may still be added are written again, days that the vendor has deleted are left out.
-        recheck: With --daily: finished days that ended within this time, 7d for example, are counted again (one request
-            a day) and written again if the vendor counts more calls by now.
-        if_exists: What to do about a file that exists: verify (keep it if it is the certified answer to the same query,
+        output: The file to write, ending in .ndjson, .jsonl or .csv (each also with .gz or .zst) or in .parquet; or
+            "-" for NDJSON on stdout.
+        file_options: The file.
+        daily: Write one file per day of the time zone in the range: calls-2026-10-01.csv, or with {date} anywhere in
+            the path, as in lake/dt={date}/calls.parquet. Finished days are skipped, days so young that calls may still
+            be added are written again, and days that the vendor has deleted are left out.
+        recheck: With --daily: count finished days that ended within this time, for example 7d, again (one request per
+            day), and write them again if the vendor now counts more calls.
+        if_exists: What to do with an existing file: verify (keep it if it is the certified result of the same query,
             write it again if it is provisional or incomplete, refuse any other), replace it, or fail.
         overwrite: The same as --if-exists replace.
-        sidecars: The folder for manifest, quarantine and journal, instead of the folder of the file; files of the same
+        sidecars: The folder for manifest, quarantine and journal; by default the folder of the file. Files of the same
             name in several folders need one each.
-        restart: Delete what an earlier run to the same file has left, whatever its query, and start over.
-        allow_incomplete: Write what there is even if it cannot be proven complete (exit code 3).
-        on_out_of_range: What to do where the range begins before what the vendor keeps: stop, or skip that part
+        restart: Discard the progress of an earlier run to the same file, whatever its query, and start over.
+        allow_incomplete: Write the calls even if completeness cannot be verified (exit code 3).
+        on_out_of_range: What to do if the range begins before the vendor's retention: raise an error, or skip that part
             (exit code 3).
-        quarantine: With "--output -": the file for records without a readable id, one JSON object a line. Other outputs
-            have theirs beside them.
+        quarantine: With "--output -": the file for records without a readable id, one JSON object per line. Exports to
+            files have their own.
         account: The account.
         network: The network.
         proof: The proof.
         pace: The pace.
         json: Print the result as JSON on stdout.
-        log_json: Tell on stderr what happens, one JSON object a line, instead of a bar and a summary.
+        log_json: Log to stderr, one JSON object per line, instead of a progress bar and a summary.
     """
     now = datetime.now(UTC)
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
     start, end = parse_range(span, now)
-    masking = _masking(shape)
-    _check(output, shape, quarantine, daily=daily, json=json)
+    masking = _choose_masking(file_options)
+    _check(output, file_options, quarantine, daily=daily, json=json)
     length = _check_daily(span, output, recheck, daily=daily)
     settings = resolve_settings(account)
     zone = parse_zone(span.tz or "UTC")
-    # Which of the last days have begun is for the vendor's clock to say.
-    days = _plan_days(start, min(end, now + _LARGEST_CLOCK_ERROR), zone) if daily else []
-    files = [DayFile(day, name_day(output, day.date, sidecars)) for day in days]
+    # The vendor's clock decides which of the last days have begun.
+    days = _plan_days(start, min(end, now + _MAX_CLOCK_ERROR), zone) if daily else []
+    files = [DayFile(day, day_paths(output, day.date, sidecars)) for day in days]
     target = ExportPaths.sidecar_path(output) if sidecars is None else ExportPaths.apart(output, sidecars)
     spans = [(file.paths, file.day.start, file.day.end) for file in files] if daily else [(target, start, end)]
     all_paths = [paths for paths, _, _ in spans]
-    # Where the calls scroll over the same terminal, a bar would be drawn across them.
-    shown = not log_json and not (output == _STDOUT and sys.stdout.isatty())
+    # On a terminal that shows the calls, a progress bar would be drawn over them.
+    wants_bar = not log_json and not (output == _STDOUT and sys.stdout.isatty())
     seconds = sum((file.day.end - file.day.start).total_seconds() for file in files) or (end - start).total_seconds()
-    bar = FetchProgress("fetching", int(seconds), wanted=shown)
+    bar = FetchProgress("fetching", int(seconds), wanted=wants_bar)
     progress: EventLog | FetchProgress = EventLog() if log_json else bar
-    asked = {
+    query = {
         "sip_group_name": span.group,
         "phone_name": span.phone,
         "allow_incomplete": allow_incomplete,
         "on_out_of_range": on_out_of_range,
         "time_field": time_field_of(proof, settings),
     }
-    formed = {
-        "format": shape.format,
-        "spreadsheet": shape.spreadsheet,
+    file_settings = {
+        "format": file_options.format,
+        "spreadsheet": file_options.spreadsheet,
         "mask_numbers": masking,
         "if_exists": _choose_existing(if_exists, overwrite=overwrite),
         "restart": restart,
         "sidecars": sidecars,
-        "mode": _mode(shape.mode),
-        "lock": not shape.no_lock,
+        "mode": _parse_mode(file_options.mode),
+        "lock": not file_options.no_lock,
     }
-    run_watch = _RunWatch(progress, log_json=log_json)
+    journal_reporter = JournalReporter(progress, log_json=log_json)
     run = ExportRun(
-        client=build_client(settings, pace, run_watch, network=network, proof=proof),
-        asked=asked,
-        formed=formed,
+        client=build_client(settings, pace, journal_reporter, network=network, proof=proof),
+        query=query,
+        file_settings=file_settings,
         bar=bar,
-        run_watch=run_watch,
+        journal_reporter=journal_reporter,
         log_json=log_json,
     )
     is_relative = bool(span.last or span.yesterday)
     for paths, first, last in [] if restart else spans:
-        run_watch.note_journal(paths, first, last)
+        journal_reporter.add_journal(paths, first, last)
     if output == _STDOUT:
         work = run.to_stdout(start, end, masking, quarantine, overwrite=overwrite)
     elif daily:
@@ -201,12 +200,12 @@ def export(
     except BaseException as error:
         if json and isinstance(error, IncompleteRangeError):
             print_json({"output": None, **error.report.facts()})
-        kept = [paths.journal for paths in all_paths if paths.journal.exists()]
-        again = resume_command(start, end, keep_words=daily)
-        if kept and not isinstance(error, ExportConflictError | JournalDamagedError):
-            error.add_note(f"progress saved in {kept[0]}; to resume, run: {again}")
+        journals = [paths.journal for paths in all_paths if paths.journal.exists()]
+        command = resume_command(start, end, keep_range=daily)
+        if journals and not isinstance(error, ExportConflictError | JournalDamagedError):
+            error.add_note(f"progress saved in {journals[0]}; to resume, run: {command}")
         elif daily and isinstance(error, KeyboardInterrupt | Terminated):
-            error.add_note(f"finished days are skipped; to resume, run: {again}")
+            error.add_note(f"finished days are skipped; to resume, run: {command}")
         raise
     _warn_of_nothing(results, explain_no_calls(span, start, now), log_json=log_json)
     if json:
@@ -216,19 +215,19 @@ def export(
 
 def _check_daily(span: Range, output: Path, recheck: str | None, *, daily: bool) -> timedelta:
     if PLACEHOLDER in str(output) and not daily:
-        raise UsageError(f"--output has {PLACEHOLDER}, which stands for the days of --daily: add --daily and --tz")
+        raise UsageError(f"--output has {PLACEHOLDER}, which needs --daily; add --daily and --tz")
     if daily and span.tz is None:
-        raise UsageError("--daily writes the days of a time zone: add --tz, for example --tz Asia/Shanghai or --tz UTC")
+        raise UsageError("--daily needs a time zone; add --tz, for example --tz Asia/Shanghai or --tz UTC")
     if recheck is None:
         return timedelta(0)
     if not daily:
-        raise UsageError("--recheck counts finished days again: add --daily")
+        raise UsageError("--recheck counts finished days again; add --daily")
     return parse_length("--recheck", recheck)
 
 
 def _choose_existing(if_exists: IfExists, *, overwrite: bool) -> IfExists:
     if overwrite and if_exists == "fail":
-        raise UsageError("--overwrite and --if-exists fail exclude each other: give one of them")
+        raise UsageError("--overwrite and --if-exists fail exclude each other; use one of them")
     return "replace" if overwrite else if_exists
 
 
@@ -236,16 +235,16 @@ def _plan_days(start: datetime, end: datetime, zone: TimeZone) -> list[Day]:
     try:
         return list(days_of(start, end, zone))
     except OverflowError:
-        raise UsageError("the range has a day at the end of the calendar: ask for less") from None
+        raise UsageError("the range includes the last day of the calendar; choose an earlier --end") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What has become of a file.
+    """The outcome for one file.
 
     Attributes:
         path: The file.
-        report: What its manifest says; `None`: there is no file.
+        report: The report in its manifest; `None`: there is no file.
         outcome: What was done: see `DayOutcome`.
         day: Its date, if it is one of several.
     """
@@ -257,24 +256,24 @@ class Result:
 
     @property
     def exit_code(self) -> Exit:
-        """The exit code that this file alone would have."""
+        """The exit code for this file alone."""
         if self.report is None:
             return Exit.DONE
-        code = judge_reports([self.report])
-        # The gap of a finished day was reported when the day was written; an exit code every night would hide others.
+        code = exit_code_for([self.report])
+        # The gap of a finished day was reported when it was written; repeating the code every night would hide others.
         is_known = self.day is not None and self.outcome in {"unchanged", "expired"} and code is Exit.INCOMPLETE
         return Exit.DONE if is_known else code
 
     def facts(self) -> dict[str, Any]:
-        """Return it for a program."""
+        """Return the outcome for `--json`."""
         facts = {} if self.report is None else self.report.facts()
         return {"output": str(self.path), "outcome": self.outcome, **facts}
 
 
-class _RunWatch:
-    """An event hook that passes everything on, and says at the start of a run what became of an earlier one's journal.
+class JournalReporter:
+    """An event hook that passes events on, and reports at the start of a run whether it resumes an earlier one.
 
-    Only then is it known: the journal may be refused.
+    Not before: the journal may be refused.
     """
 
     def __init__(self, hook: Callable[[Event], object], *, log_json: bool) -> None:
@@ -283,13 +282,13 @@ class _RunWatch:
         self._journals: dict[Span, tuple[Path, Span | None]] = {}
         self.has_started: bool = False
 
-    def note_journal(self, paths: ExportPaths, start: datetime, end: datetime) -> None:
-        """Remember the journal that is there, before the range is exported."""
+    def add_journal(self, paths: ExportPaths, start: datetime, end: datetime) -> None:
+        """Remember an existing journal, before the range is exported."""
         if paths.journal.exists():
             self._journals[_span(TimeWindow.of(start, end))] = (paths.target, read_span(paths.journal))
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of `event`."""
+        """Report the journal when a run starts; pass `event` on."""
         if event.kind is EventKind.RUN_STARTED and event.window is not None:
             self.has_started = True
             self._report_journal(_span(event.window), resumed=bool(event.records))
@@ -299,7 +298,7 @@ class _RunWatch:
         target, before = self._journals.get(span, (None, None))
         if resumed and target is not None:
             if not self._log_json:
-                print_notice(f"{target}: resuming where an earlier run ended")
+                print_notice(f"{target}: resuming an earlier run")
         elif before is not None and before != span:
             warn(f"{target}: discarding an unfinished export of an earlier range", log_json=self._log_json)
         else:  # no journal, or a run that only counts
@@ -313,17 +312,17 @@ def _span(window: TimeWindow) -> Span:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRun:
-    """A client that is about to be opened, and what all files of a command have in common."""
+    """The client of a command, before it is opened, and the settings that all files have in common."""
 
     client: "CdrClient"
-    asked: dict[str, Any]
-    formed: dict[str, Any]
+    query: dict[str, Any]
+    file_settings: dict[str, Any]
     bar: FetchProgress
-    run_watch: _RunWatch
+    journal_reporter: JournalReporter
     log_json: bool
 
-    def say(self, sentence: str) -> None:
-        """Tell a person something; a log has it as an event."""
+    def notify(self, sentence: str) -> None:
+        """Print a message for a person; the log has it as an event."""
         if not self.log_json:
             print_notice(sentence)
 
@@ -331,76 +330,78 @@ class ExportRun:
         """Write one file."""
         path = paths.target
         async with self.client:
-            await self.client.export(start, end, path, **self.asked, **self.formed, relative=is_relative)
-        # The manifest has what the file's format could not hold, too.
+            await self.client.export(start, end, path, **self.query, **self.file_settings, relative=is_relative)
+        # The manifest also counts what the file's format could not hold.
         report = read_manifest(paths.manifest).as_report()
-        if not self.run_watch.has_started:
-            self.say(f"{path} is {_describe_finished(report)}")
+        if not self.journal_reporter.has_started:
+            self.notify(f"{path} is {_describe_finished(report)}")
             return [Result(path=path, report=report, outcome="unchanged")]
-        self.say(f"{report}; written to {path}")
+        self.notify(f"{report}; written to {path}")
         return [Result(path=path, report=report)]
 
     async def to_days(self, files: Sequence[DayFile], zone: TimeZone, output: Path, recheck: timedelta) -> list[Result]:
-        """Write a file for each day, oldest first."""
+        """Write one file per day, oldest first."""
         results: list[Result] = []
 
-        def note(day: DayReport) -> None:
+        def record(day: DayReport) -> None:
             path = Path(day.path)
             report = day.report if day.report is None else read_manifest(_find_manifest(files, day)).as_report()
             results.append(Result(path=path, report=report, outcome=day.outcome, day=day.date))
             if self.log_json:
                 facts = {} if report is None else {"report": report.facts()}
                 log_line("file", output=str(path), date=str(day.date), outcome=day.outcome, **facts)
-            self._tell_day(day, report)
+            self._report_day(day, report)
             if day.outcome != "written":
                 length = next(file.day.end - file.day.start for file in files if file.day.date == day.date)
-                self.bar.state.leave_out(int(length.total_seconds()))
+                self.bar.state.exclude(int(length.total_seconds()))
 
         if files:
             first, last = files[0].day.date, files[-1].day.date
             async with self.client:
                 await self.client.export_days(
-                    first, last, zone, output, **self.asked, **self.formed, recheck=recheck, on_day=note
+                    first, last, zone, output, **self.query, **self.file_settings, recheck=recheck, on_day=record
                 )
-        gone = [result for result in results if result.report is None]
-        if gone:
-            self.say(f"no file for {_name_days(gone)}: the vendor has already deleted calls of these days")
+        expired = [result for result in results if result.report is None]
+        if expired:
+            self.notify(f"no file for {_name_days(expired)}: the vendor has already deleted calls of these days")
         return results
 
-    def _tell_day(self, day: DayReport, report: FetchReport | None) -> None:
+    def _report_day(self, day: DayReport, report: FetchReport | None) -> None:
         match day.outcome:
             case "unchanged":
                 if report is not None:
-                    self.say(f"{day.path} is {_describe_finished(report)}")
+                    self.notify(f"{day.path} is {_describe_finished(report)}")
             case "shrunk":
                 counts = "" if day.count is None else f" ({day.count:,})"
-                advice = "it stays as it is; to replace it, add --if-exists replace"
-                warn(f"{day.path}: the vendor counts fewer calls by now{counts}: {advice}", log_json=self.log_json)
+                advice = "the file was kept; to replace it, add --if-exists replace"
+                warn(f"{day.path}: the vendor now counts fewer calls{counts}; {advice}", log_json=self.log_json)
             case "expired":
                 if report is not None:
-                    sentence = f"{day.path} stays as it is: the vendor has already deleted some of this day's calls"
-                    warn(f"{sentence}, and it was not final", log_json=self.log_json)
+                    sentence = f"{day.path} was kept: the vendor has already deleted some of this day's calls"
+                    warn(f"{sentence}, and the file is not final", log_json=self.log_json)
             case _:
                 verb = "written to" if day.outcome == "written" else "rewritten to"
-                self.say(f"{report}; {verb} {day.path}")
+                self.notify(f"{report}; {verb} {day.path}")
 
     async def to_stdout(
         self, start: datetime, end: datetime, masking: Masking, quarantine: Path | None, *, overwrite: bool
     ) -> list[Result]:
-        """Write NDJSON to stdout while the calls come, and records without a readable id to `quarantine`."""
-        aside = None if quarantine is None else StreamQuarantine(quarantine, overwrite=overwrite)
+        """Write NDJSON to stdout as the calls arrive, and records without a readable id to `quarantine`."""
+        quarantine_file = None if quarantine is None else StreamQuarantine(quarantine, overwrite=overwrite)
         mask = choose_mask(masking)
         assert not isinstance(mask, ValueError)  # noqa: S101 - checked with the arguments
-        with aside or nullcontext():
-            async with self.client, self.client.stream(start, end, **self.asked) as stream:
+        with quarantine_file or nullcontext():
+            async with self.client, self.client.stream(start, end, **self.query) as stream:
                 async for window in stream.windows():
-                    if aside is not None:
-                        aside.write(shape_quarantined(window.quarantined, mask))
-                    # Abandoned when cancelled: the reader of the pipe may never read on.
+                    if quarantine_file is not None:
+                        quarantine_file.write(shape_quarantined(window.quarantined, mask))
+                    # Abandoned when cancelled: the reader of the pipe may have stopped reading.
                     await anyio.to_thread.run_sync(partial(_write_stdout, window, mask), abandon_on_cancel=True)
         report = stream.report
-        lost = aside is None and report.quarantined
-        self.say(f"{report}; to keep the records without a readable id, add --quarantine FILE" if lost else str(report))
+        lost = quarantine_file is None and report.quarantined
+        self.notify(
+            f"{report}; to keep the records without a readable id, add --quarantine FILE" if lost else str(report)
+        )
         return [Result(path=_STDOUT, report=stream.report)]
 
 
@@ -415,7 +416,7 @@ def _exit_code(results: Sequence[Result]) -> Exit:
     return next((code for code in (Exit.INCOMPLETE, Exit.UNREADABLE) if code in codes), Exit.DONE)
 
 
-def _mode(text: str | None) -> int | None:
+def _parse_mode(text: str | None) -> int | None:
     if text is None:
         return None
     try:
@@ -426,44 +427,44 @@ def _mode(text: str | None) -> int | None:
     return mode
 
 
-def _masking(shape: Shape) -> Masking:
-    key_file = shape.pseudonym_key_file
+def _choose_masking(file_options: FileOptions) -> Masking:
+    key_file = file_options.pseudonym_key_file
     if key_file is None:
-        return "mask" if shape.mask_numbers else None
-    if shape.mask_numbers:
-        msg = "--mask-numbers and --pseudonym-key-file exclude each other: give one of them"
+        return "mask" if file_options.mask_numbers else None
+    if file_options.mask_numbers:
+        msg = "--mask-numbers and --pseudonym-key-file exclude each other; use one of them"
         raise UsageError(msg)
     key = read_private(key_file).rstrip(b"\r\n")
     if isinstance(choose_mask(key), ValueError):
-        msg = f"{key_file} holds no key: write at least 16 bytes that cannot be guessed"
+        msg = f"{key_file} holds no valid key; write at least 16 bytes of random data to it"
         raise UsageError(msg)
     return key
 
 
-def _check(output: Path, shape: Shape, quarantine: Path | None, *, daily: bool, json: bool) -> None:
-    # Before the credentials are read and anything is asked.
+def _check(output: Path, file_options: FileOptions, quarantine: Path | None, *, daily: bool, json: bool) -> None:
+    # Before credentials are read and requests are sent.
     if sys.stdout is None and (json or output == _STDOUT):
-        msg = "stdout is closed: there is nowhere to write the result"
+        msg = "stdout is closed; redirect it to a file or a pipe"
         raise StorageError(msg)
     if quarantine is not None and output != _STDOUT:
-        msg = "--quarantine goes with --output -: any other output has its quarantine beside it"
+        msg = "--quarantine needs --output -; an export to a file has a quarantine file of its own"
         raise UsageError(msg)
     if output != _STDOUT:
-        open_encoder(choose_format(output, shape.format), spreadsheet=shape.spreadsheet)
+        open_encoder(choose_format(output, file_options.format), spreadsheet=file_options.spreadsheet)
         return
     if json:
-        msg = "--output - and --json both want stdout: give --output a file"
+        msg = "--output - and --json both write to stdout; use --output FILE"
         raise UsageError(msg)
-    if shape.spreadsheet or shape.format not in (None, "ndjson"):
-        msg = "--output - is NDJSON: give --output a file for anything else"
+    if file_options.spreadsheet or file_options.format not in (None, "ndjson"):
+        msg = "--output - writes NDJSON only; use --output FILE for another format"
         raise UsageError(msg)
     if daily:
-        msg = "--daily writes a file for each day: give --output a file"
+        msg = "--daily writes one file per day; use --output FILE"
         raise UsageError(msg)
 
 
 def _describe_finished(report: FetchReport) -> str:
-    words = "complete already" if report.is_complete else "finished, with a gap"
+    words = "already complete" if report.is_complete else "finished, with a gap"
     unreadable = describe_unreadable(report)
     return f"{words}, with {unreadable}" if unreadable else words
 
@@ -474,12 +475,12 @@ def _find_manifest(files: Sequence[DayFile], day: DayReport) -> Path:
 
 def _name_days(results: Sequence[Result]) -> str:
     names = [str(result.day) for result in results]
-    return ", ".join(names) if len(names) <= _SEVERAL else f"{names[0]} to {names[-1]} ({len(names)} days)"
+    return ", ".join(names) if len(names) <= _MAX_DAYS_NAMED else f"{names[0]} to {names[-1]} ({len(names)} days)"
 
 
 def _write_stdout(window: CompleteWindow, mask: Callable[[str], str] | None) -> None:
-    # Past sys.stdout's own buffer, so that nothing is left to flush when the reader goes away.
+    # Unbuffered, so that nothing is left to flush when the reader closes the pipe.
     rows = encode_rows(window.records, mask)
-    if sys.stdout.isatty():  # the vendor's texts must not command the terminal
+    if sys.stdout.isatty():  # the vendor's texts could hold terminal control sequences
         rows = escape_json(rows.decode()).encode()
     write_stdout(rows)

@@ -1,4 +1,4 @@
-"""Options of the client that may stand in the arguments or in the credentials file; arguments come first.
+"""Options of the client that the arguments or the credentials file may set; arguments take precedence.
 
 To add one: a field of `Network` or `Proof`, its name in `OPTION_NAMES`, and a line in `plan_client`.
 """
@@ -27,13 +27,13 @@ T = TypeVar("T")
 @Parameter(name="*", group="Network")
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """How to reach the vendor; each may also stand in the credentials file.
+    """Connection to the vendor; each option may also be set in the credentials file.
 
     Attributes:
-        proxy: Address of an HTTP proxy. Without it, HTTPS_PROXY (HTTP_PROXY) is used, unless NO_PROXY excludes the
+        proxy: Address of an HTTP proxy. By default HTTPS_PROXY (HTTP_PROXY) is used, unless NO_PROXY excludes the
             vendor's host. A proxy with a password belongs in the credentials file.
         ca_file: Trust the certificate authorities in this file (PEM) instead of the system's.
-        timeout: Seconds for one request and its answer; 60 by default.
+        timeout: Seconds for one request including its response; 60 by default.
     """
 
     proxy: str | None = field(default=None, repr=False)
@@ -44,18 +44,18 @@ class Network:
 @Parameter(name="*", group="Proof")
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What is known of the account; each may also stand in the credentials file.
+    """Known properties of the account; each option may also be set in the credentials file.
 
     Attributes:
-        time_field: The time that the vendor is known to filter on ("doctor --probe" finds out): calls are then in the
-            range if start <= time < end, exactly.
+        time_field: The time that the vendor filters on ("doctor --probe" finds it): the range is then exactly
+            start <= time < end.
         lateness: Windows that end less than this before now are provisional: 90m, 4h (the default) or 1d; longer than
             your longest call.
-        strict: Fail at the first record or value that cannot be read, instead of setting it aside.
-        assume_tz: The time zone of times that the vendor sends without an offset, as in Asia/Shanghai; may also be in
-            AIOSIPCDR_ASSUME_TZ.
-        filter_match: How records are compared with --group and --phone: exact (the default), or loose, without case
-            and outer blanks.
+        strict: Fail at the first record or value that cannot be read, instead of keeping it apart.
+        assume_tz: The time zone of times that the vendor sends without an offset, for example Asia/Shanghai; may also
+            be set in AIOSIPCDR_ASSUME_TZ.
+        filter_match: How records are compared with --group and --phone: exact (the default), or loose, which ignores
+            case and surrounding blanks.
     """
 
     time_field: TimeField | None = None
@@ -66,19 +66,19 @@ class Proof:
 
 
 def time_field_of(proof: Proof, settings: Settings) -> str | None:
-    """Return the time that the vendor is known to filter on.
+    """Return the time field that the vendor filters on, if it is known.
 
     Raises:
-        UsageError: There is no such field.
+        UsageError: The name in the credentials file is invalid.
     """
     return proof.time_field or _from_file(settings, "time_field", _read_time_field)
 
 
 def plan_client(network: Network, proof: Proof, settings: Settings) -> dict[str, Any]:
-    """Return the keyword arguments of `CdrClient` that were given.
+    """Return the keyword arguments of `CdrClient` for the options that are set.
 
     Raises:
-        UsageError: One of them cannot be used.
+        UsageError: One of them is invalid.
     """
     ca_file = network.ca_file or _from_file(settings, "ca_file", Path)
     lateness = (
@@ -86,7 +86,7 @@ def plan_client(network: Network, proof: Proof, settings: Settings) -> dict[str,
         if proof.lateness is None
         else parse_length("--lateness", proof.lateness)
     )
-    given = {
+    options = {
         "proxy": network.proxy or _from_file(settings, "proxy", str),
         "ssl_context": None if ca_file is None else load_authorities(ca_file),
         "timeout": network.timeout or _from_file(settings, "timeout", _read_seconds),
@@ -95,19 +95,19 @@ def plan_client(network: Network, proof: Proof, settings: Settings) -> dict[str,
         "strict": proof.strict or _from_file(settings, "strict", _read_switch),
         "filter_match": proof.filter_match or _from_file(settings, "filter_match", _read_match),
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def load_authorities(path: Path) -> ssl.SSLContext:
-    """Return a context that trusts the certificate authorities in a file.
+    """Return an SSL context that trusts the certificate authorities in a file.
 
     Raises:
-        UsageError: It cannot be read, or holds none.
+        UsageError: The file cannot be read or holds no certificate.
     """
     try:
         return ssl.create_default_context(cafile=path)
     except ssl.SSLError:
-        msg = f"{path} holds no certificate: give --ca-file a file of PEM blocks"
+        msg = f"{path} holds no certificate; use a file of PEM blocks for --ca-file"
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror or type(error).__name__}"
     raise UsageError(msg)
@@ -128,7 +128,7 @@ def _from_file(settings: Settings, name: str, read: Callable[[str], T]) -> T | N
 
 def _read_seconds(text: str) -> float:
     try:
-        return float(text)  # the client refuses what is no length of time
+        return float(text)  # the client checks the value
     except ValueError:
         raise ValueError("must be a number of seconds") from None
 

@@ -1,7 +1,6 @@
-"""Where words and data go: data to stdout, everything else to stderr.
+"""Output of commands: results to stdout, everything else to stderr.
 
-Must never write to stdout anything but the result, and never show the local
-variables of a traceback.
+Tracebacks show no local variables.
 """
 
 import io
@@ -35,35 +34,35 @@ __all__ = [
 
 
 def print_notice(sentence: str) -> None:
-    """Write a line to stderr; it may quote names and texts from elsewhere."""
-    with suppress(OSError, ValueError, AttributeError):  # closed, or full: what is to be done must not fail for that
+    """Write a line to stderr, with control characters escaped."""
+    with suppress(OSError, ValueError, AttributeError):  # closed or full: the command itself must not fail for that
         sys.stderr.write(f"{visible(sentence)}\n")
         sys.stderr.flush()
 
 
 def print_line(line: str) -> None:
-    """Write a line of the result to stdout, at once; it may quote names and texts from elsewhere."""
+    """Write a line of the result to stdout and flush it, with control characters escaped."""
     _print(visible(line))
 
 
 def _print(line: str, encoding: str | None = None) -> None:
     if sys.stdout is None:
-        msg = "stdout is closed: there is nowhere to write the result"
+        msg = "stdout is closed; redirect it to a file or a pipe"
         raise StorageError(msg)
     write_stdout(f"{line}\n".encode(encoding or sys.stdout.encoding or "utf-8", "replace"))
 
 
 def write_stdout(data: bytes | memoryview) -> None:
-    """Write all of `data` to stdout, past its buffer: nothing is left to flush when its reader goes away.
+    """Write all of `data` to stdout, unbuffered: nothing is left to flush when the reader closes the pipe.
 
     Raises:
-        BrokenPipeError: its reader is gone.
-        StorageError: it takes no more.
+        BrokenPipeError: The reader has closed the pipe.
+        StorageError: Any other error.
     """
     try:
         sys.stdout.flush()
         descriptor = sys.stdout.fileno()
-    except (io.UnsupportedOperation, AttributeError):  # replaced by something that is no file
+    except (io.UnsupportedOperation, AttributeError):  # replaced by an object that is no file
         sys.stdout.write(bytes(data).decode(sys.stdout.encoding or "utf-8", "replace"))
         return
     rest = memoryview(data)
@@ -76,23 +75,23 @@ def write_stdout(data: bytes | memoryview) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        msg = f"stdout cannot be written: {error.strerror or type(error).__name__}"
+        msg = f"cannot write to stdout: {error.strerror or type(error).__name__}; redirect it elsewhere"
         raise StorageError(msg) from None
 
 
 def flush_stdout() -> str | None:
-    """Flush what others have printed; return what is wrong with stdout, if anything."""
+    """Flush what cyclopts or rich printed; return the error message, if there is an error."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
         silence_stdout()
-        return f"stdout cannot be written: {error.strerror or type(error).__name__}"
+        return f"cannot write to stdout: {error.strerror or type(error).__name__}; redirect it elsewhere"
     return None
 
 
 def tolerate_encoding() -> None:
-    """Print a question mark for what the terminal's encoding does not have."""
+    """Print a question mark for characters that the encoding of stdout does not have."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 
@@ -103,7 +102,7 @@ def print_json(result: dict[str, Any]) -> None:
 
 
 def print_table(rows: Iterable[Sequence[str]]) -> None:
-    """Write `rows` to stdout, the last column folded where the terminal is narrow; they may hold rich's markup."""
+    """Write `rows`, which may hold rich markup, to stdout; the last column folds in a narrow terminal."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     cells = [tuple(map(visible, row)) for row in rows]
     for _ in cells[0][:-1] if cells else ():
@@ -113,29 +112,29 @@ def print_table(rows: Iterable[Sequence[str]]) -> None:
         table.add_row(*row)
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
-        # Into a pipe, a line is as long as it is: paths must stay in one piece.
+        # In a pipe lines do not fold: paths stay in one piece.
         console = Console(file=sys.stdout, highlight=False, width=10_000)
-    with console.capture() as drawn:
+    with console.capture() as capture:
         console.print(table)
-    _print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    _print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def shows_progress() -> bool:
-    """Say whether stderr is a terminal that can redraw a line."""
+    """Return whether stderr is a terminal that can redraw a line."""
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
 
 
 def show_traceback(error: BaseException) -> None:
-    """Write the traceback to stderr: places and source lines, no values of variables."""
+    """Write the traceback to stderr: locations and source lines, no values of variables."""
     print_notice("".join(traceback.format_exception(error)).rstrip())
 
 
 def silence_stdout() -> None:
-    """Send what is still in stdout's buffer nowhere: its reader is gone."""
+    """Discard what is in stdout's buffer: the reader has closed the pipe."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, descriptor)
+    os.close(devnull)

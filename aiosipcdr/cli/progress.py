@@ -1,7 +1,6 @@
-"""The progress bar: what the events of a run say, drawn on stderr.
+"""The progress bar of a run, drawn on stderr from its events.
 
-Draws nothing where stderr is no terminal, and must never block or raise: it
-is called between two requests.
+Draws nothing if stderr is not a terminal. Never blocks and never raises: it is called between requests.
 """
 
 from collections.abc import Iterator
@@ -35,63 +34,62 @@ _REDRAWS_A_SECOND = 5
 
 
 class ProgressState:
-    """Sums up events into what a bar shows; `total` is never below `records`.
+    """The state of the bar, summed up from events; `total` is never below `records`.
 
-    The spans of a range are counted one after the other, so until the last of
-    them is known, `total` is estimated from the part of the range that is.
+    The parts of a range are counted one after the other: until all are, `total` is extrapolated from the counted ones.
+    `seconds` is the length of all ranges together.
     """
 
-    __slots__ = ("_known", "_range_seconds", "_seconds_known", "finished", "note", "records", "windows")
+    __slots__ = ("_counted", "_range_seconds", "_seconds_counted", "finished", "note", "records", "windows")
 
     def __init__(self, seconds: int = 0) -> None:
-        """Start at nothing; `seconds` is the length of all ranges together, where it is known."""
         self._range_seconds = seconds
-        self._seconds_known = 0
-        self._known = 0
+        self._seconds_counted = 0
+        self._counted = 0
         self.records: int = 0
         self.windows: int = 0
         self.note: str = ""
         self.finished: bool = False
 
-    def leave_out(self, seconds: int) -> None:
-        """Note that a part of the ranges holds nothing to be read."""
+    def exclude(self, seconds: int) -> None:
+        """Exclude a part of the ranges, in which there is nothing to read."""
         self._range_seconds = max(0, self._range_seconds - seconds)
 
-    def take(self, event: Event) -> None:
-        """Note what `event` says."""
+    def update(self, event: Event) -> None:
+        """Update the state from `event`."""
         match event.kind:
             case EventKind.RUN_STARTED:
-                self.records += event.records or 0  # of an earlier run, which this one goes on with
+                self.records += event.records or 0  # of an earlier run that is resumed
             case EventKind.WINDOW_PLANNED:
-                self._known += event.total or 0
-                self._seconds_known += event.window.seconds if event.window else 0
+                self._counted += event.total or 0
+                self._seconds_counted += event.window.seconds if event.window else 0
             case EventKind.WINDOW_COMPLETE:
                 self.records += event.records or 0
                 self.windows += 1
                 self.note = ""
             case EventKind.THROTTLED:
-                self.note = f"the vendor asks for patience: waiting {event.delay or 0:.1f} s"
+                self.note = f"throttled by the vendor: waiting {event.delay or 0:.1f} s"
             case EventKind.REQUEST_RETRIED:
-                self.note = f"trying again after {event.error or 'a fault'}"
+                self.note = f"retrying after {event.error or 'an error'}"
             case _:
                 pass
 
     @property
     def total(self) -> int | None:
-        """How many calls there will be, as far as is known; `None` before anything is."""
+        """The estimated number of calls; `None` before the first count."""
         if self.finished:
             return self.records
-        if not self._seconds_known:
+        if not self._seconds_counted:
             return None
-        share = max(1.0, self._range_seconds / self._seconds_known)
-        return max(round(self._known * share), self.records)
+        share = max(1.0, self._range_seconds / self._seconds_counted)
+        return max(round(self._counted * share), self.records)
 
 
 class FetchProgress:
-    """An event hook that draws; a context manager that puts the terminal back in order."""
+    """An event hook that draws a progress bar; a context manager that restores the terminal."""
 
     def __init__(self, title: str, seconds: int = 0, *, wanted: bool = True) -> None:
-        """Prepare a bar named `title` for ranges of so many `seconds`; none where it is not `wanted` or cannot be."""
+        """Prepare a bar for ranges of `seconds`; no bar if it is not `wanted` or stderr is no terminal."""
         self.state: ProgressState = ProgressState(seconds)
         self._progress: Progress | None = None
         if wanted and shows_progress():
@@ -110,7 +108,7 @@ class FetchProgress:
             self._task = self._progress.add_task(title, total=None, note="", windows=0)
 
     def __enter__(self) -> Self:
-        """Show the bar."""
+        """Start the bar."""
         if self._progress is not None:
             self._progress.start()
         return self
@@ -121,7 +119,7 @@ class FetchProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Draw the last state and give the terminal back."""
+        """Draw the last state and stop the bar."""
         if self._progress is not None:
             self.state.finished = kind is None
             self.state.note = ""
@@ -129,9 +127,9 @@ class FetchProgress:
             self._progress.stop()
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of `event`."""
+        """Update the bar from `event`."""
         if self._progress is not None and event.kind not in _QUIET:
-            self.state.take(event)
+            self.state.update(event)
             self._draw(self._progress)
 
     def _draw(self, progress: Progress) -> None:
@@ -149,10 +147,10 @@ _QUIET = frozenset({EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED})
 
 
 class _CallsColumn(ProgressColumn):
-    """Calls done and known, windows, and calls a second."""
+    """Calls fetched and expected, windows, and calls per second."""
 
     def render(self, task: Task) -> Text:
-        """Write the numbers of `task`."""
+        """Return the text for `task`."""
         total = "?" if task.total is None else f"{int(task.total):,}"
         speed = task.finished_speed or task.speed
         rate = f", {int(speed):,}/s" if speed else ""
@@ -163,7 +161,7 @@ class _CallsColumn(ProgressColumn):
 
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Show a spinner beside `text` while the block runs, where stderr is a terminal."""
+    """Show a spinner and `text` while the block runs, if stderr is a terminal."""
     if not shows_progress():
         yield
         return

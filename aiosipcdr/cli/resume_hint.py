@@ -1,6 +1,6 @@
-"""The command line that is being run, as a person would type it again.
+"""The command that resumes the current one, to be pasted into a shell.
 
-Must never repeat what may be a phone number or a password.
+Does not repeat what may be a phone number or a password.
 """
 
 import shlex
@@ -12,47 +12,47 @@ from typing import Final
 __all__ = ["invocation", "resume_command"]
 
 invocation: ContextVar[Sequence[str]] = ContextVar("invocation", default=())
-"""The arguments, as they were given."""
+"""The arguments of the running command."""
 
 _SPAN: Final = {"--start": 1, "--end": 1, "--last": 1, "--yesterday": 0}
 _PRIVATE: Final = {"--phone", "--proxy"}  # a proxy's address may hold a password
 _ONCE: Final = {"--restart"}
 
 
-def resume_command(start: datetime, end: datetime, *, keep_words: bool = False) -> str:
-    """Return the command that goes on where this one ends.
+def resume_command(start: datetime, end: datetime, *, keep_range: bool = False) -> str:
+    """Return the command that resumes this one.
 
     Args:
-        start: begin of the range that was asked for.
-        end: its end.
-        keep_words: leave the range in its own words; else both instants are written, for the same words may mean
-            another range by then.
+        start: The start of the range.
+        end: Its end.
+        keep_range: Keep the range as it was given; else both times are written, since "--last 24h" would mean another
+            range by then.
     """
-    words = [word for word in invocation.get() if word not in _ONCE]
-    if not keep_words:
-        words = [*_without_span(words), "--start", start.isoformat(), "--end", end.isoformat()]
-    return shlex.join(["aiosipcdr", *_discreet(words)])
+    arguments = [argument for argument in invocation.get() if argument not in _ONCE]
+    if not keep_range:
+        arguments = [*_without_span(arguments), "--start", start.isoformat(), "--end", end.isoformat()]
+    return shlex.join(["aiosipcdr", *_hide_private(arguments)])
 
 
-def _without_span(words: Sequence[str]) -> Iterator[str]:
-    left_out = 0
-    for word in words:
-        name, equals, _ = word.partition("=")
-        if left_out:
-            left_out -= 1
+def _without_span(arguments: Sequence[str]) -> Iterator[str]:
+    skip = 0
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if skip:
+            skip -= 1
         elif name in _SPAN:
-            left_out = 0 if equals else _SPAN[name]
+            skip = 0 if equals else _SPAN[name]
         else:
-            yield word
+            yield argument
 
 
-def _discreet(words: Sequence[str]) -> Iterator[str]:
+def _hide_private(arguments: Sequence[str]) -> Iterator[str]:
     is_private = False
-    for word in words:
-        name, equals, _ = word.partition("=")
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
         if is_private:
-            word = "THE-SAME"  # noqa: PLW2901 - that is the point
+            argument = "THE-SAME"  # noqa: PLW2901 - that is the point
         elif name in _PRIVATE and equals:
-            word = f"{name}=THE-SAME"  # noqa: PLW2901 - likewise
-        is_private = word in _PRIVATE
-        yield word
+            argument = f"{name}=THE-SAME"  # noqa: PLW2901 - likewise
+        is_private = argument in _PRIVATE
+        yield argument

@@ -1,7 +1,6 @@
-"""Runs a command's coroutine to its end, and turns signals into clean endings.
+"""Runner of a command's coroutine, which turns signals into a clean end.
 
-Ctrl-C and SIGTERM both cancel the command's task: whatever it holds open is
-closed by its own context managers. Must never end another process.
+Ctrl-C and SIGTERM both cancel the command's task, so its context managers close everything.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after `work` has cleaned up.
-        Terminated: SIGTERM, likewise.
+        Terminated: SIGTERM, after `work` has cleaned up.
     """
     terminated = False
     before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
@@ -49,12 +48,12 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         raise
     finally:
         with suppress(ValueError):  # another thread
-            signal.signal(signal.SIGTERM, before)  # the loop has put the default back
+            signal.signal(signal.SIGTERM, before)  # the loop has restored the default
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise `Terminated` in the block when SIGTERM arrives; does nothing outside of the main thread."""
+    """Raise `Terminated` in the block when SIGTERM arrives; no effect outside the main thread."""
     try:
         before = signal.signal(signal.SIGTERM, _terminate)
     except ValueError:  # another thread

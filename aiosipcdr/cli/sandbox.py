@@ -1,7 +1,7 @@
 """`aiosipcdr sandbox`: the vendor's endpoint on loopback, in the foreground.
 
-Imports the sandbox, and with it aiohttp, only when it runs. Must never print
-anything but its address, its credentials and how to use them on stdout.
+Imports the sandbox, and with it aiohttp, only when it runs. Prints only its address, its credentials and how to use
+them on stdout.
 """
 
 import asyncio
@@ -35,34 +35,34 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 @Parameter(name="*", group="Behaviour (what the vendor's pages leave open)")
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """The main switches; `None` leaves one as the sandbox has it.
+    """The main settings; `None` keeps the sandbox's default.
 
     Attributes:
-        order: Order of the listing: by time, in a fixed order that is not by time, or another
-            at every request.
+        order: Order of the listing: by time (newest or oldest first), in a fixed order that is not by time (scattered),
+            or different for every request (none).
         time_field: The time that a range is compared with.
         absent: How a field without a value is written.
-        status_as: Whether the status of an answer is text or a number.
-        overflow: The answer beyond the last page: no records, page 1, the last page, null, HTTP 204
+        status_as: Whether the status of a response is a string or a number.
+        overflow: The response beyond the last page: no records, page 1, the last page, null, HTTP 204
             or 500, or status -18 or -22.
-        max_size: Largest page; larger sizes are reduced to it.
-        forced_size: Size of every page, whatever was asked.
-        echo_size: The size that answers state: the one given, or the one asked for.
-        count_cap: COUNT returns this at most.
-        count_lag: Seconds by which COUNT is behind.
-        leg_every: Every n-th call is transferred: a second record under the same voiceId.
+        max_size: Largest page size; larger ones are reduced to it.
+        forced_size: Size of every page, whatever size is requested.
+        echo_size: The size in responses: the one given, or the one asked for.
+        count_cap: Largest value that COUNT returns.
+        count_lag: Seconds by which COUNT lags behind.
+        leg_every: Every n-th call is transferred: a second record with the same voiceId.
         replica_every: Every n-th query is answered by another replica.
         replica: What that replica lacks: every call, the newest calls, or one call in four.
         cache: A cache that answers identical bodies with the same bytes: "polite" respects
             Cache-Control, "always" does not.
-        tolerance: Seconds by which a timestamp may be off.
+        tolerance: Seconds by which a timestamp may differ.
         clock_offset: Seconds by which the sandbox's clock is ahead.
-        rate_limit: Requests a second; faster ones are answered with -15.
-        latency: Seconds before each answer.
-        insert_every: Every n-th query, a newest call appears.
-        insert_late_every: Every n-th query, a call appears in the middle of its time.
-        delete_every: Every n-th query, a call disappears.
-        change_every: Every n-th query, a field of a call is filled in.
+        rate_limit: Requests per second; requests above it get status -15.
+        latency: Seconds before each response.
+        insert_every: Every n-th query adds a newest call.
+        insert_late_every: Every n-th query adds a call in the middle of its time.
+        delete_every: Every n-th query deletes a call.
+        change_every: Every n-th query fills in a field of a call.
     """
 
     order: Literal["newest", "oldest", "scattered", "none"] | None = None
@@ -108,41 +108,41 @@ def sandbox(
     until_stdin_closes: bool = False,
     json: bool = False,
 ) -> int:
-    """Serve the vendor's endpoint on loopback, with made-up calls, until Ctrl-C.
+    """Serve the vendor's endpoint on loopback, with generated calls, until Ctrl-C.
 
     Args:
-        records: How many calls.
-        calls: A file of calls to serve instead: NDJSON (also .gz) or a JSON list, with the names of the wire or those
-            of an export. Rows that no answer could list are refused.
-        live: Also add calls as time goes on, so many a second, minute or hour: 5/s, 30/m or 100/h. They are beyond the
-            range that is shown: ask for --last 1h.
-        seed: The same seed makes the same calls.
-        days: Length of the range that holds them.
-        port: Port on 127.0.0.1; 0 takes a free one.
-        account: Name of the account: the same name has the same key and secret; without one they are random.
-        database: Where the calls are kept: ":memory:", "temp" (a temporary file, removed at the
+        records: Number of calls.
+        calls: A file of calls to serve instead: NDJSON (also .gz) or a JSON list, with the field names of the API or of
+            an export. Rows that no response could list are refused.
+        live: Also add calls over time, at a rate per second, minute or hour: 5/s, 30/m or 100/h. They are after the
+            displayed range; query them with --last 1h.
+        seed: Seed of the generator: the same seed gives the same calls.
+        days: Length of the range of the calls.
+        port: Port on 127.0.0.1; 0 selects a free one.
+        account: Name of the account: the same name gives the same key and secret; by default they are random.
+        database: Where the calls are stored: ":memory:", "temp" (a temporary file, removed at the
             end) or the name of a new file.
-        behaviour: The main switches.
-        switch: Any other switch of aiosipcdr.sandbox.Switches, as NAME=VALUE; may be repeated.
+        behaviour: The main settings.
+        switch: Any other field of aiosipcdr.sandbox.SandboxConfig, as NAME=VALUE; may be repeated.
         faults: A JSON file with a list of objects, each with the fields of aiosipcdr.sandbox.Fault:
-            what goes wrong and for which request, for example {"kind": "cut", "page": 3}.
-        until_stdin_closes: End when stdin is closed too: with the process that started this one.
+            which fault happens for which request, for example {"kind": "cut", "page": 3}.
+        until_stdin_closes: Also end when stdin is closed, with the process that started this one.
         json: Print one line of JSON with base_url, api_key, api_secret, start and end.
     """
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         name: value for name in Behaviour.__dataclass_fields__ if (value := getattr(behaviour, name)) is not None
     }
-    given |= dict(map(_parse_switch, switch))
-    given |= {"records": records, "seed": seed, "days": days, "port": port, "path": database}
-    given["account"] = account
+    settings |= dict(map(_parse_switch, switch))
+    settings |= {"records": records, "seed": seed, "days": days, "port": port, "path": database}
+    settings["account"] = account
     if live is not None:
-        given["live"] = _parse_pace(live)
+        settings["live"] = _parse_pace(live)
     if calls is not None:
-        given["calls"] = _read_calls(calls, given)
+        settings["calls"] = _read_calls(calls, settings)
     if faults is not None:
-        given["faults"] = _read_faults(faults)
+        settings["faults"] = _read_faults(faults)
     try:
-        run_to_end(_serve(given, until_stdin_closes=until_stdin_closes, json=json))
+        run_to_end(_serve(settings, until_stdin_closes=until_stdin_closes, json=json))
     except OSError as error:
         msg = f"the sandbox cannot start: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:
@@ -156,11 +156,11 @@ def _parse_switch(text: str) -> tuple[str, object]:
 
     name, equals, value = text.partition("=")
     if not equals:
-        msg = "--switch wants NAME=VALUE, for example --switch gzip=true"
+        msg = "--switch needs NAME=VALUE, for example --switch gzip=true"
         raise UsageError(msg)
     kinds = get_type_hints(SandboxConfig)
     if name not in kinds:
-        msg = f"--switch: there is no switch {name}; there are {', '.join(sorted(kinds))}"
+        msg = f"--switch: unknown name {name}; use one of {', '.join(sorted(kinds))}"
         raise UsageError(msg)
     try:
         decoded = msgspec.json.decode(value)
@@ -176,7 +176,7 @@ def _parse_switch(text: str) -> tuple[str, object]:
 def _parse_pace(text: str) -> float:
     found = _PACE(text.strip())
     if found is None or not float(found[1]):
-        msg = "--live wants a number of calls a second, minute or hour: 5/s, 30/m or 100/h"
+        msg = "--live needs a number of calls per second, minute or hour: 5/s, 30/m or 100/h"
         raise UsageError(msg)
     return float(found[1]) / _SECONDS[found[2] or "s"]
 
@@ -227,19 +227,19 @@ async def _serve(switches: dict[str, Any], *, until_stdin_closes: bool, json: bo
         (_show_json if json else _show)(running)
 
     serving = asyncio.create_task(serve(on_ready=show, **switches))
-    waited = {serving}
+    tasks = {serving}
     if until_stdin_closes:
-        waited.add(asyncio.create_task(_stdin_closed()))
+        tasks.add(asyncio.create_task(_stdin_closed()))
     try:
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()
     finally:
-        for task in waited:
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(waited)
+        await asyncio.wait(tasks)
         for running in started:
-            _tell_left(running.faults_left)
+            _report_unused(running.faults_left)
 
 
 async def _stdin_closed() -> None:
@@ -252,15 +252,15 @@ async def _stdin_closed() -> None:
                 pass
         loop.call_soon_threadsafe(closed.set)
 
-    # A thread: an event loop cannot wait for every kind of stdin.
+    # A thread: not every kind of stdin works with the event loop.
     Thread(target=watch, name="aiosipcdr-stdin", daemon=True).start()
     await closed.wait()
 
 
-def _tell_left(faults: list["Fault"]) -> None:
+def _report_unused(faults: list["Fault"]) -> None:
     if faults:
-        number = "1 scripted fault was" if len(faults) == 1 else f"{len(faults)} scripted faults were"
-        print_notice(f"{number} never met: {'; '.join(fault.reported() for fault in faults)}")
+        number = "1 queued fault was" if len(faults) == 1 else f"{len(faults)} queued faults were"
+        print_notice(f"{number} never triggered: {'; '.join(fault.describe() for fault in faults)}")
 
 
 def _show_json(running: "Sandbox") -> None:
@@ -293,4 +293,4 @@ def _show(running: "Sandbox") -> None:
         print_line(f"export AIOSIPCDR_{name}={value}")
     print_line("")
     print_line(curl_line(running.base_url, running.api_key, running.api_secret, start, end))
-    print_notice("\nThe sandbox is running; Ctrl-C ends it.")
+    print_notice("\nThe sandbox is running; press Ctrl-C to stop it.")

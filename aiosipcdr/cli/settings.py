@@ -1,7 +1,6 @@
-"""Where the address and the credentials come from: environment, file or stdin.
+"""Address and credentials from the environment, a file or stdin.
 
-Must never take a key or a secret from an argument, and never put one into a
-text, an error or a repr.
+Key and secret are never read from an argument, and appear in no message and no repr.
 """
 
 import os
@@ -27,23 +26,23 @@ __all__ = ["OPTION_NAMES", "Account", "Settings", "find_credentials", "read_priv
 _PREFIX = "AIOSIPCDR_"
 _NAMES = ("base_url", "api_key", "api_secret")
 OPTION_NAMES = ("proxy", "ca_file", "timeout", "time_field", "lateness", "strict", "assume_tz", "filter_match")
-"""What else a file may hold: see `aiosipcdr.cli.options`."""
+"""Other options that a file may set: see `aiosipcdr.cli.options`."""
 
-_LARGEST = 64 * 1024
+_MAX_BYTES = 64 * 1024
 _LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")
 
 
 @Parameter(name="*", group="Account")
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Where to ask, and where the credentials are.
+    """The vendor's address and the source of the credentials.
 
     Attributes:
-        base_url: The vendor's address, as in https://api.laaffic.com/v3/voice; without it,
+        base_url: The vendor's address, for example https://api.laaffic.com/v3/voice; by default
             that of the credentials or AIOSIPCDR_BASE_URL.
-        credentials_file: A file with api_key, api_secret and, if you like, base_url and other options of the network
-            and the proof (proxy, ca_file, timeout, time_field, lateness, strict, assume_tz, filter_match): TOML,
-            JSON or lines of NAME=VALUE. Nobody but its owner may read it (chmod 600).
+        credentials_file: A file with api_key, api_secret and optionally base_url and options of the network and the
+            proof (proxy, ca_file, timeout, time_field, lateness, strict, assume_tz, filter_match): TOML, JSON or lines
+            of NAME=VALUE. The file must be readable only by its owner (chmod 600).
         credentials_stdin: Read the same from stdin.
     """
 
@@ -54,14 +53,14 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a client needs; shows nothing of the credentials.
+    """Address, credentials and options of a client; the repr hides the credentials.
 
     Attributes:
         base_url: The vendor's address.
-        api_key: The key.
-        api_secret: The secret.
-        options: Other options of the file or stdin, by name, as text; a proxy may hold a password.
-        source: Where they come from, for messages.
+        api_key: The API key.
+        api_secret: The API secret.
+        options: Other options from the file or stdin, by name, as text; a proxy may hold a password.
+        source: The source of the credentials, for messages.
     """
 
     base_url: str
@@ -72,23 +71,23 @@ class Settings:
 
 
 def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings that `account` points to.
+    """Return the settings that `account` selects.
 
-    Key and secret come from one source: the file or stdin where asked for,
-    else the environment. The address: the argument, that source, the environment.
+    Key and secret come from one source: the file or stdin if selected, else the environment. The address comes from the
+    argument, that source or the environment, in this order.
 
     Raises:
-        UsageError: something is missing, or the file must not be used.
+        UsageError: Something is missing, or the file must not be used.
     """
-    source, found = _find(account, environ)
+    source, found = _read_source(account, environ)
     for name in ("api_key", "api_secret"):
         if not found.get(name):
-            msg = f"{name} is missing in {source}: {HOW_TO_AUTHENTICATE}"
+            msg = f"{name} is missing in {source}; {HOW_TO_AUTHENTICATE}"
             raise UsageError(msg)
     base_url = account.base_url or found.get("base_url") or unquote(environ.get(_PREFIX + "BASE_URL", ""))
     if not base_url:
         msg = (
-            "the address is missing: give --base-url or set AIOSIPCDR_BASE_URL,"
+            "the address is missing; add --base-url or set AIOSIPCDR_BASE_URL,"
             " for example https://api.laaffic.com/v3/voice"
         )
         raise UsageError(msg)
@@ -103,26 +102,26 @@ def resolve_settings(account: Account, environ: Mapping[str, str] = os.environ) 
 
 
 def find_credentials(account: Account, environ: Mapping[str, str] = os.environ) -> Credentials | None:
-    """Return the credentials that `account` points to, `None` where there are none; no address is needed.
+    """Return the credentials that `account` selects, or `None` if there are none; no address is needed.
 
     Raises:
-        UsageError: the file must not be used.
+        UsageError: The file must not be used.
     """
-    _, found = _find(account, environ)
+    _, found = _read_source(account, environ)
     if not (found.get("api_key") and found.get("api_secret")):
         return None
     return Credentials(found["api_key"], found["api_secret"])
 
 
-def _find(account: Account, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    # Where they are looked for, and what is there.
+def _read_source(account: Account, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    # Returns the source and the values in it.
     if account.credentials_file is not None and account.credentials_stdin:
-        msg = "--credentials-file and --credentials-stdin exclude each other: give one of them"
+        msg = "--credentials-file and --credentials-stdin exclude each other; use one of them"
         raise UsageError(msg)
     if account.credentials_file is not None:
         source = str(account.credentials_file)
-        otherwise = f"; where that cannot be done, use --credentials-stdin < {source}"
-        found = _parse(read_private(account.credentials_file, otherwise), source)
+        alternative = f"; if that is not possible, use --credentials-stdin < {source}"
+        found = _parse(read_private(account.credentials_file, alternative), source)
     elif account.credentials_stdin:
         source = "stdin"
         found = _parse(_read_stdin(), source)
@@ -132,27 +131,27 @@ def _find(account: Account, environ: Mapping[str, str]) -> tuple[str, dict[str, 
     return source, found
 
 
-def read_private(path: Path, otherwise: str = "") -> bytes:
-    """Return the bytes of a file that only its owner may read.
+def read_private(path: Path, alternative: str = "") -> bytes:
+    """Return the content of a file that only its owner may read.
 
     Raises:
-        UsageError: it cannot be read, or others can read it; the text then ends with `otherwise`.
+        UsageError: It cannot be read, or others can read it; the message then ends with `alternative`.
     """
-    # The rights are those of the opened file, so nobody can swap it in between.
+    # The mode of the open file is checked, so that the file cannot be replaced in between.
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if os.name != "nt" and stat.S_ISREG(mode) and mode & _forbidden(path):
-                msg = f"{path} can be read by others, so it is not used: run chmod 600 {path}{otherwise}"
+                msg = f"{path} is readable by others, so it is not used; run chmod 600 {path}{alternative}"
                 raise UsageError(msg)
-            return file.read(_LARGEST)
+            return file.read(_MAX_BYTES)
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror or type(error).__name__}"
         raise UsageError(msg) from None
 
 
 def _forbidden(path: Path) -> int:
-    # systemd gives a unit's credentials 0440 and lets the unit's user in by an ACL, which shows as the group's mode.
+    # systemd gives a unit's credentials mode 0440 and grants access to the unit's user by an ACL.
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if folder and path.parent.resolve() == Path(folder).resolve():
         return stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
@@ -163,15 +162,15 @@ def _read_stdin() -> bytes:
     if sys.stdin is None:
         return b""
     if sys.stdin.isatty():
-        print_notice("api_key=..., api_secret=... (and base_url=...), a line each; Ctrl-D ends:")
-    return sys.stdin.buffer.read(_LARGEST)
+        print_notice("Enter api_key=..., api_secret=... (and base_url=...), one per line; end with Ctrl-D:")
+    return sys.stdin.buffer.read(_MAX_BYTES)
 
 
 def _parse(raw: bytes, source: str) -> dict[str, str]:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        msg = f"{source} is not UTF-8 text: write lines of NAME=VALUE, or TOML"
+        msg = f"{source} is not UTF-8 text; write lines of NAME=VALUE, or TOML"
         raise UsageError(msg) from None
     if text.lstrip().startswith("{"):
         return _parse_json(text, source)
@@ -182,7 +181,7 @@ def _parse(raw: bytes, source: str) -> dict[str, str]:
     values = _select(table, source)
     if all(isinstance(value, str) for value in values.values()):
         return values
-    # Lines like API_KEY=0123 are TOML too, but their value would not be the text that stands there.
+    # A line like API_KEY=0123 is valid TOML, but as a number it would lose its zero.
     return _parse_lines(text)
 
 
@@ -190,7 +189,7 @@ def _parse_json(text: str, source: str) -> dict[str, str]:
     try:
         table = msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError:
-        raise UsageError(f"{source} begins like JSON and cannot be read as a JSON object") from None
+        raise UsageError(f"{source} begins like JSON but is not a JSON object; correct it") from None
     values = _select(table, source)
     if not all(isinstance(value, str) for value in values.values()):
         raise UsageError(f"{source}: names and values must be JSON strings")

@@ -1,7 +1,6 @@
-"""What a person wants to know about the calls that were fetched: figures, and their table.
+"""Figures of a finished run, as a table or as JSON.
 
-Holds counts and sums, never a call. Money is summed per field and currency as
-told, exactly, and never converted.
+Holds counts and sums, no call. Amounts are summed per field and currency, exactly and without conversion.
 """
 
 import sys
@@ -25,7 +24,7 @@ _MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What a run took and proved, and what its file holds, read back from it."""
+    """The report of a run, its time in seconds, and facts about its file, read back from it."""
 
     report: FetchReport
     file: FileFacts
@@ -33,12 +32,12 @@ class Figures:
 
     @property
     def records_a_second(self) -> float:
-        """Calls fetched, checked and written in a second."""
+        """Calls fetched, checked and written per second."""
         return self.file.rows / self.seconds if self.seconds else 0.0
 
 
 def figures_as_json(figures: Figures, path: Path) -> dict[str, Any]:
-    """Return the figures for a program: exact sums as text, memory in bytes."""
+    """Return the figures for `--json`: exact sums as text, memory in bytes."""
     return {
         "records": figures.file.rows,
         "certified": figures.report.certified,
@@ -65,7 +64,7 @@ def _rows(figures: Figures, path: Path) -> list[tuple[str, str]]:
     rows = [
         ("Calls", f"{figures.file.rows:,}"),
         ("Proof", _proof(report)),
-        ("Time", f"{figures.seconds:.1f} s, {figures.records_a_second:,.0f} calls a second"),
+        ("Time", f"{figures.seconds:.1f} s, {figures.records_a_second:,.0f} calls per second"),
         ("Requests", f"{report.requests:,} ({pages}, {windows})"),
     ]
     if report.clipped_to is not None:
@@ -91,9 +90,9 @@ def _proof(report: FetchReport) -> str:
 
 
 def peak_memory() -> int | None:
-    """Return the most memory that this process has held, in bytes; `None` where nobody can tell."""
+    """Return the peak memory of this process in bytes; `None` if the system does not report it."""
     try:
-        # The kernel's figure for this program alone: getrusage also knows what stood here before exec.
+        # The value of this program alone: getrusage includes the process before exec.
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024

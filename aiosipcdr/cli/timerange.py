@@ -1,6 +1,6 @@
-"""The range and the filters of a query, as arguments.
+"""The range and the filters of a query, from arguments.
 
-A time zone is never guessed, and neither is a wall-clock time that a zone has twice or not at all.
+Neither a time zone nor the meaning of an ambiguous wall-clock time is guessed.
 """
 
 import re
@@ -21,9 +21,9 @@ from aiosipcdr.model.windows import day_start, fixed_offset
 __all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_zone", "read_phone"]
 
 _DAY = timedelta(days=1)
-_LONGEST_NAME = 1024
+_MAX_NAME_BYTES = 1024
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_BEYOND = "beyond the calendar: the years 1 to 9999 can be asked for"
+_OUTSIDE_CALENDAR = "outside the calendar; use a year from 1 to 9999"
 _SPAN = re.compile(r"(?P<number>[0-9]{1,5}) ?(?P<unit>[mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": _DAY, "w": timedelta(weeks=1)}
 
@@ -31,18 +31,18 @@ _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": _DAY, "w": ti
 @Parameter(name="*", group="Query")
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Which calls.
+    """The calls to query.
 
     Attributes:
-        start: First instant: 2026-10-01, 2026-10-01T08:30:00 or 2026-10-01T08:30:00+08:00.
-        end: Last instant; a date means its first instant, so 2026-11-01 ends with October.
+        start: Start of the range: 2026-10-01, 2026-10-01T08:30:00 or 2026-10-01T08:30:00+08:00.
+        end: End of the range; a date means its beginning, so 2026-11-01 ends with October.
         last: Instead of start and end, the time until now: 90m, 24h, 7d or 2w; a day is 24 hours.
         yesterday: Instead of start and end, the day before today in the time zone tz.
         tz: Time zone of a start or end without an offset, and of yesterday: Asia/Shanghai, UTC, +08:00.
         group: Only calls of this phone group (sipGroupName, exact).
         phone: Only calls of this phone (phoneName, exact).
-        phone_file: Instead of phone, a file whose first line names it, or "-" for stdin: other users of this machine
-            can list the arguments of a command.
+        phone_file: Instead of phone, a file with the name in its first line, or "-" for stdin: arguments are visible to
+            other users of this machine.
     """
 
     start: str | None = None
@@ -56,63 +56,63 @@ class Range:
 
 
 def read_phone(phone: str | None, path: Path | None) -> str | None:
-    """Return the phone that is asked for: `phone`, or the first line of the file at `path` ("-" is stdin).
+    """Return the phone name of the filter: `phone`, or the first line of the file at `path` ("-" is stdin).
 
     Raises:
-        UsageError: The file cannot be read or is empty, or there is a `phone` as well.
+        UsageError: The file cannot be read or is empty, or `phone` is given, too.
     """
     if path is None:
         return phone
     if phone is not None:
-        raise UsageError("--phone and --phone-file exclude each other: give one of them")
+        raise UsageError("--phone and --phone-file exclude each other; use one of them")
     try:
         with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
-            name = file.readline(_LONGEST_NAME).decode("utf-8-sig").strip()
+            name = file.readline(_MAX_NAME_BYTES).decode("utf-8-sig").strip()
     except OSError as error:
         msg = f"--phone-file {path} cannot be read: {error.strerror or type(error).__name__}"
         raise UsageError(msg) from None
     except UnicodeDecodeError:
-        msg = f"--phone-file {path} is not UTF-8 text"
+        msg = f"--phone-file {path} is not UTF-8 text; save it as UTF-8"
         raise UsageError(msg) from None
     if not name:
-        msg = f"--phone-file {path} is empty: its first line must be the phone's name (phoneName)"
+        msg = f"--phone-file {path} is empty; write the phone's name (phoneName) to its first line"
         raise UsageError(msg)
     return name
 
 
 def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, datetime]:
-    """Return the two instants of `span`, with fixed offsets: those of the zone at each of them.
+    """Return start and end of `span` with fixed offsets: those of the zone at each of them.
 
     Args:
         span: The arguments.
-        now: The present instant, aware; this machine's by default.
+        now: The present, aware; by default this machine's.
 
     Raises:
-        UsageError: A time cannot be read, has no zone, exists twice or not at all in its zone, the end does not come
-            after the start, or not exactly one range is given.
+        UsageError: A time cannot be read, has no zone, or is ambiguous or missing in its zone; the end is not after the
+            start; or not exactly one range is given.
     """
     zone = None if span.tz is None else parse_zone(span.tz)
     now = (now or datetime.now(UTC)).replace(microsecond=0)
-    ways = {"--start and --end": span.start or span.end, "--last": span.last, "--yesterday": span.yesterday}
-    asked = [way for way, given in ways.items() if given]
-    if len(asked) > 1:
-        msg = f"{' and '.join(asked)} exclude each other: give one of them"
+    options = {"--start and --end": span.start or span.end, "--last": span.last, "--yesterday": span.yesterday}
+    used = [option for option, given in options.items() if given]
+    if len(used) > 1:
+        msg = f"{' and '.join(used)} exclude each other; use one of them"
         raise UsageError(msg)
     if span.last is not None:
         return _last(span.last, now if zone is None else now.astimezone(zone))
     if span.yesterday:
         if zone is None:
-            msg = "--yesterday is a day of a time zone: add --tz, for example --tz Asia/Shanghai or --tz UTC"
+            msg = "--yesterday needs a time zone; add --tz, for example --tz Asia/Shanghai or --tz UTC"
             raise UsageError(msg)
         today = now.astimezone(zone).date()
         return day_start(today - _DAY, zone), day_start(today, zone)
     if span.start is None or span.end is None:
         missing = "--start" if span.start is None else "--end"
-        msg = f"{missing} is missing: give --start and --end, or --last 24h, or --yesterday with --tz"
+        msg = f"{missing} is missing; add --start and --end, or --last 24h, or --yesterday with --tz"
         raise UsageError(msg)
     start, end = _time("--start", span.start, zone), _time("--end", span.end, zone)
     if end < start:
-        msg = f"--end {span.end} is before --start {span.start}: swap them"
+        msg = f"--end {span.end} is before --start {span.start}; swap them"
         raise UsageError(msg)
     if end == start:
         msg = f"--start {span.start} and --end {span.end} are the same instant{_hint_at_day(span.end)}"
@@ -123,31 +123,31 @@ def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, dat
 def _hint_at_day(end: str) -> str:
     day = _date(end)
     if day is None or day == date.max:
-        return ": give an --end that is later"
-    return f": did you mean the whole day? then give --end {day + _DAY}"
+        return "; use a later --end"
+    return f"; for the whole day use --end {day + _DAY}"
 
 
 def explain_no_calls(span: Range, start: datetime, now: datetime) -> str | None:
-    """Return a likely reason why a range holds no calls, `None` where there is none but that nobody called."""
+    """Return a likely reason for a range without calls, or `None` if there is none."""
     if start >= now:
-        return "there are no calls: the range begins in the future"
+        return "no calls: the range begins in the future"
     named = [option for option, name in (("--group", span.group), ("--phone", span.phone)) if name is not None]
     if named:
         verb = "is" if len(named) == 1 else "are"
         options = " and ".join(named)
-        return f"there are no calls: is the name right? {options} {verb} matched exactly, capitals and blanks included"
+        return f"no calls: check the name; {options} {verb} matched exactly, including case and blanks"
     return None
 
 
 def parse_length(option: str, text: str) -> timedelta:
-    """Return the length of time that `text` names.
+    """Return the duration that `text` names, for example "24h".
 
     Raises:
         UsageError: It names none.
     """
     found = _SPAN.fullmatch(text)
     if found is None or not int(found["number"]):
-        msg = f"{option} is not a length of time: write a number of minutes, hours, days or weeks: 90m, 24h, 7d, 2w"
+        msg = f"{option} is not a duration; use a number of minutes, hours, days or weeks: 90m, 24h, 7d, 2w"
         raise UsageError(msg)
     return int(found["number"]) * _UNITS[found["unit"]]
 
@@ -155,11 +155,11 @@ def parse_length(option: str, text: str) -> timedelta:
 def _last(text: str, now: datetime) -> tuple[datetime, datetime]:
     length = parse_length("--last", text)
     try:
-        # Through UTC: 24 hours are 24 hours, even when clocks were changed meanwhile.
+        # In UTC: 24 hours are 24 hours, even across a clock change.
         start = now.astimezone(UTC) - length
         return fixed_offset(start.astimezone(now.tzinfo)), fixed_offset(now)
     except OverflowError:
-        msg = f"--last {text} begins before the calendar does: ask for less"
+        msg = f"--last {text} begins before the year 1; use a shorter time"
         raise UsageError(msg) from None
 
 
@@ -167,13 +167,13 @@ def _time(option: str, text: str, zone: TimeZone | None) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        msg = f"{option} is neither a date (2026-10-01) nor a time of ISO 8601 (2026-10-01T08:30:00+08:00)"
+        msg = f"{option} is neither a date (2026-10-01) nor an ISO 8601 time (2026-10-01T08:30:00+08:00); correct it"
         if _DATE.fullmatch(text):
-            msg = f"{option} {text} is no day of the calendar"
+            msg = f"{option} {text} is not a day of the calendar; correct it"
         raise UsageError(msg) from None
     if time.utcoffset() is None and zone is None:
         msg = (
-            f"{option} {text} has no time zone: add --tz, for example --tz Asia/Shanghai or"
+            f"{option} {text} has no time zone; add --tz, for example --tz Asia/Shanghai or"
             f" --tz UTC, or write {time.isoformat()}+08:00"
         )
         raise UsageError(msg)
@@ -183,12 +183,12 @@ def _time(option: str, text: str, zone: TimeZone | None) -> datetime:
         day = _date(text)
         return _wall_clock(option, text, time, zone) if day is None else day_start(day, zone)
     except OverflowError:
-        msg = f"{option} {text} lies {_BEYOND}"
+        msg = f"{option} {text} is {_OUTSIDE_CALENDAR}"
         raise UsageError(msg) from None
 
 
 def _date(text: str) -> date | None:
-    # The forms that datetime.fromisoformat takes for a day's midnight.
+    # The forms that datetime.fromisoformat reads as midnight of a day.
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -196,8 +196,8 @@ def _date(text: str) -> date | None:
 
 
 def _wall_clock(option: str, text: str, time: datetime, zone: TimeZone) -> datetime:
-    # Where clocks are set forward, a time that is skipped has the offset before with fold 0 and the one after with
-    # fold 1; where they are set back, a time that comes twice has them in the same order.
+    # Where clocks are set forward, a skipped time has the offset before with fold 0 and the one after with fold 1;
+    # where they are set back, an ambiguous time has them in the same order.
     first, second = time.replace(tzinfo=zone, fold=0), time.replace(tzinfo=zone, fold=1)
     before, after = first.utcoffset(), second.utcoffset()
     if before is None or after is None or before == after:
@@ -205,17 +205,17 @@ def _wall_clock(option: str, text: str, time: datetime, zone: TimeZone) -> datet
     what = "exists twice" if before > after else "does not exist"
     change = "back" if before > after else "forward"
     msg = (
-        f"{option} {text} {what} in {zone}, where clocks are set {change} then:"
+        f"{option} {text} {what} in {zone}, where clocks are set {change} then;"
         f" write {first.isoformat()} or {second.isoformat()}"
     )
     raise UsageError(msg)
 
 
 def parse_zone(name: str) -> TimeZone:
-    """Return the zone that `name` names.
+    """Return the time zone called `name`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: It is unknown.
     """
     if name.upper() in {"UTC", "Z"}:
         return UTC
@@ -229,5 +229,5 @@ def parse_zone(name: str) -> TimeZone:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        msg = "--tz is not a known time zone: write a name such as Asia/Shanghai, or an offset such as +08:00"
+        msg = "--tz is not a known time zone; use a name such as Asia/Shanghai, or an offset such as +08:00"
         raise UsageError(msg if available_timezones() else NO_ZONES) from None

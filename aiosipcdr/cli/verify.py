@@ -1,4 +1,4 @@
-"""`aiosipcdr verify`: files compared with their manifests, and with `--online` with what the vendor counts today.
+"""`aiosipcdr verify`: comparison of files with their manifests and, with `--online`, with the vendor's counts.
 
 Changes no file and fetches no record.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.client import Pace, build_client
-from aiosipcdr.cli.exit_codes import CommandError, Exit, judge_reports
+from aiosipcdr.cli.exit_codes import CommandError, Exit, exit_code_for
 from aiosipcdr.cli.options import Network
 from aiosipcdr.cli.output import print_json, print_line, print_notice
 from aiosipcdr.cli.progress import waiting
@@ -18,7 +18,7 @@ from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, find_credentials, resolve_settings
 from aiosipcdr.cli.timerange import read_phone
 from aiosipcdr.display import shorten
-from aiosipcdr.export import Manifest, find_exports, find_paths, read_stored, verify_file, was_asked_by
+from aiosipcdr.export import Manifest, compare_owner, find_exports, find_paths, read_stored, verify_file
 from aiosipcdr.export.manifest import Signature
 from aiosipcdr.model.errors import ExportError, OutOfTimeRangeError
 from aiosipcdr.model.report import counted, describe_unreadable
@@ -41,20 +41,20 @@ def verify(
     pace: Pace = Pace(),  # noqa: B008 - frozen
     json: bool = False,
 ) -> int:
-    """Compare files with their manifests (name, size, hash, rows, sums), and the manifests with themselves.
+    """Compare files with their manifests (name, size, hash, rows, sums), and check the manifests for contradictions.
 
-    Where the account's credentials are given, the manifests' signatures are checked too: that finds a file and a
-    manifest that were changed together.
+    With the account's credentials the manifests' signatures are checked, too, which detects a consistent change of file
+    and manifest.
 
-    Exit code 0: all as written; 1: something differs; 3: all as written, but something is not complete; 4: all
-    complete, but something could not be read.
+    Exit code 0: unchanged; 1: a difference; 3: unchanged, but not complete; 4: complete, but something could not be
+    read.
 
     Args:
-        paths: Exported files, each with its manifest beside it; or folders, for all files in them and in their folders.
-        online: Ask the vendor for each window's number of calls, too: one request a window.
-        phone: The phone that the export was asked for, if it was: files do not tell it.
-        phone_file: Instead of phone, a file whose first line names it, or "-" for stdin.
-        sidecars: The folder of the manifests, if they are not beside the files.
+        paths: Exported files with their manifests; or folders, for all files in them and in their subfolders.
+        online: Also ask the vendor for the current number of calls in each window: one request per window.
+        phone: The phone in the export's filter, if it has one: manifests do not contain it.
+        phone_file: Instead of phone, a file with the name in its first line, or "-" for stdin.
+        sidecars: The folder of the manifests, if they are not in the folders of the files.
         account: The account.
         network: The network.
         pace: The pace.
@@ -62,7 +62,7 @@ def verify(
     """
     phone = read_phone(phone, phone_file)
     if not paths:
-        msg = "PATHS is missing: name exported files, or folders that hold them (see aiosipcdr verify --help)"
+        msg = "PATHS is missing; add exported files, or folders that hold them (see aiosipcdr verify --help)"
         raise UsageError(msg)
     is_single = len(paths) == 1 and not paths[0].is_dir()
     settings = resolve_settings(account) if online else None
@@ -76,22 +76,22 @@ def verify(
     _show(results, is_single=is_single, json=json)
     if any(result.differences for result in results):
         return Exit.FAILED
-    return judge_reports([result.manifest.as_report() for result in results if result.manifest])
+    return exit_code_for([result.manifest.as_report() for result in results if result.manifest])
 
 
 @dataclass(kw_only=True)
 class _Result:
-    """What was found of one file."""
+    """The result for one file."""
 
     path: Path
     manifest: Manifest | None = None
     signature: Signature = "not checked"
     differences: list[str] = field(default_factory=list)
     recounted: int | None = None
-    """Windows that the vendor has counted again."""
+    """Number of windows that the vendor has counted again."""
 
     def facts(self) -> dict[str, Any]:
-        """Return it for a program."""
+        """Return the result for `--json`."""
         manifest = self.manifest
         return {
             "file": str(self.path),
@@ -106,19 +106,17 @@ class _Result:
         }
 
     def sentence(self) -> str:
-        """Say that it is as it was written."""
+        """Return the message for a file without differences."""
         manifest = self.manifest
         assert manifest is not None  # noqa: S101 - without one there is a difference
         verdict = "certified complete" if manifest.certified else "NOT certified"
         words = [f"{manifest.rows:,} calls, {verdict}"]
         if unreadable := describe_unreadable(manifest.as_report()):
             words[0] += f", {unreadable}"
-        words.append("the file is what its manifest says")
-        words.append(_SIGNED[self.signature])
+        words.append("the file matches its manifest")
+        words.append(_SIGNATURE_TEXTS[self.signature])
         if self.recounted is not None:
-            words.append(
-                f"the vendor was asked and counts the same now ({counted(self.recounted, 'window', 'windows')})"
-            )
+            words.append(f"the vendor counts the same now ({counted(self.recounted, 'window', 'windows')})")
         if provisional := manifest.report.provisional:
             windows = counted(provisional, "window was", "windows were")
             words.append(f"{windows} provisional, calls may have been added since{_advice(self.recounted)}")
@@ -137,23 +135,23 @@ def _show(results: "Sequence[_Result]", *, is_single: bool, json: bool) -> None:
             print_line(f"{name}: {result.sentence()}")
     if not is_single and not json:
         wrong = sum(bool(result.differences) for result in results)
-        print_line(f"{counted(len(results), 'file', 'files')}, {wrong:,} of them not as written")
+        print_line(f"{counted(len(results), 'file', 'files')}, {wrong:,} with differences")
 
 
 def _advice(recounted: int | None) -> str:
-    return "" if recounted is not None else ": ask with --online, or export again"
+    return "" if recounted is not None else ": check with --online, or export again"
 
 
 def _find_files(paths: Sequence[Path], sidecars: Path | None) -> Iterator[Path]:
-    aside = None if sidecars is None else sidecars.resolve()
+    sidecar_folder = None if sidecars is None else sidecars.resolve()
     for path in paths:
         if not path.is_dir():
             yield path
             continue
-        # A manifest in the folder of sidecars is of a file elsewhere.
-        found = [file for file in find_exports(path) if file.exists() or aside not in file.resolve().parents]
+        # A manifest in the folder of sidecars may belong to a file elsewhere.
+        found = [file for file in find_exports(path) if file.exists() or sidecar_folder not in file.resolve().parents]
         if not found:
-            msg = f"{path} holds no exported file"
+            msg = f"{path} holds no exported file; add the path of an exported file or its folder"
             raise CommandError(msg)
         yield from found
 
@@ -163,7 +161,7 @@ def _verify(
 ) -> _Result:
     result = _Result(path=path)
     if not path.exists():
-        result.differences.append(f"{path} is not there: name an exported file")
+        result.differences.append(f"{path} does not exist; check the path")
         return result
     try:
         stored = read_stored(find_paths(path, sidecars).manifest)
@@ -176,15 +174,15 @@ def _verify(
         result.differences.append(str(error))
     if result.signature == "invalid":
         result.differences.append(
-            "the manifest's signature is not this account's: file and manifest were changed together"
+            "the manifest's signature is invalid: file and manifest were changed together; export the file again"
         )
     return result
 
 
-_SIGNED: dict[Signature, str] = {
+_SIGNATURE_TEXTS: dict[Signature, str] = {
     "valid": "signature valid",
     "not checked": "signature not checked",
-    "unsigned": "unsigned, by an older version",
+    "unsigned": "unsigned, written by an older version",
 }
 
 
@@ -193,17 +191,19 @@ def _unchecked(manifest: Manifest) -> Signature:
 
 
 def _check_same(manifest: Manifest, credentials: Credentials, phone: str | None) -> None:
-    is_same_account, is_same_phone = was_asked_by(manifest, credentials, phone)
+    is_same_account, is_same_phone = compare_owner(manifest, credentials, phone)
     if not is_same_account:
         msg = (
-            f"{shorten(manifest.file)} was exported from another account, or before its secret was changed: ask that"
-            " one"
+            f"{shorten(manifest.file)} was exported from another account, or before its secret was changed; use that"
+            " account's credentials"
         )
         raise UsageError(msg)
     if not is_same_phone:
-        msg = f"{shorten(manifest.file)} is of another phone: give --phone as it was given to the export"
+        msg = f"{shorten(manifest.file)} was exported for another phone; use the same --phone as the export"
         if phone is None:
-            msg = f"{shorten(manifest.file)} is of one phone, which its manifest does not tell: give --phone"
+            msg = (
+                f"{shorten(manifest.file)} was exported for one phone, which its manifest does not contain; add --phone"
+            )
         raise UsageError(msg)
 
 
@@ -220,12 +220,12 @@ async def _recount_file(client: "CdrClient", result: _Result, manifest: Manifest
         counts = await client.recount(read, sip_group_name=manifest.query.sip_group_name, phone_name=phone)
     except OutOfTimeRangeError:
         result.differences.append(
-            "the vendor no longer keeps all of its calls, so they cannot be counted again: leave out --online"
+            "the vendor no longer keeps all of its calls, so they cannot be counted again; leave out --online"
         )
         return
     result.recounted = len(counts)
     for window, report in read.items():
         if counts[window] != report.counted:
             then = "when it was read, provisionally" if report.provisional else "when it was read"
-            now = f"the vendor counts {counts[window]:,} calls now, and counted {report.counted:,} {then}"
+            now = f"the vendor now counts {counts[window]:,} calls, and counted {report.counted:,} {then}"
             result.differences.append(f"window {window}: {now}")

@@ -1,8 +1,7 @@
-"""What the outcome of a request means for a person: one line for each check, and what to do.
+"""Checks of an account, derived from the outcome of requests: one line each, with advice.
 
-Judges only, asks nothing. Each check depends on those before it: what could
-not be checked is told as skipped, with the reason. Must never show a secret
-or a number.
+Sends nothing. Each check depends on those before it; one that could not be made is reported as skipped, with the
+reason. Shows no secret and no phone number.
 """
 
 from collections.abc import Iterable
@@ -27,18 +26,18 @@ from aiosipcdr.model.report import counted
 __all__ = ["CHECKS", "Check", "Contact", "Handshake", "State", "judge_contact", "judge_range", "skip_rest"]
 
 CHECKS = ("settings", "dns", "connection", "tls", "endpoint", "clock", "credentials", "address", "range")
-"""Every check, in the order in which they depend on each other."""
+"""All checks, in the order in which they depend on each other."""
 
 _AGREEING = 2.0
-"""Seconds: `Date` is told in whole ones."""
+"""In seconds: `Date` has whole seconds."""
 _TOLERABLE = 60.0
-"""Seconds: what the vendor tolerates is not documented, and a clock that NTP keeps is never that far off."""
+"""In seconds: the vendor's tolerance is not documented, and a clock set by NTP never differs that much."""
 _SOON = 14
 
 
 @unique
 class State(StrEnum):
-    """What became of a check."""
+    """The result of a check."""
 
     GOOD = "good"
     WRONG = "wrong"
@@ -47,7 +46,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One line: what was checked, how it stands, and what to do."""
+    """One line: the check, its result, and what to do."""
 
     name: str
     state: State
@@ -56,7 +55,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Handshake:
-    """What a TLS handshake told: the version and the end of the certificate, or why it failed."""
+    """The result of a TLS handshake: version and expiry of the certificate, or why it failed."""
 
     version: str = ""
     expires: datetime | None = None
@@ -65,16 +64,16 @@ class Handshake:
 
 @dataclass(frozen=True, kw_only=True)
 class Contact:
-    """What one signed request and its circumstances told.
+    """The result of one signed request, with further facts about the connection.
 
     Attributes:
         host: The vendor's host, without a port.
-        secure: Whether it is asked over https.
-        error: What the request ended with; `None` where it was answered.
-        offset: Seconds by which the vendor's clock is ahead, where the last answer told.
-        lookup: Why the name was not found, in the system's words.
-        handshake: Another handshake with it, where one was made.
-        proxy: The proxy on the way, empty for none.
+        secure: Whether the scheme is https.
+        error: The error of the request; `None` if it succeeded.
+        offset: Seconds by which the vendor's clock is ahead; `None` if the last response had no time.
+        lookup: Why the host name could not be resolved, in the system's words.
+        handshake: A separate TLS handshake, if one was made.
+        proxy: The proxy; empty for none.
     """
 
     host: str
@@ -87,20 +86,20 @@ class Contact:
 
 
 def judge_contact(contact: Contact, now: datetime) -> list[Check]:
-    """Return the checks from dns to address, as far as one request tells; the first that is wrong ends the list."""
+    """Return the checks from dns to address that one request allows; the list ends at the first that fails."""
     error = contact.error
     checks = [_judge_dns(contact)]
     if isinstance(error, TransportError) and not isinstance(error, TlsError | RedirectError):
         if error.resolved:
             checks.append(Check("connection", State.WRONG, _say(error)))
         return checks
-    checks.append(Check("connection", State.GOOD, f"{contact.host} takes connections"))
+    checks.append(Check("connection", State.GOOD, f"{contact.host} accepts connections"))
     checks.append(_judge_tls(contact, now))
     if isinstance(error, TlsError):
         return checks
     refused = isinstance(error, AuthenticationError | RestrictedAddressError | ClockSkewError)
     if error is None or refused:
-        checks.append(Check("endpoint", State.GOOD, "what answers is the vendor's endpoint"))
+        checks.append(Check("endpoint", State.GOOD, "the server is the vendor's endpoint"))
     else:
         checks.append(Check("endpoint", State.WRONG, _endpoint_text(error)))
     if isinstance(error, ProtocolError | RedirectError):
@@ -112,26 +111,26 @@ def judge_contact(contact: Contact, now: datetime) -> list[Check]:
 
 
 def judge_range(reported: int | SipCdrError, span: str, *, filtered: bool) -> Check:
-    """Say whether the range can be had.
+    """Return the check of whether the range can be fetched.
 
     Args:
-        reported: How many calls the vendor counts in it, or what the question ended with.
-        span: The range, in words.
-        filtered: Whether a group or a phone was asked for.
+        reported: The vendor's number of calls in the range, or the error.
+        span: The range as text.
+        filtered: Whether the query has a filter for a group or a phone.
     """
     if isinstance(reported, OutOfTimeRangeError):
         since = f" is kept from {reported.available_from.isoformat()} on" if reported.available_from else " is not kept"
-        return Check("range", State.WRONG, f"{span}{since}: begin later, or export with --on-out-of-range skip")
+        return Check("range", State.WRONG, f"{span}{since}; begin later, or export with --on-out-of-range skip")
     if isinstance(reported, SipCdrError):
         return Check("range", State.WRONG, f"{span}: {_say(reported)}")
-    hint = ": names of groups and phones are matched exactly" if filtered and not reported else ""
+    hint = "; names of groups and phones are matched exactly" if filtered and not reported else ""
     return Check("range", State.GOOD, f"{counted(reported, 'call', 'calls')} in {span}{hint}")
 
 
 def skip_rest(checks: Iterable[Check]) -> list[Check]:
-    """Return every check in its order: those that are not among `checks` as skipped, for what went wrong before."""
+    """Return all checks in order; those that are missing in `checks` as skipped, because of an earlier failure."""
     done = {check.name: check for check in checks}
-    complete, reason = [], "not told by the answer"
+    complete, reason = [], "not checked: the response does not show it"
     for name in CHECKS:
         check = done.pop(name, None) or Check(name, State.SKIPPED, reason)
         if check.state is State.WRONG:
@@ -146,10 +145,10 @@ def _judge_dns(contact: Contact) -> Check:
         if contact.proxy:
             return Check("dns", State.WRONG, _say(error))
         reason = f" ({contact.lookup})" if contact.lookup else ""
-        return Check("dns", State.WRONG, f"{host} cannot be found{reason}: check --base-url and this machine's DNS")
+        return Check("dns", State.WRONG, f"{host} cannot be resolved{reason}; check --base-url and this machine's DNS")
     if _is_address(host):
-        return Check("dns", State.SKIPPED, f"{host} is an address: nothing to look up")
-    return Check("dns", State.GOOD, f"{host} is found")
+        return Check("dns", State.SKIPPED, f"{host} is an IP address, nothing to resolve")
+    return Check("dns", State.GOOD, f"{host} can be resolved")
 
 
 def _is_address(host: str) -> bool:
@@ -166,25 +165,25 @@ def _judge_tls(contact: Contact, now: datetime) -> Check:
         reason = f" ({shaken.problem})" if shaken and shaken.problem else ""
         return Check("tls", State.WRONG, f"{_say(contact.error)}{reason}")
     if not contact.secure:
-        return Check("tls", State.SKIPPED, "plain http, as is allowed to loopback alone")
+        return Check("tls", State.SKIPPED, "plain http, which is allowed for loopback only")
     if shaken is None or shaken.problem is not None:
         return Check("tls", State.GOOD, "the certificate is trusted")
     text = f"{shaken.version}, the certificate is trusted"
     if shaken.expires is not None:
         days = (shaken.expires - now).days
         until = f" until {shaken.expires.astimezone(UTC):%Y-%m-%d}"
-        text += f"{until}, {days} days from now: ask the vendor to renew it" if days < _SOON else until
+        text += f"{until}, {days} days from now; ask the vendor to renew it" if days < _SOON else until
     return Check("tls", State.GOOD, text)
 
 
 def _endpoint_text(error: SipCdrError) -> str:
     if isinstance(error, OutOfTimeRangeError):
-        return "the last hour is refused as out of the time range: is this machine's clock right?"
+        return "the last hour is refused as out of the time range; check this machine's clock"
     return _say(error)
 
 
 def _say(error: SipCdrError) -> str:
-    # Without the window of the question, which nobody has asked for.
+    # Without the window of the error: it belongs to the doctor's own request.
     return str(error.args[0]) if error.args else type(error).__name__
 
 
@@ -192,20 +191,20 @@ def _judge_clock(contact: Contact) -> Check:
     offset, refused = contact.offset, isinstance(contact.error, ClockSkewError)
     if offset is None:
         if refused:
-            text = "the vendor refuses this machine's time, and tells none itself (no Date): set the clock by NTP"
+            text = "the vendor refuses this machine's time and does not report its own (no Date); set the clock by NTP"
             return Check("clock", State.WRONG, text)
-        text = "not checked: the answers tell no time (no Date); keep this machine's clock by NTP"
+        text = "not checked: responses have no time (no Date); set this machine's clock by NTP"
         return Check("clock", State.SKIPPED, text)
     if abs(offset) < _AGREEING and not refused:
         return Check("clock", State.GOOD, "this machine's clock agrees with the vendor's")
     if abs(offset) < _AGREEING:
-        text = "the clocks agree, and yet the time is refused: something delays requests on their way, a proxy perhaps"
+        text = "the clocks agree, but the time is refused; check for something that delays requests, such as a proxy"
         return Check("clock", State.WRONG, text)
     direction = "behind" if offset > 0 else "ahead of"
-    text = f"this machine's clock is {abs(offset):,.0f} s {direction} the vendor's: set it by NTP"
+    text = f"this machine's clock is {abs(offset):,.0f} s {direction} the vendor's; set it by NTP"
     if abs(offset) < _TOLERABLE and not refused:
-        return Check("clock", State.GOOD, f"{text} (it is accepted as it is)")
-    made_up = "" if refused else " (the client makes up for it where the vendor refuses it)"
+        return Check("clock", State.GOOD, f"{text} (it is still accepted)")
+    made_up = "" if refused else " (the client corrects it if the vendor refuses it)"
     return Check("clock", State.WRONG, text + made_up)
 
 
@@ -216,9 +215,9 @@ def _judge_login(error: SipCdrError | None) -> list[Check]:
             Check("address", State.GOOD, "this machine's address is accepted"),
         ]
     if isinstance(error, AuthenticationError):
-        text = f"{_say(error)}; tried once, since a refused login that is tried again may lock the account"
+        text = f"{_say(error)}; tried only once, since repeated refused logins may lock the account"
         return [Check("credentials", State.WRONG, text)]
     if isinstance(error, RestrictedAddressError):
-        not_told = Check("credentials", State.SKIPPED, "not told: the address was refused first")
+        not_told = Check("credentials", State.SKIPPED, "not checked: the address was refused first")
         return [not_told, Check("address", State.WRONG, _say(error))]
     return []

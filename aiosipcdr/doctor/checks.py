@@ -1,7 +1,4 @@
-"""What the system and the server tell where the client's own errors are short: names and certificates.
-
-Sends nothing but a TLS handshake, and judges nothing.
-"""
+"""Network checks of an account: name resolution, TLS, login and range."""
 
 import asyncio
 import ssl
@@ -31,7 +28,7 @@ _PATIENCE = 10.0
 
 
 async def fetch_lookup_problem(host: str, port: int) -> str | None:
-    """Return why `host` is not found, in the system's words; `None` where it is found by now."""
+    """Return why `host` cannot be resolved, in the system's words; `None` if it can."""
     try:
         await asyncio.get_running_loop().getaddrinfo(host, port)
     except OSError as error:
@@ -40,7 +37,7 @@ async def fetch_lookup_problem(host: str, port: int) -> str | None:
 
 
 async def fetch_handshake(host: str, port: int, context: ssl.SSLContext | None = None) -> Handshake:
-    """Shake hands as the client does, by default with the system's authorities, and hang up."""
+    """Make a TLS handshake, by default with the system's certificate authorities, and close the connection."""
     context = context or ssl.create_default_context()
     try:
         async with asyncio.timeout(_PATIENCE):
@@ -67,7 +64,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A range with its filters, as the caller gave them."""
+    """A range with its filters."""
 
     start: datetime
     end: datetime
@@ -75,15 +72,14 @@ class Asked:
     phone: str | None = None
 
     def __repr__(self) -> str:
-        """Leave the filters out: a phone's name may be a number."""
+        """Hide the filters: a phone's name may be a phone number."""
         return f"Asked({self.start.isoformat()}, {self.end.isoformat()})"
 
 
 class Tally:
-    """An event hook that counts requests, and how often the vendor asked for patience."""
+    """An event hook that counts requests and throttled ones."""
 
     def __init__(self) -> None:
-        """Start at nothing."""
         self.requests: int = 0
         self.throttled: int = 0
 
@@ -94,7 +90,7 @@ class Tally:
 
 
 async def check_account(client: "CdrClient", base_url: str, asked: Asked) -> list[Check]:
-    """Return the checks from dns on, as far as they can be made; `client` is open."""
+    """Return the checks from dns on, as far as they can be made; `client` must be open."""
     contact = await fetch_contact(client, base_url)
     checks = judge_contact(contact, datetime.now(UTC))
     if contact.error is None:
@@ -103,7 +99,7 @@ async def check_account(client: "CdrClient", base_url: str, asked: Asked) -> lis
 
 
 async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
-    """Ask for a count of the last hour; find out more where the error is short."""
+    """Ping the vendor, and find out more if that fails."""
     parts = urlsplit(base_url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     secure, error = parts.scheme == "https", None
@@ -112,11 +108,11 @@ async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
         await client.ping()
     except SipCdrError as refused:
         error = refused
-    way = client._transport  # noqa: SLF001 - how the client gets there
+    way = client._transport  # noqa: SLF001 - its proxy and TLS settings
     resolved = not isinstance(error, TransportError) or error.resolved
     if not resolved and not way.proxy_host:
         lookup = await fetch_lookup_problem(host, port)
-    elif resolved and secure and not way.proxy_host:  # this machine need not be able to reach the vendor itself
+    elif resolved and secure and not way.proxy_host:  # with a proxy this machine may not reach the vendor directly
         handshake = await fetch_handshake(host, port, way.ssl if isinstance(way.ssl, SSLContext) else None)
     return Contact(
         host=host,
@@ -130,16 +126,16 @@ async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
 
 
 async def probe_account(client: "CdrClient", tally: Tally, rate: float, window: TimeWindow | None = None) -> ProbeFacts:
-    """Ask what the vendor does not document.
+    """Test undocumented properties of the account.
 
     Args:
         client: An open client.
         tally: Its hook.
-        rate: To how many requests a second it keeps.
-        window: Where to look first; `None`: the last day.
+        rate: Its maximum number of requests per second.
+        window: The range to test first; `None`: the last day.
 
     Raises:
-        SipCdrError: A question met an error that answers nothing.
+        SipCdrError: An error that does not answer a question of the probe.
     """
     before = tally.throttled
     probe = Probe(datetime.now(UTC), window)

@@ -1,7 +1,7 @@
-"""What the facts of a probe mean, topic by topic, and the settings that follow.
+"""Findings from the facts of a probe, one per topic, and the resulting settings.
 
-Pure: facts in, findings out.  What the facts do not tell is said to be unknown,
-with the reason; no finding quotes a call, a number or a filter's value.
+Pure functions. What the facts do not show is reported as unknown, with the reason; no finding quotes a call, a phone
+number or a filter's value.
 """
 
 import re
@@ -27,12 +27,12 @@ __all__ = ["Finding", "judge_probe", "plan_settings"]
 _ENOUGH = 5
 _LOCAL_TIME = re.compile(r'"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}[0-9:.]*"').fullmatch
 _HOUR = timedelta(hours=1)
-_NO_CALLS = "no calls were seen in the last 30 days: try again when there are some"
-_NO_IDS = "records were seen, but none of them has a readable id"
+_NO_CALLS = "no calls were found in the last 30 days; try again when there are some"
+_NO_IDS = "none of the records has a readable id"
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What was found about one topic; `value` is `None` where it is unknown."""
+    """The finding about one topic; `value` is `None` if it is unknown."""
 
     topic: str
     value: str | None
@@ -40,7 +40,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def judge_probe(facts: ProbeFacts) -> list[Finding]:
-    """Return a finding for each topic, always in the same order."""
+    """Return one finding per topic, always in the same order."""
     judges: dict[str, Callable[[ProbeFacts], tuple[str | None, str]]] = {
         "total": _judge_total,
         "order": _judge_order,
@@ -65,14 +65,14 @@ def judge_probe(facts: ProbeFacts) -> list[Finding]:
 
 
 def plan_settings(facts: ProbeFacts, *, lateness: timedelta) -> dict[str, object]:
-    """Return the arguments of the library that follow from the facts, where they differ from its defaults.
+    """Return the arguments of the library that follow from the facts, if they differ from its defaults.
 
     Args:
-        facts: what was seen.
-        lateness: the default one.
+        facts: The facts of the probe.
+        lateness: The default lateness.
     """
     found: dict[str, object] = {}
-    if (size := _given_size(facts)) is not None and size < LARGEST:
+    if (size := _page_size_for(facts)) is not None and size < LARGEST:
         found["page_size"] = size
     if len(fields := _fields(facts)) == 1:
         found["time_field"] = fields[0]
@@ -86,22 +86,22 @@ def plan_settings(facts: ProbeFacts, *, lateness: timedelta) -> dict[str, object
 def _judge_total(facts: ProbeFacts) -> tuple[str | None, str]:
     whole = [answer for answer in facts.answers if answer.rows < min(answer.page.size, answer.size)]
     if all(answer.page.total == 0 for answer in facts.answers):
-        return "not counted", "calls come, but their number is told as 0: no range can be proven complete"
+        return "not counted", "calls are returned, but the reported total is 0; completeness cannot be verified"
     wrong = sum(answer.page.total != answer.rows for answer in whole)
     if wrong:
-        return "wrong", f"{wrong} of {len(whole)} small windows told another number of calls than they sent"
+        return "wrong", f"{wrong} of {len(whole)} small windows reported another number of calls than they returned"
     if not any(answer.rows for answer in whole):
         return None, "no window was small enough to count its calls"
-    return "right", f"the number that is told is that of the calls that came, in {len(whole)} small windows"
+    return "right", f"the reported total is the number of returned calls, in {len(whole)} small windows"
 
 
 def _judge_order(facts: ProbeFacts) -> tuple[str | None, str]:
     answers = [answer.page.records for answer in (facts.first, facts.again) if isinstance(answer, Answered)]
     if not isinstance(facts.again, Answered) or not facts.again.page.records:
-        return None, "the same page could not be asked for twice"
+        return None, "the same page could not be requested twice"
     orders = [_orders(records) for records in answers]
     if min(len({call.submit_time for call in records}) for records in answers) < _ENOUGH:
-        return None, f"fewer than {_ENOUGH} calls of different times were seen"
+        return None, f"fewer than {_ENOUGH} calls with different times were found"
     for field, direction in orders[0]:
         if (field, direction) in orders[1]:
             return direction, f"{direction} first, by {field}"
@@ -109,8 +109,8 @@ def _judge_order(facts: ProbeFacts) -> tuple[str | None, str]:
     shared = set(first) & set(again)
     kept = [[voice_id for voice_id in ids if voice_id in shared] for ids in (first, again)]
     if kept[0] != kept[1] or len(shared) * 2 < min(len(first), len(again)):
-        return "changes", "another order at every request: pages overlap and leave calls out, so windows are read again"
-    return "not by time", "an order that is not by any time, but the same at every request"
+        return "changes", "a different order for every request: pages overlap and miss calls, so windows are read again"
+    return "not by time", "an order that is not by any time, but the same for every request"
 
 
 def _orders(calls: Sequence[CallDetailRecord]) -> list[tuple[str, str]]:
@@ -134,15 +134,15 @@ def _judge_field(facts: ProbeFacts) -> tuple[str | None, str]:
     fields = _fields(facts)
     if len(fields) == 1:
         windows = "window" if len(facts.narrow) == 1 else "windows"
-        return fields[0], f"a range is compared with {fields[0]}: nothing else explains {len(facts.narrow)} {windows}"
+        return fields[0], f"a range is compared with {fields[0]}: no other field explains {len(facts.narrow)} {windows}"
     if not fields:
         if any(name in TIME_FIELDS for call in facts.calls() for name in list_faulty_fields(call)):
-            return None, "none of the times that can be read explains what came"
+            return None, "none of the readable times explains the returned calls"
         return (
             None,
-            "none of the five times explains what came: perhaps the vendor compares a time that it does not send",
+            "none of the five times explains the returned calls; the vendor may compare a time that it does not send",
         )
-    why = "calls disappeared while the probe looked" if facts.vanished else "the calls that were seen do not tell"
+    why = "calls disappeared during the probe" if facts.vanished else "the calls found do not distinguish them"
     return None, f"it may be {' or '.join(fields)}: {why}"
 
 
@@ -153,26 +153,26 @@ def _judge_bound(facts: ProbeFacts, bound: str) -> tuple[str | None, str]:
     if reported == {False}:
         return "exclusive", f"a call exactly at the {bound} is not in the range"
     if not reported:
-        return None, "it is not known which time is compared"
-    return None, f"no call that was seen tells whether one exactly at the {bound} is in the range"
+        return None, "the field that the range is compared with is unknown"
+    return None, f"no call found shows whether one exactly at the {bound} is in the range"
 
 
-def _given_size(facts: ProbeFacts) -> int | None:
-    # Its own word, unless fewer calls came than there are.
+def _page_size_for(facts: ProbeFacts) -> int | None:
+    # The reported size, unless fewer calls were returned than there are.
     if (first := facts.first) is None or not 1 <= first.page.size <= LARGEST:
         return None
     return first.rows if first.page.total > first.rows and first.rows < first.page.size else first.page.size
 
 
 def _judge_size(facts: ProbeFacts) -> tuple[str | None, str]:
-    size = _given_size(facts)
+    size = _page_size_for(facts)
     if size is None:
-        return None, f"a size of {LARGEST} was asked for, and what came back is none"
+        return None, f"a page size of {LARGEST} was requested, and the response has an invalid size"
     again = facts.again.page.size if isinstance(facts.again, Answered) else ODD
-    bent = "" if again in {ODD, min(ODD, size)} else f"; {ODD} become {again}: use one of the sizes that are given"
+    bent = "" if again in {ODD, min(ODD, size)} else f"; {ODD} becomes {again}, so use one of the sizes above"
     if size < LARGEST:
-        return str(size), f"pages are cut down to {size} calls, silently{bent}"
-    return str(size), f"pages of {LARGEST} calls are given{bent}"
+        return str(size), f"pages are silently reduced to {size} calls{bent}"
+    return str(size), f"pages of {LARGEST} calls are accepted{bent}"
 
 
 def _judge_larger(facts: ProbeFacts) -> tuple[str | None, str]:
@@ -180,14 +180,14 @@ def _judge_larger(facts: ProbeFacts) -> tuple[str | None, str]:
         return (
             ("refused", f"a page of {LARGER} is refused{_status(facts.larger)}")
             if facts.larger
-            else (None, "not asked")
+            else (None, "not tested")
         )
     size = facts.larger.page.size
     if size >= LARGER and facts.larger.rows > LARGEST:
-        return "given", f"pages of {LARGER} are given too; the client asks for {LARGEST} at most, as documented"
+        return "given", f"pages of {LARGER} are accepted, too; the client requests at most {LARGEST}, as documented"
     if size >= LARGER:
-        return None, f"a page of {LARGER} is told, but there were too few calls to see one"
-    return "cut", f"a page of {LARGER} is cut down to {size}, silently"
+        return None, f"a page size of {LARGER} is reported, but there were too few calls to verify it"
+    return "cut", f"a page of {LARGER} is silently reduced to {size}"
 
 
 def _status(outcome: Outcome | None) -> str:
@@ -198,29 +198,29 @@ def _status(outcome: Outcome | None) -> str:
 def _judge_beyond(facts: ProbeFacts) -> tuple[str | None, str]:
     beyond, of = facts.beyond, facts.beyond_of
     if beyond is None or of is None:
-        return None, "without a number of calls it is not known which page is the last"
+        return None, "without a total the last page is unknown"
     if not isinstance(beyond, Answered):
         return "refused", f"a page beyond the last is refused{_status(beyond)}"
     if not beyond.rows:
         return "empty", "a page beyond the last is empty"
     first = {call.voice_id for call in of.page.records}
     if beyond.page.current == 1 or {call.voice_id for call in beyond.page.records} == first:
-        return "page 1", "beyond the last page comes page 1 again"
-    return "other calls", "beyond the last page come calls that belong to no page"
+        return "page 1", "a page beyond the last is page 1 again"
+    return "other calls", "a page beyond the last holds calls that are on no other page"
 
 
 def _judge_repeats(facts: ProbeFacts) -> tuple[str | None, str]:
-    # Within single answers: between two pages calls move, and are told twice for that reason alone.
+    # Within single responses: between two requests calls move to other pages, so repetitions prove nothing.
     rows = max((len(answer.page.records) for answer in facts.answers), default=0)
     repeated = max(map(_repeated, facts.answers), default=0)
     if repeated:
         return "yes", (
-            f"{repeated} of {rows} rows carry an id that stood there before; where the vendor counts each of them, a"
-            " range cannot be proven complete: allow_incomplete=True (--allow-incomplete) takes it as it is"
+            f"{repeated} of {rows} rows have the id of another row; if the vendor counts each of them, completeness"
+            " cannot be verified: allow_incomplete=True (--allow-incomplete) accepts the result"
         )
     if rows < LARGEST // 2:
-        return None, f"none among {rows} rows of one answer, which are too few to tell"
-    return "not seen", f"none among {rows} rows of one answer"
+        return None, f"none in the {rows} rows of one response, which are too few to tell"
+    return "not seen", f"none in the {rows} rows of one response"
 
 
 def _repeated(answer: Answered) -> int:
@@ -230,18 +230,18 @@ def _repeated(answer: Answered) -> int:
 
 def _judge_filter(facts: ProbeFacts, outcome: Outcome | None, how: str) -> tuple[str | None, str]:
     if facts.group is None:
-        return None, "no call that was seen belongs to a group"
+        return None, "no call found belongs to a group"
     if outcome is None:
-        return None, "no group that was seen has a name with letters"
+        return None, "no group found has a name with letters"
     if not isinstance(outcome, Answered):
         return "counts", f"a group's name {how} is refused{_status(outcome)}"
     if not outcome.rows:
         return "counts", f"a group's name {how} finds no calls"
     if _ignores_filter([outcome, facts.longer], facts.group):
-        return "ignored", "a filter is ignored: calls of every group come back; fetch without it and select yourself"
+        return "ignored", "filters are ignored: calls of every group are returned; fetch without a filter and select"
     if all(call.sip_group_name != facts.group for call in outcome.page.records):
-        return None, f"a group's name {how} is that of another group"
-    return "does not count", f"a group's name {how} finds its calls as well"
+        return None, f"a group's name {how} is the name of another group"
+    return "does not count", f"a group's name {how} finds its calls, too"
 
 
 def _ignores_filter(outcomes: Iterable[Outcome | None], group: str) -> bool:
@@ -261,8 +261,8 @@ def _judge_longest(facts: ProbeFacts) -> tuple[str | None, str]:
     calls = facts.calls()
     longest = _longest(calls)
     if longest is None:
-        return None, "no call that was seen tells when it began and ended"
-    return str(longest), f"the longest of {len(calls)} calls that were seen took {longest}; others may take longer"
+        return None, "no call found shows when it began and ended"
+    return str(longest), f"the longest of {len(calls)} calls took {longest}; others may take longer"
 
 
 def _longest(calls: Iterable[CallDetailRecord]) -> timedelta | None:
@@ -278,21 +278,21 @@ def _judge_fields(facts: ProbeFacts) -> tuple[str | None, str]:
     unknown = clean_names(count_names(map(list_unknown_fields, calls)))
     words = []
     if unidentified:
-        words.append(f"{counted(unidentified, 'record', 'records')} of one answer without a readable id")
+        words.append(f"{counted(unidentified, 'record', 'records')} of one response without a readable id")
     if faulty:
         names = [f"{name} ({number:,})" for name, number in sorted(faulty.items())]
-        words.append(f"values that cannot be read of {', '.join(names)}")
+        words.append(f"unreadable values of {', '.join(names)}")
     if any(
         _LOCAL_TIME(call.extra[WIRE_NAMES[name]])
         for call in calls
         for name in TIME_FIELDS
         if name in faulty and WIRE_NAMES[name] in call.extra
     ):
-        words.append("times without an offset: set assume_tz to their time zone")
+        words.append("times without an offset; set assume_tz to their time zone")
     if not words:
         words.append(f"every value of {counted(len(calls), 'call', 'calls')} can be read")
     if unknown:
-        words.append(f"fields that this version does not know: {', '.join(sorted(unknown))}")
+        words.append(f"unknown fields: {', '.join(sorted(unknown))}")
     return "unreadable" if unidentified or faulty else "readable", "; ".join(words)
 
 
@@ -302,15 +302,15 @@ def _times(call: CallDetailRecord) -> list[datetime]:
 
 def _judge_date(facts: ProbeFacts) -> tuple[str | None, str]:
     if facts.date_sent is None:
-        return None, "no answer was looked at"
+        return None, "no response was checked"
     if facts.date_sent:
-        return "sent", "answers tell the vendor's time (Date): a clock that is off is noticed and made up for"
-    return "not sent", "answers tell no time (no Date): a clock that is off cannot be measured, so keep it by NTP"
+        return "sent", "responses have the vendor's time (Date): clock skew is detected and corrected"
+    return "not sent", "responses have no time (no Date): clock skew cannot be measured, so set the clock by NTP"
 
 
 def _judge_rate(facts: ProbeFacts) -> tuple[str | None, str]:
     if facts.rate is None:
-        return None, "no pace was kept"
+        return None, "no rate was set"
     if facts.throttled:
-        return "too fast", f"{facts.rate:g} requests a second are too many: the vendor asked for patience"
-    return None, f"nobody objected to {facts.rate:g} requests a second; more were not tried"
+        return "too fast", f"{facts.rate:g} requests per second are too many: the vendor throttled them"
+    return None, f"{facts.rate:g} requests per second were accepted; higher rates were not tested"

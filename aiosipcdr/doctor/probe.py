@@ -1,7 +1,7 @@
-"""The plan that learns what the vendor does not document: at most 15 questions, one after the other.
+"""The plan of a probe, which tests undocumented properties of an account with at most 15 requests, one at a time.
 
-Synchronous and without I/O, in the shape of every plan.  Gathers facts only:
-what follows from them is for `findings` to say.
+Synchronous and without I/O, with the interface of every plan. Only collects facts, from which `diagnosis` draws
+conclusions.
 """
 
 from collections import Counter
@@ -21,22 +21,22 @@ from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
 __all__ = ["LARGER", "LARGEST", "ODD", "Answered", "Probe", "ProbeFacts"]
 
 LARGEST = 100
-"""The largest documented page."""
+"""The largest documented page size."""
 LARGER = 200
 ODD = 37
-"""A size that no list of allowed sizes holds."""
+"""A size that no list of allowed sizes has."""
 
 _DAY, _MONTH = timedelta(days=1), timedelta(days=30)
-# Two calendar months are 59 days at least.
+# Two calendar months are at least 59 days.
 _KEPT = timedelta(days=58)
-# The newest calls are left alone, so that few are added while the probe looks.
+# The newest calls are excluded, so that few are added during the probe.
 _SETTLING = timedelta(hours=1)
 _MOST_WINDOWS = 5
 _MOST_QUESTIONS = 15
 _FEW = 20
 
 _TELLING = (InvalidQueryError, OutOfTimeRangeError, ServerFaultError, ProtocolError)
-"""Errors that answer a question: this is not to be had. Any other ends the probe."""
+"""Errors that answer a question negatively. Any other error ends the probe."""
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -48,23 +48,23 @@ class _Question(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """A question and the page that came."""
+    """A question and the returned page."""
 
     window: TimeWindow
     size: int
     current: int
     page: Page
     unreadable: int = 0
-    """Records that could not be decoded."""
+    """Number of records that could not be decoded."""
 
     @property
     def rows(self) -> int:
-        """How many records came."""
+        """Number of records in the response."""
         return len(self.page.records) + self.unreadable
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that the window holds came: there was room for more, and no more was told."""
+        """Whether the response holds all calls of the window: the page had room for more, and no more were reported."""
         has_room = self.page.total <= self.rows < min(self.page.size, self.size)
         return self.current == 1 and not self.unreadable and has_room
 
@@ -73,24 +73,24 @@ Outcome = Answered | SipCdrError
 
 
 class ProbeFacts(msgspec.Struct, kw_only=True):
-    """What was asked and what came; an error where the vendor refused.
+    """The questions of a probe and their outcomes; an error if the vendor refused.
 
     Attributes:
-        first: the first page of a span, the largest that is documented.
-        again: the same in another size.
-        larger: the same in a size that is not documented.
-        narrow: windows of two seconds, whole where they had room.
-        further: further pages of the first span, where pages are small.
-        beyond: a page after the last of `beyond_of`.
-        group: the group whose name was asked for in other ways.
-        other_case, outer_blanks, longer: what came for its name in the other case, with blanks around it, and with
-            something behind it.
-        readings: what a range may mean, as far as `narrow` tells; `None` where no call was seen.
-        vanished: whether calls disappeared meanwhile: then one that does not come tells nothing.
-        questions: how many were asked.
-        date_sent: whether the answers told a time (`Date`); `None` where nobody looked.
-        rate: requests a second at most while the probe asked.
-        throttled: how often the vendor asked for patience meanwhile.
+        first: The first page of a span, in the largest documented size.
+        again: The same in another size.
+        larger: The same in an undocumented size.
+        narrow: Windows of two seconds; complete if their pages had room.
+        further: Further pages of the first span, if pages are small.
+        beyond: A page after the last of `beyond_of`.
+        group: The group whose name was varied in filters.
+        other_case, outer_blanks, longer: The outcome for its name in the other case, with surrounding blanks, and with
+            a suffix.
+        readings: The meanings of a range that `narrow` leaves possible; `None` if no call was found.
+        vanished: Whether calls disappeared meanwhile, so that a missing call proves nothing.
+        questions: Number of questions.
+        date_sent: Whether responses had a time (`Date`); `None` if unknown.
+        rate: Maximum number of requests per second during the probe.
+        throttled: Number of throttled requests during the probe.
     """
 
     first: Answered | None = None
@@ -113,21 +113,21 @@ class ProbeFacts(msgspec.Struct, kw_only=True):
 
     @property
     def answers(self) -> list[Answered]:
-        """Every answer without a filter that came to page 1."""
+        """Every page 1 without a filter."""
         reported = (self.first, self.again, self.larger, *self.narrow)
         return [outcome for outcome in reported if isinstance(outcome, Answered)]
 
     def calls(self) -> list[CallDetailRecord]:
-        """Return every call that was seen, once."""
+        """Return all calls found, each once."""
         seen = chain.from_iterable(answer.page.records for answer in (*self.answers, *self.further))
         return list({call.voice_id: call for call in seen}.values())
 
 
 class Probe:
-    """Finds a span with enough calls, and asks about it."""
+    """A plan that finds a span with enough calls and asks questions about it."""
 
     def __init__(self, now: datetime, asked: TimeWindow | None = None) -> None:
-        """Plan questions about the time before `now`, aware; first about the range `asked`, if there is one."""
+        """Plan questions about the time before `now` (aware), first about the range `asked` if given."""
         self.facts: ProbeFacts = ProbeFacts()
         self.span: TimeWindow | None = asked
         self._script = self._ask_all(_plan_spans(now.replace(microsecond=0) - _SETTLING, asked))
@@ -136,11 +136,11 @@ class Probe:
 
     @property
     def has_result(self) -> bool:
-        """Whether every question has its answer."""
+        """Whether every question is answered."""
         return self._next is None and self._asked is None
 
     def next_request(self) -> PageRequest | None:
-        """Return the next question, when the last is answered."""
+        """Return the next question once the last one is answered."""
         if self._next is None:
             return None
         asked, self._next = self._next, None
@@ -150,14 +150,14 @@ class Probe:
         return PageRequest(owner=self, window=asked.window, params=params, current=asked.current, size=asked.size)
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        """Take an answer as it is: odd ones are what is looked for."""
+        """Record a response as it is: odd ones are what the probe looks for."""
         self._go_on(
             Answered(request.window, request.size, request.current, answer.page, unreadable=len(answer.quarantined))
         )
         return None
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:  # noqa: ARG002 - a plan's shape
-        """Take a refusal that tells something; give in to any other."""
+        """Record an error that answers the question; return any other."""
         if self._asked is None or not isinstance(error, self._asked.telling):
             return error
         self._go_on(error)
@@ -188,7 +188,7 @@ class Probe:
         for span in spans:
             if self.facts.first is not None:
                 outcome = yield _Question(span)
-            else:  # one that is older than what is kept is done without, unless it is the last
+            else:  # a span older than the retention is skipped, unless it is the last
                 outcome = yield _Question(span, telling=(OutOfTimeRangeError,) if span is not spans[-1] else ())
             if not isinstance(outcome, Answered):
                 continue
@@ -210,14 +210,14 @@ class Probe:
                 readings = filter_hypotheses(readings, narrow, outcome.page.records, known)
                 certain = filter_hypotheses(certain, narrow, outcome.page.records)
                 facts.narrow.append(outcome)
-        # A call that is told is in the range, but one that is not may be gone: its absence must not pass for a proof.
+        # A returned call is in the range, but a missing one may have been deleted: its absence proves nothing then.
         recount = yield _Question(window, size=1)
         if facts.first is not None and isinstance(recount, Answered):
             facts.vanished = recount.page.total < facts.first.page.total
         facts.readings = certain if facts.vanished else readings
 
     def _leave_the_end(self) -> Generator[_Question, Outcome, None]:
-        # Of the smallest window: the vendor skips the rows before a page one by one.
+        # In the smallest window: the vendor skips the rows before a page one by one.
         held = [answer for answer in self.facts.answers if answer.page.records]
         least = min(held, key=lambda answer: max(answer.page.total, answer.rows))
         if not least.page.total and not least.is_whole:
@@ -229,7 +229,7 @@ class Probe:
     def _vary_filter(self, window: TimeWindow) -> Generator[_Question, Outcome, None]:
         facts = self.facts
         groups = Counter(call.sip_group_name for call in facts.calls() if call.sip_group_name)
-        # A name with letters has another case; among those, the one that most calls have.
+        # Prefers names with letters, which have another case, and among them the most frequent one.
         name = max(groups, key=lambda name: (name.swapcase() != name, groups[name]), default=None)
         if name is None:
             return
@@ -241,7 +241,7 @@ class Probe:
             facts.longer = yield _Question(window, _FEW, group=f"{name}-{name}")
 
     def _read_on(self, first: Answered) -> Generator[_Question, Outcome, None]:
-        # A server whose pages are small has shown a few calls until here.
+        # With small pages, few calls have been found so far.
         facts = self.facts
         pages = count_pages(first.page.total, max(first.rows, 1))
         for current in range(2, pages + 1):
@@ -254,7 +254,7 @@ class Probe:
 
 
 def _plan_spans(end: datetime, asked: TimeWindow | None) -> list[TimeWindow]:
-    # The likeliest to hold a page of calls first; together all that the vendor keeps, as far as is documented.
+    # The span most likely to fill a page comes first; together they cover the documented retention.
     last = end if asked is None else min(asked.end, end)
     first = TimeWindow(end - _DAY, end)
     if asked is not None and asked.start < last:

@@ -1,7 +1,6 @@
-"""What a range may mean: which of a call's times it is compared with, and whether its bounds belong to it.
+"""The semantics of a range: which time of a call it is compared with, and whether its bounds are inclusive.
 
-Pure: every possible meaning is a reading, and answers rule readings out.
-Never guesses: what several readings explain equally well stays open.
+Pure functions. Every response rules out hypotheses; what several of them explain equally well stays undecided.
 """
 
 from collections import Counter
@@ -22,14 +21,14 @@ _YEARS = range(2000, 2101)
 
 
 class RangeSemantics(msgspec.Struct, frozen=True, order=True):
-    """One meaning of `strTime` and `endTime`."""
+    """One possible meaning of `strTime` and `endTime`."""
 
     field: str
     start_inclusive: bool
     end_inclusive: bool
 
     def holds(self, call: CallDetailRecord, window: TimeWindow) -> bool:
-        """Tell whether `call` is in `window`, read in this way."""
+        """Return whether `call` is in `window` with these semantics."""
         time: datetime | None = getattr(call, self.field)
         if time is None:
             return False
@@ -48,13 +47,14 @@ def filter_hypotheses(
     reported: Sequence[CallDetailRecord],
     known: Iterable[CallDetailRecord] = (),
 ) -> list[RangeSemantics]:
-    """Return the readings that explain an answer.
+    """Return the hypotheses that explain a response.
 
     Args:
-        readings: what is possible so far.
-        window: what was asked for.
-        reported: the calls that came.
-        known: calls of other answers, where all that `window` holds came: those that did not come are not in it.
+        readings: The hypotheses so far.
+        window: The window of the request.
+        reported: The returned calls.
+        known: Calls of other responses, if the response holds all calls of `window`: calls missing in it are not in
+            the window.
     """
     ids = {call.voice_id for call in reported}
     missing = [call for call in known if call.voice_id not in ids]
@@ -69,16 +69,16 @@ def filter_hypotheses(
 def plan_window(
     readings: Sequence[RangeSemantics], known: Iterable[CallDetailRecord], asked: Collection[TimeWindow]
 ) -> TimeWindow | None:
-    """Return the window whose answer tells most of `readings` apart, `None` where nothing new can tell any apart.
+    """Return the window that distinguishes most hypotheses; `None` if no new one distinguishes any.
 
-    It begins, ends or has its middle exactly at a time of a call that is known.
+    It begins, ends or has its middle exactly at a time of a known call.
 
     Args:
-        readings: what is possible so far.
-        known: calls of earlier answers.
-        asked: windows that were asked for; none of them is returned.
+        readings: The hypotheses so far.
+        known: Calls of earlier responses.
+        asked: Windows of earlier requests, which are not returned.
     """
-    # Those with most times tell most apart; the others have their turn where they do not.
+    # Calls with more distinct times distinguish more, so they come first.
     calls = sorted(known, key=_distinct_times, reverse=True)
     for first in range(0, len(calls), _CALLS_COMPARED):
         best = _plan_window(readings, calls[first : first + _CALLS_COMPARED], asked)
@@ -95,7 +95,7 @@ def _plan_window(
     for window in dict.fromkeys(_windows_at(calls)):
         if window in asked:
             continue
-        # Most calls lie elsewhere in every reading.
+        # Most calls are outside the window with any semantics.
         near = [call for first, last, call in spans if first <= window.end and window.start <= last]
         outcomes = Counter(
             frozenset(call.voice_id for call in near if reading.holds(call, window)) for reading in readings
@@ -109,7 +109,7 @@ def _plan_window(
 def _windows_at(calls: Iterable[CallDetailRecord]) -> Iterable[TimeWindow]:
     for call in calls:
         for time in _times(call):
-            if time.year not in _YEARS:  # no window of calls, and perhaps none that a calendar holds
+            if time.year not in _YEARS:  # implausible, and maybe outside the calendar
                 continue
             second = time.replace(microsecond=0)
             yield TimeWindow(second, second + _WIDTH)

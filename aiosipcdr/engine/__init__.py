@@ -1,5 +1,4 @@
-"""The engine: workers that send what plans ask for, and the streams that callers read.
+"""Engine: workers that send the requests of plans, and the streams that callers read.
 
-Decides nothing about completeness (the plans do) and nothing about patience
-(the policies do); opens no session.
+Completeness is decided by the plans, retries by the policies.
 """

@@ -1,10 +1,9 @@
-"""The engine: at most N workers, one rotation of runs, one timer.
+"""Engine: at most N workers that send the requests of all runs in turn, and one timer.
 
-A worker takes the next request of the next run, signs it, sends it, decodes
-the answer and lets the plan decide.  Nothing waits inside a worker: a request
-that may not go yet (pace, throttling, back-off, a count that waits) stays with
-its run until the timer brings the engine back, so none is signed before it may be sent and none
-holds a place that another could use.  Workers end when there is nothing to do.
+A worker takes the next request of the next run, signs it, sends it, decodes the answer and passes it to the plan. A
+request that may not be sent yet (pace, throttling, back-off, a delayed count) waits outside the workers until the timer
+is due: no request is signed before it may be sent, and none occupies a worker while it waits. Workers end when there is
+nothing to send.
 """
 
 import asyncio
@@ -20,16 +19,15 @@ from itertools import count
 
 import anyio
 
-from aiosipcdr.engine.patience import RetryController
 from aiosipcdr.engine.run import Job, Plan, Run
 from aiosipcdr.events import Event, EventHook, EventKind, choose_events
-from aiosipcdr.http.transport import SignedRequest, Signer, Transport, read_answer
+from aiosipcdr.http.transport import Signer, Transport, read_answer
 from aiosipcdr.model.errors import ClientStateError, SipCdrError, ThrottledError
 from aiosipcdr.model.report import FetchReport
 from aiosipcdr.policy.clock import AwakeTime, VendorClock, VendorTime
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
-from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.proof.page import PageRequest
+from aiosipcdr.policy.retry import RetryController, RetryPolicy
+from aiosipcdr.proof.page import Change, PageRequest
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, encode_query
 from aiosipcdr.wire.signing import CredentialsSource
 
@@ -53,7 +51,7 @@ class Engine:
         wall_clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Stand ready; nothing runs until a run is started."""
+        """Create an engine in the running event loop; nothing runs until `start`."""
         self._transport = transport
         self._credentials = credentials
         self._pacer = Pacer(rate)
@@ -61,52 +59,57 @@ class Engine:
         self._wants = choose_events(hook)
         self._wall_clock = wall_clock
         self._draw = draw
-        # From anywhere: what an earlier process of this machine asked may still be cached, too.
+        # Starts at a random number: a proxy may still cache the queries of an earlier process.
         self._serials = count(int(draw() * 2**48))
         self._decoder = PageDecoder(assume_tz)
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
-        # All instants below are in awake time: while the machine was frozen, no deadline passes.
+        # All instants below are in awake time: no deadline passes while the process is suspended.
         self._awake = AwakeTime(self._loop.time())
-        self._heart: asyncio.TimerHandle | None = None
+        self._heartbeat: asyncio.TimerHandle | None = None
         self._retries = RetryController(retry, self._pacer, transport.connections, now=self._now())
         self._runs: deque[Run] = deque()
         self._workers: dict[asyncio.Task[None], Job] = {}
         self._later: list[tuple[float, int, Job]] = []
         self._postponed = count()
         self._timer: asyncio.TimerHandle | None = None
-        self._rings_at = 0.0
+        self._timer_due = 0.0
         self._vendor_clock = VendorClock()
 
     @property
     def is_here(self) -> bool:
-        """Whether this process made it: a forked child has a copy, whose sockets and selector are the parent's."""
+        """Whether this process created it: a forked child has a copy, whose sockets and selector are the parent's."""
         return self._process == os.getpid()
 
     @property
     def clock_offset(self) -> float | None:
-        """Seconds by which the vendor's clock is ahead of this machine's, where recent answers had a `Date`."""
+        """Seconds by which the vendor's clock is ahead of this machine's; `None` without a recent `Date` header."""
         return self._vendor_clock.offset
 
     def read_vendor_clock(self) -> VendorTime:
-        """Return the present instant of the vendor's clock, or of this machine's where the vendor sends no `Date`."""
+        """Return the current time of the vendor's clock, or of this machine's if the vendor sends no `Date` header."""
         offset = self._vendor_clock.offset
         return VendorTime(datetime.fromtimestamp(self._wall_clock() + (offset or 0.0), UTC), offset is None)
 
     def start(self, plan: Plan, *, records: int | None = None) -> Run:
-        """Begin to work off `plan`, of which an earlier run has read `records`; must be followed by `finish`."""
+        """Start to send the requests of `plan`, of which an earlier run has read `records`.
+
+        Must be followed by `finish`.
+        """
         run = Run(next(_run_numbers), plan)
         run.call(self._emit, EventKind.RUN_STARTED, run, records=records)
-        if self._heart is None:
+        run.traces_sent = run.call(self._wants, EventKind.REQUEST_SENT)
+        run.traces_answers = run.call(self._wants, EventKind.REQUEST_ANSWERED)
+        if self._heartbeat is None:
             self._awake.restart(self._loop.time())
             self._beat()
-        run.last_answer = self._now()
+        run.last_completed = self._now()
         self._runs.append(run)
         self.wake()
         return run
 
     async def finish(self, run: Run, report: FetchReport | None = None) -> None:
-        """Stop what `run` still has under way, and wait until it has stopped."""
+        """Cancel the requests of `run` that are in flight, and wait until they have stopped."""
         if not self.is_here:
             run.forget()
             return
@@ -120,15 +123,15 @@ class Engine:
             if self._runs:
                 self.wake()
             else:
-                self._rest()
+                self._stop_timers()
             error = None if run.error is None else type(run.error).__name__
             run.call(self._emit, EventKind.RUN_FINISHED, run, report=report, error=error)
 
-    def _rest(self) -> None:
-        for timer in (self._timer, self._heart):
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._heartbeat):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._heart = None
+        self._timer = self._heartbeat = None
         self._later.clear()
 
     def _now(self) -> float:
@@ -136,10 +139,10 @@ class Engine:
 
     def _beat(self) -> None:
         self._now()
-        self._heart = self._loop.call_later(self._awake.beat, self._beat)
+        self._heartbeat = self._loop.call_later(self._awake.beat, self._beat)
 
     async def close(self) -> None:
-        """End every run that is still open, each of them even if the caller's hook raises."""
+        """End every run that is still open, even if the caller's hook raises."""
         problem: BaseException | None = None
         for run in list(self._runs):
             run.fail(ClientStateError("the client was closed while this was under way"))
@@ -151,133 +154,134 @@ class Engine:
             raise problem
 
     def wake(self) -> None:
-        """Put as many workers to work as there are requests and places for them."""
-        while len(self._workers) < self._retries.limit.places:
+        """Start workers while there are requests to send and the concurrency limit allows."""
+        while len(self._workers) < self._retries.limit.current:
             if (job := self._next_job(self._now())) is None:
                 return
             self._begin(job)
 
     def _begin(self, job: Job) -> None:
-        # The task copies the run's context: hook, credentials and sending see their caller's variables.
+        # The task copies the run's context: hook and credentials see their caller's variables.
         task = job.run.call(self._loop.create_task, self._work(job))
-        if not task.done():  # an eager task may be through already
+        if not task.done():  # an eager task may have ended already
             self._workers.setdefault(task, job)
-            # A task that is cancelled before it begins cannot clear its own place.
+            # A task that is cancelled before it starts cannot remove itself.
             task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._workers.pop(task, None)
         if task.done() and not task.cancelled():
-            task.exception()  # it ended its run, or the program: asyncio need not warn of it
+            task.exception()  # it has ended the run or the program: asyncio need not warn about it
 
     def _next_job(self, now: float) -> Job | None:
         while self._later and self._later[0][0] <= now:
-            job = heapq.heappop(self._later)[2]
-            job.run.bring_back(job)
-        pause = self._pacer.decide_wait(now)
+            due = heapq.heappop(self._later)[2]
+            due.run.requeue(due)
+        pause = self._pacer.decide_wait(now) if self._pacer.is_active else 0.0
         if not pause:
-            waiting = sum(job.attempt > 0 and job.run.is_open for _, _, job in self._later) if self._later else 0
-            may_begin = self._retries.may_begin(waiting=waiting, now=now)
+            may_start_pages = not self._later or self._may_start_pages(now)
             for _ in range(len(self._runs)):
                 run = self._runs[0]
-                self._runs.rotate(-1)  # each run in its turn
-                while (due := run.next_job(may_begin=may_begin)) is not None:
-                    if due.delay:
-                        self._postpone(due, now + due.delay)
-                        due.delay = 0.0
+                self._runs.rotate(-1)  # the runs take turns
+                while (job := run.next_job(may_start_pages=may_start_pages)) is not None:
+                    if job.delay:
+                        self._postpone(job, now + job.delay)
+                        job.delay = 0.0
                         continue
-                    self._pacer.take(now)
-                    return due
+                    if self._pacer.is_active:
+                        self._pacer.take(now)
+                    return job
             pause = self._later[0][0] - now if self._later else 0.0
         if pause > 0:
-            self._ring_at(now + pause)
+            self._set_timer(now + pause)
         return None
 
-    def _ring_at(self, when: float) -> None:
+    def _may_start_pages(self, now: float) -> bool:
+        waiting = sum(job.attempt > 0 and job.run.is_open for _, _, job in self._later)
+        return self._retries.may_start_pages(waiting=waiting, now=now)
+
+    def _set_timer(self, when: float) -> None:
         if self._timer is not None:
-            if self._rings_at <= when:
+            if self._timer_due <= when:
                 return
             self._timer.cancel()
-        self._rings_at = when  # not every loop's handle tells it
-        self._timer = self._loop.call_at(when + self._awake.lost, self._ring)
+        self._timer_due = when  # the handles of some event loops do not expose it
+        self._timer = self._loop.call_at(when + self._awake.lost, self._on_timer)
 
     def _postpone(self, job: Job, until: float) -> None:
         heapq.heappush(self._later, (until, next(self._postponed), job))
 
-    def _ring(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         self.wake()
 
     async def _work(self, job: Job | None) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task runs in that task
+        now = self._now()
         try:
             while job is not None:
                 self._workers[task] = job
-                outcome = await self._attempt(job) if job.run.is_open else None
+                outcome = await self._attempt(job, now) if job.run.is_open else None
                 now = self._now()
                 if outcome is not None:
                     self._settle(job, outcome, now)
-                # The places may have become fewer: then this worker leaves.
-                has_place = len(self._workers) <= self._retries.limit.places
-                following = self._next_job(now) if has_place else None
+                # The limit may have been reduced: then this worker ends.
+                is_allowed = len(self._workers) <= self._retries.limit.current
+                following = self._next_job(now) if is_allowed else None
                 if following is not None and following.run is not job.run:
                     self._forget(task)
                     job = None
-                    self._begin(following)  # in its own run's context
+                    self._begin(following)  # in the context of its own run
                 else:
                     job = following
-                self.wake()  # the answer may have made work for others
+                self.wake()  # the answer may have made requests for other workers
         except BaseException as error:
-            # Of the caller's hook or credentials: then it is the caller's to see, whatever it is.
-            ended = bool(task.cancelling())
+            # Raised by the caller's hook or credentials, or a cancellation: passed to the caller unchanged.
+            is_cancelled = bool(task.cancelling())
             if job is not None:
-                job.run.fail(ClientStateError("the event loop is shutting down") if ended else error)
+                job.run.fail(ClientStateError("the event loop is shutting down") if is_cancelled else error)
             self._forget(task)
-            if ended or isinstance(error, KeyboardInterrupt | SystemExit):
+            if is_cancelled or isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             self.wake()  # for the other runs
         finally:
             self._forget(task)
 
-    async def _attempt(self, job: Job) -> PageAnswer | SipCdrError:
+    async def _attempt(self, job: Job, now: float) -> PageAnswer | SipCdrError:
         credentials = self._credentials()
         run, request = job.run, job.request
         job.attempt += 1
         run.requests += 1
-        job.sent, job.gaps = self._now(), self._awake.gaps
+        job.last_sent, job.gaps = now, self._awake.gaps
         if job.attempt == 1:
-            job.first_sent = job.sent
-        if self._wants(EventKind.REQUEST_SENT):
+            job.first_sent = now
+        if run.traces_sent:
             self._emit(EventKind.REQUEST_SENT, run, job=job)
         signer = Signer(credentials, self._retries.clock, self._wall_clock)
         serial = next(self._serials) if request.needs_fresh_answer else None
-        # Bound to no name: a traceback may print the locals of this frame, and a filter may be a phone's number.
+        # The body is bound to no name: a traceback may show the locals of this frame, and a filter may be a number.
         received = await self._transport.send(
-            SignedRequest(
-                encode_query(request.params, current=request.current, size=request.size, serial=serial),
-                signer,
-                request.size,
-            )
+            encode_query(request.params, current=request.current, size=request.size, serial=serial),
+            signer,
+            size=request.size,
         )
-        job.signed_under = signer.version
+        job.signed_version = signer.version
         if isinstance(received, SipCdrError):
             return received
-        now = self._wall_clock()
-        self._vendor_clock.note_answer(received.date, sent=signer.signed, received=now)
+        received_at = self._wall_clock()
+        self._vendor_clock.note_answer(received.date, sent=signer.signed_at, received=received_at)
         answer = read_answer(
             received,
             self._decoder,
             credentials,
             current=request.current,
             size=request.size,
-            sent=signer.signed,
-            now=now,
+            sent=signer.signed_at,
+            now=received_at,
         )
-        if isinstance(answer, SipCdrError):
-            return answer
-        if self._wants(EventKind.REQUEST_ANSWERED):
-            elapsed, records = self._now() - job.sent, len(answer.page.records)
+        if run.traces_answers and not isinstance(answer, SipCdrError):
+            elapsed, records = self._now() - job.last_sent, len(answer.page.records)
             self._emit(EventKind.REQUEST_ANSWERED, run, job=job, elapsed=elapsed, records=records)
         return answer
 
@@ -289,27 +293,30 @@ class Engine:
             final = self._try_again(job, outcome, now)
             if final is None:
                 return
-            _place(final, job.request)
-            error = run.plan.refuse(job.request, final)
+            _locate(final, job.request)
+            transition = run.plan.refuse(job.request, final)
         else:
-            self._retries.note_answer(job, now)
-            error = run.plan.accept(job.request, outcome)
-        if error is not None:
-            self._end(run, error)
-        elif run.plan.has_result:
+            self._retries.note_success(job, now)
+            run.last_completed = now
+            transition = run.plan.accept(job.request, outcome)
+        if transition is Change.DONE:
             run.notify()
+        elif isinstance(transition, SipCdrError):
+            self._end(run, transition)
 
     def _end(self, run: Run, error: SipCdrError) -> None:
         run.fail(error)
         if self._retries.ends_all(error):
             for other in self._runs:
-                elsewhere = copy.copy(error)
-                elsewhere.window = elsewhere.page = None
-                other.fail(elsewhere)
+                unlocated = copy.copy(error)
+                unlocated.window = unlocated.page = None
+                other.fail(unlocated)
 
     def _try_again(self, job: Job, error: SipCdrError, now: float) -> SipCdrError | None:
-        job.was_frozen = job.gaps != self._awake.gaps
-        delay = self._retries.decide_delay(job, error, now=now, random=self._draw())
+        job.was_suspended = job.gaps != self._awake.gaps
+        delay = self._retries.decide_delay(
+            job, error, last_completed=job.run.last_completed, now=now, random=self._draw()
+        )
         if isinstance(delay, SipCdrError):
             return delay
         job.run.retries += 1
@@ -350,8 +357,7 @@ class Engine:
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:
-    # A caller that is cancelled meanwhile, by a scope or natively, waits all
-    # the same: it must leave nothing behind.
+    # A caller that is cancelled meanwhile keeps waiting: no task may outlive the run.
     cancelled = None
     for task in tasks:
         task.cancel()
@@ -365,6 +371,6 @@ async def _stop(tasks: list[asyncio.Task[None]]) -> None:
         raise cancelled
 
 
-def _place(error: SipCdrError, request: PageRequest) -> None:
+def _locate(error: SipCdrError, request: PageRequest) -> None:
     if error.window is None:
         error.window, error.page = request.window, request.current

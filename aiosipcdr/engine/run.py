@@ -1,6 +1,6 @@
-"""One run: a plan, the requests that wait for another attempt, and whoever awaits the result.
+"""Run: a plan at work, its requests, and the caller who waits for the result.
 
-Sends nothing: the engine asks it for work and tells it the outcomes.
+Sends nothing: the engine takes requests from it and reports what changed.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from aiosipcdr.model.errors import ClientStateError, SipCdrError
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.page import PageRequest
+from aiosipcdr.policy.retry import RequestAttempts
+from aiosipcdr.proof.page import PageRequest, Transition
 from aiosipcdr.wire.codec import PageAnswer
 
 __all__ = ["Job", "Plan", "Run"]
@@ -21,97 +22,81 @@ T = TypeVar("T")
 
 
 class Plan(Protocol):
-    """What a run works off: requests come out, answers go in, all of it synchronous.
+    """Source of requests and consumer of answers; synchronous.
 
     Attributes:
-        span: The range that it is about, if it is one.
+        span: The range it is about, if there is one.
     """
 
     span: TimeWindow | None
 
     @property
     def has_result(self) -> bool:
-        """Whether there is something for the one who waits."""
+        """Whether the caller can take a result."""
 
     def next_request(self) -> PageRequest | None:
-        """Return what may be sent now."""
+        """Return the next request that may be sent now."""
 
-    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        """Take an answer; return the error that ends the run, if it does."""
+    def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
+        """Process the answer to `request`; return what it changed."""
 
-    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
-        """Take the error that a request ended with; return it if it ends the run."""
+    def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
+        """Process the final error of `request`; return what it changed."""
 
 
-class Job:
-    """One request of a run on its way through its attempts.
+class Job(RequestAttempts, kw_only=True, eq=False):
+    """One request of a run and its attempts.
 
     Attributes:
-        attempt: how often it was sent.
-        delay: seconds to wait before the first attempt.
-        forgiven: the reasons for which it was sent again for free.
-        cost: what its retries were charged.
-        first_sent: the instant of the first attempt, in awake time; `sent`: that of the last.
-        gaps: how many gaps the event loop had had when it was sent; `was_frozen`: another one came since.
-        signed_under: the version of the clock's offset in the last signature.
+        run: The run.
+        request: The request.
+        delay: Seconds to wait before the first attempt.
+        gaps: Number of gaps of the event loop (see `AwakeTime`) when it was last sent.
     """
 
-    __slots__ = (
-        "attempt",
-        "cost",
-        "delay",
-        "first_sent",
-        "forgiven",
-        "gaps",
-        "request",
-        "run",
-        "sent",
-        "signed_under",
-        "was_frozen",
-    )
-
-    def __init__(self, run: "Run", request: PageRequest) -> None:
-        """Begin before the first attempt."""
-        self.run: Run = run
-        self.request: PageRequest = request
-        self.attempt: int = 0
-        self.delay: float = request.delay
-        self.forgiven: frozenset[str] = frozenset()
-        self.gaps: int = 0
-        self.was_frozen: bool = False
-        self.cost: float = 0.0
-        self.first_sent: float = 0.0
-        self.sent: float = 0.0
-        self.signed_under: int = 0
-
-    @property
-    def paid_attempts(self) -> int:
-        """How many attempts count."""
-        return self.attempt - len(self.forgiven)
+    run: "Run"
+    request: PageRequest
+    delay: float = 0.0
+    gaps: int = 0
 
 
 class Run:
-    """A plan at work; lives from `Engine.start` to `Engine.finish`."""
+    """A plan at work, from `Engine.start` to `Engine.finish`.
+
+    Attributes:
+        number: Number of the run within the process.
+        plan: The plan.
+        started: Time of the event loop at the start, in seconds.
+        last_completed: Awake time when it last completed a page, or started.
+        requests: Number of requests sent.
+        retries: Number of them that were repeated.
+        error: The error that ended it.
+        is_open: Whether its requests are still sent.
+        traces_sent: Whether the hook receives an event for each request.
+        traces_answers: Whether the hook receives an event for each answer.
+    """
 
     def __init__(self, number: int, plan: Plan) -> None:
-        """Take a plan that nobody else works off."""
+        """Create a run; `plan` must not be used by another one."""
         self.number = number
         self.plan = plan
         self.started: float = asyncio.get_running_loop().time()
-        self.last_answer: float = self.started  # in awake time, as the engine sets it
+        self.last_completed: float = self.started  # set by the engine
         self.requests = 0
         self.retries = 0
         self.error: BaseException | None = None
         self.is_open: bool = True
+        self.traces_sent: bool = False
+        self.traces_answers: bool = False
         self._is_closed = False
         self._due: deque[Job] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._context = copy_context()
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` in the context variables of the caller who started this run.
+        """Call `function` in the context variables of the caller who started the run.
 
-        Workers are woken by other runs, and streams may be read elsewhere.
+        Workers are started by any run, and a stream may be read in another task.
         """
         return self._context.run(function, *args, **kwargs)
 
@@ -120,51 +105,49 @@ class Run:
         """Seconds since the start."""
         return asyncio.get_running_loop().time() - self.started
 
-    def next_job(self, *, may_begin: bool = True) -> Job | None:
-        """Return the next request to send: one that failed before, or if it `may_begin` another, one from the plan."""
+    def next_job(self, *, may_start_pages: bool = True) -> Job | None:
+        """Return the next request to send: a retry that is due, or else a new one if it `may_start_pages`."""
         if not self.is_open:
             return None
         if self._due:
             return self._due.popleft()
-        request = self.plan.next_request() if may_begin else None
-        return None if request is None else Job(self, request)
+        request = self.plan.next_request() if may_start_pages else None
+        return None if request is None else Job(run=self, request=request, delay=request.delay)
 
-    def bring_back(self, job: Job) -> None:
+    def requeue(self, job: Job) -> None:
         """Make `job` due again."""
         if self.is_open:
             self._due.append(job)
 
     def fail(self, error: BaseException) -> None:
-        """End the run with `error`; the first one wins."""
+        """End the run with `error`; later errors are ignored."""
         if self.is_open:
             self.is_open = False
             self.error = error
             self.notify()
 
     def notify(self) -> None:
-        """Wake whoever waits."""
+        """Wake the caller who waits for a result."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def close(self) -> None:
-        """Send nothing more, and let nobody wait for it."""
-        self.is_open = False
-        self._is_closed = True
-        self._due.clear()
+        """Send nothing more and wake the caller."""
+        self.forget()
         self.notify()
 
     def forget(self) -> None:
-        """Send nothing more, and touch no event loop: it is another process's."""
+        """Send nothing more, without touching the event loop: after a fork it belongs to the parent process."""
         self.is_open = False
         self._is_closed = True
         self._due.clear()
 
     async def wait(self) -> None:
-        """Return when the plan has a result, or the run has ended.
+        """Return when the plan has a result or the run has ended.
 
         Raises:
-            ClientStateError: two tasks wait for one run, or the run was left.
-            BaseException: what ended a run that was left, as it is.
+            ClientStateError: Two tasks wait for one run, or the run was closed.
+            BaseException: The error that ended a closed run, unchanged.
         """
         while not (self._is_closed or self.error is not None or self.plan.has_result):
             if self._waiter is not None:
@@ -178,6 +161,6 @@ class Run:
             raise self.error or ClientStateError("this stream was left: open another one")
 
     def check(self) -> None:
-        """Raise what ended the run, as it is, if it has not ended well."""
+        """Raise the error that ended the run, if there is one."""
         if self.error is not None:
             raise self.error

@@ -1,14 +1,12 @@
-"""What a caller reads: the complete windows of a range, in order, as they come.
+"""Stream: the complete windows of a range, in order, while the range is read.
 
-Holds no record longer than its caller takes to ask for the next; a slow caller
-slows the fetching, since the plan starts no window while enough are waiting.
+Keeps no record after its caller has asked for the next one. A slow caller slows the run down: no window is started
+while enough are in memory.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
-
-import msgspec
 
 from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Run
@@ -18,7 +16,6 @@ from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport
 from aiosipcdr.proof.checkpoint import JournalEvent
 from aiosipcdr.proof.range import RangeReader
-from aiosipcdr.proof.resumable import ResumableCoverage
 
 __all__ = ["CdrStream"]
 
@@ -28,13 +25,13 @@ W = TypeVar("W")
 
 
 class _Reader(Generic[W, T]):
-    """Takes windows apart; a plain object, so that leaving it midway leaves nothing to clean up."""
+    """Iterator over the parts of windows; not a generator, so that an abandoned one needs no cleanup."""
 
-    __slots__ = ("_next_window", "_parts", "_take_apart")
+    __slots__ = ("_next_window", "_parts", "_split")
 
-    def __init__(self, next_window: Callable[[], Awaitable[W | None]], take_apart: Callable[[W], Iterable[T]]) -> None:
+    def __init__(self, next_window: Callable[[], Awaitable[W | None]], split: Callable[[W], Iterable[T]]) -> None:
         self._next_window = next_window
-        self._take_apart = take_apart
+        self._split = split
         self._parts: Iterator[T] = iter(())
 
     def __aiter__(self) -> Self:
@@ -47,70 +44,76 @@ class _Reader(Generic[W, T]):
             try:
                 window = await self._next_window()
             except StopAsyncIteration as error:
-                # Of the caller's hook or credentials: here it would pass for the end of the range.
+                # Raised by the caller's hook or credentials: it would look like the end of the range.
                 raise RuntimeError("a hook or a callable for credentials raised StopAsyncIteration") from error
             if window is None:
                 raise StopAsyncIteration
-            self._parts = iter(self._take_apart(window))
+            self._parts = iter(self._split(window))
 
 
 class CdrStream:
-    """The calls of a range, oldest window first; an async context manager, read once.
+    """The calls of a range, oldest window first; an async context manager that is read once.
 
-    Within a window records are ordered by (`submit_time`, `None` last,
-    `voice_id`).  Leaving the context ends the fetching, whatever was read.
-    Reading raises what `CdrClient.fetch_all` raises.
+        async with client.stream(start, end) as stream:
+            async for record in stream:
+                print(record.voice_id)
+        print(stream.report)
+
+    Within a window records are ordered by (`submit_time`, `None` last, `voice_id`). Leaving the context ends the run.
+    Reading raises the errors of `CdrClient.fetch_all`.
     """
 
     def __init__(self, engine: Engine, reader: RangeReader, hook: EventHook | None) -> None:
-        """Nothing is sent before the context is entered."""
+        """Create a stream; nothing is sent before the context is entered."""
         self._engine = engine
-        self._coverage = reader
+        self._reader = reader
         self._hook = hook
         self._run: Run | None = None
-        self._has_reader = False
-        # What an earlier run has taken, where this one goes on.
-        self._before = msgspec.structs.replace(reader.report)
+        self._is_claimed = False
+        self._final: FetchReport | None = None
+        # The effort of an earlier run that this one resumes.
+        self._before = reader.report
 
     @property
     def report(self) -> FetchReport:
-        """What is proven so far; final after the last record."""
-        return self._coverage.report
+        """The report as of now; final after the last record."""
+        return self._final or self._reader.report
 
     async def __aenter__(self) -> Self:
-        """Begin to fetch."""
+        """Start the run."""
         if self._run is not None:
             raise ClientStateError("a stream is read once: open another one")
-        self._coverage.join()
+        self._reader.join()
         try:
-            self._run = self._engine.start(self._coverage, records=self.report.unique or None)
-        except BaseException:  # of the caller's hook
-            self._coverage.leave()
+            self._run = self._engine.start(self._reader, records=self.report.unique or None)
+        except BaseException:  # raised by the caller's hook
+            self._reader.leave()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop fetching and wait until everything has stopped."""
+        """End the run and wait until its requests have stopped."""
         if self._run is not None:
             if self._engine.is_here:
                 self._note_effort(self._run)
-            self._coverage.leave()
-            await self._engine.finish(self._run, self.report)
+            self._reader.leave()
+            self._final = self._reader.report
+            await self._engine.finish(self._run, self._final)
 
     def windows(self) -> "_Reader[CompleteWindow, CompleteWindow]":
-        """Return an iterator over the windows, each with its report and what had to be set aside."""
+        """Return an iterator over the windows, each with its report and its quarantined records."""
         return self._read(lambda window: (window,))
 
     def batches(self) -> "_Reader[CompleteWindow, CallDetailRecords]":
-        """Return an iterator over the records, a window at a time; empty windows are skipped."""
+        """Return an iterator over the records of each window; empty windows are skipped."""
         return self._read(lambda window: (_batch(window),) if window.records else ())
 
     def entries(self) -> "_Reader[JournalEvent | CompleteWindow, JournalEvent | CompleteWindow]":
-        """Return an iterator over the windows and over what becomes of others before, for whoever writes it down.
+        """Return an iterator over the windows and the journal events before them, for an export.
 
-        Asking for the next entry says that the last one is written.
+        When the next entry is requested, the last one counts as written.
         """
         self._claim()
         return _Reader(self._next_entry, lambda entry: (entry,))
@@ -119,35 +122,34 @@ class CdrStream:
         """Return an iterator over the records."""
         return self._read(lambda window: window.records)
 
-    def _read(self, take_apart: Callable[[CompleteWindow], Iterable[T]]) -> "_Reader[CompleteWindow, T]":
+    def _read(self, split: Callable[[CompleteWindow], Iterable[T]]) -> "_Reader[CompleteWindow, T]":
         self._claim()
-        return _Reader(self._next_window, take_apart)
+        return _Reader(self._next_window, split)
 
     def _claim(self) -> None:
         if self._run is None:
             raise ClientStateError("enter the stream first: async with client.stream(...) as stream")
-        if self._has_reader:
-            # What the first reader holds of its window, a second would never see.
+        if self._is_claimed:
+            # A second iterator would miss the records that the first one has of its window.
             raise ClientStateError("a stream is read once: go on with the iterator that began, or open another stream")
-        self._has_reader = True
+        self._is_claimed = True
 
     async def _next_entry(self) -> JournalEvent | CompleteWindow | None:
-        run, reader = self._run, self._coverage
-        assert run is not None  # noqa: S101 - readers exist for streams that were entered
-        if isinstance(reader, ResumableCoverage):
-            if (note := reader.take_note()) is not None:
-                return note
-            self._engine.wake()  # what was written may be asked for now
-            await run.wait()
-            if (note := reader.take_note()) is not None:
-                return note
+        run, reader = self._run, self._reader
+        assert run is not None  # noqa: S101 - see _claim
+        if (event := reader.take_event()) is not None:
+            return event
+        self._engine.wake()  # the parts of a split that was written may be requested now
+        await run.wait()
+        if (event := reader.take_event()) is not None:
+            return event
         return await self._next_window()
 
     async def _next_window(self) -> CompleteWindow | None:
-        run, reader = self._run, self._coverage
-        assert run is not None  # noqa: S101 - readers exist for streams that were entered
+        run, reader = self._run, self._reader
+        assert run is not None  # noqa: S101 - see _claim
         await run.wait()
-        # What was proven before the trouble is handed over before it.
+        # Windows that were proven before an error are delivered before it is raised.
         window = reader.take_complete()
         self._note_effort(run)
         if reader.mismatch is not None:
@@ -156,14 +158,15 @@ class CdrStream:
         if window is None:
             if isinstance(run.error, IncompleteRangeError):
                 run.error.records = reader.abandon()
+                run.error.report = run.error.records.report
             run.check()
-        self._engine.wake()  # a place for another window has become free
+        self._engine.wake()  # another window may begin
         if self._hook is not None:
             run.call(self._emit, run.number, window)
         return window
 
     def _emit(self, run: int, window: CompleteWindow | None) -> None:
-        hook, planned = self._hook, self._coverage.planned
+        hook, planned = self._hook, self._reader.planned
         if hook is None:
             return
         while planned:
@@ -174,10 +177,10 @@ class CdrStream:
             hook(Event(kind=EventKind.WINDOW_COMPLETE, run=run, window=window.window, records=records, total=total))
 
     def _note_effort(self, run: Run) -> None:
-        report = self.report
-        report.requests = self._before.requests + run.requests
-        report.retries = self._before.retries + run.retries
-        report.elapsed = self._before.elapsed + run.elapsed
+        progress = self._reader.progress
+        progress.requests = self._before.requests + run.requests
+        progress.retries = self._before.retries + run.retries
+        progress.elapsed = self._before.elapsed + run.elapsed
 
 
 def _batch(window: CompleteWindow) -> CallDetailRecords:

@@ -1,17 +1,17 @@
-"""Files: complete windows in, one whole file out, or none.
+"""Export of a time range to a file that appears complete under its name or not at all.
 
-Knows neither the engine nor the network, and must never show a half-written
-file under its final name, nor truncate one that is there.
+Knows neither the engine nor the network. A partial file is never visible under the final name, and an existing file is
+never truncated.
 """
 
 from aiosipcdr.export.atomic import check_target
-from aiosipcdr.export.existing import ExistingFile, find_exports, judge_existing
+from aiosipcdr.export.existing import ExistingFile, find_exports, inspect_existing
 from aiosipcdr.export.formats import FORMATS, choose_format, open_encoder
 from aiosipcdr.export.formats.encoders import Encoder
 from aiosipcdr.export.job import ExportJob, FileWouldShrinkError
 from aiosipcdr.export.journal import read_span
-from aiosipcdr.export.manifest import Manifest, read_manifest, read_stored, was_asked_by
-from aiosipcdr.export.masking import choose_mask, numbers_of
+from aiosipcdr.export.manifest import Manifest, compare_owner, read_manifest, read_stored
+from aiosipcdr.export.masking import choose_mask, describe_numbers
 from aiosipcdr.export.paths import JOURNAL, MANIFEST, ExportPaths, find_paths
 from aiosipcdr.export.quarantine import StreamQuarantine
 from aiosipcdr.export.render import encode_rows, shape_quarantined, shape_records
@@ -36,13 +36,14 @@ __all__ = [
     "check_target",
     "choose_format",
     "choose_mask",
+    "compare_owner",
+    "describe_numbers",
     "encode_rows",
     "find_contradictions",
     "find_differences",
     "find_exports",
     "find_paths",
-    "judge_existing",
-    "numbers_of",
+    "inspect_existing",
     "open_encoder",
     "read_facts",
     "read_manifest",
@@ -51,5 +52,4 @@ __all__ = [
     "shape_quarantined",
     "shape_records",
     "verify_file",
-    "was_asked_by",
 ]

@@ -1,7 +1,6 @@
-"""A file that appears whole under its name, or not at all.
+"""A file that is written under a temporary name and published atomically.
 
-Synchronous.  Writes to a private file beside the target, then publishes it.
-Must never truncate or replace a file that it was not told to replace.
+Synchronous. An existing file is replaced only on request.
 """
 
 import errno
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aiosipcdr.export.filesystem import (
-    check_ours,
-    create_ours,
+    check_plain_file,
+    create_private,
+    describe_existing,
+    describe_foreign_file,
     describe_kind,
-    describe_stranger,
-    exists_already,
     is_same_file,
     set_mode,
     storage_errors,
@@ -27,13 +26,13 @@ from aiosipcdr.export.filesystem import (
     write_all,
 )
 from aiosipcdr.export.frames import read_bytes
-from aiosipcdr.export.paths import ExportPaths, part_of
+from aiosipcdr.export.paths import ExportPaths, temporary_path
 from aiosipcdr.model.errors import ExportConflictError, StorageError
 
 __all__ = ["AtomicFile", "check_folder", "check_target", "publish_new"]
 
-# What a file system answers that knows no hard links.
-_NO_LINKS = {
+# Errors of file systems without hard links.
+_LINKS_UNSUPPORTED = {
     *(errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES, errno.EINVAL)
 }
 
@@ -41,14 +40,13 @@ _BLOCK = 1024 * 1024
 
 
 def check_target(path: str | PathLike[str], overwrite: bool = False) -> None:  # noqa: FBT001, FBT002 - fixed
-    """Refuse a target that cannot become the file, before anything is fetched for it.
+    """Refuse a target that cannot be written, before anything is fetched for it.
 
-    Asks the file system a few quick questions: call it in a worker thread
-    where the event loop must not wait for a slow disk.
+    Reads the file system: call it in a worker thread where the event loop must not wait for a slow disk.
 
     Raises:
-        ExportConflictError: something is there that must not be replaced.
-        StorageError: the folder is missing or does not take files.
+        ExportConflictError: The target exists and must not be replaced.
+        StorageError: The folder is missing or not writable.
     """
     target = Path(path)
     check_folder(ExportPaths.sidecar_path(target))
@@ -59,43 +57,45 @@ def check_target(path: str | PathLike[str], overwrite: bool = False) -> None:  #
 
 
 def check_folder(paths: ExportPaths) -> None:
-    """Refuse a target whose folder cannot take it, or cannot take its sidecars.
+    """Refuse a target whose folder, or the folder of its sidecars, is not writable.
 
     Raises:
-        ExportConflictError: the target is itself a folder.
-        StorageError: the folder is missing or does not take files, or the name is too long.
+        ExportConflictError: The target is itself a folder.
+        StorageError: A folder is missing or not writable, or the name is too long.
     """
     target = paths.target
     if not target.name:
-        raise ExportConflictError(f"{target} is a folder: name a file in it")
+        raise ExportConflictError(f"{target} is a folder; add a file name")
     for path in (target, paths.manifest):
         with storage_errors(path):
             folder_mode = path.parent.stat().st_mode
         if not stat.S_ISDIR(folder_mode):
-            raise StorageError(f"{path} cannot be written: {path.parent} is not a folder")
+            raise StorageError(f"{path} cannot be written: {path.parent} is not a folder; choose another path")
         if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise StorageError(f"{path} cannot be written: no permission to write in its folder")
+            raise StorageError(
+                f"{path} cannot be written: no permission to write in its folder; change the permissions or write"
+                " elsewhere"
+            )
     for path in paths:
         with storage_errors(target):
-            _mode(part_of(path))  # is the name too long?
+            _mode(temporary_path(path))  # raises if the name is too long
 
 
 class AtomicFile:
-    """A file that is being written: `create`, `write`, `finish`, `check`, `publish`; always `discard` in the end.
+    """A file being written: `create`, `write`, `finish`, `check`, `publish`; always `discard` at the end.
 
     Attributes:
-        path: the name under which it will appear.
-        temporary: where it is written until then.
-        size: the bytes that were written.
+        path: The final path.
+        temporary: The path while the file is being written.
+        size: Bytes written so far.
     """
 
     __slots__ = ("_checked", "_descriptor", "_digest", "_mode", "path", "size", "temporary")
 
     def __init__(self, path: Path, *, mode: int | None = None) -> None:
-        """Remember where the file will appear, and with which mode; nothing is touched yet."""
         self.path: Path = path
         self._mode = mode
-        self.temporary: Path = part_of(path)
+        self.temporary: Path = temporary_path(path)
         self._checked: _Identity | None = None
         self._descriptor = -1
         self._digest = hashlib.sha256()
@@ -103,19 +103,19 @@ class AtomicFile:
 
     @property
     def sha256(self) -> str:
-        """The hash of what was written, in hexadecimal."""
+        """The SHA-256 of the bytes written so far, in hexadecimal."""
         return self._digest.hexdigest()
 
     def create(self) -> None:
-        """Begin the file.
+        """Create the temporary file.
 
         Raises:
-            ExportConflictError: something is at its temporary name.
+            ExportConflictError: The temporary name is taken.
         """
         try:
-            self._descriptor = create_ours(self.temporary)
+            self._descriptor = create_private(self.temporary)
         except FileExistsError:
-            raise ExportConflictError(describe_stranger(self.temporary)) from None
+            raise ExportConflictError(describe_foreign_file(self.temporary)) from None
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
@@ -124,7 +124,7 @@ class AtomicFile:
         write_all(self._descriptor, memoryview(data))
 
     def finish(self) -> None:
-        """Make what was written safe from a power cut, and let others read it if they may."""
+        """Set the mode of the file, if one was given, and flush it to disk."""
         if self._mode is not None:
             set_mode(self._descriptor, self._mode, self.path)
         sync_file(self._descriptor)
@@ -133,21 +133,21 @@ class AtomicFile:
         """Read the file again and compare it with what was written.
 
         Raises:
-            ExportConflictError: it was changed, removed or replaced.
+            ExportConflictError: The file was changed, removed or replaced.
         """
         self._checked = _Identity.of(os.fstat(self._descriptor))
         digest = hashlib.sha256()
-        for place in range(0, self._checked.size, _BLOCK):
-            digest.update(read_bytes(self._descriptor, place, _BLOCK))
+        for offset in range(0, self._checked.size, _BLOCK):
+            digest.update(read_bytes(self._descriptor, offset, _BLOCK))
         if (self._checked.size, digest.digest()) != (self.size, self._digest.digest()):
             raise self._changed()
         self._check_identity()
 
     def publish(self, *, overwrite: bool) -> None:
-        """Let the finished file appear under its name, at once.
+        """Move the finished file to its final path, atomically.
 
         Raises:
-            ExportConflictError: something is there that must not be replaced, or the file was changed meanwhile.
+            ExportConflictError: The target exists and must not be replaced, or the file was changed.
         """
         if self._checked is None:
             self.check()
@@ -161,10 +161,10 @@ class AtomicFile:
         sync_folder(self.path.parent)
 
     def discard(self) -> None:
-        """Remove what was created and not published; anything else at the temporary name stays."""
+        """Remove the temporary file if it was created and not published; a foreign file at that name stays."""
         if self._descriptor < 0:
             return
-        # Open until here, so that no other file can have got its number.
+        # The descriptor stays open until here, so that no other file can have the same inode.
         with suppress(OSError):
             if os.path.samestat(os.fstat(self._descriptor), self.temporary.lstat()):
                 self.temporary.unlink()
@@ -173,20 +173,20 @@ class AtomicFile:
             os.close(descriptor)
 
     def discard_leftover(self) -> None:
-        """Remove what a killed run left at the temporary name; that it was ours is known from the journal.
+        """Remove the temporary file of a killed run; the journal says that this export created it.
 
         Raises:
-            ExportConflictError: it is no plain file, or has another second name than the target's.
+            ExportConflictError: It is no plain file, or has another hard link than the target.
         """
         with suppress(FileNotFoundError):
             status = self.temporary.lstat()
-            check_ours(self.temporary)
+            check_plain_file(self.temporary)
             if status.st_nlink > 1 and not is_same_file(self.temporary, self.path):
-                raise ExportConflictError(describe_stranger(self.temporary))
+                raise ExportConflictError(describe_foreign_file(self.temporary))
             self.temporary.unlink()
 
     def _check_identity(self) -> None:
-        self.path.parent.stat()  # else it is the folder that is gone
+        self.path.parent.stat()  # raises if the folder is gone
         with suppress(FileNotFoundError):
             if self._checked == _Identity.of(self.temporary.lstat()):
                 return
@@ -194,36 +194,36 @@ class AtomicFile:
 
     def _changed(self) -> ExportConflictError:
         return ExportConflictError(
-            f"{self.temporary} was changed, removed or replaced while this export was at work: run it again"
+            f"{self.temporary} was changed, removed or replaced during the export; run the export again"
         )
 
 
 def publish_new(temporary: Path, path: Path) -> None:
-    """Give a file another name of the same folder, unless that name is taken.
+    """Rename a file within its folder, unless the new name is taken.
 
     Raises:
-        ExportConflictError: it is.
+        ExportConflictError: The name is taken.
     """
     # A link fails where the name is taken; a rename would replace what is there.
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError:
-        raise ExportConflictError(exists_already(path)) from None
+        raise ExportConflictError(describe_existing(path)) from None
     except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
+        if isinstance(error, OSError) and error.errno not in _LINKS_UNSUPPORTED:
             raise
     else:
         temporary.unlink(missing_ok=True)
         return
-    # No hard links here.  To take the name with an empty file first would shut out whoever takes it at this very
-    # moment, but leave that file behind if we are killed before it is replaced.
+    # No hard links here. Reserving the name with an empty file would exclude concurrent writers, but leave that file
+    # behind if this process is killed before the replacement.
     if _mode(path) is not None:
-        raise ExportConflictError(exists_already(path))
+        raise ExportConflictError(describe_existing(path))
     temporary.replace(path)
 
 
 class _Identity(NamedTuple):
-    # Which file it is, and whether it was written to.
+    # Identity and modification state of a file.
     device: int
     inode: int
     size: int
@@ -236,7 +236,7 @@ class _Identity(NamedTuple):
 
 
 def _mode(path: Path) -> int | None:
-    # What stands at `path` itself, a link not followed; None: nothing.
+    # The mode of `path` itself, symbolic links not followed; None if there is nothing.
     try:
         return path.lstat().st_mode
     except FileNotFoundError:
@@ -244,7 +244,7 @@ def _mode(path: Path) -> int | None:
 
 
 def _check_replaceable(path: Path, mode: int, *, overwrite: bool) -> None:
-    if what := describe_kind(mode):
-        raise ExportConflictError(f"{path} is {what} and is never replaced: choose another name")
+    if kind := describe_kind(mode):
+        raise ExportConflictError(f"{path} is {kind}, which is never replaced; choose another name")
     if not overwrite:
-        raise ExportConflictError(exists_already(path))
+        raise ExportConflictError(describe_existing(path))

@@ -1,6 +1,6 @@
-"""A lock on an open file that ends with the process that holds it, however that ends.
+"""File system operations: locks, private files, modes, flushing and free space.
 
-Must never wait for it, and must never leave anything to clean up.
+A lock belongs to an open file and ends with its process; taking one never waits and leaves nothing to clean up.
 """
 
 import errno
@@ -16,21 +16,21 @@ from pathlib import Path
 from aiosipcdr.model.errors import ExportConflictError, ExportError, StorageError
 
 __all__ = [
-    "NO_LOCKS",
+    "LOCKS_UNSUPPORTED",
     "PRIVATE_FLAGS",
+    "check_free_space",
     "check_mode",
-    "check_ours",
+    "check_plain_file",
     "check_private",
-    "check_room",
     "check_unused",
-    "create_ours",
+    "create_private",
+    "describe_existing",
+    "describe_foreign_file",
     "describe_kind",
-    "describe_stranger",
-    "exists_already",
     "is_private",
     "is_same_file",
     "lock_file",
-    "open_ours",
+    "open_private",
     "set_mode",
     "storage_errors",
     "sync_file",
@@ -38,24 +38,24 @@ __all__ = [
     "write_all",
 ]
 
-NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
-"""What a file system answers that knows no locks."""
+LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+"""Errors of file systems without locks."""
 
-_TAKEN = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
+_LOCK_HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 
 if sys.platform == "win32":
     import msvcrt
 
-    # Beyond all that is ever written: a locked byte cannot be read by others.
-    _PLACE = 2**62
+    # Beyond the end of every file: a locked byte cannot be read by other processes.
+    _LOCK_OFFSET = 2**62
 
     def _lock(descriptor: int) -> None:
-        place = os.lseek(descriptor, 0, os.SEEK_CUR)
-        os.lseek(descriptor, _PLACE, os.SEEK_SET)
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, _LOCK_OFFSET, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         finally:
-            os.lseek(descriptor, place, os.SEEK_SET)
+            os.lseek(descriptor, position, os.SEEK_SET)
 
 else:
     import fcntl
@@ -65,83 +65,84 @@ else:
 
 
 def lock_file(descriptor: int) -> bool:
-    """Lock the open file; return False if another process, or another opening of the file, has it.
+    """Lock the open file; return False if another process, or another descriptor of the file, holds the lock.
 
     Raises:
-        OSError: the file system knows no locks.
+        OSError: The file system has no locks.
     """
     try:
         _lock(descriptor)
     except OSError as error:
-        if error.errno in _TAKEN:
+        if error.errno in _LOCK_HELD:
             return False
         raise
     return True
 
 
-# No link is followed, no child process inherits it.
+# Follows no symbolic link; no child process inherits the descriptor.
 PRIVATE_FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # for the writer of a pipe that took the name meanwhile
-_OWNER_ALONE = 0o600
+_NONBLOCKING = getattr(os, "O_NONBLOCK", 0)  # do not wait for the writer of a pipe
+_OWNER_ONLY = 0o600
 
-# What a file system answers that cannot flush.
-_NO_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
-_NO_FOLDER_SYNC = {*_NO_SYNC, errno.EACCES, errno.EPERM, errno.EBADF}
+# Errors of file systems that cannot flush.
+_SYNC_UNSUPPORTED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
+_FOLDER_SYNC_UNSUPPORTED = {*_SYNC_UNSUPPORTED, errno.EACCES, errno.EPERM, errno.EBADF}
 
 _REASONS = {
-    errno.ENOSPC: "the disk is full: free some room, or write elsewhere",
-    errno.EDQUOT: "the disk quota is used up: free some room, or write elsewhere",
-    errno.EFBIG: "the file would be larger than this process or file system allows",
-    errno.EROFS: "the file system is read-only: write elsewhere",
-    errno.EACCES: "no permission to write there",
-    errno.EPERM: "no permission to write there",
-    errno.ENOENT: "there is no such folder: create it first",
-    errno.ENOTDIR: "that is not a folder",
-    errno.ENAMETOOLONG: "the name is too long",
-    errno.ELOOP: "the links on the way there lead nowhere",
-    errno.ENOLCK: "its file system knows no locks",
-    errno.EIO: "the disk failed",
+    errno.ENOSPC: "the disk is full; free some space or write elsewhere",
+    errno.EDQUOT: "the disk quota is exceeded; free some space or write elsewhere",
+    errno.EFBIG: "the file would exceed the size limit of this process or file system",
+    errno.EROFS: "the file system is read-only; write elsewhere",
+    errno.EACCES: "no permission to write there; change the permissions or write elsewhere",
+    errno.EPERM: "no permission to write there; change the permissions or write elsewhere",
+    errno.ENOENT: "the folder does not exist; create it first",
+    errno.ENOTDIR: "a part of the path is not a folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ELOOP: "too many levels of symbolic links",
+    errno.ENOLCK: "the file system has no locks",
+    errno.EIO: "the disk reported an I/O error",
 }
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system raises in the block into our errors, about `path`."""
+    """Convert OSErrors raised in the block into ExportErrors about `path`."""
     try:
         yield
     except ExportError:
         raise
     except OSError as error:
         if isinstance(error, FileExistsError):
-            raise ExportConflictError(exists_already(path)) from None
+            raise ExportConflictError(describe_existing(path)) from None
         reason = _REASONS.get(error.errno or 0) or error.strerror or type(error).__name__
         raise StorageError(f"{path} cannot be written: {reason}") from None
 
 
-def exists_already(path: Path) -> str:
-    """Return the sentence about a target that must not be replaced."""
-    return f"{path} exists already: choose another name, or replace it with overwrite=True"
+def describe_existing(path: Path, reason: str = "") -> str:
+    """Return the message about a target that must not be replaced, with the reason if one is given."""
+    reason = f": {reason}" if reason else ""
+    return f"{path} already exists{reason}; choose another name or replace it with overwrite=True"
 
 
-def describe_stranger(path: Path) -> str:
-    """Return the sentence about a file where one of our own belongs, which was not made by this export."""
-    return f"{path} was not made by this export, which needs the name, and stays as it is: move it away"
+def describe_foreign_file(path: Path) -> str:
+    """Return the message about a file at the path of one of the export's own files that the export did not create."""
+    return f"{path} was not created by this export, which needs that name; move the file away"
 
 
 def check_unused(*paths: Path) -> None:
-    """Refuse names of our own files that are taken.
+    """Refuse paths of the export's own files that are taken.
 
     Raises:
-        ExportConflictError: something is there.
+        ExportConflictError: Something is there.
     """
     for path in paths:
         with suppress(FileNotFoundError):
             path.lstat()
-            raise ExportConflictError(describe_stranger(path))
+            raise ExportConflictError(describe_foreign_file(path))
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Return whether both are names of one file; links are not followed."""
+    """Return whether both paths are the same file; symbolic links are not followed."""
     try:
         return os.path.samestat(one.lstat(), other.lstat())
     except FileNotFoundError:
@@ -149,56 +150,56 @@ def is_same_file(one: Path, other: Path) -> bool:
 
 
 def describe_kind(mode: int) -> str | None:
-    """Say what stands at a place, by its `st_mode`; nothing of a plain file."""
+    """Return the kind of a file that is not a plain file, from its `st_mode`; `None` for a plain file."""
     if stat.S_ISREG(mode):
         return None
     return "a folder" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "not a plain file"
 
 
-def check_ours(path: Path) -> None:
-    """Refuse what stands where a file of our own belongs, unless it is a plain file.
+def check_plain_file(path: Path) -> None:
+    """Refuse anything but a plain file at the path of one of the export's own files.
 
     Raises:
-        ExportConflictError: it is a link, a folder, a pipe, ...
+        ExportConflictError: It is a symbolic link, a folder, a pipe, ...
     """
     with suppress(FileNotFoundError):
-        if what := describe_kind(path.lstat().st_mode):
-            raise ExportConflictError(f"{path} is {what}, where a file of our own belongs: remove it")
+        if kind := describe_kind(path.lstat().st_mode):
+            raise ExportConflictError(f"{path} is {kind}, but the export needs a plain file of that name; remove it")
 
 
-def create_ours(path: Path) -> int:
+def create_private(path: Path) -> int:
     """Create a file that only its owner can read and write; return its descriptor.
 
     Raises:
-        FileExistsError: the name is taken, by whatever it is.
-        OSError: it cannot be created.
+        FileExistsError: The name is taken.
+        OSError: The file cannot be created.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | PRIVATE_FLAGS, _OWNER_ALONE)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | PRIVATE_FLAGS, _OWNER_ONLY)
     if os.name != "nt":
-        with suppress(OSError):  # some file systems force a mode; `is_private` says what came of it
-            os.fchmod(descriptor, _OWNER_ALONE)  # a umask may have taken too much
+        with suppress(OSError):  # some file systems force a mode; `is_private` reports the result
+            os.fchmod(descriptor, _OWNER_ONLY)  # the umask may have removed too much
     return descriptor
 
 
-def open_ours(path: Path) -> int:
+def open_private(path: Path) -> int:
     """Open an existing file for reading and writing, without following a link; return its descriptor.
 
-    Whether it is ours is for its content to prove: nothing may be written to it before.
+    The caller must check from the content that the export created the file before writing to it.
 
     Raises:
-        FileNotFoundError: there is none.
-        ExportConflictError: it is no plain file, or has a second name.
-        OSError: it cannot be opened.
+        FileNotFoundError: It does not exist.
+        ExportConflictError: It is no plain file, or has several hard links.
+        OSError: It cannot be opened.
     """
-    check_ours(path)
-    descriptor = os.open(path, os.O_RDWR | PRIVATE_FLAGS | _NO_WAITING)
+    check_plain_file(path)
+    descriptor = os.open(path, os.O_RDWR | PRIVATE_FLAGS | _NONBLOCKING)
     status = os.fstat(descriptor)
-    what = describe_kind(status.st_mode)
-    if what is None and status.st_nlink > 1:
-        what = "a hard link, by whose other name others could read or change it"
-    if what is not None:
+    kind = describe_kind(status.st_mode)
+    if kind is None and status.st_nlink > 1:
+        kind = "a hard link, so others could read or change it by its other name"
+    if kind is not None:
         os.close(descriptor)
-        raise ExportConflictError(f"{path} is {what}, where a file of our own belongs: remove it")
+        raise ExportConflictError(f"{path} is {kind}, but the export needs a plain file of that name; remove it")
     return descriptor
 
 
@@ -207,18 +208,18 @@ def is_private(descriptor: int) -> bool:
     if os.name == "nt":
         return True
     owner, mode = _owner_and_mode(descriptor)
-    return owner == os.geteuid() and mode == _OWNER_ALONE
+    return owner == os.geteuid() and mode == _OWNER_ONLY
 
 
 def check_private(descriptor: int, path: Path, *, was_private: bool) -> None:
-    """Refuse an open file of ours whose owner or mode was changed since it was created.
+    """Refuse an open file whose owner or mode was changed since it was created.
 
-    Some file systems force owner and mode.  There `was_private`, which the creating run read back, is false; it is
-    believed only where a new file in the same folder is not private either.
+    Some file systems force owner and mode. There `was_private`, read back by the creating run, is false; it is trusted
+    only if a new file in the same folder is not private either.
 
     Raises:
-        ExportConflictError: it was changed.
-        OSError: no file can be created in the folder.
+        ExportConflictError: It was changed.
+        OSError: No file can be created in the folder.
     """
     if is_private(descriptor):
         return
@@ -229,9 +230,9 @@ def check_private(descriptor: int, path: Path, *, was_private: bool) -> None:
                 return
         finally:
             os.close(probe)
-            os.unlink(name)  # noqa: PTH108 - a text, as mkstemp returns it
+            os.unlink(name)  # noqa: PTH108 - mkstemp returns a string
     raise ExportConflictError(
-        f"{path} belongs to somebody else, or others can read or change it: remove it, or chown and chmod 600 it"
+        f"{path} belongs to another user, or others can read or change it; remove it, or chown and chmod 600 it"
     )
 
 
@@ -241,23 +242,23 @@ def _owner_and_mode(descriptor: int) -> tuple[int, int]:
 
 
 def write_all(descriptor: int, rest: memoryview) -> None:
-    """Write all of `rest`, in as many pieces as the disk takes it."""
-    # A view: a traceback may show what stands in a frame, and bytes would show numbers.
+    """Write all of `rest`, in as many pieces as the disk accepts."""
+    # A memoryview: the locals in a traceback would show the phone numbers in a bytes object.
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def sync_file(descriptor: int) -> None:
-    """Make what was written to an open file outlive a power cut."""
+    """Flush an open file, so that its content survives a power cut."""
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NO_SYNC:
+        if error.errno not in _SYNC_UNSUPPORTED:
             raise
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` outlive a power cut."""
+    """Flush the entries of `folder`, so that new names survive a power cut."""
     if os.name == "nt":
         return
     try:
@@ -267,7 +268,7 @@ def sync_folder(folder: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
+        if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
             raise
 
 
@@ -275,22 +276,22 @@ def check_mode(mode: int, path: Path) -> None:
     """Refuse a mode that the file system of `path` does not keep, before anything is fetched.
 
     Raises:
-        StorageError: it does not.
-        OSError: no file can be created in the folder.
+        StorageError: It does not keep the mode.
+        OSError: No file can be created in the folder.
     """
     probe, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     try:
         set_mode(probe, mode, path)
     finally:
         os.close(probe)
-        os.unlink(name)  # noqa: PTH108 - a text, as mkstemp returns it
+        os.unlink(name)  # noqa: PTH108 - mkstemp returns a string
 
 
 def set_mode(descriptor: int, mode: int, path: Path) -> None:
-    """Give an open file of ours its mode.
+    """Set the mode of an open file.
 
     Raises:
-        StorageError: its file system forces another one.
+        StorageError: The file system forces another mode.
     """
     if os.name == "nt":
         return
@@ -298,14 +299,16 @@ def set_mode(descriptor: int, mode: int, path: Path) -> None:
         os.fchmod(descriptor, mode)
     actual = _owner_and_mode(descriptor)[1]
     if actual != mode:
-        raise StorageError(f"{path} cannot get the mode {mode:04o}: its file system forces {actual:04o}; leave it out")
+        raise StorageError(
+            f"{path} cannot get the mode {mode:04o}: its file system forces {actual:04o}; leave the mode out"
+        )
 
 
-def check_room(folder: Path, needed: int) -> None:
-    """Refuse to begin what cannot end well; a file system that does not report its size is believed to have room.
+def check_free_space(folder: Path, needed: int) -> None:
+    """Refuse an export for which the disk has too little free space; an unknown size counts as enough.
 
     Raises:
-        StorageError: the disk of `folder` has less than `needed` bytes free.
+        StorageError: The disk of `folder` has less than `needed` bytes free.
     """
     try:
         total, _, free = shutil.disk_usage(folder)
@@ -313,6 +316,6 @@ def check_room(folder: Path, needed: int) -> None:
         return
     if total and free < needed:
         raise StorageError(
-            f"{folder} has {free / 1e6:,.0f} MB free, and this export needs about {needed / 1e6:,.0f} MB:"
-            " free some room, or write elsewhere"
+            f"{folder} has {free / 1e6:,.0f} MB free, and this export needs about {needed / 1e6:,.0f} MB;"
+            " free some space or write elsewhere"
         )

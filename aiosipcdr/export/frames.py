@@ -1,12 +1,10 @@
-"""Frames: pieces of a file that can be told whole from torn, their lengths included.
+"""Frames: checksummed blocks of a file, in which a torn end is distinguished from damage.
 
-A file of frames that was cut off anywhere ends in a torn frame and nothing
-else; whatever else is wrong with it was done to it.  Must never interpret what
-stands in a frame.
+A file of frames that was cut off anywhere ends in a torn frame; any other error is damage. The contents of frames are
+opaque here.
 
-A frame is a head of 20 bytes, a text and a body.  The head holds a mark, the
-two lengths, the CRC-32 of text and body, and the CRC-32 of the head itself,
-all little-endian.
+A frame is a head of 20 bytes, a text and a body. The head holds a magic number, the two lengths, the CRC-32 of text and
+body, and the CRC-32 of the head itself, all little-endian.
 """
 
 import os
@@ -18,10 +16,10 @@ from typing import NamedTuple
 
 from aiosipcdr.model.errors import JournalDamagedError
 
-__all__ = ["MARK", "Frame", "encode_frame", "read_body", "read_bytes", "read_frames"]
+__all__ = ["MAGIC", "Frame", "encode_frame", "read_bytes", "read_frame_body", "read_frames"]
 
-MARK = b"\x89CDR"
-"""Begins every frame; no text in UTF-8 begins like this."""
+MAGIC = b"\x89CDR"
+"""The magic number at the start of every frame; no UTF-8 text begins like this."""
 
 _HEAD = struct.Struct("<4sIII")
 _CHECK = struct.Struct("<I")
@@ -30,7 +28,7 @@ _BLOCK = 1024 * 1024
 
 
 class Frame(NamedTuple):
-    """A whole frame: where it begins and ends in the file, its text, and where its body lies."""
+    """A complete frame: its offsets in the file, its text, and the offset of its body."""
 
     start: int
     text: bytes
@@ -40,49 +38,49 @@ class Frame(NamedTuple):
 
 def encode_frame(text: bytes, body: bytes | memoryview = b"") -> bytes:
     """Return the frame of `text` and `body`."""
-    head = _HEAD.pack(MARK, len(text), len(body), zlib.crc32(body, zlib.crc32(text)))
+    head = _HEAD.pack(MAGIC, len(text), len(body), zlib.crc32(body, zlib.crc32(text)))
     return b"".join((head, _CHECK.pack(zlib.crc32(head)), text, body))
 
 
 def read_frames(descriptor: int, path: Path) -> Iterator[Frame]:
-    """Yield the whole frames of a file, up to its end or to a torn frame.
+    """Yield the complete frames of a file, up to its end or to a torn frame.
 
     Raises:
-        JournalDamagedError: something is wrong before a whole frame; the file is left as it is.
+        JournalDamagedError: The file is damaged before a complete frame; it is left unchanged.
     """
     start, size = 0, os.fstat(descriptor).st_size
     while start < size:
         frame = _read_frame(descriptor, start, size)
         if frame is None:
-            if (place := _find_frame(descriptor, start + 1, size)) is not None:
+            if (offset := _find_frame(descriptor, start + 1, size)) is not None:
                 raise JournalDamagedError(
-                    f"the journal {path} was changed or damaged: what stands from byte {start:,} to {place:,} is not"
-                    " what was written; remove it to begin anew",
+                    f"the journal {path} was changed or damaged between byte {start:,} and {offset:,}; remove it to"
+                    " start over",
                 )
             return
         yield frame
         start = frame.end
 
 
-def read_body(descriptor: int, frame: Frame, path: Path) -> bytes:
+def read_frame_body(descriptor: int, frame: Frame, path: Path) -> bytes:
     """Return the body of `frame`, checked again: the file may have changed since the frame was read.
 
     Raises:
-        JournalDamagedError: it has.
+        JournalDamagedError: It has changed.
     """
     data = read_bytes(descriptor, frame.start, frame.end - frame.start)
     body_start = frame.body_start - frame.start
     if encode_frame(data[_HEAD_SIZE:body_start], data[body_start:]) != data:
         raise JournalDamagedError(
             f"the journal {path} was changed or damaged while it was in use, before byte {frame.end:,}; remove it to"
-            " begin anew"
+            " start over"
         )
     return data[body_start:]
 
 
 def _read_frame(descriptor: int, start: int, size: int) -> Frame | None:
     head = read_bytes(descriptor, start, _HEAD_SIZE)
-    if len(head) < _HEAD_SIZE or not head.startswith(MARK):
+    if len(head) < _HEAD_SIZE or not head.startswith(MAGIC):
         return None
     _, text_size, body_size, check = _HEAD.unpack_from(head)
     if zlib.crc32(head[: _HEAD.size]) != _CHECK.unpack_from(head, _HEAD.size)[0]:
@@ -93,25 +91,25 @@ def _read_frame(descriptor: int, start: int, size: int) -> Frame | None:
         return None
     text = read_bytes(descriptor, start + _HEAD_SIZE, text_size)
     crc = zlib.crc32(text)
-    for place in range(body_start, end, _BLOCK):
-        crc = zlib.crc32(read_bytes(descriptor, place, min(_BLOCK, end - place)), crc)
+    for offset in range(body_start, end, _BLOCK):
+        crc = zlib.crc32(read_bytes(descriptor, offset, min(_BLOCK, end - offset)), crc)
     return Frame(start, text, body_start, end) if crc == check else None
 
 
 def _find_frame(descriptor: int, start: int, size: int) -> int | None:
-    # Blocks overlap by a mark less one byte, so that none is missed between two of them.
-    for place in range(start, size, _BLOCK):
-        block = read_bytes(descriptor, place, _BLOCK + len(MARK) - 1)
-        at = block.find(MARK)
+    # Blocks overlap by the magic number less one byte, so that one across two blocks is found.
+    for offset in range(start, size, _BLOCK):
+        block = read_bytes(descriptor, offset, _BLOCK + len(MAGIC) - 1)
+        at = block.find(MAGIC)
         while at >= 0:
-            if _read_frame(descriptor, place + at, size) is not None:
-                return place + at
-            at = block.find(MARK, at + 1)
+            if _read_frame(descriptor, offset + at, size) is not None:
+                return offset + at
+            at = block.find(MAGIC, at + 1)
     return None
 
 
 def read_bytes(descriptor: int, start: int, length: int) -> bytes:
-    """Return `length` bytes from `start`, fewer at the end of the file."""
+    """Return `length` bytes from `start`, or fewer at the end of the file."""
     pieces = []
     while length and (piece := _pread(descriptor, length, start)):
         pieces.append(piece)

@@ -1,13 +1,11 @@
-"""One export from the first look at the target to the published file, whatever interrupts it.
+"""One export, from the check of the target to the published file, resumable after any interruption.
 
-What is fetched goes into the journal; the target is made of the journal alone,
-so that a run that was killed and one that was not end with the same bytes.
-Must never block the event loop, and never leave anything half-published.
+Fetched windows go into the journal, and the target is built from the journal alone, so an interrupted and an
+uninterrupted export give the same bytes. Never blocks the event loop.
 
-The order at the end: the file is written beside its name from rows that are
-hashed while they are read, made safe and read back; the journal notes what it
-is, quarantine and manifest appear, then the file itself, then the journal goes.
-Killed anywhere in between, the next run finds where.
+Publishing: the file is written under a temporary name from rows that are hashed while they are read, flushed and read
+back; the journal records its hash; quarantine and manifest are published, then the file, then the journal is removed.
+If the process is killed in between, the next run continues at that step.
 """
 
 import hashlib
@@ -24,8 +22,15 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from aiosipcdr.export.atomic import AtomicFile, check_folder, check_target
-from aiosipcdr.export.existing import check_sidecars, judge_existing
-from aiosipcdr.export.filesystem import check_mode, check_ours, check_room, check_unused, exists_already, storage_errors
+from aiosipcdr.export.existing import check_sidecars, inspect_existing
+from aiosipcdr.export.filesystem import (
+    check_free_space,
+    check_mode,
+    check_plain_file,
+    check_unused,
+    describe_existing,
+    storage_errors,
+)
 from aiosipcdr.export.formats.encoders import Encoder
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.journal_records import Built, Effort, Header, Replaced, WrittenWindow
@@ -39,9 +44,9 @@ from aiosipcdr.export.manifest import (
     read_manifest,
 )
 from aiosipcdr.export.masking import CurrencyNames
-from aiosipcdr.export.paths import ExportPaths, part_of
+from aiosipcdr.export.paths import ExportPaths, temporary_path
 from aiosipcdr.export.quarantine import encode_quarantined
-from aiosipcdr.export.render import PreparedWindow, prepare_window
+from aiosipcdr.export.render import RenderedWindow, render_window
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.export.spec import RELATIVE, ExportSpec
 from aiosipcdr.export.verify import hash_file
@@ -54,120 +59,119 @@ __all__ = ["ExportJob", "FileWouldShrinkError"]
 
 T = TypeVar("T")
 
-# What a call takes, about: what is asked of the disk before much is fetched.
+# Approximate bytes per call, for the check of free space before much is fetched.
 _ROW_BYTES = 700
 _TARGET_BYTES = {"ndjson": 700, "csv": 350}
 _COMPRESSED_BYTES = 200
-_LEAST_ROOM = 1024 * 1024
+_MIN_FREE_BYTES = 1024 * 1024
 
-# What is read of the rows at a time: a thread's turn costs as much as a hundred calls, and a cancellation waits for it.
-_TURN_BYTES = 2 * 1024 * 1024
+# Rows per turn of the worker thread: a switch costs as much as a hundred calls, and a cancellation waits for a turn.
+_CHUNK_BYTES = 2 * 1024 * 1024
 
 
 class FileWouldShrinkError(ExportConflictError):
-    """The file that is there has more calls than the vendor returns now for the same query."""
+    """The existing file has more calls than the vendor now returns for the same query."""
 
 
 class ExportJob:
-    """An async context manager: `checkpoint`, then `write` what is read, then `publish`."""
+    """An export as an async context manager: `checkpoint`, then `write` for each event, then `publish`."""
 
-    def __init__(self, order: ExportSpec) -> None:
-        """Remember what is to be done; nothing is touched yet."""
-        self._order = order
-        self._journal = Journal(order.paths.journal, order.paths.rows, locks=order.lock)
-        self._turn = threading.Lock()
-        self._is_over = False
+    def __init__(self, spec: ExportSpec) -> None:
+        self._spec = spec
+        self._journal = Journal(spec.paths.journal, spec.paths.rows, locks=spec.lock)
+        self._thread_lock = threading.Lock()
+        self._is_closed = False
         self._key: DerivedKey | None = None
         self._process = 0
         self.published: FetchReport | None = None
-        """The report of a file that is finished already, also by a run that was killed when it had appeared."""
+        """The report of a file that is already finished, also by a run that was killed right after publishing."""
         self._replaces: Replaced | None = None
-        self._is_judged = False
+        self._is_inspected = False
 
     async def __aenter__(self) -> Self:
-        """Check the target, and take up the journal or begin one."""
+        """Check the target, and open the journal or create one."""
         self._process = os.getpid()
         try:
             await self._in_thread(self._open)
-        except BaseException:  # a cancellation, too, and then it may be open
-            await self._let_go()
+        except BaseException:  # a cancellation, too; the journal may be open by then
+            await self._release()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Keep the journal if it holds anything, and let go of it."""
-        await self._let_go()
+        """Close the journal; it stays if it holds anything."""
+        await self._release()
 
     @property
     def provisional(self) -> list[WindowReport]:
-        """The windows that were so young that calls may have been added to them since."""
+        """The windows so young that calls may have been added to them since."""
         reported = (window.delivered.reported for window in self._journal.windows)
         return [report for report in reported if report.provisional]
 
     @property
     def effort(self) -> Effort:
-        """What earlier runs have taken."""
+        """Requests, retries and time of earlier runs."""
         return next((window.effort for window in reversed(list(self._journal.windows))), Effort())
 
     async def checkpoint(
         self, *, allow_incomplete: bool, changed: Collection[TimeWindow], strict: bool = False
     ) -> Checkpoint:
-        """Return what earlier runs have read; forget what must be read again: see `first_stale_entry`."""
+        """Return the progress of earlier runs, without the entries that must be read again: see `first_stale_entry`."""
 
         def recall() -> Checkpoint:
-            self._forget_doubtful(allow_incomplete=allow_incomplete, changed=changed, strict=strict)
-            self._check_room()
+            self._forget_stale(allow_incomplete=allow_incomplete, changed=changed, strict=strict)
+            self._check_free_space()
             return self._journal.checkpoint()
 
         return await self._in_thread(recall)
 
-    async def doubt(self, error: IncompleteRangeError | OutOfTimeRangeError) -> None:
-        """Forget a window whose parts hold too little, and all later; or a plan by which nothing was read."""
+    async def forget_affected(self, error: IncompleteRangeError | OutOfTimeRangeError) -> None:
+        """Forget the window of `error` and all later ones; or the whole plan, if nothing was read with it."""
 
         def forget() -> None:
             if isinstance(error, OutOfTimeRangeError):
                 if not any(self._journal.windows):
                     self._journal.keep(0)
             elif error.window is not None:
-                self._forget_doubtful(allow_incomplete=True, changed=[error.window])
+                self._forget_stale(allow_incomplete=True, changed=[error.window])
 
         await self._in_thread(forget)
 
     async def write(self, entry: JournalEvent | CompleteWindow, report: FetchReport) -> None:
-        """Write down what has become of a window, before the next is asked for."""
+        """Record the outcome of a window in the journal, before the next one is requested."""
         if isinstance(entry, CompleteWindow):
             effort = Effort(requests=report.requests, retries=report.retries, elapsed=report.elapsed)
-            order = self._order
-            names = CurrencyNames(order.credentials.mask)
-            prepared = await prepare_window(entry, order.mask, as_lists=order.as_lists, name_currency=names)
-            await self._in_thread(lambda: self._write_window(prepared, effort))
+            spec = self._spec
+            names = CurrencyNames(spec.credentials.mask)
+            rendered = await render_window(entry, spec.mask, as_lists=spec.as_lists, name_currency=names)
+            await self._in_thread(lambda: self._write_window(rendered, effort))
         else:
-            await self._in_thread(lambda: self._write_note(entry))
+            await self._in_thread(lambda: self._write_event(entry))
 
     async def publish(self, report: FetchReport) -> None:
-        """Make the target of the journal, and let it appear."""
-        target = AtomicFile(self._order.path, mode=self._order.mode)
+        """Build the target from the journal and publish it."""
+        target = AtomicFile(self._spec.path, mode=self._spec.mode)
         try:
             await self._in_thread(self._journal.begin_building)
-            await self._build(target, await self._in_thread(self._order.open_encoder))
-            # A cancellation after this line comes too late: the file is whole.
+            await self._build(target, await self._in_thread(self._spec.open_encoder))
+            # From here on a cancellation comes too late: the file is complete.
             await anyio.lowlevel.checkpoint()
             with anyio.CancelScope(shield=True):
-                await self._in_thread(lambda: self._appear(target, report))
+                await self._in_thread(lambda: self._publish_files(target, report))
         finally:
-            if self._is_here:
+            if self._is_same_process:
                 with anyio.CancelScope(shield=True):
                     await self._in_thread(lambda: self._discard(target))
 
     @property
-    def _is_here(self) -> bool:
-        # A forked child has neither threads nor files of its own.
+    def _is_same_process(self) -> bool:
+        # A forked child has neither the threads nor the files of its parent.
         return self._process == os.getpid()
 
-    async def _let_go(self) -> None:
-        if not self._is_here:
+    async def _release(self) -> None:
+        if not self._is_same_process:
             return
         with anyio.CancelScope(shield=True):
             await self._in_thread(self._close)
@@ -179,9 +183,9 @@ class ExportJob:
             target.create()
             target.write(encoder.begin())
 
-        def go_on() -> bool:
+        def write_chunk() -> bool:
             done = 0
-            while done < _TURN_BYTES:
+            while done < _CHUNK_BYTES:
                 if not (lines := next(rows, b"")):
                     return False
                 target.write(encoder.encode(lines))
@@ -193,82 +197,82 @@ class ExportJob:
             target.finish()
 
         await self._in_thread(begin)
-        while await self._in_thread(go_on):
+        while await self._in_thread(write_chunk):
             pass
         await self._in_thread(finish)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def mapped() -> T:
-            # A task that asyncio itself cancels does not wait for its thread: what comes next must.
-            with self._turn, storage_errors(self._order.path):
-                if self._is_over:
-                    raise ClientStateError("the export has ended")
+            # A task cancelled by asyncio itself does not wait for its thread: the next call must.
+            with self._thread_lock, storage_errors(self._spec.path):
+                if self._is_closed:
+                    raise ClientStateError("the export has ended; start a new one")
                 return work()
 
         return await anyio.to_thread.run_sync(mapped)
 
     def _open(self) -> None:
-        order, journal = self._order, self._journal
-        order.open_encoder()  # it says what is missing, before anything is fetched for it
-        if order.paths.manifest.parent != order.path.parent:
-            order.paths.manifest.parent.mkdir(parents=True, exist_ok=True)
-        check_folder(order.paths)
-        for path in order.paths.sidecars:
-            check_ours(path)
-        if order.restart and journal.open_to_remove():
+        spec, journal = self._spec, self._journal
+        spec.open_encoder()  # raises for a missing extra, before anything is fetched
+        if spec.paths.manifest.parent != spec.path.parent:
+            spec.paths.manifest.parent.mkdir(parents=True, exist_ok=True)
+        check_folder(spec.paths)
+        for path in spec.paths.sidecars:
+            check_plain_file(path)
+        if spec.restart and journal.open_to_remove():
             self._discard_leftovers()
             journal.remove()
-        if not order.paths.journal.exists():
+        if not spec.paths.journal.exists():
             if self._find_published():
                 return
             self._check_target(self._replaces)
-            check_sidecars(order.paths)
-            check_unused(order.paths.rows, *map(part_of, order.paths.published))
-            check_room(order.path.parent, _LEAST_ROOM)
-        if order.mode is not None:
-            check_mode(order.mode, order.path)
+            check_sidecars(spec.paths)
+            check_unused(spec.paths.rows, *map(temporary_path, spec.paths.published))
+            check_free_space(spec.path.parent, _MIN_FREE_BYTES)
+        if spec.mode is not None:
+            check_mode(spec.mode, spec.path)
         journal.open(self._begin, self._may_discard)
         if self.published is not None:
             journal.remove()
             return
         self._discard_leftovers()
-        check_unused(*map(part_of, order.paths.published))
-        if journal.built is not None and journal.built == _find_built(order.paths):
-            self.published = read_manifest(order.paths.manifest).as_report()
+        check_unused(*map(temporary_path, spec.paths.published))
+        if journal.built is not None and journal.built == _find_built(spec.paths):
+            self.published = read_manifest(spec.paths.manifest).as_report()
             journal.remove()
             return
         self._check_target(journal.header.replaces)
-        check_sidecars(order.paths)
+        check_sidecars(spec.paths)
         journal.recover()
 
     def _find_published(self) -> bool:
-        # Looks at what is there: it may be the finished file, or one that is to be replaced by a finished one.
-        self._is_judged = True
-        if self._order.if_exists != "verify":
+        # The existing file may be the finished one, or one to be replaced by the finished one.
+        self._is_inspected = True
+        if self._spec.if_exists != "verify":
             return False
-        check_target(self._order.path, overwrite=True)
-        existing = judge_existing(self._order)
+        check_target(self._spec.path, overwrite=True)
+        existing = inspect_existing(self._spec)
         if existing.state == "other":
-            raise ExportConflictError(f"{exists_already(self._order.path)}: {existing.why}")
+            raise ExportConflictError(describe_existing(self._spec.path, existing.reason))
         if existing.manifest is not None:
-            if existing.state == "finished" and not self._order.is_outdated:
+            if existing.state == "finished" and not self._spec.is_outdated:
                 self.published = existing.manifest.as_report()
                 return True
             self._replaces = Replaced(sha256=existing.manifest.sha256, rows=existing.manifest.rows)
         return False
 
     def _check_target(self, replaces: Replaced | None) -> None:
-        # Only the very file that was looked at is replaced, and by no smaller one; in a journal, that of its first run.
-        path = self._order.path
-        may_replace = self._order.if_exists == "replace" or (
+        # Only the file that was inspected is replaced, and not by a smaller one; with a journal, that of its first run.
+        path = self._spec.path
+        may_replace = self._spec.if_exists == "replace" or (
             replaces is not None and path.is_file() and hash_file(path)[1] == replaces.sha256
         )
         check_target(path, may_replace)
 
     def _may_discard(self, header: Header, different: Collection[str]) -> bool:
-        if self._order.if_exists != "replace":
-            # A range that is relative to the present is another one each time, so its journal can never be finished.
-            are_relative = header.settings.get(RELATIVE) == "yes" == self._order.settings[RELATIVE]
+        if self._spec.if_exists != "replace":
+            # A range relative to the present differs each time, so its journal could never be finished.
+            are_relative = header.settings.get(RELATIVE) == "yes" == self._spec.settings[RELATIVE]
             if not are_relative or not {*different} <= {"start", "end"}:
                 return False
             self._find_published()  # raises before anything is discarded
@@ -276,26 +280,26 @@ class ExportJob:
         return True
 
     def _begin(self, of_journal: KeyDerivation | None) -> Header:
-        # Files of one folder share a salt, so that whoever looks at a year of days derives one key.
-        order = self._order
-        if of_journal is None and not self._is_judged:  # a journal was there, but it is begun anew
+        # Files of one folder share a salt, so that checking a year of days takes one key derivation.
+        spec = self._spec
+        if of_journal is None and not self._is_inspected:  # a journal was there, but it is discarded
             self._find_published()
-        derivation = of_journal or find_derivation(order.paths.manifest, order.credentials) or KeyDerivation.new()
-        self._key = derive_key(order.credentials, derivation)
-        return Header(key=derivation, settings=order.seal(self._key), tiles=order.tiles, replaces=self._replaces)
+        derivation = of_journal or find_derivation(spec.paths.manifest, spec.credentials) or KeyDerivation.new()
+        self._key = derive_key(spec.credentials, derivation)
+        return Header(key=derivation, settings=spec.seal(self._key), tiles=spec.tiles, replaces=self._replaces)
 
     def _discard_leftovers(self) -> None:
         if self._journal.is_building:
-            for place in self._order.paths.published:
-                AtomicFile(place).discard_leftover()
+            for path in self._spec.paths.published:
+                AtomicFile(path).discard_leftover()
 
     def _discard(self, target: AtomicFile) -> None:
         target.discard()
-        with suppress(OSError):  # else the next run does it; the error on its way matters more
+        with suppress(OSError):  # the next run does it; the current error matters more
             self._journal.end_building()
 
     def _close(self) -> None:
-        self._is_over = True
+        self._is_closed = True
         if self._journal.is_open and not self._journal.entries:
             self._journal.remove()
         elif self._journal.is_open:
@@ -304,59 +308,57 @@ class ExportJob:
             finally:
                 self._journal.close()
 
-    def _forget_doubtful(
-        self, *, allow_incomplete: bool, changed: Collection[TimeWindow], strict: bool = False
-    ) -> None:
+    def _forget_stale(self, *, allow_incomplete: bool, changed: Collection[TimeWindow], strict: bool = False) -> None:
         entries = self._journal.checkpoint().entries
-        doubt = first_stale_entry(entries, allow_incomplete=allow_incomplete, changed=changed, strict=strict)
-        if doubt is not None:
-            self._journal.keep(doubt)
+        stale = first_stale_entry(entries, allow_incomplete=allow_incomplete, changed=changed, strict=strict)
+        if stale is not None:
+            self._journal.keep(stale)
 
-    def _write_window(self, prepared: PreparedWindow, effort: Effort) -> None:
-        mark = self._journal.rows_file.append(prepared.rows)
-        self._journal.append(prepared.as_entry(mark, effort), prepared.repeated)
+    def _write_window(self, rendered: RenderedWindow, effort: Effort) -> None:
+        mark = self._journal.rows_file.append(rendered.rows)
+        self._journal.append(rendered.as_entry(mark, effort), rendered.repeated)
 
-    def _write_note(self, note: JournalEvent) -> None:
-        if isinstance(note, WindowSplit) and note.reported.window in self._order.tiles:
-            check_room(self._order.path.parent, note.reported.total * (_ROW_BYTES + self._target_bytes))
-        self._journal.append(note)
+    def _write_event(self, event: JournalEvent) -> None:
+        if isinstance(event, WindowSplit) and event.reported.window in self._spec.tiles:
+            check_free_space(self._spec.path.parent, event.reported.total * (_ROW_BYTES + self._target_bytes))
+        self._journal.append(event)
 
     @property
     def _target_bytes(self) -> int:
-        return _TARGET_BYTES.get(self._order.format, _COMPRESSED_BYTES)
+        return _TARGET_BYTES.get(self._spec.format, _COMPRESSED_BYTES)
 
-    def _check_room(self) -> None:
+    def _check_free_space(self) -> None:
         planned = sum(
             entry.reported.total
             for entry in self._journal.entries
-            if isinstance(entry, WindowSplit) and entry.reported.window in self._order.tiles
+            if isinstance(entry, WindowSplit) and entry.reported.window in self._spec.tiles
         )
         written = sum(window.rows for window in self._journal.windows)
         missing = max(0, planned - written) * _ROW_BYTES + max(planned, written) * self._target_bytes
-        check_room(self._order.path.parent, missing)
+        check_free_space(self._spec.path.parent, missing)
 
-    def _appear(self, target: AtomicFile, report: FetchReport) -> None:
-        order = self._order
+    def _publish_files(self, target: AtomicFile, report: FetchReport) -> None:
+        spec = self._spec
         target.check()
         end = Mark(target.size, target.sha256)
-        self._journal.check_place()  # else the rows of whoever came after us would be published
+        self._journal.check_unmoved()  # else the rows of a later export could be published
         replaces = self._journal.header.replaces
-        self._check_target(replaces)  # else our manifest would be beside a file of somebody else
-        check_sidecars(order.paths)
+        self._check_target(replaces)  # else this manifest could end up beside a foreign file
+        check_sidecars(spec.paths)
         windows = list(self._journal.windows)
         lines = b"".join(encode_quarantined(one) for window in windows for one in window.quarantined)
         rows = sum(window.rows for window in windows)
-        if order.if_exists == "verify" and replaces is not None and rows < replaces.rows:
+        if spec.if_exists == "verify" and replaces is not None and rows < replaces.rows:
             self._journal.remove()
             raise FileWouldShrinkError(
-                f"{order.path} stays as it is: it has {replaces.rows:,} calls, and the vendor now returns {rows:,} for"
-                ' the same query; to replace it anyway, set if_exists="replace"'
+                f"{spec.path} was kept: it has {replaces.rows:,} calls, and the vendor now returns {rows:,} for the"
+                ' same query; to replace it anyway, set if_exists="replace"'
             )
-        quarantine = order.paths.quarantine
+        quarantine = spec.paths.quarantine
         reported = QuarantineFile(quarantine.name, hashlib.sha256(lines).hexdigest()) if lines else None
-        assert self._key is not None  # noqa: S101 - since the journal was opened
+        assert self._key is not None  # noqa: S101 - set when the journal was opened
         described = describe_file(
-            order,
+            spec,
             self._journal.header,
             end=end,
             windows=windows,
@@ -371,8 +373,8 @@ class ExportJob:
             _write(quarantine, lines)
         else:
             quarantine.unlink(missing_ok=True)
-        _write(order.paths.manifest, manifest, mode=order.mode)
-        target.publish(overwrite=order.if_exists == "replace" or replaces is not None)
+        _write(spec.paths.manifest, manifest, mode=spec.mode)
+        target.publish(overwrite=spec.if_exists == "replace" or replaces is not None)
         self._journal.remove()
 
     def _count_tiles(self) -> list[TileCount]:
@@ -384,16 +386,16 @@ class ExportJob:
                 counts[entry.window] = entry.total
             elif isinstance(entry, WrittenWindow):
                 counts.setdefault(entry.delivered.reported.window, entry.delivered.reported.counted)
-        return [TileCount(window=tile, count=counts[tile]) for tile in self._order.tiles if tile in counts]
+        return [TileCount(window=tile, count=counts[tile]) for tile in self._spec.tiles if tile in counts]
 
 
 def _find_built(paths: ExportPaths) -> Built | None:
-    # The manifest, too: what was there before may have the same rows.
+    # The manifest is compared, too: an earlier file may have the same rows.
     hashes = []
-    for place in (paths.target, paths.manifest):
-        if place.is_symlink() or not place.is_file():
+    for path in (paths.target, paths.manifest):
+        if path.is_symlink() or not path.is_file():
             return None
-        with place.open("rb") as file:
+        with path.open("rb") as file:
             hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
     return Built(target=hashes[0], manifest=hashes[1])
 

@@ -1,14 +1,11 @@
-"""The journal beside a target: what was planned and what was read, so that no kill loses a certified window.
+"""The journal of an export: planned and read windows, so that a killed run loses no certified window.
 
-Two files.  The journal itself holds frames: the first has a random id and the
-query; each window that was cut has one, written before its parts are asked
-for; each window that was handed over has one with the place and the hash at
-which its rows end.  The rows file begins with the same id and query, and holds
-the rows as NDJSON, in the order of the target.
+Two files. The journal itself holds frames: the first has a random id and the query; each split window has one, written
+before its parts are requested; each delivered window has one with the offset and the hash at the end of its rows. The
+rows file begins with the same id and query and holds the rows as NDJSON, in the order of the target.
 
-Only files that begin like this are resumed, truncated or deleted.  A journal
-that is damaged, locked or of another query is left as it is.  Synchronous: the
-job calls it in a worker thread, one call at a time.
+Only files that begin like this are resumed, truncated or deleted. A journal that is damaged, locked or of another query
+is left unchanged. Synchronous: the job calls it in a worker thread, one call at a time.
 """
 
 import hashlib
@@ -23,19 +20,19 @@ import msgspec
 
 from aiosipcdr.export.atomic import publish_new
 from aiosipcdr.export.filesystem import (
-    NO_LOCKS,
+    LOCKS_UNSUPPORTED,
     check_private,
-    create_ours,
-    describe_stranger,
+    create_private,
+    describe_foreign_file,
     is_private,
     is_same_file,
     lock_file,
-    open_ours,
+    open_private,
     sync_file,
     sync_folder,
     write_all,
 )
-from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
+from aiosipcdr.export.frames import MAGIC, Frame, encode_frame, read_bytes, read_frame_body, read_frames
 from aiosipcdr.export.journal_records import (
     LAYOUT,
     Building,
@@ -49,7 +46,7 @@ from aiosipcdr.export.journal_records import (
     encode_rows_header,
 )
 from aiosipcdr.export.keys import KeyDerivation
-from aiosipcdr.export.paths import part_of
+from aiosipcdr.export.paths import temporary_path
 from aiosipcdr.export.render import read_records
 from aiosipcdr.export.rows_file import RowsFile
 from aiosipcdr.export.spec import RELATIVE
@@ -60,16 +57,15 @@ from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, JournalEvent, Read
 __all__ = ["Journal", "read_span"]
 
 SYNC_SECONDS = 1.0
-"""What is older than this survives a power cut, too."""
+"""Entries older than this survive a power cut."""
 
 
 class Journal:
-    """One open journal; ours alone from `open` to `close`."""
+    """One journal, locked from `open` to `close`; with `locks=False` it is not locked."""
 
     __slots__ = ("_descriptor", "_end", "_frames", "_locks", "_path", "_synced", "entries", "header", "rows_file")
 
     def __init__(self, path: Path, rows_path: Path, *, locks: bool = True) -> None:
-        """Remember the places, and whether to lock the journal; nothing is touched yet."""
         self._locks = locks
         self.entries: list[Entry] = []
         self.header: Header = Header(settings={}, tiles=[])
@@ -85,17 +81,16 @@ class Journal:
         begin: Callable[[KeyDerivation | None], Header],
         may_discard: Callable[[Header, Collection[str]], bool] = lambda _, __: False,
     ) -> None:
-        """Resume the journal that is there, or begin one; an existing one is not changed yet.
+        """Resume the existing journal or create one; an existing one is not changed yet.
 
         Args:
             begin: Returns the header of the query, with fingerprints under the key of an existing journal.
-            may_discard: Takes the header of an existing journal and the settings in which it differs; tells whether to
-                delete it and begin anew.
+            may_discard: Returns whether to delete an existing journal, given its header and the settings that differ.
 
         Raises:
-            ExportConflictError: another export is at work on it, it is of another query, or it is not ours.
-            JournalDamagedError: it was changed.
-            OSError: it cannot be opened.
+            ExportConflictError: Another export holds the lock, or the journal is of another query or a foreign file.
+            JournalDamagedError: It was changed.
+            OSError: It cannot be opened.
         """
         try:
             if self._open():
@@ -105,9 +100,9 @@ class Journal:
                     different = self._find_different(settings)
                     if not different or not may_discard(self.header, different):
                         self._refuse_different(different, settings)
-                        self._check_order()
+                        self._check_contiguous()
                         return
-                # Nothing was read for it, whatever its query was, or it is to be discarded.
+                # Nothing was read for it, whatever its query, or it is to be discarded.
                 self._open_rows()
                 self.remove()
             self._create(begin(None))
@@ -116,30 +111,30 @@ class Journal:
             raise
 
     def recover(self) -> None:
-        """Prepare for writing: what was torn off at the end is forgotten, and read again.
+        """Prepare for writing: a torn end is dropped, to be read again.
 
         Raises:
-            ExportConflictError: the rows file is not ours.
-            JournalDamagedError: the rows were changed.
-            OSError: a file cannot be opened or written.
+            ExportConflictError: The rows file is a foreign file.
+            JournalDamagedError: The rows were changed.
+            OSError: A file cannot be opened or written.
         """
         self._forget_building()
         self._open_rows()
         self._check_rows()
-        # Nothing was changed until here.
+        # Up to here nothing was changed.
         os.ftruncate(self._descriptor, self._end)
-        self.rows_file.cut()
+        self.rows_file.truncate()
         if not self.entries:
             self.sync()
             sync_folder(self._path.parent)
 
     def open_to_remove(self) -> bool:
-        """Open the journal that is there, of whatever query and however damaged; return whether there is one.
+        """Open the existing journal, whatever its query and however damaged; return whether there is one.
 
         Raises:
-            ExportConflictError: another export is at work on it, or it is not ours.
-            JournalDamagedError: its first frame cannot be read, so that nothing says it is ours.
-            OSError: it cannot be opened.
+            ExportConflictError: Another export holds the lock, or it is a foreign file.
+            JournalDamagedError: Its first frame cannot be read, so it cannot be identified as a journal.
+            OSError: It cannot be opened.
         """
         try:
             if not self._open():
@@ -155,52 +150,52 @@ class Journal:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is ours."""
+        """Whether the journal is open."""
         return self._descriptor >= 0
 
     @property
     def windows(self) -> Iterator[WrittenWindow]:
-        """The windows that were written, in their order."""
+        """The written windows, in the order of the target."""
         return (entry for entry in self.entries if isinstance(entry, WrittenWindow))
 
     @property
     def is_building(self) -> bool:
-        """Whether the target was being written, so that what is found at the names of parts is ours."""
+        """Whether the target was being written, so that the temporary files were created by this export."""
         return any(isinstance(entry, Building | Built) for entry in self.entries)
 
     @property
     def built(self) -> Built | None:
-        """What is known of the target, if it was built already."""
+        """The hashes of the built target and manifest, if it was built."""
         return next((entry for entry in reversed(self.entries) if isinstance(entry, Built)), None)
 
     def begin_building(self) -> None:
-        """Note that the target is about to be written."""
+        """Record that the target is about to be written."""
         self.append(Building())
         self.sync()
 
     def end_building(self) -> None:
-        """Forget that the target was being written: its part was removed, and it was not built."""
+        """Drop the record of `begin_building`: the temporary file was removed, and the target was not built."""
         if self.is_open and self.built is None:
             self._forget_building()
             os.ftruncate(self._descriptor, self._end)
 
     def append(self, entry: Entry, body: bytes = b"") -> None:
-        """Write `entry` behind all others; a second later at most it is safe from a power cut, too."""
+        """Append `entry`; within `SYNC_SECONDS` it also survives a power cut."""
         self._frames.append(self._append(encode_entry(entry), body))
         self.entries.append(entry)
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()
 
     def keep(self, number: int) -> None:
-        """Forget all entries but the first `number`, and their rows."""
+        """Drop all entries but the first `number`, and their rows."""
         if number < len(self.entries):
             self._forget(number)
             os.ftruncate(self._descriptor, self._end)
             self._check_rows()
-            self.rows_file.cut()
+            self.rows_file.truncate()
 
     def checkpoint(self) -> Checkpoint:
-        """Return what has become of the windows so far."""
+        """Return the outcome of the windows so far."""
         entries: list[JournalEvent | Delivered] = []
         for entry in self.entries:
             if isinstance(entry, WrittenWindow):
@@ -210,12 +205,12 @@ class Journal:
         return Checkpoint(tiles=self.header.tiles, entries=entries, latest=self._latest())
 
     def rows(self) -> Iterator[bytes]:
-        """Yield the rows of each window, in the order of the target, all of one kind.
+        """Yield the rows of each window, in the order of the target.
 
-        Each window is hashed as it is read and compared with its mark before it is yielded.
+        Each window is hashed while it is read and compared with its mark before it is yielded.
 
         Raises:
-            JournalDamagedError: the rows file was changed since they were written.
+            JournalDamagedError: The rows file was changed since they were written.
         """
         digest = hashlib.sha256(self.rows_file.read(0, self.rows_file.start))
         for window in self.windows:
@@ -227,13 +222,13 @@ class Journal:
                 yield rows
 
     def sync(self) -> None:
-        """Make all that was written safe from a power cut, the rows before what tells of them."""
+        """Flush both files, the rows before the entries that refer to them."""
         self.rows_file.sync()
         sync_file(self._descriptor)
         self._synced = time.monotonic()
 
     def remove(self) -> None:
-        """Delete the journal; anything else at its two names stays."""
+        """Delete both files of the journal; foreign files at their names stay."""
         try:
             if self.rows_file.descriptor < 0 and self.rows_file.path.exists():
                 self._open_rows()
@@ -243,40 +238,40 @@ class Journal:
             self.close()
 
     def _unlink_at(self, path: Path) -> None:
-        # Only if the open file is what is there.
+        # Only if the open file is the one at `path`.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(self._descriptor), path.lstat()):
                 path.unlink()
 
     def close(self) -> None:
-        """Let go of the journal; it stays."""
+        """Close and unlock the journal; the files stay."""
         self.rows_file.close()
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def _open(self) -> bool:
-        # Returns whether there is one; it is locked then.
+        # Returns whether there is a journal; it is locked then.
         while True:
-            if is_same_file(part_of(self._path), self._path):  # killed between its two names
-                part_of(self._path).unlink(missing_ok=True)
+            if is_same_file(temporary_path(self._path), self._path):  # killed between linking and unlinking
+                temporary_path(self._path).unlink(missing_ok=True)
             try:
-                self._descriptor = open_ours(self._path)
+                self._descriptor = open_private(self._path)
             except FileNotFoundError:
                 return False
             self._lock()
-            # Whoever had the lock before us may have removed the file since we opened it.
+            # The previous owner of the lock may have removed the file after it was opened here.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._descriptor), self._path.lstat()):
                     return True
             self.close()
 
     def _create(self, header: Header) -> None:
-        # It is locked and has its first frame when it gets its name: what else is found at the name is not ours.
-        temporary = part_of(self._path)
+        # It is locked and has its first frame before it gets its name: any other file at that name is foreign.
+        temporary = temporary_path(self._path)
         while True:
             with suppress(FileExistsError):
-                self._descriptor = create_ours(temporary)
+                self._descriptor = create_private(temporary)
                 break
             self._discard_torn(temporary)
         try:
@@ -293,13 +288,13 @@ class Journal:
         self.header = header
 
     def _discard_torn(self, temporary: Path) -> None:
-        # What a run left that was killed before its journal had its name.
+        # Left by a run that was killed before its journal had its name.
         with suppress(FileNotFoundError):
-            self._descriptor = open_ours(temporary)
+            self._descriptor = open_private(temporary)
             try:
                 self._lock()
-                if not MARK.startswith(read_bytes(self._descriptor, 0, len(MARK))):
-                    raise ExportConflictError(describe_stranger(temporary))
+                if not MAGIC.startswith(read_bytes(self._descriptor, 0, len(MAGIC))):
+                    raise ExportConflictError(describe_foreign_file(temporary))
                 self._unlink_at(temporary)
             finally:
                 self.close()
@@ -310,14 +305,14 @@ class Journal:
         try:
             is_locked = lock_file(self._descriptor)
         except OSError as error:
-            if error.errno not in NO_LOCKS:
+            if error.errno not in LOCKS_UNSUPPORTED:
                 raise
             raise StorageError(
-                f"{self._path.parent}: its file system knows no locks, so two exports could not be told apart: write"
-                " elsewhere, or pass lock=False if no other export writes to this file"
+                f"{self._path.parent} is on a file system without locks, so two exports could overwrite each other;"
+                " write elsewhere, or pass lock=False if no other export writes to this file"
             ) from None
         if not is_locked:
-            raise ExportConflictError(f"another export is at work on {self._path.stem}: wait until it has ended")
+            raise ExportConflictError(f"another export of {self._path.stem} is running; wait until it has ended")
 
     def _open_rows(self) -> None:
         self.rows_file.open(encode_rows_header(self.header), was_private=self.header.is_private)
@@ -327,36 +322,36 @@ class Journal:
             try:
                 self.entries.append(decode_entry(frame.text))
             except msgspec.DecodeError:
-                raise self._unknown() from None
+                raise self._undecodable() from None
             self._frames.append(frame._replace(text=b""))
             self._end = frame.end
 
     def _read_header(self) -> Iterator[Frame]:
-        # Takes the first frame, and returns the others.
+        # Consumes the first frame and returns the others.
         frames = read_frames(self._descriptor, self._path)
         first = next(frames, None)
         if first is None:
-            raise ExportConflictError(f"{self._path} is not a journal of aiosipcdr and stays as it is: move it away")
+            raise ExportConflictError(f"{self._path} is not a journal of aiosipcdr; move the file away")
         try:
             self.header, self._end = decode_header(first.text), first.end
         except msgspec.DecodeError:
-            raise self._unknown() from None
+            raise self._undecodable() from None
         if self.header.layout != LAYOUT:
             raise ExportConflictError(
-                f"the journal {self._path} is of another version of aiosipcdr (layout {self.header.layout},"
-                f" this is {LAYOUT}): finish with that one, or remove the journal to begin anew"
+                f"the journal {self._path} was written by another version of aiosipcdr (layout {self.header.layout},"
+                f" this is {LAYOUT}); finish the export with that version, or remove the journal to start over"
             )
         check_private(self._descriptor, self._path, was_private=self.header.is_private)
         return frames
 
-    def _unknown(self) -> JournalDamagedError:
+    def _undecodable(self) -> JournalDamagedError:
         return JournalDamagedError(
-            f"the journal {self._path} cannot be understood: another version of aiosipcdr wrote it, most likely;"
-            " finish with that one, or remove the journal to begin anew"
+            f"the journal {self._path} cannot be decoded, most likely because another version of aiosipcdr wrote it;"
+            " finish the export with that version, or remove the journal to start over"
         )
 
     def _find_different(self, settings: dict[str, str | None]) -> list[str]:
-        # A relative range may be resumed by its instants.
+        # A relative range may be resumed with its absolute times.
         before = self.header.settings
         names = [name for name in {**before, **settings} if name != RELATIVE]
         return [name for name in names if before.get(name) != settings.get(name)]
@@ -365,60 +360,58 @@ class Journal:
         before = self.header.settings
         if different:
             raise ExportConflictError(
-                f"the journal {self._path} is of another export: "
+                f"the journal {self._path} belongs to another export: "
                 + "; ".join(_describe(name, before.get(name), settings.get(name)) for name in different)
-                + "; finish that one with its own settings, or begin anew with restart=True"
+                + "; finish that export with its own settings, or start over with restart=True"
             )
 
-    def _check_order(self) -> None:
+    def _check_contiguous(self) -> None:
         end = len(encode_rows_header(self.header))
         for window in self.windows:
             if window.mark.end - window.size != end:
-                raise self._damaged("the rows that its windows tell of do not follow each other")
+                raise self._damaged("the rows of its windows are not contiguous")
             end = window.mark.end
 
     def _damaged(self, why: str) -> JournalDamagedError:
-        return JournalDamagedError(f"the journal {self._path} was changed or damaged: {why}; remove it to begin anew")
+        return JournalDamagedError(f"the journal {self._path} was changed or damaged: {why}; remove it to start over")
 
     def _damaged_rows(self, window: WrittenWindow) -> JournalDamagedError:
         return JournalDamagedError(
             f"the journal's rows {self.rows_file.path} were changed or damaged before byte {window.mark.end:,};"
-            f" remove them and {self._path} to begin anew"
+            f" remove them and {self._path} to start over"
         )
 
-    def check_place(self) -> None:
-        """Refuse to go on with files that are no longer where they were.
+    def check_unmoved(self) -> None:
+        """Refuse to continue if the files were removed or replaced.
 
         Raises:
-            ExportConflictError: somebody has removed or replaced them.
-            OSError: the folder is gone.
+            ExportConflictError: A file was removed, replaced or linked.
+            OSError: The folder is gone.
         """
         for descriptor, path in ((self._descriptor, self._path), (self.rows_file.descriptor, self.rows_file.path)):
-            path.parent.stat()  # else it is the folder that is gone
+            path.parent.stat()  # raises if the folder is gone
             with suppress(FileNotFoundError):
                 status = os.fstat(descriptor)
                 if os.path.samestat(status, path.lstat()) and status.st_nlink <= 1:
                     continue
-            raise ExportConflictError(
-                f"{path} was removed or replaced, or got a second name, while this export was at work: run it again"
-            )
+            raise ExportConflictError(f"{path} was removed, replaced or linked during the export; run the export again")
 
     def _check_rows(self) -> None:
-        # The rows are written before the frame that tells of them: what is missing at their end was cut off.
-        windows = [(place, entry) for place, entry in enumerate(self.entries) if isinstance(entry, WrittenWindow)]
-        whole = self.rows_file.check([window.mark for _, window in windows])
-        if whole == len(windows):
+        # Rows are written before the frame that refers to them: rows missing at the end were cut off.
+        windows = [(number, entry) for number, entry in enumerate(self.entries) if isinstance(entry, WrittenWindow)]
+        intact = self.rows_file.check([window.mark for _, window in windows])
+        if intact == len(windows):
             return
-        place, window = windows[whole]
-        is_last = place == len(self.entries) - 1
+        number, window = windows[intact]
+        is_last = number == len(self.entries) - 1
         if not is_last and self.rows_file.path.stat().st_size >= window.mark.end:
             raise self._damaged_rows(window)
-        self._forget(place)
+        self._forget(number)
 
     def _forget_building(self) -> None:
-        places = (place for place, entry in enumerate(self.entries) if isinstance(entry, Building | Built))
-        if (place := next(places, None)) is not None:
-            self._forget(place)
+        numbers = (number for number, entry in enumerate(self.entries) if isinstance(entry, Building | Built))
+        if (number := next(numbers, None)) is not None:
+            self._forget(number)
 
     def _forget(self, number: int) -> None:
         self._end = self._frames[number].start
@@ -426,17 +419,17 @@ class Journal:
 
     def _latest(self) -> list[ReadWindow]:
         latest: list[ReadWindow] = []
-        reach = None
+        overlap_start = None
         for frame, entry in zip(reversed(self._frames), reversed(self.entries), strict=True):
             if not isinstance(entry, WrittenWindow):
                 continue
             window = entry.delivered.reported.window
-            if reach is None:
-                reach = window.end - OVERLAP
-            if window.end < reach:
+            if overlap_start is None:
+                overlap_start = window.end - OVERLAP
+            if window.end < overlap_start:
                 break
             records = read_records(self._read_rows(entry)) + read_records(
-                read_body(self._descriptor, frame, self._path)
+                read_frame_body(self._descriptor, frame, self._path)
             )
             ids = {record.voice_id for record in records} | set(entry.unread_ids)
             latest.append(ReadWindow(window=window, ids=ids, records=records))
@@ -452,7 +445,7 @@ class Journal:
             os.lseek(self._descriptor, start, os.SEEK_SET)
             write_all(self._descriptor, data)
         except OSError:
-            # Half a frame would be cut off next time anyway; now it may free the room that others need.
+            # The next run would drop half a frame anyway; truncating now may free space that others need.
             with suppress(OSError):
                 os.ftruncate(self._descriptor, start)
             raise
@@ -461,9 +454,9 @@ class Journal:
 
 
 def read_span(path: Path) -> tuple[str | None, str | None] | None:
-    """Return start and end of the range whose journal is at `path`; `None` where there is none that can be read."""
+    """Return start and end of the range of the journal at `path`, or `None` if no journal can be read there."""
     try:
-        descriptor = open_ours(path)
+        descriptor = open_private(path)
     except (OSError, ExportConflictError):
         return None
     try:
@@ -477,6 +470,6 @@ def read_span(path: Path) -> tuple[str | None, str | None] | None:
 
 
 def _describe(name: str, before: str | None, now: str | None) -> str:
-    if name.startswith("#"):  # a fingerprint says nothing to anybody
-        return f"{name[1:]} is another"
+    if name.startswith("#"):  # fingerprints mean nothing to a reader
+        return f"{name[1:]} differs"
     return f"{name} was {before}, now {now}"

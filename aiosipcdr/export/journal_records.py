@@ -1,4 +1,4 @@
-"""The entries of a journal, and their bytes.  None holds a row."""
+"""The entries of a journal and their encoding; none holds a row."""
 
 from typing import NamedTuple
 
@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 LAYOUT = 2
-"""Rises when frames change so that an older version could not go on with them."""
+"""The version of the frames; raised when an older version could not resume from them."""
 
 
 class Replaced(msgspec.Struct, frozen=True, kw_only=True):
-    """An earlier file of the same query that the export may replace: its hash, and how many rows it has."""
+    """An existing file of the same query that the export may replace: its hash and number of rows."""
 
     sha256: str
     rows: int
@@ -41,13 +41,13 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="journal"):
     """The first frame of a journal.
 
     Attributes:
-        layout: of journal and rows.
-        id: random; the rows file begins with the same, so that nothing else is taken for it.
-        key: how the key of the fingerprints in `settings` is derived.
-        is_private: whether owner and mode were ours alone when they were read back: some file systems force both.
-        settings: the query and the form of the file, by name; every run that resumes must agree in them.
-        tiles: the windows that the first run began with.
-        replaces: the file that was at the target when the first run began, if it is to be replaced.
+        layout: The layout version of journal and rows file.
+        id: Random; the rows file begins with the same id, which identifies it.
+        key: The key derivation of the fingerprints in `settings`.
+        is_private: Whether owner and mode were private when read back; some file systems force both.
+        settings: The query and the form of the file, by name; a run that resumes must use the same.
+        tiles: The windows of the first run's plan.
+        replaces: The existing target when the first run began, if it is to be replaced.
     """
 
     layout: int = LAYOUT
@@ -60,7 +60,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="journal"):
 
 
 class Effort(NamedTuple):
-    """What the runs so far have taken."""
+    """What the runs so far have cost; `elapsed` in seconds."""
 
     requests: int = 0
     retries: int = 0
@@ -68,18 +68,18 @@ class Effort(NamedTuple):
 
 
 class WrittenWindow(msgspec.Struct, frozen=True, kw_only=True, tag="window"):
-    """A window that was handed over; the body of its frame is what it repeats of others, as rows.
+    """A delivered window; the body of its frame holds the rows that it repeats of other windows.
 
     Attributes:
-        delivered: its proof, and what it adds to the run.
-        rows: how many there are.
-        size: their bytes.
-        mark: where they end in the file of rows.
-        quarantined: what could not be decoded.
-        unread_ids: what everything that could not be decoded counts by.
-        money: sums over its rows.
-        unfit: values that the file's format cannot hold and that are in `extra` instead, by field.
-        effort: what the runs had taken until then.
+        delivered: Its proof and its share of the run's counters.
+        rows: Number of rows.
+        size: Bytes of the rows.
+        mark: The end of the rows in the rows file.
+        quarantined: Records without a readable id.
+        unread_ids: The keys by which undecodable records are counted.
+        money: Sums over its rows.
+        unfit: Number of values per field that the file's format cannot hold and that are in `extra` instead.
+        effort: The cost of the runs up to this window.
     """
 
     delivered: Delivered
@@ -94,11 +94,11 @@ class WrittenWindow(msgspec.Struct, frozen=True, kw_only=True, tag="window"):
 
 
 class Building(msgspec.Struct, frozen=True, kw_only=True, tag="building"):
-    """The target is about to be written: what is found at the names of parts from now on is ours."""
+    """The target is about to be written: from now on temporary files were created by this export."""
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True, tag="built"):
-    """The target was written and is about to be published: the hashes that it and its manifest have."""
+    """The target was written and is about to be published: the SHA-256 of it and of its manifest."""
 
     target: str
     manifest: str
@@ -122,18 +122,18 @@ def encode_rows_header(header: Header) -> bytes:
 
 
 def decode_header(text: bytes) -> Header:
-    """Return the header that `text` holds.
+    """Decode a header.
 
     Raises:
-        msgspec.DecodeError: it holds none.
+        msgspec.DecodeError: `text` is no header.
     """
     return _header_decoder.decode(text)
 
 
 def decode_entry(text: bytes) -> Entry:
-    """Return the entry that `text` holds.
+    """Decode an entry.
 
     Raises:
-        msgspec.DecodeError: it holds none.
+        msgspec.DecodeError: `text` is no entry.
     """
     return _entry_decoder.decode(text)

@@ -1,9 +1,8 @@
-"""The manifest beside a file: what was asked, what was proven, and what the file must be.
+"""The manifest of a file: the query, the proof and the expected contents of the file.
 
-A manifest is JSON that ends with its signature and with a hash of all bytes
-before it: any change is detected, and one that was made together with a change
-of the file by those who have the account's secret.  Holds no record, no secret and no phone number.
-Whether a file agrees with its manifest is decided in `verification`.
+A manifest is JSON that ends with its signature and with a hash of all bytes before it. The hash detects any change; the
+signature also detects a consistent change of file and manifest by anyone without the account's secret. Holds no record,
+no secret and no phone number. `verify` compares a file with its manifest.
 """
 
 import hashlib
@@ -25,7 +24,7 @@ from aiosipcdr import __version__
 from aiosipcdr.export.journal_records import Header, WrittenWindow
 from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, DerivedKey, KeyDerivation, derive_key
 from aiosipcdr.export.masking import CurrencyNames
-from aiosipcdr.export.paths import IN_DATASET, MANIFEST
+from aiosipcdr.export.paths import DATASET_PREFIX, MANIFEST
 from aiosipcdr.export.reading import open_plain
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.export.spec import ExportQuery, ExportSpec
@@ -42,33 +41,33 @@ __all__ = [
     "Signature",
     "StoredManifest",
     "TileCount",
+    "compare_owner",
     "describe_file",
     "encode_manifest",
     "find_derivation",
     "money_sums",
     "read_manifest",
     "read_stored",
-    "was_asked_by",
 ]
 
 Signature = Literal["valid", "invalid", "not checked", "unsigned"]
-"""What a signature proves: "not checked" without the credentials that made it, "unsigned" of an older manifest."""
+"""The result of checking a signature: "not checked" without its credentials, "unsigned" for an older manifest."""
 
 LAYOUT = 2
-"""Rises when a manifest changes so that an older version would misread it; 1 had no hash of its own content."""
+"""The version of the manifest; raised when an older version would misread it. Layout 1 had no hash of its content."""
 
-# The last lines of a manifest: a signature of every byte before it, and the SHA-256 of every byte before that.
+# The last lines of a manifest: a signature of all bytes before it, then the SHA-256 of all bytes before that.
 _SIGNATURE = b',\n  "signature": "%b"'
 _CONTENT_HASH = b',\n  "content_sha256": "%b"\n}\n'
 _HEX = b"0" * 64
 _END = re.compile((_SIGNATURE + _CONTENT_HASH) % (b"([0-9a-f]{64})", b"([0-9a-f]{64})"))
 _END_SIZE = len((_SIGNATURE + _CONTENT_HASH) % (_HEX, _HEX))
 
-_LARGEST = 64 * 1024 * 1024  # some 150,000 windows
+_MAX_BYTES = 64 * 1024 * 1024  # about 150,000 windows
 
-# How many manifests of a folder are looked at for a salt, and how many salts are tried.
-_MOST_READ = 20
-_MOST_TRIED = 3
+# How many manifests of a folder are read for a salt, and how many salts are tried.
+_MAX_MANIFESTS_READ = 20
+_MAX_SALTS_TRIED = 3
 
 
 class MoneySum(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,9 +75,9 @@ class MoneySum(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         field: "cost" or "settle_pay".
-        currency: The rows that name this currency of the quote; `None`: those that name none.
-        unit: What the sum is in: "quote" (`currency`; where none is named US dollars, on most brands) or "settlement",
-            the currency of the account, which no field names. Older manifests do not have it.
+        currency: The currency of the quote in these rows; `None`: rows without a currency.
+        unit: The unit of the sum: "quote" (`currency`; without one US dollars, on most brands) or "settlement", the
+            currency of the account, which no field names. Missing in older manifests.
         sum: The sum.
     """
 
@@ -89,40 +88,40 @@ class MoneySum(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TileCount(msgspec.Struct, frozen=True, kw_only=True):
-    """The vendor's last count of a window: what a later count is compared with."""
+    """The vendor's last count of a window, for comparison with a later count."""
 
     window: TimeWindow
     count: int
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an exported file.
+    """The manifest of an exported file.
 
     Attributes:
-        manifest: the layout of the manifest itself; 1 ("older") has no hash of its own content and of the quarantine.
-        file: the name of the file.
-        format: its format, as `--format` names it.
-        spreadsheet: whether it was written for people and not for programs.
-        numbers: "as told", "masked" or "pseudonyms".
-        query: what was asked; a phone's name is masked.
-        key: how the key of both fingerprints and of the signature is derived.
-        account: the fingerprint of key and secret.
-        phone: the fingerprint of the phone asked for.
-        pseudonyms: the fingerprint of the key of pseudonyms.
-        tiles: the windows that the range was asked for with, before any was cut, and the vendor's count of each.
-        rows: calls in the file.
-        bytes: its size.
-        sha256: its hash, in hexadecimal.
-        certified: whether every window was proven complete, none was left out, and nothing was quarantined.
-        quarantined: records without a readable id, kept in `quarantine_file`.
-        quarantine_file: the name of the file beside, if there is one.
-        quarantine_sha256: its hash, in hexadecimal.
-        faulty_fields: values that are in `extra` instead of their column, by field: they could not be read, or the
-            format cannot hold them.
-        money: sums per field and currency; "***" stands for currencies whose names are not repeated: `CurrencyNames`.
-        report: what the runs did and what each window proves.
-        versions: of everything that shapes the bytes.
-        created: when the file was finished.
+        manifest: The layout version of the manifest; 1 ("older") has no hash of its content and of the quarantine.
+        file: The name of the file.
+        format: Its format, a value of `--format`.
+        spreadsheet: Whether it was written for spreadsheets.
+        numbers: "as told" (unchanged), "masked" or "pseudonyms".
+        query: The query; the name of a phone is masked.
+        key: The key derivation of both fingerprints and of the signature.
+        account: The fingerprint of API key and secret.
+        phone: The fingerprint of the phone in the filter.
+        pseudonyms: The fingerprint of the pseudonym key.
+        tiles: The windows of the plan before any split, and the vendor's count of each.
+        rows: Number of calls in the file.
+        bytes: Its size.
+        sha256: Its SHA-256, in hexadecimal.
+        certified: Whether every window was certified, none was skipped and nothing was quarantined.
+        quarantined: Number of records without a readable id, kept in `quarantine_file`.
+        quarantine_file: The name of the quarantine file, if there is one.
+        quarantine_sha256: Its SHA-256, in hexadecimal.
+        faulty_fields: Number of values per field that are in `extra` instead of their column: they could not be read,
+            or the format cannot hold them.
+        money: Sums per field and currency; "***" stands for currencies whose names are hidden: see `CurrencyNames`.
+        report: The report of the runs, with the proof of each window.
+        versions: Versions of everything that affects the bytes.
+        created: When the file was finished (UTC).
     """
 
     manifest: int = LAYOUT
@@ -151,24 +150,24 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_older(self) -> bool:
-        """Whether it was written before manifests had a hash of their own content."""
+        """Whether it was written before manifests had a hash of their content."""
         return self.manifest < LAYOUT
 
     def as_report(self) -> FetchReport:
-        """Return the report of the runs, with what the file's format could not hold among the faulty fields."""
+        """Return the report of the runs; its faulty fields include values that the file's format cannot hold."""
         faulty = self.faulty_fields or self.report.faulty_fields
         return msgspec.structs.replace(self.report, certified=self.certified, faulty_fields=faulty)
 
 
 class QuarantineFile(NamedTuple):
-    """The quarantine beside a file: its name and its SHA-256 in hexadecimal."""
+    """A quarantine file: its name and its SHA-256 in hexadecimal."""
 
     name: str
     sha256: str
 
 
 def describe_file(
-    order: ExportSpec,
+    spec: ExportSpec,
     header: Header,
     *,
     end: Mark,
@@ -177,28 +176,28 @@ def describe_file(
     report: FetchReport,
     quarantine: QuarantineFile | None,
 ) -> Manifest:
-    """Return the manifest of a file that is about to appear and ends at `end`.
+    """Return the manifest of a file that is about to be published.
 
     Args:
-        order: what was exported.
-        header: that of its journal, with the fingerprints.
-        end: size and hash of the file.
-        windows: what was written.
-        tiles: the vendor's counts of the windows that the range was asked for with.
-        report: what the runs did.
-        quarantine: the file beside it, if there is one.
+        spec: The export.
+        header: The header of its journal, with the fingerprints.
+        end: Size and hash of the file.
+        windows: The written windows.
+        tiles: The vendor's counts of the windows of the plan.
+        report: The report of the runs.
+        quarantine: The quarantine file, if there is one.
     """
-    money = MoneyTotals(CurrencyNames(order.credentials.mask))
+    money = MoneyTotals(CurrencyNames(spec.credentials.mask))
     faulty = Counter(report.faulty_fields)
     for window in windows:
         money.add_rows(window.money)
         faulty.update(window.unfit)
     return Manifest(
-        file=order.path.name,
-        format=order.format,
-        spreadsheet=order.spreadsheet,
-        numbers=order.numbers,
-        query=order.public_query,
+        file=spec.path.name,
+        format=spec.format,
+        spreadsheet=spec.spreadsheet,
+        numbers=spec.numbers,
+        query=spec.public_query,
         key=header.key,
         account=header.settings[ACCOUNT] or "",
         phone=header.settings[PHONE],
@@ -214,27 +213,27 @@ def describe_file(
         faulty_fields=dict(faulty),
         money=money_sums(money),
         report=report,
-        versions=_versions(order.format),
+        versions=_versions(spec.format),
         created=datetime.now(UTC).replace(microsecond=0),
     )
 
 
 def encode_manifest(manifest: Manifest, key: DerivedKey) -> bytes:
-    """Return it as JSON that a person can read, ended by its signature under `key` and the hash of its own content."""
+    """Return the manifest as indented JSON that ends with its signature under `key` and the hash of its content."""
     content = msgspec.json.format(msgspec.json.encode(manifest), indent=2).removesuffix(b"\n}")
     signed = content + _SIGNATURE % key.sign(content).encode()
     return signed + _CONTENT_HASH % hashlib.sha256(signed).hexdigest().encode()
 
 
 class StoredManifest(NamedTuple):
-    """A manifest as it is stored: with the bytes that were signed, and their signature (an older one has none)."""
+    """A manifest as stored: with the signed bytes and their signature, which an older one does not have."""
 
     manifest: Manifest
     content: bytes
     signature: str | None
 
     def check_signature(self, credentials: Credentials) -> Signature:
-        """Return what the signature proves to the holder of `credentials`; may take a derivation: see `derive_key`."""
+        """Return the result of checking the signature with `credentials`; may derive a key: see `derive_key`."""
         manifest = self.manifest
         if manifest.key is None or self.signature is None:
             return "unsigned"
@@ -244,10 +243,10 @@ class StoredManifest(NamedTuple):
         return "valid" if hmac.compare_digest(key.sign(self.content), self.signature) else "invalid"
 
 
-def was_asked_by(manifest: Manifest, credentials: Credentials, phone: str | None) -> tuple[bool, bool]:
-    """Return whether a manifest is of the account of `credentials`, and whether it is of `phone` (`None`: of all).
+def compare_owner(manifest: Manifest, credentials: Credentials, phone: str | None) -> tuple[bool, bool]:
+    """Return whether a manifest belongs to the account of `credentials`, and whether its filter is `phone`.
 
-    With another secret it is another account.
+    The same API key with another secret counts as another account.
     """
     if manifest.key is None:
         account, reported = credentials.older_fingerprint(), phone and credentials.older_fingerprint(phone)
@@ -258,10 +257,10 @@ def was_asked_by(manifest: Manifest, credentials: Credentials, phone: str | None
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest at `path`, its content compared with its own hash; the signature is not checked.
+    """Return the manifest at `path` after checking the hash of its content; the signature is not checked.
 
     Raises:
-        ExportError: it is missing, is none, or was changed.
+        ExportError: The manifest is missing, not a manifest, or was changed.
     """
     return read_stored(path).manifest
 
@@ -270,25 +269,30 @@ def read_stored(path: Path) -> StoredManifest:
     """Return the manifest at `path` with its signature: see `read_manifest`.
 
     Raises:
-        ExportError: it is missing, is none, or was changed.
+        ExportError: The manifest is missing, not a manifest, or was changed.
     """
     try:
         with open_plain(path) as file:
-            raw = file.read(_LARGEST)
+            raw = file.read(_MAX_BYTES)
         manifest = msgspec.json.decode(raw, type=Manifest)
     except FileNotFoundError:
-        raise ExportError(f"{path} is missing: without it nothing is known of the file") from None
+        raise ExportError(
+            f"{path} is missing; without a manifest the file cannot be verified: export it again"
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ExportError(f"{path} is not a manifest of aiosipcdr, or was changed") from None
+        raise ExportError(f"{path} is not a manifest of aiosipcdr, or was changed; export the file again") from None
     except ExportError:
         raise
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
     if not 1 <= manifest.manifest <= LAYOUT:
-        raise ExportError(f"{path} is of another version of aiosipcdr (layout {manifest.manifest}, this is {LAYOUT})")
+        raise ExportError(
+            f"{path} was written by another version of aiosipcdr (layout {manifest.manifest}, this is {LAYOUT}); use"
+            " that version"
+        )
     content, end = raw[:-_END_SIZE], _END.fullmatch(raw, max(0, len(raw) - _END_SIZE))
     if manifest.is_older:
-        # A newer one that was made to look older is not one.
+        # A newer manifest disguised as an older one is refused.
         is_changed = b'"content_sha256"' in raw or manifest.quarantine_sha256 is not None or manifest.key is not None
         signature = None
     else:
@@ -296,29 +300,31 @@ def read_stored(path: Path) -> StoredManifest:
         is_changed = not end or end[2] != hashlib.sha256(signed).hexdigest().encode() or manifest.key is None
         signature = end[1].decode() if end else None
     if is_changed:
-        raise ExportError(f"{path} was changed after it was written: its content is not what its own hash says")
+        raise ExportError(
+            f"{path} was changed after it was written: the hash of its content differs; export the file again"
+        )
     return StoredManifest(manifest, content, signature)
 
 
 def find_derivation(manifest: Path, credentials: Credentials) -> KeyDerivation | None:
-    """Return the key derivation of the newest manifest beside `manifest` that `credentials` have signed.
+    """Return the key derivation of the newest manifest in the same folder that `credentials` have signed.
 
-    Where each day has a folder of its own, those of the same name in the folders beside it count.
-    Few are tried, for each may take a derivation: `None` costs a new salt and nothing else.
+    If each day has its own folder, manifests of the same name in the neighbouring folders count. Only a few are tried,
+    since each may need a derivation; `None` only means a new salt.
     """
     folder = manifest.parent
-    is_dataset = manifest.name.startswith(IN_DATASET)
-    places = folder.parent.glob(f"*/{escape(manifest.name)}") if is_dataset else folder.glob(f"*{MANIFEST}")
+    is_dataset = manifest.name.startswith(DATASET_PREFIX)
+    candidates = folder.parent.glob(f"*/{escape(manifest.name)}") if is_dataset else folder.glob(f"*{MANIFEST}")
     dated: list[tuple[int, Path]] = []
-    for place in places:
+    for path in candidates:
         with suppress(FileNotFoundError):  # removed meanwhile
-            status = place.lstat()
+            status = path.lstat()
             if stat.S_ISREG(status.st_mode):
-                dated.append((status.st_mtime_ns, place))
+                dated.append((status.st_mtime_ns, path))
     tried: set[KeyDerivation] = set()
-    for _, place in sorted(dated, reverse=True)[:_MOST_READ]:
+    for _, path in sorted(dated, reverse=True)[:_MAX_MANIFESTS_READ]:
         try:
-            stored = read_stored(place)
+            stored = read_stored(path)
         except ExportError:
             continue
         derivation = stored.manifest.key
@@ -327,13 +333,13 @@ def find_derivation(manifest: Path, credentials: Credentials) -> KeyDerivation |
         if stored.check_signature(credentials) == "valid":
             return derivation
         tried.add(derivation)
-        if len(tried) == _MOST_TRIED:
+        if len(tried) == _MAX_SALTS_TRIED:
             break
     return None
 
 
 def money_sums(money: MoneyTotals) -> list[MoneySum]:
-    """Return sums as they stand in a manifest."""
+    """Return the sums as a manifest holds them."""
     return [
         MoneySum(field=row.field, currency=row.currency, unit=unit_of(row.field), sum=format(row.amount, "f"))
         for row in money.rows()
@@ -341,12 +347,12 @@ def money_sums(money: MoneyTotals) -> list[MoneySum]:
 
 
 def _versions(format_name: str) -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version  # heavy, and for files alone
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and only needed for files
 
     found = {"aiosipcdr": __version__, "python": platform.python_version()}
     packages = {"parquet": "pyarrow", "zst": "backports.zstd"}
-    for ending, package in packages.items():
-        if format_name.endswith(ending):
+    for suffix, package in packages.items():
+        if format_name.endswith(suffix):
             with suppress(PackageNotFoundError):  # zstd is part of Python from 3.14 on
                 found[package] = version(package)
     return found

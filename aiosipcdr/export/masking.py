@@ -1,6 +1,6 @@
-"""Masks and pseudonyms for numbers in records that are passed on.
+"""Masks and pseudonyms for phone numbers in records that are passed on.
 
-Pure: records in, records out. No repr and no error shows a number or a key.
+Pure functions of records. No repr and no error shows a number or a key.
 """
 
 import hmac
@@ -20,16 +20,16 @@ __all__ = [
     "Numbers",
     "Pseudonyms",
     "choose_mask",
+    "describe_numbers",
     "mask_number",
     "mask_record",
     "mask_records",
-    "numbers_of",
 ]
 
 Numbers = Literal["as told", "masked", "pseudonyms"]
 
 NUMBER_FIELDS = ("phone_name", "callee", "display_num")
-"""The fields that hold numbers, or names of people."""
+"""The fields that hold phone numbers or names of people."""
 
 _TEXT_FIELDS = (
     "sip_group_name",
@@ -40,60 +40,58 @@ _TEXT_FIELDS = (
     "recording_file_id",
     "currency",
 )
-# Shorter ones are codes, as in "486" and "1000".
+# Shorter ones are codes, such as "486" and "1000".
 _NUMBER_WITHIN = re.compile(r"\+?\d(?:[ ().\-/]{0,2}\d){4,}")
-# The shortest name of a phone that is looked for in other texts.
-_LEAST_NAME = 3
+# The shortest phone name that is searched for in other texts.
+_MIN_NAME = 3
 
-LEAST_KEY = 16
+MIN_KEY_BYTES = 16
 
 HIDDEN = "***"
-"""The name under which a manifest sums currencies whose own names it must not repeat."""
+"""The name under which a manifest sums currencies whose names are hidden."""
 
-_MOST_CURRENCIES = 200
-_LONGEST_CURRENCY = 16
+_MAX_CURRENCIES = 200
+_MAX_CURRENCY_CHARS = 16
 
-# + or 00, then what ITU-T E.164 lists as country codes: one digit, two, else three.
+# + or 00, then a country code of ITU-T E.164: one or two digits as listed, else three.
 _INTERNATIONAL = re.compile(
     r"(?P<code>(?:\+|00)(?:[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[2-9][0-9]{2}))(?P<rest>[0-9]*)",
     re.ASCII,
 )
 _PUNCTUATED = re.compile(r"\+?[0-9 ().\-/]+", re.ASCII).fullmatch
 _PUNCTUATION = re.compile(r"[ ().\-/]")
-_SHOWN = 2
-# Fewer hidden digits than these can be tried one by one in no time, so then none is shown.
-_LEAST_HIDDEN = 4
+_VISIBLE_DIGITS = 2
+# With fewer hidden digits a number is found by trying all, so none is shown.
+_MIN_HIDDEN_DIGITS = 4
 _HIDDEN_NAME = "***"
 
 
 def mask_number(number: str) -> str:
-    """Return `number` with its country code, as far as it tells one, and its last two digits; the rest as `*`.
+    """Return `number` with all but its country code and its last two digits replaced by `*`.
 
-    A country code is told by `+` or `00` in front.  Punctuation goes.  Of a
-    number with fewer than four digits to hide no digit is shown behind the
-    country code, and of what is no number nothing at all.
+    A country code is recognised after `+` or `00`. Punctuation is removed. If fewer than four digits would be hidden,
+    no digit after the country code is shown; a text that is not a number is hidden completely.
     """
     if not _PUNCTUATED(number):
         return _HIDDEN_NAME
     digits = _PUNCTUATION.sub("", number)
     international = _INTERNATIONAL.fullmatch(digits)
     code, rest = international.group("code", "rest") if international else ("", digits.removeprefix("+"))
-    shown = _SHOWN if len(rest) >= _LEAST_HIDDEN + _SHOWN else 0
+    shown = _VISIBLE_DIGITS if len(rest) >= _MIN_HIDDEN_DIGITS + _VISIBLE_DIGITS else 0
     hidden = len(rest) - shown
     return f"{code}{'*' * hidden}{rest[hidden:]}" or _HIDDEN_NAME
 
 
 class Pseudonyms:
-    """HMAC-SHA256 under a key, in hexadecimal: one text, one key, one pseudonym.
+    """HMAC-SHA256 under a key, in hexadecimal: the same text and key give the same pseudonym.
 
-    A plain hash would be no protection: there are few enough numbers to try
-    them all.  The text counts as it stands: `+1...` and `001...` are two.
+    A plain hash would not protect: all phone numbers can be tried. Texts are not normalised: `+1...` and `001...` get
+    different pseudonyms. Anyone with the key can find the number of a pseudonym by trying all.
     """
 
     __slots__ = ("_key",)
 
     def __init__(self, key: bytes) -> None:
-        """Use `key`; whoever has it can find the number behind a pseudonym by trying all."""
         self._key = key
 
     def __call__(self, number: str) -> str:
@@ -101,61 +99,60 @@ class Pseudonyms:
         return hmac.digest(self._key, number.encode(), "sha256").hex()
 
     def __reduce__(self) -> str:
-        """Refuse to be pickled: the key would be in it."""
-        msg = "pseudonyms cannot be pickled: their key would be in clear"
+        """Refuse to be pickled: the pickle would hold the key in clear."""
+        msg = "pseudonyms cannot be pickled, as the key would be in clear; pass the key and create them again"
         raise TypeError(msg)
 
 
 def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] | ValueError | None:
-    """Return what makes a text unrecognisable: masking for "mask", pseudonyms for a key, nothing for `None`.
+    """Return the function that hides numbers: masking for "mask", pseudonyms for a key, `None` for `None`.
 
-    What is wrong is returned: no traceback shall hold a key, not even a bad one.
+    An error is returned, not raised: no traceback may hold a key, not even an invalid one.
     """
     if choice is None:
         return None
     if choice == "mask":
         return mask_number
-    if isinstance(choice, bytes) and len(choice) >= LEAST_KEY:
+    if isinstance(choice, bytes) and len(choice) >= MIN_KEY_BYTES:
         return Pseudonyms(choice)
     return ValueError(
-        f'mask_numbers must be "mask", or the key of pseudonyms: {LEAST_KEY} bytes at least, that nobody can guess'
+        f'mask_numbers must be "mask", or a key for pseudonyms: at least {MIN_KEY_BYTES} bytes of random data'
     )
 
 
-def numbers_of(choice: Literal["mask"] | bytes | None) -> Numbers:
-    """Return how numbers stand in a file for which `choice` was made, in the words of its manifest."""
+def describe_numbers(choice: Literal["mask"] | bytes | None) -> Numbers:
+    """Return the manifest's term for `choice`: "as told" (unchanged), "masked" or "pseudonyms"."""
     return "as told" if choice is None else "masked" if choice == "mask" else "pseudonyms"
 
 
 def mask_record(record: CallDetailRecord, mask: Callable[[str], str]) -> CallDetailRecord:
-    """Return a copy of `record` in which no number can be read.
+    """Return a copy of `record` in which every phone number is masked.
 
-    `mask` is applied to `phone_name`, `callee` and `display_num`, and in all other texts but `voice_id` to these values
-    and to whatever may be a number: five digits or more, with punctuation between them. `extra` is left out, as a
-    number may be anywhere in it.
-
+    `mask` is applied to `phone_name`, `callee` and `display_num`. In all other texts but `voice_id` it is applied to
+    these values and to anything that may be a number: at least five digits, with punctuation between them. `extra` is
+    dropped, since a number may be anywhere in it.
         mask_record(record, mask_number).termination_reason  # "no answer from +44********23"
     """
     changed: dict[str, object] = {"extra": NO_EXTRA}
-    own = []
+    numbers = []
     for name in NUMBER_FIELDS:
         value = getattr(record, name)
         if value is not None:
             changed[name] = mask(value)
-            if len(value) >= _LEAST_NAME:
-                own.append(value)
+            if len(value) >= _MIN_NAME:
+                numbers.append(value)
     for name in _TEXT_FIELDS:
         text = getattr(record, name)
-        if text is not None and (hidden := _mask_within(text, own, mask)) is not text:
+        if text is not None and (hidden := _mask_within(text, numbers, mask)) is not text:
             changed[name] = hidden
     return replace(record, **changed)
 
 
-def _mask_within(text: str, own: list[str], mask: Callable[[str], str]) -> str:
+def _mask_within(text: str, numbers: list[str], mask: Callable[[str], str]) -> str:
     found = _NUMBER_WITHIN
-    if any(value in text for value in own):
-        # In one pass: a pseudonym has digits of its own.
-        values = "|".join(map(re.escape, sorted(own, key=len, reverse=True)))
+    if any(value in text for value in numbers):
+        # One pass: a pseudonym contains digits itself.
+        values = "|".join(map(re.escape, sorted(numbers, key=len, reverse=True)))
         found = re.compile(f"{values}|{_NUMBER_WITHIN.pattern}")
     elif not found.search(text):
         return text
@@ -163,26 +160,25 @@ def _mask_within(text: str, own: list[str], mask: Callable[[str], str]) -> str:
 
 
 def mask_records(records: Iterable[CallDetailRecord], mask: Callable[[str], str]) -> list[CallDetailRecord]:
-    """Return copies of `records`, each as `mask_record` makes it."""
+    """Return masked copies of `records`: see `mask_record`."""
     return [mask_record(record, mask) for record in records]
 
 
 class CurrencyNames:
-    """Names of currencies for a manifest and a journal, which hold no secret and no phone number.
+    """Currency names for manifests and journals, which may hold no secret and no phone number.
 
-    A server may put anything in the place of a currency. What contains a secret or a long number, has more than 16
-    characters or comes after 200 others is summed as `HIDDEN`.
+    A server may send anything as a currency. A name that contains a secret or a long number, has more than 16
+    characters or is beyond the first 200 is summed as `HIDDEN`. `mask` removes secrets from a text.
     """
 
     def __init__(self, mask: Callable[[str], str]) -> None:
-        """Begin without a currency; `mask` removes secrets from a text."""
         self._mask = mask
         self._names: set[str | None] = {None}
 
     def __call__(self, currency: str | None) -> str | None:
         """Return the name under which `currency` is summed."""
         if currency not in self._names:
-            if len(currency or HIDDEN) > _LONGEST_CURRENCY or len(self._names) > _MOST_CURRENCIES:
+            if len(currency or HIDDEN) > _MAX_CURRENCY_CHARS or len(self._names) > _MAX_CURRENCIES:
                 return HIDDEN
             if clean_words(self._mask(currency or HIDDEN)) != currency:
                 return HIDDEN

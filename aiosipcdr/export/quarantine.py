@@ -1,6 +1,6 @@
-"""The quarantine: records without a readable id, each as a JSON object on a line of its own.
+"""The quarantine file: records without a readable id, one JSON object per line.
 
-Its lines hold the vendor's bytes, phone numbers among them, unless the export masks.
+Its lines hold the vendor's bytes, including phone numbers, unless the export masks numbers.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class _QuarantineLine(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def encode_quarantined(quarantined: QuarantinedRecord) -> bytes:
-    """Return the line of a record in the quarantine."""
+    """Return the line of a quarantined record."""
     line = _QuarantineLine(
         window=quarantined.window,
         page=quarantined.page,
@@ -42,7 +42,7 @@ def encode_quarantined(quarantined: QuarantinedRecord) -> bytes:
 
 
 def is_quarantine(path: Path, _: Path) -> bool:
-    """Tell whether an export wrote the file at `path`."""
+    """Return whether an export wrote the file at `path`."""
     decoder = msgspec.json.Decoder(_QuarantineLine)
     try:
         with open_plain(path, follow_links=False) as file:
@@ -52,20 +52,19 @@ def is_quarantine(path: Path, _: Path) -> bool:
 
 
 class StreamQuarantine:
-    """A file for what a stream sets aside: a context manager; it appears at the end if anything was written."""
+    """The quarantine file of a stream, as a context manager; published at the end if anything was written."""
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        """Remember the path; nothing is touched yet."""
         self._path = path.absolute()
         self._overwrite = overwrite
         self._file = AtomicFile(self._path)
 
     def __enter__(self) -> Self:
-        """Check the path and begin the file.
+        """Check the path and create the temporary file.
 
         Raises:
-            ExportConflictError: something is there that must not be replaced.
-            StorageError: the file cannot be written.
+            ExportConflictError: The path exists and must not be replaced.
+            StorageError: The file cannot be written.
         """
         check_target(self._path, self._overwrite)
         with storage_errors(self._path):
@@ -76,7 +75,7 @@ class StreamQuarantine:
         """Append `records`.
 
         Raises:
-            StorageError: the file cannot be written.
+            StorageError: The file cannot be written.
         """
         with storage_errors(self._path):
             self._file.write(b"".join(map(encode_quarantined, records)))
@@ -84,7 +83,7 @@ class StreamQuarantine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Let the file appear, also after an error: the rows before it are written already."""
+        """Publish the file, also after an error: the rows before it are already written."""
         try:
             if self._file.size:
                 with storage_errors(self._path):

@@ -1,7 +1,7 @@
-"""Exported files, read back: a few columns of them, row by row, in bounded memory.
+"""Reader of exported files: some columns, row by row, in bounded memory.
 
-A file may come from elsewhere and be made to harm its reader: a row is refused
-before it fills the memory, however well it compresses.  Writes nothing.
+A file may be hostile: an oversized row is refused before it fills the memory, however well it compresses. Writes
+nothing.
 """
 
 import csv
@@ -25,24 +25,24 @@ from aiosipcdr.model.records import DURATION_FIELDS, TIME_FIELDS
 __all__ = ["open_plain", "read_columns", "read_lines"]
 
 _BLOCK = 1024 * 1024
-_LINES = 4_096
-# A row holds at most what one answer held, 8 MiB by default, and quotes count twice in it.
-_LARGEST_ROW = 17 * 1024 * 1024
-# What a line in a field takes besides its bytes: few fields have more than one.
-_COST_OF_LINE = 100
-# Of a column of a row group, in Parquet.
-_LARGEST_COLUMN = 64 * 1024 * 1024
-_LARGEST_FOOTER = 16 * 1024 * 1024
-# 8 MiB, as a power of two; what exports write needs 2 MiB.
+_BATCH_ROWS = 4_096
+# A row holds at most one response, 8 MiB by default, and quotes double in CSV.
+_MAX_ROW_BYTES = 17 * 1024 * 1024
+# Overhead of a line within a field; few fields have more than one.
+_LINE_OVERHEAD = 100
+# Per column of a row group, in Parquet.
+_MAX_COLUMN_BYTES = 64 * 1024 * 1024
+_MAX_FOOTER_BYTES = 16 * 1024 * 1024
+# 8 MiB, as a power of two; exports need 2 MiB.
 _ZSTD_WINDOW = 23
 
 
 def open_plain(path: Path, *, follow_links: bool = True) -> BufferedReader:
-    """Open a plain file for reading, whoever made it; a pipe or a device is not waited for.
+    """Open a plain file for reading; a pipe or a device is refused without waiting for it.
 
     Raises:
-        ExportError: it is a pipe, a device, ...
-        OSError: it cannot be opened, or is a folder.
+        ExportError: It is a pipe, a device, ...
+        OSError: It cannot be opened, or is a folder.
     """
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
     if not follow_links:
@@ -54,23 +54,23 @@ def open_plain(path: Path, *, follow_links: bool = True) -> BufferedReader:
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    raise ExportError(f"{path} cannot be read: it is not a plain file")
+    raise ExportError(f"{path} cannot be read: it is not a plain file; pass the path of an exported file")
 
 
 def read_columns(path: Path, format_name: str, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Yield the values of some columns for each row of a file, `None` where there is none.
+    """Yield the values of some columns for each row of a file; missing values are `None`.
 
-    In text formats they are texts as they stand, but durations in NDJSON are
-    ints; in Parquet what pyarrow makes of them, times as microseconds since 1970.
+    In text formats the values are the texts as stored, but durations in NDJSON are ints; in Parquet what pyarrow
+    returns, times as microseconds since 1970.
 
     Args:
-        path: the file.
-        format_name: its format, as `choose_format` names it.
-        names: the columns.
+        path: The file.
+        format_name: Its format, a result of `choose_format`.
+        names: The columns.
 
     Raises:
-        ImportError: an extra is missing; the text says what to install.
-        ExportError: the file cannot be read as one of its format.
+        ImportError: An extra is missing; the message says what to install.
+        ExportError: The file cannot be read in its format.
     """
     try:
         with open_plain(path) as file:
@@ -82,20 +82,22 @@ def read_columns(path: Path, format_name: str, names: Sequence[str]) -> Iterator
             yield from (_read_csv if text == "csv" else _read_ndjson)(plain, names)
     except (ImportError, ExportError):
         raise
-    except Exception as error:  # noqa: BLE001 - each decompressor and reader has errors of its own
+    except Exception as error:  # noqa: BLE001 - each decompressor and parser has exceptions of its own
         if isinstance(error, OSError) and error.errno is not None:
             raise ExportError(f"{path} cannot be read: {os.strerror(error.errno)}") from None
-        raise ExportError(f"{path} cannot be read as {format_name}: it is damaged, or another format") from None
+        raise ExportError(
+            f"{path} cannot be read as {format_name}: it is damaged or has another format; export it again"
+        ) from None
 
 
 def read_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of an open file, each with its end, in bounded memory.
+    """Yield the lines of an open file, each with its line end, in bounded memory.
 
     Raises:
-        ValueError: a line is longer than any that an export writes.
+        ValueError: A line is longer than any that an export writes.
     """
-    while line := file.readline(_LARGEST_ROW + 1):
-        if len(line) > _LARGEST_ROW:
+    while line := file.readline(_MAX_ROW_BYTES + 1):
+        if len(line) > _MAX_ROW_BYTES:
             raise ValueError(len(line))
         yield line
 
@@ -131,7 +133,7 @@ def _blocks_of(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _RowLines:
-    """The lines of a file as text, as long as those of one row are not too many."""
+    """The lines of a file as text; raises if one row has too many."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.size = 0
@@ -140,25 +142,25 @@ class _RowLines:
 
     def __iter__(self) -> Iterator[str]:
         for line in self._lines:
-            self.size += len(line) + _COST_OF_LINE
-            if self.size > _LARGEST_ROW:
+            self.size += len(line) + _LINE_OVERHEAD
+            if self.size > _MAX_ROW_BYTES:
                 raise ValueError(self.size)
             yield line.decode(self._encoding)
             self._encoding = "utf-8"
 
 
 def _read_csv(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    before = csv.field_size_limit(_LARGEST_ROW)  # of the whole process: put back in the end
+    before = csv.field_size_limit(_MAX_ROW_BYTES)  # process-wide: restored at the end
     try:
         lines = _RowLines(file)
         rows = csv.reader(lines, strict=True)
-        head = next(rows, [])
-        places = [head.index(name) for name in names]
+        header = next(rows, [])
+        indexes = [header.index(name) for name in names]
         for row in rows:
             lines.size = 0
-            if len(row) != len(head):
+            if len(row) != len(header):
                 raise ValueError(len(row))
-            yield tuple(row[place] or None for place in places)
+            yield tuple(row[index] or None for index in indexes)
     finally:
         csv.field_size_limit(before)
 
@@ -167,21 +169,21 @@ def _read_parquet(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, .
     load_pyarrow()
     import pyarrow.parquet
 
-    limits = {"thrift_string_size_limit": _LARGEST_FOOTER, "thrift_container_size_limit": _LARGEST_FOOTER}
+    limits = {"thrift_string_size_limit": _MAX_FOOTER_BYTES, "thrift_container_size_limit": _MAX_FOOTER_BYTES}
     with pyarrow.parquet.ParquetFile(file, **limits) as parquet:
         _check_sizes(parquet.metadata, names)
-        batches: Iterable[Any] = parquet.iter_batches(batch_size=_LINES, columns=list(names))
+        batches: Iterable[Any] = parquet.iter_batches(batch_size=_BATCH_ROWS, columns=list(names))
         for batch in batches:
-            # Times as numbers: some that Arrow can hold lie beyond Python's calendar.
+            # Times as integers: Arrow holds some beyond Python's calendar.
             columns = [batch[name].cast("int64") if name in TIME_FIELDS else batch[name] for name in names]
             yield from zip(*(column.to_pylist() for column in columns), strict=True)
 
 
 def _check_sizes(metadata: Any, names: Sequence[str]) -> None:  # noqa: ANN401 - pyarrow has no types
-    # Before anything is unpacked: a small file can claim a column of any size.
+    # Before anything is decompressed: a small file can declare a column of any size.
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        for place in range(group.num_columns):
-            column = group.column(place)
-            if column.path_in_schema in names and column.total_uncompressed_size > _LARGEST_COLUMN:
+        for index in range(group.num_columns):
+            column = group.column(index)
+            if column.path_in_schema in names and column.total_uncompressed_size > _MAX_COLUMN_BYTES:
                 raise ValueError(column.total_uncompressed_size)

@@ -1,10 +1,8 @@
-"""Rows: what stands in a file for one call, as NDJSON; the journal keeps them, and formats are made of them.
+"""Rows: records rendered as NDJSON, which the journal stores and the formats are built from.
 
-A row is an object with the record's own field names; `extra` is a JSON object
-as a text.  Money is text in plain
-notation and exact, times are ISO 8601 with their offset, absent is `null`.  A
-row may also be a list of the same values without their names, which is half as
-long and many times cheaper to read as columns.  Pure: must never open a file.
+A row is an object with the record's own field names; `extra` is a JSON object as a text. Amounts are exact texts in
+plain notation, times are ISO 8601 with their offset, missing values are `null`. A row may also be a list of the same
+values without their names, which is half as long and many times faster to parse as columns. Opens no file.
 """
 
 from collections import Counter
@@ -32,26 +30,26 @@ __all__ = [
     "EXTRA",
     "LIST_FIELDS",
     "ROW_FIELDS",
-    "PreparedWindow",
+    "RenderedWindow",
     "are_lists",
     "encode_lists",
     "encode_rows",
-    "prepare_window",
     "read_records",
     "read_texts",
+    "render_window",
     "shape_quarantined",
     "shape_records",
 ]
 
 EXTRA = "extra"
 ROW_FIELDS = CallDetailRecord.__struct_fields__
-"""The names of a row's fields, in their order; `extra` is the last."""
+"""The names of a row's fields, in order; `extra` is last."""
 
 LIST_FIELDS = ("[", *ROW_FIELDS, "]")
-"""What stands between the commas of a row that is a list: the brackets have a 0 each, so that no value touches them."""
+"""The columns of a row that is a list, read as CSV: a 0 at each bracket separates it from the values."""
 
-# CallDetailRecord is encoded under the names of the wire; a struct with the
-# same fields under their own names is much faster than a dict for each record.
+# CallDetailRecord is encoded under the names of the wire; a struct with its own field names is much faster than a dict
+# for each record.
 _Row = msgspec.defstruct(
     "_Row",
     [(name, Any) if name != EXTRA else (name, Any, None) for name in ROW_FIELDS],
@@ -82,26 +80,26 @@ _decode_lists = msgspec.json.Decoder(_TypedList).decode_lines
 
 
 def encode_rows(records: Sequence[CallDetailRecord], mask: Callable[[str], str] | None = None) -> bytes:
-    """Return one line for each of `records`, the last one ended too.
+    """Return one line for each of `records`, including the end of the last one.
 
     Args:
-        records: the calls.
-        mask: makes numbers unrecognisable; `extra` is then empty, since a number may be anywhere in it.
+        records: The calls.
+        mask: Hides phone numbers; `extra` is then empty, since a number may be anywhere in it.
     """
     return _encode(_Row, records, mask)
 
 
 def encode_lists(records: Sequence[CallDetailRecord], mask: Callable[[str], str] | None = None) -> bytes | None:
-    r"""Return what `encode_rows` does with lists for objects, or `None` where a text holds what JSON writes as `\...`.
+    r"""Return `records` as lists, or `None` if a text holds a character that JSON writes as `\...`.
 
-    So a quote always ends a text, and whoever knows CSV can read the lines.
+    Without escapes a quote always ends a text, so that a CSV parser can read the lines.
     """
     lines = _encode(_List, records, mask)
     return None if b"\\" in lines else lines
 
 
 def are_lists(rows: bytes) -> bool:
-    """Tell whether `rows`, all of one kind, are lists."""
+    """Return whether `rows`, all of one kind, are lists."""
     return rows.startswith(b"[")
 
 
@@ -111,7 +109,7 @@ def _encode(
     mask: Callable[[str], str] | None,
 ) -> bytes:
     rows = list(starmap(kind, map(astuple, records if mask is None else mask_records(records, mask))))
-    fill = msgspec.structs.force_setattr  # nobody else holds the rows
+    fill = msgspec.structs.force_setattr  # safe: the rows are not shared
     for row in rows:
         extra = row.extra
         fill(row, EXTRA, extra.to_json() if extra else None)
@@ -122,23 +120,23 @@ def _encode(
 
 
 def _may_hold_an_exponent(lines: bytes) -> bool:
-    # Either a word, or the scientific notation in which Decimal prints "0.0000001".  One letter is found twenty times
-    # faster than two.
-    place = lines.find(b"E")
-    while place >= 0:
-        if lines[place + 1] in b"+-":
+    # "E" is in a word, or in Decimal's scientific notation of "0.0000001". Finding one letter is twenty times faster
+    # than two.
+    index = lines.find(b"E")
+    while index >= 0:
+        if lines[index + 1] in b"+-":
             return True
-        place = lines.find(b"E", place + 1)
+        index = lines.find(b"E", index + 1)
     return False
 
 
 def read_texts(rows: bytes) -> list[Any]:
-    """Return the rows as objects with their texts as they stand; durations are ints."""
+    """Return the rows as objects whose values are the stored texts; durations are ints."""
     return _decode_texts(rows)
 
 
 def read_records(rows: bytes) -> list[CallDetailRecord]:
-    """Return the records that the rows were made of."""
+    """Return the records of the rows."""
     read = _decode_lists(rows) if are_lists(rows) else _decode_typed(rows)
     values = (dict(zip(ROW_FIELDS, astuple(row), strict=True)) for row in read)
     return [CallDetailRecord(**row | {EXTRA: ExtraFields.from_json(row[EXTRA])}) for row in values]
@@ -151,10 +149,10 @@ def _plain(values: Iterable[object]) -> list[object]:
 _SLICE = 2_000
 
 
-class PreparedWindow(NamedTuple):
-    """A window with its rows; all that is missing is where they end in the file.
+class RenderedWindow(NamedTuple):
+    """A window with its rendered rows, before they are written.
 
-    `unfit` counts the values that the file's format cannot hold, by field.
+    `unfit` counts the values per field that the file's format cannot hold.
     """
 
     window: CompleteWindow
@@ -165,7 +163,7 @@ class PreparedWindow(NamedTuple):
     unfit: dict[str, int]
 
     def as_entry(self, mark: Mark, effort: Effort) -> WrittenWindow:
-        """Return what the journal tells of it."""
+        """Return the journal entry of the window."""
         window = self.window
         return WrittenWindow(
             delivered=Delivered(reported=window.report, share=window.share),
@@ -180,36 +178,37 @@ class PreparedWindow(NamedTuple):
         )
 
 
-async def prepare_window(
+async def render_window(
     window: CompleteWindow,
     mask: Callable[[str], str] | None,
     *,
     as_lists: bool = False,
     name_currency: Callable[[str | None], str | None] | None = None,
-) -> PreparedWindow:
-    """Return `window` with its rows, in which `mask` has made numbers unrecognisable.
+) -> RenderedWindow:
+    """Return `window` with its rows, in which `mask` has hidden phone numbers.
 
-    `name_currency` returns the names under which sums are kept.
-
-    With `as_lists` they are for Parquet: lists, where all of them can be, and amounts that its columns cannot hold are
-    in `extra`.
+    Args:
+        window: The window.
+        mask: Hides phone numbers; `None` leaves them.
+        as_lists: Render for Parquet: as lists if possible, with amounts that its columns cannot hold in `extra`.
+        name_currency: Returns the name under which a currency is summed.
     """
     totals = MoneyTotals(name_currency)
     encode = encode_lists if as_lists else encode_rows
     shape = partial(shape_records, mask=mask, for_columns=as_lists)
-    made: list[bytes | None] = []
+    encoded: list[bytes | None] = []
     unfit: Counter[str] = Counter()
-    async for part in _parts_of(window.records):
-        shaped = shape(part)
-        made.append(encode(shaped))
+    async for batch in _batches_of(window.records):
+        shaped = shape(batch)
+        encoded.append(encode(shaped))
         totals.add(shaped)
-        if as_lists and shaped is not part:
-            masked = part if mask is None else mask_records(part, mask)
+        if as_lists and shaped is not batch:
+            masked = batch if mask is None else mask_records(batch, mask)
             unfit += count_names(map(list_faulty_fields, shaped)) - count_names(map(list_faulty_fields, masked))
-    rows = [part for part in made if part is not None]
-    if len(rows) < len(made):
-        rows = [encode_rows(shape(part)) async for part in _parts_of(window.records)]
-    return PreparedWindow(
+    rows = [batch for batch in encoded if batch is not None]
+    if len(rows) < len(encoded):
+        rows = [encode_rows(shape(batch)) async for batch in _batches_of(window.records)]
+    return RenderedWindow(
         window=window,
         rows=b"".join(rows),
         repeated=encode_rows(shape(window.repeated)),
@@ -222,13 +221,13 @@ async def prepare_window(
 def shape_records(
     records: Sequence[CallDetailRecord], mask: Callable[[str], str] | None, *, for_columns: bool
 ) -> Sequence[CallDetailRecord]:
-    """Return `records` as they go into a file: masked, and with `for_columns` as Arrow's columns can hold them."""
+    """Return `records` as stored in a file: masked, and with `for_columns` limited to what Arrow columns can hold."""
     if mask is not None:
         records = mask_records(records, mask)
     return fit_columns(records) if for_columns else records
 
 
-async def _parts_of(records: Sequence[CallDetailRecord]) -> AsyncIterator[Sequence[CallDetailRecord]]:
+async def _batches_of(records: Sequence[CallDetailRecord]) -> AsyncIterator[Sequence[CallDetailRecord]]:
     for start in range(0, len(records), _SLICE):
         if start:
             await anyio.lowlevel.checkpoint()
@@ -238,5 +237,5 @@ async def _parts_of(records: Sequence[CallDetailRecord]) -> AsyncIterator[Sequen
 def shape_quarantined(
     records: Iterable[QuarantinedRecord], mask: Callable[[str], str] | None
 ) -> list[QuarantinedRecord]:
-    """Return `records` as they go into a file: with `mask` without their bytes, in which a number may be anywhere."""
+    """Return `records` as stored in a file: with `mask` without their bytes, which may hold phone numbers."""
     return [one if mask is None else msgspec.structs.replace(one, raw=b"") for one in records]

@@ -1,7 +1,7 @@
-"""The rows file of a journal: appended to, hashed while it is written, cut back to its last whole window.
+"""The rows file of a journal: append-only, hashed while written, truncated to its last complete window.
 
-The running hash detects damage twice: when a later run resumes, and when the
-target is built from these rows.  Synchronous.  Rows are opaque bytes here.
+The running hash detects damage when a later run resumes and when the target is built. Synchronous. Rows are opaque
+bytes here.
 """
 
 import hashlib
@@ -10,7 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from aiosipcdr.export.filesystem import check_private, create_ours, describe_stranger, open_ours, sync_file, write_all
+from aiosipcdr.export.filesystem import (
+    check_private,
+    create_private,
+    describe_foreign_file,
+    open_private,
+    sync_file,
+    write_all,
+)
 from aiosipcdr.export.frames import read_bytes
 from aiosipcdr.model.errors import ExportConflictError
 
@@ -20,68 +27,67 @@ _BLOCK = 1024 * 1024
 
 
 class Mark(NamedTuple):
-    """A place in the file: its offset, and the SHA-256 of all bytes before it, in hexadecimal."""
+    """An offset in the file and the SHA-256 of all bytes before it, in hexadecimal."""
 
     end: int = 0
     sha256: str = hashlib.sha256().hexdigest()
 
 
 class RowsFile:
-    """An open file of rows; nobody else may be at work on it."""
+    """An open rows file; the caller holds the lock of its journal."""
 
     __slots__ = ("_descriptor", "_digest", "_end", "path", "start")
 
     def __init__(self, path: Path) -> None:
-        """Remember the place; nothing is touched yet."""
         self.path: Path = path
         self.start: int = 0
-        """Where the rows begin, behind the header."""
+        """The offset of the first row, after the header."""
         self._descriptor = -1
         self._digest = hashlib.sha256()
         self._end = 0
 
     @property
     def descriptor(self) -> int:
-        """The open file."""
+        """The descriptor of the open file; negative when closed."""
         return self._descriptor
 
     @property
     def mark(self) -> Mark:
-        """Where the file ends now."""
+        """The current end of the rows."""
         return Mark(self._end, self._digest.hexdigest())
 
     def open(self, header: bytes, *, was_private: bool = True) -> None:
         """Open the file that begins with `header`, or create it.
 
         Args:
-            header: its first line, which no other file begins with.
-            was_private: see `check_private`.
+            header: Its first line, which is unique to it.
+            was_private: See `check_private`.
 
         Raises:
-            ExportConflictError: the file was not made for this header; it stays as it is.
-            OSError: it cannot be opened.
+            ExportConflictError: The file has another header; it is left unchanged.
+            OSError: It cannot be opened.
         """
         try:
-            self._descriptor = open_ours(self.path)
+            self._descriptor = open_private(self.path)
         except FileNotFoundError:
             self._create(header)
             return
         check_private(self._descriptor, self.path, was_private=was_private)
         begin = read_bytes(self._descriptor, 0, len(header))
         if not header.startswith(begin):
-            raise ExportConflictError(describe_stranger(self.path))
+            raise ExportConflictError(describe_foreign_file(self.path))
         if begin == header:
             self._begin(header)
-        else:  # torn while it was created, or cut off
+        else:  # torn during creation, or cut off
             self.remove()
             self.close()
             self._create(header)
 
     def _create(self, header: bytes) -> None:
         try:
-            self._descriptor = create_ours(self.path)
+            self._descriptor = create_private(self.path)
         except FileExistsError:
-            raise ExportConflictError(describe_stranger(self.path)) from None
+            raise ExportConflictError(describe_foreign_file(self.path)) from None
         write_all(self._descriptor, memoryview(header))
         self._begin(header)
 
@@ -90,7 +96,7 @@ class RowsFile:
         self._digest = hashlib.sha256(header)
 
     def check(self, marks: list[Mark]) -> int:
-        """Return how many of `marks`, in ascending order, the file is whole up to; the end is then the last of them."""
+        """Return how many of `marks`, in ascending order, match the file; the end is then the last matching one."""
         size = os.fstat(self._descriptor).st_size
         self._digest = hashlib.sha256(self.read(0, self.start))
         self._end = self.start
@@ -98,27 +104,27 @@ class RowsFile:
             before = self._digest.copy()
             if mark.end > size:
                 return number
-            for place in range(self._end, mark.end, _BLOCK):
-                self._digest.update(read_bytes(self._descriptor, place, min(_BLOCK, mark.end - place)))
+            for offset in range(self._end, mark.end, _BLOCK):
+                self._digest.update(read_bytes(self._descriptor, offset, min(_BLOCK, mark.end - offset)))
             if self._digest.hexdigest() != mark.sha256:
                 self._digest = before
                 return number
             self._end = mark.end
         return len(marks)
 
-    def cut(self) -> None:
-        """Remove what stands behind the end."""
+    def truncate(self) -> None:
+        """Truncate the file at the end of the rows."""
         os.ftruncate(self._descriptor, self._end)
 
     def append(self, rows: bytes) -> Mark:
-        """Write `rows` at the end; return where they end."""
+        """Write `rows` at the end; return the new end."""
         os.lseek(self._descriptor, self._end, os.SEEK_SET)
         try:
             write_all(self._descriptor, memoryview(rows))
         except OSError:
-            # Half of them would be cut off next time anyway; now it may free the room that others need.
+            # The next run would drop half of them anyway; truncating now may free space that others need.
             with suppress(OSError):
-                self.cut()
+                self.truncate()
             raise
         self._digest.update(rows)
         self._end += len(rows)
@@ -129,18 +135,18 @@ class RowsFile:
         return read_bytes(self._descriptor, start, size)
 
     def sync(self) -> None:
-        """Make all that was written safe from a power cut."""
+        """Flush the file to disk."""
         if self._descriptor >= 0:
             sync_file(self._descriptor)
 
     def remove(self) -> None:
-        """Delete the open file; anything else at its name stays."""
+        """Delete the open file; a foreign file at its name stays."""
         with suppress(FileNotFoundError):
             if self._descriptor >= 0 and os.path.samestat(os.fstat(self._descriptor), self.path.lstat()):
                 self.path.unlink()
 
     def close(self) -> None:
-        """Let go of the file; it stays."""
+        """Close the file; it stays."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -1,7 +1,6 @@
-"""What was asked, as files tell it.
+"""The specification of an export: its query, its files and the form of its rows.
 
-Holds no secret.  Must never show a filter's value in a repr: a phone's name
-may be a number.
+Holds credentials, which no repr shows; neither does a repr show a filter's value, as a phone's name may be a number.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,9 +23,9 @@ __all__ = ["RELATIVE", "ExportQuery", "ExportSpec", "IfExists", "check_file_mode
 
 
 class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A question: times as they were given, filters as they were sent, unless they are masked.
+    """The query of an export: times as given, filters as sent unless they are masked.
 
-    `adjacent`: the range is one of several that touch, and the file holds the calls that belong to it alone.
+    `adjacent`: the range is one of several adjacent ones, and the file holds only the calls that belong to it.
     """
 
     start: datetime
@@ -39,10 +38,10 @@ class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Leave the filters out."""
-        return f"Query({self.start.isoformat()}, {self.end.isoformat()})"
+        return f"ExportQuery({self.start.isoformat()}, {self.end.isoformat()})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
+        """Show no more in a rich traceback than in a plain one."""
         return [("start", self.start), ("end", self.end)]
 
 
@@ -56,7 +55,7 @@ def describe_query(
     assume_tz: str | None = None,
     adjacent: bool = False,
 ) -> ExportQuery:
-    """Return the question with its phone masked like the records."""
+    """Return the query with its phone masked like the records."""
     phone = filters.phone_name
     return ExportQuery(
         start=start,
@@ -70,39 +69,39 @@ def describe_query(
 
 
 def query_metadata(query: ExportQuery) -> Metadata:
-    """Return the question as a file's metadata: JSON under "aiosipcdr.query"."""
+    """Return the query as a file's metadata: JSON under "aiosipcdr.query"."""
     return Metadata({"aiosipcdr.query": msgspec.json.encode(query).decode()})
 
 
 _MODES = (0o600, 0o640, 0o644, 0o660, 0o664)
 
 IfExists = Literal["verify", "replace", "fail"]
-"""What to do about a file that is there: keep it if it is the certified answer to the same query, and read it again if
-it is an unfinished one; replace it whatever it is; or refuse it."""
+"""What to do with an existing file: keep it if it is the certified result of the same query, and read again if it is an
+unfinished one; replace it in any case; or refuse."""
 
 RELATIVE = "relative"
-"""The setting that says whether the range is relative to the present, as the last 24 hours are."""
+"""The setting that says whether the range is relative to the present, such as the last 24 hours."""
 
 
 class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be written, and where.
+    """A validated export: what to write, and where.
 
     Attributes:
-        paths: the target and its sidecars, absolute: a change of the working folder meanwhile must not move them.
-        format: as `choose_format` names it.
-        if_exists: what to do about a file that is there.
-        is_outdated: read the range again even if its file is finished.
-        restart: begin anew, whatever an earlier run has left.
-        strict: admit no record or value that cannot be read.
-        spreadsheet: see `open_encoder`.
-        mask: what makes numbers unrecognisable, if they are to be.
-        query: what is asked, masked like the records.
-        filters: what is asked, as it is sent.
-        credentials: the account's.
-        settings: what a journal must agree in, by name; see `seal` for names beginning with "#".
-        tiles: the windows to begin with.
-        mode: the mode of the file and its manifest, 0600 by default.
-        lock: whether to lock the journal.
+        paths: The target and its sidecars, absolute, so that a change of the working directory does not affect them.
+        format: The format, a result of `choose_format`.
+        if_exists: What to do with an existing file.
+        is_outdated: Read the range again even if its file is finished.
+        restart: Start over, discarding the progress of an earlier run.
+        strict: Fail on a record or value that cannot be read.
+        spreadsheet: See `open_encoder`.
+        mask: Hides phone numbers; `None` leaves them.
+        query: The query, masked like the records.
+        filters: The filters as sent.
+        credentials: The credentials of the account.
+        settings: The settings that a journal must agree in, by name; see `seal` for names beginning with "#".
+        tiles: The windows of the plan.
+        mode: The mode of the file and its manifest; `None`: 0600.
+        lock: Whether to lock the journal.
     """
 
     paths: ExportPaths
@@ -122,8 +121,8 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
     lock: bool = True
 
     def __repr__(self) -> str:
-        """Name the target alone."""
-        return f"ExportOrder({str(self.path)!r})"
+        """Show the target only."""
+        return f"ExportSpec({str(self.path)!r})"
 
     @property
     def path(self) -> Path:
@@ -131,7 +130,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
         return self.paths.target
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
+        """Show no more in a rich traceback than in a plain one."""
         return [("path", str(self.path))]
 
     @classmethod
@@ -158,10 +157,10 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
         mode: int | None = None,
         lock: bool = True,
     ) -> "ExportSpec":
-        """Return the order to write a range to the target of `paths`.
+        """Return the spec of an export of a range to the target of `paths`.
 
         Raises:
-            ValueError: the format cannot be told or written, or `if_exists` is not one of its values.
+            ValueError: The format is unknown, or a setting is invalid.
         """
         chosen = choose_format(paths.target, format)
         check_file_mode(mode)
@@ -169,7 +168,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
             msg = f"if_exists must be one of {', '.join(get_args(IfExists))}, not {if_exists!r}"
             raise ValueError(msg)
         if any("\ud800" <= character <= "\udfff" for path in paths for character in path.name):
-            raise ValueError("the name of the file is no proper text, which its manifest could not tell: name it anew")
+            raise ValueError("the file name contains characters that are not valid Unicode; choose another name")
         settings = {
             "start": start.astimezone(UTC).isoformat(),
             "end": end.astimezone(UTC).isoformat(),
@@ -182,7 +181,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
             ACCOUNT: "",
             "format": chosen,
             "spreadsheet": "yes" if spreadsheet else "no",
-            "numbers": _told(mask),
+            "numbers": _describe_mask(mask),
             PSEUDONYMS: mask("") if isinstance(mask, Pseudonyms) else None,
         }
         return cls(
@@ -204,7 +203,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def seal(self, key: DerivedKey) -> dict[str, str | None]:
-        """Return the settings as files may hold them: those beginning with "#" are fingerprints under `key`."""
+        """Return the settings as stored in files: those beginning with "#" are fingerprints under `key`."""
         return {
             name: key.fingerprint(name, value) if name.startswith("#") and value is not None else value
             for name, value in self.settings.items()
@@ -212,12 +211,12 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def numbers(self) -> Numbers:
-        """How phone numbers stand in the file."""
-        return _told(self.mask)
+        """How phone numbers are stored in the file."""
+        return _describe_mask(self.mask)
 
     @property
     def public_query(self) -> ExportQuery:
-        """The question as other files than the export itself may tell it: no number in it."""
+        """The query as stored outside the export itself, without phone numbers."""
         phone = self.query.phone_name
         if phone is None or self.mask is not None:
             return self.query
@@ -225,23 +224,23 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def as_lists(self) -> bool:
-        """Whether its rows wait as lists: they are read as columns then, and nobody else sees them."""
+        """Whether rows are rendered as lists, which only columnar formats can read."""
         return self.format == "parquet"
 
     def open_encoder(self) -> Encoder:
-        """Return a new encoder for the file; see `aiosipcdr.export.formats.open_encoder`."""
+        """Return a new encoder for the file: see `aiosipcdr.export.formats.open_encoder`."""
         return open_encoder(self.format, spreadsheet=self.spreadsheet, metadata=query_metadata(self.query))
 
 
 def check_file_mode(mode: object) -> None:
-    """Refuse a mode that its owner could not read and write, that runs programs, or that lets everybody write.
+    """Refuse a mode that the owner cannot read and write, that is executable, or that lets everyone write.
 
     Raises:
-        ValueError: it is none.
+        ValueError: The mode is not allowed.
     """
     if mode is not None and mode not in _MODES:
         raise ValueError("mode must be one of 0o600, 0o640, 0o644, 0o660 and 0o664")
 
 
-def _told(mask: Callable[[str], str] | None) -> Numbers:
+def _describe_mask(mask: Callable[[str], str] | None) -> Numbers:
     return "as told" if mask is None else "pseudonyms" if isinstance(mask, Pseudonyms) else "masked"

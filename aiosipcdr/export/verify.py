@@ -1,4 +1,4 @@
-"""A file compared with its manifest: what differs, each in one sentence.
+"""Verification of a file against its manifest: one sentence for each difference.
 
 Reads every row, changes nothing and quotes no record.
 """
@@ -33,13 +33,13 @@ __all__ = [
 
 
 _BLOCK = 1024 * 1024
-# In characters of their names, and what each takes besides: about 10,000 of them.
-_MOST_CURRENCIES = 1024 * 1024
-_COST_OF_CURRENCY = 100
+# In characters of currency names, with the overhead of each: about 10,000 names.
+_MAX_CURRENCY_BUDGET = 1024 * 1024
+_CURRENCY_OVERHEAD = 100
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file is, found by reading it: size, hash, rows, calls with an answer time, sums."""
+    """Facts about a file, found by reading it: size, hash, rows, answered calls (with an answer time), sums."""
 
     bytes: int
     sha256: str
@@ -49,33 +49,33 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_facts(path: Path, format_name: str) -> FileFacts:
-    """Read a file from its first byte to its last.
+    """Read a whole file.
 
     Raises:
-        ImportError: an extra is missing; the text says what to install.
-        ExportError: it cannot be read, or not as one of its format.
+        ImportError: An extra is missing; the message says what to install.
+        ExportError: The file cannot be read in its format.
     """
     size, sha256 = hash_file(path)
-    seen = _Seen()
+    counter = _RowCounter()
     totals = MoneyTotals()
-    totals.add_rows(_amounts(path, format_name, seen))
-    return FileFacts(bytes=size, sha256=sha256, rows=seen.rows, answered=seen.answered, money=money_sums(totals))
+    totals.add_rows(_amounts(path, format_name, counter))
+    return FileFacts(bytes=size, sha256=sha256, rows=counter.rows, answered=counter.answered, money=money_sums(totals))
 
 
 def verify_file(path: Path, manifest: Manifest, sidecars: Path | None = None) -> list[str]:
-    """Return what differs between a file, its quarantine and its manifest, and what the manifest contradicts itself in.
+    """Return the differences between a file, its quarantine and its manifest, and contradictions in the manifest.
 
     Raises:
-        ImportError: an extra is missing; the text says what to install.
-        ExportError: the file cannot be read.
+        ImportError: An extra is missing; the message says what to install.
+        ExportError: The file cannot be read.
     """
     found = find_contradictions(manifest)
     if not _same_name(manifest.file, path.name):
         found.append(
-            f"the manifest is of a file named {shorten(manifest.file)}: if the file was renamed, rename both back"
+            f"the manifest belongs to a file named {shorten(manifest.file)}; if the file was renamed, rename both back"
         )
     if manifest.format not in FORMATS:
-        return [*found, "the manifest names a format that this version does not know"]
+        return [*found, "the manifest names a format that this version does not know; use the version that wrote it"]
     try:
         found += find_differences(manifest, read_facts(path, manifest.format))
     except ExportError as unreadable:
@@ -84,13 +84,13 @@ def verify_file(path: Path, manifest: Manifest, sidecars: Path | None = None) ->
 
 
 def find_contradictions(manifest: Manifest) -> list[str]:
-    """Return what a manifest says of one thing in two ways, each in one sentence; nothing when it is consistent."""
+    """Return the contradictions in a manifest, one sentence each; empty if it is consistent."""
     report = manifest.report
     proofs = report.window_reports
     checks = [
-        (manifest.certified == report.certified, "certified, and its report, differ"),
-        (manifest.quarantined == report.quarantined, "quarantined, and its report, differ"),
-        (report.provisional == sum(proof.provisional for proof in proofs), "provisional and its windows differ"),
+        (manifest.certified == report.certified, "certified differs from its report"),
+        (manifest.quarantined == report.quarantined, "quarantined differs from its report"),
+        (report.provisional == sum(proof.provisional for proof in proofs), "provisional differs from its windows"),
     ]
     if report.certified:
         checks += [
@@ -118,7 +118,7 @@ def _covers(manifest: Manifest) -> bool:
 
 
 def _same_name(one: str, other: str) -> bool:
-    # Some file systems store names in another normal form than they were given in.
+    # Some file systems store names in another Unicode normal form.
     return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
@@ -126,7 +126,7 @@ def hash_file(path: Path) -> tuple[int, str]:
     """Return the size and the SHA-256 of a file.
 
     Raises:
-        ExportError: it cannot be read.
+        ExportError: It cannot be read.
     """
     try:
         with open_plain(path) as file:
@@ -139,70 +139,70 @@ def hash_file(path: Path) -> tuple[int, str]:
 
 
 def check_quarantine(path: Path, manifest: Manifest) -> list[str]:
-    """Return what differs between the quarantine at `path` and the manifest."""
+    """Return the differences between the quarantine file at `path` and the manifest, one sentence each."""
     records = manifest.quarantined
     if manifest.quarantine_file is None:
-        # An older manifest may have been written beside the quarantine of another file.
+        # An older manifest may have been written beside the quarantine file of another export.
         is_wrong = records or (path.exists() and not manifest.is_older)
-        return [f"the manifest says nothing of {path.name}, or of its records"] if is_wrong else []
+        return [f"the manifest does not mention {path.name} or its records"] if is_wrong else []
     if not _same_name(manifest.quarantine_file, path.name):
-        return ["the manifest names another quarantine than the one of this file"]
+        return ["the manifest names another quarantine file than the one of this file"]
     digest = hashlib.sha256()
-    there = 0
+    actual = 0
     try:
         with open_plain(path, follow_links=False) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
-                there += block.count(b"\n")
+                actual += block.count(b"\n")
     except OSError as error:  # an ExportError is one
         why = error.strerror or str(error)
-        return [f"{path.name} with {records:,} records that could not be decoded cannot be read: {why}"]
-    if there != records:
-        return [f"{path.name} has {there:,} records, the manifest says {records:,}"]
+        return [f"{path.name} ({records:,} records that could not be decoded) cannot be read: {why}"]
+    if actual != records:
+        return [f"{path.name} has {actual:,} records, the manifest says {records:,}"]
     if digest.hexdigest() != manifest.quarantine_sha256 and not manifest.is_older:
-        return [f"the SHA-256 of {path.name} is not the manifest's: it was changed after it was written"]
+        return [f"the SHA-256 of {path.name} differs from the manifest: it was changed after it was written"]
     return []
 
 
-class _Seen:
+class _RowCounter:
     def __init__(self) -> None:
         self.rows = 0
         self.answered = 0
         self._currencies: set[str | None] = set()
-        self._room = _MOST_CURRENCIES
+        self._budget = _MAX_CURRENCY_BUDGET
 
     def take_currency(self, currency: str | None, path: Path) -> None:
-        """Refuse a file with a currency for each row, whose sums would fill the memory."""
+        """Refuse a file with a new currency in each row, whose sums would fill the memory."""
         if currency not in self._currencies:
             self._currencies.add(currency)
-            self._room -= len(currency or "") + _COST_OF_CURRENCY
-            if self._room < 0:
-                raise ExportError(f"{path} cannot be read: it names more currencies than any export")
+            self._budget -= len(currency or "") + _CURRENCY_OVERHEAD
+            if self._budget < 0:
+                raise ExportError(f"{path} cannot be read: it names more currencies than any export; export it again")
 
 
-def _amounts(path: Path, format_name: str, seen: _Seen) -> Iterator[MoneyRow]:
+def _amounts(path: Path, format_name: str, counter: _RowCounter) -> Iterator[MoneyRow]:
     columns = ("currency", "answer_time", *SUMMED_FIELDS)
     for currency, answer_time, *amounts in read_columns(path, format_name, columns):
-        seen.rows += 1
-        seen.answered += answer_time is not None
-        seen.take_currency(currency, path)
+        counter.rows += 1
+        counter.answered += answer_time is not None
+        counter.take_currency(currency, path)
         for field, amount in zip(SUMMED_FIELDS, amounts, strict=True):
             if amount is not None:
                 yield MoneyRow(field, currency, _decimal(amount, path))
 
 
 def find_differences(manifest: Manifest, facts: FileFacts) -> list[str]:
-    """Return what the file is and the manifest does not say, each in one sentence; nothing when they agree."""
+    """Return the differences between the facts and the manifest, one sentence each; empty if they agree."""
     found = _compare_bytes(manifest, facts.bytes, facts.sha256)
     if facts.rows != manifest.rows:
         found.append(f"the file has {facts.rows:,} rows, the manifest says {manifest.rows:,}")
-    there, reported = _by_group(facts.money, manifest.money), _by_group(manifest.money, manifest.money)
-    for group in sorted({*there, *reported}, key=str):
-        if there.get(group, 0) != reported.get(group, 0):
+    actual, reported = _by_group(facts.money, manifest.money), _by_group(manifest.money, manifest.money)
+    for group in sorted({*actual, *reported}, key=str):
+        if actual.get(group, 0) != reported.get(group, 0):
             field, currency = group
             unit = describe_unit(field, None if currency is None else shorten(currency))
             found.append(
-                f"the sum of {shorten(field)} ({unit}) is {there.get(group, 0)},"
+                f"the sum of {shorten(field)} ({unit}) is {actual.get(group, 0)},"
                 f" the manifest says {reported.get(group, 0)}"
             )
     return found
@@ -213,12 +213,12 @@ def _compare_bytes(manifest: Manifest, size: int, sha256: str) -> list[str]:
     if size != manifest.bytes:
         found.append(f"the file has {size:,} bytes, the manifest says {manifest.bytes:,}")
     if sha256 != manifest.sha256:
-        found.append("the file's SHA-256 is not the manifest's: the file was changed after it was written")
+        found.append("the file's SHA-256 differs from the manifest: the file was changed after it was written")
     return found
 
 
 def _by_group(money: list[MoneySum], reported: list[MoneySum]) -> dict[tuple[str, str | None], Decimal]:
-    # Where the manifest hides names of currencies, only the sum over all of them can be compared.
+    # If the manifest hides currency names, only the sum over all currencies can be compared.
     hidden = {one.field for one in reported if one.currency == HIDDEN}
     sums: dict[tuple[str, str | None], Decimal] = {}
     with localcontext(EXACT):
@@ -233,6 +233,6 @@ def _decimal(amount: object, path: Path) -> Decimal:
         reported = Decimal(str(amount))
     except InvalidOperation:
         reported = Decimal("NaN")
-    if not reported.is_finite() or abs(reported.adjusted()) > EXACT.prec:  # cheaper than to ask the codec
-        raise ExportError(f"{path} cannot be read: what should be an amount is none")
+    if not reported.is_finite() or abs(reported.adjusted()) > EXACT.prec:  # cheaper than asking the codec
+        raise ExportError(f"{path} cannot be read: an amount is not a number; export it again")
     return reported

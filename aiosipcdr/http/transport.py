@@ -1,8 +1,8 @@
-"""One signed POST over aiohttp: bytes out, bytes in.
+"""Transport: sends one signed POST over aiohttp and returns the bytes of the answer.
 
-The only room that opens aiohttp's client.  Never follows a redirect, never
-retries, never raises what aiohttp raised: its exceptions quote headers and
-answers, so each is replaced by one of ours that says what happened and no more.
+The only module that opens an aiohttp session. Never follows a redirect, never retries, and never raises an exception of
+aiohttp: their texts quote headers and answers, so each is replaced by one of `aiosipcdr.model.errors`. An answer is
+limited in size; no unread byte is left on a connection that is used again.
 """
 
 import asyncio
@@ -11,22 +11,25 @@ import os
 import ssl
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import aiohttp
+import anyio
 import msgspec
 from aiohttp import hdrs
 from yarl import URL
 
 from aiosipcdr.http.aiohttp_errors import ended_unanswered, translate_error
-from aiosipcdr.http.bodies import plan_limit, read_body, read_content_type, read_refusal
+from aiosipcdr.http.codings import body_too_large, decode_body, find_unsupported, split_codings
 from aiosipcdr.model.errors import (
     ClientStateError,
     ClockSkewError,
     ProtocolError,
+    ResponseTooLargeError,
     SipCdrError,
     TransportError,
     http_error,
@@ -37,43 +40,43 @@ from aiosipcdr.policy.retry import decode_retry_after
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, Refusal
 from aiosipcdr.wire.signing import Credentials, SecretText, sign
 
-__all__ = ["Received", "SignedRequest", "Signer", "Transport", "read_answer"]
+__all__ = ["Received", "Signer", "Transport", "max_answer_bytes", "read_answer"]
 
 _JSON: Final = "application/json;charset=UTF-8"
 _CONNECT_SECONDS: Final = 10.0
 _DNS_SECONDS: Final = 60
-# Below what common servers and load balancers keep: a connection that they
-# close first costs a request.
+# Shorter than the idle timeouts of common servers and load balancers: a connection that they close first costs a
+# request.
 _KEEPALIVE_SECONDS: Final = 4.0
 
+_RECORD_BYTES: Final = 64 * 1024
+_MAX_REFUSAL_BYTES: Final = 64 * 1024
+_REFUSAL_SECONDS: Final = 5.0
+# Each chunk takes a few microseconds, however small it is.
+_MAX_CHUNKS: Final = 20_000
+# Types that endpoints, proxies and login pages send. Others are not named in errors: a header may hold anything.
+_CONTENT_TYPES: Final = frozenset(
+    {
+        *("application/json", "application/octet-stream", "application/problem+json", "application/xhtml+xml"),
+        *("application/xml", "text/html", "text/javascript", "text/json", "text/plain", "text/xml"),
+    }
+)
 
-class SignedRequest(msgspec.Struct, frozen=True):
-    """What goes out: perhaps with a phone's name in it, so no repr shows it.
-
-    `sign` returns the headers that sign it.  It is called when a connection is
-    there: looking up a name, a handshake or a queue of somebody else's requests
-    may take longer than a timestamp is good for.
-    """
-
-    body: bytes
-    sign: Callable[[], dict[str, str]]
-    size: int = 100
-    """The records that are asked for, which bound the answer."""
-
-    def __repr__(self) -> str:
-        """Show nothing."""
-        return "SignedRequest(***)"
-
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
-        return []
+Sign = Callable[[], dict[str, str]]
+"""Returns the headers that sign a request sent now."""
 
 
 class Received(msgspec.Struct, frozen=True):
-    """What came back: the whole body, decompressed.
+    """Answer to a request; its body is complete and decompressed.
 
-    With an HTTP status other than 200 the body is there if it may be the
-    vendor's own words: JSON of modest size.
+    With a status other than 200 the body is kept only if it may be a refusal of the vendor: short JSON.
+
+    Attributes:
+        body: The body.
+        date: The `Date` header.
+        status: The HTTP status.
+        retry_after: Seconds of the `Retry-After` header.
+        content_type: The media type, see `read_content_type`.
     """
 
     body: bytes
@@ -83,46 +86,48 @@ class Received(msgspec.Struct, frozen=True):
     content_type: str = "application/json"
 
     def __repr__(self) -> str:
-        """Count the bytes instead of printing them."""
+        """Show the size of the body, not the body."""
         return f"Received(<{len(self.body)} bytes>)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
+        """Show no more in a rich traceback than `repr` does."""
         return [("bytes", len(self.body))]
 
 
 class _SignedBody(aiohttp.BytesPayload):
-    """A body that brings along what signs it, and remembers what it went out on."""
+    """Request body with the callable that signs it, and facts about the connection that it was sent on."""
 
-    def __init__(self, request: SignedRequest) -> None:
-        super().__init__(request.body, content_type=_JSON)
-        self.sign = request.sign
-        self.records = request.size
+    def __init__(self, body: bytes, sign: Sign) -> None:
+        super().__init__(body, content_type=_JSON)
+        self.sign = sign
         self.on_used_connection: bool = False
         self.was_sent: bool = False
 
 
-# By their protocols, which are aiohttp's own: the transports of uvloop are no `asyncio.Transport`.
+# Keyed by the protocols of aiohttp: the transports of uvloop are not instances of `asyncio.Transport`.
 _used_connections: WeakSet[asyncio.BaseProtocol] = WeakSet()
 
 
 class _LateSigned(aiohttp.ClientRequest):
-    """A request whose signature is made when its connection is there."""
+    """Request that is signed when its connection is established.
+
+    DNS, a handshake or a wait for a free connection may take longer than a timestamp is valid.
+    """
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        body, line = self.body, conn.protocol
-        if type(body) is _SignedBody:  # a proxy's CONNECT has none; aiohttp's bodies are slow to ask for their class
+        body, connection = self.body, conn.protocol
+        if type(body) is _SignedBody:  # CONNECT to a proxy has no body; isinstance is slow on aiohttp's bodies
             self.headers.update(body.sign())
             body.was_sent = True
-            if line in _used_connections:
+            if connection in _used_connections:
                 body.on_used_connection = True
-            elif line is not None:
-                _used_connections.add(line)
+            elif connection is not None:
+                _used_connections.add(connection)
         return await super().send(conn)
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A connector whose copy in a forked child leaves the parent's sockets and selector alone."""
+    """Connector whose copy in a forked child does not touch the parent's sockets and selector."""
 
     _process = 0
 
@@ -136,7 +141,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class Transport:
-    """An aiohttp session of our own, or the caller's, behind one method."""
+    """HTTP transport over an own aiohttp session, or over the connections of a borrowed one."""
 
     def __init__(
         self,
@@ -150,26 +155,26 @@ class Transport:
         ssl_context: ssl.SSLContext | None,
         user_agent: str,
     ) -> None:
-        """Keep the settings; nothing is opened yet.
+        """Keep the settings; `open` creates the session.
 
         Args:
-            url: the endpoint's full address.
-            connections: how many requests will be under way at once at most.
-            timeout: seconds for one request and its answer, all taken together.
-            max_response_bytes: decoded bytes of one answer at most; 64 KiB for each record and one more by default.
-            session: a session to borrow; it is never closed here.
-            proxy: address of an HTTP proxy.
-            ssl_context: how to verify the server; the system's authorities by default.
-            user_agent: the `User-Agent` header.
+            url: Full address of the endpoint.
+            connections: Max requests in flight.
+            timeout: Seconds for one request and its answer.
+            max_response_bytes: Max decoded bytes of one answer; by default see `max_answer_bytes`.
+            session: Session whose connections are borrowed; it is never closed.
+            proxy: Address of an HTTP proxy.
+            ssl_context: How to verify the server; by default with the system's certificate authorities.
+            user_agent: The `User-Agent` header.
 
         Raises:
-            ValueError: `session` is none.
+            ValueError: `session` is not an `aiohttp.ClientSession`.
         """
         if not isinstance(session, aiohttp.ClientSession | None):
             raise ValueError(f"session must be an aiohttp.ClientSession, not a {type(session).__name__}")  # noqa: TRY004 - one kind of error for every bad argument
         self._url = URL(url)
         if self._url.scheme == "http" and self._url.host == "localhost":
-            # A resolver may send this name, and with it the signature in clear, to another machine.
+            # A resolver may map this name, and so send the signature in clear text, to another machine.
             self._url = self._url.with_host("127.0.0.1")
         self._host = urlsplit(url).netloc
         self.proxy_host: str = "" if proxy is None else urlsplit(proxy.reveal()).netloc.rpartition("@")[2]
@@ -178,9 +183,9 @@ class Transport:
         self._borrowed = session
         self._session: aiohttp.ClientSession | None = None
         self._proxy = proxy
-        # Silence is bounded by the whole: a vendor that thinks for long is waited for as long as the caller says.
+        # No separate read timeout: a slow vendor may take as long as the caller allows in total.
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
-        # Always our own context: the connector of a borrowed session may have verification switched off.
+        # Always our own context: a borrowed connector may have verification disabled.
         self.ssl: ssl.SSLContext | bool = True
         if url.startswith("https:"):
             self.ssl = ssl_context or ssl.create_default_context()
@@ -194,7 +199,7 @@ class Transport:
 
     @property
     def connections(self) -> int:
-        """How many requests may be under way at once: a borrowed connector may allow fewer than asked for."""
+        """Max requests in flight; a borrowed connector may allow fewer than configured."""
         connector = self._borrowed.connector if self._borrowed is not None else None
         if connector is None:
             return self._connections
@@ -202,7 +207,7 @@ class Transport:
         return min([self._connections, *limits])
 
     def open(self) -> None:
-        """Make the session ready; must run in the event loop that will use it."""
+        """Create the session in the running event loop."""
         connector: aiohttp.BaseConnector | None
         if self._borrowed is None:
             connector = _Connector(
@@ -210,11 +215,11 @@ class Transport:
             )
         else:
             connector = self._borrowed.connector
-        # Of a borrowed session only the connections are used: its headers, cookies, proxy and timeouts are for its
-        # owner's requests, and some of them would go to the vendor, or the signature elsewhere.
+        # Only the connections of a borrowed session are used: its headers and cookies must not reach the vendor, and
+        # its proxy must not see the signature.
         if connector is None or connector.closed:
-            return  # the first request says so
-        with contextlib.suppress(RuntimeError):  # of another event loop: likewise
+            return  # reported by the first request
+        with contextlib.suppress(RuntimeError):  # another event loop: likewise
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 connector_owner=self._borrowed is None,
@@ -233,73 +238,150 @@ class Transport:
             await session.close()
 
     def forget(self) -> None:
-        """Let go of the session in a forked child, without touching the parent's sockets."""
+        """Drop the session in a forked child, without touching the parent's sockets."""
         session, self._session = self._session, None
         if session is not None:
             session.detach()
 
-    async def send(self, request: SignedRequest) -> Received | SipCdrError:
-        """Send `request`; return what came back, or the error that tells why nothing usable did."""
+    async def send(self, body: bytes, sign: Sign, *, size: int = 100) -> Received | SipCdrError:
+        """Send one request; return the answer, or the error that explains why there is none.
+
+        Args:
+            body: The JSON body.
+            sign: Returns the headers that sign the request; called when the connection is established.
+            size: Number of records asked for; limits the size of the answer.
+        """
+        payload = _SignedBody(body, sign)
+        del body  # a traceback may show the locals of this frame, and a filter may be a number
         session = self._session
         if session is None or session.closed or (self._borrowed is not None and self._borrowed.closed):
             return ClientStateError(
                 "the HTTP session is closed or belongs to another event loop: open a new client in this one"
             )
-        body = _SignedBody(request)
         try:
-            return await self._exchange(session, body)
-        except Exception as error:  # noqa: BLE001 - whatever aiohttp raises becomes one of ours
-            ours = translate_error(error, self._host, self.proxy_host, was_sent=body.was_sent)
-            if isinstance(ours, TransportError) and ended_unanswered(error):
-                ours.stale = body.on_used_connection
-            return ours
-        except BaseException as ended:  # noqa: BLE001 - it goes on
-            # The frames below hold headers; whoever cancels, or presses Ctrl-C, learns nothing from them.
+            return await self._exchange(session, payload, size)
+        except Exception as error:  # noqa: BLE001 - every exception of aiohttp is translated
+            translated = translate_error(error, self._host, self.proxy_host, was_sent=payload.was_sent)
+            if isinstance(translated, TransportError) and ended_unanswered(error):
+                translated.stale = payload.on_used_connection
+            return translated
+        except BaseException as ended:  # noqa: BLE001 - raised again
+            # The frames below hold headers, which a traceback of a cancellation or of Ctrl-C must not show.
             raise ended.with_traceback(None) from None
 
-    async def _exchange(self, session: aiohttp.ClientSession, body: _SignedBody) -> Received | SipCdrError:
+    async def _exchange(
+        self, session: aiohttp.ClientSession, payload: _SignedBody, size: int
+    ) -> Received | SipCdrError:
         async with session.post(
             self._url,
-            data=body,
+            data=payload,
             allow_redirects=False,
             proxy=None if self._proxy is None else self._proxy.reveal(),
             ssl=self.ssl,
         ) as response:
             headers, status = response.headers, response.status
-            limit = self._max_response_bytes or plan_limit(body.records)
-            reported = await (read_body(response, limit) if status == HTTPStatus.OK else read_refusal(response))
-            if not isinstance(reported, bytes):
-                return reported
-            date, wish = headers.get(hdrs.DATE), headers.get(hdrs.RETRY_AFTER)
-            retry_after = None if wish is None else decode_retry_after(wish, date, time.time())
-            return Received(reported, date, status, retry_after, read_content_type(headers.get(hdrs.CONTENT_TYPE)))
+            if status == HTTPStatus.OK:
+                body = await _read_body(response, self._max_response_bytes or max_answer_bytes(size))
+            else:
+                body = await _read_refusal(response)
+            if not isinstance(body, bytes):
+                return body
+            date, wait = headers.get(hdrs.DATE), headers.get(hdrs.RETRY_AFTER)
+            retry_after = None if wait is None else decode_retry_after(wait, date, time.time())
+            return Received(body, date, status, retry_after, read_content_type(headers.get(hdrs.CONTENT_TYPE)))
 
 
-class Signer:
-    """Signs one request afresh each time it is called.
+def max_answer_bytes(size: int) -> int:
+    """Return the default limit for the decoded bytes of an answer with `size` records: 64 KiB each, and 64 KiB more.
+
+    A record takes about 600 bytes.
+    """
+    return _RECORD_BYTES * (size + 1)
+
+
+@lru_cache(maxsize=16)
+def read_content_type(value: str | None) -> str:
+    """Return the media type in a `Content-Type` header: a well-known one, "another type", or an empty text."""
+    media_type = (value or "").partition(";")[0].strip().lower()
+    return media_type if media_type in _CONTENT_TYPES or not media_type else "another type"
+
+
+async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes | SipCdrError:
+    codings = _find_codings(response) if hdrs.CONTENT_ENCODING in response.headers else ()
+    length = response.content_length
+    body: bytes | SipCdrError
+    if codings and (unsupported := find_unsupported(codings)) is not None:
+        body = unsupported
+    elif length is None:
+        body = await _read_chunks(response, limit)
+    else:
+        body = await response.read() if length <= limit else body_too_large(limit)
+    if not isinstance(body, bytes):
+        response.close()  # unread bytes would be taken for the next answer
+        return body
+    return decode_body(body, codings, limit) if codings else body
+
+
+async def _read_chunks(response: aiohttp.ClientResponse, limit: int) -> bytes | SipCdrError:
+    body, chunks = bytearray(), 0
+    async for chunk, _ in response.content.iter_chunks():
+        body += chunk
+        chunks += 1
+        if len(body) > limit:
+            return body_too_large(limit)
+        if chunks > _MAX_CHUNKS:
+            return ResponseTooLargeError(f"the answer is sent in more than {_MAX_CHUNKS:,} chunks")
+    return bytes(body)
+
+
+async def _read_refusal(response: aiohttp.ClientResponse) -> bytes:
+    # The body of an error status may say that the login was refused, which must not be repeated. Nothing is kept of
+    # long or slow bodies, nor of redirects.
+    body = bytearray()
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        with contextlib.suppress(aiohttp.ClientError, OSError), anyio.move_on_after(_REFUSAL_SECONDS):
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > _MAX_REFUSAL_BYTES:
+                    break
+            else:
+                plain = decode_body(bytes(body), _find_codings(response), _MAX_REFUSAL_BYTES)
+                return plain if isinstance(plain, bytes) else b""
+    response.close()  # unread bytes would be taken for the next answer
+    return b""
+
+
+def _find_codings(response: aiohttp.ClientResponse) -> tuple[str, ...]:
+    return split_codings(response.headers.getall(hdrs.CONTENT_ENCODING, []))
+
+
+class Signer(msgspec.Struct, eq=False):
+    """Signs one request, anew each time it is called.
 
     Attributes:
-        signed: this machine's Unix time of the last signature, 0 before the first.
-        version: the version of the offset that it was made with.
+        credentials: Key and secret.
+        clock: Offset of the vendor's clock.
+        wall_clock: Returns this machine's Unix time.
+        signed_at: This machine's Unix time of the last signature, 0 before the first.
+        version: Version of the offset in the last signature.
     """
 
-    __slots__ = ("_clock", "_credentials", "_wall_clock", "signed", "version")
-
-    def __init__(self, credentials: Credentials, clock: ClockOffset, wall_clock: Callable[[], float]) -> None:
-        """Keep what signing takes."""
-        self._credentials = credentials
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self.signed: float = 0.0
-        self.version: int = clock.version
+    credentials: Credentials
+    clock: ClockOffset
+    wall_clock: Callable[[], float]
+    signed_at: float = 0.0
+    version: int = 0
 
     def __call__(self) -> dict[str, str]:
         """Return the headers that sign a request sent now."""
-        self.signed = self._wall_clock()
-        self.version = self._clock.version
-        timestamp = int(self.signed + self._clock.seconds)
-        key = self._credentials.key
-        return {"Api-Key": key, "Timestamp": str(timestamp), "Sign": sign(self._credentials, timestamp)}
+        self.signed_at = self.wall_clock()
+        self.version = self.clock.version
+        timestamp = int(self.signed_at + self.clock.seconds)
+        return {
+            "Api-Key": self.credentials.key,
+            "Timestamp": str(timestamp),
+            "Sign": sign(self.credentials, timestamp),
+        }
 
 
 def read_answer(
@@ -312,16 +394,16 @@ def read_answer(
     sent: float,
     now: float,
 ) -> PageAnswer | SipCdrError:
-    """Return what `received` holds.
+    """Return the page in an answer, or the error that it reports.
 
     Args:
-        received: the answer.
-        decoder: reads its body.
-        credentials: what the request was signed with; the vendor's words may quote the key.
-        current: the page that was asked for.
-        size: the records that were asked for.
-        sent: this machine's Unix time when the request was signed.
-        now: likewise when the answer had come.
+        received: The answer.
+        decoder: Decoder of its body.
+        credentials: Credentials of the request; the vendor's text may quote the key.
+        current: Number of the page that was requested.
+        size: Number of records that were requested.
+        sent: This machine's Unix time when the request was signed.
+        now: This machine's Unix time when the answer was complete.
     """
     answer = decoder.decode(received.body, current=current, size=size, mask=credentials.mask)
     if isinstance(answer, Refusal):

@@ -1,5 +1,4 @@
-"""Doors to other worlds: web frameworks and telemetry.
+"""Integrations with web frameworks and telemetry.
 
-Each door is a module of its own and is imported by its name; this one must
-never import any of them, nor what they need.
+Each is a module to be imported by its name; this one imports neither them nor their dependencies.
 """

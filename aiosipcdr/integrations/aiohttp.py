@@ -1,4 +1,4 @@
-"""aiohttp.web: one client for the application, ranges as streamed answers, our errors as answers.
+"""aiohttp.web: one client per application, ranges as streamed responses, errors as problem documents.
 
     async def calls(request: web.Request) -> web.StreamResponse:
         stream = request.app[CLIENT].stream(**range_params(request))
@@ -9,8 +9,7 @@
     app.cleanup_ctx.append(client_context())
     app.router.add_get("/calls.ndjson", calls)
 
-The server's side of aiohttp alone: the client's is the transport's.  How an answer
-ends, and what that tells the caller, stands in `aiosipcdr.integrations.streaming`.
+Uses only the server side of aiohttp. `aiosipcdr.integrations.streaming` describes how a response ends.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from aiohttp.typedefs import Handler
 from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
-from aiosipcdr.integrations.problems import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_problem
+from aiosipcdr.integrations.problems import HANDLED_ERRORS, PROBLEM_MEDIA_TYPE, log_problem, plan_problem
 from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
     DeadlineExceededError,
@@ -39,9 +38,9 @@ from aiosipcdr.integrations.streaming import (
     MEDIA_TYPES,
     START_WITHIN,
     AnswerCutError,
-    CallerGoneError,
-    Text,
-    deliver,
+    ClientDisconnectedError,
+    TextFormat,
+    stream_response,
 )
 
 __all__ = [
@@ -59,11 +58,11 @@ __all__ = [
 ]
 
 CLIENT: web.AppKey[CdrClient] = web.AppKey("aiosipcdr", CdrClient)
-"""Where the application keeps its client: `request.app[CLIENT]`; in a subapplication `request.config_dict[CLIENT]`."""
+"""The key of the application's client: `request.app[CLIENT]`; in a subapplication `request.config_dict[CLIENT]`."""
 
 _LIMITS: web.AppKey[Limits] = web.AppKey("aiosipcdr.limits", Limits)
-_DEFAULTS = Limits()  # those of applications that have set none
-_LOOK_EVERY = 0.2
+_DEFAULTS = Limits()  # of applications that set none
+_POLL_SECONDS = 0.2
 
 
 def client_context(
@@ -74,30 +73,32 @@ def client_context(
     max_streams: int | None = MAX_STREAMS,
     allowed_hosts: Sequence[str] | None = None,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Return what `app.cleanup_ctx` takes: one client for the application, closed at its end.
+    """Return a context for `app.cleanup_ctx`: it opens one client for the application and closes it at the end.
+
+        app.cleanup_ctx.append(client_context(max_range=timedelta(days=7)))
 
     Args:
         build: Returns the client, not yet opened.
-        key: Where to keep it; another one for each further account.
-        max_range: The widest range that `range_params` accepts; `None` for any.
-        max_streams: How many answers `send_calls` sends at the same time, before a further one gets 503 with
-            `Retry-After`; `None` for any number.
-        allowed_hosts: Names that requests may have in `Host`, without a port, as in `["calls.example.com",
-            "*.example.org"]`; others get 400. `None` for any name. Checked by `range_params`, by `send_calls` and, for
-            every path, by the middleware of `install_error_handlers`.
+        key: The application key of the client; use another one for each further account.
+        max_range: The widest range that `range_params` accepts; `None`: no limit.
+        max_streams: How many responses `send_calls` may send concurrently; further ones get 503 with `Retry-After`.
+            `None`: no limit.
+        allowed_hosts: Host names accepted in `Host`, without a port, as in `["calls.example.com", "*.example.org"]`;
+            others get 400. `None`: any. Checked by `range_params`, by `send_calls` and, for every path, by the
+            middleware of `install_error_handlers`.
 
     Raises:
-        ValueError: A limit is none; or, when the application starts: there is a client under `key`, or other limits
-            were set.
+        ValueError: A limit is invalid; or, when the application starts: `key` is in use, or other limits are already
+            set.
     """
     limits = Limits(max_range, max_streams, allowed_hosts)
 
     async def context(app: web.Application) -> AsyncIterator[None]:
         if key in app:
             raise ValueError(
-                f"two contexts of this application keep a client under {key!r}: give each a key of its own"
+                f"two contexts of this application keep a client under {key!r}; pass each a key of its own"
             )
-        app[_LIMITS] = app.get(_LIMITS, Limits()).replaced_by(limits)
+        app[_LIMITS] = app.get(_LIMITS, Limits()).merged_with(limits)
         async with build() as client:
             app[key] = client
             yield
@@ -112,23 +113,27 @@ def set_limits(
     max_streams: int | None = MAX_STREAMS,
     allowed_hosts: Sequence[str] | None = None,
 ) -> None:
-    """Set the limits of an application whose clients are opened elsewhere: see `client_context`.
+    """Set the limits of an application that opens its clients in another way: see `client_context`.
+
+        set_limits(app, max_streams=4)
 
     Raises:
-        ValueError: A limit is none, or other limits were set before.
+        ValueError: A limit is invalid, or other limits are already set.
     """
-    app[_LIMITS] = app.get(_LIMITS, Limits()).replaced_by(Limits(max_range, max_streams, allowed_hosts))
+    app[_LIMITS] = app.get(_LIMITS, Limits()).merged_with(Limits(max_range, max_streams, allowed_hosts))
 
 
 def range_params(request: web.Request, *, also: Collection[str] = ()) -> RangeQuery:
-    """Return `start`, `end` and `sip_group_name` of the query string, for `client.stream(**asked)`.
+    """Return `start`, `end` and `sip_group_name` of the query string, as arguments of `client.stream`.
+
+        stream = request.app[CLIENT].stream(**range_params(request))
 
     Args:
-        request: What was asked for.
-        also: Further parameters that the query string may hold.
+        request: The request.
+        also: Names of further parameters that the query string may have.
 
     Raises:
-        BadCallError: They are invalid, the range is wider than `max_range`, or another parameter is there; a 422, see
+        BadRequestError: A parameter is invalid or unknown, or the range is wider than `max_range`; becomes a 422, see
             `install_error_handlers`.
     """
     limits = _limits_for(request)
@@ -140,7 +145,9 @@ def range_params(request: web.Request, *, also: Collection[str] = ()) -> RangeQu
 def install_error_handlers(app: web.Application) -> None:
     """Let `app` answer errors with problem documents: see `aiosipcdr.integrations.problems`.
 
-    Its middleware stands where the application has it at the time: those that are added later are inside of it.
+        install_error_handlers(app)
+
+    Appends a middleware: those that are added later are inside of it.
     """
     app.middlewares.append(_answer_errors)
 
@@ -150,7 +157,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         _limits_for(request)
         return await handler(request)
-    except ANSWERED as error:
+    except HANDLED_ERRORS as error:
         problem = plan_problem(error)
         log_problem(error, problem)
     return web.Response(
@@ -161,30 +168,34 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
 async def send_calls(
     request: web.Request,
     stream: CdrStream,
-    text: Text = "ndjson",
+    text: TextFormat = "ndjson",
     *,
-    timeout: float | None = None,  # noqa: ASYNC109 - it ends otherwise before and after the beginning
+    timeout: float | None = None,  # noqa: ASYNC109 - its effect differs before and after the response has begun
     start_within: float = START_WITHIN,
     spreadsheet: bool = False,
     headers: dict[str, str] | None = None,
 ) -> web.StreamResponse:
-    """Answer `request` with a range, and return the answer that was sent.
+    """Answer `request` with the calls of a range, and return the response.
+
+        return await send_calls(request, request.app[CLIENT].stream(**range_params(request)), "csv", timeout=300)
 
     Args:
-        request: What is answered.
-        stream: What `client.stream(...)` returned, not yet entered.
-        text: "ndjson": whole if the last line is `{"report": ...}`; "csv": whole, and certified, if it is not cut.
-        timeout: The deadline in seconds: 504 before the answer has begun, later it is cut.
-        start_within: The answer begins with the first window, or after so many seconds; until then, errors are
-            answered with a status.
-        spreadsheet: CSV for people: Excel shows long ids whole and starts no formula. Not for programs.
-        headers: Further ones.
+        request: The request.
+        stream: The result of `client.stream(...)`, not yet entered.
+        text: "ndjson": complete if the last line is `{"report": ...}`; "csv": complete, and certified, if the
+            connection is not cut.
+        timeout: The deadline in seconds: it gives a 504 before the response has begun, and cuts it later.
+        start_within: The response begins with the first window, or after this many seconds; until then, errors are
+            answered with a status of their own.
+        spreadsheet: Write CSV for spreadsheets: Excel keeps long ids unchanged and evaluates no formula. Not for
+            programs.
+        headers: Further headers.
 
     Raises:
-        SipCdrError: What went wrong before the answer began.
-        CallError: Likewise: the deadline struck, too many answers are being sent, or the caller could not tell a
-            broken end.
-        AnswerCutError: What went wrong later; the connection is closed.
+        SipCdrError: An error before the response began.
+        RequestError: Before the response began, the deadline passed, too many responses were being sent, or the
+            requester's HTTP version cannot detect a cut response.
+        AnswerCutError: An error after the response began; the connection is closed.
     """
     response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
     response.content_type = MEDIA_TYPES[text]
@@ -193,16 +204,16 @@ async def send_calls(
     if request.method == hdrs.METH_HEAD:
         return response
     limits = _limits_for(request)
-    caller = _WebCaller(request, response)
-    is_whole = False
+    writer = _WebWriter(request, response)
+    is_complete = False
     try:
         with limits.stream():
-            is_whole = await deliver(
-                stream, text, caller, timeout=timeout, start_within=start_within, spreadsheet=spreadsheet
+            is_complete = await stream_response(
+                stream, text, writer, timeout=timeout, start_within=start_within, spreadsheet=spreadsheet
             )
     finally:
-        # Before anybody, a timeout or a middleware for instance, can end the answer as if it were whole.
-        if caller.has_begun and not is_whole and request.transport is not None:
+        # Before anything else, such as a timeout or a middleware, can end the response as if it were complete.
+        if writer.has_begun and not is_complete and request.transport is not None:
             request.transport.close()
     return response
 
@@ -213,29 +224,29 @@ def _limits_for(request: web.Request) -> Limits:
     return limits
 
 
-class _WebCaller:
-    """A caller as aiohttp.web knows them."""
+class _WebWriter:
+    """A `ResponseWriter` for aiohttp.web."""
 
     def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self._request = request
         self._response = response
         self.has_begun = False
-        self.is_told_of_the_end = request.version >= HttpVersion11
+        self.detects_cut = request.version >= HttpVersion11
 
     async def begin(self) -> None:
         self.has_begun = True
         try:
             await self._response.prepare(self._request)
         except OSError:
-            raise CallerGoneError from None
+            raise ClientDisconnectedError from None
 
     async def write(self, data: bytes) -> None:
         try:
             await self._response.write(data)
         except OSError:
-            raise CallerGoneError from None
+            raise ClientDisconnectedError from None
 
-    async def gone(self) -> None:
-        # aiohttp tells a handler only by cancelling it, and only a server that was asked to.
-        while (transport := self._request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(_LOOK_EVERY)
+    async def wait_disconnected(self) -> None:
+        # aiohttp notifies a handler only by cancelling it, and only if the server is configured to.
+        while (transport := self._request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(_POLL_SECONDS)

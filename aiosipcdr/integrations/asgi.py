@@ -1,12 +1,10 @@
-"""ASGI: a caller on the other side of a server, and a guard that lets no short answer end like a whole one.
+"""ASGI: a response writer, and a guard that prevents incomplete responses from ending normally.
 
-Knows no framework.  ASGI has no message that cuts a connection: servers cut it
-when an application returns or raises before it has sent the last part of a body.
-Middlewares get in between: Starlette's `BaseHTTPMiddleware`, which is behind every
-`@app.middleware("http")`, sends a last part when the application inside has raised,
-and a timeout may cancel the answer and then end it.  So the guard stands outside of
-all of them and passes the last part of a streamed answer on only when that answer
-has said that it is whole.
+Independent of frameworks. ASGI has no message that cuts a connection: servers cut it when an application returns or
+raises before it has sent the last part of a body. Middlewares can interfere: Starlette's `BaseHTTPMiddleware`, which is
+behind every `@app.middleware("http")`, sends a last part after the application inside has raised, and a timeout may
+cancel a response and then end it. The guard therefore wraps all middlewares, and passes the last part of a streamed
+response on only if that response was marked complete.
 """
 
 import asyncio
@@ -18,9 +16,9 @@ import anyio
 
 from aiosipcdr.integrations.limits import HostNotAllowedError, Limits
 from aiosipcdr.integrations.problems import PROBLEM_MEDIA_TYPE, plan_problem
-from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError
+from aiosipcdr.integrations.streaming import AnswerCutError, ClientDisconnectedError
 
-__all__ = ["App", "AsgiCaller", "Guard", "Receive", "Scope", "Send", "is_guarded", "limits_in"]
+__all__ = ["App", "AsgiWriter", "Guard", "Receive", "Scope", "Send", "is_guarded", "limits_in"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,20 +27,20 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _Headers = Iterable[tuple[bytes, bytes]]
 
-_ANSWER: Final = "aiosipcdr.answer"
+_STATE: Final = "aiosipcdr.answer"
 _LIMITS: Final = "aiosipcdr.limits"
-# Marks the start of a streamed answer on its way to the guard, which takes it off.  A middleware
-# that answers by itself, instead of the application, sends none: its answers are its own.
-_MARK: Final = b"x-aiosipcdr-answer"
-_LOOK_EVERY = 0.2
+# Marks the start of a streamed response for the guard, which removes it. A response that a middleware sends instead of
+# the application has no marker and is not guarded.
+_MARKER: Final = b"x-aiosipcdr-answer"
+_POLL_SECONDS = 0.2
 
 
 class Guard:
-    """An ASGI application that guards the answers of another one: see the module.
+    """An ASGI application that guards the responses of another one: see the module's docstring.
 
     Args:
-        app: The application, with all of its middlewares.
-        limits: Returns the limits that apply in it, host names included.
+        app: The application, including all its middlewares.
+        limits: Returns the limits of the application, including host names.
     """
 
     def __init__(self, app: App, limits: Callable[[], Limits] | None = None) -> None:
@@ -50,10 +48,10 @@ class Guard:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on (ASGI).
+        """Handle one request (ASGI).
 
         Raises:
-            AnswerCutError: A streamed answer was not sent whole, and its caller is still there.
+            AnswerCutError: A streamed response was not sent completely, and its requester is still connected.
         """
         if scope["type"] in ("http", "websocket") and self._limits is not None and _LIMITS not in scope:
             limits = scope[_LIMITS] = self._limits()
@@ -62,123 +60,124 @@ class Guard:
             except HostNotAllowedError as error:
                 await _refuse(error, scope, send)
                 return
-        # An application that is mounted in another one ("endpoint") has the other's middlewares around it.
-        if scope["type"] != "http" or _ANSWER in scope or "endpoint" in scope:
+        # A mounted application ("endpoint") is inside the middlewares of the outer one.
+        if scope["type"] != "http" or _STATE in scope or "endpoint" in scope:
             await self._app(scope, receive, send)
             return
-        answer = scope[_ANSWER] = _Answer(receive, send)
-        await self._app(scope, answer.receive, answer.send)
-        answer.check()
+        state = scope[_STATE] = _ResponseState(receive, send)
+        await self._app(scope, state.receive, state.send)
+        state.check()
 
 
-class _Answer:
-    """How far one answer has come; shared by the guard and the response that streams."""
+class _ResponseState:
+    """The state of one response, shared by the guard and the response writer."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
         self._is_streamed = False
-        self.is_whole = False
-        self.caller_gone = asyncio.Event()
+        self.is_complete = False
+        self.disconnected = asyncio.Event()
 
     @property
-    def _is_short(self) -> bool:
-        return self._is_streamed and not self.is_whole
+    def _is_incomplete(self) -> bool:
+        return self._is_streamed and not self.is_complete
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self.caller_gone.set()
+            self.disconnected.set()
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.check()  # an answer that follows a streamed one would end it
-            headers = [header for header in message.get("headers", ()) if header[0] != _MARK]
+            self.check()  # a response that follows a streamed one would end it
+            headers = [header for header in message.get("headers", ()) if header[0] != _MARKER]
             self._is_streamed = len(headers) < len(list(message.get("headers", ())))
             message = {**message, "headers": headers}
-        elif self._is_short and not message.get("more_body"):
+        elif self._is_incomplete and not message.get("more_body"):
             self.check()
             return
         try:
             await self._send(message)
         except OSError:
-            self.caller_gone.set()
+            self.disconnected.set()
             raise
 
     def check(self) -> None:
-        if self._is_short and not self.caller_gone.is_set():
-            raise AnswerCutError("an answer was not sent whole, so its connection is cut")
+        if self._is_incomplete and not self.disconnected.is_set():
+            raise AnswerCutError("a response was not sent completely, so its connection is cut; see the log")
 
 
-class AsgiCaller:
-    """A caller as ASGI knows them: see `aiosipcdr.integrations.streaming.Caller`."""
+class AsgiWriter:
+    """A `ResponseWriter` for ASGI: see `aiosipcdr.integrations.streaming.ResponseWriter`."""
 
     def __init__(
         self, status: int, headers: list[tuple[bytes, bytes]], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Take the status and the headers of an answer, and what its application was called with."""
         self._status = status
         self._headers = headers
-        self._answer: _Answer | None = scope.get(_ANSWER)
-        # Of a middleware's word for it, nothing is taken where the server's own can be had.
-        self._receive = receive if self._answer is None else self._answer.receive
+        self._state: _ResponseState | None = scope.get(_STATE)
+        # The server's own `receive`, if there is a guard: a middleware's may not report a disconnect.
+        self._receive = receive if self._state is None else self._state.receive
         self._send = send
-        self.is_told_of_the_end: bool = scope.get("http_version") != "1.0"
+        self.detects_cut: bool = scope.get("http_version") != "1.0"
 
     async def begin(self) -> None:
         """Send the status and the headers."""
-        mark = [] if self._answer is None else [(_MARK, b"1")]
-        await self._pass_on({"type": "http.response.start", "status": self._status, "headers": [*self._headers, *mark]})
+        marker = [] if self._state is None else [(_MARKER, b"1")]
+        await self._forward(
+            {"type": "http.response.start", "status": self._status, "headers": [*self._headers, *marker]}
+        )
 
     async def write(self, data: bytes) -> None:
         """Send `data`; return when there is room for more."""
-        await self._pass_on({"type": "http.response.body", "body": data, "more_body": True})
+        await self._forward({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self) -> None:
-        """End an answer that is whole."""
-        if self._answer is not None:
-            self._answer.is_whole = True
-        await self._pass_on({"type": "http.response.body", "body": b"", "more_body": False})
+        """End a complete response."""
+        if self._state is not None:
+            self._state.is_complete = True
+        await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def send_whole(self, body: bytes) -> None:
-        """Send an answer in one piece, with its length."""
+    async def send_body(self, body: bytes) -> None:
+        """Send a response in one piece, with its length."""
         self._headers.append((b"content-length", b"%d" % len(body)))
         await self.begin()
-        await self._pass_on({"type": "http.response.body", "body": body, "more_body": False})
+        await self._forward({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def gone(self) -> None:
-        """Return when the caller has closed the connection."""
-        if self._answer is None:
-            await self._read_until_gone()
+    async def wait_disconnected(self) -> None:
+        """Return when the requester has closed the connection."""
+        if self._state is None:
+            await self._receive_until_disconnected()
             return
-        # A middleware that reads too may be the one who is told.
+        # A middleware that also receives may get the disconnect message instead.
         async with anyio.create_task_group() as group:
-            group.start_soon(self._read_until_gone)
-            await self._answer.caller_gone.wait()
+            group.start_soon(self._receive_until_disconnected)
+            await self._state.disconnected.wait()
             group.cancel_scope.cancel()
 
-    async def _read_until_gone(self) -> None:
+    async def _receive_until_disconnected(self) -> None:
         pause = 0.0
         while (await self._receive())["type"] != "http.disconnect":
-            # The request itself comes first. A `receive` that never waits must not keep all others waiting.
+            # The messages of the request itself come first. A `receive` that never waits must not block the loop.
             await asyncio.sleep(pause)
-            pause = _LOOK_EVERY
+            pause = _POLL_SECONDS
 
-    async def _pass_on(self, message: Message) -> None:
+    async def _forward(self, message: Message) -> None:
         try:
             await self._send(message)
-        except OSError:  # how servers of ASGI 2.4 and later say so
-            raise CallerGoneError from None
+        except OSError:  # raised by servers of ASGI 2.4 and later
+            raise ClientDisconnectedError from None
 
 
 def is_guarded(scope: Scope) -> bool:
-    """Return whether a guard stands around the application that handles this request, and all of its middlewares."""
-    return _ANSWER in scope
+    """Return whether the request is handled inside a guard."""
+    return _STATE in scope
 
 
 def limits_in(scope: Scope) -> Limits | None:
-    """Return the limits that the guard found for this request, if there is one that knows them."""
+    """Return the limits that the guard stored for this request, or `None`."""
     limits = scope.get(_LIMITS)
     return limits if isinstance(limits, Limits) else None
 

@@ -1,4 +1,4 @@
-"""FastAPI: one client for the application, ranges as streaming responses, our errors as answers.
+"""FastAPI: one client per application, ranges as streaming responses, errors as problem documents.
 
     app = FastAPI(lifespan=client_lifespan())
     install_error_handlers(app)
@@ -7,8 +7,7 @@
     async def calls(client: ClientDep, asked: RangeParams) -> NdjsonResponse:
         return NdjsonResponse(client.stream(**asked), timeout=300)
 
-Needs the extra `fastapi`.  How an answer ends, and what that tells the caller,
-stands in `aiosipcdr.integrations.streaming`.
+Needs the extra `fastapi`. `aiosipcdr.integrations.streaming` describes how a response ends.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -22,9 +21,9 @@ from weakref import WeakKeyDictionary
 from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.extras import MissingExtraError
-from aiosipcdr.integrations.asgi import App, AsgiCaller, Guard, Receive, Scope, Send, is_guarded, limits_in
+from aiosipcdr.integrations.asgi import App, AsgiWriter, Guard, Receive, Scope, Send, is_guarded, limits_in
 from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
-from aiosipcdr.integrations.problems import ANSWERED, PROBLEM_MEDIA_TYPE, log_problem, plan_invalid, plan_problem
+from aiosipcdr.integrations.problems import HANDLED_ERRORS, PROBLEM_MEDIA_TYPE, log_problem, plan_invalid, plan_problem
 from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
     DeadlineExceededError,
@@ -39,9 +38,9 @@ from aiosipcdr.integrations.streaming import (
     MEDIA_TYPES,
     START_WITHIN,
     AnswerCutError,
-    Text,
-    collect,
-    deliver,
+    TextFormat,
+    buffer_response,
+    stream_response,
 )
 from aiosipcdr.model.errors import ClientStateError
 from aiosipcdr.model.records import CallDetailRecord, Page
@@ -77,7 +76,7 @@ __all__ = [
 
 Build = Callable[[], CdrClient]
 
-# For routes that declare no response model: FastAPI would take a record for an object with attributes, and fail.
+# For routes without a response model: FastAPI would encode a record by its attributes, and fail.
 ENCODERS_BY_TYPE.update({CallDetailRecord: CallDetailRecord.to_dict, Page: Page.to_dict})
 
 _STATE = "cdr_client"
@@ -93,36 +92,36 @@ def client_lifespan(
     max_streams: int | None = MAX_STREAMS,
     allowed_hosts: Sequence[str] | None = None,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]:
-    """Return a lifespan that opens a client for the application, or several, and closes them at the end.
+    """Return a lifespan that opens one client for the application, or several, and closes them at the end.
 
         app = FastAPI(lifespan=client_lifespan({"acme": build_acme, "globex": build_globex}))
 
-    Each process of a server has clients of its own: the limits of one (`concurrency`, `rate`) do not know of the
-    others. Within a lifespan of yours: `async with client_lifespan()(app) as state: yield {**state, ...}`.
+    Each server process has clients of its own, so the limits of a client (`concurrency`, `rate`) apply per process.
+    Inside another lifespan: `async with client_lifespan()(app) as state: yield {**state, ...}`.
 
     Args:
-        build: Returns the client, not yet opened; or one such function for each account, by its name: see `ClientDep`.
-        max_range: The widest range that `RangeParams` accepts; `None` for any.
-        max_streams: How many NDJSON and CSV answers are sent at the same time in this process, before a further one
-            gets 503 with `Retry-After`; `None` for any number.
-        allowed_hosts: Names that requests may have in `Host`, without a port, as in `["calls.example.com",
-            "*.example.org"]`; all other requests get 400. `None` for any name.
+        build: Returns the client, not yet opened; or one such function per account, by name: see `ClientDep`.
+        max_range: The widest range that `RangeParams` accepts; `None`: no limit.
+        max_streams: How many NDJSON and CSV responses this process may send concurrently; further ones get 503 with
+            `Retry-After`. `None`: no limit.
+        allowed_hosts: Host names accepted in `Host`, without a port, as in `["calls.example.com", "*.example.org"]`;
+            all other requests get 400. `None`: any.
 
     Raises:
-        ValueError: A limit is none; or, when the application starts: another lifespan of it has opened an account of
-            that name, or has set other limits.
+        ValueError: A limit is invalid; or, when the application starts: another lifespan has opened the same account or
+            set other limits.
     """
     builds: dict[str | None, Build] = dict(build.items()) if isinstance(build, Mapping) else {None: build}
     limits = Limits(max_range, max_streams, allowed_hosts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        _limits[app] = _limits_of(app).replaced_by(limits)
+        _limits[app] = _limits_of(app).merged_with(limits)
         _install_guard(app)
         opened = _accounts.setdefault(app, set())
         if taken := opened & builds.keys():
             names = ", ".join(sorted("the one without a name" if name is None else repr(name) for name in taken))
-            raise ValueError(f"two lifespans of this application open the same account: {names}")
+            raise ValueError(f"two lifespans of this application open the same account ({names}); remove one of them")
         opened.update(builds)
         try:
             async with AsyncExitStack() as stack:
@@ -138,6 +137,8 @@ def client_lifespan(
 async def open_client(connection: HTTPConnection) -> CdrClient:
     """Return the application's client; a dependency, see `ClientDep`.
 
+        app.dependency_overrides[open_client] = lambda: fake_client
+
     Raises:
         ClientStateError: The application was not started with the lifespan.
     """
@@ -146,7 +147,10 @@ async def open_client(connection: HTTPConnection) -> CdrClient:
 
 @cache
 def open_account(account: str) -> Callable[[HTTPConnection], Awaitable[CdrClient]]:
-    """Return the dependency that returns the client of `account`, always the same: a key of `dependency_overrides`."""
+    """Return the dependency for the client of `account`; the same object each time, for `dependency_overrides`.
+
+    app.dependency_overrides[open_account("acme")] = lambda: fake_client
+    """
 
     async def open_named(connection: HTTPConnection) -> CdrClient:
         return _client_of(connection, account)
@@ -157,17 +161,17 @@ def open_account(account: str) -> Callable[[HTTPConnection], Awaitable[CdrClient
 async def range_params(
     connection: HTTPConnection,
     start: Annotated[
-        str, Query(description="Begin: ISO 8601 with an offset.", json_schema_extra={"format": "date-time"})
+        str, Query(description="Start: ISO 8601 with an offset.", json_schema_extra={"format": "date-time"})
     ],
     end: Annotated[str, Query(description="End: ISO 8601 with an offset.", json_schema_extra={"format": "date-time"})],
     sip_group_name: Annotated[str | None, Query(description="Only calls of this group.")] = None,
 ) -> RangeQuery:
     """Return the range of the query string; a dependency, see `RangeParams`.
 
-    The query string may hold, each once: `start`, `end`, `sip_group_name` and what the route declares besides.
+    The query string may have, each once: `start`, `end`, `sip_group_name` and the route's own parameters.
 
     Raises:
-        BadCallError: It is invalid, or wider than `max_range`, or another parameter is there; a 422, see
+        BadRequestError: A parameter is invalid or unknown, or the range is wider than `max_range`; becomes a 422, see
             `install_error_handlers`.
     """
     names = [name for name, _ in connection.query_params.multi_items()]
@@ -188,7 +192,7 @@ else:
         def __new__(cls, account: str) -> Any:  # noqa: ANN401 - FastAPI does not say what `Depends` returns
             return Depends(open_account(account))
 
-    # An annotation; what it is called with goes to the class above.
+    # An annotation; when called, it creates the class above.
     ClientDep = Annotated[_ClientDep, Depends(open_client)]
     """The application's client, as the annotation of a parameter: `client: ClientDep`.
 
@@ -200,12 +204,14 @@ RangeParams = Annotated[RangeQuery, Depends(range_params)]
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Let `app` answer errors with problem documents, and cut the connection of every answer that ends short.
+    """Let `app` answer errors with problem documents, and cut the connection of every incomplete response.
 
-    Handled are the client's errors, those of a call (`RequestError`), and, unless the application has a handler of its
-    own for it, `RequestValidationError`: see `aiosipcdr.integrations.problems`.
+        install_error_handlers(app)
+
+    Handles the client's errors, `RequestError` and, unless the application has a handler of its own,
+    `RequestValidationError`: see `aiosipcdr.integrations.problems`.
     """
-    for kind in ANSWERED:
+    for kind in HANDLED_ERRORS:
         app.add_exception_handler(kind, _answer_error)
     if app.exception_handlers.get(RequestValidationError) is request_validation_exception_handler:
         app.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -219,42 +225,43 @@ def set_limits(
     max_streams: int | None = MAX_STREAMS,
     allowed_hosts: Sequence[str] | None = None,
 ) -> None:
-    """Set the limits of an application whose lifespan is its own: see `client_lifespan`.
+    """Set the limits of an application with another lifespan: see `client_lifespan`.
+
+        set_limits(app, max_streams=4)
 
     Raises:
-        ValueError: A limit is none, or other limits were set before.
+        ValueError: A limit is invalid, or other limits are already set.
     """
-    _limits[app] = _limits_of(app).replaced_by(Limits(max_range, max_streams, allowed_hosts))
+    _limits[app] = _limits_of(app).merged_with(Limits(max_range, max_streams, allowed_hosts))
     _install_guard(app)
 
 
 class AnswerGuard(Guard):
-    """ASGI middleware that cuts the connection of every answer that ends short, whatever stands inside of it.
+    """ASGI middleware that cuts the connection of every incomplete response, whatever is inside of it.
 
-    `client_lifespan`, `install_error_handlers` and `set_limits` put it around the middlewares of an application. Use
-    it yourself where further ones stand around the application: `AnswerGuard(SomeTimeout(app))`.
+    `client_lifespan`, `install_error_handlers` and `set_limits` put it around the middlewares of an application. Use it
+    for further middlewares around the application: `AnswerGuard(SomeTimeout(app))`.
     """
 
     def __init__(self, app: App) -> None:
-        """Guard `app`."""
         super().__init__(app)
 
 
 async def _answer_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ANSWERED)  # noqa: S101 - it is registered for no other
+    assert isinstance(error, HANDLED_ERRORS)  # noqa: S101 - registered for these errors only
     problem = plan_problem(error)
     log_problem(error, problem)
     return Response(problem.body, problem.status, problem.headers, PROBLEM_MEDIA_TYPE)
 
 
 async def _answer_invalid(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this error only
     problem = plan_invalid([(fault["loc"], fault["msg"]) for fault in error.errors()])
     return Response(problem.body, problem.status, problem.headers, PROBLEM_MEDIA_TYPE)
 
 
 class _StreamedResponse(Response):
-    text: ClassVar[Text]
+    text: ClassVar[TextFormat]
 
     def __init__(
         self,
@@ -265,15 +272,15 @@ class _StreamedResponse(Response):
         status_code: int = HTTPStatus.OK,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Take a stream that was not entered yet.
+        """Create a response from a stream.
 
         Args:
-            stream: What `client.stream(...)` returned.
-            timeout: The deadline in seconds: 504 before the answer has begun, later it is cut.
-            start_within: The answer begins with the first window, or after so many seconds; until then, errors are
-                answered with a status.
-            status_code: The status of an answer that has begun.
-            headers: Further ones.
+            stream: The result of `client.stream(...)`, not yet entered.
+            timeout: The deadline in seconds: it gives a 504 before the response has begun, and cuts it later.
+            start_within: The response begins with the first window, or after this many seconds; until then, errors are
+                answered with a status of their own.
+            status_code: The status of a response that has begun.
+            headers: Further headers.
         """
         super().__init__(status_code=status_code, headers={**HEADERS, **(headers or {})})
         del self.headers["Content-Length"], self.body
@@ -283,49 +290,56 @@ class _StreamedResponse(Response):
         self._spreadsheet = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI); raise what goes wrong before the answer has begun, `AnswerCutError` later."""
-        caller = AsgiCaller(self.status_code, self.raw_headers, scope, receive, send)
+        """Handle one request (ASGI); errors after the response has begun are raised as `AnswerCutError`."""
+        writer = AsgiWriter(self.status_code, self.raw_headers, scope, receive, send)
         if scope["method"] == "HEAD":
-            await caller.begin()
-            await caller.finish()
+            await writer.begin()
+            await writer.finish()
         else:
             with _limits_for(scope).stream():
-                await self._send_calls(caller, streamed=self.text == "ndjson" or is_guarded(scope))
+                await self._send_calls(writer, streamed=self.text == "ndjson" or is_guarded(scope))
         if self.background is not None:
             await self.background()
 
-    async def _send_calls(self, caller: AsgiCaller, *, streamed: bool) -> None:
+    async def _send_calls(self, writer: AsgiWriter, *, streamed: bool) -> None:
         if streamed:
-            is_whole = await deliver(
+            is_complete = await stream_response(
                 self._stream,
                 self.text,
-                caller,
+                writer,
                 timeout=self._timeout,
                 start_within=self._start_within,
                 spreadsheet=self._spreadsheet,
             )
-            if is_whole:
-                await caller.finish()
+            if is_complete:
+                await writer.finish()
             return
-        body = await collect(self._stream, self.text, caller, timeout=self._timeout, spreadsheet=self._spreadsheet)
+        body = await buffer_response(
+            self._stream, self.text, writer, timeout=self._timeout, spreadsheet=self._spreadsheet
+        )
         if body is not None:
-            await caller.send_whole(body)
+            await writer.send_body(body)
 
 
 class NdjsonResponse(_StreamedResponse):
-    """A range as NDJSON, a record a line.  It is whole if its last line is `{"report": ...}`."""
+    """A range as NDJSON, one record per line; complete if its last line is `{"report": ...}`.
 
-    text: ClassVar[Text] = "ndjson"
+    return NdjsonResponse(client.stream(**asked), timeout=300)
+    """
+
+    text: ClassVar[TextFormat] = "ndjson"
     media_type: str | None = MEDIA_TYPES["ndjson"]
 
 
 class CsvResponse(_StreamedResponse):
-    """A range as CSV. It is whole, and certified, if it is not cut: the caller's HTTP library raises otherwise.
+    """A range as CSV; complete, and certified, if the connection is not cut: HTTP libraries raise an error then.
 
-    Without a guard around the application (see `AnswerGuard`) it is made in memory and sent with its length.
+        return CsvResponse(client.stream(**asked), timeout=300)
+
+    Without a guard around the application (see `AnswerGuard`) it is built in memory and sent with its length.
     """
 
-    text: ClassVar[Text] = "csv"
+    text: ClassVar[TextFormat] = "csv"
     media_type: str | None = MEDIA_TYPES["csv"]
 
     def __init__(
@@ -338,16 +352,17 @@ class CsvResponse(_StreamedResponse):
         status_code: int = HTTPStatus.OK,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Take a stream that was not entered yet.
+        """Create a response from a stream.
 
         Args:
-            stream: What `client.stream(...)` returned.
-            timeout: The deadline in seconds: 504 before the answer has begun, later it is cut.
-            start_within: The answer begins with the first window, or after so many seconds; until then, errors are
-                answered with a status.
-            spreadsheet: For people: Excel shows long ids whole and starts no formula. Not for programs.
-            status_code: The status of an answer that has begun.
-            headers: Further ones.
+            stream: The result of `client.stream(...)`, not yet entered.
+            timeout: The deadline in seconds: it gives a 504 before the response has begun, and cuts it later.
+            start_within: The response begins with the first window, or after this many seconds; until then, errors are
+                answered with a status of their own.
+            spreadsheet: Write for spreadsheets: Excel keeps long ids unchanged and evaluates no formula. Not for
+                programs.
+            status_code: The status of a response that has begun.
+            headers: Further headers.
         """
         super().__init__(stream, timeout=timeout, start_within=start_within, status_code=status_code, headers=headers)
         self._spreadsheet = spreadsheet
@@ -361,7 +376,9 @@ def _client_of(connection: HTTPConnection, account: str | None) -> CdrClient:
     client = getattr(connection.state, _state_key(account), None)
     if not isinstance(client, CdrClient):
         wanted = "client_lifespan()" if account is None else f"client_lifespan({{{account!r}: ...}})"
-        raise ClientStateError(f"there is no such client: FastAPI(lifespan={wanted}), started with its lifespan")
+        raise ClientStateError(
+            f"the application has no such client; use FastAPI(lifespan={wanted}) and run its lifespan"
+        )
     return client
 
 
@@ -384,7 +401,7 @@ def _install_guard(app: FastAPI) -> None:
 
 
 class _GuardedBuild:
-    """Builds the middlewares of an application, those that are added later included, and the guard around them."""
+    """Builds an application's middlewares, including those that are added later, with the guard around them."""
 
     def __init__(self, build: Callable[[], App], limits: Callable[[], Limits]) -> None:
         self._build = build
@@ -395,14 +412,14 @@ class _GuardedBuild:
 
 
 def _declared_names(scope: Scope) -> Iterator[str]:
-    """Yield the query parameters of the route and of all dependencies, its router's included."""
+    """Yield the query parameters of the route and of all its dependencies, including its router's."""
     included = scope.get("fastapi", {}).get("effective_route_context")
-    waiting = [getattr(included or scope.get("route"), "dependant", None)]
-    while waiting:
-        dependant = waiting.pop()
+    pending = [getattr(included or scope.get("route"), "dependant", None)]
+    while pending:
+        dependant = pending.pop()
         if dependant is None:
             continue
-        waiting += dependant.dependencies
+        pending += dependant.dependencies
         if isinstance(dependant.call, APIKeyQuery):
             yield dependant.call.model.name
         for field in dependant.query_params:

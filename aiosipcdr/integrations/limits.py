@@ -1,6 +1,6 @@
-"""What one application grants its callers: the widest range, streams at once, host names.
+"""Limits of an application: the widest range, concurrent streams, host names.
 
-Knows no framework and does no I/O.
+Independent of frameworks; does no I/O.
 """
 
 import re
@@ -23,20 +23,20 @@ _is_name = re.compile(r"[a-z0-9._-]+|\[[0-9a-f.:]+\]").fullmatch
 
 
 class TooManyStreamsError(RequestError):
-    """As many answers are being streamed as the application allows."""
+    """The application is already sending as many responses as it allows."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after: float | None = _RETRY_AFTER
 
 
 class HostNotAllowedError(RequestError):
-    """The request names a host that this application does not serve."""
+    """The request is for a host that the application does not serve."""
 
     status = HTTPStatus.BAD_REQUEST
 
 
 class Limits:
-    """The limits of one application, and the streams that are open in it."""
+    """The limits of one application, and its open streams; `None` means no limit."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class Limits:
         max_streams: int | None = MAX_STREAMS,
         allowed_hosts: Sequence[str] | None = None,
     ) -> None:
-        """Check the limits; `None` is no limit.
+        """Check and store the limits.
 
         Raises:
-            ValueError: a limit is not positive, or a host name is no text or holds a port.
+            ValueError: A limit is not positive, or a host name is not a string.
         """
         if max_range is not None and (not isinstance(max_range, timedelta) or max_range <= timedelta()):
             raise ValueError(
@@ -76,27 +76,27 @@ class Limits:
     def _settings(self) -> tuple[object, ...]:
         return self.max_range, self.max_streams, self.allowed_hosts
 
-    def replaced_by(self, other: "Limits") -> "Limits":
-        """Return the one of both that applies: the one that is not all defaults.
+    def merged_with(self, other: "Limits") -> "Limits":
+        """Return the limits that apply: those of the two that are not all defaults.
 
         Raises:
-            ValueError: both were set, and they differ.
+            ValueError: Both were set, and they differ.
         """
         if other == self or other == Limits():
             return self
         if self == Limits():
             return other
-        raise ValueError("the limits of this application were set twice, and differ: set them in one place")
+        raise ValueError("the limits of this application were set twice and differ; set them in one place")
 
     @contextmanager
     def stream(self) -> Iterator[None]:
         """Count one more stream while the block runs.
 
         Raises:
-            TooManyStreamsError: there are `max_streams` already.
+            TooManyStreamsError: `max_streams` are already open.
         """
         if self.max_streams is not None and self.open_streams >= self.max_streams:
-            raise TooManyStreamsError(f"{self.max_streams} answers are being sent already: ask again later")
+            raise TooManyStreamsError(f"{self.max_streams} responses are already being sent; try again later")
         self.open_streams += 1
         try:
             yield
@@ -104,20 +104,20 @@ class Limits:
             self.open_streams -= 1
 
     def check_host(self, header: str | None) -> None:
-        """Check the `Host` of a request: its name, without the port, must be one of `allowed_hosts`.
+        """Check the `Host` of a request: its name, without the port, must match `allowed_hosts`.
 
         Raises:
-            HostNotAllowedError: it is not.
+            HostNotAllowedError: It does not.
         """
         if self.allowed_hosts is None:
             return
         host = (header or "").strip().lower()
         name, _, port = host.rpartition(":")
-        if not name or not port.isdigit():  # without a port; an IPv6 address ends with a bracket
+        if not name or not port.isdigit():  # no port; an IPv6 address ends with a bracket
             name = host
-        # A name alone: "evil.example/.example.org" would match a pattern, too.
+        # Only a plain name: "evil.example/.example.org" would match a pattern.
         if not _is_name(name) or not any(_matches(name, pattern) for pattern in self.allowed_hosts):
-            raise HostNotAllowedError("the request names a host that is not served here")
+            raise HostNotAllowedError("the request is for a host that is not served here; check its Host header")
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -1,8 +1,7 @@
-"""Runs as OpenTelemetry sees them: a span for each run and each window, and metrics of the requests.
+"""An OpenTelemetry hook: a span for each run and each window, and metrics of the requests.
 
-Needs the API alone (extra `otel`); where spans and metrics go is the application's choice.
-Must never put a secret, a number or a filter into either, nor a run, a window or a page
-into the attributes of a metric: each of them would be a time series of its own.
+Needs only the API (extra `otel`); the application configures where spans and metrics go. Neither holds a secret, a
+phone number or a filter. Metrics have no attribute for a run, a window or a page: each value would be a time series.
 """
 
 from time import time_ns
@@ -21,39 +20,39 @@ except ImportError as _error:
 __all__ = ["OpenTelemetryHook"]
 
 _SCOPE: Final = "aiosipcdr"
-# Those that OpenTelemetry advises for the durations of HTTP requests.
+# The boundaries that OpenTelemetry recommends for the durations of HTTP requests.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _COUNTS: Final = ("total", "unique", "windows", "pages", "requests", "retries", "provisional", "certified")
 
 
 class _OpenRun:
-    """A run that has begun: its span, and when each of its windows was first asked for."""
+    """A running run: its span, and the time of the first request of each window."""
 
-    __slots__ = ("asked", "span")
+    __slots__ = ("span", "window_starts")
 
     def __init__(self, span: trace.Span) -> None:
         self.span = span
-        self.asked: dict[TimeWindow, int] = {}
+        self.window_starts: dict[TimeWindow, int] = {}
 
 
 class OpenTelemetryHook:
-    """An event hook that makes spans and metrics; one serves any number of clients.
+    """An event hook that creates spans and metrics; one hook can serve several clients.
 
         CdrClient(..., hook=OpenTelemetryHook())
 
-    Spans: `aiosipcdr.run`, a child of the span that is current where the run begins, with its range
-    (`aiosipcdr.run.start`, `.end`), the counts of its report (`aiosipcdr.run.unique`, ...), an event for each request
-    that is repeated, and `error.type` where an error ended it; `aiosipcdr.window`, its child, from the window's first
-    request until its records are handed over, with the bounds of the window and its calls. A window that is cut into
-    smaller ones, or never completed, has none.
+    Spans: `aiosipcdr.run`, a child of the current span when the run begins, with its range (`aiosipcdr.run.start`,
+    `.end`), the counts of its report (`aiosipcdr.run.unique`, ...), an event for each retried request, and `error.type`
+    if an error ended it; `aiosipcdr.window`, its child, from the window's first request until its records are
+    delivered, with the bounds of the window and its number of calls. A window that is split or never completed has no
+    span.
 
     Metrics, whose only attribute is `error.type`, the name of an error's class:
 
     - `aiosipcdr.requests` ({request}): requests sent.
-    - `aiosipcdr.retries` ({request}): requests that failed and are sent again, throttled ones included.
-    - `aiosipcdr.throttles` ({request}): those of them that the vendor answered with a wish for patience.
-    - `aiosipcdr.records` ({record}): calls handed over by `fetch_all`, `stream` and `export`.
-    - `aiosipcdr.request.duration` (s): from sending a request until its page is decoded; pages that could be used.
+    - `aiosipcdr.retries` ({request}): failed requests that are sent again, including throttled ones.
+    - `aiosipcdr.throttles` ({request}): requests that the vendor throttled.
+    - `aiosipcdr.records` ({record}): calls delivered by `fetch_all`, `stream` and `export`.
+    - `aiosipcdr.request.duration` (s): from sending a request until its page is decoded; successful requests only.
     """
 
     def __init__(
@@ -66,21 +65,21 @@ class OpenTelemetryHook:
         self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
         meter = metrics.get_meter(_SCOPE, __version__, meter_provider)
         self._requests = meter.create_counter("aiosipcdr.requests", "{request}", "Requests sent.")
-        self._retries = meter.create_counter("aiosipcdr.retries", "{request}", "Requests that are sent again.")
+        self._retries = meter.create_counter("aiosipcdr.retries", "{request}", "Failed requests that are sent again.")
         self._throttles = meter.create_counter(
-            "aiosipcdr.throttles", "{request}", "Requests that the vendor answered with a wish for patience."
+            "aiosipcdr.throttles", "{request}", "Requests that the vendor throttled."
         )
-        self._records = meter.create_counter("aiosipcdr.records", "{record}", "Calls handed over.")
+        self._records = meter.create_counter("aiosipcdr.records", "{record}", "Calls delivered.")
         self._duration = meter.create_histogram(
             "aiosipcdr.request.duration",
             "s",
-            "Duration of requests that were answered with a page.",
+            "Duration of successful requests.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._open: dict[int, _OpenRun] = {}
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of `event`."""
+        """Record `event`."""
         match event.kind:
             case EventKind.RUN_STARTED:
                 span = self._tracer.start_span("aiosipcdr.run")
@@ -90,11 +89,11 @@ class OpenTelemetryHook:
                 self._open[event.run] = _OpenRun(span)
             case EventKind.REQUEST_SENT:
                 self._requests.add(1)
-                self._note_asked(event)
+                self._start_window(event)
             case EventKind.REQUEST_ANSWERED:
                 self._duration.record(event.elapsed or 0.0)
             case EventKind.REQUEST_RETRIED | EventKind.THROTTLED:
-                self._note_failed(event)
+                self._record_failure(event)
             case EventKind.WINDOW_COMPLETE:
                 self._records.add(event.records or 0)
                 self._end_window(event)
@@ -103,13 +102,13 @@ class OpenTelemetryHook:
             case EventKind.WINDOW_PLANNED:
                 pass
 
-    def _note_asked(self, event: Event) -> None:
-        # No event tells that a window begins, and none is needed: it begins with its first request.
+    def _start_window(self, event: Event) -> None:
+        # A window has no start event: it begins with its first request.
         run = self._open.get(event.run)
         if run is not None and event.window is not None:
-            run.asked.setdefault(event.window, time_ns())
+            run.window_starts.setdefault(event.window, time_ns())
 
-    def _note_failed(self, event: Event) -> None:
+    def _record_failure(self, event: Event) -> None:
         cause = event.error or "_OTHER"
         self._retries.add(1, {"error.type": cause})
         if event.kind is EventKind.THROTTLED:
@@ -133,7 +132,7 @@ class OpenTelemetryHook:
                 "aiosipcdr.window.records": event.records or 0,
                 "aiosipcdr.window.total": event.total or 0,
             },
-            start_time=run.asked.pop(window, now),
+            start_time=run.window_starts.pop(window, now),
         ).end(now)
 
     def _end_run(self, event: Event) -> None:

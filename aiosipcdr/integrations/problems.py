@@ -1,7 +1,7 @@
-"""What an error is as an answer over HTTP: a status, a problem document (RFC 9457), `Retry-After` where it is known.
+"""Errors as HTTP responses: a status, a problem document (RFC 9457), and `Retry-After` where it is known.
 
-Pure: plans answers, sends none.  Must never quote the text of an error of the
-client: that speaks to whoever runs this service, not to whoever calls it.
+Pure functions. Messages of the client's errors are not repeated: they are for the operator of the service, not for its
+users.
 """
 
 import logging
@@ -35,45 +35,49 @@ from aiosipcdr.model.errors import (
 from aiosipcdr.model.windows import ArgumentError
 
 __all__ = [
-    "ANSWERED",
+    "HANDLED_ERRORS",
     "PROBLEM_HEADERS",
     "PROBLEM_MEDIA_TYPE",
-    "AnsweredError",
+    "HandledError",
     "Problem",
     "log_problem",
     "plan_invalid",
     "plan_problem",
 ]
 
-AnsweredError = SipCdrError | RequestError | ArgumentError
-ANSWERED: tuple[type[SipCdrError], type[RequestError], type[ArgumentError]] = (SipCdrError, RequestError, ArgumentError)
-"""The errors that `plan_problem` knows an answer for."""
+HandledError = SipCdrError | RequestError | ArgumentError
+HANDLED_ERRORS: tuple[type[SipCdrError], type[RequestError], type[ArgumentError]] = (
+    SipCdrError,
+    RequestError,
+    ArgumentError,
+)
+"""The errors that `plan_problem` converts."""
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 PROBLEM_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _log = logging.getLogger("aiosipcdr.integrations")
 
-# What the caller asked for is the caller's to mend (4xx).  That the vendor refuses this service is
-# not: no 401, 403 or 429, which would blame the caller for our credentials, address or haste.
+# An invalid request is the requester's error (4xx). A refusal by the vendor is not: 401, 403 or 429 would blame the
+# requester for the service's credentials, address or request rate.
 _BY_KIND: dict[type[SipCdrError], tuple[HTTPStatus, str]] = {
-    OutOfTimeRangeError: (HTTPStatus.UNPROCESSABLE_ENTITY, "part of the range is older than what the vendor keeps"),
-    InvalidQueryError: (HTTPStatus.UNPROCESSABLE_ENTITY, "the vendor refuses the query: check the filter"),
-    ThrottledError: (HTTPStatus.SERVICE_UNAVAILABLE, "the vendor asks for fewer requests: ask again later"),
-    OutageError: (HTTPStatus.SERVICE_UNAVAILABLE, "the vendor does not answer at the moment: ask again later"),
-    RequestTimeoutError: (HTTPStatus.GATEWAY_TIMEOUT, "the vendor did not answer in time"),
+    OutOfTimeRangeError: (HTTPStatus.UNPROCESSABLE_ENTITY, "part of the range is older than the vendor's retention"),
+    InvalidQueryError: (HTTPStatus.UNPROCESSABLE_ENTITY, "the vendor refuses the query; check the filter"),
+    ThrottledError: (HTTPStatus.SERVICE_UNAVAILABLE, "the vendor throttles requests; try again later"),
+    OutageError: (HTTPStatus.SERVICE_UNAVAILABLE, "the vendor does not respond at the moment; try again later"),
+    RequestTimeoutError: (HTTPStatus.GATEWAY_TIMEOUT, "the vendor did not respond in time"),
     AuthenticationError: (HTTPStatus.BAD_GATEWAY, "the vendor does not accept the credentials of this service"),
     RestrictedAddressError: (HTTPStatus.BAD_GATEWAY, "the vendor does not accept the address of this service"),
     ClockSkewError: (HTTPStatus.BAD_GATEWAY, "the vendor does not accept the clock of this service"),
-    ServerFaultError: (HTTPStatus.BAD_GATEWAY, "a fault on the vendor's side"),
+    ServerFaultError: (HTTPStatus.BAD_GATEWAY, "the vendor reports a server error"),
     VendorError: (HTTPStatus.BAD_GATEWAY, "the vendor refuses the request"),
     TransportError: (HTTPStatus.BAD_GATEWAY, "the vendor cannot be reached"),
-    ProtocolError: (HTTPStatus.BAD_GATEWAY, "the vendor's answer is not what it may be"),
+    ProtocolError: (HTTPStatus.BAD_GATEWAY, "the vendor's response is invalid"),
     IncompleteRangeError: (
         HTTPStatus.BAD_GATEWAY,
-        "the range could not be proven complete: the vendor's counts and its records do not agree",
+        "completeness of the range cannot be verified: the vendor's counts and its records differ",
     ),
-    ClientStateError: (HTTPStatus.SERVICE_UNAVAILABLE, "this service is not ready, or is about to stop"),
+    ClientStateError: (HTTPStatus.SERVICE_UNAVAILABLE, "this service is not ready, or is shutting down"),
     ExportConflictError: (HTTPStatus.CONFLICT, "the file exists, or is being written"),
     StorageError: (HTTPStatus.INSUFFICIENT_STORAGE, "this service cannot store the file"),
     SipCdrError: (HTTPStatus.INTERNAL_SERVER_ERROR, "the calls could not be fetched"),
@@ -81,7 +85,7 @@ _BY_KIND: dict[type[SipCdrError], tuple[HTTPStatus, str]] = {
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer that tells what went wrong: `facts` are the members of the document."""
+    """An error response: `facts` are the members of the problem document."""
 
     status: int
     facts: dict[str, Any]
@@ -89,17 +93,16 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def body(self) -> bytes:
-        """The document, JSON."""
+        """The document as JSON."""
         return msgspec.json.encode(self.facts)
 
 
-def plan_problem(error: AnsweredError) -> Problem:
-    """Return the answer for `error`.
+def plan_problem(error: HandledError) -> Problem:
+    """Return the response for `error`.
 
-    Its document has `title`, `status`, `detail` and `error` (the name of the
-    class); where they are known also `vendor_status`, `available_from` (the
-    oldest start that the vendor accepts) and `report` (of a range that could
-    not be proven).
+    Its document has `title`, `status`, `detail` and `error` (the name of the class), and where they are known
+    `vendor_status`, `available_from` (the earliest start that the vendor accepts) and `report` (of a range that is not
+    certified).
     """
     status, detail = _classify(error)
     facts: dict[str, Any] = {
@@ -121,23 +124,23 @@ def plan_problem(error: AnsweredError) -> Problem:
 
 
 def plan_invalid(faults: Iterable[tuple[Iterable[object], str]]) -> Problem:
-    """Return the answer for a request that a framework refused: where each fault is, and what it is.
+    """Return the response for a request that the framework refused, from the location and the message of each fault.
 
-    What was sent is not repeated.
+    Values of the request are not repeated.
     """
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    reported = "; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in faults)
+    reported = "; ".join(f"{'.'.join(map(str, location))}: {text}" for location, text in faults)
     facts = {"title": status.phrase, "status": int(status), "detail": reported, "error": "RequestValidationError"}
     return Problem(status=int(status), facts=facts, headers=dict(PROBLEM_HEADERS))
 
 
-def log_problem(error: AnsweredError, problem: Problem) -> None:
-    """Tell whoever runs this service what its callers are not told, unless their call alone is to blame."""
+def log_problem(error: HandledError, problem: Problem) -> None:
+    """Log the error for the operator of the service, unless only the request is to blame."""
     if isinstance(error, SipCdrError) and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("answered %d: %s: %s", problem.status, type(error).__name__, error)
 
 
-def _classify(error: AnsweredError) -> tuple[HTTPStatus, str]:
+def _classify(error: HandledError) -> tuple[HTTPStatus, str]:
     if isinstance(error, ArgumentError):
         return HTTPStatus.UNPROCESSABLE_ENTITY, str(error)
     if isinstance(error, RequestError):

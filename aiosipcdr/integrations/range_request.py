@@ -1,7 +1,7 @@
-"""One call of a caller over HTTP: the range that it asks for, its deadline, and what can be wrong with it.
+"""A request for a range: its query, its deadline and its errors.
 
-Knows no framework.  The texts of the errors here are for the caller: they must
-never tell anything of this service or of the vendor.
+Independent of frameworks. Messages of these errors are for the requester: they reveal nothing about the service or the
+vendor.
 """
 
 import asyncio
@@ -29,33 +29,33 @@ __all__ = [
 ]
 
 RANGE_NAMES = frozenset({"start", "end", "sip_group_name"})
-"""The parameters of a query string that `read_query` takes."""
+"""The query parameters that `read_query` reads."""
 
-# A month of a zone with daylight saving may be an hour longer than its days (two in the past).
+# A month of a zone with daylight saving may be an hour longer than its days (in the past two).
 _CLOCK_CHANGE = timedelta(hours=2)
 
 
 class RequestError(Exception):
-    """A call cannot be answered as it was made; `status` is that of the answer, the text is for the caller."""
+    """A request cannot be answered; `status` is that of the response, the message is for the requester."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     retry_after: float | None = None
 
 
 class BadRequestError(RequestError, ValueError):
-    """The range or a filter cannot be meant."""
+    """The range or a filter is invalid."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class DeadlineExceededError(RequestError, TimeoutError):
-    """The deadline of the call struck."""
+    """The deadline of the request passed."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
 
 
 class HttpVersionError(RequestError):
-    """Over this version of HTTP, the caller could not tell a broken answer from a whole one."""
+    """With this version of HTTP the requester could not distinguish a cut response from a complete one."""
 
     status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
 
@@ -63,8 +63,8 @@ class HttpVersionError(RequestError):
 class RangeQuery(TypedDict):
     """A range and a filter, as keyword arguments of `CdrClient.stream`, `fetch_all`, `count` and `export`.
 
-    `start` and `end` are aware and in order.  There is no `phone_name`: it may
-    be a number, and a URL stands in every access log.
+    `start` and `end` are aware and in ascending order. There is no `phone_name`: it may be a phone number, and URLs are
+    written to access logs.
     """
 
     start: datetime
@@ -73,32 +73,31 @@ class RangeQuery(TypedDict):
 
 
 def check_names(given: Iterable[str], known: Collection[str]) -> None:
-    """Check the names of a query string's parameters, one for each time that it stands there.
+    """Check the names of a query string's parameters, one for each occurrence.
 
-    A misspelt or unsupported filter that is ignored would answer with everybody's calls, and of one that stands there
-    twice, two readers may take a different one.
+    An ignored misspelt or unsupported filter would return everyone's calls; of a repeated parameter, two readers may
+    use different values.
 
     Raises:
-        BadCallError: A name is not one of `known`, or stands there twice.
+        BadRequestError: A name is not in `known`, or occurs twice.
     """
     for name, times in Counter(given).items():
         if name not in known:
-            raise BadRequestError(f"unknown query parameter: {_shown(name)}; known are {', '.join(sorted(known))}")
+            raise BadRequestError(f"unknown query parameter {_safe_name(name)}; use {', '.join(sorted(known))}")
         if times > 1:
-            raise BadRequestError(f"{name} is given {times} times")
+            raise BadRequestError(f"{name} is given {times} times; give it once")
 
 
 def read_query(
     start: str | None, end: str | None, sip_group_name: str | None = None, *, max_range: timedelta | None = None
 ) -> RangeQuery:
-    """Return what the texts of a query string ask for; `None` is what was left out.
+    """Return the query of the values in a query string; `None` is a missing one.
 
-    Times are those of ISO 8601 with an offset.  A plus sign that was not
-    escaped, and so arrives as a blank, is taken for what it was.
+    Times are ISO 8601 with an offset. A plus sign that was not escaped, and so arrives as a blank, is restored.
 
     Raises:
-        BadCallError: a time is missing, unreadable or without offset, the end does not come after the start, the range
-            is wider than `max_range`, or the filter is empty.
+        BadRequestError: A time is missing, invalid or without an offset, the end is not after the start, the range is
+            wider than `max_range`, or the filter is empty.
     """
     times = {name: _read_time(name, text) for name, text in (("start", start), ("end", end))}
     try:
@@ -106,9 +105,9 @@ def read_query(
     except ValueError as error:
         raise BadRequestError(str(error)) from None
     if times["start"] == times["end"]:
-        raise BadRequestError("start and end are the same instant: for a whole day, let end be the start of the next")
+        raise BadRequestError("start and end are the same instant; for a whole day, use the start of the next as end")
     if max_range is not None and _width(**times) > max_range:
-        raise BadRequestError(f"the range is too wide: ask for {_shown_span(max_range)} at most at a time")
+        raise BadRequestError(f"the range is too wide; request at most {_format_span(max_range)} at a time")
     filters = check_filters(sip_group_name, None)
     if isinstance(filters, ValueError):
         raise BadRequestError(str(filters))
@@ -117,10 +116,13 @@ def read_query(
 
 @asynccontextmanager
 async def deadline(seconds: float | None) -> AsyncIterator[None]:
-    """Give the block so many seconds, for calls that are answered in one piece; `None` gives it all the time.
+    """Limit the block to `seconds`, for responses in one piece; `None` is no limit.
+
+        async with deadline(30):
+            records = await client.fetch_all(**asked)
 
     Raises:
-        CallTimeoutError: they are over.
+        DeadlineExceededError: The time is over.
     """
     if seconds is not None:
         check_seconds("seconds", seconds)
@@ -128,40 +130,40 @@ async def deadline(seconds: float | None) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds) as limit:
             yield
     except TimeoutError:
-        if not limit.expired():  # another one, of the block itself
+        if not limit.expired():  # a timeout of the block itself
             raise
-        raise too_late(seconds) from None
+        raise deadline_error(seconds) from None
 
 
-def too_late(seconds: float | None) -> DeadlineExceededError:
-    """Return the error of a call whose `seconds` are over."""
-    return DeadlineExceededError(f"not answered within {seconds:g} s: ask for a shorter range, or again later")
+def deadline_error(seconds: float | None) -> DeadlineExceededError:
+    """Return the error of a request whose `seconds` are over."""
+    return DeadlineExceededError(f"no response within {seconds:g} s; request a shorter range, or try again later")
 
 
 def _width(start: datetime, end: datetime) -> timedelta:
-    # By the clock on the wall where that is less: a month in which clocks are set back is no longer than others.
+    # By local time, if that is less: a month in which clocks are set back counts like any other.
     width = end - start
     on_the_wall = end.replace(tzinfo=None) - start.replace(tzinfo=None)
     return on_the_wall if timedelta() < width - on_the_wall <= _CLOCK_CHANGE else width
 
 
-def _shown_span(span: timedelta) -> str:
+def _format_span(span: timedelta) -> str:
     return f"{span.days} days" if not span % timedelta(days=1) else f"{span.total_seconds():g} seconds"
 
 
-def _shown(name: str) -> str:
-    # A name from outside: cut, and without what could be more than a name.
+def _safe_name(name: str) -> str:
+    # An untrusted name: cut, and with unusual characters replaced.
     return "".join(character if character.isalnum() or character in "_-." else "?" for character in name[:40])
 
 
 def _read_time(name: str, text: str | None) -> datetime:
-    advice = "write it as in 2026-10-01T00:00:00Z or 2026-10-01T08:00:00%2B08:00 (a plus sign in a URL is %2B)"
+    advice = "use for example 2026-10-01T00:00:00Z or 2026-10-01T08:00:00%2B08:00 (a plus sign in a URL is %2B)"
     if text is None:
-        raise BadRequestError(f"{name} is missing: {advice}")
+        raise BadRequestError(f"{name} is missing; {advice}")
     try:
         time = datetime.fromisoformat(re.sub(r"(?<=T)(\S+) (\d\d:?\d\d)$", r"\1+\2", text))
     except ValueError:
-        raise BadRequestError(f"{name} is no time of ISO 8601: {advice}") from None
+        raise BadRequestError(f"{name} is not an ISO 8601 time; {advice}") from None
     if time.utcoffset() is None:
-        raise BadRequestError(f"{name} has no offset: {advice}")
+        raise BadRequestError(f"{name} has no offset; {advice}")
     return time

@@ -1,12 +1,13 @@
-"""A range on its way to a caller: bytes from the first window on, and an end that tells whether they are all.
+"""Streaming of a range as an HTTP response, whose end shows whether it is complete.
 
-Knows no framework: those hand in a `Caller`.  Must never end an answer well
-that is not proven, and must never go on fetching for a caller who has gone.
+Independent of frameworks, which provide a `ResponseWriter`. An incomplete response never ends normally, and fetching
+stops when the requester disconnects.
 
-    NDJSON      the last line is {"report": ...}: without it, the answer is broken.  Where there is
-                time for it, a broken one ends with {"problem": ...}; then the connection is cut.
-    CSV         the connection is cut before the last chunk: clients call that an error.  Where a cut
-                could not be guaranteed, `collect` makes the whole answer first, to be sent with its length.
+    NDJSON      The last line is {"report": ...}; without it, the response is incomplete. If possible, an incomplete
+                one ends with {"problem": ...}; then the connection is cut.
+    CSV         The connection of an incomplete response is cut before the last chunk, which HTTP libraries report as an
+                error. Where a cut cannot be guaranteed, `buffer_response` builds the whole response, to be sent with
+                its length.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.export import Encoder, encode_rows, open_encoder
 from aiosipcdr.http.options import check_seconds
 from aiosipcdr.integrations.problems import log_problem, plan_problem
-from aiosipcdr.integrations.range_request import HttpVersionError, RequestError, too_late
+from aiosipcdr.integrations.range_request import HttpVersionError, RequestError, deadline_error
 from aiosipcdr.model.errors import ClientStateError, IncompleteRangeError, ProtocolError, SipCdrError
 from aiosipcdr.model.report import CompleteWindow, describe_unreadable
 
@@ -30,42 +31,42 @@ __all__ = [
     "MEDIA_TYPES",
     "START_WITHIN",
     "AnswerCutError",
-    "Caller",
-    "CallerGoneError",
-    "Text",
-    "collect",
-    "deliver",
+    "ClientDisconnectedError",
+    "ResponseWriter",
+    "TextFormat",
+    "buffer_response",
+    "stream_response",
 ]
 
-Text = Literal["ndjson", "csv"]
+TextFormat = Literal["ndjson", "csv"]
 
-MEDIA_TYPES: dict[Text, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
+MEDIA_TYPES: dict[TextFormat, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
-# Phone numbers belong into no cache; nginx would collect what should start at once; and no browser
-# may take a caller's ID for HTML.
+# Phone numbers must not be cached; nginx must not buffer the response; and browsers must not interpret a caller ID as
+# HTML.
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 
 START_WITHIN = 5.0
-"""Seconds after which an answer begins, even if nothing is there yet."""
+"""Seconds after which a response begins, even without any data yet."""
 
-_PIECE = 250  # records: about 150 KB, and a millisecond in which no other caller has a turn
-_LAST_WORDS = 1.0
-_MOST_COLLECTED = 64 * 1024 * 1024
+_BATCH_RECORDS = 250  # records: about 150 KB, which block the event loop for about a millisecond
+_PROBLEM_SECONDS = 1.0
+_MAX_BUFFERED_BYTES = 64 * 1024 * 1024
 
 
 class AnswerCutError(Exception):
-    """An answer that had begun cannot be ended well; raised so that no server and no middleware does."""
+    """A response that had begun is incomplete; raised so that neither server nor middleware ends it normally."""
 
 
-class CallerGoneError(Exception):
-    """The caller has closed the connection."""
+class ClientDisconnectedError(Exception):
+    """The requester has closed the connection."""
 
 
-class Caller(Protocol):
-    """Who waits for an answer, as a framework knows them; each method but `gone` may raise `CallerGoneError`."""
+class ResponseWriter(Protocol):
+    """A writer of one response; each method but `wait_disconnected` may raise `ClientDisconnectedError`."""
 
-    is_told_of_the_end: bool
-    """Whether a connection that is cut looks other than one that has ended: from HTTP/1.1 on."""
+    detects_cut: bool
+    """Whether the requester can distinguish a cut response from a complete one: from HTTP/1.1 on."""
 
     async def begin(self) -> None:
         """Send the status and the headers."""
@@ -73,48 +74,48 @@ class Caller(Protocol):
     async def write(self, data: bytes) -> None:
         """Send `data`; return when there is room for more."""
 
-    async def gone(self) -> None:
-        """Return when the caller has closed the connection."""
+    async def wait_disconnected(self) -> None:
+        """Return when the requester has closed the connection."""
 
 
-async def deliver(
+async def stream_response(
     stream: CdrStream,
-    text: Text,
-    caller: Caller,
+    text: TextFormat,
+    writer: ResponseWriter,
     *,
-    timeout: float | None = None,  # noqa: ASYNC109 - it ends otherwise before and after the beginning
+    timeout: float | None = None,  # noqa: ASYNC109 - its effect differs before and after the response has begun
     start_within: float = START_WITHIN,
     spreadsheet: bool = False,
 ) -> bool:
-    """Read `stream` and write it to `caller` as it comes; the framework is to end the answer if it is whole.
+    """Read `stream` and write it to `writer` as it arrives; the framework must end the response if it is complete.
 
-    The answer begins with the first window, or after `start_within` seconds:
-    what goes wrong before can still be told by a status.
+    The response begins with the first window, or after `start_within` seconds: earlier errors can still be answered
+    with a status of their own.
 
     Args:
-        stream: a range that was not entered yet; it is left in any case, with nothing under way.
-        text: the format.
-        caller: who is to get it; their slowness slows the fetching.
-        timeout: seconds for everything, `None` for no limit.
-        start_within: see above; 0 begins at once.
-        spreadsheet: write CSV for Excel and its like: ids stay whole, no text starts a formula.
+        stream: A stream that was not entered yet; it is closed in any case.
+        text: The format.
+        writer: The writer of the response; a slow requester slows down fetching.
+        timeout: Seconds for everything; `None` for no limit.
+        start_within: See above; 0 begins at once.
+        spreadsheet: Write CSV for spreadsheets: ids stay unchanged, no formula is evaluated.
 
     Returns:
-        Whether the answer is whole; if not, the caller has gone.
+        Whether the response is complete; if not, the requester has disconnected.
 
     Raises:
-        SipCdrError: what went wrong before the answer began.
-        CallError: likewise: the deadline struck, or the caller could not tell a broken end.
-        AnswerCutError: what went wrong later; the connection must be closed without an end.
+        SipCdrError: An error before the response began.
+        RequestError: Before the response began, the deadline passed, or the requester cannot detect a cut response.
+        AnswerCutError: An error after the response began; the connection must be closed without ending the response.
     """
     if timeout is not None:
         check_seconds("timeout", timeout)
-    if text == "csv" and not caller.is_told_of_the_end:
-        raise HttpVersionError("CSV over HTTP/1.0 could break off unnoticed: use HTTP/1.1 (a proxy may be set to 1.0)")
-    delivery = _Delivery(stream, text, caller, spreadsheet=spreadsheet)
+    if text == "csv" and not writer.detects_cut:
+        raise HttpVersionError("CSV over HTTP/1.0 could be cut unnoticed; use HTTP/1.1 (check the proxy's settings)")
+    delivery = _Delivery(stream, text, writer, spreadsheet=spreadsheet)
     try:
         return await delivery.send_within(timeout, start_within)
-    except CallerGoneError:
+    except ClientDisconnectedError:
         return False
     except AnswerCutError:
         raise
@@ -123,47 +124,49 @@ async def deliver(
             raise
         why = type(error).__name__
         if isinstance(error, SipCdrError | RequestError):
-            await delivery.say_why(error)
-            why = f"{why}: {error}"  # the text of another one might quote calls
-        raise AnswerCutError(f"the answer was cut: {why}") from error
+            await delivery.send_problem(error)
+            why = f"{why}: {error}"  # messages of other exceptions might quote calls
+        raise AnswerCutError(f"the response was cut: {why}") from error
 
 
-async def collect(
+async def buffer_response(
     stream: CdrStream,
-    text: Text,
-    caller: Caller,
+    text: TextFormat,
+    writer: ResponseWriter,
     *,
-    timeout: float | None = None,  # noqa: ASYNC109 - as in `deliver`
+    timeout: float | None = None,  # noqa: ASYNC109 - as in `stream_response`
     spreadsheet: bool = False,
 ) -> bytes | None:
-    """Read `stream` and return the whole answer, to be sent with its length: no middleware can shorten that unnoticed.
+    """Read `stream` and return the whole response, to be sent with its length, so that a cut is always detected.
 
-    Arguments as in `deliver`; of `caller` only `gone` is used.
+    Arguments as in `stream_response`; of `writer` only `wait_disconnected` is used.
 
     Returns:
-        The answer, or `None` if the caller has gone.
+        The response, or `None` if the requester has disconnected.
 
     Raises:
-        SipCdrError: what went wrong; `ClientStateError` for an answer of more than 64 MiB.
-        CallError: the deadline struck.
+        SipCdrError: An error; `ClientStateError` for a response of more than 64 MiB.
+        RequestError: The deadline passed.
     """
-    kept = _Kept(caller)
+    buffer = _BufferedWriter(writer)
     try:
-        is_whole = await deliver(stream, text, kept, timeout=timeout, start_within=0, spreadsheet=spreadsheet)
+        is_complete = await stream_response(
+            stream, text, buffer, timeout=timeout, start_within=0, spreadsheet=spreadsheet
+        )
     except AnswerCutError as cut:
         if isinstance(cut.__cause__, SipCdrError | RequestError):
             raise cut.__cause__ from None
         raise
-    return b"".join(kept.pieces) if is_whole else None
+    return b"".join(buffer.pieces) if is_complete else None
 
 
-class _Kept:
-    """A `Caller` who keeps what comes, for somebody else who may go."""
+class _BufferedWriter:
+    """A `ResponseWriter` that buffers the response."""
 
-    is_told_of_the_end = True
+    detects_cut = True
 
-    def __init__(self, caller: Caller) -> None:
-        self.gone = caller.gone
+    def __init__(self, writer: ResponseWriter) -> None:
+        self.wait_disconnected = writer.wait_disconnected
         self.pieces: list[bytes] = []
         self._size = 0
 
@@ -172,32 +175,32 @@ class _Kept:
 
     async def write(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size > _MOST_COLLECTED:
+        if self._size > _MAX_BUFFERED_BYTES:
             raise ClientStateError(
-                "a CSV answer of more than 64 MiB can only be streamed: call install_error_handlers(app), start the"
+                "a CSV response of more than 64 MiB can only be streamed; call install_error_handlers(app), start the"
                 " application with client_lifespan, or put AnswerGuard around it"
             )
         self.pieces.append(data)
 
 
 class _Delivery:
-    """One answer; knows how far it has come."""
+    """The delivery of one response, and its progress."""
 
-    def __init__(self, stream: CdrStream, text: Text, caller: Caller, *, spreadsheet: bool) -> None:
+    def __init__(self, stream: CdrStream, text: TextFormat, writer: ResponseWriter, *, spreadsheet: bool) -> None:
         self._stream = stream
         self._text = text
-        self._caller = caller
+        self._writer = writer
         self._spreadsheet = spreadsheet and text == "csv"
         self.has_begun = False
 
-    async def send_within(self, timeout: float | None, start_within: float) -> bool:  # noqa: ASYNC109 - see `deliver`
+    async def send_within(self, timeout: float | None, start_within: float) -> bool:  # noqa: ASYNC109 - see `stream_response`
         with anyio.move_on_after(timeout) as limit:
-            async with _attended(self._caller, limit), self._stream:
+            async with _cancel_on_disconnect(self._writer, limit), self._stream:
                 await self._send(start_within)
                 return True
         if limit.deadline > anyio.current_time():
-            return False  # ended by the caller, who has gone
-        raise too_late(timeout)
+            return False  # cancelled, as the requester has disconnected
+        raise deadline_error(timeout)
 
     async def _send(self, start_within: float) -> None:
         encoder = open_encoder(self._text, spreadsheet=self._spreadsheet)
@@ -205,13 +208,13 @@ class _Delivery:
         window: CompleteWindow | None = None
         is_read = False
         with anyio.move_on_after(start_within):
-            # It may be given up midway: a window is taken in one step, when it is there.
+            # Safe to cancel: a window is taken in one step, when it is there.
             window = await anext(windows, None)
             is_read = True
         self.has_begun = True
-        await self._caller.begin()
+        await self._writer.begin()
         if head := encoder.begin():
-            await self._caller.write(head)
+            await self._writer.write(head)
         if not is_read:
             window = await anext(windows, None)
         while window is not None:
@@ -222,38 +225,38 @@ class _Delivery:
     async def _send_window(self, window: CompleteWindow, encoder: Encoder) -> None:
         records = window.records
         while records:
-            # The bytes have no name here: a traceback with locals would show numbers.
-            await self._caller.write(encoder.encode(encode_rows(records[:_PIECE])))
-            del records[:_PIECE]  # a slow caller need not keep all of them in memory
-            await asyncio.sleep(0)  # a fast one must not keep the others waiting
+            # Not assigned to a variable: the locals in a traceback would show phone numbers.
+            await self._writer.write(encoder.encode(encode_rows(records[:_BATCH_RECORDS])))
+            del records[:_BATCH_RECORDS]  # written records need no memory while a slow requester reads
+            await asyncio.sleep(0)  # a fast requester must not block the others
 
     async def _end(self, encoder: Encoder) -> None:
         report = self._stream.report
         if self._text == "csv" and report.quarantined and report.is_complete:
-            raise ProtocolError(f"{describe_unreadable(report)}, which CSV cannot say: use NDJSON")
+            raise ProtocolError(f"{describe_unreadable(report)}, which CSV cannot express; use NDJSON")
         if self._text == "csv" and not report.certified:
             raise IncompleteRangeError(
-                "not certified, which CSV cannot say: use NDJSON for ranges with gaps", report=report
+                "not certified, which CSV cannot express; use NDJSON for ranges with gaps", report=report
             )
         if tail := encoder.finish():
-            await self._caller.write(tail)
+            await self._writer.write(tail)
         if self._text == "ndjson":
-            await self._caller.write(_line(report=report.facts()))
+            await self._writer.write(_line(report=report.facts()))
 
-    async def say_why(self, error: SipCdrError | RequestError) -> None:
+    async def send_problem(self, error: SipCdrError | RequestError) -> None:
         problem = plan_problem(error)
         log_problem(error, problem)
         if self._text == "ndjson":
-            # The caller may have stopped to read: then there are no last words.
-            with suppress(CallerGoneError), anyio.move_on_after(_LAST_WORDS):
-                await self._caller.write(_line(problem=problem.facts))
+            # The requester may have stopped reading: then the problem is not sent.
+            with suppress(ClientDisconnectedError), anyio.move_on_after(_PROBLEM_SECONDS):
+                await self._writer.write(_line(problem=problem.facts))
 
 
 @asynccontextmanager
-async def _attended(caller: Caller, limit: anyio.CancelScope) -> AsyncIterator[None]:
-    # Cancels `limit` as soon as the caller has gone.
+async def _cancel_on_disconnect(writer: ResponseWriter, limit: anyio.CancelScope) -> AsyncIterator[None]:
+    # Cancels `limit` when the requester disconnects.
     async def watch() -> None:
-        await caller.gone()
+        await writer.wait_disconnected()
         limit.cancel()
 
     watcher = asyncio.create_task(watch())

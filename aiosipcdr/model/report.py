@@ -1,6 +1,6 @@
-"""What a run hands over: its report, its windows and its list of records.
+"""Reports of a run, its windows and its records.
 
-Counts only: no phone number and no secret can stand in a report.
+Reports are frozen; `ReportBuilder` and `WindowReportBuilder` make them. They hold counts: no phone number, no secret.
 """
 
 import hashlib
@@ -22,22 +22,33 @@ __all__ = [
     "DaysReport",
     "FetchReport",
     "QuarantinedRecord",
+    "ReportBuilder",
     "WindowReport",
+    "WindowReportBuilder",
     "WindowShare",
     "counted",
     "describe_unreadable",
 ]
 
 
-class WindowReport(msgspec.Struct, kw_only=True):
-    """The proof of one window: what was counted, what was read, and whether they agree.
+class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The proof of one window: what the vendor counts, what was read, and whether they agree.
 
-    `total` is the vendor's last count of the window without `copies`, rows that
-    it lists more than once, byte for byte; `unique` the distinct rows read in
-    it, neighbours' overlap included on both sides.
-    `provisional`: its end was younger than `lateness` when it was counted, by
-    the vendor's clock; by this machine's if `local_clock`, because the vendor
-    sends no `Date`.
+    Attributes:
+        window: The window.
+        total: The vendor's last count, without `copies`.
+        unique: Distinct rows read; those in the overlaps with neighbouring windows are included.
+        copies: Rows that the vendor lists more than once, byte for byte.
+        duplicates: Rows that were repeated within one scan.
+        conflicts: Calls whose contents changed between two answers.
+        quarantined: Records without a readable id.
+        anomalies: Inconsistent answers (short page, wrong `pages`, ...) that the proof overruled.
+        requests: Requests for pages and counts of the window, without retries.
+        pages: Pages of records read.
+        scans: Readings of the whole window.
+        certified: Whether it is proven complete.
+        provisional: Whether its end was younger than `lateness` when it was counted, by the vendor's clock.
+        local_clock: Whether its age was measured by this machine's clock, because the vendor sends no `Date` header.
     """
 
     window: TimeWindow
@@ -61,30 +72,58 @@ class WindowReport(msgspec.Struct, kw_only=True):
         return self.total + self.copies
 
 
-class FetchReport(msgspec.Struct, kw_only=True):
+class WindowReportBuilder(msgspec.Struct, kw_only=True):
+    """Counters of a window while it is read; the fields are those of `WindowReport`."""
+
+    window: TimeWindow
+    total: int = 0
+    unique: int = 0
+    copies: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    quarantined: int = 0
+    anomalies: int = 0
+    requests: int = 0
+    pages: int = 0
+    scans: int = 0
+    certified: bool = False
+    provisional: bool = False
+    local_clock: bool = False
+
+    @property
+    def counted(self) -> int:
+        """The vendor's last count of the window, copies included."""
+        return self.total + self.copies
+
+    def build(self) -> WindowReport:
+        """Return the report as of now."""
+        return WindowReport(**msgspec.structs.asdict(self))
+
+
+class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a run did and what it proves.
 
     Attributes:
-        total: calls that the vendor counts in the range; overlaps count once.
-        unique: distinct calls delivered or quarantined; equals `total` when certified.
-        duplicates: rows that were told twice within one sweep and dropped.
-        conflicts: calls whose contents changed between two answers, each once for a window.
-        quarantined: records without a readable id, kept in the quarantine.
-        anomalies: oddities of answers (short page, wrong `pages`, ...) that the proof overruled.
-        windows: windows proven or given up.
-        pages: pages of records read, re-reads included.
-        requests: requests sent, control counts, retries and abandoned pages included.
-        scans: readings of whole windows; `windows` when nothing had to be read again.
-        retries: requests sent again after a fault.
-        provisional: windows so young that calls may still be added to them.
-        certified: every window was proven complete, none was left out, and nothing was quarantined.
-        elapsed: seconds from the first request to the last answer.
-        window_reports: one per window, oldest first.
-        unknown_fields: names of record fields that this version does not know, with the number of calls; at most 100.
-        faulty_fields: names of fields that could not be read, with the number of calls; they are `None` in the record,
-            and their raw JSON is in its `extra`.
-        clipped_to: where the range was read to, if its end lies more than 31 days after the vendor's current time;
-            the report proves nothing about what is later.
+        total: Calls that the vendor counts in the range; overlaps of windows count once.
+        unique: Distinct calls delivered or quarantined; equals `total` when certified.
+        duplicates: Rows that were repeated within one scan, and dropped.
+        conflicts: Calls whose contents changed between two answers, each once per window.
+        quarantined: Records without a readable id; their bytes are kept in the quarantine.
+        anomalies: Inconsistent answers (short page, wrong `pages`, ...) that the proof overruled.
+        windows: Windows that were proven or given up.
+        pages: Pages of records read, repeated ones included.
+        requests: Requests sent; includes control counts, retries and cancelled requests.
+        scans: Readings of whole windows; equals `windows` if none was read again.
+        retries: Requests that were repeated after an error.
+        provisional: Windows so young that calls may still be added to them.
+        certified: Whether every window was proven complete, none was left out, and nothing was quarantined.
+        elapsed: Seconds from the start of the run to the last window that was taken from it.
+        window_reports: One report per window, oldest first.
+        unknown_fields: Names of record fields that this version does not know, with the number of calls; at most 100.
+        faulty_fields: Names of fields that could not be read, with the number of calls. Such a field is `None` in the
+            record, and its raw JSON is in `extra`.
+        clipped_to: End of what was read, if the range ends more than 31 days after the vendor's current time; the
+            report proves nothing about later calls.
     """
 
     total: int = 0
@@ -108,30 +147,30 @@ class FetchReport(msgspec.Struct, kw_only=True):
 
     @property
     def is_complete(self) -> bool:
-        """Whether every window was proven complete and none was left out, whatever was quarantined."""
+        """Whether every window was proven complete and none was left out; ignores the quarantine."""
         all_proven = all(window.certified for window in self.window_reports)
         return self.certified or (self.quarantined > 0 and all_proven and self.unique >= self.total)
 
     @property
     def local_clock(self) -> bool:
-        """Whether the age of a window was judged by this machine's clock, because the vendor sends no `Date`."""
+        """Whether the age of a window was measured by this machine's clock, without a `Date` header of the vendor."""
         return any(reported.local_clock for reported in self.window_reports)
 
     def facts(self) -> dict[str, object]:
-        """Return its numbers for a program, without the list of its windows (it may be long)."""
+        """Return the fields as a dict, without `window_reports` (which may be long)."""
         facts = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "window_reports"}
         clipped_to = None if self.clipped_to is None else self.clipped_to.isoformat()
         return facts | {"clipped_to": clipped_to, "local_clock": self.local_clock}
 
     def __str__(self) -> str:
-        """Say it in one paragraph that a person can read."""
+        """Return a summary in one line."""
         proof = "certified complete" if self.certified else "NOT certified"
         effort = [
             counted(self.windows, "window", "windows"),
             counted(self.pages, "page", "pages"),
             f"{counted(self.requests, 'request', 'requests')} in {self.elapsed:.1f} s",
         ]
-        # What was never asked for lies before what the vendor keeps.
+        # A window without requests lies before the vendor's retention boundary.
         gaps = sum(not reported.certified and not reported.requests for reported in self.window_reports)
         troubles = [
             counted(count, *name)
@@ -158,24 +197,54 @@ class FetchReport(msgspec.Struct, kw_only=True):
         return f"{readable:,} of {self.total:,} calls, {proof}: {', '.join(words)}"
 
 
-DayOutcome = Literal["written", "rewritten", "unchanged", "shrunk", "expired"]
-"""What has become of a day.
+class ReportBuilder(msgspec.Struct, kw_only=True):
+    """Counters of a run; the fields are those of `FetchReport`."""
 
-"written": its file is new. "rewritten": it was read again, since the file was unfinished or the vendor counts more
-calls by now. "unchanged": the file was finished already. "shrunk": the vendor counts fewer calls than the file has, and
-it stays. "expired": the vendor has deleted some of the day's calls; a file that is there stays as it is.
+    total: int = 0
+    unique: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    quarantined: int = 0
+    anomalies: int = 0
+    windows: int = 0
+    pages: int = 0
+    requests: int = 0
+    scans: int = 0
+    retries: int = 0
+    provisional: int = 0
+    certified: bool = False
+    elapsed: float = 0.0
+    window_reports: list[WindowReport] = []
+    unknown_fields: dict[str, int] = {}
+    faulty_fields: dict[str, int] = {}
+    clipped_to: datetime | None = None
+
+    def build(self) -> FetchReport:
+        """Return the report as of now; later changes do not affect it."""
+        fields = msgspec.structs.asdict(self)
+        for name in ("window_reports", "unknown_fields", "faulty_fields"):
+            fields[name] = fields[name].copy()
+        return FetchReport(**fields)
+
+
+DayOutcome = Literal["written", "rewritten", "unchanged", "shrunk", "expired"]
+"""Result of a day.
+
+"written": its file is new. "rewritten": it was read again, because the file was unfinished or the vendor counts more
+calls now. "unchanged": the file was already finished. "shrunk": the vendor counts fewer calls than the file has; the
+file is kept. "expired": the vendor has already deleted some of the day's calls; an existing file is kept.
 """
 
 
 class DayReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What has become of one day of an export of days.
+    """Result of one day of `export_days`.
 
     Attributes:
-        date: the day.
-        path: its file.
-        outcome: see `DayOutcome`.
-        report: what the file's manifest says; `None` for an expired day without a file.
-        count: the vendor's count of a finished day that was counted again.
+        date: The day.
+        path: Its file.
+        outcome: See `DayOutcome`.
+        report: The report in the file's manifest; `None` for an expired day without a file.
+        count: The vendor's count of a finished day that was counted again.
     """
 
     date: date
@@ -186,7 +255,7 @@ class DayReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DaysReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What has become of every day of an export of days, oldest first; days that have not begun are left out."""
+    """Results of all days of `export_days`, oldest first; days that have not begun are left out."""
 
     days: list[DayReport]
 
@@ -197,12 +266,12 @@ class DaysReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def provisional(self) -> int:
-        """How many days are so young that calls may still be added to them: they are read again by the next export."""
+        """Number of days so young that calls may still be added to them; the next export reads them again."""
         return sum(day.report is not None and day.report.provisional > 0 for day in self.days)
 
 
 def describe_unreadable(report: FetchReport) -> str:
-    """Say what could not be read; an empty text if everything could."""
+    """Return a text about the records and fields that could not be read; an empty text if there are none."""
     words = []
     if report.quarantined:
         words.append(counted(report.quarantined, "record", "records") + " quarantined (no readable id)")
@@ -218,9 +287,14 @@ def counted(count: int, one: str, many: str) -> str:
 
 
 class QuarantinedRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that could not be decoded: its bytes as told, where it stood, and why.
+    """A record that could not be decoded.
 
-    `raw` may hold phone numbers, so no repr shows it.
+    Attributes:
+        raw: Its bytes as sent. They may hold phone numbers, so no repr shows them.
+        window: The window in which it was read.
+        page: Number of the page within the window.
+        reason: Why it could not be decoded.
+        voice_id: Its id, if that could be read.
     """
 
     raw: bytes
@@ -231,56 +305,61 @@ class QuarantinedRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> str:
-        """What the record counts by: its id, or a hash of its bytes."""
+        """Its id, or a hash of its bytes if it has none."""
         return self.digest if self.voice_id is None else self.voice_id
 
     @property
     def digest(self) -> str:
-        """A hash of its bytes."""
+        """Hash of its bytes."""
         return f"sha256:{hashlib.sha256(self.raw).hexdigest()}"
 
     def __repr__(self) -> str:
-        """Give the place and the reason, not the bytes."""
+        """Show the page and the reason, not the bytes."""
         return f"QuarantinedRecord(page={self.page}, reason={self.reason!r}, raw=<{len(self.raw)} bytes>)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
+        """Show no more in a rich traceback than `repr` does."""
         return [("page", self.page), ("reason", self.reason)]
 
 
 class WindowShare(msgspec.Struct, kw_only=True):
-    """What a window adds to its run, where it repeats nothing.
+    """What a window adds to the report of its run; rows that earlier windows delivered are left out.
 
     Attributes:
-        unique: calls delivered or quarantined.
-        total: the vendor's count of them.
-        quarantined: those that could not be decoded.
-        unions: the distinct calls that are new to each window which this one was cut out of, the outermost first.
-        floors: calls that came on top for each of those that end here unproven, the innermost first.
-        unknown_fields: see `FetchReport`.
-        faulty_fields: see `FetchReport`.
-        filled_fields: for each field of times or money, the calls that came with a value; an estimate where none of
-            the window's fields is faulty.
+        unique: Calls delivered or quarantined.
+        total: The vendor's count of them.
+        quarantined: Those that could not be decoded.
+        unions: For each window that this one was split from, the outermost first: the calls that are new to it.
+        unclaimed: For each of those that ends here unproven, the innermost first: calls that were read before the split
+            and that no part has delivered.
+        unknown_fields: See `FetchReport`.
+        faulty_fields: See `FetchReport`.
+        filled_fields: For each field of times or money: the calls that have a value; an estimate if none of the
+            window's fields is faulty.
     """
 
     unique: int = 0
     total: int = 0
     quarantined: int = 0
     unions: list[int] = []
-    floors: list[int] = []
+    unclaimed: list[int] = msgspec.field(default_factory=list, name="floors")  # the name in journals
     unknown_fields: dict[str, int] = {}
     faulty_fields: dict[str, int] = {}
     filled_fields: dict[str, int] = {}
 
 
 class CompleteWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """A window whose reading has ended: the unit that engine, stream and export pass on.
+    """A window that was read: the unit passed from the engine to streams and exports.
 
-    `records` are ordered by (`submit_time`, `None` last, `voice_id`) and hold
-    nothing that an earlier window of the same run handed over.  `repeated` was
-    read here, too, and is left out; `unread_ids` is what everything that could
-    not be decoded counts by; `share` is what the window adds to the report of
-    its run.
+    Attributes:
+        window: The window.
+        records: Its records, ordered by (`submit_time`, `None` last, `voice_id`), without those that an earlier window
+            of the run delivered.
+        quarantined: Records that could not be decoded.
+        report: Its report.
+        share: What it adds to the report of the run.
+        repeated: Records that an earlier window delivered.
+        unread_ids: Identities of all records that could not be decoded, see `QuarantinedRecord.identity`.
     """
 
     window: TimeWindow
@@ -292,50 +371,54 @@ class CompleteWindow(msgspec.Struct, frozen=True, kw_only=True):
     unread_ids: list[str] = []
 
     def __repr__(self) -> str:
-        """Count the records instead of printing them."""
+        """Show the number of records, not the records."""
         return f"CompleteWindow({self.window}, records=<{len(self.records)}>, certified={self.report.certified})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
+        """Show no more in a rich traceback than `repr` does."""
         return [("window", self.window), ("records", len(self.records)), ("certified", self.report.certified)]
 
 
 class CallDetailRecords(list[CallDetailRecord]):
-    """The records of a range, oldest window first, with the `report` that proves them.
+    """The records of a range, oldest window first, with the `report` that proves them complete.
 
-    It is a list, and libraries of data frames take a list as a list: hand them `records.arrow`. A slice has the same
-    type, and the report of the whole range.
+    A list. A slice has the same type, and the report of the whole range. Data frame libraries treat it as a plain list:
+    pass them `records.arrow` instead.
 
         polars.DataFrame(records[:1000].arrow)
 
-    FastAPI and pydantic take it as a response model, a list of `CallDetailRecord`.
+    FastAPI and pydantic accept it as a response model, a list of `CallDetailRecord`.
+
+    Attributes:
+        report: The report of the run.
+        quarantined: Records that could not be decoded.
     """
 
     __slots__ = ("quarantined", "report")
 
     def __init__(self, records: Iterable[CallDetailRecord] = (), *, report: FetchReport | None = None) -> None:
-        """Hold `records` and the report of the run that fetched them."""
+        """Create a list of `records` with the report of the run that fetched them."""
         super().__init__(records)
         self.report: FetchReport = report if report is not None else FetchReport()
         self.quarantined: list[QuarantinedRecord] = []
 
     def __reduce_ex__(self, _protocol: SupportsIndex, /) -> tuple[object, ...]:
-        """Pickle with every protocol; the old ones know no slots."""
+        """Support all pickle protocols; the older ones do not support slots."""
         return _restore, (type(self), list(self), self.report, self.quarantined)
 
     def __repr__(self) -> str:
-        """Count the records instead of printing them."""
+        """Show the number of records, not the records."""
         proof = "certified" if self.report.certified else "not certified"
         return f"<CallDetailRecords: {len(self):,} records, {proof}>"
 
     @overload
-    def __getitem__(self, place: SupportsIndex, /) -> CallDetailRecord: ...
+    def __getitem__(self, index: SupportsIndex, /) -> CallDetailRecord: ...
 
     @overload
-    def __getitem__(self, place: slice, /) -> "CallDetailRecords": ...
+    def __getitem__(self, index: slice, /) -> "CallDetailRecords": ...
 
-    def __getitem__(self, place: SupportsIndex | slice, /) -> "CallDetailRecord | CallDetailRecords":
-        found = super().__getitem__(place)
+    def __getitem__(self, index: SupportsIndex | slice, /) -> "CallDetailRecord | CallDetailRecords":
+        found = super().__getitem__(index)
         return self._with_report(found) if isinstance(found, list) else found
 
     def copy(self) -> "CallDetailRecords":
@@ -349,14 +432,14 @@ class CallDetailRecords(list[CallDetailRecord]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: Any) -> Any:  # noqa: ANN401 - pydantic's
-        """Describe them to pydantic, and so to FastAPI: as a list."""
+        """Return the pydantic schema of a list of records, also used by FastAPI."""
         return handler.generate_schema(list[CallDetailRecord])
 
     @property
     def arrow(self) -> ArrowRecords:
-        """The same records, for `polars.DataFrame`, `pyarrow.table`, DuckDB, pandas and all that read Arrow streams.
+        """The same records for `polars.DataFrame`, `pyarrow.table`, DuckDB, pandas and other readers of Arrow streams.
 
-        Needs the extra `arrow` when it is read: `ImportError` says so.
+        Reading it raises `ImportError` without the extra `arrow`.
         """
         return ArrowRecords(self)
 
@@ -364,7 +447,7 @@ class CallDetailRecords(list[CallDetailRecord]):
         """Return a capsule with a stream of Arrow batches, converted as they are read.
 
         Raises:
-            ImportError: the extra `arrow` is not installed.
+            ImportError: The extra `arrow` is not installed.
         """
         return self.arrow.__arrow_c_stream__(requested_schema)
 

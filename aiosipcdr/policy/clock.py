@@ -163,11 +163,11 @@ class VendorClock:
     Any answer counts, refused or not. The median ignores the few that come from another server or took long.
     """
 
-    __slots__ = ("_date", "_decoded", "_offsets")
+    __slots__ = ("_answers", "_date", "_decoded")
 
     def __init__(self) -> None:
         """Begin without an answer."""
-        self._offsets: deque[float | None] = deque(maxlen=_RECENT_ANSWERS)
+        self._answers: deque[tuple[float, float, float] | None] = deque(maxlen=_RECENT_ANSWERS)
         self._date: str | None = None
         self._decoded: float | None = None
 
@@ -181,16 +181,14 @@ class VendorClock:
         """
         if date != self._date:  # it changes once a second, and is dear to decode
             self._date, self._decoded = date, decode_http_date(date)
-        offset = None if self._decoded is None else _offset_of(self._decoded, sent, received)
-        if offset is not None and abs(offset) > _LARGEST_OFFSET:
-            offset = None
-        self._offsets.append(offset)
+        self._answers.append(None if self._decoded is None else (self._decoded, sent, received))
 
     @property
     def offset(self) -> float | None:
         """Seconds by which the vendor's clock is ahead of this machine's; `None` if no recent answer had a `Date`."""
-        known = [offset for offset in self._offsets if offset is not None]
-        return median(known) if known else None
+        offsets = [_offset_of(*answer) for answer in self._answers if answer is not None]
+        plausible = [offset for offset in offsets if abs(offset) <= _LARGEST_OFFSET]
+        return median(plausible) if plausible else None
 
 
 class VendorTime(NamedTuple):

@@ -1,7 +1,6 @@
-"""How many requests may be under way at once: up by one while all goes well, down at once when it does not.
+"""Adaptive limit of concurrent requests: additive increase, multiplicative decrease (Chiu and Jain, 1989).
 
-Pure arithmetic: instants are arguments.  Additive increase, multiplicative
-decrease (Chiu and Jain, 1989), between 1 and what the client allows.
+Arithmetic only: clock readings are arguments.
 """
 
 __all__ = ["AdaptiveLimit"]
@@ -10,33 +9,40 @@ _DECREASE = 0.7
 
 
 class AdaptiveLimit:
-    """The number of places for requests, as it stands."""
+    """Number of requests that may be in flight, between 1 and the client's concurrency.
 
-    __slots__ = ("_limit", "_lowered_at", "_most", "_successes", "places")
+    Attributes:
+        current: The limit now, at least 1.
+        is_reduced: Whether it is below the client's concurrency.
+    """
 
-    def __init__(self, most: int) -> None:
-        """Begin with all places."""
-        self.places: int = most
-        """How many requests may be under way now, at least 1."""
-        self._most = most
-        self._limit = float(most)
+    __slots__ = ("_limit", "_max", "_reduced_at", "_successes", "current", "is_reduced")
+
+    def __init__(self, max_concurrency: int) -> None:
+        """Start at the maximum."""
+        self.current: int = max_concurrency
+        self.is_reduced: bool = False
+        self._max = max_concurrency
+        self._limit = float(max_concurrency)
         self._successes = 0
-        self._lowered_at = float("-inf")
+        self._reduced_at = float("-inf")
 
     def note_trouble(self, *, sent: float, now: float) -> None:
-        """Take places away for a request, sent at `sent`, that was answered with trouble `now`."""
-        # What was under way when the places were last taken away tells nothing about what is left.
-        if sent >= self._lowered_at:
-            self._limit = max(1.0, self._limit * _DECREASE)
-            self.places = int(self._limit)
-            self._lowered_at = now
-            self._successes = 0
+        """Reduce the limit for a request, sent at `sent`, that failed at `now`."""
+        # Requests that were in flight at the last reduction say nothing about the reduced limit.
+        if sent >= self._reduced_at:
+            self._set(max(1.0, self._limit * _DECREASE))
+            self._reduced_at = now
 
     def note_success(self) -> None:
-        """Give one place back for every two rounds of answers without trouble."""
-        if self._limit < self._most:
+        """Raise the limit by one after two rounds of answers without trouble."""
+        if self.is_reduced:
             self._successes += 1
             if self._successes >= 2 * self._limit:
-                self._limit = min(float(self._most), self._limit + 1)
-                self.places = int(self._limit)
-                self._successes = 0
+                self._set(min(float(self._max), self._limit + 1))
+
+    def _set(self, limit: float) -> None:
+        self._limit = limit
+        self.current = int(limit)
+        self.is_reduced = limit < self._max
+        self._successes = 0

@@ -1,45 +1,78 @@
-"""How often and how patiently a page is asked for again.
+"""Retry policy: whether a failed request is sent again, when, and at which cost.
 
-Pure arithmetic: clock and random number are arguments.  Knows no error by
-name, only the facts that errors carry.
+Arithmetic only: clock readings and random numbers are arguments. Decides; waiting and sending are the engine's.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from aiosipcdr.policy.clock import decode_http_date
+from aiosipcdr.model.errors import (
+    AuthenticationError,
+    ClockSkewError,
+    OutageError,
+    ProtocolError,
+    RedirectError,
+    RequestTimeoutError,
+    ResponseTooLargeError,
+    RestrictedAddressError,
+    ServerFaultError,
+    SipCdrError,
+    ThrottledError,
+    TlsError,
+    TransportError,
+)
+from aiosipcdr.policy.clock import ClockOffset, decode_http_date
+from aiosipcdr.policy.concurrency import AdaptiveLimit
+from aiosipcdr.policy.pacing import Pacer
 
-__all__ = ["RetryBudget", "RetryPolicy", "decode_retry_after"]
+__all__ = ["RequestAttempts", "RetryBudget", "RetryController", "RetryPolicy", "decode_retry_after"]
 
-_USUAL_ATTEMPTS = 6
-_MOST_ATTEMPTS = 20
-_FIRST_PAGE_ATTEMPTS = 8
+_DEFAULT_ATTEMPTS = 6
+_MAX_ATTEMPTS = 20
+_MAX_FIRST_PAGE_ATTEMPTS = 8
+
+_RETRY_COST = 14.0
+_THROTTLED_RETRY_COST = 5.0
+
+_MAX_ATTEMPTS_BY_ERROR: dict[type[SipCdrError], int] = {
+    ClockSkewError: 1,  # one more is free
+    ResponseTooLargeError: 2,  # each may cost the largest answer that is accepted
+    ProtocolError: 3,  # a truncated answer may be complete next time; an HTML page will not change
+    TlsError: 2,
+}
+_MAX_ATTEMPTS_UNRESOLVED = 2
+"""Attempts for a host name that does not resolve before anything was ever answered: it is probably misspelt."""
+
+_RECENT_SECONDS = 30.0
+"""How long before the first attempt of a page another page may have succeeded to count as recent: the last page of a
+range and a control count are often the only requests in flight."""
+
+_ACCOUNT_ERRORS = (AuthenticationError, RestrictedAddressError, RedirectError, TlsError)
+"""Errors that every other request would meet too; another login attempt may lock the account."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a failed request is sent again; each attempt is signed afresh.
 
-    The wait before attempt n + 1 is drawn evenly between nothing and
-    `min(base * 2**(n - 1), cap)` seconds ("full jitter"), and is never shorter
-    than what the vendor asked for in `Retry-After`.
+    The wait before attempt n + 1 is drawn uniformly from 0 to `min(base * 2**(n - 1), cap)` seconds ("full jitter"),
+    and is never shorter than the vendor's `Retry-After`.
 
     Attributes:
-        attempts: Max requests for one page, the first included, whatever happens; 1 switches retries off. `None`: 6,
-            or 3 where the answer is a 200 that cannot be read; up to 20 while other pages of the client succeed, since
-            an endpoint that fails every second request still answers. Before the first page of a client no other can
-            succeed: twice as many, up to 8, where the failure is the endpoint's own. Fewer requests are sent at the
-            same time meanwhile.
-        base: the first wait's upper bound in seconds.
-        throttle_base: the same where the vendor asks for fewer requests; the whole client waits then.
-        cap: the longest drawn wait in seconds.
-        deadline: seconds after the first attempt in which another may start.
-        longest_retry_after: a longer wish of the vendor's ends the run at once, with the wish in the error.
-        budget: what all retries of a client may cost together: 14 each (5 where the vendor asks for fewer requests).
-            A page that succeeds gives back the cost of its retries, one that needed none 1, and 1 comes back every
-            second.
-        stall: a run that has completed no page for so many seconds ends at its next failure.
+        attempts: Max requests for one page, the first included; 1 disables retries. `None`: 6, or 3 for a 200 whose
+            body cannot be read; up to 20 while other pages of the client succeed, since an endpoint that fails every
+            second request still answers. Before the first page of a client has succeeded: twice as many, up to 8, if
+            the endpoint itself fails. Concurrency is reduced meanwhile.
+        base: Upper bound of the first wait, in seconds.
+        throttle_base: The same after a throttled request; the whole client waits then.
+        cap: Longest drawn wait, in seconds.
+        deadline: Seconds after the first attempt in which another may start.
+        longest_retry_after: A longer `Retry-After`, in seconds, ends the run at once; the error carries the value.
+        budget: Cost of all retries of a client together: 14 each, 5 after a throttled request. A page that succeeds
+            refunds the cost of its retries, a page without retries refunds 1, and 1 is refilled every second.
+        stall: Seconds without a completed page after which the next failure ends the run.
     """
 
     attempts: int | None = None
@@ -52,10 +85,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     stall: float = 300.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Validate the values.
 
         Raises:
-            ValueError: fewer than one attempt, or a negative time or budget.
+            ValueError: Fewer than one attempt, or a negative or infinite time or budget.
         """
         if self.attempts is not None and self.attempts < 1:
             msg = f"attempts must be at least 1 (1 = never retry), not {self.attempts}"
@@ -66,35 +99,35 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 msg = f"{name} must be a finite number, zero or more, not {value}"
                 raise ValueError(msg)
 
-    def most_attempts(
-        self, fewer: int | None = None, *, others_succeed: bool = False, is_first_page: bool = False
+    def max_attempts(
+        self, kind_limit: int | None = None, *, others_succeed: bool = False, is_first_page: bool = False
     ) -> int:
-        """Return how often a page may be asked for.
+        """Return how often a page may be requested.
 
         Args:
-            fewer: How often at most where nothing else is known, for kinds of errors that hardly ever pass.
-            others_succeed: Whether other pages of the client are answered meanwhile.
-            is_first_page: Whether no page of the client was answered yet, by an endpoint that can be reached.
+            kind_limit: Limit for kinds of errors that rarely pass.
+            others_succeed: Whether other pages of the client succeed meanwhile.
+            is_first_page: Whether no page of the client has succeeded yet, at an endpoint that can be reached.
         """
-        usual, most = (_USUAL_ATTEMPTS, _MOST_ATTEMPTS) if self.attempts is None else (self.attempts, self.attempts)
+        default, limit = (_DEFAULT_ATTEMPTS, _MAX_ATTEMPTS) if self.attempts is None else (self.attempts, self.attempts)
         if others_succeed:
-            return most
-        usual = usual if fewer is None else min(usual, fewer)
+            return limit
+        allowed = default if kind_limit is None else min(default, kind_limit)
         if is_first_page and self.attempts is None:
-            return max(usual, min(2 * usual, _FIRST_PAGE_ATTEMPTS))
-        return usual
+            return max(allowed, min(2 * allowed, _MAX_FIRST_PAGE_ATTEMPTS))
+        return allowed
 
     def decide_delay(
         self, attempt: int, *, elapsed: float, retry_after: float | None, random: float, throttled: bool = False
     ) -> float | None:
-        """Return the seconds to wait before the next attempt, or `None` where that would take too long.
+        """Return the seconds to wait before the next attempt, or `None` if that would exceed a limit.
 
         Args:
             attempt: Attempts made so far, at least 1.
-            elapsed: seconds since the first of them was sent.
-            retry_after: what the vendor asked for, in seconds.
-            random: a number in [0, 1).
-            throttled: the vendor asks for fewer requests.
+            elapsed: Seconds since the first attempt was sent.
+            retry_after: The vendor's `Retry-After`, in seconds.
+            random: A number in [0, 1).
+            throttled: Whether the vendor throttled the request.
         """
         base = self.throttle_base if throttled else self.base
         # 2.0 ** 1024 overflows; any cap is reached long before.
@@ -102,59 +135,226 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if retry_after is not None:
             if retry_after > self.longest_retry_after:
                 return None
-            # Never earlier than asked; a little later, so that not all come back in the same instant.
+            # Never earlier than asked; a little later, so that not all clients come back at the same instant.
             delay = max(delay, retry_after * (1 + random / 10))
         return delay if elapsed + delay <= self.deadline else None
 
 
 class RetryBudget:
-    """What the retries of a whole client may cost: an outage must not be answered with attempts × pages requests.
+    """Token bucket that limits the retries of a whole client.
 
-    The costs and refunds of the AWS SDKs' standard retry mode; unlike there,
-    tokens come back with time too, for clients that are open for weeks.
+    An outage must not cost attempts × pages requests. Costs and refunds are those of the AWS SDKs' standard retry mode;
+    unlike there, tokens are also refilled over time, for clients that are open for weeks.
     """
 
-    __slots__ = ("_most", "_refilled", "_tokens")
+    __slots__ = ("_capacity", "_refilled_at", "_tokens")
 
-    def __init__(self, most: float, *, now: float) -> None:
-        """Begin with `most` tokens."""
-        self._most = most
-        self._tokens = most
-        self._refilled = now
+    def __init__(self, capacity: float, *, now: float) -> None:
+        """Start with `capacity` tokens."""
+        self._capacity = capacity
+        self._tokens = capacity
+        self._refilled_at = now
 
     def take(self, cost: float, *, now: float) -> bool:
-        """Pay for a retry; refuse when too little is left."""
+        """Pay for a retry; return `False` if too few tokens are left."""
         if cost > self._refill(now):
             return False
         self._tokens -= cost
         return True
 
     def is_low(self, now: float) -> bool:
-        """Tell whether more than half of it is spent."""
-        return self._refill(now) < self._most / 2
+        """Return whether more than half of the capacity is spent."""
+        return self._refill(now) < self._capacity / 2
+
+    def refund(self, cost: float) -> None:
+        """Return tokens after a success: the cost of the retries before it, 1 for a first attempt."""
+        self._tokens = min(self._capacity, self._tokens + cost)
 
     def _refill(self, now: float) -> float:
-        self._tokens = min(self._most, self._tokens + max(0.0, now - self._refilled))
-        self._refilled = now
+        self._tokens = min(self._capacity, self._tokens + max(0.0, now - self._refilled_at))
+        self._refilled_at = now
         return self._tokens
 
-    def give_back(self, cost: float) -> None:
-        """Note a success: the cost of the retry that led to it, 1 for a first attempt."""
-        self._tokens = min(self._most, self._tokens + cost)
+
+class RequestAttempts(msgspec.Struct, eq=False):
+    """Attempts of one request so far. Times are seconds of awake time, see `aiosipcdr.policy.clock.AwakeTime`.
+
+    Attributes:
+        attempt: Number of times it was sent.
+        excuses: Reasons for which it was sent again without counting as an attempt.
+        charged: Cost of its retries.
+        first_sent: Time of the first attempt.
+        last_sent: Time of the last attempt.
+        signed_version: Version of the clock offset in the last signature.
+        was_suspended: Whether the event loop stood still during the last attempt.
+    """
+
+    attempt: int = 0
+    excuses: frozenset[str] = frozenset()
+    charged: float = 0.0
+    first_sent: float = 0.0
+    last_sent: float = 0.0
+    signed_version: int = 0
+    was_suspended: bool = False
+
+    @property
+    def counted_attempts(self) -> int:
+        """Number of attempts that count towards the limit."""
+        return self.attempt - len(self.excuses)
 
 
-# Whole seconds, as RFC 9110 has it, or decimal ones, as some gateways send it; never longer than a year or so.
+class RetryController:
+    """Retry decisions of one client: what one request learns (throttling, clock skew, an outage) applies to all.
+
+    Attributes:
+        clock: Offset that requests are signed with.
+        limit: Requests that may be in flight.
+    """
+
+    def __init__(self, retry: RetryPolicy, pacer: Pacer, max_concurrency: int, *, now: float) -> None:
+        """Start in a healthy state."""
+        self.clock: ClockOffset = ClockOffset()
+        self.limit: AdaptiveLimit = AdaptiveLimit(max_concurrency)
+        self._retry = retry
+        self._pacer = pacer
+        self._budget = RetryBudget(retry.budget, now=now)
+        self._last_success = float("-inf")
+
+    def note_success(self, attempts: RequestAttempts, now: float) -> None:
+        """Record that a request was answered properly."""
+        self._last_success = now
+        if self.clock.candidate is not None:
+            self.clock.note_success()
+        if self.limit.is_reduced:
+            self.limit.note_success()
+        self._budget.refund(attempts.charged or 1.0)
+
+    def decide_delay(
+        self, attempts: RequestAttempts, error: SipCdrError, *, last_completed: float, now: float, random: float
+    ) -> float | SipCdrError:
+        """Return the seconds to wait before a request is sent again, or the error that it ends with.
+
+        Args:
+            attempts: Attempts of the request, at least one.
+            error: Error of the last attempt.
+            last_completed: Awake time when the run last completed a page, or started.
+            now: Current awake time.
+            random: A number in [0, 1).
+        """
+        if isinstance(error, (ThrottledError, ServerFaultError)) or _is_local(error):
+            self.limit.note_trouble(sent=attempts.last_sent, now=now)
+        if isinstance(error, ClockSkewError):
+            self.clock.note_refusal(error.offset, signed_under=attempts.signed_version, now=now)
+        if isinstance(error, ThrottledError) and error.retry_after and not self._exceeds_retry_after(error):
+            # Applies even if this request is given up: the vendor means the whole client.
+            self._pacer.block(now + error.retry_after)
+        if not error.retryable or self._retry.attempts == 1:
+            return error
+        if (free := self._decide_free(attempts, error)) is not None:
+            return free
+        kind_limit, made = self._kind_limit(error), attempts.counted_attempts
+        if made >= self._retry.max_attempts(kind_limit, is_first_page=self._is_first_page(error)):
+            if made >= self._retry.max_attempts(kind_limit, others_succeed=self._others_succeed(attempts, error)):
+                return error
+            # A page that needs this many attempts reduces the concurrency, whatever its error.
+            self.limit.note_trouble(sent=attempts.last_sent, now=now)
+        return self._decide_paid(attempts, error, last_completed=last_completed, now=now, random=random)
+
+    def may_start_pages(self, *, waiting: int, now: float) -> bool:
+        """Return whether pages may be requested that were not requested before.
+
+        While half of the budget is spent and `waiting` pages wait for another attempt, the rest is reserved for those.
+        """
+        return not waiting or not self._budget.is_low(now)
+
+    def ends_all(self, error: SipCdrError) -> bool:
+        """Return whether no request of this client can succeed after `error`."""
+        # A transport error with a status is a refusal by a proxy.
+        is_by_proxy = type(error) is TransportError and not error.retryable and error.status is not None
+        return isinstance(error, _ACCOUNT_ERRORS) or is_by_proxy or self._exceeds_retry_after(error)
+
+    def _exceeds_retry_after(self, error: SipCdrError) -> bool:
+        is_too_long = (error.retry_after or 0.0) > self._retry.longest_retry_after
+        return isinstance(error, ThrottledError) and is_too_long
+
+    def _decide_free(self, attempts: RequestAttempts, error: SipCdrError) -> float | None:
+        # Each excuse counts once per page.
+        excuses = self._find_excuses(attempts, error)
+        excuse = next((excuse for excuse in excuses if excuse not in attempts.excuses), None)
+        retry_after = error.retry_after or 0.0
+        if excuse is None or retry_after > self._retry.longest_retry_after:
+            return None
+        attempts.excuses |= {excuse}
+        return retry_after
+
+    def _find_excuses(self, attempts: RequestAttempts, error: SipCdrError) -> Iterator[str]:
+        if isinstance(error, ClockSkewError):
+            yield "signature"  # a fresh one covers a delay in transit
+            if attempts.signed_version != self.clock.version:
+                yield "offset"  # corrected since the request was signed
+        if isinstance(error, TransportError):
+            if error.stale:
+                yield "stale"  # closed by the server while idle: says nothing about its health
+            if attempts.was_suspended:
+                yield "suspended"  # the time in which this machine stood still is not the vendor's
+
+    def _decide_paid(
+        self, attempts: RequestAttempts, error: SipCdrError, *, last_completed: float, now: float, random: float
+    ) -> float | SipCdrError:
+        is_throttled = isinstance(error, ThrottledError)
+        delay = self._retry.decide_delay(
+            attempts.counted_attempts,
+            elapsed=now - attempts.first_sent,
+            retry_after=error.retry_after,
+            random=random,
+            throttled=is_throttled,
+        )
+        if delay is None:
+            return error
+        if _is_local(error):
+            return delay  # not the vendor's fault
+        if now + delay - max(last_completed, attempts.first_sent) > self._retry.stall:
+            return _outage(f"no page was completed for {self._retry.stall:g} seconds", error)
+        cost = _THROTTLED_RETRY_COST if is_throttled else _RETRY_COST
+        if not self._budget.take(cost, now=now):
+            return _outage("too many requests failed: the budget for repeating them is spent", error)
+        attempts.charged += cost
+        if is_throttled:
+            self._pacer.block(now + delay)
+        return delay
+
+    def _kind_limit(self, error: SipCdrError) -> int | None:
+        if isinstance(error, TransportError) and not error.exists and self._last_success == float("-inf"):
+            return _MAX_ATTEMPTS_UNRESOLVED
+        return next((limit for kind, limit in _MAX_ATTEMPTS_BY_ERROR.items() if isinstance(error, kind)), None)
+
+    def _is_first_page(self, error: SipCdrError) -> bool:
+        # A refused connection, or a page of another server, most likely means a wrong address.
+        if self._last_success != float("-inf"):
+            return False
+        if isinstance(error, TransportError):
+            return error.connected and not error.local and not isinstance(error, TlsError | RequestTimeoutError)
+        is_truncated = isinstance(error, ProtocolError) and not error.is_foreign
+        return isinstance(error, ServerFaultError) or (is_truncated and not isinstance(error, ResponseTooLargeError))
+
+    def _others_succeed(self, attempts: RequestAttempts, error: SipCdrError) -> bool:
+        if isinstance(error, TlsError | ClockSkewError):
+            return False
+        return self._last_success >= attempts.first_sent - _RECENT_SECONDS
+
+
+# Whole seconds (RFC 9110), or decimal ones, as some gateways send them; at most about three years.
 _seconds: Final = re.compile(r"[0-9]{1,8}(?:\.[0-9]{0,9})?").fullmatch
 
 
 def decode_retry_after(value: str | None, date: str | None, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` header asks for, `None` where it says nothing usable.
+    """Return the seconds that a `Retry-After` header asks for, `None` if it cannot be read.
 
     Args:
-        value: the header: seconds, or an HTTP date (RFC 9110, 10.2.3).
-        date: the answer's own `Date`, which a date in `value` is measured
-            against, so that a wrong clock on this machine does not matter.
-        now: this machine's Unix time, for answers without a usable `Date`.
+        value: The header: seconds, or an HTTP date (RFC 9110, 10.2.3).
+        date: The `Date` of the same answer. A date in `value` is relative to it, so that a wrong local clock does not
+            matter.
+        now: This machine's Unix time, for answers without a usable `Date`.
     """
     if value is None:
         return None
@@ -166,3 +366,15 @@ def decode_retry_after(value: str | None, date: str | None, now: float) -> float
         return None
     since = decode_http_date(date)
     return max(0.0, until - (now if since is None else since))
+
+
+def _is_local(error: SipCdrError) -> bool:
+    return isinstance(error, TransportError) and error.local
+
+
+def _outage(why: str, error: SipCdrError) -> OutageError:
+    outage = OutageError(
+        f"{why}; the last error: {error}", status=error.status, reason=error.reason, retry_after=error.retry_after
+    )
+    outage.__cause__ = error
+    return outage

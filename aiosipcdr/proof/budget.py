@@ -1,30 +1,24 @@
-"""The limits of a run: room for windows, requests for reading again, the page sizes that the vendor gives.
-
-Counts only; decides nothing about any window.
-"""
+"""Limits of a run: requests for repeated reading, rows in memory, and the vendor's page sizes."""
 
 __all__ = ["FULL_WINDOW", "Budget", "PageSizes", "RowQuota"]
 
 FULL_WINDOW = 2_000
-"""The calls that a window may hold, bursts of two seconds aside."""
+"""Max rows of a window, except for bursts within two seconds."""
 
 
 class Budget:
-    """What a run may spend.
+    """Requests that a run may send beyond the minimum.
 
-    On trouble (reading again, cutting what could not be proven): 1.7 × the
-    planned pages and 200.  On pages that are read for the first time, a
-    window's first page aside: 1.5 × the planned pages and 20.  A healthy range
-    needs hardly more than 1.0 ×, but for bursts in seconds that windows share:
-    those are read up to three times.  What goes beyond 1.5 × is paid like
-    trouble, for which nothing is left when both together have come to 3 × and
-    220.
+    Repairs (reading again, splitting unproven windows) may take 1.7 × the planned pages + 200 requests. Pages that are
+    read for the first time, without the first page of each window, may take 1.5 × the planned pages + 20; further ones
+    are charged as repairs. Both together are limited to 3 × the planned pages + 220. A healthy range needs about 1.0 ×;
+    bursts in seconds that windows share are read up to three times.
     """
 
     __slots__ = ("_read", "_repaired", "_rows", "_size", "_windows")
 
     def __init__(self, size: int = 100) -> None:
-        """Begin with the fixed parts alone; a page holds `size` records."""
+        """Start with the fixed parts; `size` is the page size."""
         self._size = size
         self._rows = 0
         self._windows = 0
@@ -33,37 +27,37 @@ class Budget:
 
     @property
     def planned(self) -> int:
-        """The pages that the range is known to hold."""
+        """Number of pages that the range is known to have."""
         return self._rows // self._size + self._windows
 
     @property
     def left(self) -> int:
-        """How many requests may still be spent on trouble."""
-        trouble = 200 + self.planned * 17 // 10 - self._repaired
-        return min(trouble, 220 + self.planned * 3 - self._repaired - self._read)
+        """Number of requests that may still be spent on repairs."""
+        repairs = 200 + self.planned * 17 // 10 - self._repaired
+        return min(repairs, 220 + self.planned * 3 - self._repaired - self._read)
 
     def plan(self, rows: int) -> None:
-        """Note that a window of the range, not part of another, holds so many rows."""
+        """Add a window of the range, not part of another, with its number of rows."""
         self._rows += rows
         self._windows += 1
 
     def plan_more(self, rows: int) -> None:
-        """Note that such a window holds so many rows more than it reported at first."""
+        """Add rows that such a window has beyond the number reported first."""
         self._rows += rows
 
     def plan_smaller(self, size: int) -> None:
-        """Note that a page holds no more than `size` records."""
+        """Record that a page has at most `size` records."""
         self._size = min(self._size, size)
 
     def take(self, requests: int) -> bool:
-        """Reserve `requests` for trouble; refuse when they are not left."""
+        """Reserve `requests` for a repair; return `False` if fewer are left."""
         if requests > self.left:
             return False
         self._repaired += requests
         return True
 
     def read(self, pages: int) -> bool:
-        """Reserve `pages` that are read for the first time; refuse when they are not left."""
+        """Reserve `pages` that are read for the first time; return `False` if fewer are left."""
         free = min(pages, 20 + self.planned * 3 // 2 - self._read)
         self._read += free
         if free == pages or self.take(pages - free):
@@ -73,47 +67,50 @@ class Budget:
 
 
 class PageSizes:
-    """What a run knows of the vendor's page sizes.
+    """What a run knows about the vendor's page sizes.
 
     Attributes:
-        counting: the size with which totals are asked for: a single record, unless that is refused.
-        given: the size that the vendor gives although it echoes a larger one.
-        claimed: that larger one.
+        counting: Page size of requests for totals: 1, unless the vendor refuses it.
+        given: Page size that the vendor uses although it echoes a larger one.
+        claimed: That larger one.
     """
 
     __slots__ = ("claimed", "counting", "given")
 
     def __init__(self) -> None:
-        """Expect the sizes that are asked for."""
+        """Expect the sizes that are requested."""
         self.counting: int = 1
         self.given: int | None = None
         self.claimed: int | None = None
 
 
 class RowQuota:
-    """How many windows all runs of a client may hold between them, each at least one.
+    """Max windows in memory for all runs of a client, at least one per run.
 
-    Records in memory are bounded by it: a window is about 2,000 calls, or what
-    one burst of two seconds holds.  One that is read, and waits for an older
-    one, takes the room of what it holds.
+    Limits the records in memory: a window has up to 2,000 rows, or those of one burst within two seconds. A window that
+    was read and waits for an older one counts by the rows that it has.
+
+    Attributes:
+        runs: Number of runs that share the quota.
+        windows: Number of windows.
     """
 
     def __init__(self, total: int) -> None:
-        """Make room for `total` windows."""
+        """Create a quota of `total` full windows."""
         self.runs = 0
         self.windows: int = total
         self._total = total * FULL_WINDOW
         self._held = 0
 
-    def has_room(self, own: int) -> bool:
-        """Tell whether a run whose windows take the room `own` may hold one more."""
+    def has_space(self, own: int) -> bool:
+        """Return whether a run whose windows reserve `own` rows may begin one more."""
         fair_share = max(FULL_WINDOW, self._total // max(1, self.runs))
         return not own or (own + FULL_WINDOW <= fair_share and self._held + FULL_WINDOW <= self._total)
 
-    def take(self, room: int) -> None:
-        """Take room, in calls."""
-        self._held += room
+    def reserve(self, rows: int) -> None:
+        """Reserve `rows`."""
+        self._held += rows
 
-    def free(self, room: int) -> None:
-        """Give room back."""
-        self._held -= room
+    def release(self, rows: int) -> None:
+        """Release a reservation of `rows`."""
+        self._held -= rows

@@ -1,9 +1,10 @@
-"""What has become of a run's windows, in order: enough to take the run up again.
+"""Checkpoint of a run: what happened to its windows, in order, so that another run can resume it.
 
-Facts only: what a run makes of them is for the coverage, where they are kept
-for the export.  Must never hold a record.
+`JournalQueue` passes the events of a run to the journal of an export; `Checkpoint` brings them back. Neither holds
+records beyond the last overlap.
 """
 
+from collections import deque
 from collections.abc import Collection
 from datetime import datetime
 
@@ -12,11 +13,13 @@ import msgspec
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import WindowReport, WindowShare
 from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.proof.splits import SplitWindow
 
 __all__ = [
     "Checkpoint",
     "Delivered",
     "JournalEvent",
+    "JournalQueue",
     "ReadWindow",
     "Recounted",
     "Trimmed",
@@ -26,7 +29,7 @@ __all__ = [
 
 
 class WindowSplit(msgspec.Struct, frozen=True, kw_only=True, tag="cut"):
-    """A window was cut into `parts`, which are read instead of it."""
+    """A window was split into `parts`, which are read instead of it."""
 
     reported: WindowReport
     parts: list[TimeWindow]
@@ -34,34 +37,72 @@ class WindowSplit(msgspec.Struct, frozen=True, kw_only=True, tag="cut"):
 
 
 class Recounted(msgspec.Struct, frozen=True, kw_only=True, tag="recounted"):
-    """A window that was cut was counted once more: its parts hold enough."""
+    """A window that was split was counted again: its parts have enough calls."""
 
     window: TimeWindow
     total: int
 
 
 class Trimmed(msgspec.Struct, frozen=True, kw_only=True, tag="trimmed"):
-    """Nothing before `kept_from` can be had any more; what was not read of it is left out."""
+    """The vendor keeps nothing before `kept_from`; what was not read of it is left out."""
 
     kept_from: datetime
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True, tag="delivered"):
-    """A window was read to its end and handed over."""
+    """A window was read and delivered."""
 
     reported: WindowReport
     share: WindowShare
 
 
 JournalEvent = WindowSplit | Recounted | Trimmed
-"""What has to be written down before it is acted upon."""
+"""An event that must be written before the run acts on it."""
+
+
+class JournalQueue:
+    """Events of a run that wait to be written, oldest first.
+
+    The parts of a window that was split are not requested before the split is written.
+    """
+
+    __slots__ = ("_events", "_unwritten")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._events: deque[tuple[JournalEvent, SplitWindow | None]] = deque()
+        self._unwritten: list[SplitWindow] = []
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self._events)
+
+    def add(self, event: JournalEvent, split: SplitWindow | None = None) -> None:
+        """Add an event; the parts of `split` wait until it is written."""
+        if split is not None:
+            split.is_noted = False
+        self._events.append((event, split))
+
+    def take(self) -> JournalEvent | None:
+        """Return the next event, `None` if there is none; everything taken before counts as written."""
+        for written in self._unwritten:
+            written.is_noted = True
+        self._unwritten.clear()
+        if not self._events:
+            return None
+        event, split = self._events.popleft()
+        if split is not None:
+            self._unwritten.append(split)
+        return event
 
 
 class ReadWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read in a window that was handed over: the next ones may repeat it.
+    """The rows that were read in a delivered window: the next windows may repeat them.
 
-    `records` stand as they were kept, `ids` are those of all that was read,
-    what could not be decoded included.
+    Attributes:
+        window: The window.
+        ids: Ids of all rows, quarantined ones included.
+        records: The rows, normalized as they were exported.
     """
 
     window: TimeWindow
@@ -70,10 +111,12 @@ class ReadWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """An earlier run of the same question, as far as it went.
+    """Progress of an earlier run of the same query.
 
-    `tiles` are the windows that it began with, oldest first; `latest` the last
-    windows handed over, all that reach as far as the last one's overlap.
+    Attributes:
+        tiles: The windows that it began with, oldest first.
+        entries: What happened to them, in order.
+        latest: The last delivered windows: all that extend to the overlap of the last one.
     """
 
     tiles: list[TimeWindow]
@@ -81,11 +124,11 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     latest: list[ReadWindow] = []
 
     def __repr__(self) -> str:
-        """Count what there is instead of printing it."""
-        return f"History({len(self.tiles)} tiles, {len(self.entries)} entries)"
+        """Show the number of tiles and entries, not the entries."""
+        return f"Checkpoint({len(self.tiles)} tiles, {len(self.entries)} entries)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
+        """Show no more in a rich traceback than `repr` does."""
         return [("tiles", len(self.tiles)), ("entries", len(self.entries))]
 
 
@@ -96,22 +139,22 @@ def first_stale_entry(
     changed: Collection[TimeWindow],
     strict: bool = False,
 ) -> int | None:
-    """Return the place of the first window that must be read again, if there is one.
+    """Return the index of the first window that must be read again, `None` if there is none.
 
     Args:
-        entries: what has become of the windows.
-        allow_incomplete: whether windows that could not be proven are taken as they are.
-        changed: windows that tell another total by now, and windows whose parts hold too little.
-        strict: whether a window with records or values that cannot be read is read again, to raise its error.
+        entries: What happened to the windows.
+        allow_incomplete: Whether unproven windows are accepted.
+        changed: Windows whose total has changed, and windows whose parts have too few calls.
+        strict: Whether a window with unreadable records or values is read again, to raise its error.
     """
-    for place, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         if not isinstance(entry, Delivered):
             continue
         window = entry.reported.window
         if not (entry.reported.certified or allow_incomplete):
-            return place
+            return index
         if strict and (entry.reported.quarantined or entry.share.faulty_fields):
-            return place
+            return index
         if any(other.start <= window.start and window.end <= other.end for other in changed):
-            return place
+            return index
     return None

@@ -1,6 +1,6 @@
-"""Counts of fields that could not be read or are not known, and the decision when they are too many to go on.
+"""Counts of unreadable and unknown fields, and the check that ends a run with too many of them.
 
-A vendor that has changed its format must not become a file of empty columns.  Synchronous and without I/O.
+Without the check, a change of the vendor's format would produce a file of empty columns.
 """
 
 from collections import Counter
@@ -17,32 +17,32 @@ from aiosipcdr.model.records import (
     list_faulty_fields,
     list_unknown_fields,
 )
-from aiosipcdr.model.report import FetchReport, WindowShare, counted
+from aiosipcdr.model.report import ReportBuilder, WindowShare, counted
 from aiosipcdr.wire.lenient import MOST_UNKNOWN, clean_names, count_names
 
 __all__ = ["FieldCounts", "find_unidentified"]
 
-LEAST_FAULTS: Final = 5
-"""Fewer faults than these prove nothing about the format."""
+MIN_FAULTS: Final = 5
+"""Fewer faults prove nothing about the format."""
 
 _SAMPLE: Final = 100
-_JUDGED: Final = (*TIME_FIELDS, *MONEY_FIELDS)
-_ORDER: Final = {name: place for place, name in enumerate(CallDetailRecord.__struct_fields__)}
+_CHECKED_FIELDS: Final = (*TIME_FIELDS, *MONEY_FIELDS)
+_ORDER: Final = {name: position for position, name in enumerate(CallDetailRecord.__struct_fields__)}
 
 
 class FieldCounts:
-    """Counts over the records that a run hands over, window by window."""
+    """Counts over the records that a run delivers, window by window."""
 
-    def __init__(self, report: FetchReport) -> None:
-        """Write into `report`."""
+    def __init__(self, report: ReportBuilder) -> None:
+        """Add the counts to `report`."""
         self._report = report
-        # For each column: its values, and the calls of the windows in which they were counted.
+        # For each field: its values, and the calls of the windows in which they were counted.
         self._filled: Counter[str] = Counter()
         self._calls: Counter[str] = Counter()
 
     @staticmethod
     def count(records: Sequence[CallDetailRecord], share: WindowShare) -> None:
-        """Write into `share` what the extra fields of a window's `records` come to, and how many values there are."""
+        """Set the counts of unknown, faulty and filled fields of a window's `records` in `share`."""
         odd = [record for record in records if record.extra]
         share.unknown_fields = dict(clean_names(count_names(map(list_unknown_fields, odd))))
         share.faulty_fields = dict(count_names(map(list_faulty_fields, odd)))
@@ -50,24 +50,24 @@ class FieldCounts:
 
     @staticmethod
     def count_values(records: Sequence[CallDetailRecord], share: WindowShare) -> None:
-        """Write into `share` how many values the columns of times and money have.
+        """Set the number of values of each field of times and money in `share`.
 
-        Without faulty fields a sample will do: looking at each value would add a fifth to what decoding costs.
+        Without faulty fields it is estimated from a sample: counting every value would cost a fifth of decoding.
         """
         step = 1 if share.faulty_fields else max(1, len(records) // _SAMPLE)
         sample = records[::step]
-        for name in _JUDGED:
+        for name in _CHECKED_FIELDS:
             readable = sum(map(is_not, map(attrgetter(name), sample), repeat(None)))
             share.filled_fields[name] = min(readable * step, len(records)) + share.faulty_fields.get(name, 0)
 
-    def add_left_over(self, records: Sequence[CallDetailRecord]) -> None:
-        """Add `records` that belong to no window that was read to its end."""
+    def add_unclaimed(self, records: Sequence[CallDetailRecord]) -> None:
+        """Add `records` of no completed window."""
         share = WindowShare(unique=len(records))
         self.count(records, share)
         self.add(share)
 
     def add(self, share: WindowShare) -> None:
-        """Add a window."""
+        """Add the counts of a window."""
         report = self._report
         for name, number in share.unknown_fields.items():
             if name in report.unknown_fields or len(report.unknown_fields) < MOST_UNKNOWN:
@@ -79,26 +79,26 @@ class FieldCounts:
         self._calls.update(dict.fromkeys(share.filled_fields, share.unique))
 
     def find_mismatch(self) -> SchemaMismatchError | None:
-        """Return the error that ends the run, if most of what it reads cannot be read."""
+        """Return the error that ends the run if most ids, or most values of a field, cannot be read."""
         report = self._report
         if (unidentified := find_unidentified(report.quarantined, report.unique)) is not None:
             return unidentified
-        columns = [
+        fields = [
             f"{name} ({number:,} of {values:,})"
             for name, number in report.faulty_fields.items()
             if name in self._filled
             and _are_most(number, values := report.unique - self._calls[name] + self._filled[name])
         ]
-        if not columns:
+        if not fields:
             return None
         return SchemaMismatchError(
-            f"most values cannot be read of {', '.join(columns)}: has the vendor changed its format?"
+            f"most values cannot be read of {', '.join(fields)}: has the vendor changed its format?"
             " doctor --probe shows what it sends; for times without an offset, set assume_tz"
         )
 
 
 def find_unidentified(quarantined: int, unique: int) -> SchemaMismatchError | None:
-    """Return the error for records of which most have no readable id."""
+    """Return the error if most records have no readable id."""
     if not _are_most(quarantined, unique):
         return None
     return SchemaMismatchError(
@@ -108,4 +108,4 @@ def find_unidentified(quarantined: int, unique: int) -> SchemaMismatchError | No
 
 
 def _are_most(faults: int, of: int) -> bool:
-    return faults >= LEAST_FAULTS and 2 * faults > of
+    return faults >= MIN_FAULTS and 2 * faults > of

@@ -1,76 +1,74 @@
-"""How a window is read whose calls still arrive.
+"""Growth of a window to which calls are added while it is read: when to wait, and when to give up.
 
-Pure: decides waits and limits; what is asked for is up to the proof of the window.
-
-A count that waits differs from the rows where calls arrive all the time. A window in which that was seen is counted at
-once instead, by the page that shows the end of its list: as many rows as COUNT reports, on the page itself, prove that
-this COUNT is no older than the rows. Where too many calls arrive within one reading, the window is to be cut.
+A delayed count never equals the rows of a window to which calls are added all the time. Once that was seen, the window
+is counted at once instead, by the page that shows the end of its list: if that page has as many rows as its total says,
+the total is no older than the rows. If too many calls are added during one scan, the window is to be split.
 """
 
 from datetime import datetime
 
 from aiosipcdr.policy.clock import AgePolicy
 
-__all__ = ["MOST_READINGS", "Growth"]
+__all__ = ["MAX_SCANS_WHILE_GROWING", "Growth"]
 
-MOST_READINGS = 7
-"""Readings of a window to which calls are added: few arrive within one, and with each pause fewer."""
+MAX_SCANS_WHILE_GROWING = 7
+"""Max scans of a window to which calls are added: few are added during one scan, and fewer with each pause."""
 
-_MOST_WHILE_WAITING = 8
-_MOST_AT_ONCE = 2
-"""Calls that may arrive before a count that waits, or that is asked for at once: with more, the next one fails too."""
+_MAX_ROWS_DELAYED = 8
+_MAX_ROWS_AT_ONCE = 2
+"""Calls that may be added before a delayed count, or before one at once; with more, the next count fails too."""
 
 _LONGEST_PAUSE = 20.0
-"""Times `count_delay` that a window is left alone before it is read again."""
+"""Longest pause between two scans, in units of `count_delay`."""
 
-_MOMENT = 4.0
-"""Seconds: what ends so soon is waited for."""
+_SHORT_WAIT = 4.0
+"""Seconds; if the window ends within this time, its end is waited for."""
 
 
 class Growth:
-    """The calls that arrive in one window while it is read.
+    """Calls that are added to one window while it is read.
 
     Attributes:
-        is_seen: some did, in this window or in the one that it was cut out of.
-        rows: how many did before the last count.
-        is_fast: these were so many that the next reading is likely to fail, too.
+        is_seen: Whether calls were added, to this window or to the one that it was split from.
+        rows: Calls that were added before the last count.
+        is_fast: Whether these were so many that the next scan will probably fail, too.
     """
 
-    __slots__ = ("_ages", "_count_lags", "_end", "_waited", "is_fast", "is_seen", "rows")
+    __slots__ = ("_ages", "_count_lags", "_delayed_scan", "_end", "is_fast", "is_seen", "rows")
 
     def __init__(self, ages: AgePolicy, end: datetime, *, is_seen: bool) -> None:
-        """Begin before the first reading of a window that ends at `end`."""
+        """Start before the first scan of a window that ends at `end`."""
         self._ages = ages
         self._end = end
         self._count_lags = False
-        self._waited = 0
+        self._delayed_scan = 0
         self.is_seen: bool = is_seen
         self.rows: int = 0
         self.is_fast: bool = False
 
     def exceeds(self, count: int, *, rows: int, largest_total: int) -> bool:
-        """Tell whether a count shows that calls have arrived: nothing else has changed in a young window."""
+        """Return whether a count shows that calls were added to a young window, and nothing else has changed."""
         return count > rows and count >= largest_total and self._ages.is_young(self._end)
 
     def note_count(self, count: int, *, rows: int, largest_total: int) -> None:
-        """Take note of a count that is not what was read."""
+        """Record a count that differs from the rows read."""
         self.rows = count - rows if self.exceeds(count, rows=rows, largest_total=largest_total) else 0
-        self.is_fast = self.rows > (_MOST_AT_ONCE if self.is_seen else _MOST_WHILE_WAITING)
-        # Calls were deleted, or the count is older than the rows.
+        self.is_fast = self.rows > (_MAX_ROWS_AT_ONCE if self.is_seen else _MAX_ROWS_DELAYED)
+        # Otherwise calls were deleted, or the count is older than the rows.
         self._count_lags = not self.rows
         self.is_seen = bool(self.rows)
 
-    def delay_count(self, reading: int) -> float:
-        """Return the seconds that the count of a reading waits; once for each."""
-        if self._waited == reading:
+    def delay_count(self, scan: int) -> float:
+        """Return the seconds by which the count after scan number `scan` is delayed; once per scan."""
+        if self._delayed_scan == scan:
             return 0.0
-        self._waited = reading
+        self._delayed_scan = scan
         return self._ages.decide_delay(self._end, count_lags=self._count_lags)
 
-    def delay_reading(self, reading: int) -> float:
-        """Return the seconds that a reading waits: for the end of the window, or for fewer calls to arrive."""
-        if 0 < (left := self._ages.until_past(self._end)) <= _MOMENT:
-            return left
-        if not self.is_seen or reading < 3:  # noqa: PLR2004 - the second one begins at once
+    def delay_scan(self, scan: int) -> float:
+        """Return the seconds to wait before scan number `scan`: for the end of the window, or for fewer new calls."""
+        if 0 < (remaining := self._ages.until_past(self._end)) <= _SHORT_WAIT:
+            return remaining
+        if not self.is_seen or scan < 3:  # noqa: PLR2004 - the second one starts at once
             return 0.0
-        return min(_LONGEST_PAUSE, 3.0 ** (reading - 3)) * self._ages.count_delay.total_seconds()
+        return min(_LONGEST_PAUSE, 3.0 ** (scan - 3)) * self._ages.count_delay.total_seconds()

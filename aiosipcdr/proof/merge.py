@@ -1,12 +1,12 @@
-"""Which of the calls that a vendor returns for a span belong to it, when spans touch.
+"""Merging of windows: order, repeated rows, and which calls belong to a span when spans touch.
 
 Two spans that meet at an instant b may be read by runs that know nothing of
 each other, and whether a request returns a call exactly at b is the vendor's
-choice. So each span but the first also asks for the second before its start,
-and reads that second once more by itself: the seam. Whatever the seam holds
-belongs to the left neighbour, the rest belongs to the span. Both the span to
-the left and the seam end at b, so the vendor's choice is the same for both:
-each call has exactly one owner, whatever that choice is.
+choice. So each span but the first also requests the second before its start,
+and reads that second once more separately: the seam. Rows of the seam belong
+to the left neighbour, all others to the span. Both the span to the left and
+the seam end at b, so the vendor's choice is the same for both, and each call
+has exactly one owner.
 """
 
 from bisect import insort
@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 
 from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord
-from aiosipcdr.model.report import CompleteWindow, FetchReport, WindowReport, WindowShare
+from aiosipcdr.model.report import CompleteWindow, ReportBuilder, WindowReport, WindowReportBuilder, WindowShare
 from aiosipcdr.model.windows import SECOND, TimeWindow
 from aiosipcdr.proof.checkpoint import ReadWindow
 from aiosipcdr.proof.field_counts import FieldCounts
@@ -31,15 +31,15 @@ __all__ = ["OwnedSpan", "RangeMerger", "sort_records"]
 
 
 class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask for in order to get the calls of a span, and which of them are its own.
+    """A span of time: what to request for it, and which of the calls it owns.
 
     Attributes:
-        window: What the vendor is asked for.
-        seam: The second that is shared with the left neighbour, a part of `window`; to be read before it. `None`
-            where the span has no left neighbour.
-        time_field: The time that the vendor is known to filter on.
-        exact: With a known `time_field`: calls that have this time belong to the span if it lies at or after the
-            first instant and before the second, whatever the seam holds.
+        window: The window to request.
+        seam: The second that is shared with the left neighbour, a part of `window`, to be read before it; `None` if the
+            span has no left neighbour.
+        time_field: The time field that the vendor is known to filter on.
+        exact: With a known `time_field`: the span owns calls whose time is at or after the first instant and before the
+            second one; the seam decides only about calls without this time.
     """
 
     window: TimeWindow
@@ -49,7 +49,7 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def alone(cls, start: datetime, end: datetime, *, time_field: str | None = None) -> Self:
-        """Plan a range without neighbours: all that the vendor returns for it, or with `time_field` [start, end).
+        """Create a span without neighbours: all that the vendor returns for it, or [start, end) with `time_field`.
 
         Raises:
             ValueError: `TimeWindow.of` refuses the range.
@@ -61,7 +61,7 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def adjacent(cls, start: datetime, end: datetime, *, time_field: str | None = None) -> Self:
-        """Plan a span that meets its neighbours at `start` and `end`.
+        """Create a span that meets its neighbours at `start` and `end`.
 
         Raises:
             ValueError: A bound is not a whole second, the range is empty, or `TimeWindow.of` refuses the range.
@@ -80,17 +80,17 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def asked(self) -> TimeWindow:
-        """The range that the caller asked for, without what is read beside it."""
+        """The range that the caller asked for."""
         if self.exact is not None:
             return TimeWindow.of(*self.exact)
         return self.window if self.seam is None else TimeWindow(self.seam.end, self.window.end)
 
     def in_seam(self, window: TimeWindow) -> bool:
-        """Tell whether `window`, a part of the span's windows, lies within the seam."""
+        """Return whether `window`, a part of the span's windows, is within the seam."""
         return self.seam is not None and window.end <= self.seam.end
 
     def owns(self, record: CallDetailRecord, *, in_seam: bool) -> bool:
-        """Tell whether the span owns a call, which the seam holds or not."""
+        """Return whether the span owns a call; `in_seam`: whether the seam has it."""
         if self.exact is not None and self.time_field is not None:
             reported: datetime | None = getattr(record, self.time_field)
             if reported is not None:
@@ -103,51 +103,61 @@ _SUBMIT_TIME = attrgetter("submit_time")
 
 
 class RangeMerger:
-    """Turns windows that were read into complete ones, and keeps the run's report."""
+    """Removes repeated rows from windows that were read, and counts the windows in the run's report.
+
+    Attributes:
+        fields: Counts of unreadable fields of the delivered records.
+    """
 
     def __init__(
         self,
-        report: FetchReport,
+        report: ReportBuilder,
         *,
         span: OwnedSpan,
         normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
     ) -> None:
-        """Write into `report`; hand over what `span` owns, and nothing else.
+        """Create a merger.
 
-        Two records are the same where `normalize` returns the same for both.
+        Args:
+            report: Receives the counts.
+            span: Only calls that it owns are delivered.
+            normalize: Two records are equal if it returns equal records for them.
         """
         self._report = report
         self._span = span
         self._time_fields = TIME_FIELDS if span.time_field is None else (span.time_field,)
         self._normalize = normalize
-        self._cut: list[SplitWindow] = []
+        self._split: list[SplitWindow] = []
         self._recent: list[EarlierWindow] = []
         self.fields: FieldCounts = FieldCounts(report)
-        """What could not be read of the records that were handed over."""
 
     def compare(self, reader: WindowReader) -> Repeats:
-        """Return what the window of `reader`, the next to be handed over, repeats of earlier ones."""
+        """Return the rows of `reader`, the next window to be delivered, that earlier windows have delivered."""
         self._recent = [recent for recent in self._recent if recent.end >= reader.window.start]
         return Repeats(reader, self._recent, self._time_fields, self._normalize)
 
     def merge(
         self, reader: WindowReader, splits: Sequence[SplitWindow], repeats: Repeats | None = None
     ) -> CompleteWindow:
-        """Return the window of `reader` without what earlier windows have handed over.
+        """Return the window of `reader` without the rows that earlier windows have delivered.
 
-        `repeats` says what that is, where it was compared before.
+        Args:
+            reader: The window.
+            splits: The windows that it was split from, the outermost first.
+            repeats: The result of `compare`, if it was called before.
         """
-        scan, reported = reader.scan, reader.report
+        scan, builder = reader.scan, reader.report
         repeats = repeats or self.compare(reader)
-        repeats.give_in()
-        reported.conflicts += repeats.conflicts
+        repeats.drop_doubts()
+        builder.conflicts += repeats.conflicts
+        reported = builder.build()
         repeated = repeats.keys
         in_seam = self._span.in_seam(reader.window)
-        records, left_out, in_order = self._select(scan, repeated, in_seam=in_seam)
+        records, omitted, in_order = self._select(scan, repeated, in_seam=in_seam)
         quarantined = {
             key: msgspec.structs.replace(record, window=reader.window)
             for key, record in scan.quarantined.items()
-            # What cannot be read belongs to whoever the seam belongs to.
+            # Quarantined records have no time: those in the seam belong to the left neighbour.
             if key not in repeated and key not in scan.records and not in_seam
         }
         delivered = len(records) + len(quarantined)
@@ -155,7 +165,7 @@ class RangeMerger:
             unique=delivered,
             total=reported.total - (scan.unique - delivered),
             quarantined=len(quarantined),
-            # What another part of the same whole has handed over is not new to it.
+            # Rows that another part of the same window has delivered are not new to it.
             unions=[
                 scan.unique - len(known) + scan.count_copies(known)
                 for known in (_unite(keys for others, keys in repeats.of if split in others) for split in splits)
@@ -163,17 +173,17 @@ class RangeMerger:
         )
         self.add(reported, share, splits)
         self._recent.append(EarlierWindow(reader.window.end, scan, splits))
-        if any(split.unclaimed for split in self._cut):
+        if any(split.unclaimed for split in self._split):
             self._forget(scan.records.values(), self._normalize)
         may_share_ids = scan.has_duplicate_ids
         for split in reversed(splits):
             if not split.open_parts:
                 unclaimed = self.take_unclaimed(split, splits)
-                share.floors.append(len(unclaimed))
+                share.unclaimed.append(len(unclaimed))
                 if unclaimed:
                     records += unclaimed
                     in_order, may_share_ids = False, True
-        if scan.has_extras or any(share.floors):
+        if scan.has_extras or any(share.unclaimed):
             self.fields.count(records, share)
         else:
             self.fields.count_values(records, share)
@@ -184,31 +194,31 @@ class RangeMerger:
             quarantined=list(quarantined.values()),
             report=reported,
             share=share,
-            repeated=left_out,
+            repeated=omitted,
             unread_ids=sorted(scan.quarantined),
         )
 
     def restore(self, reported: WindowReport, share: WindowShare, splits: Sequence[SplitWindow]) -> None:
-        """Count a window that an earlier run has handed over."""
+        """Count a window that an earlier run has delivered."""
         self.add(reported, share, splits)
         self.fields.add(share)
         ended = [split for split in reversed(splits) if not split.open_parts]
-        for split, unclaimed in zip(ended, share.floors, strict=True):
-            self._count_floor(split, splits, unclaimed)
+        for split, unclaimed in zip(ended, share.unclaimed, strict=True):
+            self._count_unclaimed(split, splits, unclaimed)
 
     def remember(self, read: ReadWindow, splits: Sequence[SplitWindow]) -> None:
-        """Expect the next windows to repeat what an earlier run has read."""
+        """Expect the next windows to repeat rows that an earlier run has read."""
         self._recent.append(EarlierWindow(read.window.end, read, splits))
 
     def add(self, reported: WindowReport, share: WindowShare, splits: Sequence[SplitWindow]) -> None:
-        """Count a window in the report and in the wholes that it is a part of."""
+        """Count a window in the report and in the windows that it was split from."""
         report = self._report
         report.unique += share.unique
         report.total += share.total
         report.windows += 1
         report.quarantined += share.quarantined
         report.provisional += reported.provisional
-        insort(report.window_reports, reported, key=attrgetter("window"))  # gaps may lie behind it
+        insort(report.window_reports, reported, key=attrgetter("window"))  # gaps may follow it
         for split, union in zip(splits, share.unions, strict=True):
             split.union += union
             split.counted += share.total
@@ -217,20 +227,23 @@ class RangeMerger:
         self.count_effort(reported)
 
     def keep_unclaimed(self, split: SplitWindow) -> None:
-        """Remember what was read of `split`, which was cut: rows that are handed over are taken off."""
+        """Keep the rows that were read of `split` before it was split, until a window delivers them."""
         if split.unclaimed:
-            self._cut.append(split)
+            self._split.append(split)
             for recent in self._recent:
                 self._forget(recent.records, identity if isinstance(recent.read, ReadWindow) else self._normalize)
 
     def take_unclaimed(self, split: SplitWindow, splits: Sequence[SplitWindow]) -> list[CallDetailRecord]:
-        """Return what was read of `split` before it was cut, and was not handed over by any window.
+        """Return the rows that were read of `split` before it was split, and that no window has delivered.
 
-        Where every part was proven, that was deleted meanwhile: nothing is returned.
-        `splits` are those that `split` is a part of, and perhaps itself.
+        If every part is proven, those rows were deleted meanwhile: nothing is returned.
+
+        Args:
+            split: The window.
+            splits: The windows that it was split from; may include `split`.
         """
         unclaimed, split.unclaimed = split.unclaimed, {}
-        self._cut = [one for one in self._cut if one is not split]
+        self._split = [one for one in self._split if one is not split]
         left: list[CallDetailRecord] = []
         if not split.is_proven:
             rows = [row for rows in unclaimed.values() for row in rows]
@@ -239,30 +252,30 @@ class RangeMerger:
             self._forget(seen, identity)
             read = ReadWindow(window=split.window, ids={*unclaimed}, records=seen)
             self._recent.append(EarlierWindow(split.window.end, read, ()))
-        self._count_floor(split, splits, len(left))
+        self._count_unclaimed(split, splits, len(left))
         return left
 
     def _forget(
         self, rows: Collection[CallDetailRecord], normalize: Callable[[CallDetailRecord], CallDetailRecord]
     ) -> None:
-        for split in self._cut:
+        for split in self._split:
             seen = (
                 rows if normalize is identity else [normalize(row) for row in rows if row.voice_id in split.unclaimed]
             )
             split.forget(seen, self._normalize)
 
-    def _count_floor(self, split: SplitWindow, splits: Sequence[SplitWindow], left: int) -> None:
+    def _count_unclaimed(self, split: SplitWindow, splits: Sequence[SplitWindow], left: int) -> None:
         if split.is_proven:
             return
-        # What the parts of an unproven whole told is worth no more than what the whole told.
+        # The parts of an unproven window count for no more than the window itself reported.
         excess_rows = split.counted - max(split.reported, split.union + left)
         for outer in splits:
             outer.counted -= excess_rows
         self._report.unique += left
         self._report.total -= excess_rows
 
-    def count_effort(self, reported: WindowReport) -> None:
-        """Add the effort that a window took, also of one that was given up."""
+    def count_effort(self, reported: WindowReport | WindowReportBuilder) -> None:
+        """Add the pages, scans and anomalies of a window, also of one that was given up."""
         report = self._report
         report.pages += reported.pages
         report.scans += reported.scans
@@ -273,16 +286,16 @@ class RangeMerger:
     def _select(
         self, scan: WindowScan, repeated: set[object], *, in_seam: bool
     ) -> tuple[list[CallDetailRecord], list[CallDetailRecord], bool]:
-        # What is handed over, what is left out, and whether both are in order.
+        # The rows to deliver, those to omit, and whether both are in order.
         sorted_run = scan.sorted_run
         if sorted_run is not None and self._span.exact is None:
             return ([], sorted_run.records, True) if in_seam else (*sorted_run.without(map(str, repeated)), True)
         new: list[CallDetailRecord] = []
-        left_out: list[CallDetailRecord] = []
+        omitted: list[CallDetailRecord] = []
         for key, record in scan.records.items():
             is_new = key not in repeated and self._span.owns(record, in_seam=in_seam)
-            (new if is_new else left_out).append(record)
-        return new, left_out, False
+            (new if is_new else omitted).append(record)
+        return new, omitted, False
 
 
 def _unite(sets: Iterable[Iterable[object]]) -> set[object]:
@@ -292,7 +305,7 @@ def _unite(sets: Iterable[Iterable[object]]) -> set[object]:
 def sort_records(records: list[CallDetailRecord], *, may_share_ids: bool = True) -> list[CallDetailRecord]:
     """Order by (`submit_time`, `None` last, `voice_id`); of one id with several contents, by the bytes.
 
-    Two stable passes over single keys: what comes in order costs one comparison each.
+    Two stable passes over single keys: records that are in order cost one comparison each.
     """
     in_order = sorted(records, key=_id_and_bytes if may_share_ids else _VOICE_ID)
     try:

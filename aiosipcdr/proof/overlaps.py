@@ -1,16 +1,15 @@
-"""The second that neighbouring windows share: which rows of a window an earlier one has handed over.
+"""Overlaps of neighbouring windows: which rows of a window an earlier one has delivered.
 
-Synchronous and without I/O.  A row is a repeat if an earlier window holds the
-same row, id and contents.  Rows of one id with different contents, both in the
-shared second, are legs of one call or one row that changed between the two
-readings: another reading of that second decides.
+A row is repeated if an earlier window has the same id and contents. Rows of one id with different contents, both in the
+shared second, are legs of one call or one row that changed between the two readings: another reading of that second
+decides.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -24,6 +23,8 @@ from aiosipcdr.proof.window import WindowReader
 
 __all__ = ["EarlierWindow", "OverlapReader", "Repeats", "identity"]
 
+R = TypeVar("R", bound=WindowReader)
+
 Normalize = Callable[[CallDetailRecord], CallDetailRecord]
 
 
@@ -33,7 +34,7 @@ def identity(record: CallDetailRecord) -> CallDetailRecord:
 
 
 class EarlierWindow(msgspec.Struct):
-    """A window that was handed over, whose rows the next ones may repeat."""
+    """A delivered window, whose rows the next windows may repeat."""
 
     end: datetime
     read: WindowScan | ReadWindow
@@ -41,32 +42,32 @@ class EarlierWindow(msgspec.Struct):
 
     @property
     def sorted_run(self) -> SortedRun | None:
-        """Its rows, if they rise throughout."""
+        """Its rows, if they are sorted."""
         return self.read.sorted_run if isinstance(self.read, WindowScan) else None
 
     @property
     def records(self) -> Collection[CallDetailRecord]:
-        """Its rows; those of an earlier run as they were exported."""
+        """Its rows; those of an earlier run in normalized form."""
         return self.read.records.values() if isinstance(self.read, WindowScan) else self.read.records
 
 
 class _Doubt(msgspec.Struct, frozen=True):
-    # A row that may be a newer version of one of `rivals`, which the earlier window number `place` has handed over.
-    # All of them as they are exported.
+    # A row that may be a newer version of one of `rivals`, which earlier window number `index` has delivered; all of
+    # them normalized.
     key: object
     row: CallDetailRecord
     rivals: AbstractSet[CallDetailRecord]
-    place: int
+    index: int
 
 
 _Kind = frozenset[str] | None
-"""The fields by which a row lies in the shared second; `None` for a row without times."""
+"""The time fields of a row that are in the shared second; `None` for a row without times."""
 
 
 class _Rivals:
-    # The rows of an id that an earlier window has handed over and a later one lacks. The vendor selects on one time,
-    # and by that one a row that both windows hold lies in the second they share: which of them another row may be a
-    # newer version of depends on its kind alone, so that thousands of rows of one id are not compared in pairs.
+    # The rows of an id that an earlier window has delivered and a later one does not have. The vendor filters on one
+    # time field, and by that field a row of both windows is in the shared second. So which of them another row may be a
+    # newer version of depends on its kind only, and thousands of rows of one id are not compared in pairs.
     def __init__(self, rows: Iterable[tuple[CallDetailRecord, _Kind]]) -> None:
         self._by_kind: defaultdict[_Kind, list[CallDetailRecord]] = defaultdict(list)
         for row, kind in rows:
@@ -85,11 +86,11 @@ class _Rivals:
 
 
 class Repeats:
-    """What a window repeats of earlier ones.
+    """The rows of a window that earlier windows have delivered.
 
     Attributes:
-        of: for each earlier window those that it was cut out of, and the keys of the rows that are repeated.
-        conflicts: rows that are repeated with other contents.
+        of: For each earlier window: the windows that it was split from, and the keys of the repeated rows.
+        conflicts: Number of rows that are repeated with other contents.
     """
 
     def __init__(
@@ -98,10 +99,10 @@ class Repeats:
         """Compare the rows of `reader` with those of `earlier` windows.
 
         Args:
-            reader: a window that was read.
-            earlier: windows before it that reach as far as its start.
-            fields: the times on which the vendor may select.
-            normalize: rows are the same where it returns the same for both.
+            reader: A window that was read.
+            earlier: Windows before it that extend to its start.
+            fields: The time fields on which the vendor may filter.
+            normalize: Rows are equal if it returns equal records for them.
         """
         self.of: list[tuple[Sequence[SplitWindow], set[object]]] = []
         self.conflicts: int = 0
@@ -117,12 +118,12 @@ class Repeats:
 
     @property
     def keys(self) -> set[object]:
-        """The keys of all rows that are repeated."""
+        """The keys of all repeated rows."""
         return set().union(*(keys for _, keys in self.of))
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether another reading of the shared second has to decide."""
+        """Whether another reading of the shared second is needed."""
         return bool(self._doubts)
 
     @property
@@ -131,41 +132,41 @@ class Repeats:
         return {doubt.row.voice_id for doubt in self._doubts}
 
     def decide(self, rows: Iterable[CallDetailRecord], *, is_later: bool) -> bool:
-        """Take the rows around the shared second, read later than both windows.
+        """Resolve the doubts by a reading of the shared second that is later than both windows.
 
         Args:
-            rows: what they are now.
-            is_later: whether the rows in doubt were read after the earlier windows, so that none can be the older
-                version of a row of theirs.
+            rows: The rows of that reading.
+            is_later: Whether the rows in doubt were read after the earlier windows were delivered, so that none can be
+                an older version of a delivered row.
 
         Returns:
-            Whether they decide; if not, the rows in doubt have to be read once more.
+            Whether the doubts are resolved; if not, the rows in doubt have to be read once more.
         """
         present = _by_id(self._normalize(row) for row in rows)
         repeated: list[_Doubt] = []
         for voice_id, doubts in _group(self._doubts).items():
-            there = present.get(voice_id, set())
-            groups = {id(doubt.rivals): doubt.rivals for doubt in doubts}  # many rows have the same ones
+            existing = present.get(voice_id, set())
+            groups = {id(doubt.rivals): doubt.rivals for doubt in doubts}  # shared by many rows
             rivals: set[CallDetailRecord] = set().union(*groups.values())
-            gone = rivals - there
+            gone = rivals - existing
             has_gone = {group: not gone.isdisjoint(rows) for group, rows in groups.items()}
-            changed = [doubt for doubt in doubts if doubt.row in there and has_gone[id(doubt.rivals)]]
-            is_older = not is_later and len(gone) < len(rivals) and any(doubt.row not in there for doubt in doubts)
-            if is_older or there - self._known[voice_id] or len(changed) > len(gone):
+            changed = [doubt for doubt in doubts if doubt.row in existing and has_gone[id(doubt.rivals)]]
+            is_older = not is_later and len(gone) < len(rivals) and any(doubt.row not in existing for doubt in doubts)
+            if is_older or existing - self._known[voice_id] or len(changed) > len(gone):
                 return False
             repeated += changed
         self._drop(repeated)
         return True
 
-    def give_in(self) -> None:
-        """Take what is in doubt for rows that changed; the window must not count as proven."""
+    def drop_doubts(self) -> None:
+        """Treat rows in doubt as changed rows; the window must not count as proven."""
         self._drop(self._doubts)
 
     def _drop(self, doubts: Sequence[_Doubt]) -> None:
         self._doubts = []
         self.conflicts += len({doubt.key for doubt in doubts})
         for doubt in doubts:
-            self.of[doubt.place][1].add(doubt.key)
+            self.of[doubt.index][1].add(doubt.key)
 
     def _compare(self, scan: WindowScan, start: datetime, earlier: EarlierWindow) -> None:
         repeated: set[object] = set()
@@ -175,11 +176,9 @@ class Repeats:
         theirs: Collection[CallDetailRecord]
         common: AbstractSet[object]
         if before is not None and sorted_run is not None:
-            # What both hold lies where the ranges of their ids overlap: mostly nowhere.
-            rows, theirs = (
-                sorted_run.between(before.lowest, before.highest),
-                before.between(sorted_run.lowest, sorted_run.highest),
-            )
+            # Common rows are where the ranges of ids overlap; usually there are none.
+            rows = sorted_run.between(before.lowest, before.highest)
+            theirs = before.between(sorted_run.lowest, sorted_run.highest)
             own = [(row.voice_id, row) for row in rows]
             common = {row.voice_id for row in rows} & {row.voice_id for row in theirs}
         else:
@@ -188,8 +187,8 @@ class Repeats:
         if not common:
             return
         repeated |= common & scan.quarantined.keys()
-        see_theirs = identity if isinstance(earlier.read, ReadWindow) else self._normalize
-        read_before = _by_id(see_theirs(row) for row in theirs if row.voice_id in common)
+        normalize_theirs = identity if isinstance(earlier.read, ReadWindow) else self._normalize
+        read_before = _by_id(normalize_theirs(row) for row in theirs if row.voice_id in common)
         rows_now = [(key, self._normalize(row)) for key, row in own if row.voice_id in common]
         read_now = _by_id(row for _, row in rows_now)
         for voice_id, present in read_now.items():
@@ -200,12 +199,12 @@ class Repeats:
             others = read_before.get(row.voice_id, set())
             if row in others:
                 repeated.add(key)
-            elif not others:  # it could not be decoded before
+            elif not others:  # quarantined in the earlier window
                 if not _times(row, self._fields) or self._shared_fields(row, span):
                     repeated.add(key)
             else:
                 if row.voice_id not in rivals:
-                    # What is beside a row in its own window is another row.
+                    # A row that its own window has as well is another row.
                     rest = others - read_now[row.voice_id]
                     rivals[row.voice_id] = _Rivals((one, self._find_kind(one, span)) for one in rest)
                 if found := rivals[row.voice_id].find(self._find_kind(row, span)):
@@ -218,17 +217,17 @@ class Repeats:
         return {field for field, time in _times(row, self._fields).items() if span[0] <= time <= span[1]}
 
 
-class OverlapReader(WindowReader):
-    """The reading that decides what `part` repeats: the shared second and the one before.
+class OverlapReader(WindowReader, Generic[R]):
+    """Reads the second that `part` shares with earlier windows, and the one before.
 
-    Whether bounds are inclusive or not, it holds all that the windows share.
+    Whether bounds are inclusive or not, this includes all shared rows.
     """
 
-    def __init__(self, part: WindowReader, **settings: Any) -> None:  # noqa: ANN401 - those of WindowProof
-        """Plan the first page of the reading for `part`; `settings` are those of `WindowReader`."""
+    def __init__(self, part: R, **settings: Any) -> None:  # noqa: ANN401 - those of WindowReader
+        """Plan the first page; `settings` are those of `WindowReader`."""
         start = part.window.start
         super().__init__(TimeWindow(start - SECOND, start + OVERLAP), **settings)
-        self.part = part
+        self.part: R = part
 
 
 def _times(row: CallDetailRecord, fields: Sequence[str]) -> dict[str, datetime]:

@@ -1,9 +1,7 @@
-"""Records that rise: their ids and their submit times together, as most servers send them.
+"""One page: its request, the checks of its answer, and the fast path for sorted pages.
 
-One look at a page, while the processor still has it at hand, then tells that
-no id stands twice, in which order they come and which times they span; pages
-join without a look at any record.  Pure, and must never be needed: what does
-not rise goes the ordinary way, at a higher price.
+Pages whose records are sorted by id and by submit time are checked once; pages of a window are then joined without
+looking at any record again. Pages that are not sorted take a slower path with the same result.
 """
 
 from bisect import bisect_left, bisect_right
@@ -11,18 +9,22 @@ from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum, auto
 from operator import attrgetter, lt
+from typing import Protocol
 
 import msgspec
 
-from aiosipcdr.model.errors import FilterIgnoredError
+from aiosipcdr.model.errors import FilterIgnoredError, SipCdrError
 from aiosipcdr.model.records import LARGEST_SIZE, TIME_FIELDS, CallDetailRecord, Page
 from aiosipcdr.model.report import counted
 from aiosipcdr.model.windows import OVERLAP, TimeWindow
 from aiosipcdr.wire.codec import Filters, PageAnswer
 
 __all__ = [
+    "Change",
     "PageRequest",
+    "RequestOwner",
     "SortedRun",
+    "Transition",
     "Verdict",
     "count_loose_matches",
     "count_pages",
@@ -40,12 +42,14 @@ _VOICE_ID = attrgetter("voice_id")
 
 
 class SortedRun(msgspec.Struct, frozen=True):
-    """Records whose ids rise from each to the next, and whose submit times never fall.
+    """Records whose ids increase strictly, and whose submit times never decrease.
 
     Attributes:
-        records: all of them, at least one; never to be changed.
-        lowest: the first id; `highest` the last.
-        earliest: the first submit time; `latest` the last.
+        records: The records, at least one; must not be modified.
+        lowest: The first id.
+        highest: The last id.
+        earliest: The first submit time.
+        latest: The last submit time.
     """
 
     records: list[CallDetailRecord]
@@ -55,11 +59,11 @@ class SortedRun(msgspec.Struct, frozen=True):
     latest: datetime
 
     def __repr__(self) -> str:
-        """Count the records instead of printing them."""
-        return f"Ascent(<{len(self.records)}>, {self.earliest.isoformat()}/{self.latest.isoformat()})"
+        """Show the number of records, not the records."""
+        return f"SortedRun(<{len(self.records)}>, {self.earliest.isoformat()}/{self.latest.isoformat()})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
+        """Show no more in a rich traceback than `repr` does."""
         return [("records", len(self.records)), ("earliest", self.earliest), ("latest", self.latest)]
 
     def between(self, lowest: str, highest: str) -> list[CallDetailRecord]:
@@ -68,44 +72,44 @@ class SortedRun(msgspec.Struct, frozen=True):
         return self.records[first : bisect_right(self.records, highest, first, key=_VOICE_ID)]
 
     def without(self, ids: Iterable[str]) -> tuple[list[CallDetailRecord], list[CallDetailRecord]]:
-        """Return the records without those of `ids`, all of which it holds, and those of `ids`, both in order."""
-        left: list[CallDetailRecord] = []
-        taken: list[CallDetailRecord] = []
+        """Return the records without those of `ids`, and those of `ids`; both in order. All of `ids` must exist."""
+        remaining: list[CallDetailRecord] = []
+        removed: list[CallDetailRecord] = []
         begin = 0
         for voice_id in sorted(ids):
-            place = bisect_left(self.records, voice_id, begin, key=_VOICE_ID)
-            taken.append(self.records[place])
-            # What lies between two of them moves at once: a burst in a shared second may repeat a whole window.
-            left += self.records[begin:place]
-            begin = place + 1
-        left += self.records[begin:]
-        return left, taken
+            index = bisect_left(self.records, voice_id, begin, key=_VOICE_ID)
+            removed.append(self.records[index])
+            # Copied in slices: a burst in a shared second may repeat a whole window.
+            remaining += self.records[begin:index]
+            begin = index + 1
+        remaining += self.records[begin:]
+        return remaining, removed
 
 
 def find_sorted_run(records: list[CallDetailRecord]) -> SortedRun | None:
-    """Return `records` in rising order, if they rise or fall throughout."""
+    """Return `records` in ascending order if they are sorted, ascending or descending."""
     if not records:
         return None
     ids = [record.voice_id for record in records]
-    rising = records
+    ascending = records
     if ids[-1] < ids[0]:
-        rising = records[::-1]
+        ascending = records[::-1]
         ids.reverse()
     if not all(map(lt, ids, ids[1:])):
         return None
-    times = [record.submit_time for record in rising]
+    times = [record.submit_time for record in ascending]
     try:
-        in_order = sorted(times)  # type: ignore[type-var]  # None is met below
+        in_order = sorted(times)  # type: ignore[type-var]  # None is handled below
     except TypeError:
         return None
     earliest, latest = times[0], times[-1]
     if times != in_order or earliest is None or latest is None:
         return None
-    return SortedRun(rising, ids[0], ids[-1], earliest, latest)
+    return SortedRun(ascending, ids[0], ids[-1], earliest, latest)
 
 
 def join_sorted_runs(sorted_runs: list[SortedRun]) -> SortedRun | None:
-    """Return the records of all `sorted_runs`, at least one, if they rise from each to the next in some order."""
+    """Return the records of all `sorted_runs`, at least one, as one sorted run if their ranges do not overlap."""
     in_order = sorted(sorted_runs, key=attrgetter("lowest"))
     records: list[CallDetailRecord] = []
     before = None
@@ -118,82 +122,113 @@ def join_sorted_runs(sorted_runs: list[SortedRun]) -> SortedRun | None:
     return SortedRun(records, first.lowest, last.highest, first.earliest, last.latest)
 
 
-class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """One page to be asked for; `owner` is whoever planned it and takes the answer."""
+class Change(Enum):
+    """What an answer changed."""
 
-    owner: object
+    DONE = auto()
+    """The owner of the request needs no more answers; for a plan: its result can be taken."""
+    OUT_OF_RANGE = auto()
+    """The vendor no longer keeps all of the window that the owner reads."""
+
+
+Transition = SipCdrError | Change | None
+"""What an answer changed: the error that ends the run, or a `Change`, or nothing that matters to others."""
+
+
+class RequestOwner(Protocol):
+    """Whoever planned a request, and processes the answer."""
+
+    def accept(self, request: "PageRequest", answer: PageAnswer, /) -> Transition:
+        """Process the answer to `request`."""
+
+    def refuse(self, request: "PageRequest", error: SipCdrError, /) -> Transition:
+        """Process the final error of `request`."""
+
+
+class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """Request for one page of a window.
+
+    Attributes:
+        owner: Processes the answer.
+        window: The window.
+        params: The encoded window and filters, see `encode_params`.
+        current: Number of the page, from 1.
+        size: Number of records to ask for.
+        control: Whether only the total of the answer is used.
+        delay: Seconds to wait before it is sent.
+        is_end: Whether it shows that no row follows the last one that is counted: see `plan_end_page`.
+        asked_before: Whether the first answer to this request was not usable.
+        is_reread: Whether an earlier scan of the window, or of a larger one, may have sent the same request.
+        scan: The scan that it is a part of.
+    """
+
+    owner: RequestOwner
     window: TimeWindow
     params: bytes
     current: int
     size: int
     control: bool = False
-    """Asked for its total alone."""
     delay: float = 0.0
-    """Seconds to wait before it is sent."""
     is_end: bool = False
-    """Asked to show that no row follows the last one that is counted: see `plan_end_page`."""
     asked_before: bool = False
-    """The first answer to this request could not be used."""
     is_reread: bool = False
-    """An earlier reading of the window, or of a larger one, may have asked for the same."""
     scan: object = None
-    """The reading of a window that it is a part of."""
 
     @property
     def needs_fresh_answer(self) -> bool:
-        """Whether the answer to an earlier request must not stand for this one's."""
+        """Whether a cached answer to an earlier request must not be used."""
         return self.control or self.is_end or self.asked_before or self.is_reread
 
     def __repr__(self) -> str:
-        """Leave out `params`: a filter may be a phone's number."""
+        """Omit `params`: a filter may be a phone number."""
         return f"PageRequest({self.window}, current={self.current}, size={self.size})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
+        """Show no more in a rich traceback than `repr` does."""
         return [("window", self.window), ("current", self.current), ("size", self.size)]
 
 
 class Verdict(Enum):
-    """What an answer is worth."""
+    """Whether an answer is usable."""
 
     USE = auto()
     PAST_THE_END = auto()
-    """The page does not exist any more; only the answer's total counts."""
+    """The page no longer exists; only the total of the answer is used."""
     ASK_AGAIN = auto()
     DOUBTFUL = auto()
-    """Records have no readable id, or a page in the middle no data: another answer may be better, else it is used."""
+    """Records have no readable id, or a page in the middle has no data: use it only if a second answer is no better."""
 
 
 def count_pages(total: int, size: int) -> int:
-    """Return how many pages of `size` hold `total` records; one page is always read."""
+    """Return the number of pages of `size` for `total` records, at least one."""
     return max(1, -(-total // size))
 
 
 def resize(answer: PageAnswer, size: int) -> PageAnswer:
-    """Return `answer` as a page of `size`, where the vendor echoes another size than it gives."""
+    """Return `answer` with `size`, for a vendor that echoes another page size than it uses."""
     pages = -(-answer.page.total // size)
     return msgspec.structs.replace(answer, page=msgspec.structs.replace(answer.page, size=size, pages=pages))
 
 
 def enlarge_count(request: PageRequest, size: int) -> PageRequest | None:
-    """Return a refused request for a total with pages of `size`; `None` where it was no such request, or as large."""
+    """Return a refused request for a total with a larger page size; `None` for other requests, or if already larger."""
     if not request.control or request.size >= size:
         return None
     return msgspec.structs.replace(request, size=size)
 
 
 def plan_end_page(total: int, size: int) -> tuple[int, int] | None:
-    """Return the number and the size of a page that begins before row `total` and reaches beyond it.
+    """Return the number and the size of a page that begins before row `total` and extends beyond it.
 
-    A row behind the last one that is counted stands on that page, and the page is not behind the end of the list:
-    what servers send for such a page (page 1, the last page, nothing) shows nothing.
+    A row after the last counted one would be on that page. The page must not start after the end of the list: for such
+    a page some servers send page 1, the last page or nothing, which proves nothing.
 
     Args:
-        total: how many rows are counted, at least one.
-        size: the page size that the vendor gives; the size returned is smaller if any smaller one will do.
+        total: Number of rows that are counted, at least one.
+        size: Page size that the vendor uses; a smaller one is preferred.
 
     Returns:
-        `None` where every size up to 100 divides `total`.
+        Number and size; `None` if every size up to 100 divides `total`.
     """
     for other in (*range(size - 1, 1, -1), *range(size + 1, LARGEST_SIZE + 1)):
         if total % other:
@@ -208,28 +243,29 @@ def judge_answer(
     time_field: str | None = None,
     sorted_run: SortedRun | None = None,
 ) -> tuple[Verdict, str]:
-    """Say whether `answer` may be used for `request`, and why not.
+    """Return whether `answer` may be used for `request`, and why not.
 
     Args:
-        request: what was asked.
-        answer: what came back.
-        filters: what the vendor was asked to select.
-        time_field: the time that the vendor is known to select on.
-        sorted_run: the answer's records, if they rise.
+        request: The request.
+        answer: Its answer.
+        filters: Filters of the query.
+        time_field: The time field that the vendor is known to filter on.
+        sorted_run: The records of the answer, if they are sorted.
 
     Raises:
-        FilterIgnoredError: records came back that `filters` exclude.
+        FilterIgnoredError: The answer has records that `filters` exclude.
     """
     page = answer.page
     if not (request.control or 1 <= page.size <= request.size) or (request.is_end and page.size != request.size):
         return Verdict.ASK_AGAIN, f"page size {page.size} came back for {request.size}"
     if page.current != request.current:
         if request.current > count_pages(page.total, max(1, page.size)):
-            # MyBatis-Plus with overflow=true answers page 1 for a page that is gone.
+            # MyBatis-Plus with overflow=true sends page 1 for a page that does not exist.
             return Verdict.PAST_THE_END, ""
         return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
     if page.records:
-        if (ignored := find_ignored_filter(request, page, filters)) is not None:
+        is_filtered = filters.sip_group_name is not None or filters.phone_name is not None  # no local holds a value
+        if is_filtered and (ignored := find_ignored_filter(request, page, filters)) is not None:
             raise ignored
         if not _lie_within(page.records, request.window, time_field, sorted_run):
             return Verdict.ASK_AGAIN, "records came back that lie outside the window"
@@ -240,15 +276,14 @@ def judge_answer(
 
 
 def find_ignored_filter(request: PageRequest, page: Page, filters: Filters) -> FilterIgnoredError | None:
-    """Return the error for records that `filters` exclude; `None` if there are none on the page."""
-    is_filtered = filters.sip_group_name is not None or filters.phone_name is not None  # no local holds a value
-    if is_filtered and (contradiction := _find_contradiction(page.records, filters)) is not None:
+    """Return the error for records that `filters` exclude, `None` if the page has none."""
+    if (contradiction := _find_contradiction(page.records, filters)) is not None:
         return FilterIgnoredError(contradiction, window=request.window, page=request.current)
     return None
 
 
 def describe_unreadable(answer: PageAnswer) -> str | None:
-    """Say what of `answer` could not be read; `None` if everything could."""
+    """Return a text about what could not be read in `answer`, `None` if everything could."""
     if answer.quarantined:
         number = counted(len(answer.quarantined), "record has", "records have")
         return f"{number} no readable id; the first: {answer.quarantined[0].reason}"
@@ -259,7 +294,7 @@ def describe_unreadable(answer: PageAnswer) -> str | None:
 
 
 def count_loose_matches(records: list[CallDetailRecord], filters: Filters) -> int:
-    """Return how many records match `filters` only without case and outer blanks."""
+    """Return the number of records that match `filters` only if case and outer blanks are ignored."""
     wanted = [(name, value) for name, value in _filter_values(filters) if value]
     return sum(any(getattr(record, name) != value for name, value in wanted) for record in records)
 
@@ -269,7 +304,7 @@ def _filter_values(filters: Filters) -> tuple[tuple[str, str | None], ...]:
 
 
 def _find_contradiction(records: list[CallDetailRecord], filters: Filters) -> str | None:
-    # Neither value is quoted: a phone's name may be a number.
+    # Neither value is quoted: the name of a phone may be a number.
     for field, wanted in _filter_values(filters):
         if not wanted:
             continue
@@ -301,23 +336,20 @@ def _loosely(value: str) -> str:
 def _lie_within(
     records: list[CallDetailRecord], window: TimeWindow, time_field: str | None, sorted_run: SortedRun | None
 ) -> bool:
-    # Which of the times the vendor filters on is not documented: a record is outside only when none of its times is
-    # inside.  The one that most likely decides settles nearly every page.
+    # The vendor does not document which time it filters on: a record is outside only if none of its times is inside.
+    # The submit time is the likely one and decides nearly every page.
     earliest, latest = window.start, window.end + OVERLAP
     if time_field in {None, "submit_time"}:
-        span = _find_span(records, sorted_run)
-        if span is not None and earliest <= span[0] and span[1] <= latest:
-            return True
+        if sorted_run is not None:
+            if earliest <= sorted_run.earliest and sorted_run.latest <= latest:
+                return True
+        else:
+            times = [time for record in records if (time := record.submit_time) is not None]
+            if len(times) == len(records) and earliest <= min(times) and max(times) <= latest:
+                return True
     fields = TIME_FIELDS if time_field is None else (time_field,)
     for record in records:
         reported = [time for field in fields if (time := getattr(record, field)) is not None]
         if reported and not any(earliest <= time <= latest for time in reported):
             return False
     return True
-
-
-def _find_span(records: list[CallDetailRecord], sorted_run: SortedRun | None) -> tuple[datetime, datetime] | None:
-    if sorted_run is not None:
-        return sorted_run.earliest, sorted_run.latest
-    times = [time for record in records if (time := record.submit_time) is not None]
-    return (min(times), max(times)) if len(times) == len(records) else None

@@ -1,12 +1,11 @@
-"""Windows that are not handed over yet: those that wait, and those that are held, oldest first.
+"""Pending windows of a run: those that wait to be read, and those in memory, oldest first.
 
-Synchronous and without I/O.  Keeps the order and the places; what becomes of
-a window is for the coverage to decide.
+Keeps the order and the reservations; what happens to a window is decided by `aiosipcdr.proof.range`.
 """
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
 
@@ -15,29 +14,35 @@ from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.budget import FULL_WINDOW, RowQuota
 from aiosipcdr.proof.checkpoint import WindowSplit
 from aiosipcdr.proof.overlaps import Repeats
+from aiosipcdr.proof.page import RequestOwner
 from aiosipcdr.proof.splits import SplitWindow
 from aiosipcdr.proof.window import WindowReader
 
 __all__ = ["PendingWindows", "WindowTask", "find_short"]
 
-_LEAST_WEIGHT = FULL_WINDOW // 16
+_MIN_WEIGHT = FULL_WINDOW // 16
 
 
 class WindowTask(WindowReader):
-    """A window on its way, with the wholes that it is a part of (the outermost first)."""
+    """A window that is read for a run.
+
+    Attributes:
+        splits: The windows that it was split from, the outermost first.
+        total_is_known: Whether its total was reported.
+        repeats: Rows that earlier windows have delivered; known when these are delivered.
+        is_later: Whether it was read once more after all older windows were delivered.
+        weight: Rows reserved for it.
+    """
 
     splits: tuple[SplitWindow, ...] = ()
     total_is_known = False
     repeats: Repeats | None = None
-    """What it repeats of earlier windows, once these were handed over."""
     is_later = False
-    """Whether it was read once more after all older windows were handed over."""
     weight = FULL_WINDOW
-    """How much room it takes, in calls."""
 
 
 def find_short(parts: Sequence[WindowTask], gathering: SplitWindow) -> set[SplitWindow]:
-    """Return the windows that `parts` were cut out of, from `gathering` inwards, which have reported more rows."""
+    """Return the windows that reported more rows than `parts` have, of those from `gathering` inwards."""
     read: dict[SplitWindow, set[object]] = {}
     copies: Counter[SplitWindow] = Counter()
     for part in parts:
@@ -49,143 +54,155 @@ def find_short(parts: Sequence[WindowTask], gathering: SplitWindow) -> set[Split
 
 
 class PendingWindows:
-    """The windows of one run that are still to come out."""
+    """The windows of a run that are not delivered yet.
+
+    Attributes:
+        held: Windows in memory, read or being read, oldest first.
+        first: A window to begin before all others: it is nearly empty, and calls are being added to it.
+    """
 
     def __init__(self, quota: RowQuota, build: Callable[[TimeWindow, tuple[SplitWindow, ...]], WindowTask]) -> None:
-        """Begin empty; windows that are held find room in `quota` and are made by `build`."""
+        """Start empty; windows are created by `build` within `quota`."""
         self._quota = quota
         self._build = build
         self._waiting: list[tuple[TimeWindow, tuple[SplitWindow, ...]]] = []
-        self._held: list[WindowTask] = []
-        self._first: TimeWindow | None = None
+        self.held: list[WindowTask] = []
+        self.first: TimeWindow | None = None
 
     def __len__(self) -> int:
-        """How many windows there are."""
-        return len(self._waiting) + len(self._held)
-
-    def __iter__(self) -> Iterator[WindowTask]:
-        """Those that are held, oldest first."""
-        return iter(self._held)
+        """Return the number of windows."""
+        return len(self._waiting) + len(self.held)
 
     @property
     def oldest(self) -> WindowTask | None:
-        """The oldest of all, if it is held."""
-        if not self._held or (self._waiting and self._waiting[0][0] < self._held[0].window):
+        """The oldest window, if it is in memory."""
+        if not self.held or (self._waiting and self._waiting[0][0] < self.held[0].window):
             return None
-        return self._held[0]
+        return self.held[0]
 
     def add(self, window: TimeWindow, splits: tuple[SplitWindow, ...] = ()) -> None:
-        """Let `window` wait for its turn."""
+        """Add a window that waits to be read."""
         heapq.heappush(self._waiting, (window, splits))
 
     def add_parts(
         self,
-        cut: WindowSplit,
+        event: WindowSplit,
         splits: tuple[SplitWindow, ...],
         unclaimed: Iterable[CallDetailRecord] = (),
         first: TimeWindow | None = None,
     ) -> SplitWindow:
-        """Let the parts of a window that was cut wait.
+        """Add the parts of a window that was split.
 
         Args:
-            cut: how it was cut.
-            splits: those that it is a part of itself.
-            unclaimed: the rows that were read of it.
-            first: the part to begin with, whatever waits.
+            event: The split.
+            splits: The windows that it was split from itself.
+            unclaimed: Rows that were read of it.
+            first: The part to begin before all other windows.
         """
-        self._first = first or self._first
+        self.first = first or self.first
         split = SplitWindow(
-            cut.reported.window, cut.reported.counted, len(cut.parts), is_repair=cut.is_repair, unclaimed=unclaimed
+            event.reported.window,
+            event.reported.counted,
+            len(event.parts),
+            is_repair=event.is_repair,
+            unclaimed=unclaimed,
         )
         for outer in splits:
-            outer.open_parts += len(cut.parts) - 1
-        for part in cut.parts:
+            outer.open_parts += len(event.parts) - 1
+        for part in event.parts:
             self.add(part, (*splits, split))
         return split
 
     def hold_next(self) -> WindowTask | None:
-        """Begin the oldest window that waits, if there is one and a place for it."""
+        """Begin the oldest window that waits, if the quota allows."""
         if not self._waiting or not all(split.is_noted for split in self._waiting[0][1]):
             return None
-        # What is oldest must always be able to start: everything held waits for it.
-        if self.oldest is None or self._quota.has_room(self._weight()) or self._is_awaited(self._waiting[0][1]):
+        # The oldest window can always begin: all windows in memory wait for it.
+        if self.oldest is None or self._quota.has_space(self._weight()) or self._is_awaited(self._waiting[0][1]):
             return self._hold(*heapq.heappop(self._waiting))
         return None
 
     def _is_awaited(self, splits: tuple[SplitWindow, ...]) -> bool:
-        return any(split.gathers for split in splits) and not any(part.is_open for part in self._held)
+        return any(split.gathers for split in splits) and not any(part.is_open for part in self.held)
 
     def hold_first(self) -> WindowTask | None:
-        """Begin the window that does not wait for its turn, if there is one: it is nearly empty, and is filling up."""
-        if self._first is None:
+        """Begin the window `first`, if there is one and it waits."""
+        if self.first is None:
             return None
-        entry = next((entry for entry in self._waiting if entry[0] == self._first), None)
+        entry = next((entry for entry in self._waiting if entry[0] == self.first), None)
         if entry is None or not all(split.is_noted for split in entry[1]):
             return None
-        self._first = None
+        self.first = None
         self._waiting.remove(entry)
         heapq.heapify(self._waiting)
         return self._hold(*entry)
 
     def release(self, part: WindowTask) -> None:
-        """Let go of `part`."""
-        self._quota.free(part.weight)
-        self._held.remove(part)
+        """Remove `part`."""
+        self._quota.release(part.weight)
+        self.held.remove(part)
 
     def shrink_reservation(self, part: WindowTask) -> None:
-        """Count `part`, which was read, as what it holds."""
-        weight = min(FULL_WINDOW, max(_LEAST_WEIGHT, part.scan.unique))
-        self._quota.free(part.weight - weight)
+        """Reduce the reservation of `part`, which was read, to its rows."""
+        weight = min(FULL_WINDOW, max(_MIN_WEIGHT, part.scan.unique))
+        self._quota.release(part.weight - weight)
         part.weight = weight
 
     def gather(self, split: SplitWindow) -> list[WindowTask] | None:
-        """Return the parts of `split`, all that are not handed over yet; `None` while one of them is not read."""
-        parts = [part for part in self._held if split in part.splits]
+        """Return the parts of `split` that are not delivered yet; `None` while one of them is not read."""
+        parts = [part for part in self.held if split in part.splits]
         is_open = any(part.is_open for part in parts) or any(split in splits for _, splits in self._waiting)
         return None if is_open else parts
 
     def put_back(self, part: WindowTask) -> None:
-        """Let the window of `part` wait again, to be read from the beginning."""
+        """Let the window of `part` wait again, to be read from the start."""
         self.release(part)
         part.give_up()
         self.add(part.window, part.splits)
 
-    def trim(self, edge: datetime) -> None:
-        """Forget what lies before `edge`, of windows that were not read to their end."""
-        for part in [part for part in self._held if part.is_open and part.window.start < edge]:
+    def put_back_open(self, owner: RequestOwner) -> None:
+        """Put the window that is read by `owner` back, if it is pending and not read completely."""
+        for part in self.held:
+            if part is owner and part.is_open:
+                self.put_back(part)
+                return
+
+    def trim(self, boundary: datetime) -> None:
+        """Drop what is before `boundary`, except for windows that were read completely."""
+        for part in [part for part in self.held if part.is_open and part.window.start < boundary]:
             self.put_back(part)
         waiting, self._waiting = self._waiting, []
         for window, splits in waiting:
-            if window.start < edge:
+            if window.start < boundary:
                 for split in splits:
-                    split.trim(window, edge)
-            if window.end > edge:
-                self.add(TimeWindow(max(window.start, edge), window.end), splits)
+                    split.trim(window, boundary)
+            if window.end > boundary:
+                self.add(TimeWindow(max(window.start, boundary), window.end), splits)
 
     def take_all(self) -> dict[TimeWindow, tuple[SplitWindow, ...]]:
-        """Forget the windows that wait; return them with the wholes that each is a part of."""
+        """Remove and return the windows that wait, each with the windows that it was split from."""
         waiting, self._waiting = self._waiting, []
         return dict(waiting)
 
     def clear(self) -> None:
-        """Let go of everything."""
-        self._quota.free(self._weight())
-        self._held.clear()
+        """Remove all windows."""
+        self._quota.release(self._weight())
+        self.held.clear()
         self._waiting.clear()
 
     def find_splits(self) -> list[tuple[SplitWindow, tuple[SplitWindow, ...]]]:
-        """Return every whole that is not complete with those that it is a part of, the innermost first."""
-        chains = [splits for _, splits in self._waiting] + [part.splits for part in self._held]
+        """Return the split windows that are not complete, each with those that it was split from, innermost first."""
+        chains = [splits for _, splits in self._waiting] + [part.splits for part in self.held]
         found = {id(chain[depth]): (chain[depth], chain[:depth]) for chain in chains for depth in range(len(chain))}
         return sorted(found.values(), key=lambda one: -len(one[1]))
 
     def _weight(self) -> int:
-        return sum(part.weight for part in self._held)
+        return sum(part.weight for part in self.held)
 
     def _hold(self, window: TimeWindow, splits: tuple[SplitWindow, ...]) -> WindowTask:
         part = self._build(window, splits)
         part.splits = splits
-        self._quota.take(part.weight)
-        self._held.append(part)
-        self._held.sort(key=attrgetter("window"))
+        self._quota.reserve(part.weight)
+        self.held.append(part)
+        self.held.sort(key=attrgetter("window"))
         return part

@@ -1,7 +1,6 @@
-"""Plans of few requests: one page as it is, the totals of windows, the number of calls of a range.
+"""Queries of a few requests: one page, the totals of windows, the number of calls of a range.
 
-Synchronous and without I/O; the same shape as the plan that covers a range, so
-that one engine serves them all.
+They are plans like `aiosipcdr.proof.range.RangeReader`, run by the same engine.
 """
 
 from collections import deque
@@ -20,7 +19,9 @@ from aiosipcdr.model.errors import (
 from aiosipcdr.model.records import LARGEST_SIZE, Page
 from aiosipcdr.model.windows import OVERLAP, TimeWindow, clip_window, plan_tiles
 from aiosipcdr.proof.page import (
+    Change,
     PageRequest,
+    Transition,
     Verdict,
     describe_unreadable,
     enlarge_count,
@@ -34,10 +35,10 @@ __all__ = ["RangeCount", "SinglePage", "WindowCounts"]
 
 
 class SinglePage:
-    """Asks for one page and keeps it as the vendor returns it, unless it contradicts the filters."""
+    """Fetches one page as the vendor returns it, unless its records contradict the filters."""
 
     def __init__(self, window: TimeWindow, filters: Filters, *, current: int, size: int, strict: bool = False) -> None:
-        """Plan the one request; with `strict`, a value that cannot be read is an error."""
+        """Plan the request; with `strict`, a value that cannot be read is an error."""
         self.page: Page | None = None
         self.span: TimeWindow | None = window
         self._strict = strict
@@ -48,7 +49,7 @@ class SinglePage:
 
     @property
     def has_result(self) -> bool:
-        """Whether the page is here."""
+        """Whether the page was received."""
         return self.page is not None
 
     def next_request(self) -> PageRequest | None:
@@ -56,14 +57,14 @@ class SinglePage:
         request, self._request = self._request, None
         return request
 
-    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
-        """Give in: nothing else can be asked."""
+    def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
+        """Return the error."""
         if isinstance(error, InvalidQueryError) and request.current > 1:
             return describe_refused_single_page(request.window, request.current)
         return error
 
-    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        """Keep the page; a page has no room for records without a readable id."""
+    def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
+        """Keep the page, if all of its records have a readable id."""
         if answer.quarantined and not request.asked_before:
             self._request = msgspec.structs.replace(request, asked_before=True)
             return None
@@ -74,13 +75,17 @@ class SinglePage:
         if (ignored := find_ignored_filter(request, answer.page, self._filters)) is not None:
             return ignored
         self.page = answer.page
-        return None
+        return Change.DONE
 
 
 class WindowCounts:
-    """Asks for the totals of windows, each of them at most 31 days wide; by default a 0 is asked for twice.
+    """Counts the calls of windows of at most 31 days each; by default a total of 0 is requested twice.
 
-    A server that is not ready answers "0 of 0" now and then.
+    A server that is not ready sometimes reports a total of 0.
+
+    Attributes:
+        totals: The total of each window.
+        span: The range that contains all windows.
     """
 
     def __init__(
@@ -92,21 +97,21 @@ class WindowCounts:
         size: int = LARGEST_SIZE,
         confirm_zero: bool = True,
     ) -> None:
-        """Plan one request a window.
+        """Plan one request per window.
 
         Args:
-            windows: what to count.
-            filters: what the vendor is asked to select.
-            span: where to look for the edge of what the vendor keeps, if a window is out of its time range; without
-                it, within that window.
-            size: the page size with which totals are asked for if a size of 1 is refused.
-            confirm_zero: ask for a 0 twice.
+            windows: The windows.
+            filters: Filters of the query.
+            span: Where to search the retention boundary if a window is out of the time range; by default in that
+                window.
+            size: Page size of the requests if the vendor refuses a size of 1.
+            confirm_zero: Request a total of 0 twice.
         """
         windows = list(windows)
         self.totals: dict[TimeWindow, int] = {}
         self.span: TimeWindow | None = span or _hull(windows)
         self._filters = filters
-        self._edge_span = span
+        self._boundary_span = span
         self._size = size
         self._confirm_zero = confirm_zero
         self._boundary: BoundarySearch | None = None
@@ -119,33 +124,33 @@ class WindowCounts:
 
     @property
     def has_result(self) -> bool:
-        """Whether every window has reported its total."""
+        """Whether the totals of all windows are known."""
         return not self._open
 
     def next_request(self) -> PageRequest | None:
-        """Return the next window's request, or the next probe for the edge of what the vendor keeps."""
+        """Return the request for the next window, or the next probe for the retention boundary."""
         if self._boundary is not None and not self._enlarged:
             return self._boundary.next_request()
         due = self._enlarged or self._planned
         return due.popleft() if due else None
 
-    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
-        """Give in, since a count with a hole in it is none; but find out what can be counted."""
+    def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
+        """Process a refusal; one that is out of the time range starts the search for the retention boundary."""
         if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
             self._enlarged.append(larger)
             return None
+        if request.owner is not self:  # a probe
+            return self._follow_up(request.owner.refuse(request, error))
         if not isinstance(error, OutOfTimeRangeError):
             return error
-        if isinstance(request.owner, BoundarySearch):
-            return self._probed(request.owner, request, accepted=False)
         if self._boundary is None:
-            self._boundary = BoundarySearch(self._edge_span or request.window, self._filters)
+            self._boundary = BoundarySearch(self._boundary_span or request.window, self._filters)
         return None
 
-    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        """Keep one window's total, the larger where it was asked for twice."""
-        if isinstance(request.owner, BoundarySearch):
-            return self._probed(request.owner, request, accepted=True)
+    def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
+        """Keep the total of a window; of two totals, the larger one."""
+        if request.owner is not self:  # a probe
+            return self._follow_up(request.owner.accept(request, answer))
         try:
             verdict, why = judge_answer(request, answer, self._filters)
         except ProtocolError as error:
@@ -159,13 +164,14 @@ class WindowCounts:
         self.totals[request.window] = max(total, self.totals.get(request.window, 0))
         if total == 0 and self._confirm_zero and not was_counted:
             self._planned.append(msgspec.structs.replace(request, asked_before=False))
-        else:
-            self._open -= 1
-        return None
+            return None
+        self._open -= 1
+        return Change.DONE if self.has_result else None
 
-    def _probed(self, edge: BoundarySearch, request: PageRequest, *, accepted: bool) -> SipCdrError | None:
-        edge.note(request, accepted=accepted)
-        return edge.describe(can_skip=False) if edge.is_done else None
+    def _follow_up(self, probed: Transition) -> Transition:
+        if probed is Change.DONE and self._boundary is not None:
+            return self._boundary.describe(can_skip=False)
+        return probed
 
 
 def _hull(windows: list[TimeWindow]) -> TimeWindow | None:
@@ -175,14 +181,18 @@ def _hull(windows: list[TimeWindow]) -> TimeWindow | None:
 
 
 class RangeCount(WindowCounts):
-    """Adds up the totals of a range's tiles and takes off what their overlaps count twice."""
+    """Counts the calls of a range: the sum over its tiles, without the calls that their overlaps count twice."""
 
     def __init__(
         self, window: TimeWindow, filters: Filters, *, size: int = LARGEST_SIZE, now: datetime | None = None
     ) -> None:
-        """Plan one request a tile and one an overlap; `size` as for `WindowCounts`.
+        """Plan one request per tile and one per overlap.
 
-        With `now`, the vendor's present instant, the range ends 31 days later at most.
+        Args:
+            window: The range.
+            filters: Filters of the query.
+            size: See `WindowCounts`.
+            now: The vendor's current time: the range is clipped to end at most 31 days later.
         """
         if now is not None:
             window = clip_window(window, now)
@@ -192,6 +202,6 @@ class RangeCount(WindowCounts):
 
     @property
     def total(self) -> int:
-        """The calls of the range, once every part has told its own."""
-        reported = self.totals
-        return sum(reported[tile] for tile in self._tiles) - sum(reported[overlap] for overlap in self._overlaps)
+        """The number of calls, once all totals are known."""
+        totals = self.totals
+        return sum(totals[tile] for tile in self._tiles) - sum(totals[overlap] for overlap in self._overlaps)

@@ -1,12 +1,12 @@
-"""Covering a range with windows: tiles, their parts, and the order of what comes out.
+"""Range: reads a range as a plan of windows, and delivers them in order.
 
-Synchronous and without I/O.  Starts windows oldest first, holds a bounded
-number of them, cuts those that are too large or cannot be proven, and checks
-that the parts of a window hold at least what the whole of it told.
+Starts windows oldest first, holds a limited number of them in memory, splits those that are too large or cannot be
+proven, and checks that the parts of a window have at least the rows that it reported.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
 
 import msgspec
 
@@ -17,46 +17,65 @@ from aiosipcdr.model.errors import (
     UNSTEADY,
     UNTOLD_APART,
     InvalidQueryError,
-    OutOfTimeRangeError,
-    ProtocolError,
-    ServerFaultError,
     SipCdrError,
     describe_refused_page,
     describe_shortfall,
 )
 from aiosipcdr.model.records import CallDetailRecord
-from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport, QuarantinedRecord
+from aiosipcdr.model.report import (
+    CallDetailRecords,
+    CompleteWindow,
+    FetchReport,
+    QuarantinedRecord,
+    ReportBuilder,
+    WindowReport,
+)
 from aiosipcdr.model.windows import TimeWindow, can_split, clip_window, plan_range, split_at_now, split_window
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.proof.budget import FULL_WINDOW, Budget, PageSizes, RowQuota
-from aiosipcdr.proof.checkpoint import JournalEvent, Recounted, Trimmed, WindowSplit
+from aiosipcdr.proof.checkpoint import (
+    Checkpoint,
+    Delivered,
+    JournalEvent,
+    JournalQueue,
+    Recounted,
+    Trimmed,
+    WindowSplit,
+)
 from aiosipcdr.proof.field_counts import find_unidentified
 from aiosipcdr.proof.merge import OwnedSpan, RangeMerger, sort_records
 from aiosipcdr.proof.overlaps import OverlapReader, identity
-from aiosipcdr.proof.page import PageRequest, enlarge_count
+from aiosipcdr.proof.page import Change, PageRequest, Transition, enlarge_count
 from aiosipcdr.proof.pending import PendingWindows, WindowTask, find_short
 from aiosipcdr.proof.retention import BoundarySearch, RetentionBoundary
 from aiosipcdr.proof.splits import Recounts, SplitWindow, add_reported
-from aiosipcdr.proof.window import Outcome, WindowReader
+from aiosipcdr.proof.window import Outcome
 from aiosipcdr.wire.codec import Filters, PageAnswer
 
-__all__ = ["MOST_ROWS", "RangeReader"]
+__all__ = ["MAX_ROWS", "RangeReader"]
 
-MOST_ROWS = FULL_WINDOW
-"""A window that tells more is cut by time: OFFSET costs the vendor what it skips."""
+MAX_ROWS = FULL_WINDOW
+"""A window that reports more rows is split by time: with OFFSET, the vendor reads all rows that it skips."""
 
-AIMED_ROWS = 1_200
-"""What a part should hold: far enough below the limit for busy hours, high enough to fill its pages."""
+TARGET_ROWS = 1_200
+"""Rows that a part should have: far enough below the limit for busy hours, high enough to fill its pages."""
 
-MOST_PARTS = 5_000
-"""How many parts a window is cut into at once, whatever total is reported: parts that are too large are cut again."""
+MAX_PARTS = 5_000
+"""Max parts of one split, whatever total is reported; parts that are too large are split again."""
 
-
-_REFUSALS = InvalidQueryError, ProtocolError, ServerFaultError
+_Splits = tuple[SplitWindow, ...]
 
 
 class RangeReader:
-    """Plans the requests that read a range, and turns their answers into complete windows."""
+    """Plans the requests that read a range, and turns their answers into complete windows.
+
+    Attributes:
+        span: The range that was asked for.
+        progress: Counters of the report.
+        mismatch: The error that ends the run before the window that was taken last, if too much of it is unreadable.
+        planned: Windows whose total became known, with the total; emptied by the caller.
+        tiles: The windows that the run begins with, oldest first.
+    """
 
     def __init__(
         self,
@@ -70,37 +89,37 @@ class RangeReader:
         skip_out_of_range: bool = False,
         strict: bool = False,
         normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
+        journal: JournalQueue | None = None,
     ) -> None:
-        """Cut `span` into tiles.
+        """Divide `span` into tiles.
 
         Args:
-            span: the range, of any width, and which of its calls are handed over.
-            filters: what the vendor is asked to select.
-            size: records a page.
-            quota: where the windows that are held at the same time, read or being read, find room.
-            ages: which windows are provisional.
-            allow_incomplete: hand over windows that could not be proven, too.
-            skip_out_of_range: read what the vendor still keeps, and report the rest as a gap.
-            strict: a record that cannot be decoded ends the run.
-            normalize: two records are the same where it returns the same for both.
+            span: The range, of any length, and which of its calls are delivered.
+            filters: Filters of the query.
+            size: Page size.
+            quota: Limits the windows in memory.
+            ages: Tells which windows are provisional.
+            allow_incomplete: Deliver windows that could not be proven, too.
+            skip_out_of_range: Read what the vendor still keeps, and report the rest as a gap.
+            strict: A record that cannot be decoded ends the run.
+            normalize: Two records are equal if it returns equal records for them.
+            journal: Receives the events that must be written before the run acts on them.
         """
-        self.report: FetchReport = FetchReport()
+        self.progress: ReportBuilder = ReportBuilder()
         self.span: TimeWindow | None = span.asked
-        """The range that was asked for."""
-        self._merger = RangeMerger(self.report, span=span, normalize=normalize)
+        self._merger = RangeMerger(self.progress, span=span, normalize=normalize)
         self.mismatch: SipCdrError | None = None
-        """The error that ends the run before the window that was taken last, if too much of it could not be read."""
         self.planned: deque[tuple[TimeWindow, int]] = deque()
-        """Tiles whose total became known, for whoever shows progress."""
         self._filters = filters
         self._size = size
         self._quota = quota
-        self._most_rows = MOST_ROWS
+        self._max_rows = MAX_ROWS
         self._ages = ages
         self._allow_incomplete = allow_incomplete
         self._time_field = span.time_field
         self._strict = strict
         self._skip_out_of_range = skip_out_of_range
+        self._journal = journal
         now = ages.read_clock().now
         self._end = span.window.end
         self._boundary = RetentionBoundary(clip_window(span.window, now), filters)
@@ -110,29 +129,35 @@ class RangeReader:
         self._pending = PendingWindows(quota, self._build)
         self._recounts = Recounts(filters)
         self._unproven = False
-        self._overlap: OverlapReader | None = None
+        self._overlap: OverlapReader[WindowTask] | None = None
         self.tiles: list[TimeWindow] = [*filter(None, [span.seam]), *plan_range(span.window, now)]
-        """The windows that the run begins with, oldest first."""
         self._note_clipping(self.tiles)
         for tile in self.tiles:
             self._pending.add(tile)
 
     @property
+    def report(self) -> FetchReport:
+        """What is proven so far."""
+        return self.progress.build()
+
+    @property
     def is_finished(self) -> bool:
-        """Whether every window was handed over and every count agreed."""
+        """Whether every window was delivered and every recount agreed."""
         return not (self._pending or self._boundary.search) and self._recounts.is_done
 
     @property
     def has_result(self) -> bool:
-        """Whether a window can be taken, or nothing is left to wait for."""
+        """Whether an event or a window can be taken, or nothing is left to wait for."""
+        if self._journal:
+            return True
         oldest = self._pending.oldest
         return self.is_finished if oldest is None else self._is_ready(oldest)
 
     def next_request(self) -> PageRequest | None:
         """Return the most useful request that may be sent now, oldest window first.
 
-        When fewer are known than could be under way, the next window is begun before they are used up: what it
-        holds is then told in time, and no place waits for it.
+        If fewer are known than may be in flight, the next window is begun early: its total is then known in time, and
+        no worker has to wait for it.
         """
         if self._enlarged:
             return self._enlarged.popleft()
@@ -142,10 +167,10 @@ class RangeReader:
             return self._recounts.planned.popleft()
         if self._overlap is not None and (request := self._overlap.next_request()) is not None:
             return request
-        if (first := self._pending.hold_first()) is not None:
+        if self._pending.first is not None and (first := self._pending.hold_first()) is not None:
             return first.next_request()
         oldest, known = None, 0
-        for part in self._pending:
+        for part in self._pending.held:
             if part.planned:
                 oldest = oldest or part
                 known += len(part.planned)
@@ -154,65 +179,51 @@ class RangeReader:
         due = self._pending.hold_next() or oldest
         return None if due is None else due.next_request()
 
-    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        """Take the answer to `request`; return the error that ends the run, if it does."""
-        owner = request.owner
-        error: SipCdrError | None = None
-        if isinstance(owner, WindowTask):
-            if owner.outcome is not Outcome.OPEN:
-                return None
-            error = owner.accept(request, answer) or self._advance(owner)
-            if owner.outcome is Outcome.OPEN:
-                return error
-        elif isinstance(owner, OverlapReader):
-            error = (owner.accept(request, answer) or self._take_overlap(owner)) if owner is self._overlap else None
-        elif isinstance(owner, BoundarySearch):
-            owner.note(request, accepted=True)
-            error = self._advance_search(owner)
-        elif isinstance(owner, SplitWindow):
-            error = self._take_count(owner, self._recounts.accept(request, answer))
-        if error is None:
-            self._compare_oldest()
-        return error
+    def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
+        """Process an answer; `Change.DONE` when an event or a window can be taken."""
+        changed = request.owner.accept(request, answer)
+        return self._follow_up() if changed is Change.DONE else changed
 
-    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
-        """Take the error of `request`; return it if it ends the run."""
-        final = self._take_error(request, error)
-        if final is None:
-            self._compare_oldest()
-        return final
-
-    def _take_error(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
+    def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
+        """Process the final error of `request`; return it if it ends the run."""
         if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
             self._sizes.counting = larger.size
             self._enlarged.append(larger)
             return None
-        if isinstance(request.owner, WindowReader) and isinstance(error, _REFUSALS):
-            return request.owner.refuse(request, error) or self._advance_any(request.owner)
-        if not isinstance(error, OutOfTimeRangeError) or isinstance(request.owner, SplitWindow):
-            return error
-        if isinstance(request.owner, BoundarySearch):
-            request.owner.note(request, accepted=False)
-            return self._advance_search(request.owner)
-        if isinstance(request.owner, WindowTask) and request.owner.is_open:
-            self._pending.put_back(request.owner)
-        if request.owner is self._overlap:
-            self._overlap = None  # what it would have decided is in doubt, as is all at this edge
-        self._boundary.begin_search()
-        return None
+        changed = request.owner.refuse(request, error)
+        if changed is Change.OUT_OF_RANGE:
+            self._pending.put_back_open(request.owner)
+            if self._overlap is request.owner:
+                self._overlap.give_up()  # the rows that it compares may be out of range, too
+                self._overlap = None
+            self._boundary.begin_search()
+        return changed if isinstance(changed, SipCdrError) else self._follow_up()
 
-    def _advance_any(self, proof: WindowReader) -> SipCdrError | None:
-        if isinstance(proof, WindowTask):
-            return self._advance(proof) if proof in self._pending else None
-        return self._take_overlap(proof) if proof is self._overlap else None
+    def _follow_up(self) -> Transition:
+        # The owner of a request has all its answers: do what becomes possible.
+        error: SipCdrError | None = None
+        if self._boundary.search is not None and self._boundary.search.is_done:
+            error = self._finish_search(self._boundary.search)
+        if error is None and self._overlap is not None and not self._overlap.is_open:
+            error = self._finish_overlap(self._overlap)
+        while error is None and self._recounts.counted:
+            error = self._take_recount(*self._recounts.counted.popleft())
+        if error is not None:
+            return error
+        self._compare_oldest()
+        return Change.DONE if self.has_result else None
+
+    def take_event(self) -> JournalEvent | None:
+        """Return the event that must be written next; everything taken before counts as written."""
+        return None if self._journal is None else self._journal.take()
 
     def take_complete(self) -> CompleteWindow | None:
-        """Return the oldest window if its reading has ended, each once and in order."""
+        """Return the oldest window if it was read; each once, in order."""
         oldest = self._pending.oldest
         if oldest is None or not self._is_ready(oldest):
             return None
         self._pending.release(oldest)
-        complete = self._hand_over(oldest)
+        complete = self._deliver(oldest)
         self._compare_oldest()
         self.mismatch = self._merger.fields.find_mismatch()
         if self.mismatch is not None:
@@ -221,32 +232,32 @@ class RangeReader:
 
     def _note_clipping(self, tiles: list[TimeWindow]) -> None:
         end = tiles[-1].end if tiles else self._end
-        self.report.clipped_to = end if end < self._end else None
+        self.progress.clipped_to = end if end < self._end else None
 
     def join(self) -> None:
-        """Claim a fair share of the places, when the run begins."""
+        """Claim a share of the quota when the run begins."""
         self._quota.runs += 1
 
     def leave(self) -> None:
-        """Make room for others, when the run ends."""
+        """Release the share of the quota when the run ends."""
         self._quota.runs -= 1
         self._pending.clear()
 
     def abandon(self) -> CallDetailRecords:
-        """Return what was read and not handed over, when the run ends early; the report then counts it too."""
+        """Return the records that were read and not delivered when the run ends early, and count them in the report."""
         splits = self._pending.find_splits()
         left: list[CallDetailRecord] = []
         quarantined: list[QuarantinedRecord] = []
-        for part in self._pending:
+        for part in self._pending.held:
             if part.outcome in {Outcome.OPEN, Outcome.TOO_LARGE}:
                 part.give_up()
             complete = self._merger.merge(part, part.splits, part.repeats)
             left += complete.records
             quarantined += complete.quarantined
         for split, outer in splits:
-            split.is_proven = False  # its parts are not all here
+            split.is_proven = False  # some of its parts are missing
             unclaimed = self._merger.take_unclaimed(split, outer)
-            self._merger.fields.add_left_over(unclaimed)
+            self._merger.fields.add_unclaimed(unclaimed)
             left += unclaimed
         records = CallDetailRecords(sort_records(left), report=self.report)
         records.quarantined = quarantined
@@ -257,7 +268,7 @@ class RangeReader:
             window,
             self._filters,
             size=self._size,
-            most_rows=self._most_rows,
+            max_rows=self._max_rows,
             budget=self._budget,
             sizes=self._sizes,
             is_part=bool(splits),
@@ -267,6 +278,7 @@ class RangeReader:
             ages=self._ages,
             time_field=self._time_field,
             strict=self._strict,
+            on_answer=self._advance,
         )
 
     def _is_ready(self, part: WindowTask) -> bool:
@@ -275,11 +287,11 @@ class RangeReader:
         return part.report.certified or self._is_read(part)
 
     def _is_read(self, part: WindowTask) -> bool:
-        # What is unproven and must not be handed over stays where it is until the error has ended the run.
+        # An unproven window that must not be delivered is kept until its error has ended the run.
         return part.report.certified or (self._allow_incomplete and not part.is_open)
 
     def _compare_oldest(self) -> None:
-        # What a window repeats is known when all older ones were handed over.
+        # Repeated rows are known when all older windows were delivered.
         part = self._pending.oldest
         if part is None or part.repeats is not None or not self._is_read(part):
             return
@@ -294,7 +306,7 @@ class RangeReader:
             part,
             filters=self._filters,
             size=self._size,
-            most_rows=self._most_rows,
+            max_rows=self._max_rows,
             budget=self._budget,
             sizes=self._sizes,
             is_part=True,
@@ -305,8 +317,8 @@ class RangeReader:
         )
 
     def _gather(self, split: SplitWindow) -> bool:
-        # Parts of one page were believed as they came. If they hold less than the whole has reported, some came from a
-        # replica that is behind: they are read once more when that has caught up.
+        # Parts of one page were accepted without a count. If they have fewer rows than the window reported, some came
+        # from a replica that lags: they are read once more when that has caught up.
         parts = self._pending.gather(split)
         if parts is None:
             return False
@@ -324,14 +336,14 @@ class RangeReader:
             self._pending.put_back(part)
         return False
 
-    def _take_overlap(self, seam: OverlapReader) -> SipCdrError | None:
-        part = seam.part
-        if seam.is_open or not isinstance(part, WindowTask) or part.repeats is None:
+    def _finish_overlap(self, overlap: OverlapReader[WindowTask]) -> SipCdrError | None:
+        part = overlap.part
+        if part.repeats is None:
             return None
         self._overlap = None
-        self._merger.count_effort(msgspec.structs.replace(seam.report, scans=0))
-        repeats, rows = part.repeats, seam.scan.records.values()
-        if seam.outcome is Outcome.CERTIFIED and repeats.decide(rows, is_later=part.is_later):
+        self._merger.count_effort(msgspec.structs.replace(overlap.report, scans=0))
+        repeats, rows = part.repeats, overlap.scan.records.values()
+        if overlap.outcome is Outcome.CERTIFIED and repeats.decide(rows, is_later=part.is_later):
             return None
         if not part.is_later:
             part.is_later, part.repeats = True, None
@@ -339,13 +351,13 @@ class RangeReader:
             if part.is_open:
                 return None
         part.refute()
-        if can_split(part.window) and self._cut(part, AIMED_ROWS, is_repair=True):
+        if can_split(part.window) and self._split(part, TARGET_ROWS, is_repair=True):
             return None
         return None if self._allow_incomplete else self._incomplete(part)
 
     def _advance(self, part: WindowTask) -> SipCdrError | None:
         self._size = min(self._size, part.given_size)
-        # A single page that makes up a whole range is not believed before its control count.
+        # The total of a range that is a single page is not used before its control count.
         if not part.total_is_known and part.scan.pages and not (part.scan.single and part.is_open):
             part.total_is_known = True
             self._note_total(part)
@@ -353,10 +365,10 @@ class RangeReader:
             return None
         error = None
         if part.outcome is Outcome.TOO_LARGE:
-            error = self._cut_too_large(part)
+            error = self._split_too_large(part)
         elif part.outcome is Outcome.UNPROVEN:
-            error = self._cut_unproven(part)
-        if part.outcome in (Outcome.CERTIFIED, Outcome.UNPROVEN) and part in self._pending:
+            error = self._split_unproven(part)
+        if part.outcome in (Outcome.CERTIFIED, Outcome.UNPROVEN) and part in self._pending.held:
             self._pending.shrink_reservation(part)
         return error
 
@@ -367,55 +379,57 @@ class RangeReader:
         else:
             self.planned.append((part.window, total))
 
-    def _cut_too_large(self, part: WindowTask) -> SipCdrError | None:
-        # Parts that tell far more than their whole cost what trouble costs, or a vendor that tells the same total
-        # for every window would be asked for each second of the range.
+    def _split_too_large(self, part: WindowTask) -> SipCdrError | None:
+        # Parts that report far more than the window itself are charged as repairs: otherwise a vendor that reports the
+        # same total for every window would receive a request for each second of the range.
         is_credible = all(split.is_credible for split in part.splits)
-        if self._cut(part, AIMED_ROWS, is_repair=not is_credible or part.most_rows < MOST_ROWS):
+        if self._split(part, TARGET_ROWS, is_repair=not is_credible or part.max_rows < MAX_ROWS):
             return None
         if not self._allow_incomplete:
             return self._incomplete(part)
         part.read_uncut()
         return None
 
-    def _cut_unproven(self, part: WindowTask) -> SipCdrError | None:
-        aimed, growth = AIMED_ROWS, part.growth
+    def _split_unproven(self, part: WindowTask) -> SipCdrError | None:
+        target, growth = TARGET_ROWS, part.growth
         if part.refused_page is not None:
-            self._most_rows = min(self._most_rows, (part.refused_page - 1) * part.given_size)
+            self._max_rows = min(self._max_rows, (part.refused_page - 1) * part.given_size)
         elif growth.rows and not part.needs_single_pages:
-            aimed = max(1, part.report.total * 8 // growth.rows)
+            target = max(1, part.report.total * 8 // growth.rows)
         elif part.needs_single_pages:
-            aimed = max(1, part.given_size * 6 // 10)
+            target = max(1, part.given_size * 6 // 10)
         elif part.report.total >= part.given_size and not part.end_is_unseen:
-            # Rows that move while pages are read cannot move within one page:
-            # from here on windows are cut so small that one page holds them.
-            self._most_rows = max(1, part.given_size - 1)
-        if can_split(part.window) and self._cut(part, aimed, is_repair=True):
+            # Rows that move between pages while they are read cannot move within one page: from now on, windows are
+            # split until one page is enough.
+            self._max_rows = max(1, part.given_size - 1)
+        if can_split(part.window) and self._split(part, target, is_repair=True):
             return None
         return None if self._allow_incomplete else self._incomplete(part)
 
-    def _cut(self, part: WindowTask, aimed: int, *, is_repair: bool) -> bool:
-        aimed = min(aimed, max(1, self._most_rows * 6 // 10))
-        parts = min(-(-part.report.total // aimed), MOST_PARTS)
+    def _split(self, part: WindowTask, target: int, *, is_repair: bool) -> bool:
+        target = min(target, max(1, self._max_rows * 6 // 10))
+        number = min(-(-part.report.total // target), MAX_PARTS)
         now = split_at_now(part.window, self._ages.until_past(part.window.end))
-        past, to_come = now or (part.window, None)
-        children = [past] if to_come and (parts == 1 or not can_split(past)) else split_window(past, parts)
-        children += [to_come] if to_come else []
+        past, future = now or (part.window, None)
+        children = [past] if future and (number == 1 or not can_split(past)) else split_window(past, number)
+        children += [future] if future else []
         if is_repair and not self._budget.take(len(children)):
             return False
         self._pending.release(part)
-        self._merger.count_effort(part.report)
-        cut = WindowSplit(reported=part.report, parts=children, is_repair=is_repair)
-        split = self._pending.add_parts(cut, part.splits, part.scan.records.values(), first=to_come)
+        reported = part.report.build()
+        self._merger.count_effort(reported)
+        event = WindowSplit(reported=reported, parts=children, is_repair=is_repair)
+        split = self._pending.add_parts(event, part.splits, part.scan.records.values(), first=future)
         split.grows = part.growth.rows > 0
         is_gathered = any(outer.gathers for outer in part.splits)
         split.gathers = is_repair and not is_gathered and self._ages.may_lag(part.window.end)
         self._merger.keep_unclaimed(split)
-        self._note(cut, split)
+        self._note(event, split)
         return True
 
-    def _note(self, note: JournalEvent, split: SplitWindow | None = None) -> None:
-        """Take note of what has become of a window, where that is written down."""
+    def _note(self, event: JournalEvent, split: SplitWindow | None = None) -> None:
+        if self._journal is not None:
+            self._journal.add(event, split)
 
     def _incomplete(self, part: WindowTask) -> SipCdrError:
         if part.refused_page is not None:
@@ -430,37 +444,31 @@ class RangeReader:
             why, total = IDENTICAL.format(identical), part.report.counted
         return describe_shortfall(part.window, part.scan.unique, total, why, self.report)
 
-    def _hand_over(self, part: WindowTask) -> CompleteWindow:
+    def _deliver(self, part: WindowTask) -> CompleteWindow:
         complete = self._merger.merge(part, part.splits, part.repeats)
         self._unproven = self._unproven or not part.report.certified
-        for split in part.splits:
-            if split.is_short:
-                self._recount(split)
+        self._recount_short(part.splits)
         self._certify()
         return complete
 
-    def _recount(self, split: SplitWindow) -> None:
-        # A run that is unproven already learns nothing from one more count.
-        if not self._unproven:
-            self._recounts.plan(split)
+    def _recount_short(self, splits: Iterable[SplitWindow]) -> None:
+        for split in splits:
+            # A run that is already unproven gains nothing from a recount.
+            if split.is_short and not self._unproven:
+                self._recounts.plan(split)
 
-    def _advance_search(self, search: BoundarySearch) -> SipCdrError | None:
-        if not search.is_done:
-            return None
+    def _finish_search(self, search: BoundarySearch) -> SipCdrError | None:
         if not self._skip_out_of_range:
             return search.describe(can_skip=True)
         self._unproven = True
         kept_from = self._boundary.finish_search()
         self._note(Trimmed(kept_from=kept_from))
         self._pending.trim(kept_from)
-        self._boundary.report_gaps(
-            self.report.window_reports, [part.window for part in self._pending if not part.is_open]
-        )
+        held = [part.window for part in self._pending.held if not part.is_open]
+        self._boundary.report_gaps(self.progress.window_reports, held)
         return None
 
-    def _take_count(self, split: SplitWindow, count: int | SipCdrError | None) -> SipCdrError | None:
-        if not isinstance(count, int):
-            return count
+    def _take_recount(self, split: SplitWindow, count: int) -> SipCdrError | None:
         if split.union < count:
             self._unproven = True
             if not self._allow_incomplete:
@@ -471,8 +479,80 @@ class RangeReader:
         return None
 
     def _certify(self) -> None:
-        clipped_to = self.report.clipped_to
-        # By a clock that is months behind, calls that were made already would be to come.
+        clipped_to = self.progress.clipped_to
+        # By a clock that is months behind, calls in the past would be clipped as future ones.
         is_clipped_too_early = clipped_to is not None and clipped_to <= self._ages.read_clock().now
-        is_unproven = self._unproven or self.report.quarantined or is_clipped_too_early
-        self.report.certified = self.is_finished and not is_unproven
+        is_unproven = self._unproven or self.progress.quarantined or is_clipped_too_early
+        self.progress.certified = self.is_finished and not is_unproven
+
+    def resume(self, checkpoint: Checkpoint, *, counted_again: Collection[TimeWindow] = ()) -> None:
+        """Continue an earlier run of the same query; must be called before the first request.
+
+        Windows that were split and whose parts have too few calls are counted again.
+
+        Args:
+            checkpoint: The progress of the earlier run.
+            counted_again: Delivered windows that still have as many rows: their certificates are as of now.
+
+        Raises:
+            OutOfTimeRangeError: The earlier run has left out what the vendor no longer keeps, and this one must not.
+            KeyError: `checkpoint` has a window that was never planned.
+        """
+        reports = self._update_ages(checkpoint.entries, counted_again)
+        self._note_clipping(checkpoint.tiles)
+        delivered: dict[TimeWindow, _Splits] = {}
+        splits: dict[TimeWindow, SplitWindow] = {}
+        self._pending.take_all()
+        waiting: dict[TimeWindow, _Splits] = dict.fromkeys(checkpoint.tiles, ())
+        for entry in checkpoint.entries:
+            match entry:
+                case WindowSplit(reported=reported):
+                    outer = self._plan_again(reported, waiting.pop(reported.window))
+                    self._merger.count_effort(reported)
+                    splits[reported.window] = self._pending.add_parts(entry, outer)
+                case Delivered(reported=WindowReport(window=window), share=share):
+                    reported = reports[window]
+                    outer = delivered[window] = self._plan_again(reported, waiting.pop(window))
+                    self._unproven = self._unproven or not reported.certified
+                    self._merger.restore(reported, share, outer)
+                case Recounted(window=window, total=total):
+                    splits[window].reported = total
+                case Trimmed(kept_from=kept_from):
+                    # Windows that were read when the boundary moved were delivered after the event, untrimmed.
+                    held = {window: waiting.pop(window) for window in reports.keys() & waiting.keys()}
+                    self._restore_boundary(kept_from, waiting)
+                    waiting = held
+            waiting |= self._pending.take_all()
+        for window, outer in waiting.items():
+            self._pending.add(window, outer)
+        for read in checkpoint.latest:
+            self._merger.remember(read, delivered[read.window])
+        self._boundary.report_gaps(self.progress.window_reports, [])
+        self._recount_short(splits.values())
+        self._certify()
+
+    def _update_ages(
+        self, entries: list[JournalEvent | Delivered], counted_again: Collection[TimeWindow]
+    ) -> dict[TimeWindow, WindowReport]:
+        reports = {entry.reported.window: entry.reported for entry in entries if isinstance(entry, Delivered)}
+        for window in reports.keys() & set(counted_again):
+            is_young, is_local = self._ages.is_young(window.end), self._ages.read_clock().is_local
+            reports[window] = msgspec.structs.replace(reports[window], provisional=is_young, local_clock=is_local)
+        return reports
+
+    def _plan_again(self, reported: WindowReport, outer: _Splits) -> _Splits:
+        if outer:
+            add_reported(outer, reported.total)
+        else:
+            self._budget.plan(reported.total)
+            self.planned.append((reported.window, reported.total))
+        return outer
+
+    def _restore_boundary(self, kept_from: datetime, waiting: dict[TimeWindow, _Splits]) -> None:
+        error = self._boundary.restore(kept_from)
+        if not self._skip_out_of_range:
+            raise error
+        self._unproven = True
+        for window, outer in waiting.items():
+            self._pending.add(window, outer)
+        self._pending.trim(kept_from)

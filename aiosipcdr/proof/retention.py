@@ -1,7 +1,7 @@
-"""Finding the oldest instant that the vendor still answers for, and what lies before it.
+"""Retention boundary: finds the oldest time that the vendor still answers for, and the gap before it.
 
-Synchronous and without I/O: a bisection whose probes are requests for two
-seconds each.  Assumes that what is refused at one instant is refused before it.
+A bisection whose probes are requests for two seconds each. Assumes that the vendor refuses all times before a refused
+one.
 """
 
 from bisect import insort
@@ -9,26 +9,30 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from operator import attrgetter
 
-from aiosipcdr.model.errors import OutOfTimeRangeError, StatusCode
+from aiosipcdr.model.errors import OutOfTimeRangeError, SipCdrError, StatusCode
 from aiosipcdr.model.report import WindowReport
 from aiosipcdr.model.windows import NARROWEST_SECONDS, SECOND, TimeWindow
-from aiosipcdr.proof.page import PageRequest
-from aiosipcdr.wire.codec import Filters, encode_params
+from aiosipcdr.proof.page import Change, PageRequest, Transition
+from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
 
 __all__ = ["BoundarySearch", "RetentionBoundary", "find_gaps"]
 
-EDGE_MARGIN = timedelta(seconds=10)
+BOUNDARY_MARGIN = timedelta(seconds=10)
 
 _PROBE = timedelta(seconds=NARROWEST_SECONDS)
 
 
 class BoundarySearch:
-    """Searches `window`, whose start was refused as out of the time range."""
+    """Bisects `window`, whose start was refused as out of the time range.
+
+    Attributes:
+        available_from: The oldest start that was accepted so far.
+        is_done: Whether the search has ended.
+    """
 
     def __init__(self, window: TimeWindow, filters: Filters) -> None:
-        """Probe the newest instant of `window` first: perhaps nothing of it is to be had."""
+        """Probe the end of `window` first: perhaps all of it is out of range."""
         self.available_from: datetime | None = None
-        """The oldest start that was accepted so far."""
         self.is_done: bool = False
         self._window = window
         self._filters = filters
@@ -36,7 +40,7 @@ class BoundarySearch:
         self._probe: datetime | None = max(window.start, window.end - _PROBE)
 
     def next_request(self) -> PageRequest | None:
-        """Return the next probe, one at a time."""
+        """Return the next probe; one at a time."""
         if self._probe is None:
             return None
         window = TimeWindow(self._probe, min(self._probe + _PROBE, self._window.end))
@@ -44,40 +48,53 @@ class BoundarySearch:
         params = encode_params(window, self._filters)
         return PageRequest(owner=self, window=window, params=params, current=1, size=1, control=True)
 
-    def note(self, request: PageRequest, *, accepted: bool) -> None:
-        """Take the outcome of a probe and plan the next."""
+    def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:  # noqa: ARG002 - only that there is one
+        """Process the answer to a probe; `Change.DONE` when the boundary is found."""
+        return self._note(request, accepted=True)
+
+    def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
+        """Process the refusal of a probe; `Change.DONE` when the boundary is found."""
+        return self._note(request, accepted=False) if isinstance(error, OutOfTimeRangeError) else error
+
+    def _note(self, request: PageRequest, *, accepted: bool) -> Change | None:
         if accepted:
             self.available_from = request.window.start
         else:
             self._refused = request.window.start
         if self.available_from is None or self.available_from - self._refused <= SECOND:
             self.is_done = True
-            return
+            return Change.DONE
         self._probe = self._refused + (self.available_from - self._refused) // SECOND // 2 * SECOND
+        return None
 
     def describe(self, *, can_skip: bool) -> OutOfTimeRangeError:
-        """Return the error that says which part of the window can be had.
+        """Return the error that states which part of the window is available.
 
         Args:
-            can_skip: whether whoever asked may leave out what is not kept; a count may not.
+            can_skip: Whether the caller may skip the rest; not possible for a count.
         """
-        edge = self.available_from
-        since = "nothing of it is available" if edge is None else f"available from {edge.isoformat()} on"
+        boundary = self.available_from
+        since = "nothing of it is available" if boundary is None else f"available from {boundary.isoformat()} on"
         advice = ', or skip what is gone with on_out_of_range="skip"' if can_skip else ""
         error = OutOfTimeRangeError(
             f"the range begins before what the vendor keeps: {since}; begin later{advice}",
             status=StatusCode.OUT_OF_TIME_RANGE,
             window=self._window,
         )
-        error.available_from = edge
+        error.available_from = boundary
         return error
 
 
 class RetentionBoundary:
-    """The edge of what the vendor keeps, as far as a range is concerned: it moves while the range is read."""
+    """The retention boundary within a range; it moves while the range is read.
+
+    Attributes:
+        search: The search that is running, if any.
+        searches: Number of searches so far.
+    """
 
     def __init__(self, window: TimeWindow, filters: Filters) -> None:
-        """Expect all of `window` to be kept."""
+        """Expect all of `window` to be available."""
         self.search: BoundarySearch | None = None
         self.searches: int = 0
         self._window = window
@@ -86,24 +103,24 @@ class RetentionBoundary:
         self._gaps: list[WindowReport] = []
 
     def begin_search(self) -> None:
-        """Look for the edge, unless that is being done."""
+        """Start a search, unless one is running."""
         if self.search is None:
             self.searches += 1
             self.search = BoundarySearch(TimeWindow(self._kept_from, self._window.end), self._filters)
 
     def finish_search(self) -> datetime:
-        """Return the time from which on windows are read now."""
+        """End the search; return the time from which windows are read now."""
         found = None if self.search is None else self.search.available_from
         self.search = None
-        edge = self._window.end if found is None else found
+        boundary = self._window.end if found is None else found
         if self.searches > 1:
-            # An edge that has moved goes on moving: more is left out beside it each time, so that it is outrun.
-            edge = min(edge + EDGE_MARGIN * 2 ** min(self.searches - 2, 20), self._window.end)
-        self._kept_from = edge
-        return edge
+            # A boundary that has moved goes on moving: the margin doubles each time, to stay ahead of it.
+            boundary = min(boundary + BOUNDARY_MARGIN * 2 ** min(self.searches - 2, 20), self._window.end)
+        self._kept_from = boundary
+        return boundary
 
     def restore(self, kept_from: datetime) -> OutOfTimeRangeError:
-        """Take up what an earlier run has found; return the error for whoever wants all of the range."""
+        """Restore the boundary of an earlier run; return the error for a caller who needs the whole range."""
         self.searches += 1
         self._kept_from = kept_from
         search = BoundarySearch(self._window, self._filters)
@@ -111,11 +128,11 @@ class RetentionBoundary:
         return search.describe(can_skip=True)
 
     def report_gaps(self, reports: list[WindowReport], held: Iterable[TimeWindow]) -> None:
-        """Write into `reports` what of the range lies before the edge and was not read.
+        """Insert reports for the parts of the range before the boundary that were not read.
 
         Args:
-            reports: one for each window that was handed over, and the gaps so far; in order.
-            held: windows that were read and will be handed over.
+            reports: Reports of delivered windows and of earlier gaps, oldest first; modified in place.
+            held: Windows that were read and not delivered yet.
         """
         for gap in self._gaps:
             reports.remove(gap)
@@ -126,19 +143,19 @@ class RetentionBoundary:
             insort(reports, gap, key=by_window)
 
 
-def find_gaps(start: datetime, edge: datetime, read: Iterable[TimeWindow]) -> list[TimeWindow]:
-    """Return what between `start` and `edge` no window of `read` covers, oldest first.
+def find_gaps(start: datetime, boundary: datetime, read: Iterable[TimeWindow]) -> list[TimeWindow]:
+    """Return the parts between `start` and `boundary` that no window of `read` covers, oldest first.
 
     Args:
-        start: begin of the range.
-        edge: where the vendor's calls begin now.
-        read: windows that were read before the edge had moved, oldest first.
+        start: Begin of the range.
+        boundary: Oldest time that the vendor keeps now.
+        read: Windows that were read before the boundary moved, oldest first.
     """
     gaps = []
     for window in read:
-        if start < min(window.start, edge):
-            gaps.append(TimeWindow(start, min(window.start, edge)))
+        if start < min(window.start, boundary):
+            gaps.append(TimeWindow(start, min(window.start, boundary)))
         start = max(start, window.end)
-    if start < edge:
-        gaps.append(TimeWindow(start, edge))
+    if start < boundary:
+        gaps.append(TimeWindow(start, boundary))
     return gaps

@@ -1,6 +1,6 @@
-"""One reading of a window: which of its pages comes next, and the rows they hold together.
+"""Scan of a window: which page comes next, and the distinct rows of all pages read.
 
-Synchronous and without I/O.  The proof decides whether a window is complete.
+Whether the window is complete is decided by `aiosipcdr.proof.window`.
 """
 
 from collections import Counter
@@ -19,21 +19,21 @@ from aiosipcdr.wire.codec import PageAnswer
 __all__ = ["WindowScan"]
 
 
-MOST_PLANNED = 2_000
-"""How many pages of a window are planned ahead, whatever total is reported."""
+MAX_PLANNED = 2_000
+"""Max pages of a window that are planned ahead, whatever total is reported."""
 
 
 class _Rows(msgspec.Struct, frozen=True):
-    """The rows of one id that was read with different contents.
+    """The rows of an id that was read with different contents.
 
     They are legs of one call, or versions of a row that changed between two answers.
 
     Attributes:
-        seen: all contents that were read, in the order in which they came; several are keys of a dict, since a server
-            may send thousands.
-        now: those that count as rows.
-        sure: how many of them are known to be rows of their own: one answer held all of them, or a later reading of
-            the same pages repeated all of them.
+        seen: All contents that were read, in order; if there are several, the keys of a dict, since a server may send
+            thousands.
+        now: Those that count as rows.
+        sure: Number of them that are known to be separate rows: one answer had all of them, or a later scan of the same
+            pages repeated all of them.
     """
 
     seen: Collection[CallDetailRecord]
@@ -42,36 +42,38 @@ class _Rows(msgspec.Struct, frozen=True):
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is known which of several rows exist; what counts once is decided by the control count."""
+        """Whether it is known which of several rows exist; a single row is decided by the control count."""
         return self.sure == 1 or len(self.now) == self.sure
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the contents may be more rows, or fewer, than are counted."""
+        """Whether the contents may be more rows, or fewer, than those in `now`."""
         return not self.is_settled or (self.sure == 1 and len(self.seen) > 1)
 
 
 class WindowScan:
-    """The pages of one window, read in any order, as distinct rows.
+    """The pages of a window, read in any order, as distinct rows.
 
-    A row is an id with its contents.  Several contents of one id within one answer are several rows (legs of a
-    transferred call).  In different answers they may also be one row that changed: it counts once, with its latest
-    contents, until a second reading repeats the others.
+    A row is an id with its contents. Several contents of one id within one answer are several rows (legs of a
+    transferred call). In different answers they may also be one row that changed: it counts once, with its latest
+    contents, until a second scan repeats the others.
 
-    Where ids rise from page to page, that alone shows that each stands for one row.  Otherwise pages wait until
-    their contents are needed, and are united in one pass.
+    If the pages are sorted, each id stands for one row. Otherwise their rows are merged when they are first needed.
 
     Attributes:
-        quarantined: what could not be decoded, by id; by a hash of its bytes where its id is not readable, or
-            stands on the same page for another row.
-        is_ambiguous: whether something counts by its bytes.  Another answer may give the same row with other bytes, or
-            readable: then the number of distinct rows means nothing, unless all of them came in one answer.
-        single: whether one page was the whole window: then one SELECT counted and sent everything.
-        has_extras: whether records hold more than known, readable fields.
+        size: Page size.
+        largest_total: Largest total that an answer reported or proved.
+        pages: Number of pages read.
+        quarantined: Records that could not be decoded, by id; by a hash of their bytes if the id is not readable, or
+            if another row on the same page has it.
+        is_ambiguous: Whether a record counts by its bytes. Another answer may have the same row with other bytes, or
+            readable: then the number of distinct rows proves nothing unless all of them came in one answer.
+        single: Whether one page was the whole window: one SELECT counted and sent everything.
+        has_extras: Whether records have unknown or unreadable fields.
     """
 
     def __init__(self, size: int, only: Sequence[int] | None = None) -> None:
-        """Begin a reading with pages of `size`: all of them, or `only` those numbers."""
+        """Create a scan of all pages of `size`, or `only` of those numbers."""
         self.size = size
         self.largest_total: int = 0
         self.pages: int = 0
@@ -83,48 +85,48 @@ class WindowScan:
         self._several: dict[str, _Rows] = {}
         self._copies: dict[object, int] = {}
         self._read: list[Page] = []
-        self._united = 0
-        self._ascents: list[SortedRun] = []
-        self._rises = True
+        self._merged = 0
+        self._sorted_runs: list[SortedRun] = []
+        self._is_sorted = True
         self._duplicates = 0
-        self._odd = 0
-        self._odd_taken = 0
+        self._anomalies = 0
+        self._anomalies_drained = 0
         self._only = only
         self._asked = 0
         self._outstanding = 0
 
     @property
     def sorted_run(self) -> SortedRun | None:
-        """All that was read so far, if it rises throughout: then no row was repeated, and none set aside."""
-        if self._rises and len(self._ascents) > 1:
-            joined = join_sorted_runs(self._ascents)
-            self._rises, self._ascents = joined is not None, [] if joined is None else [joined]
-        return self._ascents[0] if self._rises and self._ascents else None
+        """All rows read so far, if they are sorted: then no row is repeated or quarantined."""
+        if self._is_sorted and len(self._sorted_runs) > 1:
+            joined = join_sorted_runs(self._sorted_runs)
+            self._is_sorted, self._sorted_runs = joined is not None, [] if joined is None else [joined]
+        return self._sorted_runs[0] if self._is_sorted and self._sorted_runs else None
 
     @property
     def records(self) -> dict[object, CallDetailRecord]:
-        """The rows read so far, by id; by itself where its id stands for several rows."""
-        self._unite_waiting()
+        """The rows read so far, by id; by the row itself if its id stands for several rows."""
+        self._merge_pages()
         return self._records
 
     @property
     def duplicates(self) -> int:
-        """How many rows were repeated as they are."""
+        """Number of rows that were repeated unchanged."""
         if self.sorted_run is None:
-            self._unite_waiting()
+            self._merge_pages()
         return self._duplicates
 
     @property
     def conflicting(self) -> set[str]:
         """The ids of rows that changed between two answers, or may have changed."""
         if self.sorted_run is None:
-            self._unite_waiting()
+            self._merge_pages()
         several = self._several.items()
         return {voice_id for voice_id, rows in several if len(rows.seen) > len(rows.now) or not rows.is_settled}
 
     @property
     def unique(self) -> int:
-        """Distinct rows read so far, those that could not be decoded included."""
+        """Number of distinct rows read so far, quarantined ones included."""
         if (sorted_run := self.sorted_run) is not None:
             return len(sorted_run.records)
         records = self.records
@@ -132,14 +134,14 @@ class WindowScan:
 
     @property
     def copies(self) -> int:
-        """How many rows more are stored for certain: one answer held the same bytes several times."""
-        return 0 if self._rises else self.count_copies(set())
+        """Number of rows beyond the distinct ones that certainly exist: one answer had the same bytes several times."""
+        return 0 if self._is_sorted else self.count_copies(set())
 
     def count_copies(self, without: AbstractSet[object]) -> int:
-        """Return how many copies there are of the rows whose keys are not in `without`."""
-        if self._rises and self.sorted_run is not None:
+        """Return the number of copies of rows whose keys are not in `without`."""
+        if self._is_sorted and self.sorted_run is not None:
             return 0
-        self._unite_waiting()
+        self._merge_pages()
         return sum(copies for key, copies in self._find_copies() if key not in without)
 
     def _find_copies(self) -> Iterator[tuple[object, int]]:
@@ -151,12 +153,12 @@ class WindowScan:
 
     @property
     def rows(self) -> int:
-        """How many rows the vendor has for certain: distinct ones, and copies of them."""
+        """Number of rows that certainly exist: distinct ones, and copies of them."""
         unique = self.unique
         return unique + self.copies if self._copies else unique
 
     def count_identical(self) -> int:
-        """Return how many rows were listed beyond the distinct ones, if every reading listed the same rows."""
+        """Return the number of rows listed beyond the distinct ones, if every reading of the pages was the same."""
         readings: dict[int, Counter[CallDetailRecord]] = {}
         times: Counter[int] = Counter()
         for page in self._read:
@@ -169,36 +171,35 @@ class WindowScan:
     def has_duplicate_ids(self) -> bool:
         """Whether an id stands for several rows."""
         if self.sorted_run is None:
-            self._unite_waiting()
+            self._merge_pages()
         return any(rows.sure > 1 for rows in self._several.values())
 
     @property
     def is_unsettled(self) -> bool:
         """Whether several rows of one id were read, and one of them may be an older version of another."""
         if self.sorted_run is None:
-            self._unite_waiting()
+            self._merge_pages()
         return any(not rows.is_settled for rows in self._several.values())
 
     @property
     def ids(self) -> AbstractSet[object]:
-        """The ids of all that was read; what could not be decoded counts by its own."""
+        """The ids of all rows read, and the keys of quarantined ones."""
         ids: AbstractSet[object] = self.records.keys()
         if self._several:
             ids = {record.voice_id for record in self._records.values()}
         return ids | self.quarantined.keys() if self.quarantined else ids
 
     def holds(self, record: CallDetailRecord) -> bool:
-        """Tell whether the row counts."""
+        """Return whether `record` is one of the rows."""
         return self.records.get(record.voice_id) == record or record in self.records
 
     def plan_pages(self) -> Sequence[int]:
-        """Return the numbers of the pages that are due now and mark them as asked.
+        """Return the numbers of the pages that are due now, and mark them as requested.
 
-        The first page alone at first; the rest once it has reported a total, at most
-        2,000 at once, and more when a later page reports a larger one.
+        At first the first page; once it has reported a total, the others, at most 2,000 at a time.
         """
         due: Sequence[int]
-        room = MOST_PLANNED - self._outstanding
+        room = MAX_PLANNED - self._outstanding
         if self._only is not None:
             due, self._only = self._only[:room], self._only[room:]
         else:
@@ -211,64 +212,75 @@ class WindowScan:
 
     @property
     def is_read(self) -> bool:
-        """Whether every page that is known of was answered."""
+        """Whether every page requested was answered."""
         return not self._outstanding
 
-    def add_page(self, answer: PageAnswer, sorted_run: SortedRun | None, *, past_the_end: bool = False) -> None:
-        """Take the answer to one page; `sorted_run` are its records, if they rise."""
+    def add_page(self, answer: PageAnswer, sorted_run: SortedRun | None, *, past_the_end: bool = False) -> bool:
+        """Add the answer to one page.
+
+        Args:
+            answer: The answer.
+            sorted_run: Its records, if they are sorted.
+            past_the_end: Whether the page does not exist, so that only the total is used.
+
+        Returns:
+            Whether there is something to decide: all pages were answered, or more are due.
+        """
         page = answer.page
         self._outstanding -= 1
         self.pages += 1
         self.largest_total = max(self.largest_total, page.total)
         if past_the_end:
-            self._odd += 1
-            return
+            self._anomalies += 1
+            return True
         self._read.append(page)
         if sorted_run is not None:
-            self._ascents.append(sorted_run)
+            self._sorted_runs.append(sorted_run)
         elif page.records:
-            self._rises = False
+            self._is_sorted = False
         if answer.quarantined:
-            self._rises = False
-            self._set_aside(answer)
+            self._is_sorted = False
+            self._quarantine(answer)
         self.has_extras = self.has_extras or bool(answer.unknown_fields or answer.faulty_fields)
         reported = len(page.records) + len(answer.quarantined)
-        behind = page.total - (page.current - 1) * page.size
-        if reported > behind:
-            self.largest_total = max(self.largest_total, _least_total(answer))
+        expected = page.total - (page.current - 1) * page.size
+        if reported > expected:
+            self.largest_total = max(self.largest_total, _proven_total(answer))
         is_whole = self.pages == self._asked == 1 and reported == page.total < page.size
         self.single = is_whole and self.rows == reported
-        self._odd += (reported != min(page.size, max(0, behind))) + (page.pages != -(-page.total // page.size))
-        self._odd += answer.anomalies
+        self._anomalies += (reported != min(page.size, max(0, expected))) + (page.pages != -(-page.total // page.size))
+        self._anomalies += answer.anomalies
+        has_due_pages = self.largest_total > self._asked * self.size if self._only is None else bool(self._only)
+        return has_due_pages or not self._outstanding
 
     def drain_anomalies(self) -> int:
-        """Return how many oddities, repeated rows among them, were met since the last call."""
-        odd = self._odd + self.duplicates
-        new, self._odd_taken = odd - self._odd_taken, odd
+        """Return the number of anomalies since the last call, repeated rows included."""
+        anomalies = self._anomalies + self.duplicates
+        new, self._anomalies_drained = anomalies - self._anomalies_drained, anomalies
         return new
 
     def may_hold(self, count: int) -> bool:
-        """Tell whether the window may hold `count` rows if its doubtful ids are resolved one way or the other."""
+        """Return whether the window may have `count` rows, depending on how its doubtful ids are resolved."""
         doubtful = [rows for rows in self._several.values() if rows.is_doubtful]
         fewest = self.rows - sum(len(rows.now) - rows.sure for rows in doubtful)
         return bool(doubtful) and fewest <= count <= fewest + sum(len(rows.seen) - rows.sure for rows in doubtful)
 
     @property
     def doubtful_ids(self) -> set[str]:
-        """The ids of which more rows may exist, or fewer, than are counted."""
+        """The ids of which more rows, or fewer, may exist than are counted."""
         return {voice_id for voice_id, rows in self._several.items() if rows.is_doubtful}
 
     def find_pages(self, ids: AbstractSet[str]) -> list[int]:
-        """Return the numbers of the pages that hold rows of `ids`."""
+        """Return the numbers of the pages that have rows of `ids`."""
         return sorted({page.current for page in self._read for record in page.records if record.voice_id in ids})
 
-    def _unite_waiting(self) -> None:
-        pages = self._read[self._united :]
+    def _merge_pages(self) -> None:
+        pages = self._read[self._merged :]
         if not pages:
             return
-        self._united = len(self._read)
+        self._merged = len(self._read)
         if not self._records:
-            # Pages come back in any order; in their own, what the vendor has sorted stays sorted.
+            # Pages arrive in any order; by their numbers, what the vendor has sorted stays sorted.
             in_order = sorted(pages, key=attrgetter("current"))
             records: dict[object, CallDetailRecord] = {
                 record.voice_id: record for page in in_order for record in page.records
@@ -277,9 +289,9 @@ class WindowScan:
                 self._records = records
                 return
         for page in pages:
-            self._unite(page.records)
+            self._merge_page(page.records)
 
-    def _unite(self, records: list[CallDetailRecord]) -> None:
+    def _merge_page(self, records: list[CallDetailRecord]) -> None:
         by_id: dict[object, CallDetailRecord] = {record.voice_id: record for record in records}
         if not self._several and len(by_id) == len(records) and self._records.keys().isdisjoint(by_id):
             self._records |= by_id
@@ -314,7 +326,7 @@ class WindowScan:
         else:
             self._file(voice_id, _Rows(seen, seen if sure > 1 else rows, sure))
 
-    def _set_aside(self, answer: PageAnswer) -> None:
+    def _quarantine(self, answer: PageAnswer) -> None:
         rows = {(quarantined.voice_id, quarantined.raw) for quarantined in answer.quarantined}
         holders = Counter(voice_id for voice_id, _ in rows) + Counter({r.voice_id for r in answer.page.records})
         copies: Counter[str] = Counter()
@@ -326,7 +338,7 @@ class WindowScan:
                 self.is_ambiguous = True
             if quarantined.voice_id is None:
                 same[key] += 1
-                if same[key] > 1:  # without an id, the same bytes twice in one answer may be two calls
+                if same[key] > 1:  # the same bytes twice in one answer may be two calls if they have no id
                     key = f"{key}#{same[key]}"
             self.quarantined.setdefault(key, quarantined)
             copies[key] += 1
@@ -351,21 +363,21 @@ class WindowScan:
         self._records.update((row if rows.sure > 1 else voice_id, row) for row in rows.now)
 
     def merge(self, earlier: "WindowScan", *, repeats: AbstractSet[str] = frozenset()) -> None:
-        """Unite with what an earlier sweep of the window read; what this one read wins.
+        """Merge an earlier scan of the window; contents of this one take precedence.
 
-        Of the ids in `repeats`, only rows count that this one has read.
+        Of the ids in `repeats`, only rows that this scan has read count.
         """
-        records, read_before = self.records, earlier.records  # both are united before their ids are compared
+        records, read_before = self.records, earlier.records  # both are merged before their ids are compared
         read_now = {voice_id: rows.seen for voice_id in repeats if (rows := self._rows_of(voice_id)) is not None}
-        self._rises = False
-        self._read = [*earlier._read, *self._read]  # noqa: SLF001 - another of our own kind
-        self._united = len(self._read)
+        self._is_sorted = False
+        self._read = [*earlier._read, *self._read]  # noqa: SLF001 - the same class
+        self._merged = len(self._read)
         for voice_id in {**self._several, **earlier._several}:  # noqa: SLF001 - likewise
-            self._merge(voice_id, earlier)
+            self._merge_id(voice_id, earlier)
         for record in read_before.values():
             voice_id = record.voice_id
             if voice_id not in self._several and records.setdefault(voice_id, record) != record:
-                self._merge(voice_id, earlier)
+                self._merge_id(voice_id, earlier)
         self._note_copies(earlier._copies)  # noqa: SLF001 - likewise
         self.quarantined = earlier.quarantined | self.quarantined
         self.has_extras = self.has_extras or earlier.has_extras
@@ -381,12 +393,12 @@ class WindowScan:
         if len(kept) < len(before.now):
             self._file(voice_id, _Rows(kept, kept, len(kept)))
 
-    def _merge(self, voice_id: str, earlier: "WindowScan") -> None:
+    def _merge_id(self, voice_id: str, earlier: "WindowScan") -> None:
         latest, before = self._rows_of(voice_id), earlier._rows_of(voice_id)  # noqa: SLF001 - likewise
         if latest is None or before is None:
             self._file(voice_id, latest or before or _Rows([], []))
             return
-        # A row that was read before and after another one exists beside it.
+        # A row that was read both before and after another one exists in addition to it.
         repeated = [row for row in latest.seen if row in before.seen]
         sure = max(latest.sure, before.sure, len(repeated))
         seen = _add([row for row in before.seen if row not in latest.seen], latest.seen)
@@ -406,8 +418,8 @@ def _add(known: Collection[CallDetailRecord], new: Iterable[CallDetailRecord]) -
     return {**(known if isinstance(known, dict) else dict.fromkeys(known)), **dict.fromkeys(new)}
 
 
-def _least_total(answer: PageAnswer) -> int:
-    # What OFFSET skipped and what came after it was there: whatever the vendor's count says.
+def _proven_total(answer: PageAnswer) -> int:
+    # The rows that OFFSET skipped and those on the page exist, even if the vendor counts fewer.
     page = answer.page
     identities: set[object] = {*page.records}
     identities.update(quarantined.identity for quarantined in answer.quarantined)

@@ -1,7 +1,6 @@
-"""Windows that were cut: the total that each reported is compared with the rows that its parts hand over.
+"""Split windows: compares the total that each one reported with the rows that its parts deliver.
 
-Synchronous and without I/O.  Counts only; the assembly says which rows a part
-repeats.
+Counts only; which rows a part repeats is decided by `aiosipcdr.proof.overlaps`.
 """
 
 from collections import defaultdict, deque
@@ -10,55 +9,54 @@ from datetime import datetime
 
 import msgspec
 
-from aiosipcdr.model.errors import ProtocolError
+from aiosipcdr.model.errors import ProtocolError, SipCdrError
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.page import PageRequest, Verdict, judge_answer
+from aiosipcdr.proof.page import Change, PageRequest, Transition, Verdict, judge_answer
 from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
 
-__all__ = ["MOST_OFTEN", "Recounts", "SplitWindow", "add_reported"]
+__all__ = ["MAX_REPORTS", "Recounts", "SplitWindow", "add_reported"]
 
-MOST_OFTEN = 3
-"""How many windows may tell one call, whatever was cut how often: neighbours share a second, and where bounds are
-inclusive, one of two seconds reaches from the end of the one before it to the start of the one behind it."""
+MAX_REPORTS = 3
+"""Max windows that can report one call, however often a window was split: neighbours share a second, and if bounds are
+inclusive, a window of two seconds reaches from the end of the window before it to the start of the one after it."""
 
 
 class SplitWindow:
-    """A window that was cut: what it told, and what its parts have handed over so far.
+    """A window that was split: what it reported, and what its parts have delivered so far.
 
     Attributes:
-        window: the window.
-        reported: the calls that it told.
-        open_parts: how many of its parts are still to come.
-        surplus: what its parts have told at first beyond what it told itself, overlaps counted as often as they are
-            told; below zero while they have told less.
-        union: the distinct calls that they have handed over.
-        counted: what they have added to the report's total.
-        is_repair: whether it was cut because it could not be proven.
-        grows: whether that was so because calls arrived while it was read.
-        gathers: whether its parts are handed over when all of them were read: some may have to be read again.
-        due: when its parts may be read again, if they must be.
-        is_proven: whether every part so far was.
-        is_noted: whether its parts may be asked for: where runs are written down, that comes first.
-        unclaimed: the rows that were read of it before it was cut and were not handed over yet, by id.
+        window: The window.
+        reported: The rows that it reported.
+        open_parts: Number of its parts that are not delivered yet.
+        excess_rows: Rows that its parts reported first beyond those that it reported itself; overlaps count as often as
+            they are reported. Negative while they have reported less.
+        union: Distinct calls that the parts have delivered.
+        counted: What the parts have added to the total of the report.
+        is_repair: Whether it was split because it could not be proven.
+        grows: Whether that was because calls were added while it was read.
+        gathers: Whether its parts are delivered when all of them were read: some may have to be read again.
+        due: When its parts may be read again, if they must be.
+        is_proven: Whether all parts delivered so far were proven.
+        is_noted: Whether its parts may be requested: not before the split is in the journal, if there is one.
+        unclaimed: Rows that were read before the split and that no window has delivered yet, by id.
     """
 
     __slots__ = (
-        *(
-            "_max_excess_rows",
-            "counted",
-            "due",
-            "unclaimed",
-            "gathers",
-            "grows",
-            "is_noted",
-            "is_proven",
-            "is_repair",
-            "open_parts",
-            "excess_rows",
-            "reported",
-        ),
-        *("union", "window"),
+        "_max_excess_rows",
+        "counted",
+        "due",
+        "excess_rows",
+        "gathers",
+        "grows",
+        "is_noted",
+        "is_proven",
+        "is_repair",
+        "open_parts",
+        "reported",
+        "unclaimed",
+        "union",
+        "window",
     )
 
     def __init__(
@@ -70,12 +68,12 @@ class SplitWindow:
         is_repair: bool = False,
         unclaimed: Iterable[CallDetailRecord] = (),
     ) -> None:
-        """Wait for `parts` windows that cover `window`."""
+        """Create a split of `window` into `parts` windows."""
         self.window: TimeWindow = window
         self.reported: int = reported
         self.open_parts: int = parts
         self.excess_rows: int = -reported
-        self._max_excess_rows = reported * (MOST_OFTEN - 1) + reported // 4
+        self._max_excess_rows = reported * (MAX_REPORTS - 1) + reported // 4
         self.union: int = 0
         self.counted: int = 0
         self.is_repair: bool = is_repair
@@ -90,16 +88,16 @@ class SplitWindow:
 
     @property
     def is_credible(self) -> bool:
-        """Whether the parts tell no more than a burst in a second that they share makes them, and calls that arrive."""
+        """Whether the excess of the parts can be explained by bursts in shared seconds and by calls added meanwhile."""
         return self.excess_rows <= self._max_excess_rows
 
     @property
     def is_short(self) -> bool:
-        """Whether all parts are here and hold less than the whole told."""
+        """Whether all parts are delivered and have fewer calls than the window reported."""
         return not self.open_parts and self.union < self.reported
 
     def add_reported(self, rows: int) -> int:
-        """Note that a part has told `rows` more (or is read again); return what goes beyond what the whole told."""
+        """Add `rows` that a part reported (negative if it is read again); return the change of the positive excess."""
         before = max(0, self.excess_rows)
         self.excess_rows += rows
         return max(0, self.excess_rows) - before
@@ -107,91 +105,106 @@ class SplitWindow:
     def forget(
         self, rows: Iterable[CallDetailRecord], normalize: Callable[[CallDetailRecord], CallDetailRecord]
     ) -> None:
-        """Note that rows were handed over, which look as `normalize` makes them look.
+        """Remove delivered rows, normalized by `normalize`, from `unclaimed`.
 
-        The only row of an id is taken for an older version of what was handed over; of several rows the same one is.
+        If an id has one unclaimed row, it counts as an older version of the delivered one; if it has several, the equal
+        one is removed.
         """
         by_id: defaultdict[str, list[CallDetailRecord]] = defaultdict(list)
         for row in rows:
             if row.voice_id in self.unclaimed:
                 by_id[row.voice_id].append(row)
-        for voice_id, handed_over in by_id.items():
+        for voice_id, delivered in by_id.items():
             kept = self.unclaimed.pop(voice_id)
-            if len(kept) > 1 and (left := _without(kept, handed_over, normalize)):
+            if len(kept) > 1 and (left := _without(kept, delivered, normalize)):
                 self.unclaimed[voice_id] = left
 
-    def trim(self, part: TimeWindow, edge: datetime) -> None:
-        """Note that of `part` nothing can be had before `edge`: what the whole told was more than its parts will."""
+    def trim(self, part: TimeWindow, boundary: datetime) -> None:
+        """Record that `part` is not available before `boundary`: the parts will have fewer rows than reported."""
         self.reported = 0
-        self.open_parts -= part.end <= edge
+        self.open_parts -= part.end <= boundary
 
 
 def _without(
     kept: list[CallDetailRecord],
-    handed_over: Iterable[CallDetailRecord],
+    delivered: Iterable[CallDetailRecord],
     normalize: Callable[[CallDetailRecord], CallDetailRecord],
 ) -> list[CallDetailRecord]:
-    # By their hashes: a server may send thousands of rows of one id.
-    looks: defaultdict[CallDetailRecord, list[CallDetailRecord]] = defaultdict(list)
-    for one in kept:
-        looks[normalize(one)].append(one)
-    left = len(kept)
-    for row in handed_over:
-        if left <= 1:
+    # Compared by hash: a server may send thousands of rows of one id.
+    by_key: defaultdict[CallDetailRecord, list[CallDetailRecord]] = defaultdict(list)
+    for row in kept:
+        by_key[normalize(row)].append(row)
+    remaining = len(kept)
+    for row in delivered:
+        if remaining <= 1:
             return []
-        left -= len(looks.pop(row, ()))
-    return [one for rows in looks.values() for one in rows]
+        remaining -= len(by_key.pop(row, ()))
+    return [row for rows in by_key.values() for row in rows]
 
 
 def add_reported(splits: Sequence[SplitWindow], rows: int) -> None:
-    """Note that a part of `splits`, the outermost first, has told `rows` calls."""
+    """Add the rows that a part of `splits` (the outermost first) reported."""
     for split in reversed(splits):
         rows = split.add_reported(rows)
 
 
 class Recounts:
-    """Asks for the totals of wholes that fall short: if rows were deleted since, the vendor reports fewer now.
+    """Counts split windows again whose parts have too few calls: if rows were deleted, the vendor reports fewer now.
 
-    A total that would prove the parts is asked for twice, and the larger one is believed.
+    Attributes:
+        planned: Requests that may be sent now.
+        counted: Windows whose recount is complete, with the total; emptied by the reader.
     """
 
     def __init__(self, filters: Filters) -> None:
-        """Begin with nothing to ask."""
-        self._filters = filters
+        """Start without windows."""
         self.planned: deque[PageRequest] = deque()
-        """The requests that may be sent now."""
+        self.counted: deque[tuple[SplitWindow, int]] = deque()
+        self._filters = filters
         self._open = 0
-        self._first: dict[SplitWindow, int] = {}
 
     @property
     def is_done(self) -> bool:
-        """Whether every question was answered."""
+        """Whether every recount is complete."""
         return not self._open
 
     def plan(self, split: SplitWindow) -> None:
-        """Ask for the total of `split` once more."""
+        """Count `split` again."""
         self._open += 1
-        self._ask(split)
+        self.planned.append(_Recount(self, split, encode_params(split.window, self._filters)).build_request())
 
-    def _ask(self, split: SplitWindow) -> None:
-        params = encode_params(split.window, self._filters)
-        self.planned.append(
-            PageRequest(owner=split, window=split.window, params=params, current=1, size=1, control=True)
-        )
+    def complete(self, split: SplitWindow, total: int) -> None:
+        """Keep the total of `split`."""
+        self._open -= 1
+        self.counted.append((split, total))
 
-    def accept(self, request: PageRequest, answer: PageAnswer) -> int | ProtocolError | None:
-        """Return the total that is believed; None when it has to be asked for once more."""
+
+class _Recount:
+    """Recount of one window; a total that would prove the parts is requested twice, and the larger one is used."""
+
+    def __init__(self, recounts: Recounts, split: SplitWindow, params: bytes) -> None:
+        self.split = split
+        self._recounts = recounts
+        self._params = params
+        self._first: int | None = None
+
+    def build_request(self) -> PageRequest:
+        return PageRequest(owner=self, window=self.split.window, params=self._params, current=1, size=1, control=True)
+
+    def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
         verdict, why = judge_answer(request, answer, Filters())
         if verdict is Verdict.ASK_AGAIN:
             if request.asked_before:
                 return ProtocolError(f"the answer cannot be used: {why}", window=request.window, page=1)
-            self.planned.append(msgspec.structs.replace(request, asked_before=True))
+            self._recounts.planned.append(msgspec.structs.replace(request, asked_before=True))
             return None
-        split, total = request.owner, answer.page.total
-        assert isinstance(split, SplitWindow)  # noqa: S101 - see `_ask`
-        if total <= split.union and split not in self._first:
-            self._first[split] = total
-            self._ask(split)
+        total = answer.page.total
+        if total <= self.split.union and self._first is None:
+            self._first = total
+            self._recounts.planned.append(self.build_request())
             return None
-        self._open -= 1
-        return max(total, self._first.pop(split, 0))
+        self._recounts.complete(self.split, max(total, self._first or 0))
+        return Change.DONE
+
+    def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:  # noqa: ARG002 - see RequestOwner
+        return error

@@ -1,29 +1,36 @@
-"""The proof that a window is complete.
+"""Window: reads one window and proves that it is complete.
 
-Synchronous and without I/O: requests come out, answers go in.  A window is
-certified when the distinct rows read in it are as many as a control count
-taken afterwards, no answer that was used reported a larger total, and no row
-follows the last one that is counted.  That proves it for windows in which rows
-are only added, or only deleted, while they are read.
+A window is certified if the number of distinct rows equals a control count taken afterwards, no answer that was used
+reported a larger total, and no row follows the last one that is counted. That is a proof for windows in which rows are
+only added, or only deleted, while they are read.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum, auto
+from typing import Any
 
 import msgspec
 
-from aiosipcdr.model.errors import InvalidQueryError, ProtocolError, SipCdrError
+from aiosipcdr.model.errors import (
+    InvalidQueryError,
+    OutOfTimeRangeError,
+    ProtocolError,
+    ServerFaultError,
+    SipCdrError,
+)
 from aiosipcdr.model.records import LARGEST_SIZE
-from aiosipcdr.model.report import WindowReport
+from aiosipcdr.model.report import WindowReportBuilder
 from aiosipcdr.model.windows import TimeWindow, can_split
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.proof.budget import Budget, PageSizes
-from aiosipcdr.proof.growth import MOST_READINGS, Growth
+from aiosipcdr.proof.growth import MAX_SCANS_WHILE_GROWING, Growth
 from aiosipcdr.proof.page import (
+    Change,
     PageRequest,
     SortedRun,
+    Transition,
     Verdict,
     count_loose_matches,
     count_pages,
@@ -38,22 +45,42 @@ from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
 
 __all__ = ["Outcome", "WindowReader"]
 
-MOST_SWEEPS = 3
+MAX_SCANS = 3
+
+_PAGE_REFUSALS = InvalidQueryError, ProtocolError, ServerFaultError
 
 
 class Outcome(Enum):
-    """How a window stands."""
+    """State of a window."""
 
     OPEN = auto()
     TOO_LARGE = auto()
-    """To be cut by time before its pages are fetched."""
+    """To be split by time before its pages are fetched."""
     CERTIFIED = auto()
     UNPROVEN = auto()
-    """Read as often as is allowed; to be cut if it can be."""
+    """Read as often as allowed; to be split if possible."""
 
 
 class WindowReader:
-    """Reads one window until it is certified, too large, or unproven."""
+    """Reads one window until it is certified, too large, or unproven.
+
+    Attributes:
+        window: The window.
+        size: Page size.
+        given_size: Page size that the vendor is known to use, for other windows.
+        max_rows: A window with more rows is split first, if possible.
+        budget: Budget of the run.
+        is_part: Whether it was split from a larger window.
+        is_repair: Whether it was read before, without proof, as part of a larger window.
+        refused_page: A page that the vendor refused although it counts that many rows.
+        end_is_unseen: Whether it is unproven because the vendor gives no page that shows the end of its list.
+        report: Counters of its report.
+        outcome: Its state.
+        params: The encoded window and filters.
+        scan: The current scan.
+        growth: Calls that are added meanwhile.
+        planned: Requests that may be sent now.
+    """
 
     def __init__(
         self,
@@ -61,7 +88,7 @@ class WindowReader:
         filters: Filters,
         *,
         size: int,
-        most_rows: int,
+        max_rows: int,
         budget: Budget,
         ages: AgePolicy,
         sizes: PageSizes | None = None,
@@ -71,38 +98,37 @@ class WindowReader:
         pause: float = 0.0,
         time_field: str | None = None,
         strict: bool = False,
+        on_answer: Callable[[Any], SipCdrError | None] | None = None,
     ) -> None:
         """Plan the first page of `window`.
 
         Args:
-            window: what to read.
-            filters: what the vendor is asked to select.
-            size: records a page.
-            most_rows: a window that tells more is cut first, if it can be.
-            budget: what the whole run may spend.
-            ages: whether calls may still be added to the window.
-            sizes: what the run knows of the page sizes that the vendor gives.
-            is_part: the window was cut out of a larger one, which has reported its calls before.
-            is_repair: the window was read before, in vain, as part of a larger one; its first request is paid for.
-            grows: calls arrived in the larger window while that was read.
-            pause: seconds to wait before the first page.
-            time_field: the time that the vendor is known to select on.
-            strict: a record that cannot be decoded is an error.
+            window: The window.
+            filters: Filters of the query.
+            size: Page size.
+            max_rows: A window with more rows is split first, if possible.
+            budget: Budget of the run.
+            ages: Tells whether calls may still be added to the window.
+            sizes: What the run knows about the vendor's page sizes.
+            is_part: The window was split from a larger one, which has reported its rows before.
+            is_repair: The window was read before, without proof, as part of a larger one; its first request is charged.
+            grows: Calls were added to the larger window while that was read.
+            pause: Seconds to wait before the first page.
+            time_field: The time field that the vendor is known to filter on.
+            strict: A record that cannot be decoded is an error.
+            on_answer: Called after each answer that was processed; returns the error that ends the run, if any.
         """
         self.window = window
         self.size: int = size
         self.given_size: int = size
-        """The size that the vendor is known to give, for other windows."""
-        self.most_rows: int = most_rows
+        self.max_rows: int = max_rows
         self.budget = budget
         self._ages = ages
         self.is_part = is_part
         self.is_repair = is_repair
         self.refused_page: int | None = None
-        """The page that the vendor refused although it counts that many rows."""
         self.end_is_unseen: bool = False
-        """Whether it is unproven because the vendor gives no page that would show the end of its list."""
-        self.report: WindowReport = WindowReport(window=window)
+        self.report: WindowReportBuilder = WindowReportBuilder(window=window)
         self.outcome: Outcome = Outcome.OPEN
         self.params: bytes = encode_params(window, filters)
         self.scan: WindowScan = WindowScan(size)
@@ -119,18 +145,18 @@ class WindowReader:
         self._filters = filters
         self._time_field = time_field
         self._strict = strict
+        self._on_answer = on_answer
         self.report.scans = 1
         self.planned: deque[PageRequest] = deque(self._due_pages(waits=is_part, pause=pause))
-        """The requests that may be sent now."""
 
     @property
     def needs_single_pages(self) -> bool:
-        """Whether its rows can be counted only where one answer holds all of them."""
+        """Whether its rows can be counted only if one answer has all of them."""
         return self.scan.is_ambiguous or self.scan.is_unsettled
 
     @property
     def identical_rows(self) -> int:
-        """How many rows the vendor seems to list more than once; 0 if that does not explain its count."""
+        """Number of rows that the vendor seems to list more than once; 0 if that does not explain its count."""
         identical = self.scan.count_identical()
         return identical if self.report.counted - self.scan.unique == identical else 0
 
@@ -140,24 +166,33 @@ class WindowReader:
         return self.outcome is Outcome.OPEN
 
     def next_request(self) -> PageRequest | None:
-        """Return the next request that may be sent now, if there is one."""
+        """Return the next request that may be sent now."""
         if not self.planned:
             return None
         self.report.requests += 1
         return self.planned.popleft()
 
-    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
-        """Take an answer; return the error that ends the run, if it does."""
+    def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
+        """Process an answer; `Change.DONE` when the window is no longer open."""
         if self.outcome is not Outcome.OPEN or request.scan is not self.scan:
-            return None  # asked for a plan that was given up meanwhile
-        is_page = not (request.control or request.is_end)
+            return None  # planned for a scan that was replaced
         if answer.page.size != request.size:
             answer = self._correct_size(request, answer)
-        sorted_run = find_sorted_run(answer.page.records) if is_page else None
+        sorted_run = None if request.control or request.is_end else find_sorted_run(answer.page.records)
         try:
             verdict, why = judge_answer(request, answer, self._filters, self._time_field, sorted_run)
-        except ProtocolError as error:
+        except ProtocolError as unusable:
+            return unusable
+        if verdict is Verdict.USE and sorted_run is not None and not self._strict:
+            if not self._take_page(request, answer, sorted_run):
+                return None  # the usual case: more pages of the scan are in flight
+        elif (error := self._take(request, answer, verdict, why, sorted_run)) is not None:
             return error
+        return self._follow_up()
+
+    def _take(
+        self, request: PageRequest, answer: PageAnswer, verdict: Verdict, why: str, sorted_run: SortedRun | None
+    ) -> SipCdrError | None:
         if request.is_end:
             self._take_end(request, answer, verdict)
             return None
@@ -176,11 +211,15 @@ class WindowReader:
             self._take_page(request, answer, sorted_run, past_the_end=verdict is Verdict.PAST_THE_END)
         return None
 
-    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
-        """Take the refusal of a page; return it if it ends the run.
+    def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
+        """Process a refusal; return it if it ends the run.
 
-        A page above the first may have gone, or lie deeper than the vendor reads: a control count tells.
+        A page above the first may no longer exist, or be deeper than the vendor reads: a control count decides.
         """
+        if isinstance(error, OutOfTimeRangeError):
+            return Change.OUT_OF_RANGE
+        if not isinstance(error, _PAGE_REFUSALS):
+            return error
         if not self.is_open or request.scan is not self.scan:
             return None
         if request.is_end:
@@ -191,22 +230,28 @@ class WindowReader:
             if not self._refused:
                 self.planned.append(self._request_count())
             self._refused[request.current] = error
-        return None
+        return self._follow_up()
+
+    def _follow_up(self) -> Transition:
+        error = None if self._on_answer is None else self._on_answer(self)
+        if error is not None:
+            return error
+        return None if self.outcome is Outcome.OPEN else Change.DONE
 
     def give_up(self) -> None:
-        """Take no more answers: the window stays as it was read so far, unproven."""
+        """Stop reading: the window keeps what was read so far, unproven."""
         self._end_unproven(self.report.total)
 
     def refute(self) -> None:
-        """Withdraw the certificate: how the rows relate to those of a neighbour cannot be told."""
+        """Withdraw the certificate: it is unknown which rows a neighbouring window repeats."""
         self.report.certified = False
         self.outcome = Outcome.UNPROVEN
 
     def read_once_more(self, ids: AbstractSet[str]) -> None:
-        """Withdraw the certificate until the pages that hold `ids` were read once more.
+        """Withdraw the certificate until the pages that have `ids` were read once more.
 
-        The versions read before do not count: in an unstable order a page may come back without the row, and the older
-        version would pass for one that is still there.
+        Their earlier versions do not count: in an unstable order a page may come back without the row, and an earlier
+        version would be mistaken for a row that still exists.
         """
         self.refute()
         pages = self.scan.find_pages(ids)
@@ -219,15 +264,15 @@ class WindowReader:
             self._plan(self._due_pages())
 
     def read_uncut(self) -> None:
-        """Read a window that is too large as it is, since nothing is left to pay for cutting it."""
+        """Read a window that is too large without splitting it, because the budget is spent."""
         self.outcome = Outcome.OPEN
-        self.most_rows = self.scan.largest_total
+        self.max_rows = self.scan.largest_total
         self.report.scans = 1
-        self._go_on()
+        self._continue()
 
     def _due_pages(self, *, waits: bool = False, pause: float = 0.0) -> list[PageRequest]:
         due = [self._request(current, self.size) for current in self.scan.plan_pages()]
-        delay = max(pause, self.growth.delay_reading(self.report.scans)) if waits else 0.0
+        delay = max(pause, self.growth.delay_scan(self.report.scans)) if waits else 0.0
         return [msgspec.structs.replace(request, delay=delay) for request in due] if delay else due
 
     def _plan(self, requests: list[PageRequest], *, is_check: bool = False) -> None:
@@ -241,7 +286,7 @@ class WindowReader:
     def _may_spend(self, requests: int, *, is_check: bool) -> bool:
         if self.report.scans > 1 or (self.is_repair and is_check):
             return self.budget.take(requests)
-        # When nothing is left for trouble, a window is still read once: nothing is lost that was there to be had.
+        # When the repair budget is spent, a window is still read once: the caller gets the records that exist.
         return is_check or (self.is_repair and self.budget.take(requests)) or self.budget.read(requests)
 
     def _request(self, current: int, size: int, *, control: bool = False, is_end: bool = False) -> PageRequest:
@@ -263,7 +308,7 @@ class WindowReader:
 
     def _ask_again(self, request: PageRequest, answer: PageAnswer, why: str) -> SipCdrError | None:
         if self._only_claims_size(request, answer):
-            # The vendor does give pages of that size: what looked like smaller ones was a wrong total.
+            # The vendor does use that page size: what looked like a smaller size was a wrong total.
             self._end_unproven(answer.page.total)
             return None
         if request.asked_before or not self.budget.take(1):
@@ -276,7 +321,7 @@ class WindowReader:
 
     def _correct_size(self, request: PageRequest, answer: PageAnswer) -> PageAnswer:
         sent = len(answer.page.records) + len(answer.quarantined)
-        is_empty = not (answer.page.size or answer.page.total or sent)  # some servers give the number of rows as size
+        is_empty = not (answer.page.size or answer.page.total or sent)  # some servers echo the number of rows as size
         is_smaller = sent <= request.size and self._only_claims_size(request, answer)
         return resize(answer, request.size) if is_empty or is_smaller else answer
 
@@ -285,38 +330,50 @@ class WindowReader:
         return size > request.size and size in {self._claimed_size, self._sizes.claimed}
 
     def _take_page(
-        self, request: PageRequest, answer: PageAnswer, sorted_run: SortedRun | None, *, past_the_end: bool
-    ) -> None:
+        self,
+        request: PageRequest,
+        answer: PageAnswer,
+        sorted_run: SortedRun | None,
+        *,
+        past_the_end: bool = False,
+    ) -> bool:
+        # Returns whether something was decided, beyond keeping the rows of the page.
         page = answer.page
         rows = len(page.records) + len(answer.quarantined)
-        is_short = request.current == 1 and 0 < rows < min(page.size, page.total) and not self._is_too_large(page.total)
-        if is_short and self._claimed_size is None and self._sizes.given in {None, rows}:
+        if request.current == 1 and 0 < rows < min(page.size, page.total) and self._may_be_smaller(rows, page.total):
             # Rows were deleted between COUNT and SELECT, or the vendor gives smaller pages than it says.
             if self._short_page is None and self.budget.take(1):
                 self._short_page = rows
                 self._repeat(request)
-                return
+                return True
             if self._short_page == rows:
                 self._claimed_size = page.size
                 answer = resize(answer, rows)
         if answer.page.size < self.size:
             self._plan_smaller(answer.page.size, first_page_is_here=request.current == 1)
             if request.current != 1:
-                return
-        elif request.current > 1 and rows and self._claimed_size is not None:
+                return True
+        is_size_confirmed = request.current > 1 and rows > 0 and self._claimed_size is not None
+        if is_size_confirmed:
             self._give_size(self.size)
             self._sizes.given, self._sizes.claimed = self.size, self._claimed_size
         self.report.pages += 1
         if self._filters.match == "loose":
             self.report.anomalies += count_loose_matches(page.records, self._filters)
-        self.scan.add_page(answer, sorted_run, past_the_end=past_the_end)
-        self._go_on()
+        is_decision_due = self.scan.add_page(answer, sorted_run, past_the_end=past_the_end)
+        if is_decision_due:
+            self._continue()
+        return is_decision_due or is_size_confirmed
+
+    def _may_be_smaller(self, rows: int, total: int) -> bool:
+        is_open_question = self._claimed_size is None and self._sizes.given in {None, rows}
+        return is_open_question and not self._is_too_large(total)
 
     def _plan_smaller(self, size: int, *, first_page_is_here: bool) -> None:
-        # Pages planned with the old size do not fit together.
+        # Pages that were planned with another size do not fit.
         self.report.anomalies += 1 + self.scan.drain_anomalies()
         if self._claimed_size is None:
-            self._give_size(size)  # otherwise its second page will show whether it is one
+            self._give_size(size)  # otherwise its second page decides
         self.size = size
         self.scan = WindowScan(size)
         self.planned.clear()
@@ -329,20 +386,20 @@ class WindowReader:
         self.budget.plan_smaller(size)
         self.given_size = min(self.given_size, size)
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         scan = self.scan
         if scan.pages == 1 and self.report.scans == 1:
             self._note_rows(scan.largest_total)
             if self._is_too_large(scan.largest_total):
-                self.report.scans = 0  # not one reading: it ends before it began
-                self._leave_to_be_cut()
+                self.report.scans = 0  # not a complete scan
+                self._leave_for_splitting()
                 return
         self._plan(self._due_pages())
         if not (scan.is_read and self.is_open):
             return
         self.report.anomalies += scan.drain_anomalies()
         if scan.single and self.is_part and self.report.scans == 1:
-            # One SELECT counted and sent everything; the total of the larger window stands against it.
+            # One SELECT counted and sent everything; the total of the larger window confirms it.
             self._settle(scan.largest_total, Outcome.CERTIFIED)
         elif self.growth.is_seen:
             self._check_at_once()
@@ -350,8 +407,8 @@ class WindowReader:
             self._plan([self._request_count()], is_check=True)
 
     def _check_at_once(self) -> None:
-        # A count that waits would miss the calls that arrive meanwhile.
-        self._unite_earlier()
+        # A delayed count would include calls that are added meanwhile.
+        self._merge_earlier()
         scan = self.scan
         if self.needs_single_pages or self._refused or not scan.rows:
             self._plan([self._request_count()], is_check=True)
@@ -360,7 +417,7 @@ class WindowReader:
         else:
             self._check_end(scan.rows)
 
-    def _unite_earlier(self) -> None:
+    def _merge_earlier(self) -> None:
         scan, earlier = self.scan, self._earlier
         if earlier is None:
             return
@@ -372,7 +429,7 @@ class WindowReader:
             scan.merge(earlier, repeats=repeats)
 
     def _is_too_large(self, total: int) -> bool:
-        return total > self.most_rows and self.report.scans == 1 and can_split(self.window)
+        return total > self.max_rows and self.report.scans == 1 and can_split(self.window)
 
     def _note_rows(self, total: int) -> None:
         if self.is_part:
@@ -383,7 +440,7 @@ class WindowReader:
             self.budget.plan_more(max(0, total - self._planned_rows))
         self._planned_rows = max(1, total)
 
-    def _leave_to_be_cut(self) -> None:
+    def _leave_for_splitting(self) -> None:
         self.report.total = self.scan.largest_total
         self.report.anomalies += self.scan.drain_anomalies()
         self.outcome = Outcome.TOO_LARGE
@@ -392,7 +449,7 @@ class WindowReader:
 
     def _request_count(self) -> PageRequest:
         control = self._request(1, self._sizes.counting, control=True)
-        # One SELECT is behind nothing.
+        # One SELECT is consistent: no delay.
         delay = 0.0 if self.scan.single else self.growth.delay_count(self.report.scans)
         return msgspec.structs.replace(control, delay=delay)
 
@@ -409,19 +466,19 @@ class WindowReader:
         return None
 
     def _take_count(self, count: int) -> None:
-        self._unite_earlier()
+        self._merge_earlier()
         if self._first_count is not None:
             count, self._first_count = max(count, self._first_count), None
-        elif self._is_at_odds(count) and self.budget.take(1):
-            self._first_count = count  # a stale or partial count; the larger of the two is believed
+        elif self._disagrees(count) and self.budget.take(1):
+            self._first_count = count  # it may be stale or partial; the larger of two is used
             self.planned.append(self._request_count())
             return
         self._decide(count)
 
-    def _is_at_odds(self, count: int) -> bool:
+    def _disagrees(self, count: int) -> bool:
         scan = self.scan
         if scan.is_ambiguous and not scan.single:
-            return False  # no count can prove it
+            return False  # no count can be a proof
         if self.growth.exceeds(count, rows=scan.rows, largest_total=scan.largest_total):
             return False  # another count could only be larger
         return (scan.rows != count or scan.largest_total > count) and not scan.may_hold(count)
@@ -429,19 +486,19 @@ class WindowReader:
     def _decide(self, count: int) -> None:
         scan = self.scan
         if scan.is_ambiguous and not scan.single:
-            self._end_unproven(count)  # only smaller windows, of one page each, can be counted
+            self._end_unproven(count)  # only windows of a single page can be counted
         elif scan.rows != count or scan.largest_total > count or scan.is_unsettled:
             self._read_again(count)
         elif count and count % self.size == 0:
             self._check_end(count)
         else:
-            # The last page had room for more rows than are counted, and held none.
+            # The last page had space for more rows and has none.
             self._settle(count, Outcome.CERTIFIED)
 
     # --- the end of the list
 
     def _check_end(self, count: int) -> None:
-        # A total that is cut off at a full page looks like a right one.
+        # A total that is truncated at a full page looks correct.
         if (page := plan_end_page(count, self.size)) is None:
             self._leave_end_unseen(count)
         else:
@@ -456,7 +513,7 @@ class WindowReader:
         if page.total != count and (is_resized or verdict in {Verdict.USE, Verdict.PAST_THE_END}):
             self._read_again(page.total)
         elif verdict is not Verdict.USE or not count - before <= sent <= request.size:
-            # Another page than the one that was asked for, or of another size.
+            # Another page than requested, or of another size.
             if request.asked_before or not self.budget.take(1):
                 self._leave_end_unseen(count)
             else:
@@ -467,7 +524,7 @@ class WindowReader:
             distinct = len(rows) + len(broken)
             unread = sum(not scan.holds(row) for row in rows) + len(broken - known)
             self.report.anomalies += sent - distinct
-            # Where it stands for the count, what OFFSET skipped and what came after it are as many as are counted.
+            # If the page replaces the count, the rows skipped by OFFSET and those on the page are as many as counted.
             seen = max(before + (sent if self.growth.is_seen else distinct), count + unread)
             if seen > count:
                 self._read_again(seen)
@@ -475,7 +532,7 @@ class WindowReader:
                 self._settle(count, Outcome.CERTIFIED)
 
     def _fit_end(self, request: PageRequest, given: int, count: int) -> PageRequest:
-        # The vendor may have given a size of its own, which fits as well.
+        # The vendor may have used another size, for which there is another end page.
         other = plan_end_page(count, given + 1) if given != request.size and 1 < given < LARGEST_SIZE else None
         return request if other is None else self._request(*other, is_end=True)
 
@@ -492,24 +549,24 @@ class WindowReader:
     def _read_again(self, count: int) -> None:
         scan = self.scan
         if self._is_too_large(count) and scan.largest_total * 2 < count:
-            # The first answers knew only a part of the rows: little that was read is worth keeping.
+            # The first answers knew only a part of the rows: little of what was read is worth keeping.
             self._note_rows(count)
             self.report.duplicates += scan.duplicates
             scan.largest_total = count
-            self._leave_to_be_cut()
+            self._leave_for_splitting()
             return
-        # Rows were deleted: what was read before may be gone.  Otherwise all of
-        # it still stands and only what is missing has to turn up.
+        # If rows were deleted, rows read before may no longer exist. Otherwise all of them still count, and only the
+        # missing ones have to be found.
         shrunk = scan.largest_total > count or scan.rows > count
         self.growth.note_count(count, rows=scan.rows, largest_total=scan.largest_total)
-        # Rows of one id that stand on different pages may be legs, or one row that changed: read both once more.
+        # Rows of one id on different pages may be legs, or one row that changed: both pages are read once more.
         is_targeted = self.report.scans == 1 and not shrunk and scan.may_hold(count)
         pages: Sequence[int] = scan.find_pages(scan.doubtful_ids) if is_targeted else []
         if not (pages or self._may_read_again(count)):
             self._end_unproven(count)
             return
         if self.growth.rows and not pages:
-            pages = range(1, count_pages(count, self.size) + 1)  # all at once: the shorter, the fewer calls arrive
+            pages = range(1, count_pages(count, self.size) + 1)  # all at once: a shorter scan sees fewer new calls
         self.report.duplicates += scan.duplicates
         scan.largest_total = count
         self._earlier = None if shrunk else scan
@@ -520,12 +577,11 @@ class WindowReader:
         self._plan(self._due_pages(waits=True))
 
     def _may_read_again(self, count: int) -> bool:
-        # A window that can be cut is read twice and then cut, for smaller
-        # windows change less while they are read.
-        most = MOST_SWEEPS - 1 if can_split(self.window) else MOST_SWEEPS
+        # A window that can be split is read twice and then split: smaller windows change less while they are read.
+        max_scans = MAX_SCANS - 1 if can_split(self.window) else MAX_SCANS
         if self.growth.rows:
-            most = 1 if self.growth.is_fast and can_split(self.window) else MOST_READINGS
-        return self.report.scans < most and self.budget.left > count_pages(count, self.size)
+            max_scans = 1 if self.growth.is_fast and can_split(self.window) else MAX_SCANS_WHILE_GROWING
+        return self.report.scans < max_scans and self.budget.left > count_pages(count, self.size)
 
     def _end_unproven(self, reported: int) -> None:
         self.report.anomalies += self.scan.drain_anomalies()
@@ -542,7 +598,7 @@ class WindowReader:
         self.report.unique = self.scan.unique
         self.report.quarantined = len(self.scan.quarantined)
         self.report.certified = outcome is Outcome.CERTIFIED
-        # At the control count: what was young when the run began may have settled meanwhile, by the vendor's clock.
+        # As of the control count: a window that was young at the start of the run may have settled meanwhile.
         self.report.provisional = self._ages.is_young(self.window.end)
         self.report.local_clock = self._ages.read_clock().is_local
         self.outcome = outcome

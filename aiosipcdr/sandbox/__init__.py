@@ -1,7 +1,7 @@
 """The vendor's endpoint on loopback, for tests, demonstrations and measurements.
 
-It keeps wire tables of its own and must never import anything from the rest of the
-package: a wrong name in the client would otherwise cancel out.
+It has wire tables of its own and imports nothing from the rest of the package: shared tables would hide a wrong name in
+the client.
 """
 
 from aiosipcdr.sandbox.calls_file import read_calls

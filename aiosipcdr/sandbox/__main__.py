@@ -1,4 +1,4 @@
-"""What `SandboxProcess` starts. People use `aiosipcdr sandbox`."""
+"""The process that `SandboxProcess` starts. On the command line use `aiosipcdr sandbox`."""
 
 import signal
 import sys
@@ -6,6 +6,6 @@ import sys
 from aiosipcdr.sandbox.process import run_as_child
 
 if __name__ == "__main__":
-    # Ctrl-C in a terminal reaches the whole group; the parent decides when the child ends.
+    # Ctrl-C in a terminal reaches the whole process group; the parent decides when the child ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     run_as_child(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,10 +1,9 @@
-"""The generator of believable calls: seconds of a busy week, then one wire row for each.
+"""Generator of realistic calls: submission times of a busy week, then one wire record for each.
 
-The same seed, number and start give the same bytes. Cost is
-`rate / 60 * chargedDuration` where chargedDuration is callDuration rounded up by the
-billing period ("a+b": at least a seconds, then whole steps of b), in exact decimal text;
-settleRate and settlePay are rate and cost times quoteExchange. This module must never
-open a file, read a clock or use a random source but its own.
+The same seed, number and start give the same bytes. Cost is `rate / 60 * chargedDuration`, where chargedDuration is
+callDuration rounded up by the billing period ("a+b": at least a seconds, then whole steps of b), in exact decimal text;
+settleRate and settlePay are rate and cost times quoteExchange. Opens no file, reads no clock and uses no random source
+but its own.
 """
 
 from collections.abc import Iterator
@@ -29,31 +28,31 @@ from aiosipcdr.sandbox.catalogue import (
 from aiosipcdr.sandbox.config import SandboxConfig
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMES_KEPT: Final = 50_000
+_MAX_CACHED_TIMES: Final = 50_000
 _SLOT: Final = 900
 _DAY: Final = 86_400
 _SATURDAY: Final = 5
 _SAME_SECOND: Final = 0.03
 _ODD_CALL_TIME: Final = 0.005
 _RECORDED: Final = 0.9
-# Room for the last call of the range to ring, be answered and end inside it.
+# Time for the last call of the range to ring, be answered and end before the range does.
 _TAIL: Final = 300
-_PLACES: Final = 4
+_DECIMALS: Final = 4
 _DURATIONS: Final = tuple(
     min(7_200, max(1, int(2.718281828 ** (4.3 + 1.1 * NormalDist().inv_cdf((n + 0.5) / 1024))))) for n in range(1024)
 )
 
 
 class Row(NamedTuple):
-    """One call as it is stored.
+    """One call as stored.
 
     Attributes:
-        submitted: Unix second of submitTime; the listing is ordered by it.
-        ranged: Unix second of the time that ranges are compared with, None if it has none.
-        voice_id: Its voiceId, None if it has no usable one.
+        submitted: Unix time of submitTime in seconds; the listing is ordered by it.
+        ranged: Unix time in seconds that ranges are compared with; None if the call has none.
+        voice_id: Its voiceId; None if it has no usable one.
         sip_group: Its group.
         phone: Its phone.
-        body: The record as the JSON that goes over the wire.
+        body: The record as JSON on the wire.
     """
 
     submitted: int
@@ -64,7 +63,7 @@ class Row(NamedTuple):
     body: bytes
 
 
-class _Line(NamedTuple):
+class _Phone(NamedTuple):
     """One phone of a group."""
 
     group: Group
@@ -72,10 +71,10 @@ class _Line(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 16)
-def decimal_text(units: int, places: int) -> str:
-    """Write `units` of 10 to the power -`places` as the shortest exact decimal."""
-    whole, part = divmod(units, 10**places)
-    return f"{whole}.{part:0{places}d}".rstrip("0").rstrip(".") if part else str(whole)
+def decimal_text(units: int, decimals: int) -> str:
+    """Return `units` of 10 to the power -`decimals` as the shortest exact decimal."""
+    integer, part = divmod(units, 10**decimals)
+    return f"{integer}.{part:0{decimals}d}".rstrip("0").rstrip(".") if part else str(integer)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -88,13 +87,12 @@ def charged_seconds(duration: int, bill_period: str) -> int:
 
 
 class WireTimes(dict[int, str]):
-    """Unix seconds as the vendor writes them, in one fixed offset; made when first looked up.
+    """Unix times in the vendor's notation, with one fixed offset; created on first access and cached.
 
-    Calls share most of their seconds on a busy day, and never those of another week.
+    Calls of a busy day share most of their seconds; calls of different weeks share none.
     """
 
     def __init__(self, utc_offset: timedelta) -> None:
-        """Prepare the pieces from which every time is put together."""
         super().__init__()
         self._shift = int(utc_offset.total_seconds())
         minutes, sign = abs(self._shift) // 60, "-" if self._shift < 0 else "+"
@@ -103,13 +101,13 @@ class WireTimes(dict[int, str]):
         self._minutes: dict[int, str] = {}
 
     def __missing__(self, second: int) -> str:
-        """Write `second` in ISO 8601 with the offset."""
+        """Return `second` in ISO 8601 with the offset."""
         minute, left = divmod(second + self._shift, 60)
         text = self._minutes.get(minute)
         if text is None:
             text = (_EPOCH + timedelta(minutes=minute)).isoformat(timespec="minutes")[: -len("+00:00")]
             self._minutes[minute] = text
-        if len(self) >= _TIMES_KEPT:
+        if len(self) >= _MAX_CACHED_TIMES:
             self.clear()
             self._minutes.clear()
         self[second] = text = text + self._seconds[left]
@@ -117,8 +115,8 @@ class WireTimes(dict[int, str]):
 
 
 @lru_cache(maxsize=64)
-def _busyness(start: int, end: int, shift: int) -> tuple[float, ...]:
-    """Return how much of the week's work is done after each quarter of an hour; ranges are served again and again."""
+def _cumulative_load(start: int, end: int, shift: int) -> tuple[float, ...]:
+    """Return the cumulative weight of each quarter of an hour; cached, since the same ranges are generated often."""
     weights = []
     for slot in range(start, end, _SLOT):
         days, rest = divmod(slot + shift, _DAY)
@@ -128,18 +126,18 @@ def _busyness(start: int, end: int, shift: int) -> tuple[float, ...]:
 
 
 def plan_seconds(config: SandboxConfig, start: int, end: int) -> Iterator[list[int]]:
-    """Yield the seconds at which calls are submitted, in order, those of a quarter of an hour at a time."""
+    """Yield the submission times in ascending order, those of a quarter of an hour at a time."""
     if not config.records:
         return
     rng = Random(f"{config.seed}/{config.records}/{start}/seconds")
     slots = range(start, end - _TAIL, _SLOT)
-    busyness = _busyness(start, end - _TAIL, int(config.utc_offset.total_seconds()))
+    load = _cumulative_load(start, end - _TAIL, int(config.utc_offset.total_seconds()))
     done = 0
-    for slot, reached in zip(slots, busyness, strict=True):
-        due = config.records if slot == slots[-1] else round(config.records * reached / busyness[-1])
+    for slot, reached in zip(slots, load, strict=True):
+        due = config.records if slot == slots[-1] else round(config.records * reached / load[-1])
         if due == done:
             continue
-        # Strictly after `start`, so that no reading of the bounds takes a call out.
+        # Strictly after `start`, so that the range holds every call, with exclusive bounds too.
         chosen = range(max(slot, start + 1), min(slot + _SLOT, end - _TAIL))
         seconds = sorted(rng.choices(chosen, k=due - done))
         for n in range(1, len(seconds)):
@@ -150,22 +148,21 @@ def plan_seconds(config: SandboxConfig, start: int, end: int) -> Iterator[list[i
 
 
 class CallGenerator:
-    """Makes calls at the seconds it is given."""
+    """Generates calls at given times; every call ends before `end` (Unix time in seconds)."""
 
     def __init__(self, config: SandboxConfig, start: int, end: int) -> None:
-        """Prepare the tables; `end` is the second before which every call has ended."""
         self._config = config
         self._start = start
         self._end = end
         self._times = WireTimes(config.utc_offset)
         self._rng = Random(f"{config.seed}/{config.records}/{start}/calls")
         self._made = 0
-        self._lines = [
-            _Line(group, f"sip{(number + 1) * 100 + phone}")
+        self._phones = [
+            _Phone(group, f"sip{(number + 1) * 100 + phone}")
             for number, group in enumerate(GROUPS)
             for phone in range(group.phones)
         ]
-        self._destinations = [place for place in DESTINATIONS for _ in range(place.weight)]
+        self._destinations = [destination for destination in DESTINATIONS for _ in range(destination.weight)]
         self._outcomes = [outcome for outcome in OUTCOMES for _ in range(outcome.weight)]
         self._time_field = config.time_field
         self._cost_field = config.cost_field
@@ -174,7 +171,7 @@ class CallGenerator:
         self._encode = msgspec.json.Encoder().encode
 
     def batches(self) -> Iterator[list[Row]]:
-        """Yield every call of the sandbox, in the order of submission."""
+        """Yield every call of the sandbox, in ascending order of submission."""
         make, every, leg_every = self.make, self._config.repeat_every, self._config.leg_every
         legs: list[tuple[int, int, Row]] = []
         number = 0
@@ -196,7 +193,7 @@ class CallGenerator:
             yield [heappop(legs)[2] for _ in range(len(legs))]
 
     def _make_leg(self, first: Row) -> Row | None:
-        """Make the leg that begins when `first` hangs up; None if it could not end inside the range."""
+        """Return the leg that begins when `first` hangs up; None if it could not end inside the range."""
         hangup = datetime.fromisoformat(msgspec.json.decode(first.body)["hangupTime"])
         submitted = int(hangup.timestamp())
         if submitted >= self._end - _TAIL:
@@ -204,18 +201,18 @@ class CallGenerator:
         return self.make(submitted, first.sip_group, first.phone, voice_id=first.voice_id)
 
     def make_at(self, second: int, group: str | None = None, phone: str | None = None) -> Row:
-        """Make an answered call that a range around `second` holds, with a group and phone."""
+        """Return an answered call that lies in a range around `second`, with a group and phone."""
         before = self._rng.getstate()
         row = self.make(second, group, phone, answered=True)
         if row.ranged in {None, second}:
             return row
-        # The range looks at a later time of the call: submit it that much earlier.
+        # Ranges are compared with a later time of the call: submit it that much earlier.
         self._rng.setstate(before)
         self._made -= 1
         return self.make(2 * second - (row.ranged or second), group, phone, answered=True)
 
     def make_ended(self, second: int) -> Row:
-        """Make a call, answered or not, that hangs up at `second`."""
+        """Return a call, answered or not, that hangs up at `second`."""
         before = self._rng.getstate()
         hangup = datetime.fromisoformat(msgspec.json.decode(self.make(second, bounded=False).body)["hangupTime"])
         self._rng.setstate(before)
@@ -232,20 +229,20 @@ class CallGenerator:
         bounded: bool = True,
         voice_id: str | None = None,
     ) -> Row:
-        """Make one call submitted at `submitted`.
+        """Return one call submitted at `submitted`.
 
         Args:
-            submitted: The second.
-            group: Its group; a random one if left out.
-            phone: Its phone; likewise.
-            answered: It is answered, and may end after the range.
-            bounded: It ends before the range does; otherwise it may end after it.
-            voice_id: It is a further leg of that call.
+            submitted: Unix time in seconds.
+            group: Its group; by default a random one.
+            phone: Its phone; by default a random one.
+            answered: The call is answered, and may end after the range.
+            bounded: The call ends before the range does.
+            voice_id: The voiceId of the call that this is a further leg of.
         """
         bounded = bounded and not answered
         random = self._rng.random
-        line = self._lines[int(random() * len(self._lines))]
-        place = self._destinations[int(random() * len(self._destinations))]
+        line = self._phones[int(random() * len(self._phones))]
+        destination = self._destinations[int(random() * len(self._destinations))]
         outcome = self._outcomes[0 if answered else int(random() * len(self._outcomes))]
         called = submitted + int(random() * 2)
         rang = called + 1 + int(random() * 4)
@@ -255,7 +252,7 @@ class CallGenerator:
         if outcome.answered:
             duration = _DURATIONS[int(random() * len(_DURATIONS))]
             if bounded:
-                # Every time of a generated call lies before the end of the range.
+                # Every time of a generated call is before the end of the range.
                 duration = max(1, min(duration, self._end - 1 - answer))
             hangup = answer + duration
         if random() < _ODD_CALL_TIME and bounded and hangup + 180 < self._end:
@@ -272,17 +269,17 @@ class CallGenerator:
         recording = None
         if outcome.answered and random() < _RECORDED:
             recording = f"{voice_id}{self._rng.getrandbits(60):015x}.mp3"
-        tail = 10**place.digits
-        charged = charged_seconds(duration, place.bill_period)
-        cost, rate, exchange = place.price * charged, place.price * 60, line.group.exchange
+        tail = 10**destination.digits
+        charged = charged_seconds(duration, destination.bill_period)
+        cost, rate, exchange = destination.price * charged, destination.price * 60, line.group.exchange
         quoted = line.group.currency is not None
         record: dict[str, Any] = {
             "voiceId": voice_id,
             "sipGroupName": name,
             "phoneName": sip,
-            "callee": place.prefix + str(tail + int(random() * tail))[1:],
+            "callee": destination.prefix + str(tail + int(random() * tail))[1:],
             "displayNum": line.group.display,
-            "code": place.code,
+            "code": destination.code,
             "submitTime": stamp,
             "callTime": times[called],
             "ringingTime": times[rang] if outcome.rings else None,
@@ -292,14 +289,14 @@ class CallGenerator:
             "chargedDuration": charged,
             "terminationCode": self._success_code if outcome.answered else outcome.code,
             "terminationReason": outcome.reason,
-            self._cost_field: decimal_text(cost, _PLACES),
-            "billPeriod": place.bill_period,
-            "rate": decimal_text(rate, _PLACES),
+            self._cost_field: decimal_text(cost, _DECIMALS),
+            "billPeriod": destination.bill_period,
+            "rate": decimal_text(rate, _DECIMALS),
             "recordingFileId": recording,
             "currency": line.group.currency,
-            "settleRate": decimal_text(rate * exchange, _PLACES + 2) if quoted else None,
+            "settleRate": decimal_text(rate * exchange, _DECIMALS + 2) if quoted else None,
             "quoteExchange": decimal_text(exchange, 2) if quoted else None,
-            "settlePay": decimal_text(cost * exchange, _PLACES + 2) if quoted else None,
+            "settlePay": decimal_text(cost * exchange, _DECIMALS + 2) if quoted else None,
         }
         ranged: int | None = submitted
         if self._time_field != "submitTime":
@@ -309,11 +306,11 @@ class CallGenerator:
                 "answerTime": answer if outcome.answered else None,
                 "hangupTime": hangup,
             }[self._time_field]
-        body = self._encode(record if self._plain else self._dressed(record))
+        body = self._encode(record if self._plain else self._with_config(record))
         return Row(submitted, ranged, voice_id, name, sip, body)
 
-    def _dressed(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Write absent values, and fields that nobody documents, as the switches say."""
+    def _with_config(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Apply `absent` and `extra_record_keys` to a record."""
         if self._config.extra_record_keys:
             record |= {"callType": 2, "hangupSide": None, "tags": [{"name": "vip"}]}
         if self._config.absent == "missing":

@@ -1,6 +1,7 @@
-"""Calls in a file, for the sandbox to serve: wire records, or an export of the client's.
+"""Reader of files with calls to serve: wire records, or an export of the client.
 
-Rows that no answer could list are refused, with the line and the reason. No message quotes a value: it may be a number.
+Rows that no response could list are refused, with the line and the reason. No message quotes a value, which may be a
+phone number.
 """
 
 import gzip
@@ -23,7 +24,7 @@ __all__ = ["read_calls"]
 
 _GZIP: Final = b"\x1f\x8b"
 _NAME: Final = re.compile(r"[A-Za-z_]{1,40}").fullmatch
-# Numbers with a fraction become texts, as the vendor writes money.
+# Numbers with a fraction become texts, as the vendor writes amounts.
 _decode: Final = msgspec.json.Decoder(float_hook=str).decode
 
 
@@ -33,14 +34,15 @@ def read_calls(file: str | PathLike[str], /, **config: Any) -> list[Any]:  # noq
         with Sandbox(calls=read_calls("october.ndjson")) as sandbox: ...
 
     Args:
-        file: NDJSON, a record a line, or one JSON list; either may be compressed with gzip. A record has the names of
-            the wire (`voiceId`), or those of the client's exports (`voice_id`; `extra` is put back where it came from).
-        **config: Those that the sandbox will have: see `SandboxConfig`.
+        file: NDJSON with one record per line, or one JSON list; either may be compressed with gzip. A record has the
+            field names of the API (`voiceId`), or those of the client's exports (`voice_id`; fields in `extra` are
+            restored).
+        **config: The settings that the sandbox will have: see `SandboxConfig`.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It holds no calls, or a row that no answer could list: without a `voiceId` or a readable time, older
-            than what the sandbox keeps, or with a name that is neither the wire's nor the client's.
+        ValueError: It holds no calls, or a row that no response could list: without a `voiceId` or a readable time,
+            older than the sandbox's retention, or with an unknown field name.
     """
     chosen = SandboxConfig(**config)
     oldest = earliest(chosen, read_clock(chosen)[1])
@@ -50,7 +52,7 @@ def read_calls(file: str | PathLike[str], /, **config: Any) -> list[Any]:  # noq
             raise ValueError(f"{place}: {problem}")
         calls.append(call)
     if not calls:
-        raise ValueError("it holds no calls")
+        raise ValueError("the file holds no calls; add at least one record")
     return calls
 
 
@@ -60,9 +62,9 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError):
-            raise ValueError("it is a damaged gzip file") from None
+            raise ValueError("the file is a damaged gzip file; create it again") from None
     if content.lstrip()[:1] == b"[":
-        yield from ((f"row {number}", row) for number, row in enumerate(_read(content, "it"), 1))
+        yield from ((f"row {number}", row) for number, row in enumerate(_read(content, "the file"), 1))
         return
     for number, line in enumerate(content.splitlines(), 1):
         if line.strip():
@@ -76,37 +78,37 @@ def _read(text: bytes, place: str) -> Any:  # noqa: ANN401 - whatever it is
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ValueError(f"{place} is not JSON: give NDJSON, an object a line, or a list of objects") from None
+        raise ValueError(f"{place} is not JSON; use NDJSON, one object per line, or a list of objects") from None
 
 
 def _find_problem(call: object, config: SandboxConfig, oldest: datetime) -> str | None:
-    """Say why no answer could list a call, None if one can."""
+    """Return why no response could list a call; None if one can."""
     if not isinstance(call, Mapping):
-        return "a call is a JSON object"
-    if is_snake_case(call) and (problem := _find_unknown(call)):
+        return "a call must be a JSON object"
+    if is_snake_case(call) and (problem := _find_unknown_name(call)):
         return problem
     try:
         row = plan_row(call, config, at=None, otherwise=0)
     except ValueError as error:
         return str(error)
     if not row.voice_id:
-        return "voiceId (voice_id) must be a text that is not empty"
+        return "voiceId (voice_id) must be a non-empty string"
     if not row.ranged:
         time = config.time_field
-        return f"{time} ({snake_case(time)}) must be a time of ISO 8601: no range could find the call without it"
+        return f"{time} ({snake_case(time)}) must be an ISO 8601 time; without it no range could find the call"
     if datetime.fromtimestamp(row.ranged, UTC) < oldest:
         return (
-            f"it is older than what the sandbox answers, which begins at {oldest:%Y-%m-%d}: shorten the file, or choose"
+            f"it is older than the sandbox's retention, which begins at {oldest:%Y-%m-%d}; shorten the file, or set"
             " months_back=None"
         )
     return None
 
 
-def _find_unknown(call: Mapping[str, object]) -> str | None:
+def _find_unknown_name(call: Mapping[str, object]) -> str | None:
     known = {snake_case(name) for name in FIELDS} | {"extra"}
     for name in call.keys() - known:
         close = get_close_matches(name, known, n=1)
         shown = name if _NAME(name) else "a name"
-        hint = f": did you mean {close[0]}?" if close else ", which belongs in extra"
+        hint = f"; did you mean {close[0]}?" if close else "; put it into extra"
         return f"{shown} is not a field of a record{hint}"
     return None

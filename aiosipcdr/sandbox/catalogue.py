@@ -1,7 +1,6 @@
-"""Who calls whom in the sandbox: groups, phones, destinations, outcomes, busy hours.
+"""Tables for the call generator: groups, phones, destinations, outcomes, busy hours.
 
-Plain tables. Every telephone number comes from a range that a regulator has set aside for
-fiction; this module must never hold a number that could ring at somebody's.
+Every telephone number is in a range that a regulator has reserved for fiction; no real number may be added.
 """
 
 from dataclasses import dataclass
@@ -10,16 +9,16 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a call goes and what it costs.
+    """A destination of calls and its price.
 
     Attributes:
         code: Name of the operator's area, as the vendor writes it.
         prefix: Leading digits of its fictional numbers.
-        digits: How many digits follow the prefix.
-        price: Ten-thousandths of a dollar a second. A rate is this times 60, so that a cost
+        digits: Number of digits after the prefix.
+        price: Ten-thousandths of a dollar per second. A rate is this times 60, so that a cost
             for any number of charged seconds is exact in four decimals.
         bill_period: First charged seconds and step, as the vendor writes it.
-        weight: How often it is called.
+        weight: Relative frequency.
     """
 
     code: str
@@ -32,13 +31,13 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group of phones and the currency in which it is quoted.
+    """A group of phones with the currency of its quotes.
 
     Attributes:
         name: Name of the group.
         display: Number that the called party sees.
-        phones: How many phones it has.
-        currency: Quotation currency, None when it is the dollar.
+        phones: Number of phones.
+        currency: Currency of the quotes; None: US dollar.
         exchange: Hundredths of the settlement currency, the account's dollar, for one unit of it.
     """
 
@@ -51,14 +50,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """How a call ends.
+    """The outcome of a call.
 
     Attributes:
         code: terminationCode.
         reason: terminationReason.
-        weight: How often, of a hundred calls.
-        rings: Whether the called phone rang.
-        answered: Whether somebody spoke.
+        weight: Frequency in percent.
+        rings: Whether the called phone rings.
+        answered: Whether the call is answered.
     """
 
     code: str
@@ -69,7 +68,7 @@ class CallOutcome:
 
 
 # North America: NPA-555-0100 to 0199. Elsewhere: the numbers that Ofcom, the ACMA, ComReg,
-# the Bundesnetzagentur, ARCEP and PTS keep for film and television.
+# the Bundesnetzagentur, ARCEP and PTS reserve for film and television.
 DESTINATIONS: Final = (
     Destination("United States(New York)", "121255501", 2, 1, "6+6", 9),
     Destination("United States(Chicago)", "131255501", 2, 1, "6+6", 6),
@@ -108,7 +107,7 @@ OUTCOMES: Final = (
     CallOutcome("408", "request timeout", 2, rings=False),
 )
 
-# How busy each hour of the day is; nights are quiet, lunch is a dent.
+# Relative load of each hour of the day: low at night, with a dip at noon.
 HOURS: Final = (
     *(2, 1, 1, 1, 1, 2, 6, 18, 55, 90, 100, 96),
     *(62, 84, 98, 94, 86, 70, 42, 26, 16, 10, 6, 3),

@@ -1,7 +1,6 @@
-"""Every choice that the vendor's pages leave open, as one frozen, validated record.
+"""The sandbox's settings: a frozen, validated record of every choice that the vendor's documentation leaves open.
 
-A switch says what the sandbox does; nothing here does it. This module must never start
-anything, open a file, read a clock or know how an answer is written.
+Describes the behaviour without implementing it.
 """
 
 from collections.abc import Mapping
@@ -37,8 +36,8 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "status_as": ("text", "int"),
     "time_field": ("submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"),
 }
-# The smallest value each of these may have, when it has one at all.
-_LEAST: Final[Mapping[str, float]] = {
+# The smallest value of each setting.
+_MINIMUM: Final[Mapping[str, float]] = {
     "change_every": 1,
     "count_cache": 0,
     "count_cap": 0,
@@ -65,7 +64,7 @@ _LEAST: Final[Mapping[str, float]] = {
 }
 _PLAIN: Final = frozenset((int, float, bool, str, NoneType))
 _LAST_PORT: Final = 65_535
-# What was decided when the calls were written cannot be changed while they are served.
+# Settings that apply when the calls are generated and cannot change afterwards.
 FIXED: Final = frozenset(
     (
         *("absent", "account", "cost_field", "days", "extra_record_keys", "host", "leg_every", "live"),
@@ -77,77 +76,77 @@ FIXED: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SandboxConfig:
-    """What the sandbox holds and how it behaves.
+    """Settings of a sandbox: which calls it holds and how it behaves.
 
     Attributes:
-        records: How many calls are generated.
-        seed: Same seed, `records` and `start`: same calls, byte for byte.
+        records: Number of generated calls.
+        seed: The same seed, `records` and `start` give the same calls, byte for byte.
         days: Length of the default range, `start` to `end`.
-        start: First second of the default range (aware; fractions of a second are cut off). Absent: chosen so
+        start: First second of the default range (aware; fractions of a second are cut off). By default chosen so
             that the range ends at the last midnight that is at least six hours past.
-            The environment's AIOSIPCDR_SANDBOX_TODAY (YYYY-MM-DD) replaces the current date.
-        utc_offset: Offset in which every time is written.
-        account: Name of the account; one name has one key and one secret, whenever it is served. Absent: random ones.
+            The environment variable AIOSIPCDR_SANDBOX_TODAY (YYYY-MM-DD) replaces the current date.
+        utc_offset: UTC offset of every time in responses.
+        account: Name of the account; the same name always gives the same key and secret. By default they are random.
         path: ":memory:", "temp" (a temporary file, removed at the end) or a new file.
         host: Loopback address to bind.
-        port: Port to bind, 0 for a free one.
+        port: Port to bind; 0 for a free one.
         repeat_every: Every n-th generated call is stored twice, byte for byte.
-        leg_every: Every n-th generated call that was answered is transferred: a second record
-            under the same voiceId, submitted in the second in which the first hangs up, and
-            stored besides the `records` calls.
+        leg_every: Every n-th generated call that is answered is transferred: a second record
+            with the same voiceId, submitted in the second in which the first hangs up, and
+            stored in addition to the `records` calls.
         absent: How a field without a value is written.
-        cost_field: Name under which the cost is written.
-        extra_record_keys: Whether records carry fields that no page documents.
+        cost_field: Name of the field with the cost.
+        extra_record_keys: Whether records have undocumented fields.
         success_code: terminationCode of an answered call ("200", "1000", "0").
         order: Order of the listing. "scattered" is a fixed order that is not by time;
-            "none" is another random order at every request.
-        time_field: The wire time that a range is compared with.
+            "none" is another random order for every request.
+        time_field: The time that a range is compared with (its name in the API).
         start_inclusive: Whether a call exactly at strTime is in the range.
         end_inclusive: Whether a call exactly at endTime is in the range.
-        filters: "exact", "loose" (case and outer blanks do not count) or "ignored".
+        filters: "exact", "loose" (ignores case and surrounding blanks) or "ignored".
         clock_offset: Seconds by which the sandbox's clock (and `Date`) is ahead.
         tolerance: Seconds by which a request's timestamp may differ from that clock.
-        send_date: Whether answers carry a `Date` header.
-        months_back: Calendar months that can be asked for; None: everything.
-        retention: A length of time instead of `months_back`.
-        overflow: The answer to a page beyond `pages`: what LIMIT and OFFSET return ("empty"),
+        send_date: Whether responses have a `Date` header.
+        months_back: Retention in calendar months; None: unlimited.
+        retention: Retention as a duration, instead of `months_back`.
+        overflow: The response to a page beyond `pages`: what LIMIT and OFFSET return ("empty"),
             page 1 ("first") or the last page ("last") with its own number; `records: null`
             ("null-records"), `data: null` ("null-data"), HTTP 204 ("no-content"), HTTP 500
             ("http-500"), or status -18 or -22 ("code-18", "code-22").
-        max_size: Largest page; larger sizes are reduced to it, silently.
-        min_size: Smallest page; smaller sizes are raised to it, silently.
-        forced_size: Size of every page, whatever was asked.
+        max_size: Largest page size; larger sizes are silently reduced to it.
+        min_size: Smallest page size; smaller sizes are silently raised to it.
+        forced_size: Size of every page, whatever size is requested.
         refuse_below: Smaller sizes are refused with -22.
-        echo_size: `size` of an answer: the size that was "given", or the one "asked" for.
-        pages_from_asked_size: `pages` is computed from the asked size, not the given one.
+        echo_size: `size` in a response: the size that was "given", or the one "asked" for.
+        pages_from_asked_size: Compute `pages` from the requested size, not the given one.
         search_count: False: nothing is counted, so `total` and `pages` are 0.
         wrong_total: Added to every `total`.
-        count_cap: COUNT returns this at most; `pages` and `overflow` follow it.
-        count_lag: Seconds by which COUNT is behind SELECT: it misses calls added since
-            (`insert`, `add_rows` and the calls that arrive), and deletes nothing late.
-        count_cache: Seconds for which the COUNT of a range and its filters is used again.
+        count_cap: Largest value that COUNT returns; `pages` and `overflow` follow it.
+        count_lag: Seconds by which COUNT lags behind SELECT: it misses calls that were added since
+            (by drift, `insert`, `add_rows` or `live`), while deletions count at once.
+        count_cache: Seconds for which the COUNT of a range and its filters is cached.
         replica_every: Every n-th query is answered by another replica.
         replica: What that replica lacks: all calls ("empty": "0 of 0"), those added in the last
             `replica_lag` seconds ("lagging"), or one call in four ("shard": a fixed quarter).
         replica_lag: Seconds by which a lagging replica is behind.
-        cache: A cache in front of the endpoint, which answers a request whose body it has seen with
-            the same bytes as before: "polite" forwards requests with `Cache-Control: no-cache`,
-            "always" does not. Answers with a status but 0 are not kept.
-        extra_keys: Whether `data` carries MyBatis-Plus's other keys.
-        empty_records: `records` of an answer without records: an empty list or null.
-        status_as: Whether `status` is text or an int.
-        pretty: Whether answers are written with line breaks and blanks.
-        gzip: Whether answers are compressed for clients that accept it.
-        latency: Seconds before each answer, or a pair (least, most) to draw from.
-        rate_limit: Requests a second; faster ones are answered with -15.
-        insert_every: Every n-th query, a newest call appears in the asked range.
-        insert_late_every: Every n-th query, a call appears in the middle of its time.
-        delete_every: Every n-th query, one call of the asked range disappears.
-        change_every: Every n-th query, one record of the asked range changes: its
-            `recordingFileId` is filled in.
-        drift_between: Drift strikes between COUNT and SELECT instead of before both.
-        drift_requests: Drift ends after this many queries; None: never.
-        live: Calls a second that end, and appear, while the sandbox runs.
+        cache: A cache in front of the endpoint, which answers a request body that it has seen with
+            the same bytes: "polite" forwards requests with `Cache-Control: no-cache`,
+            "always" does not. Only responses with status 0 are cached.
+        extra_keys: Whether `data` has the other keys of MyBatis-Plus.
+        empty_records: `records` of a response without records: an empty list or null.
+        status_as: Whether `status` is a string or an int.
+        pretty: Whether responses have line breaks and indentation.
+        gzip: Whether responses are compressed for clients that accept it.
+        latency: Seconds before each response, or a pair (min, max) for a random delay.
+        rate_limit: Requests per second; requests above it get status -15.
+        insert_every: Every n-th query adds a newest call to its range.
+        insert_late_every: Every n-th query adds a call in the middle of its range.
+        delete_every: Every n-th query deletes one call of its range.
+        change_every: Every n-th query changes one record of its range: it gets a new
+            `recordingFileId`.
+        drift_between: Apply these changes between COUNT and SELECT instead of before both.
+        drift_requests: Number of queries after which these changes end; None: never.
+        live: Calls per second that end, and appear, while the sandbox runs.
     """
 
     records: int = 1_000
@@ -211,17 +210,17 @@ class SandboxConfig:
     live: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, before anything is started."""
+        """Refuse invalid settings, before anything is started."""
         self._check_kinds()
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
                 message = f"{name} must be one of {', '.join(choices)}; not {value!r}"
                 raise ValueError(message)
-        for name, least in _LEAST.items():
+        for name, minimum in _MINIMUM.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                message = f"{name} must be {least} or more; not {value!r}"
+            if value is not None and value < minimum:
+                message = f"{name} must be {minimum} or more; not {value!r}"
                 raise ValueError(message)
         self._check_times()
         _check_host(self.host)
@@ -230,11 +229,11 @@ class SandboxConfig:
             raise ValueError(message)
         low, high = self.latency_range
         if not 0 <= low <= high:
-            message = f"latency must be seconds or a pair (least, most); not {self.latency!r}"
+            message = f"latency must be seconds or a pair (min, max); not {self.latency!r}"
             raise ValueError(message)
 
     def _check_kinds(self) -> None:
-        """Check numbers, texts and truths: an int is a float too, a bool is no int."""
+        """Check numbers, strings and booleans: an int is accepted for a float, a bool is not accepted for an int."""
         for name, kinds in _kinds().items():
             value = getattr(self, name)
             if kinds <= _PLAIN and type(value) not in kinds and not (float in kinds and type(value) is int):
@@ -243,24 +242,24 @@ class SandboxConfig:
                 raise ValueError(message)
         pair = self.latency if isinstance(self.latency, tuple) else (self.latency, self.latency)
         if len(pair) != 2 or not all(type(seconds) in {int, float} for seconds in pair):  # noqa: PLR2004 - a pair
-            message = f"latency must be seconds or a pair (least, most); not {self.latency!r}"
+            message = f"latency must be seconds or a pair (min, max); not {self.latency!r}"
             raise ValueError(message)
 
     def _check_times(self) -> None:
         """Check the start and the offset."""
         if self.start is not None:
             if self.start.utcoffset() is None:
-                message = "start must be an aware datetime"
+                message = "start must be an aware datetime; add a tzinfo"
                 raise ValueError(message)
-            # The vendor writes whole seconds, and `datetime.now(UTC)` does not.
+            # The vendor writes whole seconds; `datetime.now(UTC)` has fractions.
             object.__setattr__(self, "start", self.start.replace(microsecond=0))
         if abs(self.utc_offset) >= timedelta(days=1) or self.utc_offset % timedelta(minutes=1):
-            message = "utc_offset must be whole minutes and less than a day"
+            message = "utc_offset must be whole minutes and less than a day; choose another offset"
             raise ValueError(message)
 
     @property
     def latency_range(self) -> tuple[float, float]:
-        """The least and the most seconds before an answer."""
+        """The minimum and maximum seconds before a response."""
         if isinstance(self.latency, tuple):
             return self.latency
         return self.latency, self.latency
@@ -268,16 +267,16 @@ class SandboxConfig:
 
 @cache
 def _kinds() -> dict[str, frozenset[type]]:
-    """Return the types that each switch admits; worked out once, as hints are text that is evaluated."""
+    """Return the types of each setting; cached, as evaluating type hints is slow."""
     return {name: frozenset(get_args(hint) or (hint,)) for name, hint in get_type_hints(SandboxConfig).items()}
 
 
 def _check_host(host: str) -> None:
-    """Refuse anything but a loopback address: the sandbox is nobody else's business."""
+    """Refuse anything but a loopback address: the sandbox must not be reachable from other machines."""
     try:
         loopback = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         loopback = False
     if not loopback:
-        message = f"the sandbox binds loopback only (127.0.0.1, ::1, localhost); not {host!r}"
+        message = f"host must be a loopback address (127.0.0.1, ::1, localhost); not {host!r}"
         raise ValueError(message)

@@ -1,7 +1,6 @@
-"""From a request to the bytes of its answer: checks, drift, paging, the envelope.
+"""The endpoint without a network: request checks, data drift, paging and the response envelope.
 
-Synchronous and in one piece, so that a request is answered as one server thread would do
-it. This module must never wait, open a socket or know where its bytes go.
+Synchronous and without pauses, so that each request is answered atomically, as by one server thread.
 """
 
 import time
@@ -36,8 +35,8 @@ _HTTP_STATUSES: Final[dict[Overflow, int]] = {"no-content": 204, "http-500": 500
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Answer(NamedTuple):
-    """An HTTP status and a body; `is_data` where it is an answer of status 0."""
+class EndpointResponse(NamedTuple):
+    """A response: body and HTTP status; `is_data` if its status code is 0."""
 
     body: bytes
     http_status: int = 200
@@ -56,14 +55,14 @@ class Endpoint:
         *,
         lag: float = 0.0,
     ) -> None:
-        """Serve the calls of `store`; `generator` makes those that arrive while one pages.
+        """Serve the calls of `store`; `generator` creates the calls that are added while a client pages.
 
-        How far back one may ask is measured from `lag` seconds ago.
+        `lag`: seconds before now from which the retention is measured.
         """
         self.config = config
         self.credentials = credentials
         self.counters: Counters = Counters()
-        self.scripted: deque[int] = deque()
+        self.queued_codes: deque[int] = deque()
         self._lag = lag
         self._store = store
         self._generator = generator
@@ -71,16 +70,16 @@ class Endpoint:
         self._queries = 0
         self._tokens = inf
         self._refilled = time.monotonic()
-        self._kept_counts: dict[Selection, tuple[float, int]] = {}
+        self._count_cache: dict[Selection, tuple[float, int]] = {}
 
     def now(self) -> float:
-        """Return the sandbox's own time, which may be off."""
+        """Return the sandbox's own time, which may be offset."""
         return time.time() + self.config.clock_offset
 
     def admit(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> RequestQuery | int:
-        """Check a request as it arrives; return what it asks for or why it is refused."""
-        if self.scripted:
-            code = self.scripted.popleft()
+        """Check a request on arrival; return its query or the status that refuses it."""
+        if self.queued_codes:
+            code = self.queued_codes.popleft()
             if code:
                 return code
         now = self.now()
@@ -89,30 +88,30 @@ class Endpoint:
             return Status.TOO_FREQUENT
         return verdict
 
-    def answer(self, admitted: RequestQuery | int) -> Answer:
-        """Answer a request that was checked."""
+    def answer(self, admitted: RequestQuery | int) -> EndpointResponse:
+        """Return the response to a checked request."""
         if isinstance(admitted, RequestQuery):
             return self._answer_query(admitted)
-        return Answer(self.refuse(int(admitted)))
+        return EndpointResponse(self.refuse(int(admitted)))
 
     def refuse(self, code: int, reason: str | None = None) -> bytes:
-        """Return an answer without data: a code and its reason, or another one."""
+        """Return a response without data: a status code with its usual reason, or with `reason`."""
         self.counters.answered(code)
         if reason is None:
             reason = _REASONS.get(code, "Unknown error")
         text: dict[str, Any] = {"status": self._status(code), "reason": reason}
         if self.config.absent != "missing":
             text["data"] = None
-        return self._laid_out(_encode(text))
+        return self._format_body(_encode(text))
 
-    def _answer_query(self, query: RequestQuery) -> Answer:
-        """Count, let drift strike, read a page and wrap it up."""
+    def _answer_query(self, query: RequestQuery) -> EndpointResponse:
+        """Count, apply drift, read a page and build the response."""
         config = self.config
         self._queries += 1
         if not config.drift_between:
             self._drift(query.selection)
-        size = self._given_size(query.size)
-        seen = self._seen(query.selection)
+        size = self._page_size_for(query.size)
+        seen = self._visible(query.selection)
         reported, pages = 0, 0
         if config.search_count:
             reported = self._count(seen)
@@ -141,36 +140,36 @@ class Endpoint:
             data |= {"orders": [], "optimizeCountSql": True, "hitCount": False}
             data |= {"countId": None, "maxLimit": config.max_size}
         head = _encode({"status": self._status(0), "reason": _REASONS[0], "data": data})
-        # The records are JSON already: they go in before the two braces that close the head.
+        # The records are JSON already: they are inserted before the two closing braces.
         listing = b"[" + b",".join(records) + b"]"
         if overflow == "null-records" or (not reported and not records and config.empty_records == "null"):
             listing = b"null"
-        return Answer(self._laid_out(b'%b,"records":%b}}' % (head[:-2], listing)), is_data=True)
+        return EndpointResponse(self._format_body(b'%b,"records":%b}}' % (head[:-2], listing)), is_data=True)
 
-    def _past_the_end(self, overflow: Overflow) -> Answer | None:
-        """Return the answer to a page beyond the last where that is not a page."""
+    def _past_the_end(self, overflow: Overflow) -> EndpointResponse | None:
+        """Return the response to a page beyond the last if it is not a page; else None."""
         if overflow in _HTTP_STATUSES:
             status = _HTTP_STATUSES[overflow]
             self.counters.answered(status)
-            return Answer(b"", status)
+            return EndpointResponse(b"", status)
         if overflow in _CODES:
-            return Answer(self.refuse(_CODES[overflow]))
+            return EndpointResponse(self.refuse(_CODES[overflow]))
         if overflow == "null-data":
             self.counters.answered(0)
             envelope = {"status": self._status(0), "reason": _REASONS[0], "data": None}
-            return Answer(self._laid_out(_encode(envelope)), is_data=True)
+            return EndpointResponse(self._format_body(_encode(envelope)), is_data=True)
         return None
 
-    def _given_size(self, asked: int) -> int:
-        """Return the size of a page for which `asked` was asked."""
+    def _page_size_for(self, asked: int) -> int:
+        """Return the page size for the requested size `asked`."""
         config = self.config
         if config.forced_size is not None:
             return config.forced_size
         size = max(asked, config.min_size or asked)
         return min(size, config.max_size or size)
 
-    def _seen(self, selection: Selection) -> Selection | None:
-        """Return what the replica whose turn it is holds of a selection, None for nothing."""
+    def _visible(self, selection: Selection) -> Selection | None:
+        """Return the part of a selection that the current replica holds; None if it holds nothing."""
         config = self.config
         if not config.replica_every or self._queries % config.replica_every:
             return selection
@@ -179,11 +178,11 @@ class Endpoint:
         return replace(selection, lacks_shard=True) if config.replica == "shard" else None
 
     def _count(self, seen: Selection | None) -> int:
-        """Return the COUNT that is reported: late, used again, wrong or cut off, as the switches say."""
+        """Return the reported COUNT: late, cached, wrong or capped, according to the settings."""
         config, now = self.config, time.monotonic()
         if seen is None:
             return 0
-        counted_at, count = self._kept_counts.get(seen, (-inf, 0))
+        counted_at, count = self._count_cache.get(seen, (-inf, 0))
         if now - counted_at >= config.count_cache:
             until = now - config.count_lag
             if seen.added_until is not None:
@@ -191,20 +190,20 @@ class Endpoint:
             late = config.count_lag > 0 or seen.added_until is not None
             count = self._store.count(replace(seen, added_until=until) if late else seen)
             if config.count_cache:
-                self._kept_counts[seen] = now, count
+                self._count_cache[seen] = now, count
         count = max(0, count + config.wrong_total)
         return count if config.count_cap is None else min(count, config.count_cap)
 
     def _status(self, code: int) -> str | int:
-        """Write a status as text or as an int."""
+        """Return a status code as a string or an int."""
         return int(code) if self.config.status_as == "int" else str(int(code))
 
-    def _laid_out(self, body: bytes) -> bytes:
-        """Add line breaks and blanks where they are asked for."""
+    def _format_body(self, body: bytes) -> bytes:
+        """Add line breaks and indentation if `pretty` is set."""
         return msgspec.json.format(body, indent=2) if self.config.pretty else body
 
     def _drift(self, selection: Selection) -> None:
-        """Let calls arrive or disappear, when it is their turn."""
+        """Add, delete or change calls, if this query is one of those that do."""
         config, n = self.config, self._queries
         if config.drift_requests is not None and n > config.drift_requests:
             return
@@ -220,13 +219,13 @@ class Endpoint:
             self._store.change_one(selection, self._rng, self._fill_in)
 
     def _insert(self, selection: Selection, second: int) -> None:
-        """Add a call that the selection holds; a range of no length holds none."""
+        """Add a call that is in the selection, unless its range is empty."""
         if selection.since <= second < selection.until:
             row = self._generator.make_at(second, selection.group, selection.phone)
             self._store.add([row])
 
     def _fill_in(self, body: bytes) -> bytes:
-        """Return a record with a recording that it did not have before."""
+        """Return a record with a new recordingFileId."""
         try:
             record = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -236,7 +235,7 @@ class Endpoint:
         return _encode(record | {"recordingFileId": f"{self._rng.getrandbits(60):015x}.mp3"})
 
     def _take_token(self) -> bool:
-        """Tell whether the rate limit lets one more request through."""
+        """Return whether the rate limit admits one more request."""
         limit = self.config.rate_limit
         if limit is None:
             return True

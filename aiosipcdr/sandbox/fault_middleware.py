@@ -1,7 +1,6 @@
-"""What stands between the door and the endpoint and makes answers go wrong, as scripted.
+"""The middleware that applies queued faults to responses.
 
-It breaks answers and nothing else: this module must never leave a connection half alive,
-write a log line or answer a request that no fault is scripted for.
+A request without a queued fault is answered as usual. Leaves no connection half open.
 """
 
 import asyncio
@@ -23,61 +22,61 @@ from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.wire_faults import (
     WITHOUT_ANSWER,
     After,
-    Broken,
+    DamagedResponse,
     HarmlessError,
-    WireAnswer,
+    WireResponse,
     body_of,
     in_gzip,
-    plan_broken,
+    plan_damage,
 )
 
 JSON: Final = "application/json;charset=UTF-8"
-_NOT_OURS: Final = frozenset((hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.DATE, hdrs.CONNECTION))
+_REPLACED_HEADERS: Final = frozenset((hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.DATE, hdrs.CONNECTION))
 DATED: Final = web.ResponseKey("date", str)
-"""Under this key a response says what its `Date` is to be."""
-# On, for no time at all: closing resets the connection. Windows has smaller numbers there.
+"""The key under which a response stores the value of its `Date` header."""
+# Linger on, for zero seconds: closing then resets the connection. Windows uses 16-bit values.
 _LINGER: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Line(asyncio.Protocol):
-    """A connection taken over from aiohttp, which hears of its end and of nothing else."""
+class HijackedConnection(asyncio.Protocol):
+    """A connection taken over from aiohttp, which is only notified of its end."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        """Take it over; it cannot be given back."""
+        """Take the connection over; it cannot be returned."""
         self._transport = transport
         self._aiohttp = transport.get_protocol()
         self._lost = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
-        # Told of every byte that has not left: what is written has gone when `send` returns.
+        # Without a buffer limit of 0, `send` would not know when the bytes have left.
         transport.set_write_buffer_limits(0)
         transport.set_protocol(self)
 
-    async def play(self, broken: Broken) -> None:
-        """Write what is to be written, and end as it says."""
-        for piece in broken.pieces:
+    async def send(self, damaged: DamagedResponse) -> None:
+        """Write the pieces, and end the connection as planned."""
+        for piece in damaged.pieces:
             self._transport.write(piece)
             await self._empty.wait()
-            # One round of the loop at least: a lost connection is heard of in between.
-            await self._idle(broken.pause)
+            # Yields to the loop at least once, so that a lost connection is noticed.
+            await self._idle(damaged.pause)
             if self._lost.is_set():
                 return
-        if broken.after is After.SILENCE:
+        if damaged.after is After.SILENCE:
             await self._lost.wait()
-        elif broken.after is After.RESET:
+        elif damaged.after is After.RESET:
             self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _LINGER)
             self.drop()
         else:
             self._transport.close()
 
     def drop(self) -> None:
-        """Close it without waiting for anything."""
+        """Close the connection without waiting."""
         self._transport.abort()
 
     async def _idle(self, seconds: float) -> None:
-        """Wait, but not for a client that has left."""
+        """Wait, or return early when the client has left."""
         if seconds:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), seconds)
@@ -85,30 +84,30 @@ class Line(asyncio.Protocol):
             await asyncio.sleep(0)
 
     def pause_writing(self) -> None:
-        """Hear that bytes wait."""
+        """Note that written bytes are buffered."""
         self._empty.clear()
 
     def resume_writing(self) -> None:
-        """Hear that none does."""
+        """Note that the buffer is empty."""
         self._empty.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hear of the end and pass it on."""
+        """Note the end of the connection and notify aiohttp."""
         self._lost.set()
         self._empty.set()
         self._aiohttp.connection_lost(exc)
 
 
-class _Gone(web.Response):
-    """In place of an answer where the connection has been dealt with already."""
+class _HandledResponse(web.Response):
+    """A response whose connection has already been handled."""
 
     async def prepare(self, _request: BaseRequest) -> AbstractStreamWriter | None:
-        """Say what aiohttp takes quietly: there is nobody to answer."""
+        """Raise the exception that aiohttp ignores: the client has left."""
         raise ConnectionResetError
 
 
 class FaultMiddleware:
-    """The middleware that consults the script, and breaks what it says."""
+    """An aiohttp middleware that looks up a fault for each request and applies it."""
 
     def __init__(
         self,
@@ -118,56 +117,56 @@ class FaultMiddleware:
         count: Callable[[int], None],
         date: Callable[[], str | None],
     ) -> None:
-        """Break by `fault_queue`.
+        """Apply the faults of `fault_queue`.
 
         Args:
-            fault_queue: What goes wrong.
-            refuse: Makes the vendor's answer for a code and a reason, and counts it.
+            fault_queue: The queued faults.
+            refuse: Returns the vendor's response for a code and a reason, and counts it.
             count: Counts an HTTP status.
-            date: Returns what the `Date` header says, if there is one.
+            date: Returns the value of the `Date` header, if there is one.
         """
         self._fault_queue = fault_queue
         self._refuse = refuse
         self._count = count
         self._date = date
-        self._lines: set[Line] = set()
+        self._connections: set[HijackedConnection] = set()
         self._closing = asyncio.Event()
 
     def close(self) -> None:
-        """End what would go on for ever; from now on nothing waits."""
+        """End everything that would continue forever, and all waiting."""
         self._closing.set()
-        for line in self._lines:
-            line.drop()
+        for connection in self._connections:
+            connection.drop()
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Next) -> web.StreamResponse:
-        """Answer a request, as scripted or as it should be."""
+        """Answer a request, with its fault or as usual."""
         if self._fault_queue.empty or request.match_info.http_exception is not None:
             return await handler(request)
-        scripted = self._fault_queue.take(await request.read())
-        if scripted is None:
+        queued = self._fault_queue.take(await request.read())
+        if queued is None:
             return await handler(request)
-        fault = scripted.fault
+        fault = queued.fault
         if fault.kind in {"http", "code"}:
-            return self._instead(fault)
+            return self._replacement(fault)
         if fault.kind in WITHOUT_ANSWER:
-            empty = WireAnswer(200, "OK", [(hdrs.CONTENT_TYPE, JSON), *self._dated()], b"")
-            return await self._play(request, plan_broken(fault, empty))
+            empty = WireResponse(200, "OK", [(hdrs.CONTENT_TYPE, JSON), *self._dated()], b"")
+            return await self._send_damaged(request, plan_damage(fault, empty))
         try:
             true = await handler(request)
         except BaseException:
-            self._fault_queue.put_back(scripted)
+            self._fault_queue.put_back(queued)
             raise
         try:
             if not isinstance(true, web.Response) or not isinstance(true.body, bytes):
-                raise HarmlessError  # noqa: TRY301 - what cannot be broken is one case
-            return await self._break(request, fault, true, true.body)
+                raise HarmlessError  # noqa: TRY301 - handled like every fault that does not apply
+            return await self._damage(request, fault, true, true.body)
         except HarmlessError:
-            self._fault_queue.put_back(scripted)
+            self._fault_queue.put_back(queued)
             return true
 
-    def _instead(self, fault: Fault) -> web.Response:
-        """Return a sound answer in place of the true one."""
+    def _replacement(self, fault: Fault) -> web.Response:
+        """Return an intact response that replaces the true one."""
         status, headers = fault.status or 200, {}
         if fault.kind == "code":
             body = self._refuse(fault.code or 0, fault.reason)
@@ -180,8 +179,8 @@ class FaultMiddleware:
         _set_headers(response, fault)
         return response
 
-    async def _break(self, request: web.Request, fault: Fault, true: web.Response, body: bytes) -> web.StreamResponse:
-        """Return the true answer, damaged, or send it so."""
+    async def _damage(self, request: web.Request, fault: Fault, true: web.Response, body: bytes) -> web.StreamResponse:
+        """Return the damaged response, or send it."""
         if fault.kind == "late":
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), fault.seconds)
@@ -200,46 +199,46 @@ class FaultMiddleware:
                 true.set_status(fault.status)
             _set_headers(true, fault)
             return true
-        headers = [(name, value) for name, value in true.headers.items() if name.title() not in _NOT_OURS]
-        answer = WireAnswer(true.status, true.reason, [*headers, *self._dated()], body)
-        return await self._play(request, plan_broken(fault, answer))
+        headers = [(name, value) for name, value in true.headers.items() if name.title() not in _REPLACED_HEADERS]
+        answer = WireResponse(true.status, true.reason, [*headers, *self._dated()], body)
+        return await self._send_damaged(request, plan_damage(fault, answer))
 
     def _dated(self) -> list[tuple[str, str]]:
         """Return the `Date` header, if there is one."""
         date = self._date()
         return [] if date is None else [(hdrs.DATE, date)]
 
-    async def _play(self, request: web.Request, broken: Broken) -> _Gone:
-        """Take the connection over and break it."""
+    async def _send_damaged(self, request: web.Request, damaged: DamagedResponse) -> _HandledResponse:
+        """Take the connection over and send the broken response."""
         if request.transport is not None and not self._closing.is_set():
-            line = Line(request.transport)
-            self._lines.add(line)
+            connection = HijackedConnection(request.transport)
+            self._connections.add(connection)
             try:
-                await line.play(broken)
+                await connection.send(damaged)
             except BaseException:
-                line.drop()
+                connection.drop()
                 raise
             finally:
-                self._lines.discard(line)
-        return _Gone()
+                self._connections.discard(connection)
+        return _HandledResponse()
 
 
 def _set_headers(response: web.Response, fault: Fault) -> None:
-    """Put a fault's headers in place of those that are there."""
+    """Add a fault's headers to a response, replacing those of the same name."""
     response.headers.update(fault.headers or {})
     if hdrs.DATE in response.headers:
         response[DATED] = response.headers[hdrs.DATE]
 
 
 def edit(fault: Fault, body: bytes) -> bytes:
-    """Return a true answer with the changes that a fault asks for.
+    """Return the true response with the changes of an "edit" fault.
 
     Raises:
-        HarmlessError: What should be replaced is not there.
+        HarmlessError: The text to replace is missing.
     """
     if fault.data is not None:
         try:
-            # Raw: numbers keep their digits, and what is not replaced its every byte.
+            # Raw: numbers keep their digits, and unchanged members all of their bytes.
             answer = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
             data = msgspec.json.decode(answer["data"], type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, UnicodeDecodeError, KeyError):

@@ -1,7 +1,6 @@
-"""The queue of scripted faults: which one a request gets, and which are still to come.
+"""The queue of faults: matches faults to requests and counts what is left.
 
-One thread takes faults, the server's; any may add some or look. This module must never
-keep a query, only how often it came, nor know what a fault does.
+Only the server's thread takes faults; any thread may add some or list them. Keeps no query, only how often it was sent.
 """
 
 from collections import Counter
@@ -18,41 +17,41 @@ _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class UnusedFaultsError(AssertionError):
-    """A test has scripted faults that never struck, so it has proved nothing about them.
+    """A test queued faults that were never triggered, so it did not test them.
 
     Attributes:
-        faults: What was left, as `Sandbox.faults_left` tells it.
+        faults: The remaining faults, as in `Sandbox.faults_left`.
     """
 
     def __init__(self, faults: list[Fault]) -> None:
-        """Name them."""
-        super().__init__("faults were scripted and never met: " + "; ".join(fault.reported() for fault in faults))
+        """Name the faults."""
+        names = "; ".join(fault.describe() for fault in faults)
+        super().__init__(f"queued faults were never triggered; correct their page or attempt: {names}")
         self.faults = faults
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle by what it was made of."""
+        """Pickle by the constructor's arguments."""
         return type(self), (self.faults,)
 
 
-class Scripted:
-    """A fault in the queue, and how often it may still strike."""
+class QueuedFault:
+    """A fault in the queue, with the number of times that are left."""
 
     __slots__ = ("fault", "left")
 
     def __init__(self, fault: Fault) -> None:
-        """Start with all of its times."""
         self.fault: Fault = fault
         self.left: int = fault.times
 
-    def spent(self) -> bool:
-        """Tell whether it has struck as often as it was to."""
+    def is_exhausted(self) -> bool:
+        """Return whether it was triggered as often as it should be."""
         return self.fault.times > 0 and self.left <= 0
 
     def matches(self, page: int | None, attempt: int, *, control: bool) -> bool:
-        """Tell whether it is meant for such a request."""
+        """Return whether it applies to such a request."""
         fault = self.fault
         return (
-            not self.spent()
+            not self.is_exhausted()
             and fault.page in {None, page}
             and fault.attempt in {None, attempt}
             and fault.control in {None, control}
@@ -60,59 +59,58 @@ class Scripted:
 
 
 class FaultQueue:
-    """Faults in the order in which they were scripted; the first that matches is taken."""
+    """Faults in the order in which they were added; the first that matches a request is taken."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
-        """Queue `faults`."""
-        # Appended to by any thread, in one step; nothing is ever taken out of it.
-        self._queue: list[Scripted] = []
-        self._came: Counter[bytes] = Counter()
+        # Appended to by any thread, atomically; nothing is removed.
+        self._queue: list[QueuedFault] = []
+        self._attempts: Counter[bytes] = Counter()
         self.add(faults)
 
     def add(self, faults: Iterable[Fault]) -> None:
-        """Queue more.
+        """Add faults to the queue.
 
         Raises:
-            TypeError: Something is not a `Fault`; none is queued then.
+            TypeError: Something is not a `Fault`; none is added then.
         """
         faults = list(faults)
         for fault in faults:
             if not isinstance(fault, Fault):
-                raise TypeError(f"faults are aiosipcdr.sandbox.Fault; not {type(fault).__name__}")
-        self._queue += map(Scripted, faults)
+                raise TypeError(f"faults must be aiosipcdr.sandbox.Fault; not {type(fault).__name__}")
+        self._queue += map(QueuedFault, faults)
 
     @property
     def empty(self) -> bool:
-        """Whether there never was a fault, so that requests need not be looked at."""
+        """Whether no fault was ever added, so that requests need no matching."""
         return not self._queue
 
     def left(self) -> list[Fault]:
-        """Return what has not struck yet, with the `times` that are left."""
-        waiting = [(scripted.fault, scripted.left) for scripted in self._queue.copy()]
+        """Return the faults that were not triggered yet, with the `times` that are left."""
+        waiting = [(queued.fault, queued.left) for queued in self._queue.copy()]
         return [msgspec.structs.replace(fault, times=left) for fault, left in waiting if left > 0]
 
-    def take(self, body: bytes) -> Scripted | None:
-        """Count a request and take the fault that it gets."""
+    def take(self, body: bytes) -> QueuedFault | None:
+        """Count a request and return the fault for it, if there is one."""
         try:
-            asked = _decode(body)
-            query = _encode(asked)
+            decoded = _decode(body)
+            query = _encode(decoded)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            asked, query = None, body
+            decoded, query = None, body
         digest = blake2b(query, digest_size=16).digest()
-        self._came[digest] += 1
-        page, size = _whole(asked, "current"), _whole(asked, "size")
-        for scripted in self._queue:
-            if scripted.matches(page, self._came[digest], control=size == 1):
-                scripted.left -= 1
-                return scripted
+        self._attempts[digest] += 1
+        page, size = _integer(decoded, "current"), _integer(decoded, "size")
+        for queued in self._queue:
+            if queued.matches(page, self._attempts[digest], control=size == 1):
+                queued.left -= 1
+                return queued
         return None
 
-    def put_back(self, scripted: Scripted) -> None:
-        """Let a fault that could do no damage wait for another request."""
-        scripted.left += 1
+    def put_back(self, queued: QueuedFault) -> None:
+        """Return a fault that could not be applied to the queue."""
+        queued.left += 1
 
 
-def _whole(asked: Any, name: str) -> int | None:  # noqa: ANN401 - whatever was sent
-    """Return a whole number of a query, None if there is none."""
-    value = asked.get(name) if isinstance(asked, dict) else None
+def _integer(decoded: Any, name: str) -> int | None:  # noqa: ANN401 - whatever was sent
+    """Return an integer member of a query, or None."""
+    value = decoded.get(name) if isinstance(decoded, dict) else None
     return value if isinstance(value, int) else None

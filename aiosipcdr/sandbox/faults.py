@@ -1,7 +1,6 @@
-"""What can be made to go wrong, and for which request: one `Fault`, checked when it is written down.
+"""Faults: what goes wrong, and for which request; validated on construction.
 
-Facts alone: this module must never touch a connection, hold a queue or know how a broken
-answer gets onto the wire.
+Only describes faults; `fault_queue` matches them and `fault_middleware` applies them.
 """
 
 import re
@@ -16,7 +15,7 @@ _Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 
 
 class _Kind(NamedTuple):
-    """The parameters that a kind may have, and those of which it needs one."""
+    """The parameters that a kind accepts, and those of which it needs at least one."""
 
     takes: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
@@ -56,83 +55,82 @@ _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One thing that goes wrong, for the requests that it matches.
+    """One fault, for the requests that it matches.
 
-    An answer in place of the true one, which is not even looked up:
+    A response that replaces the true one, which is not computed:
 
     | kind | what the client gets |
     |---|---|
     | http | `status` (200), `headers`, and `body` or `body_hex` (empty) |
     | code | the vendor's `code` with `reason` (the usual one) and no data; HTTP `status` (200), `headers` |
 
-    The true answer, changed; the connection stays sound:
+    The true response, changed; the connection stays intact:
 
     | kind | what the client gets |
     |---|---|
     | edit | members of `data` replaced; then the first `old` by `new` or `new_hex` (nothing); then `prefix` |
-    | | and `suffix` around it (U+FEFF in front is a BOM); and another HTTP `status` and `headers` |
-    | late | the true answer after `seconds` |
-    | cut-gzip | the first `after` bytes of it in gzip, under a Content-Length that fits |
+    | | and `suffix` around it (U+FEFF as prefix is a BOM); and another HTTP `status` and `headers` |
+    | late | the true response after `seconds` |
+    | cut-gzip | the first `after` bytes of it in gzip, with a matching Content-Length |
     | corrupt-gzip | it in gzip with a wrong CRC |
 
-    The true answer on a connection that goes wrong:
+    The true response on a connection that fails:
 
     | kind | what the client gets |
     |---|---|
     | cut-head | `after` bytes of the head, then the end (`reset`: RST) |
     | cut | the true Content-Length and `after` bytes of the body, then the end (`reset`: RST) |
     | cut-chunked | the same in a chunk, without the last one (`reset`: RST) |
-    | cut-unframed | the same under neither length nor chunks: looks like a success |
-    | stall | the true Content-Length and `after` bytes of the body, then nothing, for ever |
-    | drip | a byte of the body every `seconds` (0.05) |
-    | long | the whole body under a Content-Length of `after` |
-    | large | the body under a Content-Length of `size` (1 GiB), then nothing, for ever |
-    | two-lengths | two Content-Length that differ |
+    | cut-unframed | the same without length and chunks: looks like a success |
+    | stall | the true Content-Length and `after` bytes of the body, then nothing, forever |
+    | drip | one byte of the body every `seconds` (0.05) |
+    | long | the whole body with a Content-Length of `after` |
+    | large | the body with a Content-Length of `size` (1 GiB), then nothing, forever |
+    | two-lengths | two different Content-Length headers |
     | huge-head | a header with a value of `size` (16,384) bytes |
-    | many-heads | `size` (200) headers more |
+    | many-heads | `size` (200) additional headers |
 
-    No answer:
+    No response:
 
     | kind | what the client gets |
     |---|---|
-    | reset | RST in place of the first byte |
-    | close | the end in place of the first byte |
-    | hang | nothing, for ever |
-    | garbage | `body` or `body_hex` (the greeting of another protocol) where HTTP should be, then the end |
+    | reset | RST instead of the first byte |
+    | close | the end instead of the first byte |
+    | hang | nothing, forever |
+    | garbage | `body` or `body_hex` (the greeting of another protocol) instead of HTTP, then the end |
     | bomb | `size` (64 MiB) zero bytes in gzip |
     | endless | chunks of blanks without end |
 
-    "For ever" is until the client leaves or the sandbox closes. `after` is half when absent.
-    Where the true answer cannot be damaged as asked (no `old` in it, no more than `after`
-    bytes, an HTTP error), it goes out as it is and the fault still waits.
+    "Forever" is until the client leaves or the sandbox closes. `after` defaults to half of the bytes.
+    If the fault cannot be applied to the true response (no `old` in it, no more than `after`
+    bytes, an HTTP error), the response is sent unchanged and the fault stays in the queue.
 
     Attributes:
-        kind: What goes wrong, see above.
+        kind: The kind of fault, see above.
         page: The request's `current`; None: any.
-        attempt: The n-th time that this very query (range, filters, current, size) comes,
-            from 1, since the sandbox has had its first fault; None: any.
-        times: How many requests it hits; 0: every one that matches, and it is never left over.
+        attempt: Which of the identical requests (range, filters, current, size) since the sandbox got its
+            first fault, counted from 1; None: any.
+        times: Number of requests to which it applies; 0: every one that matches, and it never counts as unused.
         control: Control counts only (True: size 1), pages only (False), or both (None).
         status: HTTP status, 200 to 599.
         code: The vendor's status code.
         reason: The vendor's reason.
-        headers: Headers that are added or replaced (`Date` too); never the framing.
+        headers: Headers to add or replace (`Date` too), but not those of the framing.
         body: A body as text, sent in UTF-8.
-        body_hex: A body as hexadecimal digits, for what is not UTF-8.
-        data: Members of the answer's `data` and the JSON values they get.
-        old: Text of the true answer that is replaced, once.
-        new: What stands there instead, as text.
-        new_hex: The same as hexadecimal digits.
-        prefix: Text in front of the true answer.
-        suffix: Text behind it.
-        after: Bytes of the body (or head) that are sent, or announced, before the trouble.
-        reset: RST in place of an orderly end; what was sent just before may be lost with it.
+        body_hex: A body as hexadecimal digits, for bytes that are not UTF-8.
+        data: New JSON values of members of the response's `data`.
+        old: Text of the true response that is replaced, once.
+        new: The replacement as text.
+        new_hex: The replacement as hexadecimal digits.
+        prefix: Text before the true response.
+        suffix: Text after it.
+        after: Number of bytes of the body (or head) that are sent, or announced, before the fault.
+        reset: RST instead of an orderly end; bytes sent just before may be lost.
         seconds: Seconds, at most a day.
-        size: Bytes, or headers.
+        size: Number of bytes, or of headers.
 
     Raises:
-        ValueError: There is no such kind, it does not take a parameter, lacks one, or a
-            value is of the wrong type or makes no sense.
+        ValueError: The kind is unknown, it does not accept a parameter or lacks one, or a value is invalid.
     """
 
     kind: str
@@ -158,43 +156,43 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     size: _Ordinal | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant, before anything is started."""
+        """Refuse an invalid fault, before anything is started."""
         try:
-            # A struct checks the types of what is decoded, not of what is passed to it.
+            # msgspec checks the types of decoded values, not of constructor arguments.
             msgspec.convert(msgspec.structs.asdict(self), _Types)
         except msgspec.ValidationError as error:
-            raise ValueError(f"a fault's parameter has no such value: {error}") from None
+            raise ValueError(f"a fault has an invalid parameter: {error}") from None
         self._check_parameters()
         self._check_headers()
         self._check_bytes()
 
     def _check_parameters(self) -> None:
-        """Refuse what this kind does not take, and the lack of what it needs."""
+        """Refuse parameters that the kind does not accept, and missing ones."""
         if self.kind not in KINDS:
-            raise ValueError(f"there is no fault of kind {self.kind!r}; there are {', '.join(KINDS)}")
+            raise ValueError(f"unknown kind of fault {self.kind!r}; use one of {', '.join(KINDS)}")
         takes, needs = KINDS[self.kind]
         given = {name for name in _PARAMETERS if getattr(self, name) is not None and getattr(self, name) is not False}
         if not given <= takes:
-            known = f"takes {', '.join(sorted(takes))}" if takes else "takes none"
+            known = f"takes {', '.join(sorted(takes))}" if takes else "takes no parameters"
             raise ValueError(f"a fault of kind {self.kind} {known}; not {', '.join(sorted(given - takes))}")
         if needs and not given & needs:
             raise ValueError(f"a fault of kind {self.kind} needs {' or '.join(sorted(needs))}")
         for one, other in (("body", "body_hex"), ("new", "new_hex")):
             if {one, other} <= given:
-                raise ValueError(f"{one} and {other} exclude each other")
+                raise ValueError(f"{one} and {other} exclude each other; use one of them")
         if given & {"new", "new_hex"} and self.old is None:
-            raise ValueError("new and new_hex need old, the text that they replace")
+            raise ValueError("new and new_hex need old, the text to replace")
 
     def _check_headers(self) -> None:
-        """Refuse headers that the wire could not carry, or that are the wire's own."""
+        """Refuse invalid headers, and those of the framing."""
         for name, value in (self.headers or {}).items():
             if name.lower() in _FRAMING:
-                raise ValueError(f"headers: {name} is what cut, long, large and two-lengths are for")
+                raise ValueError(f"headers: {name} cannot be set; use the kinds cut, long, large or two-lengths")
             if not _HEADER.fullmatch(name) or set(value) & set("\r\n\0"):
-                raise ValueError("headers: a name is no header's name, or a value has a line break in it")
+                raise ValueError("headers: a name is invalid, or a value has a line break or NUL; correct it")
 
     def _check_bytes(self) -> None:
-        """Refuse text that is not UTF-8, digits that are not bytes, and data that is not JSON."""
+        """Refuse text that is not valid Unicode, invalid hexadecimal digits, and data that is not JSON."""
         try:
             for text in (self.reason, self.body, self.old, self.new, self.prefix, self.suffix):
                 (text or "").encode()
@@ -204,8 +202,8 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
         except (TypeError, ValueError) as error:
             raise ValueError(f"a fault of kind {self.kind} cannot be sent: {error}") from None
 
-    def reported(self) -> str:
-        """Name it in a few words: what, and for which request."""
+    def describe(self) -> str:
+        """Return a short description: the kind, and for which requests."""
         where = [f"page {self.page}" if self.page else "any page", f"attempt {self.attempt or 'any'}"]
         if self.control is not None:
             where.append("control counts" if self.control else "no control counts")

@@ -1,7 +1,7 @@
-"""Calls that a test hands in, taken as they are, odd ones included.
+"""Conversion of calls from a test to stored rows.
 
-What cannot be understood of them is not mended: it goes over the wire as it came. Records with the client's names
-(`voice_id`) get those of the wire. Nothing is generated, stored or judged here.
+Values are not corrected: invalid ones go over the wire unchanged. Records with the client's field names (`voice_id`)
+get those of the API.
 """
 
 import re
@@ -20,7 +20,7 @@ FIELDS: Final = (
     *("terminationCode", "terminationReason", "cost", "billPeriod", "rate", "recordingFileId"),
     *("currency", "settleRate", "quoteExchange", "settlePay"),
 )
-"""The names of the wire."""
+"""The field names of the API."""
 
 _CAPITAL: Final = re.compile(r"(?=[A-Z])")
 _encode: Final = msgspec.json.Encoder().encode
@@ -28,7 +28,7 @@ _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def snake_case(name: str) -> str:
-    """Return the client's name of a field."""
+    """Return the client's name of an API field."""
     return _CAPITAL.sub("_", name).lower()
 
 
@@ -36,12 +36,12 @@ _WIRE_NAMES: Final = {snake_case(name): name for name in FIELDS}
 
 
 def is_snake_case(call: Mapping[str, object]) -> bool:
-    """Tell whether a record has the client's names."""
+    """Return whether a record has the client's field names."""
     return "voice_id" in call and "voiceId" not in call
 
 
 def to_wire(call: Mapping[str, object]) -> dict[str, object]:
-    """Return a record with the client's names as it goes over the wire; what is in `extra` is a field again.
+    """Return a record with the client's field names as a wire record, with the fields in `extra` restored.
 
     Raises:
         ValueError: `extra` is neither a JSON object nor the text of one.
@@ -58,14 +58,14 @@ def to_wire(call: Mapping[str, object]) -> dict[str, object]:
 
 
 def plan_row(call: object, config: SandboxConfig, *, at: datetime | None, otherwise: int) -> Row:
-    """Return a call as it is stored.
+    """Return a call as a row to store.
 
     Args:
-        call: A wire record, or one with the client's names; any other JSON value; or bytes, which are sent as they
-            are.
-        config: For the time field and the offset in which a naive time is meant.
-        at: The time at which the sandbox keeps it, whatever its own fields say.
-        otherwise: The second at which it is kept when neither says anything.
+        call: A wire record, or one with the client's field names; any other JSON value; or bytes, which are sent
+            unchanged.
+        config: For the time field and the UTC offset of naive times.
+        at: The time under which it is stored, whatever its own fields say.
+        otherwise: The time (Unix, in seconds) under which it is stored if neither has one.
     """
     if isinstance(call, Mapping) and is_snake_case(call):
         call = to_wire(call)
@@ -96,7 +96,7 @@ def plan_row(call: object, config: SandboxConfig, *, at: datetime | None, otherw
 
 
 def _second(value: object, utc_offset: timedelta) -> int | None:
-    """Read a wire time as a Unix second, None where it is none."""
+    """Return a wire time as Unix time in seconds, or None if it is not a time."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
         if moment is None:
@@ -109,5 +109,5 @@ def _second(value: object, utc_offset: timedelta) -> int | None:
 
 
 def _text(value: object) -> str | None:
-    """Return a value that is text."""
+    """Return a value if it is a string, else None."""
     return value if isinstance(value, str) else None

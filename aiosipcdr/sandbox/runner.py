@@ -1,7 +1,6 @@
-"""The thread in which a sandbox makes its calls and serves them, in a loop of its own.
+"""The thread that generates a sandbox's calls and serves them, in an event loop of its own.
 
-The caller's loop is never blocked by an answer and none of its tasks is ours. This module
-must never leave a thread, a socket or a file behind, however it ends.
+Never blocks the caller's event loop. Leaves no thread, socket or file behind, however it ends.
 """
 
 import asyncio
@@ -26,12 +25,12 @@ _LIVE_TICK: Final = 0.05
 
 
 class _StoppedEarlyError(Exception):
-    """The sandbox is closed while it still makes its calls."""
+    """The sandbox was closed while it was generating its calls."""
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """What there is as long as requests are answered."""
+class RunningSandbox:
+    """The parts of a running sandbox."""
 
     base_url: str
     endpoint: Endpoint
@@ -40,11 +39,11 @@ class Served:
 
 
 class SandboxRunner:
-    """One thread, one loop, one server; started once and closed for good.
+    """One thread with one event loop and one server; can be started once.
 
     Attributes:
-        ready: Done when requests are answered, or failed when that cannot be.
-        gone: Done when the thread has let go of everything.
+        ready: Done when requests are answered, or failed if the sandbox cannot start.
+        gone: Done when the thread has released everything.
     """
 
     def __init__(
@@ -59,12 +58,12 @@ class SandboxRunner:
         middlewares: Sequence[Middleware],
         fault_queue: FaultQueue,
     ) -> None:
-        """Decide what will be served: `rows`, or else generated calls from `start` to `end`.
+        """Set up what will be served: `rows`, or else generated calls from `start` to `end` (Unix times in seconds).
 
-        `lag` is how many seconds before now the calls' "today" is.
+        `lag`: seconds by which the calls' "today" is before now.
         """
         self.ready: Future[None] = Future()
-        self.gone: Future[None] = Future()
+        self.finished: Future[None] = Future()
         self._config = config
         self._credentials = credentials
         self._lag = lag
@@ -76,39 +75,39 @@ class SandboxRunner:
         self._closing = Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
-        self._served: Served | None = None
+        self._running: RunningSandbox | None = None
 
-    def launch(self) -> None:
+    def start(self) -> None:
         """Start the thread."""
         if self._thread is not None:
-            raise RuntimeError("a sandbox runs once: make another one")
-        # Should its owner forget to close it, it does not keep the process alive.
+            raise RuntimeError("a sandbox can run only once; create a new one")
+        # A daemon: a sandbox that is not closed does not keep the process alive.
         self._thread = Thread(target=self._run, name="aiosipcdr-sandbox", daemon=True)
         self._thread.start()
 
-    def opened(self) -> Served:
-        """Return what only a running sandbox has."""
-        if self._served is None:
-            raise RuntimeError("the sandbox is not running: use it with `async with` or `with`")
-        return self._served
+    def running(self) -> RunningSandbox:
+        """Return the parts of the running sandbox."""
+        if self._running is None:
+            raise RuntimeError("the sandbox is not running; use it with `async with` or `with`")
+        return self._running
 
-    def begin_to_close(self) -> None:
-        """Tell the thread to end, wherever it is."""
+    def request_close(self) -> None:
+        """Ask the thread to end, whatever it is doing."""
         self._closing.set()
         if self._loop is not None and self._stop is not None:
-            # The loop is closed when the thread has ended by itself.
+            # The event loop is already closed if the thread has ended by itself.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop.set)
 
     def close(self) -> None:
         """End the thread and wait for it."""
-        self.begin_to_close()
+        self.request_close()
         if self._thread is not None:
             self._thread.join()
-        self._served = None
+        self._running = None
 
     def _run(self) -> None:
-        """Make the calls and serve them until told to stop; the thread's whole life."""
+        """Generate the calls and serve them until the sandbox is closed (the thread's target)."""
         try:
             config = self._config
             store = Store(config.path, by_submission=config.time_field == "submitTime")
@@ -119,15 +118,15 @@ class SandboxRunner:
                 store.close()
         except _StoppedEarlyError:
             pass
-        except BaseException as error:  # noqa: BLE001 - raised where the sandbox is opened
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that opens the sandbox
             if not self.ready.done():
                 self.ready.set_exception(error)
         finally:
-            self.gone.set_result(None)
+            self.finished.set_result(None)
 
     async def _serve(self, store: Store) -> None:
-        """Listen and wait for the end."""
-        # The event before the loop: who sees the loop finds the event.
+        """Serve requests until the sandbox is closed."""
+        # The event is set before the loop, since `request_close` checks the loop first.
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         if self._closing.is_set():
@@ -137,7 +136,7 @@ class SandboxRunner:
         live = asyncio.create_task(self._add_live(endpoint, store)) if self._config.live else None
         try:
             base_url = await server.start()
-            self._served = Served(base_url, endpoint, store, self._generator)
+            self._running = RunningSandbox(base_url, endpoint, store, self._generator)
             self.ready.set_result(None)
             await self._stop.wait()
         finally:
@@ -146,7 +145,7 @@ class SandboxRunner:
             await server.stop()
 
     async def _add_live(self, endpoint: Endpoint, store: Store) -> None:
-        """Add calls that end now, as many a second as the switch says."""
+        """Add calls that end now, `live` per second."""
         loop = asyncio.get_running_loop()
         rate, began, added = self._config.live, loop.time(), 0
         while True:
@@ -156,13 +155,13 @@ class SandboxRunner:
             added += due
 
     def _batches(self) -> Iterable[list[Row]]:
-        """Return the calls to serve, in the order of submission."""
+        """Return the calls to serve, in ascending order of submission."""
         if self._rows is None:
             return self._generator.batches()
         return [sorted(self._rows, key=lambda row: row.submitted)]
 
     def _until_closed(self, batches: Iterable[list[Row]]) -> Iterator[list[Row]]:
-        """Pass the batches on, as long as somebody waits for them."""
+        """Yield the batches until the sandbox is closed."""
         for batch in batches:
             if self._closing.is_set():
                 raise _StoppedEarlyError

@@ -1,7 +1,4 @@
-"""`Sandbox`: what a test or a person holds in the hand, as a context manager.
-
-This module must never answer a request itself, nor start a thread: that is the host's.
-"""
+"""The sandbox as a context manager, with methods to change its calls and its behaviour while it runs."""
 
 import asyncio
 import os
@@ -31,19 +28,19 @@ _TODAY: Final = "AIOSIPCDR_SANDBOX_TODAY"
 
 
 class Sandbox:
-    """The vendor's endpoint on loopback, with believable calls.
+    """The vendor's endpoint on loopback, with realistic calls.
 
-    Use it with `async with` or with `with`; either starts a thread and ends it.
+    Use it with `async with` or with `with`; both start a thread and end it.
 
         async with Sandbox(records=100_000, order="oldest") as sandbox:
             client = CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret)
 
-    With `faults` it breaks answers as scripted, and leaving it without an exception raises
-    `UnusedFaultsError` while some of them have not struck.
+    With `faults` it damages responses; leaving the context without an exception raises
+    `UnusedFaultsError` if some faults were not triggered.
 
     Attributes:
         start: First second of the default range, which holds every call.
-        end: Last second of it, hours ago, so that nothing in it is provisional.
+        end: Last second of it, hours ago, so that no window in it is provisional.
     """
 
     start: datetime
@@ -57,18 +54,18 @@ class Sandbox:
         faults: Iterable[Fault] = (),
         **config: Any,  # noqa: ANN401 - SandboxConfig checks names and values
     ) -> None:
-        """Decide what the sandbox will hold.
+        """Configure the sandbox; nothing is started yet.
 
         Args:
             calls: Wire records (or any JSON values, or bytes) instead of generated calls; also records with the
-                client's names, as `CallDetailRecord.to_dict` returns them. From a file: see `read_calls`.
+                client's field names, as `CallDetailRecord.to_dict` returns them. From a file: see `read_calls`.
             middlewares: aiohttp.web middlewares in front of the endpoint.
-            faults: What goes wrong, and when; of those that match a request the first strikes.
+            faults: Faults to trigger; the first that matches a request is taken.
             **config: See `SandboxConfig`.
 
         Raises:
-            TypeError: There is no such switch, or a fault is not a `Fault`.
-            ValueError: A switch has no such value.
+            TypeError: A setting is unknown, or a fault is not a `Fault`.
+            ValueError: A setting has an invalid value.
         """
         self._fault_queue = FaultQueue(faults)
         if calls is not None:
@@ -77,14 +74,14 @@ class Sandbox:
         self._credentials = AccountKeys.of(self._config.account)
         lag, today = read_clock(self._config)
         self.start, self.end = default_range(self._config, today)
-        given = [row.submitted for row in map(self._row, calls or ())]
-        if given:
+        times = [row.submitted for row in map(self._row, calls or ())]
+        if times:
             zone = timezone(self._config.utc_offset)
-            self.start = min(self.start, datetime.fromtimestamp(min(given), zone) - _SECOND)
-            self.end = max(self.end, datetime.fromtimestamp(max(given), zone) + _SECOND)
-        # Rows are made once the range is known: what has no time is put into its middle.
+            self.start = min(self.start, datetime.fromtimestamp(min(times), zone) - _SECOND)
+            self.end = max(self.end, datetime.fromtimestamp(max(times), zone) + _SECOND)
+        # Rows are created once the range is known: calls without a time get its middle.
         rows = None if calls is None else [self._row(call) for call in calls]
-        self._host = SandboxRunner(
+        self._runner = SandboxRunner(
             self._config,
             self._credentials,
             int(self.start.timestamp()),
@@ -96,12 +93,12 @@ class Sandbox:
         )
 
     async def __aenter__(self) -> Self:
-        """Start, without blocking the caller's loop."""
-        self._host.launch()
+        """Start, without blocking the caller's event loop."""
+        self._runner.start()
         try:
-            await asyncio.shield(asyncio.wrap_future(self._host.ready))
+            await asyncio.shield(asyncio.wrap_future(self._runner.ready))
         except BaseException:
-            self._host.close()
+            self._runner.close()
             raise
         return self
 
@@ -111,21 +108,21 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, without blocking the caller's loop."""
-        self._host.begin_to_close()
+        """Stop, without blocking the caller's event loop."""
+        self._runner.request_close()
         try:
-            await asyncio.shield(asyncio.wrap_future(self._host.gone))
+            await asyncio.shield(asyncio.wrap_future(self._runner.finished))
         finally:
-            self._host.close()
+            self._runner.close()
         self._check_faults(error)
 
     def __enter__(self) -> Self:
         """Start and wait until requests are answered."""
-        self._host.launch()
+        self._runner.start()
         try:
-            self._host.ready.result()
+            self._runner.ready.result()
         except BaseException:
-            self._host.close()
+            self._runner.close()
             raise
         return self
 
@@ -135,80 +132,80 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop and wait until the thread has gone."""
-        self._host.close()
+        """Stop and wait until the thread has ended."""
+        self._runner.close()
         self._check_faults(error)
 
     @property
     def base_url(self) -> str:
         """The base URL; it ends in `/v3/voice`, as the vendor's do."""
-        return self._host.opened().base_url
+        return self._runner.running().base_url
 
     @property
     def api_key(self) -> str:
-        """The key that is accepted."""
+        """The accepted API key."""
         return self._credentials.api_key
 
     @property
     def api_secret(self) -> str:
-        """Its secret."""
+        """The accepted API secret."""
         return self._credentials.api_secret
 
     @property
     def config(self) -> SandboxConfig:
-        """The switches as they stand."""
+        """The current settings."""
         return self._config
 
     @property
     def stats(self) -> Stats:
-        """What was asked for so far."""
-        return self._host.opened().endpoint.counters.snapshot()
+        """Counters of the requests so far."""
+        return self._runner.running().endpoint.counters.snapshot()
 
     def reset_stats(self) -> None:
-        """Count from zero again."""
-        self._host.opened().endpoint.counters.reset()
+        """Set the counters to zero."""
+        self._runner.running().endpoint.counters.reset()
 
     def change(self, **config: Any) -> None:  # noqa: ANN401 - SandboxConfig checks names and values
-        """Change switches while the sandbox runs; not those that the calls were made with."""
+        """Change settings while the sandbox runs, except those with which the calls were generated."""
         fixed = sorted(FIXED & config.keys())
         if fixed:
-            raise ValueError(f"cannot be changed in a sandbox that runs: {', '.join(fixed)}")
-        endpoint = self._host.opened().endpoint
+            raise ValueError(f"cannot be changed while the sandbox runs: {', '.join(fixed)}; create a new sandbox")
+        endpoint = self._runner.running().endpoint
         self._config = endpoint.config = replace(self._config, **config)
 
     def rotate_key(self) -> None:
-        """Replace the key and the secret; the old ones are refused from now on."""
-        endpoint = self._host.opened().endpoint
+        """Replace key and secret; from now on the old ones are refused."""
+        endpoint = self._runner.running().endpoint
         self._credentials = endpoint.credentials = AccountKeys.fresh()
 
     def answer_next(self, *codes: int) -> None:
-        """Answer the next requests with these statuses, unchecked; 0 answers as usual."""
-        self._host.opened().endpoint.scripted.extend(codes)
+        """Answer the next requests with these status codes, unchecked; 0 means the usual response."""
+        self._runner.running().endpoint.queued_codes.extend(codes)
 
     def add_faults(self, *faults: Fault) -> None:
-        """Script more faults, behind those that are there; from any thread, at any time."""
+        """Add faults after the existing ones; callable from any thread at any time."""
         self._fault_queue.add(faults)
 
     @property
     def faults_left(self) -> list[Fault]:
-        """The faults that have not struck yet, each with the `times` that it still has to."""
+        """The faults that were not triggered yet, each with the `times` that are left."""
         return self._fault_queue.left()
 
     def voice_ids(self, start: datetime | None = None, end: datetime | None = None) -> list[str]:
-        """Return the ids of the calls that are there now, oldest first.
+        """Return the ids of the current calls, oldest first.
 
         With a range: those that a request for it would list. Calls without a usable
         voiceId are left out.
         """
-        found = self._host.opened().store.voice_ids(self._selection(start, end))
+        found = self._runner.running().store.voice_ids(self._selection(start, end))
         return [voice_id for voice_id in found if voice_id is not None]
 
     def rows(self, start: datetime | None = None, end: datetime | None = None) -> list[Any]:
-        """Return the records that are there now, decoded, oldest first; for small tests.
+        """Return the current records, decoded, oldest first; for small tests.
 
-        What is not JSON comes as bytes.
+        A record that is not JSON is returned as bytes.
         """
-        return [_decoded(body) for body in self._host.opened().store.bodies(self._selection(start, end))]
+        return [_decoded(body) for body in self._runner.running().store.bodies(self._selection(start, end))]
 
     def insert(
         self,
@@ -218,39 +215,39 @@ class Sandbox:
         sip_group_name: str | None = None,
         phone_name: str | None = None,
     ) -> list[str]:
-        """Add believable answered calls at `at` (default: just before `end`); return their ids."""
-        served = self._host.opened()
+        """Add realistic answered calls at `at` (default: just before `end`); return their ids."""
+        running = self._runner.running()
         second = int((at or self.end - _SECOND).timestamp())
-        rows = [served.generator.make_at(second, sip_group_name, phone_name) for _ in range(count)]
-        served.store.add(rows)
+        rows = [running.generator.make_at(second, sip_group_name, phone_name) for _ in range(count)]
+        running.store.add(rows)
         return [str(row.voice_id) for row in rows]
 
     def add_rows(self, calls: Iterable[object], at: datetime | None = None) -> None:
-        """Add wire records, any JSON values, or bytes that are sent as they are.
+        """Add wire records, any JSON values, or bytes that are sent unchanged.
 
         Args:
             calls: The records.
-            at: When the sandbox says they were; needed where a record's own submitTime
-                cannot be read, which is else taken for the middle of the default range.
+            at: The time under which they are stored; by default their own submitTime, or if that
+                cannot be read the middle of the default range.
         """
-        self._host.opened().store.add([self._row(call, at) for call in calls])
+        self._runner.running().store.add([self._row(call, at) for call in calls])
 
     def delete(self, *voice_ids: str) -> int:
-        """Remove calls; return how many there were."""
-        return self._host.opened().store.remove(voice_ids)
+        """Delete calls; return how many there were."""
+        return self._runner.running().store.remove(voice_ids)
 
     def _check_faults(self, error: BaseException | None) -> None:
-        """Fail a test whose faults did not all strike, unless it has failed already."""
+        """Raise `UnusedFaultsError` if faults are left, unless the test has already failed."""
         if error is None and (left := self.faults_left):
             raise UnusedFaultsError(left)
 
     def _row(self, call: object, at: datetime | None = None) -> Row:
-        """Return a given call as it is stored."""
+        """Return a call as a row to store."""
         middle = int((self.start + (self.end - self.start) / 2).timestamp())
         return plan_row(call, self._config, at=at, otherwise=middle)
 
     def _selection(self, start: datetime | None, end: datetime | None) -> Selection | None:
-        """Return a range with the sandbox's own bounds, None for everything."""
+        """Return a range with the configured bounds; None for everything."""
         if start is None and end is None:
             return None
         since = int((start or self.start).timestamp()) + (not self._config.start_inclusive)
@@ -259,14 +256,14 @@ class Sandbox:
 
 
 def read_clock(config: SandboxConfig) -> tuple[float, float]:
-    """Return the seconds by which the calls' "today" lies before now, and the present moment there.
+    """Return the seconds by which the calls' "today" is before now, and the current time there.
 
     Raises:
-        ValueError: The environment has a date that is none.
+        ValueError: AIOSIPCDR_SANDBOX_TODAY is not a date.
     """
-    # By the slower of the two clocks, so that neither takes the range for unsettled.
+    # The slower of the two clocks, so that the range is settled by both.
     now, lag = time() + min(0.0, config.clock_offset), 0.0
-    # Tests set it, and see the same made-up calls every day.
+    # Set in tests, for the same generated calls every day.
     if today := os.environ.get(_TODAY):
         try:
             lag = measure_lag(today, config, time())
@@ -276,7 +273,7 @@ def read_clock(config: SandboxConfig) -> tuple[float, float]:
 
 
 def _decoded(body: bytes) -> Any:  # noqa: ANN401 - whatever was put in
-    """Return a stored record as a Python value, or as it is."""
+    """Return a stored record decoded, or as bytes if it is not JSON."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,7 +1,4 @@
-"""What the sandbox was asked for, in a few numbers that do not grow with the requests.
-
-This module must never keep a request, an answer or anything that is in them.
-"""
+"""Counters of a sandbox's requests, of constant size."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,15 +6,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stats:
-    """What happened since the start, or since the numbers were reset.
+    """Counters since the start, or since they were reset.
 
     Attributes:
-        requests: Requests that came, whatever became of them.
+        requests: Number of requests, including refused ones.
         rows_read: Rows that LIMIT/OFFSET would have read: for each query the smaller of
             its total and current times size.
         deepest_page: The largest page number that was answered.
-        peak_in_flight: The most requests that were being answered at one time.
-        answers: How often each status was answered; HTTP errors under their own code.
+        peak_in_flight: The highest number of concurrent requests.
+        answers: Number of responses by status; HTTP errors under their own code.
     """
 
     requests: int = 0
@@ -28,15 +25,14 @@ class Stats:
 
 
 class Counters:
-    """The running numbers behind `Stats`. Counted by the server's thread; any may read."""
+    """The mutable counters behind `Stats`. Written by the server's thread; any thread may read."""
 
     def __init__(self) -> None:
-        """Start at zero."""
         self._in_flight = 0
         self.reset()
 
     def reset(self) -> None:
-        """Start again at zero; requests that are being answered still are."""
+        """Set the counters to zero, except for requests in progress."""
         self._requests = 0
         self._rows_read = 0
         self._deepest_page = 0
@@ -44,17 +40,17 @@ class Counters:
         self._answers: Counter[int] = Counter()
 
     def arrived(self) -> None:
-        """Count a request that came."""
+        """Count an incoming request."""
         self._requests += 1
         self._in_flight += 1
         self._peak = max(self._peak, self._in_flight)
 
     def left(self) -> None:
-        """Count a request that is done with."""
+        """Count a finished request."""
         self._in_flight -= 1
 
     def answered(self, status: int) -> None:
-        """Count an answer."""
+        """Count a response."""
         self._answers[status] += 1
 
     def read(self, rows: int, page: int) -> None:
@@ -63,7 +59,7 @@ class Counters:
         self._deepest_page = max(self._deepest_page, page)
 
     def snapshot(self) -> Stats:
-        """Return the numbers as they are now."""
+        """Return the current values."""
         return Stats(
             requests=self._requests,
             rows_read=self._rows_read,

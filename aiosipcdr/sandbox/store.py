@@ -1,10 +1,8 @@
-"""The calls in SQLite: ranges, pages, counts, and calls that come and go.
+"""The calls in SQLite: ranges, pages, counts, insertion and deletion.
 
-Rows are numbered in time order without gaps until one is added or removed. As long as that
-holds, a range is a span of row numbers (two index look-ups) and a page is a piece of that
-span, so any page of any range costs the same. Elsewhere plain COUNT and LIMIT/OFFSET do, and
-what is asked for again with nothing changed between is kept: counts, and whole listings.
-This module must never know about requests, answers or switches' meaning on the wire.
+Rows are numbered in ascending order of time without gaps until one is added or removed. Until then a range is a span of
+row numbers (two index lookups) and a page is a part of that span, so any page of any range costs the same. Afterwards
+plain COUNT and LIMIT/OFFSET are used, and repeated counts and listings are cached until the next change.
 """
 
 import sqlite3
@@ -47,7 +45,7 @@ _SETTINGS: Final = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -65536",
 )
-# "scattered" is an order of its own that stays the same: Knuth's multiplicative hash.
+# "scattered" is a fixed pseudo-random order: Knuth's multiplicative hash.
 _ORDERS: Final = {
     "newest": "ORDER BY submitted DESC, id DESC",
     "oldest": "ORDER BY submitted, id",
@@ -56,23 +54,22 @@ _ORDERS: Final = {
 }
 
 
-_MOST_COUNTS: Final = 1_000
-_MOST_LISTINGS: Final = 16
+_MAX_COUNTS: Final = 1_000
+_MAX_LISTINGS: Final = 16
 _SHARDS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is asked for.
+    """The calls of a query.
 
     Attributes:
-        since: First second of the range.
-        until: First second after the range.
-        group: Group to keep, None for all.
-        phone: Phone to keep, None for all.
-        loose: Whether case and outer blanks of the two do not count.
-        added_until: Moment (of the monotonic clock) after which calls were added that are left out,
-            None for none.
+        since: First second of the range (Unix time).
+        until: First second after the range (Unix time).
+        group: Group to keep; None for all.
+        phone: Phone to keep; None for all.
+        loose: Whether group and phone are compared without case and surrounding blanks.
+        added_until: Time (of the monotonic clock); calls that were added later are left out. None: no limit.
         lacks_shard: Whether one call in four is left out, always the same ones.
     """
 
@@ -86,20 +83,20 @@ class Selection:
 
 
 class _Span(NamedTuple):
-    """Row numbers `first` to `last`, both included; empty when `last` is smaller."""
+    """Row numbers `first` to `last`, both inclusive; empty if `last` is smaller."""
 
     first: int
     last: int
 
 
 class Store:
-    """The calls of one sandbox. Any thread may use it; one at a time does."""
+    """The calls of one sandbox. Thread-safe."""
 
     def __init__(self, path: str | PathLike[str], *, by_submission: bool = True) -> None:
         """Open an empty store.
 
         Args:
-            path: ":memory:", "temp" for a temporary file, or a file that is not there yet.
+            path: ":memory:", "temp" for a temporary file, or a file that does not exist yet.
             by_submission: Whether ranges are compared with the time of submission.
         """
         self._lock = RLock()
@@ -108,14 +105,14 @@ class Store:
             self._folder = tempfile.TemporaryDirectory(prefix="aiosipcdr-sandbox-")
             path = Path(self._folder.name, "calls.sqlite3")
         elif path != IN_MEMORY:
-            # Not even an empty file of somebody else's is taken for ours.
+            # Raises if the file exists, even an empty one.
             Path(path).touch(mode=0o600, exist_ok=False)
         self._db = sqlite3.connect(fspath(path), isolation_level=None, check_same_thread=False)
         self._column = "submitted" if by_submission else "ranged"
         self._gapless = by_submission
         self._indexed: set[str] = set()
         self._counts: dict[Selection, int] = {}
-        self._asked: set[tuple[Selection, Order]] = set()
+        self._requested: set[tuple[Selection, Order]] = set()
         self._listings: dict[tuple[Selection, Order], array[int]] = {}
         for statement in (*_SETTINGS, _TABLE):
             self._db.execute(statement)
@@ -128,12 +125,12 @@ class Store:
                 self._folder.cleanup()
 
     def fill(self, batches: Iterable[list[Row]]) -> None:
-        """Store generated calls, which come in the order of submission, and index them."""
+        """Store generated calls, given in ascending order of submission, and index them."""
         with self._lock:
             self._db.execute("BEGIN")
             for batch in batches:
                 self._db.executemany(_INSERT, batch)
-            # The listing is ordered by `submitted`, a range is compared with it or `ranged`.
+            # The listing is ordered by `submitted`; ranges are compared with it or with `ranged`.
             for column in {"submitted", self._column}:
                 self._db.execute(f"CREATE INDEX by_{column} ON calls ({column})")
             self._db.execute("COMMIT")
@@ -153,7 +150,7 @@ class Store:
             return self._db.executemany("DELETE FROM calls WHERE voice_id = ?", wanted).rowcount
 
     def remove_one(self, selection: Selection, rng: Random) -> None:
-        """Remove one call of the selection, if it has any."""
+        """Remove a random call of the selection, if it has any."""
         with self._lock:
             number = self._choose(selection, rng)
             if number is not None:
@@ -161,7 +158,7 @@ class Store:
                 self._changed()
 
     def change_one(self, selection: Selection, rng: Random, change: Callable[[bytes], bytes]) -> None:
-        """Replace the body of one call of the selection, if it has any."""
+        """Replace the body of a random call of the selection, if it has any."""
         with self._lock:
             number = self._choose(selection, rng)
             if number is not None:
@@ -169,7 +166,7 @@ class Store:
                 self._db.execute("UPDATE calls SET body = ? WHERE id = ?", (body, number))
 
     def _choose(self, selection: Selection, rng: Random) -> int | None:
-        """Return the row number of a random call of the selection, None if it has none."""
+        """Return the row number of a random call of the selection; None if it has none."""
         total = self.count(selection)
         if not total:
             return None
@@ -179,7 +176,7 @@ class Store:
         return int(number)
 
     def newest(self, selection: Selection) -> int | None:
-        """Return the last time in the range that a call has."""
+        """Return the latest time of a call in the selection; None if it has none."""
         where, values = self._where(selection)
         query = f"SELECT max({self._column}) FROM calls {where}"  # noqa: S608 - own words only
         with self._lock:
@@ -187,7 +184,7 @@ class Store:
         return int(second) if second is not None else None
 
     def count(self, selection: Selection) -> int:
-        """Return how many calls are selected."""
+        """Return the number of calls in the selection."""
         with self._lock:
             span = self._span(selection)
             if span is not None:
@@ -195,7 +192,7 @@ class Store:
             if selection not in self._counts:
                 where, values = self._where(selection)
                 query = f"SELECT count(*) FROM calls {where}"  # noqa: S608 - own words only
-                if len(self._counts) >= _MOST_COUNTS:
+                if len(self._counts) >= _MAX_COUNTS:
                     self._counts.clear()
                 self._counts[selection] = int(self._db.execute(query, values).fetchone()[0])
             return self._counts[selection]
@@ -230,11 +227,11 @@ class Store:
         return [voice_id for (voice_id,) in self._all("voice_id", selection)]
 
     def bodies(self, selection: Selection | None = None) -> list[bytes]:
-        """Return the selected calls, or all, as they go over the wire, oldest first."""
+        """Return the bodies of the selected calls, or of all, oldest first."""
         return [body for (body,) in self._all("body", selection)]
 
     def _all(self, column: str, selection: Selection | None) -> list[tuple[Any, ...]]:
-        """Read one column of the selected calls, oldest first."""
+        """Return one column of the selected calls, oldest first."""
         where, values = self._where(selection) if selection is not None else ("", ())
         query = f"SELECT {column} FROM calls {where} {_ORDERS['oldest']}"  # noqa: S608 - own words
         with self._lock:
@@ -243,19 +240,19 @@ class Store:
     def _draw(self, selection: Selection, offset: int, limit: int, rng: Random) -> list[bytes]:
         """Return a page of a shuffled listing.
 
-        A page of a fresh shuffle is a random sample, so nothing has to be shuffled.
+        A page of a fresh shuffle is a random sample, so nothing is shuffled.
         """
         total = self.count(selection)
         size = max(0, min(limit, total - offset))
         chosen = rng.sample(range(total), size)
         span = self._span(selection)
         if span is not None:
-            numbers = [span.first + place for place in chosen]
+            numbers = [span.first + index for index in chosen]
         else:
             where, values = self._where(selection)
             query = f"SELECT id FROM calls {where}"  # noqa: S608 - own words only
             found = [number for (number,) in self._db.execute(query, values)]
-            numbers = [found[place] for place in chosen]
+            numbers = [found[index] for index in chosen]
         return [self._body(number) for number in numbers]
 
     def _body(self, number: int) -> bytes:
@@ -263,15 +260,15 @@ class Store:
         return body
 
     def _listing(self, selection: Selection, order: Order) -> "array[int] | None":
-        """Return all row numbers of a listing, if it is worth having them."""
+        """Return all row numbers of a listing from its second page on; None for the first."""
         key = selection, order
-        if key not in self._asked:
-            if len(self._asked) >= _MOST_COUNTS:
-                self._asked.clear()
-            self._asked.add(key)
+        if key not in self._requested:
+            if len(self._requested) >= _MAX_COUNTS:
+                self._requested.clear()
+            self._requested.add(key)
             return None
         if key not in self._listings:
-            if len(self._listings) >= _MOST_LISTINGS:
+            if len(self._listings) >= _MAX_LISTINGS:
                 self._listings.pop(next(iter(self._listings)))
             where, values = self._where(selection)
             query = f"SELECT id FROM calls {where} {_ORDERS[order]}"  # noqa: S608 - own words only
@@ -279,21 +276,21 @@ class Store:
         return self._listings[key]
 
     def _changed(self) -> None:
-        """Forget what is true only as long as no call comes or goes."""
+        """Drop what is only valid until calls are added or removed."""
         self._gapless = False
         self._counts.clear()
-        self._asked.clear()
+        self._requested.clear()
         self._listings.clear()
 
     def _span(self, selection: Selection) -> _Span | None:
-        """Return the range as row numbers, or None where that is not the same thing."""
+        """Return the selection as row numbers, or None if it is not contiguous."""
         filtered = selection.group is not None or selection.phone is not None
         if not self._gapless or filtered or selection.added_until is not None or selection.lacks_shard:
             return None
         return _Span(self._before(selection.since) + 1, self._before(selection.until))
 
     def _before(self, second: int) -> int:
-        """Return how many calls were submitted before `second`."""
+        """Return the number of calls submitted before `second`."""
         found = self._db.execute(
             "SELECT id FROM calls WHERE submitted < ? ORDER BY submitted DESC, id DESC LIMIT 1",
             (second,),
@@ -321,7 +318,7 @@ class Store:
         return clause, tuple(values)
 
     def _index(self, column: str) -> None:
-        """Index a filter when it is first used: most sandboxes are never asked with one."""
+        """Create the index of a filter when it is first used: most sandboxes never need it."""
         if column not in self._indexed:
             self._indexed.add(column)
             self._db.execute(f"CREATE INDEX by_{column} ON calls ({column}, {self._column})")

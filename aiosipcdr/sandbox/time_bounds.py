@@ -1,7 +1,6 @@
-"""How far back may be asked, and the range in which the calls are placed.
+"""The retention limit, and the default range of the calls.
 
-Arithmetic on the sandbox's own time, which is passed in: this module must never read a
-clock.
+Computes with the sandbox's own time, which is passed in.
 """
 
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -10,22 +9,22 @@ from typing import Final
 from aiosipcdr.sandbox.config import SandboxConfig
 
 _MONTHS: Final = 12
-# A client may call a range provisional for some hours after its end: this is past that.
+# A client may count a range as provisional for some hours after its end: this is longer.
 _SETTLED: Final = timedelta(hours=6)
 _NOON: Final = time(12)
 
 
 def measure_lag(day: str, config: SandboxConfig, now: float) -> float:
-    """Return the seconds by which noon of `day`, an ISO date, lies before `now`.
+    """Return the seconds by which noon of `day`, an ISO date, is before `now`.
 
     Raises:
-        ValueError: `day` is no ISO date.
+        ValueError: `day` is not an ISO date.
     """
     return now - datetime.combine(date.fromisoformat(day), _NOON, timezone(config.utc_offset)).timestamp()
 
 
 def earliest(config: SandboxConfig, now: float) -> datetime:
-    """Return the first moment that may be asked for."""
+    """Return the earliest start that the retention allows."""
     moment = datetime.fromtimestamp(now, UTC)
     if config.retention is not None:
         try:
@@ -36,17 +35,17 @@ def earliest(config: SandboxConfig, now: float) -> datetime:
         return datetime.min.replace(tzinfo=UTC)
     local = moment.astimezone(timezone(config.utc_offset))
     year, month = divmod(local.year * _MONTHS + local.month - 1 - config.months_back, _MONTHS)
-    # The last day of a shorter month stands for the days that it lacks.
+    # In a shorter month, its last day replaces the missing days.
     following = datetime(year + month // 11, (month + 1) % _MONTHS + 1, 1, tzinfo=UTC)
     day = min(local.day, (following - timedelta(days=1)).day)
     return local.replace(year=year, month=month + 1, day=day)
 
 
 def default_range(config: SandboxConfig, now: float) -> tuple[datetime, datetime]:
-    """Return a range that is settled and may still be asked for.
+    """Return a range that is settled and within the retention.
 
     Raises:
-        ValueError: There is none with these switches.
+        ValueError: The settings allow none.
     """
     zone, length = timezone(config.utc_offset), timedelta(days=config.days)
     start = config.start
@@ -55,7 +54,7 @@ def default_range(config: SandboxConfig, now: float) -> tuple[datetime, datetime
         start = settled.replace(hour=0, minute=0, second=0, microsecond=0) - length
     if start < earliest(config, now):
         raise ValueError(
-            "start lies before what the sandbox would answer: choose fewer days, a longer retention or months_back=None"
+            "start is before the sandbox's retention; choose fewer days, a longer retention or months_back=None"
         )
     start = start.astimezone(zone)
     return start, start + length

@@ -1,7 +1,6 @@
-"""How an answer goes wrong on the wire: the bytes of each such fault, and what follows them.
+"""The bytes of each fault on the wire, and what follows them.
 
-Bytes are planned here and nothing is sent: this module must never touch a connection or
-decide which request a fault is for.
+Plans bytes without sending them.
 """
 
 import gzip
@@ -21,7 +20,7 @@ _BLOCK: Final = 256 * 1024
 _HUGE: Final = 16 * 1024
 _MANY: Final = 200
 _DRIP: Final = 0.05
-# Where the answer is whole in the end: the next request must not run into the end of the line.
+# A response that is complete in the end closes its connection, so that the next request does not fail.
 _LAST: Final = ("Connection", "close")
 
 WITHOUT_ANSWER: Final = frozenset(("reset", "close", "hang", "garbage", "bomb", "endless"))
@@ -38,16 +37,16 @@ class After(Enum):
 
     END = "FIN"
     RESET = "RST"
-    SILENCE = "nothing, for ever"
+    SILENCE = "nothing, forever"
 
 
 class HarmlessError(Exception):
-    """The true answer cannot be damaged in the way that was asked for."""
+    """The true response cannot be damaged in the requested way."""
 
 
 @dataclass(frozen=True, slots=True)
-class WireAnswer:
-    """An answer before it is framed: headers without any that tell its length."""
+class WireResponse:
+    """A response before framing: without headers that state its length."""
 
     status: int
     reason: str
@@ -55,18 +54,18 @@ class WireAnswer:
     body: bytes
 
     def head(self, *framing: tuple[str, str]) -> bytes:
-        """Return the head with these headers at its end."""
+        """Return the head, with the `framing` headers at its end."""
         lines = [f"HTTP/1.1 {self.status} {self.reason}"]
         lines += [f"{name}: {value}" for name, value in (*self.headers, *framing)]
         return "\r\n".join((*lines, "", "")).encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """What is written in place of a sound answer.
+class DamagedResponse:
+    """A damaged response.
 
     Attributes:
-        pieces: Bytes, each written when the one before has left.
+        pieces: Bytes, each written when the previous one has left.
         after: What follows.
         pause: Seconds between two pieces.
     """
@@ -80,7 +79,7 @@ def shortened(fault: Fault, text: bytes) -> bytes:
     """Return the part of `text` that is sent.
 
     Raises:
-        HarmlessError: That would be all of it.
+        HarmlessError: It would be all of it.
     """
     after = len(text) // 2 if fault.after is None else fault.after
     if after >= len(text):
@@ -89,7 +88,7 @@ def shortened(fault: Fault, text: bytes) -> bytes:
 
 
 def in_gzip(fault: Fault, body: bytes) -> bytes:
-    """Return a body in gzip, broken as `fault` says."""
+    """Return a body in gzip, damaged according to `fault`."""
     packed = gzip.compress(body, compresslevel=6, mtime=0)
     if fault.kind == "cut-gzip":
         return shortened(fault, packed)
@@ -97,47 +96,47 @@ def in_gzip(fault: Fault, body: bytes) -> bytes:
     return packed[:-8] + crc + packed[-4:]
 
 
-def plan_broken(fault: Fault, answer: WireAnswer) -> Broken:
-    """Return what is written for a fault; `answer` is the true one or, without one, an empty one.
+def plan_damage(fault: Fault, answer: WireResponse) -> DamagedResponse:
+    """Return what is written for a fault; `answer` is the true response or, if there is none, an empty one.
 
     Raises:
-        HarmlessError: The true answer cannot be damaged in this way.
+        HarmlessError: The true response cannot be damaged in this way.
     """
     end = After.RESET if fault.reset else After.END
     match fault.kind:
         case "reset":
-            return Broken(iter(()), After.RESET)
+            return DamagedResponse(iter(()), After.RESET)
         case "close":
-            return Broken(iter(()))
+            return DamagedResponse(iter(()))
         case "hang":
-            return Broken(iter(()), After.SILENCE)
+            return DamagedResponse(iter(()), After.SILENCE)
         case "garbage":
-            return Broken(iter((body_of(fault) or _GREETING,)))
+            return DamagedResponse(iter((body_of(fault) or _GREETING,)))
         case "bomb":
             head = answer.head(_LAST, ("Content-Encoding", "gzip"), ("Transfer-Encoding", "chunked"))
-            return Broken(_chunks(head, _bomb(fault.size or _BOMB)))
+            return DamagedResponse(_chunks(head, _bomb(fault.size or _BOMB)))
         case "endless":
             head = answer.head(("Transfer-Encoding", "chunked"))
-            return Broken(_chunks(head, repeat(b" " * _BLOCK)))
+            return DamagedResponse(_chunks(head, repeat(b" " * _BLOCK)))
         case "drip":
             pieces = (bytes((byte,)) for byte in answer.body)
             pause = _DRIP if fault.seconds is None else fault.seconds
-            return Broken(_after(_measured(answer, len(answer.body), _LAST), pieces), pause=pause)
+            return DamagedResponse(_after(_measured(answer, len(answer.body), _LAST), pieces), pause=pause)
         case "stall":
-            return Broken(iter((_cut(fault, answer),)), After.SILENCE)
+            return DamagedResponse(iter((_cut(fault, answer),)), After.SILENCE)
         case "cut":
-            return Broken(iter((_cut(fault, answer),)), end)
+            return DamagedResponse(iter((_cut(fault, answer),)), end)
         case _:
-            return Broken(iter((_misframed(fault, answer),)), After.SILENCE if fault.kind == "large" else end)
+            return DamagedResponse(iter((_misframed(fault, answer),)), After.SILENCE if fault.kind == "large" else end)
 
 
 def body_of(fault: Fault) -> bytes:
-    """Return the body that a fault carries."""
+    """Return the body of a fault."""
     return bytes.fromhex(fault.body_hex) if fault.body_hex is not None else (fault.body or "").encode()
 
 
-def _misframed(fault: Fault, answer: WireAnswer) -> bytes:
-    """Return an answer in which head and body do not belong together, or the head is odd."""
+def _misframed(fault: Fault, answer: WireResponse) -> bytes:
+    """Return a response with wrong framing or an unusual head."""
     body, length = answer.body, len(answer.body)
     match fault.kind:
         case "cut-head":
@@ -161,23 +160,23 @@ def _misframed(fault: Fault, answer: WireAnswer) -> bytes:
     return answer.head(*padding, _LAST, ("Content-Length", str(length))) + body
 
 
-def _measured(answer: WireAnswer, length: int, *others: tuple[str, str]) -> bytes:
+def _measured(answer: WireResponse, length: int, *others: tuple[str, str]) -> bytes:
     """Return a head that announces `length` bytes."""
     return answer.head(*others, ("Content-Length", str(length)))
 
 
-def _cut(fault: Fault, answer: WireAnswer) -> bytes:
+def _cut(fault: Fault, answer: WireResponse) -> bytes:
     """Return the true head and a part of the body."""
     return _measured(answer, len(answer.body)) + shortened(fault, answer.body)
 
 
 def _chunk(text: bytes) -> bytes:
-    """Return one chunk; one without a byte would be the last."""
+    """Return one chunk; nothing for no bytes, as an empty chunk would be the last."""
     return b"%x\r\n%b\r\n" % (len(text), text) if text else b""
 
 
 def _chunks(head: bytes, texts: Iterator[bytes]) -> Iterator[bytes]:
-    """Return a head and its body in chunks, with the last one."""
+    """Yield a head and its body in chunks, including the last one."""
     yield head
     for text in texts:
         yield _chunk(text)
@@ -185,13 +184,13 @@ def _chunks(head: bytes, texts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _after(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Return a head and what follows it."""
+    """Yield a head and then the pieces."""
     yield head
     yield from pieces
 
 
 def _bomb(size: int) -> Iterator[bytes]:
-    """Return zero bytes in gzip, without ever holding them all."""
+    """Yield zero bytes in gzip, a block at a time."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     block = bytes(_BLOCK)
     for start in range(0, size, _BLOCK):

@@ -250,7 +250,7 @@ class PageDecoder:
             return self._decode_leniently(body, current, size, mask)
         if envelope.status not in {"0", 0}:
             return self._decode_leniently(body, current, size, mask)
-        if len(data.records) > _most_records(size):
+        if len(data.records) > size and len(data.records) > _max_records(size):
             return _too_many(size)
         return PageAnswer(
             page=Page(
@@ -339,7 +339,7 @@ class PageDecoder:
         if is_null and total > (page_current - 1) * page_size:
             return _misfit(f"{total} records are counted, none are sent (`records` is null)")
         raws = [] if is_null else split_array(records)
-        if len(raws) > _most_records(size):
+        if len(raws) > _max_records(size):
             return _too_many(size)
         read = self._lenient.decode(raws, page=page_current, mask=mask)
         return PageAnswer(
@@ -394,11 +394,11 @@ def _misfit(what: str) -> ProtocolError:
     return ProtocolError(f"the answer is not one of this endpoint: {what}", retryable=True)
 
 
-def _most_records(size: int) -> int:
+def _max_records(size: int) -> int:
     return _MOST_TIMES_SIZE * max(size, _LARGEST_OWN_SIZE)
 
 
 def _too_many(size: int) -> ProtocolError:
     return ResponseTooLargeError(
-        f"the answer holds more than {_most_records(size):,} records or {_MOST_VALUES:,} values", retryable=True
+        f"the answer holds more than {_max_records(size):,} records or {_MOST_VALUES:,} values", retryable=True
     )

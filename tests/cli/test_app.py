@@ -92,7 +92,7 @@ def test_an_unexpected_error_keeps_its_text_to_itself(
     monkeypatch.setattr(app_module, "app", fail)
     assert run(["count"]) == 1
     reported = capsys.readouterr().err
-    assert "an unexpected KeyError" in reported
+    assert "unexpected KeyError" in reported
     assert "--debug" in reported
     assert "138000" not in reported
     assert "Traceback" not in reported

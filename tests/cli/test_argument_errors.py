@@ -31,7 +31,7 @@ def test_a_secret_as_an_argument_is_refused_and_not_repeated(
 ) -> None:
     reported = sentence(arguments, capsys)
     assert "hunter2" not in reported
-    assert "is not taken" in reported
+    assert "is not accepted" in reported
     assert "AIOSIPCDR_API_SECRET" in reported
     assert "--credentials-stdin" in reported
 
@@ -46,11 +46,11 @@ def test_a_value_of_no_option_is_not_repeated(extra: list[str], capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["exprt"], 'unknown command "exprt": did you mean export?'),
-        (["0123456789"], "unknown command: there are demo, export, count, verify, doctor, sandbox"),
+        (["exprt"], 'unknown command "exprt"; did you mean export?'),
+        (["0123456789"], "unknown command; use one of demo, export, count, verify, doctor, sandbox"),
         ([*EXPORT, "--overwrit"], "unknown option --overwrit: did you mean --overwrite?"),
         (["export", *RANGE], "--output is missing (see aiosipcdr export --help)"),
-        (["verify"], "PATHS is missing: name exported files, or folders that hold them (see aiosipcdr verify --help)"),
+        (["verify"], "PATHS is missing; add exported files, or folders that hold them (see aiosipcdr verify --help)"),
         (["count", "--start"], "--start needs a value"),
         ([*EXPORT, "--page-size", "101"], "Invalid value for --page-size. Must be <= 100"),
         ([*EXPORT, "--page-size", "many"], "--page-size: unable to convert it into int"),

@@ -74,9 +74,9 @@ def test_no_calls_are_a_warning_where_there_is_a_likely_reason(  # noqa: PLR0917
 
     assert ("warning:" in reported(*account, *filters)) is (reason is not None)
     if reason is not None:
-        assert f"aiosipcdr: warning: there are no calls: is the name right? {reason}" in reported(*account, *filters)
-    assert "warning: there are no calls: the range begins in the future\n" in reported(*FUTURE, *filters)
-    assert '"kind":"warning","warning":"there are no calls: the range' in reported(*FUTURE, *filters, "--log-json")
+        assert f"aiosipcdr: warning: no calls: check the name; {reason}" in reported(*account, *filters)
+    assert "warning: no calls: the range begins in the future\n" in reported(*FUTURE, *filters)
+    assert '"kind":"warning","warning":"no calls: the range' in reported(*FUTURE, *filters, "--log-json")
 
 
 def test_a_wrong_secret_is_told_and_not_shown(

@@ -80,7 +80,7 @@ def test_a_file_of_somebody_else_is_not_replaced(
     path = tmp_path / "mine.ndjson"
     path.write_text("mine")
     assert run(["demo", "--output", str(path)]) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert path.read_text() == "mine"
 
 

@@ -77,7 +77,7 @@ def test_the_probe_shows_findings_and_the_settings_that_follow(
     with account_of(max_size=50, time_field="hangupTime") as sandbox:
         assert run(["doctor", "--probe", *FAST]) == 0
         reported = capsys.readouterr().out
-        assert "pages are cut down to 50 calls" in reported
+        assert "pages are silently reduced to 50 calls" in reported
         assert 'CdrClient(..., page_size=50)\n  client.fetch_all(..., time_field="hangup_time")' in reported
         command = "aiosipcdr export --last 24h --output calls.csv --page-size 50 --time-field hangup_time"
         assert reported.endswith(f"  {command}\n")
@@ -99,8 +99,8 @@ def test_the_probe_shows_findings_and_the_settings_that_follow(
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ('{"callee":"447700900123"}', "3 records of one answer without a readable id"),
-        ('{"voiceId":"%d","rate":"?"}', "values that cannot be read of rate (3)"),
+        ('{"callee":"447700900123"}', "3 records of one response without a readable id"),
+        ('{"voiceId":"%d","rate":"?"}', "unreadable values of rate (3)"),
     ],
 )
 def test_a_probe_that_meets_what_cannot_be_read_says_so_with_exit_code_4(
@@ -114,7 +114,7 @@ def test_a_probe_that_meets_what_cannot_be_read_says_so_with_exit_code_4(
         assert run(["doctor", *FAST]) == 0
     reported = capsys.readouterr().out
     assert words in reported
-    assert "no calls were seen" not in reported
+    assert "no calls were found" not in reported
     assert "447700900123" not in reported
 
 
@@ -148,10 +148,10 @@ def test_what_the_vendor_refuses_is_told_at_its_check(
 @pytest.mark.parametrize(
     ("config", "state", "words"),
     [
-        ({"clock_offset": 3000.0}, "wrong", "s behind the vendor's: set it by NTP"),
+        ({"clock_offset": 3000.0}, "wrong", "s behind the vendor's; set it by NTP"),
         ({"clock_offset": -3000.0}, "wrong", "s ahead of the vendor's"),
         ({"clock_offset": 20.0}, "good", "s behind the vendor's"),
-        ({"clock_offset": 3000.0, "send_date": False}, "wrong", "tells none itself (no Date)"),
+        ({"clock_offset": 3000.0, "send_date": False}, "wrong", "does not report its own (no Date)"),
         ({"send_date": False}, "skipped", "no Date"),
     ],
     ids=str,
@@ -235,7 +235,7 @@ def test_a_name_that_is_not_found_is_told_with_the_systems_words(
     assert run(["doctor", *account, "--base-url", "https://cdr.invalid/v3/voice", "--json"]) == 1
     reported = capsys.readouterr().out
     assert wrong(reported) == ["dns"]
-    assert "cdr.invalid cannot be found (Temporary failure in name resolution)" in reported
+    assert "cdr.invalid cannot be resolved (Temporary failure in name resolution)" in reported
 
 
 def test_a_certificate_that_nobody_vouches_for_is_told_with_the_reason(

@@ -24,7 +24,7 @@ from aiosipcdr.model.errors import (
         (CommandError("did not start"), 1, "did not start"),
         (IncompleteRangeError("take it with allow_incomplete=True"), 3, "take it with --allow-incomplete"),
         (ValueError("concurrency must be"), 2, "concurrency must be"),
-        (ValueError("or name the format with format="), 2, "or name the format with --format"),
+        (ValueError("no format; pass format=, or use .csv"), 2, "pass --format, or use"),
         (
             ValueError("sip_group_name must be a text that is not empty, or None for all"),
             2,
@@ -32,12 +32,12 @@ from aiosipcdr.model.errors import (
         ),
         (KeyboardInterrupt(), 130, "interrupted"),
         (Terminated(), 143, "terminated"),
-        (BrokenPipeError(), 1, "closed it before the end"),
+        (BrokenPipeError(), 1, "stdout was closed early (broken pipe)"),
         (PermissionError(13, "Permission denied", "+8613800000000"), 1, "Permission denied"),
         (OSError("+8613800000000"), 1, "OSError"),
         (ValueError(), 2, "ValueError"),
         (MissingExtraError("Parquet needs pyarrow", "parquet"), 1, 'pip install "aiosipcdr[parquet]"'),
-        (RuntimeError("+8613800000000"), 1, "an unexpected RuntimeError"),
+        (RuntimeError("+8613800000000"), 1, "unexpected RuntimeError"),
     ],
 )
 def test_code_and_sentence(error: BaseException, code: int, text: str) -> None:

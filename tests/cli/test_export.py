@@ -106,7 +106,7 @@ def test_pseudonyms_come_from_a_key_in_a_private_file(
 def test_stdout_is_ndjson_and_may_be_masked(account: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     for more in (["--format", "csv"], ["--spreadsheet"], ["--format", "parquet"]):
         assert run(["export", *account, "--output", "-", *more]) == 2
-        assert "--output - is NDJSON" in capfd.readouterr().err
+        assert "--output - writes NDJSON only" in capfd.readouterr().err
     assert run(["export", *account, "--output", "-", "--format", "ndjson", "--mask-numbers"]) == 0
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert len(lines) == 500
@@ -136,7 +136,7 @@ def test_an_existing_file_is_refused_before_anything_is_asked(
     path.write_text("mine")
     settle(sandbox)
     assert run(["export", *account, "--output", str(path)]) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert path.read_text() == "mine"
     assert sum(sandbox.stats.answers.values()) == 0
     assert run(["export", *account, "--output", str(path), "--overwrite"]) == 0
@@ -180,7 +180,7 @@ def test_a_reader_that_goes_away_is_no_traceback(
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        assert process.stderr.read() == "aiosipcdr: whatever read stdout closed it before the end\n"
+        assert process.stderr.read() == "aiosipcdr: stdout was closed early (broken pipe)\n"
     assert process.returncode == 1
 
 
@@ -189,7 +189,7 @@ def test_a_full_device_as_stdout_is_told(account: list[str], cli: Callable[..., 
     with Path("/dev/full").open("wb") as full, cli("export", *account, "--output", "-", stdout=full) as process:
         _, reported = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert reported == "aiosipcdr: stdout cannot be written: No space left on device\n"
+    assert reported == "aiosipcdr: cannot write to stdout: No space left on device; redirect it elsewhere\n"
 
 
 @pytest.mark.usefixtures("calls_until_today")
@@ -219,7 +219,7 @@ def test_the_command_that_goes_on_is_told_and_works(
         with cli(*again) as process:
             _, reported = process.communicate(timeout=240)
         assert process.returncode == 0, reported
-        assert f"{path}: resuming where an earlier run ended\n" in reported
+        assert f"{path}: resuming an earlier run\n" in reported
         assert held.stats.requests < 27
         with path.open(newline="") as file:
             assert {row["voice_id"] for row in csv.DictReader(file)} == set(held.voice_ids())
@@ -243,7 +243,7 @@ def test_one_file_for_each_day_and_none_twice(
     assert run(command) == 0
     reported = capsys.readouterr()
     assert json.loads(reported.out)["files"] == [file | {"outcome": "unchanged"} for file in first]
-    assert "is complete already" in reported.err
+    assert "is already complete" in reported.err
     assert sandbox.stats.requests == 0
 
 
@@ -369,7 +369,7 @@ def test_days_whose_midnight_comes_twice_or_not_at_all_are_finished_once(
         assert len(written) == 6
         capsys.readouterr()
         assert run(command) == 0
-        assert capsys.readouterr().err.count("is complete already") == 3
+        assert capsys.readouterr().err.count("is already complete") == 3
         assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
 
 
@@ -388,13 +388,13 @@ def test_days_that_may_still_change_are_written_again(
         assert ids("".join(path.read_text() for path in tmp_path.glob("????-??-??.ndjson"))) == {"1", "2"}
         # Another question's file is nobody's to replace.
         assert run([*command, "--mask-numbers"]) == 1
-        assert "exists already" in capsys.readouterr().err
+        assert "already exists" in capsys.readouterr().err
         assert run([*command, "--mask-numbers", "--overwrite"]) == 0
 
 
 @pytest.mark.parametrize(
     ("more", "reported"),
-    [(["--daily"], "add --tz"), (["--daily", "--tz", "UTC", "--output", "-"], "--output a file")],
+    [(["--daily"], "add --tz"), (["--daily", "--tz", "UTC", "--output", "-"], "--output FILE")],
 )
 def test_days_need_a_zone_and_files(
     account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], reported: str
@@ -444,7 +444,7 @@ def test_a_provisional_day_that_the_vendor_deletes_is_a_warning_and_no_endless_e
         sandbox.change(retention=datetime.now(UTC) - datetime.combine(day, time(12), UTC))
         assert [run(command) for _ in range(2)] == [0, 0]
         reported = capsys.readouterr().err
-        assert reported.count("stays as it is: the vendor has already deleted some of this day's calls") == 2
+        assert reported.count("was kept: the vendor has already deleted some of this day's calls") == 2
         assert "warning" in reported
         assert (tmp_path / f"{day}.ndjson").read_bytes() == before
 
@@ -457,7 +457,7 @@ def test_one_strange_file_does_not_keep_the_other_days_waiting(
     span = ["--start", str(days[0]), "--end", str(days[1] + timedelta(days=1)), "--tz", "+08:00"]
     assert account
     assert run(["export", *span, "--daily", "--output", str(tmp_path / "calls.csv")]) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert (tmp_path / f"calls-{days[0]}.csv").read_text() == "mine"
     assert (tmp_path / f"calls-{days[1]}.csv").exists()
 
@@ -477,7 +477,7 @@ def test_a_stream_that_is_closed_costs_no_file(account: list[str], tmp_path: Pat
     )
     assert (done.returncode, path.exists()) == (code, code == 0)
     assert "Traceback" not in done.stderr
-    assert "fault of aiosipcdr" not in done.stderr
+    assert "bug in aiosipcdr" not in done.stderr
 
 
 def in_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,7 +495,7 @@ def test_the_same_command_again_is_success_and_asks_nothing(
     assert run(command) == 0
     settle(sandbox)
     assert run(command) == 0
-    assert capsys.readouterr().err.endswith("calls.csv is complete already\n")
+    assert capsys.readouterr().err.endswith("calls.csv is already complete\n")
     assert run([*command, "--if-exists", "fail"]) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert sandbox.stats.requests == 0
@@ -534,7 +534,7 @@ def test_days_may_have_folders_are_counted_again_and_named_in_the_log(
         assert run(command) == 0
         reported = capsys.readouterr().err
         assert "rewritten to " in reported
-        assert "dt=2024-10-02/calls.ndjson: the vendor counts fewer calls by now (0): it stays as it is" in reported
+        assert "dt=2024-10-02/calls.ndjson: the vendor now counts fewer calls (0); the file was kept" in reported
         assert "add --if-exists replace" in reported
         assert ids("".join(one.read_text() for one in tmp_path.rglob("calls.ndjson"))) == {"1", "2", "3"}
         assert run([*command[:-2], "--overwrite"]) == 0
@@ -593,7 +593,7 @@ def test_a_relative_range_discards_its_own_journal_and_says_so(
         capsys.readouterr()
         assert run([*command, "39d", "--group", "sales"]) == 1
         reported = capsys.readouterr().err
-        assert "is of another export" in reported
+        assert "belongs to another export" in reported
         assert "discarding" not in reported
         assert run([*command, "39d"]) == 0
         reported = capsys.readouterr().err

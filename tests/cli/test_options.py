@@ -68,7 +68,7 @@ def test_each_may_stand_in_the_file_and_the_command_line_comes_first(
         ("timeout = soon", "credentials: timeout must be a number of seconds"),
         ("strict = perhaps", "credentials: strict must be true or false"),
         ("time_field = submitTime", "credentials: time_field must be one of submit_time, call_time"),
-        ("lateness = 4", "credentials: lateness is not a length of time"),
+        ("lateness = 4", "credentials: lateness is not a duration"),
         ("ca_file = missing.pem", "missing.pem cannot be read: No such file"),
         ("timeout = -1", "timeout must be a positive number of seconds"),
         ("proxy = nonsense", "proxy must be an address like"),
@@ -111,7 +111,7 @@ def test_a_proxy_is_never_shown_for_it_may_hold_a_password(read: Callable[[str],
     assert "canary" not in repr(Network(proxy="http://u:canary@p.example:1"))
     for words in (["--proxy", "http://u:canary@p.example:1"], ["--proxy=http://u:canary@p.example:1"]):
         invocation.set(["export", "--last", "7d", *words])
-        assert "canary" not in resume_command(NOW, NOW, keep_words=True)
+        assert "canary" not in resume_command(NOW, NOW, keep_range=True)
     with pytest.raises(UsageError) as refused:
         build_client(read("proxy = u:canary@p.example"), Pace())
     assert "canary" not in str(refused.value)

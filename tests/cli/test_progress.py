@@ -38,35 +38,35 @@ def test_before_anything_is_known_there_is_no_total() -> None:
 
 def test_the_rest_of_the_range_is_estimated_until_it_is_known() -> None:
     state = ProgressState(TWO_DAYS)
-    state.take(planned(FIRST, 100))
+    state.update(planned(FIRST, 100))
     assert state.total == 200
-    state.take(planned(SECOND, 30))
+    state.update(planned(SECOND, 30))
     assert state.total == 130
 
 
 def test_what_an_earlier_run_has_read_counts() -> None:
     state = ProgressState(TWO_DAYS)
-    state.take(Event(kind=EventKind.RUN_STARTED, run=1, records=70))
-    state.take(planned(FIRST, 100))
-    state.take(complete(30))
+    state.update(Event(kind=EventKind.RUN_STARTED, run=1, records=70))
+    state.update(planned(FIRST, 100))
+    state.update(complete(30))
     assert (state.records, state.total, state.windows) == (100, 200, 1)
 
 
 def test_the_end_is_what_came() -> None:
     state = ProgressState(TWO_DAYS)
-    state.take(planned(FIRST, 100))
-    state.take(complete(60))
+    state.update(planned(FIRST, 100))
+    state.update(complete(60))
     state.finished = True
     assert (state.records, state.total, state.windows) == (60, 60, 1)
 
 
 def test_waiting_and_trying_again_are_noted_until_the_next_window() -> None:
     state = ProgressState(TWO_DAYS)
-    state.take(Event(kind=EventKind.THROTTLED, run=1, delay=3.0))
+    state.update(Event(kind=EventKind.THROTTLED, run=1, delay=3.0))
     assert "3.0 s" in state.note
-    state.take(Event(kind=EventKind.REQUEST_RETRIED, run=1, error="RequestTimeoutError"))
+    state.update(Event(kind=EventKind.REQUEST_RETRIED, run=1, error="RequestTimeoutError"))
     assert "RequestTimeoutError" in state.note
-    state.take(complete(1))
+    state.update(complete(1))
     assert state.note == ""
 
 
@@ -80,7 +80,7 @@ events = st.one_of(
 def test_the_bar_never_runs_over(reported: list[Event], seconds: int) -> None:
     state = ProgressState(seconds)
     for event in reported:
-        state.take(event)
+        state.update(event)
         assert state.total is None or state.records <= state.total
 
 

@@ -29,4 +29,4 @@ def test_both_instants_are_written(words: list[str], reported: str) -> None:
 
 def test_a_command_for_days_keeps_its_words() -> None:
     invocation.set(["export", "--last", "7d", "--daily", "--phone", "+12125550123"])
-    assert resume_command(START, END, keep_words=True) == "aiosipcdr export --last 7d --daily --phone THE-SAME"
+    assert resume_command(START, END, keep_range=True) == "aiosipcdr export --last 7d --daily --phone THE-SAME"

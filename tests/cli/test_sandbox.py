@@ -38,7 +38,7 @@ def test_what_it_prints_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> Non
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=240)
     assert process.returncode == 143
-    assert "Ctrl-C ends it" in said
+    assert "press Ctrl-C to stop it" in said
     assert "Traceback" not in said
 
 
@@ -57,11 +57,11 @@ def test_it_ends_with_its_parent(cli: Starter) -> None:
 @pytest.mark.parametrize(
     ("switch", "expected"),
     [
-        ("gzp=true", "there is no switch gzp"),
+        ("gzp=true", "unknown name gzp"),
         ("gzip", "NAME=VALUE"),
         ("max_size=many", "--switch max_size: Expected `int | null`"),
         ("order=sideways", "--switch order"),
-        ("host=0.0.0.0", "loopback only"),
+        ("host=0.0.0.0", "must be a loopback address"),
     ],
 )
 def test_a_switch_that_cannot_be_meant_is_a_usage_error(
@@ -86,7 +86,7 @@ def test_faults_are_read_from_a_file_and_those_never_met_are_told(cli: Starter, 
         process.send_signal(signal.SIGINT)
         _, reported = process.communicate(timeout=240)
     assert process.returncode == 130
-    assert "1 scripted fault was never met: cut (page 9, attempt any)" in reported
+    assert "1 queued fault was never triggered: cut (page 9, attempt any)" in reported
 
 
 def test_a_port_that_is_in_use_is_told_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,9 +133,9 @@ def test_a_pace_that_cannot_be_meant_is_a_usage_error(pace: str, capsys: pytest.
     ("text", "expected"),
     [
         (None, "cannot be read"),
-        ("[3]", "row 1: a call is a JSON object"),
-        ('{"voice_id": "1"}', "line 1: submitTime (submit_time) must be a time"),
-        ('{"voiceId": "1", "submitTime": "2020-01-01T00:00:00Z"}', "or choose --switch months_back=null"),
+        ("[3]", "row 1: a call must be a JSON object"),
+        ('{"voice_id": "1"}', "line 1: submitTime (submit_time) must be an ISO 8601 time"),
+        ('{"voiceId": "1", "submitTime": "2020-01-01T00:00:00Z"}', "or set --switch months_back=null"),
     ],
 )
 def test_a_file_of_calls_that_cannot_be_served_is_a_usage_error(
@@ -158,7 +158,7 @@ def test_a_file_of_calls_that_cannot_be_served_is_a_usage_error(
         ("[", "is not JSON"),
         ("{}", "must hold a list"),
         ('[{"kind": "cut"}, {"kind": "cut", "pag": 3}]', "entry 2 of"),
-        ('[{"kind": "explode"}]', "there is no fault of kind 'explode'; there are http"),
+        ('[{"kind": "explode"}]', "unknown kind of fault 'explode'; use one of http"),
         ('[{"kind": "cut", "page": "3"}]', "got `str` - at `$.page`"),
         ("[3]", "entry 1 of"),
     ],

@@ -81,7 +81,7 @@ def test_a_file_that_others_may_read_is_refused(written: Path, mode: int) -> Non
 
 def test_key_and_secret_come_from_one_source(written: Path) -> None:
     written.write_text("api_key=key-0815\n")
-    with pytest.raises(UsageError, match=r"api_secret is missing in .*credentials:"):
+    with pytest.raises(UsageError, match=r"api_secret is missing in .*credentials;"):
         resolve_settings(Account(credentials_file=written), ENVIRONMENT)
 
 
@@ -95,7 +95,7 @@ def test_stdin_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (Account(), {}, "api_key is missing in the environment"),
         (Account(), {**ENVIRONMENT, "AIOSIPCDR_API_SECRET": ""}, "api_secret is missing in the environment"),
-        (Account(), {**ENVIRONMENT, "AIOSIPCDR_BASE_URL": ""}, "the address is missing: give --base-url"),
+        (Account(), {**ENVIRONMENT, "AIOSIPCDR_BASE_URL": ""}, "the address is missing; add --base-url"),
         (Account(credentials_file=Path("/nowhere/at/all")), ENVIRONMENT, "cannot be read: No such file"),
         (Account(credentials_file=Path("a"), credentials_stdin=True), ENVIRONMENT, "exclude each other"),
     ],
@@ -129,7 +129,7 @@ def test_credentials_without_an_address_are_found_where_there_are_some(tmp_path:
     found = find_credentials(Account(credentials_file=file), environ)
     assert found == Credentials("sandbox-other", "sandbox-secret")
     file.chmod(0o644)
-    with pytest.raises(UsageError, match="can be read by others"):
+    with pytest.raises(UsageError, match="is readable by others"):
         find_credentials(Account(credentials_file=file), environ)
 
 

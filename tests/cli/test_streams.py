@@ -31,7 +31,9 @@ def test_a_full_disk_under_stdout_is_one_sentence_and_exit_code_1(cli: Start, ac
     with Path("/dev/full").open("w", encoding="ascii") as full, cli(*arguments, stdout=full) as process:
         _, reported = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert reported.splitlines()[-1] == "aiosipcdr: stdout cannot be written: No space left on device"
+    assert (
+        reported.splitlines()[-1] == "aiosipcdr: cannot write to stdout: No space left on device; redirect it elsewhere"
+    )
     assert "Exception ignored" not in reported
 
 

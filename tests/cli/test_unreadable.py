@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.cli.app import run
-from aiosipcdr.cli.exit_codes import Exit, judge_reports
+from aiosipcdr.cli.exit_codes import Exit, exit_code_for
 from aiosipcdr.export import MANIFEST, read_manifest
 from aiosipcdr.export.paths import QUARANTINE
 from aiosipcdr.model.report import FetchReport
@@ -56,7 +56,7 @@ def test_three_of_three_calls_without_an_id_are_exit_code_4_everywhere(
         for more in ([], ["--online"]):
             assert run(["verify", str(path), *more]) == 4
             shown = capsys.readouterr()
-            assert "NOT certified, 3 records quarantined (no readable id); the file is what" in shown.out
+            assert "NOT certified, 3 records quarantined (no readable id); the file matches" in shown.out
         assert run(["verify", str(path), "--json"]) == 4
         verified = json.loads(capsys.readouterr().out)
         assert (verified["certified"], verified["quarantined"], verified["differences"]) == (False, 3, [])
@@ -98,7 +98,7 @@ def test_a_finished_day_with_faulty_fields_is_exit_code_4_each_time(
         capsys.readouterr()
         assert run([*command, "--json"]) == 4
         shown = capsys.readouterr()
-        assert "2024-10-02.csv is complete already, with unreadable values of rate (1)" in shown.err
+        assert "2024-10-02.csv is already complete, with unreadable values of rate (1)" in shown.err
         first, second = json.loads(shown.out)["files"]
         assert (first["outcome"], first["faulty_fields"]) == ("unchanged", {})
         assert (second["outcome"], second["faulty_fields"]) == ("unchanged", {"rate": 1})
@@ -166,7 +166,7 @@ def test_a_quarantine_of_its_own_is_for_stdout_alone(
     with account(monkeypatch, *PLAIN):
         files = ["--output", str(tmp_path / "calls.csv"), "--quarantine", str(tmp_path / "aside.ndjson")]
         assert run(["export", *SPAN, *files]) == 2
-    assert "--quarantine goes with --output -" in capsys.readouterr().err
+    assert "--quarantine needs --output -" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -222,6 +222,6 @@ def test_with_several_outcomes_incomplete_comes_before_unreadable() -> None:
     done, incomplete = FetchReport(certified=True), FetchReport()
     quarantined = FetchReport(total=1, unique=1, quarantined=1)
     faulty = FetchReport(certified=True, faulty_fields={"cost": 1})
-    assert judge_reports([done]) == judge_reports([]) == Exit.DONE
-    assert judge_reports([done, faulty]) == judge_reports([quarantined, done]) == Exit.UNREADABLE
-    assert judge_reports([faulty, incomplete]) == judge_reports([incomplete, quarantined]) == Exit.INCOMPLETE
+    assert exit_code_for([done]) == exit_code_for([]) == Exit.DONE
+    assert exit_code_for([done, faulty]) == exit_code_for([quarantined, done]) == Exit.UNREADABLE
+    assert exit_code_for([faulty, incomplete]) == exit_code_for([incomplete, quarantined]) == Exit.INCOMPLETE

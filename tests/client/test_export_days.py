@@ -189,7 +189,7 @@ async def test_bad_arguments_are_refused_before_anything_is_asked(sandbox: Sandb
         ("tz must be", {"tz": "Mars/Olympus"}),
         ("tz is missing", {"tz": None}),
         ("recheck must be", {"recheck": 7}),
-        ("does not tell a format", {"path": tmp_path / "calls"}),
+        ("cannot infer a format", {"path": tmp_path / "calls"}),
         ("if_exists must be one of", {"if_exists": "maybe"}),
         ("exclude each other", {"if_exists": "fail", "overwrite": True}),
         ("on_out_of_range must be", {"on_out_of_range": "ignore"}),
@@ -216,7 +216,7 @@ async def test_the_same_export_again_asks_nothing_and_returns_the_same_report(sa
         settle(sandbox)
         assert await client.export(*SPAN, path) == report
         assert sandbox.stats.requests == 0
-        with pytest.raises(ExportConflictError, match="exists already"):
+        with pytest.raises(ExportConflictError, match="already exists"):
             await client.export(*SPAN, path, if_exists="fail")
         with pytest.raises(ExportConflictError, match=r"of another query .*sip_group_name"):
             await client.export(*SPAN, path, sip_group_name="sales")
@@ -252,7 +252,7 @@ async def test_a_file_that_was_changed_while_it_was_read_again_stays(sandbox: Sa
         path.write_text("mine")
 
     async with client_of(sandbox, **settings, hook=change) as client:
-        with pytest.raises(ExportConflictError, match="exists already"):
+        with pytest.raises(ExportConflictError, match="already exists"):
             await client.export(*SPAN, path)
     assert path.read_text() == "mine"
 
@@ -284,12 +284,12 @@ async def test_the_journal_of_a_relative_range_does_not_stick(sandbox: Sandbox, 
     async with client_of(sandbox) as client:
         refusals: list[dict[str, Any]] = [{}, {"relative": True, "sip_group_name": "sales"}]
         for refused in refusals:
-            with pytest.raises(ExportConflictError, match="is of another export"):
+            with pytest.raises(ExportConflictError, match="belongs to another export"):
                 await client.export(*later, path, **refused)
         assert (await client.export(*later, path, relative=True)).unique == 3
         assert not journal.exists()
         path.unlink()
         await interrupt()
-        with pytest.raises(ExportConflictError, match="is of another export"):
+        with pytest.raises(ExportConflictError, match="belongs to another export"):
             await client.export(*later, path, relative=True)
         assert (await client.export(*later, path, if_exists="replace")).unique == 3

@@ -113,7 +113,7 @@ def test_fields_that_cannot_be_told_apart_are_both_named() -> None:
     readings = [RangeSemantics(field, False, False) for field in ("call_time", "submit_time")]  # noqa: FBT003
     facts = ProbeFacts(first=answered(*OLDEST), readings=readings)
     assert value("time_field", facts) is None
-    assert find("time_field", facts).text.endswith("submit_time or call_time: the calls that were seen do not tell")
+    assert find("time_field", facts).text.endswith("submit_time or call_time: the calls found do not distinguish them")
     facts.vanished = True
     assert "disappeared" in find("time_field", facts).text
     assert value("start", facts) == "exclusive"
@@ -254,15 +254,15 @@ def test_records_of_which_none_has_a_readable_id_are_not_taken_for_no_calls() ->
     facts = ProbeFacts(first=msgspec.structs.replace(answered(), unreadable=3))
     found = {finding.topic: finding for finding in judge_probe(facts)}
     assert found["fields"].value == "unreadable"
-    assert "3 records of one answer without a readable id" in found["fields"].text
+    assert "3 records of one response without a readable id" in found["fields"].text
     assert {found[topic].value for topic in found.keys() - {"fields"}} == {None}
-    assert found["total"].text == "records were seen, but none of them has a readable id"
-    assert "no calls were seen" in find("fields", ProbeFacts(first=answered())).text
+    assert found["total"].text == "none of the records has a readable id"
+    assert "no calls were found" in find("fields", ProbeFacts(first=answered())).text
 
 
 def test_times_that_cannot_be_read_are_not_taken_for_a_time_that_is_not_sent() -> None:
     odd = [msgspec.structs.replace(call, extra=ExtraFields({"callTime": '"?"'})) for call in OLDEST]
-    assert "times that can be read" in find("time_field", ProbeFacts(first=answered(*odd), readings=[])).text
+    assert "readable times" in find("time_field", ProbeFacts(first=answered(*odd), readings=[])).text
     assert "does not send" in find("time_field", ProbeFacts(first=answered(*OLDEST), readings=[])).text
 
 
@@ -285,6 +285,6 @@ def test_what_cannot_be_read_is_named_and_no_value_is_quoted() -> None:
     found = find("fields", ProbeFacts(first=answered(*odd[1:], *OLDEST[2:])))
     assert "assume_tz" not in found.text
     first = msgspec.structs.replace(answered(*OLDEST), unreadable=3)
-    assert "3 records of one answer without a readable id" in find("fields", ProbeFacts(first=first)).text
+    assert "3 records of one response without a readable id" in find("fields", ProbeFacts(first=first)).text
     found = find("fields", ProbeFacts(first=answered(*OLDEST)))
     assert (found.value, found.text) == ("readable", "every value of 12 calls can be read")

@@ -370,7 +370,7 @@ async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
         async with asyncio.timeout(30):
             for _ in range(concurrency + 1):
                 broken = False
-                sandbox._host.opened().endpoint.scripted.clear()
+                sandbox._runner.running().endpoint.queued_codes.clear()
                 sandbox.answer_next(-18, -15)
                 with pytest.raises(HookBrokeError) as caught:
                     await client.fetch_all(sandbox.start, sandbox.end)
@@ -479,8 +479,8 @@ async def test_when_places_are_taken_away_workers_leave(sandbox: Sandbox) -> Non
         under_way -= event.kind is EventKind.REQUEST_ANSWERED
         limit = client._opened()._retries.limit
         if under_way == 4:
-            limit.places = 2
-        if limit.places == 2 and event.kind is EventKind.REQUEST_SENT:
+            limit.current = 2
+        if limit.current == 2 and event.kind is EventKind.REQUEST_SENT:
             seen.append(under_way)
 
     async with client_of(sandbox, concurrency=4, hook=hear) as client:

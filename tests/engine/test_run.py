@@ -20,11 +20,11 @@ async def test_requests_that_failed_before_come_first() -> None:
     first, second = run.next_job(), run.next_job()
     assert isinstance(first, Job)
     assert isinstance(second, Job)
-    run.bring_back(second)
-    run.bring_back(first)
+    run.requeue(second)
+    run.requeue(first)
     assert run.next_job() is second
-    assert run.next_job(may_begin=False) is first
-    assert run.next_job(may_begin=False) is None
+    assert run.next_job(may_start_pages=False) is first
+    assert run.next_job(may_start_pages=False) is None
     assert run.next_job() is not None
 
 
@@ -34,7 +34,7 @@ async def test_a_run_that_has_ended_gives_nothing_out() -> None:
         job = run.next_job()
         assert job is not None
         end(run)  # type: ignore[no-untyped-call]
-        run.bring_back(job)
+        run.requeue(job)
         assert run.next_job() is None
 
 

@@ -88,7 +88,7 @@ def test_an_existing_file_is_refused_unless_it_may_be_replaced(tmp_path: Path, o
     if overwrite:
         check_target(path, overwrite)
     else:
-        with pytest.raises(ExportConflictError, match="exists already: choose another name, or replace it"):
+        with pytest.raises(ExportConflictError, match="already exists; choose another name or replace it"):
             check_target(path, overwrite)
     assert names(tmp_path) == ["calls.ndjson"]
     assert path.read_text() == "mine"
@@ -98,7 +98,7 @@ def test_a_file_that_appears_meanwhile_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     file = written(path)
     path.write_text("theirs")
-    with pytest.raises(ExportConflictError, match="exists already"):
+    with pytest.raises(ExportConflictError, match="already exists"):
         file.publish(overwrite=False)
     assert path.read_text() == "theirs"
     assert file.temporary.read_bytes() == DATA
@@ -137,7 +137,7 @@ def test_what_a_killed_export_left_goes_where_the_journal_says_that_it_is_ours(t
     path = tmp_path / "calls.ndjson"
     AtomicFile(path).discard_leftover()
     AtomicFile(path).temporary.write_bytes(b"half of an older and much longer file" * 9)
-    with pytest.raises(ExportConflictError, match=r"\.part was not made by this export"):
+    with pytest.raises(ExportConflictError, match=r"\.part was not created by this export"):
         written(path)
     AtomicFile(path).discard_leftover()
     written(path).publish(overwrite=False)
@@ -152,7 +152,7 @@ def test_a_leftover_may_have_the_target_for_a_second_name_and_no_other(tmp_path:
     assert names(tmp_path) == ["calls.ndjson"]
     (tmp_path / "mine").write_bytes(b"mine")
     os.link(tmp_path / "mine", AtomicFile(path).temporary)
-    with pytest.raises(ExportConflictError, match=r"\.part was not made by this export"):
+    with pytest.raises(ExportConflictError, match=r"\.part was not created by this export"):
         AtomicFile(path).discard_leftover()
     assert names(tmp_path) == [".calls.ndjson.part", "calls.ndjson", "mine"]
 
@@ -171,9 +171,9 @@ def test_whatever_is_at_the_temporary_name_is_named_and_stays(tmp_path: Path) ->
     linked.temporary.symlink_to(tmp_path / "mine")
     folder.temporary.mkdir()
     for file in (linked, folder):
-        with pytest.raises(ExportConflictError, match=r"\.part was not made by this export"):
+        with pytest.raises(ExportConflictError, match=r"\.part was not created by this export"):
             file.create()
-        with pytest.raises(ExportConflictError, match=r"\.part is .* where a file of our own belongs"):
+        with pytest.raises(ExportConflictError, match=r"\.part is .* but the export needs a plain file"):
             file.discard_leftover()
         file.discard()
     assert (tmp_path / "mine").read_text() == "mine"
@@ -216,7 +216,7 @@ def test_what_is_no_plain_file_is_never_replaced(tmp_path: Path, overwrite: bool
     for name in ("folder", "link", "pipe"):
         with pytest.raises(ExportConflictError, match="never replaced"):
             check_target(tmp_path / f"{name}.ndjson", overwrite)
-    with pytest.raises(ExportConflictError, match="name a file"):
+    with pytest.raises(ExportConflictError, match="add a file name"):
         check_target("/", overwrite)
 
 
@@ -235,7 +235,7 @@ def test_what_became_no_plain_file_meanwhile_is_not_replaced_either(tmp_path: Pa
 def test_a_folder_that_is_not_there_or_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for check in (check_target, lambda path: check_folder(ExportPaths.sidecar_path(path))):
-        with pytest.raises(StorageError, match="no such folder: create it first"):
+        with pytest.raises(StorageError, match="the folder does not exist; create it first"):
             check(tmp_path / "none" / "calls.ndjson")
         with pytest.raises(StorageError, match="not a folder"):
             check(tmp_path / "file" / "calls.ndjson")

@@ -13,7 +13,7 @@ import pytest
 
 from aiosipcdr.export import FORMATS, JOURNAL, MANIFEST, ExportJob, read_manifest, verify_file
 from aiosipcdr.export.atomic import AtomicFile
-from aiosipcdr.export.frames import encode_frame, read_body, read_frames
+from aiosipcdr.export.frames import encode_frame, read_frame_body, read_frames
 from aiosipcdr.export.paths import ROWS
 from aiosipcdr.model.errors import ExportConflictError, ExportError, JournalDamagedError
 from tests.made_up_exports import STORY, contents, export, names, order, report_of, sidecar_path
@@ -150,7 +150,7 @@ async def test_a_part_that_changes_before_it_is_published_is_not_published(
 
     with monkeypatch.context() as patch:
         patch.setattr(AtomicFile, method, changing)
-        with pytest.raises(ExportConflictError, match="was changed, removed or replaced while this export was at work"):
+        with pytest.raises(ExportConflictError, match="was changed, removed or replaced during the export"):
             await export(path)
     assert done
     assert not path.exists()
@@ -188,7 +188,10 @@ async def test_a_body_that_changes_after_its_frame_was_read_is_refused(tmp_path:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         frames = list(read_frames(descriptor, path))
-        assert [read_body(descriptor, frame._replace(text=b""), path) for frame in frames] == [b"body 1", b"body 2"]
+        assert [read_frame_body(descriptor, frame._replace(text=b""), path) for frame in frames] == [
+            b"body 1",
+            b"body 2",
+        ]
         data = path.read_bytes()
         edges = [0, *(frame.end for frame in frames)]
         for number, (start, end) in enumerate(pairwise(edges)):
@@ -197,7 +200,7 @@ async def test_a_body_that_changes_after_its_frame_was_read_is_refused(tmp_path:
                     file.seek(place)
                     file.write(bytes([data[place] ^ 1]))
                 with pytest.raises(JournalDamagedError, match="while it was in use"):
-                    read_body(descriptor, frames[number], path)
+                    read_frame_body(descriptor, frames[number], path)
                 path.write_bytes(data)
     finally:
         os.close(descriptor)

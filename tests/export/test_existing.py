@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from aiosipcdr.export import ExportPaths, ExportSpec, Manifest, judge_existing, keys
+from aiosipcdr.export import ExportPaths, ExportSpec, Manifest, inspect_existing, keys
 from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, KeyDerivation, derive_key
 from aiosipcdr.export.masking import Pseudonyms
 from aiosipcdr.export.spec import ExportQuery
@@ -49,7 +49,7 @@ def exported(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
 
 
 def state_of(path: Path, **changes: Any) -> str:  # noqa: ANN401
-    return judge_existing(order(path, **changes)).state
+    return inspect_existing(order(path, **changes)).state
 
 
 def report(**window: Any) -> FetchReport:  # noqa: ANN401
@@ -84,7 +84,7 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"query": ExportQuery(start=START - timedelta(hours=1), end=END)}, "start"),
     ({"bytes": 4}, "changed after it was written"),
     ({"sha256": "0" * 64}, "changed after it was written"),
-    ({"quarantined": 1}, "says nothing of"),
+    ({"quarantined": 1}, "does not mention"),
 ]
 
 
@@ -92,10 +92,10 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
 def test_what_is_not_the_answer_to_this_query_is_another_file(
     tmp_path: Path, changes: dict[str, Any], why: str
 ) -> None:
-    existing = judge_existing(order(exported(tmp_path, **changes)))
+    existing = inspect_existing(order(exported(tmp_path, **changes)))
     assert existing.state == "other"
-    assert why in existing.why
-    assert "2125550" not in existing.why
+    assert why in existing.reason
+    assert "2125550" not in existing.reason
 
 
 def test_a_file_without_a_manifest_is_another_file(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_year_of_files_takes_one_derivation(tmp_path: Path, monkeypatch: pytes
         derived.append(costs["n"])
         return scrypt(*reported, **costs)
 
-    monkeypatch.setattr(keys, "_remembered", deque(maxlen=8))
+    monkeypatch.setattr(keys, "_key_cache", deque(maxlen=8))
     monkeypatch.setattr(hashlib, "scrypt", counted)
-    assert {judge_existing(one).state for one in orders} == {"finished"}
+    assert {inspect_existing(one).state for one in orders} == {"finished"}
     assert derived == [16]

@@ -11,15 +11,15 @@ import pytest
 
 from aiosipcdr.export import filesystem as storage
 from aiosipcdr.export.filesystem import (
-    check_ours,
+    check_free_space,
+    check_plain_file,
     check_private,
-    check_room,
     check_unused,
-    create_ours,
+    create_private,
     describe_kind,
     is_private,
     is_same_file,
-    open_ours,
+    open_private,
     storage_errors,
     sync_file,
     sync_folder,
@@ -37,16 +37,16 @@ class Usage(NamedTuple):
 @pytest.mark.parametrize(
     ("number", "text"),
     [
-        (errno.ENOSPC, "the disk is full: free some room"),
-        (errno.EDQUOT, "the disk quota is used up"),
-        (errno.EFBIG, "larger than this process or file system allows"),
-        (errno.EROFS, "read-only: write elsewhere"),
+        (errno.ENOSPC, "the disk is full; free some space"),
+        (errno.EDQUOT, "the disk quota is exceeded"),
+        (errno.EFBIG, "exceed the size limit of this process"),
+        (errno.EROFS, "read-only; write elsewhere"),
         (errno.EACCES, "no permission"),
-        (errno.ENOENT, "no such folder: create it first"),
+        (errno.ENOENT, "the folder does not exist; create it first"),
         (errno.ENOTDIR, "not a folder"),
         (errno.ENAMETOOLONG, "the name is too long"),
-        (errno.ENOLCK, "knows no locks"),
-        (errno.EIO, "the disk failed"),
+        (errno.ENOLCK, "has no locks"),
+        (errno.EIO, "the disk reported an I/O error"),
         (errno.EBUSY, "busy"),
         (0, "OSError"),
     ],
@@ -72,7 +72,7 @@ def test_a_name_that_is_taken_is_a_conflict_and_our_own_errors_pass() -> None:
 def test_a_file_of_ours_is_its_owners_alone_and_no_childs(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        descriptor = create_ours(tmp_path / "file")
+        descriptor = create_private(tmp_path / "file")
     finally:
         os.umask(before)
     try:
@@ -92,35 +92,39 @@ def strangers(folder: Path) -> dict[str, Path]:
 def test_what_stands_in_the_way_is_named_and_stays(tmp_path: Path) -> None:
     for what, path in strangers(tmp_path).items():
         mode = path.lstat().st_mode
-        for attempt in (check_ours, open_ours):
-            with pytest.raises(ExportConflictError, match=f"{what}, where a file of our own belongs: remove it"):
+        for attempt in (check_plain_file, open_private):
+            with pytest.raises(
+                ExportConflictError, match=f"{what}, but the export needs a plain file of that name; remove it"
+            ):
                 attempt(path)
         assert path.lstat().st_mode == mode
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_link_that_appears_meanwhile_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiosipcdr.export.filesystem.check_ours", lambda _: None)
+    monkeypatch.setattr("aiosipcdr.export.filesystem.check_plain_file", lambda _: None)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic link"):
-        open_ours(tmp_path / "link")
+        open_private(tmp_path / "link")
     with pytest.raises(FileExistsError):
-        create_ours(tmp_path / "link")
+        create_private(tmp_path / "link")
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_plain_file_and_none_are_no_obstacle(tmp_path: Path) -> None:
-    check_ours(tmp_path / "none")
+    check_plain_file(tmp_path / "none")
     (tmp_path / "file").touch()
-    check_ours(tmp_path / "file")
+    check_plain_file(tmp_path / "file")
     assert describe_kind((tmp_path / "file").stat().st_mode) is None
 
 
 def test_a_file_with_a_second_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(b"mine")
     os.link(tmp_path / "mine", tmp_path / "linked")
-    with pytest.raises(ExportConflictError, match="linked is a hard link, by whose other name others could read"):
-        open_ours(tmp_path / "linked")
+    with pytest.raises(
+        ExportConflictError, match="linked is a hard link, so others could read or change it by its other name"
+    ):
+        open_private(tmp_path / "linked")
     assert is_same_file(tmp_path / "mine", tmp_path / "linked")
     assert not is_same_file(tmp_path / "mine", tmp_path / "none")
     assert (tmp_path / "mine").read_bytes() == b"mine"
@@ -129,16 +133,16 @@ def test_a_file_with_a_second_name_is_refused(tmp_path: Path) -> None:
 def test_a_pipe_that_takes_the_name_meanwhile_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiosipcdr.export.filesystem.check_ours", lambda _: None)
+    monkeypatch.setattr("aiosipcdr.export.filesystem.check_plain_file", lambda _: None)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ExportConflictError, match="not a plain file"):
-        open_ours(tmp_path / "pipe")
+        open_private(tmp_path / "pipe")
 
 
 def test_a_name_that_is_taken_is_not_unused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     check_unused(tmp_path / "one", tmp_path / "other")
-    with pytest.raises(ExportConflictError, match="link was not made by this export"):
+    with pytest.raises(ExportConflictError, match="link was not created by this export"):
         check_unused(tmp_path / "one", tmp_path / "link")
 
 
@@ -146,7 +150,7 @@ def test_a_name_that_is_taken_is_not_unused(tmp_path: Path) -> None:
 def test_owner_and_mode_are_checked_unless_the_file_system_forces_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: tuple[int, int]
 ) -> None:
-    descriptor = create_ours(tmp_path / "file")
+    descriptor = create_private(tmp_path / "file")
     inode = os.fstat(descriptor).st_ino
     reported = storage._owner_and_mode
     try:
@@ -157,7 +161,7 @@ def test_owner_and_mode_are_checked_unless_the_file_system_forces_them(
             storage, "_owner_and_mode", lambda one: status if os.fstat(one).st_ino == inode else reported(one)
         )
         for was_private in (True, False):
-            with pytest.raises(ExportConflictError, match="belongs to somebody else, or others can read"):
+            with pytest.raises(ExportConflictError, match="belongs to another user, or others can read"):
                 check_private(descriptor, tmp_path / "file", was_private=was_private)
         # Of every file: forced by the file system, if the creating run saw the same.
         monkeypatch.setattr(storage, "_owner_and_mode", lambda _: status)
@@ -172,7 +176,7 @@ def test_owner_and_mode_are_checked_unless_the_file_system_forces_them(
 def test_all_is_written_however_little_the_disk_takes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
-    descriptor = create_ours(tmp_path / "file")
+    descriptor = create_private(tmp_path / "file")
     write_all(descriptor, memoryview(b"ten bytes."))
     write_all(descriptor, memoryview(b""))
     os.close(descriptor)
@@ -216,8 +220,8 @@ def test_a_disk_that_fails_to_flush_is_not_excused(
 
 
 def test_room_is_asked_for_before_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_room(tmp_path, 1)
+    check_free_space(tmp_path, 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 0, 5_000_000))
-    check_room(tmp_path, 5_000_000)
-    with pytest.raises(StorageError, match=r"has 5 MB free, and this export needs about 7 MB: free some room"):
-        check_room(tmp_path, 7_000_000)
+    check_free_space(tmp_path, 5_000_000)
+    with pytest.raises(StorageError, match=r"has 5 MB free, and this export needs about 7 MB; free some space"):
+        check_free_space(tmp_path, 7_000_000)

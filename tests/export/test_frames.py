@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.export import frames
-from aiosipcdr.export.frames import MARK, Frame, encode_frame, read_body, read_bytes, read_frames
+from aiosipcdr.export.frames import MAGIC, Frame, encode_frame, read_bytes, read_frame_body, read_frames
 from aiosipcdr.model.errors import JournalDamagedError
 
 PIECES = [(b"one", b""), (b"", b"two"), (b"three", b"body" * 9), (b"", b"")]
@@ -30,12 +30,12 @@ def holding(folder: Path, data: bytes) -> Iterator[int]:
 def read(folder: Path, data: bytes) -> list[tuple[bytes, bytes]]:
     with holding(folder, data) as descriptor:
         found = list(read_frames(descriptor, folder / "frames"))
-        return [(frame.text, read_body(descriptor, frame, folder / "frames")) for frame in found]
+        return [(frame.text, read_frame_body(descriptor, frame, folder / "frames")) for frame in found]
 
 
 def test_a_frame_is_what_it_is_said_to_be() -> None:
     raw = encode_frame(b"text", b"body")
-    head = MARK + (4).to_bytes(4, "little") + (4).to_bytes(4, "little") + zlib.crc32(b"textbody").to_bytes(4, "little")
+    head = MAGIC + (4).to_bytes(4, "little") + (4).to_bytes(4, "little") + zlib.crc32(b"textbody").to_bytes(4, "little")
     assert raw == head + zlib.crc32(head).to_bytes(4, "little") + b"textbody"
     assert encode_frame(b"text", memoryview(b"body")) == raw
 
@@ -70,7 +70,7 @@ def test_a_byte_that_was_changed_anywhere_but_in_the_last_frame_is_damage(tmp_pa
         if place >= last:
             assert read(tmp_path, bytes(damaged)) == PIECES[:-1]
         else:
-            with pytest.raises(JournalDamagedError, match=r"from byte [0-9]+ to [0-9]+ is not what was written"):
+            with pytest.raises(JournalDamagedError, match=r"between byte [0-9]+ and [0-9]+; remove it"):
                 read(tmp_path, bytes(damaged))
 
 
@@ -85,7 +85,7 @@ def test_bytes_that_were_taken_out_or_put_in_are_damage(tmp_path: Path) -> None:
 
 def test_a_torn_frame_that_another_follows_is_damage(tmp_path: Path) -> None:
     torn, whole = encode_frame(b"torn", b"body")[:-1], encode_frame(b"whole")
-    for between in (b"", b"\0" * 1000, MARK, MARK[:3]):
+    for between in (b"", b"\0" * 1000, MAGIC, MAGIC[:3]):
         with pytest.raises(JournalDamagedError, match=f"to {len(torn + between):,} is not"):
             read(tmp_path, torn + between + whole)
 
@@ -109,7 +109,7 @@ def test_what_follows_a_torn_frame_is_found_wherever_blocks_end(
 
 
 def test_a_name_in_a_text_is_no_frame(tmp_path: Path) -> None:
-    pieces = [(MARK, MARK * 9), (b"x", "É".encode() + MARK)]
+    pieces = [(MAGIC, MAGIC * 9), (b"x", "É".encode() + MAGIC)]
     raw = b"".join(encode_frame(*piece) for piece in pieces)
     assert read(tmp_path, raw) == pieces
     assert read(tmp_path, raw[:-1]) == pieces[:1]

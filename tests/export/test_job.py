@@ -308,11 +308,11 @@ async def test_what_was_not_proven_is_read_again_unless_it_may_be_so(tmp_path: P
     async with ExportJob(order(tmp_path / "calls.csv")) as job:
         assert len((await job.checkpoint(allow_incomplete=True, changed=[])).entries) == 4
         assert len((await job.checkpoint(allow_incomplete=False, changed=[])).entries) == 2
-        await job.doubt(OutOfTimeRangeError("too old"))  # what was read stays
+        await job.forget_affected(OutOfTimeRangeError("too old"))  # what was read stays
         assert len((await job.checkpoint(allow_incomplete=True, changed=[])).entries) == 2
-        await job.doubt(IncompleteRangeError("short", window=SPAN))
+        await job.forget_affected(IncompleteRangeError("short", window=SPAN))
         assert len((await job.checkpoint(allow_incomplete=True, changed=[])).entries) == 1
-        await job.doubt(OutOfTimeRangeError("too old"))
+        await job.forget_affected(OutOfTimeRangeError("too old"))
         assert (await job.checkpoint(allow_incomplete=True, changed=[])).entries == []
 
 
@@ -369,15 +369,15 @@ async def test_damage_is_refused_and_changes_nothing(tmp_path: Path) -> None:
 OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"end": END.replace(minute=31)}, r"end was 2026-10-01T03:30:00\+00:00, now 2026-10-01T03:31:00\+00:00"),
     ({"sip_group_name": "客服一组"}, "sip_group_name was None, now 客服一组"),
-    ({"phone_name": "+12125550123"}, "phone_name is another"),
+    ({"phone_name": "+12125550123"}, "phone_name differs"),
     ({"time_field": "call_time"}, "time_field was None, now call_time"),
-    ({"credentials": Credentials("sandbox-other", "sandbox-secret")}, "account is another"),
+    ({"credentials": Credentials("sandbox-other", "sandbox-secret")}, "account differs"),
     ({"format": "csv.gz"}, "format was csv, now csv.gz"),
     ({"spreadsheet": True}, "spreadsheet was no, now yes"),
     ({"mask": mask_number}, "numbers was as told, now masked"),
     (
         {"mask": Pseudonyms(b"sandbox-key-of-16-bytes")},
-        "numbers was as told, now pseudonyms; key of pseudonyms is another",
+        "numbers was as told, now pseudonyms; key of pseudonyms differs",
     ),
 ]
 
@@ -389,7 +389,9 @@ async def test_a_journal_of_another_question_is_refused_and_says_what_differs(
     path = tmp_path / "calls.csv"
     await export(path, until=2)
     before = contents(tmp_path)
-    with pytest.raises(ExportConflictError, match=f"is of another export: {reported}; finish that one") as caught:
+    with pytest.raises(
+        ExportConflictError, match=f"belongs to another export: {reported}; finish that export"
+    ) as caught:
         await export(path, **change)
     assert "2125550" not in str(caught.value)
     assert contents(tmp_path) == before
@@ -422,7 +424,7 @@ async def test_a_second_export_says_so_and_leaves(tmp_path: Path) -> None:
             await job.write(entry, report_of())
         before = contents(path.parent)
         for overwrite in (False, True):
-            with pytest.raises(ExportConflictError, match=r"another export is at work on calls\.ndjson: wait"):
+            with pytest.raises(ExportConflictError, match=r"another export of calls\.ndjson is running; wait"):
                 await export(path, overwrite=overwrite)
         assert contents(path.parent) == before
         for entry in STORY[2:]:
@@ -459,7 +461,7 @@ async def test_a_second_process_says_so_and_goes_on_when_the_first_is_killed(tmp
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "at work\n"
-        with pytest.raises(ExportConflictError, match="another export is at work"):
+        with pytest.raises(ExportConflictError, match="another export of"):
             await export(path)
         holder.kill()
         holder.wait(240)
@@ -473,7 +475,7 @@ async def test_a_second_process_says_so_and_goes_on_when_the_first_is_killed(tmp
 async def test_an_existing_file_stays_unless_it_may_be_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     path.write_text("old")
-    with pytest.raises(ExportConflictError, match="exists already"):
+    with pytest.raises(ExportConflictError, match="already exists"):
         await export(path)
     assert contents(tmp_path) == {"calls.ndjson": b"old"}
     await export(path, overwrite=True)
@@ -483,7 +485,7 @@ async def test_an_existing_file_stays_unless_it_may_be_overwritten(tmp_path: Pat
 @pytest.mark.parametrize("name", ["calls.ndjson", "calls.csv"])
 async def test_a_file_that_appears_meanwhile_is_not_lost_and_gets_no_manifest(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    with pytest.raises(ExportConflictError, match="exists already"):  # noqa: PT012 - raised at the end
+    with pytest.raises(ExportConflictError, match="already exists"):  # noqa: PT012 - raised at the end
         async with ExportJob(order(path)) as job:
             for entry in STORY:
                 await job.write(entry, report_of())
@@ -491,7 +493,7 @@ async def test_a_file_that_appears_meanwhile_is_not_lost_and_gets_no_manifest(tm
             await job.publish(report_of())
     assert path.read_text() == "theirs"
     assert names(tmp_path) == [name, name + JOURNAL, name + ROWS]
-    with pytest.raises(ExportConflictError, match="exists already"):
+    with pytest.raises(ExportConflictError, match="already exists"):
         await export(path)
     await export(path, overwrite=True)
     assert names(tmp_path) == whole(name)
@@ -535,7 +537,7 @@ async def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path: Path) -> None:
 
 
 async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="no such folder: create it first"):
+    with pytest.raises(StorageError, match="the folder does not exist; create it first"):
         await export(tmp_path / "none" / "calls.csv")
 
 
@@ -550,7 +552,7 @@ async def test_a_format_whose_extra_is_missing_touches_nothing(tmp_path: Path, m
 async def test_a_folder_that_vanishes_is_told_and_the_next_run_begins_anew(tmp_path: Path, name: str) -> None:
     expected = await undisturbed(tmp_path, name)
     path = place_in(tmp_path) / name
-    with pytest.raises(StorageError, match="cannot be written: there is no such folder: create it first"):  # noqa: PT012
+    with pytest.raises(StorageError, match="cannot be written: the folder does not exist; create it first"):  # noqa: PT012
         async with ExportJob(order(path)) as job:
             for entry in STORY:
                 await job.write(entry, report_of())
@@ -567,7 +569,7 @@ async def test_a_folder_that_vanishes_is_told_and_the_next_run_begins_anew(tmp_p
 
 async def test_room_is_asked_for_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 10, 1_000))
-    with pytest.raises(StorageError, match="this export needs about 1 MB: free some room"):
+    with pytest.raises(StorageError, match="this export needs about 1 MB; free some space"):
         await export(tmp_path / "calls.csv")
     assert names(tmp_path) == []
 
@@ -637,7 +639,7 @@ def test_a_disk_that_takes_no_more_is_told_and_the_next_run_goes_on(tmp_path: Pa
     lines = done.stdout.splitlines()
     assert len(lines) == 6
     for line, after, name in zip(lines[::2], lines[1::2], ("calls.csv", "calls.parquet", "calls.ndjson"), strict=True):
-        assert f"{name} cannot be written: the file would be larger than" in line
+        assert f"{name} cannot be written: the file would exceed" in line
         assert line.endswith(f"['{name}.journal', '{name}.journal.rows']")
         assert after == f"['{name}', '{name}.manifest.json']"
 
@@ -649,7 +651,7 @@ async def test_a_disk_that_fails_at_the_end_lets_go_of_the_journal(
         raise OSError(errno.EIO, "failed")
 
     path = tmp_path / "calls.csv"
-    with pytest.raises(StorageError, match="the disk failed"):  # noqa: PT012 - raised at the end
+    with pytest.raises(StorageError, match="the disk reported an I/O error"):  # noqa: PT012 - raised at the end
         async with ExportJob(order(path)) as job:
             await job.write(CUT, FetchReport())
             monkeypatch.setattr(os, "fsync", fail)
@@ -747,9 +749,7 @@ async def test_files_that_somebody_replaced_meanwhile_are_not_published(tmp_path
         for ending in (JOURNAL, ROWS):
             sidecar_path(path, ending).unlink()
         sidecar_path(path, ROWS).write_text("another export's")
-        with pytest.raises(
-            ExportConflictError, match="was removed or replaced, or got a second name, while this export was at work"
-        ):
+        with pytest.raises(ExportConflictError, match="was removed, replaced or linked during the export"):
             await job.publish(report_of())
     assert not path.exists()
     assert sidecar_path(path, ROWS).read_text() == "another export's"
@@ -790,5 +790,5 @@ async def test_a_file_system_that_forces_owner_and_mode_is_served_too(
 async def test_files_of_somebody_else_are_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await export(tmp_path / "calls.ndjson", until=2)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(ExportConflictError, match="belongs to somebody else"):
+    with pytest.raises(ExportConflictError, match="belongs to another user"):
         await export(tmp_path / "calls.ndjson")

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from rich.pretty import pretty_repr
 
-from aiosipcdr.export import MANIFEST, keys, read_manifest, read_stored, verify_file, was_asked_by
+from aiosipcdr.export import MANIFEST, compare_owner, keys, read_manifest, read_stored, verify_file
 from aiosipcdr.export.keys import DerivedKey, derive_key
 from aiosipcdr.export.manifest import encode_manifest, find_derivation
 from aiosipcdr.model.errors import ExportConflictError, ExportError
@@ -38,7 +38,7 @@ def derived(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
         return scrypt(*reported, **costs)
 
     monkeypatch.setattr(hashlib, "scrypt", counted)
-    monkeypatch.setattr(keys, "_remembered", deque(maxlen=8))
+    monkeypatch.setattr(keys, "_key_cache", deque(maxlen=8))
     return threads
 
 
@@ -65,7 +65,7 @@ def test_fingerprints_of_two_names_or_values_and_signatures_are_all_different() 
 def test_a_key_shows_itself_in_no_text() -> None:
     key = DerivedKey(b"sandbox-bytes")
     assert "sandbox" not in repr(key) + str(key) + pretty_repr(key)
-    with pytest.raises(TypeError, match="do not pickle"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(key)
 
 
@@ -130,9 +130,9 @@ async def test_no_file_holds_what_the_api_key_alone_gives_away(tmp_path: Path) -
         for text in ("", PHONE, PHONE.removeprefix("+"), f"#phone_name{PHONE}", f"aiosipcdr {PHONE}"):
             assert hmac.digest(secret, text.encode(), "sha256").hex()[:16].encode() not in held
     manifest = read_manifest(sidecar_path(path, MANIFEST))
-    assert was_asked_by(manifest, CREDENTIALS, PHONE) == (True, True)
-    assert was_asked_by(manifest, CREDENTIALS, None) == (True, False)
-    assert was_asked_by(manifest, OTHER, PHONE) == (False, False)
+    assert compare_owner(manifest, CREDENTIALS, PHONE) == (True, True)
+    assert compare_owner(manifest, CREDENTIALS, None) == (True, False)
+    assert compare_owner(manifest, OTHER, PHONE) == (False, False)
 
 
 async def test_keys_are_derived_in_a_worker_thread(tmp_path: Path, derived: list[threading.Thread]) -> None:
@@ -157,7 +157,7 @@ async def test_one_more_day_beside_a_year_of_them_takes_one_derivation(
     for number in range(365):
         reported = msgspec.structs.replace(manifest, file=f"calls-{number}.ndjson")
         (tmp_path / f"calls-{number}.ndjson.manifest.json").write_bytes(sealed(reported))
-    keys._remembered.clear()
+    keys._key_cache.clear()
     derived.clear()
     await export(tmp_path / "another.ndjson")
     assert len(derived) == 1
@@ -191,7 +191,7 @@ async def test_a_salt_is_reused_only_from_a_valid_manifest_of_the_same_credentia
         key = derive_key(OTHER, msgspec.structs.replace(DERIVATION, salt=f"{number}" * 32))
         reported = msgspec.structs.replace(reported, key=msgspec.structs.replace(DERIVATION, salt=f"{number}" * 32))
         (tmp_path / f"{number}.manifest.json").write_bytes(encode_manifest(reported, key))
-    keys._remembered.clear()
+    keys._key_cache.clear()
     derived.clear()
     assert find_derivation(tmp_path / "new.manifest.json", CREDENTIALS) is None
     assert len(derived) == 3  # and no more, however many there are
@@ -253,7 +253,7 @@ async def test_a_signature_is_over_every_byte_of_the_content(tmp_path: Path) -> 
 async def test_going_on_under_another_secret_needs_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
     await export(path, until=3)
-    with pytest.raises(ExportConflictError, match=r"account is another; .* begin anew with restart=True"):
+    with pytest.raises(ExportConflictError, match=r"account differs; .* start over with restart=True"):
         await export(path, credentials=OTHER)
     await export(path, credentials=OTHER, restart=True)
     assert read_stored(sidecar_path(path, MANIFEST)).check_signature(OTHER) == "valid"

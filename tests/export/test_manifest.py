@@ -155,7 +155,7 @@ def test_a_manifest_holds_no_number_and_no_secret(mask: object) -> None:
 
 def test_a_manifest_that_is_missing_or_none_is_told(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv.manifest.json"
-    with pytest.raises(ExportError, match="is missing: without it nothing is known of the file"):
+    with pytest.raises(ExportError, match="is missing; without a manifest the file cannot be verified"):
         read_manifest(path)
     whole = sealed(manifest_of())
     for data in (b"", b"{}", b"[]", whole[:-3], whole.replace(b'"rows": 6', b'"rows": "6"'), b'{"file": "\xff"}'):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.export import JOURNAL, MANIFEST, ExportJob, read_manifest, verify_file
-from aiosipcdr.export.filesystem import create_ours, lock_file
+from aiosipcdr.export.filesystem import create_private, lock_file
 from aiosipcdr.export.frames import encode_frame
 from aiosipcdr.export.journal_records import encode_entry
-from aiosipcdr.export.paths import QUARANTINE, ROWS, part_of
+from aiosipcdr.export.paths import QUARANTINE, ROWS, temporary_path
 from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError
 from tests.made_up_exports import STORY, contents, export, names, order, report_of, sidecar_path, window
 
@@ -114,7 +114,7 @@ async def test_a_second_name_of_our_journal_is_refused(tmp_path: Path, ending: s
 
 @pytest.mark.parametrize("ending", [JOURNAL, ROWS])
 async def test_a_second_name_that_comes_while_an_export_is_at_work_stops_it(tmp_path: Path, ending: str) -> None:
-    with pytest.raises(ExportConflictError, match="was removed or replaced, or got a second name"):  # noqa: PT012
+    with pytest.raises(ExportConflictError, match="was removed, replaced or linked"):  # noqa: PT012
         async with ExportJob(order(tmp_path / NAME)) as job:
             for entry in STORY:
                 await job.write(entry, report_of())
@@ -131,8 +131,8 @@ async def test_the_rows_of_another_export_are_refused(tmp_path: Path) -> None:
     rows = [(folder / (NAME + ROWS)).read_bytes() for folder in folders]
     assert rows[0] != rows[1]
     (folders[0] / (NAME + ROWS)).write_bytes(rows[1])
-    assert "rows was not made by this export" in await check_refused(folders[0], overwrite=False)
-    assert "rows was not made by this export" in await check_refused(folders[0], overwrite=False, restart=True)
+    assert "rows was not created by this export" in await check_refused(folders[0], overwrite=False)
+    assert "rows was not created by this export" in await check_refused(folders[0], overwrite=False, restart=True)
 
 
 async def test_no_number_is_in_the_header_of_journal_or_rows(tmp_path: Path) -> None:
@@ -179,18 +179,18 @@ async def test_a_journal_that_was_killed_at_its_birth_is_begun_anew(tmp_path: Pa
     expected.mkdir()
     await export(expected / NAME)
     frame = encode_frame(encode_entry(STORY[0]))  # type: ignore[arg-type]
-    part_of(journal).write_bytes(frame[:size])
+    temporary_path(journal).write_bytes(frame[:size])
     await export(tmp_path / NAME)
     shutil.move(expected, tmp_path.parent / f"{tmp_path.name}-expected")
     assert contents(tmp_path) == contents(tmp_path.parent / f"{tmp_path.name}-expected")
 
 
 async def test_a_journal_that_another_run_is_creating_is_waited_for_by_nobody(tmp_path: Path) -> None:
-    part = part_of(tmp_path / (NAME + JOURNAL))
-    descriptor = create_ours(part)
+    part = temporary_path(tmp_path / (NAME + JOURNAL))
+    descriptor = create_private(part)
     try:
         assert lock_file(descriptor)
-        assert "another export is at work" in await check_refused(tmp_path, overwrite=False)
+        assert "another export of" in await check_refused(tmp_path, overwrite=False)
     finally:
         os.close(descriptor)
     await export(tmp_path / NAME)
@@ -199,7 +199,7 @@ async def test_a_journal_that_another_run_is_creating_is_waited_for_by_nobody(tm
 async def test_two_names_of_a_new_journal_are_one_again(tmp_path: Path) -> None:
     await export(tmp_path / NAME, until=3)
     journal = tmp_path / (NAME + JOURNAL)
-    os.link(journal, part_of(journal))
+    os.link(journal, temporary_path(journal))
     await export(tmp_path / NAME)
     assert names(tmp_path) == [NAME, NAME + MANIFEST, NAME + QUARANTINE]
 
@@ -209,7 +209,7 @@ async def test_two_names_of_a_new_journal_are_one_again(tmp_path: Path) -> None:
 
 async def test_a_restart_forgets_an_export_of_another_query(tmp_path: Path) -> None:
     await export(tmp_path / NAME, until=3, sip_group_name="sales")
-    with pytest.raises(ExportConflictError, match="or begin anew with restart=True"):
+    with pytest.raises(ExportConflictError, match="or start over with restart=True"):
         await export(tmp_path / NAME)
     await export(tmp_path / NAME, restart=True)
     assert names(tmp_path) == [NAME, NAME + MANIFEST, NAME + QUARANTINE]
@@ -240,7 +240,7 @@ async def test_a_restart_clears_the_parts_of_a_run_that_was_killed_while_it_buil
         for entry in STORY:
             await job.write(entry, report_of())
         job._journal.begin_building()
-        part_of(tmp_path / NAME).write_bytes(b"half of it")
+        temporary_path(tmp_path / NAME).write_bytes(b"half of it")
     await export(tmp_path / NAME, restart=True)
     assert names(tmp_path) == [NAME, NAME + MANIFEST, NAME + QUARANTINE]
 

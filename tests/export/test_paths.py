@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.export import FORMATS, ExportPaths, find_paths
-from aiosipcdr.export.paths import part_of
+from aiosipcdr.export.paths import temporary_path
 
 
 def test_sidecars_are_beside_the_file_under_its_whole_name() -> None:
@@ -40,7 +40,7 @@ def test_sidecars_may_have_a_folder_of_their_own() -> None:
 def test_no_sidecar_and_no_part_is_taken_for_data(name: Callable[[str], ExportPaths]) -> None:
     for extension in (f".{known}" for known in FORMATS):
         paths = name(f"calls{extension}")
-        for path in (*paths.sidecars, *map(part_of, paths)):
+        for path in (*paths.sidecars, *map(temporary_path, paths)):
             assert not any(path.name.endswith(f".{known}") for known in FORMATS)
 
 

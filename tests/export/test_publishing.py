@@ -101,7 +101,7 @@ async def the_same_before(path: Path) -> None:
     # An earlier export of the same rows: the file alone does not tell it from the new one.
     await export(path)
     manifest = read_manifest(sidecar_path(path, MANIFEST))
-    manifest.report.elapsed = 99.0
+    manifest = msgspec.structs.replace(manifest, report=msgspec.structs.replace(manifest.report, elapsed=99.0))
     sidecar_path(path, MANIFEST).write_bytes(sealed(manifest))
 
 
@@ -214,7 +214,7 @@ async def test_killed_at_any_call_a_run_of_another_query_finishes_that_may_disca
     for number, state in enumerate(await watched(path, **one)):
         target = restore(state, tmp_path / str(number)) / name
         if name in state and kind == "relative":  # published: a later range is another query
-            with pytest.raises(ExportConflictError, match="it is of another query"):
+            with pytest.raises(ExportConflictError, match="it is the result of another query"):
                 await export(target, **other)
             target.unlink()
         await export(target, **other)
@@ -258,7 +258,7 @@ async def test_full_at_any_call_the_disk_is_told_and_the_next_run_makes_the_same
             try:
                 await export(path, overwrite=overwrite)
             except StorageError as error:
-                assert f"{name} cannot be written: the disk is full: free some room" in str(error)  # noqa: PT017
+                assert f"{name} cannot be written: the disk is full; free some space" in str(error)  # noqa: PT017
             else:
                 break
         assert (path.read_bytes() if path.exists() else None) == old
@@ -310,7 +310,7 @@ async def test_a_file_that_was_published_and_changed_since_is_not_taken_for_ours
     published = next(state for state in states if "calls.csv" in state and ".calls.csv.part" not in state)
     target = restore(published, tmp_path / "killed") / "calls.csv"
     target.write_bytes(b"theirs")
-    with pytest.raises(Exception, match="exists already"):
+    with pytest.raises(Exception, match="already exists"):
         await export(target)
     assert target.read_bytes() == b"theirs"
     await export(target, overwrite=True)

@@ -59,7 +59,8 @@ def test_whatever_byte_was_changed_the_file_is_read_or_said_to_be_damaged(tmp_pa
         try:
             list(read_columns(path, name, COLUMNS))
         except ExportError as error:
-            assert str(error) == f"{path} cannot be read as {name}: it is damaged, or another format"  # noqa: PT017
+            expected = f"{path} cannot be read as {name}: it is damaged or has another format; export it again"
+            assert str(error) == expected  # noqa: PT017
             refused += 1
     assert refused > 10
 
@@ -70,7 +71,7 @@ def test_a_file_that_was_cut_off_is_said_to_be_damaged(tmp_path: Path, name: str
     whole = path.read_bytes()
     for length in (1, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(ExportError, match="it is damaged, or another format"):
+        with pytest.raises(ExportError, match="it is damaged or has another format; export it again"):
             list(read_columns(path, name, COLUMNS))
 
 
@@ -79,7 +80,9 @@ def test_a_file_of_another_format_is_told(tmp_path: Path, name: str) -> None:
     for other in FORMATS:
         if other != name:
             path = written(tmp_path, other)
-            with pytest.raises(ExportError, match=f"cannot be read as {name}: it is damaged, or another format"):
+            with pytest.raises(
+                ExportError, match=f"cannot be read as {name}: it is damaged or has another format; export it again"
+            ):
                 list(read_columns(path, name, COLUMNS))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from aiosipcdr.export.journal_records import Effort
 from aiosipcdr.export.masking import mask_number
-from aiosipcdr.export.render import are_lists, encode_lists, encode_rows, prepare_window, read_records
+from aiosipcdr.export.render import are_lists, encode_lists, encode_rows, read_records, render_window
 from aiosipcdr.export.rows_file import Mark
 from tests.made_up_exports import plain, window
 
@@ -18,7 +18,7 @@ CALLS = 5_000
 @pytest.mark.parametrize("as_lists", [False, True])
 async def test_rows_and_sums_are_those_of_all_records(as_lists: bool) -> None:  # noqa: FBT001 - a parameter
     reported = plain(window(1, CALLS))
-    prepared = await prepare_window(reported, None, as_lists=as_lists)
+    prepared = await render_window(reported, None, as_lists=as_lists)
     assert prepared.rows == (encode_lists if as_lists else encode_rows)(reported.records)
     assert prepared.repeated == encode_rows(reported.repeated)
     total = sum((record.cost or Decimal() for record in reported.records), Decimal())
@@ -29,13 +29,13 @@ async def test_one_text_that_is_escaped_makes_objects_of_the_whole_window() -> N
     reported = plain(window(1, CALLS))
     last = msgspec.structs.replace(reported.records[-1], phone_name='the "desk"')
     reported = msgspec.structs.replace(reported, records=[*reported.records[:-1], last])
-    prepared = await prepare_window(reported, None, as_lists=True)
+    prepared = await render_window(reported, None, as_lists=True)
     assert prepared.rows == encode_rows(reported.records)
     assert not are_lists(prepared.rows)
 
 
 async def test_lists_are_masked_too() -> None:
-    prepared = await prepare_window(window(1), mask_number, as_lists=True)
+    prepared = await render_window(window(1), mask_number, as_lists=True)
     assert are_lists(prepared.rows)
     assert {record.callee for record in read_records(prepared.rows)} == {
         mask_number(record.callee) for record in window(1).records if record.callee is not None
@@ -45,16 +45,16 @@ async def test_lists_are_masked_too() -> None:
 async def test_nothing_beside_the_rows_shows_a_number_that_is_masked() -> None:
     reported = window(2, bad=1)
     assert reported.quarantined[0].raw
-    prepared = await prepare_window(reported, mask_number)
+    prepared = await render_window(reported, mask_number)
     assert prepared.repeated == encode_rows(reported.repeated, mask=mask_number) != encode_rows(reported.repeated)
     assert [one.raw for one in prepared.quarantined] == [b""]
     assert [one.voice_id for one in prepared.quarantined] == [one.voice_id for one in reported.quarantined]
-    assert (await prepare_window(reported, None)).quarantined == reported.quarantined
+    assert (await render_window(reported, None)).quarantined == reported.quarantined
 
 
 async def test_what_the_journal_tells_of_a_window_is_all_that_going_on_takes() -> None:
     reported = window(2, calls=2, bad=1)
-    prepared = await prepare_window(reported, None)
+    prepared = await render_window(reported, None)
     mark, effort = Mark(len(prepared.rows), "ab" * 32), Effort(requests=3, retries=1, elapsed=0.5)
     entry = prepared.as_entry(mark, effort)
     assert (entry.delivered.reported, entry.delivered.share) == (reported.report, reported.share)
@@ -66,7 +66,7 @@ async def test_what_the_journal_tells_of_a_window_is_all_that_going_on_takes() -
 
 
 async def test_a_window_of_nothing_has_no_rows() -> None:
-    prepared = await prepare_window(window(1, calls=0), None, as_lists=True)
+    prepared = await render_window(window(1, calls=0), None, as_lists=True)
     assert (prepared.rows, prepared.money) == (b"", [])
 
 
@@ -78,12 +78,12 @@ async def test_amounts_that_parquet_cannot_hold_are_kept_in_extra_and_counted_fo
     amount = Decimal("0.30000000000000004")
     records = [msgspec.structs.replace(record, cost=amount, rate=Decimal(2)) for record in reported.records]
     reported = msgspec.structs.replace(reported, records=records)
-    prepared = await prepare_window(reported, mask, as_lists=True)
+    prepared = await render_window(reported, mask, as_lists=True)
     assert prepared.unfit == {"cost": 3}
     assert prepared.as_entry(Mark(0, ""), Effort()).unfit == {"cost": 3}
     assert [(row.cost, row.rate, dict(row.extra)) for row in read_records(prepared.rows)] == [
         (None, Decimal(2), {"cost": '"0.30000000000000004"'})
     ] * 3
     assert prepared.money == []
-    text = await prepare_window(reported, mask)
+    text = await render_window(reported, mask)
     assert ([row.cost for row in read_records(text.rows)], text.unfit) == ([amount] * 3, {})

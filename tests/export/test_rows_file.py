@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.export import rows_file
-from aiosipcdr.export.filesystem import create_ours
+from aiosipcdr.export.filesystem import create_private
 from aiosipcdr.export.rows_file import Mark, RowsFile
 from aiosipcdr.model.errors import ExportConflictError
 
@@ -49,7 +49,7 @@ def test_a_file_is_taken_up_where_its_last_mark_is(file: RowsFile) -> None:
     file.open(HEADER)
     assert file.check(marks) == 3
     assert file.mark == marks[-1]
-    file.cut()
+    file.truncate()
     assert file.append(b"other\n") == mark_of(b"".join(ROWS[:3]) + b"other\n")
     assert file.path.read_bytes() == HEADER + b"".join(ROWS[:3]) + b"other\n"
 
@@ -85,7 +85,7 @@ def test_a_file_with_another_header_is_not_ours_and_stays(file: RowsFile) -> Non
         data = HEADER[:place] + bytes([HEADER[place] ^ 1]) + HEADER[place + 1 :] + ROWS[0]
         for foreign in (data, data[: place + 1]):
             put(file, foreign)
-            with pytest.raises(ExportConflictError, match="rows was not made by this export"):
+            with pytest.raises(ExportConflictError, match="rows was not created by this export"):
                 file.open(HEADER)
             file.close()
             assert file.path.read_bytes() == foreign
@@ -117,10 +117,10 @@ def test_a_file_that_others_can_read_or_that_has_a_second_name_is_refused(file: 
 def test_a_file_that_takes_the_name_meanwhile_stays(file: RowsFile, monkeypatch: pytest.MonkeyPatch) -> None:
     def create(path: Path) -> int:
         path.write_bytes(b"theirs")
-        return create_ours(path)
+        return create_private(path)
 
-    monkeypatch.setattr(rows_file, "create_ours", create)
-    with pytest.raises(ExportConflictError, match="was not made by this export"):
+    monkeypatch.setattr(rows_file, "create_private", create)
+    with pytest.raises(ExportConflictError, match="was not created by this export"):
         file.open(HEADER)
     assert file.path.read_bytes() == b"theirs"
 

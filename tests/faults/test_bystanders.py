@@ -231,10 +231,9 @@ async def test_what_ends_the_program_shows_no_header(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(transport, "_exchange", struck)
         engine = client._engine
         assert engine is not None
-        from aiosipcdr.http.transport import SignedRequest
 
         with pytest.raises(raised) as caught:
-            await transport.send(SignedRequest(b"", dict))
+            await transport.send(b"", dict)
     reported = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     shown = [value for frame in reported.stack if frame.filename != __file__ for value in (frame.locals or {}).values()]
     assert "canary-sign" not in "".join(shown)

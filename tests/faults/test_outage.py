@@ -80,7 +80,7 @@ async def test_places_fall_under_trouble_and_recover(trouble: dict[str, object])
 
         def hook(_event: Event) -> None:
             assert client._engine is not None
-            places.append(client._engine._retries.limit.places)
+            places.append(client._engine._retries.limit.current)
 
         client = client_of(sandbox, page_size=10, hook=hook)
         async with client:

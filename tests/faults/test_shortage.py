@@ -35,7 +35,7 @@ CHILD = """
                 taken = {shortage}
                 try:
                     records = await client.fetch_all(datetime.fromisoformat(start), datetime.fromisoformat(end))
-                    print(len(records), client._engine._patience.limit.places)
+                    print(len(records), client._engine._retries.limit.current)
                 finally:
                     for one in taken:
                         os.close(one)

@@ -53,7 +53,9 @@ async def until_idle(client: CdrClient) -> None:
     """Wait until `client` does nothing at all, and nobody watches a caller any more."""
 
     def watchers() -> bool:
-        return any("_attended" in getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
+        return any(
+            "_cancel_on_disconnect" in getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()
+        )
 
     assert client._engine is not None
     async with asyncio.timeout(30):

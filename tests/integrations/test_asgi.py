@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr.integrations.asgi import AsgiCaller, Guard, is_guarded, limits_in
+from aiosipcdr.integrations.asgi import AsgiWriter, Guard, is_guarded, limits_in
 from aiosipcdr.integrations.limits import Limits
-from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError
+from aiosipcdr.integrations.streaming import AnswerCutError, ClientDisconnectedError
 
 START = "http.response.start"
 END = {"type": "http.response.body", "body": b"", "more_body": False}
-Inner = Callable[[AsgiCaller, Any, Any], Awaitable[None]]
+Inner = Callable[[AsgiWriter, Any, Any], Awaitable[None]]
 
 
 class Server:
@@ -41,18 +41,18 @@ async def play(inner: Inner, server: Server, **scope: Any) -> None:
     """Call a guarded application that answers with `inner`."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await inner(AsgiCaller(200, [(b"x-mine", b"here")], scope, receive, send), receive, send)
+        await inner(AsgiWriter(200, [(b"x-mine", b"here")], scope, receive, send), receive, send)
 
     await Guard(app)({"type": "http", "headers": [], **scope}, server.receive, server.send)
 
 
-async def begin(caller: AsgiCaller) -> None:
+async def begin(caller: AsgiWriter) -> None:
     await caller.begin()
     await caller.write(b"a")
 
 
 async def test_a_whole_answer_passes_and_the_mark_stays_inside() -> None:
-    async def inner(caller: AsgiCaller, _receive: Any, _send: Any) -> None:
+    async def inner(caller: AsgiWriter, _receive: Any, _send: Any) -> None:
         await begin(caller)
         await caller.finish()
 
@@ -62,21 +62,21 @@ async def test_a_whole_answer_passes_and_the_mark_stays_inside() -> None:
     assert server.has_ended
 
 
-async def returns(caller: AsgiCaller, _receive: Any, _send: Any) -> None:
+async def returns(caller: AsgiWriter, _receive: Any, _send: Any) -> None:
     await begin(caller)
 
 
-async def is_ended_by_another(caller: AsgiCaller, _receive: Any, send: Any) -> None:
+async def is_ended_by_another(caller: AsgiWriter, _receive: Any, send: Any) -> None:
     await begin(caller)
     await send(END)
 
 
-async def is_followed_by_another(caller: AsgiCaller, _receive: Any, send: Any) -> None:
+async def is_followed_by_another(caller: AsgiWriter, _receive: Any, send: Any) -> None:
     await begin(caller)
     await send({"type": START, "status": 504, "headers": []})
 
 
-async def is_forgiven(caller: AsgiCaller, _receive: Any, send: Any) -> None:
+async def is_forgiven(caller: AsgiWriter, _receive: Any, send: Any) -> None:
     await begin(caller)
     for _ in range(2):
         with pytest.raises(AnswerCutError):
@@ -95,7 +95,7 @@ async def test_a_short_answer_is_cut(inner: Inner) -> None:
 async def test_a_cancellation_and_an_error_come_out_as_they_are() -> None:
     for error in (asyncio.CancelledError(), KeyError("mine")):
 
-        async def inner(caller: AsgiCaller, _receive: Any, _send: Any, error: BaseException = error) -> None:
+        async def inner(caller: AsgiWriter, _receive: Any, _send: Any, error: BaseException = error) -> None:
             await begin(caller)
             raise error
 
@@ -106,7 +106,7 @@ async def test_a_cancellation_and_an_error_come_out_as_they_are() -> None:
 
 
 async def test_an_answer_that_took_the_place_of_a_streamed_one_is_its_middlewares() -> None:
-    async def inner(caller: AsgiCaller, _receive: Any, send: Any) -> None:
+    async def inner(caller: AsgiWriter, _receive: Any, send: Any) -> None:
         caller._send = swallow  # a middleware that drops what the application sends
         await begin(caller)
         await send({"type": START, "status": 304, "headers": []})
@@ -122,10 +122,10 @@ async def test_an_answer_that_took_the_place_of_a_streamed_one_is_its_middleware
 
 
 async def test_a_caller_who_has_gone_is_nobodys_fault() -> None:
-    async def inner(caller: AsgiCaller, _receive: Any, send: Any) -> None:
+    async def inner(caller: AsgiWriter, _receive: Any, send: Any) -> None:
         await begin(caller)
         server.gone.set()
-        with pytest.raises(CallerGoneError):
+        with pytest.raises(ClientDisconnectedError):
             await caller.write(b"b")
         await send(END)  # as BaseHTTPMiddleware does
 
@@ -135,9 +135,9 @@ async def test_a_caller_who_has_gone_is_nobodys_fault() -> None:
 
 
 async def test_that_the_caller_has_gone_is_heard_whoever_is_told() -> None:
-    async def inner(caller: AsgiCaller, receive: Any, _send: Any) -> None:
+    async def inner(caller: AsgiWriter, receive: Any, _send: Any) -> None:
         caller._receive = forever  # the server tells it once, and a middleware has asked
-        watching = asyncio.create_task(caller.gone())
+        watching = asyncio.create_task(caller.wait_disconnected())
         await asyncio.sleep(0)
         server.gone.set()
         assert (await receive())["type"] == "http.disconnect"
@@ -159,7 +159,7 @@ async def test_a_receive_that_never_waits_does_not_keep_others_waiting() -> None
         asked += 1
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    watching = asyncio.create_task(AsgiCaller(200, [], {"type": "http"}, receive, Server().send).gone())
+    watching = asyncio.create_task(AsgiWriter(200, [], {"type": "http"}, receive, Server().send).wait_disconnected())
     for _ in range(100):
         await asyncio.sleep(0)
     assert asked <= 2

@@ -180,7 +180,7 @@ async def test_csv_that_is_made_in_memory_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(streaming, "_MOST_COLLECTED", 10_000)
+    monkeypatch.setattr(streaming, "_MAX_BUFFERED_BYTES", 10_000)
     async with doors.client_of(sandbox) as client:
         app = FastAPI()
 

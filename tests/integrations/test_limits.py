@@ -68,8 +68,8 @@ def test_what_is_no_limit_is_refused(settings: dict[str, Any], reported: str) ->
 
 def test_limits_that_are_set_replace_the_defaults_once() -> None:
     default, mine, other = Limits(), Limits(max_streams=2), Limits(max_streams=3)
-    assert default.replaced_by(mine) is mine
-    assert mine.replaced_by(Limits()) is mine
-    assert mine.replaced_by(Limits(max_streams=2)) is mine
+    assert default.merged_with(mine) is mine
+    assert mine.merged_with(Limits()) is mine
+    assert mine.merged_with(Limits(max_streams=2)) is mine
     with pytest.raises(ValueError, match="set twice"):
-        mine.replaced_by(other)
+        mine.merged_with(other)

@@ -14,7 +14,13 @@ import pytest
 from aiosipcdr import CdrClient, ClientStateError, IncompleteRangeError, ProtocolError, ServerFaultError
 from aiosipcdr.integrations import streaming
 from aiosipcdr.integrations.range_request import DeadlineExceededError, HttpVersionError
-from aiosipcdr.integrations.streaming import AnswerCutError, CallerGoneError, Text, collect, deliver
+from aiosipcdr.integrations.streaming import (
+    AnswerCutError,
+    ClientDisconnectedError,
+    TextFormat,
+    buffer_response,
+    stream_response,
+)
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.settling import settle
 from tests.watch import CALLEE, END, START, Watch, call
@@ -23,7 +29,7 @@ from tests.watch import CALLEE, END, START, Watch, call
 class Reader:
     """A caller who notes what came, and is asked at each step what happens next."""
 
-    is_told_of_the_end = True
+    detects_cut = True
 
     def __init__(self, then: Callable[[int], object] = lambda _pieces: None) -> None:
         self.begun = asyncio.Event()
@@ -52,7 +58,7 @@ class Reader:
         self._then(len(self.pieces))
         await self.reads.wait()
 
-    async def gone(self) -> None:
+    async def wait_disconnected(self) -> None:
         await self.has_gone.wait()
 
 
@@ -71,7 +77,7 @@ def sandbox(shared: Sandbox) -> Sandbox:
 async def test_ndjson_is_the_records_and_then_the_report(doors: Any, sandbox: Sandbox) -> None:
     async with doors.client_of(sandbox) as client:
         reader = Reader()
-        assert await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
+        assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
         await doors.until_idle(client)
         *records, last = reader.lines
         assert [record["voice_id"] for record in records] == [
@@ -87,16 +93,16 @@ async def test_ndjson_is_the_records_and_then_the_report(doors: Any, sandbox: Sa
 async def test_csv_is_a_line_of_names_and_the_records(doors: Any, sandbox: Sandbox) -> None:
     async with doors.client_of(sandbox) as client:
         reader = Reader()
-        assert await deliver(client.stream(sandbox.start, sandbox.end), "csv", reader)
+        assert await stream_response(client.stream(sandbox.start, sandbox.end), "csv", reader)
         rows = list(csv.DictReader(io.StringIO(reader.got.decode(), newline="")))
         assert sorted(row["voice_id"] for row in rows) == sorted(sandbox.voice_ids())
 
 
 @pytest.mark.parametrize(("text", "lines"), [("ndjson", 1), ("csv", 1)])
-async def test_a_range_without_calls_is_an_answer_too(doors: Any, text: Text, lines: int) -> None:
+async def test_a_range_without_calls_is_an_answer_too(doors: Any, text: TextFormat, lines: int) -> None:
     async with Sandbox(records=0) as sandbox, doors.client_of(sandbox) as client:
         reader = Reader()
-        assert await deliver(client.stream(sandbox.start, sandbox.end), text, reader)
+        assert await stream_response(client.stream(sandbox.start, sandbox.end), text, reader)
     assert len(reader.got.splitlines()) == lines
 
 
@@ -108,7 +114,7 @@ async def test_the_first_bytes_come_with_the_first_window(doors: Any) -> None:
         asyncio.timeout(60),
     ):
         reader = Reader()
-        delivery = asyncio.create_task(deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
+        delivery = asyncio.create_task(stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
         await gate.reached()
         while not reader.pieces:
             await asyncio.sleep(0.002)
@@ -129,7 +135,7 @@ async def test_an_answer_begins_in_time_even_if_nothing_is_there(doors: Any, sta
     ):
         reader = Reader()
         stream = client.stream(sandbox.start, sandbox.end)
-        delivery = asyncio.create_task(deliver(stream, "csv", reader, start_within=start_within))
+        delivery = asyncio.create_task(stream_response(stream, "csv", reader, start_within=start_within))
         await reader.begun.wait()
         await gate.reached()
         assert len(reader.got.splitlines()) <= 1
@@ -145,7 +151,7 @@ async def test_what_goes_wrong_before_the_beginning_is_raised_as_it_is(doors: An
     ):
         reader = Reader()
         with pytest.raises(ServerFaultError):
-            await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
+            await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
         await doors.until_idle(client)
     assert not reader.begun.is_set()
 
@@ -154,7 +160,7 @@ async def test_what_goes_wrong_later_cuts_the_answer_and_says_why(doors: Any) ->
     async with Sandbox(records=3_000) as sandbox, doors.client_of(sandbox, concurrency=1) as client:
         reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 1 else None)
         with pytest.raises(AnswerCutError, match="AuthenticationError"):
-            await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
+            await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
         await doors.until_idle(client)
     *records, last = reader.lines
     assert 0 < len(records) < 3_000
@@ -171,7 +177,7 @@ async def test_an_answer_that_was_cut_shows_neither_secrets_nor_numbers(
         async with doors.client_of(sandbox, concurrency=1) as client:
             reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 1 else None)
             with pytest.raises(AnswerCutError) as caught:
-                await deliver(client.stream(START, END), "ndjson", reader)
+                await stream_response(client.stream(START, END), "ndjson", reader)
         watch.check_error(caught.value)
         watch.check(caplog.text)
         watch.check(reader.pieces[-1].decode())
@@ -183,25 +189,25 @@ async def test_csv_that_is_cut_holds_calls_alone(doors: Any) -> None:
     async with Sandbox(records=3_000) as sandbox, doors.client_of(sandbox, concurrency=1) as client:
         reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 2 else None)
         with pytest.raises(AnswerCutError):
-            await deliver(client.stream(sandbox.start, sandbox.end), "csv", reader)
+            await stream_response(client.stream(sandbox.start, sandbox.end), "csv", reader)
         rows = list(csv.DictReader(io.StringIO(reader.got.decode(), newline="")))
         assert 0 < len(rows) < 3_000
         assert {row["voice_id"] for row in rows} < set(sandbox.voice_ids())
 
 
 @pytest.mark.parametrize("text", ["ndjson", "csv"])
-async def test_what_is_not_proven_never_ends_well_unless_it_says_so(doors: Any, text: Text) -> None:
+async def test_what_is_not_proven_never_ends_well_unless_it_says_so(doors: Any, text: TextFormat) -> None:
     async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, doors.client_of(sandbox) as client:
         reader = Reader()
         with pytest.raises((IncompleteRangeError, AnswerCutError)):
-            await deliver(client.stream(sandbox.start, sandbox.end), text, reader)
+            await stream_response(client.stream(sandbox.start, sandbox.end), text, reader)
         lenient = Reader()
         stream = client.stream(sandbox.start, sandbox.end, allow_incomplete=True)
         if text == "csv":
             with pytest.raises(AnswerCutError, match="use NDJSON"):
-                await deliver(stream, text, lenient)
+                await stream_response(stream, text, lenient)
         else:
-            assert await deliver(stream, text, lenient)
+            assert await stream_response(stream, text, lenient)
             assert lenient.lines[-1]["report"]["certified"] is False
             assert len(lenient.lines) == 151
 
@@ -209,7 +215,7 @@ async def test_what_is_not_proven_never_ends_well_unless_it_says_so(doors: Any, 
 @pytest.mark.parametrize("text", ["ndjson", "csv"])
 @pytest.mark.parametrize("is_quarantined", [True, False])
 async def test_what_cannot_be_read_is_stated_and_quarantined_records_cut_csv(
-    doors: Any, text: Text, *, is_quarantined: bool
+    doors: Any, text: TextFormat, *, is_quarantined: bool
 ) -> None:
     async with Sandbox(records=20, days=1) as sandbox, doors.client_of(sandbox) as client:
         at = sandbox.start.isoformat()
@@ -218,12 +224,12 @@ async def test_what_cannot_be_read_is_stated_and_quarantined_records_cut_csv(
         stream, reader = client.stream(sandbox.start, sandbox.end), Reader()
         if text == "csv" and is_quarantined:
             with pytest.raises(AnswerCutError, match=r"1 record quarantined.*use NDJSON") as caught:
-                await deliver(stream, text, reader)
+                await stream_response(stream, text, reader)
             assert isinstance(caught.value.__cause__, ProtocolError)
             with pytest.raises(ProtocolError, match="1 record quarantined"):
-                await collect(client.stream(sandbox.start, sandbox.end), text, Reader())
+                await buffer_response(client.stream(sandbox.start, sandbox.end), text, Reader())
             return
-        assert await deliver(stream, text, reader)
+        assert await stream_response(stream, text, reader)
     if text == "csv":
         rows = list(csv.DictReader(io.StringIO(reader.got.decode(), newline="")))
         assert [row["extra"] for row in rows if row["extra"]] == ['{"rate":"?"}']
@@ -239,7 +245,7 @@ async def test_a_deadline_before_the_beginning_is_the_error_of_the_call(doors: A
     async with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox, doors.client_of(sandbox) as client:
         reader = Reader()
         with pytest.raises(DeadlineExceededError):
-            await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader, timeout=0.05)
+            await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader, timeout=0.05)
         await doors.until_idle(client)
         gate.opened.set()
     assert not reader.begun.is_set()
@@ -251,7 +257,7 @@ async def deliver_too_late(client: CdrClient, sandbox: Sandbox, reader: Reader |
     for timeout in (0.1, 1, 10):
         stream = client.stream(sandbox.start, sandbox.end)
         with pytest.raises((AnswerCutError, DeadlineExceededError), match="within"):
-            await deliver(stream, "ndjson", reader, timeout=timeout, start_within=0)
+            await stream_response(stream, "ndjson", reader, timeout=timeout, start_within=0)
         if reader.begun.is_set():
             break
     return reader
@@ -270,7 +276,7 @@ async def test_a_deadline_after_the_beginning_cuts_the_answer(doors: Any) -> Non
 async def test_a_deadline_ends_a_caller_who_does_not_read(
     doors: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "_LAST_WORDS", 0.05)
+    monkeypatch.setattr(streaming, "_PROBLEM_SECONDS", 0.05)
     async with doors.client_of(sandbox) as client, asyncio.timeout(60):
         reader = Reader()
         reader.reads.clear()
@@ -283,7 +289,7 @@ async def test_a_caller_who_leaves_while_nothing_is_there_stops_the_fetching(doo
     gate = doors.Gate(0)
     async with Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox, doors.client_of(sandbox) as client:
         reader = Reader()
-        delivery = asyncio.create_task(deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
+        delivery = asyncio.create_task(stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
         await gate.reached()
         reader.has_gone.set()
         async with asyncio.timeout(30):
@@ -298,7 +304,7 @@ async def test_a_caller_who_leaves_while_nothing_is_there_stops_the_fetching(doo
 async def test_a_caller_who_leaves_midway_stops_the_fetching(doors: Any, sandbox: Sandbox) -> None:
     async with doors.client_of(sandbox, concurrency=1) as client:
         reader = Reader(lambda pieces: reader.has_gone.set() if pieces == 2 else None)
-        assert await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader) is False
+        assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader) is False
         await doors.until_idle(client)
         assert await doors.settled(sandbox) < 50  # of the seventy that the whole range takes
 
@@ -306,10 +312,10 @@ async def test_a_caller_who_leaves_midway_stops_the_fetching(doors: Any, sandbox
 async def test_a_write_to_a_caller_who_has_gone_stops_the_fetching(doors: Any, sandbox: Sandbox) -> None:
     def hang_up(pieces: int) -> None:
         if pieces == 2:
-            raise CallerGoneError
+            raise ClientDisconnectedError
 
     async with doors.client_of(sandbox, concurrency=1) as client:
-        assert await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", Reader(hang_up)) is False
+        assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", Reader(hang_up)) is False
         await doors.until_idle(client)
         assert await doors.settled(sandbox) < 50
 
@@ -318,7 +324,7 @@ async def test_a_caller_who_does_not_read_stops_the_fetching_until_they_do(doors
     async with doors.client_of(sandbox, concurrency=2) as client:
         reader = Reader()
         reader.reads.clear()
-        delivery = asyncio.create_task(deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
+        delivery = asyncio.create_task(stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
         async with asyncio.timeout(60):
             while not reader.pieces:
                 await asyncio.sleep(0.002)
@@ -332,7 +338,7 @@ async def test_a_caller_who_does_not_read_stops_the_fetching_until_they_do(doors
 async def test_a_window_is_handed_over_in_pieces(doors: Any, sandbox: Sandbox) -> None:
     async with doors.client_of(sandbox) as client:
         reader = Reader()
-        assert await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
+        assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
     assert len(reader.pieces) > 24
     assert max(piece.count(b"\n") for piece in reader.pieces) <= 250
 
@@ -343,7 +349,7 @@ async def test_a_cancellation_comes_out_as_it_is(doors: Any) -> None:
         Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox,
         doors.client_of(sandbox, concurrency=1) as client,
     ):
-        delivery = asyncio.create_task(deliver(client.stream(sandbox.start, sandbox.end), "ndjson", Reader()))
+        delivery = asyncio.create_task(stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", Reader()))
         await gate.reached()
         delivery.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -357,7 +363,7 @@ async def test_a_client_that_is_closed_midway_cuts_the_answer(doors: Any) -> Non
     async with Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox:
         async with doors.client_of(sandbox, concurrency=1) as client:
             reader = Reader()
-            delivery = asyncio.create_task(deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
+            delivery = asyncio.create_task(stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
             await gate.reached()
             while not reader.pieces:
                 await asyncio.sleep(0.002)
@@ -371,30 +377,30 @@ async def test_an_error_of_others_cuts_the_answer_without_its_text(doors: Any, s
         raise KeyError("a call, quoted")
 
     async with doors.client_of(sandbox) as client:
-        with pytest.raises(AnswerCutError, match=r"^the answer was cut: KeyError$"):
-            await deliver(client.stream(sandbox.start, sandbox.end), "csv", Reader(fail))
+        with pytest.raises(AnswerCutError, match=r"^the response was cut: KeyError$"):
+            await stream_response(client.stream(sandbox.start, sandbox.end), "csv", Reader(fail))
         await doors.until_idle(client)
 
 
 async def test_csv_is_refused_where_a_cut_would_look_like_an_end(doors: Any, sandbox: Sandbox) -> None:
     async with doors.client_of(sandbox) as client:
         reader = Reader()
-        reader.is_told_of_the_end = False
+        reader.detects_cut = False
         with pytest.raises(HttpVersionError, match=r"HTTP/1\.1"):
-            await deliver(client.stream(sandbox.start, sandbox.end), "csv", reader)
+            await stream_response(client.stream(sandbox.start, sandbox.end), "csv", reader)
         assert not reader.begun.is_set()
-        assert await deliver(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
+        assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
 
 
 async def test_what_is_no_deadline_is_refused(doors: Any, sandbox: Sandbox) -> None:
     async with doors.client_of(sandbox) as client:
         with pytest.raises(ValueError, match="timeout must be a positive number"):
-            await deliver(client.stream(sandbox.start, sandbox.end), "csv", Reader(), timeout=math.inf)
+            await stream_response(client.stream(sandbox.start, sandbox.end), "csv", Reader(), timeout=math.inf)
 
 
 async def test_a_stream_that_cannot_be_read_any_more_is_an_error(doors: Any, sandbox: Sandbox) -> None:
     async with doors.client_of(sandbox) as client:
         stream = client.stream(sandbox.start, sandbox.end)
-        assert await deliver(stream, "csv", Reader())
+        assert await stream_response(stream, "csv", Reader())
         with pytest.raises(ClientStateError, match="read once"):
-            await deliver(stream, "csv", Reader())
+            await stream_response(stream, "csv", Reader())

@@ -8,10 +8,10 @@ from aiosipcdr.policy.concurrency import AdaptiveLimit
 
 def test_trouble_takes_places_away_down_to_one() -> None:
     limit = AdaptiveLimit(8)
-    seen = [limit.places]
+    seen = [limit.current]
     for now in range(1, 8):
         limit.note_trouble(sent=now - 0.5, now=now)
-        seen.append(limit.places)
+        seen.append(limit.current)
     assert seen == [8, 5, 3, 2, 1, 1, 1, 1]
 
 
@@ -19,9 +19,9 @@ def test_one_bad_moment_counts_once_however_many_requests_it_met() -> None:
     limit = AdaptiveLimit(8)
     for now in (10.0, 10.1, 10.2, 10.3):
         limit.note_trouble(sent=9, now=now)
-    assert limit.places == 5
+    assert limit.current == 5
     limit.note_trouble(sent=10.05, now=11)
-    assert limit.places == 3
+    assert limit.current == 3
 
 
 def test_trouble_makes_the_answers_before_it_count_for_nothing() -> None:
@@ -30,40 +30,40 @@ def test_trouble_makes_the_answers_before_it_count_for_nothing() -> None:
     for _ in range(5):
         limit.note_success()
     limit.note_trouble(sent=2, now=2)
-    assert limit.places == 1  # 1.96
+    assert limit.current == 1  # 1.96
     for _ in range(3):
         limit.note_success()
-    assert limit.places == 1
+    assert limit.current == 1
     limit.note_success()
-    assert limit.places == 2
+    assert limit.current == 2
 
 
 def test_two_rounds_of_answers_give_a_place_back() -> None:
     limit = AdaptiveLimit(4)
     limit.note_trouble(sent=1, now=1)
-    assert limit.places == 2  # 2.8
+    assert limit.current == 2  # 2.8
     for _ in range(5):
         limit.note_success()
-    assert limit.places == 2
+    assert limit.current == 2
     limit.note_success()
-    assert limit.places == 3  # 3.8
+    assert limit.current == 3  # 3.8
     for _ in range(8):
         limit.note_success()
-    assert limit.places == 4
+    assert limit.current == 4
     for _ in range(100):
         limit.note_success()
-    assert limit.places == 4
+    assert limit.current == 4
 
 
 @given(st.integers(1, 64), st.lists(st.booleans(), max_size=200))
 def test_there_is_always_a_place_and_never_one_too_many(most: int, outcomes: list[bool]) -> None:
     limit = AdaptiveLimit(most)
     for now, good in enumerate(outcomes):
-        before = limit.places
+        before = limit.current
         if good:
             limit.note_success()
-            assert before <= limit.places <= before + 1
+            assert before <= limit.current <= before + 1
         else:
             limit.note_trouble(sent=now, now=now)
-            assert limit.places <= before
-        assert 1 <= limit.places <= most
+            assert limit.current <= before
+        assert 1 <= limit.current <= most

@@ -30,9 +30,9 @@ policies = st.builds(
 def test_the_defaults() -> None:
     policy = RetryPolicy()
     assert (policy.attempts, policy.base, policy.cap, policy.deadline) == (None, 0.25, 20, 120)
-    assert (policy.most_attempts(), policy.most_attempts(others_succeed=True)) == (6, 20)
-    assert (policy.most_attempts(3), policy.most_attempts(3, others_succeed=True)) == (3, 20)
-    assert [policy.most_attempts(fewer, is_first_page=True) for fewer in (None, 3)] == [8, 6]
+    assert (policy.max_attempts(), policy.max_attempts(others_succeed=True)) == (6, 20)
+    assert (policy.max_attempts(3), policy.max_attempts(3, others_succeed=True)) == (3, 20)
+    assert [policy.max_attempts(fewer, is_first_page=True) for fewer in (None, 3)] == [8, 6]
     assert policy.longest_retry_after == 120
 
 
@@ -62,7 +62,7 @@ def test_attempts_that_are_given_are_never_exceeded(
     is_first_page: bool,  # noqa: FBT001
 ) -> None:
     policy = RetryPolicy(attempts=attempts)
-    most = policy.most_attempts(fewer, others_succeed=others_succeed, is_first_page=is_first_page)
+    most = policy.max_attempts(fewer, others_succeed=others_succeed, is_first_page=is_first_page)
     assert most == (attempts if fewer is None or others_succeed else min(attempts, fewer))
 
 
@@ -144,13 +144,13 @@ def test_a_budget_is_spent_given_back_and_comes_back_with_time() -> None:
     assert budget.take(14, now=100)
     assert not budget.take(14, now=100)
     assert budget.take(2, now=100)
-    budget.give_back(14)
+    budget.refund(14)
     assert budget.take(14, now=100)
     assert not budget.take(5, now=104)
     assert budget.take(5, now=105)
     assert budget.is_low(105)
     assert not budget.is_low(120)
-    budget.give_back(1_000)
+    budget.refund(1_000)
     assert not budget.take(30.1, now=105)
     assert budget.take(30, now=1e9)
 
@@ -164,7 +164,7 @@ def test_no_more_is_spent_than_there_was_and_came_back(steps: list[tuple[str, fl
         if what == "take":
             spent += cost if budget.take(cost, now=now) else 0
         else:
-            budget.give_back(cost)
+            budget.refund(cost)
             back += cost
     assert spent <= 500 + back + now + 1e-6
 

@@ -20,6 +20,7 @@ from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.proof.window import Outcome, WindowReader
 from aiosipcdr.wire.codec import Filters, PageAnswer
+from tests.proof.made_up_pages import accept
 from tests.proof.simulated_vendor import TRUE_VIEW, Flight, Habits, Run, Vendor, View, at
 
 Moment = Literal["submitted", "ended"]
@@ -97,11 +98,10 @@ def cover_live(
     *,
     lateness: timedelta = timedelta(hours=4),
     count_delay: timedelta = timedelta(seconds=1),
-    kind: type[RangeReader] = RangeReader,
     **settings: object,
 ) -> RangeReader:
     """Build a Coverage that knows the time of `vendor`."""
-    return kind(
+    return RangeReader(
         OwnedSpan(window=window),
         Filters(),
         size=100,
@@ -159,7 +159,7 @@ class _Wire:
         self.flying -= 1
         owner = flight.request.owner
         was_open = isinstance(owner, WindowReader) and owner.is_open
-        self.run.error = self.run.reader.accept(flight.request, answer)
+        self.run.error = accept(self.run.reader, flight.request, answer)
         if was_open and isinstance(owner, WindowReader) and owner.outcome is Outcome.CERTIFIED:
             self.run.counted_at[owner.window] = flight.counted_at
 

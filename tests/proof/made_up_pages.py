@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+from aiosipcdr.model.errors import SipCdrError
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.proof.page import PageRequest, RequestOwner
 from aiosipcdr.wire.codec import PageAnswer
 
 CANARY = "+447700900123"
@@ -22,3 +24,15 @@ def answer(
     total = len(records) if total is None else total
     pages = -(-total // max(1, size)) if pages is None else pages
     return PageAnswer(page=Page(total=total, size=size, current=current, pages=pages, records=list(records)))
+
+
+def accept(owner: RequestOwner, request: PageRequest, reported: PageAnswer) -> SipCdrError | None:
+    """Pass an answer to a plan or an owner; return the error that ends the run."""
+    changed = owner.accept(request, reported)
+    return changed if isinstance(changed, SipCdrError) else None
+
+
+def refuse(owner: RequestOwner, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
+    """Pass an error to a plan or an owner; return the error that ends the run."""
+    changed = owner.refuse(request, error)
+    return changed if isinstance(changed, SipCdrError) else None

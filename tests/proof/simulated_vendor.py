@@ -41,8 +41,8 @@ from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.proof.pending import WindowTask
 from aiosipcdr.proof.range import RangeReader
-from aiosipcdr.proof.resumable import ResumableCoverage
 from aiosipcdr.wire.codec import Filters, PageAnswer
+from tests.proof.made_up_pages import accept, refuse
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 SETTLED = datetime(2030, 1, 1, tzinfo=UTC)
@@ -603,9 +603,8 @@ def drive(reader: RangeReader, vendor: Vendor, how: Drive) -> Run:  # noqa: C901
         if run.requests > how.most_requests:
             raise RequestStormError(f"{run.requests} requests and no end")
         if not (how.lazy_reader and flying and rng.random() < 0.7):
-            if isinstance(reader, ResumableCoverage):
-                while (note := reader.take_note()) is not None:
-                    run.entries.append(note)
+            while (event := reader.take_event()) is not None:
+                run.entries.append(event)
             while (window := reader.take_complete()) is not None:
                 run.windows.append(window)
                 run.entries.append(Delivered(reported=window.report, share=window.share))
@@ -627,7 +626,7 @@ def drive(reader: RangeReader, vendor: Vendor, how: Drive) -> Run:  # noqa: C901
             answer = flight.advance()
         except SipCdrError as error:
             flying.pop(index)
-            run.error = reader.refuse(flight.request, error)
+            run.error = refuse(reader, flight.request, error)
             if run.error is not None:
                 return run
             continue
@@ -637,7 +636,7 @@ def drive(reader: RangeReader, vendor: Vendor, how: Drive) -> Run:  # noqa: C901
         # Other owners ask for the same windows, and an answer to one that has been decided counts for nothing.
         if isinstance(owner := flight.request.owner, WindowTask) and owner.is_open:
             run.note_answer(flight)
-        run.error = reader.accept(flight.request, answer)
+        run.error = accept(reader, flight.request, answer)
         if run.error is not None:
             return run
 
@@ -662,7 +661,6 @@ def cover(  # noqa: D417 - the rest are Coverage's own
     filters: Filters | None = None,
     settled_before: datetime = SETTLED,
     ages: AgePolicy | None = None,
-    kind: type[RangeReader] = RangeReader,
     seam: TimeWindow | None = None,
     time_field: str | None = None,
     exact: tuple[datetime, datetime] | None = None,
@@ -677,12 +675,11 @@ def cover(  # noqa: D417 - the rest are Coverage's own
         filters: what is selected.
         settled_before: what ends later is provisional.
         ages: instead of that.
-        kind: which coverage.
         seam: the second that belongs to the left neighbour.
         time_field: the time that the vendor is known to filter on.
         exact: the bounds that calls are trimmed to.
     """
-    return kind(
+    return RangeReader(
         OwnedSpan(window=window, seam=seam, time_field=time_field, exact=exact),
         filters or Filters(),
         size=size,
@@ -693,9 +690,9 @@ def cover(  # noqa: D417 - the rest are Coverage's own
 
 
 @contextmanager
-def smaller_windows(most_rows: int, aimed_rows: int) -> Iterator[None]:
-    """Make windows of `most_rows` at most, so that small ranges show what large ones do."""
-    with patch.multiple(range_module, MOST_ROWS=most_rows, AIMED_ROWS=aimed_rows):
+def smaller_windows(max_rows: int, target_rows: int) -> Iterator[None]:
+    """Make windows of `max_rows` at most, so that small ranges show what large ones do."""
+    with patch.multiple(range_module, MAX_ROWS=max_rows, TARGET_ROWS=target_rows):
         yield
 
 
@@ -717,7 +714,7 @@ def check_windows(run: Run, window: TimeWindow) -> None:
                 check_nothing_missing(run, complete.window, seen)
         # What cannot be read, or has changed, may count twice where nothing is certified: the last part of a window
         # that was cut in vain brings rows which only that window had, and it may hold one of them without its id.
-        is_proven = complete.report.certified and not any(complete.share.floors)
+        is_proven = complete.report.certified and not any(complete.share.unclaimed)
         if is_proven or not (vendor.habits.garbles or vendor.has_changed):
             assert_once(vendor, here)
     # What lies in a shared second and cannot be read on one side of it is told on both.

@@ -74,23 +74,23 @@ def test_smaller_pages_are_more_pages_and_larger_ones_are_not_believed() -> None
 def test_a_run_may_always_hold_one_window() -> None:
     quota = RowQuota(1)
     quota.runs = 5
-    quota.take(FULL_WINDOW * 9)
-    assert quota.has_room(0)
-    assert not quota.has_room(1)
+    quota.reserve(FULL_WINDOW * 9)
+    assert quota.has_space(0)
+    assert not quota.has_space(1)
 
 
 def test_a_run_alone_may_hold_as_many_windows_as_there_are_places() -> None:
     quota = RowQuota(3)
     quota.runs = 1
     held = 0
-    while quota.has_room(held):
-        quota.take(FULL_WINDOW)
+    while quota.has_space(held):
+        quota.reserve(FULL_WINDOW)
         held += FULL_WINDOW
     assert held == 3 * FULL_WINDOW
-    quota.free(1)
-    assert not quota.has_room(held - 1)
-    quota.free(FULL_WINDOW - 1)
-    assert quota.has_room(held - FULL_WINDOW)
+    quota.release(1)
+    assert not quota.has_space(held - 1)
+    quota.release(FULL_WINDOW - 1)
+    assert quota.has_space(held - FULL_WINDOW)
 
 
 @pytest.mark.parametrize(("runs", "windows"), [(0, 8), (1, 8), (2, 4), (3, 2), (8, 1), (20, 1)])
@@ -98,8 +98,8 @@ def test_runs_share_the_places_evenly_and_each_may_hold_one_window(runs: int, wi
     quota = RowQuota(8)
     quota.runs = runs
     held = 0
-    while quota.has_room(held):
-        quota.take(FULL_WINDOW)
+    while quota.has_space(held):
+        quota.reserve(FULL_WINDOW)
         held += FULL_WINDOW
     assert held == windows * FULL_WINDOW
 
@@ -107,10 +107,10 @@ def test_runs_share_the_places_evenly_and_each_may_hold_one_window(runs: int, wi
 def test_no_run_takes_more_than_what_the_others_have_left() -> None:
     quota = RowQuota(4)
     quota.runs = 2
-    quota.take(3 * FULL_WINDOW)  # of a run that began when it was alone
-    quota.take(FULL_WINDOW // 2)
-    assert not quota.has_room(FULL_WINDOW // 2)
-    quota.free(FULL_WINDOW // 2)
-    quota.take(FULL_WINDOW // 4)
-    quota.free(FULL_WINDOW // 4)
-    assert quota.has_room(1)
+    quota.reserve(3 * FULL_WINDOW)  # of a run that began when it was alone
+    quota.reserve(FULL_WINDOW // 2)
+    assert not quota.has_space(FULL_WINDOW // 2)
+    quota.release(FULL_WINDOW // 2)
+    quota.reserve(FULL_WINDOW // 4)
+    quota.release(FULL_WINDOW // 4)
+    assert quota.has_space(1)

@@ -95,7 +95,7 @@ def test_what_was_not_proven_is_read_again_unless_that_is_allowed() -> None:
 def test_what_cannot_be_read_is_read_again_where_that_is_an_error(trouble: str) -> None:
     odd = delivered(20, 40)
     if trouble == "quarantined":
-        odd.reported.quarantined = 1
+        odd = msgspec.structs.replace(odd, reported=msgspec.structs.replace(odd.reported, quarantined=1))
     else:
         odd.share.faulty_fields = {"cost": 1}
     entries: list[JournalEvent | Delivered] = [delivered(0, 20), odd, delivered(40, 60)]

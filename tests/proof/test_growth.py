@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
-from aiosipcdr.proof.growth import MOST_READINGS, Growth
+from aiosipcdr.proof.growth import MAX_SCANS_WHILE_GROWING, Growth
 
 NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
 AGES = AgePolicy(lambda: VendorTime(NOW, is_local=False), timedelta(hours=4), timedelta(seconds=1))
@@ -56,14 +56,14 @@ def test_a_count_waits_once_for_each_reading_and_longer_where_it_lags() -> None:
 
 
 def test_a_window_to_which_calls_are_added_is_given_more_and_more_time() -> None:
-    readings = range(1, MOST_READINGS + 1)
-    assert [growth().delay_reading(reading) for reading in readings] == [0] * 7
-    assert [growth(is_seen=True).delay_reading(reading) for reading in readings] == [0, 0, 1, 3, 9, 20, 20]
+    readings = range(1, MAX_SCANS_WHILE_GROWING + 1)
+    assert [growth().delay_scan(reading) for reading in readings] == [0] * 7
+    assert [growth(is_seen=True).delay_scan(reading) for reading in readings] == [0, 0, 1, 3, 9, 20, 20]
     calm = AGES._replace(count_delay=timedelta())
-    assert [growth(is_seen=True, ages=calm).delay_reading(reading) for reading in readings] == [0] * 7
+    assert [growth(is_seen=True, ages=calm).delay_scan(reading) for reading in readings] == [0] * 7
 
 
 @pytest.mark.parametrize(("ahead", "delay"), [(-1, 0), (-0.5, 0), (0, 0.5), (3.5, 4), (3.6, 0), (3_600, 0)])
 def test_an_end_that_is_a_moment_ahead_is_waited_for(ahead: float, delay: float) -> None:
     for is_seen in (False, True):
-        assert growth(NOW + timedelta(seconds=ahead), is_seen=is_seen).delay_reading(1) == delay
+        assert growth(NOW + timedelta(seconds=ahead), is_seen=is_seen).delay_scan(1) == delay

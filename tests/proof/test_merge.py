@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page
-from aiosipcdr.model.report import FetchReport, QuarantinedRecord
+from aiosipcdr.model.report import QuarantinedRecord, ReportBuilder
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof import window as completeness
 from aiosipcdr.proof.budget import Budget
@@ -20,6 +20,7 @@ from aiosipcdr.proof.overlaps import identity
 from aiosipcdr.proof.splits import SplitWindow
 from aiosipcdr.proof.window import Outcome, WindowReader
 from aiosipcdr.wire.codec import Filters, PageAnswer
+from tests.proof.made_up_pages import accept
 from tests.proof.simulated_vendor import ages_of
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -35,14 +36,14 @@ def call(voice_id: str, second: float | None = 0, **fields: object) -> CallDetai
 
 def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str, ...] = ()) -> WindowReader:
     window = TimeWindow(at(first), at(last))
-    proof = WindowReader(window, Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of())
+    proof = WindowReader(window, Filters(), size=100, max_rows=2_000, budget=Budget(), ages=ages_of())
     total = len(records) + len(broken)
     page = Page(total=total, size=100, current=1, pages=int(total > 0), records=list(records))
     quarantined = [
         QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity) for identity in broken
     ]
     while (request := proof.next_request()) is not None:
-        assert proof.accept(request, PageAnswer(page=page, quarantined=quarantined)) is None
+        assert accept(proof, request, PageAnswer(page=page, quarantined=quarantined)) is None
     assert proof.outcome is Outcome.CERTIFIED
     return proof
 
@@ -52,8 +53,8 @@ def merger(
     time_field: str | None = None,
     exact: tuple[datetime, datetime] | None = None,
     normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
-) -> tuple[RangeMerger, FetchReport]:
-    report = FetchReport()
+) -> tuple[RangeMerger, ReportBuilder]:
+    report = ReportBuilder()
     span = OwnedSpan(window=TimeWindow(at(-1), at(60)), time_field=time_field, exact=exact)
     return RangeMerger(report, span=span, normalize=normalize), report
 

@@ -13,7 +13,7 @@ from aiosipcdr.proof.checkpoint import ReadWindow
 from aiosipcdr.proof.overlaps import EarlierWindow, OverlapReader, Repeats, identity
 from aiosipcdr.proof.window import WindowReader
 from aiosipcdr.wire.codec import Filters, PageAnswer
-from tests.proof.made_up_pages import START
+from tests.proof.made_up_pages import START, accept
 from tests.proof.simulated_vendor import ages_of
 
 
@@ -33,7 +33,7 @@ def read(first: int, last: int, *rows: CallDetailRecord, broken: tuple[str, ...]
         TimeWindow(at(first), at(last)),
         Filters(),
         size=100,
-        most_rows=2_000,
+        max_rows=2_000,
         budget=Budget(),
         ages=ages_of(),
         is_part=True,
@@ -43,7 +43,7 @@ def read(first: int, last: int, *rows: CallDetailRecord, broken: tuple[str, ...]
     ]
     page = Page(total=len(rows) + len(broken), size=100, current=1, pages=1, records=list(rows))
     while (request := proof.next_request()) is not None:
-        assert proof.accept(request, PageAnswer(page=page, quarantined=quarantined)) is None
+        assert accept(proof, request, PageAnswer(page=page, quarantined=quarantined)) is None
     assert proof.report.certified
     return proof
 
@@ -132,7 +132,7 @@ def test_a_row_that_is_not_there_may_be_the_older_version_where_its_window_was_r
 
 def test_what_nobody_decides_is_taken_for_a_row_that_changed() -> None:
     repeats = compare([Y], [X])
-    repeats.give_in()
+    repeats.drop_doubts()
     assert (repeats.keys, repeats.conflicts, repeats.is_doubtful) == ({"a"}, 1, False)
 
 
@@ -177,6 +177,6 @@ def test_rows_of_an_earlier_run_are_compared_as_they_were_exported() -> None:
 def test_the_reading_that_decides_holds_all_that_two_windows_share_whatever_the_bounds_mean() -> None:
     part = read(10, 21)
     proof = OverlapReader(
-        part, filters=Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of(), is_part=True
+        part, filters=Filters(), size=100, max_rows=2_000, budget=Budget(), ages=ages_of(), is_part=True
     )
     assert (proof.window, proof.part) == (TimeWindow(at(9), at(11)), part)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import SECOND, TimeWindow
-from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, ReadWindow
+from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, JournalQueue, ReadWindow
 from aiosipcdr.proof.merge import OwnedSpan
-from aiosipcdr.proof.resumable import ResumableCoverage
+from tests.proof.made_up_pages import accept
 from tests.proof.simulated_vendor import (
     START,
     Drive,
@@ -202,7 +202,7 @@ def test_a_row_of_the_seam_that_was_filled_in_meanwhile_stays_the_neighbours() -
         flight = Flight(vendor, request)
         while (answer := flight.advance()) is None:
             pass
-        assert reader.accept(request, answer) is None
+        assert accept(reader, request, answer) is None
         if request.window == span.seam and not request.control:
             # The seam was read with the old contents, the window will be with the new ones.
             vendor.remove(row)
@@ -233,12 +233,11 @@ def test_a_span_that_is_taken_up_again_owns_the_same_rows(
     field = "submit_time" if known else None
     split = read(vendor, 10, 20, Drive(), size=7, time_field=field)
     span = OwnedSpan.adjacent(at(10_000), at(20_000), time_field=field)
-    settings = {"seam": span.seam, "time_field": field, "exact": span.exact, "kind": ResumableCoverage, "size": 7}
+    settings = {"seam": span.seam, "time_field": field, "exact": span.exact, "size": 7}
     with smaller_windows(20, 12):
-        first = cover(span.window, **settings)  # type: ignore[arg-type]
+        first = cover(span.window, journal=JournalQueue(), **settings)  # type: ignore[arg-type]
         before = drive(first, vendor, Drive(ends_after=killed_after))
-        again = cover(span.window, **settings)  # type: ignore[arg-type]
-        assert isinstance(again, ResumableCoverage)
+        again = cover(span.window, journal=JournalQueue(), **settings)  # type: ignore[arg-type]
         again.resume(checkpoint(first.tiles, before))
         after = drive(again, vendor, Drive())
     assert after.certified

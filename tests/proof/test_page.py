@@ -29,12 +29,13 @@ from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
 from tests.proof.made_up_pages import CANARY, HOUR, START, answer, call
 
 CALLS = 100
-REQUEST = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=CALLS)
+OWNER: Any = None  # nobody takes these answers
+REQUEST = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=CALLS)
 
 
 def request(current: int = 1, size: int = 10, *, asked_before: bool = False) -> PageRequest:
     params = encode_params(HOUR, Filters())
-    return PageRequest(owner=None, window=HOUR, params=params, current=current, size=size, asked_before=asked_before)
+    return PageRequest(owner=OWNER, window=HOUR, params=params, current=current, size=size, asked_before=asked_before)
 
 
 def judge(reported: PageAnswer, asked: PageRequest | None = None, **filters: str) -> Verdict:
@@ -53,7 +54,7 @@ def test_a_request_shows_no_filter() -> None:
     from rich.pretty import pretty_repr
 
     params = encode_params(HOUR, Filters(phone_name=CANARY))
-    asked = PageRequest(owner=None, window=HOUR, params=params, current=1, size=10)
+    asked = PageRequest(owner=OWNER, window=HOUR, params=params, current=1, size=10)
     assert CANARY not in f"{asked} {asked!r}"
     assert CANARY not in pretty_repr(asked)
 
@@ -182,7 +183,7 @@ def test_a_total_that_every_size_divides_has_no_such_page() -> None:
 
 
 def test_a_refused_total_is_asked_for_with_larger_pages() -> None:
-    control = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=1, control=True)
+    control = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=1, control=True)
     larger = enlarge_count(control, 20)
     assert larger is not None
     assert (larger.size, larger.control, larger.current) == (20, True, 1)
@@ -192,9 +193,9 @@ def test_a_refused_total_is_asked_for_with_larger_pages() -> None:
 
 def test_any_size_may_be_echoed_with_a_total_and_only_the_one_that_was_asked_at_the_end() -> None:
     for size in (1, 10, 0, 100):
-        control = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=1, control=True)
+        control = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=1, control=True)
         assert judge(answer(call("1"), total=7, size=size), control) is Verdict.USE
-    end = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=9, is_end=True)
+    end = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=9, is_end=True)
     assert judge(answer(call("1"), total=7, size=9), end) is Verdict.USE
     assert judge(answer(call("1"), total=7, size=8), end) is Verdict.ASK_AGAIN
 
@@ -221,7 +222,7 @@ def test_a_page_without_data_is_asked_for_again_once_unless_it_is_the_first() ->
 def test_a_broken_record_does_not_matter_where_the_total_alone_is_asked_for() -> None:
     reported = answer(total=2, size=1)
     reported.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken"))
-    control = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=1, control=True)
+    control = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=1, control=True)
     assert judge(reported, control) is Verdict.USE
 
 

@@ -11,7 +11,7 @@ from aiosipcdr.proof.checkpoint import WindowSplit
 from aiosipcdr.proof.pending import PendingWindows, WindowTask, find_short
 from aiosipcdr.proof.splits import SplitWindow
 from aiosipcdr.wire.codec import Filters
-from tests.proof.made_up_pages import START, answer, call
+from tests.proof.made_up_pages import START, accept, answer, call
 from tests.proof.simulated_vendor import ages_of
 
 
@@ -20,7 +20,7 @@ def window(start: int, end: int) -> TimeWindow:
 
 
 def build(of: TimeWindow, _: tuple[SplitWindow, ...]) -> WindowTask:
-    return WindowTask(of, Filters(), size=100, most_rows=2_000, budget=Budget(), ages=ages_of(), is_part=True)
+    return WindowTask(of, Filters(), size=100, max_rows=2_000, budget=Budget(), ages=ages_of(), is_part=True)
 
 
 def pending(*windows: TimeWindow, quota: RowQuota | None = None) -> PendingWindows:
@@ -42,7 +42,7 @@ def read(part: WindowTask, calls: int) -> None:
     request = part.next_request()
     assert request is not None
     ids = [call(f"{part.window.start}{number}", at=None) for number in range(calls)]
-    assert part.accept(request, answer(*ids, size=100)) is None
+    assert accept(part, request, answer(*ids, size=100)) is None
     assert not part.is_open
 
 
@@ -60,7 +60,7 @@ def test_windows_begin_oldest_first_whatever_the_order_they_came_in() -> None:
     assert waiting.oldest is None
     assert [hold(waiting).window for _ in range(3)] == [window(0, 11), window(10, 21), window(20, 31)]
     assert waiting.hold_next() is None
-    assert [part.window for part in waiting] == [window(0, 11), window(10, 21), window(20, 31)]
+    assert [part.window for part in waiting.held] == [window(0, 11), window(10, 21), window(20, 31)]
     assert len(waiting) == 3
 
 
@@ -72,7 +72,7 @@ def test_nothing_comes_out_before_an_older_window_that_still_waits() -> None:
     assert waiting.oldest is None
     early = hold(waiting)
     assert waiting.oldest is early
-    assert [part.window for part in waiting] == [window(0, 11), window(10, 21)]
+    assert [part.window for part in waiting.held] == [window(0, 11), window(10, 21)]
     waiting.release(early)
     assert waiting.oldest is late
     assert len(waiting) == 1
@@ -83,7 +83,7 @@ def test_nothing_comes_out_before_an_older_window_that_still_waits() -> None:
 
 def test_the_oldest_begins_though_there_is_no_room_and_all_others_wait_for_some() -> None:
     quota = RowQuota(2)
-    quota.take(2 * FULL_WINDOW)  # somebody else's
+    quota.reserve(2 * FULL_WINDOW)  # somebody else's
     waiting = pending(window(0, 11), window(10, 21), quota=quota)
     oldest = hold(waiting)
     assert waiting.hold_next() is None
@@ -193,7 +193,7 @@ def test_what_lies_before_the_edge_is_forgotten_and_what_lies_across_it_is_cut_o
     read(first, 1)
     waiting.trim(START + timedelta(minutes=15))
     assert not second.is_open, "what could not be read to its end is read again"
-    assert [part.window for part in waiting] == [window(0, 10)], "what was read already stays"
+    assert [part.window for part in waiting.held] == [window(0, 10)], "what was read already stays"
     assert sorted(waiting.take_all()) == [window(15, 20), window(19, 30), window(30, 45), window(44, 60)]
     assert (split.reported, split.open_parts) == (9, 2)
 
@@ -203,7 +203,7 @@ def test_what_begins_at_the_edge_or_later_goes_on_as_it_is() -> None:
     for _ in range(3):
         hold(waiting)
     waiting.trim(START + timedelta(minutes=10))
-    assert [(part.window, part.is_open) for part in waiting] == [(window(10, 21), True), (window(20, 31), True)]
+    assert [(part.window, part.is_open) for part in waiting.held] == [(window(10, 21), True), (window(20, 31), True)]
     assert list(waiting.take_all()) == [window(10, 11)]
 
 

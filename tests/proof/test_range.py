@@ -24,6 +24,7 @@ from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.proof.page import PageRequest, count_pages
 from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.wire.codec import PageAnswer
+from tests.proof.made_up_pages import accept, refuse
 from tests.proof.simulated_vendor import (
     START,
     Drive,
@@ -329,7 +330,7 @@ def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) ->
         for flight in flying:
             while (reported := flight.advance()) is None:
                 pass
-            assert reader.accept(flight.request, reported) is None
+            assert accept(reader, flight.request, reported) is None
         flying = []
         while reader.take_complete() is not None:
             pass
@@ -343,7 +344,7 @@ def test_whatever_total_is_reported_a_window_is_cut_into_five_thousand_parts() -
         request = reader.next_request()
         assert request is not None
         page = Page(total=10**9, size=request.size, current=1, pages=10**9 // request.size, records=[])
-        assert reader.accept(request, PageAnswer(page=page)) is None
+        assert accept(reader, request, PageAnswer(page=page)) is None
     assert len(reader._pending) == 5_000 - 1 + -(-30 * 86_400 // 5_000) - 1
 
 
@@ -632,7 +633,7 @@ def test_no_place_is_idle_while_windows_wait(concurrency: int, alone: int) -> No
         for flight in flights:
             while (reported := flight.advance()) is None:
                 pass
-            assert reader.accept(flight.request, reported) is None
+            assert accept(reader, flight.request, reported) is None
         while reader.take_complete() is not None:
             pass
     assert reader.report.certified
@@ -651,7 +652,7 @@ def test_the_first_window_comes_before_the_rest_of_the_range_is_asked_for() -> N
             vendor.requests += 1
             rows = vendor.select(request, request.current, request.size)
             page = Page(total=vendor.count(request), size=100, current=1, pages=1, records=[row.record for row in rows])
-            assert reader.accept(request, PageAnswer(page=page)) is None
+            assert accept(reader, request, PageAnswer(page=page)) is None
         assert vendor.requests <= 2 + 3, "two for the first window, and the first pages of three others"
 
 
@@ -664,7 +665,7 @@ def answer_count(reader: RangeReader, total: int) -> None:
     request = reader.next_request()
     assert request is not None
     assert request.control
-    assert reader.accept(request, answer(1, [], total)) is None
+    assert accept(reader, request, answer(1, [], total)) is None
 
 
 def call(number: int, **fields: object) -> CallDetailRecord:
@@ -682,7 +683,7 @@ def test_the_oldest_window_is_asked_for_first_whatever_came_back_first() -> None
         rows = [
             CallDetailRecord(voice_id=f"{start + one:09}", submit_time=at(start * 1_000 + one)) for one in range(100)
         ]
-        assert reader.accept(request, answer(100, rows, 300)) is None
+        assert accept(reader, request, answer(100, rows, 300)) is None
     asked = [reader.next_request() for _ in range(5)]
     assert [(request.window, request.current) for request in asked if request is not None] == [
         (window, current) for window in (first.window, second.window) for current in (2, 3)
@@ -709,10 +710,10 @@ def test_what_is_left_over_when_it_fails_repeats_nothing() -> None:
         first = reader.next_request()
         assert first is not None
         rows = [row.record for row in vendor.rows]
-        assert reader.accept(first, answer(100, rows, 30)) is None
+        assert accept(reader, first, answer(100, rows, 30)) is None
         while (request := reader.next_request()) is not None:
             low, high = vendor.bounds(request.window)
-            assert reader.accept(request, answer(100, rows[low:high], high - low)) is None
+            assert accept(reader, request, answer(100, rows[low:high], high - low)) is None
         handed_over = reader.take_complete()
         assert handed_over is not None
         left = reader.abandon()
@@ -726,7 +727,7 @@ def test_exact_trimming_holds_for_what_is_left_over_too() -> None:
     request = reader.next_request()
     assert request is not None
     records = [call(number) for number in range(11)]
-    assert reader.accept(request, answer(100, records, 11)) is None
+    assert accept(reader, request, answer(100, records, 11)) is None
     assert [record.voice_id for record in reader.abandon()] == [f"{number:04}" for number in range(10)]
 
 
@@ -737,7 +738,7 @@ def test_exact_trimming_is_half_open_and_keeps_what_cannot_be_judged() -> None:
     undated = CallDetailRecord(voice_id="undated")
     before = CallDetailRecord(voice_id="before", submit_time=at(-1))
     records = [undated, before, *(call(number) for number in range(11))]
-    assert reader.accept(request, answer(100, records, 13)) is None
+    assert accept(reader, request, answer(100, records, 13)) is None
     answer_count(reader, 13)
     complete = reader.take_complete()
     assert complete is not None
@@ -757,12 +758,12 @@ def test_parts_that_hold_less_than_their_whole_told_are_held_against_a_new_count
             reader = cover(seconds(0, 30), allow_incomplete=allow_incomplete)
             request = reader.next_request()
             assert request is not None
-            assert reader.accept(request, answer(100, rows, 31)) is None
+            assert accept(reader, request, answer(100, rows, 31)) is None
             while (request := reader.next_request()) is not None:
                 if request.window == seconds(0, 30):
                     break
                 low, high = vendor.bounds(request.window)
-                assert reader.accept(request, answer(100, rows[low:high], high - low)) is None
+                assert accept(reader, request, answer(100, rows[low:high], high - low)) is None
                 while reader.take_complete() is not None:
                     pass
             assert not reader.is_finished
@@ -770,11 +771,11 @@ def test_parts_that_hold_less_than_their_whole_told_are_held_against_a_new_count
             assert request is not None
             assert request.size == 1
             # An answer to another question is not used, but asked for again.
-            assert reader.accept(request, answer(1, [rows[0]], 0, current=2)) is None
+            assert accept(reader, request, answer(1, [rows[0]], 0, current=2)) is None
             assert not reader.is_finished
             again = reader.next_request()
             assert again is not None
-            error = reader.accept(again, answer(1, [rows[0]], recounted))
+            error = accept(reader, again, answer(1, [rows[0]], recounted))
             if proven:  # fewer than before are counted twice
                 answer_count(reader, recounted)
             assert isinstance(error, IncompleteRangeError) == (not proven and not allow_incomplete)
@@ -795,7 +796,7 @@ def test_a_run_that_is_unproven_already_asks_for_no_new_count() -> None:
             missing = request.window in reader.tiles  # both tell one call more than their parts hold
             recounts += request.control
             rows = [row.record for row in vendor.rows[low:high]]
-            assert reader.accept(request, answer(request.size, rows[: request.size], high - low + missing)) is None
+            assert accept(reader, request, answer(request.size, rows[: request.size], high - low + missing)) is None
             while reader.take_complete() is not None:
                 pass
     assert reader.is_finished
@@ -810,15 +811,15 @@ def test_a_count_of_what_is_kept_no_more_ends_the_run_as_it_is() -> None:
         reader = cover(seconds(0, 30), skip_out_of_range=True)
         first = reader.next_request()
         assert first is not None
-        assert reader.accept(first, answer(100, rows, 31)) is None
+        assert accept(reader, first, answer(100, rows, 31)) is None
         while (request := reader.next_request()) is not None and request.window != first.window:
             low, high = since_start(request.window.start) // 1_000, since_start(request.window.end) // 1_000
-            assert reader.accept(request, answer(100, rows[low:high], len(rows[low:high]))) is None
+            assert accept(reader, request, answer(100, rows[low:high], len(rows[low:high]))) is None
             while reader.take_complete() is not None:
                 pass
         assert request is not None
         error = OutOfTimeRangeError("too old", status=-25)
-        assert reader.refuse(request, error) is error
+        assert refuse(reader, request, error) is error
         assert not reader.report.certified
 
 
@@ -826,18 +827,18 @@ def test_several_pages_of_one_window_that_are_refused_at_once_begin_one_search()
     reader = cover(seconds(0, 1_000), size=10, skip_out_of_range=True)
     first = reader.next_request()
     assert first is not None
-    assert reader.accept(first, answer(10, [call(number) for number in range(10)], 30)) is None
+    assert accept(reader, first, answer(10, [call(number) for number in range(10)], 30)) is None
     pages = [reader.next_request() for _ in range(2)]
     for page in pages:
         assert page is not None
-        assert reader.refuse(page, OutOfTimeRangeError("too old", status=-25)) is None
+        assert refuse(reader, page, OutOfTimeRangeError("too old", status=-25)) is None
     probe = reader.next_request()
     assert probe is not None
     assert probe.size == 1
     assert reader.next_request() is None
     assert reader._boundary.searches == 1
     # An answer that was under way meanwhile belongs to nobody any more.
-    assert reader.accept(first, answer(10, [], 0)) is None
+    assert accept(reader, first, answer(10, [], 0)) is None
     assert not reader.is_finished
 
 
@@ -858,7 +859,7 @@ def test_what_was_read_of_a_window_that_was_not_read_to_its_end_is_left_over_and
     request = reader.next_request()
     assert request is not None
     rows = [call(number) for number in range(10)]
-    assert reader.accept(request, answer(10, rows, 25)) is None
+    assert accept(reader, request, answer(10, rows, 25)) is None
     assert reader.abandon() == rows
     report = reader.report
     assert (report.unique, report.total, report.windows, report.certified) == (10, 25, 1, False)
@@ -872,7 +873,7 @@ def test_what_was_read_of_a_window_before_it_was_cut_is_left_over_when_its_parts
         reader = cover(seconds(0, 30))
         request = reader.next_request()
         assert request is not None
-        assert reader.accept(request, answer(100, rows, 30)) is None
+        assert accept(reader, request, answer(100, rows, 30)) is None
         assert reader.abandon() == rows
     assert (reader.report.unique, reader.report.total, reader.report.certified) == (30, 30, False)
 
@@ -881,7 +882,7 @@ def test_the_size_of_a_page_that_one_window_met_holds_for_the_next() -> None:
     reader = cover(seconds(0, 60 * 86_400), size=10)
     first = reader.next_request()
     assert first is not None
-    assert reader.accept(first, answer(4, [call(1)], 1)) is None
+    assert accept(reader, first, answer(4, [call(1)], 1)) is None
     second = reader.next_request()
     assert second is not None
     assert second.window != first.window
@@ -901,7 +902,7 @@ def read_until_it_is_cut(broken: int) -> list[TimeWindow]:
         reported = answer(request.size, rows[at_row : at_row + request.size], 16 - broken, request.current)
         if broken and request.current == 2:
             reported.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=2, reason="broken"))
-        assert reader.accept(request, reported) is None
+        assert accept(reader, request, reported) is None
     assert reader.report.pages >= 2, "what a window took that was cut counts"
     return asked
 
@@ -919,7 +920,7 @@ def test_windows_younger_than_lateness_are_certified_and_provisional() -> None:
         reader = cover(seconds(0, 10), settled_before=settled_before)
         request = reader.next_request()
         assert request is not None
-        reader.accept(request, answer(100, [], 0))
+        accept(reader, request, answer(100, [], 0))
         answer_count(reader, 0)
         complete = reader.take_complete()
         assert complete is not None
@@ -942,7 +943,7 @@ def test_the_age_of_a_window_is_that_at_its_control_count(calls: int) -> None:
             pass
         if request.control or not calls:
             now += timedelta(seconds=5)
-        reader.accept(request, answer)
+        accept(reader, request, answer)
     (reported,) = reader.report.window_reports if reader.take_complete() else []
     assert (reported.certified, reported.provisional, reported.local_clock) == (True, False, True)
 
@@ -955,12 +956,12 @@ def test_a_conflict_between_neighbours_is_counted() -> None:
         reader = cover(seconds(0, 30))
         request = reader.next_request()
         assert request is not None
-        assert reader.accept(request, answer(100, [early, call(2)], 2)) is None
+        assert accept(reader, request, answer(100, [early, call(2)], 2)) is None
         for window, row in ((seconds(0, 15), early), (seconds(14, 30), late), (seconds(13, 15), late)):
             request = reader.next_request()
             assert request is not None
             assert request.window == window
-            assert reader.accept(request, answer(100, [row], 1)) is None
+            assert accept(reader, request, answer(100, [row], 1)) is None
             while reader.take_complete() is not None:
                 pass
     for _ in range(2):
@@ -987,11 +988,11 @@ def drive_with_edge(edge: int, *, skip: bool, calls: int = 200, length: int = 1_
             run.requests += 1
             if since_start(request.window.start) < edge * 1_000:
                 error = OutOfTimeRangeError("too old", status=-25)
-                run.error = reader.refuse(request, error)
+                run.error = refuse(reader, request, error)
             else:
                 rows = vendor.select(request, request.current, request.size)
                 page = answer(request.size, [row.record for row in rows], vendor.count(request), request.current)
-                run.error = reader.accept(request, page)
+                run.error = accept(reader, request, page)
             if run.error is not None:
                 break
     return run
@@ -1057,11 +1058,11 @@ def test_an_edge_that_moves_while_reading_ends(moves: list[tuple[int, int]], see
             if request is None:
                 break
             if since_start(request.window.start) < edge * 1_000:
-                error = reader.refuse(request, OutOfTimeRangeError("too old", status=-25))
+                error = refuse(reader, request, OutOfTimeRangeError("too old", status=-25))
             else:
                 rows = vendor.select(request, request.current, request.size)
                 page = answer(request.size, [row.record for row in rows], vendor.count(request), request.current)
-                error = reader.accept(request, page)
+                error = accept(reader, request, page)
             if error is not None:
                 assert isinstance(error, OutOfTimeRangeError)
                 return
@@ -1100,11 +1101,11 @@ def test_an_edge_that_slides_all_the_time_is_outrun(speed: float) -> None:
             edge += speed
             vendor.requests += 1
             if since_start(request.window.start) < edge * 1_000:
-                assert reader.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
+                assert refuse(reader, request, OutOfTimeRangeError("too old", status=-25)) is None
             else:
                 rows = vendor.select(request, request.current, request.size)
                 page = answer(request.size, [row.record for row in rows], vendor.count(request), request.current)
-                assert reader.accept(request, page) is None
+                assert accept(reader, request, page) is None
     assert vendor.requests < 1_000
     gap = reader.report.window_reports[0]
     assert gap.window.start == START
@@ -1118,7 +1119,7 @@ def test_other_errors_end_the_run_as_they_are() -> None:
     request = reader.next_request()
     assert request is not None
     error = ServerFaultError("down", status=-18)
-    assert reader.refuse(request, error) is error
+    assert refuse(reader, request, error) is error
 
 
 def test_unknown_fields_are_told_by_name() -> None:
@@ -1128,7 +1129,7 @@ def test_unknown_fields_are_told_by_name() -> None:
     records = [msgspec.structs.replace(call(n), extra=ExtraFields(carrier=raw)) for n, raw in ((1, '"x"'), (2, "1"))]
     odd = answer(100, records, 2)
     odd.unknown_fields.update({"carrier": 2})
-    reader.accept(request, odd)
+    accept(reader, request, odd)
     answer_count(reader, 2)
     complete = reader.take_complete()
     assert complete is not None
@@ -1184,7 +1185,7 @@ def read_in_turn(reader: RangeReader, *readings: RangeSemantics) -> list[CallDet
         assert request is not None
         assert (request.window, request.control) == (window, rows is COUNT)
         total = 2 if window == ALL and rows is not COUNT else 1 if rows is COUNT else len(rows)
-        assert reader.accept(request, answer(100, rows or [], total)) is None
+        assert accept(reader, request, answer(100, rows or [], total)) is None
         while (complete := reader.take_complete()) is not None:
             handed_over += complete.records
     return handed_over
@@ -1250,7 +1251,7 @@ def test_a_window_that_cannot_be_cut_where_its_rows_keep_changing_is_not_certifi
         reader._budget.take(reader._budget.left)
         request = reader.next_request()
         assert request is not None
-        error = reader.accept(request, answer(100, [LATER], 1))
+        error = accept(reader, request, answer(100, [LATER], 1))
         assert isinstance(error, IncompleteRangeError) is not allow_incomplete
         if allow_incomplete:
             complete = reader.take_complete()
@@ -1277,12 +1278,12 @@ def test_a_shared_second_that_the_vendor_keeps_no_more_is_the_edge(skip: bool) -
         meet(reader)
         request = reader.next_request()
         assert request is not None
-        assert reader.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
+        assert refuse(reader, request, OutOfTimeRangeError("too old", status=-25)) is None
         probe = reader.next_request()
         assert probe is not None
         assert probe.window.end == ALL.end
         while probe is not None:
-            error = reader.refuse(probe, OutOfTimeRangeError("too old", status=-25))
+            error = refuse(reader, probe, OutOfTimeRangeError("too old", status=-25))
             probe = reader.next_request()
     assert isinstance(error, OutOfTimeRangeError) is not skip
     assert not reader.report.certified
@@ -1321,7 +1322,7 @@ def test_parts_that_lack_rows_of_their_whole_are_read_once_more_when_replicas_ha
             skip = (request.current - 1) * request.size
             total = len(known) if is_part and not request.control else len(there)
             reported = answer(request.size, known[skip : skip + request.size], total, request.current)
-            error = reader.accept(request, reported)
+            error = accept(reader, request, reported)
             while (complete := reader.take_complete()) is not None:
                 handed_over += complete.records
     assert requests < 80
@@ -1421,13 +1422,13 @@ def test_a_count_that_is_refused_with_every_size_is_an_error() -> None:
     reader = cover(seconds(0, 60), size=20)
     first = reader.next_request()
     assert first is not None
-    assert reader.accept(first, answer(20, [call(1)], 1)) is None
+    assert accept(reader, first, answer(20, [call(1)], 1)) is None
     error = InvalidQueryError("parameter", status=-22)
     for size in (1, 20):
         request = reader.next_request()
         assert request is not None
         assert (request.size, request.control) == (size, True)
-        refused = reader.refuse(request, error)
+        refused = refuse(reader, request, error)
         assert refused is (None if size == 1 else error)
 
 

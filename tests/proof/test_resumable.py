@@ -14,9 +14,19 @@ from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import CompleteWindow, WindowReport, WindowShare
 from aiosipcdr.model.windows import OVERLAP, TimeWindow
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
-from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, JournalEvent, ReadWindow, Recounted, Trimmed, WindowSplit
-from aiosipcdr.proof.resumable import ResumableCoverage
+from aiosipcdr.proof.checkpoint import (
+    Checkpoint,
+    Delivered,
+    JournalEvent,
+    JournalQueue,
+    ReadWindow,
+    Recounted,
+    Trimmed,
+    WindowSplit,
+)
+from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.wire.codec import PageAnswer
+from tests.proof.made_up_pages import accept, refuse
 from tests.proof.simulated_vendor import (
     Drive,
     Flight,
@@ -49,10 +59,8 @@ habits = st.builds(
 )
 
 
-def resumable(**settings: object) -> ResumableCoverage:
-    reader = cover(WINDOW, size=8, kind=ResumableCoverage, **settings)  # type: ignore[arg-type]
-    assert isinstance(reader, ResumableCoverage)
-    return reader
+def resumable(**settings: object) -> RangeReader:
+    return cover(WINDOW, size=8, journal=JournalQueue(), **settings)  # type: ignore[arg-type]
 
 
 def remember(
@@ -182,7 +190,7 @@ def test_what_was_read_before_the_edge_had_moved_is_taken_up_again(moves_after: 
         reader = resumable(skip_out_of_range=True)
         while not reader.is_finished:
             if (request := reader.next_request()) is None:
-                while (note := reader.take_note()) is not None:
+                while (note := reader.take_event()) is not None:
                     entries.append(note)
                 while (window := reader.take_complete()) is not None:
                     windows.append(window)
@@ -191,12 +199,12 @@ def test_what_was_read_before_the_edge_had_moved_is_taken_up_again(moves_after: 
             vendor.requests += 1
             edge = 150_000 if vendor.requests > moves_after else 0
             if since_start(request.window.start) < edge:
-                assert reader.refuse(request, OutOfTimeRangeError("too old", status=-25)) is None
+                assert refuse(reader, request, OutOfTimeRangeError("too old", status=-25)) is None
                 continue
             flight = Flight(vendor, request)
             while (reported := flight.advance()) is None:
                 pass
-            assert reader.accept(request, reported) is None
+            assert accept(reader, request, reported) is None
     for kept in range(len(entries) + 1):
         taken = sum(isinstance(entry, Delivered) for entry in entries[:kept])
         again = resumable(skip_out_of_range=True)
@@ -217,12 +225,12 @@ def handed_over(number: int, calls: int = 15, *, certified: bool = True, provisi
         window=HALVES[number], total=calls, unique=calls, certified=certified, provisional=provisional
     )
     floors = [0] * number  # the second half is the last
-    return Delivered(reported=reported, share=WindowShare(unique=calls, total=calls, unions=[calls], floors=floors))
+    return Delivered(reported=reported, share=WindowShare(unique=calls, total=calls, unions=[calls], unclaimed=floors))
 
 
 def resumed(
     *entries: JournalEvent | Delivered, counted_again: Collection[TimeWindow] = (), **settings: object
-) -> ResumableCoverage:
+) -> RangeReader:
     reader = resumable(**settings)
     reader.resume(
         Checkpoint(
@@ -244,14 +252,14 @@ def test_no_part_is_asked_for_before_the_note_of_the_cut_is_written() -> None:
         assert first is not None
         assert not reader.has_result
         page = Page(total=30, size=8, current=1, pages=4, records=rows)
-        assert reader.accept(first, PageAnswer(page=page)) is None
+        assert accept(reader, first, PageAnswer(page=page)) is None
         assert reader.has_result
         assert reader.next_request() is None
-        note = reader.take_note()
+        note = reader.take_event()
         assert isinstance(note, WindowSplit)
         assert note.reported.window == WINDOW
         assert reader.next_request() is None, "taken is not written"
-        assert reader.take_note() is None
+        assert reader.take_event() is None
         begun = reader.next_request()
         assert begun is not None
         assert begun.window == note.parts[0]

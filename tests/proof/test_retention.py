@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiosipcdr.model.errors import OutOfTimeRangeError
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.retention import BoundarySearch
 from aiosipcdr.wire.codec import Filters
+from tests.proof.made_up_pages import answer
 
 START = datetime(2026, 10, 1, tzinfo=timezone(timedelta(hours=8)))
 
@@ -24,7 +26,10 @@ def search(length: int, edge: int) -> tuple[BoundarySearch, int]:
         assert request.window.seconds <= 2
         probes += 1
         assert probes < 100
-        found.note(request, accepted=request.window.start >= START + timedelta(seconds=edge))
+        if request.window.start >= START + timedelta(seconds=edge):
+            found.accept(request, answer())
+        else:
+            found.refuse(request, OutOfTimeRangeError("too old", status=-25))
     assert found.is_done
     return found, probes
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from aiosipcdr.proof.budget import Budget, PageSizes
 from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.proof.window import Outcome, WindowReader
 from aiosipcdr.wire.codec import Filters, PageAnswer
+from tests.proof.made_up_pages import accept, refuse
 from tests.proof.simulated_vendor import ages_of
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -36,12 +38,12 @@ def answer(
     return PageAnswer(page=page, quarantined=quarantined)
 
 
-def prove(window: TimeWindow = HOUR, *, size: int = 10, most_rows: int = 2_000, **settings: object) -> WindowReader:
+def prove(window: TimeWindow = HOUR, *, size: int = 10, max_rows: int = 2_000, **settings: object) -> WindowReader:
     return WindowReader(
         window,
         settings.pop("filters", Filters()),  # type: ignore[arg-type]
         size=size,
-        most_rows=most_rows,
+        max_rows=max_rows,
         budget=settings.pop("budget", Budget()),  # type: ignore[arg-type]
         ages=settings.pop("ages", ages_of()),  # type: ignore[arg-type]
         **settings,  # type: ignore[arg-type]
@@ -59,7 +61,7 @@ def reported(proof: WindowReader, tell: Callable[[PageRequest], PageAnswer]) -> 
     asked = []
     while (request := proof.next_request()) is not None:
         asked.append((request.current, request.size))
-        assert proof.accept(request, tell(request)) is None
+        assert accept(proof, request, tell(request)) is None
     return asked
 
 
@@ -86,12 +88,12 @@ def test_one_short_page_needs_a_control_count_only_where_no_larger_window_has_re
 def test_a_first_answer_that_knows_no_row_proves_nothing() -> None:
     # A replica that is not ready answers "0 of 0" once, to the page or to the count.
     for place, outcome in ((0, Outcome.TOO_LARGE), (1, Outcome.CERTIFIED), (2, Outcome.CERTIFIED)):
-        proof = prove(most_rows=20)
+        proof = prove(max_rows=20)
         asked = []
         while (request := proof.next_request()) is not None:
             rows = range(4 if place else 25)
             asked.append((request.current, request.size))
-            assert proof.accept(request, steady([] if len(asked) == place + 1 else [*rows])(request)) is None
+            assert accept(proof, request, steady([] if len(asked) == place + 1 else [*rows])(request)) is None
         assert asked == [(1, 10), (1, 1), *([] if place == 2 else [(1, 1)])]
         assert proof.outcome is outcome
         assert proof.report.total == (4 if place else 25)
@@ -148,12 +150,12 @@ def test_the_control_count_is_asked_when_every_page_is_here() -> None:
     proof = prove()
     tell = steady(list(range(25)))
     first = ask(proof)
-    proof.accept(first, tell(first))
+    accept(proof, first, tell(first))
     second, third = ask(proof), ask(proof)
     assert proof.next_request() is None
-    proof.accept(third, tell(third))
+    accept(proof, third, tell(third))
     assert proof.next_request() is None
-    proof.accept(second, tell(second))
+    accept(proof, second, tell(second))
     control = ask(proof)
     assert control.control
     assert (control.current, control.size, control.window, control.params) == (1, 1, HOUR, first.params)
@@ -265,7 +267,7 @@ def test_what_an_earlier_reading_may_have_asked_for_must_be_answered_afresh() ->
         asked.append((request.current, request.size, request.needs_fresh_answer))
         missing = len(asked) < 4
         page = steady([*range(24 if missing and not request.control else 25)])(request)
-        proof.accept(request, msgspec.structs.replace(page, page=msgspec.structs.replace(page.page, total=25)))
+        accept(proof, request, msgspec.structs.replace(page, page=msgspec.structs.replace(page.page, total=25)))
     first = [(1, 10, False), (2, 10, False), (3, 10, False), (1, 1, True), (1, 1, True)]
     assert asked == [*first, (1, 10, True), (2, 10, True), (3, 10, True), (1, 1, True)]
     assert proof.outcome is Outcome.CERTIFIED
@@ -291,12 +293,14 @@ def test_what_an_earlier_sweep_read_is_kept_when_the_next_is_given_up() -> None:
     proof = prove(TWO_SECONDS)
     for _ in range(4):
         request = ask(proof)
-        proof.accept(
-            request, answer(steady([*range(15)])(request).page.records, 16, current=request.current, size=request.size)
+        accept(
+            proof,
+            request,
+            answer(steady([*range(15)])(request).page.records, 16, current=request.current, size=request.size),
         )
     request = ask(proof)
     assert (proof.report.scans, request.current) == (2, 1)
-    proof.accept(request, answer(calls(*range(6, 16)), 16))
+    accept(proof, request, answer(calls(*range(6, 16)), 16))
     proof.give_up()
     assert proof.outcome is Outcome.UNPROVEN
     assert (proof.report.unique, proof.report.total) == (16, 16)
@@ -323,15 +327,15 @@ def test_what_one_sweep_missed_another_may_add() -> None:
 
 def test_too_many_rows_are_cut_before_their_pages_are_fetched() -> None:
     for rows, outcome in ((20, Outcome.OPEN), (21, Outcome.TOO_LARGE)):
-        proof = prove(most_rows=20)
+        proof = prove(max_rows=20)
         request = ask(proof)
-        proof.accept(request, answer(calls(*range(10)), rows))
+        accept(proof, request, answer(calls(*range(10)), rows))
         assert proof.outcome is outcome
         assert (proof.next_request() is None) == (outcome is Outcome.TOO_LARGE)
 
 
 def test_a_window_of_two_seconds_is_read_however_much_it_holds() -> None:
-    proof = prove(TWO_SECONDS, most_rows=20)
+    proof = prove(TWO_SECONDS, max_rows=20)
     reported(proof, steady(list(range(95))))
     assert proof.outcome is Outcome.CERTIFIED
     assert proof.report.unique == 95
@@ -364,16 +368,16 @@ def test_answers_to_a_plan_with_larger_pages_are_read_no_more() -> None:
     proof = prove()
     tell = steady(list(range(25)))
     first = ask(proof)
-    proof.accept(first, tell(first))
+    accept(proof, first, tell(first))
     second, third = ask(proof), ask(proof)
-    proof.accept(second, answer(calls(10, 11, 12, 13), 25, size=4, current=2))
+    accept(proof, second, answer(calls(10, 11, 12, 13), 25, size=4, current=2))
     pages = proof.report.pages
     anew = ask(proof)
     assert (anew.current, anew.size) == (1, 4)
-    assert proof.accept(third, tell(third)) is None
+    assert accept(proof, third, tell(third)) is None
     assert proof.report.pages == pages
     assert proof.next_request() is None
-    proof.accept(anew, tell(anew))
+    accept(proof, anew, tell(anew))
     reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
     assert proof.report.unique == 25
@@ -516,7 +520,7 @@ def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
     # Deleted meanwhile: the last page.  Page one comes in its place, told twice and read once.
     proof = prove(TWO_SECONDS)
     first = ask(proof)
-    proof.accept(first, answer(calls(*range(10)), 25))
+    accept(proof, first, answer(calls(*range(10)), 25))
 
     def tell(request: PageRequest) -> PageAnswer:
         if request.is_end:
@@ -534,10 +538,10 @@ def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
 
 
 def test_a_window_that_nobody_can_pay_for_cutting_is_read_as_it_is() -> None:
-    proof = prove(most_rows=20)
+    proof = prove(max_rows=20)
     tell = steady(list(range(25)))
     first = ask(proof)
-    assert proof.accept(first, tell(first)) is None
+    assert accept(proof, first, tell(first)) is None
     report = proof.report
     assert (proof.outcome, report.total, report.scans, report.certified) == (Outcome.TOO_LARGE, 25, 0, False)
     proof.read_uncut()
@@ -550,7 +554,7 @@ def test_a_window_that_nobody_can_pay_for_cutting_is_read_as_it_is() -> None:
 def test_a_part_that_tells_more_pages_than_anybody_planned_stays_unproven_with_what_was_read() -> None:
     for rows, outcome in ((221, Outcome.OPEN), (222, Outcome.UNPROVEN)):
         proof = prove(size=1, is_part=True)
-        assert proof.accept(ask(proof), answer(calls(1), rows, size=1)) is None
+        assert accept(proof, ask(proof), answer(calls(1), rows, size=1)) is None
         assert proof.outcome is outcome
         assert (proof.next_request() is None) == (outcome is Outcome.UNPROVEN)
         if outcome is Outcome.UNPROVEN:
@@ -560,20 +564,20 @@ def test_a_part_that_tells_more_pages_than_anybody_planned_stays_unproven_with_w
 def test_a_total_that_grows_while_a_window_is_read_does_not_cut_it() -> None:
     # Neither on a later page nor in a later sweep: what was read would be read once more.
     ids = list(range(20))
-    proof = prove(TWO_SECONDS, most_rows=20)
+    proof = prove(TWO_SECONDS, max_rows=20)
     tell = steady(ids)
     first = ask(proof)
-    assert proof.accept(first, tell(first)) is None
+    assert accept(proof, first, tell(first)) is None
     ids.append(20)
     reported(proof, tell)
     assert proof.outcome is Outcome.CERTIFIED
-    proof = prove(HOUR, most_rows=20)
+    proof = prove(HOUR, max_rows=20)
     first = ask(proof)
-    assert proof.accept(first, answer(calls(*range(10)), 20)) is None
+    assert accept(proof, first, answer(calls(*range(10)), 20)) is None
     asked = reported(proof, tell)
     assert (3, 10) in asked
     assert proof.outcome is Outcome.CERTIFIED
-    proof = prove(HOUR, most_rows=20)
+    proof = prove(HOUR, max_rows=20)
     ids[10:] = range(10)
 
     def grow(request: PageRequest) -> PageAnswer:
@@ -610,14 +614,14 @@ def test_what_is_odd_about_answers_is_told() -> None:
     odd = answer(calls(1), 1)
     odd = PageAnswer(page=Page(total=1, size=10, current=1, pages=7, records=odd.page.records))
     proof = prove(is_part=True)
-    proof.accept(ask(proof), odd)
+    accept(proof, ask(proof), odd)
     assert (proof.outcome, proof.report.anomalies) == (Outcome.CERTIFIED, 1)
     odd = PageAnswer(page=Page(total=30, size=10, current=1, pages=7, records=calls(*range(10))))
-    proof = prove(most_rows=20)
-    proof.accept(ask(proof), odd)
+    proof = prove(max_rows=20)
+    accept(proof, ask(proof), odd)
     assert (proof.outcome, proof.report.anomalies) == (Outcome.TOO_LARGE, 1)
     proof = prove()
-    proof.accept(ask(proof), odd)
+    accept(proof, ask(proof), odd)
     proof.give_up()
     assert (proof.outcome, proof.report.anomalies) == (Outcome.UNPROVEN, 1)
     assert proof.next_request() is None, "nothing of it is asked for any more"
@@ -679,10 +683,10 @@ def test_a_repair_that_trouble_cannot_pay_for_is_still_read_once() -> None:
 def test_an_answer_that_cannot_be_used_is_asked_for_again_once_and_then_an_error() -> None:
     proof = prove()
     first = ask(proof)
-    assert proof.accept(first, answer(calls(1), 1, current=2)) is None
+    assert accept(proof, first, answer(calls(1), 1, current=2)) is None
     again = ask(proof)
     assert (again.current, again.size, again.asked_before) == (1, 10, True)
-    error = proof.accept(again, answer(calls(1), 1, size=11))
+    error = accept(proof, again, answer(calls(1), 1, size=11))
     assert isinstance(error, ProtocolError)
     assert error.window == HOUR
     assert error.page == 1
@@ -694,14 +698,14 @@ def test_an_answer_that_cannot_be_used_is_an_error_at_once_when_nothing_is_left_
         budget = Budget()
         assert budget.take(200 - left)
         proof = prove(budget=budget)
-        error = proof.accept(ask(proof), answer(calls(1), 1, current=2))
+        error = accept(proof, ask(proof), answer(calls(1), 1, current=2))
         assert isinstance(error, ProtocolError) == (left == 0)
         assert (proof.next_request() is None) == (left == 0)
 
 
 def test_an_error_about_the_filter_says_where() -> None:
     proof = prove(filters=Filters(phone_name="a"))
-    error = proof.accept(ask(proof), answer(calls(1, phone_name="b"), 1))
+    error = accept(proof, ask(proof), answer(calls(1, phone_name="b"), 1))
     assert isinstance(error, FilterIgnoredError)
     assert error.window == HOUR
     assert error.page == 1
@@ -715,8 +719,8 @@ def test_strict_takes_what_can_be_decoded() -> None:
 
 def test_strict_is_an_error_at_the_second_broken_answer() -> None:
     proof = prove(strict=True)
-    assert proof.accept(ask(proof), answer(calls(1), 2, broken=1)) is None
-    error = proof.accept(ask(proof), answer(calls(1), 2, broken=1))
+    assert accept(proof, ask(proof), answer(calls(1), 2, broken=1)) is None
+    error = accept(proof, ask(proof), answer(calls(1), 2, broken=1))
     assert isinstance(error, ProtocolError)
     assert (error.window, error.page) == (HOUR, 1)
     assert "strict" in str(error)
@@ -724,8 +728,8 @@ def test_strict_is_an_error_at_the_second_broken_answer() -> None:
 
 def test_what_cannot_be_decoded_counts_for_the_proof() -> None:
     proof = prove(is_part=True)
-    assert proof.accept(ask(proof), answer(calls(1), 3, broken=2)) is None
-    assert proof.accept(ask(proof), answer(calls(1), 3, broken=2)) is None
+    assert accept(proof, ask(proof), answer(calls(1), 3, broken=2)) is None
+    assert accept(proof, ask(proof), answer(calls(1), 3, broken=2)) is None
     assert proof.outcome is Outcome.CERTIFIED
     assert (proof.report.total, proof.report.unique, proof.report.quarantined) == (3, 3, 2)
     assert (proof.report.requests, proof.report.pages, proof.report.anomalies) == (2, 1, 1)
@@ -738,7 +742,7 @@ def test_broken_records_are_set_aside_when_nothing_is_left_to_ask_again() -> Non
         assert budget.take(200 - left)
         proof = prove(budget=budget, is_part=True)
         for _ in range(asked):
-            assert proof.accept(ask(proof), answer(calls(1), 2, broken=1)) is None
+            assert accept(proof, ask(proof), answer(calls(1), 2, broken=1)) is None
         assert proof.outcome is Outcome.CERTIFIED
         assert budget.left == 0
 
@@ -747,7 +751,7 @@ def test_answers_to_a_plan_that_was_given_up_change_nothing() -> None:
     proof = prove()
     request = ask(proof)
     proof.give_up()
-    assert proof.accept(request, answer(calls(1), 1)) is None
+    assert accept(proof, request, answer(calls(1), 1)) is None
     assert proof.report.pages == 0
     assert not proof.report.certified
     assert proof.next_request() is None
@@ -763,7 +767,7 @@ def test_only_the_count_of_a_young_window_waits(settled_before: datetime, delays
     requests = []
     while (request := proof.next_request()) is not None:
         requests.append(request)
-        proof.accept(request, steady([*range(25)])(request))
+        accept(proof, request, steady([*range(25)])(request))
     assert proof.outcome is Outcome.CERTIFIED
     assert [request.delay for request in requests if not request.control] == [0, 0, 0]
     assert [request.delay for request in requests if request.control] == delays
@@ -784,7 +788,7 @@ def test_a_count_below_the_rows_is_waited_for_longer_after_the_next_reading_and_
         if request.control and proof.report.scans == 1:
             told_answer = answer(told_answer.page.records, first, size=request.size)
             rows[25:] = range(25, first)
-        proof.accept(request, told_answer)
+        accept(proof, request, told_answer)
     assert proof.outcome is Outcome.CERTIFIED
     assert waits == delays
 
@@ -828,7 +832,7 @@ def test_a_server_that_always_echoes_the_same_size_is_understood_once_it_is_know
 def test_a_first_page_that_is_short_once_is_no_size() -> None:
     # A row was deleted between COUNT and SELECT.
     proof = prove(is_part=True)
-    assert proof.accept(ask(proof), answer(calls(1, 2), 3)) is None
+    assert accept(proof, ask(proof), answer(calls(1, 2), 3)) is None
     assert reported(proof, steady([1, 2])) == [(1, 10)]
     assert (proof.outcome, proof.given_size, proof.report.anomalies) == (Outcome.CERTIFIED, 10, 1)
 
@@ -865,65 +869,66 @@ GONE = ProtocolError("an answer without content", retryable=True)
 def reading(ids: list[int], **settings: object) -> tuple[WindowReader, list[PageRequest]]:
     """Read the first page of a window; return its other pages as they are asked for."""
     proof = prove(**settings)  # type: ignore[arg-type]
-    assert proof.accept(ask(proof), steady(ids)(PAGE_ONE)) is None
+    assert accept(proof, ask(proof), steady(ids)(PAGE_ONE)) is None
     return proof, [ask(proof) for _ in range(-(-len(ids) // 10) - 1)]
 
 
-PAGE_ONE = PageRequest(owner=None, window=HOUR, params=b"", current=1, size=10)
+OWNER: Any = None  # nobody takes the answer
+PAGE_ONE = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=10)
 
 
 @pytest.mark.parametrize("error", [REFUSED, GONE, ServerFaultError("down")])
 def test_pages_that_are_refused_because_rows_were_deleted_are_counted_again(error: SipCdrError) -> None:
     proof, (second, third, fourth) = reading([*range(35)])
-    assert proof.accept(second, steady([*range(35)])(second)) is None
-    assert proof.refuse(third, error) is None
-    assert proof.refuse(fourth, error) is None
+    assert accept(proof, second, steady([*range(35)])(second)) is None
+    assert refuse(proof, third, error) is None
+    assert refuse(proof, fourth, error) is None
     count = ask(proof)
     assert (count.control, proof.next_request()) == (True, None)
-    assert proof.accept(count, steady([*range(15)])(count)) is None
+    assert accept(proof, count, steady([*range(15)])(count)) is None
     assert reported(proof, steady([*range(15)])) == [(1, 10), (2, 10), (1, 1)]
     assert (proof.outcome, proof.report.unique, proof.report.scans) == (Outcome.CERTIFIED, 15, 2)
 
 
 def test_a_page_that_the_vendor_counts_and_does_not_send_is_its_error() -> None:
     proof, (second, third) = reading([*range(25)])
-    assert proof.refuse(third, GONE) is None
-    assert proof.refuse(second, ServerFaultError("down")) is None
+    assert refuse(proof, third, GONE) is None
+    assert refuse(proof, second, ServerFaultError("down")) is None
     count = ask(proof)
-    error = proof.accept(count, steady([*range(25)])(count))
+    error = accept(proof, count, steady([*range(25)])(count))
     assert isinstance(error, ServerFaultError), "of the first page that is missing"
 
 
 def test_a_page_that_lies_too_deep_leaves_the_window_to_be_cut() -> None:
     proof, (second, third) = reading([*range(25)])
-    assert proof.accept(second, steady([*range(25)])(second)) is None
-    assert proof.refuse(third, REFUSED) is None
+    assert accept(proof, second, steady([*range(25)])(second)) is None
+    assert refuse(proof, third, REFUSED) is None
     count = ask(proof)
-    assert proof.accept(count, steady([*range(25)])(count)) is None
+    assert accept(proof, count, steady([*range(25)])(count)) is None
     assert (proof.outcome, proof.refused_page, proof.report.unique) == (Outcome.UNPROVEN, 3, 20)
 
 
 def test_first_pages_and_counts_that_are_refused_are_errors() -> None:
     proof = prove()
     first = ask(proof)
-    assert proof.refuse(first, REFUSED) is REFUSED
-    assert proof.accept(first, steady([*range(20)])(first)) is None
+    assert refuse(proof, first, REFUSED) is REFUSED
+    assert accept(proof, first, steady([*range(20)])(first)) is None
     second = ask(proof)
-    assert proof.accept(second, steady([*range(20)])(second)) is None
-    assert proof.refuse(ask(proof), GONE) is GONE
+    assert accept(proof, second, steady([*range(20)])(second)) is None
+    assert refuse(proof, ask(proof), GONE) is GONE
     proof.give_up()
-    assert proof.refuse(second, REFUSED) is None, "nothing of it is asked for any more"
+    assert refuse(proof, second, REFUSED) is None, "nothing of it is asked for any more"
 
 
 def test_a_refused_look_at_the_end_shows_nothing() -> None:
     proof, (second,) = reading([*range(20)])
-    assert proof.accept(second, steady([*range(20)])(second)) is None
+    assert accept(proof, second, steady([*range(20)])(second)) is None
     count = ask(proof)
-    assert proof.accept(count, steady([*range(20)])(count)) is None
+    assert accept(proof, count, steady([*range(20)])(count)) is None
     end = ask(proof)
     assert end.is_end
     assert end.needs_fresh_answer
-    assert proof.refuse(end, GONE) is None
+    assert refuse(proof, end, GONE) is None
     assert (proof.outcome, proof.end_is_unseen) == (Outcome.UNPROVEN, True)
 
 
@@ -1041,7 +1046,7 @@ def test_a_window_to_which_calls_are_added_is_counted_at_once_by_the_end_of_its_
         asked.append((request.current, request.size, request.delay))
         if len(asked) in {4, 8}:
             rows.append(len(rows))  # before the count that waits, and before the one at once
-        proof.accept(request, steady(rows)(request))
+        accept(proof, request, steady(rows)(request))
     assert asked == [
         *((1, 10, 0), (2, 10, 0), (3, 10, 0), (1, 1, 1)),
         *((1, 10, 0), (2, 10, 0), (3, 10, 0), (3, 9, 0)),
@@ -1063,7 +1068,7 @@ def test_a_count_at_once_must_be_no_older_than_the_rows(lagging: int, sent: int)
             told_answer = answer(calls(*rows), 26 - lagging, size=9, current=3)
         else:
             told_answer = steady([*range(26)])(request)
-        proof.accept(request, told_answer)
+        accept(proof, request, told_answer)
     assert ends == 1
     assert proof.is_open
 
@@ -1075,9 +1080,9 @@ def test_a_vendor_that_gives_no_page_of_that_size_is_asked_for_a_count_that_wait
     while (request := proof.next_request()) is not None:
         asked.append((request.current, request.size, request.delay))
         if request.is_end:
-            proof.refuse(request, ServerFaultError("port program unusual"))
+            refuse(proof, request, ServerFaultError("port program unusual"))
         else:
-            proof.accept(request, steady([*range(26)])(request))
+            accept(proof, request, steady([*range(26)])(request))
     assert asked == [(1, 10, 0), (2, 10, 0), (3, 10, 0), (3, 9, 0), (1, 1, 1)]
     assert proof.outcome is Outcome.CERTIFIED
 
@@ -1090,7 +1095,7 @@ def test_a_window_in_which_many_calls_arrive_is_cut_instead_of_read_again() -> N
             request = ask(proof)
             if request.control:
                 rows += range(25, 34)
-            proof.accept(request, steady(rows)(request))
+            accept(proof, request, steady(rows)(request))
         assert (proof.outcome, proof.growth.rows, proof.report.scans) == (
             outcome,
             9,

@@ -11,7 +11,7 @@ from aiosipcdr.sandbox.faults import KINDS
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"kind": "explode"}, "no fault of kind 'explode'; there are http, code, .*, endless"),
+        ({"kind": "explode"}, "unknown kind of fault 'explode'; use one of http, code, .*, endless"),
         ({"kind": "reset", "status": 503}, "kind reset takes none; not status"),
         ({"kind": "cut", "size": 3, "code": -1}, "takes after, reset; not code, size"),
         ({"kind": "code"}, "needs code"),
@@ -27,9 +27,9 @@ from aiosipcdr.sandbox.faults import KINDS
         ({"kind": "http", "status": 100}, r"\$.status"),
         ({"kind": "http", "status": "503"}, r"got `str` - at `\$.status`"),
         ({"kind": "http", "headers": {"Retry-After": 3}}, "got `int`"),
-        ({"kind": "http", "headers": {"content-Length": "3"}}, "long, large and two-lengths"),
+        ({"kind": "http", "headers": {"content-Length": "3"}}, "long, large or two-lengths"),
         ({"kind": "http", "headers": {"Location": "x\r\nEvil: 1"}}, "line break"),
-        ({"kind": "http", "headers": {"": "x"}}, "no header's name"),
+        ({"kind": "http", "headers": {"": "x"}}, "a name is invalid"),
         ({"kind": "reset", "page": 0}, ">= 1"),
         ({"kind": "reset", "attempt": True}, "got `bool`"),
         ({"kind": "reset", "times": -1}, ">= 0"),
@@ -60,10 +60,10 @@ def test_it_is_frozen() -> None:
 
 
 def test_it_is_named_in_a_few_words() -> None:
-    assert Fault("reset").reported() == "reset (any page, attempt any)"
-    assert Fault("cut", page=2, attempt=1, times=3).reported() == "cut (page 2, attempt 1, 3 times)"
-    assert Fault("cut", control=True).reported() == "cut (any page, attempt any, control counts)"
-    assert Fault("cut", control=False).reported() == "cut (any page, attempt any, no control counts)"
+    assert Fault("reset").describe() == "reset (any page, attempt any)"
+    assert Fault("cut", page=2, attempt=1, times=3).describe() == "cut (page 2, attempt 1, 3 times)"
+    assert Fault("cut", control=True).describe() == "cut (any page, attempt any, control counts)"
+    assert Fault("cut", control=False).describe() == "cut (any page, attempt any, no control counts)"
 
 
 @pytest.mark.parametrize("kind", KINDS)

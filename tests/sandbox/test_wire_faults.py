@@ -11,12 +11,12 @@ from aiosipcdr.sandbox.wire_faults import (
     WITHOUT_ANSWER,
     After,
     HarmlessError,
-    WireAnswer,
+    WireResponse,
     in_gzip,
-    plan_broken,
+    plan_damage,
 )
 
-ANSWER = WireAnswer(200, "OK", [("Content-Type", "application/json")], b'{"status":"0"}')
+ANSWER = WireResponse(200, "OK", [("Content-Type", "application/json")], b'{"status":"0"}')
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 LAST = b"Connection: close\r\n"
 END, RESET, SILENCE = After.END, After.RESET, After.SILENCE
@@ -60,35 +60,35 @@ END, RESET, SILENCE = After.END, After.RESET, After.SILENCE
     ],
 )
 def test_the_bytes_of_a_fault_and_what_follows(fault: Fault, expected: bytes, after: After) -> None:
-    broken = plan_broken(fault, ANSWER)
+    broken = plan_damage(fault, ANSWER)
     assert b"".join(broken.pieces) == expected
     assert broken.after is after
 
 
 def test_heads_are_larger_than_clients_take() -> None:
-    assert len(next(plan_broken(Fault("huge-head"), ANSWER).pieces)) > 16_384
-    assert next(plan_broken(Fault("many-heads"), ANSWER).pieces).count(b"\r\nX-Padding") == 200
+    assert len(next(plan_damage(Fault("huge-head"), ANSWER).pieces)) > 16_384
+    assert next(plan_damage(Fault("many-heads"), ANSWER).pieces).count(b"\r\nX-Padding") == 200
 
 
 def test_drops_fall_one_by_one() -> None:
-    broken = plan_broken(Fault("drip", seconds=0.25), ANSWER)
+    broken = plan_damage(Fault("drip", seconds=0.25), ANSWER)
     assert broken.pause == 0.25
     assert [len(piece) for piece in broken.pieces][1:] == [1] * 14
-    assert plan_broken(Fault("drip"), ANSWER).pause == 0.05
+    assert plan_damage(Fault("drip"), ANSWER).pause == 0.05
 
 
 @pytest.mark.parametrize("kind", ["cut-head", "cut", "cut-chunked", "cut-unframed", "stall", "long"])
 def test_cutting_nothing_off_is_not_done(kind: str) -> None:
     with pytest.raises(HarmlessError):
-        plan_broken(Fault(kind, after=10_000), ANSWER)
+        plan_damage(Fault(kind, after=10_000), ANSWER)
     if kind != "cut-head":
         with pytest.raises(HarmlessError):
-            plan_broken(Fault(kind, after=14), ANSWER)
+            plan_damage(Fault(kind, after=14), ANSWER)
 
 
 @pytest.mark.parametrize("size", [1, 3_000_000])
 def test_a_bomb_is_small_on_the_wire_and_never_held(size: int) -> None:
-    pieces = list(plan_broken(Fault("bomb", size=size), ANSWER).pieces)
+    pieces = list(plan_damage(Fault("bomb", size=size), ANSWER).pieces)
     assert b"Content-Encoding: gzip" in pieces[0]
     assert pieces[-1] == b"0\r\n\r\n"
     texts = [piece.partition(b"\r\n")[2][:-2] for piece in pieces[1:-1]]
@@ -102,7 +102,7 @@ def test_a_bomb_is_small_on_the_wire_and_never_held(size: int) -> None:
 
 
 def test_endless_is_without_end() -> None:
-    pieces = list(islice(plan_broken(Fault("endless"), ANSWER).pieces, 50))
+    pieces = list(islice(plan_damage(Fault("endless"), ANSWER).pieces, 50))
     assert pieces[1:] == [b"40000\r\n" + b" " * 0x40000 + b"\r\n"] * 49
 
 

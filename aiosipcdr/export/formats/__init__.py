@@ -1,7 +1,6 @@
-"""Which format a file has, and the encoder that writes it.
+"""Names of file formats and the encoder of each.
 
-Decides by names alone: must never touch a file, and loads an optional package
-only for the format that needs it.
+Selects by file name alone; opens no file. Loads an optional package only for the format that needs it.
 """
 
 from os import PathLike
@@ -16,7 +15,7 @@ from aiosipcdr.export.formats.parquet import ParquetEncoder
 __all__ = ["FORMATS", "choose_format", "has_format", "open_encoder"]
 
 FORMATS = ("ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet")
-"""The names of all formats that can be written."""
+"""The names of all formats."""
 
 _BY_ENDING = {f".{name}": name for name in FORMATS} | {
     ".jsonl": "ndjson",
@@ -27,17 +26,17 @@ _COMPRESSIONS = (".gz", ".zst")
 
 
 def choose_format(path: str | PathLike[str], format: str | None = None) -> str:  # noqa: A002 - the public name
-    """Return the name of the format to write: `format` where given, else by the ending of `path`.
+    """Return the name of the format to write: `format` if given, else the one of the file extension.
 
-    A `format` of plain text, "ndjson" or "csv", is compressed where `path` ends in .gz or .zst.
+    The text formats "ndjson" and "csv" are compressed if `path` ends in .gz or .zst.
 
     Raises:
-        ValueError: the format or the ending is not one that can be written.
+        ValueError: The format or the extension is unknown.
     """
     name = str(path).lower()
     if format is not None:
         if format not in FORMATS:
-            msg = f"unknown format {format!r}: {', '.join(FORMATS)} can be written"
+            msg = f"unknown format {format!r}; use one of {', '.join(FORMATS)}"
             raise ValueError(msg)
         compressed = next((format + ending for ending in _COMPRESSIONS if name.endswith(ending)), None)
         return compressed if compressed in FORMATS else format
@@ -45,14 +44,14 @@ def choose_format(path: str | PathLike[str], format: str | None = None) -> str: 
         if name.endswith(ending):
             return chosen
     msg = (
-        "the name of the file does not tell a format that can be written: let it end in .ndjson or .jsonl,"
-        " .csv (each also with .gz or .zst behind) or .parquet, or name the format with format="
+        "cannot infer a format from the file name; pass format=, or use .ndjson, .jsonl, .csv (each also with .gz or"
+        " .zst) or .parquet"
     )
     raise ValueError(msg)
 
 
 def has_format(path: Path) -> bool:
-    """Say whether the name of a file ends as that of a format does."""
+    """Return whether the file has the extension of a format."""
     return path.name.lower().endswith(tuple(_BY_ENDING))
 
 
@@ -62,22 +61,21 @@ def open_encoder(
     spreadsheet: bool = False,
     metadata: Metadata | None = None,
 ) -> Encoder:
-    """Return a new encoder of the format that `choose_format` named.
+    """Return a new encoder of the format that `choose_format` returned.
 
-    May load an optional package, which takes a moment: call it in a worker
-    thread where the event loop must not wait.
+    May import an optional package: call it in a worker thread where the event loop must not wait.
 
     Args:
-        name: the format.
-        spreadsheet: write CSV for Excel and its like.
-        metadata: names and values that a format with room for them (Parquet) takes along.
+        name: The format.
+        spreadsheet: Write CSV for Excel and similar programs.
+        metadata: Names and values for the file's metadata, in formats that have it (Parquet).
 
     Raises:
-        ImportError: an extra is missing; the text says what to install.
-        ValueError: `spreadsheet` is asked of another format than CSV.
+        ImportError: An extra is missing; the message says what to install.
+        ValueError: `spreadsheet` with another format than CSV.
     """
     if spreadsheet and not name.startswith("csv"):
-        msg = f"only CSV can be written for a spreadsheet, not {name}"
+        msg = f"spreadsheet output needs CSV, not {name}; use a file name ending in .csv"
         raise ValueError(msg)
     if name == "parquet":
         return ParquetEncoder(metadata)

@@ -1,7 +1,7 @@
-"""Compression around a text format: gzip and zstd, the same bytes for the same text.
+"""Compression of a text format with gzip or zstd: the same bytes for the same text.
 
-Holds no name and no time, and hands the compressor blocks of one size, so that
-batch boundaries leave no trace.  Must never open a file.
+The output holds no file name and no time. The compressor gets blocks of one size, so the output does not depend on the
+batches. Opens no file.
 """
 
 import struct
@@ -17,76 +17,74 @@ __all__ = ["CompressedEncoder", "Compressor", "GzipCompressor", "load_zstd", "zs
 _BLOCK = 128 * 1024
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
-# Magic, deflate, no flags, no time, no hint, no operating system: zlib's own header names one.
+# Magic, deflate, no flags, no time, no hint, unknown operating system: zlib would write the current one.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 
 class Compressor(Protocol):
-    """What a compressor must do; those of `zlib` and `compression.zstd` do."""
+    """The interface of the compressors of `zlib` and `compression.zstd`."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Take `data`; return what is ready."""
+        """Compress `data`; return the bytes that are ready."""
         ...
 
     def flush(self) -> bytes:
-        """Return the rest."""
+        """Return the remaining bytes."""
         ...
 
 
 class CompressedEncoder:
-    """An `Encoder` whose bytes are those of another one, compressed."""
+    """An `Encoder` that compresses the output of another one."""
 
     __slots__ = ("_compressor", "_inner", "_pending")
 
     def __init__(self, inner: Encoder, compressor: Compressor) -> None:
-        """Compress what `inner` returns with `compressor`, which is used up by it."""
         self._inner = inner
         self._compressor = compressor
         self._pending = bytearray()
 
     def begin(self) -> bytes:
-        """Return what is ready of the beginning."""
+        """Return the first bytes that are ready."""
         return self._feed(self._inner.begin())
 
     def encode(self, rows: bytes) -> bytes:
-        """Return what is ready once `rows` have come."""
+        """Return the bytes that are ready after `rows`."""
         return self._feed(self._inner.encode(rows))
 
     def finish(self) -> bytes:
-        """Return the rest, the checksum last."""
+        """Return the remaining bytes, with the checksum at the end."""
         ready = self._feed(self._inner.finish())
         return ready + self._compressor.compress(bytes(self._pending)) + self._compressor.flush()
 
     def _feed(self, data: bytes) -> bytes:
         pending = self._pending
         pending += data
-        whole = len(pending) - len(pending) % _BLOCK
-        ready = [self._compressor.compress(bytes(pending[at : at + _BLOCK])) for at in range(0, whole, _BLOCK)]
-        del pending[:whole]
+        complete = len(pending) - len(pending) % _BLOCK
+        ready = [self._compressor.compress(bytes(pending[at : at + _BLOCK])) for at in range(0, complete, _BLOCK)]
+        del pending[:complete]
         return b"".join(ready)
 
 
 class GzipCompressor:
-    """One gzip member (RFC 1952) without a name, a time or an operating system."""
+    """One gzip member (RFC 1952) without name, time and operating system."""
 
     __slots__ = ("_checksum", "_deflate", "_header", "_length")
 
     def __init__(self) -> None:
-        """Start a member."""
         self._deflate = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._header = _GZIP_HEADER
         self._checksum = 0
         self._length = 0
 
     def compress(self, data: bytes, /) -> bytes:
-        """Take `data`; return what is ready."""
+        """Compress `data`; return the bytes that are ready."""
         header, self._header = self._header, b""
         self._checksum = zlib.crc32(data, self._checksum)
         self._length += len(data)
         return header + self._deflate.compress(data)
 
     def flush(self) -> bytes:
-        """Return the rest: the last block, checksum and length."""
+        """Return the remaining bytes: the last block, checksum and length."""
         return self._deflate.flush() + struct.pack("<LL", self._checksum, self._length & 0xFFFF_FFFF)
 
 
@@ -94,7 +92,7 @@ def zstd_compressor() -> Compressor:
     """Return a compressor of one zstd frame with a checksum.
 
     Raises:
-        ImportError: before Python 3.14, the extra `zstd` is not installed; the text says what to install.
+        ImportError: Before Python 3.14, the extra `zstd` is not installed; the message says what to install.
     """
     zstd = load_zstd()
     parameter = zstd.CompressionParameter
@@ -105,10 +103,10 @@ def zstd_compressor() -> Compressor:
 
 
 def load_zstd() -> Any:  # noqa: ANN401 - one of two modules
-    """Import `compression.zstd`, before Python 3.14 its twin `backports.zstd`, and return it.
+    """Import and return `compression.zstd`, before Python 3.14 its backport `backports.zstd`.
 
     Raises:
-        ImportError: see `zstd_compressor`.
+        ImportError: See `zstd_compressor`.
     """
     try:
         if sys.version_info >= (3, 14):
@@ -116,7 +114,7 @@ def load_zstd() -> Any:  # noqa: ANN401 - one of two modules
         else:
             from backports import zstd
     except ImportError as error:
-        # A Python of 3.14 that was built without it says so itself.
+        # Python 3.14 built without zstd has a message of its own.
         if sys.version_info >= (3, 14):
             raise
         raise MissingExtraError("files ending in .zst need backports.zstd", "zstd", name=error.name) from None

@@ -1,13 +1,10 @@
-"""NDJSON: the rows as they are, one JSON object a line, every field in every line.
-
-Pure: must never open a file.
-"""
+"""NDJSON: the rows unchanged, one JSON object per line with every field."""
 
 __all__ = ["NdjsonEncoder"]
 
 
 class NdjsonEncoder:
-    """An `Encoder`: one line for each row, and nothing else."""
+    """An `Encoder` that returns the rows unchanged."""
 
     __slots__ = ()
 
@@ -20,5 +17,5 @@ class NdjsonEncoder:
         return rows
 
     def finish(self) -> bytes:
-        """Return nothing: the last line is ended already."""
+        """Return nothing: the last line is already ended."""
         return b""

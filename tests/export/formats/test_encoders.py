@@ -162,7 +162,7 @@ def test_only_csv_is_written_for_a_spreadsheet() -> None:
         if name.startswith("csv"):
             open_encoder(name, spreadsheet=True)
         else:
-            with pytest.raises(ValueError, match="only CSV"):
+            with pytest.raises(ValueError, match="needs CSV"):
                 open_encoder(name, spreadsheet=True)
 
 

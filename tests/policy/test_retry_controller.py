@@ -1,14 +1,9 @@
 """What becomes of a failed request, decided without a socket: every rule with its numbers."""
 
-import asyncio
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.engine.patience import RetryController
-from aiosipcdr.engine.run import Job, Run
 from aiosipcdr.model.errors import (
     AuthenticationError,
     ClockSkewError,
@@ -26,44 +21,45 @@ from aiosipcdr.model.errors import (
     http_error,
     vendor_error,
 )
-from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.pacing import Pacer
-from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.proof.queries import RangeCount
-from aiosipcdr.wire.codec import Filters
+from aiosipcdr.policy.retry import RequestAttempts, RetryController, RetryPolicy
 
-START = datetime(2026, 10, 1, tzinfo=UTC)
 NEVER = RetryPolicy(attempts=1)
 
 
-def patience(retry: RetryPolicy = RetryPolicy(), places: int = 8) -> tuple[RetryController, Pacer]:
+class Run:
+    """What a run knows beyond its requests."""
+
+    last_completed = 0.0
+
+
+class Job(RequestAttempts, kw_only=True):
+    """A request of a run, as the engine has it."""
+
+    run: Run
+
+
+def controller(retry: RetryPolicy = RetryPolicy(), concurrency: int = 8) -> tuple[RetryController, Pacer]:
     pacer = Pacer(None)
-    return RetryController(retry, pacer, places, now=0.0), pacer
+    return RetryController(retry, pacer, concurrency, now=0.0), pacer
 
 
 def job_of(run: Run | None = None) -> Job:
-    run = run or a_run()
-    request = run.plan.next_request()
-    assert request is not None
-    return Job(run, request)
+    return Job(run=run or Run())
 
 
-def a_run() -> Run:
-    async def build() -> Run:
-        return Run(1, RangeCount(TimeWindow.of(START, START + timedelta(hours=1)), Filters()))
-
-    run = asyncio.run(build())
-    run.started = run.last_answer = 0.0
-    return run
+def succeed(judge: RetryController, job: Job, now: float) -> None:
+    judge.note_success(job, now)
+    job.run.last_completed = now
 
 
 def fail(judge: RetryController, job: Job, error: SipCdrError, now: float, random: float = 0.0) -> float | SipCdrError:
     job.attempt += 1
-    job.sent = now
-    job.signed_under = judge.clock.version
+    job.last_sent = now
+    job.signed_version = judge.clock.version
     if job.attempt == 1:
         job.first_sent = now
-    return judge.decide_delay(job, error, now=now, random=random)
+    return judge.decide_delay(job, error, last_completed=job.run.last_completed, now=now, random=random)
 
 
 def attempts_until_given_up(judge: RetryController, error: SipCdrError) -> int:
@@ -105,13 +101,13 @@ def test_each_kind_of_error_has_its_number_of_attempts() -> None:
         (ProtocolError("too large"), 1, 1),
         (ResponseTooLargeError("too many records", retryable=True), 2, 2),
     ):
-        judge, _ = patience()
+        judge, _ = controller()
         assert attempts_until_given_up(judge, error) == first, repr(error)
-        judge, _ = patience()
-        judge.note_answer(job_of(), -31.0)
+        judge, _ = controller()
+        succeed(judge, job_of(), -31.0)
         assert attempts_until_given_up(judge, error) == attempts, repr(error)
         for most in (1, 2, 4):
-            judge, _ = patience(RetryPolicy(attempts=most))
+            judge, _ = controller(RetryPolicy(attempts=most))
             free = error is stale and most > 1
             assert attempts_until_given_up(judge, error) <= most + free, repr(error)
 
@@ -119,10 +115,10 @@ def test_each_kind_of_error_has_its_number_of_attempts() -> None:
 def test_once_anything_was_answered_a_name_that_is_lost_is_looked_up_more_often() -> None:
     unresolved = TransportError("no such host")
     unresolved.exists = False
-    judge, _ = patience()
-    judge.note_answer(job_of(), -31.0)
+    judge, _ = controller()
+    succeed(judge, job_of(), -31.0)
     assert attempts_until_given_up(judge, unresolved) == 6
-    judge.note_answer(job_of(), 0.0)
+    succeed(judge, job_of(), 0.0)
     assert attempts_until_given_up(judge, unresolved) == 20
 
 
@@ -148,21 +144,21 @@ def test_once_anything_was_answered_a_name_that_is_lost_is_looked_up_more_often(
     ids=repr,
 )
 def test_a_page_is_asked_for_more_often_while_others_succeed(error: SipCdrError, alone: int, together: int) -> None:
-    judge, _ = patience()
+    judge, _ = controller()
     job = job_of()
     while not isinstance(fail(judge, job, error, 100.0), SipCdrError):
         # Another page of the client, of whatever run, is answered between any two attempts.
-        judge.note_answer(job_of(), 100.0)
+        succeed(judge, job_of(), 100.0)
     assert job.attempt == together
     for attempts in (1, 4, 30):
-        judge, _ = patience(RetryPolicy(attempts=attempts))
-        judge.note_answer(job_of(), 100.0)
+        judge, _ = controller(RetryPolicy(attempts=attempts))
+        succeed(judge, job_of(), 100.0)
         job = job_of()
         while not isinstance(fail(judge, job, error, 100.0), SipCdrError):
             pass
         assert job.attempt == (attempts if together == 20 else min(attempts, together))
-    judge, _ = patience()
-    judge.note_answer(job_of(), 69.9)  # long before this page's first attempt
+    judge, _ = controller()
+    succeed(judge, job_of(), 69.9)  # long before this page's first attempt
     job = job_of()
     while not isinstance(fail(judge, job, error, 100.0), SipCdrError):
         pass
@@ -170,8 +166,8 @@ def test_a_page_is_asked_for_more_often_while_others_succeed(error: SipCdrError,
 
 
 def test_a_success_shortly_before_counts_where_a_page_is_the_only_one() -> None:
-    judge, _ = patience()
-    judge.note_answer(job_of(), 70.0)
+    judge, _ = controller()
+    succeed(judge, job_of(), 70.0)
     job = job_of()
     while not isinstance(fail(judge, job, vendor_error(-18, None), 100.0), SipCdrError):
         pass
@@ -179,60 +175,60 @@ def test_a_success_shortly_before_counts_where_a_page_is_the_only_one() -> None:
 
 
 def test_more_attempts_end_with_the_budget_and_the_deadline() -> None:
-    judge, _ = patience(RetryPolicy(budget=14 * 9))
-    judge.note_answer(job_of(), 0.0)
+    judge, _ = controller(RetryPolicy(budget=14 * 9))
+    succeed(judge, job_of(), 0.0)
     job = job_of()
     while not isinstance(decided := fail(judge, job, vendor_error(-18, None), 0.0), SipCdrError):
         pass
     assert job.attempt == 10
     assert isinstance(decided, OutageError)
-    judge, _ = patience()
-    judge.note_answer(job_of(), 0.0)
+    judge, _ = controller()
+    succeed(judge, job_of(), 0.0)
     job = job_of()
     for second in range(0, 140, 10):
         assert not isinstance(decided, ServerFaultError)
-        judge.note_answer(job_of(), float(second))
+        succeed(judge, job_of(), float(second))
         decided = fail(judge, job, vendor_error(-18, None), float(second))
     assert isinstance(decided, ServerFaultError)
 
 
 def test_places_fall_while_a_page_takes_more_attempts_than_usual() -> None:
     error = ProtocolError("cut short", retryable=True)
-    judge, _ = patience()
-    judge.note_answer(job_of(), 0.0)
+    judge, _ = controller()
+    succeed(judge, job_of(), 0.0)
     job = job_of()
     places = []
     for second in range(8):
         assert not isinstance(fail(judge, job, error, float(second)), SipCdrError)
-        places.append(judge.limit.places)
+        places.append(judge.limit.current)
     assert places == [8, 8, 5, 3, 2, 1, 1, 1]
 
 
 def test_a_page_that_succeeds_gives_back_all_that_its_retries_cost() -> None:
-    judge, _ = patience()
-    judge.note_answer(job_of(), 0.0)
+    judge, _ = controller()
+    succeed(judge, job_of(), 0.0)
     for _ in range(100):
         job = job_of()
         for _ in range(10):
             assert not isinstance(fail(judge, job, vendor_error(-18, None), 0.0), SipCdrError)
-        judge.note_answer(job, 0.0)
+        succeed(judge, job, 0.0)
 
 
 def test_no_other_page_is_begun_while_half_of_the_budget_is_spent_on_pages_that_wait() -> None:
-    judge, _ = patience()
-    judge.note_answer(job_of(), 0.0)
+    judge, _ = controller()
+    succeed(judge, job_of(), 0.0)
     jobs = [job_of() for _ in range(3)]
     for number in range(18):
-        assert judge.may_begin(waiting=3, now=0.0)
+        assert judge.may_start_pages(waiting=3, now=0.0)
         assert not isinstance(fail(judge, jobs[number % 3], vendor_error(-18, None), 0.0), SipCdrError)
-    assert not judge.may_begin(waiting=3, now=0.0)
-    assert judge.may_begin(waiting=0, now=0.0)
-    judge.note_answer(jobs[0], 0.0)
-    assert judge.may_begin(waiting=2, now=0.0)
+    assert not judge.may_start_pages(waiting=3, now=0.0)
+    assert judge.may_start_pages(waiting=0, now=0.0)
+    succeed(judge, jobs[0], 0.0)
+    assert judge.may_start_pages(waiting=2, now=0.0)
 
 
 def test_a_stale_connection_costs_neither_time_nor_budget() -> None:
-    judge, _ = patience(RetryPolicy(budget=0))
+    judge, _ = controller(RetryPolicy(budget=0))
     stale = TransportError("gone")
     stale.stale = True
     job = job_of()
@@ -241,14 +237,14 @@ def test_a_stale_connection_costs_neither_time_nor_budget() -> None:
 
 
 def test_one_measured_clock_mends_all_that_were_under_way_and_each_is_sent_once_more() -> None:
-    judge, _ = patience()
+    judge, _ = controller()
     jobs = [job_of() for _ in range(32)]
     for job in jobs:
-        job.attempt, job.signed_under = 1, judge.clock.version
+        job.attempt, job.signed_version = 1, judge.clock.version
     for number, job in enumerate(jobs):
         error = ClockSkewError("skewed", status=-16)
         error.offset = 3_600.0 + number
-        assert judge.decide_delay(job, error, now=0.0, random=0.5) == 0.0
+        assert judge.decide_delay(job, error, last_completed=0.0, now=0.0, random=0.5) == 0.0
     assert (judge.clock.seconds, judge.clock.version) == (3_600, 1)
     again = ClockSkewError("skewed", status=-16)
     again.offset = 3_600.0
@@ -267,7 +263,7 @@ def test_a_clock_error_says_by_how_much_and_in_which_direction() -> None:
 
 
 def test_an_outage_costs_a_bounded_number_of_requests() -> None:
-    judge, _ = patience()
+    judge, _ = controller()
     fault = vendor_error(-18, "busy")
     retries = 0
     for _ in range(100):
@@ -282,31 +278,31 @@ def test_an_outage_costs_a_bounded_number_of_requests() -> None:
 
 
 def test_a_retry_that_helped_gets_its_cost_back_and_any_other_answer_one() -> None:
-    judge, _ = patience(RetryPolicy(budget=28))
+    judge, _ = controller(RetryPolicy(budget=28))
     fault = vendor_error(-18, None)
     jobs = [job_of() for _ in range(3)]
     assert [isinstance(fail(judge, job, fault, 0.0), OutageError) for job in jobs] == [False, False, True]
-    judge.note_answer(jobs[0], 0.0)
+    succeed(judge, jobs[0], 0.0)
     assert fail(judge, job_of(), fault, 0.0) == 0.0
     for _ in range(13):
-        judge.note_answer(job_of(), 0.0)
+        succeed(judge, job_of(), 0.0)
     assert isinstance(fail(judge, job_of(), fault, 0.0), OutageError)
     for _ in range(14):
-        judge.note_answer(job_of(), 0.0)
+        succeed(judge, job_of(), 0.0)
     assert fail(judge, job_of(), fault, 0.0) == 0.0
 
 
 def test_the_longest_wish_that_is_granted_is_waited_for() -> None:
     for error in (http_error(429, retry_after=120), vendor_error(-18, None, retry_after=120)):
-        judge, _ = patience()
+        judge, _ = controller()
         assert fail(judge, job_of(), error, 0.0) == 120
         assert not judge.ends_all(error)
-    judge, _ = patience()
+    judge, _ = controller()
     assert fail(judge, job_of(), vendor_error(-16, None, retry_after=120), 0.0) == 120
 
 
 def test_a_wish_about_one_page_holds_no_other() -> None:
-    judge, pacer = patience()
+    judge, pacer = controller()
     error = vendor_error(-18, None, retry_after=7)
     assert type(error) is ServerFaultError
     assert fail(judge, job_of(), error, 0.0) == 7
@@ -317,7 +313,7 @@ def test_a_wish_about_one_page_holds_no_other() -> None:
 
 
 def test_throttling_is_cheaper_and_holds_the_whole_client() -> None:
-    judge, pacer = patience()
+    judge, pacer = controller()
     error = http_error(429, retry_after=7)
     retries = 0
     for _ in range(200):
@@ -330,7 +326,7 @@ def test_throttling_is_cheaper_and_holds_the_whole_client() -> None:
 
 
 def test_a_wish_that_is_too_long_is_the_error_and_says_how_long() -> None:
-    judge, pacer = patience()
+    judge, pacer = controller()
     error = http_error(503, retry_after=3_600)
     assert fail(judge, job_of(), error, 0.0) is error
     assert error.retry_after == 3_600
@@ -341,14 +337,14 @@ def test_a_wish_that_is_too_long_is_the_error_and_says_how_long() -> None:
 
 
 def test_a_wish_holds_the_whole_client_even_where_nothing_is_retried() -> None:
-    judge, pacer = patience(NEVER)
+    judge, pacer = controller(NEVER)
     error = http_error(429, retry_after=5)
     assert fail(judge, job_of(), error, 0.0) is error
     assert pacer.decide_wait(0.0) == 5
 
 
 def test_a_fresh_signature_waits_as_long_as_was_asked() -> None:
-    judge, _ = patience()
+    judge, _ = controller()
     assert fail(judge, job_of(), vendor_error(-16, None, retry_after=2), 0.0) == 2
     too_long = vendor_error(-16, None, retry_after=200)
     assert fail(judge, job_of(), too_long, 0.0) is too_long
@@ -365,8 +361,8 @@ def test_a_429_is_throttling_whatever_the_vendor_says_beside_it(code: int) -> No
 
 def test_a_run_that_completes_nothing_for_long_ends() -> None:
     policy = RetryPolicy(attempts=1_000, deadline=1e6, budget=1e6)
-    judge, _ = patience(policy)
-    run = a_run()
+    judge, _ = controller(policy)
+    run = Run()
     job = job_of(run)
     fault = vendor_error(-18, None)
     assert fail(judge, job, fault, 0.0) == 0.0
@@ -374,13 +370,13 @@ def test_a_run_that_completes_nothing_for_long_ends() -> None:
     assert isinstance(stalled := fail(judge, job, fault, 301.0), OutageError)
     assert "300 seconds" in str(stalled)
     # Another page that was answered meanwhile makes the difference.
-    judge.note_answer(Job(run, job.request), 290.0)
+    succeed(judge, job_of(run), 290.0)
     assert fail(judge, job, fault, 301.0) == 0.0
 
 
 def test_a_wait_that_would_go_beyond_the_stall_is_not_begun() -> None:
     for wish, stalls in ((5, False), (6, True)):
-        judge, _ = patience(RetryPolicy(deadline=1e6))
+        judge, _ = controller(RetryPolicy(deadline=1e6))
         job = job_of()
         assert fail(judge, job, vendor_error(-18, None), 0.0) == 0.0
         decided = fail(judge, job, vendor_error(-18, "busy", retry_after=wish), 295.0)
@@ -391,46 +387,46 @@ def test_a_wait_that_would_go_beyond_the_stall_is_not_begun() -> None:
 
 def test_a_throttled_client_waits_for_what_was_drawn_where_nothing_is_asked_for() -> None:
     for error, delay, held in ((vendor_error(-15, None), 0.5, 0.5), (vendor_error(-18, None), 0.125, 0.0)):
-        judge, pacer = patience()
+        judge, pacer = controller()
         assert fail(judge, job_of(), error, 10.0, random=0.5) == delay
         assert pacer.decide_wait(10.0) == held
 
 
 def test_a_run_whose_reader_took_long_is_not_stalled() -> None:
-    judge, _ = patience()
+    judge, _ = controller()
     assert fail(judge, job_of(), vendor_error(-18, None), 10_000.0) == 0.0
 
 
 @pytest.mark.parametrize("error", [vendor_error(-15, None), vendor_error(-18, None), http_error(503)])
 def test_trouble_at_the_vendor_takes_places_away_and_answers_give_them_back(error: SipCdrError) -> None:
-    judge, _ = patience()
+    judge, _ = controller()
     fail(judge, job_of(), error, 1.0)
-    assert judge.limit.places == 5
+    assert judge.limit.current == 5
     for _ in range(100):
-        judge.note_answer(job_of(), 2.0)
-    assert judge.limit.places == 8
+        succeed(judge, job_of(), 2.0)
+    assert judge.limit.current == 8
 
 
 @pytest.mark.parametrize("error", [TransportError("broken"), vendor_error(-22, None), vendor_error(-16, None)])
 def test_other_trouble_does_not(error: SipCdrError) -> None:
-    judge, _ = patience()
+    judge, _ = controller()
     fail(judge, job_of(), error, 1.0)
-    assert judge.limit.places == 8
+    assert judge.limit.current == 8
 
 
 def test_what_this_machine_lacks_is_no_outage_and_takes_places() -> None:
-    judge, _ = patience(RetryPolicy(budget=0, stall=0))
+    judge, _ = controller(RetryPolicy(budget=0, stall=0))
     shortage = TransportError("no free file descriptors")
     shortage.local = True
     job = job_of()
     for second in range(5):
         assert isinstance(fail(judge, job, shortage, float(second), 0.5), float)
     assert fail(judge, job, shortage, 5.0) is shortage
-    assert judge.limit.places == 1
+    assert judge.limit.current == 1
 
 
 def test_what_is_about_the_account_ends_everything() -> None:
-    judge, _ = patience()
+    judge, _ = controller()
     proxy = http_error(407)
     unknown = TransportError("the request failed (KeyError)", retryable=False)
     for error in (AuthenticationError(), RestrictedAddressError(), RedirectError(), TlsError(), proxy):
@@ -454,7 +450,7 @@ errors = st.sampled_from(
 def test_no_wait_is_negative_or_beyond_the_deadline_and_the_budget_holds(
     failures: list[tuple[SipCdrError, float, float]],
 ) -> None:
-    judge, _ = patience()
+    judge, _ = controller()
     now = cost = 0.0
     job = job_of()
     for error, later, random in failures:
