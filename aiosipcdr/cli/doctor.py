@@ -69,11 +69,11 @@ def doctor(
     except UsageError as error:
         found = Diagnosis(checks=[Check("settings", State.WRONG, str(error))])
     found.checks = skip_rest(found.checks)
-    words = _account_options(account, network)
+    account_options = _account_options(account, network)
     if json:
-        print_json(_as_json(found, words))
+        print_json(_as_json(found, account_options))
     else:
-        _show(found, words, rate)
+        _show(found, account_options, rate)
     if any(check.state is State.WRONG for check in found.checks):
         return Exit.FAILED
     is_unreadable = any(finding.topic == "fields" and finding.value == "unreadable" for finding in found.findings)
@@ -102,14 +102,14 @@ def _examine(
     return found
 
 
-def _show(found: Diagnosis, words: list[str], rate: float) -> None:
+def _show(found: Diagnosis, account_options: list[str], rate: float) -> None:
     print_table((_mark(check.state), check.name, escape(check.text)) for check in found.checks)
     if not found.findings:
         return
     print_line(f"\nProperties of the account, from {found.requests} requests, at most {rate:g} per second:\n")
     print_table(_finding_rows(found.findings))
     print_line("\nSettings for this account:\n")
-    for line in _setting_lines(found.settings, words):
+    for line in _setting_lines(found.settings, account_options):
         print_line(f"  {line}")
 
 
@@ -171,7 +171,7 @@ def _python(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else f"{value:g}"
 
 
-def _as_json(found: Diagnosis, words: list[str]) -> dict[str, Any]:
+def _as_json(found: Diagnosis, account_options: list[str]) -> dict[str, Any]:
     return {
         "ok": all(check.state is not State.WRONG for check in found.checks),
         "checks": [{"name": check.name, "state": check.state, "text": check.text} for check in found.checks],
@@ -179,7 +179,7 @@ def _as_json(found: Diagnosis, words: list[str]) -> dict[str, Any]:
             "requests": found.requests,
             "findings": found.findings,
             "settings": found.settings,
-            "lines": _setting_lines(found.settings, words),
+            "lines": _setting_lines(found.settings, account_options),
         }
         if found.findings
         else None,

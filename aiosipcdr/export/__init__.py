@@ -1,7 +1,6 @@
 """Export of a time range to a file that appears complete under its name or not at all.
 
-Knows neither the engine nor the network. A partial file is never visible under the final name, and an existing file is
-never truncated.
+A partial file is never visible under the final name, and an existing file is never truncated.
 """
 
 from aiosipcdr.export.atomic import check_target

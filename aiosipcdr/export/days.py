@@ -8,12 +8,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from os import PathLike, fspath
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from aiosipcdr.export.existing import ExistingFile
-from aiosipcdr.export.exporter import Exporter
 from aiosipcdr.export.job import FileWouldShrinkError
 from aiosipcdr.export.manifest import Manifest, TileCount
 from aiosipcdr.export.paths import ExportPaths
@@ -27,6 +26,9 @@ from aiosipcdr.model.errors import (
 from aiosipcdr.model.query import Query
 from aiosipcdr.model.report import DayOutcome, DayReport, DaysReport, FetchReport
 from aiosipcdr.model.windows import Day, days_of
+
+if TYPE_CHECKING:
+    from aiosipcdr.export.exporter import Exporter  # would import the HTTP client for `aiosipcdr export --help`
 
 __all__ = ["PLACEHOLDER", "DayFile", "DaysExport", "day_paths"]
 
@@ -70,7 +72,7 @@ class DaysExport:
 
     def __init__(
         self,
-        exporter: Exporter,
+        exporter: "Exporter",
         query: Query,
         zone: tzinfo,
         path: str | PathLike[str],

@@ -19,7 +19,7 @@ from aiosipcdr.export.filesystem import lock_file
 from aiosipcdr.export.frames import encode_frame, read_frames
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.journal_records import Built, Entry, Header, WrittenWindow, encode_entry, encode_rows_header
-from aiosipcdr.export.render import encode_rows, read_records
+from aiosipcdr.export.render import decode_rows, encode_rows
 from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError
 from aiosipcdr.model.report import CompleteWindow
 from aiosipcdr.proof.checkpoint import Delivered, Recounted
@@ -115,7 +115,7 @@ def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> No
         checkpoint = journal.checkpoint()
         assert checkpoint.tiles == [SPAN]
         assert checkpoint.entries == [as_told(entry) for entry in STORY]
-        assert [len(read_records(rows)) for rows in journal.rows()] == [3, 2]
+        assert [len(decode_rows(rows)) for rows in journal.rows()] == [3, 2]
         assert ROWS_HEADER + b"".join(journal.rows()) == place_of(tmp_path)[1].read_bytes()
         assert journal.built is None
 
