@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from aiosipcdr import Change
 from aiosipcdr.doctor.diagnosis import judge_probe
 from aiosipcdr.doctor.probe import Answered, Probe, ProbeFacts
 from aiosipcdr.doctor.semantics import ALL_SEMANTICS, RangeSemantics
@@ -26,7 +25,7 @@ from aiosipcdr.model.errors import (
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.page import PageRequest
+from aiosipcdr.proof.page import Change, PageRequest
 from aiosipcdr.wire.codec import PageAnswer
 
 NOW = datetime(2026, 10, 31, 12, 0, 0, 500, tzinfo=UTC)
