@@ -48,6 +48,16 @@ from aiosipcdr import (
     WindowReport,
     __version__,
 )
+from aiosipcdr.analytics import (
+    BillingResult,
+    FraudHint,
+    GroupKey,
+    HintThresholds,
+    Peak,
+    TrafficMetrics,
+    TrafficSummary,
+    summarize,
+)
 from aiosipcdr.events import combine
 from aiosipcdr.integrations import fastapi as on_fastapi
 from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
@@ -375,3 +385,26 @@ async def in_fastapi(
     assert_type(await acme.count(**asked), int)
     on_fastapi.client_lifespan({"acme": CdrClient.from_env}, max_range=None, max_streams=2, allowed_hosts=["localhost"])
     return on_fastapi.CsvResponse(client.stream(**asked), timeout=60, spreadsheet=True)
+
+
+def every_source_of_a_summary(records: CallDetailRecords, batches: Iterator[CallDetailRecords], path: Path) -> None:
+    assert_type(summarize(records), TrafficSummary)
+    summarize(batches, by="code", tz=UTC)
+    summarize([path, "calls.csv"], by=("code", ("weekday", "hour")), peaks_by=("code",), billing=False, hints=False)
+    summarize(records, ("day",))
+    summarize(records, by=("callee",))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    summarize(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def what_a_summary_says(summary: TrafficSummary) -> None:
+    assert_type(summary + summary, TrafficSummary)
+    assert_type(summary.table("weekday", "hour"), dict[GroupKey, TrafficMetrics])
+    assert_type(summary.total.asr, float | None)
+    assert_type(summary.total.pdd(0.95), int | None)
+    assert_type(summary.total.effective_rate("EUR", per="minute"), Decimal | None)
+    if summary.total.concurrent is not None:
+        assert_type(summary.total.concurrent.peak(), Peak | None)
+    if summary.billing is not None:
+        assert_type(summary.billing.result(), BillingResult)
+    if summary.hints is not None:
+        assert_type(summary.hints.find(HintThresholds(run_length=5)), list[FraudHint])
