@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         FetchReport,
         QuarantinedRecord,
         WindowReport,
+        WindowShare,
     )
     from aiosipcdr.model.windows import ArgumentError, TimeWindow
     from aiosipcdr.policy.pacing import RatePolicy
@@ -125,6 +126,7 @@ __all__ = [
     "TransportError",
     "VendorError",
     "WindowReport",
+    "WindowShare",
     "encode_params",
 ]
 
@@ -164,6 +166,7 @@ _MODULES = {
         "FetchReport",
         "QuarantinedRecord",
         "WindowReport",
+        "WindowShare",
     ),
     "aiosipcdr.model.windows": (
         "ArgumentError",

@@ -15,6 +15,7 @@ from course.calls import END, START, Calls
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from aiosipcdr.http.transport import Signer
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.report import ReportBuilder
 from aiosipcdr.model.windows import TimeWindow, plan_tiles, split_window
 from aiosipcdr.policy.clock import AgePolicy, ClockOffset, VendorTime
@@ -24,7 +25,7 @@ from aiosipcdr.proof.page import PageRequest, Verdict, find_sorted_run, judge_an
 from aiosipcdr.proof.queries import WindowCounts
 from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.proof.window import WindowReader
-from aiosipcdr.wire.codec import Filters, PageAnswer, PageDecoder, encode_params, encode_query
+from aiosipcdr.wire.codec import PageAnswer, PageDecoder, encode_params, encode_query
 from aiosipcdr.wire.signing import Credentials
 
 CALLS = 1_200

@@ -84,6 +84,7 @@ CLASSES = {
     "StatusCode",
     "TimeWindow",
     "WindowReport",
+    "WindowShare",
     *ERRORS,
 }
 
@@ -106,7 +107,6 @@ PUBLIC_MODULES = (
 INTERNAL = {
     "CdrStream.__init__": "CdrClient.stream",
     "CdrStream.entries": "CdrClient.export",
-    "CompleteWindow.share": "WindowReport",
 }
 
 PROTOCOL_METHODS = ("__init__", "__call__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__getitem__")

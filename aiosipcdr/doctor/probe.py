@@ -13,10 +13,11 @@ import msgspec
 
 from aiosipcdr.doctor.semantics import ALL_SEMANTICS, RangeSemantics, filter_hypotheses, plan_window
 from aiosipcdr.model.errors import InvalidQueryError, OutOfTimeRangeError, ProtocolError, ServerFaultError, SipCdrError
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.windows import WIDEST, TimeWindow
 from aiosipcdr.proof.page import Change, PageRequest, Transition, count_pages
-from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["LARGER", "LARGEST", "ODD", "Answered", "Probe", "ProbeFacts"]
 

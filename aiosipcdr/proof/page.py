@@ -14,10 +14,11 @@ from typing import Protocol
 import msgspec
 
 from aiosipcdr.model.errors import FilterIgnoredError, SipCdrError
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import LARGEST_SIZE, TIME_FIELDS, CallDetailRecord, Page
 from aiosipcdr.model.report import counted
 from aiosipcdr.model.windows import OVERLAP, TimeWindow
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 
 __all__ = [
     "Change",

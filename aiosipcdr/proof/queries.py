@@ -16,6 +16,7 @@ from aiosipcdr.model.errors import (
     SipCdrError,
     describe_refused_single_page,
 )
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import LARGEST_SIZE, Page
 from aiosipcdr.model.windows import OVERLAP, TimeWindow, clip_window, plan_tiles
 from aiosipcdr.proof.page import (
@@ -29,7 +30,7 @@ from aiosipcdr.proof.page import (
     judge_answer,
 )
 from aiosipcdr.proof.retention import BoundarySearch
-from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["RangeCount", "SinglePage", "WindowCounts"]
 

@@ -21,6 +21,7 @@ from aiosipcdr.model.errors import (
     describe_refused_page,
     describe_shortfall,
 )
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import (
     CallDetailRecords,
@@ -50,7 +51,7 @@ from aiosipcdr.proof.pending import PendingWindows, WindowTask, find_short
 from aiosipcdr.proof.retention import BoundarySearch, RetentionBoundary
 from aiosipcdr.proof.splits import Recounts, SplitWindow, add_reported
 from aiosipcdr.proof.window import Outcome
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 
 __all__ = ["MAX_ROWS", "RangeReader"]
 

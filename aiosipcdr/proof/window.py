@@ -20,6 +20,7 @@ from aiosipcdr.model.errors import (
     ServerFaultError,
     SipCdrError,
 )
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import LARGEST_SIZE
 from aiosipcdr.model.report import WindowReportBuilder
 from aiosipcdr.model.windows import TimeWindow, can_split
@@ -41,7 +42,7 @@ from aiosipcdr.proof.page import (
     resize,
 )
 from aiosipcdr.proof.scan import WindowScan
-from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["Outcome", "WindowReader"]
 

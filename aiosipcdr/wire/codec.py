@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from aiosipcdr.model.errors import ProtocolError, ResponseTooLargeError
-from aiosipcdr.model.query import FilterMatch, Filters
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
@@ -27,8 +27,6 @@ from aiosipcdr.wire.raw_json import DECODE_FAULTS, RawValue, read_text, split_ar
 __all__ = [
     "CONTENT_TYPE",
     "PATH",
-    "FilterMatch",
-    "Filters",
     "PageAnswer",
     "PageDecoder",
     "Refusal",

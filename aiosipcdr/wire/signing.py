@@ -13,7 +13,7 @@ from aiosipcdr.model.privacy import hide_arguments
 __all__ = ["Credentials", "CredentialsSource", "credentials_source", "sign"]
 
 
-_NO_PICKLE = "Credentials do not pickle: pass them to the other process in its environment"
+_NO_PICKLE = "Credentials cannot be pickled: pass them to the other process in its environment"
 
 
 class Credentials:

@@ -30,6 +30,7 @@ from aiosipcdr.model.errors import (
     ServerFaultError,
     SipCdrError,
 )
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import CompleteWindow, QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
@@ -41,7 +42,7 @@ from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.proof.pending import WindowTask
 from aiosipcdr.proof.range import RangeReader
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import accept, refuse
 
 START = datetime(2026, 10, 1, tzinfo=UTC)

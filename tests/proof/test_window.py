@@ -15,6 +15,7 @@ from aiosipcdr.model.errors import (
     ServerFaultError,
     SipCdrError,
 )
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
@@ -22,7 +23,7 @@ from aiosipcdr.proof import page as paging
 from aiosipcdr.proof.budget import Budget, PageSizes
 from aiosipcdr.proof.page import Change, PageRequest
 from aiosipcdr.proof.window import Outcome, WindowReader
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import accept, refuse
 from tests.proof.simulated_vendor import ages_of
 
