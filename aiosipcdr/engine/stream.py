@@ -100,6 +100,8 @@ class CdrStream:
                 self._note_effort(self._run)
             self._reader.leave()
             self._final = self._reader.report
+            if isinstance(self._run.error, IncompleteRangeError):
+                self._run.error.report = self._run.error.records.report = self._final
             await self._engine.finish(self._run, self._final)
 
     def windows(self) -> "_Reader[CompleteWindow, CompleteWindow]":

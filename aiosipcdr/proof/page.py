@@ -28,7 +28,7 @@ __all__ = [
     "Verdict",
     "count_loose_matches",
     "count_pages",
-    "describe_unreadable",
+    "describe_page_faults",
     "enlarge_count",
     "find_ignored_filter",
     "find_sorted_run",
@@ -282,7 +282,7 @@ def find_ignored_filter(request: PageRequest, page: Page, filters: Filters) -> F
     return None
 
 
-def describe_unreadable(answer: PageAnswer) -> str | None:
+def describe_page_faults(answer: PageAnswer) -> str | None:
     """Return a text about what could not be read in `answer`, `None` if everything could."""
     if answer.quarantined:
         number = counted(len(answer.quarantined), "record has", "records have")

@@ -23,7 +23,7 @@ from aiosipcdr.proof.page import (
     PageRequest,
     Transition,
     Verdict,
-    describe_unreadable,
+    describe_page_faults,
     enlarge_count,
     find_ignored_filter,
     judge_answer,
@@ -68,7 +68,7 @@ class SinglePage:
         if answer.quarantined and not request.asked_before:
             self._request = msgspec.structs.replace(request, asked_before=True)
             return None
-        unreadable = describe_unreadable(answer)
+        unreadable = describe_page_faults(answer)
         if unreadable is not None and (answer.quarantined or self._strict):
             advice = "(strict=True)" if self._strict else "(fetch_all sets such records aside)"
             return ProtocolError(f"{unreadable} {advice}", window=request.window, page=request.current)

@@ -125,9 +125,9 @@ class RangeReader:
         self._boundary = RetentionBoundary(clip_window(span.window, now), filters)
         self._budget = Budget(size)
         self._sizes = PageSizes()
-        self._enlarged: deque[PageRequest] = deque()
         self._pending = PendingWindows(quota, self._build)
         self._recounts = Recounts(filters)
+        self._urgent = self._recounts.planned  # recounts, and counts whose page size was refused
         self._unproven = False
         self._overlap: OverlapReader[WindowTask] | None = None
         self.tiles: list[TimeWindow] = [*filter(None, [span.seam]), *plan_range(span.window, now)]
@@ -159,12 +159,10 @@ class RangeReader:
         If fewer are known than may be in flight, the next window is begun early: its total is then known in time, and
         no worker has to wait for it.
         """
-        if self._enlarged:
-            return self._enlarged.popleft()
+        if self._urgent:
+            return self._urgent.popleft()
         if self._boundary.search is not None:
             return self._boundary.search.next_request()
-        if self._recounts.planned:
-            return self._recounts.planned.popleft()
         if self._overlap is not None and (request := self._overlap.next_request()) is not None:
             return request
         if self._pending.first is not None and (first := self._pending.hold_first()) is not None:
@@ -188,7 +186,7 @@ class RangeReader:
         """Process the final error of `request`; return it if it ends the run."""
         if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
             self._sizes.counting = larger.size
-            self._enlarged.append(larger)
+            self._urgent.append(larger)
             return None
         changed = request.owner.refuse(request, error)
         if changed is Change.OUT_OF_RANGE:

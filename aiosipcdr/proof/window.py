@@ -34,7 +34,7 @@ from aiosipcdr.proof.page import (
     Verdict,
     count_loose_matches,
     count_pages,
-    describe_unreadable,
+    describe_page_faults,
     find_sorted_run,
     judge_answer,
     plan_end_page,
@@ -201,7 +201,7 @@ class WindowReader:
             return None
         if verdict is Verdict.ASK_AGAIN:
             return self._ask_again(request, answer, why)
-        if self._strict and (unreadable := describe_unreadable(answer)) is not None:
+        if self._strict and (unreadable := describe_page_faults(answer)) is not None:
             return ProtocolError(f"{unreadable} (strict=True)", window=self.window, page=request.current)
         if request.control and self._refused:
             return self._judge_refusals(answer.page.total)

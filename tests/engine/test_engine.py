@@ -570,3 +570,25 @@ async def test_whoever_is_cancelled_while_workers_stop_waits_for_them_and_is_can
     with pytest.raises(asyncio.CancelledError):
         await leaving
     assert worker.done()
+
+
+async def test_a_hook_is_asked_about_events_of_requests_when_a_run_starts(sandbox: Sandbox) -> None:
+    class Hook:
+        def __init__(self) -> None:
+            self.asked: list[EventKind] = []
+            self.heard: list[EventKind] = []
+
+        def wants(self, kind: EventKind) -> bool:
+            self.asked.append(kind)
+            return kind is EventKind.REQUEST_ANSWERED
+
+        def __call__(self, event: Event, /) -> None:
+            self.heard.append(event.kind)
+
+    hook = Hook()
+    async with client_of(sandbox, hook=hook) as client:
+        for runs in (1, 2):
+            assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
+            assert hook.asked == [EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED] * runs
+    assert hook.heard.count(EventKind.REQUEST_SENT) == 0
+    assert hook.heard.count(EventKind.REQUEST_ANSWERED) > 40
