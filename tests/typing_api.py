@@ -16,30 +16,52 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from aiosipcdr import (
+    ArrowRecords,
     CallDetailRecord,
     CallDetailRecords,
     CdrClient,
+    CdrStream,
+    Change,
     ClockSkewError,
+    Credentials,
+    DaysReport,
+    Event,
+    EventHook,
+    EventKind,
     ExportError,
     FetchReport,
     IncompleteRangeError,
+    LoggingHook,
     OutOfTimeRangeError,
     Page,
+    PageAnswer,
+    PageRequest,
+    Plan,
+    QuarantinedRecord,
     RatePolicy,
     RetryPolicy,
     SipCdrError,
+    StatusCode,
+    TimeField,
+    TimeWindow,
     VendorError,
+    WindowReport,
     __version__,
 )
-from aiosipcdr.events import Event, EventHook, EventKind, LoggingHook, combine
+from aiosipcdr.analytics import (
+    BillingResult,
+    FraudHint,
+    GroupKey,
+    HintThresholds,
+    Peak,
+    TrafficMetrics,
+    TrafficSummary,
+    summarize,
+)
+from aiosipcdr.events import combine
 from aiosipcdr.integrations import fastapi as on_fastapi
 from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
-from aiosipcdr.model.arrow import ArrowRecords
-from aiosipcdr.model.errors import StatusCode
-from aiosipcdr.model.report import QuarantinedRecord, WindowReport
-from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.sandbox import Fault, Sandbox, SandboxConfig, SandboxProcess, Stats, read_calls
-from aiosipcdr.wire.signing import Credentials
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(days=1)
@@ -83,8 +105,10 @@ def every_setting(session: aiohttp.ClientSession) -> None:
     )
     CdrClient(URL, "key", "secret", rate=5)
     CdrClient(URL, "key", "secret", rate=0.5, hook=None)
-    CdrClient(URL, lambda: "key", lambda: "secret")
+    CdrClient(URL, Credentials("key", "secret"))
     CdrClient(URL, lambda: Credentials("key", "secret"))
+    CdrClient(URL, "key", lambda: "secret")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    CdrClient(URL, lambda: "key")  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
     CdrClient(URL, "key", "secret", 8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     CdrClient(URL, "key", "secret", hook=print)
     CdrClient(URL, "key", "secret", hook=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -106,6 +130,37 @@ async def into_memory(client: CdrClient) -> None:
         CallDetailRecords,
     )
     await client.fetch_all(START, END, on_out_of_range="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def with_closed_sets(client: CdrClient, field: TimeField) -> None:
+    assert_type(client.stream(START, END, time_field=field), CdrStream)
+    client.stream(START, END, time_field="submitTime")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.export(START, END, "calls", format="xlsx")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.export(START, END, "calls", if_exists="keep")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await client.export_days(START.date(), END.date(), "UTC", "{date}.csv"), DaysReport)
+
+
+class OwnPlan:
+    """A plan of an extension."""
+
+    span: TimeWindow | None = None
+    has_result: bool = False
+
+    def next_request(self) -> PageRequest | None:
+        return None
+
+    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | Change | None:
+        del request, answer
+        return None
+
+    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
+        del request
+        return error
+
+
+async def a_plan_of_ones_own(client: CdrClient) -> None:
+    plan: Plan = OwnPlan()
+    assert_type(await client.run_plan(plan), None)
 
 
 def as_list_and_as_arrow(records: CallDetailRecords) -> None:
@@ -330,3 +385,26 @@ async def in_fastapi(
     assert_type(await acme.count(**asked), int)
     on_fastapi.client_lifespan({"acme": CdrClient.from_env}, max_range=None, max_streams=2, allowed_hosts=["localhost"])
     return on_fastapi.CsvResponse(client.stream(**asked), timeout=60, spreadsheet=True)
+
+
+def every_source_of_a_summary(records: CallDetailRecords, batches: Iterator[CallDetailRecords], path: Path) -> None:
+    assert_type(summarize(records), TrafficSummary)
+    summarize(batches, by="code", tz=UTC)
+    summarize([path, "calls.csv"], by=("code", ("weekday", "hour")), peaks_by=("code",), billing=False, hints=False)
+    summarize(records, ("day",))
+    summarize(records, by=("callee",))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    summarize(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def what_a_summary_says(summary: TrafficSummary) -> None:
+    assert_type(summary + summary, TrafficSummary)
+    assert_type(summary.table("weekday", "hour"), dict[GroupKey, TrafficMetrics])
+    assert_type(summary.total.asr, float | None)
+    assert_type(summary.total.pdd(0.95), int | None)
+    assert_type(summary.total.effective_rate("EUR", per="minute"), Decimal | None)
+    if summary.total.concurrent is not None:
+        assert_type(summary.total.concurrent.peak(), Peak | None)
+    if summary.billing is not None:
+        assert_type(summary.billing.result(), BillingResult)
+    if summary.hints is not None:
+        assert_type(summary.hints.find(HintThresholds(run_length=5)), list[FraudHint])

@@ -27,7 +27,6 @@ from aiosipcdr.cli.settings import Account, read_private, resolve_settings
 from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_length, parse_range, parse_zone, read_phone
 from aiosipcdr.export import (
     ExportPaths,
-    IfExists,
     check_file_mode,
     choose_format,
     choose_mask,
@@ -40,6 +39,7 @@ from aiosipcdr.model.errors import (
     JournalDamagedError,
     StorageError,
 )
+from aiosipcdr.model.query import IfExists
 from aiosipcdr.model.windows import Day, days_of
 
 __all__ = ["export"]
@@ -251,9 +251,11 @@ def _choose_masking(file_options: FileOptions) -> Masking:
         msg = "--mask-numbers and --pseudonym-key-file exclude each other; use one of them"
         raise UsageError(msg)
     key = read_private(key_file).rstrip(b"\r\n")
-    if isinstance(choose_mask(key), ValueError):
+    try:
+        choose_mask(key)
+    except ValueError:
         msg = f"{key_file} holds no valid key; write at least 16 bytes of random data to it"
-        raise UsageError(msg)
+        raise UsageError(msg) from None
     return key
 
 

@@ -195,7 +195,6 @@ class ExportRun:
         """Write NDJSON to stdout as the calls arrive, and records without a readable id to `quarantine`."""
         quarantine_file = None if quarantine is None else StreamQuarantine(quarantine, overwrite=overwrite)
         mask = choose_mask(masking)
-        assert not isinstance(mask, ValueError)  # noqa: S101 - checked with the arguments
         with quarantine_file or nullcontext():
             async with self.client, self.client.stream(start, end, **self.query) as stream:
                 async for window in stream.windows():

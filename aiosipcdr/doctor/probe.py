@@ -151,24 +151,24 @@ class Probe:
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
         """Record a response as it is: odd ones are what the probe looks for."""
-        self._go_on(
+        return self._go_on(
             Answered(request.window, request.size, request.current, answer.page, unreadable=len(answer.quarantined))
         )
-        return Change.DONE if self.has_result else None
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:  # noqa: ARG002 - a plan's shape
         """Record an error that answers the question; return any other."""
         if self._asked is None or not isinstance(error, self._asked.telling):
             return error
-        self._go_on(error)
-        return Change.DONE if self.has_result else None
+        return self._go_on(error)
 
-    def _go_on(self, outcome: Outcome) -> None:
+    def _go_on(self, outcome: Outcome) -> Transition:
         self._asked = None
         try:
             self._next = self._script.send(outcome)
         except StopIteration:
             self._next = None
+            return Change.DONE
+        return None
 
     def _ask_all(self, spans: list[TimeWindow]) -> Generator[_Question, Outcome, None]:
         facts = self.facts

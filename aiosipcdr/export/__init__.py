@@ -15,7 +15,7 @@ from aiosipcdr.export.masking import choose_mask, describe_numbers
 from aiosipcdr.export.paths import JOURNAL, MANIFEST, ExportPaths, find_paths
 from aiosipcdr.export.quarantine import StreamQuarantine
 from aiosipcdr.export.render import encode_rows, shape_quarantined, shape_records
-from aiosipcdr.export.spec import ExportSpec, IfExists, check_file_mode
+from aiosipcdr.export.spec import ExportSpec, check_file_mode
 from aiosipcdr.export.verify import FileFacts, find_contradictions, find_differences, read_facts, verify_file
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "ExportSpec",
     "FileFacts",
     "FileWouldShrinkError",
-    "IfExists",
     "Manifest",
     "StreamQuarantine",
     "check_file_mode",

@@ -20,7 +20,7 @@ from msgspec.structs import astuple
 from aiosipcdr.export.formats.compressed import load_zstd
 from aiosipcdr.model.arrow import load_pyarrow
 from aiosipcdr.model.errors import ExportError
-from aiosipcdr.model.records import TIME_FIELDS
+from aiosipcdr.model.records import DURATION_FIELDS, TIME_FIELDS
 
 __all__ = ["open_plain", "read_columns", "read_lines"]
 
@@ -60,8 +60,8 @@ def open_plain(path: Path, *, follow_links: bool = True) -> BufferedReader:
 def read_columns(path: Path, format_name: str, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Yield the values of some columns for each row of a file; missing values are `None`.
 
-    In text formats the values are the texts as stored; in Parquet what pyarrow returns, times as microseconds since
-    1970.
+    In text formats the values are the texts as stored, but durations in NDJSON are ints; in Parquet what pyarrow
+    returns, times as microseconds since 1970.
 
     Args:
         path: The file.
@@ -112,7 +112,8 @@ def _decompress(file: BinaryIO, compression: str) -> BinaryIO:
 
 
 def _read_ndjson(file: BinaryIO, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    row = msgspec.defstruct("_Columns", [(name, str | None) for name in names], gc=False)
+    kinds = [(name, int | None if name in DURATION_FIELDS else str | None) for name in names]
+    row = msgspec.defstruct("_Columns", kinds, gc=False)
     decode = msgspec.json.Decoder(row).decode_lines
     for lines in _blocks_of(read_lines(file)):
         yield from map(astuple, decode(lines))

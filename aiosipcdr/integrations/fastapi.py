@@ -61,6 +61,7 @@ __all__ = [
     "ClientDep",
     "CsvResponse",
     "DeadlineExceededError",
+    "Limits",
     "NdjsonResponse",
     "RangeParams",
     "RangeQuery",

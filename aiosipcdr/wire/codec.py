@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from decimal import Decimal, DecimalException
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
 from aiosipcdr.model.errors import ProtocolError, ResponseTooLargeError
+from aiosipcdr.model.query import FilterMatch, Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
@@ -37,30 +38,6 @@ __all__ = [
 
 PATH = "/recordSipQuery"
 CONTENT_TYPE = "application/json;charset=UTF-8"
-
-
-FilterMatch = Literal["exact", "loose"]
-
-
-class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """What the vendor narrows a range down to, besides time; `None` asks for everything.
-
-    `match` says how the records that come back are compared: "exact", or
-    "loose", without case and outer blanks.
-    """
-
-    sip_group_name: str | None = None
-    phone_name: str | None = None
-    match: FilterMatch = "exact"
-
-    def __repr__(self) -> str:
-        """Say which filters are set: a phone's name may be a number."""
-        names = [name for name in ("sip_group_name", "phone_name") if getattr(self, name) is not None]
-        return f"Filters({', '.join(names)})"
-
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
-        return []
 
 
 class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError
 from aiosipcdr.model.report import CompleteWindow
 from aiosipcdr.proof.checkpoint import Delivered, Recounted
 from tests.made_up_exports import CUT, SPAN, STORY, as_told, hour, window
+from tests.selection import some
 
 HEADER = Header(settings={"format": "csv", "sip_group_name": None, "#account": "0123456789abcdef"}, tiles=[SPAN])
 SMALL = (CUT, window(0, calls=1), window(1, calls=0), window(2, calls=1, bad=1))
@@ -175,7 +176,8 @@ def test_wherever_the_frames_are_cut_off_all_before_is_kept(tmp_path: Path) -> N
     frames, rows = written(tmp_path, *SMALL)
     header_end, *ends = edges(tmp_path)
     assert len(ends) == len(SMALL)
-    for length in range(header_end, len(frames) + 1):
+    near = {end + step for end in ends for step in (-1, 0, 1)} & set(range(len(frames) + 1))
+    for length in sorted({*some(range(header_end, len(frames) + 1), every=7), *near}):
         put(tmp_path, frames[:length], rows)
         number = sum(end <= length for end in ends)
         with opened(tmp_path) as journal:

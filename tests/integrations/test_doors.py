@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,21 +14,11 @@ from aiohttp import ClientPayloadError, ClientResponse, ClientSession
 
 from aiosipcdr import CdrClient, RetryPolicy
 from aiosipcdr.sandbox import Fault, Sandbox
-from tests.settling import settle
 
 RECORDS = 6_000
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=RECORDS) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": RECORDS}
 
 
 async def read_to_the_cut(answer: ClientResponse) -> list[bytes]:

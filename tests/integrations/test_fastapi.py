@@ -7,7 +7,7 @@ import importlib
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -36,21 +36,11 @@ from aiosipcdr.integrations.fastapi import (
     set_limits,
 )
 from aiosipcdr.sandbox import Sandbox
-from tests.settling import settle
 
 Next = Callable[[Request], Awaitable[Response]]
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=300) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": 300}
 
 
 async def test_the_lifespan_opens_one_client_and_closes_it(

@@ -47,7 +47,7 @@ def test_a_blank_between_date_and_time_stays_one() -> None:
         ("2026-10-01", "2026-10-02T00:00:00Z", None, "start has no offset; .*%2B"),
         ("2026-10-02T00:00:00Z", "2026-10-01T00:00:00Z", None, "inverted"),
         ("2026-10-01T00:00:00Z", "2026-10-01T08:00:00+08:00", None, "the same instant; for a whole day"),
-        ("2026-10-01T00:00:00Z", "9999-12-31T23:59:59.5Z", None, "beyond the calendar"),
+        ("2026-10-01T00:00:00Z", "9999-12-31T23:59:59.5Z", None, "outside the calendar"),
         ("2026-10-01T00:00:00Z", "2026-10-02T00:00:00Z", " ", "sip_group_name must be a text that is not empty"),
     ],
 )

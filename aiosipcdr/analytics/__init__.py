@@ -1,0 +1,66 @@
+"""Analytics of call records: traffic metrics, billing audit and hints of fraud.
+
+Needs nothing beyond the core, and computes everything in one pass; see `summarize`.
+"""
+
+from aiosipcdr.analytics.billing import (
+    LISTED,
+    ROUNDING_RULES,
+    BilledCall,
+    BillingAudit,
+    BillingMismatch,
+    BillingResult,
+    CallList,
+    DuplicateRows,
+    RateChange,
+    RoundingRule,
+    SecondsBasis,
+    round_up_seconds,
+)
+from aiosipcdr.analytics.hints import FraudHint, FraudHints, HintKind, HintThresholds
+from aiosipcdr.analytics.metrics import OTHER, SHORT_SECONDS, CallFacts, CurrencyTotals, TrafficMetrics
+from aiosipcdr.analytics.seconds import ConcurrentCalls, HourLoad, Peak, SecondCounts
+from aiosipcdr.analytics.summary import (
+    MOST_GROUPS,
+    CallSource,
+    Dimension,
+    Grouping,
+    GroupKey,
+    TrafficSummary,
+    summarize,
+)
+
+__all__ = [
+    "LISTED",
+    "MOST_GROUPS",
+    "OTHER",
+    "ROUNDING_RULES",
+    "SHORT_SECONDS",
+    "BilledCall",
+    "BillingAudit",
+    "BillingMismatch",
+    "BillingResult",
+    "CallFacts",
+    "CallList",
+    "CallSource",
+    "ConcurrentCalls",
+    "CurrencyTotals",
+    "Dimension",
+    "DuplicateRows",
+    "FraudHint",
+    "FraudHints",
+    "GroupKey",
+    "Grouping",
+    "HintKind",
+    "HintThresholds",
+    "HourLoad",
+    "Peak",
+    "RateChange",
+    "RoundingRule",
+    "SecondCounts",
+    "SecondsBasis",
+    "TrafficMetrics",
+    "TrafficSummary",
+    "round_up_seconds",
+    "summarize",
+]
