@@ -169,13 +169,12 @@ class Sandbox:
     def reset(self) -> None:
         """Return to the state after the start, so that tests can share one sandbox.
 
-        Undone are changes of calls (`insert`, `add_rows`, `delete`, drift), of switches (`change`) and of the key,
-        scripted answers and faults that were added; the faults of the constructor wait again. Counters start at zero,
+        Undoes changes of calls (`insert`, `add_rows`, `delete`, drift), of settings (`change`) and of the key, and
+        removes scripted answers and added faults; the faults of the constructor apply again. Counters start at zero,
         and cached answers are forgotten. Requests under way are dropped with their connections.
 
-        Faults that have not struck are forgotten without an error: check `faults_left` before.
+        Faults that were not used are forgotten without an error; check `faults_left` before:
 
-        Example:
             sandbox.change(clock_offset=600)
             sandbox.delete(*sandbox.voice_ids()[:10])
             sandbox.reset()
