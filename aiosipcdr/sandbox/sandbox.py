@@ -169,16 +169,15 @@ class Sandbox:
     def reset(self) -> None:
         """Return to the state after the start, so that tests can share one sandbox.
 
-        Undone are changes of calls (`insert`, `add_rows`, `delete`, drift), of switches (`change`) and of the key,
-        scripted answers and faults that were added; the faults of the constructor wait again. Counters start at zero,
-        and cached answers are forgotten. Requests under way are dropped with their connections.
-
-        Faults that have not struck are forgotten without an error: check `faults_left` before.
-
-        Example:
             sandbox.change(clock_offset=600)
             sandbox.delete(*sandbox.voice_ids()[:10])
-            sandbox.reset()
+            sandbox.reset()                           # the ten calls are back, and the clock is right
+
+        It undoes changes of calls (`insert`, `add_rows`, `delete`, drift), of settings (`change`) and of the key, and
+        removes queued answers and added faults; the faults of the constructor are queued again. Counters are zero,
+        and cached answers are dropped. Requests under way are cancelled and their connections closed.
+
+        Faults that have not fired are dropped without an error: check `faults_left` before.
         """
         self._runner.reset()
         self._config, self._credentials = self._at_start
