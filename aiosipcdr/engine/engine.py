@@ -60,9 +60,10 @@ _seams: ContextVar[Seams] = ContextVar("aiosipcdr_seams")
 def seams(*, wall_clock: Callable[[], float] = time.time, draw: Callable[[], float] = random.random) -> Iterator[None]:
     """Give the clients that are opened inside another wall clock or other random numbers, for tests.
 
-    Example:
         with seams(wall_clock=lambda: 0.0):
             await client.open()
+
+    Clients that are already open keep theirs.
     """
     token = _seams.set(Seams(wall_clock, draw))
     try:

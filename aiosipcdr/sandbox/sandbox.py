@@ -177,7 +177,7 @@ class Sandbox:
 
             sandbox.change(clock_offset=600)
             sandbox.delete(*sandbox.voice_ids()[:10])
-            sandbox.reset()
+            sandbox.reset()                           # the ten calls are back, and the clock is right
         """
         self._runner.reset()
         self._config, self._credentials = self._at_start
