@@ -1,7 +1,7 @@
-"""Each session answers one question; `nox` alone runs the gate.
+"""The project's checks as nox sessions. `nox` alone runs the gate: lint, types and tests.
 
-The gate (lint, types, tests) needs the running interpreter only and downloads
-none.  Longer work has sessions of its own: `nox --list` names them.
+The gate uses the running interpreter and downloads no other. Longer checks have sessions of their own; `nox --list`
+lists them.
 """
 
 import os
@@ -17,31 +17,31 @@ nox.needs_version = ">=2026.4.10"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
-# Only tests_matrix names interpreters, and it takes those that are there, on CI too.
+# Only tests_matrix names interpreters; it uses those that are installed, in CI too.
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 
-# A worker for each core.  Each takes runs of neighbours, so that few build a module's fixtures
-# anew, and whoever is done first takes from the others.  A later `-n 0` among the arguments wins.
+# One worker for each core. Each runs neighbouring tests, so that few create a module's fixtures again, and an idle one
+# steals from the others. A later `-n 0` among the arguments takes precedence.
 WORKERS = ("--numprocesses=auto", "--dist=worksteal")
 
 
 def group(name: str) -> list[str]:
-    """Read the requirements of a dependency group, so that the installer need not know groups."""
+    """Return the requirements of a dependency group, for installers without groups."""
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
 def install(session: nox.Session, *requirements: str) -> None:
-    """Install the package with every extra, as users do: a copy, not a link to the checkout."""
+    """Install a copy of the package with every extra, as users do."""
     session.install(".[all]", *requirements)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Are style, spelling, floors and declared dependencies in order?"""
+    """Check style, spelling, layers and declared dependencies."""
     install(session, *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -52,7 +52,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Do the package, the tests and this file agree with their types, and are the public ones complete?"""
+    """Check the types of the package, the tests and this file, and that all public names are typed."""
     install(session, *group("types"))
     session.run("mypy")
     # Named, as basedpyright otherwise takes a `.venv` that lies in the checkout, whatever is installed there.
@@ -65,28 +65,28 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Does the installed package do what the tests say?"""
+    """Run the tests of the gate against the installed package."""
     install(session, *group("test"))
     session.run("pytest", *WORKERS, *session.posargs)
 
 
 @nox.session(default=False)
 def all_tests(session: nox.Session) -> None:
-    """Does it in every combination of parameters, of which the gate plays some (tests/selection.py)?"""
+    """Run the tests with every combination of parameters, full sizes and more examples (tests/selection.py)."""
     install(session, *group("test"))
     session.run("pytest", *WORKERS, *session.posargs, env={"AIOSIPCDR_ALL_TESTS": "1"})
 
 
 @nox.session(python=PYTHONS, default=False)
 def tests_matrix(session: nox.Session) -> None:
-    """Does it on every supported interpreter that is found here?"""
+    """Run the gate's tests on every supported interpreter that is installed."""
     install(session, *group("test"))
     session.run("pytest", *WORKERS, *session.posargs)
 
 
 @nox.session(default=False, venv_backend="uv")
 def lowest(session: nox.Session) -> None:
-    """Does it with the oldest dependencies that pyproject.toml admits?"""
+    """Run the gate's tests with the oldest dependencies that pyproject.toml allows."""
     install(session, "--resolution", "lowest-direct")
     # The plugin of an older anyio warns under pytest 9.2, and tests of our plugin turn warnings into errors.
     tools = [tool for tool in group("test") if not tool.startswith("anyio")]
@@ -97,7 +97,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def many_seeds(session: nox.Session) -> None:
-    """Do the properties hold for many more examples, in other orders, with fresh randomness?"""
+    """Run the tests in five orders, with 2,000 fresh random examples of each property."""
     install(session, *group("test"))
     for seed in range(5):
         session.run(
@@ -110,9 +110,9 @@ def many_seeds(session: nox.Session) -> None:
         )
 
 
-# Each round moves the clock with time-machine: freezegun replaces Python names only, and libfaketime breaks the timed
-# waits of CPython's threads. Every test of a round begins at its instant: just before a change, each passes it.
-# None lies before the dates that tests name, which are past.
+# Each round sets the clock with time-machine: freezegun replaces Python names only, and libfaketime breaks the timed
+# waits of CPython's threads. Every test of a round begins at its instant, just before a change, and passes it.
+# No instant is before the dates in tests, which are past.
 ROUNDS = (
     # the year's end, in UTC and at the sandbox (+08:00)
     ("2026-12-31T23:59:59.7+00:00", "UTC", "C"),
@@ -154,27 +154,27 @@ CLOCKLESS = ("tests/wire", "tests/proof", "tests/policy", "tests/client/test_pro
 
 @nox.session(default=False)
 def many_days(session: nox.Session) -> None:
-    """Do the tests that start no process pass on other days, at other hours and in other zones?"""
+    """Run the tests that start no process on 27 other days, in other time zones and locales."""
     install(session, *group("test"), *group("days"))
     failed: list[str] = []
     zones: set[str] = set()
     for instant, zone, locale in ROUNDS:
-        # What decides without a clock takes half of the time: it is played once in each zone.
+        # Tests without a clock take half of the time: they run once in each zone.
         ignored = [] if zone not in zones else [f"--ignore={path}" for path in CLOCKLESS]
         zones.add(zone)
         env = {"TZ": zone, "LC_ALL": locale, "AIOSIPCDR_TESTS_AT": instant, "HYPOTHESIS_PROFILE": "few"}
-        env["AIOSIPCDR_SANDBOX_TODAY"] = ""  # made-up calls are those of the round's day
+        env["AIOSIPCDR_SANDBOX_TODAY"] = ""  # the calls are those of the round's day
         try:
             session.run("pytest", *WORKERS, *ignored, *session.posargs, env=env)
         except CommandFailed:
-            failed.append(f"{instant} {zone} {locale}")  # the other rounds are worth having
+            failed.append(f"{instant} {zone} {locale}")  # run the other rounds all the same
     if failed:
         session.error(f"failed in these rounds: {'; '.join(failed)}")
 
 
 @nox.session(default=False)
 def kills(session: nox.Session) -> None:
-    """Is a file the same after 250 more kills of its export, 50 in each of five formats?"""
+    """Kill exports 250 times, 50 in each of five formats, and compare their files."""
     install(session, *group("test"))
     session.run(
         "pytest",
@@ -187,14 +187,14 @@ def kills(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def percentages(session: nox.Session) -> None:
-    """Is a range read to its end from an endpoint that fails 20 to 50 % of all requests (8 seeds for each fault)?"""
+    """Fetch from an endpoint that fails 20 to 50 % of all requests, with 8 seeds for each fault."""
     install(session, *group("test"))
     session.run("pytest", *WORKERS, "tests/faults/test_percentages.py", *session.posargs, env={"AIOSIPCDR_SEEDS": "8"})
 
 
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
-    """Does anything but our errors leave the decoder, whatever atheris makes of its input?"""
+    """Fuzz the decoder with atheris: only errors of the package may leave it."""
     install(session, *group("fuzz"))
     corpus = session.create_tmp()
     session.run("python", "-m", "tests.faults.fuzz_decoder", *(session.posargs or ["-runs=200000"]), corpus)
@@ -202,7 +202,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def pure_python(session: nox.Session) -> None:
-    """Do faults come to the same with aiohttp's parser in Python?"""
+    """Run the tests of faults with aiohttp's parser in Python."""
     install(session, *group("test"))
     places = session.posargs or ["tests/faults", "tests/http/test_transport.py", "tests/client/test_errors.py"]
     session.run("pytest", *WORKERS, *places, env={"AIOHTTP_NO_EXTENSIONS": "1"})
@@ -210,7 +210,7 @@ def pure_python(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def uvloop(session: nox.Session) -> None:
-    """Does everything that uses an event loop do the same on uvloop?"""
+    """Run the tests that use an event loop on uvloop."""
     install(session, *group("test"))
     places = session.posargs or [
         *("tests/client", "tests/engine", "tests/export", "tests/faults", "tests/integrations", "tests/test_loops.py"),
@@ -221,7 +221,7 @@ def uvloop(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def servers(session: nox.Session) -> None:
-    """Does every server cut the connection of a CSV answer that ends short?
+    """Check that every server cuts the connection of a CSV response that ends early.
 
     Needs curl.
     """
@@ -233,7 +233,7 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def old_pytest(session: nox.Session) -> None:
-    """Does the pytest plugin work with the oldest pytest and pluggy that it supports?"""
+    """Run the pytest plugin with the oldest pytest and pluggy that it supports."""
     session.install(".", "pytest==7.0.0", "pluggy==1.0.0")
     check = Path("tests/old_pytest/check_fixture.py").read_text(encoding="utf-8")
     with session.chdir(session.create_tmp()):
@@ -243,9 +243,9 @@ def old_pytest(session: nox.Session) -> None:
 
 @nox.session(default=False, venv_backend="uv")
 def audit(session: nox.Session) -> None:
-    """Are there known vulnerabilities in the newest or the lowest dependencies that pyproject.toml admits?
+    """Look for known vulnerabilities in the newest and the oldest dependencies that pyproject.toml allows.
 
-    Asks PyPI.
+    Queries PyPI.
     """
     session.install(*group("audit"))
     for resolution in ("highest", "lowest-direct"):
@@ -258,9 +258,9 @@ def audit(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def workflows(session: nox.Session) -> None:
-    """Do CI's own files have weaknesses?
+    """Look for weaknesses in CI's own files.
 
-    Asks GitHub, too, where GH_TOKEN is set.
+    Queries GitHub, too, where GH_TOKEN is set.
     """
     session.install(*group("workflows"))
     asking = [] if os.environ.get("GH_TOKEN") else ["--offline"]
@@ -269,7 +269,7 @@ def workflows(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Which lines and branches does no test reach?"""
+    """Report lines and branches that no test reaches."""
     install(session, *group("test"), *group("coverage"))
     session.run("coverage", "erase")
     session.run("coverage", "run", "--parallel-mode", "-m", "pytest", *session.posargs)
@@ -279,7 +279,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """How fast is it, and how much memory does it take?  Tables are printed, charts are drawn into build/."""
+    """Run the benchmarks; print tables and draw charts into build/."""
     install(session, *group("test"), *group("bench"))
     scripts = sorted(Path("benchmarks").glob("*.py"))
     chosen = [path for path in scripts if not session.posargs or path.stem in session.posargs]
@@ -293,9 +293,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def guard(session: nox.Session) -> None:
-    """Has the client become more expensive?
+    """Compare the cost of the client with its limits: counts, no times.
 
-    Counts and no times; instructions too, where valgrind is installed.
+    Counts instructions, too, where valgrind is installed.
     """
     install(session)
     session.chdir("benchmarks")
@@ -304,14 +304,14 @@ def guard(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """Do the pages become a site, without a warning and without a network?"""
+    """Build the documentation without a warning and without a network."""
     install(session, *group("docs"))
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-n", "-q", "docs", *(session.posargs or ["docs/_build"]))
 
 
 @nox.session(default=False)
 def package(session: nox.Session) -> None:
-    """Do sdist and wheel hold what they should, and does the wheel work on its own?"""
+    """Build sdist and wheel, check their contents, and install the wheel alone."""
     session.install(*group("package"))
     built = Path(session.posargs[0] if session.posargs else f"{session.create_tmp()}/dist").resolve()
     for old in built.glob("*"):

@@ -1,15 +1,18 @@
-"""Every call detail record of a range, exactly once, with a proof that says so.
+"""Every call detail record of a time range, exactly once, with a proof of completeness.
 
-`CdrClient` is the front door; `aiosipcdr.model.errors` draws the tree of what it raises.
-Names are loaded when they are first used: `import aiosipcdr` alone loads no
-HTTP library and no optional package.
+`CdrClient` is where to begin; `aiosipcdr.model.errors` shows the tree of errors. Names are loaded when they are first
+used: `import aiosipcdr` alone loads no HTTP library and no optional package.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aiosipcdr.client import CdrClient
+    from aiosipcdr.client import CdrClient, ClientSettings
+    from aiosipcdr.engine.run import Plan
+    from aiosipcdr.engine.stream import CdrStream
+    from aiosipcdr.events import Event, EventHook, EventKind, LoggingHook
+    from aiosipcdr.model.arrow import ArrowRecords
     from aiosipcdr.model.errors import (
         AuthenticationError,
         ClientStateError,
@@ -31,40 +34,82 @@ if TYPE_CHECKING:
         SchemaMismatchError,
         ServerFaultError,
         SipCdrError,
+        StatusCode,
         StorageError,
         ThrottledError,
         TlsError,
         TransportError,
         VendorError,
     )
-    from aiosipcdr.model.records import CallDetailRecord, Page
-    from aiosipcdr.model.report import CallDetailRecords, FetchReport
+    from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange
+    from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page, TimeField
+    from aiosipcdr.model.report import (
+        CallDetailRecords,
+        CompleteWindow,
+        DayOutcome,
+        DayReport,
+        DaysReport,
+        FetchReport,
+        QuarantinedRecord,
+        WindowReport,
+        WindowShare,
+    )
+    from aiosipcdr.model.windows import ArgumentError, TimeWindow
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
+    from aiosipcdr.proof.page import Change, PageRequest, RequestOwner
+    from aiosipcdr.wire.codec import PageAnswer, encode_params
+    from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArgumentError",
+    "ArrowRecords",
     "AuthenticationError",
     "CallDetailRecord",
     "CallDetailRecords",
     "CdrClient",
+    "CdrStream",
+    "Change",
+    "ClientSettings",
     "ClientStateError",
     "ClockSkewError",
+    "CompleteWindow",
+    "Credentials",
+    "CredentialsSource",
+    "DayOutcome",
+    "DayReport",
+    "DaysReport",
+    "Event",
+    "EventHook",
+    "EventKind",
     "ExportConflictError",
     "ExportError",
+    "ExportFormat",
+    "ExtraFields",
     "FetchReport",
     "FilterIgnoredError",
+    "FilterMatch",
+    "Filters",
+    "IfExists",
     "IncompleteRangeError",
     "InsecureTlsWarning",
     "InvalidQueryError",
     "JournalDamagedError",
+    "LoggingHook",
+    "OutOfRange",
     "OutOfTimeRangeError",
     "OutageError",
     "Page",
+    "PageAnswer",
+    "PageRequest",
+    "Plan",
     "ProtocolError",
+    "QuarantinedRecord",
     "RatePolicy",
     "RedirectError",
+    "RequestOwner",
     "RequestTimeoutError",
     "ResponseTooLargeError",
     "RestrictedAddressError",
@@ -72,29 +117,77 @@ __all__ = [
     "SchemaMismatchError",
     "ServerFaultError",
     "SipCdrError",
+    "StatusCode",
     "StorageError",
     "ThrottledError",
+    "TimeField",
+    "TimeWindow",
     "TlsError",
     "TransportError",
     "VendorError",
+    "WindowReport",
+    "WindowShare",
+    "encode_params",
 ]
 
-_HOMES = {
-    "CallDetailRecord": "aiosipcdr.model.records",
-    "CallDetailRecords": "aiosipcdr.model.report",
-    "CdrClient": "aiosipcdr.client",
-    "FetchReport": "aiosipcdr.model.report",
-    "Page": "aiosipcdr.model.records",
-    "RatePolicy": "aiosipcdr.policy.pacing",
-    "RetryPolicy": "aiosipcdr.policy.retry",
+_MODULES = {
+    "aiosipcdr.client": (
+        "CdrClient",
+        "ClientSettings",
+    ),
+    "aiosipcdr.engine.run": ("Plan",),
+    "aiosipcdr.engine.stream": ("CdrStream",),
+    "aiosipcdr.events": (
+        "Event",
+        "EventHook",
+        "EventKind",
+        "LoggingHook",
+    ),
+    "aiosipcdr.model.arrow": ("ArrowRecords",),
+    "aiosipcdr.model.query": (
+        "ExportFormat",
+        "FilterMatch",
+        "Filters",
+        "IfExists",
+        "OutOfRange",
+    ),
+    "aiosipcdr.model.records": (
+        "CallDetailRecord",
+        "ExtraFields",
+        "Page",
+        "TimeField",
+    ),
+    "aiosipcdr.model.report": (
+        "CallDetailRecords",
+        "CompleteWindow",
+        "DayOutcome",
+        "DayReport",
+        "DaysReport",
+        "FetchReport",
+        "QuarantinedRecord",
+        "WindowReport",
+        "WindowShare",
+    ),
+    "aiosipcdr.model.windows": (
+        "ArgumentError",
+        "TimeWindow",
+    ),
+    "aiosipcdr.policy.pacing": ("RatePolicy",),
+    "aiosipcdr.policy.retry": ("RetryPolicy",),
+    "aiosipcdr.proof.page": ("Change", "PageRequest", "RequestOwner"),
+    "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
+    "aiosipcdr.wire.signing": (
+        "Credentials",
+        "CredentialsSource",
+    ),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
     """Load a public name when it is first asked for (PEP 562)."""
     if name not in __all__:
-        msg = f"module 'aiosipcdr' has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module 'aiosipcdr' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(_HOMES.get(name, "aiosipcdr.model.errors")), name)
     globals()[name] = value
     return value

@@ -1,7 +1,6 @@
-"""What a run tells while it works: one frozen event, one callable that takes it.
+"""Events of a run, and the hooks that take them.
 
-An event holds counts, times and the place in the range; never a key, a
-signature, a record or a filter's value.
+An event contains counts, times and windows, but no key, signature, record or value of a filter.
 """
 
 import logging
@@ -14,39 +13,50 @@ import msgspec
 from aiosipcdr.model.report import FetchReport, describe_unreadable
 from aiosipcdr.model.windows import TimeWindow
 
-__all__ = ["Event", "EventHook", "EventKind", "LoggingHook", "choose_events", "combine"]
+__all__ = ["Event", "EventHook", "EventKind", "LoggingHook", "combine"]
 
 
 @unique
 class EventKind(StrEnum):
-    """What happened."""
+    """What an event is about."""
 
     RUN_STARTED = "run_started"
-    """A run began on the range `window`; `records` were read by an earlier one, if it goes on with that."""
+    """A run on the range `window` started. If it resumes an earlier one, `records` were read by that."""
     REQUEST_SENT = "request_sent"
+    """A request for `page` of `window` was sent."""
     REQUEST_ANSWERED = "request_answered"
+    """Its answer with `records` records came after `elapsed` seconds."""
     REQUEST_RETRIED = "request_retried"
-    """A request failed and will be sent again after `delay` seconds."""
+    """A request failed with `error` and will be sent again after `delay` seconds."""
     THROTTLED = "throttled"
-    """The vendor asked for patience: the whole client waits `delay` seconds."""
+    """The vendor throttled the client: it sends nothing for `delay` seconds."""
     WINDOW_PLANNED = "window_planned"
-    """A span of the range is known to hold `total` calls (told once for every tile)."""
+    """A part of the range has `total` calls; once for every 31 days of the range."""
     WINDOW_COMPLETE = "window_complete"
-    """A window was read and handed over, with `records` records."""
+    """A window with `records` records was delivered."""
     RUN_FINISHED = "run_finished"
-    """The run on the range `window` ended; `report` holds its result, `error` the name of what ended it early."""
+    """The run on the range `window` ended, with its `report`; `error` names the class of the error that ended it."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened in a run; fields that do not apply are `None`.
-
-    `run` tells the runs of one process apart. `window` is what was asked for: by a request, or at the beginning and end
-    of a run by the caller. `elapsed` is the seconds between a request and its answer, `delay` those until the next
-    attempt.
+    """Something that happened in a run; fields that do not apply are `None`.
 
         def hook(event: Event) -> None:
             if event.kind is EventKind.RUN_STARTED:
                 print(f"fetching {event.window}")  # fetching 2026-10-01T00:00:00+08:00/2026-10-02T00:00:00+08:00
+
+    Attributes:
+        kind: What happened.
+        run: Number of the run, unique in this process.
+        window: The window of the request; of events about a run, the range of the caller.
+        page: Number of the page.
+        attempt: Number of the attempt, from 1.
+        records: Number of records.
+        total: The vendor's count.
+        elapsed: Seconds from the request to its answer.
+        delay: Seconds to the next attempt.
+        error: Name of the class of an error.
+        report: The report of the run.
     """
 
     kind: EventKind
@@ -63,23 +73,22 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventHook(Protocol):
-    """Anything that can be called with an event.
+    """A callable that takes events.
 
-    It runs between two requests: keep it short and never block in it.  What
-    it raises ends the run and reaches the caller as it is.  A hook that has a
-    method `wants(kind: EventKind) -> bool` may not be called with kinds of
-    events for which that is false.
+        async with CdrClient(base_url, api_key, api_secret, hook=print) as client: ...
+
+    It is called between two requests: keep it short and do not block in it. What it raises ends the run and reaches the
+    caller. If it has a method `wants(kind: EventKind) -> bool`, kinds for which that returns false are left out.
     """
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of `event`."""
+        """Take an event."""
 
 
 def choose_events(hook: EventHook | None) -> Callable[[EventKind], bool]:
-    """Return what tells whether `hook` is to hear of a kind of event.
+    """Return a function that says whether `hook` wants a kind of event.
 
-    A hook that has a method `wants` is asked, so that what happens with every request costs nothing where nobody
-    listens; any other hears all.
+    That is its method `wants`, which saves events of every request that nothing listens to; without one it wants all.
     """
     if hook is None:
         return lambda _: False
@@ -88,14 +97,14 @@ def choose_events(hook: EventHook | None) -> Callable[[EventKind], bool]:
 
 
 _package_logger: Final = logging.getLogger("aiosipcdr")
-# Without a handler, Python itself would print the warnings of a library in programs that set up no log.
+# Without a handler, Python would print the warnings of a library in programs that configure no logging.
 _package_logger.addHandler(logging.NullHandler())
 
 _LINES: Final = {
-    EventKind.RUN_STARTED: (logging.INFO, "run %(cdr_run)s began"),
+    EventKind.RUN_STARTED: (logging.INFO, "run %(cdr_run)s started"),
     EventKind.REQUEST_SENT: (
         logging.DEBUG,
-        "run %(cdr_run)s asks for page %(cdr_page)s of %(cdr_window)s, attempt %(cdr_attempt)s",
+        "run %(cdr_run)s requests page %(cdr_page)s of %(cdr_window)s, attempt %(cdr_attempt)s",
     ),
     EventKind.REQUEST_ANSWERED: (
         logging.DEBUG,
@@ -103,11 +112,11 @@ _LINES: Final = {
     ),
     EventKind.REQUEST_RETRIED: (
         logging.WARNING,
-        "run %(cdr_run)s asks again for page %(cdr_page)s of %(cdr_window)s in %(cdr_delay).1f s, after %(cdr_error)s",
+        "run %(cdr_run)s retries page %(cdr_page)s of %(cdr_window)s in %(cdr_delay).1f s, after %(cdr_error)s",
     ),
     EventKind.THROTTLED: (
         logging.WARNING,
-        "run %(cdr_run)s: the vendor asks for patience, the client waits %(cdr_delay).1f s",
+        "run %(cdr_run)s is throttled by the vendor: the client waits %(cdr_delay).1f s",
     ),
     EventKind.WINDOW_PLANNED: (
         logging.DEBUG,
@@ -115,7 +124,7 @@ _LINES: Final = {
     ),
     EventKind.WINDOW_COMPLETE: (
         logging.DEBUG,
-        "run %(cdr_run)s has handed over %(cdr_records)s calls of %(cdr_window)s",
+        "run %(cdr_run)s delivered %(cdr_records)s calls of %(cdr_window)s",
     ),
     EventKind.RUN_FINISHED: (logging.INFO, "run %(cdr_run)s ended"),
 }
@@ -123,7 +132,7 @@ _RANGE: Final = " on %(cdr_window)s"
 _ERROR: Final = " with %(cdr_error)s"
 _REPORT: Final = (
     ": %(cdr_unique)s of %(cdr_total)s calls, certified: %(cdr_certified)s,"
-    " %(cdr_requests)s requests (%(cdr_retries)s repeated) in %(cdr_elapsed).1f s"
+    " %(cdr_requests)s requests (%(cdr_retries)s retried) in %(cdr_elapsed).1f s"
 )
 
 _UNREADABLE: Final = "run %(cdr_run)s: %(cdr_unreadable)s"
@@ -133,16 +142,16 @@ _COUNTS: Final = tuple(field.name for field in msgspec.structs.fields(FetchRepor
 
 
 class LoggingHook:
-    """Writes events to the logger "aiosipcdr": what a client without a hook of its own does.
+    """Writes events to the logger "aiosipcdr"; the hook of clients that are given none.
 
-    Requests and windows are written at DEBUG, the beginning and the end of a run at INFO,
-    what is asked for again and what could not be read at WARNING.  An error is raised and therefore not logged again:
-    the line that ends its run names it.
+        CdrClient(..., hook=LoggingHook(logging.getLogger("billing.calls")))
 
-    Each record of the log has the facts of the event as attributes, for structured logs:
-    `cdr_event` and `cdr_run` always, `cdr_window` (text; of a run its range), `cdr_page`, `cdr_attempt`,
-    `cdr_records`, `cdr_total`, `cdr_elapsed` and `cdr_delay` (seconds) and `cdr_error`
-    (the name of a class) where they apply, and at the end of a run the counts of its
+    Requests and windows are logged at DEBUG, start and end of a run at INFO, retries and unreadable values at WARNING.
+    Errors are raised, not logged; the line at the end of the run names them.
+
+    Each log record has the facts of the event as attributes, for structured logs: always `cdr_event` and `cdr_run`;
+    where they apply, `cdr_window` (text; of a run its range), `cdr_page`, `cdr_attempt`, `cdr_records`, `cdr_total`,
+    `cdr_elapsed` and `cdr_delay` (seconds) and `cdr_error` (name of a class); at the end of a run the counts of its
     report (`cdr_unique`, `cdr_certified` and so on).
     """
 
@@ -153,16 +162,16 @@ class LoggingHook:
         self._logger = logger
 
     def wants(self, kind: EventKind) -> bool:
-        """Tell whether somebody listens: an event that nobody hears need not be made.
+        """Return whether the logger is enabled for a kind of event; subclasses want all by default.
 
-        A class made out of this one hears all, unless it says itself what it wants.
+        LoggingHook().wants(EventKind.REQUEST_SENT)  # False, unless the level is DEBUG
         """
         # The end of a run may bring a warning.
         level = logging.WARNING if kind is EventKind.RUN_FINISHED else _LINES[kind][0]
         return type(self) is not LoggingHook or self._logger.isEnabledFor(level)
 
     def __call__(self, event: Event, /) -> None:
-        """Write `event`, if somebody listens."""
+        """Log `event`, if the logger is enabled for it."""
         if event.kind is EventKind.RUN_FINISHED and event.report is not None:
             self._warn(event, event.report)
         level, line = _LINES[event.kind]
@@ -189,14 +198,14 @@ class LoggingHook:
 
 
 def combine(*hooks: EventHook) -> EventHook:
-    """Return one hook that calls all of `hooks`, in their order.
+    """Return one hook that calls all of `hooks`, in this order.
 
         CdrClient(..., hook=combine(LoggingHook(), OpenTelemetryHook()))
 
-    What one of them raises ends the run, and those behind it do not see that event.
+    If one of them raises, the run ends, and the following hooks do not see that event.
 
     Raises:
-        ValueError: one of them cannot be called.
+        ValueError: A hook is not callable.
     """
     for hook in hooks:
         if not callable(hook):

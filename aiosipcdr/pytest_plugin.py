@@ -25,7 +25,7 @@ def pytest_configure(config: "pytest.Config") -> None:
     """Register the marker, for runs with strict markers."""
     config.addinivalue_line(
         "markers",
-        f'{_MARKER}(records=1000, order="newest", faults=(), **switches): '
+        f'{_MARKER}(records=1000, order="newest", faults=(), **config): '
         "settings of the fixture cdr_sandbox, as keyword arguments of aiosipcdr.sandbox.Sandbox; "
         "for each keyword the mark closest to the test applies",
     )
@@ -35,14 +35,16 @@ def pytest_configure(config: "pytest.Config") -> None:
 def cdr_sandbox(request: "pytest.FixtureRequest") -> "Iterator[Sandbox]":
     """The vendor's endpoint on loopback, in its own thread: an `aiosipcdr.sandbox.Sandbox` for one test.
 
-    It needs no event loop, so it works in tests of any kind. Configure it with
-    `@pytest.mark.cdr_sandbox(records=500, faults=[...])`, and use its `add_faults`, `insert`, `change` and `stats` in
-    the test. A test that passes although a queued fault was not triggered fails.
+        @pytest.mark.cdr_sandbox(records=500, faults=[Fault("reset", page=2)])
+        def test_invoice(cdr_sandbox): ...
+
+    It needs no event loop, so it works in tests of any kind. The mark has the arguments of `Sandbox`; use `add_faults`,
+    `insert`, `change` and `stats` in the test. A test that passes although a queued fault was not triggered fails.
     """
     from aiosipcdr.sandbox import Sandbox, UnusedFaultsError
 
     try:
-        sandbox = Sandbox(**_switches(request.node))
+        sandbox = Sandbox(**_read_marks(request.node))
     except (TypeError, ValueError) as error:
         pytest.fail(f"@pytest.mark.{_MARKER}: {error}", pytrace=False)
     # The hook below reports unused faults: not again here.
@@ -63,11 +65,11 @@ def pytest_runtest_call(item: "pytest.Item") -> None:
         raise UnusedFaultsError(left)
 
 
-def _switches(node: "pytest.Item") -> dict[str, Any]:
+def _read_marks(node: "pytest.Item") -> dict[str, Any]:
     """Return the settings in the marks of a test, including those of its class and module."""
-    switches: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     for mark in reversed(list(node.iter_markers(_MARKER))):
         if mark.args:
             raise TypeError(f"only keyword arguments are accepted, as in {_MARKER}(records=500)")
-        switches |= mark.kwargs
-    return switches
+        config |= mark.kwargs
+    return config

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from course.pinning import CLIENT, SERVER, pin
 
-from aiosipcdr.cli.sandbox_process import sandbox_process
 from aiosipcdr.cli.summary import peak_memory
+from aiosipcdr.sandbox import SandboxProcess
 
 FETCH, IDLE = "fetch_all", "idle"
 
@@ -56,10 +56,9 @@ def run(task: str, folder: str, place: dict[str, str], imports: str = "") -> dic
 
 async def measure(records: int, formats: list[str], rounds: int) -> None:
     """Print one table."""
-    options = ("--records", str(records), "--database", "temp")
     everywhere = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     pin(SERVER)
-    async with sandbox_process(*options) as sandbox:
+    async with SandboxProcess(records=records, path="temp") as sandbox:
         if everywhere:
             os.sched_setaffinity(0, everywhere)
         place = {name: getattr(sandbox, name) for name in ("base_url", "api_key", "api_secret")}

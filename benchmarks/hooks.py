@@ -52,7 +52,7 @@ def contenders() -> dict[str, EventHook | None]:
 async def fetch(sandbox: SandboxProcess, hook: EventHook | None) -> float:
     """Fetch everything and return the CPU seconds that it took."""
     client = CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret)
-    client._hook = hook  # noqa: SLF001 - the constructor would put the log where there is no hook
+    client._session.hook = hook  # noqa: SLF001 - the constructor would put the log where there is no hook
     async with client:
         began = time.process_time()
         records = await client.fetch_all(sandbox.start, sandbox.end)

@@ -1,6 +1,6 @@
-"""What do the small parts cost: decoding, signing, judging and uniting pages, planning windows, assembling them?
+"""Micro-benchmarks: decoding, signing, checking and merging pages, planning windows.
 
-With pytest-benchmark, whose options follow the script's name.  Run:
+Uses pytest-benchmark; its options follow the name of the script. Run:
 python3 benchmarks/micro.py    (or: python3 benchmarks/micro.py --benchmark-compare)
 """
 
@@ -15,25 +15,28 @@ from course.calls import END, START, Calls
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from aiosipcdr.http.transport import Signer
-from aiosipcdr.model.report import FetchReport
+from aiosipcdr.model.query import Filters
+from aiosipcdr.model.report import ReportBuilder
 from aiosipcdr.model.windows import TimeWindow, plan_tiles, split_window
 from aiosipcdr.policy.clock import AgePolicy, ClockOffset, VendorTime
 from aiosipcdr.proof.budget import Budget, RowQuota
 from aiosipcdr.proof.merge import OwnedSpan, RangeMerger, sort_records
 from aiosipcdr.proof.page import PageRequest, Verdict, find_sorted_run, judge_answer
+from aiosipcdr.proof.queries import WindowCounts
 from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.proof.window import WindowReader
-from aiosipcdr.wire.codec import Filters, PageAnswer, PageDecoder, encode_params, encode_query
+from aiosipcdr.wire.codec import PageAnswer, PageDecoder, encode_params, encode_query
 from aiosipcdr.wire.signing import Credentials
 
 CALLS = 1_200
 WINDOW = TimeWindow(START, END)
+OWNER = WindowCounts([], Filters())
 AGES = AgePolicy(lambda: VendorTime(END, is_local=False), timedelta(0), timedelta(0))
 _calls = Calls(CALLS)
 
 
 def page(current: int, size: int = 100) -> bytes:
-    """Return the answer that tells page `current` of all calls."""
+    """Return the answer with page `current` of all calls."""
     begin, end = min(CALLS, (current - 1) * size), min(CALLS, current * size)
     reported = bytes(_calls.block[_calls.offsets[begin] : _calls.offsets[end] - 1])
     head = b'{"status":"0","reason":"success","data":{"total":%d,"size":%d,"current":%d,"pages":%d,"records":[%b]}}'
@@ -48,8 +51,8 @@ def answer(current: int, size: int = 100) -> PageAnswer:
 
 
 def read_window() -> WindowReader:
-    """Read all calls as one window, from answers that are there."""
-    proof = WindowReader(WINDOW, Filters(), size=100, most_rows=2_000, budget=Budget(100), ages=AGES)
+    """Read all calls as one window, from prepared answers."""
+    proof = WindowReader(WINDOW, Filters(), size=100, max_rows=2_000, budget=Budget(100), ages=AGES)
     while (request := proof.next_request()) is not None:
         proof.accept(request, ANSWERS[request.current, request.size])
     return proof
@@ -83,37 +86,37 @@ def test_encoding_a_query(benchmark: BenchmarkFixture) -> None:
     assert benchmark(encode_query, params, current=1, size=100)
 
 
-@pytest.mark.parametrize("rises", [True, False])
-def test_judging_a_page(benchmark: BenchmarkFixture, rises: bool) -> None:  # noqa: FBT001 - a parameter
-    """Is it the page that was asked for, in which order are its records, and do they lie within the window?"""
-    request = PageRequest(owner=None, window=WINDOW, params=b"", current=1, size=100)
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_judging_a_page(benchmark: BenchmarkFixture, is_sorted: bool) -> None:  # noqa: FBT001 - a parameter
+    """Whether it is the requested page, sorted, and within the window."""
+    request = PageRequest(owner=OWNER, window=WINDOW, params=b"", current=1, size=100)
     answer = ANSWERS[1, 100]
-    if not rises:
+    if not is_sorted:
         records = answer.page.records
         page = msgspec.structs.replace(answer.page, records=records[::2] + records[1::2])
         answer = msgspec.structs.replace(answer, page=page)
 
     def judge() -> Verdict:
         sorted_run = find_sorted_run(answer.page.records)
-        assert (sorted_run is not None) == rises
+        assert (sorted_run is not None) == is_sorted
         return judge_answer(request, answer, Filters(), sorted_run=sorted_run)[0]
 
     assert benchmark(judge) is Verdict.USE
 
 
 def test_proving_a_window(benchmark: BenchmarkFixture) -> None:
-    """1,200 calls in 12 pages, a control count, and the page behind a full last one."""
+    """1,200 calls in 12 pages, a control count, and the page after a full last one."""
     assert benchmark(read_window).report.certified
 
 
-def test_assembling_a_window(benchmark: BenchmarkFixture) -> None:
-    """1,200 calls that no earlier window has handed over."""
+def test_merging_a_window(benchmark: BenchmarkFixture) -> None:
+    """1,200 calls that no earlier window has delivered."""
     proof = read_window()
 
-    def assemble() -> int:
-        return len(RangeMerger(FetchReport(), span=OwnedSpan(window=WINDOW)).assemble(proof, ()).records)
+    def merge() -> int:
+        return len(RangeMerger(ReportBuilder(), span=OwnedSpan(window=WINDOW)).merge(proof, ()).records)
 
-    assert benchmark(assemble) == CALLS
+    assert benchmark(merge) == CALLS
 
 
 def test_sorting_a_window(benchmark: BenchmarkFixture) -> None:
@@ -134,11 +137,11 @@ def test_planning_windows(benchmark: BenchmarkFixture) -> None:
 
 
 def test_starting_a_range(benchmark: BenchmarkFixture) -> None:
-    """A coverage, and its first request."""
+    """A range and its first request."""
 
     def start() -> object:
-        coverage = RangeReader(OwnedSpan(window=WINDOW), Filters(), size=100, places=RowQuota(8), ages=AGES)
-        return coverage.next_request()
+        reader = RangeReader(OwnedSpan(window=WINDOW), Filters(), size=100, quota=RowQuota(8), ages=AGES)
+        return reader.next_request()
 
     assert benchmark(start) is not None
 
@@ -147,6 +150,6 @@ if __name__ == "__main__":
     columns = "--benchmark-columns=median,iqr,ops,rounds"
     options = ["-p", "no:randomly", "-q", columns, "--benchmark-sort=name"]
     options += ["--benchmark-warmup=on", "--benchmark-max-time=0.3", "-o", f"pythonpath={Path(__file__).parent}"]
-    # In a process of its own: what is imported here already, pytest warns of, and warnings are errors.
+    # In a separate process: pytest warns about modules that are already imported, and warnings are errors.
     done = subprocess.run([sys.executable, "-m", "pytest", __file__, *options, *sys.argv[1:]], check=False)
     raise SystemExit(done.returncode)

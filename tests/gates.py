@@ -1,6 +1,6 @@
-"""Middlewares of a sandbox that hold requests back, so that nothing is over before a test has looked.
+"""Middlewares of a sandbox that hold requests back until a test lets them through.
 
-A test that waits for a gate waits for what has happened, never for time to pass.
+A test that waits for a gate waits for an event, never for time to pass.
 """
 # ruff: noqa: ASYNC110 - waiting for another thread is polling
 
@@ -12,7 +12,7 @@ from aiohttp.web import Request, StreamResponse, middleware
 
 
 def gather(places: int) -> Middleware:
-    """Hold back the sixth request and all that follow until `places` are there at once."""
+    """Hold back the sixth request and all later ones until `places` of them wait at once."""
     seen = waiting = 0
     is_full = asyncio.Event()
 
@@ -31,11 +31,11 @@ def gather(places: int) -> Middleware:
 
 
 class Gate:
-    """Lets so many requests through to the sandbox, and holds the others back until it is opened.
+    """Lets some requests through to the sandbox, and holds the others back until it is opened.
 
     Attributes:
-        held: how many were held back so far.
-        waiting: how many wait whose client is still there.
+        held: number of requests that were held back so far.
+        waiting: number of requests that wait and whose client is still connected.
     """
 
     def __init__(self, free: int) -> None:
@@ -66,6 +66,6 @@ class Gate:
             await asyncio.sleep(0.002)
 
     async def left(self) -> None:
-        """Wait until no request is held back whose client is still there."""
+        """Wait until no connected client has a request that is held back."""
         while self.waiting:
             await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""Records of every shape that the decoder lets through, for properties; all numbers are fictional."""
+"""Records of every shape that the decoder accepts, as hypothesis strategies; all numbers are fictional."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -46,7 +46,7 @@ calls = st.fixed_dictionaries({"voice_id": st.text("0123456789", min_size=1, max
 
 
 def call(number: int) -> CallDetailRecord:
-    """The call of that number: an ordinary one."""
+    """Return an ordinary call with this number."""
     reported = START + timedelta(seconds=number)
     return CallDetailRecord(
         voice_id=str(2_610_241_209_441_000_000 + number),

@@ -10,6 +10,7 @@ import msgspec
 from aiosipcdr.export import MANIFEST, ExportJob, ExportPaths, ExportSpec
 from aiosipcdr.export.keys import KeyDerivation, derive_key
 from aiosipcdr.export.manifest import Manifest, encode_manifest, read_manifest
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import NO_EXTRA, ExtraFields
 from aiosipcdr.model.report import (
     CompleteWindow,
@@ -21,7 +22,6 @@ from aiosipcdr.model.report import (
 )
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.checkpoint import Delivered, JournalEvent, WindowSplit
-from aiosipcdr.wire.codec import Filters
 from aiosipcdr.wire.signing import Credentials
 from tests.made_up_calls import START, call
 

@@ -1,4 +1,4 @@
-"""Whatever ends a run early: `CancelledError` comes out as it is, and nothing is left behind."""
+"""Cancelled runs: `CancelledError` comes out as it is, and no task, socket or place is left."""
 # ruff: noqa: ANN401, ASYNC110, PT012 - any setting; waiting for the server is polling; a context may raise
 
 import asyncio
@@ -16,24 +16,10 @@ from aiohttp import web
 from aiosipcdr import CdrClient, ClientStateError, RetryPolicy
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
-from tests.settling import settle
+from tests.clients import client_of
+from tests.inside import check_idle, is_working, session_of
 
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)} | settings
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=1_200, days=5, latency=0.001) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": 1_200, "days": 5, "latency": 0.001}
 
 
 async def reading(client: CdrClient, sandbox: Sandbox) -> int:
@@ -46,15 +32,11 @@ async def fetching(client: CdrClient, sandbox: Sandbox) -> int:
 
 
 async def usable(client: CdrClient, sandbox: Sandbox) -> None:
-    """Fail, rather than wait for ever, where places were lost."""
+    """Fail, instead of waiting for ever, if the client has lost places for requests."""
     async with asyncio.timeout(30):
         assert await client.count(sandbox.start, sandbox.end) == 1_200
         assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 1_200
-    assert client._engine is not None
-    assert not client._engine._workers
-    assert not client._engine._runs
-    assert client._engine._timer is None
-    assert client._quota.runs == client._quota._held == 0
+    check_idle(client)
 
 
 class Stop:
@@ -96,8 +78,7 @@ async def test_a_run_can_be_cancelled_at_every_step(sandbox: Sandbox, kind: Even
                         assert stop.left > 0 or kind is EventKind.WINDOW_COMPLETE
                     await asyncio.sleep(0)
                     # Connections that were broken off may be closing: those are aiohttp's, for a step or two.
-                    assert client._engine is not None
-                    assert not client._engine._workers
+                    assert not is_working(client)
                     async with asyncio.timeout(30):
                         assert await client.count(sandbox.start, sandbox.end) == 1_200
                 assert not session.closed
@@ -253,7 +234,7 @@ async def test_a_scope_around_the_client_closes_it_too(held: Sandbox) -> None:
     before = asyncio.all_tasks()
     with anyio.move_on_after(0.02) as scope:
         async with client_of(held) as client:
-            session = client._transport._session
+            session = session_of(client)
             await client.fetch_all(held.start, held.end)
     assert scope.cancelled_caught
     assert session is not None

@@ -257,7 +257,7 @@ def test_the_page_on_doctor_knows_every_check_and_every_finding() -> None:
 
 def test_the_reference_has_every_public_name() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
-    shown = set(re.findall(r"auto(?:class|function|exception):: (\S+)", text))
+    shown = set(re.findall(r"auto(?:class|data|exception|function):: (\S+)", text))
 
     assert {f"aiosipcdr.{name}" for name in aiosipcdr.__all__ if name != "__version__"} - shown == set()
 

@@ -82,9 +82,9 @@ async def test_a_quiet_run_writes_nothing_above_info(caplog: pytest.LogCaptureFi
     assert (began.levelname, ended.levelname) == ("INFO", "INFO")
     assert (
         began.getMessage()
-        == f"run {facts(began)['cdr_run']} began on {sandbox.start.isoformat()}/{sandbox.end.isoformat()}"
+        == f"run {facts(began)['cdr_run']} started on {sandbox.start.isoformat()}/{sandbox.end.isoformat()}"
     )
-    assert f"10 of 10 calls, certified: True, {report.requests} requests (0 repeated)" in ended.getMessage()
+    assert f"10 of 10 calls, certified: True, {report.requests} requests (0 retried)" in ended.getMessage()
     assert facts(ended)["cdr_unique"] == 10
     assert facts(ended)["cdr_certified"] is True
 
@@ -114,8 +114,8 @@ def test_every_event_has_a_line_and_facts_that_json_can_hold(kind: EventKind, ca
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
-        (EventKind.REQUEST_RETRIED, "run 7 asks again for page 3 of {window} in 1.5 s, after TransportError"),
-        (EventKind.THROTTLED, "run 7: the vendor asks for patience, the client waits 1.5 s"),
+        (EventKind.REQUEST_RETRIED, "run 7 retries page 3 of {window} in 1.5 s, after TransportError"),
+        (EventKind.THROTTLED, "run 7 is throttled by the vendor: the client waits 1.5 s"),
         (EventKind.REQUEST_ANSWERED, "run 7 got page 3 of {window} with 5 calls in 0.250 s"),
         (EventKind.RUN_FINISHED, "run 7 ended with TransportError"),
     ],

@@ -3,12 +3,14 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from aiosipcdr import CdrClient, OutageError, RatePolicy, RetryPolicy
 from aiosipcdr.sandbox import Sandbox
 from tests.client.conftest import END, START, RawServer, http, page
+from tests.clients import QUICK
 
-NEVER_PAID = RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002, budget=0)
+NEVER_PAID = replace(QUICK, budget=0)
 
 
 async def test_the_loop_is_the_one_that_was_asked_for(anyio_backend: tuple[str, dict[str, bool]]) -> None:

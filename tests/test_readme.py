@@ -54,6 +54,13 @@ def test_the_two_commands_are_at_the_top() -> None:
     assert {DEMO_COMMAND, TEST_COMMAND} <= set(all_commands(parse(README)))
 
 
+def test_the_readme_is_read_in_three_minutes() -> None:
+    text = README.read_text(encoding="utf-8")
+
+    assert len(text.splitlines()) <= 125
+    assert len(re.sub(r"```.*?```", "", text, flags=re.DOTALL).split()) <= 1_000
+
+
 def test_ci_runs_the_command_of_the_readme() -> None:
     lines = [line for line in CI_RUN.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 

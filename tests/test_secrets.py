@@ -18,11 +18,12 @@ import pytest
 from aiohttp import web
 from rich.pretty import pretty_repr
 
-from aiosipcdr import CdrClient, IncompleteRangeError, StorageError
+from aiosipcdr import CdrClient, ExportFormat, IncompleteRangeError, StorageError
 from aiosipcdr.events import Event
 from aiosipcdr.export import FORMATS, read_manifest, verify_file
 from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.wire.signing import Credentials
+from tests.inside import transport_of
 from tests.selection import pairs
 from tests.watch import CALLEE, END, MASK_KEY, PHONE, SHOWN, START, Watch, call
 
@@ -98,7 +99,7 @@ FILTERS: tuple[dict[str, str], ...] = ({}, {"phone_name": PHONE})
 async def test_what_succeeds_shows_nothing(watch: Watch, method: Any, filters: dict[str, str], tmp_path: Path) -> None:
     async with watch.client() as client:
         result = await method(client, filters, tmp_path)
-        watch.check(f"{result!r} {result!s} {client!r} {client!s} {vars(client)!r} {vars(client._transport)!r}")
+        watch.check(f"{result!r} {result!s} {client!r} {client!s} {vars(client)!r} {vars(transport_of(client))!r}")
         if method is not count:
             assert len(watch.signs) >= 1
         for record in getattr(result, "records", None) or (result if isinstance(result, list) else ()):
@@ -107,7 +108,7 @@ async def test_what_succeeds_shows_nothing(watch: Watch, method: Any, filters: d
 
 @pytest.mark.parametrize("name", FORMATS)
 async def test_a_disk_that_fails_shows_nothing(
-    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: ExportFormat
 ) -> None:
     def full(_descriptor: int, data: memoryview) -> int:
         if len(data) > 350:  # more than a line of names
@@ -383,7 +384,7 @@ async def echoing(
 
 @pytest.mark.parametrize("name", FORMATS)
 async def test_what_a_server_repeats_of_a_request_is_shown_nowhere(
-    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    name: ExportFormat, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     account = Sandbox(records=0, account="echo")
@@ -470,4 +471,4 @@ def test_a_client_shows_where_it_points_and_nothing_else() -> None:
     proxy = "http://me:canary-password@proxy.example.com"
     client = CdrClient("https://api.example.com/v3/voice", "canary-key", "canary-secret", proxy=proxy)
     assert "api.example.com" in repr(client)
-    assert "canary" not in f"{client!r} {client!s} {vars(client)!r} {vars(client._transport)!r}"
+    assert "canary" not in f"{client!r} {client!s} {vars(client)!r} {vars(transport_of(client))!r}"

@@ -1,9 +1,9 @@
-"""Runs tests at another instant: the plugin behind the session `many_days`.
+"""The pytest plugin of the session `many_days`: runs tests at another instant.
 
 Every test begins at the same instant and time goes on from there, so that a test which
-begins just before midnight passes it each time.  The wall clock is moved inside this
-process (time-machine: Python's clocks, those of C extensions excepted), the monotonic one
-is not.  Tests that start a process are skipped: its clock would be another one.
+begins just before midnight passes it each time. The wall clock is moved inside this
+process (time-machine: Python's clocks, not those of C extensions), the monotonic one
+is not. Tests that start a process are skipped, as its clock would not be moved.
 """
 
 import os
@@ -19,7 +19,7 @@ INSTANT = "AIOSIPCDR_TESTS_AT"
 
 
 class Traveller:
-    """Moves the clock for each test, from the setup of its fixtures on."""
+    """Moves the clock for each test, including the setup of its fixtures."""
 
     def __init__(self) -> None:
         self._instant = datetime.fromisoformat(os.environ[INSTANT])

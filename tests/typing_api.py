@@ -16,19 +16,36 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from aiosipcdr import (
+    ArrowRecords,
     CallDetailRecord,
     CallDetailRecords,
     CdrClient,
+    CdrStream,
+    Change,
     ClockSkewError,
+    Credentials,
+    DaysReport,
+    Event,
+    EventHook,
+    EventKind,
     ExportError,
     FetchReport,
     IncompleteRangeError,
+    LoggingHook,
     OutOfTimeRangeError,
     Page,
+    PageAnswer,
+    PageRequest,
+    Plan,
+    QuarantinedRecord,
     RatePolicy,
     RetryPolicy,
     SipCdrError,
+    StatusCode,
+    TimeField,
+    TimeWindow,
     VendorError,
+    WindowReport,
     __version__,
 )
 from aiosipcdr.analytics import (
@@ -41,15 +58,10 @@ from aiosipcdr.analytics import (
     TrafficSummary,
     summarize,
 )
-from aiosipcdr.events import Event, EventHook, EventKind, LoggingHook, combine
+from aiosipcdr.events import combine
 from aiosipcdr.integrations import fastapi as on_fastapi
 from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
-from aiosipcdr.model.arrow import ArrowRecords
-from aiosipcdr.model.errors import StatusCode
-from aiosipcdr.model.report import QuarantinedRecord, WindowReport
-from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.sandbox import Fault, Sandbox, SandboxConfig, SandboxProcess, Stats, read_calls
-from aiosipcdr.wire.signing import Credentials
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(days=1)
@@ -93,8 +105,10 @@ def every_setting(session: aiohttp.ClientSession) -> None:
     )
     CdrClient(URL, "key", "secret", rate=5)
     CdrClient(URL, "key", "secret", rate=0.5, hook=None)
-    CdrClient(URL, lambda: "key", lambda: "secret")
+    CdrClient(URL, Credentials("key", "secret"))
     CdrClient(URL, lambda: Credentials("key", "secret"))
+    CdrClient(URL, "key", lambda: "secret")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    CdrClient(URL, lambda: "key")  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
     CdrClient(URL, "key", "secret", 8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     CdrClient(URL, "key", "secret", hook=print)
     CdrClient(URL, "key", "secret", hook=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -116,6 +130,37 @@ async def into_memory(client: CdrClient) -> None:
         CallDetailRecords,
     )
     await client.fetch_all(START, END, on_out_of_range="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def with_closed_sets(client: CdrClient, field: TimeField) -> None:
+    assert_type(client.stream(START, END, time_field=field), CdrStream)
+    client.stream(START, END, time_field="submitTime")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.export(START, END, "calls", format="xlsx")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.export(START, END, "calls", if_exists="keep")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await client.export_days(START.date(), END.date(), "UTC", "{date}.csv"), DaysReport)
+
+
+class OwnPlan:
+    """A plan of an extension."""
+
+    span: TimeWindow | None = None
+    has_result: bool = False
+
+    def next_request(self) -> PageRequest | None:
+        return None
+
+    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | Change | None:
+        del request, answer
+        return None
+
+    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:
+        del request
+        return error
+
+
+async def a_plan_of_ones_own(client: CdrClient) -> None:
+    plan: Plan = OwnPlan()
+    assert_type(await client.run_plan(plan), None)
 
 
 def as_list_and_as_arrow(records: CallDetailRecords) -> None:

@@ -1,7 +1,7 @@
-"""What must not be seen, planted in a sandbox, and a look into everything that could show it.
+"""Canaries in a sandbox, and a search for them in everything that could show them.
 
-Key, secret, every signature and the phone numbers of records and filter are canaries: they
-are searched in texts, tracebacks with their frames' locals, pickles and pretty-printed values.
+Key, secret, every signature and the phone numbers of records and filter are canaries: they are searched for in
+texts, tracebacks with their frames' locals, pickles and pretty-printed values.
 """
 # ruff: noqa: ANN401, ASYNC110 - the constructor's own settings; waiting for the test is polling
 
@@ -20,9 +20,10 @@ import msgspec
 from aiohttp import web
 from rich.pretty import pretty_repr
 
-from aiosipcdr import CdrClient, IncompleteRangeError, RetryPolicy
+from aiosipcdr import CdrClient, IncompleteRangeError
 from aiosipcdr.events import Event
 from aiosipcdr.sandbox import Sandbox
+from tests.clients import QUICK_TWICE, client_of
 
 CALLEE = "447700900987"
 SHOWN = "12125550178"
@@ -46,7 +47,7 @@ def call(number: int, **fields: object) -> dict[str, object]:
 
 @dataclass
 class Watch:
-    """Everything that must not be seen, and everything that was."""
+    """A sandbox with canaries, and the events and signatures that were recorded."""
 
     sandbox: Sandbox
     signs: list[str] = field(default_factory=list)
@@ -57,10 +58,10 @@ class Watch:
 
     def client(self, **settings: Any) -> CdrClient:
         defaults: dict[str, Any] = {
-            "retry": RetryPolicy(attempts=2, base=0.001, throttle_base=0.001),
+            "retry": QUICK_TWICE,
             "hook": self.events.append,
         }
-        return CdrClient(self.sandbox.base_url, self.sandbox.api_key, self.sandbox.api_secret, **(defaults | settings))
+        return client_of(self.sandbox, **(defaults | settings))
 
     async def silent(self, _request: web.Request) -> web.StreamResponse:
         while not self.over.is_set():
@@ -96,7 +97,7 @@ class Watch:
                 if not _is_of_a_test(frame.filename):
                     self.check(f"{frame.filename} {frame.name} {frame.locals}")
         for place in _frames(error):
-            # As rich's tracebacks show it: they take values apart that a repr would keep shut.
+            # As rich's tracebacks show it, which look inside values whose repr hides them.
             if not _is_of_a_test(place.f_code.co_filename):
                 self.check(f"{place.f_code.co_qualname} {pretty_repr(dict(place.f_locals), max_depth=8)}")
         self.check(f"{error!s} {error!r} {error.args!r} {vars(error)!r} {pretty_repr(error)}")
@@ -105,7 +106,7 @@ class Watch:
 
 
 def _is_of_a_test(filename: str) -> bool:
-    # What stands in the tests' own frames is the tests'.
+    # The tests' own frames may hold canaries.
     return Path(filename).is_relative_to(_TESTS)
 
 

@@ -13,11 +13,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from aiosipcdr.cli.client import Pace, build_client
-from aiosipcdr.cli.exit_codes import Terminated, exit_code_for
+from aiosipcdr.cli.exit_codes import CommandError, Terminated, exit_code_for
 from aiosipcdr.cli.output import print_json
 from aiosipcdr.cli.progress import FetchProgress, waiting
 from aiosipcdr.cli.runner import run_to_end
-from aiosipcdr.cli.sandbox_process import sandbox_process
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.summary import Figures, figures_as_json, show_figures
 from aiosipcdr.export import ExportPaths, check_target, choose_format, open_encoder, read_facts
@@ -70,10 +69,16 @@ def demo(
 
 
 async def _run(records: int, target: Path, pace: Pace, *, overwrite: bool) -> tuple[FetchReport, float]:
+    from aiosipcdr.sandbox import SandboxProcess
+
     async with AsyncExitStack() as stack:
         with waiting(f"generating {records:,} calls in a sandbox"):
-            options = ("--records", str(records), "--database", "temp", "--account", "demo")
-            sandbox = await stack.enter_async_context(sandbox_process(*options))
+            process = SandboxProcess(records=records, path="temp", account="demo")
+            try:
+                sandbox = await stack.enter_async_context(process)
+            except RuntimeError:
+                msg = "the sandbox did not start; run python3 -m aiosipcdr sandbox to see why"
+                raise CommandError(msg) from None
         settings = Settings(base_url=sandbox.base_url, api_key=sandbox.api_key, api_secret=sandbox.api_secret)
         progress = stack.enter_context(FetchProgress("fetching", int((sandbox.end - sandbox.start).total_seconds())))
         client = await stack.enter_async_context(build_client(settings, pace, progress))

@@ -6,7 +6,7 @@ Shows no secret and no phone number, and does not log in again after a refusal.
 import shlex
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -24,9 +24,8 @@ from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, resolve_settings
 from aiosipcdr.cli.timerange import Range, parse_range, read_phone
 from aiosipcdr.doctor.advice import Check, State, skip_rest
-from aiosipcdr.doctor.checks import Asked, Tally, check_account, probe_account
-from aiosipcdr.doctor.diagnosis import Finding, judge_probe, plan_settings
-from aiosipcdr.model.errors import SipCdrError
+from aiosipcdr.doctor.checks import Asked, Diagnosis, Tally, diagnose
+from aiosipcdr.doctor.diagnosis import Finding
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.retry import RetryPolicy
 
@@ -34,18 +33,7 @@ __all__ = ["doctor"]
 
 _BRIEF = RetryPolicy(attempts=2)
 _EXPORT = ("aiosipcdr", "export", "--last", "24h", "--output", "calls.csv")
-_LATENESS = timedelta(hours=4)  # the client's default
 _MARKS = {State.GOOD: ("✓", "ok", "green"), State.WRONG: ("✗", "!!", "red"), State.SKIPPED: ("–", "--", "dim")}
-
-
-@dataclass(kw_only=True)
-class _Diagnosis:
-    checks: list[Check]
-    findings: list[Finding] = field(default_factory=list)
-    settings: dict[str, object] = field(default_factory=dict)
-    requests: int = 0
-    account_options: list[str] = field(default_factory=list)
-    """The options for account and network, for commands to paste."""
 
 
 def doctor(
@@ -79,13 +67,13 @@ def doctor(
         settings = resolve_settings(account)
         found = _examine(settings, network, query, rate, window, probe=probe)
     except UsageError as error:
-        found = _Diagnosis(checks=[Check("settings", State.WRONG, str(error))])
+        found = Diagnosis(checks=[Check("settings", State.WRONG, str(error))])
     found.checks = skip_rest(found.checks)
-    found.account_options = _account_options(account, network)
+    account_options = _account_options(account, network)
     if json:
-        print_json(_as_json(found))
+        print_json(_as_json(found, account_options))
     else:
-        _show(found, rate)
+        _show(found, account_options, rate)
     if any(check.state is State.WRONG for check in found.checks):
         return Exit.FAILED
     is_unreadable = any(finding.topic == "fields" and finding.value == "unreadable" for finding in found.findings)
@@ -99,38 +87,29 @@ def _or_last_day(span: Range) -> Range:
 
 def _examine(
     settings: Settings, network: Network, query: Asked, rate: float, window: TimeWindow | None, *, probe: bool
-) -> _Diagnosis:
+) -> Diagnosis:
     tally = Tally()
     client = build_client(settings, Pace(concurrency=1, rate=rate), tally, _BRIEF, network=network)
-    found = _Diagnosis(checks=[Check("settings", State.GOOD, "address, key and secret are set")])
 
-    async def ask() -> None:
+    async def ask() -> Diagnosis:
         async with client:
-            found.checks += await check_account(client, settings.base_url, query)
-            before = tally.requests
-            if probe and found.checks[-1].name == "range":  # the login was accepted
-                try:
-                    facts = await probe_account(client, tally, rate, window)
-                except SipCdrError as error:
-                    found.checks.append(Check("probe", State.WRONG, str(error)))
-                else:
-                    found.findings = judge_probe(facts)
-                    found.settings = plan_settings(facts, lateness=_LATENESS)
-            found.requests = tally.requests - before
+            probe_rate = rate if probe else None
+            return await diagnose(client, settings.base_url, query, tally, rate=probe_rate, window=window)
 
     with waiting("sending requests to the vendor"):
-        run_to_end(ask())
+        found = run_to_end(ask())
+    found.checks.insert(0, Check("settings", State.GOOD, "address, key and secret are set"))
     return found
 
 
-def _show(found: _Diagnosis, rate: float) -> None:
+def _show(found: Diagnosis, account_options: list[str], rate: float) -> None:
     print_table((_mark(check.state), check.name, escape(check.text)) for check in found.checks)
     if not found.findings:
         return
     print_line(f"\nProperties of the account, from {found.requests} requests, at most {rate:g} per second:\n")
     print_table(_finding_rows(found.findings))
     print_line("\nSettings for this account:\n")
-    for line in _setting_lines(found.settings, found.account_options):
+    for line in _setting_lines(found.settings, account_options):
         print_line(f"  {line}")
 
 
@@ -147,6 +126,7 @@ def _finding_rows(findings: Iterable[Finding]) -> Iterable[tuple[str, str, str, 
 
 
 def _account_options(account: Account, network: Network) -> list[str]:
+    # The options for account and network, for commands to paste.
     proxy = network.proxy if "@" not in (network.proxy or "") else None  # it may hold a password
     given = {
         "--base-url": account.base_url,
@@ -191,7 +171,7 @@ def _python(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else f"{value:g}"
 
 
-def _as_json(found: _Diagnosis) -> dict[str, Any]:
+def _as_json(found: Diagnosis, account_options: list[str]) -> dict[str, Any]:
     return {
         "ok": all(check.state is not State.WRONG for check in found.checks),
         "checks": [{"name": check.name, "state": check.state, "text": check.text} for check in found.checks],
@@ -199,7 +179,7 @@ def _as_json(found: _Diagnosis) -> dict[str, Any]:
             "requests": found.requests,
             "findings": found.findings,
             "settings": found.settings,
-            "lines": _setting_lines(found.settings, found.account_options),
+            "lines": _setting_lines(found.settings, account_options),
         }
         if found.findings
         else None,

@@ -15,8 +15,8 @@ from cyclopts.validators import Number
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.timerange import parse_length
+from aiosipcdr.model.query import FilterMatch
 from aiosipcdr.model.records import TIME_FIELDS
-from aiosipcdr.wire.codec import FilterMatch
 
 __all__ = ["Network", "Proof", "load_authorities", "plan_client", "time_field_of"]
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from cyclopts import Parameter
 
 from aiosipcdr.cli.argument_errors import UsageError
-from aiosipcdr.http.options import NO_ZONES
+from aiosipcdr.model.arguments import NO_ZONES
 from aiosipcdr.model.windows import day_start, fixed_offset
 
 __all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_zone", "read_phone"]

@@ -1,30 +1,36 @@
-"""Network checks of an account: name resolution, TLS, login and range."""
+"""The doctor's requests: name lookup, TLS handshake, login, count and probe, and the diagnosis they add up to."""
 
 import asyncio
 import ssl
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from ssl import SSLContext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aiosipcdr.doctor.advice import Check, Contact, Handshake, judge_contact, judge_range
+from aiosipcdr.doctor.advice import Check, Contact, Handshake, State, judge_contact, judge_range
+from aiosipcdr.doctor.diagnosis import Finding, judge_probe, plan_settings
 from aiosipcdr.doctor.probe import Probe, ProbeFacts
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.model.errors import SipCdrError, TransportError
 from aiosipcdr.model.windows import TimeWindow
 
+if TYPE_CHECKING:
+    from aiosipcdr.client import CdrClient
+
 __all__ = [
     "Asked",
+    "Diagnosis",
     "Tally",
     "check_account",
+    "diagnose",
     "fetch_contact",
     "fetch_handshake",
     "fetch_lookup_problem",
     "probe_account",
 ]
 
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
+_LATENESS = timedelta(hours=4)  # the client's default
 
 
 async def fetch_lookup_problem(host: str, port: int) -> str | None:
@@ -40,7 +46,7 @@ async def fetch_handshake(host: str, port: int, context: ssl.SSLContext | None =
     """Make a TLS handshake, by default with the system's certificate authorities, and close the connection."""
     context = context or ssl.create_default_context()
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
     except ssl.SSLCertVerificationError as error:
         return Handshake(problem=error.verify_message)
@@ -53,10 +59,6 @@ async def fetch_handshake(host: str, port: int, context: ssl.SSLContext | None =
         return Handshake(version=reported.version() or "", expires=expires)
     finally:
         writer.transport.abort()
-
-
-if TYPE_CHECKING:
-    from aiosipcdr.client import CdrClient
 
 
 _PORTS = {"http": 80, "https": 443}
@@ -89,6 +91,51 @@ class Tally:
         self.throttled += event.kind is EventKind.THROTTLED
 
 
+@dataclass(kw_only=True)
+class Diagnosis:
+    """What was found out about an account.
+
+    Attributes:
+        checks: One for each thing that was checked, in the order of `CHECKS`.
+        findings: What a probe learned; empty without one.
+        settings: Arguments of the library that follow from the findings.
+        requests: How many requests the probe took.
+    """
+
+    checks: list[Check]
+    findings: list[Finding] = field(default_factory=list)
+    settings: dict[str, object] = field(default_factory=dict)
+    requests: int = 0
+
+
+async def diagnose(
+    client: "CdrClient", base_url: str, asked: Asked, tally: Tally, *, rate: float | None, window: TimeWindow | None
+) -> Diagnosis:
+    """Check an account, and probe what the vendor does not document.
+
+    Args:
+        client: An open client.
+        base_url: Its address.
+        asked: The range to count.
+        tally: The hook of `client`.
+        rate: How many requests per second the client sends at most; `None` for no probe.
+        window: Where the probe looks first; `None` for the last day.
+    """
+    found = Diagnosis(checks=await check_account(client, base_url, asked))
+    if rate is None or found.checks[-1].name != "range":  # the login was not accepted
+        return found
+    before = tally.requests
+    try:
+        facts = await probe_account(client, tally, rate, window)
+    except SipCdrError as error:
+        found.checks.append(Check("probe", State.WRONG, str(error)))
+    else:
+        found.findings = judge_probe(facts)
+        found.settings = plan_settings(facts, lateness=_LATENESS)
+    found.requests = tally.requests - before
+    return found
+
+
 async def check_account(client: "CdrClient", base_url: str, asked: Asked) -> list[Check]:
     """Return the checks from dns on, as far as they can be made; `client` must be open."""
     contact = await fetch_contact(client, base_url)
@@ -108,12 +155,11 @@ async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
         await client.ping()
     except SipCdrError as refused:
         error = refused
-    way = client._transport  # noqa: SLF001 - its proxy and TLS settings
     resolved = not isinstance(error, TransportError) or error.resolved
-    if not resolved and not way.proxy_host:
+    if not resolved and not client.proxy_host:
         lookup = await fetch_lookup_problem(host, port)
-    elif resolved and secure and not way.proxy_host:  # with a proxy this machine may not reach the vendor directly
-        handshake = await fetch_handshake(host, port, way.ssl if isinstance(way.ssl, SSLContext) else None)
+    elif resolved and secure and not client.proxy_host:  # with a proxy this machine may not reach the vendor directly
+        handshake = await fetch_handshake(host, port, client.ssl_context)
     return Contact(
         host=host,
         secure=secure,
@@ -121,7 +167,7 @@ async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
         offset=client.clock_offset,
         lookup=lookup,
         handshake=handshake,
-        proxy=way.proxy_host,
+        proxy=client.proxy_host,
     )
 
 
@@ -139,7 +185,7 @@ async def probe_account(client: "CdrClient", tally: Tally, rate: float, window: 
     """
     before = tally.throttled
     probe = Probe(datetime.now(UTC), window)
-    await client._ask(probe)  # noqa: SLF001 - a plan like those of the client's own methods
+    await client.run_plan(probe)
     probe.facts.date_sent = client.clock_offset is not None
     probe.facts.rate = rate
     probe.facts.throttled = tally.throttled - before

@@ -114,7 +114,7 @@ def _judge_order(facts: ProbeFacts) -> tuple[str | None, str]:
 
 
 def _orders(calls: Sequence[CallDetailRecord]) -> list[tuple[str, str]]:
-    found = []
+    found: list[tuple[str, str]] = []
     for field in TIME_FIELDS:
         times: list[datetime] = [time for call in calls if (time := getattr(call, field)) is not None]
         if len(set(times)) < _ENOUGH:

@@ -13,10 +13,11 @@ import msgspec
 
 from aiosipcdr.doctor.semantics import ALL_SEMANTICS, RangeSemantics, filter_hypotheses, plan_window
 from aiosipcdr.model.errors import InvalidQueryError, OutOfTimeRangeError, ProtocolError, ServerFaultError, SipCdrError
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.windows import WIDEST, TimeWindow
-from aiosipcdr.proof.page import PageRequest, count_pages
-from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.proof.page import Change, PageRequest, Transition, count_pages
+from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["LARGER", "LARGEST", "ODD", "Answered", "Probe", "ProbeFacts"]
 
@@ -149,26 +150,26 @@ class Probe:
         params = encode_params(asked.window, Filters(sip_group_name=asked.group))
         return PageRequest(owner=self, window=asked.window, params=params, current=asked.current, size=asked.size)
 
-    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | None:
+    def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
         """Record a response as it is: odd ones are what the probe looks for."""
-        self._go_on(
+        return self._go_on(
             Answered(request.window, request.size, request.current, answer.page, unreadable=len(answer.quarantined))
         )
-        return None
 
-    def refuse(self, request: PageRequest, error: SipCdrError) -> SipCdrError | None:  # noqa: ARG002 - a plan's shape
+    def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:  # noqa: ARG002 - a plan's shape
         """Record an error that answers the question; return any other."""
         if self._asked is None or not isinstance(error, self._asked.telling):
             return error
-        self._go_on(error)
-        return None
+        return self._go_on(error)
 
-    def _go_on(self, outcome: Outcome) -> None:
+    def _go_on(self, outcome: Outcome) -> Transition:
         self._asked = None
         try:
             self._next = self._script.send(outcome)
         except StopIteration:
             self._next = None
+            return Change.DONE
+        return None
 
     def _ask_all(self, spans: list[TimeWindow]) -> Generator[_Question, Outcome, None]:
         facts = self.facts

@@ -13,7 +13,10 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import count
 
@@ -31,9 +34,41 @@ from aiosipcdr.proof.page import Change, PageRequest
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, encode_query
 from aiosipcdr.wire.signing import CredentialsSource
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Seams", "seams"]
 
 _run_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What an engine takes from outside besides the network.
+
+    Attributes:
+        wall_clock: returns this machine's Unix time.
+        draw: returns a random number in [0, 1).
+    """
+
+    wall_clock: Callable[[], float] = time.time
+    draw: Callable[[], float] = random.random
+
+
+_USUAL_SEAMS = Seams()
+_seams: ContextVar[Seams] = ContextVar("aiosipcdr_seams")
+
+
+@contextmanager
+def seams(*, wall_clock: Callable[[], float] = time.time, draw: Callable[[], float] = random.random) -> Iterator[None]:
+    """Give the clients that are opened inside another wall clock or other random numbers, for tests.
+
+    Example:
+        with seams(wall_clock=lambda: 0.0):
+            await client.open()
+    """
+    token = _seams.set(Seams(wall_clock, draw))
+    try:
+        yield
+    finally:
+        _seams.reset(token)
 
 
 class Engine:
@@ -48,19 +83,18 @@ class Engine:
         retry: RetryPolicy,
         hook: EventHook | None,
         assume_tz: tzinfo | None = None,
-        wall_clock: Callable[[], float] = time.time,
-        draw: Callable[[], float] = random.random,
     ) -> None:
         """Create an engine in the running event loop; nothing runs until `start`."""
+        outside = _seams.get(_USUAL_SEAMS)
         self._transport = transport
         self._credentials = credentials
         self._pacer = Pacer(rate)
         self._hook = hook
         self._wants = choose_events(hook)
-        self._wall_clock = wall_clock
-        self._draw = draw
+        self._wall_clock = outside.wall_clock
+        self._draw = outside.draw
         # Starts at a random number: a proxy may still cache the queries of an earlier process.
-        self._serials = count(int(draw() * 2**48))
+        self._serials = count(int(self._draw() * 2**48))
         self._decoder = PageDecoder(assume_tz)
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()

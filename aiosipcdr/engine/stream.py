@@ -4,7 +4,7 @@ Keeps no record after its caller has asked for the next one. A slow caller slows
 while enough are in memory.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -100,25 +100,29 @@ class CdrStream:
                 self._note_effort(self._run)
             self._reader.leave()
             self._final = self._reader.report
+            if isinstance(self._run.error, IncompleteRangeError):
+                self._run.error.report = self._run.error.records.report = self._final
             await self._engine.finish(self._run, self._final)
 
-    def windows(self) -> "_Reader[CompleteWindow, CompleteWindow]":
+    def windows(self) -> AsyncIterator[CompleteWindow]:
         """Return an iterator over the windows, each with its report and its quarantined records."""
         return self._read(lambda window: (window,))
 
-    def batches(self) -> "_Reader[CompleteWindow, CallDetailRecords]":
+    def batches(self) -> AsyncIterator[CallDetailRecords]:
         """Return an iterator over the records of each window; empty windows are skipped."""
         return self._read(lambda window: (_batch(window),) if window.records else ())
 
-    def entries(self) -> "_Reader[JournalEvent | CompleteWindow, JournalEvent | CompleteWindow]":
+    def entries(self) -> AsyncIterator[JournalEvent | CompleteWindow]:
         """Return an iterator over the windows and the journal events before them, for an export.
 
         When the next entry is requested, the last one counts as written.
         """
         self._claim()
-        return _Reader(self._next_entry, lambda entry: (entry,))
+        reader: _Reader[JournalEvent | CompleteWindow, JournalEvent | CompleteWindow]
+        reader = _Reader(self._next_entry, lambda entry: (entry,))
+        return reader
 
-    def __aiter__(self) -> "_Reader[CompleteWindow, CallDetailRecord]":
+    def __aiter__(self) -> AsyncIterator[CallDetailRecord]:
         """Return an iterator over the records."""
         return self._read(lambda window: window.records)
 

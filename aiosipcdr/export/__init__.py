@@ -1,7 +1,6 @@
 """Export of a time range to a file that appears complete under its name or not at all.
 
-Knows neither the engine nor the network. A partial file is never visible under the final name, and an existing file is
-never truncated.
+A partial file is never visible under the final name, and an existing file is never truncated.
 """
 
 from aiosipcdr.export.atomic import check_target
@@ -15,7 +14,7 @@ from aiosipcdr.export.masking import choose_mask, describe_numbers
 from aiosipcdr.export.paths import JOURNAL, MANIFEST, ExportPaths, find_paths
 from aiosipcdr.export.quarantine import StreamQuarantine
 from aiosipcdr.export.render import encode_rows, shape_quarantined, shape_records
-from aiosipcdr.export.spec import ExportSpec, IfExists, check_file_mode
+from aiosipcdr.export.spec import ExportSpec, check_file_mode
 from aiosipcdr.export.verify import FileFacts, find_contradictions, find_differences, read_facts, verify_file
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "ExportSpec",
     "FileFacts",
     "FileWouldShrinkError",
-    "IfExists",
     "Manifest",
     "StreamQuarantine",
     "check_file_mode",

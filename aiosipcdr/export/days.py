@@ -3,12 +3,14 @@
 Decides from manifests, hashes and counts which days to write; the client reads the calls.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
 
 from aiosipcdr.export.existing import ExistingFile
 from aiosipcdr.export.job import FileWouldShrinkError
@@ -21,10 +23,14 @@ from aiosipcdr.model.errors import (
     OutOfTimeRangeError,
     SipCdrError,
 )
+from aiosipcdr.model.query import Query
 from aiosipcdr.model.report import DayOutcome, DayReport, DaysReport, FetchReport
-from aiosipcdr.model.windows import Day, TimeWindow
+from aiosipcdr.model.windows import Day, days_of
 
-__all__ = ["PLACEHOLDER", "DayFile", "DayOperations", "DaysExport", "day_paths"]
+if TYPE_CHECKING:
+    from aiosipcdr.export.exporter import Exporter  # would import the HTTP client for `aiosipcdr export --help`
+
+__all__ = ["PLACEHOLDER", "DayFile", "DaysExport", "day_paths"]
 
 PLACEHOLDER = "{date}"
 """The placeholder for the date in the path of a day."""
@@ -61,50 +67,44 @@ def day_paths(path: str | PathLike[str], day: date, sidecars: str | PathLike[str
     return ExportPaths.apart(target, folder.joinpath(*target.parent.parts[dated[0] :]) if dated else folder)
 
 
-class DayOperations(NamedTuple):
-    """The client's operations that the export of days uses.
-
-    Attributes:
-        inspect: Compares the file of a day with the query.
-        export: Exports a day; the second argument is `on_out_of_range`.
-        reread: Exports a day again although its file is finished.
-        recount: Returns the vendor's current count of some windows.
-        has_begun: Whether a day has begun, by the vendor's clock.
-    """
-
-    inspect: Callable[[DayFile], Awaitable[ExistingFile]]
-    export: Callable[[DayFile, Literal["raise", "skip"]], Awaitable[FetchReport]]
-    reread: Callable[[DayFile], Awaitable[FetchReport]]
-    recount: Callable[[Sequence[TimeWindow]], Awaitable[int]]
-    has_begun: Callable[[Day], Awaitable[bool]]
-
-
 class DaysExport:
     """Writes the files of days, oldest first; an error with one day does not stop the others."""
 
     def __init__(
         self,
-        files: Sequence[DayFile],
-        operations: DayOperations,
+        exporter: "Exporter",
+        query: Query,
+        zone: tzinfo,
+        path: str | PathLike[str],
         *,
-        recheck_from: datetime | None,
-        skip_out_of_range: bool,
-        on_day: Callable[[DayReport], object] | None,
+        sidecars: str | PathLike[str] | None = None,
+        recheck: timedelta = timedelta(0),
+        on_day: Callable[[DayReport], object] | None = None,
     ) -> None:
-        """Set up the export; nothing is read or written yet.
+        """Plan the days of a range: see `CdrClient.export_days`.
 
         Args:
-            files: The days, oldest first.
-            operations: The client's operations.
-            recheck_from: Finished days that end later are counted again; `None`: no day is.
-            skip_out_of_range: Write the remaining calls of a day of which the vendor has deleted a part.
-            on_day: Called with the report of each day when it is done.
+            exporter: Writes one file.
+            query: The range of all days, from the first instant of the first to the last of the last.
+            zone: The time zone of the days.
+            path: The file of a day, see `day_paths`.
+            sidecars: The folder of the sidecars, see `day_paths`.
+            recheck: Finished days that ended within this time are counted again.
+            on_day: Is called with each day as soon as it is done.
+
+        Raises:
+            ValueError: The query or an option cannot be used for these files.
+            ClientStateError: The client is not open here.
         """
-        self._files = files
-        self._operations = operations
-        self._recheck_from = recheck_from
-        self._skip = skip_out_of_range
+        self._exporter = exporter
+        self._query = query
+        self._files = [
+            DayFile(day, day_paths(path, day.date, sidecars)) for day in days_of(query.start, query.end, zone)
+        ]
+        self._recheck_from = datetime.now(UTC) - recheck if recheck else None
         self._on_day = on_day
+        for file in self._files[:1]:  # bad arguments are refused before any request
+            exporter.plan(self._query_of(file), file.paths)
 
     async def run(self) -> DaysReport:
         """Write all days.
@@ -117,7 +117,7 @@ class DaysExport:
         done: list[DayReport] = []
         problem: SipCdrError | None = None
         for file in self._files:
-            if not await self._operations.has_begun(file.day):
+            if not await self._exporter.has_begun(file.day.start):
                 break
             try:
                 report = await self._write(file)
@@ -132,7 +132,7 @@ class DaysExport:
         return DaysReport(days=done)
 
     async def _write(self, file: DayFile) -> DayReport:
-        existing = await self._operations.inspect(file)
+        existing = await self._exporter.inspect(self._query_of(file), file.paths)
         is_outdated, count = False, None
         # A journal beside a finished file: a run was killed before removing it, or while reading the day again.
         is_finished = existing.state == "finished" and not file.paths.journal.exists()
@@ -156,20 +156,25 @@ class DaysExport:
         return _describe(file, outcome, report, count)
 
     async def _export(self, file: DayFile, existing: ExistingFile, *, is_outdated: bool) -> FetchReport:
+        query = self._query_of(file)
         try:
-            return await (self._operations.reread(file) if is_outdated else self._operations.export(file, "raise"))
+            return await self._exporter.export(query, file.paths, is_outdated=is_outdated)
         except OutOfTimeRangeError as error:
-            # An existing file is never replaced by one with a gap: the vendor keeps less each day.
-            if not self._skip or existing.state != "absent" or error.available_from is None:
+            # A file that exists is never replaced by one with a gap: the vendor keeps less each day.
+            may_skip = self._query.skip_out_of_range and existing.state == "absent"
+            if not may_skip or error.available_from is None:
                 raise
-        return await self._operations.export(file, "skip")
+        return await self._exporter.export(replace(query, on_out_of_range="skip"), file.paths)
+
+    def _query_of(self, file: DayFile) -> Query:
+        return replace(self._query, start=file.day.start, end=file.day.end, on_out_of_range="raise")
 
     async def _recount(self, file: DayFile, existing: ExistingFile) -> int | None:
         if self._recheck_from is None or file.day.end <= self._recheck_from or existing.manifest is None:
             return None
         tiles = [tile.window for tile in _own_tiles(file, existing.manifest)]
         with suppress(OutOfTimeRangeError):
-            return await self._operations.recount(tiles) if tiles else None
+            return await self._exporter.count(self._query, tiles) if tiles else None
         return None
 
 

@@ -47,7 +47,7 @@ from aiosipcdr.export.journal_records import (
 )
 from aiosipcdr.export.keys import KeyDerivation
 from aiosipcdr.export.paths import temporary_path
-from aiosipcdr.export.render import read_records
+from aiosipcdr.export.render import decode_rows
 from aiosipcdr.export.rows_file import RowsFile
 from aiosipcdr.export.spec import RELATIVE
 from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError, StorageError
@@ -428,7 +428,7 @@ class Journal:
                 overlap_start = window.end - OVERLAP
             if window.end < overlap_start:
                 break
-            records = read_records(self._read_rows(entry)) + read_records(
+            records = decode_rows(self._read_rows(entry)) + decode_rows(
                 read_frame_body(self._descriptor, frame, self._path)
             )
             ids = {record.voice_id for record in records} | set(entry.unread_ids)

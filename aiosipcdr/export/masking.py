@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from aiosipcdr.model.errors import clean_words
+from aiosipcdr.model.privacy import hide_arguments
 from aiosipcdr.model.records import NO_EXTRA, CallDetailRecord
 
 __all__ = [
@@ -104,10 +105,12 @@ class Pseudonyms:
         raise TypeError(msg)
 
 
-def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] | ValueError | None:
+@hide_arguments  # not even an invalid key is shown
+def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] | None:
     """Return the function that hides numbers: masking for "mask", pseudonyms for a key, `None` for `None`.
 
-    An error is returned, not raised: no traceback may hold a key, not even an invalid one.
+    Raises:
+        ValueError: `choice` is none of these, or the key is too short.
     """
     if choice is None:
         return None
@@ -115,7 +118,7 @@ def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] 
         return mask_number
     if isinstance(choice, bytes) and len(choice) >= MIN_KEY_BYTES:
         return Pseudonyms(choice)
-    return ValueError(
+    raise ValueError(
         f'mask_numbers must be "mask", or a key for pseudonyms: at least {MIN_KEY_BYTES} bytes of random data'
     )
 

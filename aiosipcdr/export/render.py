@@ -32,9 +32,9 @@ __all__ = [
     "ROW_FIELDS",
     "RenderedWindow",
     "are_lists",
+    "decode_rows",
     "encode_lists",
     "encode_rows",
-    "read_records",
     "read_texts",
     "render_window",
     "shape_quarantined",
@@ -135,7 +135,7 @@ def read_texts(rows: bytes) -> list[Any]:
     return _decode_texts(rows)
 
 
-def read_records(rows: bytes) -> list[CallDetailRecord]:
+def decode_rows(rows: bytes) -> list[CallDetailRecord]:
     """Return the records of the rows."""
     read = _decode_lists(rows) if are_lists(rows) else _decode_typed(rows)
     values = (dict(zip(ROW_FIELDS, astuple(row), strict=True)) for row in read)

@@ -6,7 +6,7 @@ Holds credentials, which no repr shows; neither does a repr show a filter's valu
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import msgspec
 
@@ -15,11 +15,11 @@ from aiosipcdr.export.formats.encoders import Encoder, Metadata
 from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, DerivedKey
 from aiosipcdr.export.masking import Numbers, Pseudonyms, mask_number
 from aiosipcdr.export.paths import ExportPaths
+from aiosipcdr.model.query import Filters, IfExists
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.wire.codec import Filters
 from aiosipcdr.wire.signing import Credentials
 
-__all__ = ["RELATIVE", "ExportQuery", "ExportSpec", "IfExists", "check_file_mode", "describe_query", "query_metadata"]
+__all__ = ["RELATIVE", "ExportQuery", "ExportSpec", "check_file_mode", "describe_query", "query_metadata"]
 
 
 class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +74,6 @@ def query_metadata(query: ExportQuery) -> Metadata:
 
 
 _MODES = (0o600, 0o640, 0o644, 0o660, 0o664)
-
-IfExists = Literal["verify", "replace", "fail"]
-"""What to do with an existing file: keep it if it is the certified result of the same query, and read again if it is an
-unfinished one; replace it in any case; or refuse."""
 
 RELATIVE = "relative"
 """The setting that says whether the range is relative to the present, such as the last 24 hours."""

@@ -1,1 +1,1 @@
-"""HTTP over aiohttp: the only package that imports aiohttp's client."""
+"""HTTP over aiohttp: the only package that imports its client."""

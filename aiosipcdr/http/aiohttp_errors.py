@@ -1,7 +1,6 @@
-"""What aiohttp raises, as errors of ours.
+"""Translation of aiohttp's exceptions to `aiosipcdr.model.errors`.
 
-Its texts quote headers and answers; a type and an errno do not.  Must never
-take over more than those.
+Uses only their types and error numbers: their texts quote headers and answers.
 """
 
 import errno
@@ -29,20 +28,20 @@ from aiosipcdr.policy.retry import decode_retry_after
 
 __all__ = ["ended_unanswered", "translate_error"]
 
-# What OpenSSL calls an answer that is not TLS; which of them depends on its version.
+# OpenSSL's reasons for an answer that is not TLS; they depend on its version.
 _NO_TLS: Final = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
-# Alerts of a server that will refuse the next handshake as well.
+# TLS alerts of a server that will refuse the next handshake, too.
 _REFUSALS: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE", "PROTOCOL_VERSION", "SECURITY")
-# What a proxy answers to CONNECT when it may succeed later.
-_PROXY_PASSES: Final = {408, 425, 429, 500, 502, 503, 504}
-# Replies of proxies that stay as they are: not allowed by the rule set (SOCKS5), HTTP's of the same meaning.
+# Statuses of a proxy for a CONNECT that may succeed later.
+_TEMPORARY_STATUSES: Final = {408, 425, 429, 500, 502, 503, 504}
+# Permanent refusals of proxies: "not allowed by ruleset" (SOCKS5), and HTTP statuses of the same meaning.
 _FINAL_CODES: Final = {2, 401, 403, 407}
-# Texts of asyncio, aiohttp and concurrent.futures.
+# Texts of RuntimeErrors of asyncio, aiohttp and concurrent.futures.
 _STATE: Final = re.compile(
     r"is closed|is not running|different (event )?loop|no running event loop|used inside a task|shutdown"
 ).search
 _NO_THREAD: Final = re.compile(r"can't start new thread|can't allocate lock").search
-_LACKS: Final = {
+_SHORTAGES: Final = {
     errno.EMFILE: "this process has no free file descriptors: raise its limit (ulimit -n), or lower `concurrency`",
     errno.ENFILE: "this machine has no free file descriptors: raise fs.file-max, or lower `concurrency`",
     errno.ENOMEM: "this process has no free memory: raise its limit, or lower `concurrency`",
@@ -52,19 +51,19 @@ _SYMBOL: Final = re.compile(r"[A-Z0-9_]{1,80}").fullmatch
 
 
 def ended_unanswered(error: Exception) -> bool:
-    """Tell whether a connection ended before a byte of the answer came."""
+    """Return whether a connection ended before a byte of the answer was received."""
     lost = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
     return lost and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 def translate_error(error: Exception, host: str, proxy: str, *, was_sent: bool = True) -> SipCdrError:
-    """Return the error of ours that says what happened.
+    """Return the error that explains `error` to the caller.
 
     Args:
-        error: What aiohttp, or anything below it, has raised.
-        host: The host and port of the request's URL, as shown to people.
-        proxy: Likewise for the proxy, empty for none.
-        was_sent: Whether the request was on its way: before that, trouble is the proxy's where there is one.
+        error: The exception of aiohttp or of a lower layer.
+        host: Host and port of the request's URL, for messages.
+        proxy: Host and port of the proxy, empty if there is none.
+        was_sent: Whether the request was sent; if not, the error is attributed to the proxy, if there is one.
     """
     known = _find_shortage(error) or _find_connecting(error, host, proxy) or _find_tls(error, host)
     if known is not None:
@@ -80,7 +79,7 @@ def translate_error(error: Exception, host: str, proxy: str, *, was_sent: bool =
     if isinstance(error, RuntimeError) and _STATE(str(error)):
         return ClientStateError("the HTTP session cannot be used: it is closed or belongs to another event loop")
     if not was_sent and not isinstance(error, aiohttp.ClientError):
-        # A connector of somebody else's, for SOCKS for example, raises errors of its own.
+        # A borrowed connector, for SOCKS for example, has its own exceptions.
         final = getattr(error, "error_code", None) in _FINAL_CODES
         return _unconnected(f"no connection to {peer} ({name}): check the network and any proxy", retryable=not final)
     if isinstance(error, OSError | aiohttp.ClientError):
@@ -91,18 +90,18 @@ def translate_error(error: Exception, host: str, proxy: str, *, was_sent: bool =
 
 
 def _find_shortage(error: BaseException) -> TransportError | None:
-    """Return an error that says what this machine lacks, `None` where it is something else."""
+    """Return the error for a resource that this machine lacks, `None` for another cause."""
     cause: BaseException = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    lack = None
+    message = None
     if isinstance(cause, MemoryError) or (isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_MEMORY):
-        lack = _LACKS[errno.ENOMEM]
+        message = _SHORTAGES[errno.ENOMEM]
     elif isinstance(cause, RuntimeError) and _NO_THREAD(str(cause)):
-        lack = "this machine starts no more threads for this process: raise its limit (ulimit -u, pids.max)"
+        message = "this machine starts no more threads for this process: raise its limit (ulimit -u, pids.max)"
     elif isinstance(cause, OSError) and not isinstance(cause, socket.gaierror):
-        lack = _LACKS.get(cause.errno or 0)
-    if lack is None:
+        message = _SHORTAGES.get(cause.errno or 0)
+    if message is None:
         return None
-    shortage = TransportError(lack)
+    shortage = TransportError(message)
     shortage.local = True
     return shortage
 
@@ -122,7 +121,7 @@ def _find_tls(error: Exception, host: str) -> TlsError | None:
     if isinstance(broken, ssl.SSLCertVerificationError):  # a borrowed connector may not wrap it
         return _untrusted(broken, host)
     if isinstance(broken, ssl.SSLError) and _refuses_us(broken):
-        # From TLS 1.3 on a server may refuse what it was shown after the handshake.
+        # Since TLS 1.3 a server may refuse the client certificate after the handshake.
         return TlsError(f"{host} ended the TLS connection: does it ask for a certificate (see ssl_context)?")
     return None
 
@@ -134,12 +133,12 @@ def _is_at(error: aiohttp.ClientConnectorError, proxy: str) -> bool:
 
 def _translate_tunnel(error: aiohttp.ClientHttpProxyError, host: str, proxy: str) -> TransportError:
     status = error.status
-    if status in _PROXY_PASSES:
-        wish = None if error.headers is None else error.headers.get(hdrs.RETRY_AFTER)
+    if status in _TEMPORARY_STATUSES:
+        wait = None if error.headers is None else error.headers.get(hdrs.RETRY_AFTER)
         return _unconnected(
             f"the proxy {proxy} cannot connect to {host} at the moment (HTTP {status})",
             status=status,
-            retry_after=None if wish is None else decode_retry_after(wish, None, time.time()),
+            retry_after=None if wait is None else decode_retry_after(wait, None, time.time()),
         )
     hint = f"allow {host} there"
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
@@ -193,7 +192,7 @@ def _refuses_us(error: OSError) -> bool:
 
 
 def _reason(error: OSError) -> str:
-    # OpenSSL's own name of the error, as in WRONG_VERSION_NUMBER; Python sets it only where there is one.
+    # OpenSSL's name of the error, such as WRONG_VERSION_NUMBER, if there is one.
     reason = getattr(error, "reason", None)
     return reason if isinstance(reason, str) and _SYMBOL(reason) else ""
 

@@ -20,7 +20,7 @@ from weakref import WeakSet
 import aiohttp
 import anyio
 import msgspec
-from aiohttp import hdrs
+from aiohttp import ClientSession, hdrs
 from yarl import URL
 
 from aiosipcdr.http.aiohttp_errors import ended_unanswered, translate_error
@@ -35,12 +35,13 @@ from aiosipcdr.model.errors import (
     http_error,
     vendor_error,
 )
+from aiosipcdr.model.privacy import Secret
 from aiosipcdr.policy.clock import ClockOffset, measure_offset
 from aiosipcdr.policy.retry import decode_retry_after
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, Refusal
-from aiosipcdr.wire.signing import Credentials, SecretText, sign
+from aiosipcdr.wire.signing import Credentials, sign
 
-__all__ = ["Received", "Signer", "Transport", "max_answer_bytes", "read_answer"]
+__all__ = ["ClientSession", "Received", "Signer", "Transport", "max_answer_bytes", "read_answer"]
 
 _JSON: Final = "application/json;charset=UTF-8"
 _CONNECT_SECONDS: Final = 10.0
@@ -151,7 +152,7 @@ class Transport:
         timeout: float,
         max_response_bytes: int | None = None,
         session: aiohttp.ClientSession | None,
-        proxy: SecretText | None,
+        proxy: Secret | None,
         ssl_context: ssl.SSLContext | None,
         user_agent: str,
     ) -> None:

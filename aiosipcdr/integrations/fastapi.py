@@ -61,6 +61,7 @@ __all__ = [
     "ClientDep",
     "CsvResponse",
     "DeadlineExceededError",
+    "Limits",
     "NdjsonResponse",
     "RangeParams",
     "RangeQuery",
@@ -322,9 +323,11 @@ class _StreamedResponse(Response):
 
 
 class NdjsonResponse(_StreamedResponse):
-    """A range as NDJSON, one record per line; complete if its last line is `{"report": ...}`.
+    """A range as NDJSON, one record per line.
 
-    return NdjsonResponse(client.stream(**asked), timeout=300)
+    The response is complete if its last line is `{"report": ...}`:
+
+        return NdjsonResponse(client.stream(**asked), timeout=300)
     """
 
     text: ClassVar[TextFormat] = "ndjson"

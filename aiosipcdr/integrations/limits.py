@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
 
-from aiosipcdr.http.options import check_between
 from aiosipcdr.integrations.range_request import RequestError
+from aiosipcdr.model.arguments import check_between
 
 __all__ = ["MAX_RANGE", "MAX_STREAMS", "HostNotAllowedError", "Limits", "TooManyStreamsError"]
 

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TypedDict
 
-from aiosipcdr.http.options import check_filters, check_seconds
+from aiosipcdr.model.arguments import check_seconds
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.windows import TimeWindow
 
 __all__ = [
@@ -108,9 +109,10 @@ def read_query(
         raise BadRequestError("start and end are the same instant; for a whole day, use the start of the next as end")
     if max_range is not None and _width(**times) > max_range:
         raise BadRequestError(f"the range is too wide; request at most {_format_span(max_range)} at a time")
-    filters = check_filters(sip_group_name, None)
-    if isinstance(filters, ValueError):
-        raise BadRequestError(str(filters))
+    try:
+        Filters.of(sip_group_name)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
     return RangeQuery(start=times["start"], end=times["end"], sip_group_name=sip_group_name)
 
 

@@ -20,9 +20,9 @@ import msgspec
 
 from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.export import Encoder, encode_rows, open_encoder
-from aiosipcdr.http.options import check_seconds
 from aiosipcdr.integrations.problems import log_problem, plan_problem
 from aiosipcdr.integrations.range_request import HttpVersionError, RequestError, deadline_error
+from aiosipcdr.model.arguments import check_seconds
 from aiosipcdr.model.errors import ClientStateError, IncompleteRangeError, ProtocolError, SipCdrError
 from aiosipcdr.model.report import CompleteWindow, describe_unreadable
 

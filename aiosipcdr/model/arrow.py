@@ -1,7 +1,6 @@
-"""Records as Arrow: one schema, and columns that keep every id, instant and amount exact.
+"""Records as Arrow batches with one schema; ids, instants and amounts stay exact.
 
-Optional: pyarrow is imported where it is first needed, never by importing this
-module.  Must never round an amount, and never hold more than one batch at a time.
+Importing this module does not import pyarrow. One batch is in memory at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,9 +53,8 @@ SCHEMA_VERSION = 2
 _MONEY_DIGITS, _MONEY_SCALE = 38, 12
 _FIELDS = CallDetailRecord.__struct_fields__
 _columns = [attrgetter(name) if name != "extra" else (lambda record: record.extra.to_json()) for name in _FIELDS]
-# What a bill holds takes one sum a column, signs and all: in 13 digits with an exponent from 0 on, nothing
-# finer than 12 places can be written, and while no sum reaches 25 digits no term of it has more than 26,
-# whatever cancels out.
+# One sum per column shows that ordinary amounts fit: with 13 digits and exponents from 0 on, an amount has at most
+# 12 decimal places, and while no sum reaches 25 digits, none of its terms has more than 26.
 _PLAIN = Context(prec=_MONEY_SCALE + 1, Emin=0, Emax=24, traps=[InvalidOperation, Overflow, Rounded, Clamped])
 _NOTHING = Decimal()
 _FIRST_AND_LAST = {MINYEAR, MAXYEAR}
@@ -65,11 +63,12 @@ _FINEST = Decimal(1).scaleb(-_MONEY_SCALE)
 
 
 class ArrowRecords:
-    """Records that offer themselves as a stream of Arrow batches, and as nothing else.
+    """Records as an Arrow stream, for `polars.DataFrame`, `pyarrow.table`, DuckDB and pandas.
 
-    Not a list, so that pyarrow, polars, DuckDB and pandas ask for the stream:
-    all of them take a list as a list, whatever else it offers.  Reads the
-    records anew each time it is asked, and copies none of them before.
+        frame = polars.DataFrame(records.arrow)
+
+    It is not a list: these libraries read a list as a list, whatever else it offers. The records are converted anew
+    each time the stream is read.
     """
 
     __slots__ = ("_records",)
@@ -85,10 +84,11 @@ class ArrowRecords:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Return a capsule with a stream of the batches, converted as they are read.
 
-        `requested_schema`: a capsule with the schema that the reader would rather have.
+        Args:
+            requested_schema: A capsule with the schema that the reader prefers.
 
         Raises:
-            ImportError: the extra `arrow` is not installed.
+            ImportError: The extra `arrow` is not installed.
         """
         pyarrow = load_pyarrow()
         reader = pyarrow.RecordBatchReader.from_batches(schema(), record_batches(self._records))
@@ -100,7 +100,7 @@ def load_pyarrow() -> ModuleType:
     """Import pyarrow and return it.
 
     Raises:
-        ImportError: it is not installed; the text says what to install.
+        ImportError: pyarrow is not installed; the text says what to install.
     """
     try:
         import pyarrow as pa
@@ -113,13 +113,12 @@ def load_pyarrow() -> ModuleType:
 def schema() -> Any:  # noqa: ANN401 - pyarrow has no types
     """Return the `pyarrow.Schema` of `CallDetailRecord`: its names, in its order.
 
-    Text is `string`; durations are `int64`, in seconds (so that sums of many
-    calls fit); times are `timestamp[us, tz=UTC]`: the instant is kept, the
-    offset in which it was sent is not; money is `decimal128(38, 12)`; `extra`
-    is a JSON object as `string`.  Everything but `voice_id` may be null.
+    Text is `string`; durations are `int64` seconds, so that sums fit; times are `timestamp[us, tz=UTC]`, which keeps
+    the instant but not the offset; money is `decimal128(38, 12)`; `extra` is a JSON object as `string`. All columns but
+    `voice_id` may be null.
 
     Raises:
-        ImportError: the extra `arrow` is not installed.
+        ImportError: The extra `arrow` is not installed.
     """
     pa = load_pyarrow()
     kinds = (
@@ -136,7 +135,7 @@ def record_batch(records: Sequence[CallDetailRecord]) -> Any:  # noqa: ANN401 - 
     """Return `records` as one `pyarrow.RecordBatch`; an amount that the column cannot hold is in `extra` instead.
 
     Raises:
-        ImportError: the extra `arrow` is not installed.
+        ImportError: The extra `arrow` is not installed.
     """
     pa = load_pyarrow()
     shape = schema()
@@ -149,17 +148,17 @@ def record_batches(records: Sequence[CallDetailRecord]) -> Iterator[Any]:
     """Yield `records` as batches of at most 65,536 rows, each made when it is asked for.
 
     Raises:
-        ImportError: the extra `arrow` is not installed.
+        ImportError: The extra `arrow` is not installed.
     """
     for start in range(0, len(records), BATCH_ROWS):
         yield record_batch(records[start : start + BATCH_ROWS])
 
 
 def fit_columns(records: Sequence[CallDetailRecord]) -> Sequence[CallDetailRecord]:
-    """Return `records`, what a column cannot hold moved to `extra`: nothing is rounded.
+    """Return `records` with values that a column cannot hold moved to `extra`: nothing is rounded.
 
-    An amount is moved if it has more than 26 digits before the point or 12 behind it; a time if no calendar holds it in
-    UTC, as the year 1 begins east of Greenwich.
+    An amount is moved if it has more than 26 digits before the point or 12 after it; a time if it is outside the
+    calendar in UTC, as the first hours of the year 1 are east of Greenwich.
     """
     # Attributes by name: a comprehension reads them several times faster than attrgetter does.
     columns = (
@@ -188,7 +187,7 @@ def fit_columns(records: Sequence[CallDetailRecord]) -> Sequence[CallDetailRecor
 
 
 def _is_plain(column: list[Any]) -> bool:
-    # False decides nothing: each amount is looked at then.
+    # If false, each amount is checked.
     try:
         try:
             total = sum(column, _NOTHING)
@@ -227,7 +226,7 @@ def _has_instant(time: datetime) -> bool:
 
 
 def _fit(amount: Decimal) -> Decimal | None:
-    # Zeros at the end may go, digits may not.
+    # Trailing zeros may be dropped, digits may not.
     exponent = amount.as_tuple().exponent
     if not isinstance(exponent, int) or (amount and amount.adjusted() >= _MONEY_DIGITS - _MONEY_SCALE):
         return None

@@ -1,20 +1,20 @@
-"""The error tree; `classification` says which of them a status is.
+"""The tree of errors, and the table of the vendor's and HTTP's status codes.
 
-Errors carry facts, never policy: whether and when to try again is decided in
-`policy/`.  No text here holds a key, a secret, a signature or a phone number.
+Errors carry facts; `policy/` decides whether and when a request is sent again. No text contains a key, a secret, a
+signature or a phone number.
 
     SipCdrError
     ├── ClientStateError (RuntimeError)     closed, not open, another loop or process
-    ├── TransportError (ConnectionError)    the request or its answer was lost on the way
+    ├── TransportError (ConnectionError)    the request or its answer was lost
     │   ├── RequestTimeoutError (TimeoutError)
     │   ├── TlsError
     │   ├── RedirectError
     │   └── OutageError                     budget or stall deadline spent
-    ├── ProtocolError (ValueError)          not what the endpoint may answer
+    ├── ProtocolError (ValueError)          the answer is not one of this endpoint
     │   ├── ResponseTooLargeError
     │   ├── SchemaMismatchError
     │   └── FilterIgnoredError
-    ├── VendorError                       the vendor refused: .status .reason
+    ├── VendorError                         the vendor refused the request: .status .reason
     │   ├── AuthenticationError
     │   ├── RestrictedAddressError
     │   ├── ClockSkewError
@@ -22,7 +22,7 @@ Errors carry facts, never policy: whether and when to try again is decided in
     │   ├── InvalidQueryError
     │   ├── OutOfTimeRangeError
     │   └── ServerFaultError
-    ├── IncompleteRangeError               .report .records
+    ├── IncompleteRangeError                completeness cannot be verified: .report .records
     └── ExportError (OSError)
         ├── ExportConflictError             target exists, journal of another query, locked
         ├── JournalDamagedError
@@ -82,7 +82,11 @@ __all__ = [
 
 @unique
 class StatusCode(IntEnum):
-    """The vendor's status codes (the page's table, with two seen on sibling endpoints)."""
+    """The vendor's status codes.
+
+    Source: the table of the vendor's page "Inquire Phone Records By Batch", and the pages of sibling endpoints for
+    `USER_LOCKED` and `TOO_FREQUENT`.
+    """
 
     SUCCESS = 0
     AUTHENTICATION = -1
@@ -96,15 +100,20 @@ class StatusCode(IntEnum):
 
 
 class SipCdrError(Exception):
-    """Anything that this package raises by itself.
+    """Base class of the errors of this package.
+
+        try:
+            records = await client.fetch_all(start, end)
+        except SipCdrError as error:
+            print(error, error.status, error.retryable)
 
     Attributes:
-        status: the vendor's status code (zero or negative) or the HTTP status (100 and up), where there was one.
-        reason: the vendor's own words, cleaned: at most 200 characters, long runs of digits masked.
-        window: the span of time that was asked for, where one request is to blame.
-        page: the page of that window.
-        retryable: whether the same request may succeed later.
-        retry_after: seconds that the vendor asked to wait, where it did.
+        status: The vendor's status code (zero or negative) or the HTTP status (100 and above); `None` without one.
+        reason: The vendor's own words, sanitized: at most 200 characters, long runs of digits masked.
+        window: The window of the failed request; `None` if no single request is to blame.
+        page: The page of that window.
+        retryable: Whether the same request may succeed later.
+        retry_after: Seconds that the vendor asked to wait; `None` if it did not.
     """
 
     retryable: bool = False
@@ -120,7 +129,7 @@ class SipCdrError(Exception):
         retryable: bool | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Keep the facts; the text is `message` with the place behind it."""
+        """Keep the facts; the text is `message`, followed by window and page."""
         super().__init__(message)
         self.status = status
         self.reason = reason
@@ -131,7 +140,7 @@ class SipCdrError(Exception):
             self.retryable = retryable
 
     def __str__(self) -> str:
-        """Say what happened, and where in the range."""
+        """Return the message with window and page."""
         message = str(self.args[0]) if self.args else ""
         if self.window is None:
             return message
@@ -144,16 +153,16 @@ class ClientStateError(SipCdrError, RuntimeError):
 
 
 class TransportError(SipCdrError, ConnectionError):
-    """The request did not arrive, or its answer did not come back whole.
+    """The request did not arrive, or its answer did not come back completely.
 
     Attributes:
-        resolved: whether DNS gave an address for the host's name.
-        exists: false where DNS says that the name does not exist.
-        connected: whether a connection to the host was made.
-        local: whether this machine lacks what a request needs: file descriptors, threads or memory. Fewer connections
-            are used then, and such errors never count as an outage of the vendor.
-        stale: whether a connection that was used before ended before a byte of the answer came, as idle ones do when
-            the other side has closed them.
+        resolved: Whether DNS returned an address for the host name.
+        exists: False if DNS says that the host name does not exist.
+        connected: Whether a connection to the host was made.
+        local: Whether this machine is out of file descriptors, threads or memory. Fewer connections are used then, and
+            such errors do not count as an outage of the vendor.
+        stale: Whether a reused connection ended before the first byte of the answer, as idle connections do that the
+            other side has closed.
     """
 
     retryable = True
@@ -169,9 +178,9 @@ class RequestTimeoutError(TransportError, TimeoutError):
 
 
 class TlsError(TransportError):
-    """A certificate or a host name was refused, by either side, or the server does not speak TLS.
+    """Either side refused a certificate or host name, or the server does not speak TLS.
 
-    Never downgraded, and retried at most once. The text gives the reason of the verification.
+    The connection is never downgraded, and retried at most once. The text has the reason of the verification.
     """
 
     retryable = False
@@ -182,45 +191,45 @@ class InsecureTlsWarning(UserWarning):
 
 
 class RedirectError(TransportError):
-    """The server answered with a redirect; it is never followed, since the signature would travel with it."""
+    """The server answered with a redirect. It is not followed: the signature would be sent to the new address."""
 
     retryable = False
 
 
 class OutageError(TransportError):
-    """The vendor answers so badly that going on would only add load."""
+    """The vendor has failed for so long, or so often, that more requests would only add load."""
 
     retryable = False
 
 
 class ProtocolError(SipCdrError, ValueError):
-    """The answer is not one that the endpoint may give.
+    """The answer is not one that the endpoint documents.
 
     Attributes:
-        is_foreign: whether it does not look like the endpoint's at all: no HTTP, or something else than JSON.
+        is_foreign: Whether the answer is from something else than the endpoint: not HTTP, or not JSON.
     """
 
     is_foreign: bool = False
 
 
 class ResponseTooLargeError(ProtocolError):
-    """An answer exceeded the cap on its size."""
+    """An answer is larger than the client's `max_response_bytes`."""
 
 
 class SchemaMismatchError(ProtocolError):
-    """Most records, or most values of a column of times or money, cannot be read; the text names the columns."""
+    """Most records, or most values of a time or money field, cannot be read; the text names the fields."""
 
 
 class FilterIgnoredError(ProtocolError):
-    """Records came back that the asked filter excludes: the sum of such an export would be wrong."""
+    """Records came back that the filters exclude: sums of such a result would be wrong."""
 
 
 class VendorError(SipCdrError):
-    """The vendor understood the request and refused it: see `status` and `reason`."""
+    """The vendor refused the request: see `status` and `reason`."""
 
 
 class AuthenticationError(VendorError):
-    """Key or secret are not accepted, or the user is locked.  Never retried: it may lock the account."""
+    """Key or secret are wrong, or the user is locked. Never retried: that may lock the account."""
 
 
 class RestrictedAddressError(VendorError):
@@ -228,16 +237,17 @@ class RestrictedAddressError(VendorError):
 
 
 class ClockSkewError(VendorError):
-    """The vendor finds the timestamp too old or too new: this machine's clock is off.
+    """The vendor refused the timestamp as too old or too new: this machine's clock is off.
 
-    `offset` is the measured difference in seconds (theirs minus ours) where it is known.
+    Attributes:
+        offset: The vendor's clock minus this machine's, in seconds; `None` if unknown.
     """
 
     retryable = True
     offset: float | None = None
 
     def __str__(self) -> str:
-        """Say by how much, where it is known."""
+        """Return the message with the offset, if it is known."""
         if self.offset is None:
             return super().__str__()
         if abs(self.offset) < 1:
@@ -253,29 +263,34 @@ class ThrottledError(VendorError):
 
 
 class InvalidQueryError(VendorError):
-    """The vendor refuses a parameter: a filter's value, most likely."""
+    """The vendor refused a parameter, most likely the value of a filter."""
 
 
 class OutOfTimeRangeError(VendorError):
-    """Part of the range is older than what the vendor keeps (the last two months).
+    """The vendor has deleted a part of the range: it keeps the last two months.
 
-    `available_from` is the oldest start that the vendor accepted, where it was looked for.
+    Attributes:
+        available_from: The oldest start that the vendor accepted, aware; `None` if it was not searched for.
     """
 
     available_from: datetime | None = None
 
 
 class ServerFaultError(VendorError):
-    """A fault on the vendor's side."""
+    """The vendor's server failed."""
 
     retryable = True
 
 
 class IncompleteRangeError(SipCdrError):
-    """The range could not be proven complete.
+    """Completeness of the range cannot be verified.
 
-    `report` tells which windows fall short, `records` holds what was read
-    (for a stream: what had not been handed over yet).
+        except IncompleteRangeError as error:
+            affected = [one.window for one in error.report.window_reports if not one.certified]
+
+    Attributes:
+        report: The report of the run; it lists the affected windows.
+        records: What was read; of a stream, what had not been delivered yet.
     """
 
     def __init__(
@@ -286,7 +301,7 @@ class IncompleteRangeError(SipCdrError):
         records: CallDetailRecords | None = None,
         window: TimeWindow | None = None,
     ) -> None:
-        """Keep the report and the records."""
+        """Keep report and records."""
         super().__init__(message, window=window)
         self.report: FetchReport = report if report is not None else FetchReport()
         self.records: CallDetailRecords = records if records is not None else CallDetailRecords(report=self.report)
@@ -296,12 +311,12 @@ class ExportError(SipCdrError, OSError):
     """A file could not be written."""
 
     def __str__(self) -> str:
-        """Skip OSError's own text, which wants an errno."""
+        """Return the message without OSError's errno."""
         return SipCdrError.__str__(self)
 
 
 class ExportConflictError(ExportError):
-    """The target exists, or another export is at work on it."""
+    """The target exists, another export is writing it, or its journal belongs to another query."""
 
 
 class JournalDamagedError(ExportError):
@@ -309,7 +324,7 @@ class JournalDamagedError(ExportError):
 
 
 class StorageError(ExportError):
-    """The disk is full, read-only or gone."""
+    """The disk is full, read-only or not available."""
 
 
 _BY_STATUS: dict[int, tuple[type[VendorError], str]] = {
@@ -352,7 +367,7 @@ _BY_HTTP_STATUS: dict[int, tuple[type[SipCdrError], str]] = {
 }
 
 
-# Where the kind of error alone does not tell.
+# Exceptions from what the class of the error says.
 _RETRYABLE: dict[int, bool] = {
     HTTPStatus.NO_CONTENT: True,
     HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: False,
@@ -360,7 +375,7 @@ _RETRYABLE: dict[int, bool] = {
 
 
 def vendor_error(status: int, reason: str | None, *, retry_after: float | None = None) -> VendorError:
-    """Return the error for an answer whose `status` is not 0; an unknown code is kept as it is."""
+    """Return the error for an answer whose `status` is not 0; an unknown code is kept."""
     kind, hint = _BY_STATUS.get(status, (VendorError, "the vendor refused the request with an unknown code"))
     reason = clean_words(reason)
     said = f': "{reason}"' if reason else ""
@@ -373,10 +388,10 @@ def http_error(
     """Return the error for an answer whose HTTP `status` is not 200.
 
     Args:
-        status: the HTTP status.
-        retry_after: seconds that the answer asks to wait.
-        code: the vendor's own status, where the body told one.
-        reason: the vendor's words beside it.
+        status: The HTTP status.
+        retry_after: Seconds that the answer asks to wait.
+        code: The vendor's own status, if the body has one.
+        reason: The vendor's words beside that status.
     """
     if status in range(300, 400):
         return RedirectError(
@@ -388,11 +403,11 @@ def http_error(
     if code in _BY_STATUS and (
         not _BY_STATUS[code][0].retryable or (status < HTTPStatus.INTERNAL_SERVER_ERROR and not throttled)
     ):
-        # The vendor's own word says more than HTTP's; above all that a login was refused.
+        # The vendor's status says more than HTTP's, above all that a login was refused.
         return vendor_error(code, reason, retry_after=retry_after)
     kind, hint = _BY_HTTP_STATUS.get(status, (ProtocolError, "not an answer of this endpoint: check base_url"))
     if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after is not None:
-        kind, hint = ThrottledError, "the service asks for patience"
+        kind, hint = ThrottledError, "the service is throttling requests"
     reason = clean_words(reason)
     said = "" if code is None else f" (status {code})" if reason is None else f' (status {code}: "{reason}")'
     wish = "" if retry_after is None else f"; it asks to wait {retry_after:,.0f} s"
@@ -412,11 +427,11 @@ _LONGEST_READ = 2_000
 
 
 def clean_words(words: str | None) -> str | None:
-    """Return foreign words fit for a terminal and a log: 200 characters at most, numbers masked, `None` for nothing."""
+    """Return vendor text sanitized for terminals and logs: at most 200 characters, numbers masked; `None` if empty."""
     if words is None:
         return None
-    # They may quote a phone number, or a terminal's escape codes.  Cut before they are cleaned, which takes a while;
-    # what is left of a number that was cut in two is not recognised as one, and goes.
+    # The text may contain a phone number or escape codes. It is cut first, since cleaning is slow; the end goes, too,
+    # as half a number would not be recognised there.
     is_cut = len(words) > _LONGEST_READ
     printable = "".join([character if character.isprintable() else " " for character in words[:_LONGEST_READ]])
     cleaned = re.sub(_PRIVATE, "***", printable)
@@ -425,39 +440,39 @@ def clean_words(words: str | None) -> str | None:
 
 CHANGING: Final = "rows are changing"
 UNSTEADY: Final = "rows are changing or the vendor's total is wrong"
-END_UNSEEN: Final = "the vendor gives no page size with which to check that it counts all of them"
-IDENTICAL: Final = "the vendor lists {:,} identical rows, which cannot be told from rows that it sent twice"
-UNTOLD_APART: Final = "some records have no readable voiceId and cannot be told apart"
+END_UNSEEN: Final = "the vendor offers no page size that could verify its count"
+IDENTICAL: Final = "the vendor lists {:,} identical rows, which look like rows that were sent twice"
+UNTOLD_APART: Final = "some records have no readable voiceId and cannot be distinguished"
 
 
 def describe_refused_page(window: TimeWindow, page: int, *, size: int) -> InvalidQueryError:
-    """Return the error that ends a run because the vendor refuses a page that its own total promises.
+    """Return the error for a page that the vendor refuses although its own total includes it.
 
     Args:
-        window: the narrowest window in which that happens.
-        page: its number.
-        size: the records of a page.
+        window: The narrowest window in which that happens.
+        page: The number of the page.
+        size: Records per page.
     """
     advice = "ask for larger pages (page_size), or " if size < LARGEST_SIZE else ""
     return _refused_page(
         window,
         page,
-        ", and the window is too narrow to be cut: the vendor reads no page so deep;"
-        f" {advice}take what there is with allow_incomplete=True",
+        ", and the window is too narrow to be split: the vendor serves no page that deep;"
+        f" {advice}accept an incomplete result with allow_incomplete=True",
     )
 
 
 def describe_refused_single_page(window: TimeWindow, page: int) -> InvalidQueryError:
-    """Return the error for a page above the first that was asked for alone and refused.
+    """Return the error for a single page after the first that the vendor refused.
 
     Args:
-        window: what was asked for.
-        page: its number.
+        window: The window of the request.
+        page: The number of the page.
     """
     return _refused_page(
         window,
         page,
-        ": the vendor reads no page so deep, or none behind the last; ask for a shorter range, or use fetch_all",
+        ": the vendor serves no page that deep, or none after the last; shorten the range, or use fetch_all",
     )
 
 
@@ -469,20 +484,21 @@ def _refused_page(window: TimeWindow, page: int, why: str) -> InvalidQueryError:
 def describe_shortfall(
     window: TimeWindow, unique: int, total: int, why: str, report: FetchReport
 ) -> IncompleteRangeError:
-    """Return the error that ends a run whose `window` could not be proven.
+    """Return the error that ends a run with a window that cannot be proven complete.
 
     Args:
-        window: where the counts and the calls do not agree.
-        unique: the distinct calls that were read in it.
-        total: how many the vendor counts.
-        why: what may be the cause, as said above.
-        report: of the run.
+        window: The window in which counts and calls differ.
+        unique: Distinct calls that were read in it.
+        total: Calls that the vendor counts in it.
+        why: The likely cause, one of the texts above.
+        report: The report of the run.
     """
     what = f"{unique:,} distinct calls were read where the vendor counts {total:,}"
     if unique == total:
-        what = f"{unique:,} distinct calls were read, and the vendor's answers differ on how many there are"
+        what = f"{unique:,} distinct calls were read, and the vendor's answers differ in their counts"
     return IncompleteRangeError(
-        f"not provable as complete: {what}; {why}: try again later, or take it as it is with allow_incomplete=True",
+        f"completeness cannot be verified: {what}; {why}: try again later, or accept an incomplete result with"
+        " allow_incomplete=True",
         window=window,
         report=report,
     )

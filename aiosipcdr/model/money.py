@@ -1,7 +1,7 @@
-"""Sums of money: exact, per field and per currency of the quote.
+"""Exact sums of money, per field and per currency of the quote.
 
-Never adds across fields or currencies and never converts: the vendor's brands disagree on what `cost` is quoted in,
-and `settle_pay` is in a currency that no field names.
+Amounts of different fields or currencies are never added or converted: the vendor's brands quote `cost` in different
+currencies, and no field names the currency of `settle_pay`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,27 +12,26 @@ from aiosipcdr.model.records import CallDetailRecord
 
 __all__ = ["SUMMED_FIELDS", "MoneyRow", "MoneyTotals", "MoneyUnit", "describe_unit", "unit_of"]
 
-# An amount has at most 26 digits before the point and 80 behind it, so sums of
-# more records than can exist still fit without rounding.
+# An amount has at most 26 digits before the point and 80 after it: sums of any number of records fit without rounding.
 EXACT = Context(prec=160)
 
 SUMMED_FIELDS = ("cost", "settle_pay")
 
 MoneyUnit = Literal["quote", "settlement"]
-"""What an amount is in: the currency of the quote, or the settlement currency of the account."""
+"""The currency of an amount: that of the quote, or the settlement currency of the account."""
 
 
 def unit_of(field: str) -> MoneyUnit:
-    """Return what the amounts of a field are in."""
+    """Return in which kind of currency the amounts of a field are."""
     return "settlement" if field == "settle_pay" else "quote"
 
 
 def describe_unit(field: str, currency: str | None) -> str:
-    """Return what a sum is in, for people.
+    """Return a description of the currency of a sum.
 
     Args:
         field: The field that was summed.
-        currency: The currency of the quote as the calls name it; the vendor names all but US dollars.
+        currency: The currency of the quote, as in the calls; the vendor leaves it out for US dollars.
     """
     if unit_of(field) == "quote":
         return currency or "no currency named: USD, unless your brand differs"
@@ -41,9 +40,12 @@ def describe_unit(field: str, currency: str | None) -> str:
 
 
 class MoneyRow(NamedTuple):
-    """One sum: of a field, over the calls that name `currency` (`None`: those that name none).
+    """The sum of one field over the calls of one currency.
 
-    `currency` is that of the quote, whatever the field is in: see `unit_of`.
+    Attributes:
+        field: "cost" or "settle_pay".
+        currency: The currency of the quote of these calls; `None` for calls without one. See `unit_of`.
+        amount: The exact sum.
     """
 
     field: str
@@ -52,18 +54,18 @@ class MoneyRow(NamedTuple):
 
 
 class MoneyTotals:
-    """Running sums of `cost` and `settle_pay`; a currency that is absent is a group of its own."""
+    """Running sums of `cost` and `settle_pay`; calls without a currency are a group of their own."""
 
     __slots__ = ("_name", "_sums")
 
     def __init__(self, name: Callable[[str | None], str | None] | None = None) -> None:
-        """Start at nothing; `name` returns the name under which a currency is summed, by default its own."""
+        """Start empty; `name` returns the name under which a currency is summed, by default its own."""
         self._name = name
         self._sums: dict[tuple[str, str | None], Decimal] = {}
 
     def add(self, records: Sequence[CallDetailRecord]) -> None:
         """Add the money of `records`."""
-        # This runs over every call of an export: by columns, and nearly always all of one currency.
+        # Runs over every call of an export: by columns, and nearly always for one currency.
         currencies = [record.currency for record in records]
         groups: Mapping[str | None, Sequence[CallDetailRecord]] = dict.fromkeys(currencies, records)
         if len(groups) > 1:
@@ -79,7 +81,7 @@ class MoneyTotals:
                 )
 
     def add_rows(self, rows: Iterable[MoneyRow]) -> None:
-        """Add amounts one by one, or sums that were made before."""
+        """Add amounts or sums."""
         sums = self._sums
         with localcontext(EXACT):
             for field, reported, amount in rows:
@@ -87,7 +89,7 @@ class MoneyTotals:
                 sums[field, currency] = sums.get((field, currency), Decimal()) + amount
 
     def rows(self) -> list[MoneyRow]:
-        """Return the sums, ordered by field and currency, the absent currency first."""
+        """Return the sums, ordered by field and currency, those without a currency first."""
         ordered = sorted(self._sums.items(), key=lambda item: (item[0][0], item[0][1] or ""))
         return [MoneyRow(field, currency, amount) for (field, currency), amount in ordered]
 

@@ -1,14 +1,13 @@
-"""A call detail record and a page of them: the shapes that callers see.
+"""A call detail record, and a page of records.
 
-No repr shows a phone number: numbers are read from the fields. `to_dict` and `to_json` are for callers who mean to
-pass records on, and do hold numbers.
+No repr shows a phone number; `to_dict` and `to_json` contain them.
 """
 
 import re
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NoReturn, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -24,12 +23,12 @@ __all__ = [
     "CallDetailRecord",
     "ExtraFields",
     "Page",
+    "TimeField",
     "list_faulty_fields",
     "list_unknown_fields",
 ]
 
-# What the wire can carry: an empty text is the vendor's way to write "absent",
-# so the decoder refuses it here and the codec turns it into None.
+# The vendor writes an empty text for a missing value: the decoder refuses it here, and the codec turns it into None.
 Text = Annotated[str, Meta(min_length=1)]
 Time = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
@@ -43,7 +42,10 @@ MONEY_FIELDS = ("cost", "rate", "settle_rate", "quote_exchange", "settle_pay")
 DURATION_FIELDS = ("call_duration", "charged_duration")
 """The fields that hold whole seconds."""
 
-TIME_FIELDS = ("submit_time", "call_time", "ringing_time", "answer_time", "hangup_time")
+TimeField = Literal["submit_time", "call_time", "ringing_time", "answer_time", "hangup_time"]
+"""A time of a call, by the name of its field in `CallDetailRecord`."""
+
+TIME_FIELDS: tuple[TimeField, ...] = get_args(TimeField)
 """The fields that hold aware datetimes; their order within a call is never judged."""
 
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ if TYPE_CHECKING:
     class _Priced: ...
 
 else:
-    # The codec reads amounts as texts into the very same class first: see `amounts`.  To everybody else they are what
-    # the bound says, and to type checkers the class has no parameter.
+    # The codec decodes amounts as texts into the same class first, see `wire.decimals`. Type checkers see a class
+    # without a parameter.
     Money = TypeVar("Money", bound=Decimal)
     _Priced = Generic[Money]
 
@@ -63,14 +65,16 @@ COST_EUR = "costEur"
 
 
 class ExtraFields(dict[str, str]):
-    """The fields of a record that have no place in it, by the vendor's names: read-only, each value as JSON text.
+    """Fields without an attribute in the record, by the vendor's names: a read-only dict of JSON texts.
 
-    It holds unknown fields, `costEur` beside `cost`, and the values of known fields that could not be read.  A value is
-    the vendor's own text; what is not valid JSON (control characters, broken UTF-8) is wrapped in a JSON string. Broken
-    UTF-8 is kept as Latin-1, which is lossless: `json.loads(value).encode("latin-1")` returns the bytes.
+        record.extra  # {"callTime": '"yesterday"', "region": '"EU"'}
 
-    Two of them are equal if the values of known fields are, compared as JSON values: such a value is part of the call.
-    Unknown fields do not count, so a server that adds one does not turn one call into two.
+    These are unknown fields, `costEur` beside `cost`, and the values of known fields that could not be read. A value is
+    the vendor's own text. Invalid JSON (control characters, broken UTF-8) is wrapped in a JSON string; broken UTF-8 is
+    kept as Latin-1, which is lossless: `json.loads(value).encode("latin-1")` returns the bytes.
+
+    Two of them are equal if the values of known fields are equal as JSON values. Unknown fields are not compared, so a
+    server that adds one does not turn one call into two.
     """
 
     __slots__ = ("_compared",)
@@ -78,13 +82,19 @@ class ExtraFields(dict[str, str]):
 
     @classmethod
     def from_json(cls, text: str | None) -> "ExtraFields":
-        """Return the fields of a JSON object; none for `None`."""
+        """Return the fields of a JSON object; an empty dict for `None`.
+
+        ExtraFields.from_json('{"region": "EU"}')
+        """
         if text is None:
             return NO_EXTRA
         return cls({name: bytes(raw).decode() for name, raw in _decode_object(text).items()})
 
     def to_json(self) -> str | None:
-        """Return them as one JSON object, `None` if there are none."""
+        """Return the fields as one JSON object; `None` if there are none.
+
+        record.extra.to_json()  # '{"region":"EU"}'
+        """
         if not self:
             return None
         return "{" + ",".join([f"{msgspec.json.encode(name).decode()}:{raw}" for name, raw in self.items()]) + "}"
@@ -112,7 +122,7 @@ class ExtraFields(dict[str, str]):
         return [f"<{len(self)}>"]
 
     def _known_values(self) -> frozenset[object]:
-        # Decoded once: a server may send thousands of rows of one id that differ in nothing else.
+        # Decoded once: a server may send thousands of rows of one id that differ only here.
         try:
             return self._compared
         except AttributeError:
@@ -122,6 +132,7 @@ class ExtraFields(dict[str, str]):
 
 
 def _refuse(_: ExtraFields, *__: object, **___: object) -> NoReturn:
+    """Refuse to change them."""
     raise TypeError("the extra fields of a record cannot be changed")
 
 
@@ -134,7 +145,7 @@ def _restore_extra(fields: dict[str, str]) -> ExtraFields:
 
 
 NO_EXTRA = ExtraFields()
-"""What a record holds that came with known, readable fields alone."""
+"""The extra fields of a record that has none."""
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -152,8 +163,8 @@ def _read_json(text: str, decode: Callable[[str], object] = _decode_any) -> obje
 
 
 def _freeze(value: object) -> object:
-    # What is equal stays equal. Numbers become text, whose hash is randomised: that of a number is known to everybody,
-    # and a server could send any amount of numbers with the same one.
+    # Equal values stay equal. Numbers become text, whose hash is randomised: hashes of numbers are predictable, and a
+    # server could send many numbers with the same hash.
     if type(value) is dict:  # not the extra fields of a record, which know their own
         return frozenset((name, _freeze(inner)) for name, inner in value.items())
     if isinstance(value, list):
@@ -178,11 +189,11 @@ class CallDetailRecord(
 ):
     """One call, as the vendor bills it.
 
-    Every field but `voice_id` is `None` if the vendor sent `null`, an empty text or nothing, or a value that could not
-    be read (then `extra` has it). Times are aware datetimes, durations whole seconds, money exact `Decimal`.
+    Missing values become `None`: the vendor sent `null`, an empty text or nothing. So do values that could not be read;
+    `extra` has those. Times are aware datetimes, durations whole seconds, money is exact `Decimal`.
 
-    The brands of the vendor disagree on the currency of `cost` and `rate`: nothing here is converted, and amounts of
-    different fields or currencies must not be added.
+    The vendor's brands quote `cost` and `rate` in different currencies. Nothing is converted: do not add amounts of
+    different fields or currencies.
 
         record = records[0]
         record.cost, record.currency             # Decimal("0.0124"), None
@@ -196,65 +207,66 @@ class CallDetailRecord(
     """
 
     voice_id: Text
-    """The vendor's id of the call: 19 digits, a text and never a number. The legs of a transferred call share it."""
+    """The vendor's id of the call: 19 digits as text. The legs of a transferred call share it."""
     sip_group_name: Text | None = None
-    """The group of phones that the calling phone belongs to; what `sip_group_name=` of the client filters on."""
+    """The group of the calling phone, which `sip_group_name=` of the client selects."""
     phone_name: Text | None = None
-    """The calling phone (SIP account); what `phone_name=` of the client filters on. May be a number."""
+    """The calling phone (SIP account), which `phone_name=` of the client selects. May be a phone number."""
     callee: Text | None = None
-    """The called number, as it was dialled: with or without `+` or a country code."""
+    """The called number as dialled, with or without `+` and country code."""
     display_num: Text | None = None
     """The number shown to the callee (caller ID)."""
     code: Text | None = None
-    """The destination that the call is priced by, country and perhaps area: "Afghanistan(Kandahar)"."""
+    """The destination that sets the price, country and sometimes area: "Afghanistan(Kandahar)"."""
     submit_time: Time | None = None
-    """When the call was handed to the vendor. Records of a window are ordered by it."""
+    """When the call was submitted to the vendor. Records of a window are ordered by it."""
     call_time: Time | None = None
-    """When the vendor dialled. Not reliable: the vendor's own sample has it after `hangup_time`."""
+    """When the vendor dialled. Not reliable: in the sample on the vendor's page it is after `hangup_time`."""
     ringing_time: Time | None = None
-    """When the callee's phone began to ring; `None` if it did not."""
+    """When the callee's phone started to ring; `None` if it did not."""
     answer_time: Time | None = None
     """When the call was answered; `None` if it was not. See `answered`."""
     hangup_time: Time | None = None
     """When the call ended, answered or not."""
     call_duration: Seconds | None = None
-    """Seconds from answer to hang-up; 0 for calls that were not answered."""
+    """Seconds from answer to hang-up; 0 for unanswered calls."""
     charged_duration: Seconds | None = None
-    """Seconds that are charged: `call_duration` rounded up by `bill_period`."""
+    """Charged seconds: `call_duration` rounded up by `bill_period`."""
     termination_code: Text | None = None
-    """Why the call ended: a SIP status on some brands ("200": established, "486": busy), "1000" or "0" for success on
-    others. It does not say whether the call was answered: see `answered`."""
+    """Why the call ended: on some brands a SIP status ("200": established, "486": busy), on others "1000" or "0" for
+    success. To find out whether the call was answered, use `answered`."""
     termination_reason: Text | None = None
     """The vendor's words for `termination_code`: "success"."""
     cost: Money | None = None
-    """What the call costs, in the currency of the quote: `currency`, or US dollars where that is `None`. The vendor's
-    page calls it "Consumption amount (USD)"; other brands quote in other currencies. One brand sends `costEur` instead:
-    it is read as `cost` with the currency "EUR"."""
+    """Price of the call in the currency of the quote: `currency`, or US dollars if that is `None`. The vendor's page
+    calls it "Consumption amount (USD)"; other brands quote in other currencies. One brand sends `costEur` instead: it
+    becomes `cost` with the currency "EUR"."""
     bill_period: Text | None = None
-    """First and further billing steps in seconds: "20+20", "60+60"."""
+    """First and following billing increments in seconds: "20+20", "60+60"."""
     rate: Money | None = None
-    """Price of a minute, in the same currency as `cost`."""
+    """Price per minute, in the currency of `cost`."""
     recording_file_id: Text | None = None
-    """Id of the recording, a file name as in "...1b1e.mp3"; `None` if the call was not recorded."""
+    """Id of the recording, a file name such as "...1b1e.mp3"; `None` if the call was not recorded."""
     currency: Text | None = None
-    """Currency of the quote (`cost`, `rate`). The vendor fills it only if the quote is *not* in US dollars, so on those
-    brands `None` means USD; the brand of the vendor's first page never sends it, and quotes in USD. It is not the
-    currency of `settle_pay`."""
+    """Currency of the quote (`cost`, `rate`). Brands that know this field send it only if the quote is *not* in US
+    dollars; the brand of the page "Inquire Phone Records By Batch" never sends it and quotes in US dollars. It is not
+    the currency of `settle_pay`."""
     settle_rate: Money | None = None
-    """`rate` in the settlement currency; only on brands that settle in a currency other than that of the quote."""
+    """`rate` in the settlement currency; only on brands that settle in another currency than they quote in."""
     quote_exchange: Money | None = None
     """Units of the settlement currency for one unit of the quote's currency."""
     settle_pay: Money | None = None
-    """`cost` in the settlement currency, that of the account. No field names that currency: `currency` is the
-    quote's."""
+    """`cost` in the settlement currency of the account. No field names that currency."""
     extra: ExtraFields = NO_EXTRA
-    """Unknown fields, and values that could not be read, as JSON texts by the vendor's names."""
+    """Unknown fields and values that could not be read, as JSON texts by the vendor's names."""
 
     @property
     def answered(self) -> bool:
-        """Whether the call was answered: it has an `answer_time`.
+        """Whether the call was answered, that is, has an `answer_time`.
 
-        `termination_code` cannot tell: the brands use different codes for success.
+            answered = [record for record in records if record.answered]
+
+        `termination_code` does not show it: the brands use different codes for success.
         """
         return self.answer_time is not None
 
@@ -262,20 +274,24 @@ class CallDetailRecord(
     def post_dial_delay(self) -> timedelta | None:
         """Time from `submit_time` to `ringing_time`: how long the caller heard nothing.
 
-        `None` if the phone did not ring, a time is missing, or ringing comes first (the clocks disagree). `call_time`
-        is not used, as it is not reliable.
+            record.post_dial_delay  # timedelta(seconds=4)
+
+        `None` if the phone did not ring, a time is missing, or ringing comes first. `call_time` is not used, since it
+        is not reliable.
         """
         if self.ringing_time is None or self.submit_time is None or self.ringing_time < self.submit_time:
             return None
         return self.ringing_time - self.submit_time
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields by their names here, for JSON: money and times as text, exact; durations as ints.
+        """Return the record for JSON, by the field names of this class: money and times as exact text.
 
-            {"voice_id": "2610010800121000001", "cost": "0.0124", "submit_time": "2026-10-01T08:00:12+08:00", ...}
+            record.to_dict()
+            # {"voice_id": "2610010800121000001", "cost": "0.0124", "submit_time": "2026-10-01T08:00:12+08:00", ...}
 
-        Money is in plain notation, times are ISO 8601 with the offset that the vendor sent, as in exported files.
-        `extra` is a dict of JSON values by the vendor's names, numbers with a fraction as text; `None` if it is empty.
+        Money is in plain notation, times are ISO 8601 with the vendor's offset, durations are ints, as in exported
+        files. `extra` is a dict of JSON values by the vendor's names, numbers with a fraction as text; `None` if it is
+        empty.
         """
         fields: dict[str, Any] = dict(zip(self.__struct_fields__, msgspec.structs.astuple(self), strict=True))
         for name in MONEY_FIELDS:
@@ -290,22 +306,22 @@ class CallDetailRecord(
     def to_json(self) -> str:
         """Return `to_dict` as JSON on one line.
 
-        records[0].to_json()  # '{"voice_id":"2610010800121000001","sip_group_name":...}'
+        record.to_json()  # '{"voice_id":"2610010800121000001","sip_group_name":...}'
         """
         return msgspec.json.encode(self.to_dict()).decode()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
-        """Describe records to pydantic, and so to FastAPI: as `to_dict` returns them."""
+        """Return the schema for pydantic and FastAPI: that of `to_dict`."""
         return _pydantic_schema(cls, cls.to_dict, _shape_of_record())
 
     def __hash__(self) -> int:
-        """Hash the fields; amounts by their text, for the reason in `_freeze`."""
+        """Hash the fields, amounts by their text: see `_freeze`."""
         values = msgspec.structs.astuple(self)
         return hash(tuple([_freeze(value) if type(value) is Decimal else value for value in values]))
 
     def __repr__(self) -> str:
-        """Name the record by its id and time; the rest may be personal data."""
+        """Show id and time; the rest may be personal data."""
         submitted = self.submit_time.isoformat() if self.submit_time else None
         return f"CallDetailRecord(voice_id={_show_id(self.voice_id)!r}, submit_time={submitted}, ...)"
 
@@ -325,31 +341,35 @@ _FIELD_BY_WIRE_NAME = {wire_name: name for name, wire_name in WIRE_NAMES.items()
 
 
 def _show_id(voice_id: str) -> str:
-    # An id has 19 digits, more than a phone number. In its place a server may send a key, a signature or a number.
+    # An id has 19 digits, more than a phone number. A server may send a key, a signature or a number instead.
     return voice_id if _is_id(voice_id) else "***"
 
 
 def list_faulty_fields(record: CallDetailRecord) -> Collection[str]:
-    """Return the names of the fields of `record` whose value could not be read, in the order of the fields."""
+    """Return the names of the fields whose value could not be read, in the order of the fields."""
     extra = record.extra
     is_unpriced = COST_EUR in extra and record.cost is None
     return [name for name, wire_name in WIRE_NAMES.items() if wire_name in extra or (name == "cost" and is_unpriced)]
 
 
 def list_unknown_fields(record: CallDetailRecord) -> Collection[str]:
-    """Return the vendor's names of the fields of `record` that this version does not know."""
+    """Return the vendor's names of the fields that this version does not know."""
     return record.extra.keys() - _FIELD_BY_WIRE_NAME.keys() - {COST_EUR}
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """One page as the vendor returned it, unchecked; FastAPI and pydantic take it as a response model.
+    """One page as the vendor returned it, not verified; also a response model of FastAPI and pydantic.
+
+        page = await client.fetch_page(start, end)
 
     Attributes:
         total: Calls that the vendor counts in the range.
-        size: Records on a full page; may be smaller than what was asked for.
+        size: Records on a full page; may be smaller than requested.
         current: Number of the page, from 1.
-        pages: Number of pages as the vendor reports it; not to be trusted over `ceil(total / size)`.
+        pages: Number of pages that the vendor reports; `ceil(total / size)` is more reliable.
         records: The calls, in the vendor's order.
+
+    Source: `data` of the answer on the vendor's page "Inquire Phone Records By Batch".
     """
 
     total: int
@@ -359,16 +379,22 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     records: list[CallDetailRecord]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the page for JSON, its records as `CallDetailRecord.to_dict` returns them."""
+        """Return the page for JSON, with records as in `CallDetailRecord.to_dict`.
+
+        page.to_dict()["total"]  # 1204
+        """
         return {**msgspec.structs.asdict(self), "records": [record.to_dict() for record in self.records]}
 
     def to_json(self) -> str:
-        """Return `to_dict` as JSON on one line."""
+        """Return `to_dict` as JSON on one line.
+
+        page.to_json()  # '{"total":1204,"size":100,...}'
+        """
         return msgspec.json.encode(self.to_dict()).decode()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
-        """Describe pages to pydantic, and so to FastAPI: as `to_dict` returns them."""
+        """Return the schema for pydantic and FastAPI: that of `to_dict`."""
         return _pydantic_schema(cls, cls.to_dict, _shape_of_page())
 
     def __repr__(self) -> str:
@@ -389,14 +415,14 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
-# Schemas of pydantic are plain dicts (pydantic_core.core_schema), so nothing of it is imported here.
+# Schemas of pydantic are plain dicts (pydantic_core.core_schema): pydantic is not imported.
 def _pydantic_schema(
     kind: type[Any], to_dict: Callable[[Any], dict[str, Any]], shape: dict[str, Any]
 ) -> dict[str, Any]:
     instance = {"type": "is-instance", "cls": kind}
     return {
         "type": "json-or-python",
-        "json_schema": {"type": "chain", "steps": [shape, instance]},  # described, and refused: there is no way back
+        "json_schema": {"type": "chain", "steps": [shape, instance]},  # for the schema only: records are not parsed
         "python_schema": instance,
         "serialization": {"type": "function-plain", "function": to_dict, "return_schema": shape},
     }

@@ -1,6 +1,6 @@
-"""A window of time, in the form in which the endpoint is asked for it.
+"""Windows of time in whole seconds, their tiling, and the days of a time zone.
 
-Pure arithmetic on instants; knows neither rows nor requests.
+Pure arithmetic on instants.
 """
 
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ __all__ = [
     "can_split",
     "clip_window",
     "day_start",
-    "days_between",
     "days_of",
+    "days_span",
     "fixed_offset",
     "plan_range",
     "plan_tiles",
@@ -37,15 +37,21 @@ SECOND = timedelta(seconds=1)
 class ArgumentError(ValueError):
     """An argument of a query is invalid: a naive time, an inverted range, an empty filter, a page that cannot exist.
 
-    Applications that pass on what their own callers asked for answer it with 422: the text is for those callers.
+    Web applications that forward the arguments of their own callers answer it with status 422 and its text.
     """
 
 
 class TimeWindow(msgspec.Struct, frozen=True, order=True):
-    """The span from `start` to `end`: aware datetimes, whole seconds, `start <= end`.
+    """The span from `start` to `end`, as it is sent to the vendor: `strTime` and `endTime` of a request.
 
-    Whether a call exactly at a bound is inside is the vendor's choice.  Both
-    times keep the offset in which they were given.
+        window = TimeWindow.of(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 2, tzinfo=UTC))
+        window.seconds  # 86400
+
+    Whether a call exactly at a bound is in the window is the vendor's choice.
+
+    Attributes:
+        start: Begin, aware, in whole seconds, with the offset in which it was given.
+        end: End, likewise; not before `start`.
     """
 
     start: datetime
@@ -53,13 +59,12 @@ class TimeWindow(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def of(cls, start: datetime, end: datetime) -> Self:
-        """Build the window that a caller asked for.
+        """Return the window of two times; fractions of a second are widened outwards, so that no call is lost.
 
-        Fractions of a second are widened outwards, since the endpoint takes
-        whole seconds: no call of the asked span is lost by rounding.
+            TimeWindow.of(start, end)
 
         Raises:
-            ValueError: a time is naive, or `end` is before `start`.
+            ArgumentError: A time is naive or not a datetime, or `end` is before `start`.
         """
         times: dict[str, object] = {"start": start, "end": end}
         for name, moment in times.items():
@@ -68,46 +73,47 @@ class TimeWindow(msgspec.Struct, frozen=True, order=True):
             if moment.utcoffset() is None:
                 raise ArgumentError(f"{name} is naive: give it a time zone, as in datetime(2026, 10, 1, tzinfo=UTC)")
         try:
-            # Compared as instants: two times of one zone would be compared as wall clocks.
+            # Two times of one zone would be compared as wall clocks, not as instants.
             start, end = fixed_offset(start), fixed_offset(end)
             if end < start:
                 raise ArgumentError(f"the range is inverted: end {end.isoformat()} is before start {start.isoformat()}")
             if end.microsecond:
                 end += SECOND
         except OverflowError:
-            raise ArgumentError("start or end lies beyond the calendar: the years 1 to 9999 can be asked for") from None
+            raise ArgumentError("start or end is outside the calendar: use the years 1 to 9999") from None
         return cls(start.replace(microsecond=0), end.replace(microsecond=0))
 
     def widened(self) -> Self:
-        """Return the window with one second more at both ends.
+        """Return the window with one more second at both ends.
+
+            window.widened().seconds == window.seconds + 2
 
         Raises:
-            ValueError: the calendar ends there.
+            ArgumentError: The calendar ends there.
         """
         try:
             return type(self)(self.start - SECOND, self.end + SECOND)
         except OverflowError:
-            raise ArgumentError("start or end lies at the end of the calendar: ask for a second less") from None
+            raise ArgumentError("start or end is at the end of the calendar: shorten the range by a second") from None
 
     @property
     def seconds(self) -> int:
-        """The window's width."""
+        """Width of the window in seconds."""
         return (self.end - self.start) // SECOND
 
     def __str__(self) -> str:
-        """Print both bounds as they are sent."""
+        """Return both bounds as they are sent, in ISO 8601 with a slash between them."""
         return f"{self.start.isoformat()}/{self.end.isoformat()}"
 
 
 def fixed_offset(time: datetime) -> datetime:
-    """Return the same instant with an offset that is fixed, in whole minutes.
+    """Return the same instant with a fixed offset in whole minutes.
 
-    Two times of one zone are compared and subtracted as wall clocks, and two of different zones never compare equal
-    where clocks are set back. With fixed offsets all of this is arithmetic on instants. Offsets with seconds (local
-    mean times) cannot be sent and become UTC.
+    Two times of one zone are compared and subtracted as wall clocks; with fixed offsets they are compared as instants.
+    Offsets with seconds (local mean times) cannot be sent and become UTC.
 
     Raises:
-        OverflowError: The instant lies outside the calendar.
+        OverflowError: The instant is outside the calendar.
     """
     offset = time.utcoffset() or timedelta()
     if offset % timedelta(minutes=1):
@@ -116,21 +122,24 @@ def fixed_offset(time: datetime) -> datetime:
 
 
 WIDEST = timedelta(days=31)
-"""The vendor's documented limit on the distance of `strTime` and `endTime`."""
+"""The widest window that the vendor accepts, from `strTime` to `endTime` (its page documents 31 days)."""
 
 OVERLAP = timedelta(seconds=1)
+"""Adjacent windows share this much time, since it is unknown whether bounds are inclusive."""
+
 NARROWEST_SECONDS = 2
+"""A window of this width is not split."""
 
 _MARGIN = 2
-"""Seconds from now to the end of what has passed, so that what is to come is still empty when it is read."""
+"""Seconds after now at which a range that ends in the future is cut: the later part is then empty when it is read."""
 
 
 def plan_tiles(window: TimeWindow) -> list[TimeWindow]:
-    """Cut `window` into tiles of 31 days at most, oldest first."""
+    """Split `window` into tiles of at most 31 days, oldest first."""
     tiles = []
     start = window.start
     while window.end - start > WIDEST:
-        # Interior bounds take the offset of the range's start.
+        # Interior bounds get the offset of the range's start.
         tiles.append(TimeWindow(start, start + WIDEST))
         start += WIDEST - OVERLAP
     tiles.append(TimeWindow(start, window.end))
@@ -138,13 +147,13 @@ def plan_tiles(window: TimeWindow) -> list[TimeWindow]:
 
 
 def clip_window(window: TimeWindow, now: datetime) -> TimeWindow:
-    """Return `window` with an end at most 31 days after `now`, or after its own start where that is later."""
+    """Return `window` with an end at most 31 days after `now`, or after its own start if that is later."""
     latest = max(window.start, now.replace(microsecond=0)) + WIDEST
     return window if window.end <= latest else TimeWindow(window.start, latest.astimezone(window.end.tzinfo))
 
 
 def plan_range(window: TimeWindow, now: datetime) -> list[TimeWindow]:
-    """Cut `window` into tiles like `plan_tiles`; where its end is clipped, the last one holds all that is to come."""
+    """Split `window` like `plan_tiles`; if its end is clipped, the last tile covers the future."""
     clipped = clip_window(window, now)
     passed = ceil((now - window.start).total_seconds()) + _MARGIN
     if clipped == window or passed <= _MARGIN:
@@ -154,19 +163,19 @@ def plan_range(window: TimeWindow, now: datetime) -> list[TimeWindow]:
 
 
 def can_split(window: TimeWindow) -> bool:
-    """Tell whether `window` is wide enough to be cut once more."""
+    """Return whether `window` is wide enough to be split."""
     return window.seconds > NARROWEST_SECONDS
 
 
 def split_at_now(window: TimeWindow, ahead: float) -> tuple[TimeWindow, TimeWindow] | None:
-    """Cut `window` where its calls end: what has passed in a moment, and what is still to come.
+    """Split `window` at now, plus a margin, into the past and the future.
 
     Args:
-        window: the window.
-        ahead: seconds from now to its end.
+        window: The window.
+        ahead: Seconds from now to its end.
 
     Returns:
-        `None` if it lies on one side, or nearly so.
+        Both parts; `None` if the window is on one side of now, or nearly so.
     """
     passed = ceil(window.seconds - ahead) + _MARGIN
     if not 1 < passed < window.seconds:
@@ -176,17 +185,16 @@ def split_at_now(window: TimeWindow, ahead: float) -> tuple[TimeWindow, TimeWind
 
 
 def split_window(window: TimeWindow, parts: int) -> list[TimeWindow]:
-    """Cut `window` into at most `parts` windows of equal width (two at least), oldest first.
+    """Split `window` into at most `parts` windows of equal width, at least two, oldest first.
 
     None of them is narrower than two seconds or as wide as `window`.
 
     Raises:
-        ValueError: `window` is too narrow to be cut.
+        ValueError: `window` is too narrow.
     """
     if not can_split(window):
-        msg = f"a window of {window.seconds} s cannot be cut: {window}"
-        raise ValueError(msg)
-    # Each part is its share and the second of overlap behind it.
+        raise ValueError(f"a window of {window.seconds} s cannot be split: {window}")
+    # Each part is its share and the second of overlap after it.
     shared = window.seconds - 1
     parts = max(2, min(parts, shared))
     bounds = [window.start + timedelta(seconds=shared * part // parts) for part in range(parts)]
@@ -198,7 +206,7 @@ _DAY = timedelta(days=1)
 
 
 class Day(NamedTuple):
-    """A whole day of a zone, from its first instant to the first of the next; 23 or 25 hours where clocks change."""
+    """A day of a time zone, from its first instant to that of the next day; 23 or 25 hours when clocks change."""
 
     date: date
     start: datetime
@@ -208,15 +216,15 @@ class Day(NamedTuple):
 def day_start(day: date, zone: TimeZone) -> datetime:
     """Return the first instant of `zone` whose date is `day` or later.
 
-    That is midnight, the first one where midnight comes twice, and the end of the gap where midnight is skipped.
+    That is midnight; the first one if midnight occurs twice, and the end of the gap if midnight is skipped.
 
     Raises:
-        OverflowError: It lies outside the calendar.
+        OverflowError: It is outside the calendar.
     """
     midnight = datetime.combine(day, time.min, zone)
     start = midnight.astimezone(UTC)
     if start.astimezone(zone).replace(tzinfo=None) != midnight.replace(tzinfo=None):
-        # Skipped: fold 0 lies at the end of the gap or behind it, fold 1 before it.
+        # Midnight is skipped: fold 0 is at the end of the gap or after it, fold 1 before it.
         before = midnight.replace(fold=1).astimezone(UTC)
         while start - before > SECOND:
             middle = before + (start - before) // SECOND // 2 * SECOND
@@ -227,11 +235,11 @@ def day_start(day: date, zone: TimeZone) -> datetime:
     return fixed_offset(start.astimezone(zone))
 
 
-def days_between(first: date, last: date, zone: TimeZone) -> Iterator[Day]:
-    """Yield the days of `zone` from `first` to `last`, both included, oldest first: see `days_of`.
+def days_span(first: date, last: date, zone: TimeZone) -> tuple[datetime, datetime]:
+    """Return the first instant of the day `first` in `zone`, and of the day after `last`.
 
     Raises:
-        ArgumentError: They are no dates, or in the wrong order, or lie at the end of the calendar.
+        ArgumentError: A day is not a date, `last` is before `first`, or a day lies outside the calendar.
     """
     for name, day in (("first", first), ("last", last)):
         if not isinstance(day, date) or isinstance(day, datetime):
@@ -239,21 +247,20 @@ def days_between(first: date, last: date, zone: TimeZone) -> Iterator[Day]:
     if last < first:
         raise ArgumentError(f"last ({last}) is before first ({first}): swap them")
     try:
-        yield from days_of(day_start(first, zone), day_start(last + _DAY, zone), zone)
+        return day_start(first, zone), day_start(last + _DAY, zone)
     except OverflowError:
-        raise ArgumentError("a day lies at the end of the calendar: ask for less") from None
+        raise ArgumentError("a day is at the end of the calendar: choose an earlier one") from None
 
 
 def days_of(start: datetime, end: datetime, zone: TimeZone) -> Iterator[Day]:
-    """Yield every day of `zone` that the range from `start` to `end` touches, each of them whole, oldest first.
+    """Yield every day of `zone` that the range from `start` to `end` touches, in full length, oldest first.
 
-    The days are the same whatever range they are asked for with. A date that the zone skipped, as Samoa did in 2011,
-    has no day.
+    A date that the zone skipped, as Samoa did in 2011, has no day.
 
     Raises:
-        OverflowError: A day lies outside the calendar.
+        OverflowError: A day is outside the calendar.
     """
-    # As instants, whatever zones the two are given in.
+    # Compared as instants, whatever their zones are.
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     day = start.astimezone(zone).date()
     begin = day_start(day, zone)

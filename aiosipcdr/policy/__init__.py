@@ -1,4 +1,4 @@
-"""When to send again and how fast to go; sans-IO.
+"""Policies of the client: retries, pacing, concurrency and clocks.
 
-Clock readings and random numbers are arguments. Errors carry facts, the policy decides.
+Sans-IO arithmetic: clock readings and random numbers are arguments.
 """

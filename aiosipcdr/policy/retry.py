@@ -186,7 +186,7 @@ class RequestAttempts(msgspec.Struct, eq=False):
         first_sent: Time of the first attempt.
         last_sent: Time of the last attempt.
         signed_version: Version of the clock offset in the last signature.
-        was_suspended: Whether the event loop stood still during the last attempt.
+        was_suspended: Whether the process was suspended during the last attempt.
     """
 
     attempt: int = 0
@@ -296,7 +296,7 @@ class RetryController:
             if error.stale:
                 yield "stale"  # closed by the server while idle: says nothing about its health
             if attempts.was_suspended:
-                yield "suspended"  # the time in which this machine stood still is not the vendor's
+                yield "suspended"  # the vendor is not responsible for the time in which this machine was suspended
 
     def _decide_paid(
         self, attempts: RequestAttempts, error: SipCdrError, *, last_completed: float, now: float, random: float

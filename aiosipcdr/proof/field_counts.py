@@ -43,9 +43,9 @@ class FieldCounts:
     @staticmethod
     def count(records: Sequence[CallDetailRecord], share: WindowShare) -> None:
         """Set the counts of unknown, faulty and filled fields of a window's `records` in `share`."""
-        odd = [record for record in records if record.extra]
-        share.unknown_fields = dict(clean_names(count_names(map(list_unknown_fields, odd))))
-        share.faulty_fields = dict(count_names(map(list_faulty_fields, odd)))
+        extended = [record for record in records if record.extra]
+        share.unknown_fields = dict(clean_names(count_names(map(list_unknown_fields, extended))))
+        share.faulty_fields = dict(count_names(map(list_faulty_fields, extended)))
         FieldCounts.count_values(records, share)
 
     @staticmethod

@@ -14,10 +14,11 @@ from typing import Protocol
 import msgspec
 
 from aiosipcdr.model.errors import FilterIgnoredError, SipCdrError
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import LARGEST_SIZE, TIME_FIELDS, CallDetailRecord, Page
 from aiosipcdr.model.report import counted
 from aiosipcdr.model.windows import OVERLAP, TimeWindow
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 
 __all__ = [
     "Change",
@@ -28,7 +29,7 @@ __all__ = [
     "Verdict",
     "count_loose_matches",
     "count_pages",
-    "describe_unreadable",
+    "describe_page_faults",
     "enlarge_count",
     "find_ignored_filter",
     "find_sorted_run",
@@ -282,7 +283,7 @@ def find_ignored_filter(request: PageRequest, page: Page, filters: Filters) -> F
     return None
 
 
-def describe_unreadable(answer: PageAnswer) -> str | None:
+def describe_page_faults(answer: PageAnswer) -> str | None:
     """Return a text about what could not be read in `answer`, `None` if everything could."""
     if answer.quarantined:
         number = counted(len(answer.quarantined), "record has", "records have")

@@ -16,6 +16,7 @@ from aiosipcdr.model.errors import (
     SipCdrError,
     describe_refused_single_page,
 )
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import LARGEST_SIZE, Page
 from aiosipcdr.model.windows import OVERLAP, TimeWindow, clip_window, plan_tiles
 from aiosipcdr.proof.page import (
@@ -23,13 +24,13 @@ from aiosipcdr.proof.page import (
     PageRequest,
     Transition,
     Verdict,
-    describe_unreadable,
+    describe_page_faults,
     enlarge_count,
     find_ignored_filter,
     judge_answer,
 )
 from aiosipcdr.proof.retention import BoundarySearch
-from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["RangeCount", "SinglePage", "WindowCounts"]
 
@@ -68,7 +69,7 @@ class SinglePage:
         if answer.quarantined and not request.asked_before:
             self._request = msgspec.structs.replace(request, asked_before=True)
             return None
-        unreadable = describe_unreadable(answer)
+        unreadable = describe_page_faults(answer)
         if unreadable is not None and (answer.quarantined or self._strict):
             advice = "(strict=True)" if self._strict else "(fetch_all sets such records aside)"
             return ProtocolError(f"{unreadable} {advice}", window=request.window, page=request.current)

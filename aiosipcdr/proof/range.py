@@ -21,6 +21,7 @@ from aiosipcdr.model.errors import (
     describe_refused_page,
     describe_shortfall,
 )
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import (
     CallDetailRecords,
@@ -50,7 +51,7 @@ from aiosipcdr.proof.pending import PendingWindows, WindowTask, find_short
 from aiosipcdr.proof.retention import BoundarySearch, RetentionBoundary
 from aiosipcdr.proof.splits import Recounts, SplitWindow, add_reported
 from aiosipcdr.proof.window import Outcome
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 
 __all__ = ["MAX_ROWS", "RangeReader"]
 
@@ -125,9 +126,9 @@ class RangeReader:
         self._boundary = RetentionBoundary(clip_window(span.window, now), filters)
         self._budget = Budget(size)
         self._sizes = PageSizes()
-        self._enlarged: deque[PageRequest] = deque()
         self._pending = PendingWindows(quota, self._build)
         self._recounts = Recounts(filters)
+        self._urgent = self._recounts.planned  # recounts, and counts whose page size was refused
         self._unproven = False
         self._overlap: OverlapReader[WindowTask] | None = None
         self.tiles: list[TimeWindow] = [*filter(None, [span.seam]), *plan_range(span.window, now)]
@@ -159,12 +160,10 @@ class RangeReader:
         If fewer are known than may be in flight, the next window is begun early: its total is then known in time, and
         no worker has to wait for it.
         """
-        if self._enlarged:
-            return self._enlarged.popleft()
+        if self._urgent:
+            return self._urgent.popleft()
         if self._boundary.search is not None:
             return self._boundary.search.next_request()
-        if self._recounts.planned:
-            return self._recounts.planned.popleft()
         if self._overlap is not None and (request := self._overlap.next_request()) is not None:
             return request
         if self._pending.first is not None and (first := self._pending.hold_first()) is not None:
@@ -188,7 +187,7 @@ class RangeReader:
         """Process the final error of `request`; return it if it ends the run."""
         if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
             self._sizes.counting = larger.size
-            self._enlarged.append(larger)
+            self._urgent.append(larger)
             return None
         changed = request.owner.refuse(request, error)
         if changed is Change.OUT_OF_RANGE:

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 
 from aiosipcdr.model.errors import OutOfTimeRangeError, SipCdrError, StatusCode
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.report import WindowReport
 from aiosipcdr.model.windows import NARROWEST_SECONDS, SECOND, TimeWindow
 from aiosipcdr.proof.page import Change, PageRequest, Transition
-from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["BoundarySearch", "RetentionBoundary", "find_gaps"]
 

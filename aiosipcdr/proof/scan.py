@@ -58,7 +58,7 @@ class WindowScan:
     transferred call). In different answers they may also be one row that changed: it counts once, with its latest
     contents, until a second scan repeats the others.
 
-    If the pages are sorted, each id stands for one row. Otherwise their rows are merged when they are first needed.
+    If the pages are sorted, each id has one row. Otherwise their rows are merged when they are first needed.
 
     Attributes:
         size: Page size.
@@ -105,7 +105,7 @@ class WindowScan:
 
     @property
     def records(self) -> dict[object, CallDetailRecord]:
-        """The rows read so far, by id; by the row itself if its id stands for several rows."""
+        """The rows read so far, by id; by the row itself if its id has several rows."""
         self._merge_pages()
         return self._records
 
@@ -169,7 +169,7 @@ class WindowScan:
 
     @property
     def has_duplicate_ids(self) -> bool:
-        """Whether an id stands for several rows."""
+        """Whether an id has several rows."""
         if self.sorted_run is None:
             self._merge_pages()
         return any(rows.sure > 1 for rows in self._several.values())
@@ -199,12 +199,12 @@ class WindowScan:
         At first the first page; once it has reported a total, the others, at most 2,000 at a time.
         """
         due: Sequence[int]
-        room = MAX_PLANNED - self._outstanding
+        allowed = MAX_PLANNED - self._outstanding
         if self._only is not None:
-            due, self._only = self._only[:room], self._only[room:]
+            due, self._only = self._only[:allowed], self._only[allowed:]
         else:
             known = count_pages(self.largest_total, self.size) if self.pages else 1
-            last = min(known, self._asked + room)
+            last = min(known, self._asked + allowed)
             due = range(self._asked + 1, last + 1)
             self._asked = max(self._asked, last)
         self._outstanding += len(due)

@@ -10,10 +10,11 @@ from datetime import datetime
 import msgspec
 
 from aiosipcdr.model.errors import ProtocolError, SipCdrError
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.page import Change, PageRequest, Transition, Verdict, judge_answer
-from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["MAX_REPORTS", "Recounts", "SplitWindow", "add_reported"]
 

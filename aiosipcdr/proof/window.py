@@ -20,6 +20,7 @@ from aiosipcdr.model.errors import (
     ServerFaultError,
     SipCdrError,
 )
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import LARGEST_SIZE
 from aiosipcdr.model.report import WindowReportBuilder
 from aiosipcdr.model.windows import TimeWindow, can_split
@@ -34,14 +35,14 @@ from aiosipcdr.proof.page import (
     Verdict,
     count_loose_matches,
     count_pages,
-    describe_unreadable,
+    describe_page_faults,
     find_sorted_run,
     judge_answer,
     plan_end_page,
     resize,
 )
 from aiosipcdr.proof.scan import WindowScan
-from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["Outcome", "WindowReader"]
 
@@ -201,7 +202,7 @@ class WindowReader:
             return None
         if verdict is Verdict.ASK_AGAIN:
             return self._ask_again(request, answer, why)
-        if self._strict and (unreadable := describe_unreadable(answer)) is not None:
+        if self._strict and (unreadable := describe_page_faults(answer)) is not None:
             return ProtocolError(f"{unreadable} (strict=True)", window=self.window, page=request.current)
         if request.control and self._refused:
             return self._judge_refusals(answer.page.total)

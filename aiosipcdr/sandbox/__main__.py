@@ -6,6 +6,6 @@ import sys
 from aiosipcdr.sandbox.process import run_as_child
 
 if __name__ == "__main__":
-    # Ctrl-C in a terminal reaches the whole process group; the parent decides when the child ends.
+    # Where Ctrl-C reaches the child, too (Windows), the parent decides when the child ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run_as_child(sys.stdin.buffer, sys.stdout.buffer)
+    run_as_child(sys.stdin.fileno(), sys.stdout.buffer)

@@ -155,8 +155,7 @@ class CallGenerator:
         self._start = start
         self._end = end
         self._times = WireTimes(config.utc_offset)
-        self._rng = Random(f"{config.seed}/{config.records}/{start}/calls")
-        self._made = 0
+        self.rewind()
         self._phones = [
             _Phone(group, f"sip{(number + 1) * 100 + phone}")
             for number, group in enumerate(GROUPS)
@@ -169,6 +168,11 @@ class CallGenerator:
         self._success_code = config.success_code
         self._plain = config.absent == "null" and not config.extra_record_keys
         self._encode = msgspec.json.Encoder().encode
+
+    def rewind(self) -> None:
+        """Make the same calls again, from the first."""
+        self._rng = Random(f"{self._config.seed}/{self._config.records}/{self._start}/calls")
+        self._made = 0
 
     def batches(self) -> Iterator[list[Row]]:
         """Yield every call of the sandbox, in ascending order of submission."""

@@ -59,13 +59,18 @@ class Endpoint:
 
         `lag`: seconds before now from which the retention is measured.
         """
-        self.config = config
-        self.credentials = credentials
         self.counters: Counters = Counters()
-        self.queued_codes: deque[int] = deque()
         self._lag = lag
         self._store = store
         self._generator = generator
+        self.reset(config, credentials)
+
+    def reset(self, config: SandboxConfig, credentials: AccountKeys) -> None:
+        """Behave as if no request had come yet; the store and its calls are left alone."""
+        self.config = config
+        self.credentials = credentials
+        self.counters.reset()
+        self.queued_codes: deque[int] = deque()
         self._rng = Random(f"{config.seed}/answers")
         self._queries = 0
         self._tokens = inf

@@ -62,10 +62,17 @@ class FaultQueue:
     """Faults in the order in which they were added; the first that matches a request is taken."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
-        # Appended to by any thread, atomically; nothing is removed.
+        # Appended to by any thread, atomically; nothing is removed but by `reset`.
         self._queue: list[QueuedFault] = []
         self._attempts: Counter[bytes] = Counter()
-        self.add(faults)
+        self._first = tuple(faults)
+        self.add(self._first)
+
+    def reset(self) -> None:
+        """Queue only the first faults again, and forget the requests that were counted."""
+        self._queue = []
+        self._attempts.clear()
+        self.add(self._first)
 
     def add(self, faults: Iterable[Fault]) -> None:
         """Add faults to the queue.

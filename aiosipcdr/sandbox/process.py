@@ -1,7 +1,6 @@
-"""The sandbox as a process of its own, and the command that reaches it from a shell.
+"""The sandbox in a process of its own, and the command that reaches it from a shell.
 
-This module must never put a secret into an argument list or into the environment: both can
-be read by others.
+No secret is in an argument list or in the environment of the process: other users can read both.
 """
 
 import asyncio
@@ -10,13 +9,17 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from os import PathLike, fspath
+from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from aiosipcdr.sandbox.config import SandboxConfig
@@ -25,7 +28,9 @@ from aiosipcdr.sandbox.faults import Fault
 from aiosipcdr.sandbox.sandbox import Sandbox
 from aiosipcdr.sandbox.stats import Stats
 
-_PATIENCE: Final = 10.0
+_STOP_SECONDS: Final = 5.0
+# The process runs this same package, whatever the working folder and its modules are.
+_PACKAGE_FOLDER: Final = str(Path(__file__).resolve().parents[2])
 
 
 async def serve(*, on_ready: Callable[[Sandbox], None], **config: Any) -> None:  # noqa: ANN401
@@ -61,9 +66,21 @@ def curl_line(base_url: str, api_key: str, api_secret: str, start: datetime, end
 
 
 class SandboxProcess:
-    """A sandbox in a process of its own: its work is not the caller's, nor is its memory.
+    """A sandbox in a process of its own: its CPU time and memory are not those of the caller.
 
-    It ends with its context, and with its parent in any case: it watches its stdin.
+        with SandboxProcess(records=100_000) as sandbox:  # or: async with
+            client = CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret)
+
+    The process ends with its context, and in any case with the process that started it. Ctrl-C does not reach it.
+
+    Args:
+        calls: Wire records (JSON values) to serve instead of generated calls.
+        faults: What goes wrong, and when, as in `Sandbox`.
+        **config: See `SandboxConfig`.
+
+    Raises:
+        TypeError: An argument has an unknown name, or a fault is not a `Fault`.
+        ValueError: An argument has an invalid value.
     """
 
     def __init__(
@@ -73,31 +90,23 @@ class SandboxProcess:
         faults: Sequence[Fault] = (),
         **config: Any,  # noqa: ANN401 - SandboxConfig checks names and values
     ) -> None:
-        """Decide what the sandbox will hold, and what goes wrong.
-
-        Args:
-            calls: Wire records (JSON values) instead of generated calls.
-            faults: As `Sandbox` has them; `UnusedFaultsError` is raised here too.
-            **config: See `SandboxConfig`.
-        """
-        # A mistake is told here, not by a process that ends at once.
+        # Invalid arguments are refused here, not by a process that ends at once.
         SandboxConfig(**config)
         FaultQueue(faults)
         self._scripted = bool(faults)
         self._config = config | {"calls": calls, "faults": [*faults]}
         self._process: subprocess.Popen[bytes] | None = None
-        self._told: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        """Start the process and wait until it answers requests."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "aiosipcdr.sandbox"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=plan_environment(),
-        )
+        """Start the process and wait until it answers requests.
+
+        Raises:
+            RuntimeError: The process ended early; its reason is on stderr.
+        """
+        self._launch()
         try:
-            self._told = self._ask(self._config)
+            self._facts = self._ask(self._config)
         except BaseException:
             self._end()
             raise
@@ -123,44 +132,74 @@ class SandboxProcess:
         if left:
             raise UnusedFaultsError(left)
 
+    async def __aenter__(self) -> Self:
+        """Start the process and wait until it answers requests, without blocking the event loop."""
+        self._launch()
+        try:
+            self._facts = await anyio.to_thread.run_sync(self._ask, self._config, abandon_on_cancel=True)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._end)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the process, without blocking the event loop."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.__exit__, kind, error, trace)
+
+    def _launch(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "aiosipcdr.sandbox"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=plan_environment(),
+            start_new_session=True,
+        )
+
     def _end(self) -> None:
-        """End the process and wait until it has gone."""
         process, self._process = self._process, None
         if process is None:
             return
-        _stream(process.stdin).close()
-        try:
-            process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        finally:
-            _stream(process.stdout).close()
+        with suppress(BrokenPipeError):  # it has ended and did not read the last line
+            _stream(process.stdin).close()
+        for stop in (None, process.terminate, process.kill):
+            if stop is not None:
+                stop()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_SECONDS)
+                break
+        _stream(process.stdout).close()
 
     @property
     def base_url(self) -> str:
         """The base URL; it ends in `/v3/voice`, as the vendor's do."""
-        return str(self._told["base_url"])
+        return str(self._facts["base_url"])
 
     @property
     def api_key(self) -> str:
         """The key that is accepted."""
-        return str(self._told["api_key"])
+        return str(self._facts["api_key"])
 
     @property
     def api_secret(self) -> str:
         """Its secret."""
-        return str(self._told["api_secret"])
+        return str(self._facts["api_secret"])
 
     @property
     def start(self) -> datetime:
         """First second of the default range, which holds every call."""
-        return datetime.fromisoformat(self._told["start"])
+        return datetime.fromisoformat(self._facts["start"])
 
     @property
     def end(self) -> datetime:
         """Last second of the default range."""
-        return datetime.fromisoformat(self._told["end"])
+        return datetime.fromisoformat(self._facts["end"])
 
     @property
     def stats(self) -> Stats:
@@ -172,6 +211,10 @@ class SandboxProcess:
     def reset_stats(self) -> None:
         """Count from zero again."""
         self._ask("reset_stats")
+
+    def reset(self) -> None:
+        """Return to the state after the start: see `Sandbox.reset`."""
+        self._ask("reset")
 
     def add_faults(self, *faults: Fault) -> None:
         """Script more faults, behind those that are there."""
@@ -185,7 +228,7 @@ class SandboxProcess:
         return msgspec.convert(self._ask("faults_left")["left"], list[Fault])
 
     def _ask(self, question: object) -> dict[str, Any]:
-        """Send a line, read a line."""
+        # One line of JSON each way.
         if self._process is None:
             raise RuntimeError("the sandbox is not running: use it with `with`")
         stdin, stdout = _stream(self._process.stdin), _stream(self._process.stdout)
@@ -200,16 +243,64 @@ class SandboxProcess:
 
 def plan_environment() -> dict[str, str]:
     """Return this process's environment without its `AIOSIPCDR_` settings: a sandbox needs no real account."""
-    return {
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.upper().startswith("AIOSIPCDR_") or name.startswith("AIOSIPCDR_SANDBOX_")
     }
+    paths = [_PACKAGE_FOLDER, *filter(None, [inherited.get("PYTHONPATH")])]
+    return inherited | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
-def run_as_child(stdin: IO[bytes], stdout: IO[bytes]) -> None:
-    """Be the process behind `SandboxProcess`: serve until `stdin` ends."""
-    config = json.loads(stdin.readline())
+def run_as_child(stdin: int, stdout: IO[bytes]) -> None:
+    """Be the process behind `SandboxProcess`: serve until the file descriptor `stdin` ends."""
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_serve_parent(stdin, stdout))
+
+
+async def _serve_parent(stdin: int, stdout: IO[bytes]) -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 - this coroutine runs in one
+    lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def read() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            for line in _read_lines(stdin):
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(task.cancel)
+
+    def answer(**facts: object) -> None:
+        stdout.write(json.dumps(facts).encode() + b"\n")
+        stdout.flush()
+
+    # A thread: an event loop cannot wait for every kind of stdin.
+    Thread(target=read, name="aiosipcdr-stdin", daemon=True).start()
+    # Faults that are left over are reported by the parent, which asks for them.
+    with suppress(UnusedFaultsError):
+        async with Sandbox(**_read_config(await lines.get())) as sandbox:
+            answer(
+                base_url=sandbox.base_url,
+                api_key=sandbox.api_key,
+                api_secret=sandbox.api_secret,
+                start=sandbox.start.isoformat(),
+                end=sandbox.end.isoformat(),
+            )
+            while True:
+                answer(**_answer_question(sandbox, json.loads(await lines.get())))
+
+
+def _read_lines(descriptor: int) -> Iterator[bytes]:
+    # Not a buffered file: a thread that waits in one may not be left alone when the interpreter ends.
+    rest = bytearray()
+    while data := os.read(descriptor, 65_536):
+        rest += data
+        if b"\n" in data:
+            *lines, rest = rest.split(b"\n")
+            yield from map(bytes, lines)
+
+
+def _read_config(line: bytes) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(line)
     for name, value in config.items():
         if isinstance(value, dict):  # the only ones are lengths of time
             config[name] = timedelta(**value)
@@ -217,32 +308,19 @@ def run_as_child(stdin: IO[bytes], stdout: IO[bytes]) -> None:
         config["start"] = datetime.fromisoformat(config["start"])
     if isinstance(config.get("latency"), list):
         config["latency"] = tuple(config["latency"])
-
-    def tell(**facts: object) -> None:
-        stdout.write(json.dumps(facts).encode() + b"\n")
-        stdout.flush()
-
     config["faults"] = msgspec.convert(config.get("faults", []), list[Fault])
-    # What is left over is told to the parent, who asks for it.
-    with suppress(UnusedFaultsError), Sandbox(**config) as sandbox:
-        tell(
-            base_url=sandbox.base_url,
-            api_key=sandbox.api_key,
-            api_secret=sandbox.api_secret,
-            start=sandbox.start.isoformat(),
-            end=sandbox.end.isoformat(),
-        )
-        for line in stdin:
-            asked = json.loads(line)
-            if asked == "faults_left":
-                tell(left=msgspec.to_builtins(sandbox.faults_left))
-                continue
-            if asked == "reset_stats":
-                sandbox.reset_stats()
-            elif isinstance(asked, dict):
-                sandbox.add_faults(*msgspec.convert(asked["add_faults"], list[Fault]))
-            stats = sandbox.stats
-            tell(**{name: getattr(stats, name) for name in Stats.__dataclass_fields__})
+    return config
+
+
+def _answer_question(sandbox: Sandbox, question: object) -> dict[str, Any]:
+    if question == "faults_left":
+        return {"left": msgspec.to_builtins(sandbox.faults_left)}
+    if question in ("reset", "reset_stats"):
+        getattr(sandbox, str(question))()
+    elif isinstance(question, dict):
+        sandbox.add_faults(*msgspec.convert(question["add_faults"], list[Fault]))
+    stats = sandbox.stats
+    return {name: getattr(stats, name) for name in Stats.__dataclass_fields__}
 
 
 def _plain(value: object) -> object:

@@ -33,6 +33,7 @@ class RunningSandbox:
     """The parts of a running sandbox."""
 
     base_url: str
+    server: Server
     endpoint: Endpoint
     store: Store
     generator: CallGenerator
@@ -91,6 +92,20 @@ class SandboxRunner:
             raise RuntimeError("the sandbox is not running; use it with `async with` or `with`")
         return self._running
 
+    def reset(self) -> None:
+        """Return to the state after the start, between two requests."""
+        running = self.running()
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._reset(running), self._loop).result()
+
+    async def _reset(self, running: RunningSandbox) -> None:
+        await running.server.reset()
+        self._fault_queue.reset()
+        if running.store.is_changed:
+            running.generator.rewind()
+            running.store.refill(self._batches())
+        running.endpoint.reset(self._config, self._credentials)
+
     def request_close(self) -> None:
         """Ask the thread to end, whatever it is doing."""
         self._closing.set()
@@ -136,7 +151,7 @@ class SandboxRunner:
         live = asyncio.create_task(self._add_live(endpoint, store)) if self._config.live else None
         try:
             base_url = await server.start()
-            self._running = RunningSandbox(base_url, endpoint, store, self._generator)
+            self._running = RunningSandbox(base_url, server, endpoint, store, self._generator)
             self.ready.set_result(None)
             await self._stop.wait()
         finally:

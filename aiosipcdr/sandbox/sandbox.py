@@ -72,6 +72,7 @@ class Sandbox:
             config["records"] = 0
         self._config = SandboxConfig(**config)
         self._credentials = AccountKeys.of(self._config.account)
+        self._at_start = self._config, self._credentials
         lag, today = read_clock(self._config)
         self.start, self.end = default_range(self._config, today)
         times = [row.submitted for row in map(self._row, calls or ())]
@@ -164,6 +165,22 @@ class Sandbox:
     def reset_stats(self) -> None:
         """Set the counters to zero."""
         self._runner.running().endpoint.counters.reset()
+
+    def reset(self) -> None:
+        """Return to the state after the start, so that tests can share one sandbox.
+
+        Undoes changes of calls (`insert`, `add_rows`, `delete`, drift), of settings (`change`) and of the key, and
+        removes scripted answers and added faults; the faults of the constructor apply again. Counters start at zero,
+        and cached answers are forgotten. Requests under way are dropped with their connections.
+
+        Faults that were not used are forgotten without an error; check `faults_left` before:
+
+            sandbox.change(clock_offset=600)
+            sandbox.delete(*sandbox.voice_ids()[:10])
+            sandbox.reset()
+        """
+        self._runner.reset()
+        self._config, self._credentials = self._at_start
 
     def change(self, **config: Any) -> None:  # noqa: ANN401 - SandboxConfig checks names and values
         """Change settings while the sandbox runs, except those with which the calls were generated."""

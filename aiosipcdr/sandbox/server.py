@@ -43,7 +43,6 @@ class Server:
         of those middlewares, too.
         """
         self._endpoint = endpoint
-        self._rng = Random(f"{endpoint.config.seed}/latency")
         self._fault_middleware = FaultMiddleware(
             fault_queue, refuse=endpoint.refuse, count=endpoint.counters.answered, date=self._date
         )
@@ -53,7 +52,8 @@ class Server:
         )
         app.router.add_post(_PATH, self._record_sip_query)
         app.on_response_prepare.append(self._set_date)
-        self._cached: dict[bytes, EndpointResponse] = {}
+        self._forget()
+        self._under_way: set[asyncio.Task[object]] = set()
         self._socket: socket | None = None
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_GRACE)
 
@@ -84,11 +84,30 @@ class Server:
         if self._socket is not None:
             self._socket.close()
 
+    async def reset(self) -> None:
+        """Drop the requests under way with their connections, and forget cached answers."""
+        # Clients that have closed may have sent requests that were not read yet.
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(0)
+        for task in (dropped := self._under_way.copy()):
+            task.cancel()
+        if dropped:
+            await asyncio.wait(dropped)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin with an empty cache and the seed's latencies."""
+        self._cached: dict[bytes, EndpointResponse] = {}
+        self._rng = Random(f"{self._endpoint.config.seed}/latency")
+
     @web.middleware
     async def _guard(self, request: web.Request, handler: Next) -> web.StreamResponse:
         """Count every request, and refuse those whose `Host` is not loopback."""
         counters = self._endpoint.counters
         counters.arrived()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a handler runs in a task
+        self._under_way.add(task)
         try:
             if not _is_loopback(request.host):
                 raise web.HTTPForbidden(text="The sandbox accepts loopback host names only.\n")
@@ -97,6 +116,7 @@ class Server:
             counters.answered(refusal.status)
             raise
         finally:
+            self._under_way.discard(task)
             counters.left()
 
     async def _record_sip_query(self, request: web.Request) -> web.Response:

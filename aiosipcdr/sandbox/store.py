@@ -90,7 +90,11 @@ class _Span(NamedTuple):
 
 
 class Store:
-    """The calls of one sandbox. Thread-safe."""
+    """The calls of one sandbox. Thread-safe.
+
+    Attributes:
+        is_changed: Whether calls were added, removed or changed since the store was filled.
+    """
 
     def __init__(self, path: str | PathLike[str], *, by_submission: bool = True) -> None:
         """Open an empty store.
@@ -109,11 +113,12 @@ class Store:
             Path(path).touch(mode=0o600, exist_ok=False)
         self._db = sqlite3.connect(fspath(path), isolation_level=None, check_same_thread=False)
         self._column = "submitted" if by_submission else "ranged"
-        self._gapless = by_submission
+        self._by_submission = self._gapless = by_submission
         self._indexed: set[str] = set()
         self._counts: dict[Selection, int] = {}
         self._requested: set[tuple[Selection, Order]] = set()
         self._listings: dict[tuple[Selection, Order], array[int]] = {}
+        self.is_changed: bool = False
         for statement in (*_SETTINGS, _TABLE):
             self._db.execute(statement)
 
@@ -134,6 +139,16 @@ class Store:
             for column in {"submitted", self._column}:
                 self._db.execute(f"CREATE INDEX by_{column} ON calls ({column})")
             self._db.execute("COMMIT")
+
+    def refill(self, batches: Iterable[list[Row]]) -> None:
+        """Store these calls in place of all that are there."""
+        with self._lock:
+            self._changed()
+            self._indexed.clear()
+            self._db.execute("DROP TABLE calls")
+            self._db.execute(_TABLE)
+            self.fill(batches)
+            self._gapless, self.is_changed = self._by_submission, False
 
     def add(self, rows: Iterable[Row]) -> None:
         """Add calls in any order."""
@@ -162,6 +177,7 @@ class Store:
         with self._lock:
             number = self._choose(selection, rng)
             if number is not None:
+                self.is_changed = True
                 body = change(self._body(number))
                 self._db.execute("UPDATE calls SET body = ? WHERE id = ?", (body, number))
 
@@ -277,7 +293,7 @@ class Store:
 
     def _changed(self) -> None:
         """Drop what is only valid until calls are added or removed."""
-        self._gapless = False
+        self._gapless, self.is_changed = False, True
         self._counts.clear()
         self._requested.clear()
         self._listings.clear()

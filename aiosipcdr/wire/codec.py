@@ -1,21 +1,21 @@
-"""The wire format: queries encoded, answers decoded, at the price of one typed pass.
+"""Codec: encodes queries and decodes answers, usually in one typed pass.
 
-Never raises for what the vendor sent: an answer that cannot be understood is
-returned as an error, so that its bytes (which hold phone numbers) stay out of
-every traceback.  An answer is bounded before it is decoded: a small compressed
-body must not take the machine's memory or time.
+Never raises for the content of an answer: one that cannot be decoded is returned as an error, so that its bytes (which
+have phone numbers) do not appear in a traceback. Answers are limited in size before they are decoded: a small
+compressed body must not use up memory or time.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from decimal import Decimal, DecimalException
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
 from aiosipcdr.model.errors import ProtocolError, ResponseTooLargeError
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
@@ -27,8 +27,6 @@ from aiosipcdr.wire.raw_json import DECODE_FAULTS, RawValue, read_text, split_ar
 __all__ = [
     "CONTENT_TYPE",
     "PATH",
-    "FilterMatch",
-    "Filters",
     "PageAnswer",
     "PageDecoder",
     "Refusal",
@@ -40,40 +38,16 @@ PATH = "/recordSipQuery"
 CONTENT_TYPE = "application/json;charset=UTF-8"
 
 
-FilterMatch = Literal["exact", "loose"]
-
-
-class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """What the vendor narrows a range down to, besides time; `None` asks for everything.
-
-    `match` says how the records that come back are compared: "exact", or
-    "loose", without case and outer blanks.
-    """
-
-    sip_group_name: str | None = None
-    phone_name: str | None = None
-    match: FilterMatch = "exact"
-
-    def __repr__(self) -> str:
-        """Say which filters are set: a phone's name may be a number."""
-        names = [name for name in ("sip_group_name", "phone_name") if getattr(self, name) is not None]
-        return f"Filters({', '.join(names)})"
-
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
-        return []
-
-
 class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A page, and what was odd about decoding it.
+    """A decoded page.
 
     Attributes:
-        page: the page.
-        quarantined: records without a readable id.
-        unknown_fields: names that this version does not know, with the number of records that have them.
-        faulty_fields: our names of fields that could not be read, with the number of records.
-        is_bare: whether the answer had no data, which stands for "no calls".
-        anomalies: other oddities.
+        page: The page.
+        quarantined: Records without a readable id.
+        unknown_fields: Names of fields that this version does not know, with the number of records that have them.
+        faulty_fields: Names of fields that could not be read, with the number of records.
+        is_bare: Whether the answer had no data, which means "no calls".
+        anomalies: Number of other anomalies.
     """
 
     page: Page
@@ -84,33 +58,33 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     anomalies: int = 0
 
     def __repr__(self) -> str:
-        """Count instead of printing: an unknown name may be a number."""
+        """Show numbers of records only: the name of an unknown field may be a phone number."""
         return f"PageAnswer({self.page}, quarantined=<{len(self.quarantined)}>)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
+        """Show no more in a rich traceback than `repr` does."""
         return [("page", self.page), ("quarantined", len(self.quarantined))]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """An answer whose status is not 0."""
+    """An answer with a status other than 0."""
 
     status: int
     reason: str | None
 
     def __repr__(self) -> str:
-        """Leave out the vendor's words: they may quote a number."""
+        """Omit the vendor's text: it may quote a phone number."""
         return f"Refusal(status={self.status})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show as little in a rich traceback as in a plain one."""
+        """Show no more in a rich traceback than `repr` does."""
         return [("status", self.status)]
 
 
 def encode_params(window: TimeWindow, filters: Filters) -> bytes:
-    """Return the part of a query that all requests of a window share.
+    """Return the part of a query that all requests of a window share, as JSON.
 
-    Times stand as the vendor shows them: whole seconds with an offset, never `Z`.
+    Times are in the vendor's format: whole seconds with an offset, never `Z`.
     """
     params = {"strTime": window.start.isoformat(), "endTime": window.end.isoformat()}
     if filters.sip_group_name:
@@ -120,7 +94,7 @@ def encode_params(window: TimeWindow, filters: Filters) -> bytes:
     return msgspec.json.encode(params)
 
 
-# JSON allows white space between its tokens: a serial number in it changes the bytes of a query, not its meaning.
+# JSON allows white space between tokens: a serial number in white space changes the bytes of a query, not its meaning.
 _AS_BLANKS = str.maketrans("01", " \t")
 
 
@@ -128,10 +102,10 @@ def encode_query(params: bytes, *, current: int, size: int, serial: int | None =
     """Return the body of the request for one page of a window.
 
     Args:
-        params: the window and its filters, see `encode_params`.
-        current: number of the page.
-        size: records a page.
-        serial: makes the bytes differ from those of the same query with another number.
+        params: The encoded window and filters, see `encode_params`.
+        current: Number of the page, from 1.
+        size: Page size.
+        serial: Makes the bytes differ from those of the same query with another serial number.
     """
     blanks = b"" if serial is None else f"{serial:b}".translate(_AS_BLANKS).encode()
     return b'{%b"current":%d,"size":%d,"params":%b}' % (blanks, current, size, params)
@@ -158,7 +132,7 @@ if TYPE_CHECKING:
     _TextRecord = CallDetailRecord
     _AnyRecord = CallDetailRecord
 else:
-    # The very class; its money is still what the vendor sent.
+    # The same class; amounts are still in the form that the vendor sent.
     _TextRecord = CallDetailRecord[str]
     _AnyRecord = CallDetailRecord[Any]
 
@@ -179,54 +153,51 @@ class _AnyEnvelope(_Envelope):
     data: _AnyData | None = None
 
 
-# Bounded, so that no text can show a phone number as a status.
+# Bounded, so that no phone number can be mistaken for a status.
 _status: Final = re.compile(rb'"?\s*([-+]?[0-9]{1,6})(?:\.0)?\s*"?').fullmatch
 _LONGEST_STATUS: Final = 64
 _nothing: Final = re.compile(rb"null|\[\s*+\]").fullmatch
-# The last resorts for a refusal whose other words are broken: a refused login
-# that is sent again may lock the account.  Most runs need none of them: `re`
-# compiles each at its first use, and keeps it.
+# Fallbacks for a refusal whose JSON is damaged: repeating a refused login may lock the account. Compiled on first use,
+# since most runs need none of them.
 _LEADING_STATUS: Final = rb'\s*+\{\s*+"status"\s*+:\s*+"?\s*+(-[0-9]{1,6})\s*+"?\s*+[,}]'
 _REFUSED_LOGIN: Final = rb'"status"\s*+:\s*+"?\s*+(-(?:13|1|2))(?:\.0)?\s*+(?:"|[,}\s]|\Z)'
 _BLANK_VALUE: Final = b':""'
-# Enough bytes to hold the first record, whose fields all its followers share.
+# Enough bytes for the first record; all others have the same fields.
 _FIRST_RECORDS: Final = 4096
 _BOM: Final = b"\xef\xbb\xbf"
 
 _LARGEST_REFUSAL: Final = 64 * 1024
 _LONGEST_REASON: Final = 4096
-_MOST_TIMES_SIZE: Final = 10
-# A server may send pages of a size of its own, whatever is asked for.
+_MAX_TIMES_SIZE: Final = 10
+# A server may use its own page size, whatever is requested.
 _LARGEST_OWN_SIZE: Final = 100
-# What a plain page of records may take; anything larger goes the bounded way.
+# Max size of a page that is decoded in one pass; larger ones are checked first.
 _PLAIN_BYTES: Final = 64 * 1024
 _PLAIN_RECORD_BYTES: Final = 2 * 1024
-# What is decoded one by one: each value takes some 100 bytes and a microsecond.
-_MOST_VALUES: Final = 30_000
-_MOST_QUOTES: Final = 4 * _MOST_VALUES
+# Limit for the lenient decoder: each value takes about 100 bytes and a microsecond.
+_MAX_VALUES: Final = 30_000
+_MAX_QUOTES: Final = 4 * _MAX_VALUES
 
 
 class PageDecoder:
-    """Bytes of an answer in; a `PageAnswer`, a `Refusal` or a `ProtocolError` out.
+    """Decodes the bytes of an answer to a `PageAnswer`, a `Refusal` or a `ProtocolError`.
 
-    One typed msgspec decoder reads everything that is plain, money as text:
-    the amount is looked up, see `DecimalCache`.  Two dialects are rewritten into
-    plain JSON first: `""` for "absent" becomes `null` (a type cannot be both a
-    datetime and a text), and one brand's `costEur` becomes `cost`.  In JSON the
-    bytes `:""` and `"costEur":` can only be a value and a key, never part of a
-    text, for there a quote is escaped.  Everything else is read record by
-    record, field by field: see `aiosipcdr.wire.lenient`.
+    One typed msgspec decoder reads plain answers; amounts are read as text and looked up, see `DecimalCache`. Two
+    dialects are rewritten to plain JSON first: `""` for a missing value becomes `null` (a type cannot be both a
+    datetime and a text), and one brand's `costEur` becomes `cost`. In JSON the bytes `:""` and `"costEur":` can only be
+    a value and a key, never part of a text, because quotes are escaped there. Everything else is read record by record,
+    field by field: see `aiosipcdr.wire.lenient`.
     """
 
     __slots__ = ("_amounts", "_any_envelope", "_dialect", "_lenient", "_text_envelope")
 
     def __init__(self, zone: tzinfo | None = None) -> None:
-        """Expect plain answers until one comes that is not; `zone` is where times without an offset belong."""
+        """Create a decoder; times without an offset are in `zone`."""
         self._text_envelope = msgspec.json.Decoder(_TextEnvelope)
         self._any_envelope = msgspec.json.Decoder(_AnyEnvelope, float_hook=Decimal)
         self._lenient = LenientDecoder(zone)
         self._amounts = DecimalCache()
-        # A vendor speaks one dialect: what one page needed, the next will need.
+        # All pages of a vendor have the same dialect.
         self._dialect = False
 
     def decode(
@@ -235,10 +206,10 @@ class PageDecoder:
         """Read one answer; never raises for its content.
 
         Args:
-            body: the answer.
-            current: the page that was asked for.
-            size: the records that were asked for: ten times as many are read, not more.
-            mask: removes secrets from a text; applied to the vendor's words and to the names of unknown fields.
+            body: The answer.
+            current: Number of the page that was requested.
+            size: Number of records that were requested; at most ten times as many are read.
+            mask: Removes secrets from the vendor's text and from the names of unknown fields.
         """
         envelope = None
         if len(body) <= _PLAIN_BYTES + _PLAIN_RECORD_BYTES * size:
@@ -270,7 +241,7 @@ class PageDecoder:
         return envelope
 
     def _decode_numbers(self, body: bytes) -> _Envelope | None:
-        # Amounts that are JSON numbers, or never the same.
+        # Amounts that are JSON numbers, or rarely repeat.
         try:
             envelope = self._any_envelope.decode(body)
             if envelope.data is not None and envelope.data.records:
@@ -280,7 +251,7 @@ class PageDecoder:
         return envelope
 
     def _decode_dialect(self, body: bytes) -> _Envelope | None:
-        plain = re.sub(_BLANK_VALUE, b":null", body)  # half as dear as `replace`, which looks for it twice
+        plain = re.sub(_BLANK_VALUE, b":null", body)  # half the cost of `replace`, which searches twice
         euro = b'"costEur":' in plain[:_FIRST_RECORDS] and b'"cost":' not in plain
         if euro:
             plain = plain.replace(b'"costEur":', b'"cost":')
@@ -292,17 +263,17 @@ class PageDecoder:
         if euro and envelope.data is not None:
             for record in envelope.data.records or ():
                 if record.cost is not None and record.currency is None:
-                    # Nobody holds the record yet: it may still be written to.
+                    # The record is not shared yet: it may still be modified.
                     msgspec.structs.force_setattr(record, "currency", "EUR")
         return envelope
 
     def _decode_leniently(
         self, body: bytes, current: int, size: int, mask: Callable[[str], str] | None
     ) -> PageAnswer | Refusal | ProtocolError:
-        # The patient way: refusals, empty pages, unknown fields, values in other forms.
+        # The slow path: refusals, empty pages, unknown fields, values in other forms.
         body = body.removeprefix(_BOM)
         commas, brackets, quotes = body.count(b","), body.count(b"[") + body.count(b"{"), body.count(b'"')
-        is_bounded = commas + brackets <= _MOST_VALUES and quotes <= _MOST_QUOTES
+        is_bounded = commas + brackets <= _MAX_VALUES and quotes <= _MAX_QUOTES
         try:
             if not is_bounded:
                 raise msgspec.DecodeError
@@ -376,7 +347,7 @@ def _read_number(data: Mapping[str, RawValue], name: str) -> int | None:
 
 def _read_reason(raw: RawValue, mask: Callable[[str], str] | None) -> str | None:
     try:
-        # Long enough for everything that is shown of it.
+        # More than what is ever shown of it.
         reason = read_text(bytes(raw))[:_LONGEST_REASON]
     except DECODE_FAULTS:
         return None
@@ -384,7 +355,7 @@ def _read_reason(raw: RawValue, mask: Callable[[str], str] | None) -> str | None
 
 
 def _describe(error: Exception, body: bytes) -> str:
-    # Only our own words: those of a decoder might quote bytes.
+    # Only our own texts: those of a decoder might quote bytes.
     if type(error) is ValueError:
         return str(error)
     return f"not readable as JSON ({type(error).__name__}, {len(body)} bytes)"
@@ -395,10 +366,10 @@ def _misfit(what: str) -> ProtocolError:
 
 
 def _max_records(size: int) -> int:
-    return _MOST_TIMES_SIZE * max(size, _LARGEST_OWN_SIZE)
+    return _MAX_TIMES_SIZE * max(size, _LARGEST_OWN_SIZE)
 
 
 def _too_many(size: int) -> ProtocolError:
     return ResponseTooLargeError(
-        f"the answer holds more than {_max_records(size):,} records or {_MOST_VALUES:,} values", retryable=True
+        f"the answer holds more than {_max_records(size):,} records or {_MAX_VALUES:,} values", retryable=True
     )

@@ -1,7 +1,4 @@
-"""Money as the vendor writes it: which texts are amounts, and what each of them is worth.
-
-Exact throughout: an amount is never rounded, and keeps the way in which it is written.
-"""
+"""Amounts of money as the vendor writes them, decoded without rounding and with their digits."""
 
 import re
 from collections.abc import Sequence
@@ -14,15 +11,14 @@ from aiosipcdr.model.records import MONEY_FIELDS
 
 __all__ = ["DecimalCache", "fill_in_numbers", "read_amount"]
 
-# Far more than any bill holds, so that no sum and no plain notation grows without a bound: a double in all of its
-# decimals (Java's `new BigDecimal(0.1)`) still fits.
+# Bounds the size of sums and of plain notation; a double with all of its decimals (Java's `new BigDecimal(0.1)`) fits.
 _WHOLE_DIGITS: Final = 26
 _PLACES: Final = 80
 
 _PLAIN: Final = r"-?[0-9]{1,26}(?:\.[0-9]{1,12})?"
 _plain_amount: Final = re.compile(_PLAIN).fullmatch
 _plain_column: Final = re.compile(rf"(?:{_PLAIN}\n)*+").fullmatch
-# Not all that Decimal takes: no underscores, no digits of other scripts, no NaN.
+# Less than Decimal accepts: no underscores, no digits of other scripts, no NaN.
 _any_amount: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?").fullmatch
 _BLANKS: Final = " \t\r\n"
 _LONGEST: Final = 400
@@ -33,10 +29,10 @@ _LONGEST_KEPT: Final = 40
 
 
 def read_amount(text: str) -> Decimal:
-    """Return the amount that `text` is, with its digits.
+    """Return the amount in `text`, with its digits.
 
     Raises:
-        DecimalException: it is not a number, or not below 10**26 and of at most 80 decimal places.
+        DecimalException: `text` is not a number, is not below 10**26, or has more than 80 decimal places.
     """
     if _plain_amount(text):
         return Decimal(text)
@@ -53,7 +49,7 @@ def _bounded(amount: Decimal) -> Decimal:
     if not amount:
         return amount if -_PLACES <= exponent <= 0 else Decimal()
     if exponent < -_PLACES:
-        # By its value: zeros at the end are no places.
+        # Trailing zeros are not counted as places.
         amount = amount.normalize(_UNROUNDED)
         exponent = int(amount.as_tuple().exponent)
     if exponent < -_PLACES or amount.adjusted() >= _WHOLE_DIGITS:
@@ -62,37 +58,35 @@ def _bounded(amount: Decimal) -> Decimal:
 
 
 class DecimalCache(dict[str | None, Decimal | None]):
-    """The amounts of texts: each is read and checked once, for bills repeat them.
-
-    Records share what they repeat, so they take less memory, too.
+    """Amounts by their texts: bills repeat amounts, so each is decoded once and shared by records.
 
     Attributes:
-        repeat: whether bills do; where nearly every amount is another one, reading it is cheaper than looking it up.
+        repeat: Whether amounts repeat; if nearly all differ, decoding is cheaper than looking up.
     """
 
     __slots__ = ("_records", "repeat")
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         super().__init__()
         self.repeat: bool = True
         self._records = 0
 
     def __repr__(self) -> str:
-        """Count the texts: anything that the vendor wrote in place of an amount may be among them."""
-        return f"Amounts(<{len(self)}>)"
+        """Count the texts: the vendor may have sent anything instead of an amount."""
+        return f"DecimalCache(<{len(self)}>)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Show as little in a rich traceback as in a plain one."""
         return [("texts", len(self))]
 
     def __missing__(self, text: str | None) -> Decimal | None:
-        """Read `text`.
+        """Decode `text`.
 
         Raises:
-            DecimalException: it is not an amount.
+            DecimalException: `text` is not an amount.
         """
-        # Nearly all are plain: a call less for each distinct amount.
+        # Nearly all are plain: saves a function call for each.
         amount = None if text is None else Decimal(text) if _plain_amount(text) else read_amount(text)
         if len(text or "") <= _LONGEST_KEPT:
             if len(self) >= _MOST_KEPT:
@@ -103,10 +97,10 @@ class DecimalCache(dict[str | None, Decimal | None]):
         return amount
 
     def fill_in(self, records: Sequence[Any]) -> None:
-        """Put amounts into `records`, which nobody holds yet, in the place of their texts.
+        """Replace the texts of amounts in `records`, which were decoded just now, by the amounts.
 
         Raises:
-            DecimalException: one of them is not an amount.
+            DecimalException: A text is not an amount.
         """
         self._records += len(records)
         fill = msgspec.structs.force_setattr
@@ -119,10 +113,10 @@ class DecimalCache(dict[str | None, Decimal | None]):
 
 
 def fill_in_numbers(records: Sequence[Any]) -> None:
-    """Put amounts into `records`, which nobody holds yet, in the place of texts and JSON numbers, by columns.
+    """Replace texts and JSON numbers in `records`, which were decoded just now, by amounts, column by column.
 
     Raises:
-        DecimalException: one of them is not an amount.
+        DecimalException: A value is not an amount.
     """
     fill = msgspec.structs.force_setattr
     for name in MONEY_FIELDS:
@@ -137,7 +131,7 @@ def fill_in_numbers(records: Sequence[Any]) -> None:
 
 
 def _are_plain(values: list[Any]) -> bool:
-    # One look at all of them: where no bill repeats an amount, this is most of what reading them costs.
+    # One match for all values: if amounts do not repeat, this is most of the cost of decoding them.
     try:
         lines = "\n".join([*values, ""])
     except TypeError:  # numbers
@@ -148,6 +142,6 @@ def _are_plain(values: list[Any]) -> bool:
 def _read_any(value: object) -> Decimal:
     if isinstance(value, str):
         return read_amount(value)
-    if isinstance(value, Decimal) or type(value) is int:  # a bool is an int, too
+    if isinstance(value, Decimal) or type(value) is int:  # a bool is an int
         return _bounded(Decimal(value))
     raise InvalidOperation

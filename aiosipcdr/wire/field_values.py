@@ -1,7 +1,7 @@
-"""The values of a record's fields in all the forms in which vendors send them.
+"""Readers of field values in all the forms in which vendors send them.
 
-A value is read as what it plainly means, or not at all: nothing is guessed.  Every reader returns `None` for `null` and
-an empty text, and raises one of `VALUE_FAULTS` for what it cannot read.
+Nothing is guessed: a value has one meaning or cannot be read. Every reader returns `None` for `null` and an empty text,
+and raises one of `VALUE_FAULTS` for a value that it cannot read.
 """
 
 import re
@@ -24,7 +24,7 @@ Value = str | int | Decimal | datetime | None
 Reader = Callable[[bytes], Value]
 
 VALUE_FAULTS: Final = (*DECODE_FAULTS, ValueError, ArithmeticError)
-"""What a reader raises: `ArithmeticError` covers impossible amounts and dates that no calendar holds."""
+"""What a reader raises; `ArithmeticError` covers impossible amounts and dates outside the calendar."""
 
 _BLANKS: Final = " \t\r\n"
 _LONGEST_DIGITS: Final = 64 * 1024
@@ -51,7 +51,7 @@ _SECOND_DIGITS: Final = 10
 
 
 def read_label(raw: bytes) -> str | None:
-    """Read a text; an integer is the text of its digits, as in `"terminationCode": 200`."""
+    """Read a text; an integer becomes the text of its digits, as in `"terminationCode": 200`."""
     if raw.startswith(b'"'):
         return read_text(raw) or None
     if raw == b"null":
@@ -82,8 +82,8 @@ def read_time(raw: bytes, zone: tzinfo | None = None) -> datetime | None:
     """Read a time, aware: ISO 8601 in its variants, or the epoch in seconds or milliseconds.
 
     Args:
-        raw: the value.
-        zone: where a local time without an offset belongs; without it such a time cannot be read.
+        raw: The value, as JSON.
+        zone: The time zone of times without an offset; without it they cannot be read.
     """
     text = _plain_text(raw)
     if not text or _never(text):
@@ -94,7 +94,7 @@ def read_time(raw: bytes, zone: tzinfo | None = None) -> datetime | None:
     if found is None:
         raise ValueError
     time = datetime.fromisoformat(f"{found['date']}T{found['clock']}:{found['seconds'] or '00'}")
-    time += _fraction(found["fraction"])  # rounded to microseconds, as msgspec does it
+    time += _fraction(found["fraction"])  # rounded to microseconds, as msgspec does
     if (offset := found["offset"]) is not None:
         return _with_offset(time, offset)
     if zone is None or found["zone"] is not None:
@@ -112,7 +112,7 @@ def read_count(raw: bytes) -> int | None:
 
 
 def field_readers(zone: tzinfo | None) -> Mapping[str, tuple[str, Reader]]:
-    """Return for each field, by its name on the wire, its name and what reads it; the id is not among them."""
+    """Return name and reader of each field by its wire name; the id is left out."""
     readers: dict[str, Reader] = (
         dict.fromkeys(MONEY_FIELDS, read_money)
         | dict.fromkeys(DURATION_FIELDS, read_seconds)
@@ -160,12 +160,12 @@ def _with_offset(time: datetime, offset: str) -> datetime:
 def _in_zone(time: datetime, zone: tzinfo) -> datetime:
     spans = {time.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1)}
     span = spans.pop()
-    if spans or span is None:  # there twice, or never: the clocks were changed
+    if spans or span is None:  # the time exists twice or never: clocks were changed
         raise ValueError
     return _with_span(time, span)
 
 
 def _with_span(time: datetime, span: timedelta) -> datetime:
-    # No file format knows offsets with seconds (local time before there were zones): the instant is kept.
+    # File formats have no offsets with seconds (local mean times): the instant is kept.
     missing = timedelta(seconds=-span.total_seconds() % 60)
     return (time + missing).replace(tzinfo=timezone(span + missing))

@@ -1,8 +1,8 @@
-"""Decoding of pages that the typed decoder refuses: record by record, field by field.
+"""Decoder of pages that the typed decoder refuses: record by record, field by field.
 
-A page is refused for one value in an unexpected form, an unknown field, a broken text.  Here every value is read in all
-the forms that vendors use; what still cannot be read costs its field alone, and only a record without a readable id is
-set aside.  Never raises for the content of a record, and no reason quotes a value.
+The typed decoder refuses a page for one value in an unexpected form, an unknown field or a broken text. Here each value
+is read in every form that vendors use. A value that cannot be read becomes `None`; only a record without a readable id
+is quarantined. The content of a record raises no error, and no reason quotes a value.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ from aiosipcdr.wire.raw_json import DECODE_FAULTS, RawValue, decode_broken, is_n
 __all__ = ["MOST_UNKNOWN", "LenientDecoder", "LenientPage", "clean_names", "count_names"]
 
 MOST_UNKNOWN: Final = 100
-"""How many unknown names are kept of a page, and counted in a report."""
+"""The number of unknown names that are kept per page and counted in a report."""
 
 _LONGEST_KEPT: Final = 64 * 1024
 _NOTHING: Final = frozenset({b"null", b'""'})
@@ -38,11 +38,11 @@ class LenientPage(msgspec.Struct, kw_only=True):
     """The records of a page, and what could not be read.
 
     Attributes:
-        records: those with a readable id, in the vendor's order.
-        quarantined: the others.
-        unknown_fields: names that this version does not know, with the number of records that have them.
-        faulty_fields: our names of fields that could not be read, with the number of records.
-        anomalies: ids sent as numbers, `costEur` beside `cost`, names beyond the first hundred.
+        records: Records with a readable id, in the vendor's order.
+        quarantined: Records without one.
+        unknown_fields: Names that this version does not know, with the number of records that have them.
+        faulty_fields: Names of fields that could not be read, with the number of records.
+        anomalies: Ids sent as numbers, `costEur` beside `cost`, unknown names beyond the first hundred.
     """
 
     records: list[CallDetailRecord] = msgspec.field(default_factory=list)
@@ -61,16 +61,16 @@ class LenientPage(msgspec.Struct, kw_only=True):
 
 
 class LenientDecoder:
-    """Reads the raw records of a page."""
+    """Decodes the raw records of a page."""
 
     __slots__ = ("_readers",)
 
     def __init__(self, zone: tzinfo | None = None) -> None:
-        """Read local times without an offset in `zone`; without it they cannot be read."""
+        """Read times without an offset in `zone`; without a zone they cannot be read."""
         self._readers = field_readers(zone)
 
     def decode(self, raws: Iterable[RawValue], *, page: int, mask: Callable[[str], str] | None = None) -> LenientPage:
-        """Read the records of `page`; `mask` removes secrets from unknown names, which reports repeat."""
+        """Decode the records of `page`; `mask` removes secrets from unknown names, which appear in reports."""
         read = LenientPage()
         names: dict[str, str] = {}
         for raw in raws:
@@ -111,13 +111,13 @@ class LenientDecoder:
         if (euros := members.get(COST_EUR)) is not None:
             _place_euros(bytes(euros), values, extra, read)
         if extra:
-            # In an order of their own: another server may send them in another.
+            # Sorted: another server may send them in another order.
             values["extra"] = ExtraFields(sorted(extra.items()))
         return CallDetailRecord(**values)
 
 
 class _UnidentifiedError(ValueError):
-    """A record has no id that can be read."""
+    """A record has no readable id."""
 
 
 def _read_id(members: Mapping[str, RawValue], read: LenientPage) -> str:
@@ -134,7 +134,7 @@ def _read_id(members: Mapping[str, RawValue], read: LenientPage) -> str:
 
 
 def _place_euros(raw: bytes, values: dict[str, Any], extra: dict[str, str], read: LenientPage) -> None:
-    # One brand sends it instead of `cost`; beside it, it is a second amount, and no guess puts one for the other.
+    # One brand sends it instead of `cost`. Beside `cost` it is a second amount, which does not replace the first.
     if raw in _NOTHING:
         return
     has_cost = values.get("cost") is not None
@@ -152,7 +152,7 @@ def _place_euros(raw: bytes, values: dict[str, Any], extra: dict[str, str], read
 
 
 def _as_json(raw: bytes) -> str:
-    # Whoever reads it later must be able to: what is not JSON becomes a text.
+    # What is not JSON becomes a JSON string, so that `extra` is always valid.
     if len(raw) > _LONGEST_KEPT:
         return f'"<{len(raw)} bytes>"'
     try:
@@ -166,12 +166,12 @@ def _as_json(raw: bytes) -> str:
 
 
 def count_names(names: Iterable[Iterable[str]]) -> Counter[str]:
-    """Return how often each name is there."""
+    """Return how often each name occurs."""
     return Counter(chain.from_iterable(names))
 
 
 def clean_names(counts: Counter[str]) -> Counter[str]:
-    """Return `counts` under names fit for a report: a vendor's name may be a phone number."""
+    """Return `counts` with sanitized names: a name from the vendor may be a phone number."""
     cleaned: Counter[str] = Counter()
     for name, number in counts.items():
         cleaned[clean_words(name) or "***"] += number

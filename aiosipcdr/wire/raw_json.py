@@ -1,8 +1,8 @@
-r"""JSON taken apart into raw values, also where a text or a number in it is broken.
+r"""JSON split into raw values, also if a text or a number in it is broken.
 
-msgspec does it wherever it can.  It refuses a whole page for one raw control character, one `\'`, one `NaN` or half a
-surrogate; the scanner here needs only quotes, brackets, commas and colons to be in order, and leaves it to the caller
-what a value is.  Linear in the number of bytes; how many values there are is bounded by the caller.
+msgspec does it if it can. It refuses a whole page for one raw control character, one `\'`, one `NaN` or half a
+surrogate; the scanner here needs only quotes, brackets, commas and colons to be in order, and leaves the values to its
+caller. Linear in the number of bytes; the caller bounds the number of values.
 """
 
 import re
@@ -14,13 +14,13 @@ import msgspec
 __all__ = ["DECODE_FAULTS", "RawValue", "decode_broken", "is_nested_deeply", "read_text", "split_array", "split_object"]
 
 DECODE_FAULTS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""All that msgspec raises for a vendor's bytes: the last two are no `DecodeError`."""
+"""All that msgspec raises for bytes of the vendor."""
 
 RawValue = bytes | memoryview | msgspec.Raw
-"""A JSON value as it was sent; views of the answer, so that taking it apart does not multiply it."""
+"""A JSON value as sent; views of the answer, so that splitting does not copy it."""
 
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
-# In GBK and its like, the second byte of a character may be that of a backslash, and escapes nothing before a quote.
+# In GBK and similar encodings, the second byte of a character may be a backslash, which does not escape a quote.
 _GBK_STRING: Final = rb'"(?:[\x81-\xfe]\\(?="[ \t\r\n]*+[,:}\]])|[^"\\]|\\.)*+"'
 _scalar: Final = re.compile(rb"[^\s\"\[\]{},:]++")
 _blanks: Final = re.compile(rb"[ \t\r\n]*+")
@@ -31,7 +31,7 @@ _MOST_LEVELS: Final = 100
 
 
 class _Patterns(NamedTuple):
-    """What a string is, and what matters of a value with brackets."""
+    """Patterns of a string, and of the tokens of a value in brackets."""
 
     string: re.Pattern[bytes]
     tokens: re.Pattern[bytes]
@@ -48,7 +48,7 @@ _decode_text: Final = msgspec.json.Decoder(str).decode
 
 
 def split_object(raw: RawValue) -> dict[str, RawValue]:
-    """Return the raw values of a JSON object by their names; of a name that is there twice, the last.
+    """Return the raw values of a JSON object by their names; the last one of a repeated name.
 
     Raises:
         msgspec.DecodeError: `raw` is not an object.
@@ -75,17 +75,17 @@ def read_text(raw: bytes) -> str:
     """Return the text of a JSON string.
 
     Raises:
-        msgspec.DecodeError: `raw` is not a valid one.
-        UnicodeDecodeError: it is not UTF-8.
+        msgspec.DecodeError: `raw` is not a valid string.
+        UnicodeDecodeError: `raw` is not UTF-8.
     """
     return _decode_text(raw)
 
 
 def decode_broken(raw: bytes) -> str:
-    """Return bytes that should be UTF-8 as text; if they are not, each byte as the character of its number (Latin-1).
+    """Decode bytes that should be UTF-8; as Latin-1 if they are not.
 
-    Lossless: `text.encode("latin-1")` returns the bytes, to be decoded with the right encoding (GBK, for example). An
-    error handler such as "backslashreplace" takes 0.3 s for a megabyte, and makes four of it.
+    Latin-1 is lossless: `text.encode("latin-1")` returns the bytes, to be decoded with the right encoding (GBK, for
+    example). The error handler "backslashreplace" takes 0.3 s for a megabyte, which becomes four.
     """
     try:
         return raw.decode()
@@ -109,7 +109,7 @@ def _read_name(raw: bytes) -> str:
     try:
         return _decode_text(raw)
     except DECODE_FAULTS:
-        return decode_broken(raw[1:-1])  # it is no name of ours
+        return decode_broken(raw[1:-1])  # it is not a known name
 
 
 def _take_apart(raw: RawValue, opening: bytes, closing: bytes) -> list[tuple[bytes, memoryview]]:

@@ -1,19 +1,17 @@
-"""The way of a page through the package, counted: modules, calls, and changes of module.
+"""Counts of the calls of one page: modules, calls and changes of module, from its bytes to the caller's list.
 
-`fetch_all` runs with one request at a time, so that nothing else happens
-meanwhile, and a profiler notes every call of a Python function of the package.
-Not counted: generators and coroutines that go on, comprehensions (Python 3.12
-inlines them), and what the standard library and other packages do.
+`fetch_all` runs with one request in flight, so that nothing else runs in between, and a profiler records the calls of
+functions of the package. Not counted: resumed coroutines and generators, comprehensions (which Python 3.12 inlines),
+and functions of other packages.
 
-Three stretches are counted, each for the sixth page of a window, neither the
-first nor the last:
+- `page`: from reading the bytes of an answer until the plan has processed it: decoded, checked, and its rows kept.
+- `turn`: a `page`, and everything until the worker reads the bytes of the next page: choosing, signing and sending the
+  next request.
+- `window`: once per window of up to 2,000 rows, when all its pages are read: repeated rows are removed, the window is
+  certified, and its records are taken for the caller's list.
 
-- `page`: from reading the bytes of the answer to the end of what it causes:
-  decoded, checked, its rows kept for the caller's list, the plan asked what has changed.
-- `turn`: from there to the same point of the next page; includes choosing,
-  signing and sending the request between them.
-- `window`: what it takes, once for a window of up to 2,000 rows, to take
-  the window from the plan and add its rows to the caller's list.
+Pages are from the middle of a window in a warm client. Of several, the one with the fewest calls is reported: a timer
+of the event loop may add calls to the others.
 """
 
 import asyncio
@@ -31,57 +29,54 @@ from course.task import KEY, SECRET, Task
 __all__ = ["Steps", "trace_page"]
 
 _PACKAGE = str(Path(aiosipcdr.__file__).parent)
-_PAGE = 6  # of the second window: everything is warm, and more pages follow
+_MIDDLE_PAGES = range(4, 12)  # of the second window, which has about 20
 _INLINED = ("<listcomp>", "<setcomp>", "<dictcomp>")
 
 
 class Call(msgspec.Struct, frozen=True):
-    """The call of a function: its module's path in the package, and its qualified name."""
+    """Call of a function: the path of its module within the package, and its qualified name."""
 
     module: str
     name: str
 
 
 class Steps(msgspec.Struct, frozen=True):
-    """The calls of one stretch, in order."""
+    """Calls in order."""
 
     calls: list[Call]
 
     @property
     def modules(self) -> int:
-        """How many modules of the package they run in."""
+        """Number of modules of the package that run."""
         return len({call.module for call in self.calls})
 
     @property
     def changes(self) -> int:
-        """How many of them are in another module than the call before."""
+        """Number of calls in another module than the call before."""
         return sum(one.module != other.module for one, other in zip(self.calls, self.calls[1:], strict=False))
 
 
 class _Tracer:
-    """A profiler that keeps the calls of the package, and how many there were at each end of `Engine._settle`."""
+    """Profiler that records the calls of the package, and their number at each return of `Engine._settle`."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.settled: list[int] = []
-        self._entered: dict[int, FrameType] = {}  # keeps the frames alive, so that no id is used twice
+        self._entered: dict[int, FrameType] = {}  # keeps the frames alive, so that no id is reused
 
-    def __call__(self, frame: FrameType, event: str, argument: object) -> None:  # noqa: ARG002 - as sys has it
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:  # noqa: ARG002 - the signature of sys
         code = frame.f_code
-        if not code.co_filename.startswith(_PACKAGE) or event not in {"call", "return"}:
+        if not code.co_filename.startswith(_PACKAGE) or code.co_name in _INLINED:
             return
-        if event == "return":
-            if code.co_name == "_settle" and code.co_filename.endswith("engine.py"):
-                self.settled.append(len(self.calls))
-            return
-        if id(frame) in self._entered or code.co_name in _INLINED:
-            return
-        self._entered[id(frame)] = frame
-        self.calls.append(Call(code.co_filename[len(_PACKAGE) + 1 :], code.co_qualname))
+        if event == "return" and code.co_qualname == "Engine._settle":
+            self.settled.append(len(self.calls))
+        elif event == "call" and id(frame) not in self._entered:
+            self._entered[id(frame)] = frame
+            self.calls.append(Call(code.co_filename[len(_PACKAGE) + 1 :], code.co_qualname))
 
 
 def trace_page(task: Task) -> dict[str, Steps]:
-    """Return the calls of each stretch."""
+    """Return the calls of a page, a turn and a window."""
     tracer = _Tracer()
 
     async def main() -> None:
@@ -96,14 +91,19 @@ def trace_page(task: Task) -> dict[str, Steps]:
 
     asyncio.run(main())
     calls = tracer.calls
-    reads = [place for place, call in enumerate(calls) if call.name in {"read_body", "_read_body"}]
-    taken = [place for place, call in enumerate(calls) if call.name.endswith(".take_complete")]
-    first = next(at for at, place in enumerate(reads) if place > taken[0])
-    begin, following = reads[first + _PAGE - 1], reads[first + _PAGE]
-    end = next(place for place in tracer.settled if place > begin)
-    handed_over = next(place for place in range(taken[1], len(calls)) if calls[place].name == "Engine.wake")
+    delivered = [index for index, call in enumerate(calls) if call.name == "RangeReader.take_complete"]
+    reads = [index for index, call in enumerate(calls) if call.name == "_read_body" and index > delivered[0]]
+    begins = [reads[number] for number in _MIDDLE_PAGES]
+    ends = [next(index for index in tracer.settled if index > begin) for begin in begins]
+    nexts = [reads[number + 1] for number in _MIDDLE_PAGES]
+    taken = next(index for index in range(delivered[1], len(calls)) if calls[index].name == "Engine.wake")
     return {
-        "page": Steps(calls[begin:end]),
-        "turn": Steps(calls[begin:following]),
-        "window": Steps(calls[taken[1] : handed_over]),
+        "page": _fewest(calls, begins, ends),
+        "turn": _fewest(calls, begins, nexts),
+        "window": Steps(calls[delivered[1] : taken]),
     }
+
+
+def _fewest(calls: list[Call], begins: list[int], ends: list[int]) -> Steps:
+    steps = [Steps(calls[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+    return min(steps, key=lambda one: len(one.calls))

@@ -1,4 +1,4 @@
-"""Records `demo.svg`: the demo as it looks in a terminal when it is through.
+"""Recorder of `demo.svg`: the terminal at the end of the demo.
 
 Needs tmux, and the package with its extra `cli`. Run: python3 docs/pictures/record_demo.py
 """
@@ -23,12 +23,12 @@ SOCKET = "aiosipcdr-demo"
 
 
 def tmux(*words: str) -> str:
-    """Run a tmux command on a server of our own; return what it printed."""
+    """Run a tmux command on a separate server and return its output."""
     return subprocess.run(["tmux", "-L", SOCKET, *words], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607
 
 
 def watch(folder: str) -> str:
-    """Run the demo in a terminal in `folder`; return the screen when it has ended, with its colours."""
+    """Run the demo in a terminal in `folder` and return the final screen, with its colours."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     tmux("new-session", "-d", "-x", str(WIDTH), "-y", str(HEIGHT), "-c", folder, "env", f"PATH={path}", "sh")
     try:
@@ -55,7 +55,7 @@ def main() -> None:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi("\n".join(lines)))
     picture = console.export_svg(title="aiosipcdr demo", unique_id="demo")
-    # No font from elsewhere: a page that shows this asks nobody for anything.
+    # No font from elsewhere: a page that shows the picture sends no request for one.
     picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL).replace("Fira Code", "ui-monospace")
     (HERE / "demo.svg").write_text(re.sub(r"\n\s*\n", "\n", picture), encoding="utf-8")
 

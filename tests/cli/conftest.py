@@ -1,9 +1,9 @@
-"""A sandbox to ask, its credentials in the environment, and the command line as a process."""
+"""The sandbox's credentials in the environment, and the command line as a process."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,6 @@ import pytest
 from aiosipcdr.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    """Run a sandbox with 500 calls."""
-    with Sandbox(records=500) as running:
-        yield running
 
 
 @pytest.fixture

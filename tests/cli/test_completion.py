@@ -41,7 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.skipif(BASH is None, reason="there is no bash")
+@pytest.mark.needs("bash")
 def test_bash_completes_commands_options_and_choices(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / ".bashrc").write_text("# mine\n")
     for _ in range(2):  # again after an update

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from aiosipcdr.cli.app import run
-from aiosipcdr.cli.sandbox_process import sandbox_process
 from aiosipcdr.sandbox import SandboxProcess
 
 Starter = Callable[..., "subprocess.Popen[str]"]
@@ -101,7 +100,7 @@ async def test_a_sandbox_of_its_own_inherits_no_account(monkeypatch: pytest.Monk
     monkeypatch.setenv("INHERITED", "yes")
     before = children()
     with SandboxProcess(records=1):
-        async with sandbox_process("--records", "1"):
+        async with SandboxProcess(records=1):
             started = children() - before
             assert len(started) == 2
             for environment in map(environment_of, started):

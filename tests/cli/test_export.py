@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import product
 from pathlib import Path
 
 import duckdb
@@ -22,7 +23,7 @@ from aiosipcdr.cli.app import run
 from aiosipcdr.export import FORMATS
 from aiosipcdr.sandbox import Sandbox
 from tests.gates import Gate
-from tests.settling import settle
+from tests.selection import some
 
 
 def ids(text: str) -> set[str]:
@@ -121,7 +122,7 @@ def test_a_missing_extra_is_told_before_anything_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    settle(sandbox)
+    sandbox.reset_stats()
     assert run(["export", *account, "--output", str(tmp_path / "calls.parquet")]) == 1
     reported = capsys.readouterr().err
     assert reported == 'aiosipcdr: Arrow and Parquet need pyarrow: pip install "aiosipcdr[arrow]"\n'
@@ -134,7 +135,7 @@ def test_an_existing_file_is_refused_before_anything_is_asked(
 ) -> None:
     path = tmp_path / "calls.ndjson"
     path.write_text("mine")
-    settle(sandbox)
+    sandbox.reset_stats()
     assert run(["export", *account, "--output", str(path)]) == 1
     assert "already exists" in capsys.readouterr().err
     assert path.read_text() == "mine"
@@ -215,7 +216,7 @@ def test_the_command_that_goes_on_is_told_and_works(
         again = shlex.split(reported.partition("to resume, run: aiosipcdr ")[2])
         assert "--last" not in again
         gate.opened.set()
-        settle(held)
+        held.reset_stats()
         with cli(*again) as process:
             _, reported = process.communicate(timeout=240)
         assert process.returncode == 0, reported
@@ -239,7 +240,7 @@ def test_one_file_for_each_day_and_none_twice(
         begin, end = (datetime.combine(date, time.min, sandbox.start.tzinfo) for date in (day, following))
         with gzip.open(file["output"], "rt") as lines:
             assert ids(lines.read()) == set(sandbox.voice_ids(begin, end))
-    settle(sandbox)
+    sandbox.reset_stats()
     assert run(command) == 0
     reported = capsys.readouterr()
     assert json.loads(reported.out)["files"] == [file | {"outcome": "unchanged"} for file in first]
@@ -304,9 +305,10 @@ def calls_around_midnight() -> list[dict[str, str]]:
     return calls + legs
 
 
-@pytest.mark.parametrize("time_field", [None, "submit_time"])
-@pytest.mark.parametrize("start_inclusive", [True, False])
-@pytest.mark.parametrize("end_inclusive", [True, False])
+@pytest.mark.parametrize(
+    ("time_field", "start_inclusive", "end_inclusive"),
+    some(product([None, "submit_time"], [True, False], [True, False]), every=3),
+)
 def test_a_call_at_midnight_is_in_exactly_one_file_whatever_the_bounds_mean(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -493,7 +495,7 @@ def test_the_same_command_again_is_success_and_asks_nothing(
     command = ["export", "--start", str(day), "--end", str(day + timedelta(days=1)), "--tz", "+08:00"]
     command += ["--output", str(tmp_path / "calls.csv")]
     assert run(command) == 0
-    settle(sandbox)
+    sandbox.reset_stats()
     assert run(command) == 0
     assert capsys.readouterr().err.endswith("calls.csv is already complete\n")
     assert run([*command, "--if-exists", "fail"]) == 1

@@ -16,6 +16,7 @@ from aiosipcdr.cli.resume_hint import invocation, resume_command
 from aiosipcdr.cli.settings import OPTION_NAMES, Account, Settings, resolve_settings
 from aiosipcdr.sandbox import Sandbox
 from tests.http.test_transport import authority, http, peer, serving
+from tests.inside import transport_of
 
 __all__ = ["authority"]
 
@@ -145,7 +146,7 @@ def test_the_proxy_of_the_environment_is_used_unless_excluded(monkeypatch: pytes
     settings = Settings(base_url=URL, api_key="k", api_secret="s")
 
     def proxy(given: str | None = None) -> str:
-        return build_client(settings, Pace(), network=Network(proxy=given))._transport.proxy_host
+        return transport_of(build_client(settings, Pace(), network=Network(proxy=given))).proxy_host
 
     assert proxy() == "p.example:3128"
     assert proxy("http://q.example:1") == "q.example:1"

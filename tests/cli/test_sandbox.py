@@ -1,7 +1,6 @@
 """`sandbox`: says where it is, answers there, and ends when it should."""
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from aiosipcdr.sandbox import Sandbox
 Starter = Callable[..., "subprocess.Popen[str]"]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+@pytest.mark.needs("curl")
 def test_what_it_prints_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> None:
     with cli("sandbox", "--records", "25") as process:
         assert process.stdout is not None

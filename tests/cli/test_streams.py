@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -103,7 +102,8 @@ def test_sigterm_ends_a_command_that_is_still_being_imported(cli: Start, tmp_pat
 
 
 @posix
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare")
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+@pytest.mark.needs("unshare")
 def test_sigterm_ends_the_first_process_of_a_container(tmp_path: Path) -> None:
     unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:

@@ -76,7 +76,7 @@ def test_faulty_fields_leave_the_certificate_and_are_exit_code_4(
         assert "13 of 13 calls, certified complete" in shown.err
         assert words in shown.err
         assert run(["verify", str(path)]) == 4
-        assert f"13 calls, certified complete, {words}; the file is" in capfd.readouterr().out
+        assert f"13 calls, certified complete, {words}; the file matches" in capfd.readouterr().out
         assert run(["export", *SPAN, "--output", "-"]) == 4
         assert words in capfd.readouterr().err
         # Incomplete comes first, and what failed before that.

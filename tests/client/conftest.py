@@ -1,4 +1,4 @@
-"""What these tests share: a server that answers what a test tells it to, and sees the bytes that came."""
+"""A raw HTTP server that sends the responses of a test and records the bytes of requests."""
 # ruff: noqa: ASYNC110 - waiting for another machine is polling
 
 import asyncio
@@ -14,7 +14,8 @@ from typing import Any, Self
 
 import pytest
 
-from aiosipcdr import CdrClient, RetryPolicy
+from aiosipcdr import CdrClient
+from tests.clients import QUICK
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(days=1)
@@ -22,7 +23,7 @@ END = START + timedelta(days=1)
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as it came over the wire."""
+    """A request as it was received."""
 
     line: str
     headers: list[tuple[str, str]]
@@ -33,7 +34,7 @@ class Seen:
         return json.loads(self.body)
 
     def header(self, name: str) -> str:
-        """Return the value of a header that must be there exactly once."""
+        """Return the value of a header that occurs exactly once."""
         (value,) = [value for other, value in self.headers if other.lower() == name.lower()]
         return value
 
@@ -101,11 +102,11 @@ class RawServer:
         return f"{self.origin}/v3/voice"
 
     def client(self, **settings: Any) -> CdrClient:  # noqa: ANN401 - the constructor's own
-        settings = {"retry": RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)} | settings
+        settings = {"retry": QUICK} | settings
         return CdrClient(self.base_url, "sandbox-key", "sandbox-secret", **settings)
 
     async def until(self, requests: int) -> None:
-        """Wait until so many requests have come."""
+        """Wait until this many requests were received."""
         while len(self.seen) < requests:
             await asyncio.sleep(0.001)
 
@@ -150,7 +151,7 @@ class RawServer:
 
 
 def paged(total: int, *, size: int = 100) -> Callable[[Seen], bytes]:
-    """Answer every question about `total` calls, one a second from START."""
+    """Answer every query of `total` calls, one per second from START."""
 
     def answer(seen: Seen) -> bytes:
         asked = seen.asked
@@ -172,7 +173,7 @@ def signature(key: str, secret: str, timestamp: str) -> str:
 
 
 class Wire:
-    """What a test needs to speak as the vendor does."""
+    """Helpers to send what the vendor would send."""
 
     server = RawServer
     http = staticmethod(http)

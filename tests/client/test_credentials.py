@@ -7,7 +7,7 @@ import pytest
 
 from aiosipcdr import AuthenticationError, CdrClient, ClientStateError
 from aiosipcdr.sandbox import Sandbox
-from aiosipcdr.wire.signing import Credentials
+from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
 if TYPE_CHECKING:
     from tests.client.conftest import Wire
@@ -30,9 +30,15 @@ async def test_a_callable_is_asked_before_every_request(wire: "Wire") -> None:
             assert seen.header("Sign") == expected
 
 
-async def test_key_and_secret_may_come_from_a_callable_each(wire: "Wire") -> None:
+async def test_key_and_secret_are_texts_or_credentials_or_a_callable_of_them(wire: "Wire") -> None:
+    pair = Credentials("k", "s")
+    ways: list[tuple[str | Credentials | CredentialsSource, str | None]] = [
+        ("k", "s"),
+        (pair, None),
+        (lambda: pair, None),
+    ]
     async with wire.server([wire.paged(3)]) as server:
-        for key, secret in ((lambda: "k", lambda: "s"), ("k", lambda: "s"), (lambda: "k", "s")):
+        for key, secret in ways:
             async with CdrClient(server.base_url, key, secret) as client:
                 assert await client.count(wire.start, wire.end) == 3
             seen = server.seen[-1]
@@ -98,7 +104,7 @@ async def test_what_a_callable_raises_comes_out_as_it_is_and_the_run_ends_clean(
 @pytest.mark.parametrize("given", ["", " ", "k\nX: 1", None, 5])
 async def test_what_a_callable_returns_is_checked_before_it_is_sent(wire: "Wire", given: object) -> None:
     async with wire.server([wire.paged(1)]) as server:
-        async with CdrClient(server.base_url, lambda: given, "secret") as client:  # type: ignore[arg-type, return-value]
+        async with CdrClient(server.base_url, lambda: Credentials(given, "secret")) as client:  # type: ignore[arg-type]
             with pytest.raises(ValueError, match="api_key") as caught:
                 await client.count(wire.start, wire.end)
             assert not isinstance(caught.value, ClientStateError)
@@ -107,7 +113,7 @@ async def test_what_a_callable_returns_is_checked_before_it_is_sent(wire: "Wire"
 
 async def test_a_callable_alone_must_return_both_parts(wire: "Wire") -> None:
     async with wire.server([wire.paged(1)]) as server:
-        async with CdrClient(server.base_url, lambda: "key") as client:
+        async with CdrClient(server.base_url, lambda: "key") as client:  # type: ignore[arg-type, return-value]
             with pytest.raises(ValueError, match="Credentials"):
                 await client.count(wire.start, wire.end)
         assert server.connections == 0

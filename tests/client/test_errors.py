@@ -1,10 +1,9 @@
 """What the vendor refuses or breaks: the right class, the exact number of requests, a plain exception."""
-# ruff: noqa: ANN401 - the constructor's own settings
 
 import asyncio
 import gzip
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -29,28 +28,13 @@ from aiosipcdr import (
     VendorError,
 )
 from aiosipcdr.sandbox import Sandbox
-from tests.settling import settle
+from tests.clients import QUICK, client_of
 
 if TYPE_CHECKING:
     from tests.client.conftest import Wire
 
-QUICK = RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)
 
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **({"retry": QUICK} | settings))
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=800) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": 800}
 
 
 CODES: list[tuple[int, type[VendorError], int]] = [

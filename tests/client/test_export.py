@@ -8,9 +8,7 @@ import json
 import re
 import stat
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -29,31 +27,16 @@ from aiosipcdr import (
     IncompleteRangeError,
     JournalDamagedError,
     OutOfTimeRangeError,
-    RetryPolicy,
     StorageError,
 )
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.export import FORMATS, MANIFEST, read_manifest
 from aiosipcdr.sandbox import Sandbox
+from tests.clients import ShiftedClock, client_of, open_with
+from tests.inside import set_hook
 from tests.made_up_exports import sidecar_path
-from tests.settling import settle
 
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=2_500) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": 2_500}
 
 
 def names(folder: Path) -> list[str]:
@@ -248,10 +231,10 @@ async def cut_short(
     client: CdrClient, sandbox: Sandbox, path: Path, windows: int, ends: list[datetime] | None = None, **settings: Any
 ) -> None:
     """Export until so many windows are in the journal, then lose the vendor; write down where they `ends`."""
-    client._hook = Ending(windows, [] if ends is None else ends)
+    set_hook(client, Ending(windows, [] if ends is None else ends))
     with pytest.raises(InterruptedError):
         await client.export(sandbox.start, sandbox.end, path, **settings)
-    client._hook = ignore
+    set_hook(client, ignore)
 
 
 def ignore(_: Event) -> None:
@@ -379,9 +362,8 @@ async def test_a_resumed_run_judges_ages_by_the_vendors_clock(tmp_path: Path) ->
             async with client_of(sandbox, lateness=timedelta(days=365), count_delay=timedelta(0)) as client:
                 await cut_short(client, sandbox, path, 1, ends=ends)
             age = datetime.now(UTC) - ends[0]
-            async with client_of(sandbox, lateness=age + margin, count_delay=timedelta(0)) as client:
-                assert client._engine is not None
-                client._engine._wall_clock = lambda: time.time() + 8 * 3_600
+            judge = client_of(sandbox, lateness=age + margin, count_delay=timedelta(0))
+            async with open_with(judge, wall_clock=ShiftedClock(8 * 3_600)) as client:
                 report = await client.export(sandbox.start, sandbox.end, path)
             assert report.certified
             assert not report.local_clock
@@ -403,7 +385,7 @@ async def test_parts_that_hold_too_little_are_read_again_by_the_next_run(tmp_pat
                 sandbox.insert(at=sandbox.start + timedelta(hours=1))
                 sandbox.delete(max(sandbox.voice_ids(sandbox.end - timedelta(days=2), sandbox.end)))
 
-        client._hook = swap
+        set_hook(client, swap)
         with pytest.raises(IncompleteRangeError, match=r"2,499 distinct calls .* 2,500"):
             await client.export(sandbox.start, sandbox.end, path)
         assert not path.exists()
@@ -479,6 +461,7 @@ async def test_a_digit_that_changes_in_the_rows_meanwhile_never_reaches_a_file(t
         assert (await client.export(sandbox.start, sandbox.end, path)).certified
 
 
+@pytest.mark.usefixtures("costly_keys")
 async def test_a_manifest_names_the_costs_of_its_key_and_a_resumed_export_keeps_its_salt(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -12,11 +12,11 @@ import polars as pl
 import pyarrow.dataset as ds
 import pytest
 
-from aiosipcdr import AuthenticationError, CdrClient, ExportConflictError, JournalDamagedError, RetryPolicy
+from aiosipcdr import AuthenticationError, ExportConflictError, JournalDamagedError
 from aiosipcdr.export import ExportPaths, read_manifest
 from aiosipcdr.model.report import DayReport, DaysReport
 from aiosipcdr.sandbox import Sandbox
-from tests.settling import settle
+from tests.clients import client_of
 
 FIRST, LAST = date(2024, 10, 1), date(2024, 10, 3)
 SPAN = (datetime(2024, 10, 1, tzinfo=UTC), datetime(2024, 10, 2, tzinfo=UTC))
@@ -37,11 +37,6 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
-
-
 def outcomes(report: DaysReport) -> list[str]:
     return [day.outcome for day in report.days]
 
@@ -59,7 +54,7 @@ async def test_every_day_has_a_file_and_the_second_time_nothing_is_asked(sandbox
         assert seen == report.days
         assert (report.certified, report.provisional) == (True, 0)
         assert ids(tmp_path) == sorted(str(10 * day + one) for day in range(3) for one in range(3))
-        settle(sandbox)
+        sandbox.reset_stats()
         again = await client.export_days(FIRST, LAST, "UTC", tmp_path / "calls.ndjson")
         assert outcomes(again) == ["unchanged"] * 3
         assert again.certified
@@ -71,11 +66,11 @@ async def test_a_finished_day_is_counted_again_and_read_again_only_if_it_grew(sa
     century = timedelta(days=36_500)
     async with client_of(sandbox) as client:
         await client.export_days(FIRST, LAST, "UTC", path)
-        settle(sandbox)
+        sandbox.reset_stats()
         assert outcomes(await client.export_days(FIRST, LAST, "UTC", path, recheck=century)) == ["unchanged"] * 3
         assert sandbox.stats.requests == 3, "one request a day"
         sandbox.add_rows([row(99, LAST)])
-        settle(sandbox)
+        sandbox.reset_stats()
         assert outcomes(await client.export_days(FIRST, LAST, "UTC", path)) == ["unchanged"] * 3
         assert sandbox.stats.requests == 0, "nothing is counted without recheck"
         report = await client.export_days(FIRST, LAST, "UTC", path, recheck=century)
@@ -182,7 +177,7 @@ async def test_sidecars_may_be_elsewhere(sandbox: Sandbox, tmp_path: Path) -> No
 
 
 async def test_bad_arguments_are_refused_before_anything_is_asked(sandbox: Sandbox, tmp_path: Path) -> None:
-    settle(sandbox)
+    sandbox.reset_stats()
     bad: list[tuple[str, dict[str, Any]]] = [
         ("last .* is before first", {"first": LAST, "last": FIRST}),
         ("first must be a datetime.date", {"first": SPAN[0]}),
@@ -213,7 +208,7 @@ async def test_the_same_export_again_asks_nothing_and_returns_the_same_report(sa
     path = tmp_path / "calls.ndjson"
     async with client_of(sandbox) as client:
         report = await client.export(*SPAN, path)
-        settle(sandbox)
+        sandbox.reset_stats()
         assert await client.export(*SPAN, path) == report
         assert sandbox.stats.requests == 0
         with pytest.raises(ExportConflictError, match="already exists"):

@@ -5,21 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from aiosipcdr import CdrClient, RetryPolicy
-from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.events import Event, EventKind
 from aiosipcdr.export import read_manifest, verify_file
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.sandbox import Sandbox
+from tests.clients import ShiftedClock, client_of, open_with
 
 pytestmark = pytest.mark.usefixtures("calls_until_today")
 
 FAR = [datetime(2099, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
 MONTH = timedelta(days=31)
-
-
-def client_of(sandbox: Sandbox, hook: EventHook | None = None) -> CdrClient:
-    retry = RetryPolicy(attempts=2, base=0.001)
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, retry=retry, hook=hook)
 
 
 @pytest.mark.parametrize("end", FAR)
@@ -52,14 +47,14 @@ async def test_a_range_that_begins_in_the_future_is_one_window_from_its_start() 
 
 
 async def test_a_clock_that_is_months_behind_certifies_nothing_that_it_took_for_the_future() -> None:
-    async with Sandbox(records=300) as sandbox, client_of(sandbox) as client:
-        engine = client._engine
-        assert engine is not None
-        wall, late = engine._wall_clock, [True]
-        engine._wall_clock = lambda: wall() - (80 * 86_400 if late[0] else 0)
+    clock = ShiftedClock(-80 * 86_400)
+    async with (
+        Sandbox(records=300) as sandbox,
+        open_with(client_of(sandbox), wall_clock=clock) as client,
+    ):
         start = sandbox.start - timedelta(days=90)
         stream = client.stream(start, FAR[0], allow_incomplete=True, on_out_of_range="skip")
-        late[0] = False  # as the first answer's Date shows
+        clock.ahead = 0.0  # as the first answer's Date shows
         async with stream:
             async for _ in stream:
                 pass

@@ -1,32 +1,14 @@
 """The small questions: a page, a count, a ping; and a client from the environment."""
-# ruff: noqa: ANN401 - the constructor's own settings
 
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from aiosipcdr import AuthenticationError, CdrClient, InvalidQueryError, OutOfTimeRangeError, Page, RetryPolicy
+from aiosipcdr import AuthenticationError, CdrClient, InvalidQueryError, OutOfTimeRangeError, Page
 from aiosipcdr.sandbox import Fault, Sandbox
-from tests.settling import settle
+from tests.clients import client_of
 
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)} | settings
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=1_050, order="oldest") as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": 1_050, "order": "oldest"}
 
 
 async def test_a_page_comes_as_the_vendor_tells_it(sandbox: Sandbox) -> None:
@@ -72,7 +54,7 @@ async def test_a_page_can_be_filtered(sandbox: Sandbox) -> None:
 
 async def test_a_page_of_too_wide_a_range_is_refused_before_it_is_asked_for(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
-        with pytest.raises(ValueError, match=r"a page is asked of 31 days at most: .* use fetch_all or stream"):
+        with pytest.raises(ValueError, match=r"a page covers 31 days at most: .* use fetch_all or stream"):
             await client.fetch_page(sandbox.end - timedelta(days=31, seconds=1), sandbox.end)
         assert sandbox.stats.requests == 0
         assert (await client.fetch_page(sandbox.end - timedelta(days=31), sandbox.end)).total == 1_050

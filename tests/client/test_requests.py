@@ -11,6 +11,8 @@ import pytest
 from aiosipcdr import CdrClient, RatePolicy, RedirectError, __version__
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.model.windows import TimeWindow
+from tests.clients import open_with
+from tests.inside import transport_of
 
 if TYPE_CHECKING:
     from tests.client.conftest import Seen, Wire
@@ -168,9 +170,10 @@ def in_ms() -> float:
 
 
 async def test_no_request_is_signed_before_its_turn(wire: "Wire") -> None:
-    async with wire.server([wire.paged(400)]) as server, server.client(rate=RatePolicy(20.0), concurrency=2) as client:
-        assert client._engine is not None
-        client._engine._wall_clock = in_ms
+    async with (
+        wire.server([wire.paged(400)]) as server,
+        open_with(server.client(rate=RatePolicy(20.0), concurrency=2), wall_clock=in_ms) as client,
+    ):
         begun = in_ms()
         assert len(await client.fetch_all(wire.start, wire.end)) == 400
     signed = sorted(int(seen.header("Timestamp")) for seen in server.seen)
@@ -194,9 +197,10 @@ async def test_no_request_is_signed_while_the_vendor_is_given_time(wire: "Wire")
             on_their_way.append(sent)
 
     answers = [wire.paged(400), wire.paged(400), refuse, wire.paged(400)]
-    async with wire.server(answers) as server, server.client(concurrency=2, hook=hear) as client:
-        assert client._engine is not None
-        client._engine._wall_clock = in_ms
+    async with (
+        wire.server(answers) as server,
+        open_with(server.client(concurrency=2, hook=hear), wall_clock=in_ms) as client,
+    ):
         assert len(await client.fetch_all(wire.start, wire.end)) == 400
     signed = [int(seen.header("Timestamp")) for seen in server.seen]
     assert len(refused) == 1
@@ -247,7 +251,7 @@ async def test_proxies_of_the_environment_are_used_where_that_is_wanted_but_not_
         assert proxy.connections == 0
         for trusts in (True, False):
             client = CdrClient("https://cdr.invalid", "key", "secret", trust_env=trusts)
-            assert client._transport.proxy_host == (proxy.origin.removeprefix("http://") if trusts else "")
+            assert transport_of(client).proxy_host == (proxy.origin.removeprefix("http://") if trusts else "")
 
 
 async def test_a_proxy_that_is_given_is_used(wire: "Wire") -> None:

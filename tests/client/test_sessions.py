@@ -1,11 +1,10 @@
 """A session of our own is closed without a trace; a borrowed one keeps everything, its defaults included."""
-# ruff: noqa: ANN401, ASYNC110 - the constructor's own settings; waiting for the server is polling
+# ruff: noqa: ASYNC110 - the constructor's own settings; waiting for the server is polling
 
 import asyncio
 import gc
 import gzip
 import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -14,28 +13,15 @@ import pytest
 from aiosipcdr import AuthenticationError, CdrClient, ClientStateError, RetryPolicy, ServerFaultError, TransportError
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
+from tests.clients import client_of
 from tests.gates import gather
-from tests.settling import settle
+from tests.inside import session_of, transport_of
 
 if TYPE_CHECKING:
     from tests.client.conftest import Wire
 
 
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=1_500, latency=0.002) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": 1_500, "latency": 0.002}
 
 
 async def test_our_own_session_leaves_no_socket_no_task_and_no_warning(sandbox: Sandbox) -> None:
@@ -57,11 +43,11 @@ async def test_our_own_session_is_closed_by_an_error_too(sandbox: Sandbox) -> No
     sessions = []
     with pytest.raises(KeyError):  # noqa: PT012
         async with client_of(sandbox) as client:
-            sessions.append(client._transport._session)
+            sessions.append(session_of(client))
             raise KeyError
     assert sessions[0] is not None
     assert sessions[0].closed
-    assert client._transport._session is None
+    assert session_of(client) is None
 
 
 async def test_a_hook_that_raises_at_the_end_keeps_nothing_open(sandbox: Sandbox) -> None:
@@ -75,7 +61,7 @@ async def test_a_hook_that_raises_at_the_end_keeps_nothing_open(sandbox: Sandbox
     streams = [client.stream(sandbox.start, sandbox.end) for _ in range(2)]
     for stream in streams:
         await stream.__aenter__()
-    session = client._transport._session
+    session = session_of(client)
     with pytest.raises(LookupError):
         await client.aclose()
     assert session is not None
@@ -89,7 +75,7 @@ async def test_a_client_that_is_closed_while_it_is_cancelled_keeps_nothing_open(
 
     async def leave() -> None:
         async with client_of(sandbox) as client:
-            sessions.append(client._transport._session)
+            sessions.append(session_of(client))
             await client.stream(sandbox.start, sandbox.end).__aenter__()
             inside.set()
             task = asyncio.current_task()
@@ -197,7 +183,7 @@ async def test_a_borrowed_connectors_limit_is_kept_to(limits: dict[str, int], ex
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(**limits)) as session,  # type: ignore[arg-type]
         client_of(sandbox, session=session, concurrency=4) as client,
     ):
-        assert client._transport.connections == expected
+        assert transport_of(client).connections == expected
         assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 1_500
         assert sandbox.stats.peak_in_flight == expected
 

@@ -2,32 +2,16 @@
 # ruff: noqa: ANN401, PT012 - the constructor's own settings; a context is part of what raises
 
 import asyncio
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from aiosipcdr import CallDetailRecords, CdrClient, ClientStateError, IncompleteRangeError, RetryPolicy
+from aiosipcdr import CallDetailRecords, CdrClient, ClientStateError, IncompleteRangeError
 from aiosipcdr.sandbox import Sandbox
-from tests.settling import settle
+from tests.clients import client_of
 
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, cap=0.002)} | settings
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=4_100) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": 4_100}
 
 
 async def test_a_stream_gives_what_fetch_all_gives_in_the_same_order(sandbox: Sandbox) -> None:

@@ -24,17 +24,16 @@ from aiosipcdr import (
     IncompleteRangeError,
     Page,
     ProtocolError,
-    RetryPolicy,
     SchemaMismatchError,
 )
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.export import MANIFEST, read_manifest, verify_file
 from aiosipcdr.model.records import ExtraFields
 from aiosipcdr.sandbox import Sandbox
+from tests.clients import client_of
 from tests.made_up_exports import sidecar_path
 from tests.wire_forms import FAULTY, FORMS, LOCAL_TIMES, TEN, check_form, record_of
 
-QUICK = RetryPolicy(base=0.001, cap=0.002)
 START, END = TEN - timedelta(hours=1), TEN + timedelta(hours=1)
 
 
@@ -52,10 +51,6 @@ def sandbox_of(*records: bytes) -> Iterator[Sandbox]:
             found = re.search(rb'"submitTime": ?"([^"]*)"', record)
             sandbox.add_rows([record], at=TEN if found is None else datetime.fromisoformat(found[1].decode()))
         yield sandbox
-
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **({"retry": QUICK} | settings))
 
 
 # --- every form

@@ -95,7 +95,7 @@ def test_a_certificate_says_why_it_is_refused_and_when_it_ends() -> None:
     later = judge(handshake=Handshake(version="TLSv1.3", expires=NOW + timedelta(days=90)))["tls"]
     assert later.text == "TLSv1.3, the certificate is trusted until 2026-12-30"
     soon = judge(handshake=Handshake(version="TLSv1.3", expires=NOW + timedelta(days=5)))["tls"]
-    assert (soon.state, "5 days from now: ask the vendor" in soon.text) == (State.GOOD, True)
+    assert (soon.state, "5 days from now; ask the vendor" in soon.text) == (State.GOOD, True)
     assert judge(handshake=Handshake(problem="TimeoutError"))["tls"].state is State.GOOD  # the client's own was fine
     assert judge(secure=False)["tls"].state is State.SKIPPED
 
@@ -152,7 +152,7 @@ def test_a_range_says_how_many_calls_or_what_can_be_had() -> None:
     old.available_from = NOW
     check = judge_range(old, "a to b", filtered=False)
     assert check.state is State.WRONG
-    assert "kept from 2026-10-01T00:00:00+00:00 on: begin later" in check.text
+    assert "kept from 2026-10-01T00:00:00+00:00 on; begin later" in check.text
     assert judge_range(vendor_error(-22, "bad"), "a to b", filtered=False).state is State.WRONG
 
 

@@ -1,22 +1,21 @@
 """The doctor's questions, put to sandboxes that differ in what the vendor does not document."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from time import time
 from typing import Any
 
 import pytest
 
-from aiosipcdr import AuthenticationError, CdrClient, RetryPolicy, ServerFaultError
+from aiosipcdr import AuthenticationError, CdrClient, ServerFaultError
 from aiosipcdr.doctor.advice import State
 from aiosipcdr.doctor.checks import Asked, Tally, check_account, fetch_contact, probe_account
 from aiosipcdr.doctor.diagnosis import judge_probe, plan_settings
 from aiosipcdr.doctor.probe import ProbeFacts
 from aiosipcdr.events import Event, EventKind
-from aiosipcdr.sandbox import Sandbox, SandboxConfig
-from tests.settling import settle
+from aiosipcdr.sandbox import Sandbox
+from tests.clients import QUICK_TWICE, client_of
 
-QUICK = RetryPolicy(attempts=2, base=0.001, throttle_base=0.001)
 WIRE_FIELDS = {
     "submitTime": "submit_time",
     "callTime": "call_time",
@@ -34,32 +33,12 @@ def _calls_until_today() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=1_500) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def sandbox(shared: Sandbox) -> AsyncIterator[Sandbox]:
-    """A sandbox whose switches may be changed: they are put back."""
-    yield shared
-    plain = SandboxConfig()
-    shared.change(**{name: getattr(plain, name) for name in CHANGED})
-    settle(shared)
-
-
-CHANGED = (
-    *("order", "start_inclusive", "end_inclusive", "filters", "overflow", "max_size", "search_count", "wrong_total"),
-    *("send_date", "insert_every", "insert_late_every", "delete_every", "rate_limit", "clock_offset", "pretty"),
-)
+SANDBOX = {"records": 1_500}
 
 
 async def probe(sandbox: Sandbox, **settings: Any) -> tuple[ProbeFacts, Tally]:  # noqa: ANN401 - the constructor's own
     tally = Tally()
-    async with CdrClient(
-        sandbox.base_url, sandbox.api_key, sandbox.api_secret, concurrency=1, retry=QUICK, hook=tally, **settings
-    ) as client:
+    async with client_of(sandbox, concurrency=1, retry=QUICK_TWICE, hook=tally, **settings) as client:
         return await probe_account(client, tally, 1000.0), tally
 
 
@@ -190,8 +169,8 @@ async def test_the_probe_keeps_to_its_rate(sandbox: Sandbox) -> None:
 
 
 @pytest.fixture
-def asked(shared: Sandbox) -> Asked:
-    return Asked(start=shared.start, end=shared.end)
+def asked(shared_sandbox: Sandbox) -> Asked:
+    return Asked(start=shared_sandbox.start, end=shared_sandbox.end)
 
 
 async def test_a_contact_tells_the_offset_of_the_clock_whether_accepted_or_not(sandbox: Sandbox) -> None:

@@ -161,7 +161,7 @@ def test_larger_pages_are_given_when_more_calls_came(larger: Outcome | None, exp
 
 def test_a_size_that_is_rounded_is_told() -> None:
     facts = ProbeFacts(first=answered(*OLDEST), again=answered(*OLDEST, size=37, reported=20))
-    assert "37 become 20" in find("page_size", facts).text
+    assert "37 becomes 20" in find("page_size", facts).text
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_what_cannot_be_read_is_named_and_no_value_is_quoted() -> None:
     assert found.value == "unreadable"
     assert "answer_time (2), callee (2)" in found.text
     assert "set assume_tz" in found.text
-    assert "does not know: ***" in found.text
+    assert "unknown fields: ***" in found.text
     assert number not in found.text
     found = find("fields", ProbeFacts(first=answered(*odd[1:], *OLDEST[2:])))
     assert "assume_tz" not in found.text

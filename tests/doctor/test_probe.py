@@ -25,7 +25,7 @@ from aiosipcdr.model.errors import (
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.page import PageRequest
+from aiosipcdr.proof.page import Change, PageRequest
 from aiosipcdr.wire.codec import PageAnswer
 
 NOW = datetime(2026, 10, 31, 12, 0, 0, 500, tzinfo=UTC)
@@ -93,11 +93,12 @@ def play(vendor: Vendor, asked: TimeWindow | None = None) -> ProbeFacts:
         assert probe.next_request() is None  # one after the other
         outcome = vendor.answer(request)
         if isinstance(outcome, SipCdrError):
-            error = probe.refuse(request, outcome)
-            if error is not None:
-                raise error
+            transition = probe.refuse(request, outcome)
+            if isinstance(transition, SipCdrError):
+                raise transition
         else:
-            assert probe.accept(request, outcome) is None
+            transition = probe.accept(request, outcome)
+        assert transition is (Change.DONE if probe.has_result else None)
     assert probe.facts.questions == len(vendor.asked) <= 15
     return probe.facts
 

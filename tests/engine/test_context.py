@@ -1,27 +1,21 @@
 """Context variables: hook, credentials and sending of a run see those of the caller who started it, and no other's."""
-# ruff: noqa: ANN401 - the constructor's own settings
 
 import asyncio
 import sys
 from collections import Counter
 from contextvars import ContextVar
-from typing import Any
 
 import pytest
 
-from aiosipcdr import CdrClient, RetryPolicy
+from aiosipcdr import CdrClient
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.wire.signing import Credentials
 from tests.client.conftest import END, START, RawServer, paged
+from tests.clients import client_of
 
 TENANT: ContextVar[str] = ContextVar("TENANT", default="nobody")
 TENANTS = ("anna", "berta", "clara", "dora")
-
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)} | settings
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
 
 
 @pytest.mark.parametrize("eager", [False, True])

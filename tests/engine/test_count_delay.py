@@ -2,72 +2,40 @@
 
 No test waits: `pass_time` makes what is due later due now.
 """
-# ruff: noqa: ASYNC110 - waiting for the server is polling
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
-from aiosipcdr import CdrClient, RetryPolicy
-from aiosipcdr.engine.engine import Engine
+from aiosipcdr import CdrClient
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
+from tests import clients
+from tests.inside import check_idle, pass_time, until_waiting
 
 DELAY = 1_000.0
 YOUNG = timedelta(days=36_500)
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(records=250) as sandbox:
-        yield sandbox
+SANDBOX = {"records": 250}
 
 
 def client_of(sandbox: Sandbox, *, lateness: timedelta = YOUNG, **settings: object) -> CdrClient:
-    return CdrClient(
-        sandbox.base_url,
-        sandbox.api_key,
-        sandbox.api_secret,
-        retry=RetryPolicy(base=0.001, cap=0.002),
-        lateness=lateness,
-        count_delay=timedelta(seconds=DELAY),
-        **settings,  # type: ignore[arg-type]
-    )
-
-
-def engine_of(client: CdrClient) -> Engine:
-    assert client._engine is not None
-    return client._engine
-
-
-async def until_it_waits(engine: Engine, requests: int = 1) -> list[float]:
-    """Return the seconds that requests will wait, once so many do and nothing else is under way."""
-    while engine._workers or len(engine._later) < requests:
-        await asyncio.sleep(0.001)
-    now = asyncio.get_running_loop().time()
-    return sorted(until - now for until, _, _ in engine._later)
-
-
-def pass_time(engine: Engine) -> None:
-    """Make all that waits due."""
-    now = asyncio.get_running_loop().time()
-    engine._later[:] = [(now, number, job) for _, number, job in engine._later]
-    engine.wake()
+    delay = timedelta(seconds=DELAY)
+    return clients.client_of(sandbox, lateness=lateness, count_delay=delay, **settings)
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 async def test_the_count_of_a_young_window_waits_and_holds_no_worker(sandbox: Sandbox, concurrency: int) -> None:
     async with client_of(sandbox, concurrency=concurrency) as client:
-        engine = engine_of(client)
         fetching = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
-        (delay,) = await until_it_waits(engine)
+        (delay,) = await until_waiting(client)
         assert DELAY - 100 < delay <= DELAY
         assert sandbox.stats.requests == 3, "the pages, and no count"
         async with asyncio.timeout(60):
             assert await client.count(sandbox.start, sandbox.end) == 250
-        pass_time(engine)
+        pass_time(client)
         records = await fetching
         assert (len(records), records.report.certified, records.report.provisional) == (250, True, 1)
 
@@ -85,20 +53,19 @@ async def test_windows_wait_side_by_side() -> None:
     with Sandbox(records=2_500) as sandbox:
         async with client_of(sandbox, concurrency=4) as client:
             fetching = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
-            assert len(await until_it_waits(engine_of(client), requests=3)) == 3
-            pass_time(engine_of(client))
+            assert len(await until_waiting(client, requests=3)) == 3
+            pass_time(client)
             assert (await fetching).report.certified
 
 
 async def test_what_was_left_while_it_waited_is_forgotten(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
         fetching = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
-        await until_it_waits(engine_of(client))
+        await until_waiting(client)
         fetching.cancel()
         with pytest.raises(asyncio.CancelledError):
             await fetching
-        assert not engine_of(client)._later
-        assert engine_of(client)._timer is None
+        check_idle(client)
 
 
 async def test_a_count_that_lags_is_waited_for_longer_and_what_it_missed_is_read_again(sandbox: Sandbox) -> None:
@@ -112,11 +79,11 @@ async def test_a_count_that_lags_is_waited_for_longer_and_what_it_missed_is_read
 
     async with client_of(sandbox, hook=arrive) as client, asyncio.timeout(60):
         fetching = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
-        waits += await until_it_waits(engine_of(client))
-        pass_time(engine_of(client))
-        waits += await until_it_waits(engine_of(client))
+        waits += await until_waiting(client)
+        pass_time(client)
+        waits += await until_waiting(client)
         sandbox.change(count_lag=0.0)
-        pass_time(engine_of(client))
+        pass_time(client)
         records = await fetching
     assert [round(wait / DELAY) for wait in waits] == [1, 12]
     assert (records.report.certified, records.report.scans) == (True, 2)

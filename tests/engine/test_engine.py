@@ -1,10 +1,9 @@
 """Workers, shares, pace and events: what the engine does between a plan and the wire."""
-# ruff: noqa: ANN401, ASYNC110 - the constructor's own settings; waiting for the server is polling
+# ruff: noqa: ASYNC110 - the constructor's own settings; waiting for the server is polling
 
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -12,31 +11,17 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr import AuthenticationError, CdrClient, RatePolicy, RetryPolicy, ServerFaultError
+from aiosipcdr import AuthenticationError, RatePolicy, RetryPolicy, ServerFaultError
 from aiosipcdr.engine.engine import _stop
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.pacing import Pacer
 from aiosipcdr.sandbox import Fault, Sandbox
+from tests.clients import client_of, open_with
 from tests.gates import Gate, gather
-from tests.settling import settle
+from tests.inside import check_idle, has_timer, limit_of
 
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)} | settings
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=2_100, latency=0.002) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": 2_100, "latency": 0.002}
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
@@ -125,8 +110,7 @@ async def test_a_run_that_waits_for_its_retry_holds_no_place(sandbox: Sandbox, c
         patient.cancel()
         with pytest.raises(asyncio.CancelledError):
             await patient
-        assert client._engine is not None
-        assert not client._engine._later, "of a run that was left nothing is kept"
+        check_idle(client)
         async with asyncio.timeout(30):
             assert await client.count(sandbox.start, sandbox.end) == 2_100
 
@@ -147,10 +131,8 @@ async def test_no_page_is_begun_while_those_that_wait_have_cost_half_of_the_budg
     retry = RetryPolicy(base=60, cap=60, budget=budget)
     async with (
         Sandbox(records=1_000, faults=faults) as sandbox,
-        client_of(sandbox, retry=retry, concurrency=1, hook=hook) as client,
+        open_with(client_of(sandbox, retry=retry, concurrency=1, hook=hook), draw=lambda: 1.0) as client,
     ):
-        assert client._engine is not None
-        client._engine._draw = lambda: 1.0
         fetching = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
         while retried < 3 or len(sent) < begun:
             await asyncio.sleep(0.001)
@@ -171,8 +153,7 @@ async def test_an_engine_that_waits_for_answers_alone_needs_no_timer() -> None:
         assert await client.count(sandbox.start, sandbox.end) == 10
         waiting = asyncio.create_task(client.count(sandbox.start, sandbox.end))
         await gate.reached()
-        assert client._engine is not None
-        assert client._engine._timer is None
+        assert not has_timer(client)
         gate.opened.set()
         assert await waiting == 10
 
@@ -370,14 +351,14 @@ async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
         async with asyncio.timeout(30):
             for _ in range(concurrency + 1):
                 broken = False
-                sandbox._runner.running().endpoint.queued_codes.clear()
+                sandbox.reset()
                 sandbox.answer_next(-18, -15)
                 with pytest.raises(HookBrokeError) as caught:
                     await client.fetch_all(sandbox.start, sandbox.end)
                 assert caught.value is mine
                 assert asyncio.all_tasks() == before
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
-        assert client._quota.runs == 0
+        check_idle(client)
     assert asyncio.all_tasks() == before
 
 
@@ -477,7 +458,7 @@ async def test_when_places_are_taken_away_workers_leave(sandbox: Sandbox) -> Non
         nonlocal under_way
         under_way += event.kind is EventKind.REQUEST_SENT
         under_way -= event.kind is EventKind.REQUEST_ANSWERED
-        limit = client._opened()._retries.limit
+        limit = limit_of(client)
         if under_way == 4:
             limit.current = 2
         if limit.current == 2 and event.kind is EventKind.REQUEST_SENT:
@@ -539,8 +520,10 @@ async def test_a_run_that_is_left_makes_room_for_those_that_wait() -> None:
         assert await waiting == 30
 
 
+@pytest.mark.needs("package:blockbuster")
 async def test_the_event_loop_is_never_blocked(sandbox: Sandbox) -> None:
-    blockbuster = pytest.importorskip("blockbuster")
+    import blockbuster
+
     with blockbuster.blockbuster_ctx("aiosipcdr", excluded_modules=["aiosipcdr.sandbox"]):
         async with client_of(sandbox) as client:
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
@@ -570,3 +553,25 @@ async def test_whoever_is_cancelled_while_workers_stop_waits_for_them_and_is_can
     with pytest.raises(asyncio.CancelledError):
         await leaving
     assert worker.done()
+
+
+async def test_a_hook_is_asked_about_events_of_requests_when_a_run_starts(sandbox: Sandbox) -> None:
+    class Hook:
+        def __init__(self) -> None:
+            self.asked: list[EventKind] = []
+            self.heard: list[EventKind] = []
+
+        def wants(self, kind: EventKind) -> bool:
+            self.asked.append(kind)
+            return kind is EventKind.REQUEST_ANSWERED
+
+        def __call__(self, event: Event, /) -> None:
+            self.heard.append(event.kind)
+
+    hook = Hook()
+    async with client_of(sandbox, hook=hook) as client:
+        for runs in (1, 2):
+            assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
+            assert hook.asked == [EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED] * runs
+    assert hook.heard.count(EventKind.REQUEST_SENT) == 0
+    assert hook.heard.count(EventKind.REQUEST_ANSWERED) > 40

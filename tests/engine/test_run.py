@@ -7,9 +7,9 @@ import pytest
 
 from aiosipcdr import ClientStateError
 from aiosipcdr.engine.run import Job, Run
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.queries import RangeCount, SinglePage
-from aiosipcdr.wire.codec import Filters
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 WINDOW = TimeWindow(START, START + timedelta(days=70))

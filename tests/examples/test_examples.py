@@ -22,7 +22,6 @@ from aiohttp import ClientSession, TCPConnector
 
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.gates import Gate
-from tests.settling import settle
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -121,7 +120,7 @@ async def test_a_service_counts_and_sends_both_formats(service: str, sandbox: Sa
 
 
 async def test_a_service_stops_fetching_for_a_caller_who_hangs_up(service: str, sandbox: Sandbox, gate: Gate) -> None:
-    settle(sandbox)
+    sandbox.reset_stats()
     gate.held, gate.free = 0, 50  # enough for the first window, of the seventy that the whole range takes
     try:
         async with ClientSession(service) as browser, asyncio.timeout(60):
@@ -136,7 +135,7 @@ async def test_a_service_stops_fetching_for_a_caller_who_hangs_up(service: str, 
 
 
 async def test_two_hundred_callers_at_once_get_their_calls_from_one_client(service: str, sandbox: Sandbox) -> None:
-    settle(sandbox)
+    sandbox.reset_stats()
 
     async def read(browser: ClientSession, part: int) -> set[str]:
         async with browser.get(f"/calls.ndjson?{asking(sandbox, part, 200)}") as answer:
@@ -227,7 +226,7 @@ def test_the_nightly_job_tells_a_refusal_without_a_traceback(tmp_path: Path) -> 
     assert result.returncode == 1
     assert "this address is not allowed" in result.stderr
     began, ended, reported = result.stderr.splitlines()
-    assert "INFO run 1 began" in began
+    assert "INFO run 1 started" in began
     assert "INFO run 1 ended with RestrictedAddressError" in ended
     assert "ERROR" in reported
     assert not list(tmp_path.glob("*.csv"))

@@ -5,17 +5,17 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from aiosipcdr import CdrClient, StorageError
-from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr import StorageError
+from aiosipcdr.events import Event, EventKind
 from aiosipcdr.export import filesystem as storage
 from aiosipcdr.export import read_manifest, verify_file
 from aiosipcdr.sandbox import Sandbox
+from tests.clients import client_of
 
 pytestmark = [
     pytest.mark.usefixtures("unflushed"),
@@ -23,14 +23,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(records=3_000) as running:
-        yield running
-
-
-def client_of(sandbox: Sandbox, hook: EventHook | None = None) -> CdrClient:
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, hook=hook)
+SANDBOX = {"records": 3_000}
 
 
 def refusing(number: int) -> Any:  # noqa: ANN401 - in place of any function
@@ -82,7 +75,7 @@ async def test_an_export_works_and_is_resumed(
                 raise LookupError
 
     target = tmp_path / "calls.ndjson"
-    async with client_of(sandbox, stop) as client:
+    async with client_of(sandbox, hook=stop) as client:
         with pytest.raises(LookupError):
             await client.export(sandbox.start, sandbox.end, target)
     assert (tmp_path / "calls.ndjson.journal").exists()
@@ -115,7 +108,7 @@ async def test_a_mode_is_that_of_file_and_manifest_alone(sandbox: Sandbox, tmp_p
     def look(_: Event) -> None:
         modes.update({path.name: stat.S_IMODE(path.lstat().st_mode) for path in tmp_path.iterdir()})
 
-    async with client_of(sandbox, look) as client:
+    async with client_of(sandbox, hook=look) as client:
         await client.export(sandbox.start, sandbox.end, tmp_path / "calls.csv", mode=mode)
     assert {modes["calls.csv.journal"], modes["calls.csv.journal.rows"]} == {0o600}
     reported = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in tmp_path.iterdir()}

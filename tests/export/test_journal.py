@@ -19,11 +19,12 @@ from aiosipcdr.export.filesystem import lock_file
 from aiosipcdr.export.frames import encode_frame, read_frames
 from aiosipcdr.export.journal import Journal
 from aiosipcdr.export.journal_records import Built, Entry, Header, WrittenWindow, encode_entry, encode_rows_header
-from aiosipcdr.export.render import encode_rows, read_records
+from aiosipcdr.export.render import decode_rows, encode_rows
 from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError
 from aiosipcdr.model.report import CompleteWindow
 from aiosipcdr.proof.checkpoint import Delivered, Recounted
 from tests.made_up_exports import CUT, SPAN, STORY, as_told, hour, window
+from tests.selection import some
 
 HEADER = Header(settings={"format": "csv", "sip_group_name": None, "#account": "0123456789abcdef"}, tiles=[SPAN])
 SMALL = (CUT, window(0, calls=1), window(1, calls=0), window(2, calls=1, bad=1))
@@ -114,7 +115,7 @@ def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> No
         checkpoint = journal.checkpoint()
         assert checkpoint.tiles == [SPAN]
         assert checkpoint.entries == [as_told(entry) for entry in STORY]
-        assert [len(read_records(rows)) for rows in journal.rows()] == [3, 2]
+        assert [len(decode_rows(rows)) for rows in journal.rows()] == [3, 2]
         assert ROWS_HEADER + b"".join(journal.rows()) == place_of(tmp_path)[1].read_bytes()
         assert journal.built is None
 
@@ -175,7 +176,8 @@ def test_wherever_the_frames_are_cut_off_all_before_is_kept(tmp_path: Path) -> N
     frames, rows = written(tmp_path, *SMALL)
     header_end, *ends = edges(tmp_path)
     assert len(ends) == len(SMALL)
-    for length in range(header_end, len(frames) + 1):
+    near = {end + step for end in ends for step in (-1, 0, 1)} & set(range(len(frames) + 1))
+    for length in sorted({*some(range(header_end, len(frames) + 1), every=7), *near}):
         put(tmp_path, frames[:length], rows)
         number = sum(end <= length for end in ends)
         with opened(tmp_path) as journal:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import cycle, product
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from aiosipcdr.export import JOURNAL, MANIFEST, find_differences, read_facts, re
 from aiosipcdr.export.paths import QUARANTINE, ROWS
 from aiosipcdr.model.errors import ExportConflictError, StorageError
 from tests.made_up_exports import CUT, END, contents, export, names, report_of, sealed, sidecar_path, window
+from tests.selection import pairs
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -119,7 +120,7 @@ async def begun(folder: Path, name: str, before: Any) -> Path:  # noqa: ANN401
     return folder / name
 
 
-@pytest.mark.parametrize(("name", "before"), [*product(NAMES, BEFORE[:2]), *product(NAMES[:2], BEFORE[2:])])
+@pytest.mark.parametrize(("name", "before"), pairs(NAMES, BEFORE))
 async def test_killed_at_any_call_the_next_run_makes_the_same_files(tmp_path: Path, name: str, before: Any) -> None:  # noqa: ANN401
     overwrite = before is not nothing_before
     path = await begun(tmp_path / "undisturbed", name, before)
@@ -201,8 +202,7 @@ DISCARDED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", DISCARDED)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "kind"), pairs(NAMES, list(DISCARDED)))
 async def test_killed_at_any_call_a_run_of_another_query_finishes_that_may_discard_it(
     tmp_path: Path, name: str, kind: str
 ) -> None:
@@ -238,7 +238,7 @@ class Full:
             raise OSError(errno.ENOSPC, "full")
 
 
-@pytest.mark.parametrize(("name", "before"), [*product(NAMES[:2], BEFORE[:2]), (NAMES[2], nothing_before)])
+@pytest.mark.parametrize(("name", "before"), pairs(NAMES, BEFORE[:2]))
 async def test_full_at_any_call_the_disk_is_told_and_the_next_run_makes_the_same_files(
     tmp_path: Path,
     name: str,

@@ -9,7 +9,7 @@ from rich.pretty import pretty_repr
 
 from aiosipcdr.export.masking import Pseudonyms, mask_number
 from aiosipcdr.export.spec import ExportQuery, describe_query, query_metadata
-from aiosipcdr.wire.codec import Filters
+from aiosipcdr.model.query import Filters
 from tests.made_up_calls import START
 
 END = START + timedelta(days=1)

@@ -8,7 +8,7 @@ import pytest
 
 from aiosipcdr.export.journal_records import Effort
 from aiosipcdr.export.masking import mask_number
-from aiosipcdr.export.render import are_lists, encode_lists, encode_rows, read_records, render_window
+from aiosipcdr.export.render import are_lists, decode_rows, encode_lists, encode_rows, render_window
 from aiosipcdr.export.rows_file import Mark
 from tests.made_up_exports import plain, window
 
@@ -37,7 +37,7 @@ async def test_one_text_that_is_escaped_makes_objects_of_the_whole_window() -> N
 async def test_lists_are_masked_too() -> None:
     prepared = await render_window(window(1), mask_number, as_lists=True)
     assert are_lists(prepared.rows)
-    assert {record.callee for record in read_records(prepared.rows)} == {
+    assert {record.callee for record in decode_rows(prepared.rows)} == {
         mask_number(record.callee) for record in window(1).records if record.callee is not None
     }
 
@@ -81,9 +81,9 @@ async def test_amounts_that_parquet_cannot_hold_are_kept_in_extra_and_counted_fo
     prepared = await render_window(reported, mask, as_lists=True)
     assert prepared.unfit == {"cost": 3}
     assert prepared.as_entry(Mark(0, ""), Effort()).unfit == {"cost": 3}
-    assert [(row.cost, row.rate, dict(row.extra)) for row in read_records(prepared.rows)] == [
+    assert [(row.cost, row.rate, dict(row.extra)) for row in decode_rows(prepared.rows)] == [
         (None, Decimal(2), {"cost": '"0.30000000000000004"'})
     ] * 3
     assert prepared.money == []
     text = await render_window(reported, mask)
-    assert ([row.cost for row in read_records(text.rows)], text.unfit) == ([amount] * 3, {})
+    assert ([row.cost for row in decode_rows(text.rows)], text.unfit) == ([amount] * 3, {})

@@ -15,9 +15,9 @@ from aiosipcdr.export.render import (
     LIST_FIELDS,
     ROW_FIELDS,
     are_lists,
+    decode_rows,
     encode_lists,
     encode_rows,
-    read_records,
     read_texts,
 )
 from aiosipcdr.model.records import MONEY_FIELDS, CallDetailRecord, ExtraFields
@@ -136,9 +136,9 @@ def test_a_mask_hides_numbers_and_all_that_nobody_knows() -> None:
 def test_records_come_back_as_they_were(records: list[CallDetailRecord]) -> None:
     records[:1] = [with_extra(record, new="1", cost='"?"') for record in records[:1]]
     rows = encode_rows(records)
-    assert read_records(rows) == records
-    assert [dict(record.extra) for record in read_records(rows)] == [dict(record.extra) for record in records]
-    again = [msgspec.structs.astuple(record) for record in read_records(rows)]
+    assert decode_rows(rows) == records
+    assert [dict(record.extra) for record in decode_rows(rows)] == [dict(record.extra) for record in records]
+    again = [msgspec.structs.astuple(record) for record in decode_rows(rows)]
     assert [[str(value) for value in row if isinstance(value, datetime)] for row in again] == [
         [str(value) for value in msgspec.structs.astuple(record) if isinstance(value, datetime)] for record in records
     ]
@@ -149,7 +149,7 @@ def test_texts_come_back_as_they_stand() -> None:
     assert (row.cost, row.call_duration, row.charged_duration, row.extra) == ("0.0001", 1, 60, '{"new":{}}')
     assert row.submit_time == "2026-10-01T08:30:01+08:00"
     assert row.phone_name is None
-    assert read_texts(b"") == read_records(b"") == []
+    assert read_texts(b"") == decode_rows(b"") == []
 
 
 @given(st.lists(calls, max_size=4))
@@ -161,7 +161,7 @@ def test_lists_hold_what_objects_do_unless_a_text_is_escaped(records: list[CallD
         assert [dict(zip(LIST_FIELDS, row, strict=True)) for row in reported] == [
             {"[": 0, **json.loads(line), "]": 0} for line in objects.decode().split("\n")[:-1]
         ]
-        assert read_records(lists) == records
+        assert decode_rows(lists) == records
         assert are_lists(lists) == bool(records)
     assert not are_lists(objects)
 

@@ -1,4 +1,4 @@
-"""What the tests of faults share: a sandbox whose calls are canaries, and a look at what a client leaves."""
+"""A sandbox whose calls are canaries, and a check that a client leaves no task and no socket."""
 # ruff: noqa: ANN401 - the sandbox's and the constructor's own settings
 
 import asyncio
@@ -11,20 +11,17 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr import CdrClient, RetryPolicy
 from aiosipcdr.http import transport as signer
 from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.wire.signing import Credentials, sign
 from tests.faults.shapes import whole_call
 from tests.watch import Watch
 
-QUICK = RetryPolicy(base=0.001, throttle_base=0.001, cap=0.002)
-
 Watching = Callable[..., AbstractAsyncContextManager[Watch]]
 
 
 def open_sockets() -> int:
-    """Count this process's sockets, where the system tells."""
+    """Return the number of this process's sockets, 0 where the system does not list them."""
     folder = Path("/proc/self/fd")
     if not folder.is_dir():
         return 0
@@ -38,7 +35,7 @@ def open_sockets() -> int:
 
 
 async def settle(is_quiet: Callable[[], bool]) -> bool:
-    """Give transports that are closing the turns of the loop that they take; tell whether all is quiet then."""
+    """Let closing transports finish; return whether `is_quiet` holds then."""
     for _ in range(200):
         if is_quiet():
             return True
@@ -48,7 +45,7 @@ async def settle(is_quiet: Callable[[], bool]) -> bool:
 
 @pytest.fixture
 def watching(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Watching:
-    """A sandbox of canaries: nothing of them in logs and events, no task and no socket left behind."""
+    """Return a starter of a sandbox with canaries: none may reach logs or events, no task and no socket may stay."""
 
     @asynccontextmanager
     async def start(number: int = 5, **config: Any) -> AsyncIterator[Watch]:
@@ -78,8 +75,4 @@ def watching(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_for_the_collector() -> Iterator[None]:
     yield
-    gc.collect()  # what complains here fails the test: warnings are errors
-
-
-def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **({"retry": QUICK} | settings))
+    gc.collect()  # a warning about garbage fails the test

@@ -8,23 +8,25 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from aiosipcdr import (
     AuthenticationError,
     CdrClient,
     ClientStateError,
-    RetryPolicy,
     SipCdrError,
     ThrottledError,
     TransportError,
 )
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
+from tests.clients import QUICK
+from tests.inside import transport_of
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = START + timedelta(hours=1)
-QUICK = RetryPolicy(attempts=6, base=0.001, throttle_base=0.001, cap=0.002)
+QUICK_SIX = msgspec.structs.replace(QUICK, attempts=6)
 PAGE = b'{"status":"0","data":{"total":0,"size":100,"current":1,"pages":0,"records":[]}}'
 
 
@@ -61,7 +63,7 @@ async def serving(answer: Callable[[int], bytes | None], **settings: Any) -> Asy
     server = Server(answer)
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v3/voice"
-        async with CdrClient(url, "key", "secret", **({"retry": QUICK} | settings)) as client:
+        async with CdrClient(url, "key", "secret", **({"retry": QUICK_SIX} | settings)) as client:
             yield server, client
         server.free.set()
 
@@ -222,15 +224,13 @@ async def test_a_used_connection_that_ends_is_forgiven_once_and_only_before_a_by
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
 async def test_what_ends_the_program_shows_no_header(monkeypatch: pytest.MonkeyPatch, raised: Any) -> None:  # noqa: ANN401 - a class
     async with serving(lambda _: http(PAGE)) as (_, client):
-        transport = client._transport
+        transport = transport_of(client)
 
         async def struck(*_: object) -> object:
             sign = "canary-sign"
             raise raised(sign[:0])
 
         monkeypatch.setattr(transport, "_exchange", struck)
-        engine = client._engine
-        assert engine is not None
 
         with pytest.raises(raised) as caught:
             await transport.send(b"", dict)

@@ -12,13 +12,10 @@ from aiohttp import web
 
 from aiosipcdr import AuthenticationError, ClockSkewError
 from aiosipcdr.sandbox import Fault, Sandbox
-from tests.faults.conftest import client_of
+from tests.clients import ShiftedClock, client_of, open_with
+from tests.inside import signing_offset_of
 
 HOUR = 3_600.0
-
-
-def clock_that_is(ahead: float) -> Callable[[], float]:
-    return lambda: time() + ahead
 
 
 @pytest.mark.parametrize("offset", [HOUR, -HOUR])
@@ -46,8 +43,7 @@ async def test_a_measured_clock_is_mended_once_for_all_that_were_under_way(offse
         counts = await asyncio.gather(*(client.count(sandbox.start, sandbox.end) for _ in range(32)))
         assert counts == [10] * 32
         assert sandbox.stats.answers == {-16: 32, 0: 32}
-        assert client._engine is not None
-        clock = client._engine._retries.clock
+        clock = signing_offset_of(client)
         assert clock.version == 1
         assert abs(clock.seconds - offset) < 2 + time() - begun  # which is how long an answer may have taken
         assert await client.count(sandbox.start, sandbox.end) == 10
@@ -83,18 +79,20 @@ async def test_dates_of_two_servers_that_differ_do_not_make_the_clock_flap() -> 
         for _ in range(4):
             with pytest.raises(ClockSkewError):
                 await client.count(sandbox.start, sandbox.end)
-        assert client._engine is not None
-        assert client._engine._retries.clock.version == 1
+        assert signing_offset_of(client).version == 1
         assert sandbox.stats.requests == 8
 
 
 @pytest.mark.parametrize("offset", [HOUR, -HOUR])
 async def test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline(offset: float) -> None:
     """Only signatures look at this machine's clock; waits and deadlines have one that never jumps."""
-    async with Sandbox(records=250) as sandbox, client_of(sandbox, concurrency=1) as client:
+    clock = ShiftedClock()
+    async with (
+        Sandbox(records=250) as sandbox,
+        open_with(client_of(sandbox, concurrency=1), wall_clock=clock) as client,
+    ):
         assert await client.count(sandbox.start, sandbox.end) == 250
-        assert client._engine is not None
-        client._engine._wall_clock = clock_that_is(offset)
+        clock.ahead = offset
         records = await client.fetch_all(sandbox.start, sandbox.end)
         assert (len(records), records.report.certified, records.report.retries) == (250, True, 1)
         assert sandbox.stats.answers == {0: 1 + 4, -16: 1}
@@ -103,38 +101,35 @@ async def test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline(offs
 async def test_a_clock_that_jumps_again_later_is_mended_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each request knows under which offset it was signed, also after the first mend."""
     monkeypatch.setattr("aiosipcdr.policy.clock._SETTLED_AFTER", 0.0)
-    async with Sandbox(records=10) as sandbox, client_of(sandbox) as client:
+    clock = ShiftedClock()
+    async with Sandbox(records=10) as sandbox, open_with(client_of(sandbox), wall_clock=clock) as client:
         assert await client.count(sandbox.start, sandbox.end) == 10
-        engine = client._engine
-        assert engine is not None
-        for mended, ahead in enumerate((HOUR, -HOUR, 2 * HOUR), start=1):
-            engine._wall_clock = clock_that_is(ahead)
+        for corrections, ahead in enumerate((HOUR, -HOUR, 2 * HOUR), start=1):
+            clock.ahead = ahead
             assert await client.count(sandbox.start, sandbox.end) == 10
-            assert engine._retries.clock.version == mended
+            assert signing_offset_of(client).version == corrections
         assert sandbox.stats.answers == {0: 4, -16: 3}
 
 
 async def test_a_clock_that_ntp_sets_right_within_the_minute_costs_one_request() -> None:
-    async with Sandbox(records=10) as sandbox, client_of(sandbox) as client:
-        engine = client._engine
-        assert engine is not None
-        engine._wall_clock = clock_that_is(8 * HOUR)
+    clock = ShiftedClock(8 * HOUR)
+    async with Sandbox(records=10) as sandbox, open_with(client_of(sandbox), wall_clock=clock) as client:
+        offset = signing_offset_of(client)
         assert await client.count(sandbox.start, sandbox.end) == 10
-        assert engine._retries.clock.version == 1
-        engine._wall_clock = time
+        assert offset.version == 1
+        clock.ahead = 0.0
         for _ in range(3):
             assert await client.count(sandbox.start, sandbox.end) == 10
-        assert engine._retries.clock.version == 2
-        assert abs(engine._retries.clock.seconds) < 2
+        assert offset.version == 2
+        assert abs(offset.seconds) < 2
         assert sandbox.stats.answers == {0: 4, -16: 2}
 
 
 async def test_a_clock_that_jumps_again_within_the_minute_is_corrected_when_two_refusals_agree() -> None:
-    async with Sandbox(records=10) as sandbox, client_of(sandbox) as client:
-        engine = client._engine
-        assert engine is not None
+    clock = ShiftedClock()
+    async with Sandbox(records=10) as sandbox, open_with(client_of(sandbox), wall_clock=clock) as client:
         for ahead, refused in ((8 * HOUR, 1), (HOUR, 3), (-HOUR, 5)):
-            engine._wall_clock = clock_that_is(ahead)
+            clock.ahead = ahead
             for _ in range(2):
                 assert await client.count(sandbox.start, sandbox.end) == 10
             assert sandbox.stats.answers[-16] == refused
@@ -175,9 +170,8 @@ async def test_windows_are_young_by_the_vendors_clock(ahead: float, *, refuses: 
     async with Sandbox(records=records, tolerance=tolerance) as sandbox:
         age = datetime.now(UTC) - sandbox.end
         for lateness, young in ((age + timedelta(hours=4), True), (age - timedelta(hours=4), False)):
-            async with client_of(sandbox, lateness=lateness, count_delay=timedelta(0)) as client:
-                assert client._engine is not None
-                client._engine._wall_clock = clock_that_is(ahead)
+            judge = client_of(sandbox, lateness=lateness, count_delay=timedelta(0))
+            async with open_with(judge, wall_clock=ShiftedClock(ahead)) as client:
                 found = await client.fetch_all(sandbox.end - timedelta(hours=1), sandbox.end)
             assert found.report.certified
             assert found.report.provisional == young * found.report.windows

@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from aiosipcdr import CdrClient, RequestTimeoutError, SipCdrError, TlsError, TransportError
 from aiosipcdr.events import Event, EventKind
-from tests.faults.conftest import QUICK
+from tests.clients import QUICK
 from tests.http.test_transport import authority, http, peer, serving
 from tests.watch import END, START
 

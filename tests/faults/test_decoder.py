@@ -38,7 +38,7 @@ def damaged(body: bytes, kind: str, where: float, what: int | bytes) -> bytes:
 
 
 @given(st.sampled_from(TRUE), st.lists(damage, min_size=1, max_size=6))
-@settings(max_examples=settings().max_examples * 40)
+@settings(max_examples=settings().max_examples * 30)
 def test_whatever_is_done_to_an_answer_only_our_errors_come_out(
     body: bytes, done: list[tuple[str, float, int | bytes]]
 ) -> None:

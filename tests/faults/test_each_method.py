@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +24,8 @@ from aiosipcdr import (
 )
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Fault, Sandbox
-from tests.faults.conftest import QUICK, client_of
+from tests.clients import QUICK, ShiftedClock, client_of, open_with
+from tests.selection import pairs
 
 Fetch = Callable[..., Awaitable[list[CallDetailRecord]]]
 
@@ -63,7 +63,7 @@ async def test_row_4_https_on_a_plain_port_is_told_after_two_attempts(fetch: Fet
 
 @METHODS
 async def test_row_51_a_signature_is_made_when_the_connection_is_there(fetch: Fetch) -> None:
-    free = asyncio.Event()
+    free, clock = asyncio.Event(), ShiftedClock(-600)
 
     async def hold(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await free.wait()
@@ -74,16 +74,15 @@ async def test_row_51_a_signature_is_made_when_the_connection_is_there(fetch: Fe
         await asyncio.start_server(hold, "127.0.0.1", 0) as server,
         Sandbox(records=3, tolerance=300) as sandbox,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
-        client_of(sandbox, session=session, retry=RetryPolicy(attempts=1)) as client,
+        open_with(client_of(sandbox, session=session, retry=RetryPolicy(attempts=1)), wall_clock=clock) as client,
     ):
-        assert client._engine is not None
-        client._engine._wall_clock = lambda: time.time() - (0 if free.is_set() else 600)
         owners = asyncio.create_task(session.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
         while not session.connector._acquired:  # type: ignore[union-attr]
             await asyncio.sleep(0)
         ours = asyncio.ensure_future(fetch(client, *span(sandbox)))
         while not session.connector._waiters:  # type: ignore[union-attr]
             await asyncio.sleep(0)
+        clock.ahead = 0.0
         free.set()
         (await owners).release()
         assert len(await ours) == 3
@@ -142,8 +141,15 @@ with Sandbox(records=300, latency=0.005) as sandbox:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize(("name", "ends"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "CancelledError")])
-@METHODS
+@pytest.mark.parametrize(
+    ("name", "ends", "fetch"),
+    [
+        (*ending, fetch)
+        for ending, fetch in pairs(
+            [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "CancelledError")], [fetch_page, fetch_all, stream]
+        )
+    ],
+)
 def test_row_71_a_signal_ends_it_and_leaves_nothing(fetch: Fetch, name: str, ends: str) -> None:
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-X", "dev", "-c", PROGRAM, name, fetch.__name__],
@@ -198,20 +204,20 @@ def test_row_80_a_client_belongs_to_the_loop_it_is_opened_in(fetch: Fetch) -> No
 @METHODS
 async def test_row_81_a_forked_child_is_told_so(fetch: Fetch) -> None:
     async with Sandbox(records=1) as sandbox, client_of(sandbox) as client:
-        client._process -= 1  # as a child finds it: the number is its parent's
+        client._session._process -= 1  # as a child finds it: the number is its parent's
         with pytest.raises(ClientStateError, match="process"):
             await fetch(client, *span(sandbox))
-        client._process += 1
+        client._session._process += 1
         assert multiprocessing.parent_process() is None
 
 
 @pytest.mark.parametrize("jump", [-3_600, 3_600])
 @METHODS
 async def test_rows_82_and_83_a_clock_that_jumps_costs_a_fresh_signature(fetch: Fetch, jump: int) -> None:
-    async with Sandbox(records=5) as sandbox, client_of(sandbox) as client:
-        assert client._engine is not None
+    clock = ShiftedClock()
+    async with Sandbox(records=5) as sandbox, open_with(client_of(sandbox), wall_clock=clock) as client:
         assert len(await fetch(client, *span(sandbox))) == 5
-        client._engine._wall_clock = lambda: time.time() + jump
+        clock.ahead = jump
         sandbox.reset_stats()
         assert len(await fetch(client, *span(sandbox))) == 5
         assert sandbox.stats.answers == {-16: 1, 0: 1 if fetch is fetch_page else 2}

@@ -15,9 +15,11 @@ from rich.pretty import pretty_repr
 from aiosipcdr import CdrClient, FetchReport, IncompleteRangeError, SipCdrError
 from aiosipcdr.sandbox import Fault, Sandbox, SandboxConfig
 from aiosipcdr.sandbox.config import FIXED
-from tests.faults.conftest import QUICK, Watching
+from tests.clients import QUICK
+from tests.faults.conftest import Watching
 from tests.faults.matrix import ELSEWHERE, ROWS
 from tests.faults.shapes import CALLS, CLEAN, PAGE_SIZE, Outcome, Row
+from tests.inside import is_working
 from tests.selection import some
 from tests.watch import END, PHONE, START, Watch
 
@@ -129,9 +131,7 @@ async def play(
             error = caught
         requests = sandbox.stats.requests
         assert sandbox.faults_left == []
-        assert client._engine is not None
-        assert not client._engine._workers
-        assert not client._engine._runs
+        assert not is_working(client)
         sandbox.reset_stats()
         sandbox.change(**{name: getattr(SandboxConfig(), name) for name in row.config.keys() - FIXED - {"calls"}})
         again = await run(client, folder)

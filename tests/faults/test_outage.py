@@ -10,8 +10,9 @@ import pytest
 from aiosipcdr import OutageError, RatePolicy, ServerFaultError, SipCdrError
 from aiosipcdr.events import Event
 from aiosipcdr.sandbox import Fault, Sandbox
-from tests.faults.conftest import QUICK, client_of
+from tests.clients import QUICK, client_of
 from tests.http.test_transport import http, peer
+from tests.inside import blocked_until, limit_of
 
 DOWN = Fault("http", status=503, times=0)
 BUDGET = 500 // 14
@@ -79,8 +80,7 @@ async def test_places_fall_under_trouble_and_recover(trouble: dict[str, object])
     async with Sandbox(records=1_000, faults=[fault]) as sandbox:
 
         def hook(_event: Event) -> None:
-            assert client._engine is not None
-            places.append(client._engine._retries.limit.current)
+            places.append(limit_of(client).current)
 
         client = client_of(sandbox, page_size=10, hook=hook)
         async with client:
@@ -100,9 +100,8 @@ async def test_the_whole_client_waits_where_the_vendor_asks_for_patience() -> No
         if event.kind == "request_sent":
             sent.append(loop.time())
         elif event.kind == "throttled":
-            assert client._engine is not None
             waits.append(event.delay or 0)
-            opens.append(client._engine._pacer._blocked_until)
+            opens.append(blocked_until(client))
 
     async with Sandbox(records=10, faults=[fault]) as sandbox, client_of(sandbox, hook=hook) as client:
         first = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))

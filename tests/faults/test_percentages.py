@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from aiosipcdr import ProtocolError, RetryPolicy, ServerFaultError
 from aiosipcdr.sandbox import Sandbox
-from tests.faults.conftest import client_of
+from tests.clients import client_of
 
 SEEDS = int(os.environ.get("AIOSIPCDR_SEEDS", "0"))
 PATIENT = RetryPolicy() if SEEDS else RetryPolicy(base=0.002, throttle_base=0.002, cap=0.16)

@@ -13,6 +13,7 @@ from aiosipcdr import CdrClient, TlsError, TransportError
 from tests.client.conftest import END, START, page
 from tests.faults.test_connecting import error_of
 from tests.http.test_transport import authority, http, peer, serving
+from tests.system_parts import require
 
 __all__ = ["authority"]
 
@@ -166,7 +167,9 @@ class Socks(Tunnel):
 
 @asynccontextmanager
 async def socks(*replies: int) -> AsyncIterator[tuple[Socks, aiohttp.ClientSession]]:
-    proxies = pytest.importorskip("aiohttp_socks")
+    require("package:aiohttp_socks")
+    import aiohttp_socks as proxies
+
     server = Socks(*replies)
     listening = await asyncio.start_server(server, "127.0.0.1", 0)
     address = f"socks5://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
@@ -204,7 +207,9 @@ async def test_what_a_socks_proxy_refuses_is_a_transport_error(reply: int, attem
 
 
 async def test_a_socks_proxy_that_is_down_is_a_transport_error() -> None:
-    proxies = pytest.importorskip("aiohttp_socks")
+    require("package:aiohttp_socks")
+    import aiohttp_socks as proxies
+
     async with aiohttp.ClientSession(connector=proxies.ProxyConnector.from_url("socks5://127.0.0.1:1")) as session:
         error, sent = await error_of("count", "https://cdr.invalid/v3/voice", session=session)
     assert type(error) is TransportError

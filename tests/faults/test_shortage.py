@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ CHILD = """
     import asyncio, os, resource, sys, threading
     from datetime import datetime
     from aiosipcdr import CdrClient, RetryPolicy, SipCdrError
+    from tests.inside import limit_of
 
     base_url, key, secret, start, end = sys.argv[1:]
     retry = RetryPolicy(base=0.01, cap=0.05, budget={budget})
@@ -35,7 +37,7 @@ CHILD = """
                 taken = {shortage}
                 try:
                     records = await client.fetch_all(datetime.fromisoformat(start), datetime.fromisoformat(end))
-                    print(len(records), client._engine._retries.limit.current)
+                    print(len(records), limit_of(client).current)
                 finally:
                     for one in taken:
                         os.close(one)
@@ -52,7 +54,12 @@ def run(sandbox: Sandbox, shortage: str, *, base_url: str = "base_url", budget: 
     account = (sandbox.base_url, sandbox.api_key, sandbox.api_secret)
     asked = (sandbox.start.isoformat(), sandbox.end.isoformat())
     done = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-c", program, *account, *asked], capture_output=True, text=True, check=False, timeout=240
+        [sys.executable, "-c", program, *account, *asked],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

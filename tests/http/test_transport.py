@@ -27,7 +27,7 @@ from aiosipcdr import (
     TransportError,
 )
 from aiosipcdr.http.transport import Received, Transport, _SignedBody, max_answer_bytes
-from aiosipcdr.wire.signing import SecretText
+from aiosipcdr.model.privacy import Secret
 
 HEADERS = {"Api-Key": "sandbox-key", "Sign": "canary-sign", "Timestamp": "1"}
 BODY = b'{"current":1}'
@@ -435,7 +435,7 @@ async def test_a_transport_that_is_not_open_says_so() -> None:
 async def test_a_proxy_that_refuses_is_not_asked_again() -> None:
     async with peer(http(b"", "407 Proxy Authentication Required")) as proxy:
         origin = proxy.url.removesuffix("/v3/voice/recordSipQuery")
-        async with transport_to("http://127.0.0.1:1/x", proxy=SecretText(origin)) as transport:
+        async with transport_to("http://127.0.0.1:1/x", proxy=Secret(origin)) as transport:
             assert contents(await transport.send(BODY, lambda: HEADERS)) == (407, b"", None)
 
 

@@ -1,4 +1,4 @@
-"""What these tests share: each framework with the same three routes, served over real sockets, and a vendor that waits.
+"""Applications of each framework with the same routes, served over real sockets.
 
 The routes take `timeout` and `start_within` beside the range, so that a test can set them.
 """
@@ -17,12 +17,15 @@ import uvicorn
 from aiohttp import AddrInfoType, ClientSession, TCPConnector, web
 from fastapi import FastAPI
 
-from aiosipcdr import CdrClient, RetryPolicy
+from aiosipcdr import CdrClient
 from aiosipcdr.integrations import aiohttp as on_aiohttp
 from aiosipcdr.integrations import fastapi as on_fastapi
 from aiosipcdr.integrations.streaming import START_WITHIN
 from aiosipcdr.sandbox import Sandbox
+from tests import clients
+from tests.clients import QUICK_TWICE
 from tests.gates import Gate
+from tests.inside import check_idle, is_working
 
 Build = Callable[[], CdrClient]
 OPTIONS = ("timeout", "start_within", "allow_incomplete", "spreadsheet")
@@ -30,8 +33,8 @@ Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 
 def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
-    settings = {"retry": RetryPolicy(attempts=2, base=0.001, throttle_base=0.001, cap=0.002)} | settings
-    return CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, **settings)
+    """Return a client that asks twice at most."""
+    return clients.client_of(sandbox, **({"retry": QUICK_TWICE} | settings))
 
 
 def asking(sandbox: Sandbox, **asked: Any) -> str:
@@ -41,7 +44,7 @@ def asking(sandbox: Sandbox, **asked: Any) -> str:
 
 
 async def settled(sandbox: Sandbox) -> int:
-    """Wait until the sandbox is asked for nothing more, then tell how much it was asked for."""
+    """Return how many requests the sandbox has had, once no more come."""
     before = -1
     while (now := sandbox.stats.requests) != before:
         before = now
@@ -50,18 +53,17 @@ async def settled(sandbox: Sandbox) -> int:
 
 
 async def until_idle(client: CdrClient) -> None:
-    """Wait until `client` does nothing at all, and nobody watches a caller any more."""
+    """Wait until `client` does nothing, and no task watches a caller."""
 
     def watchers() -> bool:
         return any(
             "_cancel_on_disconnect" in getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()
         )
 
-    assert client._engine is not None
     async with asyncio.timeout(30):
-        while client._engine._runs or client._engine._workers or watchers():
+        while is_working(client) or watchers():
             await asyncio.sleep(0.002)
-    assert client._quota.runs == client._quota._held == 0
+    check_idle(client)
 
 
 def fastapi_app(build: Build, **limits: Any) -> FastAPI:
@@ -197,7 +199,7 @@ async def serve_aiohttp(build: Build, **limits: Any) -> AsyncIterator[str]:
 
 
 class Doors:
-    """What a test needs to stand before a door."""
+    """Helpers of the tests of applications."""
 
     Gate = Gate
     asking = staticmethod(asking)
@@ -217,7 +219,7 @@ def doors() -> Doors:
 
 @pytest.fixture(params=[serve_fastapi, serve_aiohttp], ids=["fastapi", "aiohttp"])
 def serve(request: pytest.FixtureRequest) -> Serve:
-    """Return what serves the routes for the client that it is handed a builder of; each door in its turn."""
+    """Return a function that serves the routes for a client that it builds; each framework in turn."""
     chosen: Serve = request.param
     return chosen
 
@@ -230,7 +232,7 @@ async def browser() -> AsyncIterator[ClientSession]:
 
 @pytest.fixture
 async def slow_browser() -> AsyncIterator[ClientSession]:
-    """Return a session that takes in hardly more than is read."""
+    """Return a session with small receive buffers."""
 
     def small(address: AddrInfoType) -> socket.socket:
         family, kind, protocol, *_ = address

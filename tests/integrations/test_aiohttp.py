@@ -2,7 +2,6 @@
 # ruff: noqa: ANN401 - the fixtures' own
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,11 +11,7 @@ from aiosipcdr import CdrClient
 from aiosipcdr.integrations.aiohttp import CLIENT, client_context, install_error_handlers, set_limits
 from aiosipcdr.sandbox import Sandbox
 
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(records=300) as running:
-        yield running
+SANDBOX = {"records": 300}
 
 
 async def test_the_context_opens_one_client_and_closes_it(doors: Any, sandbox: Sandbox, browser: ClientSession) -> None:

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,21 +14,11 @@ from aiohttp import ClientPayloadError, ClientResponse, ClientSession
 
 from aiosipcdr import CdrClient, RetryPolicy
 from aiosipcdr.sandbox import Fault, Sandbox
-from tests.settling import settle
 
 RECORDS = 6_000
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=RECORDS) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": RECORDS}
 
 
 async def read_to_the_cut(answer: ClientResponse) -> list[bytes]:
@@ -118,10 +107,10 @@ async def test_only_parameters_that_are_known_are_answered_and_each_once(
     serve: Any, doors: Any, sandbox: Sandbox, browser: ClientSession
 ) -> None:
     refused = {
-        "phone_name=447700900123": "unknown query parameter: phone_name; known are",
-        "sip_group=sales-us": "unknown query parameter: sip_group;",
+        "phone_name=447700900123": "unknown query parameter phone_name; use",
+        "sip_group=sales-us": "unknown query parameter sip_group;",
         "sip_group_name=sales-us&sip_group_name=support-eu": "sip_group_name is given 2 times",
-        "%3Cscript%3E=": "unknown query parameter: ?script?;",
+        "%3Cscript%3E=": "unknown query parameter ?script?;",
     }
     async with serve(lambda: doors.client_of(sandbox)) as address:
         for path in PATHS:
@@ -167,7 +156,7 @@ async def test_a_range_is_no_wider_than_the_application_allows(
     async def ask(address: str, start: str, end: str) -> int:
         async with browser.get(f"{address}/count", params={"start": start, "end": end}) as answer:
             if answer.status == 422:
-                assert "at most at a time" in (await answer.json(content_type=None))["detail"]
+                assert "at a time" in (await answer.json(content_type=None))["detail"]
             return answer.status
 
     start = sandbox.start.isoformat()

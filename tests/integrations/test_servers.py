@@ -6,7 +6,6 @@ One server of each door is part of every run; `AIOSIPCDR_SERVERS=all` plays the 
 
 import asyncio
 import csv
-import importlib.util
 import io
 import json
 import os
@@ -26,10 +25,10 @@ from aiohttp.typedefs import Handler
 from aiohttp.web import Request, StreamResponse, json_response, middleware
 
 from aiosipcdr.sandbox import Sandbox
+from tests.system_parts import require
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = 3_000  # three windows
-IN_CI = os.environ.get("CI") == "true"
 CURL = shutil.which("curl")
 APP = "tests.integrations.served:application"
 
@@ -208,12 +207,7 @@ def test_no_answer_ends_short_as_if_it_were_whole(name: str, accounts: str, tmp_
     server = SERVERS[name]
     if not server.is_always_played and os.environ.get("AIOSIPCDR_SERVERS") != "all":
         pytest.skip("one server of each door is enough here; nox -s servers plays them all")
-    missing = [] if CURL else ["curl"]
-    if importlib.util.find_spec(server.package) is None:
-        missing.append(server.package)
-    if missing and not IN_CI:
-        pytest.skip(f"not installed: {', '.join(missing)}")
-    assert not missing
+    require("curl", f"package:{server.package}")
 
     async def play(address: str) -> Outcomes:
         wanted = EXPECTED[server.door]

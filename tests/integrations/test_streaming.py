@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +22,6 @@ from aiosipcdr.integrations.streaming import (
     stream_response,
 )
 from aiosipcdr.sandbox import Fault, Sandbox
-from tests.settling import settle
 from tests.watch import CALLEE, END, START, Watch, call
 
 
@@ -62,16 +61,7 @@ class Reader:
         await self.has_gone.wait()
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Sandbox]:
-    with Sandbox(records=6_000) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared: Sandbox) -> Sandbox:
-    settle(shared)
-    return shared
+SANDBOX = {"records": 6_000}
 
 
 async def test_ndjson_is_the_records_and_then_the_report(doors: Any, sandbox: Sandbox) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.model.windows import SECOND, Day, day_start, days_of
+from tests.selection import ALL
 
 DAY = timedelta(days=1)
 
@@ -85,7 +86,7 @@ def changes(name: str, since: int, until: int) -> list[datetime]:
     return found
 
 
-def every_change(since: int = 2005, until: int = 2030) -> Iterator[tuple[str, datetime]]:
+def every_change(since: int = 2005 if ALL else 2020, until: int = 2030) -> Iterator[tuple[str, datetime]]:
     """Yield each change of clocks of every zone that this machine knows, of zones that are alike once."""
     seen = set()
     for name in sorted(available_timezones()):
@@ -117,7 +118,7 @@ def test_the_days_of_every_zone_tile_the_time_line() -> None:
             assert list(days_of(day.start, day.end, zone)) == [day]
             assert list(days_of(day.end - SECOND, day.end, zone)) == [day]
             assert day_start(day.date, zone) == day.start
-    assert met > 500
+    assert met > 200
 
 
 zones = st.sampled_from(sorted(available_timezones()))

@@ -17,12 +17,12 @@ def test_what_was_read_and_what_is_counted_is_told_with_the_cause_and_what_to_do
     error = describe_shortfall(WINDOW, 1_297, 1_300, why, report)
     reported = str(error)
     assert "1,297 distinct calls were read where the vendor counts 1,300" in reported
-    assert f"; {why}: try again later, or take it as it is with allow_incomplete=True" in reported
+    assert f"; {why}: try again later, or accept an incomplete result with allow_incomplete=True" in reported
     assert error.window == WINDOW
     assert error.report is report
 
 
 def test_counts_that_agree_are_not_told_as_the_trouble() -> None:
     reported = str(describe_shortfall(WINDOW, 1_300, 1_300, UNSTEADY, FetchReport()))
-    assert "1,300 distinct calls were read, and the vendor's answers differ on how many there are" in reported
+    assert "1,300 distinct calls were read, and the vendor's answers differ in their counts" in reported
     assert "where the vendor counts" not in reported

@@ -16,7 +16,9 @@ from aiosipcdr.model.report import (
     CompleteWindow,
     FetchReport,
     QuarantinedRecord,
+    ReportBuilder,
     WindowReport,
+    WindowReportBuilder,
     describe_unreadable,
 )
 from aiosipcdr.model.windows import TimeWindow
@@ -211,3 +213,26 @@ def test_a_slice_and_a_copy_of_records_keep_type_report_and_arrow() -> None:
 def test_pydantic_takes_records_as_a_list() -> None:
     adapter = TypeAdapter(CallDetailRecords)
     assert json.loads(adapter.dump_json(adapter.validate_python(CallDetailRecords([CALL])))) == [CALL.to_dict()]
+
+
+@pytest.mark.parametrize(("built", "builder"), [(FetchReport, ReportBuilder), (WindowReport, WindowReportBuilder)])
+def test_a_builder_has_the_fields_of_its_report(built: type[msgspec.Struct], builder: type[msgspec.Struct]) -> None:
+    own = [(field.name, field.type) for field in msgspec.structs.fields(builder)]
+    assert own == [(field.name, field.type) for field in msgspec.structs.fields(built)]
+
+
+def test_a_report_is_frozen_and_does_not_follow_its_builder() -> None:
+    window = WindowReportBuilder(window=WINDOW, total=3, copies=1, certified=True)
+    assert window.counted == window.build().counted == 4
+    builder = ReportBuilder(total=3, window_reports=[window.build()], faulty_fields={"cost": 1})
+    report = builder.build()
+    assert report == FetchReport(total=3, window_reports=[window.build()], faulty_fields={"cost": 1})
+    builder.total += 1
+    builder.window_reports.append(window.build())
+    builder.faulty_fields["cost"] += 1
+    builder.unknown_fields["carrier"] = 1
+    assert (report.total, len(report.window_reports)) == (3, 1)
+    assert (report.faulty_fields, report.unknown_fields) == ({"cost": 1}, {})
+    for frozen in (report, report.window_reports[0]):
+        with pytest.raises(AttributeError):
+            frozen.total = 5  # type: ignore[misc]

@@ -67,3 +67,4 @@ def test_there_is_always_a_place_and_never_one_too_many(most: int, outcomes: lis
             limit.note_trouble(sent=now, now=now)
             assert limit.current <= before
         assert 1 <= limit.current <= most
+        assert limit.is_reduced == (limit._limit < most)

@@ -93,3 +93,12 @@ def test_an_impossible_rate_is_refused(rate: float) -> None:
 def test_an_impossible_burst_is_refused(burst: int) -> None:
     with pytest.raises(ValueError, match="burst"):
         RatePolicy(1, burst)
+
+
+def test_a_pacer_is_active_with_a_policy_or_after_a_pause_began() -> None:
+    assert Pacer(RatePolicy(1)).is_active
+    pacer = Pacer(None)
+    assert not pacer.is_active
+    pacer.block(5.0)
+    assert pacer.is_active
+    assert pacer.decide_wait(3.0) == 2

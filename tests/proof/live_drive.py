@@ -12,6 +12,7 @@ from itertools import count
 from random import Random
 from typing import Literal
 
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.proof.budget import RowQuota
@@ -19,7 +20,7 @@ from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.proof.range import RangeReader
 from aiosipcdr.proof.window import Outcome, WindowReader
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import accept
 from tests.proof.simulated_vendor import TRUE_VIEW, Flight, Habits, Run, Vendor, View, at
 

@@ -13,7 +13,7 @@ Time is simulated, in milliseconds: replicas and counts may be behind.
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -30,6 +30,7 @@ from aiosipcdr.model.errors import (
     ServerFaultError,
     SipCdrError,
 )
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import CompleteWindow, QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
@@ -41,7 +42,7 @@ from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.proof.pending import WindowTask
 from aiosipcdr.proof.range import RangeReader
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import accept, refuse
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -694,6 +695,11 @@ def smaller_windows(max_rows: int, target_rows: int) -> Iterator[None]:
     """Make windows of `max_rows` at most, so that small ranges show what large ones do."""
     with patch.multiple(range_module, MAX_ROWS=max_rows, TARGET_ROWS=target_rows):
         yield
+
+
+def scaled_windows(scale: int) -> AbstractContextManager[None]:
+    """Make windows `scale` times smaller than real ones."""
+    return smaller_windows(range_module.MAX_ROWS // scale, range_module.TARGET_ROWS // scale)
 
 
 def check_windows(run: Run, window: TimeWindow) -> None:

@@ -15,12 +15,14 @@ from aiosipcdr.proof.checkpoint import (
     Checkpoint,
     Delivered,
     JournalEvent,
+    JournalQueue,
     ReadWindow,
     Recounted,
     Trimmed,
     WindowSplit,
     first_stale_entry,
 )
+from aiosipcdr.proof.splits import SplitWindow
 from tests.made_up_calls import START
 
 
@@ -130,3 +132,24 @@ def test_a_history_counts_what_it_holds(show: object) -> None:
     assert "2125550" not in reported
     assert "7" in reported
     assert "2125550" not in show(latest)
+
+
+def test_parts_of_a_split_may_be_requested_when_the_event_after_it_is_taken() -> None:
+    queue = JournalQueue()
+    assert not queue
+    assert queue.take() is None
+    one, two = (SplitWindow(window(0, 60), 9, 2) for _ in range(2))
+    events = [ENTRIES[0], ENTRIES[6], ENTRIES[2]]
+    for event, split in zip(events, (one, None, two), strict=True):
+        assert not isinstance(event, Delivered)
+        queue.add(event, split)
+    assert len(queue) == 3
+    assert (one.is_noted, two.is_noted) == (False, False)
+    assert queue.take() is events[0]
+    assert (one.is_noted, two.is_noted) == (False, False), "it is being written"
+    assert queue.take() is events[1]
+    assert (one.is_noted, two.is_noted) == (True, False)
+    assert queue.take() is events[2]
+    assert not two.is_noted
+    assert queue.take() is None
+    assert two.is_noted

@@ -9,6 +9,7 @@ import pytest
 from aiosipcdr.model.errors import IncompleteRangeError
 from tests.proof.live_drive import LiveVendor, Moment, Pace, Traffic, cover_live, drive_live
 from tests.proof.simulated_vendor import Habits, Run, seconds, seeded, since_start
+from tests.selection import pairs
 
 FALSE_WITHOUT_DELAY = (38, 182, 221)
 """Seeds with which a count that does not wait certifies too little: 3 of the first 260."""
@@ -48,8 +49,7 @@ def test_counts_that_lag_certify_too_little_unless_they_wait() -> None:
         assert not (run.certified and missing(run, 300))
 
 
-@pytest.mark.parametrize("lag", [300, 2_000, 10_000])
-@pytest.mark.parametrize("after", [0, 60])
+@pytest.mark.parametrize(("lag", "after"), pairs([300, 2_000, 10_000], [0, 60]))
 def test_counts_that_lag_by_seconds_are_waited_for(lag: int, after: int) -> None:
     for seed in range(3):
         traffic = Traffic(rate=10, shown="submitted", ranged="submitted")
@@ -78,9 +78,12 @@ def test_windows_wait_side_by_side() -> None:
 LATE, AT_ITS_END, AT_ITS_BEGIN = ("ended", "submitted"), ("ended", "ended"), ("submitted", "submitted")
 
 
-@pytest.mark.parametrize(("shown", "ranged"), [LATE, AT_ITS_END, AT_ITS_BEGIN])
+PAST, LONG, MINUTE = (100, 60, 0), (50, 200, 21_600), (100, 60, 600)
+
+
 @pytest.mark.parametrize(
-    ("rate", "before", "after"), [(100, 60, 0), (50, 200, 21_600), (100, 60, 600)], ids=["past", "long", "minute"]
+    ("rate", "before", "after", "shown", "ranged"),
+    [(*span, *moments) for span, moments in pairs([PAST, LONG, MINUTE], [LATE, AT_ITS_END, AT_ITS_BEGIN])],
 )
 def test_a_range_whose_calls_still_arrive_is_certified(
     rate: int, before: int, after: int, shown: Moment, ranged: Moment
@@ -110,8 +113,7 @@ def test_what_is_to_come_is_read_first_and_what_ends_in_a_moment_when_that_has_p
     assert 2_000 <= since_start(near.end) <= run.counted_at[near]
 
 
-@pytest.mark.parametrize("lag", [0, 300, 900])
-@pytest.mark.parametrize("order", ["newest", "oldest", "random"])
+@pytest.mark.parametrize(("lag", "order"), pairs([0, 300, 900], ["newest", "oldest", "random"]))
 def test_what_is_certified_while_calls_arrive_lacks_none(lag: int, order: str) -> None:
     certified = 0
     for seed in range(6):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page
 from aiosipcdr.model.report import QuarantinedRecord, ReportBuilder
 from aiosipcdr.model.windows import TimeWindow
@@ -19,7 +20,7 @@ from aiosipcdr.proof.merge import OwnedSpan, RangeMerger, sort_records
 from aiosipcdr.proof.overlaps import identity
 from aiosipcdr.proof.splits import SplitWindow
 from aiosipcdr.proof.window import Outcome, WindowReader
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import accept
 from tests.proof.simulated_vendor import ages_of
 

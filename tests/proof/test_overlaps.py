@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
@@ -12,7 +13,7 @@ from aiosipcdr.proof.budget import Budget
 from aiosipcdr.proof.checkpoint import ReadWindow
 from aiosipcdr.proof.overlaps import EarlierWindow, OverlapReader, Repeats, identity
 from aiosipcdr.proof.window import WindowReader
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import START, accept
 from tests.proof.simulated_vendor import ages_of
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.model.errors import FilterIgnoredError
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.proof.page import (
@@ -25,7 +26,7 @@ from aiosipcdr.proof.page import (
     plan_end_page,
     resize,
 )
-from aiosipcdr.wire.codec import Filters, PageAnswer, encode_params
+from aiosipcdr.wire.codec import PageAnswer, encode_params
 from tests.proof.made_up_pages import CANARY, HOUR, START, answer, call
 
 CALLS = 100

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import pytest
 
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.report import WindowReport
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.budget import FULL_WINDOW, Budget, RowQuota
 from aiosipcdr.proof.checkpoint import WindowSplit
 from aiosipcdr.proof.pending import PendingWindows, WindowTask, find_short
 from aiosipcdr.proof.splits import SplitWindow
-from aiosipcdr.wire.codec import Filters
 from tests.proof.made_up_pages import START, accept, answer, call
 from tests.proof.simulated_vendor import ages_of
 

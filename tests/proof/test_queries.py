@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.model.errors import AuthenticationError, FilterIgnoredError, ProtocolError
+from aiosipcdr.model.query import FilterMatch, Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.proof.queries import RangeCount, SinglePage
-from aiosipcdr.wire.codec import FilterMatch, Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import accept, refuse
 from tests.proof.simulated_vendor import START as SIMULATED_START
 from tests.proof.simulated_vendor import Flight, Habits, Vendor, seconds, seeded

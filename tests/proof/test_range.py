@@ -39,14 +39,19 @@ from tests.proof.simulated_vendor import (
     check_windows,
     cover,
     drive,
+    scaled_windows,
     seconds,
     seeded,
     since_start,
     smaller_windows,
 )
+from tests.selection import ALL as PLAYS_ALL
 from tests.selection import pairs
 
-# The profile decides how hard to look: the two models that the proof is for get thousands of examples.
+SCALE = 1 if PLAYS_ALL else 10
+"""How many times smaller than real ones the windows and pages of large ranges are; their number is the same."""
+
+# The hypothesis profile sets the effort: the two models that the proof is for get thousands of examples.
 SOME = settings.default.max_examples if settings.default else 50
 MORE = SOME * (4 if SOME > 50 else 2)
 # Half as many by default: these two take longer than the rest of this file together.
@@ -397,11 +402,11 @@ def test_trouble_costs_no_more_than_twice_the_planned_pages_and_200_requests(
     order: str, happen: Callable[[Vendor], None] | None
 ) -> None:
     # Twenty pages a window, as with the real numbers.
-    size = 4
+    size, calls = 4, 900 if PLAYS_ALL else 400
 
     def run_once(order: str, happen: Callable[[Vendor], None] | None) -> Run:
         vendor = Vendor(Habits(order=order, counts_first=True), seeded(7))  # type: ignore[arg-type]
-        crowd(vendor, 900, 3)
+        crowd(vendor, calls, 3)
         vendor.tick()
         how = Drive(concurrency=8, happen=happen, busy=0.2, most_happenings=300)
         with smaller_windows(80, 48):
@@ -410,7 +415,7 @@ def test_trouble_costs_no_more_than_twice_the_planned_pages_and_200_requests(
     calm = run_once("oldest", None)
     assert calm.certified
     run = run_once(order, happen)
-    planned = count_pages(max(len(run.vendor.every_row), 900), size)
+    planned = count_pages(max(len(run.vendor.every_row), calls), size)
     assert run.requests <= calm.requests + 2 * planned + 200
     check_windows(run, seconds(0, 3 * 86_400))
 
@@ -540,33 +545,37 @@ def test_a_burst_of_a_calm_vendor_is_certified_wherever_it_lies(
     includes_end: bool,  # noqa: FBT001
     order: str,
 ) -> None:
-    # Windows of two seconds repeat what their neighbours tell: once, and twice where bounds are inclusive.
+    # Windows of two seconds repeat the calls of their neighbours: once, and twice where bounds are inclusive.
+    calls, others, size = calls // SCALE, 1_000 // SCALE, 100 // SCALE
     vendor = Vendor(Habits(order=order, includes_end=includes_end), seeded(5))  # type: ignore[arg-type]
     for number in range(calls):
         vendor.add((second + number * lasting // calls) * 1_000)
-    for number in range(1_000):
-        vendor.add(number * 86_400)
-    run = drive(cover(seconds(0, 86_400)), vendor, Drive(concurrency=8))
+    for number in range(others):
+        vendor.add(number * 86_400 * SCALE)
+    with scaled_windows(SCALE):
+        run = drive(cover(seconds(0, 86_400), size=size), vendor, Drive(concurrency=8))
     assert run.error is None
     assert run.certified
-    assert len(run.delivered) == calls + 1_000
+    assert len(run.delivered) == calls + others
     assert set(run.delivered) == {row.voice_id for row in vendor.rows}
     assert run.reader.report.scans == run.reader.report.windows
-    assert run.requests <= 3 * count_pages(calls + 1_000, 100) + 160
+    assert run.requests <= 3 * count_pages(calls + others, size) + 160
 
 
 def test_many_bursts_where_windows_meet_are_certified() -> None:
-    # Each is told by both windows that meet there, whatever their width.
+    # Both windows that meet there report each of them, whatever their width.
     vendor = Vendor(Habits(includes_end=True), seeded(3))
     days = 24
     first = [window.start for window in split_window(seconds(0, days * 86_400), 48)[1:]]
     for start in first[::2]:
-        for _ in range(2_400):
+        for _ in range(2_400 // SCALE):
             vendor.add(since_start(start))
-    run = drive(cover(seconds(0, days * 86_400), most_windows=8), vendor, Drive(concurrency=8))
+    with scaled_windows(SCALE):
+        reader = cover(seconds(0, days * 86_400), size=100 // SCALE, most_windows=8)
+        run = drive(reader, vendor, Drive(concurrency=8))
     assert run.error is None
     assert run.certified
-    assert len(run.delivered) == len(set(run.delivered)) == len(vendor.rows) == 24 * 2_400
+    assert len(run.delivered) == len(set(run.delivered)) == len(vendor.rows) == 24 * 2_400 // SCALE
 
 
 def test_many_bursts_of_a_calm_vendor_are_certified() -> None:
@@ -575,12 +584,14 @@ def test_many_bursts_of_a_calm_vendor_are_certified() -> None:
     vendor = Vendor(Habits(order="newest"), seeded(3))
     for _ in range(30):
         second = vendor.rng.randrange(30 * 86_400)
-        for _ in range(2_001):
+        for _ in range(2_000 // SCALE + 1):
             vendor.add(second * 1_000 + 500)
-    run = drive(cover(seconds(0, 30 * 86_400), most_windows=8), vendor, Drive(concurrency=8))
+    with scaled_windows(SCALE):
+        reader = cover(seconds(0, 30 * 86_400), size=100 // SCALE, most_windows=8)
+        run = drive(reader, vendor, Drive(concurrency=8))
     assert run.error is None
     assert run.certified
-    assert len(run.delivered) == 30 * 2_001
+    assert len(run.delivered) == 30 * (2_000 // SCALE + 1)
 
 
 def test_pages_that_shrink_midway_are_planned_and_paid_for_anew() -> None:
@@ -622,20 +633,21 @@ def test_no_place_is_idle_while_windows_wait(concurrency: int, alone: int) -> No
     # All answers of a round come at once, and then the next requests go out.  The range's first page is alone and
     # perhaps the last control count; all other rounds are full.
     vendor = Vendor(Habits(order="newest"), seeded(3))
-    crowd(vendor, 40_000, 30)
-    reader = cover(seconds(0, 30 * 86_400), most_windows=concurrency)
+    crowd(vendor, 40_000 // SCALE, 30)
     requests = rounds = 0
-    while not reader.is_finished:
-        flights: list[Flight] = []
-        while len(flights) < concurrency and (request := reader.next_request()) is not None:
-            flights.append(Flight(vendor, request))
-        requests, rounds = requests + len(flights), rounds + 1
-        for flight in flights:
-            while (reported := flight.advance()) is None:
+    with scaled_windows(SCALE):
+        reader = cover(seconds(0, 30 * 86_400), size=100 // SCALE, most_windows=concurrency)
+        while not reader.is_finished:
+            flights: list[Flight] = []
+            while len(flights) < concurrency and (request := reader.next_request()) is not None:
+                flights.append(Flight(vendor, request))
+            requests, rounds = requests + len(flights), rounds + 1
+            for flight in flights:
+                while (reported := flight.advance()) is None:
+                    pass
+                assert accept(reader, flight.request, reported) is None
+            while reader.take_complete() is not None:
                 pass
-            assert accept(reader, flight.request, reported) is None
-        while reader.take_complete() is not None:
-            pass
     assert reader.report.certified
     assert rounds <= -(-requests // concurrency) + alone
 

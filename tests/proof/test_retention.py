@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.model.errors import OutOfTimeRangeError
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.retention import BoundarySearch
-from aiosipcdr.wire.codec import Filters
 from tests.proof.made_up_pages import answer
 
 START = datetime(2026, 10, 1, tzinfo=timezone(timedelta(hours=8)))

@@ -49,6 +49,23 @@ def test_the_first_page_goes_alone_and_tells_the_rest() -> None:
     assert scan.largest_total == 51
 
 
+@pytest.mark.parametrize("only", [None, range(1, 4)])
+def test_a_page_needs_a_decision_if_pages_are_due_or_all_were_read(only: range | None) -> None:
+    scan = WindowScan(10, only)
+    if only is None:
+        scan.plan_pages()
+        assert scan.add_page(answer(total=30), None), "the other pages are due"
+    scan.plan_pages()
+    assert [scan.add_page(answer(total=30, current=page), None) for page in (only or (2, 3))][-2:] == [False, True]
+    assert scan.is_read
+    scan = WindowScan(10)
+    scan.plan_pages()
+    scan.add_page(answer(total=30), None)
+    scan.plan_pages()
+    assert scan.add_page(answer(total=31, current=2), None), "a page more is due"
+    assert scan.add_page(answer(total=31, current=3), None, past_the_end=True)
+
+
 def test_whatever_total_is_reported_two_thousand_pages_are_planned_ahead() -> None:
     for only in (None, range(1, 10**9 + 1)):
         scan = WindowScan(1, only)

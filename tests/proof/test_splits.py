@@ -6,12 +6,13 @@ import msgspec
 import pytest
 
 from aiosipcdr.model.errors import ProtocolError
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.overlaps import identity
 from aiosipcdr.proof.page import Change, PageRequest, Transition
 from aiosipcdr.proof.splits import MAX_REPORTS, Recounts, SplitWindow, add_reported
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import HOUR, START, answer, call
 
 

@@ -7,15 +7,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from aiosipcdr.model.errors import FilterIgnoredError, InvalidQueryError, ProtocolError, ServerFaultError, SipCdrError
+from aiosipcdr.model.errors import (
+    FilterIgnoredError,
+    InvalidQueryError,
+    OutOfTimeRangeError,
+    ProtocolError,
+    ServerFaultError,
+    SipCdrError,
+)
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof import page as paging
 from aiosipcdr.proof.budget import Budget, PageSizes
-from aiosipcdr.proof.page import PageRequest
+from aiosipcdr.proof.page import Change, PageRequest
 from aiosipcdr.proof.window import Outcome, WindowReader
-from aiosipcdr.wire.codec import Filters, PageAnswer
+from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import accept, refuse
 from tests.proof.simulated_vendor import ages_of
 
@@ -1101,3 +1109,33 @@ def test_a_window_in_which_many_calls_arrive_is_cut_instead_of_read_again() -> N
             9,
             1 + (outcome is Outcome.OPEN),
         )
+
+
+# --- transitions
+
+
+def test_answers_change_nothing_for_others_until_the_window_is_done() -> None:
+    heard: list[WindowReader] = []
+    proof = prove(on_answer=heard.append)
+    changes, followed = [], []
+    while (request := proof.next_request()) is not None:
+        changes.append(proof.accept(request, steady([*range(35)])(request)))
+        followed.append(len(heard))
+    # Page 1 of 4, the others, the control count: pages in the middle decide nothing.
+    assert changes == [None] * 4 + [Change.DONE]
+    assert followed == [1, 1, 1, 2, 3]
+    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.accept(PAGE_ONE, steady([*range(35)])(PAGE_ONE)) is None
+
+
+def test_what_follows_an_answer_may_end_the_run() -> None:
+    error = ProtocolError("no")
+    proof = prove(on_answer=lambda _: error)
+    request = ask(proof)
+    assert proof.accept(request, steady([*range(35)])(request)) is error
+
+
+def test_a_window_that_is_out_of_range_is_no_error_of_its_own() -> None:
+    proof = prove()
+    assert proof.refuse(ask(proof), OutOfTimeRangeError("too old", status=-25)) is Change.OUT_OF_RANGE
+    assert proof.is_open

@@ -1,4 +1,4 @@
-"""How these tests talk to a sandbox: plain `http.client` or bytes, a signature made here."""
+"""Requests to a sandbox by `http.client` or as bytes, with a signature of their own."""
 # ruff: noqa: ANN401 - JSON is anything
 
 import asyncio
@@ -104,7 +104,7 @@ def body_for() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def send() -> Send:
-    """Send any bytes with any headers."""
+    """Return a function that sends any bytes with any headers."""
 
     def send(
         sandbox: Sandbox,
@@ -130,7 +130,7 @@ def send() -> Send:
 
 @pytest.fixture
 def ask(send: Send) -> Ask:
-    """Ask as a client should; by default for the first page of everything."""
+    """Return a function that requests a page as a client would, by default the first page of all calls."""
 
     def ask(sandbox: Sandbox, current: object = 1, **rest: Any) -> Reply:
         headers = signed_headers(sandbox) | rest.pop("headers", {})
@@ -144,7 +144,7 @@ def ask(send: Send) -> Ask:
 
 @pytest.fixture
 def ask_all(ask: Ask) -> Callable[..., list[str]]:
-    """Ask for every page, one after the other, as page 1 says there are."""
+    """Return a function that requests all pages in turn and returns their ids."""
 
     def ask_all(sandbox: Sandbox, size: int = 100, **rest: Any) -> list[str]:
         first = ask(sandbox, 1, size=size, **rest)
@@ -156,7 +156,7 @@ def ask_all(ask: Ask) -> Callable[..., list[str]]:
 
 @dataclass
 class Heard:
-    """All that came from a connection, and how it ended."""
+    """All bytes from a connection, and whether it was reset."""
 
     data: bytes
     reset: bool
@@ -179,7 +179,7 @@ class Heard:
 
 
 class Wire:
-    """A connection of bytes: what is lost with a reset in a stream of asyncio is seen here."""
+    """A raw connection: it shows bytes before a reset, which asyncio's streams drop."""
 
     def __init__(self, sandbox: Sandbox, headers_for: Any, body_for: Any) -> None:
         self._sandbox = sandbox
@@ -199,7 +199,7 @@ class Wire:
     async def ask(self, current: int = 1, size: int = 100, **others: Any) -> None:
         body = json.dumps(self._body_for(self._sandbox, current, size=size)).encode()
         headers = self._headers_for(self._sandbox) | others
-        headers |= {"SandboxRunner": "127.0.0.1", "Content-Length": str(len(body))}
+        headers |= {"Host": "127.0.0.1", "Content-Length": str(len(body))}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"POST /v3/voice/recordSipQuery HTTP/1.1\r\n{lines}\r\n".encode()
         await asyncio.get_running_loop().sock_sendall(self._socket, head + body)
@@ -208,7 +208,7 @@ class Wire:
         return await asyncio.get_running_loop().sock_recv(self._socket, length)
 
     async def hear_one(self) -> Heard:
-        """Hear an answer on a connection that stays."""
+        """Receive one response on a connection that stays open."""
         heard = Heard(await self.hear(), reset=False)
         while b"\r\n\r\n" not in heard.data or len(heard.body) < int(heard.header("Content-Length")):
             heard.data += await self.hear()

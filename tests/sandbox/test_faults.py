@@ -12,7 +12,7 @@ from aiosipcdr.sandbox.faults import KINDS
     ("parameters", "said"),
     [
         ({"kind": "explode"}, "unknown kind of fault 'explode'; use one of http, code, .*, endless"),
-        ({"kind": "reset", "status": 503}, "kind reset takes none; not status"),
+        ({"kind": "reset", "status": 503}, "kind reset takes no parameters; not status"),
         ({"kind": "cut", "size": 3, "code": -1}, "takes after, reset; not code, size"),
         ({"kind": "code"}, "needs code"),
         ({"kind": "late"}, "needs seconds"),

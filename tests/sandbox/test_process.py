@@ -1,7 +1,6 @@
 # ruff: noqa: ANN401 - JSON is anything
 import asyncio
 import json
-import shutil
 import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from aiosipcdr.sandbox import Fault, Sandbox, SandboxProcess, UnusedFaultsError, curl_line, serve
 
 
-@pytest.mark.skipif(not shutil.which("curl") or not shutil.which("sh"), reason="needs curl, sh")
+@pytest.mark.needs("curl", "sh")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_the_curl_line_works_as_pasted(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")

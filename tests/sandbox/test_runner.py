@@ -80,7 +80,7 @@ def test_it_runs_once() -> None:
     sandbox = Sandbox(records=1)
     with sandbox:
         pass
-    with pytest.raises(RuntimeError, match="runs once"), sandbox:
+    with pytest.raises(RuntimeError, match="can run only once"), sandbox:
         pass
 
 

@@ -4,7 +4,7 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,11 +17,7 @@ from aiohttp import web
 from aiosipcdr import CdrClient
 from aiosipcdr.sandbox import Sandbox
 
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(records=20) as sandbox:
-        yield sandbox
+SANDBOX = {"records": 20}
 
 
 def raw(sandbox: Sandbox, head: str, body: bytes = b"") -> bytes:
@@ -36,7 +32,7 @@ def head_of(answer: bytes) -> list[str]:
 
 
 def signed_head(sandbox: Sandbox, headers_for: Any, body: bytes) -> str:
-    headers = headers_for(sandbox) | {"SandboxRunner": "127.0.0.1", "Content-Length": str(len(body))}
+    headers = headers_for(sandbox) | {"Host": "127.0.0.1", "Content-Length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST /v3/voice/recordSipQuery HTTP/1.1\r\n{lines}"
 
@@ -73,14 +69,14 @@ def test_json_is_asked_for(sandbox: Sandbox, send: Any, headers_for: Any) -> Non
     "host", ["evil.example", "127.0.0.1.evil.example:80", "localhost.x", "10.0.0.1", "128.0.0.1:80", "[::2]", ""]
 )
 def test_names_that_are_not_loopbacks_are_turned_away(sandbox: Sandbox, send: Any, headers_for: Any, host: str) -> None:
-    assert send(sandbox, headers=headers_for(sandbox) | {"SandboxRunner": host}).code == 403
+    assert send(sandbox, headers=headers_for(sandbox) | {"Host": host}).code == 403
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.0.0.2:1", "127.1.2.3", "localhost", "localhost:1234", "[::1]:80", "[::1]", "LOCALHOST"]
 )
 def test_loopbacks_names_are_let_in(sandbox: Sandbox, send: Any, headers_for: Any, host: str) -> None:
-    assert send(sandbox, headers=headers_for(sandbox) | {"SandboxRunner": host}).status == "0"
+    assert send(sandbox, headers=headers_for(sandbox) | {"Host": host}).status == "0"
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has 127.0.0.1 alone")

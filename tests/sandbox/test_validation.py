@@ -1,6 +1,6 @@
 # ruff: noqa: ANN401 - JSON is anything
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,11 +9,7 @@ import pytest
 from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.sandbox.validation import AccountKeys
 
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(records=200) as sandbox:
-        yield sandbox
+SANDBOX = {"records": 200}
 
 
 def test_the_published_vector() -> None:

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiosipcdr.model.errors import ProtocolError
+from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import MONEY_FIELDS, TIME_FIELDS, WIRE_NAMES, CallDetailRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.codec import (
     CONTENT_TYPE,
     PATH,
-    Filters,
     PageAnswer,
     PageDecoder,
     Refusal,

@@ -5,16 +5,18 @@ Selects by file name alone; opens no file. Loads an optional package only for th
 
 from os import PathLike
 from pathlib import Path
+from typing import get_args
 
 from aiosipcdr.export.formats.compressed import CompressedEncoder, GzipCompressor, zstd_compressor
 from aiosipcdr.export.formats.csv_text import CsvEncoder
 from aiosipcdr.export.formats.encoders import Encoder, Metadata
 from aiosipcdr.export.formats.ndjson import NdjsonEncoder
 from aiosipcdr.export.formats.parquet import ParquetEncoder
+from aiosipcdr.model.query import ExportFormat
 
 __all__ = ["FORMATS", "choose_format", "has_format", "open_encoder"]
 
-FORMATS = ("ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet")
+FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 """The names of all formats."""
 
 _BY_ENDING = {f".{name}": name for name in FORMATS} | {

@@ -1,0 +1,147 @@
+"""Validated queries answered by an open engine: ranges, counts and single pages."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+from aiosipcdr.engine.session import EngineSession
+from aiosipcdr.engine.stream import CdrStream
+from aiosipcdr.model.errors import IncompleteRangeError, OutOfTimeRangeError
+from aiosipcdr.model.query import Filters, Query
+from aiosipcdr.model.records import CallDetailRecord, Page
+from aiosipcdr.model.report import CallDetailRecords
+from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.policy.clock import AgePolicy
+from aiosipcdr.proof.budget import RowQuota
+from aiosipcdr.proof.checkpoint import JournalQueue
+from aiosipcdr.proof.merge import OwnedSpan
+from aiosipcdr.proof.overlaps import identity
+from aiosipcdr.proof.queries import RangeCount, SinglePage, WindowCounts
+from aiosipcdr.proof.range import RangeReader
+
+__all__ = ["Fetcher"]
+
+
+class Fetcher:
+    """Turns queries into plans and runs them in a session.
+
+    Attributes:
+        session: Lends the engine.
+        strict: Whether the first record or value that cannot be read ends a run.
+        quota: The rows that all runs of the session may hold at the same time.
+    """
+
+    def __init__(
+        self, session: EngineSession, *, page_size: int, lateness: timedelta, count_delay: timedelta, strict: bool
+    ) -> None:
+        """Keep the settings: see `CdrClient`."""
+        self.session: EngineSession = session
+        self.strict: bool = strict
+        self.quota: RowQuota = RowQuota(session.transport.connections)
+        self._page_size = page_size
+        self._lateness = lateness
+        self._count_delay = count_delay
+
+    def plan_range(
+        self,
+        query: Query,
+        normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
+        *,
+        journal: JournalQueue | None = None,
+    ) -> RangeReader:
+        """Return the plan that reads a range.
+
+        Args:
+            query: The range.
+            normalize: Two records are the same if it returns the same for both.
+            journal: Takes the events of the run that an export writes down.
+
+        Raises:
+            ValueError: The range cannot be planned.
+            ClientStateError: The session is not open here.
+        """
+        plan = OwnedSpan.adjacent if query.adjacent else OwnedSpan.alone
+        span = plan(query.start, query.end, time_field=query.time_field)
+        return RangeReader(
+            span,
+            query.filters,
+            size=self._page_size,
+            quota=self.quota,
+            ages=AgePolicy(self.session.engine.read_vendor_clock, self._lateness, self._count_delay),
+            allow_incomplete=query.allow_incomplete,
+            skip_out_of_range=query.skip_out_of_range,
+            strict=self.strict,
+            normalize=normalize,
+            journal=journal,
+        )
+
+    def stream(self, query: Query) -> CdrStream:
+        """Return the calls of a range as a stream."""
+        return self.read(self.plan_range(query))
+
+    def read(self, reader: RangeReader) -> CdrStream:
+        """Return the stream that `reader` plans."""
+        return CdrStream(self.session.engine, reader, self.session.hook)
+
+    async def fetch_all(self, query: Query) -> CallDetailRecords:
+        """Return the calls of a range."""
+        stream = self.stream(query)
+        records = CallDetailRecords()
+        try:
+            async with stream:
+                async for window in stream.windows():
+                    records += window.records
+                    records.quarantined += window.quarantined
+        except IncompleteRangeError as incomplete:
+            records += incomplete.records
+            records.quarantined += incomplete.records.quarantined
+            records.report = incomplete.report = stream.report
+            incomplete.records = records
+            raise
+        records.report = stream.report
+        return records
+
+    async def count(self, query: Query) -> int:
+        """Return how many calls the vendor counts in a range."""
+        now = self.session.engine.read_vendor_clock().now
+        plan = RangeCount(query.window, query.filters, size=self._page_size, now=now)
+        await self.session.run_plan(plan)
+        return plan.total
+
+    async def count_windows(self, windows: Iterable[TimeWindow], filters: Filters) -> dict[TimeWindow, int]:
+        """Return how many calls the vendor counts in each window."""
+        plan = WindowCounts(windows, filters, size=self._page_size)
+        if not plan.has_result:
+            await self.session.run_plan(plan)
+        return plan.totals
+
+    async def recount(
+        self, windows: Iterable[TimeWindow], filters: Filters, *, skip_out_of_range: bool
+    ) -> dict[TimeWindow, int]:
+        """Count windows that were read before; with `skip_out_of_range` those that the vendor has deleted are left out.
+
+        Raises:
+            OutOfTimeRangeError: The vendor has deleted one of them.
+        """
+        windows = list(windows)
+        try:
+            return await self.count_windows(windows, filters)
+        except OutOfTimeRangeError as error:
+            edge = error.available_from
+            if not skip_out_of_range:
+                raise
+        return await self.count_windows(
+            [window for window in windows if edge is not None and window.start >= edge], filters
+        )
+
+    async def fetch_page(self, query: Query, current: int, size: int) -> Page:
+        """Return one page as the vendor sends it."""
+        plan = SinglePage(query.window, query.filters, current=current, size=size, strict=self.strict)
+        await self.session.run_plan(plan)
+        assert plan.page is not None  # noqa: S101 - a plan that has its result
+        return plan.page
+
+    async def ping(self) -> None:
+        """Count the last hour, to see whether the vendor accepts the request."""
+        end = datetime.now(UTC)
+        window = TimeWindow.of(end - timedelta(hours=1), end)
+        await self.session.run_plan(WindowCounts([window], Filters(), size=self._page_size, confirm_zero=False))

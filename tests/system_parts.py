@@ -1,0 +1,29 @@
+"""Programs and packages that a test needs: one that is missing skips the test, and fails it with CI=true."""
+
+import os
+import shutil
+from importlib.util import find_spec
+
+import pytest
+
+__all__ = ["require"]
+
+
+def require(*parts: str) -> None:
+    """Skip the running test unless all of `parts` are there; fail it where the environment has CI=true.
+
+    Args:
+        parts: names of programs, as in "curl", and of Python packages, as in "package:uvloop".
+    """
+    missing = [part for part in parts if not _is_there(part)]
+    if not missing:
+        return
+    reason = f"not installed: {', '.join(missing)}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def _is_there(part: str) -> bool:
+    kind, _, name = part.rpartition(":")
+    return (find_spec(name) if kind else shutil.which(name)) is not None
