@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -237,6 +238,43 @@ def test_lists_end_and_sums_do_not() -> None:
     # Those that differ most.
     assert found.mismatches[0].call.voice_id == wrong[-1].voice_id
     assert found.mismatches[-1].call.voice_id == wrong[10].voice_id
+
+
+def test_of_calls_that_differ_alike_the_earlier_are_listed() -> None:
+    wrong = [made_call(number, cost=Decimal("0.13")) for number in range(LISTED + 5)]
+    right = [made_call(number) for number in range(2 * LISTED)]
+    forwards, backwards = audit(*right, *wrong), audit(*wrong[::-1], *right)
+
+    assert forwards == backwards
+    listed = [one.call.voice_id for one in forwards.mismatches]
+    assert listed == [call.voice_id for call in wrong[:LISTED]]
+
+
+def test_a_refund_is_no_charge() -> None:
+    found = audit(unanswered(1, cost=Decimal("-0.06")), unanswered(1, cost=Decimal("-0.06")))
+
+    assert (found.unanswered.total, found.duplicates.total) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"hangup_time": MONDAY},
+        {"answer_time": MONDAY},
+        {"submit_time": MONDAY},
+        {"callee": "+447700900999"},
+        {"phone_name": "sip102"},
+        {"sip_group_name": "support"},
+        {"cost": Decimal("0.13")},
+        {"currency": "EUR"},
+    ],
+)
+def test_calls_that_differ_are_no_duplicates(difference: dict[str, Any]) -> None:
+    times = {"submit_time": MONDAY + timedelta(seconds=1), "answer_time": MONDAY + timedelta(seconds=11)}
+    times["hangup_time"] = MONDAY + timedelta(seconds=101)
+
+    assert audit(made_call(**times), made_call(**times)).duplicates.total == 1
+    assert audit(made_call(**times), made_call(**{**times, **difference})).duplicates.total == 0
 
 
 def test_no_repr_shows_an_id_or_a_number() -> None:

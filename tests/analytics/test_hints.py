@@ -45,7 +45,9 @@ def test_a_destination_that_suddenly_costs_more() -> None:
     assert hints([*usual(24), *hourly(24, "2", 5)]) == []
     assert hints([*usual(23), *hourly(24, "1.7", 6)]) == []
     assert hints([*usual(24), *hourly(24, "99", 4)]) == []
-    # Nor do hours count that are a week ago.
+    # Nor do hours count that are more than a week ago.
+    assert len(hints([*usual(24), *hourly(168, "1.7", 6)])) == 1
+    assert hints([*usual(24), *hourly(169, "1.7", 6)]) == []
     assert hints([*usual(24), *hourly(23 + 168, "1.7", 6)], HintThresholds(new_days=60)) == []
     assert len(hints([*usual(24), *hourly(24, "2", 5)], HintThresholds(spike_factor=Decimal(4)))) == 1
 
@@ -79,7 +81,8 @@ def test_a_phone_that_dials_number_after_number() -> None:
 def test_a_callee_that_is_no_number_is_no_run() -> None:
     callees = ["1", "٣٣٣٣٣٣", "+", "sip:1@example", "1" * 30, None]
 
-    assert hints([made_call(n, callee=callee) for n, callee in enumerate(callees)], HintThresholds(run_length=2)) == []
+    calls = [made_call(n, callee=callee) for n, callee in enumerate([*callees, "00001"])]
+    assert hints(calls, HintThresholds(run_length=2)) == []
 
 
 def test_a_phone_with_a_burst_of_short_calls() -> None:

@@ -75,6 +75,16 @@ def test_a_call_of_no_duration_is_not_answered() -> None:
     assert (metrics.answered, metrics.seconds, metrics.missing_durations) == (0, 0, 1)
 
 
+def test_a_call_of_six_seconds_is_not_short() -> None:
+    assert total_of(made_call(call_duration=6), made_call(1, call_duration=5)).short == 1
+
+
+def test_a_hangup_in_the_second_of_the_answer_is_no_contradiction() -> None:
+    metrics = total_of(made_call(hangup_time=MONDAY + timedelta(seconds=10), call_duration=1))
+
+    assert (metrics.answered, metrics.negative_durations, metrics.unplaced) == (1, 0, 0)
+
+
 def test_negative_durations_count_as_missing_and_are_reported() -> None:
     early = MONDAY - timedelta(seconds=1)
     metrics = total_of(
@@ -181,6 +191,9 @@ def test_the_busy_hour_may_be_one_in_which_nothing_changes() -> None:
     calls = ConcurrentCalls()
     calls.add_call(1_800, 4 * HOUR + 1_800)
 
+    assert calls.busy_hour() == HourLoad(datetime(1970, 1, 1, 1, tzinfo=UTC), Fraction(1))
+    # The first of equals.
+    calls.add_call(9 * HOUR, 10 * HOUR)
     assert calls.busy_hour() == HourLoad(datetime(1970, 1, 1, 1, tzinfo=UTC), Fraction(1))
     calls.add_call(4 * HOUR, 4 * HOUR + 1_860)
     assert calls.busy_hour() == HourLoad(datetime(1970, 1, 1, 4, tzinfo=UTC), Fraction(1_800 + 1_860, HOUR))
