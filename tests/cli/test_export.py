@@ -464,7 +464,9 @@ def test_one_strange_file_does_not_keep_the_other_days_waiting(
     assert (tmp_path / f"calls-{days[1]}.csv").exists()
 
 
-@pytest.mark.parametrize(("closed", "code"), [("2>&-", 0), ("2>/dev/full", 0), (">&-", 0), ("--json >&-", 1)])
+@pytest.mark.parametrize(
+    ("closed", "code"), some([("2>&-", 0), (">&-", 0), ("2>/dev/full", 0), ("--json >&-", 1)], every=3)
+)
 def test_a_stream_that_is_closed_costs_no_file(account: list[str], tmp_path: Path, closed: str, code: int) -> None:
     path = tmp_path / "calls.ndjson"
     command = shlex.join([sys.executable, "-m", "aiosipcdr", "export", *account, "--output", str(path)])
