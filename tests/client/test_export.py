@@ -216,7 +216,7 @@ async def test_a_cancelled_export_leaves_no_file_and_goes_on_later(sandbox: Sand
             sandbox.reset_stats()
             task = asyncio.create_task(client.export(sandbox.start, sandbox.end, path))
             while sandbox.stats.requests < requests:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
