@@ -270,7 +270,10 @@ def test_a_refund_is_no_charge() -> None:
     ],
 )
 def test_calls_that_differ_are_no_duplicates(difference: dict[str, Any]) -> None:
-    times = {"submit_time": MONDAY + timedelta(seconds=1), "answer_time": MONDAY + timedelta(seconds=11)}
+    times: dict[str, Any] = {
+        "submit_time": MONDAY + timedelta(seconds=1),
+        "answer_time": MONDAY + timedelta(seconds=11),
+    }
     times["hangup_time"] = MONDAY + timedelta(seconds=101)
 
     assert audit(made_call(**times), made_call(**times)).duplicates.total == 1
