@@ -35,8 +35,11 @@ def _arguments_are_assembled_once() -> Iterator[None]:
         copies = {id(argument): copy(argument) for argument in known[key][1]}
         for argument in copies.values():
             argument.tokens = []
-            argument.children = ArgumentCollection(copies[id(child)] for child in argument.children)
-        return ArgumentCollection(copies.values())
+            argument.children = argument.children.copy()
+            argument.children[:] = [copies[id(child)] for child in argument.children]
+        collection = known[key][1].copy()
+        collection[:] = copies.values()
+        return collection
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(App, "assemble_argument_collection", assemble_once)
