@@ -31,7 +31,7 @@ from aiosipcdr.wire.signing import Credentials, CredentialsSource, credentials_s
 
 __all__ = ["CdrClient", "ClientSettings"]
 
-_MOST_CONCURRENCY = 64
+_MAX_CONCURRENCY = 64
 _VARIABLES = ("AIOSIPCDR_BASE_URL", "AIOSIPCDR_API_KEY", "AIOSIPCDR_API_SECRET")
 
 
@@ -139,7 +139,7 @@ class CdrClient:
     ) -> None:
         address, credentials = check_base_url(base_url), credentials_source(api_key, api_secret)
         proxy_address = choose_proxy(proxy, address, trust_env=trust_env)
-        check_between("concurrency", concurrency, 1, _MOST_CONCURRENCY)
+        check_between("concurrency", concurrency, 1, _MAX_CONCURRENCY)
         check_between("page_size", page_size, 1, LARGEST_SIZE)
         check_seconds("timeout", timeout)
         if max_response_bytes is not None:

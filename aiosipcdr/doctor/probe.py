@@ -32,8 +32,8 @@ _DAY, _MONTH = timedelta(days=1), timedelta(days=30)
 _KEPT = timedelta(days=58)
 # The newest calls are excluded, so that few are added during the probe.
 _SETTLING = timedelta(hours=1)
-_MOST_WINDOWS = 5
-_MOST_QUESTIONS = 15
+_MAX_WINDOWS = 5
+_MAX_QUESTIONS = 15
 _FEW = 20
 
 _TELLING = (InvalidQueryError, OutOfTimeRangeError, ServerFaultError, ProtocolError)
@@ -203,7 +203,7 @@ class Probe:
         facts = self.facts
         readings = certain = filter_hypotheses(ALL_SEMANTICS, window, facts.calls())
         asked: set[TimeWindow] = set()
-        while len(asked) < _MOST_WINDOWS and (narrow := plan_window(readings, facts.calls(), asked)) is not None:
+        while len(asked) < _MAX_WINDOWS and (narrow := plan_window(readings, facts.calls(), asked)) is not None:
             asked.add(narrow)
             outcome = yield _Question(narrow)
             if isinstance(outcome, Answered):
@@ -246,7 +246,7 @@ class Probe:
         facts = self.facts
         pages = count_pages(first.page.total, max(first.rows, 1))
         for current in range(2, pages + 1):
-            if len(facts.calls()) >= LARGEST or facts.questions >= _MOST_QUESTIONS:
+            if len(facts.calls()) >= LARGEST or facts.questions >= _MAX_QUESTIONS:
                 return
             outcome = yield _Question(first.window, current=current)
             if not isinstance(outcome, Answered):

@@ -349,7 +349,7 @@ class Engine:
 
     def _try_again(self, job: Job, error: SipCdrError, now: float) -> SipCdrError | None:
         job.was_suspended = job.gaps != self._awake.gaps
-        delay = self._retries.decide_delay(
+        delay = self._retries.decide_retry(
             job, error, last_completed=job.run.last_completed, now=now, random=self._draw()
         )
         if isinstance(delay, SipCdrError):

@@ -43,8 +43,8 @@ __all__ = [
     "CHANGING",
     "END_UNSEEN",
     "IDENTICAL",
+    "INDISTINGUISHABLE",
     "UNSTEADY",
-    "UNTOLD_APART",
     "AuthenticationError",
     "ClientStateError",
     "ClockSkewError",
@@ -442,7 +442,7 @@ CHANGING: Final = "rows are changing"
 UNSTEADY: Final = "rows are changing or the vendor's total is wrong"
 END_UNSEEN: Final = "the vendor offers no page size that could verify its count"
 IDENTICAL: Final = "the vendor lists {:,} identical rows, which look like rows that were sent twice"
-UNTOLD_APART: Final = "some records have no readable voiceId and cannot be distinguished"
+INDISTINGUISHABLE: Final = "some records have no readable voiceId and cannot be distinguished"
 
 
 def describe_refused_page(window: TimeWindow, page: int, *, size: int) -> InvalidQueryError:

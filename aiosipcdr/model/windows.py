@@ -158,8 +158,8 @@ def plan_range(window: TimeWindow, now: datetime) -> list[TimeWindow]:
     passed = ceil((now - window.start).total_seconds()) + _MARGIN
     if clipped == window or passed <= _MARGIN:
         return plan_tiles(clipped)
-    seam = window.start + timedelta(seconds=passed)
-    return [*plan_tiles(TimeWindow(window.start, seam)), TimeWindow(seam - OVERLAP, clipped.end)]
+    bound = window.start + timedelta(seconds=passed)
+    return [*plan_tiles(TimeWindow(window.start, bound)), TimeWindow(bound - OVERLAP, clipped.end)]
 
 
 def can_split(window: TimeWindow) -> bool:
@@ -180,8 +180,8 @@ def split_at_now(window: TimeWindow, ahead: float) -> tuple[TimeWindow, TimeWind
     passed = ceil(window.seconds - ahead) + _MARGIN
     if not 1 < passed < window.seconds:
         return None
-    now = window.start + timedelta(seconds=passed)
-    return TimeWindow(window.start, now), TimeWindow(now - OVERLAP, window.end)
+    bound = window.start + timedelta(seconds=passed)
+    return TimeWindow(window.start, bound), TimeWindow(bound - OVERLAP, window.end)
 
 
 def split_window(window: TimeWindow, parts: int) -> list[TimeWindow]:

@@ -229,7 +229,7 @@ class AgePolicy(NamedTuple):
         """Return when replicas will have caught up with the present."""
         return self.read_clock().now + self.count_delay * _LAG_FACTOR
 
-    def decide_delay(self, end: datetime, *, count_lags: bool = False) -> float:
+    def delay_before_count(self, end: datetime, *, count_lags: bool = False) -> float:
         """Return the seconds from the last page of a window to its control count.
 
         Args:

@@ -117,7 +117,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             return max(allowed, min(2 * allowed, _MAX_FIRST_PAGE_ATTEMPTS))
         return allowed
 
-    def decide_delay(
+    def draw_wait(
         self, attempt: int, *, elapsed: float, retry_after: float | None, random: float, throttled: bool = False
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` if that would exceed a limit.
@@ -229,7 +229,7 @@ class RetryController:
             self.limit.note_success()
         self._budget.refund(attempts.charged or 1.0)
 
-    def decide_delay(
+    def decide_retry(
         self, attempts: RequestAttempts, error: SipCdrError, *, last_completed: float, now: float, random: float
     ) -> float | SipCdrError:
         """Return the seconds to wait before a request is sent again, or the error that it ends with.
@@ -302,7 +302,7 @@ class RetryController:
         self, attempts: RequestAttempts, error: SipCdrError, *, last_completed: float, now: float, random: float
     ) -> float | SipCdrError:
         is_throttled = isinstance(error, ThrottledError)
-        delay = self._retry.decide_delay(
+        delay = self._retry.draw_wait(
             attempts.counted_attempts,
             elapsed=now - attempts.first_sent,
             retry_after=error.retry_after,

@@ -24,7 +24,7 @@ _BLANKS: Final = " \t\r\n"
 _LONGEST: Final = 400
 _UNROUNDED: Final = Context(prec=_LONGEST, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation, Inexact])
 
-_MOST_KEPT: Final = 8_192
+_MAX_KEPT: Final = 8_192
 _LONGEST_KEPT: Final = 40
 
 
@@ -89,8 +89,8 @@ class DecimalCache(dict[str | None, Decimal | None]):
         # Nearly all are plain: saves a function call for each.
         amount = None if text is None else Decimal(text) if _plain_amount(text) else read_amount(text)
         if len(text or "") <= _LONGEST_KEPT:
-            if len(self) >= _MOST_KEPT:
-                self.repeat = self._records > 2 * _MOST_KEPT
+            if len(self) >= _MAX_KEPT:
+                self.repeat = self._records > 2 * _MAX_KEPT
                 self._records = 0
                 self.clear()
             self[text] = amount

@@ -29,7 +29,7 @@ VALUE_FAULTS: Final = (*DECODE_FAULTS, ValueError, ArithmeticError)
 _BLANKS: Final = " \t\r\n"
 _LONGEST_DIGITS: Final = 64 * 1024
 _LONGEST_NUMBER: Final = 400
-_MOST_SECONDS: Final = 1_000_000_000
+_MAX_SECONDS: Final = 1_000_000_000
 
 _integer: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)").fullmatch
 _number: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?").fullmatch
@@ -67,7 +67,7 @@ def read_seconds(raw: bytes) -> int | None:
     if not text:
         return None
     amount = read_amount(text)
-    if abs(amount) > _MOST_SECONDS or amount != int(amount):
+    if abs(amount) > _MAX_SECONDS or amount != int(amount):
         raise ValueError
     return int(amount)
 

@@ -25,10 +25,10 @@ from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.wire.field_values import VALUE_FAULTS, field_readers, read_label, read_money
 from aiosipcdr.wire.raw_json import DECODE_FAULTS, RawValue, decode_broken, is_nested_deeply, split_object
 
-__all__ = ["MOST_UNKNOWN", "LenientDecoder", "LenientPage", "clean_names", "count_names"]
+__all__ = ["MAX_UNKNOWN", "LenientDecoder", "LenientPage", "clean_names", "count_names"]
 
-MOST_UNKNOWN: Final = 100
-"""The number of unknown names that are kept per page and counted in a report."""
+MAX_UNKNOWN: Final = 100
+"""Max unknown names that are kept per page, and that are counted in a report."""
 
 _LONGEST_KEPT: Final = 64 * 1024
 _NOTHING: Final = frozenset({b"null", b'""'})
@@ -102,7 +102,7 @@ class LenientDecoder:
                 except VALUE_FAULTS:
                     extra[name] = _as_json(raw)
             elif name not in {"voiceId", COST_EUR}:
-                if name not in names and len(names) < MOST_UNKNOWN:
+                if name not in names and len(names) < MAX_UNKNOWN:
                     names[name] = name if mask is None else mask(name)
                 if (kept := names.get(name)) is None:
                     read.anomalies += 1

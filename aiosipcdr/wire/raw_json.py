@@ -27,7 +27,7 @@ _blanks: Final = re.compile(rb"[ \t\r\n]*+")
 _TOKENS: Final = rb'|[\[\]{}"]'
 _tokens: Final = re.compile(_STRING + _TOKENS, re.DOTALL)
 
-_MOST_LEVELS: Final = 100
+_MAX_LEVELS: Final = 100
 
 
 class _Patterns(NamedTuple):
@@ -95,12 +95,12 @@ def decode_broken(raw: bytes) -> str:
 
 def is_nested_deeply(raw: bytes) -> bool:
     """Return whether arrays and objects of `raw` are nested more than a hundred levels deep."""
-    if raw.count(b"[") + raw.count(b"{") <= _MOST_LEVELS:
+    if raw.count(b"[") + raw.count(b"{") <= _MAX_LEVELS:
         return False
     depth = 0
     for token in _tokens.finditer(raw):
         depth += (token[0] in (b"[", b"{")) - (token[0] in (b"]", b"}"))
-        if depth > _MOST_LEVELS:
+        if depth > _MAX_LEVELS:
             return True
     return False
 

@@ -59,7 +59,7 @@ def fail(judge: RetryController, job: Job, error: SipCdrError, now: float, rando
     job.signed_version = judge.clock.version
     if job.attempt == 1:
         job.first_sent = now
-    return judge.decide_delay(job, error, last_completed=job.run.last_completed, now=now, random=random)
+    return judge.decide_retry(job, error, last_completed=job.run.last_completed, now=now, random=random)
 
 
 def attempts_until_given_up(judge: RetryController, error: SipCdrError) -> int:
@@ -244,7 +244,7 @@ def test_one_measured_clock_mends_all_that_were_under_way_and_each_is_sent_once_
     for number, job in enumerate(jobs):
         error = ClockSkewError("skewed", status=-16)
         error.offset = 3_600.0 + number
-        assert judge.decide_delay(job, error, last_completed=0.0, now=0.0, random=0.5) == 0.0
+        assert judge.decide_retry(job, error, last_completed=0.0, now=0.0, random=0.5) == 0.0
     assert (judge.clock.seconds, judge.clock.version) == (3_600, 1)
     again = ClockSkewError("skewed", status=-16)
     again.offset = 3_600.0
