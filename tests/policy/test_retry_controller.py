@@ -252,6 +252,17 @@ def test_one_measured_clock_mends_all_that_were_under_way_and_each_is_sent_once_
     assert judge.clock.version == 1
 
 
+def test_a_clock_error_is_retried_once_more_if_the_clock_was_corrected_after_the_request_was_signed() -> None:
+    judge, _ = controller()
+    job = job_of()
+    unmeasured, measured = ClockSkewError("skewed", status=-16), ClockSkewError("skewed", status=-16)
+    measured.offset = 3_600.0
+    assert fail(judge, job, unmeasured, 0.0) == 0.0
+    assert fail(judge, job, measured, 1.0) == 0.0
+    assert (judge.clock.seconds, judge.clock.version) == (3_600, 1)
+    assert fail(judge, job, measured, 2.0) is measured
+
+
 def test_a_clock_error_says_by_how_much_and_in_which_direction() -> None:
     error = vendor_error(-16, None)
     assert isinstance(error, ClockSkewError)
