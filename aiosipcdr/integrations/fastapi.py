@@ -183,7 +183,7 @@ async def range_params(
 if TYPE_CHECKING:
 
     class ClientDep(CdrClient):
-        """See below."""
+        """What a type checker sees: a client, and a call with the name of an account."""
 
         def __init__(self, account: str) -> None: ...
 
@@ -193,7 +193,7 @@ else:
         def __new__(cls, account: str) -> Any:  # noqa: ANN401 - FastAPI does not say what `Depends` returns
             return Depends(open_account(account))
 
-    # An annotation; when called, it creates the class above.
+    # As an annotation, it injects the client. Calling it, as in `ClientDep("acme")`, calls `_ClientDep("acme")`.
     ClientDep = Annotated[_ClientDep, Depends(open_client)]
     """The application's client, as the annotation of a parameter: `client: ClientDep`.
 
