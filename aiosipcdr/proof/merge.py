@@ -173,7 +173,7 @@ class RangeMerger:
             total=reported.total - (scan.unique - delivered),
             quarantined=len(quarantined),
             # For each larger window: the rows that no other part of it has delivered.
-            unions=[
+            distinct_rows=[
                 scan.unique - len(known) + scan.count_copies(known)
                 for known in (_unite(keys for others, keys in repeats.by_window if split in others) for split in splits)
             ],
@@ -226,8 +226,8 @@ class RangeMerger:
         report.quarantined += share.quarantined
         report.provisional += reported.provisional
         insort(report.window_reports, reported, key=attrgetter("window"))  # gaps in the report may be later
-        for split, union in zip(splits, share.unions, strict=True):
-            split.distinct_rows += union
+        for split, distinct_rows in zip(splits, share.distinct_rows, strict=True):
+            split.distinct_rows += distinct_rows
             split.added_total += share.total
             split.open_parts -= 1
             split.is_proven = split.is_proven and reported.certified

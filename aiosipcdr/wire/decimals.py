@@ -73,7 +73,7 @@ class DecimalCache(dict[str | None, Decimal | None]):
         self._records = 0
 
     def __repr__(self) -> str:
-        """Count the texts: the vendor may have sent anything instead of an amount."""
+        """Show the number of texts only: the vendor may have sent anything instead of an amount."""
         return f"DecimalCache(<{len(self)}>)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -86,7 +86,7 @@ class DecimalCache(dict[str | None, Decimal | None]):
         Raises:
             DecimalException: `text` is not an amount.
         """
-        # Nearly all are plain: saves a function call for each.
+        # Nearly all amounts are plain; this saves a function call for each.
         amount = None if text is None else Decimal(text) if _plain_amount(text) else read_amount(text)
         if len(text or "") <= _LONGEST_KEPT:
             if len(self) >= _MAX_KEPT:
@@ -97,7 +97,7 @@ class DecimalCache(dict[str | None, Decimal | None]):
         return amount
 
     def fill_in(self, records: Sequence[Any]) -> None:
-        """Replace the texts of amounts in `records`, which were decoded just now, by the amounts.
+        """Replace the texts of amounts in `records`, which are not shared yet, by the amounts.
 
         Raises:
             DecimalException: A text is not an amount.
@@ -113,7 +113,7 @@ class DecimalCache(dict[str | None, Decimal | None]):
 
 
 def fill_in_numbers(records: Sequence[Any]) -> None:
-    """Replace texts and JSON numbers in `records`, which were decoded just now, by amounts, column by column.
+    """Replace texts and JSON numbers in `records`, which are not shared yet, by amounts, column by column.
 
     Raises:
         DecimalException: A value is not an amount.

@@ -1,8 +1,8 @@
 """Decoder of pages that the typed decoder refuses: record by record, field by field.
 
-The typed decoder refuses a page for one value in an unexpected form, an unknown field or a broken text. Here each value
-is read in every form that vendors use. A value that cannot be read becomes `None`; only a record without a readable id
-is quarantined. The content of a record raises no error, and no reason quotes a value.
+The typed decoder refuses a page for one value in an unexpected format, an unknown field or a broken text. Here each
+value is read in every format that vendors use. A value that cannot be read becomes `None`; only a record without a
+readable id is quarantined. The content of a record raises no error, and no reason quotes a value.
 """
 
 from collections import Counter
@@ -52,7 +52,7 @@ class LenientPage(msgspec.Struct, kw_only=True):
     anomalies: int = 0
 
     def __repr__(self) -> str:
-        """Count instead of printing: an unknown name may be a number."""
+        """Show numbers only: an unknown name may be a phone number."""
         return f"LenientPage(records=<{len(self.records)}>, quarantined=<{len(self.quarantined)}>)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -134,7 +134,7 @@ def _read_id(members: Mapping[str, RawValue], read: LenientPage) -> str:
 
 
 def _place_euros(raw: bytes, values: dict[str, Any], extra: dict[str, str], read: LenientPage) -> None:
-    # One brand sends it instead of `cost`. Beside `cost` it is a second amount, which does not replace the first.
+    # One brand sends it instead of `cost`. If both are sent, it is another amount and does not replace `cost`.
     if raw in _NOTHING:
         return
     has_cost = values.get("cost") is not None
@@ -152,7 +152,7 @@ def _place_euros(raw: bytes, values: dict[str, Any], extra: dict[str, str], read
 
 
 def _as_json(raw: bytes) -> str:
-    # What is not JSON becomes a JSON string, so that `extra` is always valid.
+    # Invalid JSON becomes a JSON string, so that `extra` is always valid.
     if len(raw) > _LONGEST_KEPT:
         return f'"<{len(raw)} bytes>"'
     try:

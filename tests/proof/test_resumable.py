@@ -225,7 +225,9 @@ def handed_over(number: int, calls: int = 15, *, certified: bool = True, provisi
         window=HALVES[number], total=calls, unique=calls, certified=certified, provisional=provisional
     )
     floors = [0] * number  # the second half is the last
-    return Delivered(reported=reported, share=WindowShare(unique=calls, total=calls, unions=[calls], unclaimed=floors))
+    return Delivered(
+        reported=reported, share=WindowShare(unique=calls, total=calls, distinct_rows=[calls], unclaimed=floors)
+    )
 
 
 def resumed(
