@@ -86,7 +86,7 @@ def test_bytes_that_were_taken_out_or_put_in_are_damage(tmp_path: Path) -> None:
 def test_a_torn_frame_that_another_follows_is_damage(tmp_path: Path) -> None:
     torn, whole = encode_frame(b"torn", b"body")[:-1], encode_frame(b"whole")
     for between in (b"", b"\0" * 1000, MAGIC, MAGIC[:3]):
-        with pytest.raises(JournalDamagedError, match=f"to {len(torn + between):,} is not"):
+        with pytest.raises(JournalDamagedError, match=f"and {len(torn + between):,};"):
             read(tmp_path, torn + between + whole)
 
 
@@ -104,7 +104,7 @@ def test_what_follows_a_torn_frame_is_found_wherever_blocks_end(
 ) -> None:
     monkeypatch.setattr(frames, "_BLOCK", 16)
     for gap in range(40):
-        with pytest.raises(JournalDamagedError, match=f"to {3 + gap} is not"):
+        with pytest.raises(JournalDamagedError, match=f"and {3 + gap};"):
             read(tmp_path, b"\x89CD" + b"." * gap + encode_frame(b"whole", b"b" * 50))
 
 

@@ -698,7 +698,7 @@ class Halt:
         monkeypatch.setattr(ExportJob, method, held)
 
 
-@pytest.mark.parametrize("method", ["_open", "_write_window", "_appear"])
+@pytest.mark.parametrize("method", ["_open", "_write_window", "_publish_files"])
 @pytest.mark.parametrize("name", ["calls.ndjson", "calls.csv"])
 async def test_a_task_that_asyncio_cancels_lets_its_thread_end_before_it_closes_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, name: str
@@ -715,7 +715,7 @@ async def test_a_task_that_asyncio_cancels_lets_its_thread_end_before_it_closes_
     with pytest.raises(asyncio.CancelledError):
         await task
     assert open_files() == descriptors
-    if method == "_appear":
+    if method == "_publish_files":
         assert contents(path.parent) == expected  # it came too late
         return
     assert names(path.parent) == ([] if method == "_open" else [name + JOURNAL, name + ROWS])

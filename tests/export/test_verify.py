@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 from collections.abc import Callable
-from copy import deepcopy
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -328,10 +327,13 @@ async def test_a_quarantine_that_was_changed_appeared_or_is_not_told_is_found(tm
 
 def changed_report(manifest: Manifest, place: int | None = None, **changes: Any) -> Manifest:  # noqa: ANN401
     """The manifest with another report, or with another report of the window at `place`."""
-    report = deepcopy(manifest.report)
-    target = report if place is None else report.window_reports[place]
-    for name, value in changes.items():
-        setattr(target, name, value)
+    report = manifest.report
+    if place is None:
+        report = msgspec.structs.replace(report, **changes)
+    else:
+        windows = list(report.window_reports)
+        windows[place] = msgspec.structs.replace(windows[place], **changes)
+        report = msgspec.structs.replace(report, window_reports=windows)
     return msgspec.structs.replace(manifest, report=report)
 
 
