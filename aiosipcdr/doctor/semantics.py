@@ -27,7 +27,7 @@ class RangeSemantics(msgspec.Struct, frozen=True, order=True):
     start_inclusive: bool
     end_inclusive: bool
 
-    def holds(self, call: CallDetailRecord, window: TimeWindow) -> bool:
+    def includes(self, call: CallDetailRecord, window: TimeWindow) -> bool:
         """Return whether `call` is in `window` with these semantics."""
         time: datetime | None = getattr(call, self.field)
         if time is None:
@@ -61,8 +61,8 @@ def filter_hypotheses(
     return [
         hypothesis
         for hypothesis in hypotheses
-        if all(hypothesis.holds(call, window) for call in reported)
-        and not any(hypothesis.holds(call, window) for call in missing)
+        if all(hypothesis.includes(call, window) for call in reported)
+        and not any(hypothesis.includes(call, window) for call in missing)
     ]
 
 
@@ -98,7 +98,7 @@ def _plan_window(
         # Most calls are outside the window with any semantics.
         near = [call for first, last, call in spans if first <= window.end and window.start <= last]
         outcomes = Counter(
-            frozenset(call.voice_id for call in near if hypothesis.holds(call, window)) for hypothesis in hypotheses
+            frozenset(call.voice_id for call in near if hypothesis.includes(call, window)) for hypothesis in hypotheses
         )
         (_, undecided), *_ = outcomes.most_common(1)
         if undecided < least:

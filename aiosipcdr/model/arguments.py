@@ -1,6 +1,6 @@
 """Checks of arguments, made before any I/O: each error says what to pass instead.
 
-They raise `ValueError`, whatever is wrong with an argument; `ArgumentError` where the argument is part of a query.
+They raise only `ValueError`, for a wrong type too, or `ArgumentError` if the argument is part of a query.
 """
 
 import math

@@ -26,7 +26,7 @@ FilterMatch = Literal["exact", "loose"]
 """How records are compared with the filters: "exact", or "loose", without case and outer blanks."""
 
 OutOfRange = Literal["raise", "skip"]
-"""What to do about a part of the range that the vendor has deleted: raise an error, or fetch the rest."""
+"""What to do if the vendor has deleted a part of the range: raise an error, or fetch the rest."""
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):

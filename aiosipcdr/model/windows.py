@@ -261,7 +261,7 @@ def days_of(start: datetime, end: datetime, zone: TimeZone) -> Iterator[Day]:
     Raises:
         OverflowError: A day is outside the calendar.
     """
-    # Compared as instants, whatever their zones are.
+    # In UTC, times are compared as instants.
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     day = start.astimezone(zone).date()
     begin = day_start(day, zone)

@@ -267,7 +267,7 @@ class RetryController:
         if made >= self._retry.max_attempts(kind_limit, is_first_page=self._is_first_page(error)):
             if made >= self._retry.max_attempts(kind_limit, others_succeed=self._others_succeed(attempts, error)):
                 return error
-            # Whatever the error is, a page that needs this many attempts reduces the concurrency.
+            # A page that needs this many attempts reduces the concurrency, also for errors that do not otherwise.
             self.limit.note_trouble(sent=attempts.last_sent, now=now)
         return self._decide_paid(attempts, error, last_completed=last_completed, now=now, random=random)
 

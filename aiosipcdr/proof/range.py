@@ -62,7 +62,7 @@ TARGET_ROWS = 1_200
 """Rows that a part should have: far enough below the limit for busy hours, high enough to fill its pages."""
 
 MAX_PARTS = 5_000
-"""Max parts of one split, whatever total is reported; parts that are too large are split again."""
+"""Max parts of one split, even if the reported total needs more; parts that are too large are split again."""
 
 _Splits = tuple[SplitWindow, ...]
 

@@ -20,7 +20,7 @@ __all__ = ["WindowScan"]
 
 
 MAX_PLANNED = 2_000
-"""Max pages of a window that are planned ahead, whatever total is reported."""
+"""Max pages of a window that are requested and not answered, however large the reported total is."""
 
 
 class _Rows(msgspec.Struct, frozen=True):
@@ -188,7 +188,7 @@ class WindowScan:
             ids = {record.voice_id for record in self._records.values()}
         return ids | self.quarantined.keys() if self.quarantined else ids
 
-    def holds(self, record: CallDetailRecord) -> bool:
+    def contains(self, record: CallDetailRecord) -> bool:
         """Return whether `record` is one of the rows."""
         return self.records.get(record.voice_id) == record or record in self.records
 
@@ -308,9 +308,9 @@ class WindowScan:
         self._duplicates += copies.total()
         self._note_copies(copies)
         for voice_id, rows in in_page.items():
-            self._take(voice_id, rows)
+            self._add_rows(voice_id, rows)
 
-    def _take(self, voice_id: str, rows: list[CallDetailRecord]) -> None:
+    def _add_rows(self, voice_id: str, rows: list[CallDetailRecord]) -> None:
         # `rows` are from one answer.
         before = self._rows_of(voice_id)
         known = () if before is None else before.contents
@@ -325,7 +325,7 @@ class WindowScan:
             self._several[voice_id] = _Rows(contents, contents, certain)
             self._records.update((row, row) for row in new)
         else:
-            self._file(voice_id, _Rows(contents, contents if certain > 1 else rows, certain))
+            self._set_rows(voice_id, _Rows(contents, contents if certain > 1 else rows, certain))
 
     def _quarantine(self, answer: PageAnswer) -> None:
         rows = {(quarantined.voice_id, quarantined.raw) for quarantined in answer.quarantined}
@@ -355,7 +355,7 @@ class WindowScan:
         record = self._records.get(voice_id)
         return None if record is None else _Rows([record], [record])
 
-    def _file(self, voice_id: str, rows: _Rows) -> None:
+    def _set_rows(self, voice_id: str, rows: _Rows) -> None:
         self._records.pop(voice_id, None)
         if (before := self._several.get(voice_id)) is not None:
             for row in before.counted:
@@ -394,12 +394,12 @@ class WindowScan:
             return
         kept = [row for row in before.counted if row in rows]
         if len(kept) < len(before.counted):
-            self._file(voice_id, _Rows(kept, kept, len(kept)))
+            self._set_rows(voice_id, _Rows(kept, kept, len(kept)))
 
     def _merge_id(self, voice_id: str, earlier: "WindowScan") -> None:
         latest, before = self._rows_of(voice_id), earlier._rows_of(voice_id)  # noqa: SLF001 - likewise
         if latest is None or before is None:
-            self._file(voice_id, latest or before or _Rows([], []))
+            self._set_rows(voice_id, latest or before or _Rows([], []))
             return
         # A row that was read both before and after another one exists in addition to it.
         repeated = [row for row in latest.contents if row in before.contents]
@@ -413,7 +413,7 @@ class WindowScan:
             counted = before.counted
         else:
             counted = contents
-        self._file(voice_id, _Rows(contents, counted, certain))
+        self._set_rows(voice_id, _Rows(contents, counted, certain))
 
 
 def _add(known: Collection[CallDetailRecord], new: Iterable[CallDetailRecord]) -> dict[CallDetailRecord, None]:

@@ -523,7 +523,7 @@ class WindowReader:
             rows, broken = {*page.records}, {quarantined.digest for quarantined in answer.quarantined}
             known = {quarantined.digest for quarantined in scan.quarantined.values()}
             distinct = len(rows) + len(broken)
-            unread = sum(not scan.holds(row) for row in rows) + len(broken - known)
+            unread = sum(not scan.contains(row) for row in rows) + len(broken - known)
             self.report.anomalies += sent - distinct
             # OFFSET skipped `before` rows, and the page has more: all of these exist, and so do the rows that the scan
             # has and the page's new ones. Without a control count (growing window), repeated rows on the page count.

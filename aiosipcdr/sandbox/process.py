@@ -29,7 +29,7 @@ from aiosipcdr.sandbox.sandbox import Sandbox
 from aiosipcdr.sandbox.stats import Stats
 
 _STOP_SECONDS: Final = 5.0
-# The process imports this package from here, whatever the working folder has.
+# The process imports this package from here, even if the working folder has another one.
 _PACKAGE_FOLDER: Final = str(Path(__file__).resolve().parents[2])
 
 

@@ -169,7 +169,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _LARGEST_REFUSAL: Final = 64 * 1024
 _LONGEST_REASON: Final = 4096
 _MAX_TIMES_SIZE: Final = 10
-# A server may use its own page size, whatever is requested.
+# A server may ignore the requested page size and use its own.
 _LARGEST_OWN_SIZE: Final = 100
 # Max size of a page that is decoded in one pass; larger ones are checked first.
 _PLAIN_BYTES: Final = 64 * 1024

@@ -76,7 +76,7 @@ class Vendor:
         if request.size > 100:
             return InvalidQueryError("too many", status=-22)
         group = params.get("sipGroupName")
-        found = [call for call in self.calls if self.reading.holds(call, window)]
+        found = [call for call in self.calls if self.reading.includes(call, window)]
         found = [call for call in found if group is None or call.sip_group_name == group]
         size = min(request.size, self.most)
         records = found[(request.current - 1) * size : request.current * size]
@@ -185,7 +185,7 @@ def test_calls_that_disappear_rule_nothing_out(reading: RangeSemantics) -> None:
 
     def lose(params: dict[str, Any], _current: int) -> None:
         window = TimeWindow(datetime.fromisoformat(params["strTime"]), datetime.fromisoformat(params["endTime"]))
-        held = [call for call in calls if reading.holds(call, window)]
+        held = [call for call in calls if reading.includes(call, window)]
         if window.seconds == 2 and held:
             calls.remove(held[0])
 

@@ -465,11 +465,11 @@ def test_broken_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
 
 def test_a_row_counts_as_held_with_its_contents() -> None:
     scan = sweep_of((A, B), (call("2"),))
-    assert scan.holds(A)
-    assert scan.holds(call("2"))
-    assert not scan.holds(C)
-    assert not scan.holds(call("2", code="x"))
-    assert not scan.holds(call("3"))
+    assert scan.contains(A)
+    assert scan.contains(call("2"))
+    assert not scan.contains(C)
+    assert not scan.contains(call("2", code="x"))
+    assert not scan.contains(call("3"))
 
 
 # --- carrying on
