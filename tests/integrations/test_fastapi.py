@@ -1,4 +1,4 @@
-"""The door to FastAPI: what is FastAPI's own.  What both doors promise stands in test_doors.py."""
+"""The FastAPI integration: what only FastAPI has. Behaviour common to both integrations: see test_doors.py."""
 # ruff: noqa: ANN401 - the fixtures' own
 
 import asyncio
