@@ -37,18 +37,18 @@ from aiosipcdr.integrations.streaming import (
     HEADERS,
     MEDIA_TYPES,
     START_WITHIN,
-    AnswerCutError,
     ClientDisconnectedError,
+    ResponseCutError,
     TextFormat,
     stream_response,
 )
 
 __all__ = [
     "CLIENT",
-    "AnswerCutError",
     "DeadlineExceededError",
     "RangeQuery",
     "RequestError",
+    "ResponseCutError",
     "client_context",
     "deadline",
     "install_error_handlers",
@@ -195,7 +195,7 @@ async def send_calls(
         SipCdrError: An error before the response began.
         RequestError: Before the response began, the deadline passed, too many responses were being sent, or the
             requester's HTTP version cannot detect a cut response.
-        AnswerCutError: An error after the response began; the connection is closed.
+        ResponseCutError: An error after the response began; the connection is closed.
     """
     response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
     response.content_type = MEDIA_TYPES[text]

@@ -193,7 +193,7 @@ APPLICATIONS: dict[str, Any] = {
     "copies": with_copies(plain()),
     "own-lifespan": with_own_lifespan(),
 }
-WRAPPED = {"wrapped": on_fastapi.AnswerGuard(Cancelling(APPLICATIONS["plain"]))}
+WRAPPED = {"wrapped": on_fastapi.ResponseGuard(Cancelling(APPLICATIONS["plain"]))}
 _states: dict[str, Any] = {}
 
 
