@@ -137,9 +137,9 @@ def range_params(request: web.Request, *, also: Collection[str] = ()) -> RangeQu
             `install_error_handlers`.
     """
     limits = _limits_for(request)
-    asked = request.query
-    check_names([name for name, _ in asked.items()], RANGE_NAMES.union(also))
-    return read_query(asked.get("start"), asked.get("end"), asked.get("sip_group_name"), max_range=limits.max_range)
+    query = request.query
+    check_names([name for name, _ in query.items()], RANGE_NAMES.union(also))
+    return read_query(query.get("start"), query.get("end"), query.get("sip_group_name"), max_range=limits.max_range)
 
 
 def install_error_handlers(app: web.Application) -> None:

@@ -4,8 +4,8 @@
     install_error_handlers(app)
 
     @app.get("/calls.ndjson", response_class=NdjsonResponse)
-    async def calls(client: ClientDep, asked: RangeParams) -> NdjsonResponse:
-        return NdjsonResponse(client.stream(**asked), timeout=300)
+    async def calls(client: ClientDep, query: RangeParams) -> NdjsonResponse:
+        return NdjsonResponse(client.stream(**query), timeout=300)
 
 Needs the extra `fastapi`. `aiosipcdr.integrations.streaming` describes how a response ends.
 """
@@ -201,7 +201,7 @@ else:
     """
 
 RangeParams = Annotated[RangeQuery, Depends(range_params)]
-"""The range of the query string, as the annotation of a parameter: `client.stream(**asked)`."""
+"""The range of the query string, as the annotation of a parameter: `client.stream(**query)`."""
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -327,7 +327,7 @@ class NdjsonResponse(_StreamedResponse):
 
     The response is complete if its last line is `{"report": ...}`:
 
-        return NdjsonResponse(client.stream(**asked), timeout=300)
+        return NdjsonResponse(client.stream(**query), timeout=300)
     """
 
     text: ClassVar[TextFormat] = "ndjson"
@@ -337,7 +337,7 @@ class NdjsonResponse(_StreamedResponse):
 class CsvResponse(_StreamedResponse):
     """A range as CSV; complete, and certified, if the connection is not cut: HTTP libraries raise an error then.
 
-        return CsvResponse(client.stream(**asked), timeout=300)
+        return CsvResponse(client.stream(**query), timeout=300)
 
     Without a guard around the application (see `ResponseGuard`) it is built in memory and sent with its length.
     """
