@@ -153,11 +153,12 @@ def clip_window(window: TimeWindow, now: datetime) -> TimeWindow:
 
 
 def plan_range(window: TimeWindow, now: datetime) -> list[TimeWindow]:
-    """Split `window` like `plan_tiles`; if its end is clipped, the last tile covers the future."""
+    """Split `window` like `plan_tiles`, its end clipped; of several tiles the last one covers all of the future."""
     clipped = clip_window(window, now)
+    tiles = plan_tiles(clipped)
     passed = ceil((now - window.start).total_seconds()) + _MARGIN
-    if clipped == window or passed <= _MARGIN:
-        return plan_tiles(clipped)
+    if not _MARGIN < passed < clipped.seconds or (len(tiles) == 1 and clipped == window):
+        return tiles
     seam = window.start + timedelta(seconds=passed)
     return [*plan_tiles(TimeWindow(window.start, seam)), TimeWindow(seam - OVERLAP, clipped.end)]
 
