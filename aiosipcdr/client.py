@@ -518,8 +518,8 @@ class CdrClient:
             report = await client.export(start, end, "calls.parquet")
 
         The file appears under its name only when it is complete. Until then progress is saved in a journal beside it:
-        after a crash, a kill or an error the same call resumes, and the file gets the same bytes. After success the
-        same call sends nothing and returns the report of the existing file.
+        after a crash, a kill or an error the same `export` resumes, and the file gets the same bytes. After success
+        the same `export` sends nothing and returns the report of the existing file.
 
         Beside the file are its manifest (`<name>.manifest.json`: query, proof, sums, hash) and, if there are any, the
         records without a readable id (`<name>.quarantine`, NDJSON).

@@ -164,7 +164,6 @@ class VendorClock:
     __slots__ = ("_answers", "_date", "_decoded")
 
     def __init__(self) -> None:
-        """Start without answers."""
         self._answers: deque[tuple[float, float, float] | None] = deque(maxlen=_RECENT_ANSWERS)
         self._date: str | None = None
         self._decoded: float | None = None

@@ -69,7 +69,6 @@ class JournalQueue:
     __slots__ = ("_events", "_unwritten")
 
     def __init__(self) -> None:
-        """Start empty."""
         self._events: deque[tuple[JournalEvent, SplitWindow | None]] = deque()
         self._unwritten: list[SplitWindow] = []
 

@@ -67,7 +67,6 @@ class DecimalCache(dict[str | None, Decimal | None]):
     __slots__ = ("_records", "repeat")
 
     def __init__(self) -> None:
-        """Start empty."""
         super().__init__()
         self.repeat: bool = True
         self._records = 0

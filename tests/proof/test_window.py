@@ -525,7 +525,7 @@ def test_one_row_a_page_shows_no_end() -> None:
 
 
 def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
-    # Deleted meanwhile: the last page.  Page one comes in its place, told twice and read once.
+    # Deleted meanwhile: the last page. Page one comes in its place, told twice and read once.
     proof = prove(TWO_SECONDS)
     first = ask(proof)
     accept(proof, first, answer(calls(*range(10)), 25))
