@@ -60,7 +60,6 @@ CLASSES = {
     "CallDetailRecords",
     "CdrClient",
     "CdrStream",
-    "Change",
     "ClientSettings",
     "CompleteWindow",
     "Credentials",
@@ -78,6 +77,7 @@ CLASSES = {
     "PageAnswer",
     "PageRequest",
     "Plan",
+    "PlanChange",
     "QuarantinedRecord",
     "RatePolicy",
     "RequestOwner",
@@ -90,7 +90,16 @@ CLASSES = {
 }
 
 # Names of closed sets of texts, and of a callable.
-ALIASES = {"CredentialsSource", "DayOutcome", "ExportFormat", "FilterMatch", "IfExists", "OutOfRange", "TimeField"}
+ALIASES = {
+    "CredentialsSource",
+    "DayOutcome",
+    "ExportFormat",
+    "FilterMatch",
+    "IfExists",
+    "OutOfRange",
+    "TimeField",
+    "Transition",
+}
 
 NAMES = CLASSES | ALIASES | {"encode_params"}
 
