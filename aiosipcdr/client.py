@@ -473,7 +473,7 @@ class CdrClient:
 
                 def accept(self, request, answer):
                     self.page = answer.page
-                    return Change.DONE
+                    return PlanChange.DONE
 
                 def refuse(self, request, error):
                     return error  # ends the run

@@ -16,7 +16,7 @@ from aiosipcdr.model.errors import InvalidQueryError, OutOfTimeRangeError, Proto
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.windows import WIDEST, TimeWindow
-from aiosipcdr.proof.page import Change, PageRequest, Transition, count_pages
+from aiosipcdr.proof.page import PageRequest, PlanChange, Transition, count_pages
 from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["LARGER", "LARGEST", "ODD", "Answered", "Probe", "ProbeFacts"]
@@ -70,7 +70,7 @@ class Answered(msgspec.Struct, frozen=True):
         return self.current == 1 and not self.unreadable and has_room
 
 
-Outcome = Answered | SipCdrError
+ProbeOutcome = Answered | SipCdrError
 
 
 class ProbeFacts(msgspec.Struct, kw_only=True):
@@ -95,16 +95,16 @@ class ProbeFacts(msgspec.Struct, kw_only=True):
     """
 
     first: Answered | None = None
-    again: Outcome | None = None
-    larger: Outcome | None = None
+    again: ProbeOutcome | None = None
+    larger: ProbeOutcome | None = None
     narrow: list[Answered] = msgspec.field(default_factory=list)
     further: list[Answered] = msgspec.field(default_factory=list)
-    beyond: Outcome | None = None
+    beyond: ProbeOutcome | None = None
     beyond_of: Answered | None = None
     group: str | None = None
-    other_case: Outcome | None = None
-    outer_blanks: Outcome | None = None
-    longer: Outcome | None = None
+    other_case: ProbeOutcome | None = None
+    outer_blanks: ProbeOutcome | None = None
+    longer: ProbeOutcome | None = None
     hypotheses: list[RangeSemantics] | None = None
     vanished: bool = False
     questions: int = 0
@@ -162,16 +162,16 @@ class Probe:
             return error
         return self._advance(error)
 
-    def _advance(self, outcome: Outcome) -> Transition:
+    def _advance(self, outcome: ProbeOutcome) -> Transition:
         self._asked = None
         try:
             self._next = self._script.send(outcome)
         except StopIteration:
             self._next = None
-            return Change.DONE
+            return PlanChange.DONE
         return None
 
-    def _ask_all(self, spans: list[TimeWindow]) -> Generator[_Question, Outcome, None]:
+    def _ask_all(self, spans: list[TimeWindow]) -> Generator[_Question, ProbeOutcome, None]:
         facts = self.facts
         yield from self._find_span(spans)
         if facts.first is None or not facts.first.page.records:
@@ -184,7 +184,7 @@ class Probe:
         yield from self._vary_filter(window)
         yield from self._read_more_pages(facts.first)
 
-    def _find_span(self, spans: list[TimeWindow]) -> Generator[_Question, Outcome, None]:
+    def _find_span(self, spans: list[TimeWindow]) -> Generator[_Question, ProbeOutcome, None]:
         most = -1
         for span in spans:
             if self.facts.first is not None:
@@ -199,7 +199,7 @@ class Probe:
             if calls >= LARGEST:
                 return
 
-    def _read_range(self, window: TimeWindow) -> Generator[_Question, Outcome, None]:
+    def _read_range(self, window: TimeWindow) -> Generator[_Question, ProbeOutcome, None]:
         facts = self.facts
         hypotheses = certain = filter_hypotheses(ALL_SEMANTICS, window, facts.calls())
         asked: set[TimeWindow] = set()
@@ -217,7 +217,7 @@ class Probe:
             facts.vanished = recount.page.total < facts.first.page.total
         facts.hypotheses = certain if facts.vanished else hypotheses
 
-    def _read_past_end(self) -> Generator[_Question, Outcome, None]:
+    def _read_past_end(self) -> Generator[_Question, ProbeOutcome, None]:
         # In the smallest window, since the vendor reads all rows that it skips.
         held = [answer for answer in self.facts.answers if answer.page.records]
         least = min(held, key=lambda answer: max(answer.page.total, answer.rows))
@@ -227,7 +227,7 @@ class Probe:
         self.facts.beyond_of = least
         self.facts.beyond = yield _Question(least.window, current=last + 2)
 
-    def _vary_filter(self, window: TimeWindow) -> Generator[_Question, Outcome, None]:
+    def _vary_filter(self, window: TimeWindow) -> Generator[_Question, ProbeOutcome, None]:
         facts = self.facts
         groups = Counter(call.sip_group_name for call in facts.calls() if call.sip_group_name)
         # Prefers names with letters, which have another case, and among them the most frequent one.
@@ -241,7 +241,7 @@ class Probe:
         if any(isinstance(outcome, Answered) and outcome.rows for outcome in (facts.other_case, facts.outer_blanks)):
             facts.longer = yield _Question(window, _FEW, group=f"{name}-{name}")
 
-    def _read_more_pages(self, first: Answered) -> Generator[_Question, Outcome, None]:
+    def _read_more_pages(self, first: Answered) -> Generator[_Question, ProbeOutcome, None]:
         # With small pages, few calls have been found so far.
         facts = self.facts
         pages = count_pages(first.page.total, max(first.rows, 1))

@@ -30,7 +30,7 @@ from aiosipcdr.model.report import FetchReport
 from aiosipcdr.policy.clock import AwakeTime, VendorClock, VendorTime
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryController, RetryPolicy
-from aiosipcdr.proof.page import Change, PageRequest
+from aiosipcdr.proof.page import PageRequest, PlanChange
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, encode_query
 from aiosipcdr.wire.signing import CredentialsSource
 
@@ -336,7 +336,7 @@ class Engine:
             self._retries.note_success(job, now)
             run.last_completed = now
             transition = run.plan.accept(job.request, outcome)
-        if transition is Change.DONE:
+        if transition is PlanChange.DONE:
             run.notify()
         elif isinstance(transition, SipCdrError):
             self._end(run, transition)

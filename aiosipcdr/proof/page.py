@@ -21,8 +21,8 @@ from aiosipcdr.model.windows import OVERLAP, TimeWindow
 from aiosipcdr.wire.codec import PageAnswer
 
 __all__ = [
-    "Change",
     "PageRequest",
+    "PlanChange",
     "RequestOwner",
     "SortedRun",
     "Transition",
@@ -123,7 +123,7 @@ def join_sorted_runs(sorted_runs: list[SortedRun]) -> SortedRun | None:
     return SortedRun(records, first.lowest, last.highest, first.earliest, last.latest)
 
 
-class Change(Enum):
+class PlanChange(Enum):
     """What an answer changed."""
 
     DONE = auto()
@@ -132,8 +132,8 @@ class Change(Enum):
     """The vendor has deleted a part of the window that the owner reads."""
 
 
-Transition = SipCdrError | Change | None
-"""What an answer changed: the error that ends the run, a `Change`, or `None` if others need not act."""
+Transition = SipCdrError | PlanChange | None
+"""What an answer changed: the error that ends the run, a `PlanChange`, or `None` if others need not act."""
 
 
 class RequestOwner(Protocol):

@@ -20,8 +20,8 @@ from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import LARGEST_SIZE, Page
 from aiosipcdr.model.windows import OVERLAP, TimeWindow, clip_window, plan_tiles
 from aiosipcdr.proof.page import (
-    Change,
     PageRequest,
+    PlanChange,
     Transition,
     Verdict,
     describe_page_faults,
@@ -76,7 +76,7 @@ class SinglePage:
         if (ignored := find_ignored_filter(request, answer.page, self._filters)) is not None:
             return ignored
         self.page = answer.page
-        return Change.DONE
+        return PlanChange.DONE
 
 
 class WindowCounts:
@@ -167,10 +167,10 @@ class WindowCounts:
             self._planned.append(msgspec.structs.replace(request, asked_before=False))
             return None
         self._open -= 1
-        return Change.DONE if self.has_result else None
+        return PlanChange.DONE if self.has_result else None
 
     def _follow_up(self, probed: Transition) -> Transition:
-        if probed is Change.DONE and self._boundary is not None:
+        if probed is PlanChange.DONE and self._boundary is not None:
             return self._boundary.describe(can_skip=False)
         return probed
 

@@ -46,11 +46,11 @@ from aiosipcdr.proof.checkpoint import (
 from aiosipcdr.proof.field_counts import find_unidentified
 from aiosipcdr.proof.merge import OwnedSpan, RangeMerger, sort_records
 from aiosipcdr.proof.overlaps import OverlapReader, identity
-from aiosipcdr.proof.page import Change, PageRequest, Transition, enlarge_count
+from aiosipcdr.proof.page import PageRequest, PlanChange, Transition, enlarge_count
 from aiosipcdr.proof.pending import PendingWindows, WindowTask, find_short
 from aiosipcdr.proof.retention import BoundarySearch, RetentionBoundary
 from aiosipcdr.proof.splits import Recounts, SplitWindow, add_reported
-from aiosipcdr.proof.window import Outcome
+from aiosipcdr.proof.window import WindowState
 from aiosipcdr.wire.codec import PageAnswer
 
 __all__ = ["MAX_ROWS", "RangeReader"]
@@ -179,9 +179,9 @@ class RangeReader:
         return None if due is None else due.next_request()
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
-        """Process an answer; `Change.DONE` when an event or a window can be taken."""
+        """Process an answer; `PlanChange.DONE` when an event or a window can be taken."""
         changed = request.owner.accept(request, answer)
-        return self._follow_up() if changed is Change.DONE else changed
+        return self._follow_up() if changed is PlanChange.DONE else changed
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
         """Process the final error of `request`; return it if it ends the run."""
@@ -190,7 +190,7 @@ class RangeReader:
             self._urgent.append(larger)
             return None
         changed = request.owner.refuse(request, error)
-        if changed is Change.OUT_OF_RANGE:
+        if changed is PlanChange.OUT_OF_RANGE:
             self._pending.put_back_open(request.owner)
             if self._overlap is request.owner:
                 self._overlap.give_up()  # the rows that it compares may be out of range, too
@@ -210,7 +210,7 @@ class RangeReader:
         if error is not None:
             return error
         self._compare_oldest()
-        return Change.DONE if self.has_result else None
+        return PlanChange.DONE if self.has_result else None
 
     def take_event(self) -> JournalEvent | None:
         """Return the event that must be written next; all events taken before count as written."""
@@ -248,7 +248,7 @@ class RangeReader:
         left: list[CallDetailRecord] = []
         quarantined: list[QuarantinedRecord] = []
         for part in self._pending.held:
-            if part.outcome in {Outcome.OPEN, Outcome.TOO_LARGE}:
+            if part.outcome in {WindowState.OPEN, WindowState.TOO_LARGE}:
                 part.give_up()
             complete = self._merger.merge(part, part.splits, part.repeats)
             left += complete.records
@@ -345,7 +345,7 @@ class RangeReader:
         self._overlap = None
         self._merger.count_effort(msgspec.structs.replace(overlap.report, scans=0))
         repeats, rows = part.repeats, overlap.scan.records.values()
-        if overlap.outcome is Outcome.CERTIFIED and repeats.decide(rows, is_later=part.is_later):
+        if overlap.outcome is WindowState.CERTIFIED and repeats.decide(rows, is_later=part.is_later):
             return None
         if not part.is_later:
             part.is_later, part.repeats = True, None
@@ -363,14 +363,14 @@ class RangeReader:
         if not part.total_is_known and part.scan.pages and not (part.scan.single and part.is_open):
             part.total_is_known = True
             self._note_total(part)
-        if part.outcome is Outcome.OPEN:
+        if part.outcome is WindowState.OPEN:
             return None
         error = None
-        if part.outcome is Outcome.TOO_LARGE:
+        if part.outcome is WindowState.TOO_LARGE:
             error = self._split_too_large(part)
-        elif part.outcome is Outcome.UNPROVEN:
+        elif part.outcome is WindowState.UNPROVEN:
             error = self._split_unproven(part)
-        if part.outcome in (Outcome.CERTIFIED, Outcome.UNPROVEN) and part in self._pending.held:
+        if part.outcome in (WindowState.CERTIFIED, WindowState.UNPROVEN) and part in self._pending.held:
             self._pending.shrink_reservation(part)
         return error
 

@@ -13,7 +13,7 @@ from aiosipcdr.model.errors import OutOfTimeRangeError, SipCdrError, StatusCode
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.report import WindowReport
 from aiosipcdr.model.windows import NARROWEST_SECONDS, SECOND, TimeWindow
-from aiosipcdr.proof.page import Change, PageRequest, Transition
+from aiosipcdr.proof.page import PageRequest, PlanChange, Transition
 from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["BoundarySearch", "RetentionBoundary", "find_gaps"]
@@ -50,21 +50,21 @@ class BoundarySearch:
         return PageRequest(owner=self, window=window, params=params, current=1, size=1, control=True)
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:  # noqa: ARG002 - only that there is one
-        """Process the answer to a probe; `Change.DONE` when the boundary is found."""
+        """Process the answer to a probe; `PlanChange.DONE` when the boundary is found."""
         return self._note(request, accepted=True)
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
-        """Process the refusal of a probe; `Change.DONE` when the boundary is found."""
+        """Process the refusal of a probe; `PlanChange.DONE` when the boundary is found."""
         return self._note(request, accepted=False) if isinstance(error, OutOfTimeRangeError) else error
 
-    def _note(self, request: PageRequest, *, accepted: bool) -> Change | None:
+    def _note(self, request: PageRequest, *, accepted: bool) -> PlanChange | None:
         if accepted:
             self.available_from = request.window.start
         else:
             self._refused = request.window.start
         if self.available_from is None or self.available_from - self._refused <= SECOND:
             self.is_done = True
-            return Change.DONE
+            return PlanChange.DONE
         self._probe = self._refused + (self.available_from - self._refused) // SECOND // 2 * SECOND
         return None
 

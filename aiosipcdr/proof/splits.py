@@ -13,7 +13,7 @@ from aiosipcdr.model.errors import ProtocolError, SipCdrError
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.page import Change, PageRequest, Transition, Verdict, judge_answer
+from aiosipcdr.proof.page import PageRequest, PlanChange, Transition, Verdict, judge_answer
 from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["MAX_REPORTS", "Recounts", "SplitWindow", "add_reported"]
@@ -215,7 +215,7 @@ class _Recount:
             self._recounts.planned.append(self.build_request())
             return None
         self._recounts.complete(self.split, max(total, self._first or 0))
-        return Change.DONE
+        return PlanChange.DONE
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:  # noqa: ARG002 - see RequestOwner
         return error

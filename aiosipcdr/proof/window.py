@@ -28,8 +28,8 @@ from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.proof.budget import Budget, PageSizes
 from aiosipcdr.proof.growth import MAX_SCANS_WHILE_GROWING, Growth
 from aiosipcdr.proof.page import (
-    Change,
     PageRequest,
+    PlanChange,
     SortedRun,
     Transition,
     Verdict,
@@ -44,14 +44,14 @@ from aiosipcdr.proof.page import (
 from aiosipcdr.proof.scan import WindowScan
 from aiosipcdr.wire.codec import PageAnswer, encode_params
 
-__all__ = ["Outcome", "WindowReader"]
+__all__ = ["WindowReader", "WindowState"]
 
 MAX_SCANS = 3
 
 _PAGE_REFUSALS = InvalidQueryError, ProtocolError, ServerFaultError
 
 
-class Outcome(Enum):
+class WindowState(Enum):
     """State of a window."""
 
     OPEN = auto()
@@ -130,7 +130,7 @@ class WindowReader:
         self.refused_page: int | None = None
         self.end_is_unseen: bool = False
         self.report: WindowReportBuilder = WindowReportBuilder(window=window)
-        self.outcome: Outcome = Outcome.OPEN
+        self.outcome: WindowState = WindowState.OPEN
         self.params: bytes = encode_params(window, filters)
         self.scan: WindowScan = WindowScan(size)
         self.growth: Growth = Growth(ages, window.end, is_growing=is_growing)
@@ -164,7 +164,7 @@ class WindowReader:
     @property
     def is_open(self) -> bool:
         """Whether the window is still being read."""
-        return self.outcome is Outcome.OPEN
+        return self.outcome is WindowState.OPEN
 
     def next_request(self) -> PageRequest | None:
         """Return the next request that may be sent now."""
@@ -174,8 +174,8 @@ class WindowReader:
         return self.planned.popleft()
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
-        """Process an answer; `Change.DONE` when the window is no longer open."""
-        if self.outcome is not Outcome.OPEN or request.scan is not self.scan:
+        """Process an answer; `PlanChange.DONE` when the window is no longer open."""
+        if self.outcome is not WindowState.OPEN or request.scan is not self.scan:
             return None  # belongs to a scan that was replaced
         if answer.page.size != request.size:
             answer = self._correct_size(request, answer)
@@ -218,7 +218,7 @@ class WindowReader:
         A page after the first may no longer exist, or be deeper than the vendor reads: a control count decides.
         """
         if isinstance(error, OutOfTimeRangeError):
-            return Change.OUT_OF_RANGE
+            return PlanChange.OUT_OF_RANGE
         if not isinstance(error, _PAGE_REFUSALS):
             return error
         if not self.is_open or request.scan is not self.scan:
@@ -237,7 +237,7 @@ class WindowReader:
         error = None if self._on_answer is None else self._on_answer(self)
         if error is not None:
             return error
-        return None if self.outcome is Outcome.OPEN else Change.DONE
+        return None if self.outcome is WindowState.OPEN else PlanChange.DONE
 
     def give_up(self) -> None:
         """Stop reading; the window is unproven and keeps the rows read so far."""
@@ -246,7 +246,7 @@ class WindowReader:
     def refute(self) -> None:
         """Withdraw the certificate, because it is unknown which rows a neighbouring window repeats."""
         self.report.certified = False
-        self.outcome = Outcome.UNPROVEN
+        self.outcome = WindowState.UNPROVEN
 
     def read_once_more(self, ids: AbstractSet[str]) -> None:
         """Withdraw the certificate until the pages that have `ids` were read once more.
@@ -257,7 +257,7 @@ class WindowReader:
         self.refute()
         pages = self.scan.find_pages(ids)
         if pages and self.budget.left > len(pages):
-            self.outcome = Outcome.OPEN
+            self.outcome = WindowState.OPEN
             self._repeats = ids
             self._earlier = self.scan
             self.scan = WindowScan(self.size, pages)
@@ -266,7 +266,7 @@ class WindowReader:
 
     def read_uncut(self) -> None:
         """Read a window that is too large without splitting it, since the budget for splitting is spent."""
-        self.outcome = Outcome.OPEN
+        self.outcome = WindowState.OPEN
         self.max_rows = self.scan.largest_total
         self.report.scans = 1
         self._continue()
@@ -401,7 +401,7 @@ class WindowReader:
         self.report.anomalies += scan.drain_anomalies()
         if scan.single and self.is_part and self.report.scans == 1:
             # One SELECT returned total and rows; the total of the larger window confirms them.
-            self._settle(scan.largest_total, Outcome.CERTIFIED)
+            self._settle(scan.largest_total, WindowState.CERTIFIED)
         elif self.growth.is_growing:
             self._count_by_end_page()
         else:
@@ -444,7 +444,7 @@ class WindowReader:
     def _leave_for_splitting(self) -> None:
         self.report.total = self.scan.largest_total
         self.report.anomalies += self.scan.drain_anomalies()
-        self.outcome = Outcome.TOO_LARGE
+        self.outcome = WindowState.TOO_LARGE
 
     # --- the control count
 
@@ -494,7 +494,7 @@ class WindowReader:
             self._check_end(count)
         else:
             # The last page was not full, so no row follows.
-            self._settle(count, Outcome.CERTIFIED)
+            self._settle(count, WindowState.CERTIFIED)
 
     # --- the end of the list
 
@@ -531,7 +531,7 @@ class WindowReader:
             if existing > count:
                 self._read_again(existing)
             else:
-                self._settle(count, Outcome.CERTIFIED)
+                self._settle(count, WindowState.CERTIFIED)
 
     def _fit_end(self, request: PageRequest, actual: int, count: int) -> PageRequest:
         # If the vendor has used another page size, another page is at the end of the list.
@@ -591,9 +591,9 @@ class WindowReader:
         self.report.anomalies += self.scan.drain_anomalies()
         if self._earlier is not None:
             self.scan.merge(self._earlier)
-        self._settle(max(reported, self.scan.largest_total), Outcome.UNPROVEN)
+        self._settle(max(reported, self.scan.largest_total), WindowState.UNPROVEN)
 
-    def _settle(self, total: int, outcome: Outcome) -> None:
+    def _settle(self, total: int, outcome: WindowState) -> None:
         self.report.duplicates += self.scan.duplicates
         self.report.conflicts = len(self._conflicting | self.scan.conflicting)
         self.planned.clear()
@@ -601,7 +601,7 @@ class WindowReader:
         self.report.total = total - self.report.copies
         self.report.unique = self.scan.unique
         self.report.quarantined = len(self.scan.quarantined)
-        self.report.certified = outcome is Outcome.CERTIFIED
+        self.report.certified = outcome is WindowState.CERTIFIED
         # Age at the control count: a window that was young at the start of the run may be settled by now.
         self.report.provisional = self._ages.is_young(self.window.end)
         self.report.local_clock = self._ages.read_clock().is_local

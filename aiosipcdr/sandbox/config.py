@@ -12,7 +12,7 @@ from os import PathLike
 from types import NoneType
 from typing import Final, Literal, get_args, get_type_hints
 
-TimeField = Literal["submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"]
+WireTimeField = Literal["submitTime", "callTime", "ringingTime", "answerTime", "hangupTime"]
 Order = Literal["newest", "oldest", "scattered", "none"]
 Absent = Literal["null", "empty", "missing"]
 Overflow = Literal[
@@ -166,7 +166,7 @@ class SandboxConfig:
     success_code: str = "200"
 
     order: Order = "newest"
-    time_field: TimeField = "submitTime"
+    time_field: WireTimeField = "submitTime"
     start_inclusive: bool = True
     end_inclusive: bool = True
     filters: Literal["exact", "loose", "ignored"] = "exact"

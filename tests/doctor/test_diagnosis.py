@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from aiosipcdr.doctor.diagnosis import Finding, judge_probe, plan_settings
-from aiosipcdr.doctor.probe import Answered, Outcome, ProbeFacts
+from aiosipcdr.doctor.probe import Answered, ProbeFacts, ProbeOutcome
 from aiosipcdr.doctor.semantics import ALL_SEMANTICS, RangeSemantics
 from aiosipcdr.model.errors import InvalidQueryError
 from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page
@@ -137,7 +137,7 @@ def test_answers_that_no_reading_explains_leave_it_unknown() -> None:
     ],
 )
 def test_the_size_of_a_page_is_what_comes(
-    first: Answered, again: Outcome, size: str | None, setting: dict[str, object]
+    first: Answered, again: ProbeOutcome, size: str | None, setting: dict[str, object]
 ) -> None:
     facts = ProbeFacts(first=first, again=again)
     assert value("page_size", facts) == size
@@ -155,7 +155,7 @@ def test_the_size_of_a_page_is_what_comes(
         (None, None),
     ],
 )
-def test_larger_pages_are_given_when_more_calls_came(larger: Outcome | None, expected: str | None) -> None:
+def test_larger_pages_are_given_when_more_calls_came(larger: ProbeOutcome | None, expected: str | None) -> None:
     assert value("larger_pages", ProbeFacts(first=answered(*OLDEST), larger=larger)) == expected
 
 
@@ -175,7 +175,7 @@ def test_a_size_that_is_rounded_is_told() -> None:
         (None, None),
     ],
 )
-def test_beyond_the_last_page_comes_what_came(beyond: Outcome | None, expected: str | None) -> None:
+def test_beyond_the_last_page_comes_what_came(beyond: ProbeOutcome | None, expected: str | None) -> None:
     of = answered(*OLDEST[:3])
     assert value("beyond_last_page", ProbeFacts(first=of, beyond_of=of, beyond=beyond)) == expected
 
@@ -210,7 +210,9 @@ CALLS_OF_TWO = [call(number, group=group) for number, group in enumerate(["sales
         (None, None, None),
     ],
 )
-def test_a_filter_is_what_it_finds(other_case: Outcome | None, longer: Outcome | None, expected: str | None) -> None:
+def test_a_filter_is_what_it_finds(
+    other_case: ProbeOutcome | None, longer: ProbeOutcome | None, expected: str | None
+) -> None:
     facts = ProbeFacts(first=answered(*CALLS_OF_TWO), group="sales", other_case=other_case, longer=longer)
     assert value("filter_case", facts) == expected
 

@@ -25,7 +25,7 @@ from aiosipcdr.model.errors import (
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.proof.page import Change, PageRequest
+from aiosipcdr.proof.page import PageRequest, PlanChange
 from aiosipcdr.wire.codec import PageAnswer
 
 NOW = datetime(2026, 10, 31, 12, 0, 0, 500, tzinfo=UTC)
@@ -98,7 +98,7 @@ def play(vendor: Vendor, asked: TimeWindow | None = None) -> ProbeFacts:
                 raise transition
         else:
             transition = probe.accept(request, outcome)
-        assert transition is (Change.DONE if probe.has_result else None)
+        assert transition is (PlanChange.DONE if probe.has_result else None)
     assert probe.facts.questions == len(vendor.asked) <= 15
     return probe.facts
 

@@ -19,7 +19,7 @@ from aiosipcdr.proof.checkpoint import ReadWindow
 from aiosipcdr.proof.merge import OwnedSpan, RangeMerger, sort_records
 from aiosipcdr.proof.overlaps import identity
 from aiosipcdr.proof.splits import SplitWindow
-from aiosipcdr.proof.window import Outcome, WindowReader
+from aiosipcdr.proof.window import WindowReader, WindowState
 from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import accept
 from tests.proof.simulated_vendor import ages_of
@@ -45,7 +45,7 @@ def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str,
     ]
     while (request := proof.next_request()) is not None:
         assert accept(proof, request, PageAnswer(page=page, quarantined=quarantined)) is None
-    assert proof.outcome is Outcome.CERTIFIED
+    assert proof.outcome is WindowState.CERTIFIED
     return proof
 
 

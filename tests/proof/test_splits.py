@@ -10,7 +10,7 @@ from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.overlaps import identity
-from aiosipcdr.proof.page import Change, PageRequest, Transition
+from aiosipcdr.proof.page import PageRequest, PlanChange, Transition
 from aiosipcdr.proof.splits import MAX_REPORTS, Recounts, SplitWindow, add_reported
 from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import HOUR, START, answer, call
@@ -96,7 +96,7 @@ def ask(recounts: Recounts) -> PageRequest:
 def take(recounts: Recounts, request: PageRequest, reported: PageAnswer) -> int | Transition:
     """Return the total that is used, if the recount is complete."""
     changed = request.owner.accept(request, reported)
-    return recounts.counted.popleft()[1] if changed is Change.DONE else changed
+    return recounts.counted.popleft()[1] if changed is PlanChange.DONE else changed
 
 
 def test_a_whole_is_counted_with_its_own_filters_and_by_its_total_alone() -> None:
