@@ -20,7 +20,7 @@ from aiosipcdr.sandbox import Sandbox
 from tests.clients import client_of
 from tests.selection import ALL
 
-MANY = 20_000 if ALL else 6_000
+MANY = 20_000 if ALL else 3_000
 SANDBOX = {"records": 3_000}
 
 

@@ -274,8 +274,7 @@ def test_a_total_that_is_wrong_for_good_is_never_certified(
     assert run.requests <= 3 * planned + 200 + 50
 
 
-@pytest.mark.parametrize("wrong_by", [-3, 1, 60, 3_000])
-@pytest.mark.parametrize("calls", [0, 40, 500])
+@pytest.mark.parametrize(("wrong_by", "calls"), pairs([-3, 1, 60, 3_000], [40, 500, 0]))
 def test_a_total_that_is_wrong_for_good_ends_within_the_budget_even_if_incomplete_is_allowed(
     wrong_by: int, calls: int
 ) -> None:
@@ -363,8 +362,7 @@ def test_a_total_that_never_exceeds_a_round_number_is_not_believed(most_told: in
     assert isinstance(run.error, IncompleteRangeError)
 
 
-@pytest.mark.parametrize("concurrency", [1, 4, 8])
-@pytest.mark.parametrize("reported", [40, 2_500, 50_000])
+@pytest.mark.parametrize(("concurrency", "reported"), pairs([1, 4, 8], [40, 2_500, 50_000]))
 def test_a_total_that_knows_no_time_ends_within_the_budget(reported: int, concurrency: int) -> None:
     vendor = Vendor(Habits(tell=lambda _: reported), seeded(1))
     for number in range(40):
@@ -396,8 +394,7 @@ def one_goes_away(vendor: Vendor) -> None:
     vendor.remove(vendor.rng.choice(vendor.rows))
 
 
-@pytest.mark.parametrize("order", ["newest", "random"])
-@pytest.mark.parametrize("happen", [None, one_arrives, one_goes_away])
+@pytest.mark.parametrize(("happen", "order"), pairs([None, one_arrives, one_goes_away], ["newest", "random"]))
 def test_trouble_costs_no_more_than_twice_the_planned_pages_and_200_requests(
     order: str, happen: Callable[[Vendor], None] | None
 ) -> None:
