@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from aiosipcdr.model.windows import ArgumentError, TimeWindow
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
-    from aiosipcdr.proof.page import Change, PageRequest, RequestOwner
+    from aiosipcdr.proof.page import PageRequest, PlanChange, RequestOwner, Transition
     from aiosipcdr.wire.codec import PageAnswer, encode_params
     from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
@@ -71,7 +71,6 @@ __all__ = [
     "CallDetailRecords",
     "CdrClient",
     "CdrStream",
-    "Change",
     "ClientSettings",
     "ClientStateError",
     "ClockSkewError",
@@ -105,6 +104,7 @@ __all__ = [
     "PageAnswer",
     "PageRequest",
     "Plan",
+    "PlanChange",
     "ProtocolError",
     "QuarantinedRecord",
     "RatePolicy",
@@ -123,6 +123,7 @@ __all__ = [
     "TimeField",
     "TimeWindow",
     "TlsError",
+    "Transition",
     "TransportError",
     "VendorError",
     "WindowReport",
@@ -174,7 +175,7 @@ _MODULES = {
     ),
     "aiosipcdr.policy.pacing": ("RatePolicy",),
     "aiosipcdr.policy.retry": ("RetryPolicy",),
-    "aiosipcdr.proof.page": ("Change", "PageRequest", "RequestOwner"),
+    "aiosipcdr.proof.page": ("PageRequest", "PlanChange", "RequestOwner", "Transition"),
     "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
     "aiosipcdr.wire.signing": (
         "Credentials",

@@ -21,7 +21,6 @@ from aiosipcdr import (
     CallDetailRecords,
     CdrClient,
     CdrStream,
-    Change,
     ClockSkewError,
     Credentials,
     DaysReport,
@@ -44,6 +43,7 @@ from aiosipcdr import (
     StatusCode,
     TimeField,
     TimeWindow,
+    Transition,
     VendorError,
     WindowReport,
     __version__,
@@ -149,7 +149,7 @@ class OwnPlan:
     def next_request(self) -> PageRequest | None:
         return None
 
-    def accept(self, request: PageRequest, answer: PageAnswer) -> SipCdrError | Change | None:
+    def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
         del request, answer
         return None
 

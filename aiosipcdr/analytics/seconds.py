@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
 from fractions import Fraction
 from itertools import accumulate
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 __all__ = ["HOUR", "ConcurrentCalls", "HourLoad", "Peak", "SecondCounts", "second_of", "time_of"]
 
@@ -110,7 +110,7 @@ class SecondCounts:
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and isinstance(other, SecondCounts) and [*self.items()] == [*other.items()]
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # it changes
 
     def __repr__(self) -> str:
         """Say how much is counted, not each second."""

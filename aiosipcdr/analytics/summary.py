@@ -7,7 +7,7 @@ from decimal import localcontext
 from itertools import islice
 from operator import attrgetter
 from os import PathLike
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from aiosipcdr.analytics.billing import BillingAudit
 from aiosipcdr.analytics.files import read_records
@@ -88,12 +88,12 @@ class TrafficSummary:
         Raises:
             ValueError: `by` has an unknown dimension, or `peaks_by` a grouping that `by` has not.
         """
-        self.by = _check_groupings(by)
-        self.tz = tz
-        self.peaks_by = _check_groupings(peaks_by)
+        self.by: tuple[tuple[Dimension, ...], ...] = _check_groupings(by)
+        self.tz: TimeZone = tz
+        self.peaks_by: tuple[tuple[Dimension, ...], ...] = _check_groupings(peaks_by)
         if missing := set(self.peaks_by) - set(self.by):
             raise ValueError(f"peaks_by has {sorted(missing)}, which is not in by; add it there")
-        self.total = _new_metrics(peaks=True)
+        self.total: TrafficMetrics = _new_metrics(peaks=True)
         self.billing: BillingAudit | None = BillingAudit() if billing else None
         self.hints: FraudHints | None = FraudHints() if hints else None
         self._tables: dict[tuple[Dimension, ...], dict[GroupKey, TrafficMetrics]] = {names: {} for names in self.by}
@@ -189,7 +189,7 @@ class TrafficSummary:
             and (self.hints and self.hints.find()) == (other.hints and other.hints.find())
         )
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # it changes
 
     def __repr__(self) -> str:
         """Show the counts, and no value of a group: it may be a phone number."""

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -16,11 +16,10 @@ from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.timerange import parse_length
 from aiosipcdr.model.query import FilterMatch
-from aiosipcdr.model.records import TIME_FIELDS
+from aiosipcdr.model.records import TIME_FIELDS, TimeField
 
 __all__ = ["Network", "Proof", "load_authorities", "plan_client", "time_field_of"]
 
-TimeField = Literal["submit_time", "call_time", "ringing_time", "answer_time", "hangup_time"]
 T = TypeVar("T")
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import msgspec
 
-from aiosipcdr.doctor.probe import LARGER, LARGEST, ODD, Answered, Outcome, ProbeFacts
+from aiosipcdr.doctor.probe import LARGER, LARGEST, ODD, Answered, ProbeFacts, ProbeOutcome
 from aiosipcdr.model.records import (
     TIME_FIELDS,
     WIRE_NAMES,
@@ -127,7 +127,7 @@ def _orders(calls: Sequence[CallDetailRecord]) -> list[tuple[str, str]]:
 
 
 def _fields(facts: ProbeFacts) -> list[str]:
-    return sorted({reading.field for reading in facts.readings or ()}, key=TIME_FIELDS.index)
+    return sorted({hypothesis.field for hypothesis in facts.hypotheses or ()}, key=TIME_FIELDS.index)
 
 
 def _judge_field(facts: ProbeFacts) -> tuple[str | None, str]:
@@ -147,7 +147,7 @@ def _judge_field(facts: ProbeFacts) -> tuple[str | None, str]:
 
 
 def _judge_bound(facts: ProbeFacts, bound: str) -> tuple[str | None, str]:
-    reported = {getattr(reading, f"{bound}_inclusive") for reading in facts.readings or ()}
+    reported = {getattr(hypothesis, f"{bound}_inclusive") for hypothesis in facts.hypotheses or ()}
     if reported == {True}:
         return "inclusive", f"a call exactly at the {bound} is in the range"
     if reported == {False}:
@@ -190,7 +190,7 @@ def _judge_larger(facts: ProbeFacts) -> tuple[str | None, str]:
     return "cut", f"a page of {LARGER} is silently reduced to {size}"
 
 
-def _status(outcome: Outcome | None) -> str:
+def _status(outcome: ProbeOutcome | None) -> str:
     status = None if outcome is None or isinstance(outcome, Answered) else outcome.status
     return "" if status is None else f" (status {status})"
 
@@ -228,7 +228,7 @@ def _repeated(answer: Answered) -> int:
     return len(ids) - len(set(ids))
 
 
-def _judge_filter(facts: ProbeFacts, outcome: Outcome | None, how: str) -> tuple[str | None, str]:
+def _judge_filter(facts: ProbeFacts, outcome: ProbeOutcome | None, how: str) -> tuple[str | None, str]:
     if facts.group is None:
         return None, "no call found belongs to a group"
     if outcome is None:
@@ -244,7 +244,7 @@ def _judge_filter(facts: ProbeFacts, outcome: Outcome | None, how: str) -> tuple
     return "does not count", f"a group's name {how} finds its calls, too"
 
 
-def _ignores_filter(outcomes: Iterable[Outcome | None], group: str) -> bool:
+def _ignores_filter(outcomes: Iterable[ProbeOutcome | None], group: str) -> bool:
     *varied, longer = outcomes
     if isinstance(longer, Answered) and longer.rows:
         return True

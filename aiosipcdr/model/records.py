@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NoReturn, TypeVar, get_args
+from typing import Annotated, Any, Literal, NoReturn, get_args
 
 import msgspec
 from msgspec import Meta
@@ -47,18 +47,6 @@ TimeField = Literal["submit_time", "call_time", "ringing_time", "answer_time", "
 
 TIME_FIELDS: tuple[TimeField, ...] = get_args(TimeField)
 """The fields that hold aware datetimes; their order within a call is never judged."""
-
-if TYPE_CHECKING:
-    Money = Decimal
-
-    class _Priced: ...
-
-else:
-    # The codec decodes amounts as texts into the same class first, see `wire.decimals`. Type checkers see a class
-    # without a parameter.
-    Money = TypeVar("Money", bound=Decimal)
-    _Priced = Generic[Money]
-
 
 COST_EUR = "costEur"
 """One brand's name for `cost` where it is in euros."""
@@ -180,7 +168,6 @@ def _read_plain(text: str) -> object:
 
 class CallDetailRecord(
     msgspec.Struct,
-    _Priced,
     frozen=True,
     kw_only=True,
     gc=False,
@@ -237,13 +224,13 @@ class CallDetailRecord(
     success. To find out whether the call was answered, use `answered`."""
     termination_reason: Text | None = None
     """The vendor's words for `termination_code`: "success"."""
-    cost: Money | None = None
+    cost: Decimal | None = None
     """Price of the call in the currency of the quote: `currency`, or US dollars if that is `None`. The vendor's page
     calls it "Consumption amount (USD)"; other brands quote in other currencies. One brand sends `costEur` instead: it
     becomes `cost` with the currency "EUR"."""
     bill_period: Text | None = None
     """First and following billing increments in seconds: "20+20", "60+60"."""
-    rate: Money | None = None
+    rate: Decimal | None = None
     """Price per minute, in the currency of `cost`."""
     recording_file_id: Text | None = None
     """Id of the recording, a file name such as "...1b1e.mp3"; `None` if the call was not recorded."""
@@ -251,11 +238,11 @@ class CallDetailRecord(
     """Currency of the quote (`cost`, `rate`). Brands that know this field send it only if the quote is *not* in US
     dollars; the brand of the page "Inquire Phone Records By Batch" never sends it and quotes in US dollars. It is not
     the currency of `settle_pay`."""
-    settle_rate: Money | None = None
+    settle_rate: Decimal | None = None
     """`rate` in the settlement currency; only on brands that settle in another currency than they quote in."""
-    quote_exchange: Money | None = None
+    quote_exchange: Decimal | None = None
     """Units of the settlement currency for one unit of the quote's currency."""
-    settle_pay: Money | None = None
+    settle_pay: Decimal | None = None
     """`cost` in the settlement currency of the account. No field names that currency."""
     extra: ExtraFields = NO_EXTRA
     """Unknown fields and values that could not be read, as JSON texts by the vendor's names."""

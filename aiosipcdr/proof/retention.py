@@ -1,7 +1,7 @@
-"""Retention boundary: finds the oldest time that the vendor still answers for, and the gap before it.
+"""Retention boundary: the oldest time that the vendor still keeps, and the gap before it.
 
-A bisection whose probes are requests for two seconds each. Assumes that the vendor refuses all times before a refused
-one.
+Found by bisection with requests for windows of two seconds, which assumes that the vendor refuses all times before a
+refused one.
 """
 
 from bisect import insort
@@ -13,7 +13,7 @@ from aiosipcdr.model.errors import OutOfTimeRangeError, SipCdrError, StatusCode
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.report import WindowReport
 from aiosipcdr.model.windows import NARROWEST_SECONDS, SECOND, TimeWindow
-from aiosipcdr.proof.page import Change, PageRequest, Transition
+from aiosipcdr.proof.page import PageRequest, PlanChange, Transition
 from aiosipcdr.wire.codec import PageAnswer, encode_params
 
 __all__ = ["BoundarySearch", "RetentionBoundary", "find_gaps"]
@@ -32,7 +32,7 @@ class BoundarySearch:
     """
 
     def __init__(self, window: TimeWindow, filters: Filters) -> None:
-        """Probe the end of `window` first: perhaps all of it is out of range."""
+        """Plan a probe of the end of `window`, since all of it may be out of range."""
         self.available_from: datetime | None = None
         self.is_done: bool = False
         self._window = window
@@ -50,21 +50,21 @@ class BoundarySearch:
         return PageRequest(owner=self, window=window, params=params, current=1, size=1, control=True)
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:  # noqa: ARG002 - only that there is one
-        """Process the answer to a probe; `Change.DONE` when the boundary is found."""
+        """Process the answer to a probe; `PlanChange.DONE` when the boundary is found."""
         return self._note(request, accepted=True)
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
-        """Process the refusal of a probe; `Change.DONE` when the boundary is found."""
+        """Process the refusal of a probe; `PlanChange.DONE` when the boundary is found."""
         return self._note(request, accepted=False) if isinstance(error, OutOfTimeRangeError) else error
 
-    def _note(self, request: PageRequest, *, accepted: bool) -> Change | None:
+    def _note(self, request: PageRequest, *, accepted: bool) -> PlanChange | None:
         if accepted:
             self.available_from = request.window.start
         else:
             self._refused = request.window.start
         if self.available_from is None or self.available_from - self._refused <= SECOND:
             self.is_done = True
-            return Change.DONE
+            return PlanChange.DONE
         self._probe = self._refused + (self.available_from - self._refused) // SECOND // 2 * SECOND
         return None
 
@@ -72,7 +72,7 @@ class BoundarySearch:
         """Return the error that states which part of the window is available.
 
         Args:
-            can_skip: Whether the caller may skip the rest; not possible for a count.
+            can_skip: Whether the caller can skip the unavailable part, which a count cannot.
         """
         boundary = self.available_from
         since = "nothing of it is available" if boundary is None else f"available from {boundary.isoformat()} on"
@@ -115,13 +115,13 @@ class RetentionBoundary:
         self.search = None
         boundary = self._window.end if found is None else found
         if self.searches > 1:
-            # A boundary that has moved goes on moving: the margin doubles each time, to stay ahead of it.
+            # The boundary moves with time. The margin doubles with each search, to stay ahead of it.
             boundary = min(boundary + BOUNDARY_MARGIN * 2 ** min(self.searches - 2, 20), self._window.end)
         self._kept_from = boundary
         return boundary
 
     def restore(self, kept_from: datetime) -> OutOfTimeRangeError:
-        """Restore the boundary of an earlier run; return the error for a caller who needs the whole range."""
+        """Restore the boundary of an earlier run; return the error to raise if the whole range is needed."""
         self.searches += 1
         self._kept_from = kept_from
         search = BoundarySearch(self._window, self._filters)

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from aiosipcdr.model.errors import ProtocolError, ResponseTooLargeError
 from aiosipcdr.model.query import Filters
-from aiosipcdr.model.records import CallDetailRecord, Page
+from aiosipcdr.model.records import MONEY_FIELDS, CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.decimals import DecimalCache, fill_in_numbers
@@ -129,16 +129,36 @@ class _Envelope(msgspec.Struct):
 
 
 if TYPE_CHECKING:
-    _TextRecord = CallDetailRecord
-    _AnyRecord = CallDetailRecord
+    TextRecord = CallDetailRecord
+    AnyRecord = CallDetailRecord
 else:
-    # The same class; amounts are still in the form that the vendor sent.
-    _TextRecord = CallDetailRecord[str]
-    _AnyRecord = CallDetailRecord[Any]
+
+    class _RecordAlias:
+        """`CallDetailRecord` to a decoder that leaves its amounts in the vendor's form.
+
+        msgspec takes the fields of a generic alias from the annotations of its origin, once, and keeps them in the
+        alias. So the annotations are replaced only while the first decoder is made, and the class is not generic.
+        """
+
+        def __init__(self, amount: object) -> None:
+            kind = self.__origin__ = CallDetailRecord
+            self.__args__ = self.__parameters__ = ()
+            msgspec.json.Decoder(kind)  # the class keeps its own fields first
+            annotations = kind.__annotations__
+            kind.__annotations__ = annotations | dict.fromkeys(MONEY_FIELDS, amount)
+            kind.__parameters__ = ()  # required by msgspec 0.20
+            try:
+                msgspec.json.Decoder(self)
+            finally:
+                kind.__annotations__ = annotations
+                del kind.__parameters__
+
+    TextRecord = _RecordAlias(str | None)
+    AnyRecord = _RecordAlias(Any)
 
 
 class _TextData(_Data):
-    records: list[_TextRecord] | None = None
+    records: list[TextRecord] | None = None
 
 
 class _TextEnvelope(_Envelope):
@@ -146,7 +166,7 @@ class _TextEnvelope(_Envelope):
 
 
 class _AnyData(_Data):
-    records: list[_AnyRecord] | None = None
+    records: list[AnyRecord] | None = None
 
 
 class _AnyEnvelope(_Envelope):
@@ -169,7 +189,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _LARGEST_REFUSAL: Final = 64 * 1024
 _LONGEST_REASON: Final = 4096
 _MAX_TIMES_SIZE: Final = 10
-# A server may use its own page size, whatever is requested.
+# A server may ignore the requested page size and use its own.
 _LARGEST_OWN_SIZE: Final = 100
 # Max size of a page that is decoded in one pass; larger ones are checked first.
 _PLAIN_BYTES: Final = 64 * 1024
@@ -180,7 +200,7 @@ _MAX_QUOTES: Final = 4 * _MAX_VALUES
 
 
 class PageDecoder:
-    """Decodes the bytes of an answer to a `PageAnswer`, a `Refusal` or a `ProtocolError`.
+    """Decodes the bytes of an answer into a `PageAnswer`, a `Refusal` or a `ProtocolError`.
 
     One typed msgspec decoder reads plain answers; amounts are read as text and looked up, see `DecimalCache`. Two
     dialects are rewritten to plain JSON first: `""` for a missing value becomes `null` (a type cannot be both a
@@ -355,7 +375,7 @@ def _read_reason(raw: RawValue, mask: Callable[[str], str] | None) -> str | None
 
 
 def _describe(error: Exception, body: bytes) -> str:
-    # Only our own texts: those of a decoder might quote bytes.
+    # Uses our own texts only: those of a decoder may quote bytes.
     if type(error) is ValueError:
         return str(error)
     return f"not readable as JSON ({type(error).__name__}, {len(body)} bytes)"

@@ -26,7 +26,7 @@ from tests.selection import ALL, some
 KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "3" if ALL else "2"))
 
 # Every command runs in a process of its own, forked from one that has imported
-# everything: starting Python anew would take most of the time.  It is not waited
+# everything: starting Python anew would take most of the time. It is not waited
 # for before it is asked for, so that its number is nobody else's meanwhile.
 STARTER = """
 import json, os, sys

@@ -299,7 +299,7 @@ async def test_another_question_does_not_touch_what_is_begun(sandbox: Sandbox, t
             ({"format": "csv"}, "format was ndjson, now csv"),
             ({"sip_group_name": "客服一组"}, "sip_group_name was None, now 客服一组"),
             ({"phone_name": "+12125550123"}, "phone_name differs"),
-            ({"mask_numbers": "mask"}, "numbers was as told, now masked"),
+            ({"mask_numbers": "mask"}, "numbers was unchanged, now masked"),
             ({"time_field": "submit_time"}, "time_field was None, now submit_time"),
             ({"adjacent": True}, "adjacent was no, now yes"),
         ]

@@ -6,15 +6,16 @@ import pytest
 
 from aiosipcdr import (
     CdrClient,
-    Change,
     ClientStateError,
     Filters,
     OutOfTimeRangeError,
     Page,
     PageAnswer,
     PageRequest,
+    PlanChange,
     SipCdrError,
     TimeWindow,
+    Transition,
     encode_params,
 )
 from aiosipcdr.sandbox import Fault, Sandbox
@@ -37,11 +38,11 @@ class NewestCall:
         request, self.request = self.request, None
         return request
 
-    def accept(self, _request: PageRequest, answer: PageAnswer) -> SipCdrError | Change | None:
+    def accept(self, _request: PageRequest, answer: PageAnswer) -> Transition:
         self.page = answer.page
-        return Change.DONE
+        return PlanChange.DONE
 
-    def refuse(self, _request: PageRequest, error: SipCdrError) -> SipCdrError | Change | None:
+    def refuse(self, _request: PageRequest, error: SipCdrError) -> Transition:
         return error
 
 

@@ -135,7 +135,7 @@ async def test_a_full_last_page_is_certified_whatever_comes_behind_it(overflow: 
         assert sandbox.stats.requests == 12, "ten pages, a count, and a page that reaches beyond the end"
 
 
-@pytest.mark.parametrize(("echo_size", "cap"), pairs(["given", "asked"], [None, 1_000]))
+@pytest.mark.parametrize(("echo_size", "cap"), pairs(["used", "requested"], [None, 1_000]))
 async def test_a_server_that_forces_its_page_size_is_read_with_that(echo_size: str, cap: int | None) -> None:
     config: dict[str, Any] = {"forced_size": 20, "echo_size": echo_size, "count_cap": cap, "overflow": "first"}
     async with Sandbox(records=1_700, days=1, **config) as sandbox:

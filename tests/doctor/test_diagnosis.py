@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from aiosipcdr.doctor.diagnosis import Finding, judge_probe, plan_settings
-from aiosipcdr.doctor.probe import Answered, Outcome, ProbeFacts
+from aiosipcdr.doctor.probe import Answered, ProbeFacts, ProbeOutcome
 from aiosipcdr.doctor.semantics import ALL_SEMANTICS, RangeSemantics
 from aiosipcdr.model.errors import InvalidQueryError
 from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page
@@ -103,15 +103,15 @@ def test_the_time_that_orders_is_named() -> None:
 
 
 def test_readings_that_agree_on_something_tell_it() -> None:
-    readings = [RangeSemantics("submit_time", True, end) for end in (True, False)]  # noqa: FBT003 - as they are written
-    facts = ProbeFacts(first=answered(*OLDEST), readings=readings)
+    hypotheses = [RangeSemantics("submit_time", True, end) for end in (True, False)]  # noqa: FBT003 - as they are written
+    facts = ProbeFacts(first=answered(*OLDEST), hypotheses=hypotheses)
     assert [value(topic, facts) for topic in ("time_field", "start", "end")] == ["submit_time", "inclusive", None]
     assert plan_settings(facts, lateness=FOUR_HOURS) == {"time_field": "submit_time"}
 
 
 def test_fields_that_cannot_be_told_apart_are_both_named() -> None:
-    readings = [RangeSemantics(field, False, False) for field in ("call_time", "submit_time")]  # noqa: FBT003
-    facts = ProbeFacts(first=answered(*OLDEST), readings=readings)
+    hypotheses = [RangeSemantics(field, False, False) for field in ("call_time", "submit_time")]  # noqa: FBT003
+    facts = ProbeFacts(first=answered(*OLDEST), hypotheses=hypotheses)
     assert value("time_field", facts) is None
     assert find("time_field", facts).text.endswith("submit_time or call_time: the calls found do not distinguish them")
     facts.vanished = True
@@ -121,9 +121,9 @@ def test_fields_that_cannot_be_told_apart_are_both_named() -> None:
 
 
 def test_answers_that_no_reading_explains_leave_it_unknown() -> None:
-    facts = ProbeFacts(first=answered(*OLDEST), readings=[])
+    facts = ProbeFacts(first=answered(*OLDEST), hypotheses=[])
     assert [value(topic, facts) for topic in ("time_field", "start", "end")] == [None] * 3
-    assert value("start", ProbeFacts(first=answered(*OLDEST), readings=ALL_SEMANTICS)) is None
+    assert value("start", ProbeFacts(first=answered(*OLDEST), hypotheses=ALL_SEMANTICS)) is None
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_answers_that_no_reading_explains_leave_it_unknown() -> None:
     ],
 )
 def test_the_size_of_a_page_is_what_comes(
-    first: Answered, again: Outcome, size: str | None, setting: dict[str, object]
+    first: Answered, again: ProbeOutcome, size: str | None, setting: dict[str, object]
 ) -> None:
     facts = ProbeFacts(first=first, again=again)
     assert value("page_size", facts) == size
@@ -155,7 +155,7 @@ def test_the_size_of_a_page_is_what_comes(
         (None, None),
     ],
 )
-def test_larger_pages_are_given_when_more_calls_came(larger: Outcome | None, expected: str | None) -> None:
+def test_larger_pages_are_given_when_more_calls_came(larger: ProbeOutcome | None, expected: str | None) -> None:
     assert value("larger_pages", ProbeFacts(first=answered(*OLDEST), larger=larger)) == expected
 
 
@@ -175,7 +175,7 @@ def test_a_size_that_is_rounded_is_told() -> None:
         (None, None),
     ],
 )
-def test_beyond_the_last_page_comes_what_came(beyond: Outcome | None, expected: str | None) -> None:
+def test_beyond_the_last_page_comes_what_came(beyond: ProbeOutcome | None, expected: str | None) -> None:
     of = answered(*OLDEST[:3])
     assert value("beyond_last_page", ProbeFacts(first=of, beyond_of=of, beyond=beyond)) == expected
 
@@ -210,7 +210,9 @@ CALLS_OF_TWO = [call(number, group=group) for number, group in enumerate(["sales
         (None, None, None),
     ],
 )
-def test_a_filter_is_what_it_finds(other_case: Outcome | None, longer: Outcome | None, expected: str | None) -> None:
+def test_a_filter_is_what_it_finds(
+    other_case: ProbeOutcome | None, longer: ProbeOutcome | None, expected: str | None
+) -> None:
     facts = ProbeFacts(first=answered(*CALLS_OF_TWO), group="sales", other_case=other_case, longer=longer)
     assert value("filter_case", facts) == expected
 
@@ -262,8 +264,8 @@ def test_records_of_which_none_has_a_readable_id_are_not_taken_for_no_calls() ->
 
 def test_times_that_cannot_be_read_are_not_taken_for_a_time_that_is_not_sent() -> None:
     odd = [msgspec.structs.replace(call, extra=ExtraFields({"callTime": '"?"'})) for call in OLDEST]
-    assert "readable times" in find("time_field", ProbeFacts(first=answered(*odd), readings=[])).text
-    assert "does not send" in find("time_field", ProbeFacts(first=answered(*OLDEST), readings=[])).text
+    assert "readable times" in find("time_field", ProbeFacts(first=answered(*odd), hypotheses=[])).text
+    assert "does not send" in find("time_field", ProbeFacts(first=answered(*OLDEST), hypotheses=[])).text
 
 
 def test_what_cannot_be_read_is_named_and_no_value_is_quoted() -> None:

@@ -225,8 +225,8 @@ async def test_a_tenant_sees_the_calls_of_its_group_alone() -> None:
 
 def test_the_nightly_job_writes_a_day_once(tmp_path: Path, sandbox: Sandbox) -> None:
     day = sandbox.start.date()
-    for reported in ("certified complete", "is there already"):
-        result = run_here("nightly", tmp_path, "--day", str(day), "--ending", ".ndjson", sandbox=sandbox)
+    for reported in ("certified complete", "exists"):
+        result = run_here("nightly", tmp_path, "--day", str(day), "--extension", ".ndjson", sandbox=sandbox)
         assert result.returncode == 0, result.stderr
         assert reported in result.stderr
     path = tmp_path / f"calls-{day}.ndjson"
@@ -238,7 +238,7 @@ def test_the_nightly_job_writes_a_day_once(tmp_path: Path, sandbox: Sandbox) -> 
 
 def test_the_nightly_job_writes_nothing_that_is_not_proven(tmp_path: Path) -> None:
     with Sandbox(records=150, days=1, wrong_total=2) as sandbox:
-        arguments = ("--day", str(sandbox.start.date()), "--ending", ".ndjson")
+        arguments = ("--day", str(sandbox.start.date()), "--extension", ".ndjson")
         result = run_here("nightly", tmp_path, *arguments, sandbox=sandbox)
         assert result.returncode == 3, result.stderr
         assert "NOT certified" in result.stderr
@@ -251,7 +251,7 @@ def test_the_nightly_job_says_by_its_exit_code_that_something_could_not_be_read(
 ) -> None:
     with Sandbox(records=20, days=1) as sandbox:
         sandbox.add_rows([json.dumps(record).encode()], at=sandbox.start + timedelta(hours=1))
-        arguments = ("--day", str(sandbox.start.date()), "--ending", ".ndjson")
+        arguments = ("--day", str(sandbox.start.date()), "--extension", ".ndjson")
         result = run_here("nightly", tmp_path, *arguments, sandbox=sandbox)
     assert result.returncode == 4, result.stderr
     assert "WARNING" in result.stderr
@@ -260,7 +260,7 @@ def test_the_nightly_job_says_by_its_exit_code_that_something_could_not_be_read(
 
 def test_the_nightly_job_tells_a_refusal_without_a_traceback(tmp_path: Path) -> None:
     with Sandbox(records=1, faults=[Fault("code", code=-2)]) as sandbox:
-        result = run("nightly", tmp_path, "--ending", ".csv", sandbox=sandbox)
+        result = run("nightly", tmp_path, "--extension", ".csv", sandbox=sandbox)
     assert result.returncode == 1
     assert "this address is not allowed" in result.stderr
     began, ended, reported = result.stderr.splitlines()

@@ -75,7 +75,7 @@ import asyncio, json, sys, tempfile
 from datetime import datetime
 from pathlib import Path
 from aiosipcdr import CdrClient, RetryPolicy, SipCdrError
-from aiosipcdr.doctor.checks import Asked, Tally, check_account, probe_account
+from aiosipcdr.doctor.checks import CheckedRange, RequestCounter, check_account, probe_account
 from tests.faults.hostile_answers import measure
 import aiosipcdr.export
 
@@ -87,8 +87,8 @@ async def stream(client):
         async for _ in stream: ...
 
 async def doctor(client):
-    await check_account(client, url, Asked(start=span[0], end=span[1]))
-    await probe_account(client, Tally(), 1_000)
+    await check_account(client, url, CheckedRange(start=span[0], end=span[1]))
+    await probe_account(client, RequestCounter(), 1_000)
 
 METHODS = {
     "fetch_page": lambda client, n: client.fetch_page(*span),

@@ -29,7 +29,7 @@ PASSING: list[dict[str, Any]] = [
     {"kind": "edit", "data": {"current": 999}},
 ]
 
-# At most two at one page and attempt each: what a page bears of any kind.  Together they stay below the budget.
+# At most two at one page and attempt each: what a page bears of any kind. Together they stay below the budget.
 strikes = st.lists(
     st.tuples(st.sampled_from(PASSING), st.integers(1, 8), st.integers(1, 2), st.booleans()),
     max_size=12,

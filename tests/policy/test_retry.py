@@ -40,7 +40,7 @@ def test_the_defaults() -> None:
 def test_a_wait_is_within_its_bounds(
     policy: RetryPolicy, attempt: int, elapsed: float, retry_after: float | None, random: float
 ) -> None:
-    delay = policy.decide_delay(attempt, elapsed=elapsed, retry_after=retry_after, random=random)
+    delay = policy.draw_wait(attempt, elapsed=elapsed, retry_after=retry_after, random=random)
     if retry_after is not None and retry_after > policy.longest_retry_after:
         assert delay is None
     if delay is None:
@@ -70,7 +70,7 @@ def test_attempts_that_are_given_are_never_exceeded(
 
 def test_upper_bounds_double_up_to_the_cap() -> None:
     policy = RetryPolicy(attempts=100, base=0.25, cap=3, deadline=1e6)
-    waits = [policy.decide_delay(n, elapsed=0, retry_after=None, random=1) for n in range(1, 7)]
+    waits = [policy.draw_wait(n, elapsed=0, retry_after=None, random=1) for n in range(1, 7)]
     assert waits == [0.25, 0.5, 1, 2, 3, 3]
 
 
@@ -79,7 +79,7 @@ def test_full_jitter_is_spread_evenly() -> None:
     policy = RetryPolicy()
     waits = []
     for _ in range(10_000):
-        wait = policy.decide_delay(3, elapsed=0, retry_after=None, random=rng.random())
+        wait = policy.draw_wait(3, elapsed=0, retry_after=None, random=rng.random())
         assert wait is not None
         waits.append(wait)
     tenths = [0] * 10
@@ -92,11 +92,11 @@ def test_full_jitter_is_spread_evenly() -> None:
 
 def test_no_attempt_starts_after_the_deadline() -> None:
     policy = RetryPolicy(deadline=10)
-    assert policy.decide_delay(1, elapsed=9.9, retry_after=None, random=0) == 0
-    assert policy.decide_delay(1, elapsed=9, retry_after=1, random=0) == 1
-    assert policy.decide_delay(1, elapsed=9, retry_after=1, random=0.5) is None
-    assert policy.decide_delay(1, elapsed=9, retry_after=1.1, random=0) is None
-    assert policy.decide_delay(1, elapsed=10.1, retry_after=None, random=0) is None
+    assert policy.draw_wait(1, elapsed=9.9, retry_after=None, random=0) == 0
+    assert policy.draw_wait(1, elapsed=9, retry_after=1, random=0) == 1
+    assert policy.draw_wait(1, elapsed=9, retry_after=1, random=0.5) is None
+    assert policy.draw_wait(1, elapsed=9, retry_after=1.1, random=0) is None
+    assert policy.draw_wait(1, elapsed=10.1, retry_after=None, random=0) is None
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,7 @@ def test_a_policy_is_a_frozen_value() -> None:
 
 def test_a_throttled_request_waits_longer_and_the_longer_the_more_often() -> None:
     policy = RetryPolicy(attempts=100, deadline=1e6)
-    waits = [
-        policy.decide_delay(n, elapsed=0, retry_after=None, random=0.5, throttled=True) for n in (1, 2, 3, 4, 5, 6)
-    ]
+    waits = [policy.draw_wait(n, elapsed=0, retry_after=None, random=0.5, throttled=True) for n in (1, 2, 3, 4, 5, 6)]
     assert waits == [0.5, 1, 2, 4, 8, 10]
 
 

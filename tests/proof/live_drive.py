@@ -19,7 +19,7 @@ from aiosipcdr.proof.budget import RowQuota
 from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.proof.range import RangeReader
-from aiosipcdr.proof.window import Outcome, WindowReader
+from aiosipcdr.proof.window import WindowReader, WindowState
 from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import accept
 from tests.proof.simulated_vendor import TRUE_VIEW, Flight, Habits, Run, Vendor, View, at
@@ -161,7 +161,7 @@ class _Wire:
         owner = flight.request.owner
         was_open = isinstance(owner, WindowReader) and owner.is_open
         self.run.error = accept(self.run.reader, flight.request, answer)
-        if was_open and isinstance(owner, WindowReader) and owner.outcome is Outcome.CERTIFIED:
+        if was_open and isinstance(owner, WindowReader) and owner.outcome is WindowState.CERTIFIED:
             self.run.counted_at[owner.window] = flight.counted_at
 
 

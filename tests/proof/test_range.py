@@ -354,7 +354,7 @@ def test_whatever_total_is_reported_a_window_is_cut_into_five_thousand_parts() -
 
 @pytest.mark.parametrize("most_told", [5, 10, 40, 100])
 def test_a_total_that_never_exceeds_a_round_number_is_not_believed(most_told: int) -> None:
-    # Told: as many as fill the pages that were read.  The page behind them shows that there are more.
+    # Told: as many as fill the pages that were read. The page behind them shows that there are more.
     vendor = Vendor(Habits(tell=lambda total: min(total, most_told)), seeded(1))
     for number in range(300):
         vendor.add(43_200_000 + number)
@@ -627,7 +627,7 @@ def test_no_request_is_wider_than_31_days_or_narrower_than_two_seconds() -> None
 
 @pytest.mark.parametrize(("concurrency", "alone"), [(1, 0), (4, 2), (8, 2), (16, 2), (32, 1)])
 def test_no_place_is_idle_while_windows_wait(concurrency: int, alone: int) -> None:
-    # All answers of a round come at once, and then the next requests go out.  The range's first page is alone and
+    # All answers of a round come at once, and then the next requests go out. The range's first page is alone and
     # perhaps the last control count; all other rounds are full.
     vendor = Vendor(Habits(order="newest"), seeded(3))
     crowd(vendor, 40_000 // SCALE, 30)
