@@ -13,7 +13,7 @@ from aiosipcdr.engine.run import Run
 from aiosipcdr.events import Event, EventHook, EventKind
 from aiosipcdr.model.errors import ClientStateError, IncompleteRangeError
 from aiosipcdr.model.records import CallDetailRecord
-from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport
+from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport, report_window
 from aiosipcdr.proof.checkpoint import JournalEvent
 from aiosipcdr.proof.range import RangeReader
 
@@ -188,24 +188,6 @@ class CdrStream:
 
 
 def _batch(window: CompleteWindow) -> CallDetailRecords:
-    reported = window.report
-    report = FetchReport(
-        total=reported.total,
-        unique=reported.unique,
-        duplicates=reported.duplicates,
-        conflicts=reported.conflicts,
-        quarantined=reported.quarantined,
-        anomalies=reported.anomalies,
-        windows=1,
-        pages=reported.pages,
-        requests=reported.requests,
-        scans=reported.scans,
-        provisional=int(reported.provisional),
-        certified=reported.certified and not reported.quarantined,
-        window_reports=[reported],
-        unknown_fields=window.share.unknown_fields,
-        faulty_fields=window.share.faulty_fields,
-    )
-    batch = CallDetailRecords(window.records, report=report)
+    batch = CallDetailRecords(window.records, report=report_window(window))
     batch.quarantined = window.quarantined
     return batch
