@@ -106,6 +106,7 @@ NAMES = CLASSES | ALIASES | {"encode_params"}
 # What `aiosipcdr.__all__` and the `__all__` of these modules name is public.
 PUBLIC_MODULES = (
     "aiosipcdr",
+    "aiosipcdr.analytics",
     "aiosipcdr.events",
     "aiosipcdr.integrations.aiohttp",
     "aiosipcdr.integrations.fastapi",

@@ -424,7 +424,7 @@ class _ChargedRows:
 class BillingAudit:
     """The running audit: add calls, or other audits, in any order; then read the `result`.
 
-    Money is summed within `decimal.localcontext(aiosipcdr.model.money.EXACT)`, which the caller of `add` sets.
+    Money is summed within `decimal.localcontext(aiosipcdr.analytics.EXACT)`, which the caller of `add` sets.
 
         summary = summarize("october.parquet")
         result = summary.billing.result()

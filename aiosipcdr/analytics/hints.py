@@ -99,7 +99,7 @@ class FraudHint(msgspec.Struct, frozen=True, kw_only=True):
 class FraudHints:
     """What hints are computed from: add calls, or other hints, in any order; then `find`.
 
-    Money is summed within `decimal.localcontext(aiosipcdr.model.money.EXACT)`, which the caller of `add` sets.
+    Money is summed within `decimal.localcontext(aiosipcdr.analytics.EXACT)`, which the caller of `add` sets.
 
         summary = summarize("october.parquet")
         summary.hints.find()  # [FraudHint(kind='cost spike', start=..., calls=0, amount=Decimal('81.2'), ...)]

@@ -325,7 +325,7 @@ class TrafficMetrics(msgspec.Struct):
         return _RATE.divide(_RATE.multiply(totals.cost, Decimal(60)), Decimal(seconds)) if totals and seconds else None
 
     def add(self, record: CallDetailRecord) -> None:
-        """Add a call. Sums are exact within `decimal.localcontext(aiosipcdr.model.money.EXACT)`, which the caller sets.
+        """Add a call. Sums are exact within `decimal.localcontext(aiosipcdr.analytics.EXACT)`, which the caller sets.
 
         metrics.add(record)
         """

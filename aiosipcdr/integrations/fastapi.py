@@ -22,11 +22,13 @@ from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.extras import MissingExtraError
 from aiosipcdr.integrations.asgi import App, AsgiWriter, Guard, Receive, Scope, Send, is_guarded, limits_in
-from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
+from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, HostNotAllowedError, Limits, TooManyStreamsError
 from aiosipcdr.integrations.problems import HANDLED_ERRORS, PROBLEM_MEDIA_TYPE, log_problem, plan_invalid, plan_problem
 from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
+    BadRequestError,
     DeadlineExceededError,
+    HttpVersionError,
     RangeQuery,
     RequestError,
     check_names,
@@ -58,14 +60,18 @@ except ImportError as _error:
 __all__ = [
     "AnswerCutError",
     "AnswerGuard",
+    "BadRequestError",
     "ClientDep",
     "CsvResponse",
     "DeadlineExceededError",
+    "HostNotAllowedError",
+    "HttpVersionError",
     "Limits",
     "NdjsonResponse",
     "RangeParams",
     "RangeQuery",
     "RequestError",
+    "TooManyStreamsError",
     "client_lifespan",
     "deadline",
     "install_error_handlers",

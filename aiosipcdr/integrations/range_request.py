@@ -37,7 +37,12 @@ _CLOCK_CHANGE = timedelta(hours=2)
 
 
 class RequestError(Exception):
-    """A request cannot be answered; `status` is that of the response, the message is for the requester."""
+    """A request cannot be answered; the message is for the requester.
+
+    Attributes:
+        status: Status of the response.
+        retry_after: Seconds for its header `Retry-After`; `None` leaves it out.
+    """
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     retry_after: float | None = None
