@@ -160,7 +160,7 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         is_end: Whether it shows that no row follows the last one that is counted: see `plan_end_page`.
         asked_before: Whether the first answer to this request was not usable.
         is_reread: Whether an earlier scan of the window, or of a larger one, may have sent the same request.
-        scan: The scan that it is a part of.
+        scan: Number of the scan that it is a part of; 0 if there is none.
     """
 
     owner: RequestOwner
@@ -173,7 +173,7 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     is_end: bool = False
     asked_before: bool = False
     is_reread: bool = False
-    scan: object = None
+    scan: int = 0
 
     @property
     def needs_fresh_answer(self) -> bool:
