@@ -129,7 +129,12 @@ class CurrencyTotals(msgspec.Struct):
     charged_seconds: int = 0
 
     def add(self, call: CallFacts) -> None:
-        """Add a call that is quoted in this currency."""
+        """Add a call that is quoted in this currency.
+
+        For example:
+
+            totals.add(CallFacts.of(record))
+        """
         if call.cost is not None:
             self.cost += call.cost
             self.priced += 1
@@ -140,7 +145,12 @@ class CurrencyTotals(msgspec.Struct):
             self.settled += 1
 
     def update(self, other: "CurrencyTotals") -> None:
-        """Add `other`."""
+        """Add `other`.
+
+        For example:
+
+            month.update(day)
+        """
         self.cost += other.cost
         self.settle_pay += other.settle_pay
         self.priced += other.priced
@@ -327,14 +337,18 @@ class TrafficMetrics(msgspec.Struct):
     def add(self, record: CallDetailRecord) -> None:
         """Add a call. Sums are exact within `decimal.localcontext(aiosipcdr.analytics.EXACT)`, which the caller sets.
 
-        metrics.add(record)
+        For example:
+
+            metrics.add(record)
         """
         self.add_facts(CallFacts.of(record))
 
     def add_facts(self, call: CallFacts) -> None:
         """Add a call of which the facts are known.
 
-        metrics.add_facts(CallFacts.of(record))
+        For example:
+
+            metrics.add_facts(CallFacts.of(record))
         """
         duration, charged = call.duration, call.charged
         self.attempts += 1

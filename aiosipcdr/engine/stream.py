@@ -105,11 +105,23 @@ class CdrStream:
             await self._engine.finish(self._run, self._final)
 
     def windows(self) -> AsyncIterator[CompleteWindow]:
-        """Return an iterator over the windows, each with its report and its quarantined records."""
+        """Return an iterator over the windows, each with its report and its quarantined records.
+
+        For example:
+
+            async for window in stream.windows():
+                print(window.window, window.report.certified)
+        """
         return self._read(lambda window: (window,))
 
     def batches(self) -> AsyncIterator[CallDetailRecords]:
-        """Return an iterator over the records of each window; empty windows are skipped."""
+        """Return an iterator over the records of each window; empty windows are skipped.
+
+        For example:
+
+            async for batch in stream.batches():
+                await store(batch)
+        """
         return self._read(lambda window: (_batch(window),) if window.records else ())
 
     def entries(self) -> AsyncIterator[JournalEvent | CompleteWindow]:

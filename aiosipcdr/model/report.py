@@ -164,7 +164,9 @@ class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
     def facts(self) -> dict[str, object]:
         """Return the fields as a dict, without `window_reports` (which may be long).
 
-        records.report.facts()["total"]  # 1204
+        For example:
+
+            records.report.facts()["total"]  # 1204
         """
         facts = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "window_reports"}
         clipped_to = None if self.clipped_to is None else self.clipped_to.isoformat()
@@ -465,7 +467,9 @@ class CallDetailRecords(list[CallDetailRecord]):
     def copy(self) -> "CallDetailRecords":
         """Return a new list of the same records, with the same report.
 
-        records.copy().report is records.report  # True
+        For example:
+
+            records.copy().report is records.report  # True
         """
         return self._with_report(self)
 

@@ -140,10 +140,23 @@ class RequestOwner(Protocol):
     """Whoever planned a request, and processes the answer."""
 
     def accept(self, request: "PageRequest", answer: PageAnswer, /) -> Transition:
-        """Process the answer to `request`."""
+        """Process the answer to `request`.
+
+        For example:
+
+            def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
+                self.page = answer.page
+                return PlanChange.DONE
+        """
 
     def refuse(self, request: "PageRequest", error: SipCdrError, /) -> Transition:
-        """Process the final error of `request`."""
+        """Process the final error of `request`.
+
+        For example:
+
+            def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
+                return error  # ends the run
+        """
 
 
 class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):

@@ -36,6 +36,8 @@ _PACKAGE_FOLDER: Final = str(Path(__file__).resolve().parents[2])
 async def serve(*, on_ready: Callable[[Sandbox], None], **config: Any) -> None:  # noqa: ANN401
     """Run a sandbox in this process until cancelled.
 
+        asyncio.run(serve(SandboxConfig(records=1_000)))
+
     Args:
         on_ready: Called once, with the running sandbox.
         **config: `calls`, `middlewares` and `faults` as `Sandbox` has them, or see `SandboxConfig`.
@@ -50,6 +52,8 @@ def curl_line(base_url: str, api_key: str, api_secret: str, start: datetime, end
 
     The shell takes the time and signs with it when the command runs, so that it can be
     pasted at any time. `md5 -q` is macOS's `md5sum`.
+
+        print(curl_line(sandbox.base_url, sandbox.api_key, sandbox.api_secret, sandbox.start, sandbox.end))
     """
     params = {"strTime": _wire_time(start), "endTime": _wire_time(end)}
     body = json.dumps({"current": 1, "size": 10, "params": params})
@@ -209,15 +213,31 @@ class SandboxProcess:
         return Stats(answers=answers, **reported)
 
     def reset_stats(self) -> None:
-        """Count from zero again."""
+        """Count from zero again.
+
+        For example:
+
+            sandbox.reset_stats()
+            sandbox.stats.requests  # 0
+        """
         self._ask("reset_stats")
 
     def reset(self) -> None:
-        """Return to the state after the start: see `Sandbox.reset`."""
+        """Return to the state after the start: see `Sandbox.reset`.
+
+        For example:
+
+            sandbox.reset()
+        """
         self._ask("reset")
 
     def add_faults(self, *faults: Fault) -> None:
-        """Script more faults, behind those that are there."""
+        """Script more faults, behind those that are there.
+
+        For example:
+
+            sandbox.add_faults(Fault("http", status=503))
+        """
         FaultQueue(faults)
         self._ask({"add_faults": [*faults]})
         self._scripted = True
