@@ -76,7 +76,9 @@ class CallFacts(NamedTuple):
     def of(cls, record: CallDetailRecord) -> "CallFacts":
         """Read a record.
 
-        CallFacts.of(record).is_answered  # True
+        For example:
+
+            CallFacts.of(record).is_answered  # True
         """
         duration, charged = record.call_duration, record.charged_duration
         answer, hangup, submitted, code = (
@@ -399,7 +401,9 @@ class TrafficMetrics(msgspec.Struct):
     def update(self, other: "TrafficMetrics") -> None:
         """Add the metrics of other calls, exactly, in the same context as `add`.
 
-        month.update(day)
+        For example:
+
+            month.update(day)
         """
         for name in _SUMMED:
             setattr(self, name, getattr(self, name) + getattr(other, name))

@@ -17,7 +17,7 @@ from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchRepor
 from aiosipcdr.proof.checkpoint import JournalEvent
 from aiosipcdr.proof.range import RangeReader
 
-__all__ = ["CdrStream"]
+__all__ = ["CdrStream", "read_entries"]
 
 
 T = TypeVar("T")
@@ -124,16 +124,6 @@ class CdrStream:
         """
         return self._read(lambda window: (_batch(window),) if window.records else ())
 
-    def entries(self) -> AsyncIterator[JournalEvent | CompleteWindow]:
-        """Return an iterator over the windows and the journal events before them, for an export.
-
-        When the next entry is requested, the last one counts as written.
-        """
-        self._claim()
-        reader: _Reader[JournalEvent | CompleteWindow, JournalEvent | CompleteWindow]
-        reader = _Reader(self._next_entry, lambda entry: (entry,))
-        return reader
-
     def __aiter__(self) -> AsyncIterator[CallDetailRecord]:
         """Return an iterator over the records."""
         return self._read(lambda window: window.records)
@@ -203,3 +193,14 @@ def _batch(window: CompleteWindow) -> CallDetailRecords:
     batch = CallDetailRecords(window.records, report=report_window(window))
     batch.quarantined = window.quarantined
     return batch
+
+
+def read_entries(stream: CdrStream) -> AsyncIterator[JournalEvent | CompleteWindow]:
+    """Return an iterator over the windows and the journal events before them, for an export.
+
+    When the next entry is requested, the last one counts as written.
+    """
+    stream._claim()  # noqa: SLF001
+    reader: _Reader[JournalEvent | CompleteWindow, JournalEvent | CompleteWindow]
+    reader = _Reader(stream._next_entry, lambda entry: (entry,))  # noqa: SLF001
+    return reader

@@ -69,8 +69,12 @@ class HttpVersionError(RequestError):
 class RangeQuery(TypedDict):
     """A range and a filter, as keyword arguments of `CdrClient.stream`, `fetch_all`, `count` and `export`.
 
-    `start` and `end` are aware and in ascending order. There is no `phone_name`: it may be a phone number, and URLs are
-    written to access logs.
+    There is no `phone_name`: it may be a phone number, and URLs are written to access logs.
+
+    Attributes:
+        start: Begin of the range, aware.
+        end: End of the range, aware, not before `start`.
+        sip_group_name: Only calls of this group; `None` for all.
     """
 
     start: datetime

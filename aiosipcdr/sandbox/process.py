@@ -36,7 +36,7 @@ _PACKAGE_FOLDER: Final = str(Path(__file__).resolve().parents[2])
 async def serve(*, on_ready: Callable[[Sandbox], None], **config: Any) -> None:  # noqa: ANN401
     """Run a sandbox in this process until cancelled.
 
-        asyncio.run(serve(SandboxConfig(records=1_000)))
+        asyncio.run(serve(on_ready=lambda sandbox: print(sandbox.base_url), records=1_000))
 
     Args:
         on_ready: Called once, with the running sandbox.
