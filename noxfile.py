@@ -339,7 +339,7 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "venv", "--clear", str(alone))
     python = str(next(path for path in (alone / "bin", alone / "Scripts") if path.is_dir()) / "python")
     session.run(python, "-m", "pip", "install", "-q", str(wheel), external=True)
-    # -I: the checkout is not on the path.  The core alone: no extra is installed.
+    # -I: the checkout is not on the path. Core only: no extra is installed.
     session.run(python, "-I", "-c", "from aiosipcdr import CdrClient; print(CdrClient)", external=True)
 
 

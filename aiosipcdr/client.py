@@ -31,7 +31,7 @@ from aiosipcdr.wire.signing import Credentials, CredentialsSource, credentials_s
 
 __all__ = ["CdrClient", "ClientSettings"]
 
-_MOST_CONCURRENCY = 64
+_MAX_CONCURRENCY = 64
 _VARIABLES = ("AIOSIPCDR_BASE_URL", "AIOSIPCDR_API_KEY", "AIOSIPCDR_API_SECRET")
 
 
@@ -139,7 +139,7 @@ class CdrClient:
     ) -> None:
         address, credentials = check_base_url(base_url), credentials_source(api_key, api_secret)
         proxy_address = choose_proxy(proxy, address, trust_env=trust_env)
-        check_between("concurrency", concurrency, 1, _MOST_CONCURRENCY)
+        check_between("concurrency", concurrency, 1, _MAX_CONCURRENCY)
         check_between("page_size", page_size, 1, LARGEST_SIZE)
         check_seconds("timeout", timeout)
         if max_response_bytes is not None:
@@ -518,8 +518,8 @@ class CdrClient:
             report = await client.export(start, end, "calls.parquet")
 
         The file appears under its name only when it is complete. Until then progress is saved in a journal beside it:
-        after a crash, a kill or an error the same call resumes, and the file gets the same bytes. After success the
-        same call sends nothing and returns the report of the existing file.
+        after a crash, a kill or an error the same `export` resumes, and the file gets the same bytes. After success
+        the same `export` sends nothing and returns the report of the existing file.
 
         Beside the file are its manifest (`<name>.manifest.json`: query, proof, sums, hash) and, if there are any, the
         records without a readable id (`<name>.quarantine`, NDJSON).

@@ -18,10 +18,10 @@ __all__ = ["Event", "EventHook", "EventKind", "LoggingHook", "combine"]
 
 @unique
 class EventKind(StrEnum):
-    """What an event is about."""
+    """Kind of an event."""
 
     RUN_STARTED = "run_started"
-    """A run on the range `window` started. If it resumes an earlier one, `records` were read by that."""
+    """A run on the range `window` started. If it resumes an earlier run, that one had read `records` records."""
     REQUEST_SENT = "request_sent"
     """A request for `page` of `window` was sent."""
     REQUEST_ANSWERED = "request_answered"
@@ -31,7 +31,7 @@ class EventKind(StrEnum):
     THROTTLED = "throttled"
     """The vendor throttled the client: it sends nothing for `delay` seconds."""
     WINDOW_PLANNED = "window_planned"
-    """A part of the range has `total` calls; once for every 31 days of the range."""
+    """The vendor counts `total` calls in a part of the range; once for every 31 days of the range."""
     WINDOW_COMPLETE = "window_complete"
     """A window with `records` records was delivered."""
     RUN_FINISHED = "run_finished"
@@ -53,7 +53,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         attempt: Number of the attempt, from 1.
         records: Number of records.
         total: The vendor's count.
-        elapsed: Seconds from the request to its answer.
+        elapsed: Seconds from when a worker took the request until its answer was decoded, time for the connection
+            included; without the time in which the process was suspended.
         delay: Seconds to the next attempt.
         error: Name of the class of an error.
         report: The report of the run.
@@ -77,8 +78,10 @@ class EventHook(Protocol):
 
         async with CdrClient(base_url, api_key, api_secret, hook=print) as client: ...
 
-    It is called between two requests: keep it short and do not block in it. What it raises ends the run and reaches the
-    caller. If it has a method `wants(kind: EventKind) -> bool`, kinds for which that returns false are left out.
+    It is called in the event loop: keep it short and do not block in it. What it raises ends the run and reaches the
+    caller. If it has a method `wants(kind: EventKind) -> bool`, each run calls that at its start, once for
+    `REQUEST_SENT` and once for `REQUEST_ANSWERED`, and omits these events where it returns false. All other events are
+    always sent.
     """
 
     def __call__(self, event: Event, /) -> None:
@@ -86,9 +89,9 @@ class EventHook(Protocol):
 
 
 def choose_events(hook: EventHook | None) -> Callable[[EventKind], bool]:
-    """Return a function that says whether `hook` wants a kind of event.
+    """Return the function that decides which kinds of events of requests are sent to `hook`: its method `wants`.
 
-    That is its method `wants`, which saves events of every request that nothing listens to; without one it wants all.
+    A hook without this method receives all, no hook receives none.
     """
     if hook is None:
         return lambda _: False

@@ -34,7 +34,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 import aiosipcdr.export
 from aiosipcdr import CdrClient, RetryPolicy
-from aiosipcdr.doctor.checks import Asked, Tally, check_account, probe_account
+from aiosipcdr.doctor.checks import CheckedRange, RequestCounter, check_account, probe_account
 
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 url, method = sys.argv[1:]
@@ -46,8 +46,8 @@ async def stream(client):
         async for _ in stream: ...
 
 async def doctor(client):
-    await check_account(client, url, Asked(start=span[0], end=span[1]))
-    await probe_account(client, Tally(), 1_000)
+    await check_account(client, url, CheckedRange(start=span[0], end=span[1]))
+    await probe_account(client, RequestCounter(), 1_000)
 
 METHODS = {
     "fetch_page": lambda client, n: client.fetch_page(*span),

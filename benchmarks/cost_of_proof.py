@@ -2,8 +2,8 @@
 
 Both contenders read the same sandbox, eight requests at a time: `fetch_all`,
 and the plain fan-out that most clients are (page 1, then all others, no
-comparison of anything).  Counted are requests and the rows that the endpoint's
-LIMIT/OFFSET reads; nothing is timed.  Run: python3 benchmarks/cost_of_proof.py
+comparison of anything). Counted are requests and the rows that the endpoint's
+LIMIT/OFFSET reads; nothing is timed. Run: python3 benchmarks/cost_of_proof.py
 """
 
 import asyncio

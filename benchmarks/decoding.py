@@ -1,7 +1,7 @@
-"""What a page of 100 records costs to decode, and what the vendor's ways to write "absent" add.
+"""Cost of decoding a page of 100 records, with each way in which the vendor writes missing values.
 
 Contenders are interleaved and repeated; the ratios are medians over rounds of
-one run, since single timings are noisy.  Run: python3 benchmarks/decoding.py
+one run, since single timings are noisy. Run: python3 benchmarks/decoding.py
 """
 
 import statistics

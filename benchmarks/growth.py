@@ -1,8 +1,8 @@
-"""Does the cost grow as the calls do, and memory not at all?
+"""Growth of cost and memory with the number of calls.
 
-From 10,000 calls on, `stream` and `export` read everything there is, each in a
-fresh process: CPU, wall, peak memory, and the rows that the endpoint's LIMIT
-and OFFSET would walk over.  Run: python3 benchmarks/growth.py
+From 10,000 calls on, `stream` and `export` read all calls, each in a fresh
+process: CPU, wall, peak memory, and the rows that the endpoint's LIMIT
+and OFFSET would walk over. Run: python3 benchmarks/growth.py
 (`--most 5000000` takes some minutes and 4 GB for the endpoint)
 """
 

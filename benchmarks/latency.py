@@ -1,7 +1,7 @@
-"""How near is the wall to what latency allows, and does a call more cost anything?
+"""Elapsed time compared with the minimum that latency allows, and the cost of one more call.
 
 The ideal is (requests / concurrency + 2) × latency: the range's first page,
-then the others, so many at a time, then the last control count.  Run:
+then the others, so many at a time, then the last control count. Run:
 python3 benchmarks/latency.py
 """
 

@@ -1,7 +1,7 @@
-"""What does uvloop give?  The client's CPU and wall on asyncio's event loop and on uvloop.
+"""CPU and elapsed time of the client on asyncio's event loop and on uvloop.
 
 Both run in processes of their own against the same endpoint, interleaved; the
-first fetch of a process warms it up.  Run: python3 benchmarks/loops.py
+first fetch of a process warms it up. Run: python3 benchmarks/loops.py
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Who takes how much of the client's CPU for the same calls, and are the goals met?
+"""Client CPU of several libraries for the same calls, compared with the goals.
 
 The endpoint runs in a process of its own, each contender in another, pinned to
-different cores where the system allows.  Every round starts each contender
+different cores if the system allows it. Every round starts each contender
 anew, warms it up with a few calls, and lets it fetch all of them twice: first
-into memory that the system has to hand out, as a nightly job does, then again,
-as a service does.  What is compared are medians of the rounds' ratios.
+with fresh memory, as in a nightly job, then again, as in a service. The medians of
+the rounds' ratios are compared.
 Run: python3 benchmarks/race.py
 """
 
@@ -58,7 +58,7 @@ def race(calls: int, rounds: int, concurrency: int) -> tuple[Rounds, Rounds, dic
                     stats = course.stats()
                     again[name].append(runner.run(task))
                 if stats["requests"] != first[name][-1].requests:
-                    raise SystemExit(f"{name} tells of other requests than the {stats['requests']} that came")
+                    raise SystemExit(f"{name} reports other requests than the {stats['requests']} that were received")
                 for one in (first[name][-1], again[name][-1]):
                     if one.calls < course.calls or one.requests != stats["requests"]:
                         raise SystemExit(f"{name} has read {one.calls} calls in {one.requests} requests")

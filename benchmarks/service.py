@@ -1,10 +1,10 @@
-"""How does a service stand two hundred callers at once, on one client?
+"""Load test of a service: two hundred concurrent callers on one client.
 
-The FastAPI example as people start it, in a process of its own, before a
-sandbox in another; the callers are in this one.  Two loads, each bounded in
-time: small questions (an hour of calls), and two hundred large answers at once
-(a day and a half each), all read to their end and certified.  Requests a
-second, latencies, and the memory of the service's process.
+The FastAPI example runs in its own process and fetches from a sandbox in another;
+the callers are in this one. Two loads, each bounded in time: small requests (an hour
+of calls), and two hundred large responses at once (a day and a half each), all read
+to their end and certified. Prints requests per second, latencies, and the memory of
+the service's process.
 
     python3 benchmarks/service.py
 """
@@ -60,7 +60,7 @@ def service(sandbox: SandboxProcess) -> Iterator[tuple[str, int]]:
 
 
 def memory(process: int, figure: str) -> float:
-    """Return MiB that a process holds ("VmRSS"), or has held at most ("VmHWM"); Linux tells it."""
+    """Return MiB that a process holds ("VmRSS"), or its maximum ("VmHWM"); Linux only."""
     status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     return int(status.partition(f"{figure}:")[2].split()[0]) / 1024
 

@@ -1,8 +1,8 @@
-"""What does importing cost?
+"""Cost of importing the package.
 
-Each import has a fresh process.  Times on a busy machine tell of the machine:
-beside them stand their share of what aiohttp took in the same round and, where
-valgrind is installed, instructions.  Run: python3 benchmarks/starting.py
+Each import runs in a fresh process. Times depend on the load of the machine, so the
+table also has their ratio to aiohttp's import in the same round and, if valgrind is
+installed, instructions. Run: python3 benchmarks/starting.py
 """
 
 import argparse
@@ -20,14 +20,14 @@ AIOHTTP = "import aiohttp"
 REFERENCE = "`import aiohttp`"
 OURS = "from aiosipcdr import CdrClient"
 
-# What is there before, and what is imported then.
+# What is imported before the measurement, and what is measured.
 IMPORTS = {
     REFERENCE: ("pass", AIOHTTP),
     "`import aiosipcdr`": ("pass", "import aiosipcdr"),
     "`import aiosipcdr`, after aiohttp": (AIOHTTP, "import aiosipcdr"),
     "`from aiosipcdr import CdrClient`, after aiohttp": (AIOHTTP, OURS),
-    "of it, what its other two dependencies take": (AIOHTTP, "import anyio, msgspec"),
-    "what the first `export` loads besides": (f"{AIOHTTP}; {OURS}", "import aiosipcdr.export"),
+    "of this, its other two dependencies": (AIOHTTP, "import anyio, msgspec"),
+    "additional imports of the first `export`": (f"{AIOHTTP}; {OURS}", "import aiosipcdr.export"),
     "httpx, pydantic": ("pass", "import httpx, pydantic"),
     "requests": ("pass", "import requests"),
     "dlt's RESTClient": ("pass", "import dlt.sources.helpers.rest_client"),

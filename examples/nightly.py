@@ -2,7 +2,7 @@
 
     python3 examples/nightly.py --sandbox
 
-writes calls-YYYY-MM-DD.parquet (or the format that `--ending` selects) into the
+writes calls-YYYY-MM-DD.parquet (or the format that `--extension` selects) into the
 current folder; without `--sandbox` for the account in AIOSIPCDR_BASE_URL,
 AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET. A file that exists is kept, and an
 interrupted export is resumed, so the job may run at any time and as often as you
@@ -36,13 +36,13 @@ ZONE = timezone(timedelta(hours=8))
 log = logging.getLogger("nightly")
 
 
-async def fetch_day(day: date, folder: Path, ending: str) -> int:
+async def fetch_day(day: date, folder: Path, extension: str) -> int:
     """Write the file of `day`, unless it exists; return the exit code."""
     start = datetime.combine(day, time(), ZONE)
     end = datetime.combine(day + timedelta(days=1), time(), ZONE)
-    path = folder / f"calls-{day}{ending}"
+    path = folder / f"calls-{day}{extension}"
     if path.exists():
-        log.info("%s is there already", path)
+        log.info("%s exists", path)
         return DONE
     try:
         async with CdrClient.from_env() as client:
@@ -63,13 +63,13 @@ def main() -> int:
     parser.add_argument("--sandbox", action="store_true", help="fetch generated calls")
     parser.add_argument("--day", type=date.fromisoformat, help="another day than yesterday: 2026-10-01")
     parser.add_argument("--folder", type=Path, default=Path(), help="where the file goes")
-    parser.add_argument("--ending", default=".parquet", help=".parquet, .ndjson, .csv, .csv.gz ...")
+    parser.add_argument("--extension", default=".parquet", help=".parquet, .ndjson, .csv, .csv.gz ...")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with sandbox_in_environment(wanted=options.sandbox) as sandbox:
         now = datetime.now(ZONE) if sandbox is None else sandbox.end
         day = options.day or (now - timedelta(days=1)).date()
-        return asyncio.run(fetch_day(day, options.folder, options.ending))
+        return asyncio.run(fetch_day(day, options.folder, options.extension))
 
 
 if __name__ == "__main__":

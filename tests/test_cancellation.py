@@ -18,6 +18,7 @@ from aiosipcdr.events import Event, EventKind
 from aiosipcdr.sandbox import Sandbox
 from tests.clients import client_of
 from tests.inside import check_idle, is_working, session_of
+from tests.selection import pairs
 
 SANDBOX = {"records": 1_200, "days": 5, "latency": 0.001}
 
@@ -54,8 +55,10 @@ class Stop:
                 self.act()
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
-@pytest.mark.parametrize("kind", [EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED, EventKind.WINDOW_COMPLETE])
+@pytest.mark.parametrize(
+    ("kind", "concurrency"),
+    pairs([EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED, EventKind.WINDOW_COMPLETE], [4, 1]),
+)
 async def test_a_run_can_be_cancelled_at_every_step(sandbox: Sandbox, kind: EventKind, concurrency: int) -> None:
     before = asyncio.all_tasks()
     steps = [1, 2, 3, 5, 8, 12, 13, 14] if kind is not EventKind.WINDOW_COMPLETE else [1, 2]

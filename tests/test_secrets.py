@@ -94,8 +94,7 @@ METHODS = (fetch_all, count, fetch_page, export, export_masked, stream)
 FILTERS: tuple[dict[str, str], ...] = ({}, {"phone_name": PHONE})
 
 
-@pytest.mark.parametrize("filters", FILTERS, ids=["all", "filtered"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "filters"), pairs(METHODS, FILTERS))
 async def test_what_succeeds_shows_nothing(watch: Watch, method: Any, filters: dict[str, str], tmp_path: Path) -> None:
     async with watch.client() as client:
         result = await method(client, filters, tmp_path)
@@ -253,8 +252,7 @@ async def test_an_incomplete_export_shows_nothing(watch: Watch) -> None:
     watch.check(f"{caught.value.report!r} {caught.value.records!r}")
 
 
-@pytest.mark.parametrize("filters", FILTERS, ids=["all", "filtered"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "filters"), pairs(METHODS, FILTERS))
 async def test_cancelling_shows_nothing(watch: Watch, method: Any, filters: dict[str, str], tmp_path: Path) -> None:
     watch.fault = watch.silent
     async with watch.client() as client:

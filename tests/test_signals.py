@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.selection import pairs
+
 PROGRAM = """
 import asyncio, os, signal, sys
 from aiosipcdr import CdrClient
@@ -30,7 +32,7 @@ async def main():
             left = asyncio.all_tasks() - {asyncio.current_task()}
             print("left", len(left), "open", await client.count(sandbox.start, sandbox.end))
 
-with Sandbox(records=1_500, latency=0.005) as sandbox:
+with Sandbox(records=600, latency=0.005) as sandbox:
     try:
         asyncio.run(main())
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
@@ -39,9 +41,12 @@ with Sandbox(records=1_500, latency=0.005) as sandbox:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("method", ["fetch_all", "stream"])
-@pytest.mark.parametrize(("signal", "ends"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "CancelledError")])
-def test_a_signal_ends_a_run_and_leaves_nothing(signal: str, ends: str, method: str) -> None:
+@pytest.mark.parametrize(
+    ("ending", "method"),
+    pairs([("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "CancelledError")], ["fetch_all", "stream"]),
+)
+def test_a_signal_ends_a_run_and_leaves_nothing(ending: tuple[str, str], method: str) -> None:
+    signal, ends = ending
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, signal, method],
         capture_output=True,
@@ -51,6 +56,6 @@ def test_a_signal_ends_a_run_and_leaves_nothing(signal: str, ends: str, method: 
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
     )
     # The client is as good as new while the run's cancellation is on its way out.
-    assert done.stdout.splitlines() == ["left 0 open 1500", ends], done.stderr
+    assert done.stdout.splitlines() == ["left 0 open 600", ends], done.stderr
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr

@@ -20,15 +20,20 @@ from aiosipcdr.cli.runner import terminable
 
 __all__ = ["app", "run"]
 
-_EPILOGUE = """\
+_CREDENTIALS = """\
 Credentials: AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET in the environment, \
-or --credentials-file, or --credentials-stdin; never an argument.
+or --credentials-file, or --credentials-stdin; never an argument."""
 
-Exit codes: 0 done, 1 failed, 2 invalid usage, 3 incomplete, 4 done but something could not be read, 130 interrupted, \
-143 terminated. \
+_EXIT_CODES = """\
+Exit codes: 0 done, 1 failed, 2 invalid arguments or settings, 3 incomplete, 4 done but something could not be read, \
+130 interrupted, 143 terminated. \
 With --debug, an error shows its traceback."""
 
+_EPILOGUE = f"{_CREDENTIALS}\n\n{_EXIT_CODES}"
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+
+_WITHOUT_CREDENTIALS = {"demo", "sandbox"}
 
 # Written here, so that the list of commands is shown without importing them.
 _COMMANDS = {
@@ -78,7 +83,13 @@ app: App = App(
     suppress_keyboard_interrupt=False,
 )
 for _position, (_name, _help) in enumerate(_COMMANDS.items()):
-    app.command(f"aiosipcdr.cli.{_name}:{_name}", name=_name, help=_help, sort_key=_position)
+    app.command(
+        f"aiosipcdr.cli.{_name}:{_name}",
+        name=_name,
+        help=_help,
+        help_epilogue=_EXIT_CODES if _name in _WITHOUT_CREDENTIALS else _EPILOGUE,
+        sort_key=_position,
+    )
 app.command(
     "aiosipcdr.cli.completion:install_completion",
     name="--install-completion",

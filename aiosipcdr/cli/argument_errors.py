@@ -30,6 +30,14 @@ _SECRET_OPTION = re.compile(
     r"--?(api[-_]?)?(key|secret|secret[-_]?key|pwd|pass|passwd|password|token|sign)", re.IGNORECASE
 )
 
+# The parser's messages, in the style of the others.
+_REWORDED = (
+    (re.compile(r"Invalid value for (\S+)\. Choose from: (.+)").fullmatch, r"\1 must be one of \2"),
+    (re.compile(r"Invalid value for (\S+)\. Must be (.+)").fullmatch, r"\1 must be \2"),
+    (re.compile(r"Invalid value for (\S+): unable to convert it into int").fullmatch, r"\1 must be a whole number"),
+    (re.compile(r"Invalid value for (\S+): unable to convert it into float").fullmatch, r"\1 must be a number"),
+)
+
 
 class UsageError(ValueError):
     """Invalid arguments or settings; the message says what to do."""
@@ -70,7 +78,7 @@ def _describe(error: CycloptsError) -> str:
             return f"{error.keyword} needs a value"
         return f"{error.argument.name} is missing"
     if isinstance(error, CoercionError | ValidationError | RepeatArgumentError):
-        return _without_value(str(error), _value_of(error)).rstrip(".")
+        return _reword(_without_value(str(error), _value_of(error)).rstrip("."))
     return "unexpected argument (hidden in case it is a secret)"
 
 
@@ -84,14 +92,22 @@ def _without_value(text: str, value: str) -> str:
     return text.replace(f'Invalid value "{value}" for', "Invalid value for").replace(f'"{value}"', "it")
 
 
+def _reword(sentence: str) -> str:
+    for pattern, replacement in _REWORDED:
+        if (found := pattern(sentence)) is not None:
+            return found.expand(replacement).replace('"', "")
+    return sentence
+
+
 def _unknown_option(keyword: str, known: list[str]) -> str:
     if not keyword.startswith("--"):
         return f"unknown option {keyword[:2]}" if keyword.startswith("-") else "unknown option"
     name = keyword.partition("=")[0]
-    close = get_close_matches(name, known, n=1)
+    # Without the dashes, which all names have in common.
+    close = get_close_matches(name.removeprefix("--"), [one[2:] for one in known if one.startswith("--")], n=1)
     if not close:
         return "unknown option (hidden in case it is a secret)"
-    return f"unknown option {name}: did you mean {close[0]}?"
+    return f"unknown option {name}: did you mean --{close[0]}?"
 
 
 def _unknown_command(error: UnknownCommandError) -> str:

@@ -24,7 +24,7 @@ from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, Settings, resolve_settings
 from aiosipcdr.cli.timerange import Range, parse_range, read_phone
 from aiosipcdr.doctor.advice import Check, State, skip_rest
-from aiosipcdr.doctor.checks import Asked, Diagnosis, Tally, diagnose
+from aiosipcdr.doctor.checks import CheckedRange, Diagnosis, RequestCounter, diagnose
 from aiosipcdr.doctor.diagnosis import Finding
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.retry import RetryPolicy
@@ -61,7 +61,7 @@ def doctor(
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
     given = _or_last_day(span)
     start, end = parse_range(given)
-    query = Asked(start=start, end=end, group=span.group, phone=span.phone)
+    query = CheckedRange(start=start, end=end, group=span.group, phone=span.phone)
     window = TimeWindow.of(start, end) if given is span else None
     try:
         settings = resolve_settings(account)
@@ -86,9 +86,9 @@ def _or_last_day(span: Range) -> Range:
 
 
 def _examine(
-    settings: Settings, network: Network, query: Asked, rate: float, window: TimeWindow | None, *, probe: bool
+    settings: Settings, network: Network, query: CheckedRange, rate: float, window: TimeWindow | None, *, probe: bool
 ) -> Diagnosis:
-    tally = Tally()
+    tally = RequestCounter()
     client = build_client(settings, Pace(concurrency=1, rate=rate), tally, _BRIEF, network=network)
 
     async def ask() -> Diagnosis:

@@ -96,7 +96,7 @@ _OPTIONS = {
     "restart=True": "--restart",
     "pass lock=False": "add --no-lock",
     'on_out_of_range="skip"': "--on-out-of-range skip",
-    "months_back=None": "--switch months_back=null",
+    "months_back=None": "--set months_back=null",
     "pass format=,": "pass --format,",
     "`proxy`": "--proxy, or HTTPS_PROXY",
     "sip_group_name must": "--group must",

@@ -32,7 +32,7 @@ from aiosipcdr.export import (
     choose_mask,
     open_encoder,
 )
-from aiosipcdr.export.days import PLACEHOLDER, DayFile, day_paths
+from aiosipcdr.export.paths import PLACEHOLDER, DayFile, day_paths
 from aiosipcdr.model.errors import (
     ExportConflictError,
     IncompleteRangeError,

@@ -27,7 +27,7 @@ from aiosipcdr.export import (
     read_span,
     shape_quarantined,
 )
-from aiosipcdr.export.days import DayFile
+from aiosipcdr.export.paths import DayFile
 from aiosipcdr.model.report import CompleteWindow, DayReport, FetchReport, describe_unreadable
 from aiosipcdr.model.windows import TimeWindow
 

@@ -47,7 +47,7 @@ class Behaviour:
             or 500, or status -18 or -22.
         max_size: Largest page size; larger ones are reduced to it.
         forced_size: Size of every page, whatever size is requested.
-        echo_size: The size in responses: the one given, or the one asked for.
+        echo_size: The size in responses: the one used, or the one requested.
         count_cap: Largest value that COUNT returns.
         count_lag: Seconds by which COUNT lags behind.
         leg_every: Every n-th call is transferred: a second record with the same voiceId.
@@ -75,7 +75,7 @@ class Behaviour:
     ) = None
     max_size: int | None = None
     forced_size: int | None = None
-    echo_size: Literal["given", "asked"] | None = None
+    echo_size: Literal["used", "requested"] | None = None
     count_cap: int | None = None
     count_lag: float | None = None
     leg_every: int | None = None
@@ -103,7 +103,7 @@ def sandbox(
     account: str | None = None,
     database: str = ":memory:",
     behaviour: Behaviour = Behaviour(),
-    switch: tuple[str, ...] = (),
+    settings: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     faults: Path | None = None,
     until_stdin_closes: bool = False,
     json: bool = False,
@@ -123,26 +123,26 @@ def sandbox(
         database: Where the calls are stored: ":memory:", "temp" (a temporary file, removed at the
             end) or the name of a new file.
         behaviour: The main settings.
-        switch: Any other field of aiosipcdr.sandbox.SandboxConfig, as NAME=VALUE; may be repeated.
+        settings: Any other field of aiosipcdr.sandbox.SandboxConfig, as NAME=VALUE; may be repeated.
         faults: A JSON file with a list of objects, each with the fields of aiosipcdr.sandbox.Fault:
             which fault happens for which request, for example {"kind": "cut", "page": 3}.
         until_stdin_closes: Also end when stdin is closed, with the process that started this one.
         json: Print one line of JSON with base_url, api_key, api_secret, start and end.
     """
-    settings: dict[str, Any] = {
+    config: dict[str, Any] = {
         name: value for name in Behaviour.__dataclass_fields__ if (value := getattr(behaviour, name)) is not None
     }
-    settings |= dict(map(_parse_switch, switch))
-    settings |= {"records": records, "seed": seed, "days": days, "port": port, "path": database}
-    settings["account"] = account
+    config |= dict(map(_parse_setting, settings))
+    config |= {"records": records, "seed": seed, "days": days, "port": port, "path": database}
+    config["account"] = account
     if live is not None:
-        settings["live"] = _parse_pace(live)
+        config["live"] = _parse_pace(live)
     if calls is not None:
-        settings["calls"] = _read_calls(calls, settings)
+        config["calls"] = _read_calls(calls, config)
     if faults is not None:
-        settings["faults"] = _read_faults(faults)
+        config["faults"] = _read_faults(faults)
     try:
-        run_to_end(_serve(settings, until_stdin_closes=until_stdin_closes, json=json))
+        run_to_end(_serve(config, until_stdin_closes=until_stdin_closes, json=json))
     except OSError as error:
         msg = f"the sandbox cannot start: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:
@@ -151,16 +151,16 @@ def sandbox(
     return 0
 
 
-def _parse_switch(text: str) -> tuple[str, object]:
+def _parse_setting(text: str) -> tuple[str, object]:
     from aiosipcdr.sandbox import SandboxConfig
 
     name, equals, value = text.partition("=")
     if not equals:
-        msg = "--switch needs NAME=VALUE, for example --switch gzip=true"
+        msg = "--set needs NAME=VALUE, for example --set gzip=true"
         raise UsageError(msg)
     kinds = get_type_hints(SandboxConfig)
     if name not in kinds:
-        msg = f"--switch: unknown name {name}; use one of {', '.join(sorted(kinds))}"
+        msg = f"--set: unknown name {name}; use one of {', '.join(sorted(kinds))}"
         raise UsageError(msg)
     try:
         decoded = msgspec.json.decode(value)
@@ -169,7 +169,7 @@ def _parse_switch(text: str) -> tuple[str, object]:
     try:
         return name, msgspec.convert(decoded, kinds[name], strict=False)
     except msgspec.ValidationError as error:
-        msg = f"--switch {name}: {error}"
+        msg = f"--set {name}: {error}"
         raise UsageError(msg) from None
 
 
@@ -181,11 +181,11 @@ def _parse_pace(text: str) -> float:
     return float(found[1]) / _SECONDS[found[2] or "s"]
 
 
-def _read_calls(file: Path, switches: dict[str, Any]) -> list[Any]:
+def _read_calls(file: Path, config: dict[str, Any]) -> list[Any]:
     from aiosipcdr.sandbox import read_calls
 
     try:
-        return read_calls(file, **switches)
+        return read_calls(file, **config)
     except OSError as error:
         msg = f"--calls: {file} cannot be read: {error.strerror or error}"
     except ValueError as error:
@@ -217,7 +217,7 @@ def _read_faults(file: Path) -> list["Fault"]:
     return faults
 
 
-async def _serve(switches: dict[str, Any], *, until_stdin_closes: bool, json: bool) -> None:
+async def _serve(config: dict[str, Any], *, until_stdin_closes: bool, json: bool) -> None:
     from aiosipcdr.sandbox import serve
 
     started: list[Sandbox] = []
@@ -226,7 +226,7 @@ async def _serve(switches: dict[str, Any], *, until_stdin_closes: bool, json: bo
         started.append(running)
         (_show_json if json else _show)(running)
 
-    serving = asyncio.create_task(serve(on_ready=show, **switches))
+    serving = asyncio.create_task(serve(on_ready=show, **config))
     tasks = {serving}
     if until_stdin_closes:
         tasks.add(asyncio.create_task(_stdin_closed()))

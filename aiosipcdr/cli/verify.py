@@ -161,7 +161,7 @@ def _verify(
 ) -> _Result:
     result = _Result(path=path)
     if not path.exists():
-        result.differences.append(f"{path} does not exist; check the path")
+        result.differences.append("the file does not exist; check the path")
         return result
     try:
         stored = read_stored(find_paths(path, sidecars).manifest)

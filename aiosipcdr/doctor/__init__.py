@@ -1,1 +1,1 @@
-"""Diagnosis of an account's settings, and of what the vendor's page leaves open."""
+"""Diagnosis of an account: checks of its settings, and a probe of what the vendor does not document."""

@@ -29,10 +29,11 @@ CHECKS = ("settings", "dns", "connection", "tls", "endpoint", "clock", "credenti
 """All checks, in the order in which they depend on each other."""
 
 _AGREEING = 2.0
-"""In seconds: `Date` has whole seconds."""
+"""Seconds by which clocks may differ and still agree, since `Date` has whole seconds."""
 _TOLERABLE = 60.0
-"""In seconds: the vendor's tolerance is not documented, and a clock set by NTP never differs that much."""
+"""Seconds; the vendor's tolerance is not documented, and a clock set by NTP never differs that much."""
 _SOON = 14
+"""Days before the expiry of a certificate in which the check mentions it."""
 
 
 @unique
@@ -160,18 +161,18 @@ def _is_address(host: str) -> bool:
 
 
 def _judge_tls(contact: Contact, now: datetime) -> Check:
-    shaken = contact.handshake
+    handshake = contact.handshake
     if isinstance(contact.error, TlsError):
-        reason = f" ({shaken.problem})" if shaken and shaken.problem else ""
+        reason = f" ({handshake.problem})" if handshake and handshake.problem else ""
         return Check("tls", State.WRONG, f"{_say(contact.error)}{reason}")
     if not contact.secure:
         return Check("tls", State.SKIPPED, "plain http, which is allowed for loopback only")
-    if shaken is None or shaken.problem is not None:
+    if handshake is None or handshake.problem is not None:
         return Check("tls", State.GOOD, "the certificate is trusted")
-    text = f"{shaken.version}, the certificate is trusted"
-    if shaken.expires is not None:
-        days = (shaken.expires - now).days
-        until = f" until {shaken.expires.astimezone(UTC):%Y-%m-%d}"
+    text = f"{handshake.version}, the certificate is trusted"
+    if handshake.expires is not None:
+        days = (handshake.expires - now).days
+        until = f" until {handshake.expires.astimezone(UTC):%Y-%m-%d}"
         text += f"{until}, {days} days from now; ask the vendor to renew it" if days < _SOON else until
     return Check("tls", State.GOOD, text)
 
@@ -204,8 +205,8 @@ def _judge_clock(contact: Contact) -> Check:
     text = f"this machine's clock is {abs(offset):,.0f} s {direction} the vendor's; set it by NTP"
     if abs(offset) < _TOLERABLE and not refused:
         return Check("clock", State.GOOD, f"{text} (it is still accepted)")
-    made_up = "" if refused else " (the client corrects it if the vendor refuses it)"
-    return Check("clock", State.WRONG, text + made_up)
+    remark = "" if refused else " (the client corrects it if the vendor refuses it)"
+    return Check("clock", State.WRONG, text + remark)
 
 
 def _judge_login(error: SipCdrError | None) -> list[Check]:
@@ -218,6 +219,6 @@ def _judge_login(error: SipCdrError | None) -> list[Check]:
         text = f"{_say(error)}; tried only once, since repeated refused logins may lock the account"
         return [Check("credentials", State.WRONG, text)]
     if isinstance(error, RestrictedAddressError):
-        not_told = Check("credentials", State.SKIPPED, "not checked: the address was refused first")
-        return [not_told, Check("address", State.WRONG, _say(error))]
+        skipped = Check("credentials", State.SKIPPED, "not checked: the address was refused first")
+        return [skipped, Check("address", State.WRONG, _say(error))]
     return []

@@ -1,4 +1,4 @@
-"""The doctor's requests: name lookup, TLS handshake, login, count and probe, and the diagnosis they add up to."""
+"""Requests of the doctor: name lookup, TLS handshake, login, count and probe; their results as a `Diagnosis`."""
 
 import asyncio
 import ssl
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from aiosipcdr.client import CdrClient
 
 __all__ = [
-    "Asked",
+    "CheckedRange",
     "Diagnosis",
-    "Tally",
+    "RequestCounter",
     "check_account",
     "diagnose",
     "fetch_contact",
@@ -65,7 +65,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class CheckedRange:
     """A range with its filters."""
 
     start: datetime
@@ -75,10 +75,10 @@ class Asked:
 
     def __repr__(self) -> str:
         """Hide the filters: a phone's name may be a phone number."""
-        return f"Asked({self.start.isoformat()}, {self.end.isoformat()})"
+        return f"CheckedRange({self.start.isoformat()}, {self.end.isoformat()})"
 
 
-class Tally:
+class RequestCounter:
     """An event hook that counts requests and throttled ones."""
 
     def __init__(self) -> None:
@@ -93,13 +93,13 @@ class Tally:
 
 @dataclass(kw_only=True)
 class Diagnosis:
-    """What was found out about an account.
+    """Result of checking and probing an account.
 
     Attributes:
-        checks: One for each thing that was checked, in the order of `CHECKS`.
-        findings: What a probe learned; empty without one.
+        checks: The checks that were made, in the order of `CHECKS`.
+        findings: The findings of the probe; empty without one.
         settings: Arguments of the library that follow from the findings.
-        requests: How many requests the probe took.
+        requests: Number of requests of the probe.
     """
 
     checks: list[Check]
@@ -109,7 +109,13 @@ class Diagnosis:
 
 
 async def diagnose(
-    client: "CdrClient", base_url: str, asked: Asked, tally: Tally, *, rate: float | None, window: TimeWindow | None
+    client: "CdrClient",
+    base_url: str,
+    asked: CheckedRange,
+    tally: RequestCounter,
+    *,
+    rate: float | None,
+    window: TimeWindow | None,
 ) -> Diagnosis:
     """Check an account, and probe what the vendor does not document.
 
@@ -118,8 +124,8 @@ async def diagnose(
         base_url: Its address.
         asked: The range to count.
         tally: The hook of `client`.
-        rate: How many requests per second the client sends at most; `None` for no probe.
-        window: Where the probe looks first; `None` for the last day.
+        rate: Max requests per second of the client; `None` for no probe.
+        window: The range to probe first; `None` for the last day.
     """
     found = Diagnosis(checks=await check_account(client, base_url, asked))
     if rate is None or found.checks[-1].name != "range":  # the login was not accepted
@@ -136,8 +142,8 @@ async def diagnose(
     return found
 
 
-async def check_account(client: "CdrClient", base_url: str, asked: Asked) -> list[Check]:
-    """Return the checks from dns on, as far as they can be made; `client` must be open."""
+async def check_account(client: "CdrClient", base_url: str, asked: CheckedRange) -> list[Check]:
+    """Return the checks from "dns" to "range" that can be made; `client` must be open."""
     contact = await fetch_contact(client, base_url)
     checks = judge_contact(contact, datetime.now(UTC))
     if contact.error is None:
@@ -146,7 +152,7 @@ async def check_account(client: "CdrClient", base_url: str, asked: Asked) -> lis
 
 
 async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
-    """Ping the vendor, and find out more if that fails."""
+    """Ping the vendor; if that fails, look up the host name or make a TLS handshake to find the cause."""
     parts = urlsplit(base_url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     secure, error = parts.scheme == "https", None
@@ -171,14 +177,16 @@ async def fetch_contact(client: "CdrClient", base_url: str) -> Contact:
     )
 
 
-async def probe_account(client: "CdrClient", tally: Tally, rate: float, window: TimeWindow | None = None) -> ProbeFacts:
+async def probe_account(
+    client: "CdrClient", tally: RequestCounter, rate: float, window: TimeWindow | None = None
+) -> ProbeFacts:
     """Test undocumented properties of the account.
 
     Args:
         client: An open client.
         tally: Its hook.
-        rate: Its maximum number of requests per second.
-        window: The range to test first; `None`: the last day.
+        rate: Its max requests per second.
+        window: The range to probe first; `None` for the last day.
 
     Raises:
         SipCdrError: An error that does not answer a question of the probe.
@@ -192,7 +200,7 @@ async def probe_account(client: "CdrClient", tally: Tally, rate: float, window: 
     return probe.facts
 
 
-async def _check_range(client: "CdrClient", asked: Asked) -> Check:
+async def _check_range(client: "CdrClient", asked: CheckedRange) -> Check:
     reported: int | SipCdrError
     try:
         reported = await client.count(asked.start, asked.end, sip_group_name=asked.group, phone_name=asked.phone)

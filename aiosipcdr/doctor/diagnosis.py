@@ -127,7 +127,7 @@ def _orders(calls: Sequence[CallDetailRecord]) -> list[tuple[str, str]]:
 
 
 def _fields(facts: ProbeFacts) -> list[str]:
-    return sorted({reading.field for reading in facts.readings or ()}, key=TIME_FIELDS.index)
+    return sorted({hypothesis.field for hypothesis in facts.hypotheses or ()}, key=TIME_FIELDS.index)
 
 
 def _judge_field(facts: ProbeFacts) -> tuple[str | None, str]:
@@ -147,7 +147,7 @@ def _judge_field(facts: ProbeFacts) -> tuple[str | None, str]:
 
 
 def _judge_bound(facts: ProbeFacts, bound: str) -> tuple[str | None, str]:
-    reported = {getattr(reading, f"{bound}_inclusive") for reading in facts.readings or ()}
+    reported = {getattr(hypothesis, f"{bound}_inclusive") for hypothesis in facts.hypotheses or ()}
     if reported == {True}:
         return "inclusive", f"a call exactly at the {bound} is in the range"
     if reported == {False}:

@@ -25,19 +25,19 @@ LARGEST = 100
 """The largest documented page size."""
 LARGER = 200
 ODD = 37
-"""A size that no list of allowed sizes has."""
+"""A page size that a server with a fixed list of sizes does not have."""
 
 _DAY, _MONTH = timedelta(days=1), timedelta(days=30)
 # Two calendar months are at least 59 days.
 _KEPT = timedelta(days=58)
 # The newest calls are excluded, so that few are added during the probe.
 _SETTLING = timedelta(hours=1)
-_MOST_WINDOWS = 5
-_MOST_QUESTIONS = 15
+_MAX_WINDOWS = 5
+_MAX_QUESTIONS = 15
 _FEW = 20
 
-_TELLING = (InvalidQueryError, OutOfTimeRangeError, ServerFaultError, ProtocolError)
-"""Errors that answer a question negatively. Any other error ends the probe."""
+_EXPECTED_ERRORS = (InvalidQueryError, OutOfTimeRangeError, ServerFaultError, ProtocolError)
+"""Errors that are an answer to a question. Any other error ends the probe."""
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class _Question(msgspec.Struct, frozen=True):
     size: int = LARGEST
     current: int = 1
     group: str | None = None
-    telling: tuple[type[SipCdrError], ...] = _TELLING
+    expected_errors: tuple[type[SipCdrError], ...] = _EXPECTED_ERRORS
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ ProbeOutcome = Answered | SipCdrError
 
 
 class ProbeFacts(msgspec.Struct, kw_only=True):
-    """The questions of a probe and their outcomes; an error if the vendor refused.
+    """Outcomes of the questions of a probe; an outcome is an error if the vendor refused.
 
     Attributes:
         first: The first page of a span, in the largest documented size.
@@ -86,8 +86,8 @@ class ProbeFacts(msgspec.Struct, kw_only=True):
         group: The group whose name was varied in filters.
         other_case, outer_blanks, longer: The outcome for its name in the other case, with surrounding blanks, and with
             a suffix.
-        readings: The meanings of a range that `narrow` leaves possible; `None` if no call was found.
-        vanished: Whether calls disappeared meanwhile, so that a missing call proves nothing.
+        hypotheses: The meanings of a range that `narrow` does not rule out; `None` if no call was found.
+        vanished: Whether calls disappeared during the probe, so that a missing call proves nothing.
         questions: Number of questions.
         date_sent: Whether responses had a time (`Date`); `None` if unknown.
         rate: Maximum number of requests per second during the probe.
@@ -105,7 +105,7 @@ class ProbeFacts(msgspec.Struct, kw_only=True):
     other_case: ProbeOutcome | None = None
     outer_blanks: ProbeOutcome | None = None
     longer: ProbeOutcome | None = None
-    readings: list[RangeSemantics] | None = None
+    hypotheses: list[RangeSemantics] | None = None
     vanished: bool = False
     questions: int = 0
     date_sent: bool | None = None
@@ -114,7 +114,7 @@ class ProbeFacts(msgspec.Struct, kw_only=True):
 
     @property
     def answers(self) -> list[Answered]:
-        """Every page 1 without a filter."""
+        """All pages number 1 that were requested without a filter."""
         reported = (self.first, self.again, self.larger, *self.narrow)
         return [outcome for outcome in reported if isinstance(outcome, Answered)]
 
@@ -151,18 +151,18 @@ class Probe:
         return PageRequest(owner=self, window=asked.window, params=params, current=asked.current, size=asked.size)
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
-        """Record a response as it is: odd ones are what the probe looks for."""
-        return self._go_on(
+        """Record a response without checking it: the probe looks for unusual ones."""
+        return self._advance(
             Answered(request.window, request.size, request.current, answer.page, unreadable=len(answer.quarantined))
         )
 
-    def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:  # noqa: ARG002 - a plan's shape
+    def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:  # noqa: ARG002 - see Plan
         """Record an error that answers the question; return any other."""
-        if self._asked is None or not isinstance(error, self._asked.telling):
+        if self._asked is None or not isinstance(error, self._asked.expected_errors):
             return error
-        return self._go_on(error)
+        return self._advance(error)
 
-    def _go_on(self, outcome: ProbeOutcome) -> Transition:
+    def _advance(self, outcome: ProbeOutcome) -> Transition:
         self._asked = None
         try:
             self._next = self._script.send(outcome)
@@ -180,9 +180,9 @@ class Probe:
         facts.again = yield _Question(window, ODD)
         facts.larger = yield _Question(window, LARGER)
         yield from self._read_range(window)
-        yield from self._leave_the_end()
+        yield from self._read_past_end()
         yield from self._vary_filter(window)
-        yield from self._read_on(facts.first)
+        yield from self._read_more_pages(facts.first)
 
     def _find_span(self, spans: list[TimeWindow]) -> Generator[_Question, ProbeOutcome, None]:
         most = -1
@@ -190,7 +190,7 @@ class Probe:
             if self.facts.first is not None:
                 outcome = yield _Question(span)
             else:  # a span older than the retention is skipped, unless it is the last
-                outcome = yield _Question(span, telling=(OutOfTimeRangeError,) if span is not spans[-1] else ())
+                outcome = yield _Question(span, expected_errors=(OutOfTimeRangeError,) if span is not spans[-1] else ())
             if not isinstance(outcome, Answered):
                 continue
             calls = max(outcome.page.total, outcome.rows)
@@ -201,24 +201,24 @@ class Probe:
 
     def _read_range(self, window: TimeWindow) -> Generator[_Question, ProbeOutcome, None]:
         facts = self.facts
-        readings = certain = filter_hypotheses(ALL_SEMANTICS, window, facts.calls())
+        hypotheses = certain = filter_hypotheses(ALL_SEMANTICS, window, facts.calls())
         asked: set[TimeWindow] = set()
-        while len(asked) < _MOST_WINDOWS and (narrow := plan_window(readings, facts.calls(), asked)) is not None:
+        while len(asked) < _MAX_WINDOWS and (narrow := plan_window(hypotheses, facts.calls(), asked)) is not None:
             asked.add(narrow)
             outcome = yield _Question(narrow)
             if isinstance(outcome, Answered):
                 known = facts.calls() if outcome.is_whole else ()
-                readings = filter_hypotheses(readings, narrow, outcome.page.records, known)
+                hypotheses = filter_hypotheses(hypotheses, narrow, outcome.page.records, known)
                 certain = filter_hypotheses(certain, narrow, outcome.page.records)
                 facts.narrow.append(outcome)
         # A returned call is in the range, but a missing one may have been deleted: its absence proves nothing then.
         recount = yield _Question(window, size=1)
         if facts.first is not None and isinstance(recount, Answered):
             facts.vanished = recount.page.total < facts.first.page.total
-        facts.readings = certain if facts.vanished else readings
+        facts.hypotheses = certain if facts.vanished else hypotheses
 
-    def _leave_the_end(self) -> Generator[_Question, ProbeOutcome, None]:
-        # In the smallest window: the vendor skips the rows before a page one by one.
+    def _read_past_end(self) -> Generator[_Question, ProbeOutcome, None]:
+        # In the smallest window, since the vendor reads all rows that it skips.
         held = [answer for answer in self.facts.answers if answer.page.records]
         least = min(held, key=lambda answer: max(answer.page.total, answer.rows))
         if not least.page.total and not least.is_whole:
@@ -241,12 +241,12 @@ class Probe:
         if any(isinstance(outcome, Answered) and outcome.rows for outcome in (facts.other_case, facts.outer_blanks)):
             facts.longer = yield _Question(window, _FEW, group=f"{name}-{name}")
 
-    def _read_on(self, first: Answered) -> Generator[_Question, ProbeOutcome, None]:
+    def _read_more_pages(self, first: Answered) -> Generator[_Question, ProbeOutcome, None]:
         # With small pages, few calls have been found so far.
         facts = self.facts
         pages = count_pages(first.page.total, max(first.rows, 1))
         for current in range(2, pages + 1):
-            if len(facts.calls()) >= LARGEST or facts.questions >= _MOST_QUESTIONS:
+            if len(facts.calls()) >= LARGEST or facts.questions >= _MAX_QUESTIONS:
                 return
             outcome = yield _Question(first.window, current=current)
             if not isinstance(outcome, Answered):

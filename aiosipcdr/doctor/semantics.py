@@ -1,6 +1,6 @@
 """The semantics of a range: which time of a call it is compared with, and whether its bounds are inclusive.
 
-Pure functions. Every response rules out hypotheses; what several of them explain equally well stays undecided.
+Pure functions. Each response rules out hypotheses; several may remain.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ class RangeSemantics(msgspec.Struct, frozen=True, order=True):
     start_inclusive: bool
     end_inclusive: bool
 
-    def holds(self, call: CallDetailRecord, window: TimeWindow) -> bool:
+    def includes(self, call: CallDetailRecord, window: TimeWindow) -> bool:
         """Return whether `call` is in `window` with these semantics."""
         time: datetime | None = getattr(call, self.field)
         if time is None:
@@ -42,7 +42,7 @@ ALL_SEMANTICS = [
 
 
 def filter_hypotheses(
-    readings: Iterable[RangeSemantics],
+    hypotheses: Iterable[RangeSemantics],
     window: TimeWindow,
     reported: Sequence[CallDetailRecord],
     known: Iterable[CallDetailRecord] = (),
@@ -50,7 +50,7 @@ def filter_hypotheses(
     """Return the hypotheses that explain a response.
 
     Args:
-        readings: The hypotheses so far.
+        hypotheses: The hypotheses so far.
         window: The window of the request.
         reported: The returned calls.
         known: Calls of other responses, if the response holds all calls of `window`: calls missing in it are not in
@@ -59,38 +59,38 @@ def filter_hypotheses(
     ids = {call.voice_id for call in reported}
     missing = [call for call in known if call.voice_id not in ids]
     return [
-        reading
-        for reading in readings
-        if all(reading.holds(call, window) for call in reported)
-        and not any(reading.holds(call, window) for call in missing)
+        hypothesis
+        for hypothesis in hypotheses
+        if all(hypothesis.includes(call, window) for call in reported)
+        and not any(hypothesis.includes(call, window) for call in missing)
     ]
 
 
 def plan_window(
-    readings: Sequence[RangeSemantics], known: Iterable[CallDetailRecord], asked: Collection[TimeWindow]
+    hypotheses: Sequence[RangeSemantics], known: Iterable[CallDetailRecord], asked: Collection[TimeWindow]
 ) -> TimeWindow | None:
     """Return the window that distinguishes most hypotheses; `None` if no new one distinguishes any.
 
     It begins, ends or has its middle exactly at a time of a known call.
 
     Args:
-        readings: The hypotheses so far.
+        hypotheses: The hypotheses so far.
         known: Calls of earlier responses.
         asked: Windows of earlier requests, which are not returned.
     """
     # Calls with more distinct times distinguish more, so they come first.
     calls = sorted(known, key=_distinct_times, reverse=True)
     for first in range(0, len(calls), _CALLS_COMPARED):
-        best = _plan_window(readings, calls[first : first + _CALLS_COMPARED], asked)
+        best = _plan_window(hypotheses, calls[first : first + _CALLS_COMPARED], asked)
         if best is not None:
             return best
     return None
 
 
 def _plan_window(
-    readings: Sequence[RangeSemantics], calls: Sequence[CallDetailRecord], asked: Collection[TimeWindow]
+    hypotheses: Sequence[RangeSemantics], calls: Sequence[CallDetailRecord], asked: Collection[TimeWindow]
 ) -> TimeWindow | None:
-    best, least = None, len(readings)
+    best, least = None, len(hypotheses)
     spans = [(min(times), max(times), call) for call in calls if (times := _times(call))]
     for window in dict.fromkeys(_windows_at(calls)):
         if window in asked:
@@ -98,7 +98,7 @@ def _plan_window(
         # Most calls are outside the window with any semantics.
         near = [call for first, last, call in spans if first <= window.end and window.start <= last]
         outcomes = Counter(
-            frozenset(call.voice_id for call in near if reading.holds(call, window)) for reading in readings
+            frozenset(call.voice_id for call in near if hypothesis.includes(call, window)) for hypothesis in hypotheses
         )
         (_, undecided), *_ = outcomes.most_common(1)
         if undecided < least:

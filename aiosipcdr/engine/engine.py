@@ -41,29 +41,29 @@ _run_numbers = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """What an engine takes from outside besides the network.
+    """Replaceable inputs of an engine, for tests.
 
     Attributes:
-        wall_clock: returns this machine's Unix time.
-        draw: returns a random number in [0, 1).
+        wall_clock: Returns this machine's Unix time.
+        draw: Returns a random number in [0, 1).
     """
 
     wall_clock: Callable[[], float] = time.time
     draw: Callable[[], float] = random.random
 
 
-_USUAL_SEAMS = Seams()
+_DEFAULT_SEAMS = Seams()
 _seams: ContextVar[Seams] = ContextVar("aiosipcdr_seams")
 
 
 @contextmanager
 def seams(*, wall_clock: Callable[[], float] = time.time, draw: Callable[[], float] = random.random) -> Iterator[None]:
-    """Give the clients that are opened inside another wall clock or other random numbers, for tests.
+    """Replace the wall clock and the random numbers of clients that are opened in this context, for tests.
 
         with seams(wall_clock=lambda: 0.0):
             await client.open()
 
-    Clients that are already open keep theirs.
+    Clients that are already open do not change.
     """
     token = _seams.set(Seams(wall_clock, draw))
     try:
@@ -86,20 +86,20 @@ class Engine:
         assume_tz: tzinfo | None = None,
     ) -> None:
         """Create an engine in the running event loop; nothing runs until `start`."""
-        outside = _seams.get(_USUAL_SEAMS)
+        inputs = _seams.get(_DEFAULT_SEAMS)
         self._transport = transport
         self._credentials = credentials
         self._pacer = Pacer(rate)
         self._hook = hook
         self._wants = choose_events(hook)
-        self._wall_clock = outside.wall_clock
-        self._draw = outside.draw
-        # Starts at a random number: a proxy may still cache the queries of an earlier process.
+        self._wall_clock = inputs.wall_clock
+        self._draw = inputs.draw
+        # Starts at a random number, since a proxy may still cache the queries of an earlier process.
         self._serials = count(int(self._draw() * 2**48))
         self._decoder = PageDecoder(assume_tz)
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
-        # All instants below are in awake time: no deadline passes while the process is suspended.
+        # All times below are in awake time, so that no deadline passes while the process is suspended.
         self._awake = AwakeTime(self._loop.time())
         self._heartbeat: asyncio.TimerHandle | None = None
         self._retries = RetryController(retry, self._pacer, transport.connections, now=self._now())
@@ -113,7 +113,7 @@ class Engine:
 
     @property
     def is_here(self) -> bool:
-        """Whether this process created it: a forked child has a copy, whose sockets and selector are the parent's."""
+        """Whether this process created it. A forked child has a copy whose sockets and selector are the parent's."""
         return self._process == os.getpid()
 
     @property
@@ -127,9 +127,11 @@ class Engine:
         return VendorTime(datetime.fromtimestamp(self._wall_clock() + (offset or 0.0), UTC), offset is None)
 
     def start(self, plan: Plan, *, records: int | None = None) -> Run:
-        """Start to send the requests of `plan`, of which an earlier run has read `records`.
+        """Start to send the requests of a plan; must be followed by `finish`.
 
-        Must be followed by `finish`.
+        Args:
+            plan: The plan.
+            records: Number of records that an earlier run of it had read, if it is resumed.
         """
         run = Run(next(_run_numbers), plan)
         run.call(self._emit, EventKind.RUN_STARTED, run, records=records)
@@ -144,7 +146,7 @@ class Engine:
         return run
 
     async def finish(self, run: Run, report: FetchReport | None = None) -> None:
-        """Cancel the requests of `run` that are in flight, and wait until they have stopped."""
+        """End `run`: cancel its requests in flight and wait until they have stopped."""
         if not self.is_here:
             run.forget()
             return
@@ -177,7 +179,7 @@ class Engine:
         self._heartbeat = self._loop.call_later(self._awake.beat, self._beat)
 
     async def close(self) -> None:
-        """End every run that is still open, even if the caller's hook raises."""
+        """End all open runs, even if the caller's hook raises."""
         problem: BaseException | None = None
         for run in list(self._runs):
             run.fail(ClientStateError("the client was closed while this was under way"))
@@ -206,7 +208,7 @@ class Engine:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._workers.pop(task, None)
         if task.done() and not task.cancelled():
-            task.exception()  # it has ended the run or the program: asyncio need not warn about it
+            task.exception()  # mark it as retrieved, so that asyncio does not warn: it has already ended the run
 
     def _next_job(self, now: float) -> Job | None:
         while self._later and self._later[0][0] <= now:
@@ -240,7 +242,7 @@ class Engine:
             if self._timer_due <= when:
                 return
             self._timer.cancel()
-        self._timer_due = when  # the handles of some event loops do not expose it
+        self._timer_due = when  # timer handles of some event loops do not have it
         self._timer = self._loop.call_at(when + self._awake.lost, self._on_timer)
 
     def _postpone(self, job: Job, until: float) -> None:
@@ -252,7 +254,7 @@ class Engine:
 
     async def _work(self, job: Job | None) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine of a task runs in that task
+        assert task is not None  # noqa: S101 - this coroutine runs in a task
         now = self._now()
         try:
             while job is not None:
@@ -261,7 +263,7 @@ class Engine:
                 now = self._now()
                 if outcome is not None:
                     self._settle(job, outcome, now)
-                # The limit may have been reduced: then this worker ends.
+                # If the limit was reduced, this worker ends.
                 is_allowed = len(self._workers) <= self._retries.limit.current
                 following = self._next_job(now) if is_allowed else None
                 if following is not None and following.run is not job.run:
@@ -270,7 +272,7 @@ class Engine:
                     self._begin(following)  # in the context of its own run
                 else:
                     job = following
-                self.wake()  # the answer may have made requests for other workers
+                self.wake()  # the answer may have led to more requests than this worker takes
         except BaseException as error:
             # Raised by the caller's hook or credentials, or a cancellation: passed to the caller unchanged.
             is_cancelled = bool(task.cancelling())
@@ -295,7 +297,7 @@ class Engine:
             self._emit(EventKind.REQUEST_SENT, run, job=job)
         signer = Signer(credentials, self._retries.clock, self._wall_clock)
         serial = next(self._serials) if request.needs_fresh_answer else None
-        # The body is bound to no name: a traceback may show the locals of this frame, and a filter may be a number.
+        # The body is not bound to a local, which a traceback may show: a filter may be a phone number.
         received = await self._transport.send(
             encode_query(request.params, current=request.current, size=request.size, serial=serial),
             signer,
@@ -349,7 +351,7 @@ class Engine:
 
     def _try_again(self, job: Job, error: SipCdrError, now: float) -> SipCdrError | None:
         job.was_suspended = job.gaps != self._awake.gaps
-        delay = self._retries.decide_delay(
+        delay = self._retries.decide_retry(
             job, error, last_completed=job.run.last_completed, now=now, random=self._draw()
         )
         if isinstance(delay, SipCdrError):
@@ -392,7 +394,7 @@ class Engine:
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:
-    # A caller that is cancelled meanwhile keeps waiting: no task may outlive the run.
+    # If the caller is cancelled, it still waits for the tasks: none may outlive the run.
     cancelled = None
     for task in tasks:
         task.cancel()

@@ -25,9 +25,9 @@ class Fetcher:
     """Turns queries into plans and runs them in a session.
 
     Attributes:
-        session: Lends the engine.
+        session: Provides the engine.
         strict: Whether the first record or value that cannot be read ends a run.
-        quota: The rows that all runs of the session may hold at the same time.
+        quota: Limit of the rows that all runs of the session hold in memory.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class Fetcher:
 
         Args:
             query: The range.
-            normalize: Two records are the same if it returns the same for both.
-            journal: Takes the events of the run that an export writes down.
+            normalize: Two records are equal if it returns equal records for them.
+            journal: Receives the events that an export must write before the run acts on them.
 
         Raises:
             ValueError: The range cannot be planned.
-            ClientStateError: The session is not open here.
+            ClientStateError: The session is not open in this process and event loop.
         """
         plan = OwnedSpan.adjacent if query.adjacent else OwnedSpan.alone
         span = plan(query.start, query.end, time_field=query.time_field)
@@ -79,7 +79,7 @@ class Fetcher:
         return self.read(self.plan_range(query))
 
     def read(self, reader: RangeReader) -> CdrStream:
-        """Return the stream that `reader` plans."""
+        """Return the stream of the windows that `reader` reads."""
         return CdrStream(self.session.engine, reader, self.session.hook)
 
     async def fetch_all(self, query: Query) -> CallDetailRecords:
@@ -117,31 +117,36 @@ class Fetcher:
     async def recount(
         self, windows: Iterable[TimeWindow], filters: Filters, *, skip_out_of_range: bool
     ) -> dict[TimeWindow, int]:
-        """Count windows that were read before; with `skip_out_of_range` those that the vendor has deleted are left out.
+        """Count windows that were read before.
+
+        Args:
+            windows: The windows.
+            filters: Filters of the query.
+            skip_out_of_range: Leave out windows of which the vendor has deleted a part.
 
         Raises:
-            OutOfTimeRangeError: The vendor has deleted one of them.
+            OutOfTimeRangeError: The vendor has deleted a part of one, and `skip_out_of_range` is false.
         """
         windows = list(windows)
         try:
             return await self.count_windows(windows, filters)
         except OutOfTimeRangeError as error:
-            edge = error.available_from
+            available_from = error.available_from
             if not skip_out_of_range:
                 raise
         return await self.count_windows(
-            [window for window in windows if edge is not None and window.start >= edge], filters
+            [window for window in windows if available_from is not None and window.start >= available_from], filters
         )
 
     async def fetch_page(self, query: Query, current: int, size: int) -> Page:
-        """Return one page as the vendor sends it."""
+        """Return one page as the vendor sends it, without proof."""
         plan = SinglePage(query.window, query.filters, current=current, size=size, strict=self.strict)
         await self.session.run_plan(plan)
-        assert plan.page is not None  # noqa: S101 - a plan that has its result
+        assert plan.page is not None  # noqa: S101 - the plan has its result
         return plan.page
 
     async def ping(self) -> None:
-        """Count the last hour, to see whether the vendor accepts the request."""
+        """Count the calls of the last hour; return if the vendor accepts the request."""
         end = datetime.now(UTC)
         window = TimeWindow.of(end - timedelta(hours=1), end)
         await self.session.run_plan(WindowCounts([window], Filters(), size=self._page_size, confirm_zero=False))

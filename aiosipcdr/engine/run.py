@@ -1,6 +1,6 @@
-"""Run: a plan at work, its requests, and the caller who waits for the result.
+"""Run: the execution of a plan, with its requests and the caller who waits for the result.
 
-Sends nothing: the engine takes requests from it and reports what changed.
+Sends nothing itself: the engine takes its requests and reports their outcomes.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class Plan(Protocol):
     """Source of requests and consumer of answers; synchronous.
 
     Attributes:
-        span: The range it is about, if there is one.
+        span: The range that it reads, for events; `None` if there is none.
     """
 
     span: TimeWindow | None
@@ -80,7 +80,7 @@ class Job(RequestAttempts, kw_only=True, eq=False):
 
 
 class Run:
-    """A plan at work, from `Engine.start` to `Engine.finish`.
+    """Execution of a plan, from `Engine.start` to `Engine.finish`.
 
     Attributes:
         number: Number of the run within the process.

@@ -19,7 +19,7 @@ __all__ = ["EngineSession"]
 
 
 class EngineSession:
-    """Opens and closes the engine, and refuses to lend it where it was not opened.
+    """Opens and closes the engine; gives access to it only in the process and event loop that opened it.
 
     Attributes:
         transport: Sends the requests.
@@ -39,7 +39,7 @@ class EngineSession:
         hook: EventHook,
         assume_tz: tzinfo | None,
     ) -> None:
-        """Keep the settings; nothing is opened, and no event loop is needed."""
+        """Keep the settings. Nothing is opened, and no event loop is needed."""
         self.transport: Transport = transport
         self.credentials: CredentialsSource = credentials
         self.hook: EventHook = hook

@@ -1,7 +1,7 @@
-"""Stream: the complete windows of a range, in order, while the range is read.
+"""Stream: the calls of a range, window by window in order, while the rest of the range is read.
 
-Keeps no record after its caller has asked for the next one. A slow caller slows the run down: no window is started
-while enough are in memory.
+Keeps no record after the caller has taken the next one. A slow caller slows the run down, since the windows in memory
+are limited.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -25,7 +25,7 @@ W = TypeVar("W")
 
 
 class _Reader(Generic[W, T]):
-    """Iterator over the parts of windows; not a generator, so that an abandoned one needs no cleanup."""
+    """Iterator over the parts of windows. Not an async generator: abandoned, that would need `aclose`."""
 
     __slots__ = ("_next_window", "_parts", "_split")
 
@@ -44,7 +44,7 @@ class _Reader(Generic[W, T]):
             try:
                 window = await self._next_window()
             except StopAsyncIteration as error:
-                # Raised by the caller's hook or credentials: it would look like the end of the range.
+                # Raised by the caller's hook or credentials; passed on, it would look like the end of the range.
                 raise RuntimeError("a hook or a callable for credentials raised StopAsyncIteration") from error
             if window is None:
                 raise StopAsyncIteration
@@ -71,7 +71,7 @@ class CdrStream:
         self._run: Run | None = None
         self._is_claimed = False
         self._final: FetchReport | None = None
-        # The effort of an earlier run that this one resumes.
+        # Requests, retries and time of an earlier run that this one resumes.
         self._before = reader.report
 
     @property
@@ -136,7 +136,7 @@ class CdrStream:
         if self._run is None:
             raise ClientStateError("enter the stream first: async with client.stream(...) as stream")
         if self._is_claimed:
-            # A second iterator would miss the records that the first one has of its window.
+            # A second iterator would miss the rest of the window that the first one has taken.
             raise ClientStateError("a stream is read once: go on with the iterator that began, or open another stream")
         self._is_claimed = True
 

@@ -10,7 +10,7 @@ from aiosipcdr.export.formats.encoders import Encoder
 from aiosipcdr.export.job import ExportJob, FileWouldShrinkError
 from aiosipcdr.export.journal import read_span
 from aiosipcdr.export.manifest import Manifest, compare_owner, read_manifest, read_stored
-from aiosipcdr.export.masking import choose_mask, describe_numbers
+from aiosipcdr.export.masking import choose_mask
 from aiosipcdr.export.paths import JOURNAL, MANIFEST, ExportPaths, find_paths
 from aiosipcdr.export.quarantine import StreamQuarantine
 from aiosipcdr.export.render import encode_rows, shape_quarantined, shape_records
@@ -35,7 +35,6 @@ __all__ = [
     "choose_format",
     "choose_mask",
     "compare_owner",
-    "describe_numbers",
     "encode_rows",
     "find_contradictions",
     "find_differences",

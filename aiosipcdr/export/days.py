@@ -5,17 +5,17 @@ Decides from manifests, hashes and counts which days to write; the client reads 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from os import PathLike, fspath
+from datetime import UTC, datetime, timedelta, tzinfo
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from aiosipcdr.export.existing import ExistingFile
+from aiosipcdr.export.exporter import Exporter
 from aiosipcdr.export.job import FileWouldShrinkError
 from aiosipcdr.export.manifest import Manifest, TileCount
-from aiosipcdr.export.paths import ExportPaths
+from aiosipcdr.export.paths import DayFile, day_paths
 from aiosipcdr.model.errors import (
     ExportConflictError,
     IncompleteRangeError,
@@ -25,46 +25,9 @@ from aiosipcdr.model.errors import (
 )
 from aiosipcdr.model.query import Query
 from aiosipcdr.model.report import DayOutcome, DayReport, DaysReport, FetchReport
-from aiosipcdr.model.windows import Day, days_of
+from aiosipcdr.model.windows import days_of
 
-if TYPE_CHECKING:
-    from aiosipcdr.export.exporter import Exporter  # would import the HTTP client for `aiosipcdr export --help`
-
-__all__ = ["PLACEHOLDER", "DayFile", "DaysExport", "day_paths"]
-
-PLACEHOLDER = "{date}"
-"""The placeholder for the date in the path of a day."""
-
-
-class DayFile(NamedTuple):
-    """A day of a time zone, from its first instant to the first of the next day, and its files."""
-
-    day: Day
-    paths: ExportPaths
-
-
-def day_paths(path: str | PathLike[str], day: date, sidecars: str | PathLike[str] | None = None) -> ExportPaths:
-    """Return the paths of a day's file and its sidecars.
-
-    Args:
-        path: The path, with `{date}` anywhere in it. Without the placeholder the date is inserted before the extension:
-            `calls.csv.gz` becomes `calls-2026-10-01.csv.gz`, with its sidecars under their usual names.
-        day: The date.
-        sidecars: The folder of the sidecars. If each day has its own folder, it has one there, too.
-    """
-    text = fspath(path)
-    in_dataset = PLACEHOLDER in text
-    if not in_dataset:
-        name = Path(text).name
-        dots = name[: len(name) - len(name.lstrip("."))]  # leading dots of a hidden file
-        stem, *extensions = name.lstrip(".").split(".")
-        text = str(Path(text).with_name(dots + ".".join([f"{stem}-{PLACEHOLDER}", *extensions])))
-    target = Path(text.replace(PLACEHOLDER, str(day)))
-    dated = [number for number, part in enumerate(Path(text).parent.parts) if PLACEHOLDER in part]
-    if sidecars is None:
-        return ExportPaths.in_dataset(target) if in_dataset else ExportPaths.sidecar_path(target)
-    folder = Path(fspath(sidecars).replace(PLACEHOLDER, str(day)))
-    return ExportPaths.apart(target, folder.joinpath(*target.parent.parts[dated[0] :]) if dated else folder)
+__all__ = ["DaysExport"]
 
 
 class DaysExport:
@@ -72,7 +35,7 @@ class DaysExport:
 
     def __init__(
         self,
-        exporter: "Exporter",
+        exporter: Exporter,
         query: Query,
         zone: tzinfo,
         path: str | PathLike[str],

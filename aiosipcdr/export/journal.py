@@ -46,6 +46,7 @@ from aiosipcdr.export.journal_records import (
     encode_rows_header,
 )
 from aiosipcdr.export.keys import KeyDerivation
+from aiosipcdr.export.masking import read_numbers
 from aiosipcdr.export.paths import temporary_path
 from aiosipcdr.export.render import decode_rows
 from aiosipcdr.export.rows_file import RowsFile
@@ -352,12 +353,18 @@ class Journal:
 
     def _find_different(self, settings: dict[str, str | None]) -> list[str]:
         # A relative range may be resumed with its absolute times.
-        before = self.header.settings
+        before = self._stored_settings()
         names = [name for name in {**before, **settings} if name != RELATIVE]
         return [name for name in names if before.get(name) != settings.get(name)]
 
+    def _stored_settings(self) -> dict[str, str | None]:
+        # In today's terms. The header keeps its own: the rows file begins with the same ones.
+        settings = self.header.settings
+        numbers = settings.get("numbers")
+        return settings if numbers is None else {**settings, "numbers": read_numbers(numbers)}
+
     def _refuse_different(self, different: list[str], settings: dict[str, str | None]) -> None:
-        before = self.header.settings
+        before = self._stored_settings()
         if different:
             raise ExportConflictError(
                 f"the journal {self._path} belongs to another export: "

@@ -24,7 +24,7 @@ import msgspec
 from aiosipcdr import __version__
 from aiosipcdr.export.journal_records import Header, WrittenWindow
 from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, DerivedKey, KeyDerivation, derive_key
-from aiosipcdr.export.masking import CurrencyNames
+from aiosipcdr.export.masking import CurrencyNames, read_numbers
 from aiosipcdr.export.paths import DATASET_PREFIX, MANIFEST
 from aiosipcdr.export.reading import open_plain
 from aiosipcdr.export.rows_file import Mark
@@ -103,7 +103,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         file: The name of the file.
         format: Its format, a value of `--format`.
         spreadsheet: Whether it was written for spreadsheets.
-        numbers: "as told" (unchanged), "masked" or "pseudonyms".
+        numbers: "unchanged", "masked" or "pseudonyms".
         query: The query; the name of a phone is masked.
         key: The key derivation of both fingerprints and of the signature.
         account: The fingerprint of API key and secret.
@@ -129,7 +129,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     format: str
     spreadsheet: bool = False
-    numbers: str = "as told"
+    numbers: str = "unchanged"
     query: ExportQuery
     key: KeyDerivation | None = None
     account: str
@@ -304,6 +304,7 @@ def read_stored(path: Path) -> StoredManifest:
         raise ExportError(
             f"{path} was changed after it was written: the hash of its content differs; export the file again"
         )
+    manifest = msgspec.structs.replace(manifest, numbers=read_numbers(manifest.numbers))
     return StoredManifest(manifest, content, signature)
 
 

@@ -21,13 +21,14 @@ __all__ = [
     "Numbers",
     "Pseudonyms",
     "choose_mask",
-    "describe_numbers",
     "mask_number",
     "mask_record",
     "mask_records",
+    "read_numbers",
 ]
 
-Numbers = Literal["as told", "masked", "pseudonyms"]
+Numbers = Literal["unchanged", "masked", "pseudonyms"]
+"""How a file stores phone numbers."""
 
 NUMBER_FIELDS = ("phone_name", "callee", "display_num")
 """The fields that hold phone numbers or names of people."""
@@ -123,9 +124,9 @@ def choose_mask(choice: Literal["mask"] | bytes | None) -> Callable[[str], str] 
     )
 
 
-def describe_numbers(choice: Literal["mask"] | bytes | None) -> Numbers:
-    """Return the manifest's term for `choice`: "as told" (unchanged), "masked" or "pseudonyms"."""
-    return "as told" if choice is None else "masked" if choice == "mask" else "pseudonyms"
+def read_numbers(stored: str) -> str:
+    """Return a stored value of `Numbers` in today's terms: earlier versions wrote "as told" for "unchanged"."""
+    return "unchanged" if stored == "as told" else stored
 
 
 def mask_record(record: CallDetailRecord, mask: Callable[[str], str]) -> CallDetailRecord:

@@ -1,4 +1,4 @@
-"""The paths of an export: the target and its sidecars.
+"""The paths of an export: the target and its sidecars, also of the file of a day.
 
 Sidecars (manifest, quarantine, journal) never have the extension of a format, so that readers of a folder do not take
 them for data. If a folder is read as one table, as `lake/dt={date}/calls.parquet` or `lake/{date}.parquet`, they also
@@ -7,18 +7,24 @@ begin with an underscore: pyarrow, Spark and Hive skip such names.
 
 import re
 from collections.abc import Sequence
-from os import PathLike
+from datetime import date
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from aiosipcdr.model.windows import Day
 
 __all__ = [
     "DATASET_PREFIX",
     "JOURNAL",
     "MANIFEST",
+    "PLACEHOLDER",
     "QUARANTINE",
     "ROWS",
     "SUFFIXES",
+    "DayFile",
     "ExportPaths",
+    "day_paths",
     "find_paths",
     "temporary_path",
 ]
@@ -30,6 +36,8 @@ QUARANTINE: Final = ".quarantine"
 SUFFIXES: Final = (MANIFEST, QUARANTINE, JOURNAL, ROWS)
 DATASET_PREFIX: Final = "_"
 """The prefix of sidecars in datasets, whose readers skip such names."""
+PLACEHOLDER: Final = "{date}"
+"""The placeholder for the date in the path of a day."""
 
 
 _EXTENSIONS: Final = re.compile(r"(?<=.)\.(ndjson|jsonl|csv|parquet)(\.(gz|zst))?$", re.IGNORECASE)
@@ -90,6 +98,37 @@ class ExportPaths(NamedTuple):
     def published(self) -> Sequence[Path]:
         """The files that are published atomically: target, manifest and quarantine."""
         return self[:3]
+
+
+class DayFile(NamedTuple):
+    """A day of a time zone, from its first instant to the first of the next day, and its files."""
+
+    day: Day
+    paths: ExportPaths
+
+
+def day_paths(path: str | PathLike[str], day: date, sidecars: str | PathLike[str] | None = None) -> ExportPaths:
+    """Return the paths of a day's file and its sidecars.
+
+    Args:
+        path: The path, with `{date}` anywhere in it. Without the placeholder the date is inserted before the extension:
+            `calls.csv.gz` becomes `calls-2026-10-01.csv.gz`, with its sidecars under their usual names.
+        day: The date.
+        sidecars: The folder of the sidecars. If each day has its own folder, it has one there, too.
+    """
+    text = fspath(path)
+    in_dataset = PLACEHOLDER in text
+    if not in_dataset:
+        name = Path(text).name
+        dots = name[: len(name) - len(name.lstrip("."))]  # leading dots of a hidden file
+        stem, *extensions = name.lstrip(".").split(".")
+        text = str(Path(text).with_name(dots + ".".join([f"{stem}-{PLACEHOLDER}", *extensions])))
+    target = Path(text.replace(PLACEHOLDER, str(day)))
+    dated = [number for number, part in enumerate(Path(text).parent.parts) if PLACEHOLDER in part]
+    if sidecars is None:
+        return ExportPaths.in_dataset(target) if in_dataset else ExportPaths.sidecar_path(target)
+    folder = Path(fspath(sidecars).replace(PLACEHOLDER, str(day)))
+    return ExportPaths.apart(target, folder.joinpath(*target.parent.parts[dated[0] :]) if dated else folder)
 
 
 def find_paths(target: str | PathLike[str], sidecars: str | PathLike[str] | None = None) -> ExportPaths:

@@ -239,4 +239,4 @@ def check_file_mode(mode: object) -> None:
 
 
 def _describe_mask(mask: Callable[[str], str] | None) -> Numbers:
-    return "as told" if mask is None else "pseudonyms" if isinstance(mask, Pseudonyms) else "masked"
+    return "unchanged" if mask is None else "pseudonyms" if isinstance(mask, Pseudonyms) else "masked"

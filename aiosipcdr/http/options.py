@@ -1,6 +1,6 @@
-"""How the vendor is reached: address, proxy, TLS and user agent, checked before any I/O.
+"""Checks of connection options before any I/O: address, proxy, TLS and user agent.
 
-Raises `ValueError`; no text quotes what may hold a secret.
+Raises `ValueError`; no text quotes a value that may contain a secret.
 """
 
 import ipaddress
@@ -81,7 +81,7 @@ def _find_missing(context: ssl.SSLContext) -> str:
 
 
 def _check_proxy(proxy: object, name: str, address: str) -> Secret:
-    # Plain http must not leave this machine, and a resolver may send "localhost" elsewhere.
+    # Plain http must stay on this machine; "localhost" is replaced, since a resolver may map it elsewhere.
     problem = f"{name} must be an address like http://proxy.example.com:8080, with scheme and host"
     try:
         parts = urlsplit(proxy if isinstance(proxy, str) else "")
@@ -104,9 +104,9 @@ def _check_proxy(proxy: object, name: str, address: str) -> Secret:
 
 
 def unquote(text: str) -> str:
-    """Return the value of a line NAME=VALUE without quotes around it and without a comment after it.
+    """Return the value of a line NAME=VALUE without surrounding quotes and without a comment after it.
 
-    `docker run --env-file` passes on both.
+    `docker run --env-file` removes neither.
     """
     text = text.strip()
     if quoted := _QUOTED.fullmatch(text):

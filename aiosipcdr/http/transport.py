@@ -55,7 +55,7 @@ _MAX_REFUSAL_BYTES: Final = 64 * 1024
 _REFUSAL_SECONDS: Final = 5.0
 # Each chunk takes a few microseconds, however small it is.
 _MAX_CHUNKS: Final = 20_000
-# Types that endpoints, proxies and login pages send. Others are not named in errors: a header may hold anything.
+# Types that endpoints, proxies and login pages send. Others are not quoted in errors, since a header may hold anything.
 _CONTENT_TYPES: Final = frozenset(
     {
         *("application/json", "application/octet-stream", "application/problem+json", "application/xhtml+xml"),
@@ -219,8 +219,8 @@ class Transport:
         # Only the connections of a borrowed session are used: its headers and cookies must not reach the vendor, and
         # its proxy must not see the signature.
         if connector is None or connector.closed:
-            return  # reported by the first request
-        with contextlib.suppress(RuntimeError):  # another event loop: likewise
+            return  # the first request reports it
+        with contextlib.suppress(RuntimeError):  # another event loop: the first request reports it
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 connector_owner=self._borrowed is None,

@@ -39,21 +39,21 @@ from aiosipcdr.integrations.streaming import (
     HEADERS,
     MEDIA_TYPES,
     START_WITHIN,
-    AnswerCutError,
     ClientDisconnectedError,
+    ResponseCutError,
     TextFormat,
     stream_response,
 )
 
 __all__ = [
     "CLIENT",
-    "AnswerCutError",
     "BadRequestError",
     "DeadlineExceededError",
     "HostNotAllowedError",
     "HttpVersionError",
     "RangeQuery",
     "RequestError",
+    "ResponseCutError",
     "TooManyStreamsError",
     "client_context",
     "deadline",
@@ -143,9 +143,9 @@ def range_params(request: web.Request, *, also: Collection[str] = ()) -> RangeQu
             `install_error_handlers`.
     """
     limits = _limits_for(request)
-    asked = request.query
-    check_names([name for name, _ in asked.items()], RANGE_NAMES.union(also))
-    return read_query(asked.get("start"), asked.get("end"), asked.get("sip_group_name"), max_range=limits.max_range)
+    query = request.query
+    check_names([name for name, _ in query.items()], RANGE_NAMES.union(also))
+    return read_query(query.get("start"), query.get("end"), query.get("sip_group_name"), max_range=limits.max_range)
 
 
 def install_error_handlers(app: web.Application) -> None:
@@ -201,7 +201,7 @@ async def send_calls(
         SipCdrError: An error before the response began.
         RequestError: Before the response began, the deadline passed, too many responses were being sent, or the
             requester's HTTP version cannot detect a cut response.
-        AnswerCutError: An error after the response began; the connection is closed.
+        ResponseCutError: An error after the response began; the connection is closed.
     """
     response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
     response.content_type = MEDIA_TYPES[text]

@@ -16,7 +16,7 @@ import anyio
 
 from aiosipcdr.integrations.limits import HostNotAllowedError, Limits
 from aiosipcdr.integrations.problems import PROBLEM_MEDIA_TYPE, plan_problem
-from aiosipcdr.integrations.streaming import AnswerCutError, ClientDisconnectedError
+from aiosipcdr.integrations.streaming import ClientDisconnectedError, ResponseCutError
 
 __all__ = ["App", "AsgiWriter", "Guard", "Receive", "Scope", "Send", "is_guarded", "limits_in"]
 
@@ -27,11 +27,11 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _Headers = Iterable[tuple[bytes, bytes]]
 
-_STATE: Final = "aiosipcdr.answer"
+_STATE: Final = "aiosipcdr.response"
 _LIMITS: Final = "aiosipcdr.limits"
 # Marks the start of a streamed response for the guard, which removes it. A response that a middleware sends instead of
 # the application has no marker and is not guarded.
-_MARKER: Final = b"x-aiosipcdr-answer"
+_MARKER: Final = b"x-aiosipcdr-response"
 _POLL_SECONDS = 0.2
 
 
@@ -51,7 +51,7 @@ class Guard:
         """Handle one request (ASGI).
 
         Raises:
-            AnswerCutError: A streamed response was not sent completely, and its requester is still connected.
+            ResponseCutError: A streamed response was not sent completely, and its requester is still connected.
         """
         if scope["type"] in ("http", "websocket") and self._limits is not None and _LIMITS not in scope:
             limits = scope[_LIMITS] = self._limits()
@@ -106,7 +106,7 @@ class _ResponseState:
 
     def check(self) -> None:
         if self._is_incomplete and not self.disconnected.is_set():
-            raise AnswerCutError("a response was not sent completely, so its connection is cut; see the log")
+            raise ResponseCutError("a response was not sent completely, so its connection is cut; see the log")
 
 
 class AsgiWriter:

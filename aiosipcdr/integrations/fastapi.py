@@ -4,8 +4,8 @@
     install_error_handlers(app)
 
     @app.get("/calls.ndjson", response_class=NdjsonResponse)
-    async def calls(client: ClientDep, asked: RangeParams) -> NdjsonResponse:
-        return NdjsonResponse(client.stream(**asked), timeout=300)
+    async def calls(client: ClientDep, query: RangeParams) -> NdjsonResponse:
+        return NdjsonResponse(client.stream(**query), timeout=300)
 
 Needs the extra `fastapi`. `aiosipcdr.integrations.streaming` describes how a response ends.
 """
@@ -39,7 +39,7 @@ from aiosipcdr.integrations.streaming import (
     HEADERS,
     MEDIA_TYPES,
     START_WITHIN,
-    AnswerCutError,
+    ResponseCutError,
     TextFormat,
     buffer_response,
     stream_response,
@@ -58,8 +58,6 @@ except ImportError as _error:
     raise MissingExtraError("aiosipcdr.integrations.fastapi needs fastapi", "fastapi", name=_error.name) from None
 
 __all__ = [
-    "AnswerCutError",
-    "AnswerGuard",
     "BadRequestError",
     "ClientDep",
     "CsvResponse",
@@ -71,6 +69,8 @@ __all__ = [
     "RangeParams",
     "RangeQuery",
     "RequestError",
+    "ResponseCutError",
+    "ResponseGuard",
     "TooManyStreamsError",
     "client_lifespan",
     "deadline",
@@ -189,7 +189,7 @@ async def range_params(
 if TYPE_CHECKING:
 
     class ClientDep(CdrClient):
-        """See below."""
+        """What a type checker sees: a client, and a call with the name of an account."""
 
         def __init__(self, account: str) -> None: ...
 
@@ -199,7 +199,7 @@ else:
         def __new__(cls, account: str) -> Any:  # noqa: ANN401 - FastAPI does not say what `Depends` returns
             return Depends(open_account(account))
 
-    # An annotation; when called, it creates the class above.
+    # As an annotation, it injects the client. Calling it, as in `ClientDep("acme")`, calls `_ClientDep("acme")`.
     ClientDep = Annotated[_ClientDep, Depends(open_client)]
     """The application's client, as the annotation of a parameter: `client: ClientDep`.
 
@@ -207,7 +207,7 @@ else:
     """
 
 RangeParams = Annotated[RangeQuery, Depends(range_params)]
-"""The range of the query string, as the annotation of a parameter: `client.stream(**asked)`."""
+"""The range of the query string, as the annotation of a parameter: `client.stream(**query)`."""
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -243,11 +243,11 @@ def set_limits(
     _install_guard(app)
 
 
-class AnswerGuard(Guard):
+class ResponseGuard(Guard):
     """ASGI middleware that cuts the connection of every incomplete response, whatever is inside of it.
 
     `client_lifespan`, `install_error_handlers` and `set_limits` put it around the middlewares of an application. Use it
-    for further middlewares around the application: `AnswerGuard(SomeTimeout(app))`.
+    for further middlewares around the application: `ResponseGuard(SomeTimeout(app))`.
     """
 
     def __init__(self, app: App) -> None:
@@ -297,7 +297,7 @@ class _StreamedResponse(Response):
         self._spreadsheet = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request (ASGI); errors after the response has begun are raised as `AnswerCutError`."""
+        """Handle one request (ASGI); errors after the response has begun are raised as `ResponseCutError`."""
         writer = AsgiWriter(self.status_code, self.raw_headers, scope, receive, send)
         if scope["method"] == "HEAD":
             await writer.begin()
@@ -333,7 +333,7 @@ class NdjsonResponse(_StreamedResponse):
 
     The response is complete if its last line is `{"report": ...}`:
 
-        return NdjsonResponse(client.stream(**asked), timeout=300)
+        return NdjsonResponse(client.stream(**query), timeout=300)
     """
 
     text: ClassVar[TextFormat] = "ndjson"
@@ -343,9 +343,9 @@ class NdjsonResponse(_StreamedResponse):
 class CsvResponse(_StreamedResponse):
     """A range as CSV; complete, and certified, if the connection is not cut: HTTP libraries raise an error then.
 
-        return CsvResponse(client.stream(**asked), timeout=300)
+        return CsvResponse(client.stream(**query), timeout=300)
 
-    Without a guard around the application (see `AnswerGuard`) it is built in memory and sent with its length.
+    Without a guard around the application (see `ResponseGuard`) it is built in memory and sent with its length.
     """
 
     text: ClassVar[TextFormat] = "csv"

@@ -130,7 +130,7 @@ async def deadline(seconds: float | None) -> AsyncIterator[None]:
     """Limit the block to `seconds`, for responses in one piece; `None` is no limit.
 
         async with deadline(30):
-            records = await client.fetch_all(**asked)
+            records = await client.fetch_all(**query)
 
     Raises:
         DeadlineExceededError: The time is over.

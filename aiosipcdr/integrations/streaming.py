@@ -30,8 +30,8 @@ __all__ = [
     "HEADERS",
     "MEDIA_TYPES",
     "START_WITHIN",
-    "AnswerCutError",
     "ClientDisconnectedError",
+    "ResponseCutError",
     "ResponseWriter",
     "TextFormat",
     "buffer_response",
@@ -54,7 +54,7 @@ _PROBLEM_SECONDS = 1.0
 _MAX_BUFFERED_BYTES = 64 * 1024 * 1024
 
 
-class AnswerCutError(Exception):
+class ResponseCutError(Exception):
     """A response that had begun is incomplete; raised so that neither server nor middleware ends it normally."""
 
 
@@ -106,7 +106,7 @@ async def stream_response(
     Raises:
         SipCdrError: An error before the response began.
         RequestError: Before the response began, the deadline passed, or the requester cannot detect a cut response.
-        AnswerCutError: An error after the response began; the connection must be closed without ending the response.
+        ResponseCutError: An error after the response began; the connection must be closed without ending the response.
     """
     if timeout is not None:
         check_seconds("timeout", timeout)
@@ -117,7 +117,7 @@ async def stream_response(
         return await delivery.send_within(timeout, start_within)
     except ClientDisconnectedError:
         return False
-    except AnswerCutError:
+    except ResponseCutError:
         raise
     except Exception as error:
         if not delivery.has_begun:
@@ -126,7 +126,7 @@ async def stream_response(
         if isinstance(error, SipCdrError | RequestError):
             await delivery.send_problem(error)
             why = f"{why}: {error}"  # messages of other exceptions might quote calls
-        raise AnswerCutError(f"the response was cut: {why}") from error
+        raise ResponseCutError(f"the response was cut: {why}") from error
 
 
 async def buffer_response(
@@ -153,7 +153,7 @@ async def buffer_response(
         is_complete = await stream_response(
             stream, text, buffer, timeout=timeout, start_within=0, spreadsheet=spreadsheet
         )
-    except AnswerCutError as cut:
+    except ResponseCutError as cut:
         if isinstance(cut.__cause__, SipCdrError | RequestError):
             raise cut.__cause__ from None
         raise
@@ -178,7 +178,7 @@ class _BufferedWriter:
         if self._size > _MAX_BUFFERED_BYTES:
             raise ClientStateError(
                 "a CSV response of more than 64 MiB can only be streamed; call install_error_handlers(app), start the"
-                " application with client_lifespan, or put AnswerGuard around it"
+                " application with client_lifespan, or put ResponseGuard around it"
             )
         self.pieces.append(data)
 

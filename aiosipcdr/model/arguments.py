@@ -1,6 +1,6 @@
 """Checks of arguments, made before any I/O: each error says what to pass instead.
 
-They raise `ValueError`, whatever is wrong with an argument; `ArgumentError` where the argument is part of a query.
+They raise only `ValueError`, for a wrong type too, or `ArgumentError` if the argument is part of a query.
 """
 
 import math
@@ -22,10 +22,10 @@ __all__ = [
 NO_ZONES = "this system has no time zone data, so no zone can be found by name: pip install tzdata"
 
 
-def check_between(name: str, value: object, least: int, most: int, error: type[ValueError] = ValueError) -> None:
-    """Raise `error` unless `value` is a whole number from `least` to `most`."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise error(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+def check_between(name: str, value: object, minimum: int, maximum: int, error: type[ValueError] = ValueError) -> None:
+    """Raise `error` unless `value` is a whole number from `minimum` to `maximum`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+        raise error(f"{name} must be a whole number from {minimum} to {maximum}, not {value!r}")
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:

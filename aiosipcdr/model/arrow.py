@@ -67,7 +67,7 @@ class ArrowRecords:
 
         frame = polars.DataFrame(records.arrow)
 
-    It is not a list: these libraries read a list as a list, whatever else it offers. The records are converted anew
+    It is not a list, since these libraries would not look for an Arrow stream in one. The records are converted anew
     each time the stream is read.
     """
 

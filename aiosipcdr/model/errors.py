@@ -1,4 +1,4 @@
-"""The tree of errors, and the table of the vendor's and HTTP's status codes.
+"""Errors, and their mapping from the status codes of the vendor and of HTTP.
 
 Errors carry facts; `policy/` decides whether and when a request is sent again. No text contains a key, a secret, a
 signature or a phone number.
@@ -43,8 +43,8 @@ __all__ = [
     "CHANGING",
     "END_UNSEEN",
     "IDENTICAL",
+    "INDISTINGUISHABLE",
     "UNSTEADY",
-    "UNTOLD_APART",
     "AuthenticationError",
     "ClientStateError",
     "ClockSkewError",
@@ -153,7 +153,7 @@ class ClientStateError(SipCdrError, RuntimeError):
 
 
 class TransportError(SipCdrError, ConnectionError):
-    """The request did not arrive, or its answer did not come back completely.
+    """The request did not reach the vendor, or its answer was not received completely.
 
     Attributes:
         resolved: Whether DNS returned an address for the host name.
@@ -221,7 +221,7 @@ class SchemaMismatchError(ProtocolError):
 
 
 class FilterIgnoredError(ProtocolError):
-    """Records came back that the filters exclude: sums of such a result would be wrong."""
+    """The vendor returned records that the filters exclude, so sums of the result would be wrong."""
 
 
 class VendorError(SipCdrError):
@@ -442,7 +442,7 @@ CHANGING: Final = "rows are changing"
 UNSTEADY: Final = "rows are changing or the vendor's total is wrong"
 END_UNSEEN: Final = "the vendor offers no page size that could verify its count"
 IDENTICAL: Final = "the vendor lists {:,} identical rows, which look like rows that were sent twice"
-UNTOLD_APART: Final = "some records have no readable voiceId and cannot be distinguished"
+INDISTINGUISHABLE: Final = "some records have no readable voiceId and cannot be distinguished"
 
 
 def describe_refused_page(window: TimeWindow, page: int, *, size: int) -> InvalidQueryError:

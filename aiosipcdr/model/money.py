@@ -22,7 +22,7 @@ MoneyUnit = Literal["quote", "settlement"]
 
 
 def unit_of(field: str) -> MoneyUnit:
-    """Return in which kind of currency the amounts of a field are."""
+    """Return the kind of currency in which a field's amounts are."""
     return "settlement" if field == "settle_pay" else "quote"
 
 

@@ -1,7 +1,7 @@
-"""Secrets that no text shows, and tracebacks without the arguments of a function.
+"""Protection of secrets and phone numbers in texts and tracebacks.
 
-Tools print tracebacks with the local variables of each frame (pytest, rich, Sentry): a frame that holds a secret or a
-phone number in plain text must not be in one.
+Tools such as pytest, rich and Sentry print tracebacks with the local variables of each frame, so a frame with a secret
+or a phone number in plain text must not be part of a traceback.
 """
 
 import inspect

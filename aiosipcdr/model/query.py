@@ -1,4 +1,4 @@
-"""What a caller asks for: a range of time with its filters, validated once."""
+"""Validated queries: a range of time with filters, and the options of its result."""
 
 from datetime import datetime
 from typing import Literal, Self, get_args
@@ -26,16 +26,16 @@ FilterMatch = Literal["exact", "loose"]
 """How records are compared with the filters: "exact", or "loose", without case and outer blanks."""
 
 OutOfRange = Literal["raise", "skip"]
-"""What to do about a part of the range that the vendor has deleted: raise an error, or fetch the rest."""
+"""What to do if the vendor has deleted a part of the range: raise an error, or fetch the rest."""
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """The calls that are asked for, besides their time; `None` selects all.
+    """Filters of a query; `None` selects all calls.
 
     Attributes:
         sip_group_name: Only calls of this group of phones.
         phone_name: Only calls of this phone.
-        match: How the records that come back are compared with the filters.
+        match: How the returned records are compared with the filters.
     """
 
     sip_group_name: str | None = None
@@ -45,7 +45,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     @hide_arguments  # a phone's name may be a number
     def of(cls, sip_group_name: str | None = None, phone_name: str | None = None, match: FilterMatch = "exact") -> Self:
-        """Return the filters that a caller gave.
+        """Return the filters of a caller's arguments.
 
             Filters.of("sales", None)  # Filters(sip_group_name)
 
@@ -62,7 +62,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert({"sip_group_name": sip_group_name, "phone_name": phone_name, "match": match}, cls)
 
     def __repr__(self) -> str:
-        """Say which filters are set: a phone's name may be a number."""
+        """Name the filters that are set, not their values: a phone's name may be a number."""
         names = [name for name in ("sip_group_name", "phone_name") if getattr(self, name) is not None]
         return f"Filters({', '.join(names)})"
 
@@ -72,7 +72,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """The calls of a range of time, and what to do where they cannot be had or proven complete.
+    """A query for the calls of a range, and what to do if they are deleted or cannot be proven complete.
 
     Attributes:
         start: Begin of the range, aware, as the caller gave it.
@@ -81,7 +81,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         on_out_of_range: What to do about a part of the range that the vendor has deleted.
         allow_incomplete: Whether to deliver windows that could not be proven complete.
         time_field: The time that the vendor is known to filter on: the result is trimmed to `start <= time < end`.
-        adjacent: Whether the range is one of several that touch, each with the calls that it owns.
+        adjacent: Whether the range is one of several adjacent ones, each of which owns its calls.
     """
 
     start: datetime
@@ -131,5 +131,5 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def skip_out_of_range(self) -> bool:
-        """Whether to fetch the rest where the vendor has deleted a part of the range."""
+        """Whether to fetch the rest if the vendor has deleted a part of the range."""
         return self.on_out_of_range == "skip"

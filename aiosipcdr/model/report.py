@@ -366,15 +366,16 @@ class QuarantinedRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WindowShare(msgspec.Struct, frozen=True, kw_only=True):
-    """What a window adds to the report of its run; rows that earlier windows delivered are left out.
+    """Numbers that a window adds to the report of its run, without rows that earlier windows delivered.
 
     Attributes:
         unique: Calls delivered or quarantined.
         total: The vendor's count of them.
         quarantined: Those that could not be decoded.
-        unions: For each window that this one was split from, the outermost first: the calls that are new to it.
-        unclaimed: For each of those that ends here unproven, the innermost first: calls that were read before the split
-            and that no part has delivered.
+        distinct_rows: For each window that this one was split from, the outermost first: the number of rows of this
+            window that no other part has delivered.
+        unclaimed: For each of those whose last part is this window, the innermost first: the number of calls that were
+            read before the split and that no part has delivered.
         unknown_fields: See `FetchReport`.
         faulty_fields: See `FetchReport`.
         filled_fields: For each field of times or money: the calls that have a value; an estimate if none of the
@@ -384,7 +385,7 @@ class WindowShare(msgspec.Struct, frozen=True, kw_only=True):
     unique: int = 0
     total: int = 0
     quarantined: int = 0
-    unions: list[int] = []
+    distinct_rows: list[int] = msgspec.field(default_factory=list, name="unions")  # the name in journals
     unclaimed: list[int] = msgspec.field(default_factory=list, name="floors")  # the name in journals
     unknown_fields: dict[str, int] = {}
     faulty_fields: dict[str, int] = {}

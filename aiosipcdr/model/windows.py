@@ -42,7 +42,7 @@ class ArgumentError(ValueError):
 
 
 class TimeWindow(msgspec.Struct, frozen=True, order=True):
-    """The span from `start` to `end`, as it is sent to the vendor: `strTime` and `endTime` of a request.
+    """The time from `start` to `end`, sent to the vendor as `strTime` and `endTime` of a request.
 
         window = TimeWindow.of(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 2, tzinfo=UTC))
         window.seconds  # 86400
@@ -73,7 +73,7 @@ class TimeWindow(msgspec.Struct, frozen=True, order=True):
             if moment.utcoffset() is None:
                 raise ArgumentError(f"{name} is naive: give it a time zone, as in datetime(2026, 10, 1, tzinfo=UTC)")
         try:
-            # Two times of one zone would be compared as wall clocks, not as instants.
+            # Python compares two times of one zone as wall clocks, not as instants.
             start, end = fixed_offset(start), fixed_offset(end)
             if end < start:
                 raise ArgumentError(f"the range is inverted: end {end.isoformat()} is before start {start.isoformat()}")
@@ -131,7 +131,7 @@ NARROWEST_SECONDS = 2
 """A window of this width is not split."""
 
 _MARGIN = 2
-"""Seconds after now at which a range that ends in the future is cut: the later part is then empty when it is read."""
+"""Seconds after now at which a range that ends in the future is split: the later part is then empty when it is read."""
 
 
 def plan_tiles(window: TimeWindow) -> list[TimeWindow]:
@@ -153,13 +153,14 @@ def clip_window(window: TimeWindow, now: datetime) -> TimeWindow:
 
 
 def plan_range(window: TimeWindow, now: datetime) -> list[TimeWindow]:
-    """Split `window` like `plan_tiles`; if its end is clipped, the last tile covers the future."""
+    """Return the tiles of `window`, with its end clipped; of several tiles, the last covers all of the future."""
     clipped = clip_window(window, now)
+    tiles = plan_tiles(clipped)
     passed = ceil((now - window.start).total_seconds()) + _MARGIN
-    if clipped == window or passed <= _MARGIN:
-        return plan_tiles(clipped)
-    seam = window.start + timedelta(seconds=passed)
-    return [*plan_tiles(TimeWindow(window.start, seam)), TimeWindow(seam - OVERLAP, clipped.end)]
+    if not _MARGIN < passed < clipped.seconds or (len(tiles) == 1 and clipped == window):
+        return tiles
+    bound = window.start + timedelta(seconds=passed)
+    return [*plan_tiles(TimeWindow(window.start, bound)), TimeWindow(bound - OVERLAP, clipped.end)]
 
 
 def can_split(window: TimeWindow) -> bool:
@@ -180,8 +181,8 @@ def split_at_now(window: TimeWindow, ahead: float) -> tuple[TimeWindow, TimeWind
     passed = ceil(window.seconds - ahead) + _MARGIN
     if not 1 < passed < window.seconds:
         return None
-    now = window.start + timedelta(seconds=passed)
-    return TimeWindow(window.start, now), TimeWindow(now - OVERLAP, window.end)
+    bound = window.start + timedelta(seconds=passed)
+    return TimeWindow(window.start, bound), TimeWindow(bound - OVERLAP, window.end)
 
 
 def split_window(window: TimeWindow, parts: int) -> list[TimeWindow]:
@@ -194,7 +195,7 @@ def split_window(window: TimeWindow, parts: int) -> list[TimeWindow]:
     """
     if not can_split(window):
         raise ValueError(f"a window of {window.seconds} s cannot be split: {window}")
-    # Each part is its share and the second of overlap after it.
+    # Each part is its share of the time, and the second of overlap after it.
     shared = window.seconds - 1
     parts = max(2, min(parts, shared))
     bounds = [window.start + timedelta(seconds=shared * part // parts) for part in range(parts)]
@@ -224,7 +225,7 @@ def day_start(day: date, zone: TimeZone) -> datetime:
     midnight = datetime.combine(day, time.min, zone)
     start = midnight.astimezone(UTC)
     if start.astimezone(zone).replace(tzinfo=None) != midnight.replace(tzinfo=None):
-        # Midnight is skipped: fold 0 is at the end of the gap or after it, fold 1 before it.
+        # Midnight does not exist that day: fold 0 is at the end of the gap or after it, fold 1 before it.
         before = midnight.replace(fold=1).astimezone(UTC)
         while start - before > SECOND:
             middle = before + (start - before) // SECOND // 2 * SECOND
@@ -260,7 +261,7 @@ def days_of(start: datetime, end: datetime, zone: TimeZone) -> Iterator[Day]:
     Raises:
         OverflowError: A day is outside the calendar.
     """
-    # Compared as instants, whatever their zones are.
+    # In UTC, times are compared as instants.
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     day = start.astimezone(zone).date()
     begin = day_start(day, zone)

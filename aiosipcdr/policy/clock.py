@@ -22,10 +22,10 @@ _DATE_ERROR = 0.5
 """Max error of a `Date` header in seconds; it has whole seconds."""
 
 _LAG_FACTOR = 12
-"""Delay of a count that is known to lag, in units of `count_delay` (1 s): replicas are up to 10 s behind."""
+"""Delay of a count that is known to lag, in units of `count_delay` (1 s by default): replicas lag by up to 10 s."""
 
 _SETTLED_AFTER = 60.0
-"""Seconds in which a new offset is not easily replaced: otherwise two servers that disagree would make it flap."""
+"""Seconds after a change in which another offset needs confirmation: two servers that disagree cause no flapping."""
 
 _NEAR_ZERO = 2.0
 """Seconds; an offset this close to zero means that this machine's clock was corrected: accepted at once."""
@@ -77,7 +77,7 @@ class ClockOffset:
     Attributes:
         seconds: The offset.
         version: Number of changes; the refusal of a request that was signed with an older offset is ignored.
-        candidate: The offset measured by the last refusal, if a second one has to confirm it.
+        candidate: The offset measured by the last refusal, if a second refusal has to confirm it.
     """
 
     __slots__ = ("_fixed_until", "candidate", "seconds", "version")
@@ -90,7 +90,7 @@ class ClockOffset:
         self.candidate: float | None = None
 
     def note_success(self) -> None:
-        """Record that a request was accepted: a single refusal before it proves nothing."""
+        """Record that a request was accepted; the refusal before it no longer counts as a confirmation."""
         self.candidate = None
 
     def note_refusal(self, measured: float | None, *, signed_under: int, now: float) -> None:
@@ -106,7 +106,7 @@ class ClockOffset:
         """
         if measured is None or signed_under != self.version:
             return
-        # The difference is within the precision of `Date`: the offset was not the problem.
+        # Implausible, or within the precision of `Date`, so that the offset was not the cause.
         if abs(measured) > _LARGEST_OFFSET or abs(measured - self.seconds) < 1:
             self.candidate = None
             return
@@ -164,7 +164,6 @@ class VendorClock:
     __slots__ = ("_answers", "_date", "_decoded")
 
     def __init__(self) -> None:
-        """Start without answers."""
         self._answers: deque[tuple[float, float, float] | None] = deque(maxlen=_RECENT_ANSWERS)
         self._date: str | None = None
         self._decoded: float | None = None
@@ -190,7 +189,7 @@ class VendorClock:
 
 
 class VendorTime(NamedTuple):
-    """Current time; `is_local`: by this machine's clock, because the vendor sends no `Date` header."""
+    """Current time of the vendor's clock; of this machine's clock (`is_local`) if the vendor sends no `Date` header."""
 
     now: datetime
     is_local: bool
@@ -202,7 +201,7 @@ class AgePolicy(NamedTuple):
     Attributes:
         read_clock: Returns the current time of the vendor's clock.
         lateness: A window is young until this time after its end.
-        count_delay: The vendor's counts of young windows may be this much older than its rows.
+        count_delay: The vendor's counts of young windows may be this much older than its rows: see `CdrClient`.
     """
 
     read_clock: Callable[[], VendorTime]
@@ -229,12 +228,12 @@ class AgePolicy(NamedTuple):
         """Return when replicas will have caught up with the present."""
         return self.read_clock().now + self.count_delay * _LAG_FACTOR
 
-    def decide_delay(self, end: datetime, *, count_lags: bool = False) -> float:
+    def delay_before_count(self, end: datetime, *, count_lags: bool = False) -> float:
         """Return the seconds from the last page of a window to its control count.
 
         Args:
             end: End of the window.
-            count_lags: An earlier count of the window was below its rows: this one allows for a lag of ten seconds.
+            count_lags: Whether an earlier count was below the rows read; the delay then allows for ten seconds of lag.
         """
         if not self.may_lag(end):
             return 0.0

@@ -46,7 +46,7 @@ class Pacer:
     __slots__ = ("_blocked_until", "_interval", "_slack", "_theoretical", "is_active")
 
     def __init__(self, policy: RatePolicy | None) -> None:
-        """Start with a full burst; without a policy only `block` delays requests."""
+        """Start with a full burst. Without a policy, only `block` delays requests."""
         self._interval = 1 / policy.requests_per_second if policy else 0.0
         self._slack = self._interval * (policy.burst - 1) if policy else 0.0
         self._theoretical = float("-inf")

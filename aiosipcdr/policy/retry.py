@@ -33,8 +33,8 @@ __all__ = [
     "RetryBudget",
     "RetryController",
     "RetryPolicy",
-    "back_off",
     "decode_retry_after",
+    "draw_wait",
     "limit_attempts",
 ]
 
@@ -46,7 +46,7 @@ _RETRY_COST = 14.0
 _THROTTLED_RETRY_COST = 5.0
 
 _MAX_ATTEMPTS_BY_ERROR: dict[type[SipCdrError], int] = {
-    ClockSkewError: 1,  # one more is free
+    ClockSkewError: 1,  # beside its free retries, see `RetryController._find_free_reasons`
     ResponseTooLargeError: 2,  # each may cost the largest answer that is accepted
     ProtocolError: 3,  # a truncated answer may be complete next time; an HTML page will not change
     TlsError: 2,
@@ -55,11 +55,13 @@ _MAX_ATTEMPTS_UNRESOLVED = 2
 """Attempts for a host name that does not resolve before anything was ever answered: it is probably misspelt."""
 
 _RECENT_SECONDS = 30.0
-"""How long before the first attempt of a page another page may have succeeded to count as recent: the last page of a
-range and a control count are often the only requests in flight."""
+"""Seconds before the first attempt of a page: a success of another page after that shows that the endpoint answers.
+
+Not zero, since the last page of a range and a control count are often the only requests in flight.
+"""
 
 _ACCOUNT_ERRORS = (AuthenticationError, RestrictedAddressError, RedirectError, TlsError)
-"""Errors that every other request would meet too; another login attempt may lock the account."""
+"""Errors that every other request would get, too; another login attempt may lock the account."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,15 +70,24 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     The wait before attempt n + 1 is drawn uniformly from 0 to `min(base * 2**(n - 1), cap)` seconds ("full jitter"),
     and is never shorter than the vendor's `Retry-After`.
 
+    By default (`attempts=None`) a page is requested at most
+
+    - 20 times if another page of the client succeeds, or has succeeded in the 30 seconds before: an endpoint that fails
+      every second request still answers. Concurrency is reduced meanwhile. Not for TLS errors and clock skew.
+    - 6 times otherwise; 3 times for a 200 whose body cannot be read, twice for one that is too large or a TLS error.
+    - Before the first page of the client has succeeded: 8 times (6 for a 200 whose body cannot be read) if the endpoint
+      itself fails, twice if its name cannot be resolved.
+
+    Not counted are, once each per page: a retry after clock skew, another one if the clock was corrected after the
+    refused request was signed, one after the server has closed an idle connection, and one after this process was
+    suspended.
+
     Attributes:
-        attempts: Max requests for one page, the first included; 1 disables retries. `None`: 6, or 3 for a 200 whose
-            body cannot be read; up to 20 while other pages of the client succeed, since an endpoint that fails every
-            second request still answers. Before the first page of a client has succeeded: twice as many, up to 8, if
-            the endpoint itself fails. Concurrency is reduced meanwhile.
+        attempts: Max requests for one page, the first included; 1 disables retries. `None`: see above.
         base: Upper bound of the first wait, in seconds.
         throttle_base: The same after a throttled request; the whole client waits then.
         cap: Longest drawn wait, in seconds.
-        deadline: Seconds after the first attempt in which another may start.
+        deadline: No attempt starts later than this after the first, in seconds.
         longest_retry_after: A longer `Retry-After`, in seconds, ends the run at once; the error carries the value.
         budget: Cost of all retries of a client together: 14 each, 5 after a throttled request. A page that succeeds
             refunds the cost of its retries, a page without retries refunds 1, and 1 is refilled every second.
@@ -115,9 +126,9 @@ def limit_attempts(
 
     Args:
         policy: The policy.
-        kind_limit: Limit for kinds of errors that rarely pass.
+        kind_limit: Limit for kinds of errors that rarely go away.
         others_succeed: Whether other pages of the client succeed meanwhile.
-        is_first_page: Whether no page of the client has succeeded yet, at an endpoint that can be reached.
+        is_first_page: Whether no page of the client has succeeded yet, and the endpoint itself fails.
     """
     own = policy.attempts
     default, limit = (_DEFAULT_ATTEMPTS, _MAX_ATTEMPTS) if own is None else (own, own)
@@ -129,7 +140,7 @@ def limit_attempts(
     return allowed
 
 
-def back_off(
+def draw_wait(
     policy: RetryPolicy,
     attempt: int,
     *,
@@ -154,7 +165,7 @@ def back_off(
     if retry_after is not None:
         if retry_after > policy.longest_retry_after:
             return None
-        # Never earlier than asked; a little later, so that not all clients come back at the same instant.
+        # Up to a tenth longer than `Retry-After`, so that not all clients come back at the same instant.
         delay = max(delay, retry_after * (1 + random / 10))
     return delay if elapsed + delay <= policy.deadline else None
 
@@ -162,8 +173,8 @@ def back_off(
 class RetryBudget:
     """Token bucket that limits the retries of a whole client.
 
-    An outage must not cost attempts × pages requests. Costs and refunds are those of the AWS SDKs' standard retry mode;
-    unlike there, tokens are also refilled over time, for clients that are open for weeks.
+    Without it, an outage would cost attempts × pages requests. Costs and refunds are those of the AWS SDKs' standard
+    retry mode. In addition, one token per second is refilled, for clients that are open for weeks.
     """
 
     __slots__ = ("_capacity", "_refilled_at", "_tokens")
@@ -200,7 +211,7 @@ class RequestAttempts(msgspec.Struct, eq=False):
 
     Attributes:
         attempt: Number of times it was sent.
-        excuses: Reasons for which it was sent again without counting as an attempt.
+        free_reasons: Reasons for which it was sent again for free, so that an attempt did not count.
         charged: Cost of its retries.
         first_sent: Time of the first attempt.
         last_sent: Time of the last attempt.
@@ -209,7 +220,7 @@ class RequestAttempts(msgspec.Struct, eq=False):
     """
 
     attempt: int = 0
-    excuses: frozenset[str] = frozenset()
+    free_reasons: frozenset[str] = frozenset()
     charged: float = 0.0
     first_sent: float = 0.0
     last_sent: float = 0.0
@@ -219,7 +230,7 @@ class RequestAttempts(msgspec.Struct, eq=False):
     @property
     def counted_attempts(self) -> int:
         """Number of attempts that count towards the limit."""
-        return self.attempt - len(self.excuses)
+        return self.attempt - len(self.free_reasons)
 
 
 class RetryController:
@@ -248,7 +259,7 @@ class RetryController:
             self.limit.note_success()
         self._budget.refund(attempts.charged or 1.0)
 
-    def decide_delay(
+    def decide_retry(
         self, attempts: RequestAttempts, error: SipCdrError, *, last_completed: float, now: float, random: float
     ) -> float | SipCdrError:
         """Return the seconds to wait before a request is sent again, or the error that it ends with.
@@ -265,7 +276,7 @@ class RetryController:
         if isinstance(error, ClockSkewError):
             self.clock.note_refusal(error.offset, signed_under=attempts.signed_version, now=now)
         if isinstance(error, ThrottledError) and error.retry_after and not self._exceeds_retry_after(error):
-            # Applies even if this request is given up: the vendor means the whole client.
+            # Applies to the whole client, even if this request is given up.
             self._pacer.block(now + error.retry_after)
         if not error.retryable or self._retry.attempts == 1:
             return error
@@ -275,14 +286,18 @@ class RetryController:
         if made >= limit_attempts(self._retry, kind_limit, is_first_page=self._is_first_page(error)):
             if made >= limit_attempts(self._retry, kind_limit, others_succeed=self._others_succeed(attempts, error)):
                 return error
-            # A page that needs this many attempts reduces the concurrency, whatever its error.
+            # A page that needs this many attempts reduces the concurrency, also for errors that do not otherwise.
             self.limit.note_trouble(sent=attempts.last_sent, now=now)
         return self._decide_paid(attempts, error, last_completed=last_completed, now=now, random=random)
 
     def may_start_pages(self, *, waiting: int, now: float) -> bool:
-        """Return whether pages may be requested that were not requested before.
+        """Return whether pages may be requested for the first time.
 
-        While half of the budget is spent and `waiting` pages wait for another attempt, the rest is reserved for those.
+        When more than half of the budget is spent, the rest is reserved for pages that wait for another attempt.
+
+        Args:
+            waiting: Number of pages that wait for another attempt.
+            now: Current awake time.
         """
         return not waiting or not self._budget.is_low(now)
 
@@ -297,31 +312,31 @@ class RetryController:
         return isinstance(error, ThrottledError) and is_too_long
 
     def _decide_free(self, attempts: RequestAttempts, error: SipCdrError) -> float | None:
-        # Each excuse counts once per page.
-        excuses = self._find_excuses(attempts, error)
-        excuse = next((excuse for excuse in excuses if excuse not in attempts.excuses), None)
+        # Each reason applies once per page.
+        reasons = self._find_free_reasons(attempts, error)
+        reason = next((reason for reason in reasons if reason not in attempts.free_reasons), None)
         retry_after = error.retry_after or 0.0
-        if excuse is None or retry_after > self._retry.longest_retry_after:
+        if reason is None or retry_after > self._retry.longest_retry_after:
             return None
-        attempts.excuses |= {excuse}
+        attempts.free_reasons |= {reason}
         return retry_after
 
-    def _find_excuses(self, attempts: RequestAttempts, error: SipCdrError) -> Iterator[str]:
+    def _find_free_reasons(self, attempts: RequestAttempts, error: SipCdrError) -> Iterator[str]:
         if isinstance(error, ClockSkewError):
-            yield "signature"  # a fresh one covers a delay in transit
+            yield "signature"  # the request may have been delayed, or the clock was corrected just now
             if attempts.signed_version != self.clock.version:
-                yield "offset"  # corrected since the request was signed
+                yield "offset"  # the clock was corrected after this request was signed, so it was signed wrongly again
         if isinstance(error, TransportError):
             if error.stale:
-                yield "stale"  # closed by the server while idle: says nothing about its health
+                yield "stale"  # the server has closed an idle connection, as servers do
             if attempts.was_suspended:
-                yield "suspended"  # the vendor is not responsible for the time in which this machine was suspended
+                yield "suspended"  # the connection was probably lost because this process was suspended
 
     def _decide_paid(
         self, attempts: RequestAttempts, error: SipCdrError, *, last_completed: float, now: float, random: float
     ) -> float | SipCdrError:
         is_throttled = isinstance(error, ThrottledError)
-        delay = back_off(
+        delay = draw_wait(
             self._retry,
             attempts.counted_attempts,
             elapsed=now - attempts.first_sent,
@@ -332,7 +347,7 @@ class RetryController:
         if delay is None:
             return error
         if _is_local(error):
-            return delay  # not the vendor's fault
+            return delay  # a shortage on this machine: says nothing about the vendor
         if now + delay - max(last_completed, attempts.first_sent) > self._retry.stall:
             return _outage(f"no page was completed for {self._retry.stall:g} seconds", error)
         cost = _THROTTLED_RETRY_COST if is_throttled else _RETRY_COST
@@ -349,7 +364,8 @@ class RetryController:
         return next((limit for kind, limit in _MAX_ATTEMPTS_BY_ERROR.items() if isinstance(error, kind)), None)
 
     def _is_first_page(self, error: SipCdrError) -> bool:
-        # A refused connection, or a page of another server, most likely means a wrong address.
+        # Returns whether the endpoint fails before its first success. Not for a refused connection or a page of another
+        # server, which most likely mean a wrong address.
         if self._last_success != float("-inf"):
             return False
         if isinstance(error, TransportError):

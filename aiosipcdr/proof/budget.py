@@ -3,22 +3,23 @@
 __all__ = ["FULL_WINDOW", "Budget", "PageSizes", "RowQuota"]
 
 FULL_WINDOW = 2_000
-"""Max rows of a window, except for bursts within two seconds."""
+"""Max rows of a window that can be split; narrower ones (two seconds) may have more."""
 
 
 class Budget:
-    """Requests that a run may send beyond the minimum.
+    """Limit on the requests of a run, in proportion to its planned pages.
 
-    Repairs (reading again, splitting unproven windows) may take 1.7 × the planned pages + 200 requests. Pages that are
-    read for the first time, without the first page of each window, may take 1.5 × the planned pages + 20; further ones
-    are charged as repairs. Both together are limited to 3 × the planned pages + 220. A healthy range needs about 1.0 ×;
-    bursts in seconds that windows share are read up to three times.
+    - Repairs (reading windows again, splitting unproven ones): 1.7 × the planned pages + 200.
+    - First reads (except for the first page of each window): 1.5 × the planned pages + 20; more are charged as repairs.
+    - Both together: 3 × the planned pages + 220.
+
+    A healthy range needs about 1.0 × the planned pages. Bursts in shared seconds are read up to three times.
     """
 
     __slots__ = ("_read", "_repaired", "_rows", "_size", "_windows")
 
     def __init__(self, size: int = 100) -> None:
-        """Start with the fixed parts; `size` is the page size."""
+        """Create the budget of a run without planned pages; `size` is the page size."""
         self._size = size
         self._rows = 0
         self._windows = 0
@@ -37,16 +38,16 @@ class Budget:
         return min(repairs, 220 + self.planned * 3 - self._repaired - self._read)
 
     def plan(self, rows: int) -> None:
-        """Add a window of the range, not part of another, with its number of rows."""
+        """Add the rows of a window that is not part of a larger one."""
         self._rows += rows
         self._windows += 1
 
     def plan_more(self, rows: int) -> None:
-        """Add rows that such a window has beyond the number reported first."""
+        """Add rows of such a window beyond its first total."""
         self._rows += rows
 
     def plan_smaller(self, size: int) -> None:
-        """Record that a page has at most `size` records."""
+        """Record that the vendor uses pages of at most `size` records."""
         self._size = min(self._size, size)
 
     def take(self, requests: int) -> bool:
@@ -70,25 +71,25 @@ class PageSizes:
     """What a run knows about the vendor's page sizes.
 
     Attributes:
-        counting: Page size of requests for totals: 1, unless the vendor refuses it.
-        given: Page size that the vendor uses although it echoes a larger one.
-        claimed: That larger one.
+        for_counts: Page size of requests for totals: 1, unless the vendor refuses it.
+        actual: Page size that the vendor uses, if its answers state a larger one.
+        echoed: The larger one that they state.
     """
 
-    __slots__ = ("claimed", "counting", "given")
+    __slots__ = ("actual", "echoed", "for_counts")
 
     def __init__(self) -> None:
-        """Expect the sizes that are requested."""
-        self.counting: int = 1
-        self.given: int | None = None
-        self.claimed: int | None = None
+        """Assume that the vendor uses the sizes that are requested."""
+        self.for_counts: int = 1
+        self.actual: int | None = None
+        self.echoed: int | None = None
 
 
 class RowQuota:
     """Max windows in memory for all runs of a client, at least one per run.
 
-    Limits the records in memory: a window has up to 2,000 rows, or those of one burst within two seconds. A window that
-    was read and waits for an older one counts by the rows that it has.
+    Limits the records in memory. While a window is read it reserves 2,000 rows; afterwards, until older windows are
+    delivered, the number of its rows.
 
     Attributes:
         runs: Number of runs that share the quota.

@@ -1,7 +1,7 @@
-"""Checkpoint of a run: what happened to its windows, in order, so that another run can resume it.
+"""Checkpoint of a run: the events of its windows, in order, from which another run can resume it.
 
-`JournalQueue` passes the events of a run to the journal of an export; `Checkpoint` brings them back. Neither holds
-records beyond the last overlap.
+`JournalQueue` passes the events of a run to the journal of an export; `Checkpoint` returns them to the next run. A
+checkpoint has records only of the last windows, whose overlap the next window may repeat.
 """
 
 from collections import deque
@@ -37,20 +37,20 @@ class WindowSplit(msgspec.Struct, frozen=True, kw_only=True, tag="cut"):
 
 
 class Recounted(msgspec.Struct, frozen=True, kw_only=True, tag="recounted"):
-    """A window that was split was counted again: its parts have enough calls."""
+    """A split window was counted again, and its parts have at least `total` calls."""
 
     window: TimeWindow
     total: int
 
 
 class Trimmed(msgspec.Struct, frozen=True, kw_only=True, tag="trimmed"):
-    """The vendor keeps nothing before `kept_from`; what was not read of it is left out."""
+    """The vendor has deleted everything before `kept_from`; what was not read before is left out."""
 
     kept_from: datetime
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True, tag="delivered"):
-    """A window was read and delivered."""
+    """A window was read and delivered, with its report and its share of the run's report."""
 
     reported: WindowReport
     share: WindowShare
@@ -69,7 +69,6 @@ class JournalQueue:
     __slots__ = ("_events", "_unwritten")
 
     def __init__(self) -> None:
-        """Start empty."""
         self._events: deque[tuple[JournalEvent, SplitWindow | None]] = deque()
         self._unwritten: list[SplitWindow] = []
 
@@ -78,15 +77,15 @@ class JournalQueue:
         return len(self._events)
 
     def add(self, event: JournalEvent, split: SplitWindow | None = None) -> None:
-        """Add an event; the parts of `split` wait until it is written."""
+        """Add an event; the parts of `split` are not requested until it is written."""
         if split is not None:
-            split.is_noted = False
+            split.is_written = False
         self._events.append((event, split))
 
     def take(self) -> JournalEvent | None:
-        """Return the next event, `None` if there is none; everything taken before counts as written."""
+        """Return the next event, `None` if there is none; all events taken before count as written."""
         for written in self._unwritten:
-            written.is_noted = True
+            written.is_written = True
         self._unwritten.clear()
         if not self._events:
             return None
@@ -97,12 +96,12 @@ class JournalQueue:
 
 
 class ReadWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that were read in a delivered window: the next windows may repeat them.
+    """The rows of a delivered window, which the next windows may repeat.
 
     Attributes:
         window: The window.
         ids: Ids of all rows, quarantined ones included.
-        records: The rows, normalized as they were exported.
+        records: The rows, in normalized form.
     """
 
     window: TimeWindow
@@ -115,8 +114,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         tiles: The windows that it began with, oldest first.
-        entries: What happened to them, in order.
-        latest: The last delivered windows: all that extend to the overlap of the last one.
+        entries: The events of its windows, in order.
+        latest: The last delivered windows: those that extend to the overlap of the last one.
     """
 
     tiles: list[TimeWindow]
@@ -139,12 +138,12 @@ def first_stale_entry(
     changed: Collection[TimeWindow],
     strict: bool = False,
 ) -> int | None:
-    """Return the index of the first window that must be read again, `None` if there is none.
+    """Return the index of the first delivered window that must be read again, `None` if there is none.
 
     Args:
-        entries: What happened to the windows.
+        entries: The events of an earlier run.
         allow_incomplete: Whether unproven windows are accepted.
-        changed: Windows whose total has changed, and windows whose parts have too few calls.
+        changed: Windows whose total has changed, and split windows whose parts have too few calls.
         strict: Whether a window with unreadable records or values is read again, to raise its error.
     """
     for index, entry in enumerate(entries):

@@ -18,12 +18,12 @@ from aiosipcdr.model.records import (
     list_unknown_fields,
 )
 from aiosipcdr.model.report import ReportBuilder, WindowShare, counted
-from aiosipcdr.wire.lenient import MOST_UNKNOWN, clean_names, count_names
+from aiosipcdr.wire.lenient import MAX_UNKNOWN, clean_names, count_names
 
 __all__ = ["FieldCounts", "find_unidentified"]
 
 MIN_FAULTS: Final = 5
-"""Fewer faults prove nothing about the format."""
+"""Min faults for a conclusion about the format."""
 
 _SAMPLE: Final = 100
 _CHECKED_FIELDS: Final = (*TIME_FIELDS, *MONEY_FIELDS)
@@ -31,12 +31,12 @@ _ORDER: Final = {name: position for position, name in enumerate(CallDetailRecord
 
 
 class FieldCounts:
-    """Counts over the records that a run delivers, window by window."""
+    """Counts of readable, unreadable and unknown fields over the records that a run delivers."""
 
     def __init__(self, report: ReportBuilder) -> None:
         """Add the counts to `report`."""
         self._report = report
-        # For each field: its values, and the calls of the windows in which they were counted.
+        # For each field: its values, and the number of calls among which they were counted.
         self._filled: Counter[str] = Counter()
         self._calls: Counter[str] = Counter()
 
@@ -61,7 +61,7 @@ class FieldCounts:
             share.filled_fields[name] = min(readable * step, len(records)) + share.faulty_fields.get(name, 0)
 
     def add_unclaimed(self, records: Sequence[CallDetailRecord]) -> None:
-        """Add `records` of no completed window."""
+        """Add records that belong to no delivered window."""
         share = WindowShare(unique=len(records))
         self.count(records, share)
         self.add(share)
@@ -70,7 +70,7 @@ class FieldCounts:
         """Add the counts of a window."""
         report = self._report
         for name, number in share.unknown_fields.items():
-            if name in report.unknown_fields or len(report.unknown_fields) < MOST_UNKNOWN:
+            if name in report.unknown_fields or len(report.unknown_fields) < MAX_UNKNOWN:
                 report.unknown_fields[name] = report.unknown_fields.get(name, 0) + number
         if share.faulty_fields:
             faulty = Counter(report.faulty_fields) + Counter(share.faulty_fields)
@@ -92,7 +92,7 @@ class FieldCounts:
         if not fields:
             return None
         return SchemaMismatchError(
-            f"most values cannot be read of {', '.join(fields)}: has the vendor changed its format?"
+            f"most values of {', '.join(fields)} cannot be read: has the vendor changed its format?"
             " doctor --probe shows what it sends; for times without an offset, set assume_tz"
         )
 

@@ -1,12 +1,10 @@
-"""Merging of windows: order, repeated rows, and which calls belong to a span when spans touch.
+"""Merging of windows: order, repeated rows, and which calls belong to which of several adjacent spans.
 
-Two spans that meet at an instant b may be read by runs that know nothing of
-each other, and whether a request returns a call exactly at b is the vendor's
-choice. So each span but the first also requests the second before its start,
-and reads that second once more separately: the seam. Rows of the seam belong
-to the left neighbour, all others to the span. Both the span to the left and
-the seam end at b, so the vendor's choice is the same for both, and each call
-has exactly one owner.
+Two adjacent spans that meet at an instant b may be read by independent runs, and the vendor decides whether a window
+that ends or begins at b includes a call exactly at b. So the right span also requests the second before b, and does it
+twice: as a window of its own, and as the beginning of the span. Rows of that window belong to the left span, all others
+to the right one. The left span and that window both end at b, so the vendor treats a call at b the same way in both,
+and each call has exactly one owner.
 """
 
 from bisect import insort
@@ -35,17 +33,17 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         window: The window to request.
-        seam: The second that is shared with the left neighbour, a part of `window`, to be read before it; `None` if the
-            span has no left neighbour.
+        preceding_second: The second before the span, which the left neighbour owns. A part of `window` that is also
+            read separately, before `window`; `None` if the span has no left neighbour.
         time_field: The time field that the vendor is known to filter on.
-        exact: With a known `time_field`: the span owns calls whose time is at or after the first instant and before the
-            second one; the seam decides only about calls without this time.
+        bounds: Start (inclusive) and end (exclusive) of the times of owned calls, if `time_field` is known. Then
+            `preceding_second` decides only about calls without this time.
     """
 
     window: TimeWindow
-    seam: TimeWindow | None = None
+    preceding_second: TimeWindow | None = None
     time_field: str | None = None
-    exact: tuple[datetime, datetime] | None = None
+    bounds: tuple[datetime, datetime] | None = None
 
     @classmethod
     def alone(cls, start: datetime, end: datetime, *, time_field: str | None = None) -> Self:
@@ -57,11 +55,11 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
         window = TimeWindow.of(start, end)
         if time_field is None:
             return cls(window=window)
-        return cls(window=window.widened(), time_field=time_field, exact=(start.astimezone(UTC), end.astimezone(UTC)))
+        return cls(window=window.widened(), time_field=time_field, bounds=(start.astimezone(UTC), end.astimezone(UTC)))
 
     @classmethod
     def adjacent(cls, start: datetime, end: datetime, *, time_field: str | None = None) -> Self:
-        """Create a span that meets its neighbours at `start` and `end`.
+        """Create a span that has neighbours that end at `start` and begin at `end`.
 
         Raises:
             ValueError: A bound is not a whole second, the range is empty, or `TimeWindow.of` refuses the range.
@@ -72,30 +70,39 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
         if (span.start, span.end) != (start.astimezone(UTC), end.astimezone(UTC)):
             raise ValueError("adjacent ranges meet at whole seconds: give start and end without fractions")
         try:
-            seam = TimeWindow(span.start - SECOND, span.start)
+            preceding = TimeWindow(span.start - SECOND, span.start)
         except OverflowError:
             raise ValueError("start lies at the beginning of the calendar: ask for a second less") from None
-        exact = None if time_field is None else (span.start, span.end)
-        return cls(window=TimeWindow(seam.start, span.end), seam=seam, time_field=time_field, exact=exact)
+        return cls(
+            window=TimeWindow(preceding.start, span.end),
+            preceding_second=preceding,
+            time_field=time_field,
+            bounds=None if time_field is None else (span.start, span.end),
+        )
 
     @property
     def asked(self) -> TimeWindow:
         """The range that the caller asked for."""
-        if self.exact is not None:
-            return TimeWindow.of(*self.exact)
-        return self.window if self.seam is None else TimeWindow(self.seam.end, self.window.end)
+        if self.bounds is not None:
+            return TimeWindow.of(*self.bounds)
+        return self.window if self.preceding_second is None else TimeWindow(self.preceding_second.end, self.window.end)
 
-    def in_seam(self, window: TimeWindow) -> bool:
-        """Return whether `window`, a part of the span's windows, is within the seam."""
-        return self.seam is not None and window.end <= self.seam.end
+    def is_preceding(self, window: TimeWindow) -> bool:
+        """Return whether `window` is within the preceding second."""
+        return self.preceding_second is not None and window.end <= self.preceding_second.end
 
-    def owns(self, record: CallDetailRecord, *, in_seam: bool) -> bool:
-        """Return whether the span owns a call; `in_seam`: whether the seam has it."""
-        if self.exact is not None and self.time_field is not None:
+    def owns(self, record: CallDetailRecord, *, is_preceding: bool) -> bool:
+        """Return whether the span owns a call.
+
+        Args:
+            record: The call.
+            is_preceding: Whether it was read in the preceding second.
+        """
+        if self.bounds is not None and self.time_field is not None:
             reported: datetime | None = getattr(record, self.time_field)
             if reported is not None:
-                return self.exact[0] <= reported < self.exact[1]
-        return not in_seam
+                return self.bounds[0] <= reported < self.bounds[1]
+        return not is_preceding
 
 
 _VOICE_ID = attrgetter("voice_id")
@@ -103,7 +110,7 @@ _SUBMIT_TIME = attrgetter("submit_time")
 
 
 class RangeMerger:
-    """Removes repeated rows from windows that were read, and counts the windows in the run's report.
+    """Removes the rows of a window that earlier windows have delivered, and adds the window to the run's report.
 
     Attributes:
         fields: Counts of unreadable fields of the delivered records.
@@ -132,7 +139,7 @@ class RangeMerger:
         self.fields: FieldCounts = FieldCounts(report)
 
     def compare(self, reader: WindowReader) -> Repeats:
-        """Return the rows of `reader`, the next window to be delivered, that earlier windows have delivered."""
+        """Compare `reader`, the next window to be delivered, with earlier windows."""
         self._recent = [recent for recent in self._recent if recent.end >= reader.window.start]
         return Repeats(reader, self._recent, self._time_fields, self._normalize)
 
@@ -152,23 +159,23 @@ class RangeMerger:
         builder.conflicts += repeats.conflicts
         reported = builder.build()
         repeated = repeats.keys
-        in_seam = self._span.in_seam(reader.window)
-        records, omitted, in_order = self._select(scan, repeated, in_seam=in_seam)
+        is_preceding = self._span.is_preceding(reader.window)
+        records, omitted, in_order = self._select(scan, repeated, is_preceding=is_preceding)
         quarantined = {
             key: msgspec.structs.replace(record, window=reader.window)
             for key, record in scan.quarantined.items()
-            # Quarantined records have no time: those in the seam belong to the left neighbour.
-            if key not in repeated and key not in scan.records and not in_seam
+            # Quarantined records have no time: those of the preceding second belong to the left neighbour.
+            if key not in repeated and key not in scan.records and not is_preceding
         }
         delivered = len(records) + len(quarantined)
         share = WindowShare(
             unique=delivered,
             total=reported.total - (scan.unique - delivered),
             quarantined=len(quarantined),
-            # Rows that another part of the same window has delivered are not new to it.
-            unions=[
+            # For each larger window: the rows that no other part of it has delivered.
+            distinct_rows=[
                 scan.unique - len(known) + scan.count_copies(known)
-                for known in (_unite(keys for others, keys in repeats.of if split in others) for split in splits)
+                for known in (_unite(keys for others, keys in repeats.by_window if split in others) for split in splits)
             ],
         )
         self.add(reported, share, splits)
@@ -207,7 +214,7 @@ class RangeMerger:
             self._count_unclaimed(split, splits, unclaimed)
 
     def remember(self, read: ReadWindow, splits: Sequence[SplitWindow]) -> None:
-        """Expect the next windows to repeat rows that an earlier run has read."""
+        """Add a window of an earlier run, whose rows the next windows may repeat."""
         self._recent.append(EarlierWindow(read.window.end, read, splits))
 
     def add(self, reported: WindowReport, share: WindowShare, splits: Sequence[SplitWindow]) -> None:
@@ -218,25 +225,25 @@ class RangeMerger:
         report.windows += 1
         report.quarantined += share.quarantined
         report.provisional += reported.provisional
-        insort(report.window_reports, reported, key=attrgetter("window"))  # gaps may follow it
-        for split, union in zip(splits, share.unions, strict=True):
-            split.union += union
-            split.counted += share.total
+        insort(report.window_reports, reported, key=attrgetter("window"))  # gaps in the report may be later
+        for split, distinct_rows in zip(splits, share.distinct_rows, strict=True):
+            split.distinct_rows += distinct_rows
+            split.added_total += share.total
             split.open_parts -= 1
             split.is_proven = split.is_proven and reported.certified
         self.count_effort(reported)
 
     def keep_unclaimed(self, split: SplitWindow) -> None:
-        """Keep the rows that were read of `split` before it was split, until a window delivers them."""
+        """Remember the rows of `split` that were read before it was split, until windows deliver them."""
         if split.unclaimed:
             self._split.append(split)
             for recent in self._recent:
                 self._forget(recent.records, identity if isinstance(recent.read, ReadWindow) else self._normalize)
 
     def take_unclaimed(self, split: SplitWindow, splits: Sequence[SplitWindow]) -> list[CallDetailRecord]:
-        """Return the rows that were read of `split` before it was split, and that no window has delivered.
+        """Return the rows of `split` that were read before it was split and that no window has delivered.
 
-        If every part is proven, those rows were deleted meanwhile: nothing is returned.
+        If every part is proven, the vendor has deleted those rows meanwhile, and nothing is returned.
 
         Args:
             split: The window.
@@ -247,7 +254,7 @@ class RangeMerger:
         left: list[CallDetailRecord] = []
         if not split.is_proven:
             rows = [row for rows in unclaimed.values() for row in rows]
-            left = [row for row in rows if self._span.owns(row, in_seam=False)]
+            left = [row for row in rows if self._span.owns(row, is_preceding=False)]
             seen = rows if self._normalize is identity else [self._normalize(row) for row in rows]
             self._forget(seen, identity)
             read = ReadWindow(window=split.window, ids={*unclaimed}, records=seen)
@@ -267,15 +274,16 @@ class RangeMerger:
     def _count_unclaimed(self, split: SplitWindow, splits: Sequence[SplitWindow], left: int) -> None:
         if split.is_proven:
             return
-        # The parts of an unproven window count for no more than the window itself reported.
-        excess_rows = split.counted - max(split.reported, split.union + left)
+        # The totals of the parts count overlaps several times. An unproven window counts for what it reported itself,
+        # or for its distinct rows if those are more.
+        correction = max(split.reported_rows, split.distinct_rows + left) - split.added_total
         for outer in splits:
-            outer.counted -= excess_rows
+            outer.added_total += correction
         self._report.unique += left
-        self._report.total -= excess_rows
+        self._report.total += correction
 
     def count_effort(self, reported: WindowReport | WindowReportBuilder) -> None:
-        """Add the pages, scans and anomalies of a window, also of one that was given up."""
+        """Add the pages, scans and anomalies of a window to the report, also of one that was given up."""
         report = self._report
         report.pages += reported.pages
         report.scans += reported.scans
@@ -284,16 +292,16 @@ class RangeMerger:
         report.anomalies += reported.anomalies
 
     def _select(
-        self, scan: WindowScan, repeated: set[object], *, in_seam: bool
+        self, scan: WindowScan, repeated: set[object], *, is_preceding: bool
     ) -> tuple[list[CallDetailRecord], list[CallDetailRecord], bool]:
-        # The rows to deliver, those to omit, and whether both are in order.
+        # Returns the rows to deliver, those to omit, and whether both are in order.
         sorted_run = scan.sorted_run
-        if sorted_run is not None and self._span.exact is None:
-            return ([], sorted_run.records, True) if in_seam else (*sorted_run.without(map(str, repeated)), True)
+        if sorted_run is not None and self._span.bounds is None:
+            return ([], sorted_run.records, True) if is_preceding else (*sorted_run.without(map(str, repeated)), True)
         new: list[CallDetailRecord] = []
         omitted: list[CallDetailRecord] = []
         for key, record in scan.records.items():
-            is_new = key not in repeated and self._span.owns(record, in_seam=in_seam)
+            is_new = key not in repeated and self._span.owns(record, is_preceding=is_preceding)
             (new if is_new else omitted).append(record)
         return new, omitted, False
 
@@ -303,10 +311,13 @@ def _unite(sets: Iterable[Iterable[object]]) -> set[object]:
 
 
 def sort_records(records: list[CallDetailRecord], *, may_share_ids: bool = True) -> list[CallDetailRecord]:
-    """Order by (`submit_time`, `None` last, `voice_id`); of one id with several contents, by the bytes.
+    """Return the records ordered by `submit_time` (`None` last), then `voice_id`, then encoded contents.
 
-    Two stable passes over single keys: records that are in order cost one comparison each.
+    Args:
+        records: The records.
+        may_share_ids: Whether several records may have the same id, so that contents must be compared.
     """
+    # Two stable passes over single keys: records that are in order cost one comparison each.
     in_order = sorted(records, key=_id_and_bytes if may_share_ids else _VOICE_ID)
     try:
         return sorted(in_order, key=_SUBMIT_TIME)

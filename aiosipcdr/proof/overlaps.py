@@ -1,8 +1,8 @@
 """Overlaps of neighbouring windows: which rows of a window an earlier one has delivered.
 
-A row is repeated if an earlier window has the same id and contents. Rows of one id with different contents, both in the
-shared second, are legs of one call or one row that changed between the two readings: another reading of that second
-decides.
+A row is repeated if an earlier window has the same id and contents. If two windows have one id with different contents,
+both in the second that they share, the two rows are either legs of one call or two versions of one row. That second is
+then read once more, see `OverlapReader`, and `Repeats.decide` resolves the doubt.
 """
 
 from collections import defaultdict
@@ -52,8 +52,8 @@ class EarlierWindow(msgspec.Struct):
 
 
 class _Doubt(msgspec.Struct, frozen=True):
-    # A row that may be a newer version of one of `rivals`, which earlier window number `index` has delivered; all of
-    # them normalized.
+    # A row that may be a newer version of one of `rivals`, which were delivered by the earlier window at `index` of
+    # `Repeats.by_window`. All rows are normalized.
     key: object
     row: CallDetailRecord
     rivals: AbstractSet[CallDetailRecord]
@@ -65,9 +65,10 @@ _Kind = frozenset[str] | None
 
 
 class _Rivals:
-    # The rows of an id that an earlier window has delivered and a later one does not have. The vendor filters on one
-    # time field, and by that field a row of both windows is in the shared second. So which of them another row may be a
-    # newer version of depends on its kind only, and thousands of rows of one id are not compared in pairs.
+    # The rows of one id that an earlier window has delivered and the later window lacks. A row of the later window may
+    # be a newer version of those that have a time field in common with it in the shared second: the vendor filters on
+    # one field, and by that field both versions are in both windows. Rows are grouped by these fields (their kind), so
+    # that thousands of rows of one id need not be compared in pairs.
     def __init__(self, rows: Iterable[tuple[CallDetailRecord, _Kind]]) -> None:
         self._by_kind: defaultdict[_Kind, list[CallDetailRecord]] = defaultdict(list)
         for row, kind in rows:
@@ -89,7 +90,8 @@ class Repeats:
     """The rows of a window that earlier windows have delivered.
 
     Attributes:
-        of: For each earlier window: the windows that it was split from, and the keys of the repeated rows.
+        by_window: For each earlier window, the windows that it was split from, and the keys of its rows that are
+            repeated.
         conflicts: Number of rows that are repeated with other contents.
     """
 
@@ -104,7 +106,7 @@ class Repeats:
             fields: The time fields on which the vendor may filter.
             normalize: Rows are equal if it returns equal records for them.
         """
-        self.of: list[tuple[Sequence[SplitWindow], set[object]]] = []
+        self.by_window: list[tuple[Sequence[SplitWindow], set[object]]] = []
         self.conflicts: int = 0
         self._normalize = normalize
         self._fields = fields
@@ -119,11 +121,11 @@ class Repeats:
     @property
     def keys(self) -> set[object]:
         """The keys of all repeated rows."""
-        return set().union(*(keys for _, keys in self.of))
+        return set().union(*(keys for _, keys in self.by_window))
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether another reading of the shared second is needed."""
+        """Whether the shared second has to be read once more."""
         return bool(self._doubts)
 
     @property
@@ -132,15 +134,15 @@ class Repeats:
         return {doubt.row.voice_id for doubt in self._doubts}
 
     def decide(self, rows: Iterable[CallDetailRecord], *, is_later: bool) -> bool:
-        """Resolve the doubts by a reading of the shared second that is later than both windows.
+        """Resolve the doubts by the rows of the shared second, read again after both windows.
 
         Args:
             rows: The rows of that reading.
-            is_later: Whether the rows in doubt were read after the earlier windows were delivered, so that none can be
+            is_later: Whether the rows in doubt were read after the earlier windows were delivered: then none of them is
                 an older version of a delivered row.
 
         Returns:
-            Whether the doubts are resolved; if not, the rows in doubt have to be read once more.
+            Whether the doubts are resolved. If not, the window has to be read once more.
         """
         present = _by_id(self._normalize(row) for row in rows)
         repeated: list[_Doubt] = []
@@ -159,24 +161,24 @@ class Repeats:
         return True
 
     def drop_doubts(self) -> None:
-        """Treat rows in doubt as changed rows; the window must not count as proven."""
+        """Count rows in doubt as repeated rows that have changed; the window must not be certified."""
         self._drop(self._doubts)
 
     def _drop(self, doubts: Sequence[_Doubt]) -> None:
         self._doubts = []
         self.conflicts += len({doubt.key for doubt in doubts})
         for doubt in doubts:
-            self.of[doubt.index][1].add(doubt.key)
+            self.by_window[doubt.index][1].add(doubt.key)
 
     def _compare(self, scan: WindowScan, start: datetime, earlier: EarlierWindow) -> None:
         repeated: set[object] = set()
-        self.of.append((earlier.splits, repeated))
+        self.by_window.append((earlier.splits, repeated))
         before, sorted_run = earlier.sorted_run, scan.sorted_run
         own: Iterable[tuple[object, CallDetailRecord]]
         theirs: Collection[CallDetailRecord]
         common: AbstractSet[object]
         if before is not None and sorted_run is not None:
-            # Common rows are where the ranges of ids overlap; usually there are none.
+            # Only ids in both ranges can be common; usually there are none.
             rows = sorted_run.between(before.lowest, before.highest)
             theirs = before.between(sorted_run.lowest, sorted_run.highest)
             own = [(row.voice_id, row) for row in rows]
@@ -199,16 +201,16 @@ class Repeats:
             others = read_before.get(row.voice_id, set())
             if row in others:
                 repeated.add(key)
-            elif not others:  # quarantined in the earlier window
+            elif not others:  # the earlier window has the id only in its quarantine
                 if not _times(row, self._fields) or self._shared_fields(row, span):
                     repeated.add(key)
             else:
                 if row.voice_id not in rivals:
-                    # A row that its own window has as well is another row.
+                    # A row that both windows have is not an older version of another row.
                     rest = others - read_now[row.voice_id]
                     rivals[row.voice_id] = _Rivals((one, self._find_kind(one, span)) for one in rest)
                 if found := rivals[row.voice_id].find(self._find_kind(row, span)):
-                    self._doubts.append(_Doubt(key, row, found, len(self.of) - 1))
+                    self._doubts.append(_Doubt(key, row, found, len(self.by_window) - 1))
 
     def _find_kind(self, row: CallDetailRecord, span: tuple[datetime, datetime]) -> _Kind:
         return frozenset(self._shared_fields(row, span)) if _times(row, self._fields) else None
@@ -218,9 +220,9 @@ class Repeats:
 
 
 class OverlapReader(WindowReader, Generic[R]):
-    """Reads the second that `part` shares with earlier windows, and the one before.
+    """Reads the second that `part` shares with earlier windows, and the second before it.
 
-    Whether bounds are inclusive or not, this includes all shared rows.
+    With inclusive bounds or without, the two seconds contain all rows that `part` and an earlier window share.
     """
 
     def __init__(self, part: R, **settings: Any) -> None:  # noqa: ANN401 - those of WindowReader

@@ -127,17 +127,17 @@ class PlanChange(Enum):
     """What an answer changed."""
 
     DONE = auto()
-    """The owner of the request needs no more answers; for a plan: its result can be taken."""
+    """The owner of the request needs no more answers. From a plan: a result can be taken."""
     OUT_OF_RANGE = auto()
-    """The vendor no longer keeps all of the window that the owner reads."""
+    """The vendor has deleted a part of the window that the owner reads."""
 
 
 Transition = SipCdrError | PlanChange | None
-"""What an answer changed: the error that ends the run, or a `PlanChange`, or nothing that matters to others."""
+"""What an answer changed: the error that ends the run, a `PlanChange`, or `None` if others need not act."""
 
 
 class RequestOwner(Protocol):
-    """Whoever planned a request, and processes the answer."""
+    """The object that planned a request and processes its answer."""
 
     def accept(self, request: "PageRequest", answer: PageAnswer, /) -> Transition:
         """Process the answer to `request`.
@@ -170,8 +170,8 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         size: Number of records to ask for.
         control: Whether only the total of the answer is used.
         delay: Seconds to wait before it is sent.
-        is_end: Whether it shows that no row follows the last one that is counted: see `plan_end_page`.
-        asked_before: Whether the first answer to this request was not usable.
+        is_end: Whether it checks that no row follows the last counted one, see `plan_end_page`.
+        asked_before: Whether it was sent before and the answer was not usable.
         is_reread: Whether an earlier scan of the window, or of a larger one, may have sent the same request.
         scan: Number of the scan that it is a part of; 0 if there is none.
     """
@@ -210,7 +210,7 @@ class Verdict(Enum):
     """The page no longer exists; only the total of the answer is used."""
     ASK_AGAIN = auto()
     DOUBTFUL = auto()
-    """Records have no readable id, or a page in the middle has no data: use it only if a second answer is no better."""
+    """Records have no readable id, or a page after the first has no data: request it once more, then use it."""
 
 
 def count_pages(total: int, size: int) -> int:
@@ -219,30 +219,30 @@ def count_pages(total: int, size: int) -> int:
 
 
 def resize(answer: PageAnswer, size: int) -> PageAnswer:
-    """Return `answer` with `size`, for a vendor that echoes another page size than it uses."""
+    """Return `answer` with page size `size`, for a vendor that states another size than it uses."""
     pages = -(-answer.page.total // size)
     return msgspec.structs.replace(answer, page=msgspec.structs.replace(answer.page, size=size, pages=pages))
 
 
 def enlarge_count(request: PageRequest, size: int) -> PageRequest | None:
-    """Return a refused request for a total with a larger page size; `None` for other requests, or if already larger."""
+    """Return a refused request for a total with page size `size`; `None` for other requests and if it was as large."""
     if not request.control or request.size >= size:
         return None
     return msgspec.structs.replace(request, size=size)
 
 
 def plan_end_page(total: int, size: int) -> tuple[int, int] | None:
-    """Return the number and the size of a page that begins before row `total` and extends beyond it.
+    """Return the number and the size of a page that has the last counted row and space for at least one more.
 
-    A row after the last counted one would be on that page. The page must not start after the end of the list: for such
-    a page some servers send page 1, the last page or nothing, which proves nothing.
+    If a row follows the last counted one, it is on that page. A page that begins after the last row is of no use: some
+    servers answer it with page 1, with the last page, or with nothing.
 
     Args:
         total: Number of rows that are counted, at least one.
-        size: Page size that the vendor uses; a smaller one is preferred.
+        size: Page size that the vendor uses. The result has another one, smaller if possible.
 
     Returns:
-        Number and size; `None` if every size up to 100 divides `total`.
+        Number and size; `None` if every other size up to 100 divides `total`.
     """
     for other in (*range(size - 1, 1, -1), *range(size + 1, LARGEST_SIZE + 1)):
         if total % other:
@@ -257,7 +257,7 @@ def judge_answer(
     time_field: str | None = None,
     sorted_run: SortedRun | None = None,
 ) -> tuple[Verdict, str]:
-    """Return whether `answer` may be used for `request`, and why not.
+    """Return whether `answer` may be used for `request`, and if not, why.
 
     Args:
         request: The request.
@@ -274,11 +274,13 @@ def judge_answer(
         return Verdict.ASK_AGAIN, f"page size {page.size} came back for {request.size}"
     if page.current != request.current:
         if request.current > count_pages(page.total, max(1, page.size)):
-            # MyBatis-Plus with overflow=true sends page 1 for a page that does not exist.
+            # MyBatis-Plus with overflow=true sends page 1 instead of a page that does not exist.
             return Verdict.PAST_THE_END, ""
         return Verdict.ASK_AGAIN, f"page {page.current} came back for page {request.current}"
     if page.records:
-        is_filtered = filters.sip_group_name is not None or filters.phone_name is not None  # no local holds a value
+        is_filtered = (
+            filters.sip_group_name is not None or filters.phone_name is not None
+        )  # values are not bound to locals
         if is_filtered and (ignored := find_ignored_filter(request, page, filters)) is not None:
             raise ignored
         if not _lie_within(page.records, request.window, time_field, sorted_run):
@@ -297,13 +299,13 @@ def find_ignored_filter(request: PageRequest, page: Page, filters: Filters) -> F
 
 
 def describe_page_faults(answer: PageAnswer) -> str | None:
-    """Return a text about what could not be read in `answer`, `None` if everything could."""
+    """Return a text that names the unreadable records or values of `answer`; `None` if there are none."""
     if answer.quarantined:
         number = counted(len(answer.quarantined), "record has", "records have")
         return f"{number} no readable id; the first: {answer.quarantined[0].reason}"
     if answer.faulty_fields:
         names = [f"{name} ({number:,})" for name, number in answer.faulty_fields.items()]
-        return f"values cannot be read of {', '.join(names)}"
+        return f"values of {', '.join(names)} cannot be read"
     return None
 
 

@@ -1,6 +1,6 @@
 """Pending windows of a run: those that wait to be read, and those in memory, oldest first.
 
-Keeps the order and the reservations; what happens to a window is decided by `aiosipcdr.proof.range`.
+Keeps their order and their reservations of the quota; `aiosipcdr.proof.range` decides what happens to a window.
 """
 
 import heapq
@@ -28,10 +28,10 @@ class WindowTask(WindowReader):
 
     Attributes:
         splits: The windows that it was split from, the outermost first.
-        total_is_known: Whether its total was reported.
-        repeats: Rows that earlier windows have delivered; known when these are delivered.
-        is_later: Whether it was read once more after all older windows were delivered.
-        weight: Rows reserved for it.
+        total_is_known: Whether its total was added to those of `splits`, or to the plan of the run.
+        repeats: Rows that earlier windows have delivered; `None` until all of these are delivered.
+        is_later: Whether pages were read once more after all older windows were delivered.
+        weight: Number of rows reserved for it in the quota.
     """
 
     splits: tuple[SplitWindow, ...] = ()
@@ -41,16 +41,21 @@ class WindowTask(WindowReader):
     weight = FULL_WINDOW
 
 
-def find_short(parts: Sequence[WindowTask], gathering: SplitWindow) -> set[SplitWindow]:
-    """Return the windows that reported more rows than `parts` have, of those from `gathering` inwards."""
+def find_short(parts: Sequence[WindowTask], outermost: SplitWindow) -> set[SplitWindow]:
+    """Return the split windows whose parts have fewer rows than the window reported.
+
+    Args:
+        parts: Parts that were read.
+        outermost: The window that all parts were split from; those that it was split from itself are left out.
+    """
     read: dict[SplitWindow, set[object]] = {}
     copies: Counter[SplitWindow] = Counter()
     for part in parts:
         rows = {*part.scan.records.values(), *(part.scan.quarantined.keys() - part.scan.records.keys())}
-        for split in part.splits[part.splits.index(gathering) :]:
+        for split in part.splits[part.splits.index(outermost) :]:
             read.setdefault(split, set()).update(rows)
             copies[split] += part.scan.copies
-    return {split for split, rows in read.items() if len(rows) + copies[split] < split.reported}
+    return {split for split, rows in read.items() if len(rows) + copies[split] < split.reported_rows}
 
 
 class PendingWindows:
@@ -58,11 +63,11 @@ class PendingWindows:
 
     Attributes:
         held: Windows in memory, read or being read, oldest first.
-        first: A window to begin before all others: it is nearly empty, and calls are being added to it.
+        first: A window to begin before all others: the future part of a window, which is nearly empty.
     """
 
     def __init__(self, quota: RowQuota, build: Callable[[TimeWindow, tuple[SplitWindow, ...]], WindowTask]) -> None:
-        """Start empty; windows are created by `build` within `quota`."""
+        """Start empty; `build` creates the tasks of windows, within `quota`."""
         self._quota = quota
         self._build = build
         self._waiting: list[tuple[TimeWindow, tuple[SplitWindow, ...]]] = []
@@ -95,9 +100,12 @@ class PendingWindows:
 
         Args:
             event: The split.
-            splits: The windows that it was split from itself.
-            unclaimed: Rows that were read of it.
+            splits: The windows that the split window was split from itself.
+            unclaimed: Its rows that were read.
             first: The part to begin before all other windows.
+
+        Returns:
+            The split window.
         """
         self.first = first or self.first
         split = SplitWindow(
@@ -114,23 +122,23 @@ class PendingWindows:
         return split
 
     def hold_next(self) -> WindowTask | None:
-        """Begin the oldest window that waits, if the quota allows."""
-        if not self._waiting or not all(split.is_noted for split in self._waiting[0][1]):
+        """Begin the oldest window that waits and return it; `None` if there is none or the quota does not allow it."""
+        if not self._waiting or not all(split.is_written for split in self._waiting[0][1]):
             return None
-        # The oldest window can always begin: all windows in memory wait for it.
+        # The oldest window may always begin, since all windows in memory wait for it.
         if self.oldest is None or self._quota.has_space(self._weight()) or self._is_awaited(self._waiting[0][1]):
             return self._hold(*heapq.heappop(self._waiting))
         return None
 
     def _is_awaited(self, splits: tuple[SplitWindow, ...]) -> bool:
-        return any(split.gathers for split in splits) and not any(part.is_open for part in self.held)
+        return any(split.delivers_together for split in splits) and not any(part.is_open for part in self.held)
 
     def hold_first(self) -> WindowTask | None:
-        """Begin the window `first`, if there is one and it waits."""
+        """Begin the window `first` and return it; `None` if there is none or it does not wait."""
         if self.first is None:
             return None
         entry = next((entry for entry in self._waiting if entry[0] == self.first), None)
-        if entry is None or not all(split.is_noted for split in entry[1]):
+        if entry is None or not all(split.is_written for split in entry[1]):
             return None
         self.first = None
         self._waiting.remove(entry)
@@ -148,8 +156,8 @@ class PendingWindows:
         self._quota.release(part.weight - weight)
         part.weight = weight
 
-    def gather(self, split: SplitWindow) -> list[WindowTask] | None:
-        """Return the parts of `split` that are not delivered yet; `None` while one of them is not read."""
+    def find_read_parts(self, split: SplitWindow) -> list[WindowTask] | None:
+        """Return the parts of `split` that were read and not delivered; `None` while one is not read completely."""
         parts = [part for part in self.held if split in part.splits]
         is_open = any(part.is_open for part in parts) or any(split in splits for _, splits in self._waiting)
         return None if is_open else parts
@@ -161,7 +169,7 @@ class PendingWindows:
         self.add(part.window, part.splits)
 
     def put_back_open(self, owner: RequestOwner) -> None:
-        """Put the window that is read by `owner` back, if it is pending and not read completely."""
+        """Put back the window that `owner` reads, if it is pending and not read completely."""
         for part in self.held:
             if part is owner and part.is_open:
                 self.put_back(part)
@@ -191,7 +199,7 @@ class PendingWindows:
         self._waiting.clear()
 
     def find_splits(self) -> list[tuple[SplitWindow, tuple[SplitWindow, ...]]]:
-        """Return the split windows that are not complete, each with those that it was split from, innermost first."""
+        """Return the split windows with pending parts, each with those that it was split from, innermost first."""
         chains = [splits for _, splits in self._waiting] + [part.splits for part in self.held]
         found = {id(chain[depth]): (chain[depth], chain[:depth]) for chain in chains for depth in range(len(chain))}
         return sorted(found.values(), key=lambda one: -len(one[1]))

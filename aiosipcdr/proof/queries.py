@@ -1,6 +1,6 @@
-"""Queries of a few requests: one page, the totals of windows, the number of calls of a range.
+"""Plans of a few requests: one page, the totals of windows, the number of calls of a range.
 
-They are plans like `aiosipcdr.proof.range.RangeReader`, run by the same engine.
+The engine runs them like `aiosipcdr.proof.range.RangeReader`.
 """
 
 from collections import deque
@@ -54,12 +54,12 @@ class SinglePage:
         return self.page is not None
 
     def next_request(self) -> PageRequest | None:
-        """Return the request, once."""
+        """Return the request at the first call, then `None`."""
         request, self._request = self._request, None
         return request
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
-        """Return the error."""
+        """Return the error; for a page after the first, one that names the likely cause."""
         if isinstance(error, InvalidQueryError) and request.current > 1:
             return describe_refused_single_page(request.window, request.current)
         return error
@@ -80,9 +80,9 @@ class SinglePage:
 
 
 class WindowCounts:
-    """Counts the calls of windows of at most 31 days each; by default a total of 0 is requested twice.
+    """Counts the calls of windows of at most 31 days each.
 
-    A server that is not ready sometimes reports a total of 0.
+    By default a total of 0 is requested twice, since a server that is not ready sometimes reports 0.
 
     Attributes:
         totals: The total of each window.
@@ -136,7 +136,7 @@ class WindowCounts:
         return due.popleft() if due else None
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
-        """Process a refusal; one that is out of the time range starts the search for the retention boundary."""
+        """Process a refusal; if a window is out of the time range, search the retention boundary."""
         if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
             self._enlarged.append(larger)
             return None

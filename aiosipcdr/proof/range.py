@@ -1,7 +1,7 @@
-"""Range: reads a range as a plan of windows, and delivers them in order.
+"""Reader of a range: plans windows, reads and proves them, and delivers them in order.
 
-Starts windows oldest first, holds a limited number of them in memory, splits those that are too large or cannot be
-proven, and checks that the parts of a window have at least the rows that it reported.
+Starts the oldest windows first, holds a limited number in memory, splits those that are too large or cannot be proven,
+and checks that the parts of a split window have at least as many rows as it reported.
 """
 
 from collections import deque
@@ -14,8 +14,8 @@ from aiosipcdr.model.errors import (
     CHANGING,
     END_UNSEEN,
     IDENTICAL,
+    INDISTINGUISHABLE,
     UNSTEADY,
-    UNTOLD_APART,
     InvalidQueryError,
     SipCdrError,
     describe_refused_page,
@@ -62,7 +62,7 @@ TARGET_ROWS = 1_200
 """Rows that a part should have: far enough below the limit for busy hours, high enough to fill its pages."""
 
 MAX_PARTS = 5_000
-"""Max parts of one split, whatever total is reported; parts that are too large are split again."""
+"""Max parts of one split, even if the reported total needs more; parts that are too large are split again."""
 
 _Splits = tuple[SplitWindow, ...]
 
@@ -73,7 +73,7 @@ class RangeReader:
     Attributes:
         span: The range that was asked for.
         progress: Counters of the report.
-        mismatch: The error that ends the run before the window that was taken last, if too much of it is unreadable.
+        mismatch: The error that ends the run instead of delivering the window taken last, if too much is unreadable.
         planned: Windows whose total became known, with the total; emptied by the caller.
         tiles: The windows that the run begins with, oldest first.
     """
@@ -99,9 +99,9 @@ class RangeReader:
             filters: Filters of the query.
             size: Page size.
             quota: Limits the windows in memory.
-            ages: Tells which windows are provisional.
-            allow_incomplete: Deliver windows that could not be proven, too.
-            skip_out_of_range: Read what the vendor still keeps, and report the rest as a gap.
+            ages: Decides which windows are provisional.
+            allow_incomplete: Deliver unproven windows, too.
+            skip_out_of_range: Read what the vendor still keeps, and report the deleted part as a gap.
             strict: A record that cannot be decoded ends the run.
             normalize: Two records are equal if it returns equal records for them.
             journal: Receives the events that must be written before the run acts on them.
@@ -128,17 +128,17 @@ class RangeReader:
         self._sizes = PageSizes()
         self._pending = PendingWindows(quota, self._build)
         self._recounts = Recounts(filters)
-        self._urgent = self._recounts.planned  # recounts, and counts whose page size was refused
+        self._urgent = self._recounts.planned  # recounts, and counts to repeat with a larger page size
         self._unproven = False
         self._overlap: OverlapReader[WindowTask] | None = None
-        self.tiles: list[TimeWindow] = [*filter(None, [span.seam]), *plan_range(span.window, now)]
+        self.tiles: list[TimeWindow] = [*filter(None, [span.preceding_second]), *plan_range(span.window, now)]
         self._note_clipping(self.tiles)
         for tile in self.tiles:
             self._pending.add(tile)
 
     @property
     def report(self) -> FetchReport:
-        """What is proven so far."""
+        """The report as of now."""
         return self.progress.build()
 
     @property
@@ -155,10 +155,10 @@ class RangeReader:
         return self.is_finished if oldest is None else self._is_ready(oldest)
 
     def next_request(self) -> PageRequest | None:
-        """Return the most useful request that may be sent now, oldest window first.
+        """Return the next request to send now, of the oldest window that has one; `None` if there is none.
 
-        If fewer are known than may be in flight, the next window is begun early: its total is then known in time, and
-        no worker has to wait for it.
+        If fewer requests are planned than may be in flight, the next window is begun, so that its total is known and
+        its pages are planned before the workers run out of requests.
         """
         if self._urgent:
             return self._urgent.popleft()
@@ -186,7 +186,7 @@ class RangeReader:
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
         """Process the final error of `request`; return it if it ends the run."""
         if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
-            self._sizes.counting = larger.size
+            self._sizes.for_counts = larger.size
             self._urgent.append(larger)
             return None
         changed = request.owner.refuse(request, error)
@@ -199,7 +199,7 @@ class RangeReader:
         return changed if isinstance(changed, SipCdrError) else self._follow_up()
 
     def _follow_up(self) -> Transition:
-        # The owner of a request has all its answers: do what becomes possible.
+        # The owner of a request has all answers: take the next steps of the run.
         error: SipCdrError | None = None
         if self._boundary.search is not None and self._boundary.search.is_done:
             error = self._finish_search(self._boundary.search)
@@ -213,11 +213,11 @@ class RangeReader:
         return PlanChange.DONE if self.has_result else None
 
     def take_event(self) -> JournalEvent | None:
-        """Return the event that must be written next; everything taken before counts as written."""
+        """Return the event that must be written next; all events taken before count as written."""
         return None if self._journal is None else self._journal.take()
 
     def take_complete(self) -> CompleteWindow | None:
-        """Return the oldest window if it was read; each once, in order."""
+        """Return the oldest window if it was read, else `None`; each window once, in order."""
         oldest = self._pending.oldest
         if oldest is None or not self._is_ready(oldest):
             return None
@@ -234,16 +234,16 @@ class RangeReader:
         self.progress.clipped_to = end if end < self._end else None
 
     def join(self) -> None:
-        """Claim a share of the quota when the run begins."""
+        """Take a share of the quota; call it when the run begins."""
         self._quota.runs += 1
 
     def leave(self) -> None:
-        """Release the share of the quota when the run ends."""
+        """Release the share of the quota; call it when the run ends."""
         self._quota.runs -= 1
         self._pending.clear()
 
     def abandon(self) -> CallDetailRecords:
-        """Return the records that were read and not delivered when the run ends early, and count them in the report."""
+        """End the run early: return the records that were read and not delivered, and add them to the report."""
         splits = self._pending.find_splits()
         left: list[CallDetailRecord] = []
         quarantined: list[QuarantinedRecord] = []
@@ -272,8 +272,10 @@ class RangeReader:
             sizes=self._sizes,
             is_part=bool(splits),
             is_repair=any(split.is_repair for split in splits),
-            grows=any(split.grows for split in splits),
-            pause=max((self._ages.until_past(split.due) for split in splits if split.due is not None), default=0.0),
+            is_growing=any(split.is_growing for split in splits),
+            pause=max(
+                (self._ages.until_past(split.reread_at) for split in splits if split.reread_at is not None), default=0.0
+            ),
             ages=self._ages,
             time_field=self._time_field,
             strict=self._strict,
@@ -286,16 +288,16 @@ class RangeReader:
         return part.report.certified or self._is_read(part)
 
     def _is_read(self, part: WindowTask) -> bool:
-        # An unproven window that must not be delivered is kept until its error has ended the run.
+        # An unproven window that must not be delivered stays here until its error ends the run.
         return part.report.certified or (self._allow_incomplete and not part.is_open)
 
     def _compare_oldest(self) -> None:
-        # Repeated rows are known when all older windows were delivered.
+        # Which of its rows are repeated is known once all older windows are delivered.
         part = self._pending.oldest
         if part is None or part.repeats is not None or not self._is_read(part):
             return
-        gathering = next((split for split in part.splits if split.gathers), None)
-        if gathering is not None and not self._gather(gathering):
+        together = next((split for split in part.splits if split.delivers_together), None)
+        if together is not None and not self._check_parts(together):
             return
         part.repeats = self._merger.compare(part)
         if not part.repeats.is_doubtful:
@@ -315,20 +317,21 @@ class RangeReader:
             strict=self._strict,
         )
 
-    def _gather(self, split: SplitWindow) -> bool:
-        # Parts of one page were accepted without a count. If they have fewer rows than the window reported, some came
-        # from a replica that lags: they are read once more when that has caught up.
-        parts = self._pending.gather(split)
+    def _check_parts(self, split: SplitWindow) -> bool:
+        # Returns whether the parts of `split` can be delivered. Parts of one page were certified without a count: if
+        # all parts together have fewer rows than the window reported, some of these pages came from a replica that
+        # lags. They are read once more when it has caught up.
+        parts = self._pending.find_read_parts(split)
         if parts is None:
             return False
-        short = {one for one in find_short(parts, split) if one.due is None}  # each once
+        short = {one for one in find_short(parts, split) if one.reread_at is None}  # each once
         late = [part for part in parts if short.intersection(part.splits) and self._ages.is_past(part.window.end)]
         if not late or not self._budget.take(len(late)):
-            split.gathers = False
+            split.delivers_together = False
             return True
         due = self._ages.find_caught_up()
         for one in short:
-            one.due = due
+            one.reread_at = due
         for part in late:
             add_reported(part.splits, -part.report.counted)
             self._merger.count_effort(part.report)
@@ -355,8 +358,8 @@ class RangeReader:
         return None if self._allow_incomplete else self._incomplete(part)
 
     def _advance(self, part: WindowTask) -> SipCdrError | None:
-        self._size = min(self._size, part.given_size)
-        # The total of a range that is a single page is not used before its control count.
+        self._size = min(self._size, part.actual_size)
+        # The total of a window of a single page is used only after its control count.
         if not part.total_is_known and part.scan.pages and not (part.scan.single and part.is_open):
             part.total_is_known = True
             self._note_total(part)
@@ -379,8 +382,8 @@ class RangeReader:
             self.planned.append((part.window, total))
 
     def _split_too_large(self, part: WindowTask) -> SipCdrError | None:
-        # Parts that report far more than the window itself are charged as repairs: otherwise a vendor that reports the
-        # same total for every window would receive a request for each second of the range.
+        # Splits of parts that report far more rows than the window itself are charged as repairs. Without this limit, a
+        # vendor that reports the same total for every window would receive a request for each second of the range.
         is_credible = all(split.is_credible for split in part.splits)
         if self._split(part, TARGET_ROWS, is_repair=not is_credible or part.max_rows < MAX_ROWS):
             return None
@@ -392,15 +395,15 @@ class RangeReader:
     def _split_unproven(self, part: WindowTask) -> SipCdrError | None:
         target, growth = TARGET_ROWS, part.growth
         if part.refused_page is not None:
-            self._max_rows = min(self._max_rows, (part.refused_page - 1) * part.given_size)
+            self._max_rows = min(self._max_rows, (part.refused_page - 1) * part.actual_size)
         elif growth.rows and not part.needs_single_pages:
             target = max(1, part.report.total * 8 // growth.rows)
         elif part.needs_single_pages:
-            target = max(1, part.given_size * 6 // 10)
-        elif part.report.total >= part.given_size and not part.end_is_unseen:
+            target = max(1, part.actual_size * 6 // 10)
+        elif part.report.total >= part.actual_size and not part.end_is_unseen:
             # Rows that move between pages while they are read cannot move within one page: from now on, windows are
             # split until one page is enough.
-            self._max_rows = max(1, part.given_size - 1)
+            self._max_rows = max(1, part.actual_size - 1)
         if can_split(part.window) and self._split(part, target, is_repair=True):
             return None
         return None if self._allow_incomplete else self._incomplete(part)
@@ -419,9 +422,9 @@ class RangeReader:
         self._merger.count_effort(reported)
         event = WindowSplit(reported=reported, parts=children, is_repair=is_repair)
         split = self._pending.add_parts(event, part.splits, part.scan.records.values(), first=future)
-        split.grows = part.growth.rows > 0
-        is_gathered = any(outer.gathers for outer in part.splits)
-        split.gathers = is_repair and not is_gathered and self._ages.may_lag(part.window.end)
+        split.is_growing = part.growth.rows > 0
+        is_gathered = any(outer.delivers_together for outer in part.splits)
+        split.delivers_together = is_repair and not is_gathered and self._ages.may_lag(part.window.end)
         self._merger.keep_unclaimed(split)
         self._note(event, split)
         return True
@@ -432,12 +435,12 @@ class RangeReader:
 
     def _incomplete(self, part: WindowTask) -> SipCdrError:
         if part.refused_page is not None:
-            return describe_refused_page(part.window, part.refused_page, size=part.given_size)
+            return describe_refused_page(part.window, part.refused_page, size=part.actual_size)
         unidentified = find_unidentified(len(part.scan.quarantined), part.scan.unique)
         if unidentified is not None:
             unidentified.window = part.window
             return unidentified
-        why = UNTOLD_APART if part.scan.is_ambiguous else END_UNSEEN if part.end_is_unseen else UNSTEADY
+        why = INDISTINGUISHABLE if part.scan.is_ambiguous else END_UNSEEN if part.end_is_unseen else UNSTEADY
         total = part.report.total
         if identical := part.identical_rows:
             why, total = IDENTICAL.format(identical), part.report.counted
@@ -468,10 +471,10 @@ class RangeReader:
         return None
 
     def _take_recount(self, split: SplitWindow, count: int) -> SipCdrError | None:
-        if split.union < count:
+        if split.distinct_rows < count:
             self._unproven = True
             if not self._allow_incomplete:
-                return describe_shortfall(split.window, split.union, count, CHANGING, self.report)
+                return describe_shortfall(split.window, split.distinct_rows, count, CHANGING, self.report)
         else:
             self._note(Recounted(window=split.window, total=count))
         self._certify()
@@ -479,7 +482,7 @@ class RangeReader:
 
     def _certify(self) -> None:
         clipped_to = self.progress.clipped_to
-        # By a clock that is months behind, calls in the past would be clipped as future ones.
+        # If this machine's clock was far behind, the range was clipped in the past.
         is_clipped_too_early = clipped_to is not None and clipped_to <= self._ages.read_clock().now
         is_unproven = self._unproven or self.progress.quarantined or is_clipped_too_early
         self.progress.certified = self.is_finished and not is_unproven
@@ -487,14 +490,14 @@ class RangeReader:
     def resume(self, checkpoint: Checkpoint, *, counted_again: Collection[TimeWindow] = ()) -> None:
         """Continue an earlier run of the same query; must be called before the first request.
 
-        Windows that were split and whose parts have too few calls are counted again.
+        Split windows whose parts have too few calls are counted again.
 
         Args:
             checkpoint: The progress of the earlier run.
-            counted_again: Delivered windows that still have as many rows: their certificates are as of now.
+            counted_again: Delivered windows whose total was confirmed just now: their age is judged as of now.
 
         Raises:
-            OutOfTimeRangeError: The earlier run has left out what the vendor no longer keeps, and this one must not.
+            OutOfTimeRangeError: The earlier run has skipped what the vendor has deleted, and this one must not skip it.
             KeyError: `checkpoint` has a window that was never planned.
         """
         reports = self._update_ages(checkpoint.entries, counted_again)
@@ -515,9 +518,9 @@ class RangeReader:
                     self._unproven = self._unproven or not reported.certified
                     self._merger.restore(reported, share, outer)
                 case Recounted(window=window, total=total):
-                    splits[window].reported = total
+                    splits[window].reported_rows = total
                 case Trimmed(kept_from=kept_from):
-                    # Windows that were read when the boundary moved were delivered after the event, untrimmed.
+                    # Windows that were already read when the boundary moved were delivered later, untrimmed.
                     held = {window: waiting.pop(window) for window in reports.keys() & waiting.keys()}
                     self._restore_boundary(kept_from, waiting)
                     waiting = held

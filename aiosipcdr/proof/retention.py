@@ -1,7 +1,7 @@
-"""Retention boundary: finds the oldest time that the vendor still answers for, and the gap before it.
+"""Retention boundary: the oldest time that the vendor still keeps, and the gap before it.
 
-A bisection whose probes are requests for two seconds each. Assumes that the vendor refuses all times before a refused
-one.
+Found by bisection with requests for windows of two seconds, which assumes that the vendor refuses all times before a
+refused one.
 """
 
 from bisect import insort
@@ -32,7 +32,7 @@ class BoundarySearch:
     """
 
     def __init__(self, window: TimeWindow, filters: Filters) -> None:
-        """Probe the end of `window` first: perhaps all of it is out of range."""
+        """Plan a probe of the end of `window`, since all of it may be out of range."""
         self.available_from: datetime | None = None
         self.is_done: bool = False
         self._window = window
@@ -72,7 +72,7 @@ class BoundarySearch:
         """Return the error that states which part of the window is available.
 
         Args:
-            can_skip: Whether the caller may skip the rest; not possible for a count.
+            can_skip: Whether the caller can skip the unavailable part, which a count cannot.
         """
         boundary = self.available_from
         since = "nothing of it is available" if boundary is None else f"available from {boundary.isoformat()} on"
@@ -115,13 +115,13 @@ class RetentionBoundary:
         self.search = None
         boundary = self._window.end if found is None else found
         if self.searches > 1:
-            # A boundary that has moved goes on moving: the margin doubles each time, to stay ahead of it.
+            # The boundary moves with time. The margin doubles with each search, to stay ahead of it.
             boundary = min(boundary + BOUNDARY_MARGIN * 2 ** min(self.searches - 2, 20), self._window.end)
         self._kept_from = boundary
         return boundary
 
     def restore(self, kept_from: datetime) -> OutOfTimeRangeError:
-        """Restore the boundary of an earlier run; return the error for a caller who needs the whole range."""
+        """Restore the boundary of an earlier run; return the error to raise if the whole range is needed."""
         self.searches += 1
         self._kept_from = kept_from
         search = BoundarySearch(self._window, self._filters)

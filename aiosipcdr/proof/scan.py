@@ -23,35 +23,34 @@ __all__ = ["WindowScan"]
 _numbers = count(1)
 
 MAX_PLANNED = 2_000
-"""Max pages of a window that are planned ahead, whatever total is reported."""
+"""Max pages of a window that are requested and not answered, however large the reported total is."""
 
 
 class _Rows(msgspec.Struct, frozen=True):
-    """The rows of an id that was read with different contents.
+    """The rows of one id that was read with different contents.
 
-    They are legs of one call, or versions of a row that changed between two answers.
+    They are legs of one call, or versions of one row that changed between two answers.
 
     Attributes:
-        seen: All contents that were read, in order; if there are several, the keys of a dict, since a server may send
-            thousands.
-        now: Those that count as rows.
-        sure: Number of them that are known to be separate rows: one answer had all of them, or a later scan of the same
-            pages repeated all of them.
+        contents: All contents that were read, in order; several are the keys of a dict, since there may be thousands.
+        counted: Those that count as rows.
+        certain: Number of rows that certainly exist: one answer had that many, or a later scan of the same pages
+            repeated that many.
     """
 
-    seen: Collection[CallDetailRecord]
-    now: Collection[CallDetailRecord]
-    sure: int = 1
+    contents: Collection[CallDetailRecord]
+    counted: Collection[CallDetailRecord]
+    certain: int = 1
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is known which of several rows exist; a single row is decided by the control count."""
-        return self.sure == 1 or len(self.now) == self.sure
+        """Whether it is known which rows exist; true if only one is certain: a control count decides then."""
+        return self.certain == 1 or len(self.counted) == self.certain
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the contents may be more rows, or fewer, than those in `now`."""
-        return not self.is_settled or (self.sure == 1 and len(self.seen) > 1)
+        """Whether there may be more rows than in `counted`, or fewer."""
+        return not self.is_settled or (self.certain == 1 and len(self.contents) > 1)
 
 
 class WindowScan:
@@ -61,7 +60,7 @@ class WindowScan:
     transferred call). In different answers they may also be one row that changed: it counts once, with its latest
     contents, until a second scan repeats the others.
 
-    If the pages are sorted, each id has one row. Otherwise their rows are merged when they are first needed.
+    If the pages are sorted, each id has one row, and nothing is merged. Otherwise the rows are merged on first use.
 
     Attributes:
         number: Identifies the scan within the process; from 1.
@@ -69,10 +68,10 @@ class WindowScan:
         largest_total: Largest total that an answer reported or proved.
         pages: Number of pages read.
         quarantined: Records that could not be decoded, by id; by a hash of their bytes if the id is not readable, or
-            if another row on the same page has it.
-        is_ambiguous: Whether a record counts by its bytes. Another answer may have the same row with other bytes, or
-            readable: then the number of distinct rows proves nothing unless all of them came in one answer.
-        single: Whether one page was the whole window: one SELECT counted and sent everything.
+            if another row on the same page has the same id.
+        is_ambiguous: Whether a record was identified by its bytes. In another answer the same row may have other bytes,
+            or be readable, so the number of distinct rows proves nothing unless one answer had all of them.
+        single: Whether one page was the whole window, so that one SELECT returned total and rows.
         has_extras: Whether records have unknown or unreadable fields.
     """
 
@@ -102,7 +101,7 @@ class WindowScan:
 
     @property
     def sorted_run(self) -> SortedRun | None:
-        """All rows read so far, if they are sorted: then no row is repeated or quarantined."""
+        """All rows read so far if they are sorted, without repeated or quarantined ones; `None` otherwise."""
         if self._is_sorted and len(self._sorted_runs) > 1:
             joined = join_sorted_runs(self._sorted_runs)
             self._is_sorted, self._sorted_runs = joined is not None, [] if joined is None else [joined]
@@ -110,7 +109,7 @@ class WindowScan:
 
     @property
     def records(self) -> dict[object, CallDetailRecord]:
-        """The rows read so far, by id; by the row itself if its id has several rows."""
+        """The rows read so far. The key is the id, or the row itself if its id has several rows."""
         self._merge_pages()
         return self._records
 
@@ -127,7 +126,7 @@ class WindowScan:
         if self.sorted_run is None:
             self._merge_pages()
         several = self._several.items()
-        return {voice_id for voice_id, rows in several if len(rows.seen) > len(rows.now) or not rows.is_settled}
+        return {voice_id for voice_id, rows in several if len(rows.contents) > len(rows.counted) or not rows.is_settled}
 
     @property
     def unique(self) -> int:
@@ -139,11 +138,11 @@ class WindowScan:
 
     @property
     def copies(self) -> int:
-        """Number of rows beyond the distinct ones that certainly exist: one answer had the same bytes several times."""
+        """Number of rows that exist beyond the distinct ones: one answer had the same contents several times."""
         return 0 if self._is_sorted else self.count_copies(set())
 
     def count_copies(self, without: AbstractSet[object]) -> int:
-        """Return the number of copies of rows whose keys are not in `without`."""
+        """Return the number of `copies`, without those of rows whose keys are in `without`."""
         if self._is_sorted and self.sorted_run is not None:
             return 0
         self._merge_pages()
@@ -158,18 +157,18 @@ class WindowScan:
 
     @property
     def rows(self) -> int:
-        """Number of rows that certainly exist: distinct ones, and copies of them."""
+        """Number of rows that exist: distinct ones and copies."""
         unique = self.unique
         return unique + self.copies if self._copies else unique
 
     def count_identical(self) -> int:
-        """Return the number of rows listed beyond the distinct ones, if every reading of the pages was the same."""
-        readings: dict[int, Counter[CallDetailRecord]] = {}
-        times: Counter[int] = Counter()
+        """Return the number of rows beyond the distinct ones, if the window was read several times, always the same."""
+        rows_by_scan: dict[int, Counter[CallDetailRecord]] = {}
+        times_read: Counter[int] = Counter()
         for page in self._read:
-            times[page.current] += 1
-            readings.setdefault(times[page.current], Counter()).update(page.records)
-        first, *others = readings.values() or [Counter()]
+            times_read[page.current] += 1
+            rows_by_scan.setdefault(times_read[page.current], Counter()).update(page.records)
+        first, *others = rows_by_scan.values() or [Counter()]
         return first.total() - len(first) if others and all(other == first for other in others) else 0
 
     @property
@@ -177,31 +176,31 @@ class WindowScan:
         """Whether an id has several rows."""
         if self.sorted_run is None:
             self._merge_pages()
-        return any(rows.sure > 1 for rows in self._several.values())
+        return any(rows.certain > 1 for rows in self._several.values())
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether several rows of one id were read, and one of them may be an older version of another."""
+        """Whether one of several rows of an id may be an older version of another."""
         if self.sorted_run is None:
             self._merge_pages()
         return any(not rows.is_settled for rows in self._several.values())
 
     @property
     def ids(self) -> AbstractSet[object]:
-        """The ids of all rows read, and the keys of quarantined ones."""
+        """The ids of all rows, and the keys of quarantined ones."""
         ids: AbstractSet[object] = self.records.keys()
         if self._several:
             ids = {record.voice_id for record in self._records.values()}
         return ids | self.quarantined.keys() if self.quarantined else ids
 
-    def holds(self, record: CallDetailRecord) -> bool:
+    def contains(self, record: CallDetailRecord) -> bool:
         """Return whether `record` is one of the rows."""
         return self.records.get(record.voice_id) == record or record in self.records
 
     def plan_pages(self) -> Sequence[int]:
-        """Return the numbers of the pages that are due now, and mark them as requested.
+        """Return the numbers of the pages to request now, and count them as requested.
 
-        At first the first page; once it has reported a total, the others, at most 2,000 at a time.
+        Returns the first page, then, when its total is known, the others; at most 2,000 are outstanding at a time.
         """
         due: Sequence[int]
         allowed = MAX_PLANNED - self._outstanding
@@ -229,7 +228,7 @@ class WindowScan:
             past_the_end: Whether the page does not exist, so that only the total is used.
 
         Returns:
-            Whether there is something to decide: all pages were answered, or more are due.
+            Whether the reader has to act: all pages were answered, or more can be requested.
         """
         page = answer.page
         self._outstanding -= 1
@@ -259,20 +258,22 @@ class WindowScan:
         return has_due_pages or not self._outstanding
 
     def drain_anomalies(self) -> int:
-        """Return the number of anomalies since the last call, repeated rows included."""
+        """Return the number of anomalies since the last call of this method, repeated rows included."""
         anomalies = self._anomalies + self.duplicates
         new, self._anomalies_drained = anomalies - self._anomalies_drained, anomalies
         return new
 
     def may_hold(self, count: int) -> bool:
-        """Return whether the window may have `count` rows, depending on how its doubtful ids are resolved."""
+        """Return whether doubtful ids can explain a total of `count`: some decision about them gives this number."""
         doubtful = [rows for rows in self._several.values() if rows.is_doubtful]
-        fewest = self.rows - sum(len(rows.now) - rows.sure for rows in doubtful)
-        return bool(doubtful) and fewest <= count <= fewest + sum(len(rows.seen) - rows.sure for rows in doubtful)
+        fewest = self.rows - sum(len(rows.counted) - rows.certain for rows in doubtful)
+        return bool(doubtful) and fewest <= count <= fewest + sum(
+            len(rows.contents) - rows.certain for rows in doubtful
+        )
 
     @property
     def doubtful_ids(self) -> set[str]:
-        """The ids of which more rows, or fewer, may exist than are counted."""
+        """The ids that may have more rows than are counted, or fewer."""
         return {voice_id for voice_id, rows in self._several.items() if rows.is_doubtful}
 
     def find_pages(self, ids: AbstractSet[str]) -> list[int]:
@@ -312,24 +313,24 @@ class WindowScan:
         self._duplicates += copies.total()
         self._note_copies(copies)
         for voice_id, rows in in_page.items():
-            self._take(voice_id, rows)
+            self._add_rows(voice_id, rows)
 
-    def _take(self, voice_id: str, rows: list[CallDetailRecord]) -> None:
-        # `rows` came in one answer.
+    def _add_rows(self, voice_id: str, rows: list[CallDetailRecord]) -> None:
+        # `rows` are from one answer.
         before = self._rows_of(voice_id)
-        known = () if before is None else before.seen
+        known = () if before is None else before.contents
         new = [row for row in rows if row not in known]
         self._duplicates += len(rows) - len(new)
         if len(known) + len(new) == 1:
             (self._records[voice_id],) = [*known, *new]
             return
-        sure = max(len(rows), 1 if before is None else before.sure)
-        seen = _add(known, new)
-        if before is not None and before.sure > 1 and before.now is known:
-            self._several[voice_id] = _Rows(seen, seen, sure)
+        certain = max(len(rows), 1 if before is None else before.certain)
+        contents = _add(known, new)
+        if before is not None and before.certain > 1 and before.counted is known:
+            self._several[voice_id] = _Rows(contents, contents, certain)
             self._records.update((row, row) for row in new)
         else:
-            self._file(voice_id, _Rows(seen, seen if sure > 1 else rows, sure))
+            self._set_rows(voice_id, _Rows(contents, contents if certain > 1 else rows, certain))
 
     def _quarantine(self, answer: PageAnswer) -> None:
         rows = {(quarantined.voice_id, quarantined.raw) for quarantined in answer.quarantined}
@@ -343,7 +344,7 @@ class WindowScan:
                 self.is_ambiguous = True
             if quarantined.voice_id is None:
                 same[key] += 1
-                if same[key] > 1:  # the same bytes twice in one answer may be two calls if they have no id
+                if same[key] > 1:  # without an id, the same bytes twice in one answer may be two calls
                     key = f"{key}#{same[key]}"
             self.quarantined.setdefault(key, quarantined)
             copies[key] += 1
@@ -359,21 +360,23 @@ class WindowScan:
         record = self._records.get(voice_id)
         return None if record is None else _Rows([record], [record])
 
-    def _file(self, voice_id: str, rows: _Rows) -> None:
+    def _set_rows(self, voice_id: str, rows: _Rows) -> None:
         self._records.pop(voice_id, None)
         if (before := self._several.get(voice_id)) is not None:
-            for row in before.now:
+            for row in before.counted:
                 self._records.pop(row, None)
         self._several[voice_id] = rows
-        self._records.update((row if rows.sure > 1 else voice_id, row) for row in rows.now)
+        self._records.update((row if rows.certain > 1 else voice_id, row) for row in rows.counted)
 
     def merge(self, earlier: "WindowScan", *, repeats: AbstractSet[str] = frozenset()) -> None:
         """Merge an earlier scan of the window; contents of this one take precedence.
 
-        Of the ids in `repeats`, only rows that this scan has read count.
+        Args:
+            earlier: The earlier scan.
+            repeats: Ids of which only the rows that this scan has read count.
         """
-        records, read_before = self.records, earlier.records  # both are merged before their ids are compared
-        read_now = {voice_id: rows.seen for voice_id in repeats if (rows := self._rows_of(voice_id)) is not None}
+        records, read_before = self.records, earlier.records  # merges the pages of both
+        read_now = {voice_id: rows.contents for voice_id in repeats if (rows := self._rows_of(voice_id)) is not None}
         self._is_sorted = False
         self._read = [*earlier._read, *self._read]  # noqa: SLF001 - the same class
         self._merged = len(self._read)
@@ -394,32 +397,32 @@ class WindowScan:
     def _retain(self, voice_id: str, rows: Collection[CallDetailRecord]) -> None:
         if (before := self._rows_of(voice_id)) is None:
             return
-        kept = [row for row in before.now if row in rows]
-        if len(kept) < len(before.now):
-            self._file(voice_id, _Rows(kept, kept, len(kept)))
+        kept = [row for row in before.counted if row in rows]
+        if len(kept) < len(before.counted):
+            self._set_rows(voice_id, _Rows(kept, kept, len(kept)))
 
     def _merge_id(self, voice_id: str, earlier: "WindowScan") -> None:
         latest, before = self._rows_of(voice_id), earlier._rows_of(voice_id)  # noqa: SLF001 - likewise
         if latest is None or before is None:
-            self._file(voice_id, latest or before or _Rows([], []))
+            self._set_rows(voice_id, latest or before or _Rows([], []))
             return
         # A row that was read both before and after another one exists in addition to it.
-        repeated = [row for row in latest.seen if row in before.seen]
-        sure = max(latest.sure, before.sure, len(repeated))
-        seen = _add([row for row in before.seen if row not in latest.seen], latest.seen)
-        if sure == 1:
-            now = latest.now
-        elif len(latest.seen) == sure and sure in {latest.sure, len(repeated)}:
-            now = latest.seen
-        elif before.is_settled and len(before.now) == sure and len(repeated) == len(latest.seen):
-            now = before.now
+        repeated = [row for row in latest.contents if row in before.contents]
+        certain = max(latest.certain, before.certain, len(repeated))
+        contents = _add([row for row in before.contents if row not in latest.contents], latest.contents)
+        if certain == 1:
+            counted = latest.counted
+        elif len(latest.contents) == certain and certain in {latest.certain, len(repeated)}:
+            counted = latest.contents
+        elif before.is_settled and len(before.counted) == certain and len(repeated) == len(latest.contents):
+            counted = before.counted
         else:
-            now = seen
-        self._file(voice_id, _Rows(seen, now, sure))
+            counted = contents
+        self._set_rows(voice_id, _Rows(contents, counted, certain))
 
 
 def _add(known: Collection[CallDetailRecord], new: Iterable[CallDetailRecord]) -> dict[CallDetailRecord, None]:
-    # A copy of a dict hashes nothing again.
+    # Copying a dict does not hash its keys again.
     return {**(known if isinstance(known, dict) else dict.fromkeys(known)), **dict.fromkeys(new)}
 
 

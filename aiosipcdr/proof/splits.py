@@ -19,44 +19,47 @@ from aiosipcdr.wire.codec import PageAnswer, encode_params
 __all__ = ["MAX_REPORTS", "Recounts", "SplitWindow", "add_reported"]
 
 MAX_REPORTS = 3
-"""Max windows that can report one call, however often a window was split: neighbours share a second, and if bounds are
-inclusive, a window of two seconds reaches from the end of the window before it to the start of the one after it."""
+"""Max windows that can report one call, however often a window was split.
+
+Neighbours share a second. If bounds are inclusive, windows of two seconds can share an instant with the next but one:
+[0, 2], [1, 3] and [2, 4] all contain 2.
+"""
 
 
 class SplitWindow:
-    """A window that was split: what it reported, and what its parts have delivered so far.
+    """A window that was split: the rows that it reported, and those that its parts have delivered so far.
 
     Attributes:
         window: The window.
-        reported: The rows that it reported.
+        reported_rows: Number of rows that it reported.
         open_parts: Number of its parts that are not delivered yet.
-        excess_rows: Rows that its parts reported first beyond those that it reported itself; overlaps count as often as
-            they are reported. Negative while they have reported less.
-        union: Distinct calls that the parts have delivered.
-        counted: What the parts have added to the total of the report.
+        excess_rows: Sum of the first totals of its parts, minus `reported_rows`; negative until enough parts have
+            reported. Rows in overlaps count once for each part that reports them.
+        distinct_rows: Number of distinct rows that the parts have delivered.
+        added_total: Rows that the parts have added to the total of the run's report.
         is_repair: Whether it was split because it could not be proven.
-        grows: Whether that was because calls were added while it was read.
-        gathers: Whether its parts are delivered when all of them were read: some may have to be read again.
-        due: When its parts may be read again, if they must be.
+        is_growing: Whether calls were added while it was read.
+        delivers_together: Whether no part is delivered until all are read, since some may have to be read again.
+        reread_at: When parts that are too short may be read again; `None` while none is.
         is_proven: Whether all parts delivered so far were proven.
-        is_noted: Whether its parts may be requested: not before the split is in the journal, if there is one.
+        is_written: Whether the journal has the split, or there is no journal; until then no part is requested.
         unclaimed: Rows that were read before the split and that no window has delivered yet, by id.
     """
 
     __slots__ = (
         "_max_excess_rows",
-        "counted",
-        "due",
+        "added_total",
+        "delivers_together",
+        "distinct_rows",
         "excess_rows",
-        "gathers",
-        "grows",
-        "is_noted",
+        "is_growing",
         "is_proven",
         "is_repair",
+        "is_written",
         "open_parts",
-        "reported",
+        "reported_rows",
+        "reread_at",
         "unclaimed",
-        "union",
         "window",
     )
 
@@ -69,36 +72,36 @@ class SplitWindow:
         is_repair: bool = False,
         unclaimed: Iterable[CallDetailRecord] = (),
     ) -> None:
-        """Create a split of `window` into `parts` windows."""
+        """Create a split of `window`, which reported a total of `reported`, into `parts` windows."""
         self.window: TimeWindow = window
-        self.reported: int = reported
+        self.reported_rows: int = reported
         self.open_parts: int = parts
         self.excess_rows: int = -reported
         self._max_excess_rows = reported * (MAX_REPORTS - 1) + reported // 4
-        self.union: int = 0
-        self.counted: int = 0
+        self.distinct_rows: int = 0
+        self.added_total: int = 0
         self.is_repair: bool = is_repair
-        self.grows: bool = False
-        self.gathers: bool = False
-        self.due: datetime | None = None
+        self.is_growing: bool = False
+        self.delivers_together: bool = False
+        self.reread_at: datetime | None = None
         self.is_proven: bool = True
-        self.is_noted: bool = True
+        self.is_written: bool = True
         self.unclaimed: dict[str, list[CallDetailRecord]] = {}
         for row in unclaimed:
             self.unclaimed.setdefault(row.voice_id, []).append(row)
 
     @property
     def is_credible(self) -> bool:
-        """Whether the excess of the parts can be explained by bursts in shared seconds and by calls added meanwhile."""
+        """Whether bursts in shared seconds and calls added meanwhile can explain the excess of the parts."""
         return self.excess_rows <= self._max_excess_rows
 
     @property
     def is_short(self) -> bool:
         """Whether all parts are delivered and have fewer calls than the window reported."""
-        return not self.open_parts and self.union < self.reported
+        return not self.open_parts and self.distinct_rows < self.reported_rows
 
     def add_reported(self, rows: int) -> int:
-        """Add `rows` that a part reported (negative if it is read again); return the change of the positive excess."""
+        """Add the total of a part (negative to take it back); return by how much the positive excess has changed."""
         before = max(0, self.excess_rows)
         self.excess_rows += rows
         return max(0, self.excess_rows) - before
@@ -106,10 +109,14 @@ class SplitWindow:
     def forget(
         self, rows: Iterable[CallDetailRecord], normalize: Callable[[CallDetailRecord], CallDetailRecord]
     ) -> None:
-        """Remove delivered rows, normalized by `normalize`, from `unclaimed`.
+        """Remove delivered rows from `unclaimed`.
 
-        If an id has one unclaimed row, it counts as an older version of the delivered one; if it has several, the equal
-        one is removed.
+        An id with one unclaimed row is removed even if the contents differ: the row has changed. Of an id with several
+        unclaimed rows, only those equal to a delivered one are removed.
+
+        Args:
+            rows: Delivered rows, normalized.
+            normalize: Rows are equal if it returns equal records for them.
         """
         by_id: defaultdict[str, list[CallDetailRecord]] = defaultdict(list)
         for row in rows:
@@ -121,8 +128,11 @@ class SplitWindow:
                 self.unclaimed[voice_id] = left
 
     def trim(self, part: TimeWindow, boundary: datetime) -> None:
-        """Record that `part` is not available before `boundary`: the parts will have fewer rows than reported."""
-        self.reported = 0
+        """Expect no number of rows any more, since the vendor has deleted those of `part` before `boundary`.
+
+        A part that ends there is not waited for.
+        """
+        self.reported_rows = 0
         self.open_parts -= part.end <= boundary
 
 
@@ -144,13 +154,13 @@ def _without(
 
 
 def add_reported(splits: Sequence[SplitWindow], rows: int) -> None:
-    """Add the rows that a part of `splits` (the outermost first) reported."""
+    """Add the total of a part to the windows that it was split from, `splits`, the outermost first."""
     for split in reversed(splits):
         rows = split.add_reported(rows)
 
 
 class Recounts:
-    """Counts split windows again whose parts have too few calls: if rows were deleted, the vendor reports fewer now.
+    """Recounts of split windows whose parts have too few rows: if rows were deleted, the vendor reports fewer now.
 
     Attributes:
         planned: Requests that may be sent now.
@@ -200,7 +210,7 @@ class _Recount:
             self._recounts.planned.append(msgspec.structs.replace(request, asked_before=True))
             return None
         total = answer.page.total
-        if total <= self.split.union and self._first is None:
+        if total <= self.split.distinct_rows and self._first is None:
             self._first = total
             self._recounts.planned.append(self.build_request())
             return None

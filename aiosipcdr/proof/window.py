@@ -68,18 +68,18 @@ class WindowReader:
     Attributes:
         window: The window.
         size: Page size.
-        given_size: Page size that the vendor is known to use, for other windows.
-        max_rows: A window with more rows is split first, if possible.
+        actual_size: Page size that the vendor is known to use, which other windows can use, too.
+        max_rows: If the window has more rows and can be split, it is left to be split.
         budget: Budget of the run.
         is_part: Whether it was split from a larger window.
         is_repair: Whether it was read before, without proof, as part of a larger window.
-        refused_page: A page that the vendor refused although it counts that many rows.
-        end_is_unseen: Whether it is unproven because the vendor gives no page that shows the end of its list.
+        refused_page: Number of a page that the vendor refused although its total includes it.
+        end_is_unseen: Whether it is unproven because the vendor sends no usable page at the end of the list.
         report: Counters of its report.
         outcome: Its state.
         params: The encoded window and filters.
         scan: The current scan.
-        growth: Calls that are added meanwhile.
+        growth: Calls that are added while it is read.
         planned: Requests that may be sent now.
     """
 
@@ -95,7 +95,7 @@ class WindowReader:
         sizes: PageSizes | None = None,
         is_part: bool = False,
         is_repair: bool = False,
-        grows: bool = False,
+        is_growing: bool = False,
         pause: float = 0.0,
         time_field: str | None = None,
         strict: bool = False,
@@ -107,13 +107,13 @@ class WindowReader:
             window: The window.
             filters: Filters of the query.
             size: Page size.
-            max_rows: A window with more rows is split first, if possible.
+            max_rows: If the window has more rows and can be split, it is left to be split.
             budget: Budget of the run.
-            ages: Tells whether calls may still be added to the window.
+            ages: Decides whether calls may still be added to the window.
             sizes: What the run knows about the vendor's page sizes.
-            is_part: The window was split from a larger one, which has reported its rows before.
-            is_repair: The window was read before, without proof, as part of a larger one; its first request is charged.
-            grows: Calls were added to the larger window while that was read.
+            is_part: The window was split from a larger one, whose total is already planned in the budget.
+            is_repair: The window was read before, unproven, as part of a larger one; its first request is charged.
+            is_growing: Calls were added to the larger window while that was read.
             pause: Seconds to wait before the first page.
             time_field: The time field that the vendor is known to filter on.
             strict: A record that cannot be decoded is an error.
@@ -121,7 +121,7 @@ class WindowReader:
         """
         self.window = window
         self.size: int = size
-        self.given_size: int = size
+        self.actual_size: int = size
         self.max_rows: int = max_rows
         self.budget = budget
         self._ages = ages
@@ -133,14 +133,14 @@ class WindowReader:
         self.outcome: WindowState = WindowState.OPEN
         self.params: bytes = encode_params(window, filters)
         self.scan: WindowScan = WindowScan(size)
-        self.growth: Growth = Growth(ages, window.end, is_seen=grows)
+        self.growth: Growth = Growth(ages, window.end, is_growing=is_growing)
         self._earlier: WindowScan | None = None
         self._repeats: AbstractSet[str] = frozenset()
         self._conflicting: set[str] = set()
         self._sizes = sizes or PageSizes()
         self._planned_rows = 0
         self._short_page: int | None = None
-        self._claimed_size: int | None = None
+        self._echoed_size: int | None = None
         self._first_count: int | None = None
         self._refused: dict[int, SipCdrError] = {}
         self._filters = filters
@@ -157,7 +157,7 @@ class WindowReader:
 
     @property
     def identical_rows(self) -> int:
-        """Number of rows that the vendor seems to list more than once; 0 if that does not explain its count."""
+        """Number of rows that the vendor probably lists twice; 0 if these do not explain its count exactly."""
         identical = self.scan.count_identical()
         return identical if self.report.counted - self.scan.unique == identical else 0
 
@@ -176,7 +176,7 @@ class WindowReader:
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
         """Process an answer; `PlanChange.DONE` when the window is no longer open."""
         if self.outcome is not WindowState.OPEN or request.scan != self.scan.number:
-            return None  # planned for a scan that was replaced
+            return None  # belongs to a scan that was replaced
         if answer.page.size != request.size:
             answer = self._correct_size(request, answer)
         sorted_run = None if request.control or request.is_end else find_sorted_run(answer.page.records)
@@ -215,7 +215,7 @@ class WindowReader:
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
         """Process a refusal; return it if it ends the run.
 
-        A page above the first may no longer exist, or be deeper than the vendor reads: a control count decides.
+        A page after the first may no longer exist, or be deeper than the vendor reads: a control count decides.
         """
         if isinstance(error, OutOfTimeRangeError):
             return PlanChange.OUT_OF_RANGE
@@ -240,19 +240,19 @@ class WindowReader:
         return None if self.outcome is WindowState.OPEN else PlanChange.DONE
 
     def give_up(self) -> None:
-        """Stop reading: the window keeps what was read so far, unproven."""
+        """Stop reading; the window is unproven and keeps the rows read so far."""
         self._end_unproven(self.report.total)
 
     def refute(self) -> None:
-        """Withdraw the certificate: it is unknown which rows a neighbouring window repeats."""
+        """Withdraw the certificate, because it is unknown which rows a neighbouring window repeats."""
         self.report.certified = False
         self.outcome = WindowState.UNPROVEN
 
     def read_once_more(self, ids: AbstractSet[str]) -> None:
         """Withdraw the certificate until the pages that have `ids` were read once more.
 
-        Their earlier versions do not count: in an unstable order a page may come back without the row, and an earlier
-        version would be mistaken for a row that still exists.
+        Rows of these ids count only if they are read again. If the vendor's order is unstable, the pages may come back
+        without such a row; its earlier version would then look like a row that still exists.
         """
         self.refute()
         pages = self.scan.find_pages(ids)
@@ -265,7 +265,7 @@ class WindowReader:
             self._plan(self._due_pages())
 
     def read_uncut(self) -> None:
-        """Read a window that is too large without splitting it, because the budget is spent."""
+        """Read a window that is too large without splitting it, since the budget for splitting is spent."""
         self.outcome = WindowState.OPEN
         self.max_rows = self.scan.largest_total
         self.report.scans = 1
@@ -308,8 +308,8 @@ class WindowReader:
         self.planned.append(msgspec.structs.replace(request, asked_before=True))
 
     def _ask_again(self, request: PageRequest, answer: PageAnswer, why: str) -> SipCdrError | None:
-        if self._only_claims_size(request, answer):
-            # The vendor does use that page size: what looked like a smaller size was a wrong total.
+        if self._echoes_wrong_size(request, answer):
+            # The vendor does use the size that it states; the short page was due to a wrong total.
             self._end_unproven(answer.page.total)
             return None
         if request.asked_before or not self.budget.take(1):
@@ -322,13 +322,13 @@ class WindowReader:
 
     def _correct_size(self, request: PageRequest, answer: PageAnswer) -> PageAnswer:
         sent = len(answer.page.records) + len(answer.quarantined)
-        is_empty = not (answer.page.size or answer.page.total or sent)  # some servers echo the number of rows as size
-        is_smaller = sent <= request.size and self._only_claims_size(request, answer)
+        is_empty = not (answer.page.size or answer.page.total or sent)  # some servers state the number of rows as size
+        is_smaller = sent <= request.size and self._echoes_wrong_size(request, answer)
         return resize(answer, request.size) if is_empty or is_smaller else answer
 
-    def _only_claims_size(self, request: PageRequest, answer: PageAnswer) -> bool:
+    def _echoes_wrong_size(self, request: PageRequest, answer: PageAnswer) -> bool:
         size = answer.page.size
-        return size > request.size and size in {self._claimed_size, self._sizes.claimed}
+        return size > request.size and size in {self._echoed_size, self._sizes.echoed}
 
     def _take_page(
         self,
@@ -338,26 +338,26 @@ class WindowReader:
         *,
         past_the_end: bool = False,
     ) -> bool:
-        # Returns whether something was decided, beyond keeping the rows of the page.
+        # Returns whether the caller has to follow up, since more was done than adding the rows of the page.
         page = answer.page
         rows = len(page.records) + len(answer.quarantined)
         if request.current == 1 and 0 < rows < min(page.size, page.total) and self._may_be_smaller(rows, page.total):
-            # Rows were deleted between COUNT and SELECT, or the vendor gives smaller pages than it says.
+            # Rows were deleted between COUNT and SELECT, or the vendor uses smaller pages than it states.
             if self._short_page is None and self.budget.take(1):
                 self._short_page = rows
                 self._repeat(request)
                 return True
             if self._short_page == rows:
-                self._claimed_size = page.size
+                self._echoed_size = page.size
                 answer = resize(answer, rows)
         if answer.page.size < self.size:
             self._plan_smaller(answer.page.size, first_page_is_here=request.current == 1)
             if request.current != 1:
                 return True
-        is_size_confirmed = request.current > 1 and rows > 0 and self._claimed_size is not None
+        is_size_confirmed = request.current > 1 and rows > 0 and self._echoed_size is not None
         if is_size_confirmed:
-            self._give_size(self.size)
-            self._sizes.given, self._sizes.claimed = self.size, self._claimed_size
+            self._set_actual_size(self.size)
+            self._sizes.actual, self._sizes.echoed = self.size, self._echoed_size
         self.report.pages += 1
         if self._filters.match == "loose":
             self.report.anomalies += count_loose_matches(page.records, self._filters)
@@ -367,14 +367,14 @@ class WindowReader:
         return is_decision_due or is_size_confirmed
 
     def _may_be_smaller(self, rows: int, total: int) -> bool:
-        is_open_question = self._claimed_size is None and self._sizes.given in {None, rows}
+        is_open_question = self._echoed_size is None and self._sizes.actual in {None, rows}
         return is_open_question and not self._is_too_large(total)
 
     def _plan_smaller(self, size: int, *, first_page_is_here: bool) -> None:
-        # Pages that were planned with another size do not fit.
+        # Pages planned with another size would overlap or leave gaps.
         self.report.anomalies += 1 + self.scan.drain_anomalies()
-        if self._claimed_size is None:
-            self._give_size(size)  # otherwise its second page decides
+        if self._echoed_size is None:
+            self._set_actual_size(size)  # otherwise the second page confirms it first
         self.size = size
         self.scan = WindowScan(size)
         self.planned.clear()
@@ -383,16 +383,16 @@ class WindowReader:
         if not first_page_is_here:
             self._plan(due)
 
-    def _give_size(self, size: int) -> None:
+    def _set_actual_size(self, size: int) -> None:
         self.budget.plan_smaller(size)
-        self.given_size = min(self.given_size, size)
+        self.actual_size = min(self.actual_size, size)
 
     def _continue(self) -> None:
         scan = self.scan
         if scan.pages == 1 and self.report.scans == 1:
             self._note_rows(scan.largest_total)
             if self._is_too_large(scan.largest_total):
-                self.report.scans = 0  # not a complete scan
+                self.report.scans = 0  # the scan was not completed
                 self._leave_for_splitting()
                 return
         self._plan(self._due_pages())
@@ -400,15 +400,15 @@ class WindowReader:
             return
         self.report.anomalies += scan.drain_anomalies()
         if scan.single and self.is_part and self.report.scans == 1:
-            # One SELECT counted and sent everything; the total of the larger window confirms it.
+            # One SELECT returned total and rows; the total of the larger window confirms them.
             self._settle(scan.largest_total, WindowState.CERTIFIED)
-        elif self.growth.is_seen:
-            self._check_at_once()
+        elif self.growth.is_growing:
+            self._count_by_end_page()
         else:
             self._plan([self._request_count()], is_check=True)
 
-    def _check_at_once(self) -> None:
-        # A delayed count would include calls that are added meanwhile.
+    def _count_by_end_page(self) -> None:
+        # Without delay: a delayed count would include calls that are added meanwhile.
         self._merge_earlier()
         scan = self.scan
         if self.needs_single_pages or self._refused or not scan.rows:
@@ -449,8 +449,8 @@ class WindowReader:
     # --- the control count
 
     def _request_count(self) -> PageRequest:
-        control = self._request(1, self._sizes.counting, control=True)
-        # One SELECT is consistent: no delay.
+        control = self._request(1, self._sizes.for_counts, control=True)
+        # Total and rows of one SELECT are consistent, so no delay is needed.
         delay = 0.0 if self.scan.single else self.growth.delay_count(self.report.scans)
         return msgspec.structs.replace(control, delay=delay)
 
@@ -458,7 +458,7 @@ class WindowReader:
         refused, self._refused = self._refused, {}
         left = [page for page in refused if page <= count_pages(count, self.size)]
         if not left:
-            self._read_again(count)  # rows were deleted, and the pages with them
+            self._read_again(count)  # rows were deleted, so these pages no longer exist
         elif isinstance(error := refused[min(left)], InvalidQueryError):
             self.refused_page = min(left)
             self._end_unproven(count)
@@ -471,7 +471,7 @@ class WindowReader:
         if self._first_count is not None:
             count, self._first_count = max(count, self._first_count), None
         elif self._disagrees(count) and self.budget.take(1):
-            self._first_count = count  # it may be stale or partial; the larger of two is used
+            self._first_count = count  # it may be stale or partial: count again and use the larger one
             self.planned.append(self._request_count())
             return
         self._decide(count)
@@ -479,7 +479,7 @@ class WindowReader:
     def _disagrees(self, count: int) -> bool:
         scan = self.scan
         if scan.is_ambiguous and not scan.single:
-            return False  # no count can be a proof
+            return False  # no count can prove the window
         if self.growth.exceeds(count, rows=scan.rows, largest_total=scan.largest_total):
             return False  # another count could only be larger
         return (scan.rows != count or scan.largest_total > count) and not scan.may_hold(count)
@@ -487,19 +487,19 @@ class WindowReader:
     def _decide(self, count: int) -> None:
         scan = self.scan
         if scan.is_ambiguous and not scan.single:
-            self._end_unproven(count)  # only windows of a single page can be counted
+            self._end_unproven(count)  # such rows can be counted only within one answer
         elif scan.rows != count or scan.largest_total > count or scan.is_unsettled:
             self._read_again(count)
         elif count and count % self.size == 0:
             self._check_end(count)
         else:
-            # The last page had space for more rows and has none.
+            # The last page was not full, so no row follows.
             self._settle(count, WindowState.CERTIFIED)
 
     # --- the end of the list
 
     def _check_end(self, count: int) -> None:
-        # A total that is truncated at a full page looks correct.
+        # A total that is cut off at a full page would look correct, so a page beyond it is requested.
         if (page := plan_end_page(count, self.size)) is None:
             self._leave_end_unseen(count)
         else:
@@ -514,7 +514,7 @@ class WindowReader:
         if page.total != count and (is_resized or verdict in {Verdict.USE, Verdict.PAST_THE_END}):
             self._read_again(page.total)
         elif verdict is not Verdict.USE or not count - before <= sent <= request.size:
-            # Another page than requested, or of another size.
+            # The answer is another page than requested, or has another size.
             if request.asked_before or not self.budget.take(1):
                 self._leave_end_unseen(count)
             else:
@@ -523,23 +523,24 @@ class WindowReader:
             rows, broken = {*page.records}, {quarantined.digest for quarantined in answer.quarantined}
             known = {quarantined.digest for quarantined in scan.quarantined.values()}
             distinct = len(rows) + len(broken)
-            unread = sum(not scan.holds(row) for row in rows) + len(broken - known)
+            unread = sum(not scan.contains(row) for row in rows) + len(broken - known)
             self.report.anomalies += sent - distinct
-            # If the page replaces the count, the rows skipped by OFFSET and those on the page are as many as counted.
-            seen = max(before + (sent if self.growth.is_seen else distinct), count + unread)
-            if seen > count:
-                self._read_again(seen)
+            # OFFSET skipped `before` rows, and the page has more: all of these exist, and so do the rows that the scan
+            # has and the page's new ones. Without a control count (growing window), repeated rows on the page count.
+            existing = max(before + (sent if self.growth.is_growing else distinct), count + unread)
+            if existing > count:
+                self._read_again(existing)
             else:
                 self._settle(count, WindowState.CERTIFIED)
 
-    def _fit_end(self, request: PageRequest, given: int, count: int) -> PageRequest:
-        # The vendor may have used another size, for which there is another end page.
-        other = plan_end_page(count, given + 1) if given != request.size and 1 < given < LARGEST_SIZE else None
+    def _fit_end(self, request: PageRequest, actual: int, count: int) -> PageRequest:
+        # If the vendor has used another page size, another page is at the end of the list.
+        other = plan_end_page(count, actual + 1) if actual != request.size and 1 < actual < LARGEST_SIZE else None
         return request if other is None else self._request(*other, is_end=True)
 
     def _leave_end_unseen(self, count: int) -> None:
-        if self.growth.is_seen:
-            self.growth.is_seen = False
+        if self.growth.is_growing:
+            self.growth.is_growing = False
             self._plan([self._request_count()], is_check=True)
             return
         self.end_is_unseen = True
@@ -550,24 +551,26 @@ class WindowReader:
     def _read_again(self, count: int) -> None:
         scan = self.scan
         if self._is_too_large(count) and scan.largest_total * 2 < count:
-            # The first answers knew only a part of the rows: little of what was read is worth keeping.
+            # The first total was far too low: the window is split, and the rows read so far are few.
             self._note_rows(count)
             self.report.duplicates += scan.duplicates
             scan.largest_total = count
             self._leave_for_splitting()
             return
-        # If rows were deleted, rows read before may no longer exist. Otherwise all of them still count, and only the
-        # missing ones have to be found.
+        # If rows were deleted, those read before may no longer exist. Otherwise they still count, and only the missing
+        # ones have to be found.
         shrunk = scan.largest_total > count or scan.rows > count
         self.growth.note_count(count, rows=scan.rows, largest_total=scan.largest_total)
-        # Rows of one id on different pages may be legs, or one row that changed: both pages are read once more.
+        # Rows of one id on different pages are legs, or one row that changed: only these pages are read once more.
         is_targeted = self.report.scans == 1 and not shrunk and scan.may_hold(count)
         pages: Sequence[int] = scan.find_pages(scan.doubtful_ids) if is_targeted else []
         if not (pages or self._may_read_again(count)):
             self._end_unproven(count)
             return
         if self.growth.rows and not pages:
-            pages = range(1, count_pages(count, self.size) + 1)  # all at once: a shorter scan sees fewer new calls
+            pages = range(
+                1, count_pages(count, self.size) + 1
+            )  # all at once: fewer calls are added during a shorter scan
         self.report.duplicates += scan.duplicates
         scan.largest_total = count
         self._earlier = None if shrunk else scan
@@ -578,7 +581,7 @@ class WindowReader:
         self._plan(self._due_pages(waits=True))
 
     def _may_read_again(self, count: int) -> bool:
-        # A window that can be split is read twice and then split: smaller windows change less while they are read.
+        # A window that can be split is split after two scans: smaller windows change less while they are read.
         max_scans = MAX_SCANS - 1 if can_split(self.window) else MAX_SCANS
         if self.growth.rows:
             max_scans = 1 if self.growth.is_fast and can_split(self.window) else MAX_SCANS_WHILE_GROWING
@@ -599,7 +602,7 @@ class WindowReader:
         self.report.unique = self.scan.unique
         self.report.quarantined = len(self.scan.quarantined)
         self.report.certified = outcome is WindowState.CERTIFIED
-        # As of the control count: a window that was young at the start of the run may have settled meanwhile.
+        # Age at the control count: a window that was young at the start of the run may be settled by now.
         self.report.provisional = self._ages.is_young(self.window.end)
         self.report.local_clock = self._ages.read_clock().is_local
         self.outcome = outcome

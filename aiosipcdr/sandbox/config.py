@@ -27,7 +27,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "absent": ("null", "empty", "missing"),
     "cache": ("off", "polite", "always"),
     "cost_field": ("cost", "costEur"),
-    "echo_size": ("given", "asked"),
+    "echo_size": ("used", "requested"),
     "empty_records": ("list", "null"),
     "filters": ("exact", "loose", "ignored"),
     "order": ("newest", "oldest", "scattered", "none"),
@@ -117,8 +117,8 @@ class SandboxConfig:
         min_size: Smallest page size; smaller sizes are silently raised to it.
         forced_size: Size of every page, whatever size is requested.
         refuse_below: Smaller sizes are refused with -22.
-        echo_size: `size` in a response: the size that was "given", or the one "asked" for.
-        pages_from_asked_size: Compute `pages` from the requested size, not the given one.
+        echo_size: `size` in a response: the size that is "used", or the one that was "requested".
+        pages_from_requested_size: Compute `pages` from the requested size, not the used one.
         search_count: False: nothing is counted, so `total` and `pages` are 0.
         wrong_total: Added to every `total`.
         count_cap: Largest value that COUNT returns; `pages` and `overflow` follow it.
@@ -182,8 +182,8 @@ class SandboxConfig:
     min_size: int | None = None
     forced_size: int | None = None
     refuse_below: int | None = None
-    echo_size: Literal["given", "asked"] = "given"
-    pages_from_asked_size: bool = False
+    echo_size: Literal["used", "requested"] = "used"
+    pages_from_requested_size: bool = False
     search_count: bool = True
     wrong_total: int = 0
     count_cap: int | None = None

@@ -120,7 +120,7 @@ class Endpoint:
         reported, pages = 0, 0
         if config.search_count:
             reported = self._count(seen)
-            pages = ceil(reported / (query.size if config.pages_from_asked_size else size))
+            pages = ceil(reported / (query.size if config.pages_from_requested_size else size))
         if config.drift_between:
             self._drift(query.selection)
         current = query.current
@@ -136,7 +136,7 @@ class Endpoint:
         self.counters.read(min(reported, current * size), current)
         data: dict[str, Any] = {
             "total": reported,
-            "size": query.size if config.echo_size == "asked" else size,
+            "size": query.size if config.echo_size == "requested" else size,
             "current": current,
             "pages": pages,
             "searchCount": config.search_count,

@@ -1,6 +1,6 @@
-"""The sandbox in a process of its own, and the command that reaches it from a shell.
+"""A sandbox in a separate process, and a curl command for a running sandbox.
 
-No secret is in an argument list or in the environment of the process: other users can read both.
+The secret is passed in neither the arguments nor the environment of the process, which other users may read.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from aiosipcdr.sandbox.sandbox import Sandbox
 from aiosipcdr.sandbox.stats import Stats
 
 _STOP_SECONDS: Final = 5.0
-# The process runs this same package, whatever the working folder and its modules are.
+# The process imports this package from here, even if the working folder has another one.
 _PACKAGE_FOLDER: Final = str(Path(__file__).resolve().parents[2])
 
 
@@ -40,7 +40,7 @@ async def serve(*, on_ready: Callable[[Sandbox], None], **config: Any) -> None: 
 
     Args:
         on_ready: Called once, with the running sandbox.
-        **config: `calls`, `middlewares` and `faults` as `Sandbox` has them, or see `SandboxConfig`.
+        **config: Arguments of `Sandbox`.
     """
     async with Sandbox(**config) as sandbox:
         on_ready(sandbox)
@@ -48,10 +48,10 @@ async def serve(*, on_ready: Callable[[Sandbox], None], **config: Any) -> None: 
 
 
 def curl_line(base_url: str, api_key: str, api_secret: str, start: datetime, end: datetime) -> str:
-    """Return a command for sh that asks for the first page of a range.
+    """Return a shell command that requests the first page of a range.
 
-    The shell takes the time and signs with it when the command runs, so that it can be
-    pasted at any time. `md5 -q` is macOS's `md5sum`.
+    The command takes the time and signs the request when it runs, so it stays valid. `md5 -q` is for macOS, which has
+    no `md5sum`.
 
         print(curl_line(sandbox.base_url, sandbox.api_key, sandbox.api_secret, sandbox.start, sandbox.end))
     """
@@ -70,17 +70,18 @@ def curl_line(base_url: str, api_key: str, api_secret: str, start: datetime, end
 
 
 class SandboxProcess:
-    """A sandbox in a process of its own: its CPU time and memory are not those of the caller.
+    """A sandbox in a separate process, so that its CPU time and memory do not add to the caller's.
 
         with SandboxProcess(records=100_000) as sandbox:  # or: async with
             client = CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret)
 
-    The process ends with its context, and in any case with the process that started it. Ctrl-C does not reach it.
+    The process ends when the context is left, and at the latest with the process that started it. Ctrl-C in a terminal
+    does not reach it.
 
     Args:
         calls: Wire records (JSON values) to serve instead of generated calls.
-        faults: What goes wrong, and when, as in `Sandbox`.
-        **config: See `SandboxConfig`.
+        faults: Scripted faults, as in `Sandbox`.
+        **config: Settings, see `SandboxConfig`.
 
     Raises:
         TypeError: An argument has an unknown name, or a fault is not a `Fault`.
@@ -94,7 +95,7 @@ class SandboxProcess:
         faults: Sequence[Fault] = (),
         **config: Any,  # noqa: ANN401 - SandboxConfig checks names and values
     ) -> None:
-        # Invalid arguments are refused here, not by a process that ends at once.
+        # Check the arguments here: the process could only end with an error.
         SandboxConfig(**config)
         FaultQueue(faults)
         self._scripted = bool(faults)
@@ -106,7 +107,7 @@ class SandboxProcess:
         """Start the process and wait until it answers requests.
 
         Raises:
-            RuntimeError: The process ended early; its reason is on stderr.
+            RuntimeError: The process ended early; see its stderr.
         """
         self._launch()
         try:
@@ -125,7 +126,7 @@ class SandboxProcess:
         """End the process.
 
         Raises:
-            UnusedFaultsError: Some faults have not struck, and nothing else was raised.
+            UnusedFaultsError: Some faults were not used, and no other error was raised.
         """
         left: list[Fault] = []
         try:
@@ -182,38 +183,38 @@ class SandboxProcess:
 
     @property
     def base_url(self) -> str:
-        """The base URL; it ends in `/v3/voice`, as the vendor's do."""
+        """The base URL; it ends in `/v3/voice`, like the vendor's."""
         return str(self._facts["base_url"])
 
     @property
     def api_key(self) -> str:
-        """The key that is accepted."""
+        """The accepted API key."""
         return str(self._facts["api_key"])
 
     @property
     def api_secret(self) -> str:
-        """Its secret."""
+        """The accepted API secret."""
         return str(self._facts["api_secret"])
 
     @property
     def start(self) -> datetime:
-        """First second of the default range, which holds every call."""
+        """Start of the default range, which includes all calls."""
         return datetime.fromisoformat(self._facts["start"])
 
     @property
     def end(self) -> datetime:
-        """Last second of the default range."""
+        """End of the default range."""
         return datetime.fromisoformat(self._facts["end"])
 
     @property
     def stats(self) -> Stats:
-        """What was asked for so far."""
+        """Statistics of the requests so far."""
         reported = self._ask("stats")
         answers = {int(status): n for status, n in reported.pop("answers").items()}
         return Stats(answers=answers, **reported)
 
     def reset_stats(self) -> None:
-        """Count from zero again.
+        """Reset the statistics to zero.
 
         For example:
 
@@ -223,7 +224,7 @@ class SandboxProcess:
         self._ask("reset_stats")
 
     def reset(self) -> None:
-        """Return to the state after the start: see `Sandbox.reset`.
+        """Return to the state after the start, see `Sandbox.reset`.
 
         For example:
 
@@ -232,7 +233,7 @@ class SandboxProcess:
         self._ask("reset")
 
     def add_faults(self, *faults: Fault) -> None:
-        """Script more faults, behind those that are there.
+        """Append faults to the scripted ones.
 
         For example:
 
@@ -244,11 +245,11 @@ class SandboxProcess:
 
     @property
     def faults_left(self) -> list[Fault]:
-        """The faults that have not struck yet, each with the `times` that it still has to."""
+        """The faults that were not used completely, each with the `times` that are left."""
         return msgspec.convert(self._ask("faults_left")["left"], list[Fault])
 
     def _ask(self, question: object) -> dict[str, Any]:
-        # One line of JSON each way.
+        # Request and answer are one line of JSON each.
         if self._process is None:
             raise RuntimeError("the sandbox is not running: use it with `with`")
         stdin, stdout = _stream(self._process.stdin), _stream(self._process.stdout)
@@ -256,13 +257,13 @@ class SandboxProcess:
         stdin.flush()
         line = stdout.readline()
         if not line:
-            raise RuntimeError("the sandbox's process has ended: see what it wrote to stderr")
+            raise RuntimeError("the sandbox's process has ended: see its stderr")
         reported: dict[str, Any] = json.loads(line)
         return reported
 
 
 def plan_environment() -> dict[str, str]:
-    """Return this process's environment without its `AIOSIPCDR_` settings: a sandbox needs no real account."""
+    """Return this process's environment without `AIOSIPCDR_` variables, since a sandbox needs no real account."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -273,14 +274,14 @@ def plan_environment() -> dict[str, str]:
 
 
 def run_as_child(stdin: int, stdout: IO[bytes]) -> None:
-    """Be the process behind `SandboxProcess`: serve until the file descriptor `stdin` ends."""
+    """Run the child process of `SandboxProcess`: serve until the file descriptor `stdin` is closed."""
     with suppress(asyncio.CancelledError):
         asyncio.run(_serve_parent(stdin, stdout))
 
 
 async def _serve_parent(stdin: int, stdout: IO[bytes]) -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None  # noqa: S101 - this coroutine runs in one
+    assert task is not None  # noqa: S101 - this coroutine runs in a task
     lines: asyncio.Queue[bytes] = asyncio.Queue()
 
     def read() -> None:
@@ -293,9 +294,9 @@ async def _serve_parent(stdin: int, stdout: IO[bytes]) -> None:
         stdout.write(json.dumps(facts).encode() + b"\n")
         stdout.flush()
 
-    # A thread: an event loop cannot wait for every kind of stdin.
+    # In a thread, since an event loop cannot wait for every kind of stdin.
     Thread(target=read, name="aiosipcdr-stdin", daemon=True).start()
-    # Faults that are left over are reported by the parent, which asks for them.
+    # The parent asks for unused faults and reports them.
     with suppress(UnusedFaultsError):
         async with Sandbox(**_read_config(await lines.get())) as sandbox:
             answer(
@@ -310,7 +311,7 @@ async def _serve_parent(stdin: int, stdout: IO[bytes]) -> None:
 
 
 def _read_lines(descriptor: int) -> Iterator[bytes]:
-    # Not a buffered file: a thread that waits in one may not be left alone when the interpreter ends.
+    # Unbuffered: at exit the interpreter would wait for the lock of a buffered file that this thread reads.
     rest = bytearray()
     while data := os.read(descriptor, 65_536):
         rest += data
@@ -322,7 +323,7 @@ def _read_lines(descriptor: int) -> Iterator[bytes]:
 def _read_config(line: bytes) -> dict[str, Any]:
     config: dict[str, Any] = json.loads(line)
     for name, value in config.items():
-        if isinstance(value, dict):  # the only ones are lengths of time
+        if isinstance(value, dict):  # only timedeltas are sent as dicts
             config[name] = timedelta(**value)
     if config.get("start"):
         config["start"] = datetime.fromisoformat(config["start"])
@@ -344,7 +345,7 @@ def _answer_question(sandbox: Sandbox, question: object) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """Write what JSON does not know."""
+    """Return a JSON value for an argument of a type that JSON does not have."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):
@@ -353,18 +354,18 @@ def _plain(value: object) -> object:
         return msgspec.to_builtins(value)
     if isinstance(value, PathLike):
         return fspath(value)
-    raise TypeError(f"a sandbox in another process cannot be told {value!r}")
+    raise TypeError(f"a sandbox in another process cannot receive {value!r}: pass JSON values")
 
 
 def _wire_time(moment: datetime) -> str:
-    """Write a time as the vendor's samples do: whole seconds and an offset."""
+    """Return a time in the format of the vendor's samples: whole seconds with an offset."""
     if moment.tzinfo is None:
         raise ValueError("start and end must be aware datetimes")
     return moment.isoformat(timespec="seconds")
 
 
 def _stream(stream: IO[bytes] | None) -> IO[bytes]:
-    """Return a pipe that is there because it was asked for."""
+    """Return `stream`, which the process was started with."""
     if stream is None:
         raise RuntimeError("the process has no pipe")
     return stream

@@ -192,7 +192,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _LARGEST_REFUSAL: Final = 64 * 1024
 _LONGEST_REASON: Final = 4096
 _MAX_TIMES_SIZE: Final = 10
-# A server may use its own page size, whatever is requested.
+# A server may ignore the requested page size and use its own.
 _LARGEST_OWN_SIZE: Final = 100
 # Max size of a page that is decoded in one pass; larger ones are checked first.
 _PLAIN_BYTES: Final = 64 * 1024
@@ -203,7 +203,7 @@ _MAX_QUOTES: Final = 4 * _MAX_VALUES
 
 
 class PageDecoder:
-    """Decodes the bytes of an answer to a `PageAnswer`, a `Refusal` or a `ProtocolError`.
+    """Decodes the bytes of an answer into a `PageAnswer`, a `Refusal` or a `ProtocolError`.
 
     One typed msgspec decoder reads plain answers; amounts are read as text and looked up, see `DecimalCache`. Two
     dialects are rewritten to plain JSON first: `""` for a missing value becomes `null` (a type cannot be both a
@@ -378,7 +378,7 @@ def _read_reason(raw: RawValue, mask: Callable[[str], str] | None) -> str | None
 
 
 def _describe(error: Exception, body: bytes) -> str:
-    # Only our own texts: those of a decoder might quote bytes.
+    # Uses our own texts only: those of a decoder may quote bytes.
     if type(error) is ValueError:
         return str(error)
     return f"not readable as JSON ({type(error).__name__}, {len(body)} bytes)"

@@ -24,7 +24,7 @@ _BLANKS: Final = " \t\r\n"
 _LONGEST: Final = 400
 _UNROUNDED: Final = Context(prec=_LONGEST, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation, Inexact])
 
-_MOST_KEPT: Final = 8_192
+_MAX_KEPT: Final = 8_192
 _LONGEST_KEPT: Final = 40
 
 
@@ -67,13 +67,12 @@ class DecimalCache(dict[str | None, Decimal | None]):
     __slots__ = ("_records", "repeat")
 
     def __init__(self) -> None:
-        """Start empty."""
         super().__init__()
         self.repeat: bool = True
         self._records = 0
 
     def __repr__(self) -> str:
-        """Count the texts: the vendor may have sent anything instead of an amount."""
+        """Show the number of texts only: the vendor may have sent anything instead of an amount."""
         return f"DecimalCache(<{len(self)}>)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -86,18 +85,18 @@ class DecimalCache(dict[str | None, Decimal | None]):
         Raises:
             DecimalException: `text` is not an amount.
         """
-        # Nearly all are plain: saves a function call for each.
+        # Nearly all amounts are plain; this saves a function call for each.
         amount = None if text is None else Decimal(text) if _plain_amount(text) else read_amount(text)
         if len(text or "") <= _LONGEST_KEPT:
-            if len(self) >= _MOST_KEPT:
-                self.repeat = self._records > 2 * _MOST_KEPT
+            if len(self) >= _MAX_KEPT:
+                self.repeat = self._records > 2 * _MAX_KEPT
                 self._records = 0
                 self.clear()
             self[text] = amount
         return amount
 
     def fill_in(self, records: Sequence[Any]) -> None:
-        """Replace the texts of amounts in `records`, which were decoded just now, by the amounts.
+        """Replace the texts of amounts in `records`, which are not shared yet, by the amounts.
 
         Raises:
             DecimalException: A text is not an amount.
@@ -113,7 +112,7 @@ class DecimalCache(dict[str | None, Decimal | None]):
 
 
 def fill_in_numbers(records: Sequence[Any]) -> None:
-    """Replace texts and JSON numbers in `records`, which were decoded just now, by amounts, column by column.
+    """Replace texts and JSON numbers in `records`, which are not shared yet, by amounts, column by column.
 
     Raises:
         DecimalException: A value is not an amount.

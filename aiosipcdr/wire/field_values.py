@@ -1,6 +1,6 @@
-"""Readers of field values in all the forms in which vendors send them.
+"""Readers of field values in all formats that vendors use.
 
-Nothing is guessed: a value has one meaning or cannot be read. Every reader returns `None` for `null` and an empty text,
+Nothing is guessed: an ambiguous value cannot be read. Every reader returns `None` for `null` and an empty text,
 and raises one of `VALUE_FAULTS` for a value that it cannot read.
 """
 
@@ -24,12 +24,12 @@ Value = str | int | Decimal | datetime | None
 Reader = Callable[[bytes], Value]
 
 VALUE_FAULTS: Final = (*DECODE_FAULTS, ValueError, ArithmeticError)
-"""What a reader raises; `ArithmeticError` covers impossible amounts and dates outside the calendar."""
+"""Errors that a reader raises; `ArithmeticError` covers impossible amounts and dates outside the calendar."""
 
 _BLANKS: Final = " \t\r\n"
 _LONGEST_DIGITS: Final = 64 * 1024
 _LONGEST_NUMBER: Final = 400
-_MOST_SECONDS: Final = 1_000_000_000
+_MAX_SECONDS: Final = 1_000_000_000
 
 _integer: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)").fullmatch
 _number: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?").fullmatch
@@ -67,7 +67,7 @@ def read_seconds(raw: bytes) -> int | None:
     if not text:
         return None
     amount = read_amount(text)
-    if abs(amount) > _MOST_SECONDS or amount != int(amount):
+    if abs(amount) > _MAX_SECONDS or amount != int(amount):
         raise ValueError
     return int(amount)
 
@@ -160,12 +160,12 @@ def _with_offset(time: datetime, offset: str) -> datetime:
 def _in_zone(time: datetime, zone: tzinfo) -> datetime:
     spans = {time.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1)}
     span = spans.pop()
-    if spans or span is None:  # the time exists twice or never: clocks were changed
+    if spans or span is None:  # clocks were changed: the time occurs twice or not at all
         raise ValueError
     return _with_span(time, span)
 
 
 def _with_span(time: datetime, span: timedelta) -> datetime:
-    # File formats have no offsets with seconds (local mean times): the instant is kept.
+    # File formats have no offsets with seconds (local mean times): round the offset and keep the instant.
     missing = timedelta(seconds=-span.total_seconds() % 60)
     return (time + missing).replace(tzinfo=timezone(span + missing))

@@ -1,8 +1,8 @@
 """Decoder of pages that the typed decoder refuses: record by record, field by field.
 
-The typed decoder refuses a page for one value in an unexpected form, an unknown field or a broken text. Here each value
-is read in every form that vendors use. A value that cannot be read becomes `None`; only a record without a readable id
-is quarantined. The content of a record raises no error, and no reason quotes a value.
+The typed decoder refuses a page for one value in an unexpected format, an unknown field or a broken text. Here each
+value is read in every format that vendors use. A value that cannot be read becomes `None`; only a record without a
+readable id is quarantined. The content of a record raises no error, and no reason quotes a value.
 """
 
 from collections import Counter
@@ -25,10 +25,10 @@ from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.wire.field_values import VALUE_FAULTS, field_readers, read_label, read_money
 from aiosipcdr.wire.raw_json import DECODE_FAULTS, RawValue, decode_broken, is_nested_deeply, split_object
 
-__all__ = ["MOST_UNKNOWN", "LenientDecoder", "LenientPage", "clean_names", "count_names"]
+__all__ = ["MAX_UNKNOWN", "LenientDecoder", "LenientPage", "clean_names", "count_names"]
 
-MOST_UNKNOWN: Final = 100
-"""The number of unknown names that are kept per page and counted in a report."""
+MAX_UNKNOWN: Final = 100
+"""Max unknown names that are kept per page, and that are counted in a report."""
 
 _LONGEST_KEPT: Final = 64 * 1024
 _NOTHING: Final = frozenset({b"null", b'""'})
@@ -52,7 +52,7 @@ class LenientPage(msgspec.Struct, kw_only=True):
     anomalies: int = 0
 
     def __repr__(self) -> str:
-        """Count instead of printing: an unknown name may be a number."""
+        """Show numbers only: an unknown name may be a phone number."""
         return f"LenientPage(records=<{len(self.records)}>, quarantined=<{len(self.quarantined)}>)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -102,7 +102,7 @@ class LenientDecoder:
                 except VALUE_FAULTS:
                     extra[name] = _as_json(raw)
             elif name not in {"voiceId", COST_EUR}:
-                if name not in names and len(names) < MOST_UNKNOWN:
+                if name not in names and len(names) < MAX_UNKNOWN:
                     names[name] = name if mask is None else mask(name)
                 if (kept := names.get(name)) is None:
                     read.anomalies += 1
@@ -134,7 +134,7 @@ def _read_id(members: Mapping[str, RawValue], read: LenientPage) -> str:
 
 
 def _place_euros(raw: bytes, values: dict[str, Any], extra: dict[str, str], read: LenientPage) -> None:
-    # One brand sends it instead of `cost`. Beside `cost` it is a second amount, which does not replace the first.
+    # One brand sends it instead of `cost`. If both are sent, it is another amount and does not replace `cost`.
     if raw in _NOTHING:
         return
     has_cost = values.get("cost") is not None
@@ -152,7 +152,7 @@ def _place_euros(raw: bytes, values: dict[str, Any], extra: dict[str, str], read
 
 
 def _as_json(raw: bytes) -> str:
-    # What is not JSON becomes a JSON string, so that `extra` is always valid.
+    # Invalid JSON becomes a JSON string, so that `extra` is always valid.
     if len(raw) > _LONGEST_KEPT:
         return f'"<{len(raw)} bytes>"'
     try:

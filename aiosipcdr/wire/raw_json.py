@@ -1,8 +1,8 @@
-r"""JSON split into raw values, also if a text or a number in it is broken.
+r"""Splitter of JSON into raw values, also if a text or a number in it is invalid.
 
-msgspec does it if it can. It refuses a whole page for one raw control character, one `\'`, one `NaN` or half a
-surrogate; the scanner here needs only quotes, brackets, commas and colons to be in order, and leaves the values to its
-caller. Linear in the number of bytes; the caller bounds the number of values.
+Uses msgspec if possible. msgspec refuses a whole page for one raw control character, one `\'`, one `NaN` or half a
+surrogate. The scanner here requires only that quotes, brackets, commas and colons are in order; the caller decodes the
+values. Linear in the number of bytes; the caller bounds the number of values.
 """
 
 import re
@@ -14,7 +14,7 @@ import msgspec
 __all__ = ["DECODE_FAULTS", "RawValue", "decode_broken", "is_nested_deeply", "read_text", "split_array", "split_object"]
 
 DECODE_FAULTS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""All that msgspec raises for bytes of the vendor."""
+"""Errors that msgspec raises for bytes of the vendor."""
 
 RawValue = bytes | memoryview | msgspec.Raw
 """A JSON value as sent; views of the answer, so that splitting does not copy it."""
@@ -27,7 +27,7 @@ _blanks: Final = re.compile(rb"[ \t\r\n]*+")
 _TOKENS: Final = rb'|[\[\]{}"]'
 _tokens: Final = re.compile(_STRING + _TOKENS, re.DOTALL)
 
-_MOST_LEVELS: Final = 100
+_MAX_LEVELS: Final = 100
 
 
 class _Patterns(NamedTuple):
@@ -95,12 +95,12 @@ def decode_broken(raw: bytes) -> str:
 
 def is_nested_deeply(raw: bytes) -> bool:
     """Return whether arrays and objects of `raw` are nested more than a hundred levels deep."""
-    if raw.count(b"[") + raw.count(b"{") <= _MOST_LEVELS:
+    if raw.count(b"[") + raw.count(b"{") <= _MAX_LEVELS:
         return False
     depth = 0
     for token in _tokens.finditer(raw):
         depth += (token[0] in (b"[", b"{")) - (token[0] in (b"]", b"}"))
-        if depth > _MOST_LEVELS:
+        if depth > _MAX_LEVELS:
             return True
     return False
 
@@ -137,7 +137,7 @@ def _split(raw: RawValue, opening: bytes, closing: bytes, patterns: _Patterns) -
         is_over = view[place : place + 1] == closing
         place = _skip_blanks(view, _expect(view, place, closing if is_over else b","))
     if place != len(view):
-        raise msgspec.DecodeError("something follows the end")
+        raise msgspec.DecodeError("unexpected bytes after the end")
 
 
 def _skip_blanks(view: memoryview, place: int) -> int:
@@ -147,14 +147,14 @@ def _skip_blanks(view: memoryview, place: int) -> int:
 
 def _expect(view: memoryview, place: int, token: bytes) -> int:
     if view[place : place + 1] != token:
-        raise msgspec.DecodeError(f"no {token.decode()} where one belongs")
+        raise msgspec.DecodeError(f"{token.decode()} expected")
     return place + 1
 
 
 def _take_string(view: memoryview, place: int, patterns: _Patterns) -> tuple[bytes, int]:
     found = patterns.string.match(view, place)
     if found is None:
-        raise msgspec.DecodeError("no string where one belongs")
+        raise msgspec.DecodeError("string expected")
     return found[0], found.end()
 
 

@@ -1,6 +1,6 @@
 """Credentials, and the signature of a request.
 
-Key, secret and signature leave this module as header values only; no text shows them.
+Other modules get key, secret and signature as header values only; no text shows them.
 """
 
 import hashlib
@@ -122,7 +122,7 @@ def older_fingerprint(credentials: Credentials, text: str = "") -> str:
 def credentials_source(
     api_key: "str | Credentials | CredentialsSource", api_secret: str | None = None
 ) -> CredentialsSource:
-    """Return one source of credentials for the ways in which callers give them.
+    """Return the source of the credentials that a caller gave, in one of three forms.
 
     Args:
         api_key: The key; or key and secret together as `Credentials`; or a callable that returns `Credentials`.

@@ -1,1 +1,1 @@
-"""What the benchmarks run on: an endpoint that is never what is measured, and the contenders that read it."""
+"""A fast endpoint for the benchmarks, and the contenders that read it."""

@@ -1,9 +1,9 @@
-"""The vendor's endpoint, so fast that it is never what is measured; a process of its own.
+"""The vendor's endpoint, fast enough not to affect measurements, in its own process.
 
-Bytes that were encoded before, cut out of one block: windows, pages and sizes
-are honoured, nothing is checked and no signature is looked at.  Answers that
-were asked for before come from a cache.  Under `/course/` stands what the
-benchmark asks for itself: latency, counters, and the requests that came.
+Responses are slices of one block that was encoded before: windows, pages and sizes
+are honoured; nothing is validated and signatures are ignored. Repeated requests are
+answered from a cache. Paths under `/course/` are for the benchmark itself: latency,
+counters, and the received requests.
 Run: cd benchmarks && python3 -m course.endpoint CALLS
 """
 
@@ -44,7 +44,7 @@ class _Query(msgspec.Struct):
 
 
 class Endpoint:
-    """Answers to queries, and what the benchmark wants to know about them."""
+    """Responses to queries, and their counters."""
 
     def __init__(self, calls: Calls) -> None:
         """Serve `calls`."""

@@ -1,4 +1,4 @@
-"""A process for one contender: runs it when a line asks for it, and tells what it took.
+"""A process for one contender: runs a task for each line of input and prints its measurement.
 
 Run: cd benchmarks && python3 -m course.runner NAME   (tasks as JSON lines on standard input)
 """

@@ -1,4 +1,4 @@
-"""What a contender is asked to do, and what is known when it has done it."""
+"""The task of a contender, and its outcome."""
 
 import hashlib
 import time
@@ -34,7 +34,7 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct):
-    """What came of it: the calls that were read, the requests it took, and when the first call could be used."""
+    """The number of calls read, the number of requests, and when the first call was available."""
 
     calls: int
     requests: int = 0

@@ -53,6 +53,18 @@ def test_help_version_and_usage_errors_import_no_http_library() -> None:
     assert "Start a sandbox" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "is_asking"), [("demo", False), ("sandbox", False), ("export", True), ("doctor", True)]
+)
+def test_help_explains_credentials_where_a_command_uses_them(
+    command: str, *, is_asking: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert ("Credentials: AIOSIPCDR_BASE_URL" in shown) is is_asking
+    assert "2 invalid arguments or settings" in " ".join(shown.split())
+
+
 @pytest.mark.parametrize("package", ["cyclopts", "rich"])
 def test_without_the_extra_it_says_what_to_install(package: str) -> None:
     done = python(WITHOUT, package, "count", "--help")

@@ -29,7 +29,7 @@ from aiosipcdr.sandbox import Sandbox
 from tests.cli.conftest import ROOT
 from tests.made_up_calls import START
 from tests.made_up_exports import END, sidecar_path
-from tests.selection import ALL
+from tests.selection import ALL, some
 from tests.test_display import ATTACKS, unsafe
 
 MIB = 1024 * 1024
@@ -221,7 +221,10 @@ BOMBS: dict[str, Callable[[], Iterator[bytes]]] = {
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("name", "bomb"),
-    [*(("csv.gz", bomb) for bomb in BOMBS), *((name, "one line") for name in ("ndjson.gz", "csv.zst", "ndjson.zst"))],
+    [
+        *(("csv.gz", bomb) for bomb in some(BOMBS, every=2)),
+        *((name, "one line") for name in some(("ndjson.zst", "csv.zst", "ndjson.gz"), every=3)),
+    ],
 )
 def test_a_small_file_that_unpacks_to_very_much_takes_bounded_memory(
     tmp_path: Path, usual: float, name: str, bomb: str

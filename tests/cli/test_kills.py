@@ -23,14 +23,15 @@ from aiosipcdr.sandbox import Sandbox
 from tests.made_up_exports import sidecar_path
 from tests.selection import ALL, some
 
-KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "3"))
+KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "3" if ALL else "2"))
 
 # Every command runs in a process of its own, forked from one that has imported
-# everything: starting Python anew would take most of the time.  It is not waited
+# everything: starting Python anew would take most of the time. It is not waited
 # for before it is asked for, so that its number is nobody else's meanwhile.
 STARTER = """
 import json, os, sys
-import aiosipcdr.client, aiosipcdr.cli.export
+import anyio._backends._asyncio, pyarrow.parquet
+import aiosipcdr.client, aiosipcdr.cli.export, aiosipcdr.export.exporter
 from aiosipcdr.cli.app import run
 while line := sys.stdin.readline():
     child = os.fork()
@@ -68,7 +69,7 @@ def is_running(process: int) -> bool:
     return b") Z " not in Path(f"/proc/{process}/stat").read_bytes()
 
 
-RECORDS = 5_000 if ALL else 2_500
+RECORDS = 5_000 if ALL else 1_200
 SANDBOX = {"records": RECORDS}
 
 

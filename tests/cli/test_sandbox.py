@@ -42,8 +42,8 @@ def test_what_it_prints_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> Non
 
 
 def test_it_ends_with_its_parent(cli: Starter) -> None:
-    options = ["--records", "5", "--seed", "1", "--days", "2", "--status-as", "int", "--switch", "gzip=true"]
-    options += ["--count-cap", "4", "--overflow", "code-22", "--count-lag", "0.5", "--switch", "min_size=2"]
+    options = ["--records", "5", "--seed", "1", "--days", "2", "--status-as", "int", "--set", "gzip=true"]
+    options += ["--count-cap", "4", "--overflow", "code-22", "--count-lag", "0.5", "--set", "min_size=2"]
     with cli("sandbox", "--json", "--until-stdin-closes", *options, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -54,19 +54,19 @@ def test_it_ends_with_its_parent(cli: Starter) -> None:
 
 
 @pytest.mark.parametrize(
-    ("switch", "expected"),
+    ("setting", "expected"),
     [
         ("gzp=true", "unknown name gzp"),
         ("gzip", "NAME=VALUE"),
-        ("max_size=many", "--switch max_size: Expected `int | null`"),
-        ("order=sideways", "--switch order"),
+        ("max_size=many", "--set max_size: Expected `int | null`"),
+        ("order=sideways", "--set order"),
         ("host=0.0.0.0", "must be a loopback address"),
     ],
 )
-def test_a_switch_that_cannot_be_meant_is_a_usage_error(
-    switch: str, expected: str, capsys: pytest.CaptureFixture[str]
+def test_a_setting_that_cannot_be_meant_is_a_usage_error(
+    setting: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["sandbox", "--records", "1", "--switch", switch]) == 2
+    assert run(["sandbox", "--records", "1", "--set", setting]) == 2
     reported = capsys.readouterr()
     assert reported.out == ""
     assert expected in reported.err
@@ -101,7 +101,7 @@ def test_calls_come_from_a_file_and_more_as_time_goes_on(
     with Sandbox(records=30) as made_up:
         record = made_up.rows()[0]
     (tmp_path / "calls.ndjson").write_text(json.dumps(record))
-    options = ["--calls", "calls.ndjson", "--live", "100/s", "--switch", "months_back=null"]
+    options = ["--calls", "calls.ndjson", "--live", "100/s", "--set", "months_back=null"]
     with cli("sandbox", "--json", "--until-stdin-closes", *options, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -134,7 +134,7 @@ def test_a_pace_that_cannot_be_meant_is_a_usage_error(pace: str, capsys: pytest.
         (None, "cannot be read"),
         ("[3]", "row 1: a call must be a JSON object"),
         ('{"voice_id": "1"}', "line 1: submitTime (submit_time) must be an ISO 8601 time"),
-        ('{"voiceId": "1", "submitTime": "2020-01-01T00:00:00Z"}', "or set --switch months_back=null"),
+        ('{"voiceId": "1", "submitTime": "2020-01-01T00:00:00Z"}', "or set --set months_back=null"),
     ],
 )
 def test_a_file_of_calls_that_cannot_be_served_is_a_usage_error(

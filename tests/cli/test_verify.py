@@ -291,7 +291,7 @@ def test_a_file_of_a_folder_that_is_gone_is_missed(
 ) -> None:
     exported(place, tmp_path / "calls.csv").unlink()
     assert run(["verify", str(tmp_path)]) == 1
-    assert "calls.csv does not exist" in capsys.readouterr().err
+    assert "calls.csv: the file does not exist" in capsys.readouterr().err
 
 
 def test_the_worst_of_many_files_is_the_exit_code(
@@ -325,7 +325,7 @@ def test_a_file_that_is_not_there_is_told_before_its_manifest(
 ) -> None:
     assert run(["verify", str(tmp_path / "calls.csv")]) == 1
     reported = capsys.readouterr().err
-    assert "calls.csv does not exist" in reported
+    assert "calls.csv: the file does not exist" in reported
     assert "manifest" not in reported
 
 

@@ -29,6 +29,7 @@ from aiosipcdr import (
 )
 from aiosipcdr.sandbox import Sandbox
 from tests.clients import QUICK, client_of
+from tests.selection import pairs
 
 if TYPE_CHECKING:
     from tests.client.conftest import Wire
@@ -98,8 +99,7 @@ async def test_a_page_is_asked_for_as_often_as_the_policy_says(sandbox: Sandbox,
     assert sandbox.stats.requests == attempts
 
 
-@pytest.mark.parametrize("code", [-1, -2, -13, -99])
-@pytest.mark.parametrize("concurrency", [1, 3, 8])
+@pytest.mark.parametrize(("code", "concurrency"), pairs([-1, -2, -13, -99], [1, 3, 8]))
 async def test_what_cannot_be_retried_stops_everything_at_once(code: int, concurrency: int) -> None:
     async with Sandbox(records=1_900, latency=0.01) as sandbox, client_of(sandbox, concurrency=concurrency) as client:
         sandbox.answer_next(0, *[code] * 50)

@@ -35,6 +35,7 @@ from aiosipcdr.sandbox import Sandbox
 from tests.clients import ShiftedClock, client_of, open_with
 from tests.inside import set_hook
 from tests.made_up_exports import sidecar_path
+from tests.selection import some
 
 SANDBOX = {"records": 2_500}
 
@@ -167,7 +168,7 @@ async def test_parquet_tells_the_query_and_masks_what_is_masked(sandbox: Sandbox
     }
 
 
-@pytest.mark.parametrize("name", ["calls.csv", "calls.parquet", "calls.ndjson.gz"])
+@pytest.mark.parametrize("name", some(["calls.csv", "calls.parquet", "calls.ndjson.gz"], every=2))
 async def test_masked_files_hold_no_number(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     numbers = {row["callee"] for row in sandbox.rows()} - {None, ""}
@@ -215,7 +216,7 @@ async def test_a_cancelled_export_leaves_no_file_and_goes_on_later(sandbox: Sand
             sandbox.reset_stats()
             task = asyncio.create_task(client.export(sandbox.start, sandbox.end, path))
             while sandbox.stats.requests < requests:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -298,7 +299,7 @@ async def test_another_question_does_not_touch_what_is_begun(sandbox: Sandbox, t
             ({"format": "csv"}, "format was ndjson, now csv"),
             ({"sip_group_name": "客服一组"}, "sip_group_name was None, now 客服一组"),
             ({"phone_name": "+12125550123"}, "phone_name differs"),
-            ({"mask_numbers": "mask"}, "numbers was as told, now masked"),
+            ({"mask_numbers": "mask"}, "numbers was unchanged, now masked"),
             ({"time_field": "submit_time"}, "time_field was None, now submit_time"),
             ({"adjacent": True}, "adjacent was no, now yes"),
         ]
@@ -436,7 +437,7 @@ async def test_young_windows_that_the_vendor_keeps_no_more_stay_as_they_were_rea
         assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
 
 
-@pytest.mark.parametrize("name", ["calls.csv", "calls.ndjson.gz", "calls.parquet"])
+@pytest.mark.parametrize("name", some(["calls.csv", "calls.ndjson.gz", "calls.parquet"], every=2))
 async def test_a_digit_that_changes_in_the_rows_meanwhile_never_reaches_a_file(tmp_path: Path, name: str) -> None:
     path, rows = tmp_path / name, tmp_path / f"{name}.journal.rows"
     changed: list[int] = []

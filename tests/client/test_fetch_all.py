@@ -20,7 +20,7 @@ from aiosipcdr.sandbox import Sandbox
 from tests.clients import client_of
 from tests.selection import ALL
 
-MANY = 20_000 if ALL else 6_000
+MANY = 20_000 if ALL else 3_000
 SANDBOX = {"records": 3_000}
 
 
@@ -317,7 +317,7 @@ MISBEHAVIOUR = [
     {"order": "none", "insert_every": 4, "drift_requests": 30},
     {"order": "scattered"},
     {"max_size": 30},
-    {"max_size": 30, "pages_from_asked_size": True},
+    {"max_size": 30, "pages_from_requested_size": True},
     {"max_size": 7, "insert_every": 5, "drift_requests": 30},
     {"search_count": False},
     {"repeat_every": 50},

@@ -165,7 +165,7 @@ def in_ms() -> float:
     return asyncio.get_running_loop().time() * 1_000
 
 
-# All requests of a run are due at once.  A machine that stops for a while signs later than
+# All requests of a run are due at once. A machine that stops for a while signs later than
 # it might, and never earlier: what is looked at is the earliest instant.
 
 

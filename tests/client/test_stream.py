@@ -10,6 +10,7 @@ import pytest
 from aiosipcdr import CallDetailRecords, CdrClient, ClientStateError, IncompleteRangeError
 from aiosipcdr.sandbox import Sandbox
 from tests.clients import client_of
+from tests.selection import pairs
 
 SANDBOX = {"records": 4_100}
 
@@ -116,9 +117,9 @@ async def leave_at_once(client: CdrClient, sandbox: Sandbox) -> None:
         pass
 
 
-@pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize(
-    "leave", [leave_by_break, leave_by_return, leave_by_exception, leave_without_reading, leave_at_once]
+    ("leave", "concurrency"),
+    pairs([leave_by_break, leave_by_return, leave_by_exception, leave_without_reading, leave_at_once], [1, 3]),
 )
 async def test_leaving_early_leaves_nothing_behind_and_the_client_usable(
     sandbox: Sandbox, leave: Any, concurrency: int

@@ -9,7 +9,7 @@ import pytest
 
 from aiosipcdr import AuthenticationError, CdrClient, ServerFaultError
 from aiosipcdr.doctor.advice import State
-from aiosipcdr.doctor.checks import Asked, Tally, check_account, fetch_contact, probe_account
+from aiosipcdr.doctor.checks import CheckedRange, RequestCounter, check_account, fetch_contact, probe_account
 from aiosipcdr.doctor.diagnosis import judge_probe, plan_settings
 from aiosipcdr.doctor.probe import ProbeFacts
 from aiosipcdr.events import Event, EventKind
@@ -36,8 +36,8 @@ def _calls_until_today() -> Iterator[None]:
 SANDBOX = {"records": 1_500}
 
 
-async def probe(sandbox: Sandbox, **settings: Any) -> tuple[ProbeFacts, Tally]:  # noqa: ANN401 - the constructor's own
-    tally = Tally()
+async def probe(sandbox: Sandbox, **settings: Any) -> tuple[ProbeFacts, RequestCounter]:  # noqa: ANN401 - the constructor's own
+    tally = RequestCounter()
     async with client_of(sandbox, concurrency=1, retry=QUICK_TWICE, hook=tally, **settings) as client:
         return await probe_account(client, tally, 1000.0), tally
 
@@ -169,8 +169,8 @@ async def test_the_probe_keeps_to_its_rate(sandbox: Sandbox) -> None:
 
 
 @pytest.fixture
-def asked(shared_sandbox: Sandbox) -> Asked:
-    return Asked(start=shared_sandbox.start, end=shared_sandbox.end)
+def asked(shared_sandbox: Sandbox) -> CheckedRange:
+    return CheckedRange(start=shared_sandbox.start, end=shared_sandbox.end)
 
 
 async def test_a_contact_tells_the_offset_of_the_clock_whether_accepted_or_not(sandbox: Sandbox) -> None:
@@ -188,32 +188,32 @@ async def test_a_contact_tells_the_offset_of_the_clock_whether_accepted_or_not(s
     assert sandbox.stats.requests == 2
 
 
-async def test_a_refused_login_is_sent_once_and_nothing_after_it(sandbox: Sandbox, asked: Asked) -> None:
+async def test_a_refused_login_is_sent_once_and_nothing_after_it(sandbox: Sandbox, asked: CheckedRange) -> None:
     async with CdrClient(sandbox.base_url, sandbox.api_key, "wrong-secret") as client:
         checks = await check_account(client, sandbox.base_url, asked)
     assert [check.name for check in checks if check.state is State.WRONG] == ["credentials"]
     assert sandbox.stats.requests == 1
 
 
-async def test_the_range_is_counted_when_the_login_is_accepted(sandbox: Sandbox, asked: Asked) -> None:
+async def test_the_range_is_counted_when_the_login_is_accepted(sandbox: Sandbox, asked: CheckedRange) -> None:
     async with CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret) as client:
         *_, checked = await check_account(client, sandbox.base_url, asked)
         assert (checked.name, checked.state) == ("range", State.GOOD)
         assert "1,500 calls" in checked.text
-        old = Asked(start=datetime.now(UTC) - timedelta(days=90), end=datetime.now(UTC))
+        old = CheckedRange(start=datetime.now(UTC) - timedelta(days=90), end=datetime.now(UTC))
         *_, checked = await check_account(client, sandbox.base_url, old)
         assert checked.state is State.WRONG
         assert "is kept from" in checked.text
 
 
-def test_a_range_that_is_asked_shows_no_filter(asked: Asked) -> None:
-    private = Asked(start=asked.start, end=asked.end, phone="+44 7700 900123", group="sales")
+def test_a_range_that_is_asked_shows_no_filter(asked: CheckedRange) -> None:
+    private = CheckedRange(start=asked.start, end=asked.end, phone="+44 7700 900123", group="sales")
     assert "900123" not in repr(private)
     assert "sales" not in repr(private)
 
 
 def test_a_tally_counts_what_was_sent_and_what_was_throttled() -> None:
-    tally = Tally()
+    tally = RequestCounter()
     for kind in (EventKind.REQUEST_SENT, EventKind.THROTTLED, EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED):
         tally(Event(kind=kind, run=1))
     assert (tally.requests, tally.throttled) == (2, 1)

@@ -103,15 +103,15 @@ def test_the_time_that_orders_is_named() -> None:
 
 
 def test_readings_that_agree_on_something_tell_it() -> None:
-    readings = [RangeSemantics("submit_time", True, end) for end in (True, False)]  # noqa: FBT003 - as they are written
-    facts = ProbeFacts(first=answered(*OLDEST), readings=readings)
+    hypotheses = [RangeSemantics("submit_time", True, end) for end in (True, False)]  # noqa: FBT003 - as they are written
+    facts = ProbeFacts(first=answered(*OLDEST), hypotheses=hypotheses)
     assert [value(topic, facts) for topic in ("time_field", "start", "end")] == ["submit_time", "inclusive", None]
     assert plan_settings(facts, lateness=FOUR_HOURS) == {"time_field": "submit_time"}
 
 
 def test_fields_that_cannot_be_told_apart_are_both_named() -> None:
-    readings = [RangeSemantics(field, False, False) for field in ("call_time", "submit_time")]  # noqa: FBT003
-    facts = ProbeFacts(first=answered(*OLDEST), readings=readings)
+    hypotheses = [RangeSemantics(field, False, False) for field in ("call_time", "submit_time")]  # noqa: FBT003
+    facts = ProbeFacts(first=answered(*OLDEST), hypotheses=hypotheses)
     assert value("time_field", facts) is None
     assert find("time_field", facts).text.endswith("submit_time or call_time: the calls found do not distinguish them")
     facts.vanished = True
@@ -121,9 +121,9 @@ def test_fields_that_cannot_be_told_apart_are_both_named() -> None:
 
 
 def test_answers_that_no_reading_explains_leave_it_unknown() -> None:
-    facts = ProbeFacts(first=answered(*OLDEST), readings=[])
+    facts = ProbeFacts(first=answered(*OLDEST), hypotheses=[])
     assert [value(topic, facts) for topic in ("time_field", "start", "end")] == [None] * 3
-    assert value("start", ProbeFacts(first=answered(*OLDEST), readings=ALL_SEMANTICS)) is None
+    assert value("start", ProbeFacts(first=answered(*OLDEST), hypotheses=ALL_SEMANTICS)) is None
 
 
 @pytest.mark.parametrize(
@@ -264,8 +264,8 @@ def test_records_of_which_none_has_a_readable_id_are_not_taken_for_no_calls() ->
 
 def test_times_that_cannot_be_read_are_not_taken_for_a_time_that_is_not_sent() -> None:
     odd = [msgspec.structs.replace(call, extra=ExtraFields({"callTime": '"?"'})) for call in OLDEST]
-    assert "readable times" in find("time_field", ProbeFacts(first=answered(*odd), readings=[])).text
-    assert "does not send" in find("time_field", ProbeFacts(first=answered(*OLDEST), readings=[])).text
+    assert "readable times" in find("time_field", ProbeFacts(first=answered(*odd), hypotheses=[])).text
+    assert "does not send" in find("time_field", ProbeFacts(first=answered(*OLDEST), hypotheses=[])).text
 
 
 def test_what_cannot_be_read_is_named_and_no_value_is_quoted() -> None:

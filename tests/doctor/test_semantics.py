@@ -43,7 +43,7 @@ def test_a_reading_says_what_is_in_a_window(
     inside: bool,  # noqa: FBT001
 ) -> None:
     reading = RangeSemantics("answer_time", start_inclusive, end_inclusive)
-    assert reading.holds(call(1, 99, 99, 99, second), WINDOW) is inside
+    assert reading.includes(call(1, 99, 99, 99, second), WINDOW) is inside
 
 
 def test_every_field_and_both_bounds_make_twenty_readings() -> None:
@@ -86,7 +86,7 @@ def test_a_call_far_down_the_list_may_be_the_one_that_tells() -> None:
     rivals = [SUBMITTED, RangeSemantics("call_time", start_inclusive=True, end_inclusive=True)]
     window = plan_window(rivals, known, set())
     assert window is not None
-    assert len({reading.holds(known[-1], window) for reading in rivals}) == 2
+    assert len({reading.includes(known[-1], window) for reading in rivals}) == 2
 
 
 steps = st.lists(st.one_of(st.none(), st.integers(0, 400), st.sampled_from([1, 2, 30])), min_size=5, max_size=5)
@@ -99,18 +99,18 @@ def test_the_truth_is_never_ruled_out_and_what_is_left_beside_it_looks_the_same(
 ) -> None:
     everything = [call(number, *reported) for number, reported in enumerate(times)]
     base = TimeWindow(at(-100), at(1000))
-    known = [one for one in everything if truth.holds(one, base)]
+    known = [one for one in everything if truth.includes(one, base)]
     left, asked = filter_hypotheses(ALL_SEMANTICS, base, known), set[TimeWindow]()
     while (window := plan_window(left, known, asked)) is not None:
         asked.add(window)
-        left = filter_hypotheses(left, window, [one for one in everything if truth.holds(one, window)], known)
+        left = filter_hypotheses(left, window, [one for one in everything if truth.includes(one, window)], known)
         assert truth in left
     # No window that begins, ends or lies around a known time would tell them apart.
     for one in known:
         for time in filter(None, (getattr(one, field) for field in TIME_FIELDS)):
             for width in (0, 1, 2):
                 window = TimeWindow(time - timedelta(seconds=width), time + timedelta(seconds=2 - width))
-                outcomes = {frozenset(c.voice_id for c in known if r.holds(c, window)) for r in left}
+                outcomes = {frozenset(c.voice_id for c in known if r.includes(c, window)) for r in left}
                 assert len(outcomes) == 1
 
 

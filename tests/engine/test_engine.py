@@ -20,6 +20,7 @@ from aiosipcdr.sandbox import Fault, Sandbox
 from tests.clients import client_of, open_with
 from tests.gates import Gate, gather
 from tests.inside import check_idle, has_timer, limit_of
+from tests.selection import pairs
 
 SANDBOX = {"records": 2_100, "latency": 0.002}
 
@@ -332,8 +333,7 @@ class HookBrokeError(Exception):
     """The caller's own."""
 
 
-@pytest.mark.parametrize("concurrency", [1, 3])
-@pytest.mark.parametrize("kind", list(EventKind))
+@pytest.mark.parametrize(("kind", "concurrency"), pairs(list(EventKind), [1, 3]))
 async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
     sandbox: Sandbox, kind: EventKind, concurrency: int
 ) -> None:

@@ -1,19 +1,23 @@
-"""The examples, started as their pages say, in processes of their own, and asked over HTTP."""
+"""The examples: services in processes of their own, asked over HTTP; jobs in a process or in this one."""
 
 import asyncio
 import csv
 import io
 import json
+import logging
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 from urllib.parse import urlencode
 
 import polars as pl
@@ -22,6 +26,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.gates import Gate
+from tests.selection import some
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -53,6 +58,14 @@ def environment(sandbox: Sandbox | None) -> dict[str, str]:
     return kept
 
 
+class Ended(NamedTuple):
+    """What a job ended with."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 def run(name: str, folder: Path, *arguments: str, sandbox: Sandbox | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
@@ -63,6 +76,31 @@ def run(name: str, folder: Path, *arguments: str, sandbox: Sandbox | None = None
         check=False,
         timeout=240,
     )
+
+
+def run_here(name: str, folder: Path, *arguments: str, sandbox: Sandbox | None = None) -> Ended:
+    """Run a job in this process, as if it were started in `folder`."""
+    root, code = logging.getLogger(), 0
+    handlers, level = [*root.handlers], root.level
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        mock.patch.dict(os.environ, environment(sandbox), clear=True),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        patch.chdir(folder)
+        patch.syspath_prepend(EXAMPLES)
+        patch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        root.handlers[:] = []
+        try:
+            runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(level)
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 @contextmanager
@@ -187,8 +225,8 @@ async def test_a_tenant_sees_the_calls_of_its_group_alone() -> None:
 
 def test_the_nightly_job_writes_a_day_once(tmp_path: Path, sandbox: Sandbox) -> None:
     day = sandbox.start.date()
-    for reported in ("certified complete", "is there already"):
-        result = run("nightly", tmp_path, "--day", str(day), "--ending", ".ndjson", sandbox=sandbox)
+    for reported in ("certified complete", "exists"):
+        result = run_here("nightly", tmp_path, "--day", str(day), "--extension", ".ndjson", sandbox=sandbox)
         assert result.returncode == 0, result.stderr
         assert reported in result.stderr
     path = tmp_path / f"calls-{day}.ndjson"
@@ -200,8 +238,8 @@ def test_the_nightly_job_writes_a_day_once(tmp_path: Path, sandbox: Sandbox) -> 
 
 def test_the_nightly_job_writes_nothing_that_is_not_proven(tmp_path: Path) -> None:
     with Sandbox(records=150, days=1, wrong_total=2) as sandbox:
-        arguments = ("--day", str(sandbox.start.date()), "--ending", ".ndjson")
-        result = run("nightly", tmp_path, *arguments, sandbox=sandbox)
+        arguments = ("--day", str(sandbox.start.date()), "--extension", ".ndjson")
+        result = run_here("nightly", tmp_path, *arguments, sandbox=sandbox)
         assert result.returncode == 3, result.stderr
         assert "NOT certified" in result.stderr
         assert not list(tmp_path.glob("*.ndjson"))
@@ -213,8 +251,8 @@ def test_the_nightly_job_says_by_its_exit_code_that_something_could_not_be_read(
 ) -> None:
     with Sandbox(records=20, days=1) as sandbox:
         sandbox.add_rows([json.dumps(record).encode()], at=sandbox.start + timedelta(hours=1))
-        arguments = ("--day", str(sandbox.start.date()), "--ending", ".ndjson")
-        result = run("nightly", tmp_path, *arguments, sandbox=sandbox)
+        arguments = ("--day", str(sandbox.start.date()), "--extension", ".ndjson")
+        result = run_here("nightly", tmp_path, *arguments, sandbox=sandbox)
     assert result.returncode == 4, result.stderr
     assert "WARNING" in result.stderr
     assert "447700900123" not in result.stderr
@@ -222,7 +260,7 @@ def test_the_nightly_job_says_by_its_exit_code_that_something_could_not_be_read(
 
 def test_the_nightly_job_tells_a_refusal_without_a_traceback(tmp_path: Path) -> None:
     with Sandbox(records=1, faults=[Fault("code", code=-2)]) as sandbox:
-        result = run("nightly", tmp_path, "--ending", ".csv", sandbox=sandbox)
+        result = run("nightly", tmp_path, "--extension", ".csv", sandbox=sandbox)
     assert result.returncode == 1
     assert "this address is not allowed" in result.stderr
     began, ended, reported = result.stderr.splitlines()
@@ -238,9 +276,10 @@ def test_one_command_starts_each_example_on_made_up_calls(tmp_path: Path) -> Non
             return "".join(said)
 
     with ThreadPoolExecutor() as pool:  # they have nothing to do with each other
-        services = [pool.submit(start, name) for name in SERVICES]
-        jobs = [pool.submit(run, name, tmp_path, "--sandbox") for name in JOBS]
-        night, book = (job.result() for job in jobs)
+        services = [pool.submit(start, name) for name in some(SERVICES, every=2)]
+        nightly = pool.submit(run, "nightly", tmp_path, "--sandbox")
+        book = run_here("notebook", tmp_path, "--sandbox")
+        night = nightly.result()
         for service in services:
             start_of_calls, end = re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00", service.result())
             assert start_of_calls < end

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aiosipcdr.export import ExportPaths
-from aiosipcdr.export.days import day_paths
+from aiosipcdr.export.paths import day_paths
 
 DAY = date(2026, 10, 1)
 

@@ -69,6 +69,15 @@ def test_a_gap_that_cannot_be_filled_any_more_leaves_nothing_to_be_done(tmp_path
     assert state_of(exported(tmp_path, certified=False, report=gap)) == "finished"
 
 
+def test_a_manifest_in_the_terms_of_an_earlier_version_is_still_of_the_same_export(tmp_path: Path) -> None:
+    path = exported(tmp_path, numbers="as told")
+    found = inspect_existing(order(path))
+    assert found.state == "finished"
+    assert found.manifest is not None
+    assert found.manifest.numbers == "unchanged"
+    assert state_of(path, mask=Pseudonyms(b"sandbox-key-of-16-bytes")) == "other"
+
+
 OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"account": "1" * 16}, "account"),
     ({"phone": KEY.fingerprint(PHONE, PHONE_NAME)}, "phone"),

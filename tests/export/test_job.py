@@ -374,10 +374,10 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"credentials": Credentials("sandbox-other", "sandbox-secret")}, "account differs"),
     ({"format": "csv.gz"}, "format was csv, now csv.gz"),
     ({"spreadsheet": True}, "spreadsheet was no, now yes"),
-    ({"mask": mask_number}, "numbers was as told, now masked"),
+    ({"mask": mask_number}, "numbers was unchanged, now masked"),
     (
         {"mask": Pseudonyms(b"sandbox-key-of-16-bytes")},
-        "numbers was as told, now pseudonyms; key of pseudonyms differs",
+        "numbers was unchanged, now pseudonyms; key of pseudonyms differs",
     ),
 ]
 

@@ -351,6 +351,17 @@ def test_a_journal_of_another_question_is_refused_and_says_what_differs(
     assert found(tmp_path) == before
 
 
+def test_a_journal_in_the_terms_of_an_earlier_version_is_resumed(tmp_path: Path) -> None:
+    now = Header(settings=HEADER.settings | {"numbers": "unchanged"}, tiles=[SPAN])
+    with opened(tmp_path, Header(settings=HEADER.settings | {"numbers": "as told"}, tiles=[SPAN])) as journal:
+        add(journal, *STORY)
+    with opened(tmp_path, now) as journal:
+        assert len(journal.entries) == len(STORY)
+    masked = Header(settings=HEADER.settings | {"numbers": "masked"}, tiles=[SPAN])
+    with pytest.raises(ExportConflictError, match="numbers was unchanged, now masked"):
+        Journal(*place_of(tmp_path)).open(lambda _: masked)
+
+
 def test_all_that_differs_is_said(tmp_path: Path) -> None:
     written(tmp_path)
     other = Header(settings={"format": "ndjson", "sip_group_name": None, "#account": None}, tiles=[SPAN])

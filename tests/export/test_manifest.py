@@ -78,7 +78,7 @@ def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
         "file": "calls.csv",
         "format": "csv",
         "spreadsheet": False,
-        "numbers": "as told",
+        "numbers": "unchanged",
         "query": {
             "start": "2026-10-01T08:30:00+08:00",
             "end": "2026-10-01T11:30:00+08:00",

@@ -28,7 +28,7 @@ def test_an_order_says_what_to_write_and_where(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     reported = order(Path("calls.csv.gz"), overwrite=True, phone_name=PHONE)
     assert reported.path == tmp_path / "calls.csv.gz"
-    assert (reported.format, reported.if_exists, reported.numbers) == ("csv.gz", "replace", "as told")
+    assert (reported.format, reported.if_exists, reported.numbers) == ("csv.gz", "replace", "unchanged")
     assert reported.tiles == [SPAN]
     assert reported.seal(KEY)["#account"] == KEY.fingerprint("#account")
     assert reported.seal(KEY)["#phone_name"] == KEY.fingerprint("#phone_name", PHONE)
@@ -110,7 +110,7 @@ def test_the_question_that_other_files_tell_has_no_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mask", "numbers"), [(None, "as told"), (mask_number, "masked"), (Pseudonyms(SECRET), "pseudonyms")]
+    ("mask", "numbers"), [(None, "unchanged"), (mask_number, "masked"), (Pseudonyms(SECRET), "pseudonyms")]
 )
 def test_an_order_says_how_numbers_stand_in_the_file(mask: object, numbers: str) -> None:
     assert order(Path("calls.csv"), mask=mask).numbers == numbers

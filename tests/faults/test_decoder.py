@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.faults.decoded import TRUE, look
+from tests.selection import ALL
 
 damage = st.one_of(
     st.tuples(st.just("flip"), st.floats(0, 1), st.integers(1, 255)),
@@ -38,7 +39,7 @@ def damaged(body: bytes, kind: str, where: float, what: int | bytes) -> bytes:
 
 
 @given(st.sampled_from(TRUE), st.lists(damage, min_size=1, max_size=6))
-@settings(max_examples=settings().max_examples * 30)
+@settings(max_examples=settings().max_examples * (40 if ALL else 30))
 def test_whatever_is_done_to_an_answer_only_our_errors_come_out(
     body: bytes, done: list[tuple[str, float, int | bytes]]
 ) -> None:

@@ -71,9 +71,9 @@ def fastapi_app(build: Build, **limits: Any) -> FastAPI:
     on_fastapi.install_error_handlers(app)
 
     @app.get("/count")
-    async def count(client: on_fastapi.ClientDep, asked: on_fastapi.RangeParams, timeout: float | None = None) -> int:
+    async def count(client: on_fastapi.ClientDep, query: on_fastapi.RangeParams, timeout: float | None = None) -> int:
         async with on_fastapi.deadline(timeout):
-            return await client.count(**asked)
+            return await client.count(**query)
 
     @app.get("/page")
     async def page(
@@ -84,26 +84,26 @@ def fastapi_app(build: Build, **limits: Any) -> FastAPI:
     @app.get("/calls.ndjson", response_class=on_fastapi.NdjsonResponse)
     async def ndjson(
         client: on_fastapi.ClientDep,
-        asked: on_fastapi.RangeParams,
+        query: on_fastapi.RangeParams,
         timeout: float | None = None,
         start_within: float = START_WITHIN,
         allow_incomplete: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query string
     ) -> on_fastapi.NdjsonResponse:
-        stream = client.stream(**asked, allow_incomplete=allow_incomplete)
+        stream = client.stream(**query, allow_incomplete=allow_incomplete)
         return on_fastapi.NdjsonResponse(stream, timeout=timeout, start_within=start_within)
 
     @app.head("/calls.csv", include_in_schema=False)
     @app.get("/calls.csv", response_class=on_fastapi.CsvResponse)
     async def csv(  # noqa: PLR0917 - parameters of the query string
         client: on_fastapi.ClientDep,
-        asked: on_fastapi.RangeParams,
+        query: on_fastapi.RangeParams,
         timeout: float | None = None,
         start_within: float = START_WITHIN,
         allow_incomplete: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query string
         spreadsheet: bool = False,  # noqa: FBT001, FBT002 - likewise
     ) -> on_fastapi.CsvResponse:
         return on_fastapi.CsvResponse(
-            client.stream(**asked, allow_incomplete=allow_incomplete),
+            client.stream(**query, allow_incomplete=allow_incomplete),
             timeout=timeout,
             start_within=start_within,
             spreadsheet=spreadsheet,
@@ -148,8 +148,8 @@ def aiohttp_app(build: Build, **limits: Any) -> web.Application:
 
     async def count(request: web.Request) -> web.Response:
         async with on_aiohttp.deadline(number(request, "timeout")):
-            asked = on_aiohttp.range_params(request, also=("timeout",))
-            return web.json_response(await request.app[on_aiohttp.CLIENT].count(**asked))
+            query = on_aiohttp.range_params(request, also=("timeout",))
+            return web.json_response(await request.app[on_aiohttp.CLIENT].count(**query))
 
     async def page(request: web.Request) -> web.Response:
         start, end = (datetime.fromisoformat(request.query[name]) for name in ("start", "end"))

@@ -3,7 +3,7 @@
     python3 -m tests.integrations.served PORT     (aiohttp.web)
     uvicorn tests.integrations.served:application (FastAPI)
 
-`AIOSIPCDR_SERVED` names the accounts, as JSON: address, key, secret, start and end of each.  The path of a request is
+`AIOSIPCDR_SERVED` names the accounts, as JSON: address, key, secret, start and end of each. The path of a request is
 /APPLICATION/ACCOUNT.csv: the application has the middleware, the account has the trouble.
 """
 # ruff: noqa: BLE001 - the careless middlewares are what is tested
@@ -193,7 +193,7 @@ APPLICATIONS: dict[str, Any] = {
     "copies": with_copies(plain()),
     "own-lifespan": with_own_lifespan(),
 }
-WRAPPED = {"wrapped": on_fastapi.AnswerGuard(Cancelling(APPLICATIONS["plain"]))}
+WRAPPED = {"wrapped": on_fastapi.ResponseGuard(Cancelling(APPLICATIONS["plain"]))}
 _states: dict[str, Any] = {}
 
 

@@ -1,4 +1,4 @@
-"""The door to aiohttp.web: what is aiohttp's own.  What both doors promise stands in test_doors.py."""
+"""The aiohttp.web integration: what only aiohttp has. Behaviour common to both integrations: see test_doors.py."""
 # ruff: noqa: ANN401 - the fixtures' own
 
 import asyncio

@@ -9,7 +9,7 @@ import pytest
 
 from aiosipcdr.integrations.asgi import AsgiWriter, Guard, is_guarded, limits_in
 from aiosipcdr.integrations.limits import Limits
-from aiosipcdr.integrations.streaming import AnswerCutError, ClientDisconnectedError
+from aiosipcdr.integrations.streaming import ClientDisconnectedError, ResponseCutError
 
 START = "http.response.start"
 END = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -79,14 +79,14 @@ async def is_followed_by_another(caller: AsgiWriter, _receive: Any, send: Any) -
 async def is_forgiven(caller: AsgiWriter, _receive: Any, send: Any) -> None:
     await begin(caller)
     for _ in range(2):
-        with pytest.raises(AnswerCutError):
+        with pytest.raises(ResponseCutError):
             await send(END)
 
 
 @pytest.mark.parametrize("inner", [returns, is_ended_by_another, is_followed_by_another, is_forgiven])
 async def test_a_short_answer_is_cut(inner: Inner) -> None:
     server = Server()
-    with pytest.raises(AnswerCutError):
+    with pytest.raises(ResponseCutError):
         await play(inner, server)
     assert len(server.sent) == 2
     assert not server.has_ended

@@ -1,4 +1,4 @@
-"""The door to FastAPI: what is FastAPI's own.  What both doors promise stands in test_doors.py."""
+"""The FastAPI integration: what only FastAPI has. Behaviour common to both integrations: see test_doors.py."""
 # ruff: noqa: ANN401 - the fixtures' own
 
 import asyncio
@@ -152,8 +152,8 @@ async def test_csv_is_whole_under_a_lifespan_of_the_users_alone(
         app = FastAPI()
 
         @app.get("/")
-        async def calls(asked: RangeParams) -> CsvResponse:
-            return CsvResponse(client.stream(**asked), headers={"X-Mine": "here"})
+        async def calls(query: RangeParams) -> CsvResponse:
+            return CsvResponse(client.stream(**query), headers={"X-Mine": "here"})
 
         async with doors.serve_asgi(app) as address, browser.get(f"{address}?{doors.asking(sandbox)}") as answer:
             body = await answer.read()
@@ -175,8 +175,8 @@ async def test_csv_that_is_made_in_memory_is_bounded(
         app = FastAPI()
 
         @app.get("/")
-        async def calls(asked: RangeParams) -> CsvResponse:
-            return CsvResponse(client.stream(**asked))
+        async def calls(query: RangeParams) -> CsvResponse:
+            return CsvResponse(client.stream(**query))
 
         async with doors.serve_asgi(app) as address, browser.get(f"{address}?{doors.asking(sandbox)}") as answer:
             assert answer.status == 500
@@ -198,8 +198,8 @@ async def test_a_middleware_outside_of_an_application_that_is_mounted_cannot_sho
             return await call_next(request)
 
         @inner.get("/")
-        async def calls(asked: RangeParams) -> CsvResponse:
-            return CsvResponse(client.stream(**asked, allow_incomplete=True), start_within=0)
+        async def calls(query: RangeParams) -> CsvResponse:
+            return CsvResponse(client.stream(**query, allow_incomplete=True), start_within=0)
 
         async with (
             doors.serve_asgi(app) as address,
@@ -216,8 +216,8 @@ async def test_dependencies_may_be_overridden_without_the_lifespan(
         app = FastAPI(lifespan=client_lifespan({"acme": CdrClient.from_env}))  # never entered
 
         @app.get("/calls.csv", response_class=CsvResponse)
-        async def calls(client: ClientDep, asked: RangeParams) -> CsvResponse:
-            return CsvResponse(client.stream(**asked))
+        async def calls(client: ClientDep, query: RangeParams) -> CsvResponse:
+            return CsvResponse(client.stream(**query))
 
         @app.get("/whose")
         async def whose(acme: Annotated[CdrClient, ClientDep("acme")]) -> bool:
@@ -317,11 +317,11 @@ async def test_the_query_parameters_that_a_route_declares_are_known(
     @router.get("/count")
     async def count(
         client: ClientDep,
-        asked: RangeParams,
+        query: RangeParams,
         columns: Annotated[Columns, Query()],
         key: Annotated[str, Depends(APIKeyQuery(name="api_key"))],
     ) -> list[Any]:
-        return [await client.count(**asked), columns.sorted_by, key]
+        return [await client.count(**query), columns.sorted_by, key]
 
     app.include_router(router, prefix="/v1", dependencies=[Depends(of_the_inclusion)])
     declared = "columns=a&sortedBy=b&tag=c&v=2&api_key=k"
@@ -466,9 +466,9 @@ async def test_tasks_behind_an_answer_are_run(doors: Any, sandbox: Sandbox, brow
     app = FastAPI(lifespan=client_lifespan(lambda: doors.client_of(sandbox)))
 
     @app.get("/")
-    async def calls(client: ClientDep, asked: RangeParams, tasks: BackgroundTasks) -> NdjsonResponse:
+    async def calls(client: ClientDep, query: RangeParams, tasks: BackgroundTasks) -> NdjsonResponse:
         tasks.add_task(ran.set)
-        return NdjsonResponse(client.stream(**asked), headers={"Cache-Control": "private"})
+        return NdjsonResponse(client.stream(**query), headers={"Cache-Control": "private"})
 
     async with (
         doors.serve_asgi(app) as address,

@@ -15,8 +15,8 @@ from aiosipcdr import CdrClient, ClientStateError, IncompleteRangeError, Protoco
 from aiosipcdr.integrations import streaming
 from aiosipcdr.integrations.range_request import DeadlineExceededError, HttpVersionError
 from aiosipcdr.integrations.streaming import (
-    AnswerCutError,
     ClientDisconnectedError,
+    ResponseCutError,
     TextFormat,
     buffer_response,
     stream_response,
@@ -149,7 +149,7 @@ async def test_what_goes_wrong_before_the_beginning_is_raised_as_it_is(doors: An
 async def test_what_goes_wrong_later_cuts_the_answer_and_says_why(doors: Any) -> None:
     async with Sandbox(records=3_000) as sandbox, doors.client_of(sandbox, concurrency=1) as client:
         reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 1 else None)
-        with pytest.raises(AnswerCutError, match="AuthenticationError"):
+        with pytest.raises(ResponseCutError, match="AuthenticationError"):
             await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
         await doors.until_idle(client)
     *records, last = reader.lines
@@ -166,7 +166,7 @@ async def test_an_answer_that_was_cut_shows_neither_secrets_nor_numbers(
         watch = Watch(sandbox)
         async with doors.client_of(sandbox, concurrency=1) as client:
             reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 1 else None)
-            with pytest.raises(AnswerCutError) as caught:
+            with pytest.raises(ResponseCutError) as caught:
                 await stream_response(client.stream(START, END), "ndjson", reader)
         watch.check_error(caught.value)
         watch.check(caplog.text)
@@ -178,7 +178,7 @@ async def test_an_answer_that_was_cut_shows_neither_secrets_nor_numbers(
 async def test_csv_that_is_cut_holds_calls_alone(doors: Any) -> None:
     async with Sandbox(records=3_000) as sandbox, doors.client_of(sandbox, concurrency=1) as client:
         reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 2 else None)
-        with pytest.raises(AnswerCutError):
+        with pytest.raises(ResponseCutError):
             await stream_response(client.stream(sandbox.start, sandbox.end), "csv", reader)
         rows = list(csv.DictReader(io.StringIO(reader.got.decode(), newline="")))
         assert 0 < len(rows) < 3_000
@@ -189,12 +189,12 @@ async def test_csv_that_is_cut_holds_calls_alone(doors: Any) -> None:
 async def test_what_is_not_proven_never_ends_well_unless_it_says_so(doors: Any, text: TextFormat) -> None:
     async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, doors.client_of(sandbox) as client:
         reader = Reader()
-        with pytest.raises((IncompleteRangeError, AnswerCutError)):
+        with pytest.raises((IncompleteRangeError, ResponseCutError)):
             await stream_response(client.stream(sandbox.start, sandbox.end), text, reader)
         lenient = Reader()
         stream = client.stream(sandbox.start, sandbox.end, allow_incomplete=True)
         if text == "csv":
-            with pytest.raises(AnswerCutError, match="use NDJSON"):
+            with pytest.raises(ResponseCutError, match="use NDJSON"):
                 await stream_response(stream, text, lenient)
         else:
             assert await stream_response(stream, text, lenient)
@@ -213,7 +213,7 @@ async def test_what_cannot_be_read_is_stated_and_quarantined_records_cut_csv(
         sandbox.add_rows([json.dumps(odd).encode()], at=sandbox.start)
         stream, reader = client.stream(sandbox.start, sandbox.end), Reader()
         if text == "csv" and is_quarantined:
-            with pytest.raises(AnswerCutError, match=r"1 record quarantined.*use NDJSON") as caught:
+            with pytest.raises(ResponseCutError, match=r"1 record quarantined.*use NDJSON") as caught:
                 await stream_response(stream, text, reader)
             assert isinstance(caught.value.__cause__, ProtocolError)
             with pytest.raises(ProtocolError, match="1 record quarantined"):
@@ -246,7 +246,7 @@ async def deliver_too_late(client: CdrClient, sandbox: Sandbox, reader: Reader |
     reader = reader or Reader()
     for timeout in (0.1, 1, 10):
         stream = client.stream(sandbox.start, sandbox.end)
-        with pytest.raises((AnswerCutError, DeadlineExceededError), match="within"):
+        with pytest.raises((ResponseCutError, DeadlineExceededError), match="within"):
             await stream_response(stream, "ndjson", reader, timeout=timeout, start_within=0)
         if reader.begun.is_set():
             break
@@ -357,7 +357,7 @@ async def test_a_client_that_is_closed_midway_cuts_the_answer(doors: Any) -> Non
             await gate.reached()
             while not reader.pieces:
                 await asyncio.sleep(0.002)
-        with pytest.raises(AnswerCutError, match="ClientStateError"):
+        with pytest.raises(ResponseCutError, match="ClientStateError"):
             await delivery
         gate.opened.set()
 
@@ -367,7 +367,7 @@ async def test_an_error_of_others_cuts_the_answer_without_its_text(doors: Any, s
         raise KeyError("a call, quoted")
 
     async with doors.client_of(sandbox) as client:
-        with pytest.raises(AnswerCutError, match=r"^the response was cut: KeyError$"):
+        with pytest.raises(ResponseCutError, match=r"^the response was cut: KeyError$"):
             await stream_response(client.stream(sandbox.start, sandbox.end), "csv", Reader(fail))
         await doors.until_idle(client)
 

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 import pytest
 
 from aiosipcdr import FetchReport
-from aiosipcdr.model.errors import CHANGING, UNSTEADY, UNTOLD_APART, describe_shortfall
+from aiosipcdr.model.errors import CHANGING, INDISTINGUISHABLE, UNSTEADY, describe_shortfall
 from aiosipcdr.model.windows import TimeWindow
 
 WINDOW = TimeWindow(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 2, tzinfo=UTC))
 
 
-@pytest.mark.parametrize("why", [CHANGING, UNSTEADY, UNTOLD_APART])
+@pytest.mark.parametrize("why", [CHANGING, UNSTEADY, INDISTINGUISHABLE])
 def test_what_was_read_and_what_is_counted_is_told_with_the_cause_and_what_to_do(why: str) -> None:
     report = FetchReport(total=1_300)
     error = describe_shortfall(WINDOW, 1_297, 1_300, why, report)

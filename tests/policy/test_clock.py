@@ -222,9 +222,9 @@ def test_a_window_is_young_until_its_end_is_as_old_as_lateness() -> None:
 def test_the_count_of_a_young_window_waits_and_longer_where_counts_lag() -> None:
     ages = AgePolicy(lambda: VendorTime(NOW, is_local=False), timedelta(hours=4), timedelta(seconds=0.5))
     settled = NOW - timedelta(hours=4)
-    assert [ages.decide_delay(NOW, count_lags=lags) for lags in (False, True)] == [0.5, 6.0]
-    assert [ages.decide_delay(settled, count_lags=lags) for lags in (False, True)] == [0, 0]
-    assert ages._replace(count_delay=timedelta()).decide_delay(NOW, count_lags=True) == 0
+    assert [ages.delay_before_count(NOW, count_lags=lags) for lags in (False, True)] == [0.5, 6.0]
+    assert [ages.delay_before_count(settled, count_lags=lags) for lags in (False, True)] == [0, 0]
+    assert ages._replace(count_delay=timedelta()).delay_before_count(NOW, count_lags=True) == 0
 
 
 def test_an_end_has_passed_when_no_date_can_say_otherwise() -> None:

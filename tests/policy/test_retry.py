@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiosipcdr.policy.retry import RetryBudget, RetryPolicy, back_off, decode_retry_after, limit_attempts
+from aiosipcdr.policy.retry import RetryBudget, RetryPolicy, decode_retry_after, draw_wait, limit_attempts
 
 NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
 DATE = format_datetime(NOW, usegmt=True)
@@ -40,7 +40,7 @@ def test_the_defaults() -> None:
 def test_a_wait_is_within_its_bounds(
     policy: RetryPolicy, attempt: int, elapsed: float, retry_after: float | None, random: float
 ) -> None:
-    delay = back_off(policy, attempt, elapsed=elapsed, retry_after=retry_after, random=random)
+    delay = draw_wait(policy, attempt, elapsed=elapsed, retry_after=retry_after, random=random)
     if retry_after is not None and retry_after > policy.longest_retry_after:
         assert delay is None
     if delay is None:
@@ -70,7 +70,7 @@ def test_attempts_that_are_given_are_never_exceeded(
 
 def test_upper_bounds_double_up_to_the_cap() -> None:
     policy = RetryPolicy(attempts=100, base=0.25, cap=3, deadline=1e6)
-    waits = [back_off(policy, n, elapsed=0, retry_after=None, random=1) for n in range(1, 7)]
+    waits = [draw_wait(policy, n, elapsed=0, retry_after=None, random=1) for n in range(1, 7)]
     assert waits == [0.25, 0.5, 1, 2, 3, 3]
 
 
@@ -79,7 +79,7 @@ def test_full_jitter_is_spread_evenly() -> None:
     policy = RetryPolicy()
     waits = []
     for _ in range(10_000):
-        wait = back_off(policy, 3, elapsed=0, retry_after=None, random=rng.random())
+        wait = draw_wait(policy, 3, elapsed=0, retry_after=None, random=rng.random())
         assert wait is not None
         waits.append(wait)
     tenths = [0] * 10
@@ -92,11 +92,11 @@ def test_full_jitter_is_spread_evenly() -> None:
 
 def test_no_attempt_starts_after_the_deadline() -> None:
     policy = RetryPolicy(deadline=10)
-    assert back_off(policy, 1, elapsed=9.9, retry_after=None, random=0) == 0
-    assert back_off(policy, 1, elapsed=9, retry_after=1, random=0) == 1
-    assert back_off(policy, 1, elapsed=9, retry_after=1, random=0.5) is None
-    assert back_off(policy, 1, elapsed=9, retry_after=1.1, random=0) is None
-    assert back_off(policy, 1, elapsed=10.1, retry_after=None, random=0) is None
+    assert draw_wait(policy, 1, elapsed=9.9, retry_after=None, random=0) == 0
+    assert draw_wait(policy, 1, elapsed=9, retry_after=1, random=0) == 1
+    assert draw_wait(policy, 1, elapsed=9, retry_after=1, random=0.5) is None
+    assert draw_wait(policy, 1, elapsed=9, retry_after=1.1, random=0) is None
+    assert draw_wait(policy, 1, elapsed=10.1, retry_after=None, random=0) is None
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_policy_is_a_frozen_value() -> None:
 
 def test_a_throttled_request_waits_longer_and_the_longer_the_more_often() -> None:
     policy = RetryPolicy(attempts=100, deadline=1e6)
-    waits = [back_off(policy, n, elapsed=0, retry_after=None, random=0.5, throttled=True) for n in (1, 2, 3, 4, 5, 6)]
+    waits = [draw_wait(policy, n, elapsed=0, retry_after=None, random=0.5, throttled=True) for n in (1, 2, 3, 4, 5, 6)]
     assert waits == [0.5, 1, 2, 4, 8, 10]
 
 

@@ -59,7 +59,7 @@ def fail(judge: RetryController, job: Job, error: SipCdrError, now: float, rando
     job.signed_version = judge.clock.version
     if job.attempt == 1:
         job.first_sent = now
-    return judge.decide_delay(job, error, last_completed=job.run.last_completed, now=now, random=random)
+    return judge.decide_retry(job, error, last_completed=job.run.last_completed, now=now, random=random)
 
 
 def attempts_until_given_up(judge: RetryController, error: SipCdrError) -> int:
@@ -244,12 +244,23 @@ def test_one_measured_clock_mends_all_that_were_under_way_and_each_is_sent_once_
     for number, job in enumerate(jobs):
         error = ClockSkewError("skewed", status=-16)
         error.offset = 3_600.0 + number
-        assert judge.decide_delay(job, error, last_completed=0.0, now=0.0, random=0.5) == 0.0
+        assert judge.decide_retry(job, error, last_completed=0.0, now=0.0, random=0.5) == 0.0
     assert (judge.clock.seconds, judge.clock.version) == (3_600, 1)
     again = ClockSkewError("skewed", status=-16)
     again.offset = 3_600.0
     assert all(fail(judge, job, again, 1.0) is again for job in jobs)
     assert judge.clock.version == 1
+
+
+def test_a_clock_error_is_retried_once_more_if_the_clock_was_corrected_after_the_request_was_signed() -> None:
+    judge, _ = controller()
+    job = job_of()
+    unmeasured, measured = ClockSkewError("skewed", status=-16), ClockSkewError("skewed", status=-16)
+    measured.offset = 3_600.0
+    assert fail(judge, job, unmeasured, 0.0) == 0.0
+    assert fail(judge, job, measured, 1.0) == 0.0
+    assert (judge.clock.seconds, judge.clock.version) == (3_600, 1)
+    assert fail(judge, job, measured, 2.0) is measured
 
 
 def test_a_clock_error_says_by_how_much_and_in_which_direction() -> None:

@@ -681,7 +681,7 @@ def cover(  # noqa: D417 - the rest are Coverage's own
         exact: the bounds that calls are trimmed to.
     """
     return RangeReader(
-        OwnedSpan(window=window, seam=seam, time_field=time_field, exact=exact),
+        OwnedSpan(window=window, preceding_second=seam, time_field=time_field, bounds=exact),
         filters or Filters(),
         size=size,
         quota=RowQuota(most_windows),

@@ -144,12 +144,12 @@ def test_parts_of_a_split_may_be_requested_when_the_event_after_it_is_taken() ->
         assert not isinstance(event, Delivered)
         queue.add(event, split)
     assert len(queue) == 3
-    assert (one.is_noted, two.is_noted) == (False, False)
+    assert (one.is_written, two.is_written) == (False, False)
     assert queue.take() is events[0]
-    assert (one.is_noted, two.is_noted) == (False, False), "it is being written"
+    assert (one.is_written, two.is_written) == (False, False), "it is being written"
     assert queue.take() is events[1]
-    assert (one.is_noted, two.is_noted) == (True, False)
+    assert (one.is_written, two.is_written) == (True, False)
     assert queue.take() is events[2]
-    assert not two.is_noted
+    assert not two.is_written
     assert queue.take() is None
-    assert two.is_noted
+    assert two.is_written

@@ -12,8 +12,8 @@ AGES = AgePolicy(lambda: VendorTime(NOW, is_local=False), timedelta(hours=4), ti
 YOUNG = NOW - timedelta(minutes=1)
 
 
-def growth(end: datetime = YOUNG, *, is_seen: bool = False, ages: AgePolicy = AGES) -> Growth:
-    return Growth(ages, end, is_seen=is_seen)
+def growth(end: datetime = YOUNG, *, is_growing: bool = False, ages: AgePolicy = AGES) -> Growth:
+    return Growth(ages, end, is_growing=is_growing)
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,10 @@ def growth(end: datetime = YOUNG, *, is_seen: bool = False, ages: AgePolicy = AG
 def test_a_larger_count_of_a_young_window_shows_calls_that_arrived(
     end: datetime, count: int, rows: int, largest_total: int, added: int
 ) -> None:
-    one = growth(end, is_seen=True)
+    one = growth(end, is_growing=True)
     assert one.exceeds(count, rows=rows, largest_total=largest_total) == bool(added)
     one.note_count(count, rows=rows, largest_total=largest_total)
-    assert (one.rows, one.is_seen) == (added, bool(added))
+    assert (one.rows, one.is_growing) == (added, bool(added))
 
 
 def test_fewer_calls_may_arrive_before_a_count_that_does_not_wait() -> None:
@@ -58,12 +58,12 @@ def test_a_count_waits_once_for_each_reading_and_longer_where_it_lags() -> None:
 def test_a_window_to_which_calls_are_added_is_given_more_and_more_time() -> None:
     readings = range(1, MAX_SCANS_WHILE_GROWING + 1)
     assert [growth().delay_scan(reading) for reading in readings] == [0] * 7
-    assert [growth(is_seen=True).delay_scan(reading) for reading in readings] == [0, 0, 1, 3, 9, 20, 20]
+    assert [growth(is_growing=True).delay_scan(reading) for reading in readings] == [0, 0, 1, 3, 9, 20, 20]
     calm = AGES._replace(count_delay=timedelta())
-    assert [growth(is_seen=True, ages=calm).delay_scan(reading) for reading in readings] == [0] * 7
+    assert [growth(is_growing=True, ages=calm).delay_scan(reading) for reading in readings] == [0] * 7
 
 
 @pytest.mark.parametrize(("ahead", "delay"), [(-1, 0), (-0.5, 0), (0, 0.5), (3.5, 4), (3.6, 0), (3_600, 0)])
 def test_an_end_that_is_a_moment_ahead_is_waited_for(ahead: float, delay: float) -> None:
-    for is_seen in (False, True):
-        assert growth(NOW + timedelta(seconds=ahead), is_seen=is_seen).delay_scan(1) == delay
+    for is_growing in (False, True):
+        assert growth(NOW + timedelta(seconds=ahead), is_growing=is_growing).delay_scan(1) == delay

@@ -56,7 +56,7 @@ def merger(
     normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
 ) -> tuple[RangeMerger, ReportBuilder]:
     report = ReportBuilder()
-    span = OwnedSpan(window=TimeWindow(at(-1), at(60)), time_field=time_field, exact=exact)
+    span = OwnedSpan(window=TimeWindow(at(-1), at(60)), time_field=time_field, bounds=exact)
     return RangeMerger(report, span=span, normalize=normalize), report
 
 
@@ -150,7 +150,7 @@ def test_an_id_that_stands_for_two_rows_is_not_taken_for_one_at_a_seam() -> None
     first = room.merge(proven(0, 11, early), (split,))
     second = room.merge(proven(10, 21, early, late), (split,))
     assert (first.records, second.records) == ([early], [late])
-    assert report.unique == report.total == split.union == 2
+    assert report.unique == report.total == split.distinct_rows == 2
 
 
 @pytest.mark.parametrize("second", [10, 11, 12, None])
@@ -237,7 +237,7 @@ def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part()
     for window, splits in ((first, (outer, inner)), (second, (outer, inner)), (third, (outer,))):
         later.restore(window.report, window.share, splits)
     assert (again.total, again.unique, again.windows) == (9, 4, 3)
-    assert (outer.union, inner.union, outer.open_parts) == (2, 1, 0)
+    assert (outer.distinct_rows, inner.distinct_rows, outer.open_parts) == (2, 1, 0)
 
 
 def test_nothing_that_was_handed_over_or_is_not_asked_for_comes_once_more_from_an_unproven_whole() -> None:
@@ -316,7 +316,7 @@ def test_rows_that_are_stored_twice_count_twice_for_the_whole_and_once_for_the_r
     room.merge(proven(0, 11, call("a", 10), call("a", 10)), (split,))
     window = room.merge(proven(10, 21, call("a", 10), call("a", 10), call("b", 15), call("b", 15)), (split,))
     assert window.records == [call("b", 15)]
-    assert (split.union, split.is_short) == (4, False)
+    assert (split.distinct_rows, split.is_short) == (4, False)
     assert (report.unique, report.total) == (2, 2)
 
 
@@ -326,7 +326,7 @@ def test_the_parts_of_a_whole_are_held_against_what_it_told() -> None:
     room.merge(proven(0, 11, call("a", 1), call("b", 10)), (split,))
     assert not split.is_short
     room.merge(proven(10, 21, call("b", 10), call("c", 11)), (split,))
-    assert split.union == 3
+    assert split.distinct_rows == 3
     assert split.is_short
 
 
@@ -335,7 +335,7 @@ def test_what_a_neighbour_of_another_whole_repeats_still_counts_for_this_one() -
     split = SplitWindow(TimeWindow(at(10), at(21)), 2, 1)
     room.merge(proven(0, 11, call("b", 10)), ())
     room.merge(proven(10, 21, call("b", 10), call("c", 11)), (split,))
-    assert split.union == 2
+    assert split.distinct_rows == 2
     assert not split.is_short
 
 

@@ -146,7 +146,7 @@ def test_a_row_that_a_third_window_has_handed_over_is_in_no_doubt() -> None:
     window = read(10, 21, X)
     repeats = Repeats(window, [earlier(8, 10, Y), earlier(9, 11, X)], TIME_FIELDS, identity)
     assert (repeats.keys, repeats.is_doubtful) == ({"a"}, False)
-    assert [keys for _, keys in repeats.of] == [set(), {"a"}]
+    assert [keys for _, keys in repeats.by_window] == [set(), {"a"}]
 
 
 def test_a_row_that_could_not_be_decoded_before_is_the_same_if_it_may_lie_in_the_shared_second() -> None:

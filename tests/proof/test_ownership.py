@@ -33,29 +33,33 @@ BOUNDS = [(True, False), (True, True), (False, True), (False, False)]
 
 def test_a_span_asks_for_the_second_before_it_and_leaves_it_to_its_neighbour() -> None:
     span = OwnedSpan.adjacent(at(10_000), at(20_000))
-    assert span == OwnedSpan(window=seconds(9, 20), seam=seconds(9, 10))
-    assert span.in_seam(seconds(9, 10))
-    assert not span.in_seam(seconds(9, 11))
+    assert span == OwnedSpan(window=seconds(9, 20), preceding_second=seconds(9, 10))
+    assert span.is_preceding(seconds(9, 10))
+    assert not span.is_preceding(seconds(9, 11))
     record = CallDetailRecord(voice_id="1")
-    assert [span.owns(record, in_seam=reported) for reported in (True, False)] == [False, True]
+    assert [span.owns(record, is_preceding=reported) for reported in (True, False)] == [False, True]
 
 
 def test_with_a_known_time_field_the_time_decides_and_the_seam_where_there_is_none() -> None:
     span = OwnedSpan.adjacent(at(10_000), at(20_000), time_field="call_time")
-    assert (span.window, span.seam, span.exact) == (seconds(9, 20), seconds(9, 10), (at(10_000), at(20_000)))
+    assert (span.window, span.preceding_second, span.bounds) == (
+        seconds(9, 20),
+        seconds(9, 10),
+        (at(10_000), at(20_000)),
+    )
     for time, owns in ((9_999, False), (10_000, True), (19_999, True), (20_000, False)):
         record = CallDetailRecord(voice_id="1", call_time=at(time))
-        assert [span.owns(record, in_seam=reported) for reported in (True, False)] == [owns, owns]
+        assert [span.owns(record, is_preceding=reported) for reported in (True, False)] == [owns, owns]
     undated = CallDetailRecord(voice_id="1", submit_time=at(15_000))
-    assert [span.owns(undated, in_seam=reported) for reported in (True, False)] == [False, True]
+    assert [span.owns(undated, is_preceding=reported) for reported in (True, False)] == [False, True]
 
 
 def test_a_range_that_is_nobodys_neighbour_has_no_seam() -> None:
     plain = OwnedSpan.alone(at(10_000), at(20_000))
     assert plain == OwnedSpan(window=seconds(10, 20))
-    assert not plain.in_seam(seconds(10, 11))
+    assert not plain.is_preceding(seconds(10, 11))
     known = OwnedSpan.alone(at(10_000), at(20_000), time_field="call_time")
-    assert (known.window, known.seam, known.exact) == (seconds(9, 21), None, (at(10_000), at(20_000)))
+    assert (known.window, known.preceding_second, known.bounds) == (seconds(9, 21), None, (at(10_000), at(20_000)))
 
 
 def test_neighbours_meet_at_whole_seconds_and_within_the_calendar() -> None:
@@ -74,7 +78,7 @@ def read(vendor: Vendor, start: int, end: int, how: Drive, **settings: object) -
     span = OwnedSpan.adjacent(START + start * SECOND, START + end * SECOND, time_field=settings.pop("time_field", None))  # type: ignore[arg-type]
     with smaller_windows(20, 12):
         return drive(
-            cover(span.window, seam=span.seam, time_field=span.time_field, exact=span.exact, **settings),  # type: ignore[arg-type]
+            cover(span.window, seam=span.preceding_second, time_field=span.time_field, exact=span.bounds, **settings),  # type: ignore[arg-type]
             vendor,
             how,
         )
@@ -196,14 +200,14 @@ def test_a_row_of_the_seam_that_was_filled_in_meanwhile_stays_the_neighbours() -
     row = vendor.add(9_500)
     own = vendor.add(15_000)
     span = OwnedSpan.adjacent(at(10_000), at(20_000))
-    reader = cover(span.window, seam=span.seam)
+    reader = cover(span.window, seam=span.preceding_second)
     found: list[CallDetailRecord] = []
     while (request := reader.next_request()) is not None:
         flight = Flight(vendor, request)
         while (answer := flight.advance()) is None:
             pass
         assert accept(reader, request, answer) is None
-        if request.window == span.seam and not request.control:
+        if request.window == span.preceding_second and not request.control:
             # The seam was read with the old contents, the window will be with the new ones.
             vendor.remove(row)
             vendor.add(9_500, voice_id=row.voice_id)
@@ -233,7 +237,7 @@ def test_a_span_that_is_taken_up_again_owns_the_same_rows(
     field = "submit_time" if known else None
     split = read(vendor, 10, 20, Drive(), size=7, time_field=field)
     span = OwnedSpan.adjacent(at(10_000), at(20_000), time_field=field)
-    settings = {"seam": span.seam, "time_field": field, "exact": span.exact, "size": 7}
+    settings = {"seam": span.preceding_second, "time_field": field, "exact": span.bounds, "size": 7}
     with smaller_windows(20, 12):
         first = cover(span.window, journal=JournalQueue(), **settings)  # type: ignore[arg-type]
         before = drive(first, vendor, Drive(ends_after=killed_after))

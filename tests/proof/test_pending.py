@@ -130,7 +130,7 @@ def test_a_window_weighs_no_more_than_a_full_one_however_much_it_holds() -> None
 def test_parts_wait_in_place_of_their_whole_and_count_for_all_that_they_are_a_part_of() -> None:
     waiting = pending()
     outer = cut(waiting, window(0, 40), window(0, 21), window(20, 40))
-    assert (outer.window, outer.reported, outer.open_parts, outer.is_repair) == (window(0, 40), 9, 2, False)
+    assert (outer.window, outer.reported_rows, outer.open_parts, outer.is_repair) == (window(0, 40), 9, 2, False)
     first = hold(waiting)
     assert first.splits == (outer,)
     waiting.release(first)
@@ -153,9 +153,9 @@ def test_no_part_begins_before_its_whole_was_written_down() -> None:
     outer = cut(waiting, window(0, 21), window(0, 11), window(10, 21))
     inner = cut(waiting, window(0, 11), window(0, 6), window(5, 11), splits=(outer,))
     for split in (outer, inner):
-        split.is_noted = False
+        split.is_written = False
         assert waiting.hold_next() is None
-        split.is_noted = True
+        split.is_written = True
     assert waiting.hold_next() is not None
 
 
@@ -195,7 +195,7 @@ def test_what_lies_before_the_edge_is_forgotten_and_what_lies_across_it_is_cut_o
     assert not second.is_open, "what could not be read to its end is read again"
     assert [part.window for part in waiting.held] == [window(0, 10)], "what was read already stays"
     assert sorted(waiting.take_all()) == [window(15, 20), window(19, 30), window(30, 45), window(44, 60)]
-    assert (split.reported, split.open_parts) == (9, 2)
+    assert (split.reported_rows, split.open_parts) == (9, 2)
 
 
 def test_what_begins_at_the_edge_or_later_goes_on_as_it_is() -> None:
@@ -214,7 +214,7 @@ def test_a_whole_across_the_edge_waits_for_no_part_before_it(edge: int, left: in
     waiting.trim(START + timedelta(minutes=edge))
     assert len(waiting) == left
     assert split.open_parts == open_parts
-    assert split.reported == (9 if edge <= 10 else 0)
+    assert split.reported_rows == (9 if edge <= 10 else 0)
     assert min(waiting.take_all()).start == START + timedelta(minutes=max(edge, 10))
 
 
@@ -232,9 +232,9 @@ def test_the_part_to_begin_with_waits_for_nothing_but_the_note_of_the_cut() -> N
     assert waiting.hold_first() is None
     reported, parts = WindowReport(window=window(10, 60), total=9), [window(10, 30), window(29, 60)]
     split = waiting.add_parts(WindowSplit(reported=reported, parts=parts), (), first=parts[1])
-    split.is_noted = False
+    split.is_written = False
     assert waiting.hold_first() is None
-    split.is_noted = True
+    split.is_written = True
     assert waiting.hold_next() is None, "there is no place"
     part = waiting.hold_first()
     assert part is not None
@@ -257,15 +257,15 @@ def test_parts_gather_when_all_of_them_are_read_and_the_oldest_that_waits_always
     read(first, 3)
     waiting.shrink_reservation(first)
     assert waiting.hold_next() is None, "only where they are handed over together"
-    split.gathers = True
+    split.delivers_together = True
     second = hold(waiting)
     assert waiting.hold_next() is None
     read(second, 2)
-    assert waiting.gather(split) is None
+    assert waiting.find_read_parts(split) is None
     third = hold(waiting)
-    assert waiting.gather(split) is None
+    assert waiting.find_read_parts(split) is None
     read(third, 0)
-    assert waiting.gather(split) == [first, second, third]
+    assert waiting.find_read_parts(split) == [first, second, third]
 
 
 @pytest.mark.parametrize(

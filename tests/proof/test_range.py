@@ -274,8 +274,7 @@ def test_a_total_that_is_wrong_for_good_is_never_certified(
     assert run.requests <= 3 * planned + 200 + 50
 
 
-@pytest.mark.parametrize("wrong_by", [-3, 1, 60, 3_000])
-@pytest.mark.parametrize("calls", [0, 40, 500])
+@pytest.mark.parametrize(("wrong_by", "calls"), pairs([-3, 1, 60, 3_000], [40, 500, 0]))
 def test_a_total_that_is_wrong_for_good_ends_within_the_budget_even_if_incomplete_is_allowed(
     wrong_by: int, calls: int
 ) -> None:
@@ -355,7 +354,7 @@ def test_whatever_total_is_reported_a_window_is_cut_into_five_thousand_parts() -
 
 @pytest.mark.parametrize("most_told", [5, 10, 40, 100])
 def test_a_total_that_never_exceeds_a_round_number_is_not_believed(most_told: int) -> None:
-    # Told: as many as fill the pages that were read.  The page behind them shows that there are more.
+    # Told: as many as fill the pages that were read. The page behind them shows that there are more.
     vendor = Vendor(Habits(tell=lambda total: min(total, most_told)), seeded(1))
     for number in range(300):
         vendor.add(43_200_000 + number)
@@ -363,8 +362,7 @@ def test_a_total_that_never_exceeds_a_round_number_is_not_believed(most_told: in
     assert isinstance(run.error, IncompleteRangeError)
 
 
-@pytest.mark.parametrize("concurrency", [1, 4, 8])
-@pytest.mark.parametrize("reported", [40, 2_500, 50_000])
+@pytest.mark.parametrize(("concurrency", "reported"), pairs([1, 4, 8], [40, 2_500, 50_000]))
 def test_a_total_that_knows_no_time_ends_within_the_budget(reported: int, concurrency: int) -> None:
     vendor = Vendor(Habits(tell=lambda _: reported), seeded(1))
     for number in range(40):
@@ -396,8 +394,7 @@ def one_goes_away(vendor: Vendor) -> None:
     vendor.remove(vendor.rng.choice(vendor.rows))
 
 
-@pytest.mark.parametrize("order", ["newest", "random"])
-@pytest.mark.parametrize("happen", [None, one_arrives, one_goes_away])
+@pytest.mark.parametrize(("happen", "order"), pairs([None, one_arrives, one_goes_away], ["newest", "random"]))
 def test_trouble_costs_no_more_than_twice_the_planned_pages_and_200_requests(
     order: str, happen: Callable[[Vendor], None] | None
 ) -> None:
@@ -630,7 +627,7 @@ def test_no_request_is_wider_than_31_days_or_narrower_than_two_seconds() -> None
 
 @pytest.mark.parametrize(("concurrency", "alone"), [(1, 0), (4, 2), (8, 2), (16, 2), (32, 1)])
 def test_no_place_is_idle_while_windows_wait(concurrency: int, alone: int) -> None:
-    # All answers of a round come at once, and then the next requests go out.  The range's first page is alone and
+    # All answers of a round come at once, and then the next requests go out. The range's first page is alone and
     # perhaps the last control count; all other rounds are full.
     vendor = Vendor(Habits(order="newest"), seeded(3))
     crowd(vendor, 40_000 // SCALE, 30)

@@ -225,7 +225,9 @@ def handed_over(number: int, calls: int = 15, *, certified: bool = True, provisi
         window=HALVES[number], total=calls, unique=calls, certified=certified, provisional=provisional
     )
     floors = [0] * number  # the second half is the last
-    return Delivered(reported=reported, share=WindowShare(unique=calls, total=calls, unions=[calls], unclaimed=floors))
+    return Delivered(
+        reported=reported, share=WindowShare(unique=calls, total=calls, distinct_rows=[calls], unclaimed=floors)
+    )
 
 
 def resumed(
@@ -271,7 +273,7 @@ def test_a_cut_is_taken_up_with_what_it_took_and_told() -> None:
     assert list(reader.planned) == [(WINDOW, 30)]
     assert reader._budget.planned == 30 // 8 + 1
     ((split, outer),) = reader._pending.find_splits()
-    assert (split.window, split.open_parts, split.union, split.excess_rows, outer) == (WINDOW, 1, 15, -15, ())
+    assert (split.window, split.open_parts, split.distinct_rows, split.excess_rows, outer) == (WINDOW, 1, 15, -15, ())
     request = reader.next_request()
     assert request is not None
     assert request.window == HALVES[1]

@@ -190,7 +190,7 @@ def test_one_short_page_that_holds_all_it_tells_is_one_select(reported: PageAnsw
 
 
 def test_a_short_page_behind_others_is_not_taken_for_the_only_one() -> None:
-    # Told at first: fifteen.  What the second page tells is about itself, and no proof of what the first left out.
+    # Told at first: fifteen. What the second page tells is about itself, and no proof of what the first left out.
     calls = [call(str(number)) for number in range(5)]
     scan = WindowScan(10)
     read(scan, answer(*calls, total=15), answer(*calls, total=5, current=2))
@@ -199,7 +199,7 @@ def test_a_short_page_behind_others_is_not_taken_for_the_only_one() -> None:
 
 
 def test_a_page_that_holds_more_than_its_total_allows_shows_a_larger_one() -> None:
-    # Told: three.  The second page of two ends at the fourth call: there are four at least.
+    # Told: three. The second page of two ends at the fourth call: there are four at least.
     scan = WindowScan(2)
     read(scan, answer(call("1"), call("2"), total=3, size=2))
     assert scan.largest_total == 3
@@ -465,11 +465,11 @@ def test_broken_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
 
 def test_a_row_counts_as_held_with_its_contents() -> None:
     scan = sweep_of((A, B), (call("2"),))
-    assert scan.holds(A)
-    assert scan.holds(call("2"))
-    assert not scan.holds(C)
-    assert not scan.holds(call("2", code="x"))
-    assert not scan.holds(call("3"))
+    assert scan.contains(A)
+    assert scan.contains(call("2"))
+    assert not scan.contains(C)
+    assert not scan.contains(call("2", code="x"))
+    assert not scan.contains(call("3"))
 
 
 # --- carrying on

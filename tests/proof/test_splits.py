@@ -22,11 +22,11 @@ def split(reported: int = 100, parts: int = 2) -> SplitWindow:
 
 def test_a_whole_falls_short_once_all_parts_are_here_and_hold_less_than_it_told() -> None:
     one = split(3, parts=1)
-    one.union = 2
+    one.distinct_rows = 2
     assert not one.is_short
     one.open_parts = 0
     assert one.is_short
-    one.union = 3
+    one.distinct_rows = 3
     assert not one.is_short
 
 
@@ -81,7 +81,7 @@ def test_a_part_before_the_edge_never_comes_and_the_whole_expects_nothing_more()
     edge = START + timedelta(seconds=10)
     one = split(100, parts=3)
     one.trim(part(0, 10), edge)
-    assert (one.reported, one.open_parts) == (0, 2)
+    assert (one.reported_rows, one.open_parts) == (0, 2)
     one.trim(part(9, 20), edge)
     assert one.open_parts == 2
 
@@ -132,7 +132,7 @@ def test_a_total_that_proves_the_parts_is_asked_for_twice_and_the_larger_is_beli
     # A replica that is not ready would hide that the parts hold too little.
     recounts = Recounts(Filters())
     one = split(7)
-    one.union = 5
+    one.distinct_rows = 5
     recounts.plan(one)
     assert take(recounts, ask(recounts), answer(total=1, size=1)) is None
     assert not recounts.is_done

@@ -525,7 +525,7 @@ def test_one_row_a_page_shows_no_end() -> None:
 
 
 def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
-    # Deleted meanwhile: the last page.  Page one comes in its place, told twice and read once.
+    # Deleted meanwhile: the last page. Page one comes in its place, told twice and read once.
     proof = prove(TWO_SECONDS)
     first = ask(proof)
     accept(proof, first, answer(calls(*range(10)), 25))
@@ -821,8 +821,8 @@ def test_a_server_that_sends_smaller_pages_than_it_says_is_read_with_those() -> 
     asked = reported(proof, silently([*range(25)], 4))
     assert asked == [(1, 10), (1, 10), *((current, 4) for current in range(2, 8)), (1, 1)]
     assert proof.outcome is WindowState.CERTIFIED
-    assert (proof.report.unique, proof.size, proof.given_size) == (25, 4, 4)
-    assert (sizes.given, sizes.claimed) == (4, 10)
+    assert (proof.report.unique, proof.size, proof.actual_size) == (25, 4, 4)
+    assert (sizes.actual, sizes.echoed) == (4, 10)
 
 
 def test_a_server_that_always_echoes_the_same_size_is_understood_once_it_is_known() -> None:
@@ -842,7 +842,7 @@ def test_a_first_page_that_is_short_once_is_no_size() -> None:
     proof = prove(is_part=True)
     assert accept(proof, ask(proof), answer(calls(1, 2), 3)) is None
     assert reported(proof, steady([1, 2])) == [(1, 10)]
-    assert (proof.outcome, proof.given_size, proof.report.anomalies) == (WindowState.CERTIFIED, 10, 1)
+    assert (proof.outcome, proof.actual_size, proof.report.anomalies) == (WindowState.CERTIFIED, 10, 1)
 
 
 def test_a_total_that_is_wrong_is_no_size() -> None:
@@ -856,16 +856,16 @@ def test_a_total_that_is_wrong_is_no_size() -> None:
         ),
     )
     assert proof.outcome is WindowState.UNPROVEN
-    assert (proof.given_size, sizes.given, budget.planned) == (10, None, 1)
+    assert (proof.actual_size, sizes.actual, budget.planned) == (10, None, 1)
 
 
 def test_pages_that_shrink_more_and_more_are_no_size_that_other_windows_take_over() -> None:
     # Rows are left out after LIMIT: four of ten, then two of four.
     sizes = PageSizes()
-    sizes.given, sizes.claimed = 4, 10
+    sizes.actual, sizes.echoed = 4, 10
     proof = prove(sizes=sizes, size=4)
     assert (2, 2) not in reported(proof, silently([*range(25)], 2, echo=4))
-    assert (proof.outcome, proof.given_size) == (WindowState.UNPROVEN, 4)
+    assert (proof.outcome, proof.actual_size) == (WindowState.UNPROVEN, 4)
 
 
 # --- refusals
@@ -942,7 +942,7 @@ def test_a_refused_look_at_the_end_shows_nothing() -> None:
 
 def test_totals_are_asked_for_with_the_size_that_is_accepted() -> None:
     sizes = PageSizes()
-    sizes.counting = 10
+    sizes.for_counts = 10
     proof = prove(sizes=sizes)
     assert reported(proof, steady([1])) == [(1, 10), (1, 10)]
     assert proof.outcome is WindowState.CERTIFIED
@@ -992,7 +992,7 @@ def test_a_total_that_is_wrong_is_not_blamed_on_the_size_of_pages() -> None:
         return answer(rows if request.current == 1 else [], len(rows) + 1, size=10, current=request.current)
 
     reported(proof, tell)
-    assert (proof.outcome, proof.given_size) == (WindowState.UNPROVEN, 10)
+    assert (proof.outcome, proof.actual_size) == (WindowState.UNPROVEN, 10)
 
 
 def test_only_the_pages_that_hold_legs_in_doubt_are_read_once_more() -> None:
@@ -1067,7 +1067,7 @@ def test_a_window_to_which_calls_are_added_is_counted_at_once_by_the_end_of_its_
 def test_a_count_at_once_must_be_no_older_than_the_rows(lagging: int, sent: int) -> None:
     # Of 26 rows page 3 of nine holds eight; COUNT or the page itself knows another number.
     ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
-    proof = prove(ages=ages, grows=True)
+    proof = prove(ages=ages, is_growing=True)
     ends = 0
     while (request := proof.next_request()) is not None and not ends:
         if request.is_end:
@@ -1083,7 +1083,7 @@ def test_a_count_at_once_must_be_no_older_than_the_rows(lagging: int, sent: int)
 
 def test_a_vendor_that_gives_no_page_of_that_size_is_asked_for_a_count_that_waits() -> None:
     ages = ages_of(HOUR.start)._replace(count_delay=timedelta(seconds=1))
-    proof = prove(ages=ages, grows=True)
+    proof = prove(ages=ages, is_growing=True)
     asked = []
     while (request := proof.next_request()) is not None:
         asked.append((request.current, request.size, request.delay))

@@ -123,7 +123,7 @@ def test_a_size_may_be_cut_down(ask: Any) -> None:
         reply = ask(sandbox, 2)
         assert (reply.data["size"], len(reply.ids), reply.data["pages"]) == (20, 20, 8)
         assert reply.ids == sandbox.voice_ids()[-40:-20][::-1]
-        sandbox.change(pages_from_asked_size=True)
+        sandbox.change(pages_from_requested_size=True)
         assert ask(sandbox).data["pages"] == 2
         assert ask(sandbox, size=10).data["size"] == 10
 
@@ -280,10 +280,10 @@ def test_sizes_may_be_forced_raised_or_refused(ask: Any) -> None:
             reply = ask(sandbox, 2, size=size)
             assert (reply.data["size"], reply.data["pages"]) == (20, 8)
             assert reply.ids == sandbox.voice_ids()[20:40]
-        sandbox.change(echo_size="asked", pages_from_asked_size=True)
+        sandbox.change(echo_size="requested", pages_from_requested_size=True)
         reply = ask(sandbox, 2)
         assert (reply.data["size"], reply.data["pages"], len(reply.ids)) == (100, 2, 20)
-        sandbox.change(forced_size=None, min_size=10, echo_size="given")
+        sandbox.change(forced_size=None, min_size=10, echo_size="used")
         assert [ask(sandbox, size=size).data["size"] for size in (1, 9, 10, 11, 100)] == [10, 10, 10, 11, 100]
         sandbox.change(min_size=None, refuse_below=2)
         assert [ask(sandbox, size=size).status for size in (1, 2)] == ["-22", "0"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 from aiosipcdr.model.records import CallDetailRecord
-from aiosipcdr.wire.lenient import MOST_UNKNOWN, LenientDecoder, LenientPage
+from aiosipcdr.wire.lenient import MAX_UNKNOWN, LenientDecoder, LenientPage
 
 CANARY = "+12125550123"
 
@@ -94,9 +94,9 @@ def test_a_value_that_is_not_json_or_too_much_of_it_is_kept_as_a_text(name: str,
 
 
 def test_no_more_than_a_hundred_unknown_names_are_kept_of_a_page() -> None:
-    many = {"voiceId": "1"} | {f"x{n}": n for n in range(MOST_UNKNOWN + 5)}
+    many = {"voiceId": "1"} | {f"x{n}": n for n in range(MAX_UNKNOWN + 5)}
     page = read(many, many, {"voiceId": "2", "x0": 1, "other": 1})
-    assert len(page.unknown_fields) == MOST_UNKNOWN
+    assert len(page.unknown_fields) == MAX_UNKNOWN
     assert page.anomalies == 11
     assert page.records[-1].extra == {"x0": "1"}
 

@@ -1,6 +1,6 @@
-"""The floor: what a careful hand writes in an hour with the same two libraries.
+"""The lower bound: a plain loop over the same two libraries.
 
-aiohttp and a typed msgspec decoder, the same concurrency; no retry, no check,
+aiohttp and a typed msgspec decoder with the same concurrency; no retry, no check,
 no order, no proof.
 """
 
@@ -61,7 +61,7 @@ def replay(task: Task) -> Outcome:
 
 
 def read_pages(task: Task) -> Outcome:
-    """Read page 1, then all others that it tells of."""
+    """Read page 1, then all others that it reports."""
     return fetch_pages(task)[0]
 
 
