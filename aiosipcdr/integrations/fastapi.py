@@ -177,6 +177,8 @@ async def range_params(
 
     The query string may have, each once: `start`, `end`, `sip_group_name` and the route's own parameters.
 
+        asked: Annotated[RangeQuery, Depends(range_params)]
+
     Raises:
         BadRequestError: A parameter is invalid or unknown, or the range is wider than `max_range`; becomes a 422, see
             `install_error_handlers`.
