@@ -167,7 +167,9 @@ class LoggingHook:
     def wants(self, kind: EventKind) -> bool:
         """Return whether the logger is enabled for a kind of event; subclasses want all by default.
 
-        LoggingHook().wants(EventKind.REQUEST_SENT)  # False, unless the level is DEBUG
+        For example:
+
+            LoggingHook().wants(EventKind.REQUEST_SENT)  # False, unless the level is DEBUG
         """
         # The end of a run may bring a warning.
         level = logging.WARNING if kind is EventKind.RUN_FINISHED else _LINES[kind][0]

@@ -106,6 +106,7 @@ NAMES = CLASSES | ALIASES | {"encode_params"}
 # What `aiosipcdr.__all__` and the `__all__` of these modules name is public.
 PUBLIC_MODULES = (
     "aiosipcdr",
+    "aiosipcdr.analytics",
     "aiosipcdr.events",
     "aiosipcdr.integrations.aiohttp",
     "aiosipcdr.integrations.fastapi",
@@ -113,10 +114,12 @@ PUBLIC_MODULES = (
     "aiosipcdr.sandbox",
 )
 
+# Modules each of whose public functions and methods has an example.
+EXAMPLES = ("aiosipcdr", "aiosipcdr.analytics", "aiosipcdr.events", "aiosipcdr.sandbox")
+
 # Members that only the package itself uses, with what is public instead.
 INTERNAL = {
     "CdrStream.__init__": "CdrClient.stream",
-    "CdrStream.entries": "CdrClient.export",
 }
 
 PROTOCOL_METHODS = ("__init__", "__call__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__getitem__")
@@ -261,6 +264,43 @@ def test_every_public_method_has_a_docstring(name: str) -> None:
             bare.append(member_name)
 
     assert bare == []
+
+
+def has_example(text: str) -> bool:
+    """Whether a docstring has an indented block outside its sections."""
+    in_section = False
+    for line in text.splitlines():
+        if line and not line.startswith(" "):
+            in_section = line in {"Args:", "Attributes:", "Raises:", "Returns:", "Yields:"}
+        if line.startswith("    ") and not in_section:
+            return True
+    return False
+
+
+def test_an_example_is_an_indented_block_outside_the_sections() -> None:
+    assert has_example("Return it.\n\n    it()\n\nArgs:\n    it: It.")
+    assert not has_example("Return it.\n\nArgs:\n    it: It.\n\nSource: a page.")
+
+
+def test_every_public_method_has_an_example() -> None:
+    bare, seen = set(), 0
+    for module in EXAMPLES:
+        for name in importlib.import_module(module).__all__:
+            offered = getattr(importlib.import_module(module), name)
+            functions = {name: offered} if inspect.isfunction(offered) else {}
+            for kind in offered.__mro__ if inspect.isclass(offered) else ():
+                if kind.__module__.startswith("aiosipcdr"):
+                    functions |= {f"{name}.{key}": getattr(one, "__func__", one) for key, one in vars(kind).items()}
+            for path, function in functions.items():
+                if path.rpartition(".")[2].startswith("_") or not inspect.isfunction(function):
+                    continue
+                if function.__doc__ == "Refuse to change them.":  # the changing methods of a read-only dict
+                    continue
+                seen += 1
+                if not has_example(inspect.cleandoc(function.__doc__ or "")):
+                    bare.add(path)
+    assert bare == set()
+    assert seen > 80
 
 
 def test_the_root_knows_no_other_name() -> None:

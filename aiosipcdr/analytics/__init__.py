@@ -29,8 +29,10 @@ from aiosipcdr.analytics.summary import (
     TrafficSummary,
     summarize,
 )
+from aiosipcdr.model.money import EXACT, MoneyRow
 
 __all__ = [
+    "EXACT",
     "LISTED",
     "MOST_GROUPS",
     "OTHER",
@@ -54,6 +56,7 @@ __all__ = [
     "HintKind",
     "HintThresholds",
     "HourLoad",
+    "MoneyRow",
     "Peak",
     "RateChange",
     "RoundingRule",

@@ -84,7 +84,9 @@ class RoundingRule(NamedTuple):
     def charge(self, sixtieths: Decimal) -> Decimal:
         """Return the charge for seconds x rate, which is in sixtieths of the amount.
 
-        RoundingRule("charged_duration", "half up", 4).charge(61 * Decimal("0.011"))  # Decimal("0.0112")
+        For example:
+
+            RoundingRule("charged_duration", "half up", 4).charge(61 * Decimal("0.011"))  # Decimal("0.0112")
         """
         if self.rounding == "exact":
             return _QUOTIENT.divide(sixtieths, _SIXTY)
@@ -144,6 +146,17 @@ class BilledCall(msgspec.Struct, frozen=True, order=True, kw_only=True):
     """What a list of the audit says of a call; it holds no number of a caller or callee.
 
     The fields are those of `CallDetailRecord`.
+
+    Attributes:
+        voice_id: The vendor's id of the call.
+        submit_time: When the call was submitted, aware.
+        code: The destination.
+        currency: Currency of the quote; `None` where the call names none.
+        rate: Price per minute.
+        bill_period: Billing increments in seconds: "60+60".
+        call_duration: Seconds from answer to hang-up.
+        charged_duration: Charged seconds.
+        cost: Price of the call.
     """
 
     voice_id: str
@@ -424,7 +437,7 @@ class _ChargedRows:
 class BillingAudit:
     """The running audit: add calls, or other audits, in any order; then read the `result`.
 
-    Money is summed within `decimal.localcontext(aiosipcdr.model.money.EXACT)`, which the caller of `add` sets.
+    Money is summed within `decimal.localcontext(aiosipcdr.analytics.EXACT)`, which the caller of `add` sets.
 
         summary = summarize("october.parquet")
         result = summary.billing.result()
@@ -449,7 +462,7 @@ class BillingAudit:
     def add(self, record: CallDetailRecord, day: date | None, call: CallFacts | None = None) -> None:
         """Add a call.
 
-        audit.add(record, date(2026, 10, 1))
+            audit.add(record, date(2026, 10, 1))
 
         Args:
             record: The call.
@@ -488,7 +501,9 @@ class BillingAudit:
     def update(self, other: "BillingAudit") -> None:
         """Add the calls of another audit, exactly.
 
-        month.update(day)
+        For example:
+
+            month.update(day)
         """
         for key, tally in other._tallies.items():
             self._tallies.setdefault(key, _Tally()).update(tally)
@@ -501,7 +516,9 @@ class BillingAudit:
     def result(self) -> BillingResult:
         """Return what was found so far.
 
-        audit.result().mismatched  # 21
+        For example:
+
+            audit.result().mismatched  # 21
         """
         with localcontext(EXACT):
             fits = self._count_fits()

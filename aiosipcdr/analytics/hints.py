@@ -99,7 +99,7 @@ class FraudHint(msgspec.Struct, frozen=True, kw_only=True):
 class FraudHints:
     """What hints are computed from: add calls, or other hints, in any order; then `find`.
 
-    Money is summed within `decimal.localcontext(aiosipcdr.model.money.EXACT)`, which the caller of `add` sets.
+    Money is summed within `decimal.localcontext(aiosipcdr.analytics.EXACT)`, which the caller of `add` sets.
 
         summary = summarize("october.parquet")
         summary.hints.find()  # [FraudHint(kind='cost spike', start=..., calls=0, amount=Decimal('81.2'), ...)]
@@ -125,7 +125,7 @@ class FraudHints:
     def add(self, record: CallDetailRecord, call: CallFacts | None = None) -> None:
         """Add a call; one without `submit_time` is not looked at.
 
-        hints.add(record)
+            hints.add(record)
 
         Args:
             record: The call.
@@ -151,7 +151,9 @@ class FraudHints:
     def update(self, other: "FraudHints") -> None:
         """Add the calls of other hints, exactly.
 
-        month.update(day)
+        For example:
+
+            month.update(day)
         """
         for code, second in other._first.items():
             if second < self._first.get(code, second + 1):
@@ -169,7 +171,7 @@ class FraudHints:
     def find(self, thresholds: HintThresholds | None = None) -> list[FraudHint]:
         """Return the hints, ordered by kind, then time, then the highest amount or number of calls.
 
-        summary.hints.find(HintThresholds(run_length=5))
+            summary.hints.find(HintThresholds(run_length=5))
 
         Args:
             thresholds: From where on something is a hint; the defaults of `HintThresholds` if left out.

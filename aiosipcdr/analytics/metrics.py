@@ -76,7 +76,9 @@ class CallFacts(NamedTuple):
     def of(cls, record: CallDetailRecord) -> "CallFacts":
         """Read a record.
 
-        CallFacts.of(record).is_answered  # True
+        For example:
+
+            CallFacts.of(record).is_answered  # True
         """
         duration, charged = record.call_duration, record.charged_duration
         answer, hangup, submitted, code = (
@@ -129,7 +131,12 @@ class CurrencyTotals(msgspec.Struct):
     charged_seconds: int = 0
 
     def add(self, call: CallFacts) -> None:
-        """Add a call that is quoted in this currency."""
+        """Add a call that is quoted in this currency.
+
+        For example:
+
+            totals.add(CallFacts.of(record))
+        """
         if call.cost is not None:
             self.cost += call.cost
             self.priced += 1
@@ -140,7 +147,12 @@ class CurrencyTotals(msgspec.Struct):
             self.settled += 1
 
     def update(self, other: "CurrencyTotals") -> None:
-        """Add `other`."""
+        """Add `other`.
+
+        For example:
+
+            month.update(day)
+        """
         self.cost += other.cost
         self.settle_pay += other.settle_pay
         self.priced += other.priced
@@ -325,16 +337,20 @@ class TrafficMetrics(msgspec.Struct):
         return _RATE.divide(_RATE.multiply(totals.cost, Decimal(60)), Decimal(seconds)) if totals and seconds else None
 
     def add(self, record: CallDetailRecord) -> None:
-        """Add a call. Sums are exact within `decimal.localcontext(aiosipcdr.model.money.EXACT)`, which the caller sets.
+        """Add a call. Sums are exact within `decimal.localcontext(aiosipcdr.analytics.EXACT)`, which the caller sets.
 
-        metrics.add(record)
+        For example:
+
+            metrics.add(record)
         """
         self.add_facts(CallFacts.of(record))
 
     def add_facts(self, call: CallFacts) -> None:
         """Add a call of which the facts are known.
 
-        metrics.add_facts(CallFacts.of(record))
+        For example:
+
+            metrics.add_facts(CallFacts.of(record))
         """
         duration, charged = call.duration, call.charged
         self.attempts += 1
@@ -385,7 +401,9 @@ class TrafficMetrics(msgspec.Struct):
     def update(self, other: "TrafficMetrics") -> None:
         """Add the metrics of other calls, exactly, in the same context as `add`.
 
-        month.update(day)
+        For example:
+
+            month.update(day)
         """
         for name in _SUMMED:
             setattr(self, name, getattr(self, name) + getattr(other, name))

@@ -77,7 +77,12 @@ class SecondCounts:
         self._hours: dict[int, defaultdict[int, int] | array[int]] = {}
 
     def add(self, second: int, count: int) -> None:
-        """Add `count` to a second, a Unix time."""
+        """Add `count` to a second, a Unix time.
+
+        For example:
+
+            counts.add(second_of(record.submit_time), 1)
+        """
         hour, place = divmod(second, HOUR)
         counts = self._hours.get(hour)
         if counts is None:
@@ -87,19 +92,34 @@ class SecondCounts:
             self._hours[hour] = _dense(counts)
 
     def update(self, other: "SecondCounts") -> None:
-        """Add all counts of `other`."""
+        """Add all counts of `other`.
+
+        For example:
+
+            month.update(day)
+        """
         for second, count in other.items():
             self.add(second, count)
 
     def items(self) -> Iterator[tuple[int, int]]:
-        """Yield each second whose count is not 0, with its count, oldest first."""
+        """Yield each second whose count is not 0, with its count, oldest first.
+
+        For example:
+
+            dict(counts.items())  # {1790812812: 1}
+        """
         for hour in sorted(self._hours):
             counts = self._hours[hour]
             places = enumerate(counts) if isinstance(counts, array) else sorted(counts.items())
             yield from ((hour * HOUR + place, count) for place, count in places if count)
 
     def peak(self) -> Peak | None:
-        """Return the highest count and the first second that has it; `None` without calls."""
+        """Return the highest count and the first second that has it; `None` without calls.
+
+        For example:
+
+            counts.peak()  # Peak(calls=1, at=...)
+        """
         return _peak(self._by_hour())
 
     def _by_hour(self) -> Iterator[tuple[int, list[int]]]:
@@ -133,13 +153,20 @@ class ConcurrentCalls(SecondCounts):
     __slots__ = ()
 
     def add_call(self, start: int, end: int) -> None:
-        """Add a call that is connected from `start` up to, but not in, `end`: Unix times, `start <= end`."""
+        """Add a call that is connected from `start` up to, but not in, `end`: Unix times, `start <= end`.
+
+        For example:
+
+            calls.add_call(second_of(record.answer_time), second_of(record.hangup_time))
+        """
         if start != end:
             self.add(start, 1)
             self.add(end, -1)
 
     def busy_hour(self) -> HourLoad | None:
         """Return the clock hour (UTC) with the highest mean load, the first one of equals; `None` without calls.
+
+            calls.busy_hour()  # HourLoad(start=..., erlangs=Fraction(1, 60))
 
         Source: ITU-T E.600, "busy hour" and "erlang".
         """
@@ -157,7 +184,12 @@ class ConcurrentCalls(SecondCounts):
         return HourLoad(start, Fraction(best[0], HOUR))
 
     def peaks_by_day(self, zone: TimeZone) -> dict[date, int]:
-        """Return the peak of each day of `zone`, oldest first; days on which no call begins or ends are left out."""
+        """Return the peak of each day of `zone`, oldest first; days on which no call begins or ends are left out.
+
+        For example:
+
+            calls.peaks_by_day(ZoneInfo("Asia/Shanghai"))  # {date(2026, 10, 1): 17}
+        """
         peaks: dict[date, int] = {}
         level = 0
         for hour, levels in self._by_hour():

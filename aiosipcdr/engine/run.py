@@ -35,13 +35,32 @@ class Plan(Protocol):
         """Whether the caller can take a result."""
 
     def next_request(self) -> PageRequest | None:
-        """Return the next request that may be sent now."""
+        """Return the next request that may be sent now.
+
+        For example:
+
+            def next_request(self) -> PageRequest | None:
+                return self.due.popleft() if self.due else None
+        """
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
-        """Process the answer to `request`; return what it changed."""
+        """Process the answer to `request`; return what it changed.
+
+        For example:
+
+            def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
+                self.page = answer.page
+                return PlanChange.DONE
+        """
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
-        """Process the final error of `request`; return what it changed."""
+        """Process the final error of `request`; return what it changed.
+
+        For example:
+
+            def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
+                return error  # ends the run
+        """
 
 
 class Job(RequestAttempts, kw_only=True, eq=False):

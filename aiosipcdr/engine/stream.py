@@ -13,11 +13,11 @@ from aiosipcdr.engine.run import Run
 from aiosipcdr.events import Event, EventHook, EventKind
 from aiosipcdr.model.errors import ClientStateError, IncompleteRangeError
 from aiosipcdr.model.records import CallDetailRecord
-from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport
+from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport, report_window
 from aiosipcdr.proof.checkpoint import JournalEvent
 from aiosipcdr.proof.range import RangeReader
 
-__all__ = ["CdrStream"]
+__all__ = ["CdrStream", "read_entries"]
 
 
 T = TypeVar("T")
@@ -105,22 +105,24 @@ class CdrStream:
             await self._engine.finish(self._run, self._final)
 
     def windows(self) -> AsyncIterator[CompleteWindow]:
-        """Return an iterator over the windows, each with its report and its quarantined records."""
+        """Return an iterator over the windows, each with its report and its quarantined records.
+
+        For example:
+
+            async for window in stream.windows():
+                print(window.window, window.report.certified)
+        """
         return self._read(lambda window: (window,))
 
     def batches(self) -> AsyncIterator[CallDetailRecords]:
-        """Return an iterator over the records of each window; empty windows are skipped."""
-        return self._read(lambda window: (_batch(window),) if window.records else ())
+        """Return an iterator over the records of each window; empty windows are skipped.
 
-    def entries(self) -> AsyncIterator[JournalEvent | CompleteWindow]:
-        """Return an iterator over the windows and the journal events before them, for an export.
+        For example:
 
-        When the next entry is requested, the last one counts as written.
+            async for batch in stream.batches():
+                await store(batch)
         """
-        self._claim()
-        reader: _Reader[JournalEvent | CompleteWindow, JournalEvent | CompleteWindow]
-        reader = _Reader(self._next_entry, lambda entry: (entry,))
-        return reader
+        return self._read(lambda window: (_batch(window),) if window.records else ())
 
     def __aiter__(self) -> AsyncIterator[CallDetailRecord]:
         """Return an iterator over the records."""
@@ -188,24 +190,17 @@ class CdrStream:
 
 
 def _batch(window: CompleteWindow) -> CallDetailRecords:
-    reported = window.report
-    report = FetchReport(
-        total=reported.total,
-        unique=reported.unique,
-        duplicates=reported.duplicates,
-        conflicts=reported.conflicts,
-        quarantined=reported.quarantined,
-        anomalies=reported.anomalies,
-        windows=1,
-        pages=reported.pages,
-        requests=reported.requests,
-        scans=reported.scans,
-        provisional=int(reported.provisional),
-        certified=reported.certified and not reported.quarantined,
-        window_reports=[reported],
-        unknown_fields=window.share.unknown_fields,
-        faulty_fields=window.share.faulty_fields,
-    )
-    batch = CallDetailRecords(window.records, report=report)
+    batch = CallDetailRecords(window.records, report=report_window(window))
     batch.quarantined = window.quarantined
     return batch
+
+
+def read_entries(stream: CdrStream) -> AsyncIterator[JournalEvent | CompleteWindow]:
+    """Return an iterator over the windows and the journal events before them, for an export.
+
+    When the next entry is requested, the last one counts as written.
+    """
+    stream._claim()  # noqa: SLF001
+    reader: _Reader[JournalEvent | CompleteWindow, JournalEvent | CompleteWindow]
+    reader = _Reader(stream._next_entry, lambda entry: (entry,))  # noqa: SLF001
+    return reader

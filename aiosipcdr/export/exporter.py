@@ -9,6 +9,7 @@ import anyio.to_thread
 import msgspec
 
 from aiosipcdr.engine.fetcher import Fetcher
+from aiosipcdr.engine.stream import read_entries
 from aiosipcdr.export.existing import ExistingFile, inspect_existing
 from aiosipcdr.export.formats import choose_format
 from aiosipcdr.export.job import ExportJob
@@ -153,7 +154,7 @@ class Exporter:
             progress.requests, progress.retries, progress.elapsed = job.effort
             try:
                 async with self._fetcher.read(reader) as stream:
-                    async for entry in stream.entries():
+                    async for entry in read_entries(stream):
                         await job.write(entry, stream.report)
             except (IncompleteRangeError, OutOfTimeRangeError) as error:
                 await job.forget_affected(error)

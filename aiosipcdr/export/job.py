@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -54,6 +55,7 @@ from aiosipcdr.model.errors import ClientStateError, ExportConflictError, Incomp
 from aiosipcdr.model.report import CompleteWindow, FetchReport, WindowReport
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.checkpoint import Checkpoint, JournalEvent, Recounted, WindowSplit, first_stale_entry
+from aiosipcdr.wire.signing import mask_secrets
 
 __all__ = ["ExportJob", "FileWouldShrinkError"]
 
@@ -144,7 +146,7 @@ class ExportJob:
         if isinstance(entry, CompleteWindow):
             effort = Effort(requests=report.requests, retries=report.retries, elapsed=report.elapsed)
             spec = self._spec
-            names = CurrencyNames(spec.credentials.mask)
+            names = CurrencyNames(partial(mask_secrets, spec.credentials))
             rendered = await render_window(entry, spec.mask, as_lists=spec.as_lists, name_currency=names)
             await self._in_thread(lambda: self._write_window(rendered, effort))
         else:

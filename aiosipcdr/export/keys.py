@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import msgspec
 
-from aiosipcdr.wire.signing import Credentials
+from aiosipcdr.wire.signing import Credentials, stretch
 
 __all__ = ["ACCOUNT", "PHONE", "PSEUDONYMS", "DerivedKey", "KeyDerivation", "derive_key"]
 
@@ -98,7 +98,7 @@ def derive_key(credentials: Credentials, derivation: KeyDerivation) -> DerivedKe
         for owner, known, key in _key_cache:
             if known == derivation and owner == credentials:
                 return key
-        derived = credentials.derive_key(bytes.fromhex(derivation.salt), n=derivation.n, r=derivation.r, p=derivation.p)
+        derived = stretch(credentials, bytes.fromhex(derivation.salt), n=derivation.n, r=derivation.r, p=derivation.p)
         key = DerivedKey(derived)
         _key_cache.append((credentials, derivation, key))
         return key

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -32,7 +33,7 @@ from aiosipcdr.model.errors import ExportError
 from aiosipcdr.model.money import MoneyTotals, MoneyUnit, unit_of
 from aiosipcdr.model.report import FetchReport
 from aiosipcdr.model.windows import TimeWindow
-from aiosipcdr.wire.signing import Credentials
+from aiosipcdr.wire.signing import Credentials, mask_secrets, older_fingerprint
 
 __all__ = [
     "Manifest",
@@ -187,7 +188,7 @@ def describe_file(
         report: The report of the runs.
         quarantine: The quarantine file, if there is one.
     """
-    money = MoneyTotals(CurrencyNames(spec.credentials.mask))
+    money = MoneyTotals(CurrencyNames(partial(mask_secrets, spec.credentials)))
     faulty = Counter(report.faulty_fields)
     for window in windows:
         money.add_rows(window.money)
@@ -249,7 +250,7 @@ def compare_owner(manifest: Manifest, credentials: Credentials, phone: str | Non
     The same API key with another secret counts as another account.
     """
     if manifest.key is None:
-        account, reported = credentials.older_fingerprint(), phone and credentials.older_fingerprint(phone)
+        account, reported = older_fingerprint(credentials), phone and older_fingerprint(credentials, phone)
     else:
         key = derive_key(credentials, manifest.key)
         account, reported = key.fingerprint(ACCOUNT), phone and key.fingerprint(PHONE, phone)

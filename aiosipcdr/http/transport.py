@@ -11,7 +11,7 @@ import os
 import ssl
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -39,7 +39,7 @@ from aiosipcdr.model.privacy import Secret
 from aiosipcdr.policy.clock import ClockOffset, measure_offset
 from aiosipcdr.policy.retry import decode_retry_after
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, Refusal
-from aiosipcdr.wire.signing import Credentials, sign
+from aiosipcdr.wire.signing import Credentials, mask_secrets, sign
 
 __all__ = ["ClientSession", "Received", "Signer", "Transport", "max_answer_bytes", "read_answer"]
 
@@ -406,7 +406,7 @@ def read_answer(
         sent: This machine's Unix time when the request was signed.
         now: This machine's Unix time when the answer was complete.
     """
-    answer = decoder.decode(received.body, current=current, size=size, mask=credentials.mask)
+    answer = decoder.decode(received.body, current=current, size=size, mask=partial(mask_secrets, credentials))
     if isinstance(answer, Refusal):
         error = _refused(received, answer)
         if isinstance(error, ClockSkewError):

@@ -22,11 +22,13 @@ from aiohttp.typedefs import Handler
 
 from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
-from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
+from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, HostNotAllowedError, Limits, TooManyStreamsError
 from aiosipcdr.integrations.problems import HANDLED_ERRORS, PROBLEM_MEDIA_TYPE, log_problem, plan_problem
 from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
+    BadRequestError,
     DeadlineExceededError,
+    HttpVersionError,
     RangeQuery,
     RequestError,
     check_names,
@@ -45,10 +47,14 @@ from aiosipcdr.integrations.streaming import (
 
 __all__ = [
     "CLIENT",
+    "BadRequestError",
     "DeadlineExceededError",
+    "HostNotAllowedError",
+    "HttpVersionError",
     "RangeQuery",
     "RequestError",
     "ResponseCutError",
+    "TooManyStreamsError",
     "client_context",
     "deadline",
     "install_error_handlers",

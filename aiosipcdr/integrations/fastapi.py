@@ -22,11 +22,13 @@ from aiosipcdr.client import CdrClient
 from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.extras import MissingExtraError
 from aiosipcdr.integrations.asgi import App, AsgiWriter, Guard, Receive, Scope, Send, is_guarded, limits_in
-from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, Limits
+from aiosipcdr.integrations.limits import MAX_RANGE, MAX_STREAMS, HostNotAllowedError, Limits, TooManyStreamsError
 from aiosipcdr.integrations.problems import HANDLED_ERRORS, PROBLEM_MEDIA_TYPE, log_problem, plan_invalid, plan_problem
 from aiosipcdr.integrations.range_request import (
     RANGE_NAMES,
+    BadRequestError,
     DeadlineExceededError,
+    HttpVersionError,
     RangeQuery,
     RequestError,
     check_names,
@@ -56,9 +58,12 @@ except ImportError as _error:
     raise MissingExtraError("aiosipcdr.integrations.fastapi needs fastapi", "fastapi", name=_error.name) from None
 
 __all__ = [
+    "BadRequestError",
     "ClientDep",
     "CsvResponse",
     "DeadlineExceededError",
+    "HostNotAllowedError",
+    "HttpVersionError",
     "Limits",
     "NdjsonResponse",
     "RangeParams",
@@ -66,6 +71,7 @@ __all__ = [
     "RequestError",
     "ResponseCutError",
     "ResponseGuard",
+    "TooManyStreamsError",
     "client_lifespan",
     "deadline",
     "install_error_handlers",
@@ -170,6 +176,8 @@ async def range_params(
     """Return the range of the query string; a dependency, see `RangeParams`.
 
     The query string may have, each once: `start`, `end`, `sip_group_name` and the route's own parameters.
+
+        asked: Annotated[RangeQuery, Depends(range_params)]
 
     Raises:
         BadRequestError: A parameter is invalid or unknown, or the range is wider than `max_range`; becomes a 422, see

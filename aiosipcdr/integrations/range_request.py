@@ -37,7 +37,12 @@ _CLOCK_CHANGE = timedelta(hours=2)
 
 
 class RequestError(Exception):
-    """A request cannot be answered; `status` is that of the response, the message is for the requester."""
+    """A request cannot be answered; the message is for the requester.
+
+    Attributes:
+        status: Status of the response.
+        retry_after: Seconds for its header `Retry-After`; `None` leaves it out.
+    """
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     retry_after: float | None = None
@@ -64,8 +69,12 @@ class HttpVersionError(RequestError):
 class RangeQuery(TypedDict):
     """A range and a filter, as keyword arguments of `CdrClient.stream`, `fetch_all`, `count` and `export`.
 
-    `start` and `end` are aware and in ascending order. There is no `phone_name`: it may be a phone number, and URLs are
-    written to access logs.
+    There is no `phone_name`: it may be a phone number, and URLs are written to access logs.
+
+    Attributes:
+        start: Begin of the range, aware.
+        end: End of the range, aware, not before `start`.
+        sip_group_name: Only calls of this group; `None` for all.
     """
 
     start: datetime

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 
 from aiosipcdr.model.records import CallDetailRecord
 
-__all__ = ["SUMMED_FIELDS", "MoneyRow", "MoneyTotals", "MoneyUnit", "describe_unit", "unit_of"]
+__all__ = ["EXACT", "SUMMED_FIELDS", "MoneyRow", "MoneyTotals", "MoneyUnit", "describe_unit", "unit_of"]
 
-# An amount has at most 26 digits before the point and 80 after it: sums of any number of records fit without rounding.
 EXACT = Context(prec=160)
+"""The decimal context of exact sums: amounts have at most 26 digits before the point and 80 after it."""
 
 SUMMED_FIELDS = ("cost", "settle_pay")
 

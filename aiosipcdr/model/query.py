@@ -47,6 +47,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, sip_group_name: str | None = None, phone_name: str | None = None, match: FilterMatch = "exact") -> Self:
         """Return the filters of a caller's arguments.
 
+            Filters.of("sales", None)  # Filters(sip_group_name)
+
         Raises:
             ArgumentError: A filter is not a text, is empty, or cannot be sent.
         """

@@ -72,7 +72,9 @@ class ExtraFields(dict[str, str]):
     def from_json(cls, text: str | None) -> "ExtraFields":
         """Return the fields of a JSON object; an empty dict for `None`.
 
-        ExtraFields.from_json('{"region": "EU"}')
+        For example:
+
+            ExtraFields.from_json('{"region": "EU"}')
         """
         if text is None:
             return NO_EXTRA
@@ -81,7 +83,9 @@ class ExtraFields(dict[str, str]):
     def to_json(self) -> str | None:
         """Return the fields as one JSON object; `None` if there are none.
 
-        record.extra.to_json()  # '{"region":"EU"}'
+        For example:
+
+            record.extra.to_json()  # '{"region":"EU"}'
         """
         if not self:
             return None
@@ -293,7 +297,9 @@ class CallDetailRecord(
     def to_json(self) -> str:
         """Return `to_dict` as JSON on one line.
 
-        record.to_json()  # '{"voice_id":"2610010800121000001","sip_group_name":...}'
+        For example:
+
+            record.to_json()  # '{"voice_id":"2610010800121000001","sip_group_name":...}'
         """
         return msgspec.json.encode(self.to_dict()).decode()
 
@@ -368,14 +374,18 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     def to_dict(self) -> dict[str, Any]:
         """Return the page for JSON, with records as in `CallDetailRecord.to_dict`.
 
-        page.to_dict()["total"]  # 1204
+        For example:
+
+            page.to_dict()["total"]  # 1204
         """
         return {**msgspec.structs.asdict(self), "records": [record.to_dict() for record in self.records]}
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON on one line.
 
-        page.to_json()  # '{"total":1204,"size":100,...}'
+        For example:
+
+            page.to_json()  # '{"total":1204,"size":100,...}'
         """
         return msgspec.json.encode(self.to_dict()).decode()
 

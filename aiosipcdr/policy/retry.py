@@ -28,7 +28,15 @@ from aiosipcdr.policy.clock import ClockOffset, decode_http_date
 from aiosipcdr.policy.concurrency import AdaptiveLimit
 from aiosipcdr.policy.pacing import Pacer
 
-__all__ = ["RequestAttempts", "RetryBudget", "RetryController", "RetryPolicy", "decode_retry_after"]
+__all__ = [
+    "RequestAttempts",
+    "RetryBudget",
+    "RetryController",
+    "RetryPolicy",
+    "decode_retry_after",
+    "draw_wait",
+    "limit_attempts",
+]
 
 _DEFAULT_ATTEMPTS = 6
 _MAX_ATTEMPTS = 20
@@ -110,45 +118,56 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 msg = f"{name} must be a finite number, zero or more, not {value}"
                 raise ValueError(msg)
 
-    def max_attempts(
-        self, kind_limit: int | None = None, *, others_succeed: bool = False, is_first_page: bool = False
-    ) -> int:
-        """Return how often a page may be requested.
 
-        Args:
-            kind_limit: Limit for kinds of errors that rarely go away.
-            others_succeed: Whether other pages of the client succeed meanwhile.
-            is_first_page: Whether no page of the client has succeeded yet, and the endpoint itself fails.
-        """
-        default, limit = (_DEFAULT_ATTEMPTS, _MAX_ATTEMPTS) if self.attempts is None else (self.attempts, self.attempts)
-        if others_succeed:
-            return limit
-        allowed = default if kind_limit is None else min(default, kind_limit)
-        if is_first_page and self.attempts is None:
-            return max(allowed, min(2 * allowed, _MAX_FIRST_PAGE_ATTEMPTS))
-        return allowed
+def limit_attempts(
+    policy: RetryPolicy, kind_limit: int | None = None, *, others_succeed: bool = False, is_first_page: bool = False
+) -> int:
+    """Return how often a page may be requested.
 
-    def draw_wait(
-        self, attempt: int, *, elapsed: float, retry_after: float | None, random: float, throttled: bool = False
-    ) -> float | None:
-        """Return the seconds to wait before the next attempt, or `None` if that would exceed a limit.
+    Args:
+        policy: The policy.
+        kind_limit: Limit for kinds of errors that rarely go away.
+        others_succeed: Whether other pages of the client succeed meanwhile.
+        is_first_page: Whether no page of the client has succeeded yet, and the endpoint itself fails.
+    """
+    own = policy.attempts
+    default, limit = (_DEFAULT_ATTEMPTS, _MAX_ATTEMPTS) if own is None else (own, own)
+    if others_succeed:
+        return limit
+    allowed = default if kind_limit is None else min(default, kind_limit)
+    if is_first_page and own is None:
+        return max(allowed, min(2 * allowed, _MAX_FIRST_PAGE_ATTEMPTS))
+    return allowed
 
-        Args:
-            attempt: Attempts made so far, at least 1.
-            elapsed: Seconds since the first attempt was sent.
-            retry_after: The vendor's `Retry-After`, in seconds.
-            random: A number in [0, 1).
-            throttled: Whether the vendor throttled the request.
-        """
-        base = self.throttle_base if throttled else self.base
-        # 2.0 ** 1024 overflows; any cap is reached long before.
-        delay = random * min(base * 2.0 ** min(attempt - 1, 64), self.cap)
-        if retry_after is not None:
-            if retry_after > self.longest_retry_after:
-                return None
-            # Up to a tenth longer than `Retry-After`, so that not all clients come back at the same instant.
-            delay = max(delay, retry_after * (1 + random / 10))
-        return delay if elapsed + delay <= self.deadline else None
+
+def draw_wait(
+    policy: RetryPolicy,
+    attempt: int,
+    *,
+    elapsed: float,
+    retry_after: float | None,
+    random: float,
+    throttled: bool = False,
+) -> float | None:
+    """Return the seconds to wait before the next attempt, or `None` if that would exceed a limit.
+
+    Args:
+        policy: The policy.
+        attempt: Attempts made so far, at least 1.
+        elapsed: Seconds since the first attempt was sent.
+        retry_after: The vendor's `Retry-After`, in seconds.
+        random: A number in [0, 1).
+        throttled: Whether the vendor throttled the request.
+    """
+    base = policy.throttle_base if throttled else policy.base
+    # 2.0 ** 1024 overflows; any cap is reached long before.
+    delay = random * min(base * 2.0 ** min(attempt - 1, 64), policy.cap)
+    if retry_after is not None:
+        if retry_after > policy.longest_retry_after:
+            return None
+        # Up to a tenth longer than `Retry-After`, so that not all clients come back at the same instant.
+        delay = max(delay, retry_after * (1 + random / 10))
+    return delay if elapsed + delay <= policy.deadline else None
 
 
 class RetryBudget:
@@ -264,8 +283,8 @@ class RetryController:
         if (free := self._decide_free(attempts, error)) is not None:
             return free
         kind_limit, made = self._kind_limit(error), attempts.counted_attempts
-        if made >= self._retry.max_attempts(kind_limit, is_first_page=self._is_first_page(error)):
-            if made >= self._retry.max_attempts(kind_limit, others_succeed=self._others_succeed(attempts, error)):
+        if made >= limit_attempts(self._retry, kind_limit, is_first_page=self._is_first_page(error)):
+            if made >= limit_attempts(self._retry, kind_limit, others_succeed=self._others_succeed(attempts, error)):
                 return error
             # A page that needs this many attempts reduces the concurrency, also for errors that do not otherwise.
             self.limit.note_trouble(sent=attempts.last_sent, now=now)
@@ -317,7 +336,8 @@ class RetryController:
         self, attempts: RequestAttempts, error: SipCdrError, *, last_completed: float, now: float, random: float
     ) -> float | SipCdrError:
         is_throttled = isinstance(error, ThrottledError)
-        delay = self._retry.draw_wait(
+        delay = draw_wait(
+            self._retry,
             attempts.counted_attempts,
             elapsed=now - attempts.first_sent,
             retry_after=error.retry_after,

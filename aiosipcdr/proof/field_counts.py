@@ -44,8 +44,8 @@ class FieldCounts:
     def count(records: Sequence[CallDetailRecord], share: WindowShare) -> None:
         """Set the counts of unknown, faulty and filled fields of a window's `records` in `share`."""
         extended = [record for record in records if record.extra]
-        share.unknown_fields = dict(clean_names(count_names(map(list_unknown_fields, extended))))
-        share.faulty_fields = dict(count_names(map(list_faulty_fields, extended)))
+        share.unknown_fields.update(clean_names(count_names(map(list_unknown_fields, extended))))
+        share.faulty_fields.update(count_names(map(list_faulty_fields, extended)))
         FieldCounts.count_values(records, share)
 
     @staticmethod

@@ -140,10 +140,23 @@ class RequestOwner(Protocol):
     """The object that planned a request and processes its answer."""
 
     def accept(self, request: "PageRequest", answer: PageAnswer, /) -> Transition:
-        """Process the answer to `request`."""
+        """Process the answer to `request`.
+
+        For example:
+
+            def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
+                self.page = answer.page
+                return PlanChange.DONE
+        """
 
     def refuse(self, request: "PageRequest", error: SipCdrError, /) -> Transition:
-        """Process the final error of `request`."""
+        """Process the final error of `request`.
+
+        For example:
+
+            def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
+                return error  # ends the run
+        """
 
 
 class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -160,7 +173,7 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         is_end: Whether it checks that no row follows the last counted one, see `plan_end_page`.
         asked_before: Whether it was sent before and the answer was not usable.
         is_reread: Whether an earlier scan of the window, or of a larger one, may have sent the same request.
-        scan: The scan that it belongs to.
+        scan: Number of the scan that it is a part of; 0 if there is none.
     """
 
     owner: RequestOwner
@@ -173,7 +186,7 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     is_end: bool = False
     asked_before: bool = False
     is_reread: bool = False
-    scan: object = None
+    scan: int = 0
 
     @property
     def needs_fresh_answer(self) -> bool:

@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from aiosipcdr.model.errors import OutOfTimeRangeError, SipCdrError, StatusCode
 from aiosipcdr.model.query import Filters
-from aiosipcdr.model.report import WindowReport
+from aiosipcdr.model.report import WindowReport, WindowReportBuilder
 from aiosipcdr.model.windows import NARROWEST_SECONDS, SECOND, TimeWindow
 from aiosipcdr.proof.page import PageRequest, PlanChange, Transition
 from aiosipcdr.wire.codec import PageAnswer, encode_params
@@ -139,7 +139,9 @@ class RetentionBoundary:
             reports.remove(gap)
         by_window = attrgetter("window")
         read = sorted([*map(by_window, reports), *held])
-        self._gaps = [WindowReport(window=gap) for gap in find_gaps(self._window.start, self._kept_from, read)]
+        self._gaps = [
+            WindowReportBuilder(window=gap).build() for gap in find_gaps(self._window.start, self._kept_from, read)
+        ]
         for gap in self._gaps:
             insort(reports, gap, key=by_window)
 

@@ -6,6 +6,7 @@ Whether the window is complete is decided by `aiosipcdr.proof.window`.
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import count
 from operator import attrgetter
 from typing import Any
 
@@ -18,6 +19,8 @@ from aiosipcdr.wire.codec import PageAnswer
 
 __all__ = ["WindowScan"]
 
+
+_numbers = count(1)
 
 MAX_PLANNED = 2_000
 """Max pages of a window that are requested and not answered, however large the reported total is."""
@@ -60,6 +63,7 @@ class WindowScan:
     If the pages are sorted, each id has one row, and nothing is merged. Otherwise the rows are merged on first use.
 
     Attributes:
+        number: Identifies the scan within the process; from 1.
         size: Page size.
         largest_total: Largest total that an answer reported or proved.
         pages: Number of pages read.
@@ -73,6 +77,7 @@ class WindowScan:
 
     def __init__(self, size: int, only: Sequence[int] | None = None) -> None:
         """Create a scan of all pages of `size`, or `only` of those numbers."""
+        self.number: int = next(_numbers)
         self.size = size
         self.largest_total: int = 0
         self.pages: int = 0

@@ -175,7 +175,7 @@ class WindowReader:
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
         """Process an answer; `PlanChange.DONE` when the window is no longer open."""
-        if self.outcome is not WindowState.OPEN or request.scan is not self.scan:
+        if self.outcome is not WindowState.OPEN or request.scan != self.scan.number:
             return None  # belongs to a scan that was replaced
         if answer.page.size != request.size:
             answer = self._correct_size(request, answer)
@@ -221,7 +221,7 @@ class WindowReader:
             return PlanChange.OUT_OF_RANGE
         if not isinstance(error, _PAGE_REFUSALS):
             return error
-        if not self.is_open or request.scan is not self.scan:
+        if not self.is_open or request.scan != self.scan.number:
             return None
         if request.is_end:
             self._leave_end_unseen(self.scan.rows)
@@ -300,7 +300,7 @@ class WindowReader:
             control=control,
             is_end=is_end,
             is_reread=self.is_repair or self.report.scans > 1,
-            scan=self.scan,
+            scan=self.scan.number,
         )
 
     def _repeat(self, request: PageRequest) -> None:

@@ -203,7 +203,12 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
             raise ValueError(f"a fault of kind {self.kind} cannot be sent: {error}") from None
 
     def describe(self) -> str:
-        """Return a short description: the kind, and for which requests."""
+        """Return a short description: the kind, and for which requests.
+
+        For example:
+
+            Fault("http", status=503).describe()
+        """
         where = [f"page {self.page}" if self.page else "any page", f"attempt {self.attempt or 'any'}"]
         if self.control is not None:
             where.append("control counts" if self.control else "no control counts")

@@ -36,6 +36,8 @@ _PACKAGE_FOLDER: Final = str(Path(__file__).resolve().parents[2])
 async def serve(*, on_ready: Callable[[Sandbox], None], **config: Any) -> None:  # noqa: ANN401
     """Run a sandbox in this process until cancelled.
 
+        asyncio.run(serve(on_ready=lambda sandbox: print(sandbox.base_url), records=1_000))
+
     Args:
         on_ready: Called once, with the running sandbox.
         **config: Arguments of `Sandbox`.
@@ -50,6 +52,8 @@ def curl_line(base_url: str, api_key: str, api_secret: str, start: datetime, end
 
     The command takes the time and signs the request when it runs, so it stays valid. `md5 -q` is for macOS, which has
     no `md5sum`.
+
+        print(curl_line(sandbox.base_url, sandbox.api_key, sandbox.api_secret, sandbox.start, sandbox.end))
     """
     params = {"strTime": _wire_time(start), "endTime": _wire_time(end)}
     body = json.dumps({"current": 1, "size": 10, "params": params})
@@ -210,15 +214,31 @@ class SandboxProcess:
         return Stats(answers=answers, **reported)
 
     def reset_stats(self) -> None:
-        """Reset the statistics to zero."""
+        """Reset the statistics to zero.
+
+        For example:
+
+            sandbox.reset_stats()
+            sandbox.stats.requests  # 0
+        """
         self._ask("reset_stats")
 
     def reset(self) -> None:
-        """Return to the state after the start, see `Sandbox.reset`."""
+        """Return to the state after the start, see `Sandbox.reset`.
+
+        For example:
+
+            sandbox.reset()
+        """
         self._ask("reset")
 
     def add_faults(self, *faults: Fault) -> None:
-        """Append faults to the scripted ones."""
+        """Append faults to the scripted ones.
+
+        For example:
+
+            sandbox.add_faults(Fault("http", status=503))
+        """
         FaultQueue(faults)
         self._ask({"add_faults": [*faults]})
         self._scripted = True

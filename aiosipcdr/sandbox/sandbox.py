@@ -163,7 +163,13 @@ class Sandbox:
         return self._runner.running().endpoint.counters.snapshot()
 
     def reset_stats(self) -> None:
-        """Set the counters to zero."""
+        """Set the counters to zero.
+
+        For example:
+
+            sandbox.reset_stats()
+            sandbox.stats.requests  # 0
+        """
         self._runner.running().endpoint.counters.reset()
 
     def reset(self) -> None:
@@ -183,7 +189,12 @@ class Sandbox:
         self._config, self._credentials = self._at_start
 
     def change(self, **config: Any) -> None:  # noqa: ANN401 - SandboxConfig checks names and values
-        """Change settings while the sandbox runs, except those with which the calls were generated."""
+        """Change settings while the sandbox runs, except those with which the calls were generated.
+
+        For example:
+
+            sandbox.change(clock_offset=600)  # ten minutes ahead
+        """
         fixed = sorted(FIXED & config.keys())
         if fixed:
             raise ValueError(f"cannot be changed while the sandbox runs: {', '.join(fixed)}; create a new sandbox")
@@ -191,16 +202,32 @@ class Sandbox:
         self._config = endpoint.config = replace(self._config, **config)
 
     def rotate_key(self) -> None:
-        """Replace key and secret; from now on the old ones are refused."""
+        """Replace key and secret; from now on the old ones are refused.
+
+        For example:
+
+            sandbox.rotate_key()
+            sandbox.api_key  # the new one
+        """
         endpoint = self._runner.running().endpoint
         self._credentials = endpoint.credentials = AccountKeys.fresh()
 
     def answer_next(self, *codes: int) -> None:
-        """Answer the next requests with these status codes, unchecked; 0 means the usual response."""
+        """Answer the next requests with these status codes, unchecked; 0 means the usual response.
+
+        For example:
+
+            sandbox.answer_next(-17, -17)  # throttle the next two requests
+        """
         self._runner.running().endpoint.queued_codes.extend(codes)
 
     def add_faults(self, *faults: Fault) -> None:
-        """Add faults after the existing ones; callable from any thread at any time."""
+        """Add faults after the existing ones; callable from any thread at any time.
+
+        For example:
+
+            sandbox.add_faults(Fault("http", status=503))
+        """
         self._fault_queue.add(faults)
 
     @property
@@ -213,6 +240,8 @@ class Sandbox:
 
         With a range: those that a request for it would list. Calls without a usable
         voiceId are left out.
+
+            sandbox.voice_ids()[0]  # the oldest call
         """
         found = self._runner.running().store.voice_ids(self._selection(start, end))
         return [voice_id for voice_id in found if voice_id is not None]
@@ -221,6 +250,8 @@ class Sandbox:
         """Return the current records, decoded, oldest first; for small tests.
 
         A record that is not JSON is returned as bytes.
+
+            sandbox.rows()[0]["voiceId"]
         """
         return [_decoded(body) for body in self._runner.running().store.bodies(self._selection(start, end))]
 
@@ -232,7 +263,12 @@ class Sandbox:
         sip_group_name: str | None = None,
         phone_name: str | None = None,
     ) -> list[str]:
-        """Add realistic answered calls at `at` (default: just before `end`); return their ids."""
+        """Add realistic answered calls at `at` (default: just before `end`); return their ids.
+
+        For example:
+
+            (voice_id,) = sandbox.insert()
+        """
         running = self._runner.running()
         second = int((at or self.end - _SECOND).timestamp())
         rows = [running.generator.make_at(second, sip_group_name, phone_name) for _ in range(count)]
@@ -242,6 +278,8 @@ class Sandbox:
     def add_rows(self, calls: Iterable[object], at: datetime | None = None) -> None:
         """Add wire records, any JSON values, or bytes that are sent unchanged.
 
+            sandbox.add_rows([{"voiceId": "1", "cost": "0.10"}], at=sandbox.start)
+
         Args:
             calls: The records.
             at: The time under which they are stored; by default their own submitTime, or if that
@@ -250,7 +288,12 @@ class Sandbox:
         self._runner.running().store.add([self._row(call, at) for call in calls])
 
     def delete(self, *voice_ids: str) -> int:
-        """Delete calls; return how many there were."""
+        """Delete calls; return how many there were.
+
+        For example:
+
+            sandbox.delete(*sandbox.voice_ids()[:10])  # 10
+        """
         return self._runner.running().store.remove(voice_ids)
 
     def _check_faults(self, error: BaseException | None) -> None:

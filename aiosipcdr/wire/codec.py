@@ -85,6 +85,9 @@ def encode_params(window: TimeWindow, filters: Filters) -> bytes:
     """Return the part of a query that all requests of a window share, as JSON.
 
     Times are in the vendor's format: whole seconds with an offset, never `Z`.
+
+        encode_params(TimeWindow.of(start, end), Filters())
+        # b'{"strTime":"2026-10-01T00:00:00+00:00","endTime":"2026-10-01T23:59:59+00:00"}'
     """
     params = {"strTime": window.start.isoformat(), "endTime": window.end.isoformat()}
     if filters.sip_group_name:

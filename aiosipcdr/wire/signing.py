@@ -10,7 +10,15 @@ from typing import ClassVar, NoReturn
 
 from aiosipcdr.model.privacy import hide_arguments
 
-__all__ = ["Credentials", "CredentialsSource", "credentials_source", "sign"]
+__all__ = [
+    "Credentials",
+    "CredentialsSource",
+    "credentials_source",
+    "mask_secrets",
+    "older_fingerprint",
+    "sign",
+    "stretch",
+]
 
 
 _NO_PICKLE = "Credentials cannot be pickled: pass them to the other process in its environment"
@@ -44,26 +52,6 @@ class Credentials:
     def key(self) -> str:
         """The value of the `Api-Key` header."""
         return self._key
-
-    def mask(self, text: str) -> str:
-        """Return `text` with key and secret replaced by "***"."""
-        return text.replace(self._secret, "***").replace(self._key, "***")
-
-    def derive_key(self, salt: bytes, *, n: int, r: int, p: int) -> bytes:
-        """Return 32 bytes derived from both parts and `salt` by scrypt (RFC 7914), at the costs `n`, `r` and `p`.
-
-        Takes 128 * `n` * `r` bytes of memory, and time in proportion to `n` * `r` * `p`.
-        """
-        return hashlib.scrypt(
-            f"{self._key}\0{self._secret}".encode(), salt=salt, n=n, r=r, p=p, maxmem=128 * r * (n + p + 2), dklen=32
-        )
-
-    def older_fingerprint(self, text: str = "") -> str:
-        """Return the fingerprint of the account, or of `text` within it, as in manifests of layout 1.
-
-        HMAC-SHA256 under the API key alone. Knowing the key, one can try every number, so no new file contains one.
-        """
-        return hmac.digest(self._key.encode(), f"aiosipcdr {text}".encode(), "sha256").hex()[:16]
 
     def __repr__(self) -> str:
         """Show neither part."""
@@ -104,8 +92,30 @@ def sign(credentials: Credentials, timestamp: int) -> str:
 
     Source: the vendor's page "Inquire Phone Records By Batch".
     """
-    text = f"{credentials._key}{credentials._secret}{timestamp}"  # noqa: SLF001 - the only reader of both
+    text = f"{credentials._key}{credentials._secret}{timestamp}"  # noqa: SLF001
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def mask_secrets(credentials: Credentials, text: str) -> str:
+    """Return `text` with key and secret replaced by "***"."""
+    return text.replace(credentials._secret, "***").replace(credentials._key, "***")  # noqa: SLF001
+
+
+def stretch(credentials: Credentials, salt: bytes, *, n: int, r: int, p: int) -> bytes:
+    """Return 32 bytes derived from both parts and `salt` by scrypt (RFC 7914), at the costs `n`, `r` and `p`.
+
+    Takes 128 * `n` * `r` bytes of memory, and time in proportion to `n` * `r` * `p`.
+    """
+    parts = f"{credentials._key}\0{credentials._secret}".encode()  # noqa: SLF001
+    return hashlib.scrypt(parts, salt=salt, n=n, r=r, p=p, maxmem=128 * r * (n + p + 2), dklen=32)
+
+
+def older_fingerprint(credentials: Credentials, text: str = "") -> str:
+    """Return the fingerprint of the account, or of `text` within it, as in manifests of layout 1.
+
+    HMAC-SHA256 under the API key alone. Knowing the key, one can try every number, so no new file contains one.
+    """
+    return hmac.digest(credentials.key.encode(), f"aiosipcdr {text}".encode(), "sha256").hex()[:16]
 
 
 @hide_arguments

@@ -12,7 +12,7 @@ from aiohttp.web import Request, Response, StreamResponse, middleware
 
 from aiosipcdr.cli.app import run
 from aiosipcdr.sandbox import Sandbox
-from aiosipcdr.wire.signing import Credentials
+from aiosipcdr.wire.signing import Credentials, older_fingerprint
 
 FORMATS = ("ndjson", "csv", "parquet", "csv.gz")
 
@@ -219,8 +219,8 @@ def test_an_older_manifest_is_called_unsigned(
         del reported[name]
     credentials = Credentials(place.api_key, place.api_secret)
     reported["account"], reported["phone"] = (
-        credentials.older_fingerprint(),
-        credentials.older_fingerprint("12125550123"),
+        older_fingerprint(credentials),
+        older_fingerprint(credentials, "12125550123"),
     )
     manifest.write_text(json.dumps(reported | {"manifest": 1}))
     capsys.readouterr()

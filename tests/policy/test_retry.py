@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiosipcdr.policy.retry import RetryBudget, RetryPolicy, decode_retry_after
+from aiosipcdr.policy.retry import RetryBudget, RetryPolicy, decode_retry_after, draw_wait, limit_attempts
 
 NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
 DATE = format_datetime(NOW, usegmt=True)
@@ -30,9 +30,9 @@ policies = st.builds(
 def test_the_defaults() -> None:
     policy = RetryPolicy()
     assert (policy.attempts, policy.base, policy.cap, policy.deadline) == (None, 0.25, 20, 120)
-    assert (policy.max_attempts(), policy.max_attempts(others_succeed=True)) == (6, 20)
-    assert (policy.max_attempts(3), policy.max_attempts(3, others_succeed=True)) == (3, 20)
-    assert [policy.max_attempts(fewer, is_first_page=True) for fewer in (None, 3)] == [8, 6]
+    assert (limit_attempts(policy), limit_attempts(policy, others_succeed=True)) == (6, 20)
+    assert (limit_attempts(policy, 3), limit_attempts(policy, 3, others_succeed=True)) == (3, 20)
+    assert [limit_attempts(policy, fewer, is_first_page=True) for fewer in (None, 3)] == [8, 6]
     assert policy.longest_retry_after == 120
 
 
@@ -40,7 +40,7 @@ def test_the_defaults() -> None:
 def test_a_wait_is_within_its_bounds(
     policy: RetryPolicy, attempt: int, elapsed: float, retry_after: float | None, random: float
 ) -> None:
-    delay = policy.draw_wait(attempt, elapsed=elapsed, retry_after=retry_after, random=random)
+    delay = draw_wait(policy, attempt, elapsed=elapsed, retry_after=retry_after, random=random)
     if retry_after is not None and retry_after > policy.longest_retry_after:
         assert delay is None
     if delay is None:
@@ -62,7 +62,7 @@ def test_attempts_that_are_given_are_never_exceeded(
     is_first_page: bool,  # noqa: FBT001
 ) -> None:
     policy = RetryPolicy(attempts=attempts)
-    most = policy.max_attempts(fewer, others_succeed=others_succeed, is_first_page=is_first_page)
+    most = limit_attempts(policy, fewer, others_succeed=others_succeed, is_first_page=is_first_page)
     assert most <= attempts
     assert others_succeed or fewer is None or most <= fewer
     assert most in {attempts, fewer}, "and all of those are used"
@@ -70,7 +70,7 @@ def test_attempts_that_are_given_are_never_exceeded(
 
 def test_upper_bounds_double_up_to_the_cap() -> None:
     policy = RetryPolicy(attempts=100, base=0.25, cap=3, deadline=1e6)
-    waits = [policy.draw_wait(n, elapsed=0, retry_after=None, random=1) for n in range(1, 7)]
+    waits = [draw_wait(policy, n, elapsed=0, retry_after=None, random=1) for n in range(1, 7)]
     assert waits == [0.25, 0.5, 1, 2, 3, 3]
 
 
@@ -79,7 +79,7 @@ def test_full_jitter_is_spread_evenly() -> None:
     policy = RetryPolicy()
     waits = []
     for _ in range(10_000):
-        wait = policy.draw_wait(3, elapsed=0, retry_after=None, random=rng.random())
+        wait = draw_wait(policy, 3, elapsed=0, retry_after=None, random=rng.random())
         assert wait is not None
         waits.append(wait)
     tenths = [0] * 10
@@ -92,11 +92,11 @@ def test_full_jitter_is_spread_evenly() -> None:
 
 def test_no_attempt_starts_after_the_deadline() -> None:
     policy = RetryPolicy(deadline=10)
-    assert policy.draw_wait(1, elapsed=9.9, retry_after=None, random=0) == 0
-    assert policy.draw_wait(1, elapsed=9, retry_after=1, random=0) == 1
-    assert policy.draw_wait(1, elapsed=9, retry_after=1, random=0.5) is None
-    assert policy.draw_wait(1, elapsed=9, retry_after=1.1, random=0) is None
-    assert policy.draw_wait(1, elapsed=10.1, retry_after=None, random=0) is None
+    assert draw_wait(policy, 1, elapsed=9.9, retry_after=None, random=0) == 0
+    assert draw_wait(policy, 1, elapsed=9, retry_after=1, random=0) == 1
+    assert draw_wait(policy, 1, elapsed=9, retry_after=1, random=0.5) is None
+    assert draw_wait(policy, 1, elapsed=9, retry_after=1.1, random=0) is None
+    assert draw_wait(policy, 1, elapsed=10.1, retry_after=None, random=0) is None
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_policy_is_a_frozen_value() -> None:
 
 def test_a_throttled_request_waits_longer_and_the_longer_the_more_often() -> None:
     policy = RetryPolicy(attempts=100, deadline=1e6)
-    waits = [policy.draw_wait(n, elapsed=0, retry_after=None, random=0.5, throttled=True) for n in (1, 2, 3, 4, 5, 6)]
+    waits = [draw_wait(policy, n, elapsed=0, retry_after=None, random=0.5, throttled=True) for n in (1, 2, 3, 4, 5, 6)]
     assert waits == [0.5, 1, 2, 4, 8, 10]
 
 

@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_read_again_where_that_is_an_error(trouble: str) 
     if trouble == "quarantined":
         odd = msgspec.structs.replace(odd, reported=msgspec.structs.replace(odd.reported, quarantined=1))
     else:
-        odd.share.faulty_fields = {"cost": 1}
+        odd.share.faulty_fields["cost"] = 1
     entries: list[JournalEvent | Delivered] = [delivered(0, 20), odd, delivered(40, 60)]
     assert first_stale_entry(entries, allow_incomplete=True, changed=[], strict=True) == 1
     assert first_stale_entry(entries, allow_incomplete=True, changed=[]) is None
