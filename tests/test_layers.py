@@ -50,6 +50,7 @@ def lint(directory: Path, *contracts: str) -> tuple[int, str]:
         # The linter puts the current folder at the top of the path, and looks where a package is imported from.
         patch.chdir(directory)
         patch.delitem(sys.modules, "aiosipcdr", raising=False)
+        patch.setattr("importlinter.cli.logging_config.dictConfig", lambda _: None)  # it would disable our loggers
         code = lint_imports(str(PYPROJECT), limit_to_contracts=contracts, no_cache=True, no_logo=True)
     return code, printed.get()
 

@@ -419,7 +419,7 @@ def test_a_day_of_which_the_vendor_keeps_less_by_now_stays_as_it_is(
             monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
         output = tmp_path / "calls.ndjson"
         command = ["export", "--start", str(day), "--end", str(now.date()), "--tz", "UTC", "--daily"]
-        command += ["--output", str(output), "--on-out-of-range", "skip"]
+        command += ["--output", str(output), "--on-out-of-range", "skip", "--lateness", "0"]
         noon = datetime.combine(day, time(12), UTC)
         sandbox.change(retention=now - noon)
         assert run(command) == 3
