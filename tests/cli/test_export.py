@@ -412,14 +412,14 @@ def test_a_day_of_which_the_vendor_keeps_less_by_now_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
-    day = (now - timedelta(days=1)).date()
+    day = (now - timedelta(days=2)).date()  # settled at any hour
     calls = [{"voiceId": str(hour), "submitTime": f"{day}T{hour:02}:30:00+00:00"} for hour in range(24)]
     with Sandbox(calls=calls, retention=timedelta(days=40)) as sandbox:
         for name in ("base_url", "api_key", "api_secret"):
             monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
         output = tmp_path / "calls.ndjson"
-        command = ["export", "--start", str(day), "--end", str(now.date()), "--tz", "UTC", "--daily"]
-        command += ["--output", str(output), "--on-out-of-range", "skip", "--lateness", "0"]
+        command = ["export", "--start", str(day), "--end", str(day + timedelta(days=1)), "--tz", "UTC", "--daily"]
+        command += ["--output", str(output), "--on-out-of-range", "skip"]
         noon = datetime.combine(day, time(12), UTC)
         sandbox.change(retention=now - noon)
         assert run(command) == 3
