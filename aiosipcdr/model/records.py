@@ -118,7 +118,7 @@ class ExtraFields(dict[str, str]):
         try:
             return self._compared
         except AttributeError:
-            known = [(name, _freeze(_read_json(raw))) for name, raw in self.items() if name in _FIELD_BY_WIRE_NAME]
+            known = [(name, _comparable(raw)) for name, raw in self.items() if name in _FIELD_BY_WIRE_NAME]
             self._compared = frozenset(known)
             return self._compared
 
@@ -144,6 +144,9 @@ _decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
 _decode_plain = msgspec.json.Decoder(float_hook=str).decode
 
 
+_MAX_DEPTH = 100
+"""Values with more levels of nesting are compared as text, however much the interpreter's stack has left."""
+
 _EXACT = Context(prec=100_000, Emin=MIN_EMIN, Emax=MAX_EMAX)
 
 
@@ -154,13 +157,22 @@ def _read_json(text: str, decode: Callable[[str], object] = _decode_any) -> obje
         return text
 
 
-def _freeze(value: object) -> object:
+def _comparable(text: str) -> object:
+    try:
+        return _freeze(_read_json(text))
+    except RecursionError:
+        return text
+
+
+def _freeze(value: object, depth: int = 0) -> object:
+    if depth > _MAX_DEPTH:
+        raise RecursionError
     # Equal values stay equal. Numbers become text, whose hash is randomised: hashes of numbers are predictable, and a
     # server could send many numbers with the same hash.
     if type(value) is dict:  # not the extra fields of a record, which know their own
-        return frozenset((name, _freeze(inner)) for name, inner in value.items())
+        return frozenset((name, _freeze(inner, depth + 1)) for name, inner in value.items())
     if isinstance(value, list):
-        return tuple(map(_freeze, value))
+        return tuple(_freeze(inner, depth + 1) for inner in value)
     if isinstance(value, Decimal | int) and not isinstance(value, bool):
         return "number", str(_EXACT.normalize(Decimal(value)))
     return value

@@ -118,8 +118,9 @@ def of(**extra: str) -> CallDetailRecord:
         ({"cost": "9" * 5_000}, {"cost": "9" * 5_000}, True),
         ({"cost": "9" * 5_000}, {"cost": "8" * 5_000}, False),
         ({"cost": "[" * 5_000 + "]" * 5_000}, {"cost": "[" * 5_000 + "]" * 5_000}, True),
+        ({"cost": "[" * 200 + "]" * 200}, {"cost": "[" * 200 + "]" * 200}, True),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_values_that_could_not_be_read_are_part_of_a_record_and_unknown_ones_are_not(
     first: dict[str, str],
