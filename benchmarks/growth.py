@@ -27,7 +27,7 @@ def measure(sizes: list[int]) -> dict[str, list[tuple[Measured, float]]]:
         with Course(1_000) as small, Course(size) as course:
             for name in NAMES:
                 with Runner(name) as runner, tempfile.TemporaryDirectory() as folder:
-                    runner.run(Task(small.port, folder=folder))  # imports what is imported late
+                    runner.run(Task(small.port, folder=folder))  # loads modules that are imported late
                     course.reset()
                     measured = runner.run(Task(course.port, folder=folder))
                     reported[name].append((measured, course.stats()["rows"]))

@@ -20,7 +20,7 @@ AIOHTTP = "import aiohttp"
 REFERENCE = "`import aiohttp`"
 OURS = "from aiosipcdr import CdrClient"
 
-# What is imported before the measurement, and what is measured.
+# The imports before the measurement, and the measured ones.
 IMPORTS = {
     REFERENCE: ("pass", AIOHTTP),
     "`import aiosipcdr`": ("pass", "import aiosipcdr"),

@@ -130,7 +130,7 @@ def show_traceback(error: BaseException) -> None:
 
 
 def silence_stdout() -> None:
-    """Discard what is in stdout's buffer: the reader has closed the pipe."""
+    """Discard stdout's buffer, because the reader has closed the pipe."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):

@@ -204,7 +204,7 @@ def publish_new(temporary: Path, path: Path) -> None:
     Raises:
         ExportConflictError: The name is taken.
     """
-    # A link fails where the name is taken; a rename would replace what is there.
+    # A link fails where the name is taken; a rename would replace the existing file.
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError:

@@ -176,7 +176,7 @@ class PendingWindows:
                 return
 
     def trim(self, boundary: datetime) -> None:
-        """Drop what is before `boundary`, except for windows that were read completely."""
+        """Drop the time before `boundary` from all windows that were not read completely."""
         for part in [part for part in self.held if part.is_open and part.window.start < boundary]:
             self.put_back(part)
         waiting, self._waiting = self._waiting, []

@@ -1,4 +1,4 @@
-"""The queue of faults: matches faults to requests and counts what is left.
+"""The queue of faults: matches faults to requests and counts the unused ones.
 
 Only the server's thread takes faults; any thread may add some or list them. Keeps no query, only how often it was sent.
 """

@@ -292,7 +292,7 @@ class Store:
         return self._listings[key]
 
     def _changed(self) -> None:
-        """Drop what is only valid until calls are added or removed."""
+        """Clear caches that are invalid once calls are added or removed."""
         self._gapless, self.is_changed = False, True
         self._counts.clear()
         self._requested.clear()

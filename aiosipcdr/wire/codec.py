@@ -370,7 +370,7 @@ def _read_number(data: Mapping[str, RawValue], name: str) -> int | None:
 
 def _read_reason(raw: RawValue, mask: Callable[[str], str] | None) -> str | None:
     try:
-        # More than what is ever shown of it.
+        # Longer than any part that is shown.
         reason = read_text(bytes(raw))[:_LONGEST_REASON]
     except DECODE_FAULTS:
         return None

@@ -64,7 +64,7 @@ class Calls:
 
 
 def _encode(place: int, second: int, chance: int) -> bytes:
-    # 555-01xx and 7700 900xxx are nobody's.
+    # 555-01xx and 7700 900xxx are reserved for fiction.
     reported = (2_410_010_000_001_000_000 + place, chance % 7, chance % 90, 100 + chance % 100, chance)
     called, rang = _text(second), _text(second + 2)
     rate = _RATES[(31 * chance + place // 7) % len(_RATES)]
