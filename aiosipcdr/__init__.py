@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
     from aiosipcdr.proof.page import PageRequest, PlanChange, RequestOwner, Transition
+    from aiosipcdr.rates import RateLimiter, RateServer, RemoteRate
     from aiosipcdr.wire.codec import PageAnswer, encode_params
     from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
@@ -107,8 +108,11 @@ __all__ = [
     "PlanChange",
     "ProtocolError",
     "QuarantinedRecord",
+    "RateLimiter",
     "RatePolicy",
+    "RateServer",
     "RedirectError",
+    "RemoteRate",
     "RequestOwner",
     "RequestTimeoutError",
     "ResponseTooLargeError",
@@ -176,6 +180,7 @@ _MODULES = {
     "aiosipcdr.policy.pacing": ("RatePolicy",),
     "aiosipcdr.policy.retry": ("RetryPolicy",),
     "aiosipcdr.proof.page": ("PageRequest", "PlanChange", "RequestOwner", "Transition"),
+    "aiosipcdr.rates": ("RateLimiter", "RateServer", "RemoteRate"),
     "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
     "aiosipcdr.wire.signing": (
         "Credentials",
