@@ -60,7 +60,7 @@ def test_an_accepted_request_is_good_throughout() -> None:
     [
         (unresolved(), "dns", ["settings"]),
         (TransportError("cannot connect"), "connection", ["settings", "dns"]),
-        (RequestTimeoutError("no complete answer"), "connection", ["settings", "dns"]),
+        (RequestTimeoutError("no complete response"), "connection", ["settings", "dns"]),
         (TlsError("the certificate is not trusted"), "tls", ["settings", "dns", "connection"]),
         (http_error(302), "endpoint", ["settings", "dns", "connection", "tls"]),
         (http_error(404), "endpoint", ["settings", "dns", "connection", "tls"]),

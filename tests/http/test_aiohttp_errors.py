@@ -12,7 +12,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from aiosipcdr.http.aiohttp_errors import ended_unanswered, translate_error
+from aiosipcdr.http.aiohttp_errors import ended_before_response, translate_error
 from aiosipcdr.model.errors import (
     ClientStateError,
     ProtocolError,
@@ -64,15 +64,15 @@ def handshake(reason: str) -> aiohttp.ClientConnectorSSLError:
         (handshake("UNEXPECTED_EOF_WHILE_READING"), TransportError, "(UNEXPECTED_EOF_WHILE_READING)"),
         (handshake(SECRET), TransportError, "broke off (SSLError)"),
         (aiohttp.ClientConnectorDNSError(KEY, OSError(SECRET)), TransportError, "cannot be resolved"),
-        (aiohttp.ServerTimeoutError(SECRET), RequestTimeoutError, "no complete answer"),
-        (TimeoutError(SECRET), RequestTimeoutError, "no complete answer"),
+        (aiohttp.ServerTimeoutError(SECRET), RequestTimeoutError, "no complete response"),
+        (TimeoutError(SECRET), RequestTimeoutError, "no complete response"),
         (aiohttp.ClientHttpProxyError(REQUEST, (), status=407), TransportError, "HTTP 407"),
         (aiohttp.ClientResponseError(REQUEST, (), status=400, message=SECRET), ProtocolError, "not proper HTTP"),
         (tls("TLSV13_ALERT_CERTIFICATE_REQUIRED"), TlsError, "ended the TLS connection"),
-        (tls("DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), TransportError, "broke before the answer was complete"),
-        (ssl.SSLError(SECRET), TransportError, "broke before the answer was complete"),
-        (aiohttp.ClientPayloadError(SECRET), TransportError, "broke before the answer was complete"),
-        (ConnectionResetError(SECRET), TransportError, "broke before the answer was complete"),
+        (tls("DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), TransportError, "broke before the response was complete"),
+        (ssl.SSLError(SECRET), TransportError, "broke before the response was complete"),
+        (aiohttp.ClientPayloadError(SECRET), TransportError, "broke before the response was complete"),
+        (ConnectionResetError(SECRET), TransportError, "broke before the response was complete"),
         (RuntimeError("Session is closed"), ClientStateError, "another event loop"),
         (RuntimeError("Event loop is closed"), ClientStateError, "another event loop"),
         (RuntimeError("Task attached to a different loop"), ClientStateError, "another event loop"),
@@ -112,7 +112,7 @@ def test_each_becomes_one_of_ours(error: Exception, kind: type[SipCdrError], rep
     ],
 )
 def test_a_connection_that_ends_before_an_answer_is_told_apart(error: Exception, is_so: bool) -> None:  # noqa: FBT001
-    assert ended_unanswered(error) is is_so
+    assert ended_before_response(error) is is_so
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from aiosipcdr import ClockSkewError, ProtocolError, ServerFaultError, SipCdrError, ThrottledError
-from aiosipcdr.http.transport import Received, read_answer
+from aiosipcdr.http.transport import Received, read_response
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder
 from aiosipcdr.wire.signing import Credentials
 
@@ -19,7 +19,7 @@ def read(body: bytes, status: int = 200, **reported: object) -> PageAnswer | Sip
     received = Received(body, format_datetime(NOW, usegmt=True), status, **reported)  # type: ignore[arg-type]
     sent = NOW.timestamp() - 3_600
     credentials = Credentials(KEY, "canary-secret")
-    return read_answer(received, PageDecoder(), credentials, current=1, size=100, sent=sent, now=sent + 2)
+    return read_response(received, PageDecoder(), credentials, current=1, size=100, sent=sent, now=sent + 2)
 
 
 def refusal(code: int, reason: str = "busy") -> bytes:

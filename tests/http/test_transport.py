@@ -26,7 +26,7 @@ from aiosipcdr import (
     TlsError,
     TransportError,
 )
-from aiosipcdr.http.transport import Received, Transport, _SignedBody, max_answer_bytes
+from aiosipcdr.http.transport import Received, Transport, _SignedBody, default_response_limit
 from aiosipcdr.model.privacy import Secret
 
 HEADERS = {"Api-Key": "sandbox-key", "Sign": "canary-sign", "Timestamp": "1"}
@@ -205,7 +205,7 @@ async def test_members_of_gzip_are_bounded_by_number_and_by_size() -> None:
     many = gzip.compress(b"") * 1_001
     error = await ask(http(many, "200 OK", "Content-Encoding: gzip"))
     assert type(error) is ProtocolError
-    half = gzip.compress(bytes(max_answer_bytes(SIZE) // 2 + 1), 1)
+    half = gzip.compress(bytes(default_response_limit(SIZE) // 2 + 1), 1)
     assert type(await ask(http(half + half, "200 OK", "Content-Encoding: gzip"))) is ResponseTooLargeError
 
 
@@ -226,8 +226,8 @@ async def test_gzip_beside_a_coding_that_is_none_is_read(headers: tuple[str, ...
 
 
 async def test_a_body_may_be_as_large_as_the_cap_and_no_larger() -> None:
-    assert max_answer_bytes(SIZE) == 101 * 65_536
-    most = bytes(max_answer_bytes(SIZE))
+    assert default_response_limit(SIZE) == 101 * 65_536
+    most = bytes(default_response_limit(SIZE))
     for fits, answer in (
         (True, http(most)),
         (False, http(most + b"x")),

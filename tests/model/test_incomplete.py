@@ -24,5 +24,5 @@ def test_what_was_read_and_what_is_counted_is_told_with_the_cause_and_what_to_do
 
 def test_counts_that_agree_are_not_told_as_the_trouble() -> None:
     reported = str(describe_shortfall(WINDOW, 1_300, 1_300, UNSTEADY, FetchReport()))
-    assert "1,300 distinct calls were read, and the vendor's answers differ in their counts" in reported
+    assert "1,300 distinct calls were read, and the vendor's responses differ in their counts" in reported
     assert "where the vendor counts" not in reported

@@ -45,7 +45,7 @@ def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str,
     ]
     while (request := proof.next_request()) is not None:
         assert accept(proof, request, PageAnswer(page=page, quarantined=quarantined)) is None
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     return proof
 
 
