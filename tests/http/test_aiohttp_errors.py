@@ -111,7 +111,7 @@ def test_each_becomes_one_of_ours(error: Exception, kind: type[SipCdrError], rep
         (aiohttp.ClientPayloadError(), False),
     ],
 )
-def test_a_connection_that_ends_before_an_answer_is_told_apart(error: Exception, is_so: bool) -> None:  # noqa: FBT001
+def test_a_connection_that_ends_before_a_response_is_recognised(error: Exception, is_so: bool) -> None:  # noqa: FBT001
     assert ended_before_response(error) is is_so
 
 
@@ -131,7 +131,7 @@ def test_a_connection_that_ends_before_an_answer_is_told_apart(error: Exception,
         (KeyError(), False, True),
     ],
 )
-def test_what_patience_needs_to_know_is_told(error: Exception, retryable: bool, exists: bool) -> None:  # noqa: FBT001
+def test_errors_say_whether_they_are_retryable(error: Exception, retryable: bool, exists: bool) -> None:  # noqa: FBT001
     ours = translate_error(error, HOST, "")
     assert isinstance(ours, TransportError)
     assert (ours.retryable, ours.exists) == (retryable, exists)
@@ -159,7 +159,7 @@ def test_once_it_was_sent_trouble_is_the_servers(error: Exception) -> None:
     assert "proxy" not in str(ours)
 
 
-def test_a_connection_that_tls_has_ended_is_told_whatever_wraps_it() -> None:
+def test_a_connection_ended_by_tls_is_recognised_in_any_wrapper() -> None:
     broken = aiohttp.ClientOSError()
     broken.__cause__ = tls("SSLV3_ALERT_BAD_CERTIFICATE")
     assert isinstance(translate_error(broken, HOST, ""), TlsError)

@@ -306,7 +306,7 @@ async def test_a_fault_is_returned_as_ours_and_quotes_nothing(
     assert error.__traceback__ is None
 
 
-async def test_a_wish_for_patience_comes_with_the_answer() -> None:
+async def test_retry_after_is_returned_with_the_response() -> None:
     received = await ask(http(b"", "429 X", "Retry-After: 7"))
     assert contents(received) == (429, b"", None)
     assert isinstance(received, Received)
@@ -439,7 +439,7 @@ async def test_a_proxy_that_refuses_is_not_asked_again() -> None:
             assert contents(await transport.send(BODY, lambda: HEADERS)) == (407, b"", None)
 
 
-async def test_a_borrowed_session_is_left_open_and_its_limit_is_told() -> None:
+async def test_a_borrowed_session_is_left_open_and_its_limit_is_logged() -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=3)) as session:
         async with peer(http(b"{}")) as here, transport_to(here.url, session=session) as transport:
             assert transport.connections == 3
@@ -494,9 +494,7 @@ async def test_a_certificate_that_is_vouched_for_is_accepted(authority: Path) ->
 
 
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_a_certificate_that_nobody_vouches_for_is_refused_before_a_byte_is_sent(
-    authority: Path, *, borrowed: bool
-) -> None:
+async def test_an_untrusted_certificate_is_refused_before_a_byte_is_sent(authority: Path, *, borrowed: bool) -> None:
     """Even where the borrowed session's connector has verification switched off."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session,

@@ -189,7 +189,7 @@ def test_a_larger_total_in_any_answer_forbids_the_certificate() -> None:
     assert proof.report.scans == 2
 
 
-def test_a_count_that_is_never_met_ends_unproven_after_three_sweeps() -> None:
+def test_a_count_that_is_never_met_ends_unproven_after_three_scans() -> None:
     proof = prove(TWO_SECONDS)
     ids = list(range(15))
 
@@ -236,7 +236,7 @@ def test_what_was_read_before_rows_were_deleted_is_not_kept(tells: int, first: l
     assert {int(record.voice_id) for record in proof.scan.records.values()} == set(then)
 
 
-def test_two_sweeps_that_hold_more_than_there_is_together_are_not_kept() -> None:
+def test_two_scans_with_more_rows_than_the_count_are_not_kept() -> None:
     # The fourteenth call went away and another came, between the two: neither count shows it.
     proof = prove(TWO_SECONDS)
     sweeps = [[*range(14), 0], [*range(13), 14, 15], [*range(13), 14, 15]]
@@ -250,7 +250,7 @@ def test_two_sweeps_that_hold_more_than_there_is_together_are_not_kept() -> None
     assert "13" not in proof.scan.records
 
 
-def test_a_count_that_told_more_is_remembered_by_the_next_sweep() -> None:
+def test_a_larger_count_is_remembered_by_the_next_scan() -> None:
     # 24 read of 25, then counted: 26.  25 are read next and 25 are counted: one that nobody saw was deleted meanwhile.
     proof = prove(TWO_SECONDS)
     counts = iter([26, 26, 25, 25, 25])
@@ -297,7 +297,7 @@ def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
         assert (proof.report.scans, proof.report.unique, proof.report.total) == (sweeps, 15, 16)
 
 
-def test_what_an_earlier_sweep_read_is_kept_when_the_next_is_given_up() -> None:
+def test_rows_of_an_earlier_scan_are_kept_when_the_next_is_given_up() -> None:
     proof = prove(TWO_SECONDS)
     for _ in range(4):
         request = ask(proof)
@@ -314,7 +314,7 @@ def test_what_an_earlier_sweep_read_is_kept_when_the_next_is_given_up() -> None:
     assert (proof.report.unique, proof.report.total) == (16, 16)
 
 
-def test_what_one_sweep_missed_another_may_add() -> None:
+def test_rows_missed_by_one_scan_may_come_from_another() -> None:
     proof = prove(TWO_SECONDS, size=2)
     orders = [[1, 2, 3, 4], [1, 2, 1, 2], [3, 4, 3, 4]]
     sweeps = [orders[1], orders[2]]
@@ -460,7 +460,7 @@ def test_a_page_that_holds_rows_that_were_not_read_shows_that_there_are_more() -
     assert (proof.state, proof.end_is_unseen, proof.report.total) == (WindowState.UNPROVEN, False, 11)
 
 
-def test_a_row_that_stands_twice_on_the_page_beyond_the_end_is_an_anomaly() -> None:
+def test_a_row_twice_on_the_page_beyond_the_end_is_an_anomaly() -> None:
     proof, _ = asked_for_the_end([*range(10)], 10, lambda _: answer(calls(9, 9), 10, size=9, current=2))
     assert (proof.state, proof.report.anomalies) == (WindowState.CERTIFIED, 1)
 
@@ -545,7 +545,7 @@ def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
     assert (report.scans, report.unique, report.total, report.duplicates) == (2, 20, 20, 0)
 
 
-def test_a_window_that_nobody_can_pay_for_cutting_is_read_as_it_is() -> None:
+def test_a_window_too_expensive_to_split_is_read_unsplit() -> None:
     proof = prove(max_rows=20)
     tell = steady(list(range(25)))
     first = ask(proof)
@@ -559,7 +559,7 @@ def test_a_window_that_nobody_can_pay_for_cutting_is_read_as_it_is() -> None:
     assert (proof.report.unique, proof.report.scans, proof.report.pages) == (25, 1, 3)
 
 
-def test_a_part_that_tells_more_pages_than_anybody_planned_stays_unproven_with_what_was_read() -> None:
+def test_a_part_with_more_pages_than_planned_stays_unproven_with_its_rows() -> None:
     for rows, state in ((221, WindowState.OPEN), (222, WindowState.UNPROVEN)):
         proof = prove(size=1, is_part=True)
         assert accept(proof, ask(proof), answer(calls(1), rows, size=1)) is None
@@ -618,7 +618,7 @@ def test_the_count_of_a_window_that_was_read_is_asked_for_though_nothing_is_left
         assert budget.take(200)
 
 
-def test_what_is_odd_about_answers_is_told() -> None:
+def test_anomalies_of_answers_are_counted() -> None:
     odd = answer(calls(1), 1)
     odd = PageAnswer(page=Page(total=1, size=10, current=1, pages=7, records=odd.page.records))
     proof = prove(is_part=True)
@@ -635,7 +635,7 @@ def test_what_is_odd_about_answers_is_told() -> None:
     assert proof.next_request() is None, "nothing of it is asked for any more"
 
 
-def test_conflicts_are_told_once_for_each_id_however_many_sweeps_met_them() -> None:
+def test_a_conflict_is_counted_once_per_id_over_all_scans() -> None:
     proof = prove(TWO_SECONDS)
 
     def tell(request: PageRequest) -> PageAnswer:
@@ -648,7 +648,7 @@ def test_conflicts_are_told_once_for_each_id_however_many_sweeps_met_them() -> N
     assert (proof.report.scans, proof.report.unique, proof.report.conflicts) == (3, 10, 2)
 
 
-def test_rows_that_cannot_be_told_apart_are_proven_on_one_page_alone() -> None:
+def test_indistinguishable_rows_are_proven_only_on_one_page() -> None:
     # Another answer may tell the same row with other bytes: the number of rows read on several pages means nothing.
     proof = prove()
 
@@ -662,7 +662,7 @@ def test_rows_that_cannot_be_told_apart_are_proven_on_one_page_alone() -> None:
     assert (proof.report.unique, proof.report.total, proof.report.scans) == (15, 15, 1)
 
 
-def test_what_is_read_again_is_paid_from_what_is_left_for_trouble() -> None:
+def test_rereading_is_charged_to_the_budget_for_rereading() -> None:
     def spent(*, is_repair: bool, tells: int) -> int:
         budget = Budget()
         proof = prove(TWO_SECONDS, budget=budget, is_part=True, is_repair=is_repair)
@@ -960,7 +960,7 @@ def test_rows_that_one_answer_holds_twice_count_twice_and_are_handed_over_once(i
     assert (report.total, report.unique, report.copies, report.counted) == (len(ids) - 1, len(ids) - 1, 1, len(ids))
 
 
-def test_rows_that_stand_on_two_pages_each_time_are_called_what_they_seem_to_be() -> None:
+def test_rows_on_two_pages_in_every_scan_are_reported_as_copies() -> None:
     proof = prove(TWO_SECONDS)
     reported(proof, steady([*range(10), 9, 10, 10, 11]))
     assert (proof.state, proof.report.scans) == (WindowState.UNPROVEN, 3)
