@@ -26,8 +26,10 @@ from aiosipcdr import (
     TlsError,
     TransportError,
 )
-from aiosipcdr.http.transport import Received, Transport, _SignedBody, default_response_limit
+from aiosipcdr.http.transport import Received, Signer, Transport, _SignedBody, default_response_limit
 from aiosipcdr.model.privacy import Secret
+from aiosipcdr.policy.clock import ClockOffset
+from aiosipcdr.wire.signing import Credentials, sign
 
 HEADERS = {"Api-Key": "sandbox-key", "Sign": "canary-sign", "Timestamp": "1"}
 BODY = b'{"current":1}'
@@ -546,3 +548,17 @@ async def test_localhost_is_never_looked_up() -> None:
         transport_to(here.url.replace("127.0.0.1", "localhost"), session=session) as transport,
     ):
         assert contents(await transport.send(BODY, lambda: HEADERS)) == (200, b"{}", None)
+
+
+def test_a_request_that_waited_is_signed_with_the_offset_that_was_learned_meanwhile() -> None:
+    credentials = Credentials("canary-key", "canary-secret")
+    clock = ClockOffset()
+    instants = iter([1_000.0, 1_010.0])
+    signer = Signer(credentials, clock, lambda: next(instants))
+    assert (signer.signed_at, signer.version) == (0.0, 0)
+    clock.note_refusal(600.0, signed_under=0, now=0.0)
+    headers = signer()
+    assert headers == {"Api-Key": "canary-key", "Timestamp": "1600", "Sign": sign(credentials, 1_600)}
+    assert (signer.signed_at, signer.version) == (1_000.0, 1)
+    assert signer()["Timestamp"] == "1610"
+    assert signer.signed_at == 1_010.0
