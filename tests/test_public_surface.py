@@ -392,7 +392,7 @@ def test_dir_lists_the_promised_names() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ERRORS))
-def test_an_error_stands_in_its_place_in_the_tree(name: str) -> None:
+def test_an_error_has_its_place_in_the_tree(name: str) -> None:
     parent, stdlib = ERRORS[name]
     error = getattr(aiosipcdr, name)
 
@@ -616,7 +616,7 @@ def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:
     assert [kind for kind in hidden if "__rich_repr__" not in vars(kind)] == []
 
 
-def test_the_version_is_told_once() -> None:
+def test_the_version_is_written_once() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|(a|b|rc)\d+)?", aiosipcdr.__version__)
     assert PROJECT["dynamic"] == ["version"]
 
