@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.client import Pace, build_client
@@ -79,6 +80,7 @@ def export(
     file_options: FileOptions = FileOptions(),
     daily: bool = False,
     recheck: str | None = None,
+    processes: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
     if_exists: IfExists = "verify",
     overwrite: bool = False,
     sidecars: Path | None = None,
@@ -105,6 +107,8 @@ def export(
             be added are written again, and days that the vendor has deleted are left out.
         recheck: With --daily: count finished days that ended within this time, for example 7d, again (one request per
             day), and write them again if the vendor now counts more calls.
+        processes: With --daily: write so many days at the same time, each in a process of its own, for machines with
+            several cores. They share --rate and --concurrency.
         if_exists: What to do with an existing file: verify (keep it if it is the certified result of the same query,
             write it again if it is provisional or incomplete, refuse any other), replace it, or fail.
         overwrite: The same as --if-exists replace.
@@ -128,7 +132,7 @@ def export(
     start, end = parse_range(span, now)
     masking = _choose_masking(file_options)
     _check(output, file_options, quarantine, daily=daily, json=json)
-    length = _check_daily(span, output, recheck, daily=daily)
+    length = _check_daily(span, output, recheck, daily=daily, processes=processes)
     settings = resolve_settings(account)
     zone = parse_zone(span.tz or "UTC")
     # The vendor's clock decides which of the last days have begun.
@@ -174,7 +178,7 @@ def export(
     if output == STDOUT:
         work = run.to_stdout(start, end, masking, quarantine, overwrite=overwrite)
     elif daily:
-        work = run.to_days(files, zone, output, length)
+        work = run.to_days(files, zone, output, length, processes=processes)
     else:
         work = run.to_file(start, end, target, is_relative=is_relative)
     try:
@@ -196,11 +200,13 @@ def export(
     return _exit_code(results)
 
 
-def _check_daily(span: Range, output: Path, recheck: str | None, *, daily: bool) -> timedelta:
+def _check_daily(span: Range, output: Path, recheck: str | None, *, daily: bool, processes: int) -> timedelta:
     if PLACEHOLDER in str(output) and not daily:
         raise UsageError(f"--output has {PLACEHOLDER}, which needs --daily; add --daily and --tz")
     if daily and span.tz is None:
         raise UsageError("--daily needs a time zone; add --tz, for example --tz Asia/Shanghai or --tz UTC")
+    if processes > 1 and not daily:
+        raise UsageError("--processes writes several days at the same time; add --daily")
     if recheck is None:
         return timedelta(0)
     if not daily:
