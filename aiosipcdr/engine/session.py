@@ -120,3 +120,4 @@ class EngineSession:
             run.check()
         finally:
             await engine.finish(run)
+            del run  # the traceback of its error keeps this frame

@@ -126,7 +126,7 @@ class RangeReader:
         self._boundary = RetentionBoundary(clip_window(span.window, now), filters)
         self._budget = Budget(size)
         self._sizes = PageSizes()
-        self._pending = PendingWindows(quota, self._build)
+        self._pending = PendingWindows(quota)
         self._recounts = Recounts(filters)
         self._urgent = self._recounts.planned  # recounts, and counts to repeat with a larger page size
         self._unproven = False
@@ -166,7 +166,7 @@ class RangeReader:
             return self._boundary.search.next_request()
         if self._overlap is not None and (request := self._overlap.next_request()) is not None:
             return request
-        if self._pending.first is not None and (first := self._pending.hold_first()) is not None:
+        if self._pending.first is not None and (first := self._pending.hold_first(self._build)) is not None:
             return first.next_request()
         oldest, known = None, 0
         for part in self._pending.held:
@@ -175,7 +175,7 @@ class RangeReader:
                 known += len(part.planned)
                 if known >= self._quota.windows:
                     return oldest.next_request()
-        due = self._pending.hold_next() or oldest
+        due = self._pending.hold_next(self._build) or oldest
         return None if due is None else due.next_request()
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
@@ -241,6 +241,9 @@ class RangeReader:
         """Release the share of the quota; call it when the run ends."""
         self._quota.runs -= 1
         self._pending.clear()
+        self._urgent.clear()
+        if self._overlap is not None:
+            self._overlap.close()
 
     def abandon(self) -> CallDetailRecords:
         """End the run early: return the records that were read and not delivered, and add them to the report."""
@@ -551,9 +554,9 @@ class RangeReader:
         return outer
 
     def _restore_boundary(self, kept_from: datetime, waiting: dict[TimeWindow, _Splits]) -> None:
-        error = self._boundary.restore(kept_from)
         if not self._skip_out_of_range:
-            raise error
+            raise self._boundary.restore(kept_from)
+        self._boundary.restore(kept_from)
         self._unproven = True
         for window, outer in waiting.items():
             self._pending.add(window, outer)
