@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from aiosipcdr.policy.retry import RetryPolicy
     from aiosipcdr.proof.page import PageRequest, PlanChange, RequestOwner, Transition
     from aiosipcdr.proof.parts import RangePart
+    from aiosipcdr.rates import RateLimiter, RateServer, RemoteRate
     from aiosipcdr.wire.codec import PageAnswer, encode_params
     from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
@@ -109,8 +110,11 @@ __all__ = [
     "ProtocolError",
     "QuarantinedRecord",
     "RangePart",
+    "RateLimiter",
     "RatePolicy",
+    "RateServer",
     "RedirectError",
+    "RemoteRate",
     "RequestOwner",
     "RequestTimeoutError",
     "ResponseTooLargeError",
@@ -178,6 +182,7 @@ _MODULES = {
     "aiosipcdr.policy.pacing": ("RatePolicy",),
     "aiosipcdr.policy.retry": ("RetryPolicy",),
     "aiosipcdr.proof.page": ("PageRequest", "PlanChange", "RequestOwner", "Transition"),
+    "aiosipcdr.rates": ("RateLimiter", "RateServer", "RemoteRate"),
     "aiosipcdr.proof.parts": ("RangePart",),
     "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
     "aiosipcdr.wire.signing": (

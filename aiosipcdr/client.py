@@ -18,7 +18,7 @@ from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.events import EventHook, LoggingHook
 from aiosipcdr.http.options import check_base_url, check_ssl_context, check_user_agent, choose_proxy, unquote
 from aiosipcdr.http.transport import ClientSession, Transport
-from aiosipcdr.model.arguments import check_between, check_choice, check_kind, check_seconds, check_span, check_zone
+from aiosipcdr.model.arguments import check_between, check_choice, check_seconds, check_span, check_zone
 from aiosipcdr.model.privacy import hide_arguments
 from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange, Query
 from aiosipcdr.model.records import LARGEST_SIZE, Page, TimeField
@@ -27,6 +27,7 @@ from aiosipcdr.model.windows import WIDEST, ArgumentError, TimeWindow, days_span
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.proof.parts import RangePart
+from aiosipcdr.rates import RateLimiter, check_rate
 from aiosipcdr.wire.codec import PATH
 from aiosipcdr.wire.signing import Credentials, CredentialsSource, credentials_source
 
@@ -41,7 +42,7 @@ class ClientSettings(TypedDict, total=False):
 
     concurrency: int
     page_size: int
-    rate: RatePolicy | float | None
+    rate: RatePolicy | float | RateLimiter | None
     retry: RetryPolicy
     timeout: float
     max_response_bytes: int | None
@@ -78,7 +79,8 @@ class CdrClient:
         api_secret: The API secret, if `api_key` is the key.
         concurrency: Requests in flight at the same time, 1 to 64. The connector of a borrowed session may allow fewer.
         page_size: Records per page, 1 to 100.
-        rate: Requests per second at most, of all methods together; `None` for no limit.
+        rate: Requests per second at most, of all methods together; `None` for no limit. Or an object with `async
+            acquire()`, which is awaited before each request: a `RemoteRate` shares one rate between processes.
         retry: When a failed request is sent again.
         timeout: Seconds for one request and its answer.
         max_response_bytes: Largest decoded answer in bytes; by default 64 KiB for each record of a page and one more.
@@ -122,7 +124,7 @@ class CdrClient:
         *,
         concurrency: int = 8,
         page_size: int = 100,
-        rate: RatePolicy | float | None = None,
+        rate: RatePolicy | float | RateLimiter | None = None,
         retry: RetryPolicy = RetryPolicy(),
         timeout: float = 60.0,
         max_response_bytes: int | None = None,
@@ -152,7 +154,7 @@ class CdrClient:
             raise ValueError("retry must be a RetryPolicy; RetryPolicy(attempts=1) never retries")  # noqa: TRY004 - one kind of error for every bad argument
         if hook is not None and not callable(hook):
             raise ValueError("hook must be callable with one event, or None")
-        check_kind("rate", rate, RatePolicy | int | float, "a number of requests a second, or a RatePolicy")
+        pace = check_rate(rate)
         check_ssl_context(ssl_context)
         if user_agent is not None:
             check_user_agent(user_agent)
@@ -172,7 +174,7 @@ class CdrClient:
         self._session = EngineSession(
             transport,
             credentials,
-            rate=RatePolicy(rate) if isinstance(rate, int | float) else rate,
+            rate=pace,
             retry=retry,
             hook=LoggingHook() if hook is None else hook,
             assume_tz=zone,

@@ -79,8 +79,11 @@ CLASSES = {
     "Plan",
     "PlanChange",
     "QuarantinedRecord",
+    "RateLimiter",
     "RangePart",
     "RatePolicy",
+    "RateServer",
+    "RemoteRate",
     "RequestOwner",
     "RetryPolicy",
     "StatusCode",
@@ -108,6 +111,7 @@ NAMES = CLASSES | ALIASES | {"encode_params"}
 PUBLIC_MODULES = (
     "aiosipcdr",
     "aiosipcdr.analytics",
+    "aiosipcdr.blocking",
     "aiosipcdr.events",
     "aiosipcdr.integrations.aiohttp",
     "aiosipcdr.integrations.fastapi",
@@ -116,11 +120,12 @@ PUBLIC_MODULES = (
 )
 
 # Modules each of whose public functions and methods has an example.
-EXAMPLES = ("aiosipcdr", "aiosipcdr.analytics", "aiosipcdr.events", "aiosipcdr.sandbox")
+EXAMPLES = ("aiosipcdr", "aiosipcdr.analytics", "aiosipcdr.blocking", "aiosipcdr.events", "aiosipcdr.sandbox")
 
 # Members that only the package itself uses, with what is public instead.
 INTERNAL = {
     "CdrStream.__init__": "CdrClient.stream",
+    "BlockingCdrStream.__init__": "BlockingCdrClient.stream",
 }
 
 PROTOCOL_METHODS = ("__init__", "__call__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__getitem__")
