@@ -18,6 +18,7 @@ from aiosipcdr.sync.targets.location import Location
 __all__ = ["TARGETS", "Batch", "Target", "open_target"]
 
 TARGETS = {
+    "duckdb": "aiosipcdr.sync.targets.duckdb:DuckdbTarget",
     "sqlite": "aiosipcdr.sync.targets.sqlite:SqliteTarget",
 }
 """The class of the target for each scheme."""
@@ -90,7 +91,7 @@ def open_target(url: str, *, table: str = "calls", schema: str | None = None) ->
     """Return the target of a URL; nothing is connected yet.
 
     Args:
-        url: As in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`.
+        url: As in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`, `duckdb:///relative.duckdb`.
         table: The name of the table.
         schema: The schema of the table, for databases that have schemas.
 

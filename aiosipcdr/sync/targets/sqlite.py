@@ -91,7 +91,7 @@ class SqliteTarget:
             return []
         columns = join_names([*FIELDS, "leg", "span_start", "vanished_at"])
         statement = (
-            f"SELECT {columns} FROM {self._table} WHERE span_start IN (SELECT value FROM json_each(?))"  # noqa: S608 - quoted names
+            f"SELECT {columns} FROM {self._table} WHERE span_start IN (SELECT value FROM json_each(?))"
             " OR voice_id IN (SELECT value FROM json_each(?))"
         )
         with self._errors():
@@ -104,18 +104,18 @@ class SqliteTarget:
         with self._errors(), self._transaction():
             state = (LAYOUT, batch.version + 1, *_state_values(batch))
             settings = ", ".join(f"{quote(column.name)} = ?" for column in STATE_COLUMNS)
-            updated = self._execute(f"UPDATE {self._state} SET {settings} WHERE version = ?", *state, batch.version)  # noqa: S608 - quoted names
+            updated = self._execute(f"UPDATE {self._state} SET {settings} WHERE version = ?", *state, batch.version)
             if updated.rowcount != 1:
                 raise ExportConflictError(describe_newer(self._location))
             self._upsert(self._table, COLUMNS, KEY, (_to_stored(row, at) for row in batch.upserts))
             where = "WHERE voice_id = ? AND leg = ?"
             self._execute_many(
-                f"UPDATE {self._table} SET vanished_at = ? {where}",  # noqa: S608 - quoted names
+                f"UPDATE {self._table} SET vanished_at = ? {where}",
                 ((at, *key) for key in batch.vanished),
             )
-            self._execute_many(f"DELETE FROM {self._table} {where}", batch.deleted)  # noqa: S608 - quoted names
+            self._execute_many(f"DELETE FROM {self._table} {where}", batch.deleted)
             self._execute_many(
-                f"UPDATE {self._table} SET span_start = ? {where}",  # noqa: S608 - quoted names
+                f"UPDATE {self._table} SET span_start = ? {where}",
                 ((_to_text(start), *key) for key, start in batch.moved),
             )
             rows = ((_to_text(one.start), _to_text(one.end), one.count, _to_text(one.read_at)) for one in batch.spans)
@@ -139,7 +139,7 @@ class SqliteTarget:
             is_known = self._exists(self._checkpoints) and self._exists(self._state)
             if is_known:
                 return
-            if self._execute(f"SELECT 1 FROM {self._table} LIMIT 1").fetchone():  # noqa: S608 - quoted names
+            if self._execute(f"SELECT 1 FROM {self._table} LIMIT 1").fetchone():
                 raise ExportConflictError(describe_orphan(self._table))
         else:
             self._execute(create_table(self._table, COLUMNS, KEY, _TYPES))
@@ -149,16 +149,14 @@ class SqliteTarget:
             self._execute(f"DROP TABLE IF EXISTS {name}")
         self._execute(create_table(self._checkpoints, CHECKPOINT_COLUMNS, ("span_start",), _TYPES))
         self._execute(create_table(self._state, STATE_COLUMNS, (), _TYPES))
-        self._execute(f"INSERT INTO {self._state} (layout, version) VALUES (?, 0)", LAYOUT)  # noqa: S608 - quoted names
+        self._execute(f"INSERT INTO {self._state} (layout, version) VALUES (?, 0)", LAYOUT)
 
     def _read_state(self) -> TableState:
-        found = self._execute(f"SELECT layout, version, owner FROM {self._state}").fetchone()  # noqa: S608 - quoted names
+        found = self._execute(f"SELECT layout, version, owner FROM {self._state}").fetchone()
         if found is None or found[0] != LAYOUT:
             raise ExportConflictError(describe_layout(self._location.table, found and found[0]))
         owner = None if found[2] is None else msgspec.json.decode(found[2], type=Owner)
-        rows = self._execute(
-            f"SELECT {join_names(CHECKPOINT_COLUMNS)} FROM {self._checkpoints} ORDER BY span_start"  # noqa: S608 - quoted names
-        )
+        rows = self._execute(f"SELECT {join_names(CHECKPOINT_COLUMNS)} FROM {self._checkpoints} ORDER BY span_start")
         spans = [
             Span(start=_to_time(start), end=_to_time(end), count=count, read_at=read_at and _to_time(read_at))
             for start, end, count, read_at in rows
@@ -176,7 +174,7 @@ class SqliteTarget:
         replaced = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in others)
         places = ", ".join("?" * len(columns))
         self._execute_many(
-            f"INSERT INTO {table} ({join_names(columns)}) VALUES ({places})"  # noqa: S608 - quoted names
+            f"INSERT INTO {table} ({join_names(columns)}) VALUES ({places})"
             f" ON CONFLICT ({join_names(key)}) DO UPDATE SET {replaced}",
             rows,
         )
