@@ -79,6 +79,7 @@ CLASSES = {
     "Plan",
     "PlanChange",
     "QuarantinedRecord",
+    "RangePart",
     "RatePolicy",
     "RequestOwner",
     "RetryPolicy",
@@ -132,7 +133,8 @@ OPTIONAL: dict[str, object] = {"time_field": None}
 # method: positional parameters, keyword-only ones that must be there, others that may
 METHODS: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]]] = {
     "fetch_all": ({}, {**FILTERS, **CHOICES}, OPTIONAL),
-    "stream": ({}, {**FILTERS, **CHOICES}, OPTIONAL),
+    "stream": ({"start": None, "end": None}, {**FILTERS, **CHOICES, "part": None}, OPTIONAL),
+    "plan_parts": ({}, {"rows": 50_000, **FILTERS}, {**CHOICES, **OPTIONAL}),
     "count": ({}, FILTERS, {**CHOICES, **OPTIONAL}),
     "fetch_page": ({"current": 1, "size": 100}, FILTERS, OPTIONAL),
 }
@@ -476,7 +478,7 @@ def test_an_export_takes_what_was_promised() -> None:
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
     client = aiosipcdr.CdrClient
 
-    for name in ("fetch_all", "fetch_page", "count", "open", "aclose", "__aenter__", "__aexit__"):
+    for name in ("fetch_all", "fetch_page", "count", "plan_parts", "open", "aclose", "__aenter__", "__aexit__"):
         assert inspect.iscoroutinefunction(getattr(client, name)), name
     for name in ("stream", "from_env"):
         assert not inspect.iscoroutinefunction(getattr(client, name)), name
