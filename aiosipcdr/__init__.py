@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         WindowReport,
         WindowShare,
     )
+    from aiosipcdr.model.sync import OnVanished, SyncReport
     from aiosipcdr.model.windows import ArgumentError, TimeWindow
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
@@ -98,6 +99,7 @@ __all__ = [
     "InvalidQueryError",
     "JournalDamagedError",
     "LoggingHook",
+    "OnVanished",
     "OutOfRange",
     "OutOfTimeRangeError",
     "OutageError",
@@ -121,6 +123,7 @@ __all__ = [
     "SipCdrError",
     "StatusCode",
     "StorageError",
+    "SyncReport",
     "ThrottledError",
     "TimeField",
     "TimeWindow",
@@ -171,6 +174,7 @@ _MODULES = {
         "WindowReport",
         "WindowShare",
     ),
+    "aiosipcdr.model.sync": ("OnVanished", "SyncReport"),
     "aiosipcdr.model.windows": (
         "ArgumentError",
         "TimeWindow",

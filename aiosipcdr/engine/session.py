@@ -107,8 +107,8 @@ class EngineSession:
             with anyio.CancelScope(shield=True):
                 await self.transport.close()
 
-    async def run_plan(self, plan: Plan) -> None:
-        """Send the requests of `plan` until it has its result.
+    async def run_plan(self, plan: Plan) -> int:
+        """Send the requests of `plan` until it has its result; return their number.
 
         Raises:
             SipCdrError: What ended the plan early.
@@ -120,3 +120,4 @@ class EngineSession:
             run.check()
         finally:
             await engine.finish(run)
+        return run.requests

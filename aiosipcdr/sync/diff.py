@@ -62,15 +62,24 @@ class Difference(msgspec.Struct):
     contested: set[datetime] = set()
 
 
-def compare_rows(held: Iterable[HeldRow], found: Iterable[FoundRow], read: Collection[datetime]) -> Difference:
+def compare_rows(
+    held: Iterable[HeldRow],
+    found: Iterable[FoundRow],
+    read: Collection[datetime],
+    *,
+    partly_read: Collection[datetime] = (),
+) -> Difference:
     """Return the difference between a table and a reading.
 
     Args:
         held: All rows of the table that belong to the spans `read`, and all rows with the id of a row in `found`.
         found: The rows that the reading owns.
         read: Starts of the spans that were read and proven.
+        partly_read: Those of them with records that could not be decoded, each of which may be any row: no row of
+            these spans vanishes or gives its number to a row with another `submit_time`.
     """
-    spans = frozenset(read)
+    spans, partly = frozenset(read), frozenset(partly_read)
+    proven = spans - partly
     difference = Difference()
     held_by_id: defaultdict[str, list[HeldRow]] = defaultdict(list)
     found_by_id: defaultdict[str, list[FoundRow]] = defaultdict(list)
@@ -79,9 +88,9 @@ def compare_rows(held: Iterable[HeldRow], found: Iterable[FoundRow], read: Colle
     for new in found:
         found_by_id[new.values[0]].append(new)
     for voice_id, new_rows in found_by_id.items():
-        _compare_id(held_by_id.pop(voice_id, []), new_rows, spans, difference)
+        _compare_id(held_by_id.pop(voice_id, []), new_rows, spans, partly, difference)
     for old_rows in held_by_id.values():
-        difference.vanished += [row for row in old_rows if _is_listed(row, spans)]
+        difference.vanished += [row for row in old_rows if _is_listed(row, proven)]
     return difference
 
 
@@ -89,7 +98,13 @@ def _is_listed(row: HeldRow, spans: frozenset[datetime]) -> bool:
     return not row.has_vanished and row.span_start in spans
 
 
-def _compare_id(old: list[HeldRow], found: list[FoundRow], spans: frozenset[datetime], result: Difference) -> None:
+def _compare_id(
+    old: list[HeldRow],
+    found: list[FoundRow],
+    spans: frozenset[datetime],
+    partly: frozenset[datetime],
+    result: Difference,
+) -> None:
     if len(old) == len(found) == 1 and not old[0].has_vanished and _place(old[0]) == _place(found[0]):
         result.unchanged += 1
         return
@@ -106,7 +121,9 @@ def _compare_id(old: list[HeldRow], found: list[FoundRow], spans: frozenset[date
     result.unchanged += len(equal)
     result.moved += [(before.key, now.span_start) for before, now in equal if before.span_start != now.span_start]
     back = _pair(vanished, new, _VALUES)
-    changed = [*_pair(listed, new, _submit_time), *_pair(listed, new, lambda _: None)]
+    changed = _pair(listed, new, _submit_time)
+    listed = [row for row in listed if row.span_start not in partly]
+    changed += _pair(listed, new, lambda _: None)
     back += _pair(vanished, new, _submit_time)
     result.changed += [TableRow(now.values, before.leg, now.span_start) for before, now in changed]
     result.added += [TableRow(now.values, before.leg, now.span_start) for before, now in back]

@@ -1,6 +1,6 @@
 """Targets: databases that a table of calls is kept in.
 
-A target is one module with one class, which `TARGETS` names by the scheme of its URL. Its methods block; a run calls
+A target is one module with one class, which `TARGETS` names by the scheme of the URL. Its methods block; a run calls
 them one after another, each in some worker thread.
 """
 
@@ -15,13 +15,13 @@ from aiosipcdr.sync.checkpoints import Owner, Span, TableState
 from aiosipcdr.sync.rows import HeldRow, Key, TableRow
 from aiosipcdr.sync.targets.location import Location
 
-__all__ = ["TARGETS", "Batch", "Target", "open_target"]
+__all__ = ["Batch", "Location", "Target", "open_target"]
 
 TARGETS = {
     "duckdb": "aiosipcdr.sync.targets.duckdb:DuckdbTarget",
     "sqlite": "aiosipcdr.sync.targets.sqlite:SqliteTarget",
 }
-"""The class of the target for each scheme."""
+"""The class of the target for each scheme of `SCHEMES`."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,17 +87,7 @@ class Target(Protocol):
         ...
 
 
-def open_target(url: str, *, table: str = "calls", schema: str | None = None) -> Target:
-    """Return the target of a URL; nothing is connected yet.
-
-    Args:
-        url: As in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`, `duckdb:///relative.duckdb`.
-        table: The name of the table.
-        schema: The schema of the table, for databases that have schemas.
-
-    Raises:
-        ValueError: The URL names no database of this list, or a name is invalid.
-    """
-    location = Location.parse(url, table=table, schema=schema, schemes=sorted(TARGETS))
+def open_target(location: Location) -> Target:
+    """Return the target at a location; nothing is connected yet."""
     module, _, name = TARGETS[location.scheme].partition(":")
     return cast("Target", getattr(importlib.import_module(module), name)(location))

@@ -4,17 +4,19 @@ No text shows the URL, which may hold a password.
 """
 
 import re
-from collections.abc import Sequence
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 from aiosipcdr.model.privacy import Secret, hide_arguments
 
-__all__ = ["Location"]
+__all__ = ["SCHEMES", "Location"]
 
 # PostgreSQL cuts names off after 63 bytes, and "_checkpoints" follows.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
-_FILES = {"sqlite", "duckdb", "delta"}
+SCHEMES = ("duckdb", "sqlite")
+"""The schemes of the databases that can be written."""
+
+_FILES = {"duckdb", "sqlite"}
 
 
 class Location(NamedTuple):
@@ -36,19 +38,19 @@ class Location(NamedTuple):
 
     @classmethod
     @hide_arguments
-    def parse(cls, url: str, *, table: str, schema: str | None, schemes: Sequence[str]) -> Self:
+    def of(cls, url: str, *, table: str = "calls", schema: str | None = None) -> Self:
         """Return the location that a caller's arguments describe.
 
         Raises:
-            ValueError: The URL is invalid, its scheme is not one of `schemes`, or a name is invalid.
+            ValueError: The URL is invalid, its scheme is not one of `SCHEMES`, or a name is invalid.
         """
         examples = "sqlite:///calls.db for a relative path, sqlite:////var/lib/calls.db for an absolute one"
         if not isinstance(url, str) or "://" not in url:
             raise ValueError(f"the target is not a URL: write {examples}")
         scheme = url.partition("://")[0].partition("+")[0].lower()
         scheme = "postgresql" if scheme == "postgres" else scheme
-        if scheme not in schemes:
-            raise ValueError(f"the target must begin with one of {', '.join(f'{one}://' for one in schemes)}")
+        if scheme not in SCHEMES:
+            raise ValueError(f"the target must begin with one of {', '.join(f'{one}://' for one in SCHEMES)}")
         for name, value in (("table", table), ("schema", schema)):
             if value is not None and (not isinstance(value, str) or not _NAME.fullmatch(value)):
                 raise ValueError(
