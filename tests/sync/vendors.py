@@ -152,6 +152,6 @@ class MemoryTable:
         return Counter(row.values for row in self.rows.values() if not row.has_vanished)
 
 
-def record(voice_id: str, submitted: float | None = None, **values: Any) -> CallDetailRecord:
+def record(voice_id: str, submitted: float | None = None, **values: Any) -> CallDetailRecord:  # noqa: ANN401
     """Return a record that was submitted so many seconds after the origin."""
     return CallDetailRecord(voice_id=voice_id, submit_time=None if submitted is None else at(submitted), **values)

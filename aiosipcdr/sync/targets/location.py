@@ -46,11 +46,13 @@ class Location(NamedTuple):
         """
         examples = "sqlite:///calls.db for a relative path, sqlite:////var/lib/calls.db for an absolute one"
         if not isinstance(url, str) or "://" not in url:
-            raise ValueError(f"the target is not a URL: write {examples}")
+            raise ValueError(f"the URL of the database must have a scheme: write {examples}")
         scheme = url.partition("://")[0].partition("+")[0].lower()
         scheme = "postgresql" if scheme == "postgres" else scheme
         if scheme not in SCHEMES:
-            raise ValueError(f"the target must begin with one of {', '.join(f'{one}://' for one in SCHEMES)}")
+            raise ValueError(
+                f"the URL of the database must begin with one of {', '.join(f'{one}://' for one in SCHEMES)}"
+            )
         for name, value in (("table", table), ("schema", schema)):
             if value is not None and (not isinstance(value, str) or not _NAME.fullmatch(value)):
                 raise ValueError(
@@ -60,9 +62,9 @@ class Location(NamedTuple):
         if scheme in _FILES:
             path = url.partition("://")[2]
             if not path.startswith("/") or path == "/":
-                raise ValueError(f"the target names no file: write three slashes before it, as in {examples}")
+                raise ValueError(f"the URL of the database must name a file after three slashes: write {examples}")
             if "?" in path:
-                raise ValueError(f"a {scheme} target takes no options after a question mark: leave them out")
+                raise ValueError("the URL of the database must have no options after a question mark: leave them out")
             path = path[1:]
         return cls(scheme, Secret(url), path, table, schema)
 
