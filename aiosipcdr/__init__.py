@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         WindowReport,
         WindowShare,
     )
+    from aiosipcdr.model.sync import OnVanished, SyncReport
     from aiosipcdr.model.windows import ArgumentError, TimeWindow
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
@@ -99,6 +100,7 @@ __all__ = [
     "InvalidQueryError",
     "JournalDamagedError",
     "LoggingHook",
+    "OnVanished",
     "OutOfRange",
     "OutOfTimeRangeError",
     "OutageError",
@@ -125,6 +127,7 @@ __all__ = [
     "SipCdrError",
     "StatusCode",
     "StorageError",
+    "SyncReport",
     "ThrottledError",
     "TimeField",
     "TimeWindow",
@@ -175,6 +178,7 @@ _MODULES = {
         "WindowReport",
         "WindowShare",
     ),
+    "aiosipcdr.model.sync": ("OnVanished", "SyncReport"),
     "aiosipcdr.model.windows": (
         "ArgumentError",
         "TimeWindow",

@@ -87,6 +87,7 @@ CLASSES = {
     "RequestOwner",
     "RetryPolicy",
     "StatusCode",
+    "SyncReport",
     "TimeWindow",
     "WindowReport",
     "WindowShare",
@@ -100,6 +101,7 @@ ALIASES = {
     "ExportFormat",
     "FilterMatch",
     "IfExists",
+    "OnVanished",
     "OutOfRange",
     "TimeField",
     "Transition",
@@ -478,6 +480,23 @@ def test_an_export_takes_what_was_promised() -> None:
     offered = parameters(days, inspect.Parameter.KEYWORD_ONLY)
     assert offered == promised | form | {"recheck": timedelta(0), "on_day": None}
     assert inspect.iscoroutinefunction(days)
+
+
+def test_a_sync_takes_what_was_promised() -> None:
+    sync = aiosipcdr.CdrClient.sync
+
+    assert parameters(sync, inspect.Parameter.POSITIONAL_OR_KEYWORD) == {"url": REQUIRED}
+    assert parameters(sync, inspect.Parameter.KEYWORD_ONLY) == FILTERS | OPTIONAL | {
+        "since": None,
+        "lookback": timedelta(days=3),
+        "deep": False,
+        "on_vanished": "mark",
+        "table": "calls",
+        "schema": None,
+        "dry_run": False,
+        "allow_mass_vanish": False,
+    }
+    assert inspect.iscoroutinefunction(sync)
 
 
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:

@@ -5,7 +5,7 @@ and checks that the parts of a split window have at least as many rows as it rep
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -91,6 +91,7 @@ class RangeReader:
         strict: bool = False,
         normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
         journal: JournalQueue | None = None,
+        tiles: Sequence[TimeWindow] | None = None,
     ) -> None:
         """Divide `span` into tiles.
 
@@ -105,6 +106,8 @@ class RangeReader:
             strict: A record that cannot be decoded ends the run.
             normalize: Two records are equal if it returns equal records for them.
             journal: Receives the events that must be written before the run acts on them.
+            tiles: The windows to begin with, oldest first, each a second before the end of the one before; by default
+                the widest.
         """
         self.progress: ReportBuilder = ReportBuilder()
         self.span: TimeWindow | None = span.asked
@@ -131,7 +134,8 @@ class RangeReader:
         self._urgent = self._recounts.planned  # recounts, and counts to repeat with a larger page size
         self._unproven = False
         self._overlap: OverlapReader[WindowTask] | None = None
-        self.tiles: list[TimeWindow] = [*filter(None, [span.preceding_second]), *plan_range(span.window, now)]
+        planned = plan_range(span.window, now) if tiles is None else tiles
+        self.tiles: list[TimeWindow] = [*filter(None, [span.preceding_second]), *planned]
         self._note_clipping(self.tiles)
         for tile in self.tiles:
             self._pending.add(tile)
