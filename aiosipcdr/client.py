@@ -6,7 +6,7 @@ Arguments are checked here, before any I/O.
 import os
 import ssl
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import TracebackType
 from typing import Literal, NoReturn, Self, TypedDict, Unpack, get_args
 
@@ -693,3 +693,71 @@ class CdrClient:
         exporter = Exporter(self._fetcher, options)
         days = DaysExport(exporter, query, zone, path, sidecars=sidecars, recheck=recheck, on_day=on_day)
         return await days.run()
+
+    @hide_arguments
+    async def report(
+        self,
+        start: datetime,
+        end: datetime,
+        path: str | os.PathLike[str],
+        *,
+        tz: tzinfo | str | None = None,
+        compare: bool = False,
+        title: str = "Calls and costs",
+        show_numbers: bool = False,
+        overwrite: bool = False,
+        mode: int | None = None,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        on_out_of_range: OutOfRange = "raise",
+        allow_incomplete: bool = False,
+        time_field: TimeField | None = None,
+    ) -> FetchReport:
+        """Fetch a range, and write its costs and traffic as one HTML page: see `aiosipcdr.analytics.write_report`.
+
+            report = await client.report(start, end, "october.html", compare=True)
+
+        Calls are summarized as they arrive, in bounded memory. The page says whether they are certified.
+
+        Args:
+            start: Begin of the range, aware.
+            end: End of the range, aware.
+            path: The file to write. An earlier report there is replaced, any other file is refused.
+            tz: The time zone of days and hours, a tzinfo or an IANA name; by default that of `start`.
+            compare: Also fetch the period before, of as many months or days, to compare with. If it cannot be read
+                completely, the page says so.
+            title: The heading.
+            show_numbers: Show phone numbers and names of phones, which are masked otherwise.
+            overwrite: Also replace a file that is no report.
+            mode: Permissions of the file, such as 0o640; by default only its owner can read it.
+            sip_group_name: See `fetch_all`.
+            phone_name: See `fetch_all`.
+            on_out_of_range: See `fetch_all`.
+            allow_incomplete: See `fetch_all`; the page says loudly that it is not certified.
+            time_field: See `fetch_all`.
+
+        Returns:
+            The report of the range.
+
+        Raises:
+            ImportError: The extra `report` is not installed.
+            ExportConflictError: A file exists that is no report.
+            StorageError: The file cannot be written.
+            IncompleteRangeError: See `fetch_all`; no file appears.
+            OutOfTimeRangeError: See `fetch_all`.
+        """
+        from aiosipcdr.analytics.report.ranges import ReportOptions, report_range
+
+        zone = check_zone("tz", tz)
+        filters = Filters.of(sip_group_name, phone_name, self._filter_match)
+        query = Query.of(
+            start,
+            end,
+            filters,
+            on_out_of_range=on_out_of_range,
+            allow_incomplete=allow_incomplete,
+            time_field=time_field,
+        )
+        options = ReportOptions(path, title, show_numbers, overwrite, mode)
+        zone = zone or start.tzinfo or UTC  # an aware time has one
+        return await report_range(self._fetcher.stream, query, options, tz=zone, compare=compare)

@@ -5,7 +5,7 @@ Pure functions of records. No repr and no error shows a number or a key.
 
 import hmac
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ __all__ = [
     "mask_number",
     "mask_record",
     "mask_records",
+    "mask_text",
     "read_numbers",
 ]
 
@@ -147,12 +148,13 @@ def mask_record(record: CallDetailRecord, mask: Callable[[str], str]) -> CallDet
                 numbers.append(value)
     for name in _TEXT_FIELDS:
         text = getattr(record, name)
-        if text is not None and (hidden := _mask_within(text, numbers, mask)) is not text:
+        if text is not None and (hidden := mask_text(text, mask, numbers)) is not text:
             changed[name] = hidden
     return replace(record, **changed)
 
 
-def _mask_within(text: str, numbers: list[str], mask: Callable[[str], str]) -> str:
+def mask_text(text: str, mask: Callable[[str], str], numbers: Sequence[str] = ()) -> str:
+    """Return `text` with `numbers`, and anything in it that may be a phone number, masked."""
     found = _NUMBER_WITHIN
     if any(value in text for value in numbers):
         # One pass: a pseudonym contains digits itself.
