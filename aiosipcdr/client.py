@@ -512,8 +512,9 @@ class CdrClient:
         sidecars: str | os.PathLike[str] | None = None,
         mode: int | None = None,
         lock: bool = True,
+        tz: tzinfo | str | None = None,
     ) -> FetchReport:
-        """Fetch a range into a file: NDJSON, CSV or Parquet, with the field names of `CallDetailRecord`.
+        """Fetch a range into a file: NDJSON, CSV, Parquet or Excel, with the field names of `CallDetailRecord`.
 
             report = await client.export(start, end, "calls.parquet")
 
@@ -525,13 +526,14 @@ class CdrClient:
         records without a readable id (`<name>.quarantine`, NDJSON).
 
         In text formats, times keep the offset in which the vendor sent them and money keeps its digits. In Parquet,
-        times are instants in UTC and money is `decimal128(38, 12)`.
+        times are instants in UTC and money is `decimal128(38, 12)`. In Excel, ids are text, times dates in the zone
+        `tz`, which the header names, and money numbers, with the exact text beside those that a double does not hold.
 
         Args:
             start: Begin of the range, aware.
             end: End of the range, aware.
             path: The file to write. Its extension selects the format: `.ndjson`, `.jsonl` or `.csv`, each optionally
-                followed by `.gz` or `.zst` (extra `zstd`), or `.parquet` (extra `arrow`).
+                followed by `.gz` or `.zst` (extra `zstd`), `.parquet` (extra `arrow`) or `.xlsx` (extra `excel`).
             format: The format, if the extension does not select it.
             if_exists: What to do about a file that exists. "verify": keep it if its manifest and hash show that it is
                 the answer to the same query, read it again if it is provisional or incomplete, refuse any other file.
@@ -555,6 +557,7 @@ class CdrClient:
             mode: Permissions of file and manifest, such as 0o640 for a shared folder; by default only their owner can
                 read them. Journal and quarantine stay private.
             lock: Lock the journal. `False` is for file systems without locks, if no other export writes to `path`.
+            tz: The time zone of dates in Excel, a tzinfo or an IANA name; by default UTC.
 
         Returns:
             The report of the file, earlier runs included.
@@ -565,6 +568,8 @@ class CdrClient:
                 belongs to another query.
             JournalDamagedError: The journal was changed by something else.
             StorageError: The file or its journal cannot be written; what was written is kept.
+            ExportError: The range has more calls than a sheet of Excel has rows (1,048,575), raised before they are
+                read; or a text does not fit into a cell.
             IncompleteRangeError: See `fetch_all`; no file appears.
             OutOfTimeRangeError: See `fetch_all`; a journal is kept only if calls were read.
         """
@@ -591,6 +596,7 @@ class CdrClient:
             mask_numbers=mask_numbers,
             mode=mode,
             lock=lock,
+            tz=tz,
         )
         return await Exporter(self._fetcher, options).export(query, choose_paths(path, sidecars))
 
@@ -632,7 +638,7 @@ class CdrClient:
         Args:
             first: The first day.
             last: The last day, included. Days that have not begun by the vendor's clock are left out.
-            tz: The time zone of the days: a tzinfo or an IANA name.
+            tz: The time zone of the days, and of dates in Excel: a tzinfo or an IANA name.
             path: The file of a day, with `{date}` anywhere in it, folders included; without it, `calls.csv` becomes
                 `calls-2026-10-01.csv`. Missing folders are created. With `{date}`, sidecars are named
                 `_calls.manifest.json` and so on, so that readers of the folder skip them.
@@ -689,6 +695,7 @@ class CdrClient:
             mask_numbers=mask_numbers,
             mode=mode,
             lock=lock,
+            tz=zone,
         )
         exporter = Exporter(self._fetcher, options)
         days = DaysExport(exporter, query, zone, path, sidecars=sidecars, recheck=recheck, on_day=on_day)

@@ -46,7 +46,7 @@ __all__ = ["export"]
 
 _MAX_CLOCK_ERROR = timedelta(days=1)
 
-Formats = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet"]
+Formats = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet", "xlsx"]
 
 
 @Parameter(name="*", group="File")
