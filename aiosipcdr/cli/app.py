@@ -48,6 +48,10 @@ The file appears when it is complete, readable only by you. After an interruptio
 "--output -" writes NDJSON to stdout as the calls arrive.""",
     "count": "Print how many calls the vendor counts in a range.",
     "verify": "Compare files with their manifests (name, size, hash, rows, sums) and report differences.",
+    "report": """\
+Write costs and traffic of exported files, or of a range, as one HTML page.
+
+The page needs no network, no script and no other file, and says whether its calls are certified complete.""",
     "doctor": """\
 Check settings, network, clock, login and range; report each problem and its solution.
 

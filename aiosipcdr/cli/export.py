@@ -143,7 +143,7 @@ def export(
     bar = FetchProgress("fetching", int(seconds), wanted=wants_bar)
     progress: EventLog | FetchProgress = EventLog() if log_json else bar
     query = {
-        "sip_group_name": span.group,
+        "sip_group_name": span.single_group(),
         "phone_name": span.phone,
         "allow_incomplete": allow_incomplete,
         "on_out_of_range": on_out_of_range,

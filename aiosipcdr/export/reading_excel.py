@@ -8,7 +8,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
 from typing import Any, BinaryIO, Final
 from xml.parsers import expat

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import msgspec
 
@@ -70,6 +70,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         sip_group_name: The group in the filter of the query; `None` for all.
         is_one_phone: Whether the filter named one phone.
         files: The files, if the calls come from files.
+        is_complete: Whether all windows were proven, even if records or values could not be read.
         is_unreadable: Whether records or values could not be read.
     """
 
@@ -85,6 +86,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     sip_group_name: str | None = None
     is_one_phone: bool = False
     files: tuple[CertifiedFile, ...] = ()
+    is_complete: bool = False
     is_unreadable: bool = False
 
     @classmethod
@@ -125,6 +127,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
             end=end or (max(proof.window.end for proof in proofs) if proofs else None),
             sip_group_name=sip_group_name,
             is_one_phone=phone_name is not None,
+            is_complete=report.is_complete,
             is_unreadable=bool(report.quarantined or report.faulty_fields),
         )
 
@@ -153,17 +156,18 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         """
         listed = [Path(paths)] if isinstance(paths, str | PathLike) else [Path(path) for path in paths]
         read = [_read_file(path, sidecars, credentials) for path in listed]
-        manifests = [manifest for _, manifest, _, _ in read if manifest is not None]
+        manifests = [one.manifest for one in read if one.manifest is not None]
         is_known = bool(read) and len(manifests) == len(read)
         wrong, unclear = _compare_queries(manifests)
-        verdicts: list[Verdict] = [file.verdict for file, _, _, _ in read] + (["not certified"] if wrong else [])
+        verdicts: list[Verdict] = [one.file.verdict for one in read] + (["not certified"] if wrong else [])
         reports = [manifest.report for manifest in manifests]
         groups = {manifest.query.sip_group_name for manifest in manifests}
         phones = {manifest.phone for manifest in manifests}
+        is_sound = is_known and not wrong and not any(one.is_changed for one in read)
         return cls(
             verdict=max(verdicts, key=_WORST.index, default="unknown"),
-            reasons=tuple([reason for _, _, reasons, _ in read for reason in reasons] + wrong),
-            notes=tuple(dict.fromkeys([note for _, _, _, notes in read for note in notes] + unclear)),
+            reasons=tuple([reason for one in read for reason in one.reasons] + wrong),
+            notes=tuple(dict.fromkeys([note for one in read for note in one.notes] + unclear)),
             calls=sum(manifest.rows for manifest in manifests) if is_known else None,
             counted=sum(report.total for report in reports) if is_known else None,
             windows=sum(report.windows for report in reports),
@@ -172,7 +176,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
             end=max(_end_of(manifest) for manifest in manifests) if is_known else None,
             sip_group_name=groups.pop() if len(groups) == 1 else None,
             is_one_phone=len(phones) == 1 and None not in phones,
-            files=tuple(file for file, _, _, _ in read),
+            files=tuple(one.file for one in read),
+            is_complete=is_sound and all(report.is_complete for report in reports),
             is_unreadable=any(manifest.quarantined or manifest.as_report().faulty_fields for manifest in manifests),
         )
 
@@ -230,33 +235,41 @@ def _describe_window(window: TimeWindow) -> str:
     return f"{window.start.isoformat(' ')} to {window.end.isoformat(' ')}"
 
 
-def _read_file(
-    path: Path, sidecars: str | PathLike[str] | None, credentials: Credentials | None
-) -> tuple[CertifiedFile, Manifest | None, list[str], list[str]]:
-    """Return a file, its manifest, why it is not certified, and what else to know of it."""
+class _Read(NamedTuple):
+    """A file that was read: its part of the certificate."""
+
+    file: CertifiedFile
+    manifest: Manifest | None
+    reasons: list[str]
+    notes: list[str]
+    is_changed: bool = False
+
+
+def _read_file(path: Path, sidecars: str | PathLike[str] | None, credentials: Credentials | None) -> _Read:
     name = shorten(path.name)
     manifest_path = find_paths(path, sidecars).manifest
     size, sha256 = hash_file(path)
     if not manifest_path.exists():
         reason = f"{name} has no manifest beside it, so nothing says whether calls are missing."
-        return CertifiedFile(name=name, verdict="unknown", sha256=sha256), None, [reason], []
+        return _Read(CertifiedFile(name=name, verdict="unknown", sha256=sha256), None, [reason], [])
     try:
         stored = read_stored(manifest_path)
     except ExportError:
         reason = f"The manifest of {name} is damaged or was changed."
-        return CertifiedFile(name=name, verdict="not certified", sha256=sha256), None, [reason], []
+        file = CertifiedFile(name=name, verdict="not certified", sha256=sha256)
+        return _Read(file, None, [reason], [], is_changed=True)
     manifest = stored.manifest
     reasons, notes = _judge(manifest.as_report())
-    reasons += _find_changes(name, path, (size, sha256), stored, credentials)
-    verdict: Verdict = "not certified" if reasons else "certified"
-    if not reasons and manifest.report.provisional:
+    changes = _find_changes(name, path, (size, sha256), stored, credentials)
+    verdict: Verdict = "not certified" if reasons or changes else "certified"
+    if verdict == "certified" and manifest.report.provisional:
         verdict, reasons = "provisional", [f"{name}: {_describe_provisional(manifest.report)}"]
     if manifest.spreadsheet:
         notes.append(f"{name} was written for spreadsheets: names that it guards begin with an apostrophe here.")
     if manifest.numbers != "unchanged":
         notes.append(f"Numbers in {name} are hidden, so that hints of sequential numbers cannot be found.")
     file = CertifiedFile(name=name, verdict=verdict, calls=manifest.rows, sha256=sha256)
-    return file, manifest, reasons, notes
+    return _Read(file, manifest, changes + reasons, notes, is_changed=bool(changes))
 
 
 def _find_changes(

@@ -40,6 +40,7 @@ _MOST_ENDINGS, _MOST_DESTINATIONS = 10, 10
 _MOST_TABLE_ROWS = 40
 _LEAST_DELAYS, _LONGEST_DELAY = 10, 20
 _HOURS, _WEEKDAYS = 24, ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_LONGEST_AMOUNT = 18
 _LETTER = 6.6  # the mean width of a letter of 12 px
 _GOOD, _REST, _ACCENT, _SECOND = "var(--good)", "var(--rest)", "var(--accent)", "var(--second)"
 _LABELS = "labels[datum.value]"
@@ -348,6 +349,7 @@ def draw_destinations(
     """
     places = places_of([cost for _, cost, _ in costs])
     bars = [(names(code), float(cost), money(cost, places)) for code, cost, _ in costs]
+    drawn = [(name, cost, text if len(text) <= _LONGEST_AMOUNT else f"{cost:.3e}") for name, cost, text in bars]
     title = f"Cost by destination: {currency}"
     columns = [Column("Destination", is_text=True), Column("Calls"), Column("Cost"), Column("Share")]
     rows = [
@@ -357,7 +359,7 @@ def draw_destinations(
     return figure(
         title,
         f"Sum of the field cost of calls in this currency, of {len(costs):,} destinations. Nothing is converted.",
-        *_bars(bars[:_MOST_DESTINATIONS], f"{title}. The highest: {bars[0][0]}, {bars[0][2]}.", _ACCENT),
+        *_bars(drawn[:_MOST_DESTINATIONS], f"{title}. The highest: {bars[0][0]}, {bars[0][2]}.", _ACCENT),
         details(
             "Show as a table", table(title, columns, rows[:_MOST_TABLE_ROWS], _left_out(len(rows), _MOST_TABLE_ROWS))
         ),

@@ -8,7 +8,7 @@ __all__ = ["Column", "details", "element", "figure", "paragraph", "section", "ta
 
 _WIDEST_PLAIN = 4
 # Longer contents get a line of their own on a phone, and may be broken anywhere.
-_LONG, _LONGEST = 10, 24
+_LONG, _LONGEST_TEXT, _LONGEST = 10, 16, 24
 
 
 class Column(NamedTuple):
@@ -40,9 +40,9 @@ def paragraph(text: str, kind: str | None = None) -> Element:
     return element("p", text, kind=kind)
 
 
-def section(title: str, *children: Element | str) -> Element:
+def section(title: str, *children: Element | str, kind: str | None = None) -> Element:
     """Return a section with its heading."""
-    return element("section", element("h2", title), *children)
+    return element("section", element("h2", title), *children, kind=kind)
 
 
 def details(summary: str, *children: Element) -> Element:
@@ -84,7 +84,7 @@ def table(label: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], 
                 cell.set("scope", "row")
             elif is_wide:
                 cell.set("data-l", column.head)
-            if not is_first and (kind := _kind_of(column, text)):
+            if kind := _kind_of(column, text):
                 cell.set("class", kind)
             if column.is_text:
                 # A name of another direction does not turn the line around.
@@ -95,5 +95,6 @@ def table(label: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], 
 
 
 def _kind_of(column: Column, text: str) -> str:
-    kinds = [("t", column.is_text), ("l", len(text) > _LONG), ("w", column.is_text or len(text) > _LONGEST)]
+    longest = _LONGEST_TEXT if column.is_text else _LONGEST
+    kinds = [("t", column.is_text), ("l", len(text) > _LONG), ("w", len(text) > longest)]
     return " ".join(kind for kind, applies in kinds if applies)

@@ -14,12 +14,13 @@ from aiosipcdr.analytics.report.text import (
     NONE,
     Names,
     describe_currency,
-    describe_moment,
     describe_seconds,
     minutes,
     money,
     places_of,
     ratio,
+    rounded,
+    short_moment,
     signed,
 )
 from aiosipcdr.analytics.summary import TrafficSummary
@@ -72,7 +73,7 @@ def certificate(found: Certificate) -> Element:
     parts = [element("h2", head), paragraph(meaning)]
     if found.calls is not None:
         facts = f"{found.calls:,} calls are on this page; the vendor counts {found.counted or 0:,}"
-        if found.windows:
+        if found.windows and found.verdict in {"certified", "provisional"}:
             facts += f", in {counted(found.windows, 'window', 'windows')} that were proven one by one"
         parts.append(paragraph(f"{facts}."))
     if found.reasons:
@@ -219,7 +220,7 @@ def audit(writing: Writing, result: BillingResult) -> Element:
         parts.append(details("Destinations with several rates on one day", _rate_changes(writing, result)))
     if any(total for _, total, _ in checks):
         parts.append(paragraph("The ids of these calls are in summary.billing.result(), and not on this page.", "how"))
-    return section("Billing audit", *parts)
+    return section("Billing audit", *parts, kind="audit")
 
 
 def _rate_changes(writing: Writing, result: BillingResult) -> Element:
@@ -275,7 +276,7 @@ def _calls(writing: Writing, title: str, found: CallList) -> Element:
 def _mismatches(writing: Writing, result: BillingResult) -> Element:
     columns = [*_CALL_COLUMNS, Column("By the rule"), Column("Difference")]
     rows = [
-        [*_call(writing, one.call), money(one.expected, 6), money(one.difference, 6)]
+        [*_call(writing, one.call), rounded(one.expected), rounded(one.difference)]
         for one in result.mismatches[:_MOST_CALLS]
     ]
     return table("Calls whose cost differs most", columns, rows, _shown(result.mismatched))
@@ -284,7 +285,7 @@ def _mismatches(writing: Writing, result: BillingResult) -> Element:
 def _call(writing: Writing, call: BilledCall) -> list[str]:
     names = writing.names
     return [
-        NONE if call.submit_time is None else describe_moment(call.submit_time, writing.summary.tz),
+        NONE if call.submit_time is None else short_moment(call.submit_time, writing.summary.tz),
         names(call.code),
         describe_seconds(call.call_duration),
         describe_seconds(call.charged_duration),
@@ -314,7 +315,7 @@ def hints(writing: Writing, found: Sequence[FraudHint]) -> Element:
     rows = [
         (
             hint.kind,
-            NONE if hint.start is None else describe_moment(hint.start, zone),
+            NONE if hint.start is None else short_moment(hint.start, zone),
             names(hint.code)
             if hint.phone_name is None and hint.sip_group_name is None
             else f"{names.phone(hint.phone_name)} of {names(hint.sip_group_name)}",

@@ -13,6 +13,7 @@ from aiosipcdr.export.masking import mask_number, mask_text
 __all__ = [
     "Names",
     "describe_currency",
+    "describe_day",
     "describe_moment",
     "describe_period",
     "describe_seconds",
@@ -22,7 +23,9 @@ __all__ = [
     "money",
     "places_of",
     "ratio",
+    "rounded",
     "short_count",
+    "short_moment",
     "signed",
 ]
 
@@ -31,7 +34,7 @@ NONE = "–"
 
 _MOST_READ = 2_000
 _MOST_SHOWN = 64
-_MOST_PLACES = 12
+_MOST_PLACES, _MOST_DIVIDED = 12, 6
 _THOUSAND, _MILLION = 100_000, 10_000_000
 _MONTHS = [
     "January",
@@ -106,7 +109,7 @@ def signed(number: float, unit: str, places: int = 1) -> str:
 def places_of(amounts: Iterable[Decimal | None]) -> int:
     """Return how many decimal places a column of amounts needs: all of them, at most 12."""
     exponents = [amount.as_tuple().exponent for amount in amounts if amount is not None]
-    return min(_MOST_PLACES, max((-one for one in exponents if isinstance(one, int)), default=0) if exponents else 0)
+    return min(_MOST_PLACES, max((-one for one in exponents if isinstance(one, int) and one < 0), default=0))
 
 
 def money(amount: Decimal | None, places: int | None = None) -> str:
@@ -114,9 +117,13 @@ def money(amount: Decimal | None, places: int | None = None) -> str:
     if amount is None:
         return NONE
     kept = places_of([amount]) if places is None else places
-    exponent = amount.as_tuple().exponent
-    shown = f"{amount:,.{max(0, kept)}f}"
-    return f"{shown}…" if isinstance(exponent, int) and -exponent > max(0, kept) else shown
+    shown = f"{amount:,.{kept}f}"
+    return shown if Decimal(shown.replace(",", "")) == amount else f"{shown}…"
+
+
+def rounded(amount: Decimal) -> str:
+    """Return an amount that was divided: at most six places, without zeros at the end."""
+    return money(amount, min(_MOST_DIVIDED, places_of([amount.normalize()])))
 
 
 def describe_currency(name: str | None, names: Names) -> str:
@@ -144,6 +151,11 @@ def describe_moment(time: datetime, zone: TimeZone) -> str:
     local = time.astimezone(zone)
     clock = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
     return f"{describe_day(local.date())}, {clock}"
+
+
+def short_moment(time: datetime, zone: TimeZone) -> str:
+    """Return an instant in `zone` for a cell, to the minute."""
+    return time.astimezone(zone).isoformat(" ")[:16]
 
 
 def describe_day(day: date) -> str:
