@@ -33,7 +33,7 @@ def ordinary_calls() -> list[CallDetailRecord]:
             number * 37,
             code=("United Kingdom(Mobile)", "Ireland(Special)", "United States(New York)")[number % 3],
             currency="EUR" if number % 4 == 0 else None,
-            cost=Decimal("0.1200") if number % 9 else Decimal("0.1234"),
+            cost=Decimal("0.1200") if number % 5 else Decimal("0.1234"),
         )
         if number % 3
         else unanswered(number * 37, cost=Decimal("0.05") if number % 30 == 0 else Decimal(0))
@@ -78,7 +78,7 @@ CERTIFIED = Certificate(
     windows=4,
     requests=6,
     start=MONDAY.replace(hour=0),
-    end=MONDAY.replace(hour=0) + timedelta(days=5),
+    end=MONDAY.replace(hour=0) + timedelta(days=6),
 )
 
 NOT_CERTIFIED = Certificate(

@@ -66,8 +66,8 @@ MISPLACED = """(() => {
     labels.filter(([, box]) => box.width).forEach(([text, box], place, all) => {
       if (box.top < chart.getBoundingClientRect().top - 2) found.push(`above: ${text}`);
       for (const [other, its] of all.slice(place + 1)) {
-        const touches = box.left < its.right && its.left < box.right && box.top + 2 < its.bottom && its.top + 2 < box.bottom;
-        if (touches) found.push(`${text} touches ${other}`);
+        const across = box.left < its.right && its.left < box.right;
+        if (across && box.top + 2 < its.bottom && its.top + 2 < box.bottom) found.push(`${text} touches ${other}`);
       }
     });
   }

@@ -20,9 +20,9 @@ class Column(NamedTuple):
 
 def element(tag: str, *children: "Element | str", kind: str | None = None, **attributes: str) -> Element:
     """Return an element with these children, which are elements and texts."""
-    made = Element(tag, {key.replace("_", "-"): value for key, value in attributes.items()})
-    if kind is not None:
-        made.set("class", kind)
+    made = Element(tag, {} if kind is None else {"class": kind})
+    for key, value in attributes.items():
+        made.set(key.replace("_", "-"), value)
     last: Element | None = None
     for child in children:
         if isinstance(child, Element):

@@ -248,7 +248,9 @@ def _found(calls: CallList) -> tuple[int, dict[str | None, Decimal]]:
 
 
 def _amounts(amounts: dict[str | None, Decimal], names: Names) -> str:
-    return _listed([f"{money(amount)} {describe_currency(currency, names)}" for currency, amount in amounts.items()])
+    return _listed(
+        [f"{money(amount.normalize())} {describe_currency(currency, names)}" for currency, amount in amounts.items()]
+    )
 
 
 def _listed(words: Sequence[str]) -> str:
