@@ -1,14 +1,14 @@
 """Reader of exported Excel workbooks: some columns, row by row, in bounded memory.
 
-Reads what `aiosipcdr.export.formats.excel` writes, not what Excel saves. A file may be hostile: the archive's directory,
-each row and the header are bounded, and a document type, which could define entities, is refused.
+Reads what `aiosipcdr.export.formats.excel` writes, not what Excel saves. A file may be hostile: the archive's
+directory, each row and the header are bounded, and a document type, which could define entities, is refused.
 """
 
 import re
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
 from typing import Any, BinaryIO, Final
 from xml.parsers import expat

@@ -13,7 +13,7 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timezone
+from datetime import UTC, datetime
 from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
 from functools import lru_cache
 from operator import attrgetter

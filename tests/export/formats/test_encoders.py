@@ -169,7 +169,7 @@ def test_only_csv_is_written_for_a_spreadsheet() -> None:
         if name.startswith("csv"):
             open_encoder(name, spreadsheet=True)
         else:
-            with pytest.raises(ValueError, match="needs CSV|leave out spreadsheet"):
+            with pytest.raises(ValueError, match=r"needs CSV|leave out spreadsheet"):
                 open_encoder(name, spreadsheet=True)
 
 
