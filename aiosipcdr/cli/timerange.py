@@ -148,8 +148,8 @@ def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, dat
     if span.start is None or span.end is None:
         missing = "--start" if span.start is None else "--end"
         msg = (
-            f"{missing} is missing; add --start and --end, or --last 24h, or --yesterday, --month 2026-10 or --last-month"
-            " with --tz"
+            f"{missing} is missing; add --start and --end, or --last 24h, or --yesterday, --month 2026-10 or"
+            " --last-month with --tz"
         )
         raise UsageError(msg)
     start, end = _time("--start", span.start, zone), _time("--end", span.end, zone)
