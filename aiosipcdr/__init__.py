@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TransportError,
         VendorError,
     )
+    from aiosipcdr.model.html import RecordsPreview
     from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange
     from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page, TimeField
     from aiosipcdr.model.report import (
@@ -108,6 +109,7 @@ __all__ = [
     "ProtocolError",
     "QuarantinedRecord",
     "RatePolicy",
+    "RecordsPreview",
     "RedirectError",
     "RequestOwner",
     "RequestTimeoutError",
@@ -145,6 +147,7 @@ _MODULES = {
         "LoggingHook",
     ),
     "aiosipcdr.model.arrow": ("ArrowRecords",),
+    "aiosipcdr.model.html": ("RecordsPreview",),
     "aiosipcdr.model.query": (
         "ExportFormat",
         "FilterMatch",

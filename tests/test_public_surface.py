@@ -80,6 +80,7 @@ CLASSES = {
     "PlanChange",
     "QuarantinedRecord",
     "RatePolicy",
+    "RecordsPreview",
     "RequestOwner",
     "RetryPolicy",
     "StatusCode",
@@ -111,11 +112,12 @@ PUBLIC_MODULES = (
     "aiosipcdr.integrations.aiohttp",
     "aiosipcdr.integrations.fastapi",
     "aiosipcdr.integrations.opentelemetry",
+    "aiosipcdr.progress",
     "aiosipcdr.sandbox",
 )
 
 # Modules each of whose public functions and methods has an example.
-EXAMPLES = ("aiosipcdr", "aiosipcdr.analytics", "aiosipcdr.events", "aiosipcdr.sandbox")
+EXAMPLES = ("aiosipcdr", "aiosipcdr.analytics", "aiosipcdr.events", "aiosipcdr.progress", "aiosipcdr.sandbox")
 
 # Members that only the package itself uses, with what is public instead.
 INTERNAL = {
