@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
     from aiosipcdr.proof.page import PageRequest, PlanChange, RequestOwner, Transition
+    from aiosipcdr.proof.parts import RangePart
     from aiosipcdr.wire.codec import PageAnswer, encode_params
     from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
@@ -108,6 +109,7 @@ __all__ = [
     "PlanChange",
     "ProtocolError",
     "QuarantinedRecord",
+    "RangePart",
     "RatePolicy",
     "RecordsPreview",
     "RedirectError",
@@ -179,6 +181,7 @@ _MODULES = {
     "aiosipcdr.policy.pacing": ("RatePolicy",),
     "aiosipcdr.policy.retry": ("RetryPolicy",),
     "aiosipcdr.proof.page": ("PageRequest", "PlanChange", "RequestOwner", "Transition"),
+    "aiosipcdr.proof.parts": ("RangePart",),
     "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
     "aiosipcdr.wire.signing": (
         "Credentials",

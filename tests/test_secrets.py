@@ -85,7 +85,7 @@ async def export_masked(client: CdrClient, filters: dict[str, str], folder: Path
 
 
 async def stream(client: CdrClient, filters: dict[str, str], _folder: Path) -> object:
-    async with client.stream(START, END, **filters) as stream:  # type: ignore[arg-type]
+    async with client.stream(START, END, **filters) as stream:  # type: ignore[call-overload]
         seen: list[object] = [batch async for batch in stream.batches()]
         return [*seen, stream]
 
