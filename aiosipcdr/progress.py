@@ -131,9 +131,6 @@ class ProgressDisplay:
         state = self._state
         state.finished, state.note = True, sentence or ""
         self._draw(_View(self._title, state))
-        if not self._html and self._update is not None:
-            with suppress(OSError, ValueError):
-                sys.stderr.write("\n")
         # The next run gets a bar of its own.
         self._state, self._update, self._drawn = ProgressState(), None, float("-inf")
 
@@ -149,7 +146,7 @@ class _View:
 
     def __init__(self, title: str, state: ProgressState) -> None:
         total = state.total
-        self._value, self._total = state.records, total
+        self._value, self._total, self.is_last = state.records, total, state.finished
         counts = f"{state.records:,}/{'?' if total is None else f'{total:,}'} calls"
         if state.finished:
             counts = counted(state.records, "call", "calls")
@@ -188,7 +185,7 @@ def _open_line() -> Callable[[Any], object]:
     def update(view: _View) -> None:
         nonlocal width
         text = repr(view)
-        sys.stderr.write(f"\r{text.ljust(width)}")
+        sys.stderr.write(f"\r{text.ljust(width)}" + ("\n" if view.is_last else ""))
         sys.stderr.flush()
         width = len(text)
 
