@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TransportError,
         VendorError,
     )
+    from aiosipcdr.model.html import RecordsPreview
     from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange
     from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page, TimeField
     from aiosipcdr.model.report import (
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
     from aiosipcdr.proof.page import PageRequest, PlanChange, RequestOwner, Transition
+    from aiosipcdr.proof.parts import RangePart
     from aiosipcdr.wire.codec import PageAnswer, encode_params
     from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
@@ -107,7 +109,9 @@ __all__ = [
     "PlanChange",
     "ProtocolError",
     "QuarantinedRecord",
+    "RangePart",
     "RatePolicy",
+    "RecordsPreview",
     "RedirectError",
     "RequestOwner",
     "RequestTimeoutError",
@@ -145,6 +149,7 @@ _MODULES = {
         "LoggingHook",
     ),
     "aiosipcdr.model.arrow": ("ArrowRecords",),
+    "aiosipcdr.model.html": ("RecordsPreview",),
     "aiosipcdr.model.query": (
         "ExportFormat",
         "FilterMatch",
@@ -176,6 +181,7 @@ _MODULES = {
     "aiosipcdr.policy.pacing": ("RatePolicy",),
     "aiosipcdr.policy.retry": ("RetryPolicy",),
     "aiosipcdr.proof.page": ("PageRequest", "PlanChange", "RequestOwner", "Transition"),
+    "aiosipcdr.proof.parts": ("RangePart",),
     "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
     "aiosipcdr.wire.signing": (
         "Credentials",

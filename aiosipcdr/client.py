@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import TracebackType
-from typing import Literal, NoReturn, Self, TypedDict, Unpack, get_args
+from typing import Literal, NoReturn, Self, TypedDict, Unpack, get_args, overload
 
 from aiosipcdr import __version__
 from aiosipcdr.engine.fetcher import Fetcher
@@ -26,6 +26,7 @@ from aiosipcdr.model.report import CallDetailRecords, DayReport, DaysReport, Fet
 from aiosipcdr.model.windows import WIDEST, ArgumentError, TimeWindow, days_span
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
+from aiosipcdr.proof.parts import RangePart
 from aiosipcdr.wire.codec import PATH
 from aiosipcdr.wire.signing import Credentials, CredentialsSource, credentials_source
 
@@ -317,7 +318,7 @@ class CdrClient:
         )
         return await self._fetcher.fetch_all(query)
 
-    @hide_arguments
+    @overload
     def stream(
         self,
         start: datetime,
@@ -328,8 +329,27 @@ class CdrClient:
         on_out_of_range: OutOfRange = "raise",
         allow_incomplete: bool = False,
         time_field: TimeField | None = None,
+    ) -> CdrStream: ...
+
+    @overload
+    def stream(
+        self, *, part: RangePart, on_out_of_range: OutOfRange = "raise", allow_incomplete: bool = False
+    ) -> CdrStream: ...
+
+    @hide_arguments
+    def stream(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        on_out_of_range: OutOfRange = "raise",
+        allow_incomplete: bool = False,
+        time_field: TimeField | None = None,
+        part: RangePart | None = None,
     ) -> CdrStream:
-        """Fetch a range of any size in bounded memory.
+        """Fetch a range of any size, or a part of one, in bounded memory.
 
             async with client.stream(start, end) as stream:
                 async for record in stream: ...  # or: async for batch in stream.batches(): ...
@@ -345,21 +365,77 @@ class CdrClient:
             on_out_of_range: See `fetch_all`.
             allow_incomplete: See `fetch_all`.
             time_field: See `fetch_all`.
+            part: A part of `plan_parts`, instead of range, filters and time field: the stream has the calls that the
+                part owns, and its report is the proof of the part alone.
 
         Returns:
             An async context manager with the records in the order of `fetch_all`. Reading it raises the errors of
             `fetch_all`, after the records of the windows before.
         """
+        if part is not None:
+            _check_part(part, start, end, sip_group_name, phone_name, time_field)
+            return self._fetcher.stream_part(
+                part, self._filter_match, on_out_of_range=on_out_of_range, allow_incomplete=allow_incomplete
+            )
+        if start is None and end is None:
+            raise ArgumentError("start and end are missing: give both, or a part of plan_parts")
         filters = Filters.of(sip_group_name, phone_name, self._filter_match)
         query = Query.of(
-            start,
-            end,
+            start,  # type: ignore[arg-type]  # None is refused there
+            end,  # type: ignore[arg-type]
             filters,
             on_out_of_range=on_out_of_range,
             allow_incomplete=allow_incomplete,
             time_field=time_field,
         )
         return self._fetcher.stream(query)
+
+    @hide_arguments
+    async def plan_parts(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        rows: int = 50_000,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        on_out_of_range: OutOfRange = "raise",
+        time_field: TimeField | None = None,
+    ) -> list[RangePart]:
+        """Cut a range into parts that are read independently, in any process and in any order.
+
+            parts = await client.plan_parts(start, end)
+            async with client.stream(part=parts[0]) as stream: ...  # in another process: a client of its own
+
+        Every call of the range belongs to exactly one part, whatever the vendor's bounds mean, and the parts together
+        have the calls of `fetch_all`. Each part is proven by itself. Parts can be pickled and hold no credentials.
+
+        The cuts are found by counting: about two requests for each part.
+
+        Args:
+            start: Begin of the range, aware.
+            end: End of the range, aware.
+            rows: About how many calls a part has, from 1 on. A single second is never cut.
+            sip_group_name: See `fetch_all`.
+            phone_name: See `fetch_all`. The parts hold it encrypted: they are read with the same key and secret.
+            on_out_of_range: What to do if the vendor has deleted a part of the range: "raise" an error, or "skip": cut
+                what is left. The first part begins at `start` all the same: read it with "skip", too.
+            time_field: See `fetch_all`: each part then has the calls from its start to before its end.
+
+        Returns:
+            The parts, oldest first; at least one, also for a range without calls.
+
+        Raises:
+            OutOfTimeRangeError: The vendor has deleted a part of the range.
+        """
+        query = Query.of(
+            start,
+            end,
+            Filters.of(sip_group_name, phone_name, self._filter_match),
+            on_out_of_range=on_out_of_range,
+            time_field=time_field,
+        )
+        return await self._fetcher.plan_parts(query, rows)
 
     @hide_arguments
     async def count(
@@ -768,3 +844,13 @@ class CdrClient:
         options = ReportOptions(path, title, show_numbers, overwrite, mode)
         zone = zone or start.tzinfo or UTC  # an aware time has one
         return await report_range(self._fetcher.stream, query, options, tz=zone, compare=compare)
+
+
+def _check_part(part: object, *others: object) -> None:
+    if not isinstance(part, RangePart):
+        raise ArgumentError(f"part must be a RangePart of plan_parts, not {type(part).__name__}")
+    if any(other is not None for other in others):
+        raise ArgumentError(
+            "a part has its own range, filters and time field: leave out start, end, sip_group_name, phone_name and"
+            " time_field"
+        )

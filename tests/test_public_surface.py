@@ -79,7 +79,9 @@ CLASSES = {
     "Plan",
     "PlanChange",
     "QuarantinedRecord",
+    "RangePart",
     "RatePolicy",
+    "RecordsPreview",
     "RequestOwner",
     "RetryPolicy",
     "StatusCode",
@@ -111,11 +113,12 @@ PUBLIC_MODULES = (
     "aiosipcdr.integrations.aiohttp",
     "aiosipcdr.integrations.fastapi",
     "aiosipcdr.integrations.opentelemetry",
+    "aiosipcdr.progress",
     "aiosipcdr.sandbox",
 )
 
 # Modules each of whose public functions and methods has an example.
-EXAMPLES = ("aiosipcdr", "aiosipcdr.analytics", "aiosipcdr.events", "aiosipcdr.sandbox")
+EXAMPLES = ("aiosipcdr", "aiosipcdr.analytics", "aiosipcdr.events", "aiosipcdr.progress", "aiosipcdr.sandbox")
 
 # Members that only the package itself uses, with what is public instead.
 INTERNAL = {
@@ -132,7 +135,8 @@ OPTIONAL: dict[str, object] = {"time_field": None}
 # method: positional parameters, keyword-only ones that must be there, others that may
 METHODS: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]]] = {
     "fetch_all": ({}, {**FILTERS, **CHOICES}, OPTIONAL),
-    "stream": ({}, {**FILTERS, **CHOICES}, OPTIONAL),
+    "stream": ({"start": None, "end": None}, {**FILTERS, **CHOICES, "part": None}, OPTIONAL),
+    "plan_parts": ({}, {"rows": 50_000, **FILTERS}, {**CHOICES, **OPTIONAL}),
     "count": ({}, FILTERS, {**CHOICES, **OPTIONAL}),
     "fetch_page": ({"current": 1, "size": 100}, FILTERS, OPTIONAL),
 }
@@ -392,7 +396,7 @@ def test_dir_lists_the_promised_names() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ERRORS))
-def test_an_error_stands_in_its_place_in_the_tree(name: str) -> None:
+def test_an_error_has_its_place_in_the_tree(name: str) -> None:
     parent, stdlib = ERRORS[name]
     error = getattr(aiosipcdr, name)
 
@@ -476,7 +480,7 @@ def test_an_export_takes_what_was_promised() -> None:
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
     client = aiosipcdr.CdrClient
 
-    for name in ("fetch_all", "fetch_page", "count", "open", "aclose", "__aenter__", "__aexit__"):
+    for name in ("fetch_all", "fetch_page", "count", "plan_parts", "open", "aclose", "__aenter__", "__aexit__"):
         assert inspect.iscoroutinefunction(getattr(client, name)), name
     for name in ("stream", "from_env"):
         assert not inspect.iscoroutinefunction(getattr(client, name)), name
@@ -616,7 +620,7 @@ def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:
     assert [kind for kind in hidden if "__rich_repr__" not in vars(kind)] == []
 
 
-def test_the_version_is_told_once() -> None:
+def test_the_version_is_written_once() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|(a|b|rc)\d+)?", aiosipcdr.__version__)
     assert PROJECT["dynamic"] == ["version"]
 

@@ -37,6 +37,7 @@ from aiosipcdr import (
     PageRequest,
     Plan,
     QuarantinedRecord,
+    RangePart,
     RatePolicy,
     RetryPolicy,
     SipCdrError,
@@ -134,8 +135,8 @@ async def into_memory(client: CdrClient) -> None:
 
 async def with_closed_sets(client: CdrClient, field: TimeField) -> None:
     assert_type(client.stream(START, END, time_field=field), CdrStream)
-    client.stream(START, END, time_field="submitTime")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await client.export(START, END, "calls", format="xlsx")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.stream(START, END, time_field="submitTime")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    await client.export(START, END, "calls", format="xls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.export(START, END, "calls", if_exists="keep")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await client.export_days(START.date(), END.date(), "UTC", "{date}.csv"), DaysReport)
 
@@ -174,6 +175,7 @@ def as_list_and_as_arrow(records: CallDetailRecords) -> None:
     assert_type(records.report, FetchReport)
     assert_type(records.quarantined, list[QuarantinedRecord])
     assert_type(records.arrow, ArrowRecords)
+    assert_type(records.arrow.select(["voice_id", "cost"]), ArrowRecords)
     assert_type(records.arrow.__arrow_c_stream__(), object)
     assert_type(records.__arrow_c_stream__(requested_schema=None), object)
     assert_type(CallDetailRecords(records, report=FetchReport()), CallDetailRecords)
@@ -221,6 +223,15 @@ def a_report(report: FetchReport) -> None:
     assert_type(report.unknown_fields, dict[str, int])
 
 
+async def parts_of_a_range(client: CdrClient, part: RangePart) -> None:
+    assert_type(await client.plan_parts(START, END, time_field="call_time", on_out_of_range="skip"), list[RangePart])
+    assert_type((part.start, part.rows, part.index, part.parts), tuple[datetime, int, int, int])
+    async with client.stream(part=part, allow_incomplete=True) as stream:
+        assert_type(stream, CdrStream)
+    client.stream()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    client.stream(START, END, part=part)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+
 async def three_ways_to_read_a_stream(client: CdrClient) -> None:
     async with client.stream(START, END, sip_group_name="sales") as stream:
         async for record in stream:
@@ -229,6 +240,11 @@ async def three_ways_to_read_a_stream(client: CdrClient) -> None:
     async with client.stream(START, END, on_out_of_range="raise", allow_incomplete=False) as stream:
         async for batch in stream.batches():
             assert_type(batch, CallDetailRecords)
+    async with client.stream(
+        part=(await client.plan_parts(START, END, rows=1_000))[0], allow_incomplete=True
+    ) as stream:
+        assert_type(stream, CdrStream)
+    client.stream()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     async with client.stream(START, END, phone_name="p", time_field="call_time") as stream:
         async for window in stream.windows():
             assert_type(window.window, TimeWindow)

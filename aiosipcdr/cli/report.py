@@ -17,14 +17,15 @@ from aiosipcdr.analytics.report import check_report
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.client import Pace, build_client
 from aiosipcdr.cli.event_log import EventLog, log_line, warn
-from aiosipcdr.cli.exit_codes import CommandError, Exit, exit_code_for
+from aiosipcdr.cli.exit_codes import Exit, exit_code_for
+from aiosipcdr.cli.exported_files import find_files
 from aiosipcdr.cli.options import Network, Proof, time_field_of
 from aiosipcdr.cli.output import print_json, print_notice
 from aiosipcdr.cli.progress import FetchProgress, waiting
 from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, find_credentials, resolve_settings
 from aiosipcdr.cli.timerange import Range, explain_no_calls, parse_range, parse_zone, read_phone
-from aiosipcdr.export import check_file_mode, find_exports
+from aiosipcdr.export import check_file_mode
 from aiosipcdr.model.report import FetchReport, counted
 
 __all__ = ["report"]
@@ -95,8 +96,8 @@ def report(
     Exit codes are those of "export"; files without a manifest, of which nothing is known, count as done.
 
     Args:
-        files: Exported files in any format; or folders, for all files in them and in their subfolders. Without files, a
-            range is fetched.
+        files: Exported files in any format; folders, for all files in them and in their subfolders; or patterns in
+            quotes. Without files, a range is fetched.
         output: The page to write, for example october.html. An earlier report there is replaced.
         span: The query. With files, only the time zone is used: that of days and hours; by default that of the files'
             queries.
@@ -146,7 +147,8 @@ def _of_files(
         raise UsageError("--compare is for a range; with files, name those of the period before with --compare-with")
     check_report(output, overwrite=page.overwrite, mode=page.settings["mode"])
     credentials = find_credentials(account)
-    files, files_before = _find_files(given), _find_files(page.compare_with)
+    files = [file.path for file in find_files(given, sidecars)]
+    files_before = [file.path for file in find_files(page.compare_with, sidecars)]
     with waiting(f"reading {counted(len(files) + len(files_before), 'file', 'files')}"):
         certificate = Certificate.of_files(files, sidecars=sidecars, credentials=credentials)
         zone = _zone_of(certificate) if span.tz is None else parse_zone(span.tz)
@@ -225,19 +227,6 @@ def _of_range(
     if not found.unique and (reason := explain_no_calls(span, start, now)) is not None:
         warn(reason, log_json=log_json)
     return _Result(str(found), found.facts(), exit_code_for([found]))
-
-
-def _find_files(paths: Sequence[Path]) -> list[Path]:
-    found: dict[Path, Path] = {}
-    for path in paths:
-        files = find_exports(path) if path.is_dir() else [path]
-        if not files:
-            raise CommandError(f"{path} holds no exported file; add the path of an exported file or its folder")
-        for file in files:
-            if not file.exists():
-                raise CommandError(f"{file} does not exist; check the path")
-            found.setdefault(file.resolve(), file)
-    return list(found.values())
 
 
 def _zone_of(certificate: Certificate) -> TimeZone:

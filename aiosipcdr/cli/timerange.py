@@ -147,7 +147,10 @@ def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, dat
         return _month((today.replace(day=1) - _DAY) if span.month is None else _read_month(span.month), zone)
     if span.start is None or span.end is None:
         missing = "--start" if span.start is None else "--end"
-        msg = f"{missing} is missing; add --start and --end, --last 24h, or with --tz: --yesterday, --month 2026-10 or --last-month"
+        msg = (
+            f"{missing} is missing; add --start and --end, or --last 24h, or --yesterday, --month 2026-10 or"
+            " --last-month with --tz"
+        )
         raise UsageError(msg)
     start, end = _time("--start", span.start, zone), _time("--end", span.end, zone)
     if end < start:

@@ -24,7 +24,7 @@ import anyio
 
 from aiosipcdr.engine.run import Job, Plan, Run
 from aiosipcdr.events import Event, EventHook, EventKind, choose_events
-from aiosipcdr.http.transport import Signer, Transport, read_answer
+from aiosipcdr.http.transport import Signer, Transport, read_response
 from aiosipcdr.model.errors import ClientStateError, SipCdrError, ThrottledError
 from aiosipcdr.model.report import FetchReport
 from aiosipcdr.policy.clock import AwakeTime, VendorClock, VendorTime
@@ -308,7 +308,7 @@ class Engine:
             return received
         received_at = self._wall_clock()
         self._vendor_clock.note_answer(received.date, sent=signer.signed_at, received=received_at)
-        answer = read_answer(
+        answer = read_response(
             received,
             self._decoder,
             credentials,

@@ -1,7 +1,7 @@
 """Reader of exported Excel workbooks: some columns, row by row, in bounded memory.
 
-Reads what `aiosipcdr.export.formats.excel` writes, not what Excel saves. A file may be hostile: the archive's directory,
-each row and the header are bounded, and a document type, which could define entities, is refused.
+Reads what `aiosipcdr.export.formats.excel` writes, not what Excel saves. A file may be hostile: the archive's
+directory, each row and the header are bounded, and a document type, which could define entities, is refused.
 """
 
 import re

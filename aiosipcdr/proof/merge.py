@@ -52,10 +52,7 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: `TimeWindow.of` refuses the range.
         """
-        window = TimeWindow.of(start, end)
-        if time_field is None:
-            return cls(window=window)
-        return cls(window=window.widened(), time_field=time_field, bounds=(start.astimezone(UTC), end.astimezone(UTC)))
+        return cls.between(start, end, time_field=time_field, has_left=False, has_right=False)
 
     @classmethod
     def adjacent(cls, start: datetime, end: datetime, *, time_field: str | None = None) -> Self:
@@ -64,20 +61,48 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: A bound is not a whole second, the range is empty, or `TimeWindow.of` refuses the range.
         """
-        span = TimeWindow.of(start, end)
-        if not span.seconds:
+        return cls.between(start, end, time_field=time_field, has_left=True, has_right=True)
+
+    @classmethod
+    def between(
+        cls, start: datetime, end: datetime, *, time_field: str | None = None, has_left: bool, has_right: bool
+    ) -> Self:
+        """Create a span that has a neighbour on some of its sides.
+
+        Args:
+            start: Begin of the span.
+            end: End of the span.
+            time_field: The time field that the vendor is known to filter on.
+            has_left: Whether a neighbour ends at `start`.
+            has_right: Whether a neighbour begins at `end`.
+
+        Raises:
+            ValueError: A bound that a neighbour shares is not a whole second, a range with neighbours is empty, or
+                `TimeWindow.of` refuses the range.
+        """
+        asked = TimeWindow.of(start, end)
+        if (has_left or has_right) and not asked.seconds:
             raise ValueError("an adjacent range has a length: give an end that is later than start")
-        if (span.start, span.end) != (start.astimezone(UTC), end.astimezone(UTC)):
+        if (has_left and asked.start != start.astimezone(UTC)) or (has_right and asked.end != end.astimezone(UTC)):
             raise ValueError("adjacent ranges meet at whole seconds: give start and end without fractions")
-        try:
-            preceding = TimeWindow(span.start - SECOND, span.start)
-        except OverflowError:
-            raise ValueError("start lies at the beginning of the calendar: ask for a second less") from None
+        preceding = None
+        first, last = asked.start, asked.end
+        if has_left:
+            try:
+                preceding = TimeWindow(first - SECOND, first)
+            except OverflowError:
+                raise ValueError("start lies at the beginning of the calendar: ask for a second less") from None
+            first = preceding.start
+        if time_field is not None:
+            # Without a neighbour, one more second: the vendor may leave out a call exactly at the bound.
+            wide = asked.widened() if not (has_left and has_right) else asked
+            first = first if has_left else wide.start
+            last = last if has_right else wide.end
         return cls(
-            window=TimeWindow(preceding.start, span.end),
+            window=TimeWindow(first, last),
             preceding_second=preceding,
             time_field=time_field,
-            bounds=None if time_field is None else (span.start, span.end),
+            bounds=None if time_field is None else (start.astimezone(UTC), end.astimezone(UTC)),
         )
 
     @property

@@ -248,7 +248,7 @@ class RangeReader:
         left: list[CallDetailRecord] = []
         quarantined: list[QuarantinedRecord] = []
         for part in self._pending.held:
-            if part.outcome in {WindowState.OPEN, WindowState.TOO_LARGE}:
+            if part.state in {WindowState.OPEN, WindowState.TOO_LARGE}:
                 part.give_up()
             complete = self._merger.merge(part, part.splits, part.repeats)
             left += complete.records
@@ -345,7 +345,7 @@ class RangeReader:
         self._overlap = None
         self._merger.count_effort(msgspec.structs.replace(overlap.report, scans=0))
         repeats, rows = part.repeats, overlap.scan.records.values()
-        if overlap.outcome is WindowState.CERTIFIED and repeats.decide(rows, is_later=part.is_later):
+        if overlap.state is WindowState.CERTIFIED and repeats.decide(rows, is_later=part.is_later):
             return None
         if not part.is_later:
             part.is_later, part.repeats = True, None
@@ -363,14 +363,14 @@ class RangeReader:
         if not part.total_is_known and part.scan.pages and not (part.scan.single and part.is_open):
             part.total_is_known = True
             self._note_total(part)
-        if part.outcome is WindowState.OPEN:
+        if part.state is WindowState.OPEN:
             return None
         error = None
-        if part.outcome is WindowState.TOO_LARGE:
+        if part.state is WindowState.TOO_LARGE:
             error = self._split_too_large(part)
-        elif part.outcome is WindowState.UNPROVEN:
+        elif part.state is WindowState.UNPROVEN:
             error = self._split_unproven(part)
-        if part.outcome in (WindowState.CERTIFIED, WindowState.UNPROVEN) and part in self._pending.held:
+        if part.state in (WindowState.CERTIFIED, WindowState.UNPROVEN) and part in self._pending.held:
             self._pending.shrink_reservation(part)
         return error
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from aiosipcdr.display import visible
-from aiosipcdr.export.masking import mask_number, mask_text
+from aiosipcdr.model.masking import mask_number, mask_text
 
 __all__ = [
     "Names",
@@ -65,7 +65,7 @@ class Names:
         if text is None:
             return missing
         read = text[:_MOST_READ]
-        return _cut(read if self._shows_numbers else mask_text(read, mask_number))
+        return _cut(read if self._shows_numbers else mask_text(read))
 
     def phone(self, name: str | None) -> str:
         """Return the name of a phone, which is masked as a whole."""

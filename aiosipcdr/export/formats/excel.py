@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zones
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -143,12 +143,12 @@ class ExcelEncoder:
             head, samples, tail = _SAMPLES.split(_DIMENSION.sub(b"", workbook.read(SHEET)))
         if [int(style) for style in _STYLE.findall(samples)] != [*_FORMATS]:
             raise ExportError("this version of XlsxWriter numbers styles in another way; install XlsxWriter 3.2")
-        dates = lru_cache(maxsize=50_000)(lambda text: _date(text, self._zone))
+        write_date = _date_writer(self._zone)
         for place, name in enumerate(names):
             letters = _letters(place)
             field = name.partition(" ")[0]
             if field in TIME_FIELDS:
-                self._cells.append((attrgetter(field), lambda ref, text, dates=dates: dates(text) % ref, letters))
+                self._cells.append((attrgetter(field), write_date, letters))
             elif field in DURATION_FIELDS:
                 self._cells.append((attrgetter(field), _integer, letters))
             elif field in MONEY_FIELDS:
@@ -300,6 +300,11 @@ def _is_exact(amount: str) -> bool:
         return True
     digits = amount.lstrip("-").replace(".", "").strip("0")
     return len(digits) <= _MOST_DIGITS and len(amount) < _LARGEST_EXPONENT
+
+
+def _date_writer(zone: TimeZone) -> Callable[[str, str], str]:
+    cached = lru_cache(maxsize=50_000)(partial(_date, zone=zone))  # calls share most of their seconds
+    return lambda reference, text: cached(text) % reference
 
 
 def _date(text: str, zone: TimeZone) -> str:

@@ -147,7 +147,7 @@ def test_two_encoders_share_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "parquet"])
-def test_what_is_ready_is_handed_on(name: str) -> None:
+def test_complete_chunks_are_passed_on(name: str) -> None:
     encoder = open_encoder(name)
     encoder.begin()
     rows = encode_rows(list(map(call, range(2_000))))
@@ -169,7 +169,7 @@ def test_only_csv_is_written_for_a_spreadsheet() -> None:
         if name.startswith("csv"):
             open_encoder(name, spreadsheet=True)
         else:
-            with pytest.raises(ValueError, match="needs CSV|leave out spreadsheet"):
+            with pytest.raises(ValueError, match=r"needs CSV|leave out spreadsheet"):
                 open_encoder(name, spreadsheet=True)
 
 
@@ -181,7 +181,7 @@ def test_an_instant_in_parquet_is_utc() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_has_room_for_what_is_not_known(name: str) -> None:
+def test_every_format_keeps_unknown_fields(name: str) -> None:
     decompress, _ = READERS[name]
     reported = '{"newField":"a,b \\"c\\""}'
     encoder = open_encoder(name)

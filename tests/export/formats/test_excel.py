@@ -196,6 +196,10 @@ def rewritten(raw: bytes, name: str, change: Any) -> bytes:  # noqa: ANN401 - a 
     return target.getvalue()
 
 
+def flipped(raw: bytes, place: int) -> bytes:
+    return raw[:place] + bytes([raw[place] ^ 0x10]) + raw[place + 1 :]
+
+
 SHEET = "xl/worksheets/sheet1.xml"
 BOMB = b'<!DOCTYPE worksheet [<!ENTITY a "aaaaaaaaaa">]><worksheet '
 
@@ -204,7 +208,7 @@ BOMB = b'<!DOCTYPE worksheet [<!ENTITY a "aaaaaaaaaa">]><worksheet '
     "damage",
     [
         lambda raw: raw[: len(raw) // 2],
-        lambda raw: raw.replace(raw[-3_000:-2_990], bytes(10)),
+        lambda raw: flipped(raw, raw.index(SHEET.encode()) + 200),
         lambda raw: raw + b"appended",
         lambda _: b"",
         lambda raw: rewritten(raw, SHEET, lambda text: text.replace(b"<worksheet ", BOMB, 1)),
