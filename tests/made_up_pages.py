@@ -1,14 +1,30 @@
 """Summaries for the HTML report: ordinary calls, and calls whose every text is hostile; all numbers are fictional."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 
-from aiosipcdr.analytics import REPORT_GROUPINGS, Certificate, CertifiedFile, TrafficSummary, summarize
+from aiosipcdr.analytics import (
+    REPORT_GROUPINGS,
+    Certificate,
+    CertifiedFile,
+    TrafficSummary,
+    render_report,
+    summarize,
+)
 from aiosipcdr.model.records import CallDetailRecord
 from tests.made_up_traffic import MONDAY, made_call, unanswered
 
-__all__ = ["CERTIFIED", "HOSTILE", "NOT_CERTIFIED", "hostile_summary", "ordinary_calls", "ordinary_summary"]
+__all__ = [
+    "CERTIFIED",
+    "HOSTILE",
+    "LATER",
+    "hostile_page",
+    "hostile_summary",
+    "ordinary_calls",
+    "ordinary_page",
+    "ordinary_summary",
+]
 
 HOSTILE = (
     "<script>document.title = 'run'</script>",
@@ -71,6 +87,9 @@ def hostile_summary() -> TrafficSummary:
     return summarize(calls, by=(*REPORT_GROUPINGS, "phone_name"))
 
 
+LATER = datetime(2026, 11, 30, 2, 30, tzinfo=UTC)
+"""When the pages are written, as they say."""
+
 CERTIFIED = Certificate(
     verdict="certified",
     calls=164,
@@ -89,3 +108,18 @@ NOT_CERTIFIED = Certificate(
     counted=123,
     files=(CertifiedFile(name="o" * 150 + ".parquet", verdict="not certified", calls=120, sha256="a" * 64),),
 )
+
+
+@cache
+def ordinary_page() -> str:
+    """The page of ordinary calls, certified and compared with themselves. Charts take time: it is drawn once."""
+    before = ordinary_summary()
+    return render_report(
+        ordinary_summary(), certificate=CERTIFIED, before=before, certificate_before=CERTIFIED, created=LATER
+    )
+
+
+@cache
+def hostile_page() -> str:
+    """The page of hostile calls, not certified, with a hostile heading."""
+    return render_report(hostile_summary(), certificate=NOT_CERTIFIED, title=HOSTILE[0], created=LATER)

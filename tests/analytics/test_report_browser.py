@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aiosipcdr.analytics import TrafficSummary, render_report
 from tests.browser import Browser, Tab
-from tests.made_up_pages import CERTIFIED, HOSTILE, NOT_CERTIFIED, hostile_summary, ordinary_summary
-from tests.made_up_traffic import MONDAY
+from tests.made_up_pages import HOSTILE, hostile_page, ordinary_page
 from tests.selection import some
 
 pytestmark = [pytest.mark.needs("chromium", "package:axe_core_python"), pytest.mark.timeout(600)]
@@ -22,14 +20,9 @@ PHONE, DESKTOP = 375, 1_280
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Write an ordinary and a hostile page."""
     folder = tmp_path_factory.mktemp("pages")
-    made: dict[str, tuple[TrafficSummary, dict[str, object]]] = {
-        "ordinary": (ordinary_summary(), {"certificate": CERTIFIED, "before": ordinary_summary()}),
-        "hostile": (hostile_summary(), {"certificate": NOT_CERTIFIED, "title": HOSTILE[0]}),
-    }
-    for name, (summary, options) in made.items():
-        page = render_report(summary, created=MONDAY, **options)  # type: ignore[arg-type]
+    for name, page in (("ordinary", ordinary_page()), ("hostile", hostile_page())):
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
-    return {name: folder / f"{name}.html" for name in made}
+    return {name: folder / f"{name}.html" for name in ("ordinary", "hostile")}
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,16 @@ from aiosipcdr.analytics.report.drawing import draw
 from aiosipcdr.analytics.report.ranges import period_before
 from aiosipcdr.extras import MissingExtraError
 from aiosipcdr.sandbox import Sandbox
-from tests.made_up_pages import CERTIFIED, HOSTILE, hostile_summary, ordinary_calls, ordinary_summary
+from tests.made_up_pages import (
+    CERTIFIED,
+    HOSTILE,
+    LATER,
+    hostile_page,
+    ordinary_calls,
+    ordinary_page,
+    ordinary_summary,
+)
 from tests.made_up_traffic import MONDAY, made_call
-
-LATER = datetime(2026, 11, 30, 2, 30, tzinfo=UTC)
 
 
 class Reader(HTMLParser):
@@ -62,14 +68,14 @@ class Reader(HTMLParser):
         return " ".join(self.words)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def ordinary() -> str:
-    return render_report(ordinary_summary(), certificate=CERTIFIED, before=ordinary_summary(), created=LATER)
+    return ordinary_page()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hostile() -> str:
-    return render_report(hostile_summary(), certificate=CERTIFIED, title=HOSTILE[7], created=LATER)
+    return hostile_page()
 
 
 @pytest.fixture(params=["ordinary", "hostile"])
@@ -137,7 +143,8 @@ def test_numbers_are_shown_on_request() -> None:
 def test_the_same_arguments_give_the_same_bytes(ordinary: str) -> None:
     again = summarize(reversed(ordinary_calls()), by=REPORT_GROUPINGS)
 
-    assert render_report(again, certificate=CERTIFIED, before=again, created=LATER) == ordinary
+    page = render_report(again, certificate=CERTIFIED, before=again, certificate_before=CERTIFIED, created=LATER)
+    assert page == ordinary
 
 
 def test_the_figures_are_those_of_the_summary(ordinary: str) -> None:
