@@ -84,6 +84,7 @@ CLASSES = {
     "RatePolicy",
     "RateServer",
     "RemoteRate",
+    "RecordsPreview",
     "RequestOwner",
     "RetryPolicy",
     "StatusCode",
@@ -118,11 +119,19 @@ PUBLIC_MODULES = (
     "aiosipcdr.integrations.aiohttp",
     "aiosipcdr.integrations.fastapi",
     "aiosipcdr.integrations.opentelemetry",
+    "aiosipcdr.progress",
     "aiosipcdr.sandbox",
 )
 
 # Modules each of whose public functions and methods has an example.
-EXAMPLES = ("aiosipcdr", "aiosipcdr.analytics", "aiosipcdr.blocking", "aiosipcdr.events", "aiosipcdr.sandbox")
+EXAMPLES = (
+    "aiosipcdr",
+    "aiosipcdr.analytics",
+    "aiosipcdr.blocking",
+    "aiosipcdr.events",
+    "aiosipcdr.progress",
+    "aiosipcdr.sandbox",
+)
 
 # Members that only the package itself uses, with what is public instead.
 INTERNAL = {
