@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from typing import Any
 
 from aiosipcdr.analytics import (
     REPORT_GROUPINGS,
@@ -71,7 +72,7 @@ def hostile_summary() -> TrafficSummary:
     calls = []
     for number in range(120):
         texts = [HOSTILE[(number + step) % len(HOSTILE)] for step in range(5)]
-        fields = {
+        fields: dict[str, Any] = {
             "sip_group_name": texts[0],
             "code": texts[1],
             "phone_name": texts[2],
