@@ -219,7 +219,7 @@ def _month(day: date, zone: TimeZone) -> tuple[datetime, datetime]:
     try:
         return day_start(first, zone), day_start((first + 31 * _DAY).replace(day=1), zone)
     except OverflowError:
-        raise UsageError(f"--month {first:%Y-%m} is {_OUTSIDE_CALENDAR}") from None
+        raise UsageError(f"--month {str(first)[:7]} is {_OUTSIDE_CALENDAR}") from None
 
 
 def parse_time(option: str, text: str, zone: TimeZone | None) -> datetime:
