@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TransportError,
         VendorError,
     )
+    from aiosipcdr.model.html import RecordsPreview
     from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange
     from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page, TimeField
     from aiosipcdr.model.report import (
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         WindowReport,
         WindowShare,
     )
+    from aiosipcdr.model.sync import OnVanished, SyncReport
     from aiosipcdr.model.windows import ArgumentError, TimeWindow
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
@@ -99,6 +101,7 @@ __all__ = [
     "InvalidQueryError",
     "JournalDamagedError",
     "LoggingHook",
+    "OnVanished",
     "OutOfRange",
     "OutOfTimeRangeError",
     "OutageError",
@@ -113,6 +116,7 @@ __all__ = [
     "RateLimiter",
     "RatePolicy",
     "RateServer",
+    "RecordsPreview",
     "RedirectError",
     "RemoteRate",
     "RequestOwner",
@@ -125,6 +129,7 @@ __all__ = [
     "SipCdrError",
     "StatusCode",
     "StorageError",
+    "SyncReport",
     "ThrottledError",
     "TimeField",
     "TimeWindow",
@@ -151,6 +156,7 @@ _MODULES = {
         "LoggingHook",
     ),
     "aiosipcdr.model.arrow": ("ArrowRecords",),
+    "aiosipcdr.model.html": ("RecordsPreview",),
     "aiosipcdr.model.query": (
         "ExportFormat",
         "FilterMatch",
@@ -175,6 +181,7 @@ _MODULES = {
         "WindowReport",
         "WindowShare",
     ),
+    "aiosipcdr.model.sync": ("OnVanished", "SyncReport"),
     "aiosipcdr.model.windows": (
         "ArgumentError",
         "TimeWindow",

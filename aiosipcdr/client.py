@@ -6,7 +6,7 @@ Arguments are checked here, before any I/O.
 import os
 import ssl
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import TracebackType
 from typing import Literal, NoReturn, Self, TypedDict, Unpack, get_args, overload
 
@@ -23,6 +23,7 @@ from aiosipcdr.model.privacy import hide_arguments
 from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange, Query
 from aiosipcdr.model.records import LARGEST_SIZE, Page, TimeField
 from aiosipcdr.model.report import CallDetailRecords, DayReport, DaysReport, FetchReport
+from aiosipcdr.model.sync import OnVanished, SyncReport
 from aiosipcdr.model.windows import WIDEST, ArgumentError, TimeWindow, days_span
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
@@ -606,8 +607,9 @@ class CdrClient:
         sidecars: str | os.PathLike[str] | None = None,
         mode: int | None = None,
         lock: bool = True,
+        tz: tzinfo | str | None = None,
     ) -> FetchReport:
-        """Fetch a range into a file: NDJSON, CSV or Parquet, with the field names of `CallDetailRecord`.
+        """Fetch a range into a file: NDJSON, CSV, Parquet or Excel, with the field names of `CallDetailRecord`.
 
             report = await client.export(start, end, "calls.parquet")
 
@@ -619,13 +621,14 @@ class CdrClient:
         records without a readable id (`<name>.quarantine`, NDJSON).
 
         In text formats, times keep the offset in which the vendor sent them and money keeps its digits. In Parquet,
-        times are instants in UTC and money is `decimal128(38, 12)`.
+        times are instants in UTC and money is `decimal128(38, 12)`. In Excel, ids are text, times dates in the zone
+        `tz`, which the header names, and money numbers, with the exact text beside those that a double does not hold.
 
         Args:
             start: Begin of the range, aware.
             end: End of the range, aware.
             path: The file to write. Its extension selects the format: `.ndjson`, `.jsonl` or `.csv`, each optionally
-                followed by `.gz` or `.zst` (extra `zstd`), or `.parquet` (extra `arrow`).
+                followed by `.gz` or `.zst` (extra `zstd`), `.parquet` (extra `arrow`) or `.xlsx` (extra `excel`).
             format: The format, if the extension does not select it.
             if_exists: What to do about a file that exists. "verify": keep it if its manifest and hash show that it is
                 the answer to the same query, read it again if it is provisional or incomplete, refuse any other file.
@@ -649,6 +652,7 @@ class CdrClient:
             mode: Permissions of file and manifest, such as 0o640 for a shared folder; by default only their owner can
                 read them. Journal and quarantine stay private.
             lock: Lock the journal. `False` is for file systems without locks, if no other export writes to `path`.
+            tz: The time zone of dates in Excel, a tzinfo or an IANA name; by default UTC.
 
         Returns:
             The report of the file, earlier runs included.
@@ -659,6 +663,8 @@ class CdrClient:
                 belongs to another query.
             JournalDamagedError: The journal was changed by something else.
             StorageError: The file or its journal cannot be written; what was written is kept.
+            ExportError: The range has more calls than a sheet of Excel has rows (1,048,575), raised before they are
+                read; or a text does not fit into a cell.
             IncompleteRangeError: See `fetch_all`; no file appears.
             OutOfTimeRangeError: See `fetch_all`; a journal is kept only if calls were read.
         """
@@ -685,6 +691,7 @@ class CdrClient:
             mask_numbers=mask_numbers,
             mode=mode,
             lock=lock,
+            tz=tz,
         )
         return await Exporter(self._fetcher, options).export(query, choose_paths(path, sidecars))
 
@@ -727,7 +734,7 @@ class CdrClient:
         Args:
             first: The first day.
             last: The last day, included. Days that have not begun by the vendor's clock are left out.
-            tz: The time zone of the days: a tzinfo or an IANA name.
+            tz: The time zone of the days, and of dates in Excel: a tzinfo or an IANA name.
             path: The file of a day, with `{date}` anywhere in it, folders included; without it, `calls.csv` becomes
                 `calls-2026-10-01.csv`. Missing folders are created. With `{date}`, sidecars are named
                 `_calls.manifest.json` and so on, so that readers of the folder skip them.
@@ -787,6 +794,7 @@ class CdrClient:
             mask_numbers=mask_numbers,
             mode=mode,
             lock=lock,
+            tz=zone,
         )
         check_between("processes", processes, 1, _MAX_CONCURRENCY)
         exporter = Exporter(self._fetcher, options)
@@ -817,6 +825,150 @@ class CdrClient:
         settings = self._settings | {"proxy": None if proxy is None else proxy.reveal()}
         async with DayProcesses(self._session, settings, arguments, number=min(processes, len(days))) as writers:
             return await days.run(writers)
+
+    @hide_arguments
+    async def sync(
+        self,
+        url: str,
+        *,
+        since: datetime | None = None,
+        lookback: timedelta = timedelta(days=3),
+        deep: bool = False,
+        on_vanished: OnVanished = "mark",
+        table: str = "calls",
+        schema: str | None = None,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        time_field: TimeField | None = None,
+        dry_run: bool = False,
+        allow_mass_vanish: bool = False,
+    ) -> SyncReport:
+        """Make a table of a database equal to the vendor's list; run it every morning with the same arguments.
+
+            report = await client.sync("sqlite:///calls.db", since=start)
+
+        Reads the calls since the last run, and what has changed in the lookback: calls that arrive late, change or
+        vanish. Rows and checkpoints are committed together, so a run that is killed at any moment loses and doubles
+        nothing: the next one goes on. Time that cannot be proven complete is left as it is.
+
+        The table has the columns of a Parquet export, then `leg` (the number of the row among those with its
+        `voice_id`, by `submit_time`; both are the primary key), `synced_at` (when the row was last written),
+        `vanished_at` (when the vendor no longer listed it) and `span_start` (of the checkpoint it belongs to). Beside
+        it are two more tables: `<table>_checkpoints` and `<table>_sync`.
+
+        Args:
+            url: The database, as in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `duckdb:///...`
+                (extra `duckdb`).
+            since: Begin of the table, aware; needed by the first run. An earlier time than before extends the table.
+            lookback: How far before now changes are looked for. Longer than your longest call, since a call may be
+                listed when it has ended.
+            deep: Read the whole lookback, also where the vendor's counts are unchanged: finds changed contents, such as
+                amounts that were rated again.
+            on_vanished: What to do about rows that the vendor no longer lists: "mark", "delete" or "keep".
+            table: The name of the table.
+            schema: The schema of the table, for databases that have schemas.
+            sip_group_name: See `fetch_all`. A table holds the answer to one query: other filters are refused.
+            phone_name: See `fetch_all`.
+            time_field: The time that the vendor is known to filter on: the table then begins exactly at `since`.
+            dry_run: Compare and report, write nothing.
+            allow_mass_vanish: Accept that more than 20 rows, and more than a tenth, of a span of time vanish. Without
+                it such a span is read again after a minute, and then the run ends.
+
+        Returns:
+            What was changed, and until when the table is complete.
+
+        Raises:
+            IncompleteRangeError: Too many rows would vanish.
+            OutOfTimeRangeError: The vendor has deleted calls since `since` that the table never had.
+            ExportConflictError: Another sync of the table is running, its columns differ, or it holds the calls of
+                another account or of other filters; nothing is written.
+            StorageError: The database failed; what was committed before is right.
+            ImportError: The database needs an extra that is not installed.
+        """
+        # Loaded with the first sync, like the modules of an export.
+        from aiosipcdr.sync.synchronizer import Synchronizer, SyncOptions
+        from aiosipcdr.sync.targets import Location
+
+        filters = Filters.of(sip_group_name, phone_name, self._filter_match)
+        options = SyncOptions.of(
+            since=since,
+            lookback=lookback,
+            deep=deep,
+            on_vanished=on_vanished,
+            time_field=time_field,
+            dry_run=dry_run,
+            allow_mass_vanish=allow_mass_vanish,
+        )
+        synchronizer = Synchronizer.of(self._fetcher, Location.of(url, table=table, schema=schema), filters, options)
+        return await synchronizer.run()
+
+    @hide_arguments
+    async def report(
+        self,
+        start: datetime,
+        end: datetime,
+        path: str | os.PathLike[str],
+        *,
+        tz: tzinfo | str | None = None,
+        compare: bool = False,
+        title: str = "Calls and costs",
+        show_numbers: bool = False,
+        overwrite: bool = False,
+        mode: int | None = None,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        on_out_of_range: OutOfRange = "raise",
+        allow_incomplete: bool = False,
+        time_field: TimeField | None = None,
+    ) -> FetchReport:
+        """Fetch a range, and write its costs and traffic as one HTML page: see `aiosipcdr.analytics.write_report`.
+
+            report = await client.report(start, end, "october.html", compare=True)
+
+        Calls are summarized as they arrive, in bounded memory. The page says whether they are certified.
+
+        Args:
+            start: Begin of the range, aware.
+            end: End of the range, aware.
+            path: The file to write. An earlier report there is replaced, any other file is refused.
+            tz: The time zone of days and hours, a tzinfo or an IANA name; by default that of `start`.
+            compare: Also fetch the period before, of as many months or days, to compare with. If it cannot be read
+                completely, the page says so.
+            title: The heading.
+            show_numbers: Show phone numbers and names of phones, which are masked otherwise.
+            overwrite: Also replace a file that is no report.
+            mode: Permissions of the file, such as 0o640; by default only its owner can read it.
+            sip_group_name: See `fetch_all`.
+            phone_name: See `fetch_all`.
+            on_out_of_range: See `fetch_all`.
+            allow_incomplete: See `fetch_all`; the page says loudly that it is not certified.
+            time_field: See `fetch_all`.
+
+        Returns:
+            The report of the range.
+
+        Raises:
+            ImportError: The extra `report` is not installed.
+            ExportConflictError: A file exists that is no report.
+            StorageError: The file cannot be written.
+            IncompleteRangeError: See `fetch_all`; no file appears.
+            OutOfTimeRangeError: See `fetch_all`.
+        """
+        from aiosipcdr.analytics.report.ranges import ReportOptions, report_range
+
+        zone = check_zone("tz", tz)
+        filters = Filters.of(sip_group_name, phone_name, self._filter_match)
+        query = Query.of(
+            start,
+            end,
+            filters,
+            on_out_of_range=on_out_of_range,
+            allow_incomplete=allow_incomplete,
+            time_field=time_field,
+        )
+        options = ReportOptions(path, title, show_numbers, overwrite, mode)
+        zone = zone or start.tzinfo or UTC  # an aware time has one
+        return await report_range(self._fetcher.stream, query, options, tz=zone, compare=compare)
 
 
 def _check_part(part: object, *others: object) -> None:

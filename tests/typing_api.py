@@ -47,6 +47,7 @@ from aiosipcdr import (
     RetryPolicy,
     SipCdrError,
     StatusCode,
+    SyncReport,
     TimeField,
     TimeWindow,
     Transition,
@@ -142,9 +143,11 @@ async def into_memory(client: CdrClient) -> None:
 async def with_closed_sets(client: CdrClient, field: TimeField) -> None:
     assert_type(client.stream(START, END, time_field=field), CdrStream)
     client.stream(START, END, time_field="submitTime")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-    await client.export(START, END, "calls", format="xlsx")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.export(START, END, "calls", format="xls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.export(START, END, "calls", if_exists="keep")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await client.export_days(START.date(), END.date(), "UTC", "{date}.csv"), DaysReport)
+    assert_type(await client.sync("sqlite:///calls.db", since=START, on_vanished="delete"), SyncReport)
+    await client.sync("sqlite:///calls.db", on_vanished="drop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 class OwnPlan:

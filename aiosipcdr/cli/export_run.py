@@ -132,11 +132,15 @@ class ExportRun:
         if not self.log_json:
             print_notice(sentence)
 
-    async def to_file(self, start: datetime, end: datetime, paths: ExportPaths, *, is_relative: bool) -> list[Result]:
+    async def to_file(
+        self, start: datetime, end: datetime, paths: ExportPaths, zone: TimeZone, *, is_relative: bool
+    ) -> list[Result]:
         """Write one file."""
         path = paths.target
         async with self.client:
-            await self.client.export(start, end, path, **self.query, **self.file_settings, relative=is_relative)
+            await self.client.export(
+                start, end, path, **self.query, **self.file_settings, relative=is_relative, tz=zone
+            )
         # The manifest also counts what the file's format could not hold.
         report = read_manifest(paths.manifest).as_report()
         if not self.journal_reporter.has_started:

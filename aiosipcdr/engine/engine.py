@@ -157,6 +157,9 @@ class Engine:
         if run not in self._runs:
             return
         self._runs.remove(run)
+        if any(job.run is run for _, _, job in self._later):
+            self._later = [entry for entry in self._later if entry[2].run is not run]
+            heapq.heapify(self._later)
         try:
             await _stop([task for task, job in self._workers.items() if job.run is run])
         finally:
@@ -191,7 +194,10 @@ class Engine:
             except BaseException as error:  # noqa: BLE001 - raised below
                 problem = problem or error
         if problem is not None:
-            raise problem
+            try:
+                raise problem
+            finally:
+                del problem  # its traceback keeps this frame
 
     def wake(self) -> None:
         """Start workers while there are requests to send and the concurrency limit allows."""
@@ -292,6 +298,7 @@ class Engine:
             self.wake()  # for the other runs
         finally:
             self._forget(task)
+            del task  # a cancelled task keeps its error, whose traceback keeps this frame
 
     async def _admit(self, job: Job, limiter: RateLimiter) -> bool:
         # Unlike the pace of a policy, this wait occupies a worker: a limiter learns from it how many requests wait.
@@ -422,7 +429,10 @@ async def _stop(tasks: list[asyncio.Task[None]]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        raise cancelled
+        try:
+            raise cancelled
+        finally:
+            del cancelled  # its traceback keeps this frame
 
 
 def _locate(error: SipCdrError, request: PageRequest) -> None:

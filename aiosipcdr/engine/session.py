@@ -111,8 +111,8 @@ class EngineSession:
                 if isinstance(self.rate, RemoteRate):  # other limiters belong to the caller
                     await self.rate.aclose()
 
-    async def run_plan(self, plan: Plan) -> None:
-        """Send the requests of `plan` until it has its result.
+    async def run_plan(self, plan: Plan) -> int:
+        """Send the requests of `plan` until it has its result; return their number.
 
         Raises:
             SipCdrError: What ended the plan early.
@@ -124,3 +124,6 @@ class EngineSession:
             run.check()
         finally:
             await engine.finish(run)
+            requests = run.requests
+            del run  # the traceback of its error keeps this frame
+        return requests

@@ -99,7 +99,11 @@ class DaysExport:
         else:
             await self._write_days(self._write)
         if self._problems:
-            raise self._problems[min(self._problems)]
+            problems, self._problems = self._problems, {}
+            try:
+                raise problems[min(problems)]
+            finally:
+                del problems  # its traceback keeps this frame
         return DaysReport(days=sorted(self._done, key=lambda day: day.date))
 
     async def _write_days(self, write: DayWriter) -> None:
