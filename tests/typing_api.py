@@ -175,6 +175,7 @@ def as_list_and_as_arrow(records: CallDetailRecords) -> None:
     assert_type(records.report, FetchReport)
     assert_type(records.quarantined, list[QuarantinedRecord])
     assert_type(records.arrow, ArrowRecords)
+    assert_type(records.arrow.select(["voice_id", "cost"]), ArrowRecords)
     assert_type(records.arrow.__arrow_c_stream__(), object)
     assert_type(records.__arrow_c_stream__(requested_schema=None), object)
     assert_type(CallDetailRecords(records, report=FetchReport()), CallDetailRecords)
