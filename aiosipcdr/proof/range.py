@@ -300,11 +300,13 @@ class RangeReader:
         if together is not None and not self._check_parts(together):
             return
         part.repeats = self._merger.compare(part)
-        if not part.repeats.is_doubtful:
+        preceding = None if part.owner_is_known else self._merger.find_second_to_reread(part, part.repeats)
+        if preceding is None and not part.repeats.is_doubtful:
             return
         self._budget.take(1)
         self._overlap = OverlapReader(
             part,
+            preceding,
             filters=self._filters,
             size=self._size,
             max_rows=self._max_rows,
@@ -345,10 +347,15 @@ class RangeReader:
         self._overlap = None
         self._merger.count_effort(msgspec.structs.replace(overlap.report, scans=0))
         repeats, rows = part.repeats, overlap.scan.records.values()
-        if overlap.outcome is WindowState.CERTIFIED and repeats.decide(rows, is_later=part.is_later):
+        is_certified = overlap.outcome is WindowState.CERTIFIED
+        if is_certified and overlap.is_of_preceding:
+            self._merger.add_preceding(overlap.scan)
+            part.owner_is_known, part.repeats = True, None
+            return None
+        if is_certified and repeats.decide(rows, is_later=part.is_later):
             return None
         if not part.is_later:
-            part.is_later, part.repeats = True, None
+            part.is_later, part.owner_is_known, part.repeats = True, False, None
             part.read_once_more(repeats.doubtful_ids)
             if part.is_open:
                 return None
