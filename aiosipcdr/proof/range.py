@@ -123,6 +123,7 @@ class RangeReader:
         self._journal = journal
         now = ages.read_clock().now
         self._end = span.window.end
+        self._preceding = span.preceding_second
         self._boundary = RetentionBoundary(clip_window(span.window, now), filters)
         self._budget = Budget(size)
         self._sizes = PageSizes()
@@ -271,6 +272,7 @@ class RangeReader:
             budget=self._budget,
             sizes=self._sizes,
             is_part=bool(splits),
+            is_preceding=window == self._preceding,
             is_repair=any(split.is_repair for split in splits),
             is_growing=any(split.is_growing for split in splits),
             pause=max(

@@ -142,13 +142,13 @@ async def test_the_parts_have_every_row_of_the_range_once(sandbox: Sandbox) -> N
     assert all(250 <= size <= 750 for size in sizes), sizes
 
 
-def crowd_the_seams(sandbox: Sandbox, parts: list[RangePart]) -> None:
+def crowd_the_seams(sandbox: Sandbox, parts: list[RangePart], *, burst: int) -> None:
     """Store bursts and second legs in the seconds around the cuts."""
     rows = sandbox.rows()
     for number, part in enumerate(parts[1:]):
         for seconds in (-1, 0, 1):
             at = part.start + timedelta(seconds=seconds)
-            sandbox.insert(at, count=120 if number == seconds + 1 else 3)
+            sandbox.insert(at, count=burst if number == seconds + 1 else 3)
             legs = rows[20 * number : 20 * number + 4]
             sandbox.add_rows(
                 [leg | {"submitTime": at.isoformat(), "callee": f"+44770090012{seconds + 1}"} for leg in legs]
@@ -162,7 +162,7 @@ def test_processes_that_know_nothing_of_each_other_have_every_row_once(
     sandbox: Sandbox, processes: ProcessPoolExecutor, bounds: tuple[bool, bool], time_field: TimeField | None
 ) -> None:
     sandbox.change(start_inclusive=bounds[0], end_inclusive=bounds[1])
-    crowd_the_seams(sandbox, plan(sandbox, rows=500))
+    crowd_the_seams(sandbox, plan(sandbox, rows=500), burst=120)
     parts = plan(sandbox, rows=500, time_field=time_field)
     assert len(parts) == 4
     for part in parts[1:]:
@@ -183,11 +183,11 @@ def test_rows_that_arrive_meanwhile_are_in_one_part_at_most(
 ) -> None:
     sandbox.change(start_inclusive=bounds[0], end_inclusive=bounds[1])
     parts = plan(sandbox, rows=400)
-    crowd_the_seams(sandbox, parts)
+    crowd_the_seams(sandbox, parts, burst=20)
     before = Counter(fetch(sandbox))
     sandbox.reset_stats()
     # Calls are added at the end and in the middle of what is asked for, also of the second before a part.
-    sandbox.change(insert_every=17, insert_late_every=11, drift_requests=10_000)
+    sandbox.change(insert_every=7, insert_late_every=5, drift_requests=10_000)
     found = read_all(processes, sandbox, parts)
     sandbox.change(insert_every=None, insert_late_every=None)
     check_proofs(found)

@@ -21,6 +21,7 @@ from tests.proof.simulated_vendor import (
     Habits,
     Run,
     Vendor,
+    Wrong,
     at,
     cover,
     drive,
@@ -157,6 +158,41 @@ def test_a_call_that_arrives_between_the_readings_of_the_seam_and_the_part_is_th
         assert in_first != (late.record in found)
         later, earlier = later + (late.record in found), earlier + in_first
     assert (earlier, later) == ((3, 1) if bounds[1] else (2, 2))
+
+
+@pytest.mark.parametrize(("every", "burst"), [(1, 0), (2, 0), (3, 0), (5, 150)])
+def test_calls_that_arrive_in_the_seam_all_the_time_do_not_end_the_run(every: int, burst: int) -> None:
+    # A second cannot be split: a count of it that differs each time would end the run.
+    vendor = Vendor(Habits(), seeded(every))
+    for time in [*range(9_000, 20_000, 500), *[9_050] * burst]:
+        vendor.add(time)
+    part = parts_between(0, 10, 20)[1]
+    reader = cover(part_span(part).window, seam=part_span(part).preceding_second)
+    found: list[CallDetailRecord] = []
+    while (request := reader.next_request()) is not None:
+        if vendor.requests % every == 0:
+            vendor.add(9_100 + vendor.requests, lasts=700)
+            vendor.tick()
+        flight = Flight(vendor, request)
+        while (answer := flight.advance()) is None:
+            pass
+        assert accept(reader, request, answer) is None
+        while (window := reader.take_complete()) is not None:
+            found += window.records
+    assert reader.report.certified
+    assert [record.submit_time for record in found] == [at(time) for time in range(10_000, 20_000, 500)]
+
+
+@pytest.mark.parametrize("wrong", ["empty", "tail", "shard"])
+def test_one_wrong_answer_about_the_seam_hands_over_no_row_of_the_neighbour(wrong: Wrong) -> None:
+    for number in range(1, 8):
+        vendor = Vendor(Habits(wrong=wrong, wrong_requests=frozenset({number})), seeded(number))
+        for time in range(9_000, 11_000, 50):
+            vendor.add(time)
+        run = read(vendor, parts_between(0, 10, 20)[1], Drive(concurrency=1))
+        assert run.certified or number > 2  # a wrong answer about the part itself
+        assert {record.submit_time for record in run.records} <= {at(time) for time in range(10_000, 11_000, 50)}
+        assert len(run.records) == 20 or not run.certified
 
 
 def _draw_near(vendor: Vendor) -> int:
