@@ -54,11 +54,13 @@ if TYPE_CHECKING:
         WindowReport,
         WindowShare,
     )
+    from aiosipcdr.model.sync import OnVanished, SyncReport
     from aiosipcdr.model.windows import ArgumentError, TimeWindow
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
     from aiosipcdr.proof.page import PageRequest, PlanChange, RequestOwner, Transition
     from aiosipcdr.proof.parts import RangePart
+    from aiosipcdr.rates import RateLimiter, RateServer, RemoteRate
     from aiosipcdr.wire.codec import PageAnswer, encode_params
     from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
@@ -98,6 +100,7 @@ __all__ = [
     "InvalidQueryError",
     "JournalDamagedError",
     "LoggingHook",
+    "OnVanished",
     "OutOfRange",
     "OutOfTimeRangeError",
     "OutageError",
@@ -109,8 +112,11 @@ __all__ = [
     "ProtocolError",
     "QuarantinedRecord",
     "RangePart",
+    "RateLimiter",
     "RatePolicy",
+    "RateServer",
     "RedirectError",
+    "RemoteRate",
     "RequestOwner",
     "RequestTimeoutError",
     "ResponseTooLargeError",
@@ -121,6 +127,7 @@ __all__ = [
     "SipCdrError",
     "StatusCode",
     "StorageError",
+    "SyncReport",
     "ThrottledError",
     "TimeField",
     "TimeWindow",
@@ -171,6 +178,7 @@ _MODULES = {
         "WindowReport",
         "WindowShare",
     ),
+    "aiosipcdr.model.sync": ("OnVanished", "SyncReport"),
     "aiosipcdr.model.windows": (
         "ArgumentError",
         "TimeWindow",
@@ -178,6 +186,7 @@ _MODULES = {
     "aiosipcdr.policy.pacing": ("RatePolicy",),
     "aiosipcdr.policy.retry": ("RetryPolicy",),
     "aiosipcdr.proof.page": ("PageRequest", "PlanChange", "RequestOwner", "Transition"),
+    "aiosipcdr.rates": ("RateLimiter", "RateServer", "RemoteRate"),
     "aiosipcdr.proof.parts": ("RangePart",),
     "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
     "aiosipcdr.wire.signing": (

@@ -77,7 +77,7 @@ def test_the_package_of_a_low_layer_imports_nothing_itself(package: str) -> None
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
-def test_nobody_inside_imports_the_front_door() -> None:
+def test_no_module_inside_imports_the_package_itself() -> None:
     """`import aiosipcdr` names what users need; inside, each name comes from its own room."""
     doors = {PACKAGE / "__init__.py", PACKAGE / "__main__.py", *(PACKAGE / "cli").rglob("*.py")}
     guilty = [

@@ -17,7 +17,7 @@ from aiosipcdr.sandbox import SandboxProcess
 Starter = Callable[..., "subprocess.Popen[str]"]
 
 
-def test_the_demo_writes_its_file_and_tells_what_it_saw(cli: Starter, tmp_path: Path) -> None:
+def test_the_demo_writes_its_file_and_reports_its_findings(cli: Starter, tmp_path: Path) -> None:
     path = tmp_path / "aiosipcdr-demo.ndjson"
     path.write_text("the demo before")
     with cli("demo", "--records", "3000", "--json") as process:

@@ -75,7 +75,7 @@ def test_an_offset_that_is_written_wins_over_the_zone() -> None:
         ("2026-10-01", "2026-11-01", "", "not a known time zone"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(start: str, end: str, tz: str | None, expected: str) -> None:
+def test_invalid_arguments_are_refused(start: str, end: str, tz: str | None, expected: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse(start, end, tz)
     assert expected in str(refused.value)
@@ -105,7 +105,7 @@ def test_wall_clock_times_around_a_change_are_read_exactly() -> None:
     assert reported == ("2026-03-29T01:59:59+01:00", "2026-03-29T03:00:00+02:00")
 
 
-def test_an_offset_says_which_of_two_times_is_meant() -> None:
+def test_an_offset_selects_one_of_two_times() -> None:
     reported = parse("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "Europe/Berlin")
     assert datetime.fromisoformat(reported[1]) - datetime.fromisoformat(reported[0]) == timedelta(hours=1)
 

@@ -27,7 +27,7 @@ async def test_a_stream_gives_what_fetch_all_gives_in_the_same_order(sandbox: Sa
     assert sorted(record.voice_id for record in streamed) == sorted(sandbox.voice_ids())
 
 
-async def test_the_report_tells_the_effort_so_far_and_after_leaving_all_of_it(sandbox: Sandbox) -> None:
+async def test_the_report_has_the_effort_so_far_and_after_leaving_all_of_it(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
         async with client.stream(sandbox.start, sandbox.end) as stream:
             assert stream.report.requests == 0

@@ -258,7 +258,7 @@ def test_the_nightly_job_says_by_its_exit_code_that_something_could_not_be_read(
     assert "447700900123" not in result.stderr
 
 
-def test_the_nightly_job_tells_a_refusal_without_a_traceback(tmp_path: Path) -> None:
+def test_the_nightly_job_reports_a_refusal_without_a_traceback(tmp_path: Path) -> None:
     with Sandbox(records=1, faults=[Fault("code", code=-2)]) as sandbox:
         result = run("nightly", tmp_path, "--extension", ".csv", sandbox=sandbox)
     assert result.returncode == 1

@@ -154,7 +154,7 @@ def test_a_manifest_holds_no_number_and_no_secret(mask: object) -> None:
     assert manifest.query.phone_name != PHONE
 
 
-def test_a_manifest_that_is_missing_or_none_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_manifest_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv.manifest.json"
     with pytest.raises(ExportError, match="is missing; without a manifest the file cannot be verified"):
         read_manifest(path)

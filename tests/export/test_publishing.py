@@ -239,7 +239,7 @@ class Full:
 
 
 @pytest.mark.parametrize(("name", "before"), pairs(NAMES, BEFORE[:2]))
-async def test_full_at_any_call_the_disk_is_told_and_the_next_run_makes_the_same_files(
+async def test_a_full_disk_at_any_system_call_is_reported_and_the_next_run_resumes(
     tmp_path: Path,
     name: str,
     before: Any,  # noqa: ANN401
@@ -293,7 +293,7 @@ async def test_a_file_without_hard_links_survives_the_same(
         shutil.rmtree(target.parent)
 
 
-async def test_a_file_that_was_published_is_told_with_its_report_and_not_made_again(tmp_path: Path) -> None:
+async def test_a_published_file_returns_its_report_and_is_not_made_again(tmp_path: Path) -> None:
     path = await begun(tmp_path / "watched", "calls.csv", nothing_before)
     published = next(state for state in await watched(path) if "calls.csv" in state)
     target = restore(published, tmp_path / "killed") / "calls.csv"

@@ -90,7 +90,7 @@ async def test_places_fall_under_trouble_and_recover(trouble: dict[str, object])
     assert (places[0], min(places), places[-1]) == (8, 5, 8)
 
 
-async def test_the_whole_client_waits_where_the_vendor_asks_for_patience() -> None:
+async def test_a_retry_after_header_holds_the_whole_client() -> None:
     fault = Fault("http", page=1, control=False, status=429, headers={"Retry-After": "1"})
     loop = asyncio.get_running_loop()
     sent: list[float] = []

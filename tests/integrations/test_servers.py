@@ -203,7 +203,7 @@ async def fetch(address: str, app: str, account: str, options: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_no_answer_ends_short_as_if_it_were_whole(name: str, accounts: str, tmp_path: Path) -> None:
+def test_no_short_response_ends_as_if_it_were_complete(name: str, accounts: str, tmp_path: Path) -> None:
     server = SERVERS[name]
     if not server.is_always_played and os.environ.get("AIOSIPCDR_SERVERS") != "all":
         pytest.skip("one server of each door is enough here; nox -s servers plays them all")

@@ -42,7 +42,7 @@ def test_same_seed_number_and_start_give_the_same_bytes() -> None:
     assert make_rows() != make_rows(seed=8)
 
 
-def test_how_a_record_is_written_does_not_change_what_is_in_it() -> None:
+def test_the_notation_of_a_record_does_not_change_its_contents() -> None:
     plain, dressed = make_records(), make_records(absent="missing", cost_field="costEur")
     for left, right in zip(plain, dressed, strict=True):
         right["cost"] = right.pop("costEur")

@@ -248,7 +248,7 @@ def test_a_refusal_is_one_even_with_a_whole_page_beside_it(status: object) -> No
 @pytest.mark.parametrize("name", [name for name in SAMPLE if name != "voiceId"], ids=short)
 @pytest.mark.parametrize("absent", [None, "", ...], ids=short)
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n ")], ids=short)
-def test_absent_is_none_whatever_the_vendor_wrote(name: str, absent: object, separators: tuple[str, str]) -> None:
+def test_every_form_of_a_missing_value_is_none(name: str, absent: object, separators: tuple[str, str]) -> None:
     record = without(name) if absent is ... else SAMPLE | {name: absent}
     raw = json.dumps(envelope([record]), separators=separators).encode()
     got = decode_one(raw)
@@ -276,7 +276,7 @@ def test_nothing_is_an_empty_page(records: object, total: object) -> None:
 
 
 @pytest.mark.parametrize("records", [None, ...], ids=short)
-def test_records_that_are_told_and_not_sent_are_no_page(records: object) -> None:
+def test_records_that_are_counted_and_not_sent_are_no_page(records: object) -> None:
     answer = envelope([], total=3)
     answer["data"]["records"] = records
     if records is ...:
@@ -284,7 +284,7 @@ def test_records_that_are_told_and_not_sent_are_no_page(records: object) -> None
     assert isinstance(PageDecoder().decode(json.dumps(answer).encode()), ProtocolError)
 
 
-def test_unknown_keys_are_read_over_and_those_of_records_are_told() -> None:
+def test_unknown_keys_are_skipped_and_those_of_records_are_counted() -> None:
     extra = {"orders": [], "optimizeCountSql": True, "hitCount": False, "countId": None, "maxLimit": "", "x": {"y": 1}}
     first = SAMPLE | {"carrier": CANARY, "legs": [{"callee": CANARY, "answerTime": ""}]}
     raw = json.dumps(envelope([first, SAMPLE | {"carrier": ""}], **extra) | {"traceId": "1"}).encode()
@@ -295,7 +295,7 @@ def test_unknown_keys_are_read_over_and_those_of_records_are_told() -> None:
     assert not answer.quarantined
 
 
-def test_what_stands_under_unknown_keys_comes_with_the_page() -> None:
+def test_values_of_unknown_keys_come_with_the_page() -> None:
     answer = decode(body(SAMPLE | {"voiceId": "1"}, SAMPLE | {"carrier": "x"}))
     assert [dict(record.extra) for record in answer.page.records] == [{}, {"carrier": '"x"'}]
 
@@ -393,7 +393,7 @@ IMPOSSIBLE_MONEY = [
 
 @pytest.mark.parametrize("amount", IMPOSSIBLE_MONEY, ids=short)
 @pytest.mark.parametrize("name", ["cost", "rate", "settleRate", "quoteExchange", "settlePay", "costEur"], ids=short)
-def test_what_is_no_amount_costs_its_field_alone(name: str, amount: str) -> None:
+def test_an_invalid_amount_costs_only_its_field(name: str, amount: str) -> None:
     good = {"voiceId": "1", "cost": "1.5"}
     answer = decode(body(good, {"voiceId": "2", name: amount}, good | {"voiceId": "3"}))
     assert [record.voice_id for record in answer.page.records] == ["1", "2", "3"]
@@ -515,13 +515,13 @@ def test_an_id_that_is_written_as_a_number_is_read_as_its_digits(voice_id: int) 
     assert answer.anomalies == 1
 
 
-def test_a_name_that_is_a_number_is_not_told() -> None:
+def test_a_field_name_that_is_a_number_is_not_shown() -> None:
     answer = decode(body(SAMPLE | {"+447700900123": 1, "carrier": 2}, SAMPLE | {"\x1b[2J": 3}))
     assert answer.unknown_fields == {"+***": 1, "carrier": 1, "[2J": 1}
 
 
 @pytest.mark.parametrize("record", [None, 5, "x", [], True], ids=short)
-def test_what_is_no_record_is_quarantined(record: object) -> None:
+def test_a_value_that_is_no_record_is_quarantined(record: object) -> None:
     answer = decode(body(record, SAMPLE))
     assert len(answer.page.records) == len(answer.quarantined) == 1
 
@@ -562,7 +562,7 @@ BAD_BYTES: list[bytes] = [
 
 @pytest.mark.parametrize("raw", BAD_BYTES, ids=range(len(BAD_BYTES)))
 @pytest.mark.parametrize("warm", [False, True], ids=short)
-def test_what_is_no_answer_is_returned_as_an_error_that_quotes_nothing(raw: bytes, warm: bool) -> None:  # noqa: FBT001
+def test_an_invalid_response_is_an_error_that_quotes_nothing(raw: bytes, warm: bool) -> None:  # noqa: FBT001
     decoder = PageDecoder()
     if warm:
         decoder.decode(body(SAMPLE | {"answerTime": ""}))

@@ -79,7 +79,7 @@ NO_AMOUNTS = [
 
 @pytest.mark.parametrize("text", NO_AMOUNTS)
 @pytest.mark.parametrize("traps", [[], [InvalidOperation]])
-def test_what_is_no_amount_is_refused_whatever_this_thread_traps(text: str, traps: list[Any]) -> None:
+def test_an_invalid_amount_is_refused_with_any_trap_of_this_thread(text: str, traps: list[Any]) -> None:
     with localcontext(Context(traps=traps)):
         for read in (read_amount, DecimalCache().__getitem__, by_column):
             with pytest.raises(DecimalException):
@@ -119,7 +119,7 @@ def test_columns_take_nothing_else(value: object) -> None:
         by_column(value)
 
 
-def test_what_is_absent_stays_so_whatever_became_of_the_table() -> None:
+def test_an_absent_value_stays_absent_in_any_state_of_the_table() -> None:
     table = DecimalCache()
     assert table[None] is None
     table.clear()

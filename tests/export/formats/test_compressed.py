@@ -58,7 +58,7 @@ def test_where_the_text_is_cut_leaves_no_trace(
     assert decompress(one) == b"begin " + NOISE + b" end"
 
 
-def test_gzip_tells_no_name_no_time_and_no_system() -> None:
+def test_the_gzip_header_has_no_name_no_time_and_no_system() -> None:
     raw = compress(GzipCompressor(), b"text")
     assert raw[:10] == b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
     with gzip.open(io.BytesIO(raw)) as file:

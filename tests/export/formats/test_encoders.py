@@ -140,7 +140,7 @@ def test_two_encoders_share_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "parquet"])
-def test_what_is_ready_is_handed_on(name: str) -> None:
+def test_complete_chunks_are_passed_on(name: str) -> None:
     encoder = open_encoder(name)
     encoder.begin()
     rows = encode_rows(list(map(call, range(2_000))))
@@ -174,7 +174,7 @@ def test_an_instant_in_parquet_is_utc() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_has_room_for_what_is_not_known(name: str) -> None:
+def test_every_format_keeps_unknown_fields(name: str) -> None:
     decompress, _ = READERS[name]
     reported = '{"newField":"a,b \\"c\\""}'
     encoder = open_encoder(name)

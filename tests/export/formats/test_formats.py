@@ -44,7 +44,7 @@ def test_a_format_that_is_named_wins_and_the_ending_may_compress_it(name: str, n
 
 
 @pytest.mark.parametrize("name", ["calls", "calls.txt", "calls.gz", "calls.parquet.gz", "csv", "calls.csv.bz2", "."])
-def test_a_name_that_tells_nothing_is_refused(name: str) -> None:
+def test_an_unknown_file_extension_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"pass format=, or use \.ndjson, \.jsonl, \.csv .* or \.parquet"):
         choose_format(name)
 
