@@ -236,7 +236,8 @@ async def parts_of_a_range(client: CdrClient, part: RangePart) -> None:
     assert_type(await client.plan_parts(START, END, time_field="call_time", on_out_of_range="skip"), list[RangePart])
     assert_type((part.start, part.rows, part.index, part.parts), tuple[datetime, int, int, int])
     async with client.stream(part=part, allow_incomplete=True) as stream:
-        assert_type(stream, CdrStream)
+        async for batch in stream.arrow_batches(columns=["voice_id"]):
+            assert_type(batch, Any)
     client.stream()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     client.stream(START, END, part=part)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
@@ -252,7 +253,8 @@ async def three_ways_to_read_a_stream(client: CdrClient) -> None:
     async with client.stream(
         part=(await client.plan_parts(START, END, rows=1_000))[0], allow_incomplete=True
     ) as stream:
-        assert_type(stream, CdrStream)
+        async for batch in stream.arrow_batches(columns=["voice_id"]):
+            assert_type(batch, Any)
     client.stream()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     async with client.stream(START, END, phone_name="p", time_field="call_time") as stream:
         async for window in stream.windows():
