@@ -487,7 +487,7 @@ def test_an_export_takes_what_was_promised() -> None:
     days = aiosipcdr.CdrClient.export_days
     assert list(parameters(days, inspect.Parameter.POSITIONAL_OR_KEYWORD)) == ["first", "last", "tz", "path"]
     offered = parameters(days, inspect.Parameter.KEYWORD_ONLY)
-    assert offered == promised | form | {"recheck": timedelta(0), "on_day": None}
+    assert offered == promised | form | {"recheck": timedelta(0), "on_day": None, "processes": 1}
     assert inspect.iscoroutinefunction(days)
 
 
