@@ -14,7 +14,7 @@ from aiosipcdr.display import shorten
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.model.report import counted
 
-__all__ = ["ProgressDisplay", "ProgressState"]
+__all__ = ["ProgressDisplay"]
 
 QUIET: Final = frozenset({EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED})
 """Events that change nothing in the display."""

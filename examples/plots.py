@@ -1,9 +1,10 @@
 """Two charts of a month with pandas and matplotlib, cell by cell (`# %%`, as in notebook.py).
 
-    python3 examples/plots.py --sandbox [--output FOLDER]
+    python3 examples/plots.py --sandbox
 
-draws them for generated calls of October 2026; without `--sandbox` for the account in AIOSIPCDR_BASE_URL,
-AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET. In a notebook, write `records = await fetch_month()`.
+draws them for generated calls of October 2026, into this folder or that of `--output`; without `--sandbox` for the
+account in AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET. In a notebook, write
+`records = await fetch_month()`.
 
 Needs: pip install "aiosipcdr[arrow]" pandas matplotlib
 """
