@@ -6,7 +6,7 @@ Arguments are checked here, before any I/O.
 import os
 import ssl
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import TracebackType
 from typing import Literal, NoReturn, Self, TypedDict, Unpack, get_args, overload
 
@@ -18,15 +18,17 @@ from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.events import EventHook, LoggingHook
 from aiosipcdr.http.options import check_base_url, check_ssl_context, check_user_agent, choose_proxy, unquote
 from aiosipcdr.http.transport import ClientSession, Transport
-from aiosipcdr.model.arguments import check_between, check_choice, check_kind, check_seconds, check_span, check_zone
+from aiosipcdr.model.arguments import check_between, check_choice, check_seconds, check_span, check_zone
 from aiosipcdr.model.privacy import hide_arguments
 from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange, Query
 from aiosipcdr.model.records import LARGEST_SIZE, Page, TimeField
 from aiosipcdr.model.report import CallDetailRecords, DayReport, DaysReport, FetchReport
+from aiosipcdr.model.sync import OnVanished, SyncReport
 from aiosipcdr.model.windows import WIDEST, ArgumentError, TimeWindow, days_span
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.proof.parts import RangePart
+from aiosipcdr.rates import RateLimiter, check_rate
 from aiosipcdr.wire.codec import PATH
 from aiosipcdr.wire.signing import Credentials, CredentialsSource, credentials_source
 
@@ -41,7 +43,7 @@ class ClientSettings(TypedDict, total=False):
 
     concurrency: int
     page_size: int
-    rate: RatePolicy | float | None
+    rate: RatePolicy | float | RateLimiter | None
     retry: RetryPolicy
     timeout: float
     max_response_bytes: int | None
@@ -78,7 +80,8 @@ class CdrClient:
         api_secret: The API secret, if `api_key` is the key.
         concurrency: Requests in flight at the same time, 1 to 64. The connector of a borrowed session may allow fewer.
         page_size: Records per page, 1 to 100.
-        rate: Requests per second at most, of all methods together; `None` for no limit.
+        rate: Requests per second at most, of all methods together; `None` for no limit. Or an object with `async
+            acquire()`, which is awaited before each request: a `RemoteRate` shares one rate between processes.
         retry: When a failed request is sent again.
         timeout: Seconds for one request and its answer.
         max_response_bytes: Largest decoded answer in bytes; by default 64 KiB for each record of a page and one more.
@@ -122,7 +125,7 @@ class CdrClient:
         *,
         concurrency: int = 8,
         page_size: int = 100,
-        rate: RatePolicy | float | None = None,
+        rate: RatePolicy | float | RateLimiter | None = None,
         retry: RetryPolicy = RetryPolicy(),
         timeout: float = 60.0,
         max_response_bytes: int | None = None,
@@ -152,7 +155,7 @@ class CdrClient:
             raise ValueError("retry must be a RetryPolicy; RetryPolicy(attempts=1) never retries")  # noqa: TRY004 - one kind of error for every bad argument
         if hook is not None and not callable(hook):
             raise ValueError("hook must be callable with one event, or None")
-        check_kind("rate", rate, RatePolicy | int | float, "a number of requests a second, or a RatePolicy")
+        pace = check_rate(rate)
         check_ssl_context(ssl_context)
         if user_agent is not None:
             check_user_agent(user_agent)
@@ -172,7 +175,7 @@ class CdrClient:
         self._session = EngineSession(
             transport,
             credentials,
-            rate=RatePolicy(rate) if isinstance(rate, int | float) else rate,
+            rate=pace,
             retry=retry,
             hook=LoggingHook() if hook is None else hook,
             assume_tz=zone,
@@ -776,6 +779,150 @@ class CdrClient:
         exporter = Exporter(self._fetcher, options)
         days = DaysExport(exporter, query, zone, path, sidecars=sidecars, recheck=recheck, on_day=on_day)
         return await days.run()
+
+    @hide_arguments
+    async def sync(
+        self,
+        url: str,
+        *,
+        since: datetime | None = None,
+        lookback: timedelta = timedelta(days=3),
+        deep: bool = False,
+        on_vanished: OnVanished = "mark",
+        table: str = "calls",
+        schema: str | None = None,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        time_field: TimeField | None = None,
+        dry_run: bool = False,
+        allow_mass_vanish: bool = False,
+    ) -> SyncReport:
+        """Make a table of a database equal to the vendor's list; run it every morning with the same arguments.
+
+            report = await client.sync("sqlite:///calls.db", since=start)
+
+        Reads the calls since the last run, and what has changed in the lookback: calls that arrive late, change or
+        vanish. Rows and checkpoints are committed together, so a run that is killed at any moment loses and doubles
+        nothing: the next one goes on. Time that cannot be proven complete is left as it is.
+
+        The table has the columns of a Parquet export, then `leg` (the number of the row among those with its
+        `voice_id`, by `submit_time`; both are the primary key), `synced_at` (when the row was last written),
+        `vanished_at` (when the vendor no longer listed it) and `span_start` (of the checkpoint it belongs to). Beside
+        it are two more tables: `<table>_checkpoints` and `<table>_sync`.
+
+        Args:
+            url: The database, as in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `duckdb:///...`
+                (extra `duckdb`).
+            since: Begin of the table, aware; needed by the first run. An earlier time than before extends the table.
+            lookback: How far before now changes are looked for. Longer than your longest call, since a call may be
+                listed when it has ended.
+            deep: Read the whole lookback, also where the vendor's counts are unchanged: finds changed contents, such as
+                amounts that were rated again.
+            on_vanished: What to do about rows that the vendor no longer lists: "mark", "delete" or "keep".
+            table: The name of the table.
+            schema: The schema of the table, for databases that have schemas.
+            sip_group_name: See `fetch_all`. A table holds the answer to one query: other filters are refused.
+            phone_name: See `fetch_all`.
+            time_field: The time that the vendor is known to filter on: the table then begins exactly at `since`.
+            dry_run: Compare and report, write nothing.
+            allow_mass_vanish: Accept that more than 20 rows, and more than a tenth, of a span of time vanish. Without
+                it such a span is read again after a minute, and then the run ends.
+
+        Returns:
+            What was changed, and until when the table is complete.
+
+        Raises:
+            IncompleteRangeError: Too many rows would vanish.
+            OutOfTimeRangeError: The vendor has deleted calls since `since` that the table never had.
+            ExportConflictError: Another sync of the table is running, its columns differ, or it holds the calls of
+                another account or of other filters; nothing is written.
+            StorageError: The database failed; what was committed before is right.
+            ImportError: The database needs an extra that is not installed.
+        """
+        # Loaded with the first sync, like the modules of an export.
+        from aiosipcdr.sync.synchronizer import Synchronizer, SyncOptions
+        from aiosipcdr.sync.targets import Location
+
+        filters = Filters.of(sip_group_name, phone_name, self._filter_match)
+        options = SyncOptions.of(
+            since=since,
+            lookback=lookback,
+            deep=deep,
+            on_vanished=on_vanished,
+            time_field=time_field,
+            dry_run=dry_run,
+            allow_mass_vanish=allow_mass_vanish,
+        )
+        synchronizer = Synchronizer.of(self._fetcher, Location.of(url, table=table, schema=schema), filters, options)
+        return await synchronizer.run()
+
+    @hide_arguments
+    async def report(
+        self,
+        start: datetime,
+        end: datetime,
+        path: str | os.PathLike[str],
+        *,
+        tz: tzinfo | str | None = None,
+        compare: bool = False,
+        title: str = "Calls and costs",
+        show_numbers: bool = False,
+        overwrite: bool = False,
+        mode: int | None = None,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        on_out_of_range: OutOfRange = "raise",
+        allow_incomplete: bool = False,
+        time_field: TimeField | None = None,
+    ) -> FetchReport:
+        """Fetch a range, and write its costs and traffic as one HTML page: see `aiosipcdr.analytics.write_report`.
+
+            report = await client.report(start, end, "october.html", compare=True)
+
+        Calls are summarized as they arrive, in bounded memory. The page says whether they are certified.
+
+        Args:
+            start: Begin of the range, aware.
+            end: End of the range, aware.
+            path: The file to write. An earlier report there is replaced, any other file is refused.
+            tz: The time zone of days and hours, a tzinfo or an IANA name; by default that of `start`.
+            compare: Also fetch the period before, of as many months or days, to compare with. If it cannot be read
+                completely, the page says so.
+            title: The heading.
+            show_numbers: Show phone numbers and names of phones, which are masked otherwise.
+            overwrite: Also replace a file that is no report.
+            mode: Permissions of the file, such as 0o640; by default only its owner can read it.
+            sip_group_name: See `fetch_all`.
+            phone_name: See `fetch_all`.
+            on_out_of_range: See `fetch_all`.
+            allow_incomplete: See `fetch_all`; the page says loudly that it is not certified.
+            time_field: See `fetch_all`.
+
+        Returns:
+            The report of the range.
+
+        Raises:
+            ImportError: The extra `report` is not installed.
+            ExportConflictError: A file exists that is no report.
+            StorageError: The file cannot be written.
+            IncompleteRangeError: See `fetch_all`; no file appears.
+            OutOfTimeRangeError: See `fetch_all`.
+        """
+        from aiosipcdr.analytics.report.ranges import ReportOptions, report_range
+
+        zone = check_zone("tz", tz)
+        filters = Filters.of(sip_group_name, phone_name, self._filter_match)
+        query = Query.of(
+            start,
+            end,
+            filters,
+            on_out_of_range=on_out_of_range,
+            allow_incomplete=allow_incomplete,
+            time_field=time_field,
+        )
+        options = ReportOptions(path, title, show_numbers, overwrite, mode)
+        zone = zone or start.tzinfo or UTC  # an aware time has one
+        return await report_range(self._fetcher.stream, query, options, tz=zone, compare=compare)
 
 
 def _check_part(part: object, *others: object) -> None:

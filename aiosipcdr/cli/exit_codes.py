@@ -90,6 +90,11 @@ def _in_options(sentence: str) -> str:
 _OPTIONS = {
     "allow_incomplete=True": "--allow-incomplete",
     "strict=True": "--strict",
+    "allow_mass_vanish=True": "--allow-mass-vanish",
+    "name with table=": "name with --table",
+    "since is missing": "--since is missing",
+    "a later since": "a later --since",
+    "the URL of the database must": "--to must",
     "set assume_tz": "add --assume-tz",
     "; if its records are that large, raise max_response_bytes": "; the library's max_response_bytes raises the limit",
     "overwrite=True": "--overwrite",

@@ -64,7 +64,7 @@ class Proof:
     filter_match: FilterMatch | None = None
 
 
-def time_field_of(proof: Proof, settings: Settings) -> str | None:
+def time_field_of(proof: Proof, settings: Settings) -> TimeField | None:
     """Return the time field that the vendor filters on, if it is known.
 
     Raises:
@@ -146,7 +146,8 @@ def _read_match(text: str) -> FilterMatch:
     raise ValueError("must be exact or loose")
 
 
-def _read_time_field(text: str) -> str:
-    if text not in TIME_FIELDS:
-        raise ValueError(f"must be one of {', '.join(TIME_FIELDS)}")
-    return text
+def _read_time_field(text: str) -> TimeField:
+    for name in TIME_FIELDS:
+        if text == name:
+            return name
+    raise ValueError(f"must be one of {', '.join(TIME_FIELDS)}")

@@ -13,6 +13,7 @@ from aiosipcdr.http.transport import Transport
 from aiosipcdr.model.errors import ClientStateError
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
+from aiosipcdr.rates import RateLimiter, RemoteRate
 from aiosipcdr.wire.signing import CredentialsSource
 
 __all__ = ["EngineSession"]
@@ -34,7 +35,7 @@ class EngineSession:
         transport: Transport,
         credentials: CredentialsSource,
         *,
-        rate: RatePolicy | None,
+        rate: RatePolicy | RateLimiter | None,
         retry: RetryPolicy,
         hook: EventHook,
         assume_tz: tzinfo | None,
@@ -106,9 +107,11 @@ class EngineSession:
         finally:
             with anyio.CancelScope(shield=True):
                 await self.transport.close()
+                if isinstance(self._rate, RemoteRate):  # other limiters belong to the caller
+                    await self._rate.aclose()
 
-    async def run_plan(self, plan: Plan) -> None:
-        """Send the requests of `plan` until it has its result.
+    async def run_plan(self, plan: Plan) -> int:
+        """Send the requests of `plan` until it has its result; return their number.
 
         Raises:
             SipCdrError: What ended the plan early.
@@ -120,3 +123,6 @@ class EngineSession:
             run.check()
         finally:
             await engine.finish(run)
+            requests = run.requests
+            del run  # the traceback of its error keeps this frame
+        return requests

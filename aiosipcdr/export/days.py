@@ -91,7 +91,10 @@ class DaysExport:
             if self._on_day is not None:
                 self._on_day(report)
         if problem is not None:
-            raise problem
+            try:
+                raise problem
+            finally:
+                del problem  # its traceback keeps this frame
         return DaysReport(days=done)
 
     async def _write(self, file: DayFile) -> DayReport:

@@ -183,7 +183,7 @@ class WindowReader:
         try:
             verdict, why = judge_answer(request, answer, self._filters, self._time_field, sorted_run)
         except ProtocolError as unusable:
-            return unusable
+            return unusable.with_traceback(None)  # which would keep the rows of the answer
         if verdict is Verdict.USE and sorted_run is not None and not self._strict:
             if not self._take_page(request, answer, sorted_run):
                 return None  # the usual case: more pages of the scan are in flight
@@ -238,6 +238,11 @@ class WindowReader:
         if error is not None:
             return error
         return None if self.state is WindowState.OPEN else PlanChange.DONE
+
+    def close(self) -> None:
+        """Plan and report nothing more: what is planned, and the run, refer to the window, which refers to them."""
+        self.planned.clear()
+        self._on_answer = None
 
     def give_up(self) -> None:
         """Stop reading; the window is unproven and keeps the rows read so far."""
