@@ -127,7 +127,7 @@ SMUGGLED = [
     ("integrations/problems.py", "import aiosipcdr.cli", "layers"),
     ("client.py", "import aiosipcdr.integrations.aiohttp", "layers"),
     ("analytics/summary.py", "import aiosipcdr.cli", "layers"),
-    ("client.py", "import aiosipcdr.analytics", "layers"),
+    ("analytics/summary.py", "import aiosipcdr.client", "layers"),
     ("analytics/summary.py", "import rich", "light-core"),
     ("utilities.py", "", "layers"),
 ]

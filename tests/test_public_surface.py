@@ -480,7 +480,7 @@ def test_an_export_takes_what_was_promised() -> None:
         {"format": None, "if_exists": "verify", "overwrite": False, "restart": False} | FILTERS | CHOICES | OPTIONAL
     )
     form = {"spreadsheet": False, "mask_numbers": None, "sidecars": None, "mode": None, "lock": True}
-    assert offered == promised | form | {"adjacent": False, "relative": False}
+    assert offered == promised | form | {"adjacent": False, "relative": False, "tz": None}
     assert list(offered)[:3] == ["format", "if_exists", "overwrite"]
     assert inspect.iscoroutinefunction(export)
 
