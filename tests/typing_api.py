@@ -56,14 +56,19 @@ from aiosipcdr import (
     __version__,
 )
 from aiosipcdr.analytics import (
+    REPORT_GROUPINGS,
     BillingResult,
+    Certificate,
     FraudHint,
     GroupKey,
     HintThresholds,
     Peak,
     TrafficMetrics,
     TrafficSummary,
+    Verdict,
+    render_report,
     summarize,
+    write_report,
 )
 from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.events import combine
@@ -482,3 +487,13 @@ def what_a_summary_says(summary: TrafficSummary) -> None:
         assert_type(summary.billing.result(), BillingResult)
     if summary.hints is not None:
         assert_type(summary.hints.find(HintThresholds(run_length=5)), list[FraudHint])
+
+
+async def reports_for_people(client: CdrClient, records: CallDetailRecords) -> None:
+    assert_type(await client.report(START, END, "page.html", tz="Asia/Shanghai", compare=True), FetchReport)
+    summary = summarize(records, by=REPORT_GROUPINGS)
+    certificate = Certificate.of_files(["october.ndjson"])
+    assert_type(certificate.verdict, Verdict)
+    write_report(summary, "page.html", certificate=certificate, before=summary, certificate_before=records.report)
+    assert_type(render_report(summary, certificate=records.report), str)
+    write_report(summary, "page.html", certificate="certified")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
