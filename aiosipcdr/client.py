@@ -429,7 +429,7 @@ class CdrClient:
         Every call of the range belongs to exactly one part, whatever the vendor's bounds mean, and the parts together
         have the calls of `fetch_all`. Each part is proven by itself. Parts can be pickled and hold no credentials.
 
-        The cuts are found by counting: about two requests for each part.
+        The cuts are found by counting: about three requests for each part.
 
         Args:
             start: Begin of the range, aware.

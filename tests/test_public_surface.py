@@ -137,6 +137,7 @@ EXAMPLES = (
 INTERNAL = {
     "CdrStream.__init__": "CdrClient.stream",
     "BlockingCdrStream.__init__": "BlockingCdrClient.stream",
+    "BlockingIterable.__init__": "BlockingCdrClient.stream",
 }
 
 PROTOCOL_METHODS = ("__init__", "__call__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__getitem__")
@@ -153,6 +154,11 @@ METHODS: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]
     "plan_parts": ({}, {"rows": 50_000, **FILTERS}, {**CHOICES, **OPTIONAL}),
     "count": ({}, FILTERS, {**CHOICES, **OPTIONAL}),
     "fetch_page": ({"current": 1, "size": 100}, FILTERS, OPTIONAL),
+    "report": (
+        {"path": inspect.Parameter.empty},
+        {**FILTERS, **CHOICES, "tz": None, "compare": False, "show_numbers": False, "overwrite": False, "mode": None},
+        {**OPTIONAL, "title": "Calls and costs"},
+    ),
 }
 
 RECORD_FIELDS = [
@@ -480,7 +486,7 @@ def test_an_export_takes_what_was_promised() -> None:
         {"format": None, "if_exists": "verify", "overwrite": False, "restart": False} | FILTERS | CHOICES | OPTIONAL
     )
     form = {"spreadsheet": False, "mask_numbers": None, "sidecars": None, "mode": None, "lock": True}
-    assert offered == promised | form | {"adjacent": False, "relative": False}
+    assert offered == promised | form | {"adjacent": False, "relative": False, "tz": None}
     assert list(offered)[:3] == ["format", "if_exists", "overwrite"]
     assert inspect.iscoroutinefunction(export)
 
@@ -511,7 +517,17 @@ def test_a_sync_takes_what_was_promised() -> None:
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
     client = aiosipcdr.CdrClient
 
-    for name in ("fetch_all", "fetch_page", "count", "plan_parts", "open", "aclose", "__aenter__", "__aexit__"):
+    for name in (
+        "fetch_all",
+        "fetch_page",
+        "count",
+        "plan_parts",
+        "report",
+        "open",
+        "aclose",
+        "__aenter__",
+        "__aexit__",
+    ):
         assert inspect.iscoroutinefunction(getattr(client, name)), name
     for name in ("stream", "from_env"):
         assert not inspect.iscoroutinefunction(getattr(client, name)), name

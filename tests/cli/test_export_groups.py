@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import openpyxl
 import pytest
 
+from aiosipcdr.analytics import summarize
 from aiosipcdr.cli.app import run
 from aiosipcdr.export import read_manifest
 from aiosipcdr.export.formats import excel
@@ -40,10 +42,23 @@ def test_each_group_has_a_certified_file(
 
 
 @pytest.mark.usefixtures("account")
+def test_a_workbook_of_a_day_has_the_zone_of_the_day(sandbox: Sandbox, tmp_path: Path) -> None:
+    day = sandbox.start.date() + timedelta(days=1)
+    span = ["--start", str(day), "--end", str(day + timedelta(days=1)), "--tz", "Europe/Berlin"]
+    assert run(["export", *span, "--daily", "--output", str(tmp_path / "calls.xlsx")]) == 0
+    path = tmp_path / f"calls-{day}.xlsx"
+    sheet = openpyxl.load_workbook(path)["calls"]
+    assert sheet["G1"].value == "submit_time (Europe/Berlin)"
+    assert {row[6].date() for row in sheet.iter_rows(min_row=2, values_only=True)} <= {day}
+    assert summarize(path).total.attempts == sheet.max_row - 1
+
+
+@pytest.mark.usefixtures("account")
 def test_each_group_may_have_a_file_for_each_day(groups: dict[str, int], sandbox: Sandbox, tmp_path: Path) -> None:
     first = next(iter(groups))
     output = str(tmp_path / "dt={date}" / "{group}.ndjson")
-    span = ["--start", sandbox.start.date().isoformat(), "--end", sandbox.end.date().isoformat(), "--tz", "UTC"]
+    day = sandbox.start.date()
+    span = ["--start", str(day), "--end", str(day + timedelta(days=3)), "--tz", "UTC"]
     assert run(["export", *span, "--group", first, "--daily", "--output", output]) == 0
     assert {file.stem for file in tmp_path.glob("dt=*/*.ndjson")} == {first}
 

@@ -27,13 +27,14 @@ from aiohttp import ClientSession, TCPConnector
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.gates import Gate
 from tests.selection import some
+from tests.system_parts import require
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 SERVICES = ("fastapi_app", "aiohttp_app")
 TENANTS = "tenants_app"
 DJANGO = "django_app"
-JOBS = ("nightly", "notebook")
+JOBS = ("nightly", "notebook", "plots")
 RECORDS = 4_500
 
 
@@ -312,6 +313,17 @@ def test_one_command_starts_each_example_on_made_up_calls(tmp_path: Path) -> Non
     assert "certified complete" in book.stdout
     assert "sales-us" in book.stdout  # of polars
     assert "EUR" in book.stdout  # of DuckDB
+
+
+def test_the_charts_are_those_of_the_documentation(tmp_path: Path) -> None:
+    require("package:matplotlib")
+    drawn = run("plots", tmp_path, "--sandbox")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "5,000 of 5,000 calls, certified complete" in drawn.stdout
+    for name in ("calls-by-day.svg", "cost-by-hour.svg"):
+        picture = (tmp_path / name).read_text(encoding="utf-8")
+        assert picture.count("<path") > 20
+        assert (ROOT / "docs" / "pictures" / name).stat().st_size == pytest.approx(len(picture), rel=0.2)
 
 
 def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
