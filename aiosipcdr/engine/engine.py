@@ -24,19 +24,21 @@ import anyio
 
 from aiosipcdr.engine.run import Job, Plan, Run
 from aiosipcdr.events import Event, EventHook, EventKind, choose_events
-from aiosipcdr.http.transport import Signer, Transport, read_answer
+from aiosipcdr.http.transport import Signer, Transport, read_response
 from aiosipcdr.model.errors import ClientStateError, SipCdrError, ThrottledError
 from aiosipcdr.model.report import FetchReport
 from aiosipcdr.policy.clock import AwakeTime, VendorClock, VendorTime
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryController, RetryPolicy
 from aiosipcdr.proof.page import PageRequest, PlanChange
+from aiosipcdr.rates import RateLimiter
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, encode_query
 from aiosipcdr.wire.signing import CredentialsSource
 
-__all__ = ["Engine", "Seams", "seams"]
+__all__ = ["Engine", "Seams", "run_numbers", "seams"]
 
-_run_numbers = count(1)
+run_numbers: Iterator[int] = count(1)
+"""The number of the next run in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Engine:
         transport: Transport,
         credentials: CredentialsSource,
         *,
-        rate: RatePolicy | None,
+        rate: RatePolicy | RateLimiter | None,
         retry: RetryPolicy,
         hook: EventHook | None,
         assume_tz: tzinfo | None = None,
@@ -89,7 +91,8 @@ class Engine:
         inputs = _seams.get(_DEFAULT_SEAMS)
         self._transport = transport
         self._credentials = credentials
-        self._pacer = Pacer(rate)
+        self._pacer = Pacer(rate if isinstance(rate, RatePolicy) else None)
+        self._limiter = None if isinstance(rate, RatePolicy) else rate
         self._hook = hook
         self._wants = choose_events(hook)
         self._wall_clock = inputs.wall_clock
@@ -133,7 +136,7 @@ class Engine:
             plan: The plan.
             records: Number of records that an earlier run of it had read, if it is resumed.
         """
-        run = Run(next(_run_numbers), plan)
+        run = Run(next(run_numbers), plan)
         run.call(self._emit, EventKind.RUN_STARTED, run, records=records)
         run.traces_sent = run.call(self._wants, EventKind.REQUEST_SENT)
         run.traces_answers = run.call(self._wants, EventKind.REQUEST_ANSWERED)
@@ -265,7 +268,12 @@ class Engine:
         try:
             while job is not None:
                 self._workers[task] = job
-                outcome = await self._attempt(job, now) if job.run.is_open else None
+                if self._limiter is not None:
+                    is_admitted = job.run.is_open and await self._admit(job, self._limiter)
+                    now = self._now()
+                else:
+                    is_admitted = job.run.is_open
+                outcome = await self._attempt(job, now) if is_admitted else None
                 now = self._now()
                 if outcome is not None:
                     self._settle(job, outcome, now)
@@ -292,6 +300,15 @@ class Engine:
             self._forget(task)
             del task  # a cancelled task keeps its error, whose traceback keeps this frame
 
+    async def _admit(self, job: Job, limiter: RateLimiter) -> bool:
+        # Unlike the pace of a policy, this wait occupies a worker: a limiter learns from it how many requests wait.
+        await limiter.acquire()
+        now = self._now()
+        if (pause := self._pacer.decide_wait(now)) > 0:  # throttled meanwhile
+            self._postpone(job, now + pause)
+            return False
+        return job.run.is_open
+
     async def _attempt(self, job: Job, now: float) -> PageAnswer | SipCdrError:
         credentials = self._credentials()
         run, request = job.run, job.request
@@ -315,7 +332,7 @@ class Engine:
             return received
         received_at = self._wall_clock()
         self._vendor_clock.note_answer(received.date, sent=signer.signed_at, received=received_at)
-        answer = read_answer(
+        answer = read_response(
             received,
             self._decoder,
             credentials,
