@@ -300,13 +300,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def guard(session: nox.Session) -> None:
-    """Compare the cost of the client with its limits: counts, no times.
+    """Compare the cost of the client with its limits: counts and memory, no times.
 
     Counts instructions, too, where valgrind is installed.
     """
     install(session)
     session.chdir("benchmarks")
     session.run("python", "-m", "course.guard")
+    session.run("python", "memory.py")
 
 
 @nox.session(default=False)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TransportError,
         VendorError,
     )
+    from aiosipcdr.model.html import RecordsPreview
     from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange
     from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page, TimeField
     from aiosipcdr.model.report import (
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from aiosipcdr.policy.retry import RetryPolicy
     from aiosipcdr.proof.page import PageRequest, PlanChange, RequestOwner, Transition
     from aiosipcdr.proof.parts import RangePart
+    from aiosipcdr.rates import RateLimiter, RateServer, RemoteRate
     from aiosipcdr.wire.codec import PageAnswer, encode_params
     from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
@@ -111,8 +113,12 @@ __all__ = [
     "ProtocolError",
     "QuarantinedRecord",
     "RangePart",
+    "RateLimiter",
     "RatePolicy",
+    "RateServer",
+    "RecordsPreview",
     "RedirectError",
+    "RemoteRate",
     "RequestOwner",
     "RequestTimeoutError",
     "ResponseTooLargeError",
@@ -150,6 +156,7 @@ _MODULES = {
         "LoggingHook",
     ),
     "aiosipcdr.model.arrow": ("ArrowRecords",),
+    "aiosipcdr.model.html": ("RecordsPreview",),
     "aiosipcdr.model.query": (
         "ExportFormat",
         "FilterMatch",
@@ -182,6 +189,7 @@ _MODULES = {
     "aiosipcdr.policy.pacing": ("RatePolicy",),
     "aiosipcdr.policy.retry": ("RetryPolicy",),
     "aiosipcdr.proof.page": ("PageRequest", "PlanChange", "RequestOwner", "Transition"),
+    "aiosipcdr.rates": ("RateLimiter", "RateServer", "RemoteRate"),
     "aiosipcdr.proof.parts": ("RangePart",),
     "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
     "aiosipcdr.wire.signing": (

@@ -222,7 +222,7 @@ async def test_moving_on_is_quiet(held: Sandbox) -> None:
     assert task.cancelling() == 0
 
 
-async def test_a_run_that_is_given_up_still_tells_its_end(held: Sandbox) -> None:
+async def test_a_cancelled_run_still_emits_its_end(held: Sandbox) -> None:
     events: list[Event] = []
     async with client_of(held, hook=events.append) as client:
         with anyio.move_on_after(0.02) as scope:
@@ -250,7 +250,7 @@ class SiblingError(Exception):
 
 
 @pytest.mark.parametrize("group", [asyncio.TaskGroup, anyio.create_task_group])
-async def test_a_siblings_failure_ends_a_run_and_is_all_that_is_told(held: Sandbox, group: Any) -> None:
+async def test_a_siblings_failure_ends_a_run_and_is_the_only_error(held: Sandbox, group: Any) -> None:
     before = asyncio.all_tasks()
 
     async def fail() -> None:
@@ -285,7 +285,7 @@ async def test_a_run_that_fails_in_a_group_is_a_plain_exception_in_it(sandbox: S
         assert [type(error) for error in caught.value.exceptions] == [AuthenticationError]
 
 
-async def test_closing_the_client_ends_what_is_under_way(held: Sandbox) -> None:
+async def test_closing_the_client_ends_running_requests(held: Sandbox) -> None:
     before = asyncio.all_tasks()
     client = await client_of(held).open()
     tasks = [

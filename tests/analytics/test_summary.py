@@ -89,7 +89,7 @@ def test_each_table_has_every_call_once(records: list[CallDetailRecord]) -> None
         )
 
 
-def test_adding_does_not_change_what_is_added() -> None:
+def test_adding_does_not_change_the_operands() -> None:
     one, two = summary_of([made_call(0)]), summary_of([made_call(1, cost=Decimal(9)), unanswered(2)])
     three = one + two
     three.add([made_call(3)])

@@ -64,7 +64,9 @@ def test_a_value_of_no_option_is_not_repeated(extra: list[str], capsys: pytest.C
         ([*EXPORT, "--page-size", "5", "--page-size", "6"], "--page-size specified multiple times"),
     ],
 )
-def test_what_is_wrong_is_said(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_argument_error_names_the_argument(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert expected in sentence(arguments, capsys)
 
 

@@ -122,7 +122,7 @@ async def test_a_refused_page_is_asked_for_in_smaller_windows_and_then_is_an_err
         assert sandbox.stats.requests <= 40
 
 
-async def test_a_count_of_what_is_too_old_keeps_the_vendors_code(sandbox: Sandbox) -> None:
+async def test_a_count_of_a_range_that_is_too_old_keeps_the_vendors_code(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
         with pytest.raises(OutOfTimeRangeError) as caught:
             await client.count(sandbox.start - timedelta(days=200), sandbox.start - timedelta(days=190))

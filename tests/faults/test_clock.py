@@ -62,7 +62,7 @@ async def test_without_a_date_one_fresh_signature_is_tried(offset: float) -> Non
         assert sandbox.stats.requests == 2
 
 
-async def test_a_date_that_stays_wrong_is_an_error_that_tells_the_offset() -> None:
+async def test_a_date_that_stays_wrong_is_an_error_with_the_offset() -> None:
     begun = time()
     wrong = Fault("code", code=-16, times=2, headers={"Date": formatdate(begun + 600, usegmt=True)})
     async with Sandbox(records=10, faults=[wrong]) as sandbox, client_of(sandbox) as client:
@@ -151,7 +151,7 @@ async def test_a_client_knows_how_far_the_vendors_clock_is_from_its_own(offset: 
     assert client.clock_offset is None
 
 
-async def test_a_refused_login_tells_the_clock_too() -> None:
+async def test_a_refused_login_measures_the_clock_too() -> None:
     async with Sandbox(records=10, clock_offset=200.0) as sandbox, client_of(sandbox) as client:
         sandbox.answer_next(-1)
         begun = time()

@@ -1,4 +1,4 @@
-"""The FastAPI integration: what only FastAPI has. Behaviour common to both integrations: see test_doors.py."""
+"""The FastAPI integration: what only FastAPI has. Common to both integrations: see test_web_endpoints.py."""
 # ruff: noqa: ANN401 - the fixtures' own
 
 import asyncio
@@ -130,7 +130,7 @@ async def test_a_lifespan_of_the_users_may_hold_ours(doors: Any, sandbox: Sandbo
         assert (await answer.json()).startswith("here <CdrClient http://127.0.0.1")
 
 
-async def test_without_the_lifespan_the_operator_is_told_what_is_missing(
+async def test_without_the_lifespan_the_operator_learns_what_is_missing(
     doors: Any, browser: ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = FastAPI()
@@ -278,7 +278,7 @@ async def test_each_account_has_a_client_of_its_own(doors: Any, sandbox: Sandbox
     assert {repr(client).split()[-1] for client in built.values()} == {"closed>"}
 
 
-async def test_two_lifespans_may_stand_in_one_if_their_accounts_differ(doors: Any, sandbox: Sandbox) -> None:
+async def test_two_lifespans_may_be_combined_if_their_accounts_differ(doors: Any, sandbox: Sandbox) -> None:
     def build() -> CdrClient:
         client: CdrClient = doors.client_of(sandbox)
         return client

@@ -186,7 +186,7 @@ async def test_csv_that_is_cut_holds_calls_alone(doors: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["ndjson", "csv"])
-async def test_what_is_not_proven_never_ends_well_unless_it_says_so(doors: Any, text: TextFormat) -> None:
+async def test_an_unproven_range_never_ends_well_unless_it_says_so(doors: Any, text: TextFormat) -> None:
     async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, doors.client_of(sandbox) as client:
         reader = Reader()
         with pytest.raises((IncompleteRangeError, ResponseCutError)):
@@ -382,7 +382,7 @@ async def test_csv_is_refused_where_a_cut_would_look_like_an_end(doors: Any, san
         assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
 
 
-async def test_what_is_no_deadline_is_refused(doors: Any, sandbox: Sandbox) -> None:
+async def test_a_malformed_deadline_is_refused(doors: Any, sandbox: Sandbox) -> None:
     async with doors.client_of(sandbox) as client:
         with pytest.raises(ValueError, match="timeout must be a positive number"):
             await stream_response(client.stream(sandbox.start, sandbox.end), "csv", Reader(), timeout=math.inf)

@@ -362,7 +362,7 @@ def test_a_fresh_signature_waits_as_long_as_was_asked() -> None:
 
 
 @pytest.mark.parametrize("code", [-15, -16, -18])
-def test_a_429_is_throttling_whatever_the_vendor_says_beside_it(code: int) -> None:
+def test_a_429_is_throttling_with_any_code_beside_it(code: int) -> None:
     error = http_error(429, retry_after=2, code=code, reason="busy")
     assert type(error) is ThrottledError
     assert error.retry_after == 2
@@ -436,7 +436,7 @@ def test_what_this_machine_lacks_is_no_outage_and_takes_places() -> None:
     assert judge.limit.current == 1
 
 
-def test_what_is_about_the_account_ends_everything() -> None:
+def test_an_error_about_the_account_ends_everything() -> None:
     judge, _ = controller()
     proxy = http_error(407)
     unknown = TransportError("the request failed (KeyError)", retryable=False)

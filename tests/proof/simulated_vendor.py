@@ -426,7 +426,7 @@ class Flight:
         if how == "error":
             raise ServerFaultError("port program unusual", status=-18, window=self.request.window)
         if how == "unreadable":
-            raise ProtocolError("the answer is not one of this endpoint: status 0 without data", retryable=True)
+            raise ProtocolError("the response is not one of this endpoint: status 0 without data", retryable=True)
         if how in {"first", "last"}:
             self.current = 1 if how == "first" else pages
 

@@ -45,7 +45,7 @@ def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str,
     ]
     while (request := proof.next_request()) is not None:
         assert accept(proof, request, PageAnswer(page=page, quarantined=quarantined)) is None
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     return proof
 
 
@@ -60,7 +60,7 @@ def merger(
     return RangeMerger(report, span=span, normalize=normalize), report
 
 
-def test_what_overlaps_repeat_is_handed_over_once_and_troubles_nobody() -> None:
+def test_rows_repeated_by_overlaps_are_delivered_once_and_count_as_no_duplicates() -> None:
     room, report = merger()
     first = room.merge(proven(0, 11, call("a", 1), call("b", 10.5)), ())
     second = room.merge(proven(10, 21, call("b", 10.5), call("c", 12), broken=("d",)), ())
@@ -89,7 +89,7 @@ def test_windows_that_do_not_touch_are_not_compared() -> None:
     assert report.unique == report.total == 2
 
 
-def test_what_tells_no_time_is_not_held_against_windows_that_lie_further_back() -> None:
+def test_rows_without_a_time_are_compared_only_with_the_neighbouring_window() -> None:
     room, report = merger()
     room.merge(proven(0, 11, call("a", 1)), ())
     room.merge(proven(10, 21), ())
@@ -143,7 +143,7 @@ def test_the_report_is_the_sum_of_its_windows() -> None:
     assert (report.pages, report.scans, report.duplicates, report.conflicts, report.anomalies) == (3, 6, 9, 12, 15)
 
 
-def test_an_id_that_stands_for_two_rows_is_not_taken_for_one_at_a_seam() -> None:
+def test_an_id_of_two_rows_is_not_taken_for_one_at_a_seam() -> None:
     early, late = call("a", 10, code="x"), call("a", 15, code="y")
     split = SplitWindow(TimeWindow(at(0), at(21)), 2, 2)
     room, report = merger()
@@ -214,7 +214,7 @@ def unproven(first: int, last: int, *records: CallDetailRecord, total: int) -> W
     return proof
 
 
-def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part() -> None:
+def test_rows_read_before_an_unproven_split_come_with_its_last_part() -> None:
     room, report = merger()
     outer, inner = whole_of(call("a", 1), call("b", 2), call("z", 15.5), reported=9), whole_of(call("b", 2), reported=7)
     outer.open_parts = 3
@@ -240,7 +240,7 @@ def test_what_an_unproven_whole_had_before_it_was_cut_comes_with_its_last_part()
     assert (outer.distinct_rows, inner.distinct_rows, outer.open_parts) == (2, 1, 0)
 
 
-def test_nothing_that_was_handed_over_or_is_not_asked_for_comes_once_more_from_an_unproven_whole() -> None:
+def test_delivered_rows_and_unwanted_rows_do_not_come_again_from_an_unproven_split() -> None:
     room, report = merger(time_field="submit_time", exact=(at(0), at(20)))
     before = call("a", 10)
     room.merge(proven(0, 11, before), ())
@@ -251,7 +251,7 @@ def test_nothing_that_was_handed_over_or_is_not_asked_for_comes_once_more_from_a
     assert report.unique == 2
 
 
-def test_a_call_that_two_unproven_wholes_had_before_they_were_cut_comes_once() -> None:
+def test_a_call_read_before_two_unproven_splits_comes_once() -> None:
     room, report = merger()
     shared = call("b", 10)
     left, right = (
@@ -266,7 +266,7 @@ def test_a_call_that_two_unproven_wholes_had_before_they_were_cut_comes_once() -
     assert report.unique == 2
 
 
-def test_an_unproven_whole_counts_for_what_was_read_if_that_is_more_than_it_told() -> None:
+def test_an_unproven_split_counts_its_rows_if_they_exceed_its_total() -> None:
     room, report = merger()
     split = whole_of(call("a", 1), call("b", 2), reported=2)
     room.keep_unclaimed(split)
@@ -275,7 +275,7 @@ def test_an_unproven_whole_counts_for_what_was_read_if_that_is_more_than_it_told
     assert (report.unique, report.total) == (4, 4)
 
 
-def test_what_a_proven_whole_had_before_it_was_cut_was_deleted_since() -> None:
+def test_rows_read_only_before_a_proven_split_were_deleted_since() -> None:
     room, report = merger()
     split = whole_of(call("a", 1), call("b", 2), reported=2)
     room.keep_unclaimed(split)
@@ -285,7 +285,7 @@ def test_what_a_proven_whole_had_before_it_was_cut_was_deleted_since() -> None:
     assert report.unique == report.total == 1
 
 
-def test_what_is_left_of_a_whole_is_not_handed_over_again_where_the_next_window_repeats_it() -> None:
+def test_unclaimed_rows_of_a_split_are_not_delivered_again_by_the_next_window() -> None:
     room, report = merger()
     split = whole_of(call("a", 20.5), call("b", 2), reported=2)
     room.keep_unclaimed(split)
@@ -296,7 +296,7 @@ def test_what_is_left_of_a_whole_is_not_handed_over_again_where_the_next_window_
     assert report.unique == 3
 
 
-def test_what_a_neighbour_hands_over_is_no_more_left_of_a_whole_whichever_comes_first() -> None:
+def test_rows_delivered_by_a_neighbour_are_claimed_whichever_comes_first() -> None:
     for is_cut_first in (True, False):
         room, report = merger()
         split = SplitWindow(TimeWindow(at(10), at(21)), 3, 1, unclaimed=[call("a", 10.5), call("b", 15)])
@@ -310,7 +310,7 @@ def test_what_a_neighbour_hands_over_is_no_more_left_of_a_whole_whichever_comes_
         assert report.unique == 2
 
 
-def test_rows_that_are_stored_twice_count_twice_for_the_whole_and_once_for_the_report() -> None:
+def test_rows_stored_twice_count_twice_for_the_split_and_once_for_the_report() -> None:
     room, report = merger()
     split = SplitWindow(TimeWindow(at(0), at(21)), 4, 2)
     room.merge(proven(0, 11, call("a", 10), call("a", 10)), (split,))
@@ -320,7 +320,7 @@ def test_rows_that_are_stored_twice_count_twice_for_the_whole_and_once_for_the_r
     assert (report.unique, report.total) == (2, 2)
 
 
-def test_the_parts_of_a_whole_are_held_against_what_it_told() -> None:
+def test_the_parts_of_a_split_are_compared_with_its_total() -> None:
     room, _ = merger()
     split = SplitWindow(TimeWindow(at(0), at(21)), 4, 2)
     room.merge(proven(0, 11, call("a", 1), call("b", 10)), (split,))
@@ -330,7 +330,7 @@ def test_the_parts_of_a_whole_are_held_against_what_it_told() -> None:
     assert split.is_short
 
 
-def test_what_a_neighbour_of_another_whole_repeats_still_counts_for_this_one() -> None:
+def test_rows_repeated_by_a_neighbour_of_another_split_still_count_for_this_one() -> None:
     room, _ = merger()
     split = SplitWindow(TimeWindow(at(10), at(21)), 2, 1)
     room.merge(proven(0, 11, call("b", 10)), ())

@@ -32,7 +32,7 @@ def broken(identity: str) -> QuarantinedRecord:
 # --- reading
 
 
-def test_the_first_page_goes_alone_and_tells_the_rest() -> None:
+def test_the_first_page_is_requested_alone_and_plans_the_rest() -> None:
     scan = WindowScan(10)
     assert list(scan.plan_pages()) == [1]
     assert list(scan.plan_pages()) == []
@@ -66,7 +66,7 @@ def test_a_page_needs_a_decision_if_pages_are_due_or_all_were_read(only: range |
     assert scan.add_page(answer(total=31, current=3), None, past_the_end=True)
 
 
-def test_whatever_total_is_reported_two_thousand_pages_are_planned_ahead() -> None:
+def test_at_most_two_thousand_pages_are_planned_ahead_for_any_total() -> None:
     for only in (None, range(1, 10**9 + 1)):
         scan = WindowScan(1, only)
         planned = [*scan.plan_pages()]
@@ -130,7 +130,7 @@ def test_one_id_with_two_contents_on_two_pages_is_the_later_one() -> None:
     assert [record.code for record in scan.records.values()] == ["b"]
 
 
-def test_two_records_of_one_id_are_not_doubled_by_being_told_again() -> None:
+def test_two_records_of_one_id_are_not_doubled_by_being_read_again() -> None:
     first, second = call("1", code="a"), call("1", code="b")
     scan = WindowScan(2)
     read(scan, answer(first, second, total=4, size=2), answer(second, first, total=4, size=2, current=2))
@@ -149,7 +149,7 @@ def test_one_of_two_records_of_one_id_is_not_a_third_when_it_comes_alone() -> No
     assert (scan.unique, scan.duplicates) == (2, 1)
 
 
-def test_pages_in_no_order_at_all_are_no_oddity_and_each_oddity_is_told_once() -> None:
+def test_unordered_pages_are_no_anomaly_and_each_anomaly_is_counted_once() -> None:
     scan = WindowScan(2)
     reported = [(call("3"), call("1")), (call("6"), call("2")), (call("2"), call("5"))]
     pages = [answer(*calls, total=6, size=2, current=number) for number, calls in enumerate(reported, 1)]
@@ -183,7 +183,7 @@ def test_equal_money_is_no_conflict() -> None:
     ],
     ids=range(8),
 )
-def test_one_short_page_that_holds_all_it_tells_is_one_select(reported: PageAnswer, single: bool) -> None:  # noqa: FBT001
+def test_one_short_page_with_all_of_its_total_is_one_select(reported: PageAnswer, single: bool) -> None:  # noqa: FBT001
     scan = WindowScan(10)
     read(scan, reported)
     assert scan.single is single
@@ -275,7 +275,7 @@ TWINS = answer(call("1", code="a"), call("1", code="b"), call("2"), call("2"), s
         ("ids", {"1", "2"}),
     ],
 )
-def test_whatever_is_asked_first_all_that_was_read_is_counted(name: str, reported: object) -> None:
+def test_all_rows_are_counted_in_any_order_of_requests(name: str, reported: object) -> None:
     scan = WindowScan(9)
     scan.plan_pages()
     scan.add_page(TWINS, find_sorted_run(TWINS.page.records))
@@ -439,7 +439,7 @@ def test_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
     assert (scan.unique, scan.copies, scan.count_identical()) == (3, 0, 0)
 
 
-def test_copies_are_carried_on_and_so_are_rows_that_stand_on_the_same_pages_again() -> None:
+def test_copies_and_rows_seen_again_on_the_same_pages_are_merged() -> None:
     before = ((call("4"), call("4")), (A, call("2")), (A, call("3")))
     for now, identical in (
         (before, 2),
@@ -475,7 +475,7 @@ def test_a_row_counts_as_held_with_its_contents() -> None:
 # --- carrying on
 
 
-def test_what_was_read_before_still_stands_and_what_is_read_now_wins() -> None:
+def test_earlier_rows_are_kept_and_newer_contents_win() -> None:
     earlier, later = WindowScan(10), WindowScan(10)
     read(earlier, answer(call("1", code="old"), call("2"), total=4))
     read(later, answer(call("1", code="new"), call("3"), total=3))
@@ -504,7 +504,7 @@ def test_carrying_on_keeps_two_records_of_one_id_apart() -> None:
         assert not later.is_unsettled
 
 
-def test_carrying_on_keeps_all_that_the_earlier_sweep_knew() -> None:
+def test_merging_keeps_everything_of_the_earlier_scan() -> None:
     earlier, later = WindowScan(10), WindowScan(10)
     reported = answer(call("1"), call("2", code="a"), call("2", code="b"), total=5)
     reported.quarantined.append(broken("3"))

@@ -104,7 +104,7 @@ def test_an_empty_part_is_refused(bad: object) -> None:
 
 
 @pytest.mark.parametrize("bad", ["canary\r\nSign: x", "canary\x00", "canary\x7f", "canaryü", "canary\u2028x", "\ud800"])
-def test_what_cannot_stand_in_a_header_is_refused_and_not_quoted(bad: str) -> None:
+def test_a_value_unfit_for_a_header_is_refused_and_not_quoted(bad: str) -> None:
     for pair in ((bad, SECRET), (KEY, bad)):
         with pytest.raises(ValueError, match="an HTTP header cannot hold") as caught:
             Credentials(*pair)

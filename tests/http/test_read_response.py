@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from aiosipcdr import ClockSkewError, ProtocolError, ServerFaultError, SipCdrError, ThrottledError
-from aiosipcdr.http.transport import Received, read_answer
+from aiosipcdr.http.transport import Received, read_response
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder
 from aiosipcdr.wire.signing import Credentials
 
@@ -19,7 +19,7 @@ def read(body: bytes, status: int = 200, **reported: object) -> PageAnswer | Sip
     received = Received(body, format_datetime(NOW, usegmt=True), status, **reported)  # type: ignore[arg-type]
     sent = NOW.timestamp() - 3_600
     credentials = Credentials(KEY, "canary-secret")
-    return read_answer(received, PageDecoder(), credentials, current=1, size=100, sent=sent, now=sent + 2)
+    return read_response(received, PageDecoder(), credentials, current=1, size=100, sent=sent, now=sent + 2)
 
 
 def refusal(code: int, reason: str = "busy") -> bytes:
@@ -44,23 +44,21 @@ def test_the_vendors_words_never_show_the_key_that_they_quote(status: int) -> No
 @pytest.mark.parametrize(
     ("status", "code", "kind"), [(200, -18, ServerFaultError), (200, -15, ThrottledError), (429, -15, ThrottledError)]
 )
-def test_a_refusal_brings_its_code_its_words_and_the_wish_for_patience(
-    status: int, code: int, kind: type[SipCdrError]
-) -> None:
+def test_a_refusal_has_its_code_its_reason_and_its_retry_after(status: int, code: int, kind: type[SipCdrError]) -> None:
     error = read(refusal(code), status, retry_after=7.0)
     assert isinstance(error, kind)
     assert error.retry_after == 7
     assert "busy" in str(error)
 
 
-def test_a_refused_timestamp_tells_how_far_the_clocks_are_apart() -> None:
+def test_a_refused_timestamp_measures_the_clock_offset() -> None:
     error = read(refusal(-16))
     assert isinstance(error, ClockSkewError)
     assert error.offset == 3_600 + 0.5 - 1
 
 
 @pytest.mark.parametrize(("reported", "shown"), [("text/html", "sent as text/html"), ("", "sent as nothing")])
-def test_what_is_no_answer_says_what_it_was_sent_as(reported: str, shown: str) -> None:
+def test_an_error_about_another_body_names_its_content_type(reported: str, shown: str) -> None:
     error = read(b"<html>", content_type=reported)
     assert isinstance(error, ProtocolError)
     assert error.retryable

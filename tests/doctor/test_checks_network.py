@@ -18,7 +18,7 @@ def port_of(url: str) -> int:
     return int(url.split(":")[2].split("/", maxsplit=1)[0])
 
 
-async def test_a_trusted_certificate_tells_its_version_and_its_end(
+async def test_a_trusted_certificate_shows_its_version_and_expiry(
     authority: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
@@ -30,7 +30,7 @@ async def test_a_trusted_certificate_tells_its_version_and_its_end(
     assert shaken.problem is None
 
 
-async def test_a_certificate_that_nobody_vouches_for_says_why(authority: Path) -> None:
+async def test_an_untrusted_certificate_is_reported_with_the_reason(authority: Path) -> None:
     async with peer(http(b"{}"), context=serving(authority)) as here:
         shaken = await fetch_handshake("127.0.0.1", port_of(here.url))
     assert "self-signed certificate" in (shaken.problem or "").replace("self signed", "self-signed")

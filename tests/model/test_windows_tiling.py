@@ -142,7 +142,7 @@ def test_a_range_that_ends_far_in_the_future_has_one_tile_behind_now(years: int)
     st.integers(0, 200),
     st.floats(-200, 200).map(lambda days: NOW + timedelta(days=days)),
 )
-def test_tiles_cover_what_is_clipped_at_31_days_after_now_with_one_for_the_future(
+def test_tiles_are_clipped_at_31_days_after_now_with_one_for_the_future(
     start: datetime, days: int, now: datetime
 ) -> None:
     window = TimeWindow.of(start, start + timedelta(days=days))

@@ -11,7 +11,7 @@ from tests.clients import client_of
 SANDBOX = {"records": 1_050, "order": "oldest"}
 
 
-async def test_a_page_comes_as_the_vendor_tells_it(sandbox: Sandbox) -> None:
+async def test_a_page_is_returned_as_the_vendor_sends_it(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
         page = await client.fetch_page(sandbox.start, sandbox.end)
         assert isinstance(page, Page)
@@ -87,7 +87,7 @@ async def test_a_count_over_several_tiles_takes_off_their_overlaps(
             assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 19
 
 
-async def test_a_count_of_what_is_not_kept_is_an_error(sandbox: Sandbox) -> None:
+async def test_a_count_of_a_range_that_is_not_kept_is_an_error(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
         with pytest.raises(OutOfTimeRangeError):
             await client.count(sandbox.start - timedelta(days=300), sandbox.start - timedelta(days=299))
@@ -99,7 +99,7 @@ async def test_a_ping_says_nothing_when_all_is_well(sandbox: Sandbox) -> None:
     assert sandbox.stats.requests == 1
 
 
-async def test_a_ping_says_what_is_wrong(sandbox: Sandbox) -> None:
+async def test_a_ping_reports_the_cause(sandbox: Sandbox) -> None:
     async with CdrClient(sandbox.base_url, sandbox.api_key, "sandbox-other") as client:
         with pytest.raises(AuthenticationError):
             await client.ping()

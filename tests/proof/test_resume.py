@@ -113,7 +113,7 @@ def interrupted(vendor: Vendor, rng: Random, how: Drive) -> tuple[Run, list[Comp
 
 @settings(max_examples=2 * SOME)
 @given(habits, st.integers(0, 2**32), st.integers(0, 160), st.integers(1, 6))
-def test_calls_that_stand_still_come_out_the_same_however_often_the_run_was_killed(
+def test_unchanging_calls_give_the_same_result_after_any_number_of_kills(
     habits: Habits, seed: int, calls: int, concurrency: int
 ) -> None:
     vendor = filled(habits, seed, calls)
@@ -148,7 +148,7 @@ def test_no_window_is_read_twice(habits: Habits, seed: int, lazy: bool) -> None:
 
 @settings(max_examples=2 * SOME)
 @given(habits, st.integers(0, 2**32), st.sampled_from(["come", "go"]))
-def test_what_is_certified_after_kills_is_complete_though_calls_come_or_go(
+def test_certified_windows_are_complete_after_kills_though_calls_come_or_go(
     habits: Habits, seed: int, change: str
 ) -> None:
     vendor = filled(habits, seed, 100)
@@ -181,7 +181,7 @@ def test_what_is_certified_after_kills_is_complete_though_calls_come_or_go(
 
 
 @pytest.mark.parametrize("moves_after", [1, 5, 9])
-def test_what_was_read_before_the_edge_had_moved_is_taken_up_again(moves_after: int) -> None:
+def test_windows_read_before_the_boundary_moved_are_resumed(moves_after: int) -> None:
     # Read, and not yet handed over: the note of the edge is written first.
     vendor = filled(Habits(), 1, 60)
     entries: list[JournalEvent | Delivered] = []
@@ -267,7 +267,7 @@ def test_no_part_is_asked_for_before_the_note_of_the_cut_is_written() -> None:
         assert begun.window == note.parts[0]
 
 
-def test_a_cut_is_taken_up_with_what_it_took_and_told() -> None:
+def test_a_split_is_resumed_with_its_cost_and_its_total() -> None:
     reader = resumed(WAS_CUT, handed_over(0))
     assert (reader.report.pages, reader.report.anomalies, reader.report.windows) == (1, 2, 1)
     assert list(reader.planned) == [(WINDOW, 30)]
@@ -317,7 +317,7 @@ def test_a_window_that_is_counted_again_is_judged_by_the_clock_of_that_count(is_
     assert (reader.report.provisional, reader.report.local_clock) == (1, is_local)
 
 
-def test_a_run_that_wants_all_is_told_what_an_earlier_one_has_left_out() -> None:
+def test_a_run_that_must_be_complete_reports_gaps_of_an_earlier_one() -> None:
     edge = at(100_000)
     with pytest.raises(OutOfTimeRangeError) as caught:
         resumed(Trimmed(kept_from=edge))

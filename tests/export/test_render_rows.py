@@ -71,7 +71,7 @@ def test_text_beyond_ascii_is_utf_8_and_never_breaks_a_line() -> None:
 @pytest.mark.parametrize(
     "reported", ["0.1000", "1.230", "0.0000001", "0.00000000", "-0.00000005", "12345678901234567890.123456789012345678"]
 )
-def test_money_stands_as_it_was_told(reported: str) -> None:
+def test_money_is_kept_as_it_was_sent(reported: str) -> None:
     record = CallDetailRecord(voice_id="1", cost=Decimal(reported), settle_pay=Decimal("1.0"))
     (line,) = lines_of(record)
     assert (line["cost"], line["settle_pay"]) == (reported, "1.0")
@@ -111,20 +111,20 @@ def test_the_names_of_a_row_are_those_of_the_record_and_extra() -> None:
     assert EXTRA == "extra"
 
 
-def test_what_this_version_does_not_know_stands_in_extra_as_it_was_told() -> None:
+def test_unknown_fields_are_in_extra_as_they_were_sent() -> None:
     strange = with_extra(call(2), b="1.50", a='"1E-7"')
     first, second = encode_rows([call(1), strange]).splitlines()
     assert json.loads(first)["extra"] is None
     assert json.loads(second)["extra"] == '{"b":1.50,"a":"1E-7"}'
 
 
-def test_extra_stands_beside_money_in_plain_notation() -> None:
+def test_extra_is_beside_money_in_plain_notation() -> None:
     record = with_extra(CallDetailRecord(voice_id="1", cost=Decimal("1E-7")), x="1E-7")
     line = json.loads(encode_rows([record]))
     assert (line["cost"], line["extra"]) == ("0.0000001", '{"x":1E-7}')
 
 
-def test_a_mask_hides_numbers_and_all_that_nobody_knows() -> None:
+def test_a_mask_hides_numbers_and_unknown_fields() -> None:
     record = with_extra(call(1), to='"+12125550123"')
     (line,) = map(json.loads, encode_rows([record], mask_number).splitlines())
     assert (line["callee"], line["display_num"]) == ("+1********01", "+44********01")
@@ -144,7 +144,7 @@ def test_records_come_back_as_they_were(records: list[CallDetailRecord]) -> None
     ]
 
 
-def test_texts_come_back_as_they_stand() -> None:
+def test_texts_are_read_back_unchanged() -> None:
     (row,) = read_texts(encode_rows([with_extra(call(1), new="{}")]))
     assert (row.cost, row.call_duration, row.charged_duration, row.extra) == ("0.0001", 1, 60, '{"new":{}}')
     assert row.submit_time == "2026-10-01T08:30:01+08:00"
@@ -174,7 +174,7 @@ def test_a_mask_hides_numbers_in_lists_too() -> None:
 
 
 @pytest.mark.parametrize("reported", ["0.1000", "0.0000001", "-0.00000005"])
-def test_money_in_lists_stands_as_it_was_told(reported: str) -> None:
+def test_money_in_lists_is_kept_as_it_was_sent(reported: str) -> None:
     lists = encode_lists([CallDetailRecord(voice_id="1", cost=Decimal(reported))])
     assert lists is not None
     assert json.loads(lists)[LIST_FIELDS.index("cost")] == reported

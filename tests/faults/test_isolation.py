@@ -157,7 +157,7 @@ KINDS = [EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED, EventKind.WINDOW_CO
         (LookupError, LookupError),
     ],
 )
-async def test_whatever_a_hook_raises_ends_its_run_and_is_told(
+async def test_an_exception_of_a_hook_ends_its_run_and_is_raised(
     kind: EventKind, raised: type[BaseException], reported: type[BaseException]
 ) -> None:
     def hook(event: Event) -> None:
@@ -176,7 +176,7 @@ async def test_whatever_a_hook_raises_ends_its_run_and_is_told(
         assert asyncio.all_tasks() == before
 
 
-async def test_a_worker_that_ends_with_its_run_makes_room_for_the_others() -> None:
+async def test_a_worker_that_ends_with_its_run_frees_its_slot() -> None:
     runs: list[int] = []
 
     def hook(event: Event) -> None:
@@ -240,7 +240,7 @@ async def test_what_ends_the_program_shows_no_header(monkeypatch: pytest.MonkeyP
     assert not any(frame.name == "struck" for frame in reported.stack)
 
 
-async def test_closing_the_client_tells_every_run() -> None:
+async def test_closing_the_client_ends_every_run_with_an_error() -> None:
     async with serving(lambda _: None, concurrency=1) as (server, client):
         runs = [asyncio.create_task(client.count(START, END)) for _ in range(3)]
         while server.requests < 1:
