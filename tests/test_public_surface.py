@@ -153,6 +153,11 @@ METHODS: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]
     "plan_parts": ({}, {"rows": 50_000, **FILTERS}, {**CHOICES, **OPTIONAL}),
     "count": ({}, FILTERS, {**CHOICES, **OPTIONAL}),
     "fetch_page": ({"current": 1, "size": 100}, FILTERS, OPTIONAL),
+    "report": (
+        {"path": inspect.Parameter.empty},
+        {**FILTERS, **CHOICES, "tz": None, "compare": False, "show_numbers": False, "overwrite": False, "mode": None},
+        {**OPTIONAL, "title": "Calls and costs"},
+    ),
 }
 
 RECORD_FIELDS = [
@@ -487,7 +492,7 @@ def test_an_export_takes_what_was_promised() -> None:
     days = aiosipcdr.CdrClient.export_days
     assert list(parameters(days, inspect.Parameter.POSITIONAL_OR_KEYWORD)) == ["first", "last", "tz", "path"]
     offered = parameters(days, inspect.Parameter.KEYWORD_ONLY)
-    assert offered == promised | form | {"recheck": timedelta(0), "on_day": None}
+    assert offered == promised | form | {"recheck": timedelta(0), "on_day": None, "processes": 1}
     assert inspect.iscoroutinefunction(days)
 
 
@@ -511,7 +516,17 @@ def test_a_sync_takes_what_was_promised() -> None:
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
     client = aiosipcdr.CdrClient
 
-    for name in ("fetch_all", "fetch_page", "count", "plan_parts", "open", "aclose", "__aenter__", "__aexit__"):
+    for name in (
+        "fetch_all",
+        "fetch_page",
+        "count",
+        "plan_parts",
+        "report",
+        "open",
+        "aclose",
+        "__aenter__",
+        "__aexit__",
+    ):
         assert inspect.iscoroutinefunction(getattr(client, name)), name
     for name in ("stream", "from_env"):
         assert not inspect.iscoroutinefunction(getattr(client, name)), name

@@ -57,14 +57,19 @@ from aiosipcdr import (
     __version__,
 )
 from aiosipcdr.analytics import (
+    REPORT_GROUPINGS,
     BillingResult,
+    Certificate,
     FraudHint,
     GroupKey,
     HintThresholds,
     Peak,
     TrafficMetrics,
     TrafficSummary,
+    Verdict,
+    render_report,
     summarize,
+    write_report,
 )
 from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.events import combine
@@ -241,7 +246,8 @@ async def parts_of_a_range(client: CdrClient, part: RangePart) -> None:
     assert_type(await client.plan_parts(START, END, time_field="call_time", on_out_of_range="skip"), list[RangePart])
     assert_type((part.start, part.rows, part.index, part.parts), tuple[datetime, int, int, int])
     async with client.stream(part=part, allow_incomplete=True) as stream:
-        assert_type(stream, CdrStream)
+        async for batch in stream.arrow_batches(columns=["voice_id"]):
+            assert_type(batch, Any)
     client.stream()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     client.stream(START, END, part=part)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
@@ -257,7 +263,8 @@ async def three_ways_to_read_a_stream(client: CdrClient) -> None:
     async with client.stream(
         part=(await client.plan_parts(START, END, rows=1_000))[0], allow_incomplete=True
     ) as stream:
-        assert_type(stream, CdrStream)
+        async for batch in stream.arrow_batches(columns=["voice_id"]):
+            assert_type(batch, Any)
     client.stream()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     async with client.stream(START, END, phone_name="p", time_field="call_time") as stream:
         async for window in stream.windows():
@@ -485,3 +492,13 @@ def what_a_summary_says(summary: TrafficSummary) -> None:
         assert_type(summary.billing.result(), BillingResult)
     if summary.hints is not None:
         assert_type(summary.hints.find(HintThresholds(run_length=5)), list[FraudHint])
+
+
+async def reports_for_people(client: CdrClient, records: CallDetailRecords) -> None:
+    assert_type(await client.report(START, END, "page.html", tz="Asia/Shanghai", compare=True), FetchReport)
+    summary = summarize(records, by=REPORT_GROUPINGS)
+    certificate = Certificate.of_files(["october.ndjson"])
+    assert_type(certificate.verdict, Verdict)
+    write_report(summary, "page.html", certificate=certificate, before=summary, certificate_before=records.report)
+    assert_type(render_report(summary, certificate=records.report), str)
+    write_report(summary, "page.html", certificate="certified")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -105,7 +105,9 @@ class Fetcher:
         planner = PartPlanner(query, rows, now=self.session.engine.read_vendor_clock().now)
         sealed_phone = seal_phone(query.filters, self.session.credentials())
         while due := planner.due:
-            plan = WindowCounts(due, query.filters, size=self.page_size, confirm_zero=planner.is_first)
+            plan = WindowCounts(
+                due, query.filters, span=planner.span, size=self.page_size, confirm_zero=planner.is_first
+            )
             try:
                 await self.session.run_plan(plan)
             except OutOfTimeRangeError as error:

@@ -4,13 +4,14 @@ Keeps no record after the caller has taken the next one. A slow caller slows the
 are limited.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Run
 from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.model.arrow import record_batches, schema
 from aiosipcdr.model.errors import ClientStateError, IncompleteRangeError
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport, report_window
@@ -127,6 +128,26 @@ class CdrStream:
                 await store(batch)
         """
         return self._read(lambda window: (_batch(window),) if window.records else ())
+
+    def arrow_batches(self, columns: Sequence[str] | None = None) -> AsyncIterator[Any]:
+        """Return an iterator over the records of each window as a `pyarrow.RecordBatch`; empty windows are skipped.
+
+        For example:
+
+            async for batch in stream.arrow_batches(["voice_id", "cost", "currency"]):
+                writer.write_batch(batch)
+
+        The batches have the schema of exported Parquet files. Only the columns asked for are built.
+
+        Args:
+            columns: Field names of `CallDetailRecord`, in the order of the columns; by default all.
+
+        Raises:
+            ImportError: The extra `arrow` is not installed.
+            ValueError: `columns` is empty, has a name twice, or has one that is not a field of a record.
+        """
+        schema(columns)  # refuses names before anything is read
+        return self._read(lambda window: record_batches(window.records, columns))
 
     def __aiter__(self) -> AsyncIterator[CallDetailRecord]:
         """Return an iterator over the records."""

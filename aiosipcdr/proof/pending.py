@@ -31,6 +31,7 @@ class WindowTask(WindowReader):
         total_is_known: Whether its total was added to those of `splits`, or to the plan of the run.
         repeats: Rows that earlier windows have delivered; `None` until all of these are delivered.
         is_later: Whether pages were read once more after all older windows were delivered.
+        owner_is_known: Whether the second before the span was read again after this window.
         weight: Number of rows reserved for it in the quota.
     """
 
@@ -38,6 +39,7 @@ class WindowTask(WindowReader):
     total_is_known = False
     repeats: Repeats | None = None
     is_later = False
+    owner_is_known = False
     weight = FULL_WINDOW
 
 

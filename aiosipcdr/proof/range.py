@@ -126,6 +126,7 @@ class RangeReader:
         self._journal = journal
         now = ages.read_clock().now
         self._end = span.window.end
+        self._preceding = span.preceding_second
         self._boundary = RetentionBoundary(clip_window(span.window, now), filters)
         self._budget = Budget(size)
         self._sizes = PageSizes()
@@ -278,6 +279,7 @@ class RangeReader:
             budget=self._budget,
             sizes=self._sizes,
             is_part=bool(splits),
+            is_preceding=window == self._preceding,
             is_repair=any(split.is_repair for split in splits),
             is_growing=any(split.is_growing for split in splits),
             pause=max(
@@ -307,11 +309,13 @@ class RangeReader:
         if together is not None and not self._check_parts(together):
             return
         part.repeats = self._merger.compare(part)
-        if not part.repeats.is_doubtful:
+        preceding = None if part.owner_is_known else self._merger.find_second_to_reread(part, part.repeats)
+        if preceding is None and not part.repeats.is_doubtful:
             return
         self._budget.take(1)
         self._overlap = OverlapReader(
             part,
+            preceding,
             filters=self._filters,
             size=self._size,
             max_rows=self._max_rows,
@@ -352,10 +356,15 @@ class RangeReader:
         self._overlap = None
         self._merger.count_effort(msgspec.structs.replace(overlap.report, scans=0))
         repeats, rows = part.repeats, overlap.scan.records.values()
-        if overlap.state is WindowState.CERTIFIED and repeats.decide(rows, is_later=part.is_later):
+        is_certified = overlap.state is WindowState.CERTIFIED
+        if is_certified and overlap.is_of_preceding:
+            self._merger.add_preceding(overlap.scan)
+            part.owner_is_known, part.repeats = True, None
+            return None
+        if is_certified and repeats.decide(rows, is_later=part.is_later):
             return None
         if not part.is_later:
-            part.is_later, part.repeats = True, None
+            part.is_later, part.owner_is_known, part.repeats = True, False, None
             part.read_once_more(repeats.doubtful_ids)
             if part.is_open:
                 return None
