@@ -35,6 +35,7 @@ SERVICES = ("fastapi_app", "aiohttp_app")
 TENANTS = "tenants_app"
 JOBS = ("nightly", "notebook", "plots")
 PROCESSES = "processes"
+DJANGO = "django_app"
 RECORDS = 4_500
 
 
@@ -198,6 +199,27 @@ async def test_csv_for_people_is_an_option_of_a_service(service: str, sandbox: S
         assert (await answer.read()).startswith(b"\xef\xbb\xbfvoice_id,")
 
 
+@pytest.mark.needs("package:django")
+async def test_a_synchronous_service_shares_one_client_between_its_threads(sandbox: Sandbox) -> None:
+    sandbox.reset_stats()
+    with served(DJANGO, sandbox=sandbox) as (address, _):
+        async with ClientSession(address) as browser:
+
+            async def read(part: int) -> list[dict[str, object]]:
+                async with browser.get(f"/calls.ndjson?{asking(sandbox, part, 4)}") as answer:
+                    assert answer.status == 200
+                    return [json.loads(line) async for line in answer.content]
+
+            parts = await asyncio.gather(*(read(part) for part in range(4)))
+            assert all(report["report"] for *_, report in parts)
+            assert {call["voice_id"] for *calls, _ in parts for call in calls} == set(sandbox.voice_ids())
+            async with browser.get(f"/count?{asking(sandbox)}") as answer:
+                assert await answer.json() == {"count": RECORDS}
+            async with browser.get("/count?start=2026-10-01") as answer:
+                assert answer.status == 422
+    assert sandbox.stats.peak_in_flight <= 4
+
+
 async def test_a_tenant_sees_the_calls_of_its_group_alone() -> None:
     with served(TENANTS, "--sandbox") as (address, said):
         start, end = re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00", "".join(said))
@@ -325,7 +347,7 @@ def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
 
 def test_every_example_is_run_here_and_names_its_command() -> None:
     scripts = {path.stem for path in EXAMPLES.glob("*.py")} - {"sandboxed"}
-    assert scripts == {*SERVICES, TENANTS, *JOBS, PROCESSES}
+    assert scripts == {*SERVICES, TENANTS, DJANGO, *JOBS, PROCESSES}
     for name in scripts:
         page = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
         assert f"    python3 examples/{name}.py --sandbox\n" in page
