@@ -33,8 +33,9 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 SERVICES = ("fastapi_app", "aiohttp_app")
 TENANTS = "tenants_app"
-DJANGO = "django_app"
 JOBS = ("nightly", "notebook", "plots")
+PROCESSES = "processes"
+DJANGO = "django_app"
 RECORDS = 4_500
 
 
@@ -326,6 +327,16 @@ def test_the_charts_are_those_of_the_documentation(tmp_path: Path) -> None:
         assert (ROOT / "docs" / "pictures" / name).stat().st_size == pytest.approx(len(picture), rel=0.2)
 
 
+def test_processes_write_every_call_into_exactly_one_file(tmp_path: Path) -> None:
+    result = run(PROCESSES, tmp_path, "--sandbox", "--rows", "2500", "--rate", "1000")
+    assert result.returncode == 0, result.stderr
+    assert len(re.findall("certified complete", result.stdout)) == 2
+    files = sorted(tmp_path.iterdir())
+    assert [path.name for path in files] == ["part-00000.parquet", "part-00001.parquet"]
+    ids = [voice_id for path in files for voice_id in pl.read_parquet(path)["voice_id"]]
+    assert len(ids) == len(set(ids)) == 5_000
+
+
 def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
     result = run("aiohttp_app", tmp_path)
     assert result.returncode == 1
@@ -336,7 +347,7 @@ def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
 
 def test_every_example_is_run_here_and_names_its_command() -> None:
     scripts = {path.stem for path in EXAMPLES.glob("*.py")} - {"sandboxed"}
-    assert scripts == {*SERVICES, TENANTS, DJANGO, *JOBS}
+    assert scripts == {*SERVICES, TENANTS, DJANGO, *JOBS, PROCESSES}
     for name in scripts:
         page = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
         assert f"    python3 examples/{name}.py --sandbox\n" in page
