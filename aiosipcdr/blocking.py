@@ -9,7 +9,7 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -176,6 +176,19 @@ class BlockingCdrStream:
                 store(batch)
         """
         return self._read(self._stream.batches())
+
+    def arrow_batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """Return an iterator over the records of each window as a `pyarrow.RecordBatch`; empty windows are skipped.
+
+        For example:
+
+            for batch in stream.arrow_batches(["voice_id", "cost", "currency"]):
+                writer.write_batch(batch)
+
+        Args:
+            columns: See `CdrStream.arrow_batches`.
+        """
+        return self._read(self._stream.arrow_batches(columns))
 
     def __iter__(self) -> Iterator[CallDetailRecord]:
         """Return an iterator over the records."""
@@ -385,6 +398,7 @@ class BlockingCdrClient:
     run_plan = _blocking(CdrClient.run_plan)
     export = _blocking(CdrClient.export)
     export_days = _blocking(CdrClient.export_days)
+    sync = _blocking(CdrClient.sync)
 
     @overload
     def stream(

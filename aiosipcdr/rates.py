@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self, runtime_checkable
+from typing import Final, Protocol, Self, cast, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -352,12 +352,11 @@ class _Session(asyncio.Protocol):
         self.wanted = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a TCP server
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # that of uvloop is no subclass
         self._loop = asyncio.get_running_loop()
         self._sessions.add(self)
         _keep_alive(transport)
-        self._deadline = self._loop.call_later(_HANDSHAKE_SECONDS, transport.abort)
+        self._deadline = self._loop.call_later(_HANDSHAKE_SECONDS, self._transport.abort)
         self._send(f"{_GREETING} {self._challenge}")
 
     def connection_lost(self, error: Exception | None) -> None:
