@@ -1,4 +1,4 @@
-"""The fixture in the worlds of our users: each inner run is a pytest of its own, with the plugins that it names."""
+"""The fixture with our users' plugins: each inner run is a pytest of its own, with the plugins that it names."""
 
 import importlib.metadata
 import json

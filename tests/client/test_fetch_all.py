@@ -1,4 +1,4 @@
-"""Every call of a range, exactly once: against a sandbox that behaves, and one that does not."""
+"""`fetch_all`: every call of a range exactly once, with a well-behaved and a misbehaving sandbox."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -301,7 +301,7 @@ async def test_a_proof_that_cannot_succeed_costs_no_more_than_its_budget(*, allo
             await client.fetch_all(sandbox.start, sandbox.end, allow_incomplete=allow_incomplete)
         except IncompleteRangeError:
             assert not allow_incomplete
-        planned = 6  # 503 told, 100 a page
+        planned = 6  # 503 reported, 100 a page
         assert sandbox.stats.requests <= (planned + 1) + (2 * planned + 200)
 
 
