@@ -77,7 +77,7 @@ def test_nothing_that_is_shown_is_left_out() -> None:
 def test_analytics_need_the_core_alone() -> None:
     program = (
         "import sys; from aiosipcdr.analytics import summarize; summarize([]);"
-        "print(*{'aiohttp', 'pyarrow', 'duckdb', 'numpy', 'rich'} & set(sys.modules))"
+        "print(*{'aiohttp', 'pyarrow', 'duckdb', 'numpy', 'rich', 'vl_convert'} & set(sys.modules))"
     )
     place = str(Path(aiosipcdr.__file__).parent.parent)
     result = subprocess.run(  # noqa: S603

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiosipcdr import CallDetailRecords, CdrClient, ClientStateError, IncompleteRangeError
+from aiosipcdr import CallDetailRecord, CallDetailRecords, CdrClient, ClientStateError, IncompleteRangeError
 from aiosipcdr.sandbox import Sandbox
 from tests.clients import client_of
 from tests.selection import pairs, some
@@ -49,6 +49,23 @@ async def test_batches_come_a_window_at_a_time_and_oldest_first(sandbox: Sandbox
     windows = [batch.report.window_reports[0].window for batch in batches]
     assert all(older.end <= newer.end and older.start < newer.start for older, newer in pairwise(windows))
     assert sorted(record.voice_id for batch in batches for record in batch) == sorted(sandbox.voice_ids())
+
+
+async def test_arrow_batches_have_only_the_columns_that_were_asked_for(sandbox: Sandbox) -> None:
+    async with client_of(sandbox) as client:
+        async with client.stream(sandbox.start, sandbox.end) as stream:
+            batches = [batch async for batch in stream.arrow_batches(["cost", "voice_id"])]
+        whole = await client.fetch_all(sandbox.start, sandbox.end)
+        assert len(batches) > 2
+        assert all(batch.schema.names == ["cost", "voice_id"] and batch.num_rows for batch in batches)
+        assert [row for batch in batches for row in batch.to_pylist()] == [
+            {"cost": record.cost, "voice_id": record.voice_id} for record in whole
+        ]
+        async with client.stream(sandbox.start, sandbox.end) as stream:
+            with pytest.raises(ValueError, match="no such field: 'price'"):
+                stream.arrow_batches(["price"])
+            first = await anext(stream.arrow_batches())  # the stream can still be read
+    assert first.schema.names == list(CallDetailRecord.__struct_fields__)
 
 
 async def test_windows_come_with_their_proof(sandbox: Sandbox) -> None:

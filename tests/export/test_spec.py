@@ -47,7 +47,7 @@ def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot infer a format"):
         order(Path("calls"))
     with pytest.raises(ValueError, match="unknown format"):
-        order(Path("calls"), format="xlsx")
+        order(Path("calls"), format="xls")
 
 
 CHANGES: list[tuple[dict[str, Any], str]] = [
