@@ -23,7 +23,7 @@ from aiosipcdr.sandbox import Sandbox
 from tests.made_up_exports import sidecar_path
 from tests.selection import ALL, some
 
-KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "3" if ALL else "2"))
+KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "3" if ALL else "1"))
 
 # Every command runs in a process of its own, forked from one that has imported
 # everything: starting Python again would take most of the time. It is not waited

@@ -189,7 +189,7 @@ async def test_a_fault_that_stays_comes_to_what_the_table_says(
             check_report(watch, row, result.report, **(expected | dict(outcome.report)))
 
 
-@pytest.mark.parametrize(("row", "method"), some(may_pass(), every=6))
+@pytest.mark.parametrize(("row", "method"), some(may_pass(), every=9))
 async def test_a_fault_that_passes_in_time_leaves_no_trace_in_the_records(
     watching: Watching, row: Row, method: str, tmp_path: Path
 ) -> None:
