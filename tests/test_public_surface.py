@@ -137,6 +137,7 @@ EXAMPLES = (
 INTERNAL = {
     "CdrStream.__init__": "CdrClient.stream",
     "BlockingCdrStream.__init__": "BlockingCdrClient.stream",
+    "BlockingIterable.__init__": "BlockingCdrClient.stream",
 }
 
 PROTOCOL_METHODS = ("__init__", "__call__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__getitem__")
