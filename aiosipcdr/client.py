@@ -18,15 +18,17 @@ from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.events import EventHook, LoggingHook
 from aiosipcdr.http.options import check_base_url, check_ssl_context, check_user_agent, choose_proxy, unquote
 from aiosipcdr.http.transport import ClientSession, Transport
-from aiosipcdr.model.arguments import check_between, check_choice, check_kind, check_seconds, check_span, check_zone
+from aiosipcdr.model.arguments import check_between, check_choice, check_seconds, check_span, check_zone
 from aiosipcdr.model.privacy import hide_arguments
 from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange, Query
 from aiosipcdr.model.records import LARGEST_SIZE, Page, TimeField
 from aiosipcdr.model.report import CallDetailRecords, DayReport, DaysReport, FetchReport
+from aiosipcdr.model.sync import OnVanished, SyncReport
 from aiosipcdr.model.windows import WIDEST, ArgumentError, TimeWindow, days_span
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.proof.parts import RangePart
+from aiosipcdr.rates import RateLimiter, check_rate
 from aiosipcdr.wire.codec import PATH
 from aiosipcdr.wire.signing import Credentials, CredentialsSource, credentials_source
 
@@ -41,7 +43,7 @@ class ClientSettings(TypedDict, total=False):
 
     concurrency: int
     page_size: int
-    rate: RatePolicy | float | None
+    rate: RatePolicy | float | RateLimiter | None
     retry: RetryPolicy
     timeout: float
     max_response_bytes: int | None
@@ -78,7 +80,8 @@ class CdrClient:
         api_secret: The API secret, if `api_key` is the key.
         concurrency: Requests in flight at the same time, 1 to 64. The connector of a borrowed session may allow fewer.
         page_size: Records per page, 1 to 100.
-        rate: Requests per second at most, of all methods together; `None` for no limit.
+        rate: Requests per second at most, of all methods together; `None` for no limit. Or an object with `async
+            acquire()`, which is awaited before each request: a `RemoteRate` shares one rate between processes.
         retry: When a failed request is sent again.
         timeout: Seconds for one request and its answer.
         max_response_bytes: Largest decoded answer in bytes; by default 64 KiB for each record of a page and one more.
@@ -122,7 +125,7 @@ class CdrClient:
         *,
         concurrency: int = 8,
         page_size: int = 100,
-        rate: RatePolicy | float | None = None,
+        rate: RatePolicy | float | RateLimiter | None = None,
         retry: RetryPolicy = RetryPolicy(),
         timeout: float = 60.0,
         max_response_bytes: int | None = None,
@@ -152,7 +155,7 @@ class CdrClient:
             raise ValueError("retry must be a RetryPolicy; RetryPolicy(attempts=1) never retries")  # noqa: TRY004 - one kind of error for every bad argument
         if hook is not None and not callable(hook):
             raise ValueError("hook must be callable with one event, or None")
-        check_kind("rate", rate, RatePolicy | int | float, "a number of requests a second, or a RatePolicy")
+        pace = check_rate(rate)
         check_ssl_context(ssl_context)
         if user_agent is not None:
             check_user_agent(user_agent)
@@ -168,11 +171,27 @@ class CdrClient:
             user_agent=user_agent or f"aiosipcdr/{__version__}",
         )
         self._base_url = address
+        # What builds the client again in another process; the rest is in the session.
+        self._settings: dict[str, object] = {
+            "base_url": address,
+            "page_size": page_size,
+            "retry": retry,
+            "timeout": timeout,
+            "max_response_bytes": max_response_bytes,
+            "lateness": lateness,
+            "count_delay": count_delay,
+            "strict": strict,
+            "assume_tz": zone,
+            "filter_match": filter_match,
+            "session": session,
+            "ssl_context": ssl_context,
+            "user_agent": user_agent,
+        }
         self._filter_match = filter_match
         self._session = EngineSession(
             transport,
             credentials,
-            rate=RatePolicy(rate) if isinstance(rate, int | float) else rate,
+            rate=pace,
             retry=retry,
             hook=LoggingHook() if hook is None else hook,
             assume_tz=zone,
@@ -410,7 +429,7 @@ class CdrClient:
         Every call of the range belongs to exactly one part, whatever the vendor's bounds mean, and the parts together
         have the calls of `fetch_all`. Each part is proven by itself. Parts can be pickled and hold no credentials.
 
-        The cuts are found by counting: about two requests for each part.
+        The cuts are found by counting: about three requests for each part.
 
         Args:
             start: Begin of the range, aware.
@@ -700,6 +719,7 @@ class CdrClient:
         mode: int | None = None,
         lock: bool = True,
         on_day: Callable[[DayReport], object] | None = None,
+        processes: int = 1,
     ) -> DaysReport:
         """Export each day of a time zone into a file of its own; run it every night with the same arguments.
 
@@ -736,6 +756,9 @@ class CdrClient:
             mode: See `export`.
             lock: See `export`.
             on_day: Is called with the report of each day as soon as it is done.
+            processes: Number of processes that write one day each at the same time, 1 to 64 and at most `concurrency`.
+                They share the client's rate and concurrency, and its hook is called here with their events. The files
+                have the same bytes. Settings must pickle, and a `session` of yours cannot be used.
 
         Returns:
             The outcome of each day, oldest first.
@@ -773,9 +796,111 @@ class CdrClient:
             lock=lock,
             tz=zone,
         )
+        check_between("processes", processes, 1, _MAX_CONCURRENCY)
         exporter = Exporter(self._fetcher, options)
         days = DaysExport(exporter, query, zone, path, sidecars=sidecars, recheck=recheck, on_day=on_day)
-        return await days.run()
+        if min(processes, len(days)) == 1:
+            return await days.run()
+        from aiosipcdr.export.processes import DayProcesses
+
+        arguments = {
+            "tz": zone,
+            "path": os.fspath(path),
+            "recheck": recheck,
+            "format": format,
+            "if_exists": options.if_exists,
+            "restart": restart,
+            "sip_group_name": sip_group_name,
+            "phone_name": phone_name,
+            "on_out_of_range": on_out_of_range,
+            "allow_incomplete": allow_incomplete,
+            "time_field": time_field,
+            "spreadsheet": spreadsheet,
+            "mask_numbers": mask_numbers,
+            "sidecars": sidecars,
+            "mode": mode,
+            "lock": lock,
+        }
+        proxy = self._session.transport.proxy
+        settings = self._settings | {"proxy": None if proxy is None else proxy.reveal()}
+        async with DayProcesses(self._session, settings, arguments, number=min(processes, len(days))) as writers:
+            return await days.run(writers)
+
+    @hide_arguments
+    async def sync(
+        self,
+        url: str,
+        *,
+        since: datetime | None = None,
+        lookback: timedelta = timedelta(days=3),
+        deep: bool = False,
+        on_vanished: OnVanished = "mark",
+        table: str = "calls",
+        schema: str | None = None,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        time_field: TimeField | None = None,
+        dry_run: bool = False,
+        allow_mass_vanish: bool = False,
+    ) -> SyncReport:
+        """Make a table of a database equal to the vendor's list; run it every morning with the same arguments.
+
+            report = await client.sync("sqlite:///calls.db", since=start)
+
+        Reads the calls since the last run, and what has changed in the lookback: calls that arrive late, change or
+        vanish. Rows and checkpoints are committed together, so a run that is killed at any moment loses and doubles
+        nothing: the next one goes on. Time that cannot be proven complete is left as it is.
+
+        The table has the columns of a Parquet export, then `leg` (the number of the row among those with its
+        `voice_id`, by `submit_time`; both are the primary key), `synced_at` (when the row was last written),
+        `vanished_at` (when the vendor no longer listed it) and `span_start` (of the checkpoint it belongs to). Beside
+        it are two more tables: `<table>_checkpoints` and `<table>_sync`.
+
+        Args:
+            url: The database, as in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `duckdb:///...`
+                (extra `duckdb`).
+            since: Begin of the table, aware; needed by the first run. An earlier time than before extends the table.
+            lookback: How far before now changes are looked for. Longer than your longest call, since a call may be
+                listed when it has ended.
+            deep: Read the whole lookback, also where the vendor's counts are unchanged: finds changed contents, such as
+                amounts that were rated again.
+            on_vanished: What to do about rows that the vendor no longer lists: "mark", "delete" or "keep".
+            table: The name of the table.
+            schema: The schema of the table, for databases that have schemas.
+            sip_group_name: See `fetch_all`. A table holds the answer to one query: other filters are refused.
+            phone_name: See `fetch_all`.
+            time_field: The time that the vendor is known to filter on: the table then begins exactly at `since`.
+            dry_run: Compare and report, write nothing.
+            allow_mass_vanish: Accept that more than 20 rows, and more than a tenth, of a span of time vanish. Without
+                it such a span is read again after a minute, and then the run ends.
+
+        Returns:
+            What was changed, and until when the table is complete.
+
+        Raises:
+            IncompleteRangeError: Too many rows would vanish.
+            OutOfTimeRangeError: The vendor has deleted calls since `since` that the table never had.
+            ExportConflictError: Another sync of the table is running, its columns differ, or it holds the calls of
+                another account or of other filters; nothing is written.
+            StorageError: The database failed; what was committed before is right.
+            ImportError: The database needs an extra that is not installed.
+        """
+        # Loaded with the first sync, like the modules of an export.
+        from aiosipcdr.sync.synchronizer import Synchronizer, SyncOptions
+        from aiosipcdr.sync.targets import Location
+
+        filters = Filters.of(sip_group_name, phone_name, self._filter_match)
+        options = SyncOptions.of(
+            since=since,
+            lookback=lookback,
+            deep=deep,
+            on_vanished=on_vanished,
+            time_field=time_field,
+            dry_run=dry_run,
+            allow_mass_vanish=allow_mass_vanish,
+        )
+        synchronizer = Synchronizer.of(self._fetcher, Location.of(url, table=table, schema=schema), filters, options)
+        return await synchronizer.run()
 
     @hide_arguments
     async def report(

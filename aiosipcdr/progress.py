@@ -14,7 +14,7 @@ from aiosipcdr.display import shorten
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.model.report import counted
 
-__all__ = ["ProgressDisplay", "ProgressState"]
+__all__ = ["ProgressDisplay"]
 
 QUIET: Final = frozenset({EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED})
 """Events that change nothing in the display."""
@@ -117,20 +117,23 @@ class ProgressDisplay:
             self._running += 1
             self._state.include(event.window.seconds if event.window else 0)
         self._state.update(event)
+        if event.kind is EventKind.RUN_STARTED:
+            return  # runs that only count show nothing
         if event.kind is EventKind.RUN_FINISHED:
             self._running = max(0, self._running - 1)
             if not self._running:
                 self._finish(str(event.report) if event.error is None and event.report is not None else event.error)
                 return
         now = time.monotonic()
-        if event.kind is EventKind.RUN_STARTED or now - self._drawn >= _SECONDS_BETWEEN:
+        if now - self._drawn >= _SECONDS_BETWEEN:
             self._drawn = now
             self._draw(_View(self._title, self._state))
 
     def _finish(self, sentence: str | None) -> None:
         state = self._state
         state.finished, state.note = True, sentence or ""
-        self._draw(_View(self._title, state))
+        if self._update is not None:
+            self._draw(_View(self._title, state))
         # The next run gets a bar of its own.
         self._state, self._update, self._drawn = ProgressState(), None, float("-inf")
 
@@ -158,7 +161,7 @@ class _View:
         return self._text
 
     def _repr_html_(self) -> str:
-        # Without a value it is a bar that moves: the total is not known yet.
+        # Without a value it is a bar that moves: nothing is counted yet.
         total = self._total
         value = "" if total is None else f' value="{self._value}" max="{max(1, total)}"'
         return f"<progress{value}></progress> {escape(self._text)}"

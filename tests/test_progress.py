@@ -52,7 +52,7 @@ async def test_a_terminal_shows_one_line_for_each_run(sandbox: Sandbox, monkeypa
     assert len(lines) == 3
     assert lines[2] == ""
     for line in lines[:2]:
-        assert line.split("\r")[1].startswith("fetching: 0/? calls")
+        assert line.split("\r")[1].startswith("fetching: 0/500 calls")
         assert line.split("\r")[-1].startswith("fetching: 500 calls, 1 window; 500 of 500 calls, certified complete: ")
 
 
@@ -74,7 +74,9 @@ async def test_a_notebook_shows_one_bar_that_is_updated(sandbox: Sandbox, shell:
     first, *updates = captured.outputs
 
     assert shell is not None
-    assert first.data["text/html"] == "<progress></progress> &lt;b&gt;calls&lt;/b&gt;: 0/? calls, 0 windows"
+    assert first.data["text/html"] == (
+        '<progress value="0" max="500"></progress> &lt;b&gt;calls&lt;/b&gt;: 0/500 calls, 0 windows'
+    )
     assert updates
     assert '<progress value="500" max="500"></progress>' in updates[-1].data["text/html"]
     assert "500 of 500 calls, certified complete" in updates[-1].data["text/plain"]
@@ -85,7 +87,8 @@ def test_a_shell_without_a_kernel_is_no_notebook(shell: Any, monkeypatch: pytest
     terminal = use_terminal(monkeypatch)
     hook = ProgressDisplay()
     hook(Event(kind=EventKind.RUN_STARTED, run=1))
-    assert terminal.getvalue().startswith("\rfetching: 0/? calls")
+    hook(Event(kind=EventKind.THROTTLED, run=1, delay=2.0))
+    assert terminal.getvalue() == "\rfetching: 0/? calls, 0 windows; throttled by the vendor: waiting 2.0 s"
     shell.kernel = object()
     try:
         assert ProgressDisplay()._html
@@ -116,7 +119,15 @@ def test_a_display_that_fails_stops_no_run(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "stderr", Broken())
     hook = ProgressDisplay()
     hook(Event(kind=EventKind.RUN_STARTED, run=1))
+    hook(Event(kind=EventKind.WINDOW_COMPLETE, run=1, records=1))
     hook(Event(kind=EventKind.RUN_FINISHED, run=1, report=FetchReport()))
+
+
+async def test_a_count_shows_nothing(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = use_terminal(monkeypatch)
+    async with CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret, hook=ProgressDisplay()) as client:
+        assert await client.count(sandbox.start, sandbox.end) == 500
+    assert terminal.getvalue() == ""
 
 
 def test_events_of_requests_are_not_wanted() -> None:

@@ -90,7 +90,13 @@ async def stream(client: CdrClient, filters: dict[str, str], _folder: Path) -> o
         return [*seen, stream]
 
 
-METHODS = (fetch_all, count, fetch_page, export, export_masked, stream)
+async def stream_part(client: CdrClient, filters: dict[str, str], _folder: Path) -> object:
+    (part,) = await client.plan_parts(START, END, **filters)  # type: ignore[arg-type]
+    async with client.stream(part=part) as stream:
+        return [part, [batch async for batch in stream.batches()], stream]
+
+
+METHODS = (fetch_all, count, fetch_page, export, export_masked, stream, stream_part)
 FILTERS: tuple[dict[str, str], ...] = ({}, {"phone_name": PHONE})
 
 

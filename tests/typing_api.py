@@ -5,6 +5,7 @@ What must be refused stands behind an `ignore` that both checkers demand to be n
 """
 
 import ssl
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,6 +23,7 @@ from aiosipcdr import (
     CdrClient,
     CdrStream,
     ClockSkewError,
+    CompleteWindow,
     Credentials,
     DaysReport,
     Event,
@@ -38,10 +40,15 @@ from aiosipcdr import (
     Plan,
     QuarantinedRecord,
     RangePart,
+    RateLimiter,
     RatePolicy,
+    RateServer,
+    RecordsPreview,
+    RemoteRate,
     RetryPolicy,
     SipCdrError,
     StatusCode,
+    SyncReport,
     TimeField,
     TimeWindow,
     Transition,
@@ -64,6 +71,7 @@ from aiosipcdr.analytics import (
     summarize,
     write_report,
 )
+from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.events import combine
 from aiosipcdr.integrations import fastapi as on_fastapi
 from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
@@ -141,9 +149,12 @@ async def into_memory(client: CdrClient) -> None:
 async def with_closed_sets(client: CdrClient, field: TimeField) -> None:
     assert_type(client.stream(START, END, time_field=field), CdrStream)
     client.stream(START, END, time_field="submitTime")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    assert_type(await client.export(START, END, "calls.xlsx", tz="Asia/Shanghai"), FetchReport)
     await client.export(START, END, "calls", format="xls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.export(START, END, "calls", if_exists="keep")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await client.export_days(START.date(), END.date(), "UTC", "{date}.csv"), DaysReport)
+    assert_type(await client.sync("sqlite:///calls.db", since=START, on_vanished="delete"), SyncReport)
+    await client.sync("sqlite:///calls.db", on_vanished="drop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 class OwnPlan:
@@ -176,6 +187,9 @@ def as_list_and_as_arrow(records: CallDetailRecords) -> None:
     assert_type(records[:3], CallDetailRecords)
     assert_type(records[:3].arrow, ArrowRecords)
     assert_type(records.copy(), CallDetailRecords)
+    assert_type(records.preview(3, mask_numbers=False), RecordsPreview)
+    records.to_pandas(float_money=True)
+    records.to_polars()
     assert_type(len(records), int)
     assert_type(records.report, FetchReport)
     assert_type(records.quarantined, list[QuarantinedRecord])
@@ -232,7 +246,8 @@ async def parts_of_a_range(client: CdrClient, part: RangePart) -> None:
     assert_type(await client.plan_parts(START, END, time_field="call_time", on_out_of_range="skip"), list[RangePart])
     assert_type((part.start, part.rows, part.index, part.parts), tuple[datetime, int, int, int])
     async with client.stream(part=part, allow_incomplete=True) as stream:
-        assert_type(stream, CdrStream)
+        async for batch in stream.arrow_batches(columns=["voice_id"]):
+            assert_type(batch, Any)
     client.stream()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     client.stream(START, END, part=part)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
@@ -248,7 +263,8 @@ async def three_ways_to_read_a_stream(client: CdrClient) -> None:
     async with client.stream(
         part=(await client.plan_parts(START, END, rows=1_000))[0], allow_incomplete=True
     ) as stream:
-        assert_type(stream, CdrStream)
+        async for batch in stream.arrow_batches(columns=["voice_id"]):
+            assert_type(batch, Any)
     client.stream()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     async with client.stream(START, END, phone_name="p", time_field="call_time") as stream:
         async for window in stream.windows():
@@ -270,6 +286,53 @@ async def single_questions(client: CdrClient) -> None:
     report = (await client.fetch_all(START, END)).report
     counts = await client.recount([window.window for window in report.window_reports], phone_name=None)
     assert sum(counts.values()) >= 0
+
+
+def without_await(client: BlockingCdrClient, part: RangePart, plan: Plan) -> None:
+    with BlockingCdrClient.from_env(concurrency=16) as opened, BlockingCdrClient(URL, "key", "secret", rate=5):
+        assert_type(opened, BlockingCdrClient)
+    assert_type(client.fetch_all(START, END, sip_group_name="sales", time_field="submit_time"), CallDetailRecords)
+    client.fetch_all(START)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.fetch_all(START, END, on_out_of_range="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(client.plan_parts(START, END, rows=10_000), list[RangePart])
+    assert_type(client.count(START, END), int)
+    assert_type(client.recount([TimeWindow(START, END)]), dict[TimeWindow, int])
+    assert_type(client.fetch_page(START, END, 2, size=50), Page)
+    assert_type(client.export(START, END, "calls.csv", overwrite=True), FetchReport)
+    assert_type(client.export_days(START.date(), END.date(), "UTC", "{date}.csv"), DaysReport)
+    client.ping()
+    client.run_plan(plan)
+    with client.stream(START, END, phone_name="p") as stream:
+        for record in stream:
+            assert_type(record, CallDetailRecord)
+        assert_type(stream.report, FetchReport)
+    with client.stream(part=part, allow_incomplete=True) as stream:
+        for batch in stream.batches():
+            assert_type(batch, CallDetailRecords)
+        for window in stream.windows():
+            assert_type(window, CompleteWindow)
+    client.stream(START, part=part)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    assert_type(client.open(), BlockingCdrClient)
+    assert_type(client.close(), None)
+
+
+class OwnLimiter:
+    """A limiter of a user."""
+
+    async def acquire(self) -> None:
+        """Wait."""
+
+
+async def one_rate_for_all() -> None:
+    with RateServer(30, host="127.0.0.1", port=0) as server:
+        assert_type(server.address, str)
+        assert_type(server.handle, RemoteRate)
+    async with RateServer(RatePolicy(30, burst=5), key_file="key") as server:
+        limiter: RateLimiter = server.handle
+        CdrClient(URL, "key", "secret", rate=limiter)
+    CdrClient(URL, "key", "secret", rate=RemoteRate("10.0.0.5:7300", key_file=Path("key")))
+    CdrClient(URL, "key", "secret", rate=OwnLimiter())
+    CdrClient(URL, "key", "secret", rate=threading.Lock())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def into_a_file(client: CdrClient) -> None:

@@ -40,9 +40,9 @@ def render_summary(summary: "TrafficSummary") -> str:
         groups = sorted(summary.table(*names).items(), key=lambda item: -item[1].attempts)
         rows = [_row(names, key, metrics) for key, metrics in groups[:_MOST_GROUPS]]
         more = f", the largest {_MOST_GROUPS} of {len(groups):,}" if len(groups) > _MOST_GROUPS else ""
-        parts.append(
-            f"<p>by {', '.join(names)}{more}</p>{render_table((*names, 'calls', 'answered', 'ASR', 'minutes'), rows)}"
-        )
+        heads = (*names, "calls", "answered", "ASR", "minutes")
+        table = render_table(heads, rows, right=range(len(names), len(heads)))
+        parts.append(f"<p>by {', '.join(names)}{more}</p>{table}")
     return f"<div>{''.join(parts)}</div>"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.client import Pace, build_client
@@ -86,6 +87,7 @@ def export(
     file_options: FileOptions = FileOptions(),
     daily: bool = False,
     recheck: str | None = None,
+    processes: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
     if_exists: IfExists = "verify",
     overwrite: bool = False,
     sidecars: Path | None = None,
@@ -113,6 +115,8 @@ def export(
             be added are written again, and days that the vendor has deleted are left out.
         recheck: With --daily: count finished days that ended within this time, for example 7d, again (one request per
             day), and write them again if the vendor now counts more calls.
+        processes: With --daily: write so many days at the same time, each in a process of its own, for machines with
+            several cores. They share --rate and --concurrency.
         if_exists: What to do with an existing file: verify (keep it if it is the certified result of the same query,
             write it again if it is provisional or incomplete, refuse any other), replace it, or fail.
         overwrite: The same as --if-exists replace.
@@ -137,7 +141,7 @@ def export(
     masking = _choose_masking(file_options)
     outputs = _plan_outputs(span, output, quarantine)
     _check(output, file_options, quarantine, daily=daily, json=json)
-    length = _check_daily(span, output, recheck, daily=daily)
+    length = _check_daily(span, output, recheck, daily=daily, processes=processes)
     settings = resolve_settings(account)
     zone = parse_zone(span.tz or "UTC")
     # The vendor's clock decides which of the last days have begun.
@@ -182,7 +186,7 @@ def export(
         if path == STDOUT:
             work = run.to_stdout(start, end, masking, quarantine, overwrite=overwrite)
         elif daily:
-            work = run.to_days(files, zone, path, length)
+            work = run.to_days(files, zone, path, length, processes=processes)
         else:
             work = run.to_file(start, end, target, zone, is_relative=span.is_relative)
         try:
@@ -227,11 +231,13 @@ def _plan_outputs(span: Range, output: Path, quarantine: Path | None) -> list[tu
     return [(group, Path(str(output).replace(GROUP, group))) for group in named]
 
 
-def _check_daily(span: Range, output: Path, recheck: str | None, *, daily: bool) -> timedelta:
+def _check_daily(span: Range, output: Path, recheck: str | None, *, daily: bool, processes: int) -> timedelta:
     if PLACEHOLDER in str(output) and not daily:
         raise UsageError(f"--output has {PLACEHOLDER}, which needs --daily; add --daily and --tz")
     if daily and span.tz is None:
         raise UsageError("--daily needs a time zone; add --tz, for example --tz Asia/Shanghai or --tz UTC")
+    if processes > 1 and not daily:
+        raise UsageError("--processes writes several days at the same time; add --daily")
     if recheck is None:
         return timedelta(0)
     if not daily:

@@ -217,7 +217,7 @@ def _of_range(
                 compare=page.compare,
                 sip_group_name=span.single_group(),
                 phone_name=span.phone,
-                time_field=time_field_of(proof, settings),  # type: ignore[arg-type] # checked when it was read
+                time_field=time_field_of(proof, settings),
                 **query,
                 **page.settings,
             )

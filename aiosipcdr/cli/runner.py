@@ -5,7 +5,7 @@ Ctrl-C and SIGTERM both cancel the command's task, so its context managers close
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` in a new event loop.
+    """Run `work` in a new event loop: uvloop's where it is installed (extra `speed`), else asyncio's.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after `work` has cleaned up.
@@ -41,7 +41,8 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         return await work
 
     try:
-        return asyncio.run(guarded())
+        with asyncio.Runner(loop_factory=_find_fastest_loop()) as runner:
+            return runner.run(guarded())
     except asyncio.CancelledError:
         if terminated:
             raise Terminated from None
@@ -49,6 +50,14 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     finally:
         with suppress(ValueError):  # another thread
             signal.signal(signal.SIGTERM, before)  # the loop has restored the default
+
+
+def _find_fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 @contextmanager

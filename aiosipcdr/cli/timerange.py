@@ -18,7 +18,7 @@ from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.model.arguments import NO_ZONES
 from aiosipcdr.model.windows import day_start, fixed_offset
 
-__all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_zone", "read_phone"]
+__all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_time", "parse_zone", "read_phone"]
 
 _DAY = timedelta(days=1)
 _MAX_NAME_BYTES = 1024
@@ -152,7 +152,7 @@ def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, dat
             " --last-month with --tz"
         )
         raise UsageError(msg)
-    start, end = _time("--start", span.start, zone), _time("--end", span.end, zone)
+    start, end = parse_time("--start", span.start, zone), parse_time("--end", span.end, zone)
     if end < start:
         msg = f"--end {span.end} is before --start {span.start}; swap them"
         raise UsageError(msg)
@@ -219,10 +219,15 @@ def _month(day: date, zone: TimeZone) -> tuple[datetime, datetime]:
     try:
         return day_start(first, zone), day_start((first + 31 * _DAY).replace(day=1), zone)
     except OverflowError:
-        raise UsageError(f"--month {first:%Y-%m} is {_OUTSIDE_CALENDAR}") from None
+        raise UsageError(f"--month {str(first)[:7]} is {_OUTSIDE_CALENDAR}") from None
 
 
-def _time(option: str, text: str, zone: TimeZone | None) -> datetime:
+def parse_time(option: str, text: str, zone: TimeZone | None) -> datetime:
+    """Return the time that `text` names, with the fixed offset of `zone` at that time.
+
+    Raises:
+        UsageError: It cannot be read, has no zone, or is ambiguous or missing in its zone.
+    """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

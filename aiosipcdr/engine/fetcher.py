@@ -1,6 +1,6 @@
 """Validated queries answered by an open engine: ranges, counts and single pages."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from aiosipcdr.engine.session import EngineSession
@@ -28,6 +28,7 @@ class Fetcher:
     Attributes:
         session: Provides the engine.
         strict: Whether the first record or value that cannot be read ends a run.
+        page_size: Records per page.
         quota: Limit of the rows that all runs of the session hold in memory.
     """
 
@@ -38,7 +39,7 @@ class Fetcher:
         self.session: EngineSession = session
         self.strict: bool = strict
         self.quota: RowQuota = RowQuota(session.transport.connections)
-        self._page_size = page_size
+        self.page_size: int = page_size
         self._lateness = lateness
         self._count_delay = count_delay
 
@@ -48,6 +49,7 @@ class Fetcher:
         normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
         *,
         span: OwnedSpan | None = None,
+        tiles: Sequence[TimeWindow] | None = None,
         journal: JournalQueue | None = None,
     ) -> RangeReader:
         """Return the plan that reads a range.
@@ -56,6 +58,7 @@ class Fetcher:
             query: The range.
             normalize: Two records are equal if it returns equal records for them.
             span: Which of its calls are delivered; by default as the query says.
+            tiles: The windows to begin with; by default the widest.
             journal: Receives the events that an export must write before the run acts on them.
 
         Raises:
@@ -68,7 +71,7 @@ class Fetcher:
         return RangeReader(
             span,
             query.filters,
-            size=self._page_size,
+            size=self.page_size,
             quota=self.quota,
             ages=AgePolicy(self.session.engine.read_vendor_clock, self._lateness, self._count_delay),
             allow_incomplete=query.allow_incomplete,
@@ -76,6 +79,7 @@ class Fetcher:
             strict=self.strict,
             normalize=normalize,
             journal=journal,
+            tiles=tiles,
         )
 
     def stream(self, query: Query) -> CdrStream:
@@ -101,7 +105,9 @@ class Fetcher:
         planner = PartPlanner(query, rows, now=self.session.engine.read_vendor_clock().now)
         sealed_phone = seal_phone(query.filters, self.session.credentials())
         while due := planner.due:
-            plan = WindowCounts(due, query.filters, size=self._page_size, confirm_zero=planner.is_first)
+            plan = WindowCounts(
+                due, query.filters, span=planner.span, size=self.page_size, confirm_zero=planner.is_first
+            )
             try:
                 await self.session.run_plan(plan)
             except OutOfTimeRangeError as error:
@@ -137,13 +143,13 @@ class Fetcher:
     async def count(self, query: Query) -> int:
         """Return how many calls the vendor counts in a range."""
         now = self.session.engine.read_vendor_clock().now
-        plan = RangeCount(query.window, query.filters, size=self._page_size, now=now)
+        plan = RangeCount(query.window, query.filters, size=self.page_size, now=now)
         await self.session.run_plan(plan)
         return plan.total
 
     async def count_windows(self, windows: Iterable[TimeWindow], filters: Filters) -> dict[TimeWindow, int]:
         """Return how many calls the vendor counts in each window."""
-        plan = WindowCounts(windows, filters, size=self._page_size)
+        plan = WindowCounts(windows, filters, size=self.page_size)
         if not plan.has_result:
             await self.session.run_plan(plan)
         return plan.totals
@@ -183,4 +189,4 @@ class Fetcher:
         """Count the calls of the last hour; return if the vendor accepts the request."""
         end = datetime.now(UTC)
         window = TimeWindow.of(end - timedelta(hours=1), end)
-        await self.session.run_plan(WindowCounts([window], Filters(), size=self._page_size, confirm_zero=False))
+        await self.session.run_plan(WindowCounts([window], Filters(), size=self.page_size, confirm_zero=False))

@@ -3,7 +3,7 @@
 Numbers are masked unless asked for otherwise: what a notebook shows is saved with it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from html import escape
@@ -30,29 +30,40 @@ _COLUMNS = (
     "cost",
     "currency",
 )
+_NUMBERS = (_COLUMNS.index("call_duration"), _COLUMNS.index("cost"))
 _MOST_WINDOWS = 10
 _COUNTS = ("windows", "pages", "requests", "scans", "retries", "duplicates", "conflicts", "anomalies")
 
 
-def render_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table; texts are escaped and shortened, numbers stand at the right."""
-    head = "".join(f"<th>{_text(name)}</th>" for name in heads)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+def render_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[int] = ()) -> str:
+    """Return a table; texts are escaped and shortened.
+
+    Args:
+        heads: The names of the columns.
+        rows: The cells; `None` is an empty one.
+        right: The columns that are aligned at the right.
+    """
+    head = "".join(_cell(name, "th", place in right) for place, name in enumerate(heads))
+    body = "".join(
+        f"<tr>{''.join(_cell(_show(value), 'td', place in right) for place, value in enumerate(row))}</tr>"
+        for row in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cell(value: object) -> str:
+def _show(value: object) -> str:
     if value is None:
-        return "<td></td>"
-    if isinstance(value, int | Decimal):
-        return (
-            f'<td style="text-align:right">{value:,}</td>'
-            if isinstance(value, int)
-            else (f'<td style="text-align:right">{value:f}</td>')
-        )
-    return (
-        f'<td style="text-align:left">{_text(value.isoformat(" ") if isinstance(value, datetime) else str(value))}</td>'
-    )
+        return ""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value.isoformat(" ") if isinstance(value, datetime) else str(value)
+
+
+def _cell(text: str, tag: str, is_right: bool) -> str:  # noqa: FBT001 - private
+    # Notebooks align all cells at the right by default.
+    return f'<{tag} style="text-align:{"right" if is_right else "left"}">{_text(text)}</{tag}>'
 
 
 def _text(text: str) -> str:
@@ -78,7 +89,7 @@ def render_report(report: "FetchReport") -> str:
     if failed:
         rows = [(one.window.start, one.window.end, one.total, one.unique) for one in failed[:_MOST_WINDOWS]]
         more = f" (the first {_MOST_WINDOWS} of {len(failed):,})" if len(failed) > _MOST_WINDOWS else ""
-        parts.append(f"<p>not proven{more}:</p>{render_table(('start', 'end', 'counted', 'read'), rows)}")
+        parts.append(f"<p>not proven{more}:</p>{render_table(('start', 'end', 'counted', 'read'), rows, right=(2, 3))}")
     return f"<div>{''.join(parts)}</div>"
 
 
@@ -101,7 +112,7 @@ class RecordsPreview:
         rows = [[getattr(record, name) for name in _COLUMNS] for record in shown]
         hidden = ", numbers masked" if self._mask_numbers else ""
         caption = f"{len(rows):,} of {self._count:,} records, {self._verdict}{hidden}"
-        return f"<div><p>{escape(caption)}</p>{render_table(_COLUMNS, rows)}</div>"
+        return f"<div><p>{escape(caption)}</p>{render_table(_COLUMNS, rows, right=_NUMBERS)}</div>"
 
     def _shape(self, record: CallDetailRecord) -> CallDetailRecord:
         if not self._mask_numbers:

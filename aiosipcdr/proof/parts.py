@@ -138,6 +138,7 @@ class PartPlanner:
     The caller counts the windows of `due` and passes the totals to `take`, until none is due.
 
     Attributes:
+        span: The range that is counted, for the search of the retention boundary.
         is_first: Whether the windows of the whole range are counted, not pieces of counted windows.
     """
 
@@ -156,14 +157,14 @@ class PartPlanner:
         self.is_first: bool = True
         self._query = query
         self._rows = rows
-        self._window = clip_window(query.window, now)
+        self.span: TimeWindow = clip_window(query.window, now)
         self._now = now
         self._restarts = 0
         self._number = 1
         self._size = 0.0
         self._counted: list[tuple[datetime, datetime, int]] = []
         self._groups: list[_Group] = []
-        self._start_at(self._window.start)
+        self._start_at(self.span.start)
 
     @property
     def due(self) -> list[TimeWindow]:
@@ -174,7 +175,7 @@ class PartPlanner:
         """Start over with what the vendor still keeps; the first part begins at the start of the range all the same."""
         margin = _BOUNDARY_MARGIN * 2 ** min(self._restarts, 20)
         self._restarts += 1
-        end = self._window.end
+        end = self.span.end
         self._start_at(end if available_from is None else min(available_from + margin, end))
 
     def take(self, totals: Mapping[TimeWindow, int]) -> None:
@@ -220,7 +221,7 @@ class PartPlanner:
         ]
 
     def _start_at(self, start: datetime) -> None:
-        end = self._window.end
+        end = self.span.end
         self.is_first = True
         self._counted.clear()
         # The future is a piece of its own, since it is almost empty.

@@ -94,6 +94,7 @@ class WindowReader:
         ages: AgePolicy,
         sizes: PageSizes | None = None,
         is_part: bool = False,
+        is_preceding: bool = False,
         is_repair: bool = False,
         is_growing: bool = False,
         pause: float = 0.0,
@@ -112,6 +113,8 @@ class WindowReader:
             ages: Decides whether calls may still be added to the window.
             sizes: What the run knows about the vendor's page sizes.
             is_part: The window was split from a larger one, whose total is already planned in the budget.
+            is_preceding: The window is the second before a span: calls of the span that it lacks are looked up once
+                more, so a page that has all of its calls needs no control count.
             is_repair: The window was read before, unproven, as part of a larger one; its first request is charged.
             is_growing: Calls were added to the larger window while that was read.
             pause: Seconds to wait before the first page.
@@ -126,6 +129,7 @@ class WindowReader:
         self.budget = budget
         self._ages = ages
         self.is_part = is_part
+        self._is_preceding = is_preceding
         self.is_repair = is_repair
         self.refused_page: int | None = None
         self.end_is_unseen: bool = False
@@ -133,7 +137,7 @@ class WindowReader:
         self.state: WindowState = WindowState.OPEN
         self.params: bytes = encode_params(window, filters)
         self.scan: WindowScan = WindowScan(size)
-        self.growth: Growth = Growth(ages, window.end, is_growing=is_growing)
+        self.growth: Growth = Growth(ages, window.end, is_growing=is_growing, is_expected=is_preceding)
         self._earlier: WindowScan | None = None
         self._repeats: AbstractSet[str] = frozenset()
         self._conflicting: set[str] = set()
@@ -183,7 +187,7 @@ class WindowReader:
         try:
             verdict, why = judge_answer(request, answer, self._filters, self._time_field, sorted_run)
         except ProtocolError as unusable:
-            return unusable
+            return unusable.with_traceback(None)  # which would keep the rows of the answer
         if verdict is Verdict.USE and sorted_run is not None and not self._strict:
             if not self._take_page(request, answer, sorted_run):
                 return None  # the usual case: more pages of the scan are in flight
@@ -238,6 +242,11 @@ class WindowReader:
         if error is not None:
             return error
         return None if self.state is WindowState.OPEN else PlanChange.DONE
+
+    def close(self) -> None:
+        """Plan and report nothing more: what is planned, and the run, refer to the window, which refers to them."""
+        self.planned.clear()
+        self._on_answer = None
 
     def give_up(self) -> None:
         """Stop reading; the window is unproven and keeps the rows read so far."""
@@ -399,8 +408,8 @@ class WindowReader:
         if not (scan.is_read and self.is_open):
             return
         self.report.anomalies += scan.drain_anomalies()
-        if scan.single and self.is_part and self.report.scans == 1:
-            # One SELECT returned total and rows; the total of the larger window confirms them.
+        if scan.single and ((self.is_part and self.report.scans == 1) or (self._is_preceding and scan.rows)):
+            # One SELECT returned total and rows; the larger window confirms them.
             self._settle(scan.largest_total, WindowState.CERTIFIED)
         elif self.growth.is_growing:
             self._count_by_end_page()

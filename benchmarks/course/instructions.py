@@ -44,7 +44,7 @@ def _count(name: str, course: Course, bodies: list[str], *, runs: int) -> int:
         log = Path(folder) / "valgrind.log"
         with Runner(name, under=_under(log)) as runner:
             for _ in range(runs):
-                runner.run(Task(course.port, bodies=bodies, folder=folder))
+                runner.run(Task(course.port, bodies=bodies, folder=folder, rewrites=course.rewrites))
         return _told(log)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
+from course.calls import PROFILES
 from course.runner import Measured
 from course.task import Task
 
@@ -56,10 +57,12 @@ class _Process:
 class Course(_Process):
     """An endpoint with so many calls, in a process of its own."""
 
-    def __init__(self, calls: int) -> None:
-        """Start it; it listens when this returns."""
-        super().__init__("course.endpoint", str(calls))
+    def __init__(self, calls: int, profile: str = "null", *, certificate: str | None = None) -> None:
+        """Start it; it listens when this returns. With a `certificate` (PEM, with its key) it speaks TLS."""
+        options = () if certificate is None else ("--certificate", certificate)
+        super().__init__("course.endpoint", str(calls), "--profile", profile, *options)
         self.calls = calls
+        self.rewrites = PROFILES[profile].empty == "all"
         self.port = int(self._read())
 
     def set_latency(self, seconds: float) -> None:

@@ -222,7 +222,7 @@ BOMBS: dict[str, Callable[[], Iterator[bytes]]] = {
 @pytest.mark.parametrize(
     ("name", "bomb"),
     [
-        *(("csv.gz", bomb) for bomb in some(BOMBS, every=2)),
+        *(("csv.gz", bomb) for bomb in some(BOMBS, every=4)),
         *((name, "one line") for name in some(("ndjson.zst", "csv.zst", "ndjson.gz"), every=3)),
     ],
 )

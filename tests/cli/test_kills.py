@@ -60,7 +60,7 @@ class Starter:
             if moment():
                 os.kill(child, signal.SIGKILL)
                 break
-            time.sleep(0.0005)  # the command needs the processor
+            time.sleep(0.001)  # the command needs the processor
         print(file=stdin, flush=True)
         return int(stdout.readline())
 
@@ -69,7 +69,7 @@ def is_running(process: int) -> bool:
     return b") Z " not in Path(f"/proc/{process}/stat").read_bytes()
 
 
-RECORDS = 5_000 if ALL else 1_200
+RECORDS = 5_000 if ALL else 600
 SANDBOX = {"records": RECORDS}
 
 

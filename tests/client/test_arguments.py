@@ -162,8 +162,8 @@ def test_a_proxy_whose_host_cannot_be_read_is_refused(proxy: str) -> None:
 def test_a_proxy_at_localhost_is_looked_up_nowhere(proxy: str) -> None:
     way = transport_of(CdrClient("http://127.0.0.1:8080", "key", "secret", proxy=proxy))
     assert way.proxy_host == "127.0.0.1:3128"
-    assert way._proxy is not None
-    assert yarl.URL(way._proxy.reveal()).host == "127.0.0.1"
+    assert way.proxy is not None
+    assert yarl.URL(way.proxy.reveal()).host == "127.0.0.1"
 
 
 @pytest.mark.parametrize("ciphers", ["aNULL:@SECLEVEL=0", "eNULL:@SECLEVEL=0"])

@@ -21,8 +21,8 @@ from aiosipcdr.sandbox import Sandbox
 from tests.clients import client_of
 from tests.selection import ALL, pairs, some
 
-CASES = 100 if ALL else 6
-MANY = 20_000 if ALL else 2_400
+CASES = 100 if ALL else 4
+MANY = 20_000 if ALL else 2_100
 DRIFT = {"arrive": "insert_every", "arrive late": "insert_late_every", "go away": "delete_every"}
 
 

@@ -1,4 +1,4 @@
-"""The aiohttp.web integration: what only aiohttp has; for what FastAPI has as well, see test_web_endpoints.py."""
+"""The aiohttp.web integration: what only aiohttp has. Common to both integrations: see test_web_endpoints.py."""
 # ruff: noqa: ANN401 - the fixtures' own
 
 import asyncio

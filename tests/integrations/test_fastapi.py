@@ -1,4 +1,4 @@
-"""The FastAPI integration: what only FastAPI has. Behaviour common to both integrations: see test_web_endpoints.py."""
+"""The FastAPI integration: what only FastAPI has. Common to both integrations: see test_web_endpoints.py."""
 # ruff: noqa: ANN401 - the fixtures' own
 
 import asyncio

@@ -28,7 +28,7 @@ from aiosipcdr.sandbox import Sandbox
 from tests.system_parts import require
 
 ROOT = Path(__file__).resolve().parents[2]
-RECORDS = 3_000  # three windows
+RECORDS = 2_200  # two windows
 CURL = shutil.which("curl")
 APP = "tests.integrations.served:application"
 

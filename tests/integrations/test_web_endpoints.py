@@ -15,7 +15,7 @@ from aiohttp import ClientPayloadError, ClientResponse, ClientSession
 from aiosipcdr import CdrClient, RetryPolicy
 from aiosipcdr.sandbox import Fault, Sandbox
 
-RECORDS = 6_000
+RECORDS = 4_500
 
 
 SANDBOX = {"records": RECORDS}
@@ -445,4 +445,4 @@ async def test_a_small_question_is_answered_while_large_ones_are_being_read(
         for lines in await asyncio.gather(*readers):
             assert b'"certified":true' in lines[-1]
     # It takes one request, which waits for no more than one of each of the others.
-    assert took < 20 * large  # of the three hundred that those take
+    assert took < 20 * large  # of the two hundred that those take

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.model.windows import SECOND, Day, day_start, days_of
-from tests.selection import ALL
+from tests.selection import ALL, some
 
 DAY = timedelta(days=1)
 
@@ -99,7 +99,7 @@ def every_change(since: int = 2005 if ALL else 2020, until: int = 2030) -> Itera
 
 def test_the_days_of_every_zone_tile_the_time_line() -> None:
     met = 0
-    for name, change in every_change():
+    for name, change in some(every_change(), every=4):
         met += 1
         zone = ZoneInfo(name)
         start, end = change - 2 * DAY, change + 2 * DAY
@@ -118,7 +118,7 @@ def test_the_days_of_every_zone_tile_the_time_line() -> None:
             assert list(days_of(day.start, day.end, zone)) == [day]
             assert list(days_of(day.end - SECOND, day.end, zone)) == [day]
             assert day_start(day.date, zone) == day.start
-    assert met > 200
+    assert met > (200 if ALL else 50)
 
 
 zones = st.sampled_from(sorted(available_timezones()))

@@ -26,14 +26,14 @@ def build(of: TimeWindow, _: tuple[SplitWindow, ...]) -> WindowTask:
 def pending(*windows: TimeWindow, quota: RowQuota | None = None) -> PendingWindows:
     room = quota or RowQuota(8)
     room.runs += 1
-    waiting = PendingWindows(room, build)
+    waiting = PendingWindows(room)
     for one in windows:
         waiting.add(one)
     return waiting
 
 
 def hold(waiting: PendingWindows) -> WindowTask:
-    part = waiting.hold_next()
+    part = waiting.hold_next(build)
     assert part is not None
     return part
 
@@ -59,7 +59,7 @@ def test_windows_begin_oldest_first_whatever_the_order_they_came_in() -> None:
     waiting = pending(window(20, 31), window(0, 11), window(10, 21))
     assert waiting.oldest is None
     assert [hold(waiting).window for _ in range(3)] == [window(0, 11), window(10, 21), window(20, 31)]
-    assert waiting.hold_next() is None
+    assert waiting.hold_next(build) is None
     assert [part.window for part in waiting.held] == [window(0, 11), window(10, 21), window(20, 31)]
     assert len(waiting) == 3
 
@@ -86,7 +86,7 @@ def test_the_oldest_starts_beyond_the_quota_and_all_others_wait_for_it() -> None
     quota.reserve(2 * FULL_WINDOW)  # somebody else's
     waiting = pending(window(0, 11), window(10, 21), quota=quota)
     oldest = hold(waiting)
-    assert waiting.hold_next() is None
+    assert waiting.hold_next(build) is None
     waiting.release(oldest)
     assert hold(waiting).window == window(10, 21)
     # Cut or put back, an older one is waited for by all that is held: it must begin, too.
@@ -100,13 +100,13 @@ def test_a_window_that_was_read_weighs_what_it_holds_and_no_less_than_a_sixteent
         waiting = pending(window(0, 11), window(10, 21), window(20, 31), quota=quota)
         first = hold(waiting)
         hold(waiting)
-        assert waiting.hold_next() is None
+        assert waiting.hold_next(build) is None
         read(first, calls)
         waiting.shrink_reservation(first)
         assert first.weight == weight
-        assert waiting.hold_next() is None, "two windows are full: there is no room for a third"
+        assert waiting.hold_next(build) is None, "two windows are full: there is no room for a third"
         quota.windows, quota._total = 3, 3 * FULL_WINDOW
-        assert waiting.hold_next() is not None
+        assert waiting.hold_next(build) is not None
         waiting.add(window(30, 41))
         waiting.clear()
         assert quota._held == 0
@@ -154,9 +154,9 @@ def test_no_part_starts_before_its_split_is_in_the_journal() -> None:
     inner = cut(waiting, window(0, 11), window(0, 6), window(5, 11), splits=(outer,))
     for split in (outer, inner):
         split.is_written = False
-        assert waiting.hold_next() is None
+        assert waiting.hold_next(build) is None
         split.is_written = True
-    assert waiting.hold_next() is not None
+    assert waiting.hold_next(build) is not None
 
 
 def test_unclaimed_rows_of_split_windows_are_found_from_the_inside_out() -> None:
@@ -229,17 +229,17 @@ def test_the_windows_that_wait_can_be_taken_back_with_what_they_are_part_of() ->
 def test_the_part_to_begin_with_waits_for_nothing_but_the_note_of_the_cut() -> None:
     waiting = pending(window(0, 10), quota=RowQuota(1))
     hold(waiting)
-    assert waiting.hold_first() is None
+    assert waiting.hold_first(build) is None
     reported, parts = WindowReport(window=window(10, 60), total=9), [window(10, 30), window(29, 60)]
     split = waiting.add_parts(WindowSplit(reported=reported, parts=parts), (), first=parts[1])
     split.is_written = False
-    assert waiting.hold_first() is None
+    assert waiting.hold_first(build) is None
     split.is_written = True
-    assert waiting.hold_next() is None, "there is no place"
-    part = waiting.hold_first()
+    assert waiting.hold_next(build) is None, "there is no place"
+    part = waiting.hold_first(build)
     assert part is not None
     assert (part.window, part.splits) == (window(29, 60), (split,))
-    assert waiting.hold_first() is None
+    assert waiting.hold_first(build) is None
     assert [*waiting.take_all()] == [window(10, 30)]
 
 
@@ -253,13 +253,13 @@ def test_parts_are_merged_when_all_are_read_and_the_oldest_waiting_window_always
     for part in (window(0, 21), window(20, 31), window(30, 50)):
         waiting.add(part, (split,))
     first = hold(waiting)
-    assert waiting.hold_next() is None, "one is read, and there is room for one"
+    assert waiting.hold_next(build) is None, "one is read, and there is room for one"
     read(first, 3)
     waiting.shrink_reservation(first)
-    assert waiting.hold_next() is None, "only where they are handed over together"
+    assert waiting.hold_next(build) is None, "only where they are handed over together"
     split.delivers_together = True
     second = hold(waiting)
-    assert waiting.hold_next() is None
+    assert waiting.hold_next(build) is None
     read(second, 2)
     assert waiting.find_read_parts(split) is None
     third = hold(waiting)
