@@ -128,40 +128,13 @@ SMUGGLED = [
     ("client.py", "import aiosipcdr.integrations.aiohttp", "layers"),
     ("analytics/summary.py", "import aiosipcdr.cli", "layers"),
     ("analytics/summary.py", "import aiosipcdr.client", "layers"),
+    ("analytics/report/page.py", "def draw():\n    import vl_convert", "drawing"),
     ("analytics/summary.py", "import rich", "light-core"),
     ("utilities.py", "", "layers"),
 ]
 
 
 @pytest.mark.parametrize(("module", "smuggled", "contract"), some(SMUGGLED, every=2))
-@pytest.mark.parametrize(
-    ("module", "smuggled", "contract"),
-    [
-        ("wire/signing.py", "import aiosipcdr.client", "layers"),
-        ("model/errors.py", "import aiosipcdr.cli", "layers"),
-        ("model/report.py", "import aiosipcdr.sandbox", "layers"),
-        ("model/windows.py", "import aiosipcdr.model.report", "acyclic"),
-        ("model/arrow.py", "import aiosipcdr.model.report", "acyclic"),
-        ("wire/codec.py", "import asyncio", "sans-io"),
-        ("policy/retry.py", "def now():\n    import time", "sans-io"),
-        ("client.py", "import aiohttp", "http"),
-        ("engine/__init__.py", "from aiohttp import ClientSession", "http"),
-        ("sandbox/__init__.py", "import aiosipcdr.model.records", "sandbox"),
-        ("sandbox/__init__.py", "import aiosipcdr.model.errors", "sandbox"),
-        ("client.py", "def bar():\n    import rich", "light-core"),
-        ("export/formats/ndjson.py", "def table():\n    import pyarrow", "arrow"),
-        ("integrations/streaming.py", "from aiohttp import web", "http"),
-        ("integrations/streaming.py", "from fastapi import Response", "fastapi"),
-        ("integrations/fastapi.py", "import starlette", "fastapi"),
-        ("integrations/problems.py", "import aiosipcdr.cli", "layers"),
-        ("client.py", "import aiosipcdr.integrations.aiohttp", "layers"),
-        ("analytics/summary.py", "import aiosipcdr.cli", "layers"),
-        ("analytics/summary.py", "import aiosipcdr.client", "layers"),
-        ("analytics/report/page.py", "def draw():\n    import vl_convert", "drawing"),
-        ("analytics/summary.py", "import rich", "light-core"),
-        ("utilities.py", "", "layers"),
-    ],
-)
 def test_a_smuggled_import_breaks_its_contract(
     copy_of_package: Path, module: str, smuggled: str, contract: str
 ) -> None:
