@@ -26,7 +26,7 @@ from aiosipcdr import (
     RateServer,
     SipCdrError,
 )
-from aiosipcdr.blocking import BlockingCdrClient, BlockingCdrStream
+from aiosipcdr.blocking import BlockingCdrClient, BlockingCdrStream, _iterable
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.clients import QUICK
 from tests.gates import Gate
@@ -226,6 +226,20 @@ def test_a_shared_rate_works_in_the_thread_of_the_client(sandbox: Sandbox) -> No
 async def test_it_works_in_the_thread_of_a_running_loop(sandbox: Sandbox) -> None:
     with blocking_client(sandbox) as client, client.stream(sandbox.start, sandbox.end) as stream:
         assert sum(1 for _ in stream) == 2_500
+
+
+def test_any_async_context_manager_of_the_client_becomes_one_with_a_line(sandbox: Sandbox) -> None:
+    class Client(BlockingCdrClient):
+        read = _iterable(CdrClient.stream)
+
+    with Client(sandbox.base_url, sandbox.api_key, sandbox.api_secret) as client:
+        with client.read(sandbox.start, sandbox.end) as items:
+            assert sum(1 for _ in items) == 2_500
+        assert items.report.certified
+        with pytest.raises(AttributeError):
+            _ = items.nonsense
+        with pytest.raises(ValueError, match="naive"):
+            client.read(datetime(2026, 1, 1), datetime(2026, 1, 2))  # noqa: DTZ001 - the point
 
 
 # State.
