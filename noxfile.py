@@ -186,6 +186,13 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def sync_kills(session: nox.Session) -> None:
+    """Kill syncs 20 times for each database, also between write and commit, and compare their tables."""
+    install(session, *group("test"))
+    session.run("pytest", *WORKERS, "tests/sync/test_kills.py", *session.posargs, env={"AIOSIPCDR_KILLS": "20"})
+
+
+@nox.session(default=False)
 def percentages(session: nox.Session) -> None:
     """Fetch from an endpoint that fails 20 to 50 % of all requests, with 8 seeds for each fault."""
     install(session, *group("test"))

@@ -6,7 +6,7 @@ Arguments are checked here, before any I/O.
 import os
 import ssl
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import TracebackType
 from typing import Literal, NoReturn, Self, TypedDict, Unpack, get_args, overload
 
@@ -171,6 +171,22 @@ class CdrClient:
             user_agent=user_agent or f"aiosipcdr/{__version__}",
         )
         self._base_url = address
+        # What builds the client again in another process; the rest is in the session.
+        self._settings: dict[str, object] = {
+            "base_url": address,
+            "page_size": page_size,
+            "retry": retry,
+            "timeout": timeout,
+            "max_response_bytes": max_response_bytes,
+            "lateness": lateness,
+            "count_delay": count_delay,
+            "strict": strict,
+            "assume_tz": zone,
+            "filter_match": filter_match,
+            "session": session,
+            "ssl_context": ssl_context,
+            "user_agent": user_agent,
+        }
         self._filter_match = filter_match
         self._session = EngineSession(
             transport,
@@ -591,8 +607,9 @@ class CdrClient:
         sidecars: str | os.PathLike[str] | None = None,
         mode: int | None = None,
         lock: bool = True,
+        tz: tzinfo | str | None = None,
     ) -> FetchReport:
-        """Fetch a range into a file: NDJSON, CSV or Parquet, with the field names of `CallDetailRecord`.
+        """Fetch a range into a file: NDJSON, CSV, Parquet or Excel, with the field names of `CallDetailRecord`.
 
             report = await client.export(start, end, "calls.parquet")
 
@@ -604,13 +621,14 @@ class CdrClient:
         records without a readable id (`<name>.quarantine`, NDJSON).
 
         In text formats, times keep the offset in which the vendor sent them and money keeps its digits. In Parquet,
-        times are instants in UTC and money is `decimal128(38, 12)`.
+        times are instants in UTC and money is `decimal128(38, 12)`. In Excel, ids are text, times dates in the zone
+        `tz`, which the header names, and money numbers, with the exact text beside those that a double does not hold.
 
         Args:
             start: Begin of the range, aware.
             end: End of the range, aware.
             path: The file to write. Its extension selects the format: `.ndjson`, `.jsonl` or `.csv`, each optionally
-                followed by `.gz` or `.zst` (extra `zstd`), or `.parquet` (extra `arrow`).
+                followed by `.gz` or `.zst` (extra `zstd`), `.parquet` (extra `arrow`) or `.xlsx` (extra `excel`).
             format: The format, if the extension does not select it.
             if_exists: What to do about a file that exists. "verify": keep it if its manifest and hash show that it is
                 the answer to the same query, read it again if it is provisional or incomplete, refuse any other file.
@@ -634,6 +652,7 @@ class CdrClient:
             mode: Permissions of file and manifest, such as 0o640 for a shared folder; by default only their owner can
                 read them. Journal and quarantine stay private.
             lock: Lock the journal. `False` is for file systems without locks, if no other export writes to `path`.
+            tz: The time zone of dates in Excel, a tzinfo or an IANA name; by default UTC.
 
         Returns:
             The report of the file, earlier runs included.
@@ -644,6 +663,8 @@ class CdrClient:
                 belongs to another query.
             JournalDamagedError: The journal was changed by something else.
             StorageError: The file or its journal cannot be written; what was written is kept.
+            ExportError: The range has more calls than a sheet of Excel has rows (1,048,575), raised before they are
+                read; or a text does not fit into a cell.
             IncompleteRangeError: See `fetch_all`; no file appears.
             OutOfTimeRangeError: See `fetch_all`; a journal is kept only if calls were read.
         """
@@ -670,6 +691,7 @@ class CdrClient:
             mask_numbers=mask_numbers,
             mode=mode,
             lock=lock,
+            tz=tz,
         )
         return await Exporter(self._fetcher, options).export(query, choose_paths(path, sidecars))
 
@@ -697,6 +719,7 @@ class CdrClient:
         mode: int | None = None,
         lock: bool = True,
         on_day: Callable[[DayReport], object] | None = None,
+        processes: int = 1,
     ) -> DaysReport:
         """Export each day of a time zone into a file of its own; run it every night with the same arguments.
 
@@ -711,7 +734,7 @@ class CdrClient:
         Args:
             first: The first day.
             last: The last day, included. Days that have not begun by the vendor's clock are left out.
-            tz: The time zone of the days: a tzinfo or an IANA name.
+            tz: The time zone of the days, and of dates in Excel: a tzinfo or an IANA name.
             path: The file of a day, with `{date}` anywhere in it, folders included; without it, `calls.csv` becomes
                 `calls-2026-10-01.csv`. Missing folders are created. With `{date}`, sidecars are named
                 `_calls.manifest.json` and so on, so that readers of the folder skip them.
@@ -733,6 +756,9 @@ class CdrClient:
             mode: See `export`.
             lock: See `export`.
             on_day: Is called with the report of each day as soon as it is done.
+            processes: Number of processes that write one day each at the same time, 1 to 64 and at most `concurrency`.
+                They share the client's rate and concurrency, and its hook is called here with their events. The files
+                have the same bytes. Settings must pickle, and a `session` of yours cannot be used.
 
         Returns:
             The outcome of each day, oldest first.
@@ -768,10 +794,37 @@ class CdrClient:
             mask_numbers=mask_numbers,
             mode=mode,
             lock=lock,
+            tz=zone,
         )
+        check_between("processes", processes, 1, _MAX_CONCURRENCY)
         exporter = Exporter(self._fetcher, options)
         days = DaysExport(exporter, query, zone, path, sidecars=sidecars, recheck=recheck, on_day=on_day)
-        return await days.run()
+        if min(processes, len(days)) == 1:
+            return await days.run()
+        from aiosipcdr.export.processes import DayProcesses
+
+        arguments = {
+            "tz": zone,
+            "path": os.fspath(path),
+            "recheck": recheck,
+            "format": format,
+            "if_exists": options.if_exists,
+            "restart": restart,
+            "sip_group_name": sip_group_name,
+            "phone_name": phone_name,
+            "on_out_of_range": on_out_of_range,
+            "allow_incomplete": allow_incomplete,
+            "time_field": time_field,
+            "spreadsheet": spreadsheet,
+            "mask_numbers": mask_numbers,
+            "sidecars": sidecars,
+            "mode": mode,
+            "lock": lock,
+        }
+        proxy = self._session.transport.proxy
+        settings = self._settings | {"proxy": None if proxy is None else proxy.reveal()}
+        async with DayProcesses(self._session, settings, arguments, number=min(processes, len(days))) as writers:
+            return await days.run(writers)
 
     @hide_arguments
     async def sync(
@@ -848,6 +901,74 @@ class CdrClient:
         )
         synchronizer = Synchronizer.of(self._fetcher, Location.of(url, table=table, schema=schema), filters, options)
         return await synchronizer.run()
+
+    @hide_arguments
+    async def report(
+        self,
+        start: datetime,
+        end: datetime,
+        path: str | os.PathLike[str],
+        *,
+        tz: tzinfo | str | None = None,
+        compare: bool = False,
+        title: str = "Calls and costs",
+        show_numbers: bool = False,
+        overwrite: bool = False,
+        mode: int | None = None,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        on_out_of_range: OutOfRange = "raise",
+        allow_incomplete: bool = False,
+        time_field: TimeField | None = None,
+    ) -> FetchReport:
+        """Fetch a range, and write its costs and traffic as one HTML page: see `aiosipcdr.analytics.write_report`.
+
+            report = await client.report(start, end, "october.html", compare=True)
+
+        Calls are summarized as they arrive, in bounded memory. The page says whether they are certified.
+
+        Args:
+            start: Begin of the range, aware.
+            end: End of the range, aware.
+            path: The file to write. An earlier report there is replaced, any other file is refused.
+            tz: The time zone of days and hours, a tzinfo or an IANA name; by default that of `start`.
+            compare: Also fetch the period before, of as many months or days, to compare with. If it cannot be read
+                completely, the page says so.
+            title: The heading.
+            show_numbers: Show phone numbers and names of phones, which are masked otherwise.
+            overwrite: Also replace a file that is no report.
+            mode: Permissions of the file, such as 0o640; by default only its owner can read it.
+            sip_group_name: See `fetch_all`.
+            phone_name: See `fetch_all`.
+            on_out_of_range: See `fetch_all`.
+            allow_incomplete: See `fetch_all`; the page says loudly that it is not certified.
+            time_field: See `fetch_all`.
+
+        Returns:
+            The report of the range.
+
+        Raises:
+            ImportError: The extra `report` is not installed.
+            ExportConflictError: A file exists that is no report.
+            StorageError: The file cannot be written.
+            IncompleteRangeError: See `fetch_all`; no file appears.
+            OutOfTimeRangeError: See `fetch_all`.
+        """
+        from aiosipcdr.analytics.report.ranges import ReportOptions, report_range
+
+        zone = check_zone("tz", tz)
+        filters = Filters.of(sip_group_name, phone_name, self._filter_match)
+        query = Query.of(
+            start,
+            end,
+            filters,
+            on_out_of_range=on_out_of_range,
+            allow_incomplete=allow_incomplete,
+            time_field=time_field,
+        )
+        options = ReportOptions(path, title, show_numbers, overwrite, mode)
+        zone = zone or start.tzinfo or UTC  # an aware time has one
+        return await report_range(self._fetcher.stream, query, options, tz=zone, compare=compare)
 
 
 def _check_part(part: object, *others: object) -> None:

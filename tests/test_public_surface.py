@@ -84,6 +84,7 @@ CLASSES = {
     "RatePolicy",
     "RateServer",
     "RemoteRate",
+    "RecordsPreview",
     "RequestOwner",
     "RetryPolicy",
     "StatusCode",
@@ -118,16 +119,25 @@ PUBLIC_MODULES = (
     "aiosipcdr.integrations.aiohttp",
     "aiosipcdr.integrations.fastapi",
     "aiosipcdr.integrations.opentelemetry",
+    "aiosipcdr.progress",
     "aiosipcdr.sandbox",
 )
 
 # Modules each of whose public functions and methods has an example.
-EXAMPLES = ("aiosipcdr", "aiosipcdr.analytics", "aiosipcdr.blocking", "aiosipcdr.events", "aiosipcdr.sandbox")
+EXAMPLES = (
+    "aiosipcdr",
+    "aiosipcdr.analytics",
+    "aiosipcdr.blocking",
+    "aiosipcdr.events",
+    "aiosipcdr.progress",
+    "aiosipcdr.sandbox",
+)
 
 # Members that only the package itself uses, with what is public instead.
 INTERNAL = {
     "CdrStream.__init__": "CdrClient.stream",
     "BlockingCdrStream.__init__": "BlockingCdrClient.stream",
+    "BlockingIterable.__init__": "BlockingCdrClient.stream",
 }
 
 PROTOCOL_METHODS = ("__init__", "__call__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__getitem__")
@@ -144,6 +154,11 @@ METHODS: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]
     "plan_parts": ({}, {"rows": 50_000, **FILTERS}, {**CHOICES, **OPTIONAL}),
     "count": ({}, FILTERS, {**CHOICES, **OPTIONAL}),
     "fetch_page": ({"current": 1, "size": 100}, FILTERS, OPTIONAL),
+    "report": (
+        {"path": inspect.Parameter.empty},
+        {**FILTERS, **CHOICES, "tz": None, "compare": False, "show_numbers": False, "overwrite": False, "mode": None},
+        {**OPTIONAL, "title": "Calls and costs"},
+    ),
 }
 
 RECORD_FIELDS = [
@@ -190,7 +205,7 @@ COUNTERS = [
 
 REQUIRED = inspect.Parameter.empty
 
-# What only the rooms of files use of the standard library.
+# Modules of the standard library that only exports need.
 FILES_ONLY = {"csv", "gzip", "importlib.metadata", "zipfile"}
 
 FETCH = """
@@ -227,7 +242,7 @@ def parameters(function: Callable[..., object], kind: object) -> dict[str, objec
 
 
 def modules_after(statement: str) -> set[str]:
-    """Run `statement` in an interpreter of its own and tell what it has loaded."""
+    """Run `statement` in an interpreter of its own; return the names of the loaded modules."""
     place = str(Path(aiosipcdr.__file__).parent.parent)
     program = "\n".join(
         [f"import sys; sys.path.insert(0, {place!r})", statement, "import json; print(json.dumps(list(sys.modules)))"]
@@ -383,7 +398,7 @@ def test_every_type_in_a_public_annotation_has_a_public_name() -> None:
                 for part in parts(hint):
                     seen += 1
                     if get_origin(part) is Literal:
-                        # The sandbox's choices stand in one class, beside their docstrings.
+                        # The sandbox's settings are in one class, beside their docstrings.
                         is_set = len(get_args(part)) > 1 and path.startswith("aiosipcdr.") and path.count(".") == 1
                         if is_set and get_args(part) not in literals:
                             unnamed.add(f"{name}.{key}: {part}")
@@ -471,14 +486,14 @@ def test_an_export_takes_what_was_promised() -> None:
         {"format": None, "if_exists": "verify", "overwrite": False, "restart": False} | FILTERS | CHOICES | OPTIONAL
     )
     form = {"spreadsheet": False, "mask_numbers": None, "sidecars": None, "mode": None, "lock": True}
-    assert offered == promised | form | {"adjacent": False, "relative": False}
+    assert offered == promised | form | {"adjacent": False, "relative": False, "tz": None}
     assert list(offered)[:3] == ["format", "if_exists", "overwrite"]
     assert inspect.iscoroutinefunction(export)
 
     days = aiosipcdr.CdrClient.export_days
     assert list(parameters(days, inspect.Parameter.POSITIONAL_OR_KEYWORD)) == ["first", "last", "tz", "path"]
     offered = parameters(days, inspect.Parameter.KEYWORD_ONLY)
-    assert offered == promised | form | {"recheck": timedelta(0), "on_day": None}
+    assert offered == promised | form | {"recheck": timedelta(0), "on_day": None, "processes": 1}
     assert inspect.iscoroutinefunction(days)
 
 
@@ -502,7 +517,17 @@ def test_a_sync_takes_what_was_promised() -> None:
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
     client = aiosipcdr.CdrClient
 
-    for name in ("fetch_all", "fetch_page", "count", "plan_parts", "open", "aclose", "__aenter__", "__aexit__"):
+    for name in (
+        "fetch_all",
+        "fetch_page",
+        "count",
+        "plan_parts",
+        "report",
+        "open",
+        "aclose",
+        "__aenter__",
+        "__aexit__",
+    ):
         assert inspect.iscoroutinefunction(getattr(client, name)), name
     for name in ("stream", "from_env"):
         assert not inspect.iscoroutinefunction(getattr(client, name)), name
@@ -607,9 +632,9 @@ def test_the_client_loads_nothing_that_only_files_commands_or_servers_need() -> 
     loaded = modules_after("from aiosipcdr import CdrClient")
 
     assert {"aiosipcdr.client", "aiosipcdr.engine.engine", "aiohttp"} <= loaded
-    rooms = {name.split(".")[1] for name in loaded if name.startswith("aiosipcdr.")}
-    assert rooms & {"cli", "export", "integrations", "pytest_plugin", "sandbox"} == set()
-    # What the dependencies load by themselves, in whatever version, is no fault of ours.
+    packages = {name.split(".")[1] for name in loaded if name.startswith("aiosipcdr.")}
+    assert packages & {"cli", "export", "integrations", "pytest_plugin", "sandbox"} == set()
+    # Modules that the dependencies load by themselves, in any version, do not count.
     ours = loaded - modules_after("import aiohttp, anyio, msgspec")
     assert ours & FILES_ONLY == set()
 
@@ -628,7 +653,7 @@ def test_what_fetching_needs_is_loaded_with_the_client_and_files_with_the_first_
 
 
 def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:
-    # A struct's __rich_repr__ shows every field, whatever its __repr__ says.
+    # A struct's __rich_repr__ shows every field, even if its __repr__ does not.
     structs = [
         kind
         for found in pkgutil.walk_packages(aiosipcdr.__path__, "aiosipcdr.")

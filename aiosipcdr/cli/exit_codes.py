@@ -103,6 +103,7 @@ _OPTIONS = {
     'on_out_of_range="skip"': "--on-out-of-range skip",
     "months_back=None": "--set months_back=null",
     "pass format=,": "pass --format,",
+    "leave out spreadsheet": "leave out --spreadsheet",
     "`proxy`": "--proxy, or HTTPS_PROXY",
     "sip_group_name must": "--group must",
     "phone_name must": "--phone must",

@@ -15,6 +15,7 @@ from cyclopts.validators import Number
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.timerange import parse_length
+from aiosipcdr.http.options import FileAuthorities
 from aiosipcdr.model.query import FilterMatch
 from aiosipcdr.model.records import TIME_FIELDS, TimeField
 
@@ -104,7 +105,7 @@ def load_authorities(path: Path) -> ssl.SSLContext:
         UsageError: The file cannot be read or holds no certificate.
     """
     try:
-        return ssl.create_default_context(cafile=path)
+        return FileAuthorities.load(path)
     except ssl.SSLError:
         msg = f"{path} holds no certificate; use a file of PEM blocks for --ca-file"
     except OSError as error:

@@ -35,9 +35,10 @@ from aiosipcdr.rates import RateLimiter
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, encode_query
 from aiosipcdr.wire.signing import CredentialsSource
 
-__all__ = ["Engine", "Seams", "seams"]
+__all__ = ["Engine", "Seams", "run_numbers", "seams"]
 
-_run_numbers = count(1)
+run_numbers: Iterator[int] = count(1)
+"""The number of the next run in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class Engine:
             plan: The plan.
             records: Number of records that an earlier run of it had read, if it is resumed.
         """
-        run = Run(next(_run_numbers), plan)
+        run = Run(next(run_numbers), plan)
         run.call(self._emit, EventKind.RUN_STARTED, run, records=records)
         run.traces_sent = run.call(self._wants, EventKind.REQUEST_SENT)
         run.traces_answers = run.call(self._wants, EventKind.REQUEST_ANSWERED)

@@ -27,6 +27,7 @@ class EngineSession:
         credentials: Returns the account of the next request.
         hook: Is called with every event.
         assume_tz: The time zone of times without an offset.
+        rate: The pace of requests.
         running: The engine while the session is open, `None` before and after.
     """
 
@@ -46,7 +47,7 @@ class EngineSession:
         self.hook: EventHook = hook
         self.assume_tz: tzinfo | None = assume_tz
         self.running: Engine | None = None
-        self._rate = rate
+        self.rate: RatePolicy | RateLimiter | None = rate
         self._retry = retry
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
@@ -86,7 +87,7 @@ class EngineSession:
         self.running = Engine(
             self.transport,
             self.credentials,
-            rate=self._rate,
+            rate=self.rate,
             retry=self._retry,
             hook=self.hook,
             assume_tz=self.assume_tz,
@@ -107,8 +108,8 @@ class EngineSession:
         finally:
             with anyio.CancelScope(shield=True):
                 await self.transport.close()
-                if isinstance(self._rate, RemoteRate):  # other limiters belong to the caller
-                    await self._rate.aclose()
+                if isinstance(self.rate, RemoteRate):  # other limiters belong to the caller
+                    await self.rate.aclose()
 
     async def run_plan(self, plan: Plan) -> int:
         """Send the requests of `plan` until it has its result; return their number.

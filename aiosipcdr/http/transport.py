@@ -183,7 +183,7 @@ class Transport:
         self._max_response_bytes = max_response_bytes
         self._borrowed = session
         self._session: aiohttp.ClientSession | None = None
-        self._proxy = proxy
+        self.proxy = proxy
         # No separate read timeout: a slow vendor may take as long as the caller allows in total.
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
         # Always our own context: a borrowed connector may have verification disabled.
@@ -277,7 +277,7 @@ class Transport:
             self._url,
             data=payload,
             allow_redirects=False,
-            proxy=None if self._proxy is None else self._proxy.reveal(),
+            proxy=None if self.proxy is None else self.proxy.reveal(),
             ssl=self.ssl,
         ) as response:
             headers, status = response.headers, response.status

@@ -23,7 +23,7 @@ from aiosipcdr.model.errors import IncompleteRangeError, OutOfTimeRangeError
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import TIME_FIELDS, TimeField
 from aiosipcdr.model.sync import OnVanished, SyncReport
-from aiosipcdr.model.windows import SECOND, WIDEST, TimeWindow
+from aiosipcdr.model.windows import SECOND, WIDEST, ArgumentError, TimeWindow
 from aiosipcdr.sync.checkpoints import Owner, Span
 from aiosipcdr.sync.diff import Difference, compare_rows
 from aiosipcdr.sync.owner import check_owner
@@ -88,11 +88,14 @@ class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises:
             ValueError: One of them is invalid.
+            ArgumentError: `since` is naive.
         """
         check_choice("on_vanished", on_vanished, get_args(OnVanished))
         check_span("lookback", lookback)
         if time_field is not None:
             check_choice("time_field", time_field, TIME_FIELDS)
+        if since is not None and (not isinstance(since, datetime) or since.utcoffset() is None):
+            raise ArgumentError("since must be an aware datetime, as in datetime(2026, 10, 1, tzinfo=UTC)")
         return cls(
             since=None if since is None else TimeWindow.of(since, since).start.astimezone(UTC),
             lookback=lookback,
@@ -206,11 +209,18 @@ class Synchronizer:
         )
 
     async def _open(self) -> None:
+        if self._options.since is None:
+            await self._check_known()
         state = await to_thread.run_sync(partial(self._target.open, dry_run=self._options.dry_run))
         self._owner = await to_thread.run_sync(self._find_owner, state.owner)
         self._version = state.version
         self._keep(state.spans)
-        if not state.spans and self._options.since is None:
+
+    async def _check_known(self) -> None:
+        # Before anything is created.
+        state = await to_thread.run_sync(partial(self._target.open, dry_run=True))
+        await to_thread.run_sync(self._target.close)
+        if not state.spans:
             raise ValueError("since is missing: a new table needs the time from which it holds calls")
 
     def _keep(self, spans: Iterable[Span]) -> None:
@@ -240,8 +250,7 @@ class Synchronizer:
                 begin = last.start
             await self._add(begin, now)
         elif new is not None:
-            may_extend = last is not None and last in scope and last not in changed and last.end == new.start
-            if may_extend and last is not None and now - last.start <= MAX_SPAN:
+            if last is not None and last not in changed and last.end == new.start and now - last.start <= MAX_SPAN:
                 new = replace(last, end=now)
             extended = [new]
             self._keep(extended)
@@ -274,6 +283,8 @@ class Synchronizer:
             error.add_note("to leave out what the vendor has deleted, sync with a later since")
             raise error
         self._lost |= lost
+        # What was planned and never read is a gap now.
+        self._unproven |= {start for start in lost if self._spans[start].count is None}
         return [span for span in spans if span.start not in lost]
 
     async def _add(self, start: datetime, end: datetime) -> None:

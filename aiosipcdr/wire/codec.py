@@ -8,21 +8,21 @@ compressed body must not use up memory or time.
 import re
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
-from decimal import Decimal, DecimalException
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from decimal import DecimalException
+from typing import Final
 
 import msgspec
-from msgspec import Meta
 
 from aiosipcdr.model.errors import ProtocolError, ResponseTooLargeError
 from aiosipcdr.model.query import Filters
-from aiosipcdr.model.records import MONEY_FIELDS, CallDetailRecord, Page
+from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.decimals import DecimalCache, fill_in_numbers
 from aiosipcdr.wire.field_values import read_count
 from aiosipcdr.wire.lenient import LenientDecoder
 from aiosipcdr.wire.raw_json import DECODE_FAULTS, RawValue, read_text, split_array, split_object
+from aiosipcdr.wire.typed import NO_FIELDS, Envelope, clear_empty_texts, find_empty_texts, number_decoder, text_decoder
 
 __all__ = [
     "CONTENT_TYPE",
@@ -114,68 +114,6 @@ def encode_query(params: bytes, *, current: int, size: int, serial: int | None =
     return b'{%b"current":%d,"size":%d,"params":%b}' % (blanks, current, size, params)
 
 
-Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
-
-
-class _Data(msgspec.Struct):
-    total: Count
-    size: Count
-    current: Count
-    pages: Count | None = None
-    records: list[CallDetailRecord] | None = None
-
-
-class _Envelope(msgspec.Struct):
-    status: int | str
-    reason: str | None = None
-    data: _Data | None = None
-
-
-if TYPE_CHECKING:
-    TextRecord = CallDetailRecord
-    AnyRecord = CallDetailRecord
-else:
-
-    class _RecordAlias:
-        """`CallDetailRecord` to a decoder that leaves its amounts in the vendor's form.
-
-        msgspec takes the fields of a generic alias from the annotations of its origin, once, and keeps them in the
-        alias. So the annotations are replaced only while the first decoder is made, and the class is not generic.
-        """
-
-        def __init__(self, amount: object) -> None:
-            kind = self.__origin__ = CallDetailRecord
-            self.__args__ = self.__parameters__ = ()
-            msgspec.json.Decoder(kind)  # the class keeps its own fields first
-            annotations = kind.__annotations__
-            kind.__annotations__ = annotations | dict.fromkeys(MONEY_FIELDS, amount)
-            kind.__parameters__ = ()  # required by msgspec 0.20
-            try:
-                msgspec.json.Decoder(self)
-            finally:
-                kind.__annotations__ = annotations
-                del kind.__parameters__
-
-    TextRecord = _RecordAlias(str | None)
-    AnyRecord = _RecordAlias(Any)
-
-
-class _TextData(_Data):
-    records: list[TextRecord] | None = None
-
-
-class _TextEnvelope(_Envelope):
-    data: _TextData | None = None
-
-
-class _AnyData(_Data):
-    records: list[AnyRecord] | None = None
-
-
-class _AnyEnvelope(_Envelope):
-    data: _AnyData | None = None
-
-
 # Bounded, so that no phone number can be mistaken for a status.
 _status: Final = re.compile(rb'"?\s*([-+]?[0-9]{1,6})(?:\.0)?\s*"?').fullmatch
 _LONGEST_STATUS: Final = 64
@@ -184,7 +122,11 @@ _nothing: Final = re.compile(rb"null|\[\s*+\]").fullmatch
 # since most runs need none of them.
 _LEADING_STATUS: Final = rb'\s*+\{\s*+"status"\s*+:\s*+"?\s*+(-[0-9]{1,6})\s*+"?\s*+[,}]'
 _REFUSED_LOGIN: Final = rb'"status"\s*+:\s*+"?\s*+(-(?:13|1|2))(?:\.0)?\s*+(?:"|[,}\s]|\Z)'
-_BLANK_VALUE: Final = b':""'
+_EMPTY_VALUE: Final = b':""'
+# Enough records to show most fields that are ever empty.
+_LEARNED_BYTES: Final = 16 * 1024
+# The ends of the vendor's names of times and durations.
+_EMPTY_NUMBERS: Final = (b'Time":""', b'Duration":""')
 # Enough bytes for the first record; all others have the same fields.
 _FIRST_RECORDS: Final = 4096
 _BOM: Final = b"\xef\xbb\xbf"
@@ -205,23 +147,28 @@ _MAX_QUOTES: Final = 4 * _MAX_VALUES
 class PageDecoder:
     """Decodes the bytes of an answer into a `PageAnswer`, a `Refusal` or a `ProtocolError`.
 
-    One typed msgspec decoder reads plain answers; amounts are read as text and looked up, see `DecimalCache`. Two
-    dialects are rewritten to plain JSON first: `""` for a missing value becomes `null` (a type cannot be both a
+    One typed msgspec decoder reads plain answers; amounts are read as text and looked up, see `DecimalCache`. A text
+    field that was `""` once may be so in every later answer, and becomes `None` after decoding. What a typed decoder
+    cannot accept is rewritten to plain JSON: a time or a duration that is `""` becomes `null` (a type cannot be both a
     datetime and a text), and one brand's `costEur` becomes `cost`. In JSON the bytes `:""` and `"costEur":` can only be
     a value and a key, never part of a text, because quotes are escaped there. Everything else is read record by record,
     field by field: see `aiosipcdr.wire.lenient`.
     """
 
-    __slots__ = ("_amounts", "_any_envelope", "_dialect", "_lenient", "_text_envelope")
+    __slots__ = ("_amounts", "_decode_numbers", "_decode_texts", "_empty", "_is_rewritten", "_lenient")
 
     def __init__(self, zone: tzinfo | None = None) -> None:
         """Create a decoder; times without an offset are in `zone`."""
-        self._text_envelope = msgspec.json.Decoder(_TextEnvelope)
-        self._any_envelope = msgspec.json.Decoder(_AnyEnvelope, float_hook=Decimal)
         self._lenient = LenientDecoder(zone)
         self._amounts = DecimalCache()
         # All pages of a vendor have the same dialect.
-        self._dialect = False
+        self._is_rewritten = False
+        self._allow_empty(NO_FIELDS)
+
+    def _allow_empty(self, names: frozenset[str]) -> None:
+        self._empty = names
+        self._decode_texts = text_decoder(names).decode
+        self._decode_numbers = number_decoder(names).decode
 
     def decode(
         self, body: bytes, *, current: int = 1, size: int = 100, mask: Callable[[str], str] | None = None
@@ -236,7 +183,7 @@ class PageDecoder:
         """
         envelope = None
         if len(body) <= _PLAIN_BYTES + _PLAIN_RECORD_BYTES * size:
-            if not self._dialect:
+            if not self._is_rewritten:
                 envelope = self._decode_plain(body)
             if envelope is None:
                 envelope = self._decode_dialect(body)
@@ -252,43 +199,50 @@ class PageDecoder:
             )
         )
 
-    def _decode_plain(self, body: bytes) -> _Envelope | None:
-        if not self._amounts.repeat:
-            return self._decode_numbers(body)
+    def _decode_plain(self, body: bytes) -> Envelope | None:
         try:
-            envelope = self._text_envelope.decode(body)
-            if envelope.data is not None and envelope.data.records:
-                self._amounts.fill_in(envelope.data.records)
+            envelope = self._decode_texts(body)
+            records = _records(envelope)
+            self._amounts.fill_in(records)
         except (*DECODE_FAULTS, DecimalException):
-            return self._decode_numbers(body)
+            try:
+                envelope = self._decode_numbers(body)
+                records = _records(envelope)
+                fill_in_numbers(records)
+            except (*DECODE_FAULTS, DecimalException):
+                return None
+        if self._empty:
+            clear_empty_texts(records, self._empty)
         return envelope
 
-    def _decode_numbers(self, body: bytes) -> _Envelope | None:
-        # Amounts that are JSON numbers, or rarely repeat.
-        try:
-            envelope = self._any_envelope.decode(body)
-            if envelope.data is not None and envelope.data.records:
-                fill_in_numbers(envelope.data.records)
-        except (*DECODE_FAULTS, DecimalException):
-            return None
-        return envelope
-
-    def _decode_dialect(self, body: bytes) -> _Envelope | None:
-        plain = re.sub(_BLANK_VALUE, b":null", body)  # half the cost of `replace`, which searches twice
+    def _decode_dialect(self, body: bytes) -> Envelope | None:
+        is_tried, has_empty_numbers = not self._is_rewritten, any(value in body for value in _EMPTY_NUMBERS)
+        if is_tried and not has_empty_numbers and (envelope := self._learn_empty_texts(body)) is not None:
+            return envelope
+        plain = re.sub(_EMPTY_VALUE, b":null", body)  # half the cost of `replace`, which searches twice
         euro = b'"costEur":' in plain[:_FIRST_RECORDS] and b'"cost":' not in plain
         if euro:
             plain = plain.replace(b'"costEur":', b'"cost":')
-        was_tried, self._dialect = not self._dialect, plain != body
-        if was_tried and not self._dialect:
+        self._is_rewritten = euro or has_empty_numbers
+        if is_tried and plain == body:
             return None
         if (envelope := self._decode_plain(plain)) is None:
             return None
-        if euro and envelope.data is not None:
-            for record in envelope.data.records or ():
+        if euro:
+            for record in _records(envelope):
                 if record.cost is not None and record.currency is None:
                     # The record is not shared yet: it may still be modified.
                     msgspec.structs.force_setattr(record, "currency", "EUR")
         return envelope
+
+    def _learn_empty_texts(self, body: bytes) -> Envelope | None:
+        for part in (body[:_LEARNED_BYTES], body):
+            names = self._empty | find_empty_texts(part)
+            if names != self._empty:
+                self._allow_empty(names)
+                if (envelope := self._decode_plain(body)) is not None:
+                    return envelope
+        return None
 
     def _decode_leniently(
         self, body: bytes, current: int, size: int, mask: Callable[[str], str] | None
@@ -349,6 +303,10 @@ class PageDecoder:
             faulty_fields=read.faulty_fields,
             anomalies=read.anomalies,
         )
+
+
+def _records(envelope: Envelope) -> list[CallDetailRecord]:
+    return [] if envelope.data is None else envelope.data.records or []
 
 
 def _read_status(raw: RawValue) -> int | None:

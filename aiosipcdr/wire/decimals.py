@@ -24,7 +24,6 @@ _BLANKS: Final = " \t\r\n"
 _LONGEST: Final = 400
 _UNROUNDED: Final = Context(prec=_LONGEST, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation, Inexact])
 
-_MAX_KEPT: Final = 8_192
 _LONGEST_KEPT: Final = 40
 
 
@@ -57,19 +56,20 @@ def _bounded(amount: Decimal) -> Decimal:
     return amount
 
 
-class DecimalCache(dict[str | None, Decimal | None]):
+class DecimalCache(dict[str, Decimal | None]):
     """Amounts by their texts: bills repeat amounts, so each is decoded once and shared by records.
 
-    Attributes:
-        repeat: Whether amounts repeat; if nearly all differ, decoding is cheaper than looking up.
+    Of more texts than `size`, those stay that were used lately: a full table becomes the older one, and a text that is
+    found there is kept again. An account that bills by the second repeats its rates and not its costs.
     """
 
-    __slots__ = ("_records", "repeat")
+    __slots__ = ("_older", "_size")
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 8_192) -> None:
+        """Create a table of at most `size` texts, and as many older ones."""
         super().__init__()
-        self.repeat: bool = True
-        self._records = 0
+        self._size = size
+        self._older: dict[str, Decimal | None] = {}
 
     def __repr__(self) -> str:
         """Show the number of texts only: the vendor may have sent anything instead of an amount."""
@@ -79,18 +79,19 @@ class DecimalCache(dict[str | None, Decimal | None]):
         """Show as little in a rich traceback as in a plain one."""
         return [("texts", len(self))]
 
-    def __missing__(self, text: str | None) -> Decimal | None:
-        """Decode `text`.
+    def __missing__(self, text: str) -> Decimal | None:
+        """Decode `text`; an empty one is a missing amount.
 
         Raises:
             DecimalException: `text` is not an amount.
         """
-        # Nearly all amounts are plain; this saves a function call for each.
-        amount = None if text is None else Decimal(text) if _plain_amount(text) else read_amount(text)
-        if len(text or "") <= _LONGEST_KEPT:
-            if len(self) >= _MAX_KEPT:
-                self.repeat = self._records > 2 * _MAX_KEPT
-                self._records = 0
+        amount = self._older.get(text)
+        if amount is None and text:
+            # Nearly all amounts are plain; this saves a function call for each.
+            amount = Decimal(text) if _plain_amount(text) else read_amount(text)
+        if len(text) <= _LONGEST_KEPT:
+            if len(self) >= self._size:
+                self._older = self.copy()
                 self.clear()
             self[text] = amount
         return amount
@@ -101,14 +102,19 @@ class DecimalCache(dict[str | None, Decimal | None]):
         Raises:
             DecimalException: A text is not an amount.
         """
-        self._records += len(records)
         fill = msgspec.structs.force_setattr
         for record in records:
-            fill(record, "cost", self[record.cost])
-            fill(record, "rate", self[record.rate])
-            fill(record, "settle_rate", self[record.settle_rate])
-            fill(record, "quote_exchange", self[record.quote_exchange])
-            fill(record, "settle_pay", self[record.settle_pay])
+            # Most accounts have two of the five: nothing is done for a missing one.
+            if record.cost is not None:
+                fill(record, "cost", self[record.cost])
+            if record.rate is not None:
+                fill(record, "rate", self[record.rate])
+            if record.settle_rate is not None:
+                fill(record, "settle_rate", self[record.settle_rate])
+            if record.quote_exchange is not None:
+                fill(record, "quote_exchange", self[record.quote_exchange])
+            if record.settle_pay is not None:
+                fill(record, "settle_pay", self[record.settle_pay])
 
 
 def fill_in_numbers(records: Sequence[Any]) -> None:
@@ -120,13 +126,11 @@ def fill_in_numbers(records: Sequence[Any]) -> None:
     fill = msgspec.structs.force_setattr
     for name in MONEY_FIELDS:
         column = [getattr(record, name) for record in records]
-        found = [value for value in column if value is not None]
-        if not found:
-            continue
+        found = [value for value in column if value is not None and value != ""]
         read = Decimal if _are_plain(found) else _read_any
         for record, value in zip(records, column, strict=True):
             if value is not None:
-                fill(record, name, read(value))
+                fill(record, name, None if value == "" else read(value))
 
 
 def _are_plain(values: list[Any]) -> bool:

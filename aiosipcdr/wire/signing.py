@@ -17,6 +17,7 @@ __all__ = [
     "mask_secrets",
     "older_fingerprint",
     "open_seal",
+    "reveal",
     "seal",
     "sign",
     "stretch",
@@ -145,6 +146,11 @@ def open_seal(credentials: Credentials, sealed: bytes) -> str | None:
 def _mix(key: bytes, tag: bytes, data: bytes) -> bytes:
     stream = hashlib.shake_256(key + b"stream" + tag).digest(len(data))
     return bytes(one ^ other for one, other in zip(data, stream, strict=True))
+
+
+def reveal(credentials: Credentials) -> tuple[str, str]:
+    """Return key and secret, for the pipe to a process of the same user."""
+    return credentials._key, credentials._secret  # noqa: SLF001
 
 
 def older_fingerprint(credentials: Credentials, text: str = "") -> str:

@@ -4,7 +4,7 @@ Responses are slices of one block that was encoded before: windows, pages and si
 are honoured; nothing is validated and signatures are ignored. Repeated requests are
 answered from a cache. Paths under `/course/` are for the benchmark itself: latency,
 counters, and the received requests.
-Run: cd benchmarks && python3 -m course.endpoint CALLS
+Run: cd benchmarks && python3 -m course.endpoint CALLS [--profile NAME] [--certificate FILE]
 """
 
 import argparse
@@ -12,15 +12,15 @@ import asyncio
 import gc
 import json
 import re
+import ssl
 import sys
 import time
-from bisect import bisect_left, bisect_right
 from datetime import datetime
 from email.utils import formatdate
 
 import msgspec
 
-from course.calls import START, Calls
+from course.calls import PROFILES, START, Calls
 from course.pinning import SERVER, pin
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE).search
@@ -79,9 +79,9 @@ class Endpoint:
         return answer
 
     def _make(self, query: _Query) -> tuple[bytes, int]:
-        seconds, offsets = self._calls.seconds, self._calls.offsets
-        first = bisect_left(seconds, (query.params.str_time - START).total_seconds())
-        last = bisect_right(seconds, (query.params.end_time - START).total_seconds())
+        offsets = self._calls.offsets
+        seconds = [(time - START).total_seconds() for time in (query.params.str_time, query.params.end_time)]
+        first, last = self._calls.between(*seconds)
         total, size = last - first, query.size
         begin = min(last, first + (query.current - 1) * size)
         end = min(last, begin + size)
@@ -146,12 +146,16 @@ class Connection(asyncio.Protocol):
             self._transport.write(answer)
 
 
-async def serve(number: int) -> None:
-    """Serve so many calls until standard input ends; print the port first."""
-    endpoint = Endpoint(Calls(number))
+async def serve(calls: Calls, certificate: str | None) -> None:
+    """Serve `calls` until standard input ends, over TLS with a `certificate`; print the port first."""
+    endpoint = Endpoint(calls)
     gc.freeze()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(endpoint), "127.0.0.1", 0)
+    context = None
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    server = await loop.create_server(lambda: Connection(endpoint), "127.0.0.1", 0, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
@@ -159,5 +163,8 @@ async def serve(number: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("calls", type=int)
+    parser.add_argument("--profile", choices=PROFILES, default="null")
+    parser.add_argument("--certificate", help="PEM file with key and certificate, for TLS")
+    given = parser.parse_args()
     pin(SERVER)
-    asyncio.run(serve(parser.parse_args().calls))
+    asyncio.run(serve(Calls(given.calls, PROFILES[given.profile]), given.certificate))

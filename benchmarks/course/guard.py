@@ -57,7 +57,7 @@ def count_tasks(task: Task) -> int:
 
 
 async def _fetch_all(task: Task) -> None:
-    async with CdrClient(f"http://127.0.0.1:{task.port}/v3/voice", KEY, SECRET) as client:
+    async with CdrClient(task.base_url, KEY, SECRET) as client:
         records = await client.fetch_all(START, END)
     if len(records) != CALLS or not records.report.certified:
         raise SystemExit(f"the benchmark did not fetch all calls: {records.report}")

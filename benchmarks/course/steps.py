@@ -80,8 +80,7 @@ def trace_page(task: Task) -> dict[str, Steps]:
     tracer = _Tracer()
 
     async def main() -> None:
-        address = f"http://127.0.0.1:{task.port}/v3/voice"
-        async with CdrClient(address, KEY, SECRET, concurrency=1) as client:
+        async with CdrClient(task.base_url, KEY, SECRET, concurrency=1) as client:
             await client.fetch_all(START, END)
             sys.setprofile(tracer)
             try:

@@ -3,34 +3,50 @@
 import hashlib
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
 from course.calls import END, START
 
-__all__ = ["KEY", "PATH", "SECRET", "Outcome", "Task", "body_of", "sign"]
+__all__ = ["KEY", "SECRET", "Outcome", "Task", "body_of", "sign"]
 
 KEY, SECRET = "benchmark-key", "benchmark-secret"
-PATH = "/v3/voice/recordSipQuery"
 SIZE = 100
 
 
 class Task(msgspec.Struct, frozen=True):
     """All calls of the endpoint at `port`, `concurrency` requests at a time.
 
-    `bodies` are the requests to send, for contenders that replay what another
-    one has sent; `folder` is where files may be written.
+    Attributes:
+        bodies: The requests to send, for contenders that replay what another one has sent.
+        folder: Where files may be written.
+        rewrites: Whether a missing time is an empty text, which typed contenders replace before they decode.
+        authority: PEM file of the certificate authority to trust; plain http without it.
+        fork: Whether a forked process does the task ("work") or nothing ("idle"), so that valgrind counts it apart.
     """
 
     port: int
     concurrency: int = 8
     bodies: list[str] = []
     folder: str = ""
+    rewrites: bool = False
+    authority: str | None = None
+    fork: Literal["no", "work", "idle"] = "no"
+
+    @property
+    def base_url(self) -> str:
+        """The address of the endpoint's API."""
+        return f"{'http' if self.authority is None else 'https'}://127.0.0.1:{self.port}/v3/voice"
 
     @property
     def url(self) -> str:
         """The endpoint's address."""
-        return f"http://127.0.0.1:{self.port}{PATH}"
+        return self.base_url + "/recordSipQuery"
+
+    def plain(self, body: bytes) -> bytes:
+        """Return the answer `body` with `null` for what is missing."""
+        return body.replace(b':""', b":null") if self.rewrites else body
 
 
 class Outcome(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""What cannot be meant is refused with advice, before anything is sent; so is a client that is not open here."""
+"""Invalid arguments, and clients that are not open here, are refused with advice before any request."""
 # ruff: noqa: ANN401, ASYNC240 - whatever an untyped caller passes; small local files
 
 import asyncio
@@ -162,8 +162,8 @@ def test_a_proxy_whose_host_cannot_be_read_is_refused(proxy: str) -> None:
 def test_a_proxy_at_localhost_is_looked_up_nowhere(proxy: str) -> None:
     way = transport_of(CdrClient("http://127.0.0.1:8080", "key", "secret", proxy=proxy))
     assert way.proxy_host == "127.0.0.1:3128"
-    assert way._proxy is not None
-    assert yarl.URL(way._proxy.reveal()).host == "127.0.0.1"
+    assert way.proxy is not None
+    assert yarl.URL(way.proxy.reveal()).host == "127.0.0.1"
 
 
 @pytest.mark.parametrize("ciphers", ["aNULL:@SECLEVEL=0", "eNULL:@SECLEVEL=0"])
@@ -312,7 +312,7 @@ async def every_way_in(client: CdrClient, sandbox: Sandbox, folder: Path) -> lis
     for way in ways:
         try:
             await way()
-        except Exception as error:  # noqa: BLE001 - what came out is what is looked at
+        except Exception as error:  # noqa: BLE001 - the exception is what the test checks
             outcomes.append(error)
         else:
             outcomes.append(None)

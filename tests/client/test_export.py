@@ -1,4 +1,4 @@
-"""A range into a file, seen from the client: whole, or not at all."""
+"""`export` of a client: a complete file, or none."""
 # ruff: noqa: ANN401, ASYNC110, ASYNC240, S608 - any setting; waiting for the server is polling; small local files; our own paths
 
 import asyncio
@@ -123,8 +123,9 @@ async def test_an_incomplete_export_leaves_no_file_but_what_was_read(tmp_path: P
 
 
 async def test_the_files_of_one_range_agree_in_every_sum(sandbox: Sandbox, tmp_path: Path) -> None:
+    formats = some(FORMATS, every=3)
     async with client_of(sandbox) as client:
-        for name in FORMATS:
+        for name in formats:
             report = await client.export(sandbox.start, sandbox.end, tmp_path / f"calls.{name}")
             assert report.certified
         records = await client.fetch_all(sandbox.start, sandbox.end)
@@ -136,7 +137,7 @@ async def test_the_files_of_one_range_agree_in_every_sum(sandbox: Sandbox, tmp_p
         max(record.submit_time for record in records if record.submit_time),
     )
     kinds = "{voice_id: 'VARCHAR', cost: 'DECIMAL(38, 12)', call_duration: 'BIGINT', submit_time: 'TIMESTAMPTZ'}"
-    for name in FORMATS:
+    for name in formats:
         path = tmp_path / f"calls.{name}"
         source = {
             "ndjson": f"read_json('{path}', format='newline_delimited', columns={kinds})",
@@ -168,7 +169,7 @@ async def test_parquet_metadata_has_the_query_with_masked_numbers(sandbox: Sandb
     }
 
 
-@pytest.mark.parametrize("name", some(["calls.csv", "calls.parquet", "calls.ndjson.gz"], every=2))
+@pytest.mark.parametrize("name", some(["calls.parquet", "calls.csv", "calls.ndjson.gz"], every=3))
 async def test_masked_files_hold_no_number(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     numbers = {row["callee"] for row in sandbox.rows()} - {None, ""}
@@ -437,7 +438,7 @@ async def test_young_windows_that_the_vendor_keeps_no_more_stay_as_they_were_rea
         assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
 
 
-@pytest.mark.parametrize("name", some(["calls.csv", "calls.ndjson.gz", "calls.parquet"], every=2))
+@pytest.mark.parametrize("name", some(["calls.csv", "calls.ndjson.gz", "calls.parquet"], every=3))
 async def test_a_digit_that_changes_in_the_rows_meanwhile_never_reaches_a_file(tmp_path: Path, name: str) -> None:
     path, rows = tmp_path / name, tmp_path / f"{name}.journal.rows"
     changed: list[int] = []
@@ -452,7 +453,7 @@ async def test_a_digit_that_changes_in_the_rows_meanwhile_never_reaches_a_file(t
                 file.seek(changed[0])
                 file.write(b"3" if data[changed[0]] != ord("3") else b"4")
 
-    async with Sandbox(records=9_000) as sandbox, client_of(sandbox, hook=hook, concurrency=1) as client:
+    async with Sandbox(records=5_000) as sandbox, client_of(sandbox, hook=hook, concurrency=1) as client:
         with pytest.raises(JournalDamagedError, match=r"rows .* were changed or damaged before byte"):
             await client.export(sandbox.start, sandbox.end, path)
         assert changed

@@ -1,4 +1,4 @@
-"""Everything that is decided before the first request, and what of it a journal must agree in."""
+"""The export's settings: checked before the first request, compared with those of a journal."""
 
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot infer a format"):
         order(Path("calls"))
     with pytest.raises(ValueError, match="unknown format"):
-        order(Path("calls"), format="xlsx")
+        order(Path("calls"), format="xls")
 
 
 CHANGES: list[tuple[dict[str, Any], str]] = [

@@ -3,15 +3,14 @@
 from decimal import Context, Decimal, DecimalException, InvalidOperation, localcontext
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 from aiosipcdr.model.records import MONEY_FIELDS, CallDetailRecord
-from aiosipcdr.wire.codec import TextRecord
 from aiosipcdr.wire.decimals import DecimalCache, fill_in_numbers, read_amount
+from aiosipcdr.wire.typed import text_decoder
 
 
 def possible(amount: Decimal) -> bool:
@@ -71,7 +70,7 @@ def test_a_text_of_an_amount_keeps_its_digits(text: str, amount: str) -> None:
 
 
 NO_AMOUNTS = [
-    *("", " ", "-", ".", "1,5", "1_000", "\uff11\uff12", "\u0667.5", "0x10", "1.5 USD", "--1", "1.2.3", "1e", "1e5e5"),
+    *(" ", "-", ".", "1,5", "1_000", "\uff11\uff12", "\u0667.5", "0x10", "1.5 USD", "--1", "1.2.3", "1e", "1e5e5"),
     *("NaN", "sNaN", "Infinity", "-inf", "1E26", "1E-81", "1e999999999", "1e-999999999", "1e9999999999", "1" * 5_000),
     *("0." + "1" * 81, "0.1" + "0" * 399 + "1", "1 000", "1\n2"),
 ]
@@ -106,6 +105,7 @@ UnreadRecord: Any = CallDetailRecord  # its amounts are not read yet
         (" 7 ", "7"),
         (Decimal("0E-99"), "0"),
         (None,) * 2,
+        ("", None),
     ],
 )
 def test_columns_take_texts_and_numbers(value: object, amount: str | None) -> None:
@@ -119,16 +119,21 @@ def test_columns_take_nothing_else(value: object) -> None:
         by_column(value)
 
 
-def test_an_absent_value_stays_absent_in_any_state_of_the_table() -> None:
-    table = DecimalCache()
-    assert table[None] is None
-    table.clear()
-    assert table[None] is None
+@pytest.mark.parametrize("missing", [None, ""])
+@pytest.mark.parametrize("name", MONEY_FIELDS)
+def test_missing_amounts_are_none(name: str, missing: object) -> None:
+    for fill_in in (DecimalCache().fill_in, fill_in_numbers):
+        record = UnreadRecord(voice_id="1", **{name: missing})
+        fill_in([record, UnreadRecord(voice_id="2", **{name: "0.5"}), record])
+        assert getattr(record, name) is None
 
 
 def test_records_share_what_they_repeat_and_keep_how_it_is_written() -> None:
     raw = b'[{"voiceId":"1","cost":"7.2","rate":"7.20"},{"voiceId":"2","cost":"7.2","settlePay":"7.20"}]'
-    records = msgspec.json.decode(raw, type=list[TextRecord])
+    answer = text_decoder().decode(b'{"status":0,"data":{"total":2,"size":2,"current":1,"records":%b}}' % raw)
+    assert answer.data is not None
+    records = answer.data.records
+    assert records is not None
     DecimalCache().fill_in(records)
     first, second = records
     assert type(first) is CallDetailRecord
@@ -154,16 +159,25 @@ def test_a_long_text_is_read_and_not_kept() -> None:
     assert len(table) == 0
 
 
-@pytest.mark.parametrize(("times", "repeat"), [(3, True), (1, False)])
-def test_few_amounts_are_kept_and_none_where_none_comes_twice(times: int, *, repeat: bool) -> None:
-    table = DecimalCache()
-    for number in range(20_000):
-        table.fill_in([UnreadRecord(voice_id="1", cost=f"0.{number:05}") for _ in range(times)])
-        assert len(table) <= 8_192
-        if not table.repeat:
-            break
-    assert table.repeat is repeat
-    assert table[None] is None
+def test_of_many_amounts_those_stay_that_are_used() -> None:
+    table = DecimalCache(size=8)
+    rate = table["0.5"]
+    for number in range(1_000):
+        text = f"0.{number:05}"
+        cost = table[text]
+        assert str(cost) == text
+        assert table["0.5"] is rate
+        assert table[text] is cost
+        assert len(table) <= 8
+        assert len(table._older) <= 8
+
+
+@given(st.lists(st.integers(0, 40), max_size=200), st.integers(1, 20))
+def test_an_amount_is_the_same_whatever_the_table_has_dropped(numbers: list[int], size: int) -> None:
+    table = DecimalCache(size)
+    for number in numbers:
+        text = "" if number == 0 else f"{number // 2}.{'0' * (number % 3)}{number}"
+        assert str(table[text]) == str(read_amount(text) if text else None)
 
 
 def test_no_text_of_them_shows_an_amount() -> None:

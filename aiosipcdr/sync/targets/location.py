@@ -58,6 +58,8 @@ class Location(NamedTuple):
                 raise ValueError(
                     f"{name} must be a plain name: at most 48 letters, digits and underscores, no digit first"
                 )
+        if schema is not None and scheme == "sqlite":
+            raise ValueError("SQLite has no schemas: leave schema out, and use table")
         path = ""
         if scheme in _FILES:
             path = url.partition("://")[2]

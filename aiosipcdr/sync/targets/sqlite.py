@@ -144,7 +144,8 @@ class SqliteTarget:
         else:
             self._execute(create_table(self._table, COLUMNS, KEY, _TYPES))
         index = quote(f"{self._location.table}_span_start")
-        self._execute(f"CREATE INDEX IF NOT EXISTS {index} ON {self._table} (span_start)")
+        self._execute(f"DROP INDEX IF EXISTS {index}")  # of a table that was moved away
+        self._execute(f"CREATE INDEX {index} ON {self._table} (span_start)")
         for name in (self._checkpoints, self._state):  # of a table that was dropped
             self._execute(f"DROP TABLE IF EXISTS {name}")
         self._execute(create_table(self._checkpoints, CHECKPOINT_COLUMNS, ("span_start",), _TYPES))
@@ -193,7 +194,8 @@ class SqliteTarget:
         try:
             yield
         except BaseException:
-            self._execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # some errors have ended the transaction
+                self._execute("ROLLBACK")
             raise
         self._execute("COMMIT")
 

@@ -29,8 +29,9 @@ class _Signed(AuthConfigBase):
 def _pages(task: Task) -> Iterator[list[dict[str, object]]]:
     session = requests.Client().session
     session.trust_env = False  # else it reads the environment for each request
+    session.verify = task.authority or True
     client = RESTClient(
-        base_url=f"http://127.0.0.1:{task.port}/v3/voice",
+        base_url=task.base_url,
         auth=_Signed(),
         session=session,
         paginator=PageNumberPaginator(base_page=1, page_body_path="current", total_path="data.pages"),

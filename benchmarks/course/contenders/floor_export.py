@@ -9,19 +9,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aiosipcdr import CallDetailRecord
 from aiosipcdr.model.arrow import schema
-from course.contenders.floor import fetch_pages
+from course.contenders.floor import Call, fetch_pages
 from course.task import Outcome, Task
 
 _ROWS = 65_536
-_columns = [attrgetter(name) for name in CallDetailRecord.__struct_fields__]
+_columns = [attrgetter(name) for name in Call.__struct_fields__]
 
 
 def to_parquet(task: Task) -> Outcome:
     """Read all pages, then write them to a Parquet file."""
     outcome, calls = fetch_pages(task)
-    shape = schema()
+    shape = pa.schema([field for field in schema() if field.name != "extra"])
     with pq.ParquetWriter(Path(task.folder) / "floor.parquet", shape) as writer:
         for start in range(0, len(calls), _ROWS):
             part = calls[start : start + _ROWS]

@@ -5,16 +5,17 @@ No HTTP library: a protocol that knows where its endpoint writes the length.
 
 import asyncio
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
-from aiosipcdr import CallDetailRecord
-from course.contenders.floor import decode
-from course.task import PATH, Outcome, Task, sign
+from course.contenders.floor import Call, decode, verification
+from course.task import Outcome, Task, sign
 
 _LENGTH = b"Content-Length: "
 
 
 class _Line(asyncio.Protocol):
-    def __init__(self, requests: Iterator[bytes], calls: list[CallDetailRecord]) -> None:
+    def __init__(self, task: Task, requests: Iterator[bytes], calls: list[Call]) -> None:
+        self._task = task
         self._requests = requests
         self._calls = calls
         self._buffer = bytearray()
@@ -46,8 +47,11 @@ class _Line(asyncio.Protocol):
             self._begin = end + 4
             self._whole = self._begin + int(buffer[at : buffer.index(b"\r", at)])
         if len(buffer) >= self._whole:
-            with memoryview(buffer) as view:
-                self._calls.extend(decode(view[self._begin :]).data.records)
+            if self._task.rewrites:
+                self._calls.extend(decode(self._task.plain(bytes(buffer[self._begin :]))).data.records)
+            else:
+                with memoryview(buffer) as view:
+                    self._calls.extend(decode(view[self._begin :]).data.records)
             buffer.clear()
             self._whole = 0
             self._send()
@@ -57,14 +61,16 @@ def read_raw(task: Task) -> Outcome:
     """Send the requests of `task.bodies`, all signed at once."""
 
     async def main() -> Outcome:
-        calls: list[CallDetailRecord] = []
-        head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{task.port}\r\nContent-Type: application/json\r\n"
+        calls: list[Call] = []
+        head = f"POST {urlsplit(task.url).path} HTTP/1.1\r\nHost: 127.0.0.1:{task.port}\r\n"
+        head += "Content-Type: application/json\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in sign().items()) + "Content-Length: "
         requests = iter([f"{head}{len(body)}\r\n\r\n{body}".encode() for body in task.bodies])
         loop = asyncio.get_running_loop()
-        lines = [_Line(requests, calls) for _ in range(task.concurrency)]
+        context = verification(task) if task.authority is not None else None
+        lines = [_Line(task, requests, calls) for _ in range(task.concurrency)]
         await asyncio.gather(
-            *(loop.create_connection(lambda line=line: line, "127.0.0.1", task.port) for line in lines)
+            *(loop.create_connection(lambda line=line: line, "127.0.0.1", task.port, ssl=context) for line in lines)
         )
         await asyncio.gather(*(line.done for line in lines))
         return Outcome(len(calls), len(task.bodies))

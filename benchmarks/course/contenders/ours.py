@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import Coroutine
 
@@ -12,7 +13,8 @@ from course.task import KEY, SECRET, Outcome, Task
 
 def open_client(task: Task) -> CdrClient:
     """Return a client for the endpoint of `task`."""
-    return CdrClient(f"http://127.0.0.1:{task.port}/v3/voice", KEY, SECRET, concurrency=task.concurrency)
+    context = None if task.authority is None else ssl.create_default_context(cafile=task.authority)
+    return CdrClient(task.base_url, KEY, SECRET, concurrency=task.concurrency, ssl_context=context)
 
 
 def outcome_of(calls: int, report: FetchReport, first: float | None = None) -> Outcome:
