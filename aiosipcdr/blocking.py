@@ -457,6 +457,7 @@ class BlockingCdrClient:
     run_plan = _blocking(CdrClient.run_plan)
     export = _blocking(CdrClient.export)
     export_days = _blocking(CdrClient.export_days)
+    report = _blocking(CdrClient.report)
     sync = _blocking(CdrClient.sync)
 
     @overload
