@@ -1,7 +1,7 @@
 """The public surface as type checkers see it: read by mypy and basedpyright, never run.
 
-Each shape in which callers may write a call stands here once, with the type that it has.
-What must be refused stands behind an `ignore` that both checkers demand to be needed.
+Each way to write a method call is here once, with its type.
+Refused calls have an `ignore` comment, which both checkers report when it is not needed.
 """
 
 import ssl

@@ -1,4 +1,4 @@
-"""The examples: services in processes of their own, asked over HTTP; jobs in a process or in this one."""
+"""The examples: services in processes of their own, over HTTP; jobs in a process or in this one."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""What is known of a file stands beside it, and shows no number and no secret."""
+"""The manifest beside a file: its facts, without numbers and secrets."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""Signatures as the vendor publishes them, and credentials that nobody reads by accident."""
+"""Signatures as the vendor publishes them, and credentials that no repr shows."""
 
 import copy
 import io
