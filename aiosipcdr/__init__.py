@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aiosipcdr.engine.stream import CdrStream
     from aiosipcdr.events import Event, EventHook, EventKind, LoggingHook
     from aiosipcdr.model.arrow import ArrowRecords
+    from aiosipcdr.model.changes import Change, ChangeKind
     from aiosipcdr.model.errors import (
         AuthenticationError,
         ClientStateError,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from aiosipcdr.proof.page import PageRequest, PlanChange, RequestOwner, Transition
     from aiosipcdr.proof.parts import RangePart
     from aiosipcdr.rates import RateLimiter, RateServer, RemoteRate
+    from aiosipcdr.sync.feed.feed import ChangeFeed
     from aiosipcdr.wire.codec import PageAnswer, encode_params
     from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
@@ -75,6 +77,9 @@ __all__ = [
     "CallDetailRecords",
     "CdrClient",
     "CdrStream",
+    "Change",
+    "ChangeFeed",
+    "ChangeKind",
     "ClientSettings",
     "ClientStateError",
     "ClockSkewError",
@@ -156,6 +161,7 @@ _MODULES = {
         "LoggingHook",
     ),
     "aiosipcdr.model.arrow": ("ArrowRecords",),
+    "aiosipcdr.model.changes": ("Change", "ChangeKind"),
     "aiosipcdr.model.html": ("RecordsPreview",),
     "aiosipcdr.model.query": (
         "ExportFormat",
@@ -191,6 +197,7 @@ _MODULES = {
     "aiosipcdr.proof.page": ("PageRequest", "PlanChange", "RequestOwner", "Transition"),
     "aiosipcdr.rates": ("RateLimiter", "RateServer", "RemoteRate"),
     "aiosipcdr.proof.parts": ("RangePart",),
+    "aiosipcdr.sync.feed.feed": ("ChangeFeed",),
     "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
     "aiosipcdr.wire.signing": (
         "Credentials",

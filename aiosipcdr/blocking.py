@@ -459,6 +459,7 @@ class BlockingCdrClient:
     export_days = _blocking(CdrClient.export_days)
     report = _blocking(CdrClient.report)
     sync = _blocking(CdrClient.sync)
+    follow = _iterable(CdrClient.follow)
 
     @overload
     def stream(

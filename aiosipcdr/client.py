@@ -7,6 +7,7 @@ import os
 import ssl
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, NoReturn, Self, TypedDict, Unpack, get_args, overload
 
@@ -29,6 +30,7 @@ from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
 from aiosipcdr.proof.parts import RangePart
 from aiosipcdr.rates import RateLimiter, check_rate
+from aiosipcdr.sync.feed.feed import ChangeFeed
 from aiosipcdr.wire.codec import PATH
 from aiosipcdr.wire.signing import Credentials, CredentialsSource, credentials_source
 
@@ -901,6 +903,78 @@ class CdrClient:
         )
         synchronizer = Synchronizer.of(self._fetcher, Location.of(url, table=table, schema=schema), filters, options)
         return await synchronizer.run()
+
+    @hide_arguments
+    def follow(
+        self,
+        since: datetime | None = None,
+        *,
+        every: float | timedelta = 60.0,
+        lookback: timedelta = timedelta(hours=6),
+        deep_every: timedelta = timedelta(hours=6),
+        checkpoint: str | os.PathLike[str] | None = None,
+        once: bool = False,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        time_field: TimeField | None = None,
+    ) -> ChangeFeed:
+        """Return a feed of changes: calls that are added, change or vanish, as soon as a poll has found them.
+
+            async with client.follow(since=start, checkpoint="calls.checkpoint") as feed:
+                async for change in feed:
+                    print(change.kind, change.record.voice_id)  # added, changed or vanished
+
+        A poll without changes costs two requests. Late and vanished calls are found by counts, changed contents by
+        reading again. Only what is proven complete is yielded. Asking for the next change acknowledges the last one;
+        a change that was not acknowledged is yielded again, with the same `key`, by the next feed with the same
+        checkpoint, also after a kill.
+
+        While the vendor cannot be reached, throttles, fails or cannot be proven, the feed waits and goes on by itself:
+        the client's hook gets `FEED_WAITING` and `FEED_RESUMED`. If the vendor has deleted calls meanwhile, the feed
+        goes on after them, and the hook gets `FEED_GAP`.
+
+        Args:
+            since: Begin of the feed, aware; all calls since then are yielded first. By default now. A checkpoint goes
+                on where it is, whatever this is.
+            every: Seconds between two polls, or a timedelta.
+            lookback: How far before now changes are looked for, at most 30 days. Longer than your longest call, since a
+                call may be listed when it has ended.
+            deep_every: How often each call of the lookback is read again, also where the vendor's counts are unchanged:
+                finds changed contents, such as amounts that were rated again.
+            checkpoint: A file with what was acknowledged, which one feed at a time uses. It holds ids and digests, no
+                phone number. Without it, the next feed begins anew.
+            once: End when everything up to now was yielded, instead of waiting. Errors are raised, then.
+            sip_group_name: See `fetch_all`. A checkpoint belongs to one query: other filters are refused.
+            phone_name: See `fetch_all`.
+            time_field: The time that the vendor is known to filter on: the feed then begins exactly at `since`.
+
+        Returns:
+            The feed; entering it opens and locks the checkpoint.
+
+        Raises:
+            ExportConflictError: Another feed uses the checkpoint, or it belongs to another account or other filters.
+            JournalDamagedError: The checkpoint is damaged.
+            StorageError: The checkpoint cannot be read or written.
+            AuthenticationError: Like the next two, raised while iterating: no waiting mends it.
+            RestrictedAddressError: See there.
+            InvalidQueryError: See there; likewise `FilterIgnoredError` and `SchemaMismatchError`.
+            OutOfTimeRangeError: The vendor has deleted calls since `since`.
+        """
+        # Loaded with the first feed, like the modules of an export.
+        from aiosipcdr.sync.feed.follower import ClientSource, FeedOptions, Follower
+
+        filters = Filters.of(sip_group_name, phone_name, self._filter_match)
+        options = FeedOptions.of(
+            since=since,
+            every=every,
+            lookback=lookback,
+            deep_every=deep_every,
+            time_field=time_field,
+            once=once,
+        )
+        path = None if checkpoint is None else Path(checkpoint)
+        source = ClientSource(self._fetcher, filters, time_field)
+        return ChangeFeed(Follower(source, filters, options, path))
 
     @hide_arguments
     async def report(

@@ -36,6 +36,12 @@ class EventKind(StrEnum):
     """A window with `records` records was delivered."""
     RUN_FINISHED = "run_finished"
     """The run on the range `window` ended, with its `report`; `error` names the class of the error that ended it."""
+    FEED_WAITING = "feed_waiting"
+    """A poll of a feed failed with `error`; the feed polls again after `delay` seconds."""
+    FEED_RESUMED = "feed_resumed"
+    """A feed that was waiting has polled successfully."""
+    FEED_GAP = "feed_gap"
+    """A feed has left out the range `window`: the vendor has deleted its calls, or they could not be proven."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +136,15 @@ _LINES: Final = {
         "run %(cdr_run)s delivered %(cdr_records)s calls of %(cdr_window)s",
     ),
     EventKind.RUN_FINISHED: (logging.INFO, "run %(cdr_run)s ended"),
+    EventKind.FEED_WAITING: (
+        logging.WARNING,
+        "run %(cdr_run)s, a feed, polls again in %(cdr_delay).1f s, after %(cdr_error)s",
+    ),
+    EventKind.FEED_RESUMED: (logging.INFO, "run %(cdr_run)s, a feed, goes on"),
+    EventKind.FEED_GAP: (
+        logging.WARNING,
+        "run %(cdr_run)s, a feed, left out %(cdr_window)s: its calls were deleted by the vendor, or are unproven",
+    ),
 }
 _RANGE: Final = " on %(cdr_window)s"
 _ERROR: Final = " with %(cdr_error)s"

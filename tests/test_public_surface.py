@@ -60,6 +60,8 @@ CLASSES = {
     "CallDetailRecords",
     "CdrClient",
     "CdrStream",
+    "Change",
+    "ChangeFeed",
     "ClientSettings",
     "CompleteWindow",
     "Credentials",
@@ -97,6 +99,7 @@ CLASSES = {
 
 # Names of closed sets of texts, and of a callable.
 ALIASES = {
+    "ChangeKind",
     "CredentialsSource",
     "DayOutcome",
     "ExportFormat",
@@ -137,6 +140,7 @@ EXAMPLES = (
 INTERNAL = {
     "CdrStream.__init__": "CdrClient.stream",
     "BlockingCdrStream.__init__": "BlockingCdrClient.stream",
+    "ChangeFeed.__init__": "CdrClient.follow",
     "BlockingIterable.__init__": "BlockingCdrClient.stream",
     "BlockingIterable.__iter__": "the kind of item is its parameter",
     "BlockingCdrStream.__iter__": "likewise",
@@ -514,6 +518,20 @@ def test_a_sync_takes_what_was_promised() -> None:
         "allow_mass_vanish": False,
     }
     assert inspect.iscoroutinefunction(sync)
+
+
+def test_a_feed_takes_what_was_promised() -> None:
+    follow = aiosipcdr.CdrClient.follow
+
+    assert parameters(follow, inspect.Parameter.POSITIONAL_OR_KEYWORD) == {"since": None}
+    assert parameters(follow, inspect.Parameter.KEYWORD_ONLY) == FILTERS | OPTIONAL | {
+        "every": 60.0,
+        "lookback": timedelta(hours=6),
+        "deep_every": timedelta(hours=6),
+        "checkpoint": None,
+        "once": False,
+    }
+    assert aiosipcdr.Change.__struct_fields__ == ("kind", "record", "before", "leg", "key")
 
 
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:

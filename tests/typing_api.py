@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, assert_type
+from typing import Annotated, Any, Literal, assert_type
 
 import aiohttp
 from opentelemetry.sdk.metrics import MeterProvider
@@ -22,6 +22,7 @@ from aiosipcdr import (
     CallDetailRecords,
     CdrClient,
     CdrStream,
+    Change,
     ClockSkewError,
     CompleteWindow,
     Credentials,
@@ -154,6 +155,10 @@ async def with_closed_sets(client: CdrClient, field: TimeField) -> None:
     await client.export(START, END, "calls", if_exists="keep")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await client.export_days(START.date(), END.date(), "UTC", "{date}.csv"), DaysReport)
     assert_type(await client.sync("sqlite:///calls.db", since=START, on_vanished="delete"), SyncReport)
+    async with client.follow(START, every=timedelta(seconds=30), checkpoint="calls.checkpoint") as feed:
+        async for change in feed:
+            assert_type(change, Change)
+            assert_type(change.kind, Literal["added", "changed", "vanished"])
     await client.sync("sqlite:///calls.db", on_vanished="drop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -50,8 +50,10 @@ class TableState(msgspec.Struct, kw_only=True):
         version: Number of transactions so far. Each one requires that no other took place since the state was read.
         owner: Whose calls it holds; `None` for a new table, and if it was removed by hand.
         spans: Its spans, oldest first.
+        left_out: End of older spans that it no longer stores; `None` if it stores all.
     """
 
     version: int = 0
     owner: Owner | None = None
     spans: list[Span] = []
+    left_out: datetime | None = None

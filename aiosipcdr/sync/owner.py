@@ -8,7 +8,7 @@ from aiosipcdr.model.query import Filters
 from aiosipcdr.sync.checkpoints import Owner
 from aiosipcdr.wire.signing import Credentials
 
-__all__ = ["check_owner"]
+__all__ = ["check_owner", "find_owner"]
 
 _FILTERS = "#filters"
 
@@ -26,10 +26,7 @@ def check_owner(credentials: Credentials, filters: Filters, stored: Owner | None
     Raises:
         ExportConflictError: The table holds the calls of another account, or of other filters.
     """
-    derivation = KeyDerivation.new() if stored is None else stored.key
-    key = derive_key(credentials, derivation)
-    asked = msgspec.json.encode([filters.sip_group_name, filters.phone_name]).decode()
-    owner = Owner(key=derivation, account=key.fingerprint(ACCOUNT), filters=key.fingerprint(_FILTERS, asked))
+    owner = find_owner(credentials, filters, stored)
     if stored is None:
         return owner
     if stored.account != owner.account:
@@ -42,3 +39,11 @@ def check_owner(credentials: Credentials, filters: Filters, stored: Owner | None
             f"{table} holds the calls of other filters: sync with the same group and phone, or choose another table"
         )
     return owner
+
+
+def find_owner(credentials: Credentials, filters: Filters, stored: Owner | None) -> Owner:
+    """Return the owner of an account and its filters, with the key derivation of the stored one."""
+    derivation = KeyDerivation.new() if stored is None else stored.key
+    key = derive_key(credentials, derivation)
+    asked = msgspec.json.encode([filters.sip_group_name, filters.phone_name]).decode()
+    return Owner(key=derivation, account=key.fingerprint(ACCOUNT), filters=key.fingerprint(_FILTERS, asked))

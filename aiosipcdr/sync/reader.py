@@ -1,21 +1,21 @@
 """Reader of spans: counts and proven readings of a table's spans, by the runs of a client."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import NamedTuple
 
 from aiosipcdr.engine.fetcher import Fetcher
 from aiosipcdr.model.query import Filters, Query
-from aiosipcdr.model.records import TimeField
+from aiosipcdr.model.records import CallDetailRecord, TimeField
 from aiosipcdr.model.report import CompleteWindow
 from aiosipcdr.model.windows import SECOND, TimeWindow
 from aiosipcdr.proof.parts import PartPlanner
 from aiosipcdr.proof.queries import WindowCounts
 from aiosipcdr.sync.checkpoints import Span
 from aiosipcdr.sync.diff import FoundRow
-from aiosipcdr.sync.rows import FIELDS, to_values
+from aiosipcdr.sync.rows import FIELDS, Values, to_values
 from aiosipcdr.sync.spans import CHUNK_ROWS, ChangeSearch, plan_reading
 
 __all__ = ["Reading", "SpanReader"]
@@ -44,7 +44,13 @@ class SpanReader:
         faulty_fields: Names of fields that could not be read, with the number of calls.
     """
 
-    def __init__(self, fetcher: Fetcher, filters: Filters, time_field: TimeField | None) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        filters: Filters,
+        time_field: TimeField | None,
+        form: Callable[[Values, CallDetailRecord], Values] = lambda values, _: values,
+    ) -> None:
         """Use `fetcher`, whose session is open.
 
         Args:
@@ -52,6 +58,7 @@ class SpanReader:
             filters: Which calls the table holds.
             time_field: The time that the vendor is known to filter on: a span without a span before it then has no
                 rows before its start.
+            form: Returns the values of a row that are compared, from all of them and the record.
         """
         self.requests: int = 0
         self.retries: int = 0
@@ -59,6 +66,7 @@ class SpanReader:
         self._fetcher = fetcher
         self._filters = filters
         self._time_field = time_field
+        self._form = form
         self._started = monotonic()
 
     @property
@@ -135,16 +143,17 @@ class SpanReader:
     def _take(
         self, span: Span, windows: Iterable[CompleteWindow], read_at: datetime, begin: datetime | None
     ) -> Reading:
-        rows: list[FoundRow] = []
+        read: list[tuple[Values, CallDetailRecord]] = []
         count = quarantined = 0
         for window in windows:
-            rows += [FoundRow(values, span.start) for values in to_values(window.records)]
+            read += zip(to_values(window.records), window.records, strict=True)
             quarantined += len(window.quarantined)
             count += window.report.copies
-        count += len(rows) + quarantined
+        count += len(read) + quarantined
         if begin is not None and self._time_field is not None:
             index = FIELDS.index(self._time_field)
-            rows = [row for row in rows if row.values[index] is None or row.values[index] >= begin]
+            read = [row for row in read if row[0][index] is None or row[0][index] >= begin]
+        rows = [FoundRow(self._form(values, record), span.start) for values, record in read]
         return Reading(Span(start=span.start, end=span.end, count=count, read_at=read_at), rows, quarantined)
 
     async def _count(self, windows: Sequence[TimeWindow], *, confirm_zero: bool = False) -> dict[TimeWindow, int]:

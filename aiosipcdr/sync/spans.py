@@ -108,10 +108,17 @@ def plan_reading(spans: Sequence[Span], *, has_left: bool, is_trimmed: bool) -> 
     return owned, [TimeWindow(begin, span.end) for begin, span in zip(starts, spans, strict=True)]
 
 
-def cut_span(start: datetime, end: datetime, rows: int) -> list[Span]:
-    """Cut new time with about `rows` calls into spans of equal length, in whole seconds."""
+def cut_span(start: datetime, end: datetime, rows: int, *, span_rows: int | None = None) -> list[Span]:
+    """Cut new time with about `rows` calls into spans of equal length, in whole seconds.
+
+    Args:
+        start: Begin of the time.
+        end: End of the time.
+        rows: Estimated number of its calls.
+        span_rows: About how many calls a span has; by default `SPAN_ROWS`.
+    """
     seconds = (end - start) // SECOND
-    number = max(-(-rows // SPAN_ROWS), -(-seconds // (MAX_SPAN // SECOND)))
+    number = max(-(-rows // (span_rows or SPAN_ROWS)), -(-seconds // (MAX_SPAN // SECOND)))
     number = min(number, seconds)
     bounds = [start + seconds * piece // number * SECOND for piece in range(number + 1)]
     return [Span(start=first, end=last) for first, last in pairwise(bounds)]

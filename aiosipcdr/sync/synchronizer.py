@@ -65,7 +65,20 @@ _TIMES = [FIELDS.index(name) for name in TIME_FIELDS]
 
 
 class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a run; see `CdrClient.sync`."""
+    """The options of a run; see `CdrClient.sync`.
+
+    Those of a feed:
+
+    Attributes:
+        span_rows: About how many calls a span has; by default `aiosipcdr.sync.spans.SPAN_ROWS`.
+        small_rows: The last span is read again together with new time while it has fewer calls; by default
+            `SMALL_ROWS`.
+        reread_after: A span is read again this long after its last reading, whatever its count.
+        reread_rows: About how many calls of such spans one run reads.
+        recheck_seconds: Seconds until a span from which suspiciously many rows would vanish is read again; by default
+            `RECHECK_SECONDS`.
+        believe_recheck: Accept what that second reading proves, instead of raising.
+    """
 
     since: datetime | None = None
     lookback: timedelta = timedelta(days=3)
@@ -74,6 +87,12 @@ class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
     time_field: TimeField | None = None
     dry_run: bool = False
     allow_mass_vanish: bool = False
+    span_rows: int | None = None
+    small_rows: int | None = None
+    reread_after: timedelta | None = None
+    reread_rows: int = 0
+    recheck_seconds: float | None = None
+    believe_recheck: bool = False
 
     @classmethod
     def of(
@@ -129,6 +148,7 @@ class Synchronizer:
         find_owner: Callable[[Owner | None], Owner],
         table: str,
         pause: Callable[[float], Awaitable[None]] = anyio.sleep,
+        commit: Callable[[Batch], Awaitable[None]] | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -139,6 +159,7 @@ class Synchronizer:
             find_owner: Returns the owner to store in place of the stored one, or raises; may block.
             table: The table's name in the report.
             pause: Waits for some seconds.
+            commit: Makes the changes of a batch; by default `target.commit`, in a worker thread.
         """
         self._reader = reader
         self._target = target
@@ -146,11 +167,13 @@ class Synchronizer:
         self._find_owner = find_owner
         self._table = table
         self._pause = pause
+        self._make = commit or self._commit_to_target
         self._owner: Owner | None = None
         self._version = 0
         self._spans: dict[datetime, Span] = {}
         self._starts: list[datetime] = []
         self._ends: set[datetime] = set()
+        self._left_out: set[datetime] = set()
         self._estimates: dict[datetime, int] = {}
         self._queue: dict[datetime, Span] = {}
         self._done: set[datetime] = set()
@@ -223,6 +246,7 @@ class Synchronizer:
         state = await to_thread.run_sync(partial(self._target.open, dry_run=self._options.dry_run))
         self._owner = await to_thread.run_sync(self._find_owner, state.owner)
         self._version = state.version
+        self._left_out = {state.left_out} if state.left_out is not None else set()
         self._keep(state.spans)
 
     async def _check_known(self) -> None:
@@ -235,7 +259,7 @@ class Synchronizer:
     def _keep(self, spans: Iterable[Span]) -> None:
         self._spans |= {span.start: span for span in spans}
         self._starts = sorted(self._spans)
-        self._ends = {span.end for span in self._spans.values()}
+        self._ends = self._left_out | {span.end for span in self._spans.values()}
 
     async def _plan(self, now: datetime) -> list[Span]:
         # Queues the spans to read. Returns the last one with a later end, if no call is new.
@@ -254,7 +278,7 @@ class Synchronizer:
         extended: list[Span] = []
         if new is not None and new in changed:
             changed.remove(new)
-            if last is not None and last.end == new.start and _is_small(last):
+            if last is not None and last.end == new.start and self._is_small(last):
                 changed = [span for span in changed if span is not last]
                 begin = last.start
             await self._add(begin, now)
@@ -263,11 +287,28 @@ class Synchronizer:
                 new = replace(last, end=now)
             extended = [new]
             self._keep(extended)
-        for span in changed:
-            self._queue[span.start] = span
+        for span in [*changed, *self._find_due(scope, now)]:
+            self._queue[span.start] = self._spans[span.start]  # its end may be later now
             self._estimates[span.start] = span.count or 0
         self._tally["counted"] = sum(span.start not in self._queue and span.start not in self._lost for span in scope)
         return extended
+
+    def _is_small(self, span: Span) -> bool:
+        return (span.count or 0) < (self._options.small_rows or SMALL_ROWS) and span.end - span.start < _DAY
+
+    def _find_due(self, spans: Iterable[Span], now: datetime) -> list[Span]:
+        # The spans whose last reading is longest ago.
+        if self._options.reread_after is None:
+            return []
+        latest = now - self._options.reread_after
+        due: list[Span] = []
+        rows = 0
+        for span in sorted(spans, key=lambda span: span.read_at or now):
+            if rows >= self._options.reread_rows or (span.read_at or now) > latest:
+                break
+            due.append(span)
+            rows += span.count or 0
+        return due
 
     async def _find_changed(self, spans: Sequence[Span]) -> list[Span]:
         if self._options.deep:
@@ -300,7 +341,7 @@ class Synchronizer:
         # The plan is committed first: whatever is read before a kill, no time between two spans is forgotten.
         spans: list[Span] = []
         for begin, until, rows in await self._reader.plan_chunks(start, end):
-            pieces = cut_span(begin, until, rows)
+            pieces = cut_span(begin, until, rows, span_rows=self._options.span_rows)
             self._estimates |= {piece.start: -(-rows // len(pieces)) for piece in pieces}
             spans += pieces
         self._queue |= {span.start: span for span in spans}
@@ -312,9 +353,10 @@ class Synchronizer:
         self._take(chunk)
         found = await self._compare(await self._read(chunk))
         if suspicious := self._find_suspicious(found):
-            await self._pause(RECHECK_SECONDS)
+            seconds = self._options.recheck_seconds
+            await self._pause(RECHECK_SECONDS if seconds is None else seconds)
             found = await self._compare(await self._read([reading.span for reading in found.readings]))
-            if suspicious := self._find_suspicious(found):
+            if not self._options.believe_recheck and (suspicious := self._find_suspicious(found)):
                 raise self._describe_suspicious(suspicious, found)
         await self._apply(found)
 
@@ -446,8 +488,11 @@ class Synchronizer:
             certified_until=self._certified_until(),
             checked_at=self._checked_at,
         )
-        await to_thread.run_sync(self._target.commit, batch)
+        await self._make(batch)
         self._version += 1
+
+    async def _commit_to_target(self, batch: Batch) -> None:
+        await to_thread.run_sync(self._target.commit, batch)
 
     def _certified_until(self) -> datetime | None:
         # A span that is known to have changed is not certified before it was read.
@@ -458,7 +503,3 @@ class Synchronizer:
 
 def _start(span: Span) -> datetime:
     return span.start
-
-
-def _is_small(span: Span) -> bool:
-    return (span.count or 0) < SMALL_ROWS and span.end - span.start < _DAY
