@@ -52,6 +52,11 @@ The file appears when it is complete, readable only by you. After an interruptio
 Make a table of a database equal to the vendor's list: new, late, changed and vanished calls.
 
 Run it every morning with the same arguments. After an interruption at any moment, the same command goes on.""",
+    "follow": """\
+Print calls that are added, change or vanish, as lines of JSON, until Ctrl-C.
+
+With "--checkpoint", the same command goes on where it was ended, also after a kill. "--metrics" prints ASR, ACD and \
+PDD of each destination a minute.""",
     "report": """\
 Write costs and traffic of exported files, or of a range, as one HTML page.
 

@@ -19,7 +19,7 @@ from aiosipcdr.model.changes import ChangeKind
 from aiosipcdr.model.records import TIME_FIELDS
 from aiosipcdr.sync.rows import FIELDS, HeldRow, Key, Values
 
-__all__ = ["FeedRow", "RowDigester", "change_key", "pack_rows", "unpack_rows"]
+__all__ = ["FeedRow", "RowDigester", "change_key", "pack_rows", "unpack_ids", "unpack_rows"]
 
 _TIMES = [FIELDS.index(name) for name in TIME_FIELDS]
 _DIGEST = next(index for index in range(1, len(FIELDS)) if index not in _TIMES)
@@ -142,6 +142,19 @@ def unpack_rows(packed: bytes) -> list[FeedRow]:
     except (zlib.error, msgspec.DecodeError, TypeError, IndexError, OverflowError) as error:
         raise ValueError(f"packed rows are damaged: {type(error).__name__}") from None
     return rows
+
+
+def unpack_ids(packed: bytes) -> list[str]:
+    """Return only the ids of the rows that `pack_rows` has packed, much faster.
+
+    Raises:
+        ValueError: The bytes are damaged.
+    """
+    try:
+        columns = msgspec.msgpack.decode(zlib.decompress(packed), type=list[msgspec.Raw])
+        return msgspec.msgpack.decode(columns[0], type=list[str])
+    except (zlib.error, msgspec.DecodeError, IndexError) as error:
+        raise ValueError(f"packed rows are damaged: {type(error).__name__}") from None
 
 
 def _deltas(column: Sequence[int | None]) -> list[int | None]:

@@ -5,9 +5,9 @@ Its rows are those of `aiosipcdr.sync.feed.rows`. Spans that end before the look
 
 from array import array
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -18,12 +18,14 @@ from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import SECOND, TimeWindow
 from aiosipcdr.sync.checkpoints import Owner, Span, TableState
 from aiosipcdr.sync.feed.checkpoint import FeedCheckpoint
-from aiosipcdr.sync.feed.rows import FeedRow, RowDigester, change_key, pack_rows, unpack_rows
+from aiosipcdr.sync.feed.rows import FeedRow, RowDigester, change_key, pack_rows, unpack_ids, unpack_rows
 from aiosipcdr.sync.rows import HeldRow, Key, TableRow, Values
 from aiosipcdr.sync.targets import Batch
 from aiosipcdr.wire.signing import Credentials
 
 __all__ = ["FeedTarget", "PlannedChange"]
+
+T = TypeVar("T")
 
 _REMEMBERED = 10_000
 """Number of records that are remembered, for the contents before a change."""
@@ -78,7 +80,7 @@ class FeedTarget:
         self._digester = RowDigester(derive_key(credentials, owner.key))
         self.spans = {span.start: span for span in state.spans}
         for start, packed in self._checkpoint.all_rows():
-            self._ids[start] = _hash_ids(self._unpack(packed))
+            self._ids[start] = _hash_ids(self._decode(unpack_ids, packed))
 
     def remember(self, values: Values, record: CallDetailRecord) -> Values:
         """Return the values of a row that are compared, and remember its record."""
@@ -234,7 +236,7 @@ class FeedTarget:
         packed = {start: pack_rows(held) if held else None for start, held in rows.items()}
         self._checkpoint.save(self._owner, spans, packed, dropped=dropped, left_out=self._left_out)
         self.spans |= {span.start: span for span in spans}
-        self._ids |= {start: _hash_ids(held) for start, held in rows.items()}
+        self._ids |= {start: _hash_ids(row.values[0] for row in held) for start, held in rows.items()}
         while len(self._records) > _REMEMBERED:
             self._records.popitem(last=False)
 
@@ -250,8 +252,11 @@ class FeedTarget:
         return {start: self._unpack(packed) for start, packed in self._checkpoint.rows(starts).items()}
 
     def _unpack(self, packed: bytes) -> list[FeedRow]:
+        return self._decode(unpack_rows, packed)
+
+    def _decode(self, decode: Callable[[bytes], list[T]], packed: bytes) -> list[T]:
         try:
-            return unpack_rows(packed)
+            return decode(packed)
         except ValueError as error:
             raise JournalDamagedError(
                 f"{self._checkpoint.path} is damaged ({error}): delete it, and follow again from a time since which"
@@ -272,12 +277,8 @@ def _open(planned: PlannedChange) -> PlannedChange:
     return planned._replace(row=planned.row._replace(open_change=planned.change.kind))
 
 
-def _hash_ids(rows: Sequence[FeedRow]) -> "array[int]":
-    return array("q", _hashes(rows))
-
-
-def _hashes(rows: Sequence[FeedRow]) -> Iterator[int]:
-    return (hash(row.values[0]) for row in rows)
+def _hash_ids(ids: Iterable[str]) -> "array[int]":
+    return array("q", map(hash, ids))
 
 
 def _order(planned: PlannedChange) -> tuple[datetime, str, str, int]:

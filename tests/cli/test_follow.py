@@ -1,0 +1,122 @@
+"""`follow`: lines of JSON, a checkpoint, signals, and metrics by destination and minute."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiosipcdr.cli.app import run
+from aiosipcdr.sandbox import Sandbox
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sandbox]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIOSIPCDR_SANDBOX_TODAY", "")
+        with Sandbox(records=120, days=1) as sandbox:
+            yield sandbox
+
+
+@pytest.fixture
+def sandbox(server: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
+    server.reset()
+    monkeypatch.setenv("AIOSIPCDR_BASE_URL", server.base_url)
+    monkeypatch.setenv("AIOSIPCDR_API_KEY", server.api_key)
+    monkeypatch.setenv("AIOSIPCDR_API_SECRET", server.api_secret)
+    monkeypatch.chdir(tmp_path)
+    return server
+
+
+@pytest.fixture
+def command(sandbox: Sandbox) -> list[str]:
+    return ["follow", "--since", sandbox.start.isoformat(), "--lookback", "3d", "--once", "--count-delay", "0"]
+
+
+def test_once_prints_what_is_new_since_the_checkpoint(
+    sandbox: Sandbox, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command += ["--checkpoint", "calls.checkpoint"]
+    assert run(command) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["kind"] for line in lines} == {"added"}
+    assert sorted(line["record"]["voice_id"] for line in lines) == sorted(sandbox.voice_ids())
+
+    (gone, *_), (new,) = sandbox.voice_ids(), sandbox.insert(count=1)
+    sandbox.delete(gone)
+    sandbox.insert(count=1)
+    assert run(command) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(line["kind"] for line in lines) == ["added", "added", "vanished"]
+    assert {gone, new} < {line["record"]["voice_id"] for line in lines}
+    assert run(command) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_checkpoint_of_other_filters_is_exit_code_1(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    command += ["--checkpoint", "calls.checkpoint"]
+    assert run([*command, "--group", "sales-us"]) == 0
+    assert run(command) == 1
+    assert "is the checkpoint of other filters" in capsys.readouterr().err
+
+
+def test_metrics_count_every_call_by_destination_and_minute(
+    sandbox: Sandbox, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, "--metrics"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    last = {(line["minute"], line["code"]): line for line in lines}
+    assert sum(line["calls"] for line in last.values()) == 120
+    answered = sum(bool(row["answerTime"]) for row in sandbox.rows())
+    assert sum(line["answered"] for line in last.values()) == answered
+    assert all(line["asr"] == round(line["answered"] / line["calls"], 4) for line in last.values())
+
+
+def test_something_that_cannot_be_read_is_exit_code_4(sandbox: Sandbox, command: list[str]) -> None:
+    sandbox.update(sandbox.voice_ids()[0], cost="a lot")
+    assert run(command) == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_sigterm_keeps_what_was_printed(sandbox: Sandbox, command: list[str]) -> None:
+    command = [one for one in command if one != "--once"]
+    arguments = [sys.executable, "-m", "aiosipcdr", *command, "--checkpoint", "calls.checkpoint", "--every", "0.1"]
+
+    def follow(number: int) -> set[str]:
+        environment = os.environ | {"PYTHONPATH": ROOT}
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as process:  # noqa: S603 - this package
+            assert process.stdout is not None
+            lines = [json.loads(process.stdout.readline()) for _ in range(number)]
+            process.send_signal(signal.SIGTERM)
+            lines += [json.loads(line) for line in process.stdout]
+            assert process.wait() == 143
+        return {line["record"]["voice_id"] for line in lines}
+
+    first = follow(120)
+    assert first == {*sandbox.voice_ids()}
+    new = sandbox.insert(count=2)
+    assert follow(2) == {*new}
+
+
+ROOT = str(Path(__file__).parent.parent.parent)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--since", "2026-10-01"], "--since 2026-10-01 has no time zone"),
+        (["--lookback", "3"], "--lookback is not a duration"),
+        (["--lookback", "31d"], "lookback must be at most 30 days"),
+        (["--every", "0"], "--every"),
+    ],
+)
+def test_invalid_arguments_are_exit_code_2(
+    sandbox: Sandbox, arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del sandbox
+    assert run(["follow", *arguments]) == 2
+    assert what in capsys.readouterr().err
