@@ -937,8 +937,8 @@ class CdrClient:
             since: Begin of the feed, aware; all calls since then are yielded first. By default now. A checkpoint goes
                 on where it is, whatever this is.
             every: Seconds between two polls, or a timedelta.
-            lookback: How far before now changes are looked for, at most 30 days. Longer than your longest call, since a
-                call may be listed when it has ended.
+            lookback: How far before now changes are looked for. Longer than your longest call, since a call may be
+                listed when it has ended. Each 31 days cost two more requests a poll.
             deep_every: How often each call of the lookback is read again, also where the vendor's counts are unchanged:
                 finds changed contents, such as amounts that were rated again.
             checkpoint: A file with what was acknowledged, which one feed at a time uses. It holds ids and digests, no

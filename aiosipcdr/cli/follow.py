@@ -46,7 +46,7 @@ class Calls:
         since: Begin of the feed: 2026-10-01, 2026-10-01T08:30:00 or 2026-10-01T08:30:00+08:00; by default now. A
             checkpoint goes on where it is.
         every: Seconds between two polls.
-        lookback: How far before now changes are looked for: 36h or 3d, at most 30d; longer than your longest call.
+        lookback: How far before now changes are looked for: 36h, 3d or 2w; longer than your longest call.
         deep_every: How often each call of the lookback is read again: finds amounts that were rated again.
         tz: Time zone of a time without an offset: Asia/Shanghai, UTC, +08:00.
         group: Only calls of this phone group (sipGroupName, exact).

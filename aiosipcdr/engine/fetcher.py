@@ -51,6 +51,7 @@ class Fetcher:
         span: OwnedSpan | None = None,
         tiles: Sequence[TimeWindow] | None = None,
         journal: JournalQueue | None = None,
+        count_delay: timedelta | None = None,
     ) -> RangeReader:
         """Return the plan that reads a range.
 
@@ -60,6 +61,7 @@ class Fetcher:
             span: Which of its calls are delivered; by default as the query says.
             tiles: The windows to begin with; by default the widest.
             journal: Receives the events that an export must write before the run acts on them.
+            count_delay: Instead of the client's.
 
         Raises:
             ValueError: The range cannot be planned.
@@ -73,7 +75,11 @@ class Fetcher:
             query.filters,
             size=self.page_size,
             quota=self.quota,
-            ages=AgePolicy(self.session.engine.read_vendor_clock, self._lateness, self._count_delay),
+            ages=AgePolicy(
+                self.session.engine.read_vendor_clock,
+                self._lateness,
+                self._count_delay if count_delay is None else count_delay,
+            ),
             allow_incomplete=query.allow_incomplete,
             skip_out_of_range=query.skip_out_of_range,
             strict=self.strict,

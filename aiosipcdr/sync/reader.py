@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ class SpanReader:
         requests: Requests sent, retries included.
         retries: Requests that were repeated after an error.
         faulty_fields: Names of fields that could not be read, with the number of calls.
+        count_delay: Time between the last page of a young window and its control count; `None` for the client's.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class SpanReader:
         self.requests: int = 0
         self.retries: int = 0
         self.faulty_fields: Counter[str] = Counter()
+        self.count_delay: timedelta | None = None
         self._fetcher = fetcher
         self._filters = filters
         self._time_field = time_field
@@ -120,7 +122,8 @@ class SpanReader:
         owned, tiles = plan_reading(spans, has_left=has_left, is_trimmed=self._time_field is not None)
         query = Query.of(owned.window.start, owned.window.end, self._filters)
         read_at = self._fetcher.session.engine.read_vendor_clock().now.replace(microsecond=0).astimezone(UTC)
-        stream = self._fetcher.read(self._fetcher.plan_range(query, span=owned, tiles=tiles))
+        plan = self._fetcher.plan_range(query, span=owned, tiles=tiles, count_delay=self.count_delay)
+        stream = self._fetcher.read(plan)
         windows: list[list[CompleteWindow]] = [[] for _ in spans]
         position = 0
         try:

@@ -57,6 +57,7 @@ class FeedVendor(ListVendor):
     def __init__(self, *, start_inclusive: bool, end_inclusive: bool) -> None:
         super().__init__(start_inclusive=start_inclusive, end_inclusive=end_inclusive)
         self.limit: datetime | None = None
+        self.count_delay: timedelta | None = None
         self.is_behind = False
         self.form: Callable[[Values, CallDetailRecord], Values]
         self._preceding: tuple[datetime, int] | None = None

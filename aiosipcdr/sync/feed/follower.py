@@ -57,7 +57,7 @@ SPAN_ROWS = 200
 _SLICE = 500
 """Changes that are handed over before those that were acknowledged are stored."""
 
-_LONGEST_LOOKBACK = timedelta(days=30)
+_LONGEST = timedelta(days=3650)
 _SHORTEST_STEP = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -113,8 +113,6 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
         seconds = every.total_seconds() if isinstance(every, timedelta) else every
         check_seconds("every", seconds)
         check_span("lookback", lookback)
-        if lookback > _LONGEST_LOOKBACK:
-            raise ValueError("lookback must be at most 30 days: the vendor keeps its calls for two months only")
         check_span("deep_every", deep_every)
         if time_field is not None:
             check_choice("time_field", time_field, TIME_FIELDS)
@@ -123,8 +121,8 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             since=None if since is None else TimeWindow.of(since, since).start.astimezone(UTC),
             every=float(seconds),
-            lookback=lookback,
-            deep_every=deep_every,
+            lookback=min(lookback, _LONGEST),
+            deep_every=min(deep_every, _LONGEST),
             time_field=time_field,
             once=once,
         )
@@ -208,6 +206,8 @@ class Follower:
         self._since = options.since
         self._owner: Owner | None = None
         self._reader = source.build_reader(self._target)
+        # A count that is too early costs nothing: the next poll counts every span again.
+        self._reader.count_delay = timedelta(0)
         self._handoff: Handoff[Change] = Handoff()
 
     def open(self) -> None:
@@ -267,6 +267,9 @@ class Follower:
                 self._source.emit(EventKind.FEED_WAITING, delay=delay, error=type(error).__name__)
             else:
                 delay = max(0.0, self._options.every - (self._monotonic() - began))
+                if report.unproven and self._reader.count_delay is not None:
+                    self._reader.count_delay = None  # the counts may lag: from now on, wait for them
+                    continue
                 if report.unproven:
                     failures += 1
                     self._source.emit(EventKind.FEED_WAITING, delay=delay, error=IncompleteRangeError.__name__)

@@ -18,6 +18,8 @@ from aiosipcdr.sync.spans import plan_reading
 
 __all__ = ["FeedReader", "HalvingSearch"]
 
+_MOST_STRETCHES = 1_000
+
 
 class HalvingSearch:
     """Finds the spans of a stretch whose calls the vendor counts differently now, by halving.
@@ -97,7 +99,7 @@ class FeedReader(SpanReader):
         super().__init__(fetcher, filters, time_field, form)
         self.limit: datetime | None = None
         self.is_behind: bool = False
-        self._preceding: tuple[datetime, int] | None = None
+        self._preceding: dict[datetime, int] = {}
         self._has_asked = False
 
     def restart(self) -> None:
@@ -123,11 +125,12 @@ class FeedReader(SpanReader):
             OutOfTimeRangeError: The vendor has deleted a part of the stretch.
         """
         base, _ = plan_reading(spans, has_left=has_left, is_trimmed=self._time_field is not None)
-        known = self._preceding
-        preceding = known[1] if known is not None and known[0] == spans[0].start else None
-        search = HalvingSearch(spans, base, preceding)
+        start = spans[0].start
+        search = HalvingSearch(spans, base, self._preceding.get(start))
         while due := search.due:
             search.take(await self._count(due))
         if search.preceding is not None:
-            self._preceding = spans[0].start, search.preceding
+            if len(self._preceding) > _MOST_STRETCHES:
+                self._preceding.clear()
+            self._preceding[start] = search.preceding
         return search.changed
