@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import traceback
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -248,6 +249,16 @@ async def test_a_handle_pickles_without_the_key() -> None:
             copied = pickle.loads(data)  # noqa: S301 - our own
             await acquire_once(copied)
         assert KEY not in repr(server) + repr(server.handle) + str(vars(server.handle))
+
+
+@pytest.mark.usefixtures("key_in_environment")
+async def test_no_traceback_shows_the_key() -> None:
+    async with RateServer(100) as server:
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - its text is the system's
+            await RateServer(100, port=int(server.address.rsplit(":", 1)[1])).__aenter__()
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert len(frames) > 1
+    assert not any(KEY in f"{frame.f_locals!r} {vars(frame.f_locals.get('self', object))!r}" for frame in frames)
 
 
 async def test_without_a_key_a_random_one_exists_as_long_as_the_server(monkeypatch: pytest.MonkeyPatch) -> None:

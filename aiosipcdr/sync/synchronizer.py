@@ -250,8 +250,7 @@ class Synchronizer:
                 begin = last.start
             await self._add(begin, now)
         elif new is not None:
-            may_extend = last is not None and last in scope and last not in changed and last.end == new.start
-            if may_extend and last is not None and now - last.start <= MAX_SPAN:
+            if last is not None and last not in changed and last.end == new.start and now - last.start <= MAX_SPAN:
                 new = replace(last, end=now)
             extended = [new]
             self._keep(extended)
@@ -284,6 +283,8 @@ class Synchronizer:
             error.add_note("to leave out what the vendor has deleted, sync with a later since")
             raise error
         self._lost |= lost
+        # What was planned and never read is a gap now.
+        self._unproven |= {start for start in lost if self._spans[start].count is None}
         return [span for span in spans if span.start not in lost]
 
     async def _add(self, start: datetime, end: datetime) -> None:

@@ -105,16 +105,16 @@ class DecimalCache(dict[str, Decimal | None]):
         fill = msgspec.structs.force_setattr
         for record in records:
             # Most accounts have two of the five: nothing is done for a missing one.
-            if (text := record.cost) is not None:
-                fill(record, "cost", self[text])
-            if (text := record.rate) is not None:
-                fill(record, "rate", self[text])
-            if (text := record.settle_rate) is not None:
-                fill(record, "settle_rate", self[text])
-            if (text := record.quote_exchange) is not None:
-                fill(record, "quote_exchange", self[text])
-            if (text := record.settle_pay) is not None:
-                fill(record, "settle_pay", self[text])
+            if record.cost is not None:
+                fill(record, "cost", self[record.cost])
+            if record.rate is not None:
+                fill(record, "rate", self[record.rate])
+            if record.settle_rate is not None:
+                fill(record, "settle_rate", self[record.settle_rate])
+            if record.quote_exchange is not None:
+                fill(record, "quote_exchange", self[record.quote_exchange])
+            if record.settle_pay is not None:
+                fill(record, "settle_pay", self[record.settle_pay])
 
 
 def fill_in_numbers(records: Sequence[Any]) -> None:

@@ -160,8 +160,8 @@ def test_the_figures_are_those_of_the_summary(ordinary: str) -> None:
         assert Decimal(row[6]) == sums.cost
         assert row[7] == "+0.0%"
     days = {row[0]: row for row in read.tables["Calls by day"][1:]}
-    assert len(days) == 6
-    assert days["10 October 2026"][1:] == ["0", "0", "–"]
+    assert len(days) == 31
+    assert days["4 November 2026"][1:] == ["0", "0", "–"]
     assert sum(int(row[1]) for row in days.values()) == total.attempts
     week = read.tables["Calls by hour and weekday"][1:]
     assert sum(int(cell) for row in week for cell in row[1:]) == total.attempts
@@ -348,6 +348,8 @@ def test_what_a_killed_run_left_is_replaced_and_a_foreign_file_stays(tmp_path: P
 def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"):
         write_report(NO_CALLS, tmp_path / "missing" / "october.html", created=LATER)
+    with pytest.raises(ValueError, match="created is naive"):
+        render_report(NO_CALLS, created=LATER.replace(tzinfo=None))
     with pytest.raises(ValueError, match="mode"):
         write_report(NO_CALLS, tmp_path / "october.html", created=LATER, mode=0o777)
 

@@ -30,6 +30,7 @@ def test_a_file_becomes_a_page(exported: Path, tmp_path: Path, capsys: pytest.Ca
     text = page.read_text(encoding="utf-8")
     assert "<title>October</title>" in text
     assert "Certified complete" in text
+    assert "The signatures of the manifests are valid" in text
     assert "(UTC+08:00)" in text  # the zone of the export
     assert "60 calls. It is certified complete." in text
     assert "+0.0%" in text

@@ -15,6 +15,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -158,7 +159,7 @@ async def test_a_table_is_the_list_however_often_its_sync_was_killed(
         disturb(sandbox, rng)
 
     async with client_of(sandbox, count_delay=timedelta(0)) as client:
-        options = {"since": sandbox.start, "lookback": timedelta(days=30), "deep": True}
+        options: dict[str, Any] = {"since": sandbox.start, "lookback": timedelta(days=30), "deep": True}
         await client.sync(url, **options)
         again = await client.sync(url, **options)
     assert (again.added, again.changed, again.vanished) == (0, 0, 0)

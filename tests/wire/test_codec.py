@@ -139,7 +139,7 @@ def test_no_text_of_filters_shows_a_value() -> None:
     assert CANARY not in pretty_repr(filters)
 
 
-# --- what is legal
+# --- valid responses
 
 
 def test_the_sample_of_the_vendors_page() -> None:
@@ -532,7 +532,7 @@ def test_a_value_that_is_no_record_is_quarantined(record: object) -> None:
     assert len(answer.page.records) == len(answer.quarantined) == 1
 
 
-# --- what is no answer at all
+# --- invalid responses
 
 
 BAD_BYTES: list[bytes] = [

@@ -224,13 +224,16 @@ class DuckdbTarget:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        import duckdb
+
         with storage_errors(self._path):
             self._keep_log_private()
         self._fetch("BEGIN")
         try:
             yield
         except BaseException:
-            self._fetch("ROLLBACK")
+            with suppress(duckdb.Error):  # some errors have ended the transaction
+                self._fetch("ROLLBACK")
             raise
         self._fetch("COMMIT")
 

@@ -194,7 +194,8 @@ class SqliteTarget:
         try:
             yield
         except BaseException:
-            self._execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # some errors have ended the transaction
+                self._execute("ROLLBACK")
             raise
         self._execute("COMMIT")
 
