@@ -111,7 +111,7 @@ class SpanReader:
         """
         owned, tiles = plan_reading(spans, has_left=has_left, is_trimmed=self._time_field is not None)
         query = Query.of(owned.window.start, owned.window.end, self._filters)
-        read_at = await self.read_clock()
+        read_at = self._fetcher.session.engine.read_vendor_clock().now.replace(microsecond=0).astimezone(UTC)
         stream = self._fetcher.read(self._fetcher.plan_range(query, span=owned, tiles=tiles))
         windows: list[list[CompleteWindow]] = [[] for _ in spans]
         position = 0

@@ -57,6 +57,9 @@ _NEAR = timedelta(minutes=1)
 # Spans that are compared together do not take in more neighbours above this number of rows.
 _MAX_GROUP = 3 * CHUNK_ROWS
 
+# After so many unproven spans without a proven one, the rest is not read.
+_HOPELESS = 3
+
 _DAY = timedelta(days=1)
 _TIMES = [FIELDS.index(name) for name in TIME_FIELDS]
 
@@ -183,8 +186,9 @@ class Synchronizer:
             await self._open()
             self._checked_at = await self._reader.read_clock()
             extended = await self._plan(self._checked_at)
-            while self._queue:
+            while self._queue and not self._is_hopeless:
                 await self._sync_chunk()
+            self._unproven |= self._queue.keys()
             await self._commit(spans=extended)
         finally:
             with anyio.CancelScope(shield=True):
@@ -207,6 +211,11 @@ class Synchronizer:
             elapsed=self._reader.elapsed,
             dry_run=self._options.dry_run,
         )
+
+    @property
+    def _is_hopeless(self) -> bool:
+        # The vendor's answers prove nothing today: reading on would only cost requests.
+        return len(self._unproven) >= _HOPELESS and not self._done
 
     async def _open(self) -> None:
         if self._options.since is None:
@@ -330,7 +339,10 @@ class Synchronizer:
                         self._unproven.add(kept[0].start)
                         break
                     for span in kept:
-                        readings += await self._read([span])
+                        if self._is_hopeless and not readings:
+                            self._unproven.add(span.start)
+                        else:
+                            readings += await self._read([span])
                     break
         return readings
 
