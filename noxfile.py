@@ -186,6 +186,13 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def sync_kills(session: nox.Session) -> None:
+    """Kill syncs 20 times for each database, also between write and commit, and compare their tables."""
+    install(session, *group("test"))
+    session.run("pytest", *WORKERS, "tests/sync/test_kills.py", *session.posargs, env={"AIOSIPCDR_KILLS": "20"})
+
+
+@nox.session(default=False)
 def percentages(session: nox.Session) -> None:
     """Fetch from an endpoint that fails 20 to 50 % of all requests, with 8 seeds for each fault."""
     install(session, *group("test"))
@@ -293,13 +300,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def guard(session: nox.Session) -> None:
-    """Compare the cost of the client with its limits: counts, no times.
+    """Compare the cost of the client with its limits: counts and memory, no times.
 
     Counts instructions, too, where valgrind is installed.
     """
     install(session)
     session.chdir("benchmarks")
     session.run("python", "-m", "course.guard")
+    session.run("python", "memory.py")
 
 
 @nox.session(default=False)

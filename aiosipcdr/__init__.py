@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TransportError,
         VendorError,
     )
+    from aiosipcdr.model.html import RecordsPreview
     from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange
     from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page, TimeField
     from aiosipcdr.model.report import (
@@ -54,10 +55,13 @@ if TYPE_CHECKING:
         WindowReport,
         WindowShare,
     )
+    from aiosipcdr.model.sync import OnVanished, SyncReport
     from aiosipcdr.model.windows import ArgumentError, TimeWindow
     from aiosipcdr.policy.pacing import RatePolicy
     from aiosipcdr.policy.retry import RetryPolicy
     from aiosipcdr.proof.page import PageRequest, PlanChange, RequestOwner, Transition
+    from aiosipcdr.proof.parts import RangePart
+    from aiosipcdr.rates import RateLimiter, RateServer, RemoteRate
     from aiosipcdr.wire.codec import PageAnswer, encode_params
     from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
@@ -97,6 +101,7 @@ __all__ = [
     "InvalidQueryError",
     "JournalDamagedError",
     "LoggingHook",
+    "OnVanished",
     "OutOfRange",
     "OutOfTimeRangeError",
     "OutageError",
@@ -107,8 +112,13 @@ __all__ = [
     "PlanChange",
     "ProtocolError",
     "QuarantinedRecord",
+    "RangePart",
+    "RateLimiter",
     "RatePolicy",
+    "RateServer",
+    "RecordsPreview",
     "RedirectError",
+    "RemoteRate",
     "RequestOwner",
     "RequestTimeoutError",
     "ResponseTooLargeError",
@@ -119,6 +129,7 @@ __all__ = [
     "SipCdrError",
     "StatusCode",
     "StorageError",
+    "SyncReport",
     "ThrottledError",
     "TimeField",
     "TimeWindow",
@@ -145,6 +156,7 @@ _MODULES = {
         "LoggingHook",
     ),
     "aiosipcdr.model.arrow": ("ArrowRecords",),
+    "aiosipcdr.model.html": ("RecordsPreview",),
     "aiosipcdr.model.query": (
         "ExportFormat",
         "FilterMatch",
@@ -169,6 +181,7 @@ _MODULES = {
         "WindowReport",
         "WindowShare",
     ),
+    "aiosipcdr.model.sync": ("OnVanished", "SyncReport"),
     "aiosipcdr.model.windows": (
         "ArgumentError",
         "TimeWindow",
@@ -176,6 +189,8 @@ _MODULES = {
     "aiosipcdr.policy.pacing": ("RatePolicy",),
     "aiosipcdr.policy.retry": ("RetryPolicy",),
     "aiosipcdr.proof.page": ("PageRequest", "PlanChange", "RequestOwner", "Transition"),
+    "aiosipcdr.rates": ("RateLimiter", "RateServer", "RemoteRate"),
+    "aiosipcdr.proof.parts": ("RangePart",),
     "aiosipcdr.wire.codec": ("PageAnswer", "encode_params"),
     "aiosipcdr.wire.signing": (
         "Credentials",

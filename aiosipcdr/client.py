@@ -6,9 +6,9 @@ Arguments are checked here, before any I/O.
 import os
 import ssl
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import TracebackType
-from typing import Literal, NoReturn, Self, TypedDict, Unpack, get_args
+from typing import Literal, NoReturn, Self, TypedDict, Unpack, get_args, overload
 
 from aiosipcdr import __version__
 from aiosipcdr.engine.fetcher import Fetcher
@@ -18,14 +18,17 @@ from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.events import EventHook, LoggingHook
 from aiosipcdr.http.options import check_base_url, check_ssl_context, check_user_agent, choose_proxy, unquote
 from aiosipcdr.http.transport import ClientSession, Transport
-from aiosipcdr.model.arguments import check_between, check_choice, check_kind, check_seconds, check_span, check_zone
+from aiosipcdr.model.arguments import check_between, check_choice, check_seconds, check_span, check_zone
 from aiosipcdr.model.privacy import hide_arguments
 from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange, Query
 from aiosipcdr.model.records import LARGEST_SIZE, Page, TimeField
 from aiosipcdr.model.report import CallDetailRecords, DayReport, DaysReport, FetchReport
+from aiosipcdr.model.sync import OnVanished, SyncReport
 from aiosipcdr.model.windows import WIDEST, ArgumentError, TimeWindow, days_span
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
+from aiosipcdr.proof.parts import RangePart
+from aiosipcdr.rates import RateLimiter, check_rate
 from aiosipcdr.wire.codec import PATH
 from aiosipcdr.wire.signing import Credentials, CredentialsSource, credentials_source
 
@@ -40,7 +43,7 @@ class ClientSettings(TypedDict, total=False):
 
     concurrency: int
     page_size: int
-    rate: RatePolicy | float | None
+    rate: RatePolicy | float | RateLimiter | None
     retry: RetryPolicy
     timeout: float
     max_response_bytes: int | None
@@ -77,7 +80,8 @@ class CdrClient:
         api_secret: The API secret, if `api_key` is the key.
         concurrency: Requests in flight at the same time, 1 to 64. The connector of a borrowed session may allow fewer.
         page_size: Records per page, 1 to 100.
-        rate: Requests per second at most, of all methods together; `None` for no limit.
+        rate: Requests per second at most, of all methods together; `None` for no limit. Or an object with `async
+            acquire()`, which is awaited before each request: a `RemoteRate` shares one rate between processes.
         retry: When a failed request is sent again.
         timeout: Seconds for one request and its answer.
         max_response_bytes: Largest decoded answer in bytes; by default 64 KiB for each record of a page and one more.
@@ -121,7 +125,7 @@ class CdrClient:
         *,
         concurrency: int = 8,
         page_size: int = 100,
-        rate: RatePolicy | float | None = None,
+        rate: RatePolicy | float | RateLimiter | None = None,
         retry: RetryPolicy = RetryPolicy(),
         timeout: float = 60.0,
         max_response_bytes: int | None = None,
@@ -151,7 +155,7 @@ class CdrClient:
             raise ValueError("retry must be a RetryPolicy; RetryPolicy(attempts=1) never retries")  # noqa: TRY004 - one kind of error for every bad argument
         if hook is not None and not callable(hook):
             raise ValueError("hook must be callable with one event, or None")
-        check_kind("rate", rate, RatePolicy | int | float, "a number of requests a second, or a RatePolicy")
+        pace = check_rate(rate)
         check_ssl_context(ssl_context)
         if user_agent is not None:
             check_user_agent(user_agent)
@@ -167,11 +171,27 @@ class CdrClient:
             user_agent=user_agent or f"aiosipcdr/{__version__}",
         )
         self._base_url = address
+        # What builds the client again in another process; the rest is in the session.
+        self._settings: dict[str, object] = {
+            "base_url": address,
+            "page_size": page_size,
+            "retry": retry,
+            "timeout": timeout,
+            "max_response_bytes": max_response_bytes,
+            "lateness": lateness,
+            "count_delay": count_delay,
+            "strict": strict,
+            "assume_tz": zone,
+            "filter_match": filter_match,
+            "session": session,
+            "ssl_context": ssl_context,
+            "user_agent": user_agent,
+        }
         self._filter_match = filter_match
         self._session = EngineSession(
             transport,
             credentials,
-            rate=RatePolicy(rate) if isinstance(rate, int | float) else rate,
+            rate=pace,
             retry=retry,
             hook=LoggingHook() if hook is None else hook,
             assume_tz=zone,
@@ -317,7 +337,7 @@ class CdrClient:
         )
         return await self._fetcher.fetch_all(query)
 
-    @hide_arguments
+    @overload
     def stream(
         self,
         start: datetime,
@@ -328,8 +348,27 @@ class CdrClient:
         on_out_of_range: OutOfRange = "raise",
         allow_incomplete: bool = False,
         time_field: TimeField | None = None,
+    ) -> CdrStream: ...
+
+    @overload
+    def stream(
+        self, *, part: RangePart, on_out_of_range: OutOfRange = "raise", allow_incomplete: bool = False
+    ) -> CdrStream: ...
+
+    @hide_arguments
+    def stream(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        on_out_of_range: OutOfRange = "raise",
+        allow_incomplete: bool = False,
+        time_field: TimeField | None = None,
+        part: RangePart | None = None,
     ) -> CdrStream:
-        """Fetch a range of any size in bounded memory.
+        """Fetch a range of any size, or a part of one, in bounded memory.
 
             async with client.stream(start, end) as stream:
                 async for record in stream: ...  # or: async for batch in stream.batches(): ...
@@ -345,21 +384,77 @@ class CdrClient:
             on_out_of_range: See `fetch_all`.
             allow_incomplete: See `fetch_all`.
             time_field: See `fetch_all`.
+            part: A part of `plan_parts`, instead of range, filters and time field: the stream has the calls that the
+                part owns, and its report is the proof of the part alone.
 
         Returns:
             An async context manager with the records in the order of `fetch_all`. Reading it raises the errors of
             `fetch_all`, after the records of the windows before.
         """
+        if part is not None:
+            _check_part(part, start, end, sip_group_name, phone_name, time_field)
+            return self._fetcher.stream_part(
+                part, self._filter_match, on_out_of_range=on_out_of_range, allow_incomplete=allow_incomplete
+            )
+        if start is None and end is None:
+            raise ArgumentError("start and end are missing: give both, or a part of plan_parts")
         filters = Filters.of(sip_group_name, phone_name, self._filter_match)
         query = Query.of(
-            start,
-            end,
+            start,  # type: ignore[arg-type]  # None is refused there
+            end,  # type: ignore[arg-type]
             filters,
             on_out_of_range=on_out_of_range,
             allow_incomplete=allow_incomplete,
             time_field=time_field,
         )
         return self._fetcher.stream(query)
+
+    @hide_arguments
+    async def plan_parts(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        rows: int = 50_000,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        on_out_of_range: OutOfRange = "raise",
+        time_field: TimeField | None = None,
+    ) -> list[RangePart]:
+        """Cut a range into parts that are read independently, in any process and in any order.
+
+            parts = await client.plan_parts(start, end)
+            async with client.stream(part=parts[0]) as stream: ...  # in another process: a client of its own
+
+        Every call of the range belongs to exactly one part, whatever the vendor's bounds mean, and the parts together
+        have the calls of `fetch_all`. Each part is proven by itself. Parts can be pickled and hold no credentials.
+
+        The cuts are found by counting: about three requests for each part.
+
+        Args:
+            start: Begin of the range, aware.
+            end: End of the range, aware.
+            rows: About how many calls a part has, from 1 on. A single second is never cut.
+            sip_group_name: See `fetch_all`.
+            phone_name: See `fetch_all`. The parts hold it encrypted: they are read with the same key and secret.
+            on_out_of_range: What to do if the vendor has deleted a part of the range: "raise" an error, or "skip": cut
+                what is left. The first part begins at `start` all the same: read it with "skip", too.
+            time_field: See `fetch_all`: each part then has the calls from its start to before its end.
+
+        Returns:
+            The parts, oldest first; at least one, also for a range without calls.
+
+        Raises:
+            OutOfTimeRangeError: The vendor has deleted a part of the range.
+        """
+        query = Query.of(
+            start,
+            end,
+            Filters.of(sip_group_name, phone_name, self._filter_match),
+            on_out_of_range=on_out_of_range,
+            time_field=time_field,
+        )
+        return await self._fetcher.plan_parts(query, rows)
 
     @hide_arguments
     async def count(
@@ -512,8 +607,9 @@ class CdrClient:
         sidecars: str | os.PathLike[str] | None = None,
         mode: int | None = None,
         lock: bool = True,
+        tz: tzinfo | str | None = None,
     ) -> FetchReport:
-        """Fetch a range into a file: NDJSON, CSV or Parquet, with the field names of `CallDetailRecord`.
+        """Fetch a range into a file: NDJSON, CSV, Parquet or Excel, with the field names of `CallDetailRecord`.
 
             report = await client.export(start, end, "calls.parquet")
 
@@ -525,13 +621,14 @@ class CdrClient:
         records without a readable id (`<name>.quarantine`, NDJSON).
 
         In text formats, times keep the offset in which the vendor sent them and money keeps its digits. In Parquet,
-        times are instants in UTC and money is `decimal128(38, 12)`.
+        times are instants in UTC and money is `decimal128(38, 12)`. In Excel, ids are text, times dates in the zone
+        `tz`, which the header names, and money numbers, with the exact text beside those that a double does not hold.
 
         Args:
             start: Begin of the range, aware.
             end: End of the range, aware.
             path: The file to write. Its extension selects the format: `.ndjson`, `.jsonl` or `.csv`, each optionally
-                followed by `.gz` or `.zst` (extra `zstd`), or `.parquet` (extra `arrow`).
+                followed by `.gz` or `.zst` (extra `zstd`), `.parquet` (extra `arrow`) or `.xlsx` (extra `excel`).
             format: The format, if the extension does not select it.
             if_exists: What to do about a file that exists. "verify": keep it if its manifest and hash show that it is
                 the answer to the same query, read it again if it is provisional or incomplete, refuse any other file.
@@ -555,6 +652,7 @@ class CdrClient:
             mode: Permissions of file and manifest, such as 0o640 for a shared folder; by default only their owner can
                 read them. Journal and quarantine stay private.
             lock: Lock the journal. `False` is for file systems without locks, if no other export writes to `path`.
+            tz: The time zone of dates in Excel, a tzinfo or an IANA name; by default UTC.
 
         Returns:
             The report of the file, earlier runs included.
@@ -565,6 +663,8 @@ class CdrClient:
                 belongs to another query.
             JournalDamagedError: The journal was changed by something else.
             StorageError: The file or its journal cannot be written; what was written is kept.
+            ExportError: The range has more calls than a sheet of Excel has rows (1,048,575), raised before they are
+                read; or a text does not fit into a cell.
             IncompleteRangeError: See `fetch_all`; no file appears.
             OutOfTimeRangeError: See `fetch_all`; a journal is kept only if calls were read.
         """
@@ -591,6 +691,7 @@ class CdrClient:
             mask_numbers=mask_numbers,
             mode=mode,
             lock=lock,
+            tz=tz,
         )
         return await Exporter(self._fetcher, options).export(query, choose_paths(path, sidecars))
 
@@ -618,6 +719,7 @@ class CdrClient:
         mode: int | None = None,
         lock: bool = True,
         on_day: Callable[[DayReport], object] | None = None,
+        processes: int = 1,
     ) -> DaysReport:
         """Export each day of a time zone into a file of its own; run it every night with the same arguments.
 
@@ -632,7 +734,7 @@ class CdrClient:
         Args:
             first: The first day.
             last: The last day, included. Days that have not begun by the vendor's clock are left out.
-            tz: The time zone of the days: a tzinfo or an IANA name.
+            tz: The time zone of the days, and of dates in Excel: a tzinfo or an IANA name.
             path: The file of a day, with `{date}` anywhere in it, folders included; without it, `calls.csv` becomes
                 `calls-2026-10-01.csv`. Missing folders are created. With `{date}`, sidecars are named
                 `_calls.manifest.json` and so on, so that readers of the folder skip them.
@@ -654,6 +756,9 @@ class CdrClient:
             mode: See `export`.
             lock: See `export`.
             on_day: Is called with the report of each day as soon as it is done.
+            processes: Number of processes that write one day each at the same time, 1 to 64 and at most `concurrency`.
+                They share the client's rate and concurrency, and its hook is called here with their events. The files
+                have the same bytes. Settings must pickle, and a `session` of yours cannot be used.
 
         Returns:
             The outcome of each day, oldest first.
@@ -689,7 +794,188 @@ class CdrClient:
             mask_numbers=mask_numbers,
             mode=mode,
             lock=lock,
+            tz=zone,
         )
+        check_between("processes", processes, 1, _MAX_CONCURRENCY)
         exporter = Exporter(self._fetcher, options)
         days = DaysExport(exporter, query, zone, path, sidecars=sidecars, recheck=recheck, on_day=on_day)
-        return await days.run()
+        if min(processes, len(days)) == 1:
+            return await days.run()
+        from aiosipcdr.export.processes import DayProcesses
+
+        arguments = {
+            "tz": zone,
+            "path": os.fspath(path),
+            "recheck": recheck,
+            "format": format,
+            "if_exists": options.if_exists,
+            "restart": restart,
+            "sip_group_name": sip_group_name,
+            "phone_name": phone_name,
+            "on_out_of_range": on_out_of_range,
+            "allow_incomplete": allow_incomplete,
+            "time_field": time_field,
+            "spreadsheet": spreadsheet,
+            "mask_numbers": mask_numbers,
+            "sidecars": sidecars,
+            "mode": mode,
+            "lock": lock,
+        }
+        proxy = self._session.transport.proxy
+        settings = self._settings | {"proxy": None if proxy is None else proxy.reveal()}
+        async with DayProcesses(self._session, settings, arguments, number=min(processes, len(days))) as writers:
+            return await days.run(writers)
+
+    @hide_arguments
+    async def sync(
+        self,
+        url: str,
+        *,
+        since: datetime | None = None,
+        lookback: timedelta = timedelta(days=3),
+        deep: bool = False,
+        on_vanished: OnVanished = "mark",
+        table: str = "calls",
+        schema: str | None = None,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        time_field: TimeField | None = None,
+        dry_run: bool = False,
+        allow_mass_vanish: bool = False,
+    ) -> SyncReport:
+        """Make a table of a database equal to the vendor's list; run it every morning with the same arguments.
+
+            report = await client.sync("sqlite:///calls.db", since=start)
+
+        Reads the calls since the last run, and what has changed in the lookback: calls that arrive late, change or
+        vanish. Rows and checkpoints are committed together, so a run that is killed at any moment loses and doubles
+        nothing: the next one goes on. Time that cannot be proven complete is left as it is.
+
+        The table has the columns of a Parquet export, then `leg` (the number of the row among those with its
+        `voice_id`, by `submit_time`; both are the primary key), `synced_at` (when the row was last written),
+        `vanished_at` (when the vendor no longer listed it) and `span_start` (of the checkpoint it belongs to). Beside
+        it are two more tables: `<table>_checkpoints` and `<table>_sync`.
+
+        Args:
+            url: The database, as in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `duckdb:///...`
+                (extra `duckdb`).
+            since: Begin of the table, aware; needed by the first run. An earlier time than before extends the table.
+            lookback: How far before now changes are looked for. Longer than your longest call, since a call may be
+                listed when it has ended.
+            deep: Read the whole lookback, also where the vendor's counts are unchanged: finds changed contents, such as
+                amounts that were rated again.
+            on_vanished: What to do about rows that the vendor no longer lists: "mark", "delete" or "keep".
+            table: The name of the table.
+            schema: The schema of the table, for databases that have schemas.
+            sip_group_name: See `fetch_all`. A table holds the answer to one query: other filters are refused.
+            phone_name: See `fetch_all`.
+            time_field: The time that the vendor is known to filter on: the table then begins exactly at `since`.
+            dry_run: Compare and report, write nothing.
+            allow_mass_vanish: Accept that more than 20 rows, and more than a tenth, of a span of time vanish. Without
+                it such a span is read again after a minute, and then the run ends.
+
+        Returns:
+            What was changed, and until when the table is complete.
+
+        Raises:
+            IncompleteRangeError: Too many rows would vanish.
+            OutOfTimeRangeError: The vendor has deleted calls since `since` that the table never had.
+            ExportConflictError: Another sync of the table is running, its columns differ, or it holds the calls of
+                another account or of other filters; nothing is written.
+            StorageError: The database failed; what was committed before is right.
+            ImportError: The database needs an extra that is not installed.
+        """
+        # Loaded with the first sync, like the modules of an export.
+        from aiosipcdr.sync.synchronizer import Synchronizer, SyncOptions
+        from aiosipcdr.sync.targets import Location
+
+        filters = Filters.of(sip_group_name, phone_name, self._filter_match)
+        options = SyncOptions.of(
+            since=since,
+            lookback=lookback,
+            deep=deep,
+            on_vanished=on_vanished,
+            time_field=time_field,
+            dry_run=dry_run,
+            allow_mass_vanish=allow_mass_vanish,
+        )
+        synchronizer = Synchronizer.of(self._fetcher, Location.of(url, table=table, schema=schema), filters, options)
+        return await synchronizer.run()
+
+    @hide_arguments
+    async def report(
+        self,
+        start: datetime,
+        end: datetime,
+        path: str | os.PathLike[str],
+        *,
+        tz: tzinfo | str | None = None,
+        compare: bool = False,
+        title: str = "Calls and costs",
+        show_numbers: bool = False,
+        overwrite: bool = False,
+        mode: int | None = None,
+        sip_group_name: str | None = None,
+        phone_name: str | None = None,
+        on_out_of_range: OutOfRange = "raise",
+        allow_incomplete: bool = False,
+        time_field: TimeField | None = None,
+    ) -> FetchReport:
+        """Fetch a range, and write its costs and traffic as one HTML page: see `aiosipcdr.analytics.write_report`.
+
+            report = await client.report(start, end, "october.html", compare=True)
+
+        Calls are summarized as they arrive, in bounded memory. The page says whether they are certified.
+
+        Args:
+            start: Begin of the range, aware.
+            end: End of the range, aware.
+            path: The file to write. An earlier report there is replaced, any other file is refused.
+            tz: The time zone of days and hours, a tzinfo or an IANA name; by default that of `start`.
+            compare: Also fetch the period before, of as many months or days, to compare with. If it cannot be read
+                completely, the page says so.
+            title: The heading.
+            show_numbers: Show phone numbers and names of phones, which are masked otherwise.
+            overwrite: Also replace a file that is no report.
+            mode: Permissions of the file, such as 0o640; by default only its owner can read it.
+            sip_group_name: See `fetch_all`.
+            phone_name: See `fetch_all`.
+            on_out_of_range: See `fetch_all`.
+            allow_incomplete: See `fetch_all`; the page says loudly that it is not certified.
+            time_field: See `fetch_all`.
+
+        Returns:
+            The report of the range.
+
+        Raises:
+            ImportError: The extra `report` is not installed.
+            ExportConflictError: A file exists that is no report.
+            StorageError: The file cannot be written.
+            IncompleteRangeError: See `fetch_all`; no file appears.
+            OutOfTimeRangeError: See `fetch_all`.
+        """
+        from aiosipcdr.analytics.report.ranges import ReportOptions, report_range
+
+        zone = check_zone("tz", tz)
+        filters = Filters.of(sip_group_name, phone_name, self._filter_match)
+        query = Query.of(
+            start,
+            end,
+            filters,
+            on_out_of_range=on_out_of_range,
+            allow_incomplete=allow_incomplete,
+            time_field=time_field,
+        )
+        options = ReportOptions(path, title, show_numbers, overwrite, mode)
+        zone = zone or start.tzinfo or UTC  # an aware time has one
+        return await report_range(self._fetcher.stream, query, options, tz=zone, compare=compare)
+
+
+def _check_part(part: object, *others: object) -> None:
+    if not isinstance(part, RangePart):
+        raise ArgumentError(f"part must be a RangePart of plan_parts, not {type(part).__name__}")
+    if any(other is not None for other in others):
+        raise ArgumentError(
+            "a part has its own range, filters and time field: leave out start, end, sip_group_name, phone_name and"
+            " time_field"
+        )

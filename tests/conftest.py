@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from aiosipcdr import CdrClient
 from aiosipcdr.export import keys
 from aiosipcdr.sandbox import Sandbox
+from tests.caches import assemble_arguments_once, generate_calls_once
 from tests.clients import client_of
 from tests.selection import ALL
 from tests.system_parts import require
@@ -51,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test that needs what is not installed, or fail it with CI=true."""
+    """Skip a test that needs a part that is not installed, or fail it with CI=true."""
     for mark in item.iter_markers("needs"):
         require(*mark.args)
 
@@ -61,6 +62,20 @@ def _nothing_is_left_at_the_end() -> Iterator[None]:
     """Collect garbage while a warning about it still fails a test."""
     yield
     gc.collect()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _calls_are_generated_once() -> Iterator[None]:
+    """Generate the calls of equal sandboxes once; tests/sandbox generates them each time."""
+    with generate_calls_once():
+        yield
+
+
+@pytest.fixture(scope="session")
+def arguments_are_assembled_once() -> Iterator[None]:
+    """Assemble the arguments of each command once, for modules that run many commands in this process."""
+    with assemble_arguments_once():
+        yield
 
 
 @pytest.fixture

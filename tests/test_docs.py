@@ -30,6 +30,8 @@ from aiosipcdr.doctor.probe import ProbeFacts
 from aiosipcdr.model import errors as classification
 from tests.pages import ROOT, VARIABLES, all_commands, check_arguments, parse, run_page
 
+pytestmark = pytest.mark.usefixtures("arguments_are_assembled_once")
+
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "decisions" not in path.parts)
 TUTORIAL = DOCS / "tutorial.md"

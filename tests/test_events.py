@@ -1,4 +1,4 @@
-"""One frozen event type; nothing in it is anybody's number."""
+"""Events: one frozen type, without phone numbers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -28,14 +28,14 @@ def test_what_does_not_apply_is_none() -> None:
     assert all(getattr(event, name) is None for name in rest)
 
 
-def test_kinds_are_told_apart_by_their_names() -> None:
+def test_kinds_are_distinguished_by_their_names() -> None:
     assert [str(kind) for kind in EventKind] == [kind.name.lower() for kind in EventKind]
     # Request sent, answered, retried, throttled, window complete, run finished.
     wanted = {"REQUEST_SENT", "REQUEST_ANSWERED", "REQUEST_RETRIED", "THROTTLED", "WINDOW_COMPLETE", "RUN_FINISHED"}
     assert wanted <= set(EventKind.__members__)
 
 
-def test_an_event_has_no_room_for_a_record_a_filter_or_a_secret() -> None:
+def test_an_event_cannot_hold_a_record_a_filter_or_a_secret() -> None:
     allowed = {
         "kind",
         "run",

@@ -135,7 +135,7 @@ def test_a_run_that_was_left_early_just_ended(caplog: pytest.LogCaptureFixture) 
 
 
 class DeafLogger(logging.Logger):
-    """A logger that nobody listens to, and that fails the test which writes to it all the same."""
+    """A logger without listeners; writing to it fails the test."""
 
     asked = 0
 
@@ -147,7 +147,7 @@ class DeafLogger(logging.Logger):
         raise AssertionError(arguments, options)
 
 
-def test_where_nobody_listens_an_event_costs_one_question() -> None:
+def test_without_listeners_an_event_costs_one_check() -> None:
     logger = DeafLogger("nobody")
     hook = LoggingHook(logger)
     for kind in EventKind:
@@ -223,7 +223,7 @@ def test_what_could_not_be_read_is_a_warning_at_the_end_of_its_run(caplog: pytes
     assert not caplog.records
 
 
-async def test_a_hook_made_out_of_the_log_hears_what_is_not_written() -> None:
+async def test_a_hook_derived_from_the_log_gets_events_that_are_not_logged() -> None:
     class Counting(LoggingHook):
         def __init__(self) -> None:
             super().__init__()

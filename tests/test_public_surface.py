@@ -79,10 +79,16 @@ CLASSES = {
     "Plan",
     "PlanChange",
     "QuarantinedRecord",
+    "RateLimiter",
+    "RangePart",
     "RatePolicy",
+    "RateServer",
+    "RemoteRate",
+    "RecordsPreview",
     "RequestOwner",
     "RetryPolicy",
     "StatusCode",
+    "SyncReport",
     "TimeWindow",
     "WindowReport",
     "WindowShare",
@@ -96,6 +102,7 @@ ALIASES = {
     "ExportFormat",
     "FilterMatch",
     "IfExists",
+    "OnVanished",
     "OutOfRange",
     "TimeField",
     "Transition",
@@ -107,19 +114,32 @@ NAMES = CLASSES | ALIASES | {"encode_params"}
 PUBLIC_MODULES = (
     "aiosipcdr",
     "aiosipcdr.analytics",
+    "aiosipcdr.blocking",
     "aiosipcdr.events",
     "aiosipcdr.integrations.aiohttp",
     "aiosipcdr.integrations.fastapi",
     "aiosipcdr.integrations.opentelemetry",
+    "aiosipcdr.progress",
     "aiosipcdr.sandbox",
 )
 
 # Modules each of whose public functions and methods has an example.
-EXAMPLES = ("aiosipcdr", "aiosipcdr.analytics", "aiosipcdr.events", "aiosipcdr.sandbox")
+EXAMPLES = (
+    "aiosipcdr",
+    "aiosipcdr.analytics",
+    "aiosipcdr.blocking",
+    "aiosipcdr.events",
+    "aiosipcdr.progress",
+    "aiosipcdr.sandbox",
+)
 
 # Members that only the package itself uses, with what is public instead.
 INTERNAL = {
     "CdrStream.__init__": "CdrClient.stream",
+    "BlockingCdrStream.__init__": "BlockingCdrClient.stream",
+    "BlockingIterable.__init__": "BlockingCdrClient.stream",
+    "BlockingIterable.__iter__": "the kind of item is its parameter",
+    "BlockingCdrStream.__iter__": "likewise",
 }
 
 PROTOCOL_METHODS = ("__init__", "__call__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__getitem__")
@@ -132,9 +152,15 @@ OPTIONAL: dict[str, object] = {"time_field": None}
 # method: positional parameters, keyword-only ones that must be there, others that may
 METHODS: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]]] = {
     "fetch_all": ({}, {**FILTERS, **CHOICES}, OPTIONAL),
-    "stream": ({}, {**FILTERS, **CHOICES}, OPTIONAL),
+    "stream": ({"start": None, "end": None}, {**FILTERS, **CHOICES, "part": None}, OPTIONAL),
+    "plan_parts": ({}, {"rows": 50_000, **FILTERS}, {**CHOICES, **OPTIONAL}),
     "count": ({}, FILTERS, {**CHOICES, **OPTIONAL}),
     "fetch_page": ({"current": 1, "size": 100}, FILTERS, OPTIONAL),
+    "report": (
+        {"path": inspect.Parameter.empty},
+        {**FILTERS, **CHOICES, "tz": None, "compare": False, "show_numbers": False, "overwrite": False, "mode": None},
+        {**OPTIONAL, "title": "Calls and costs"},
+    ),
 }
 
 RECORD_FIELDS = [
@@ -181,7 +207,7 @@ COUNTERS = [
 
 REQUIRED = inspect.Parameter.empty
 
-# What only the rooms of files use of the standard library.
+# Modules of the standard library that only exports need.
 FILES_ONLY = {"csv", "gzip", "importlib.metadata", "zipfile"}
 
 FETCH = """
@@ -218,7 +244,7 @@ def parameters(function: Callable[..., object], kind: object) -> dict[str, objec
 
 
 def modules_after(statement: str) -> set[str]:
-    """Run `statement` in an interpreter of its own and tell what it has loaded."""
+    """Run `statement` in an interpreter of its own; return the names of the loaded modules."""
     place = str(Path(aiosipcdr.__file__).parent.parent)
     program = "\n".join(
         [f"import sys; sys.path.insert(0, {place!r})", statement, "import json; print(json.dumps(list(sys.modules)))"]
@@ -374,7 +400,7 @@ def test_every_type_in_a_public_annotation_has_a_public_name() -> None:
                 for part in parts(hint):
                     seen += 1
                     if get_origin(part) is Literal:
-                        # The sandbox's choices stand in one class, beside their docstrings.
+                        # The sandbox's settings are in one class, beside their docstrings.
                         is_set = len(get_args(part)) > 1 and path.startswith("aiosipcdr.") and path.count(".") == 1
                         if is_set and get_args(part) not in literals:
                             unnamed.add(f"{name}.{key}: {part}")
@@ -392,7 +418,7 @@ def test_dir_lists_the_promised_names() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ERRORS))
-def test_an_error_stands_in_its_place_in_the_tree(name: str) -> None:
+def test_an_error_has_its_place_in_the_tree(name: str) -> None:
     parent, stdlib = ERRORS[name]
     error = getattr(aiosipcdr, name)
 
@@ -462,21 +488,48 @@ def test_an_export_takes_what_was_promised() -> None:
         {"format": None, "if_exists": "verify", "overwrite": False, "restart": False} | FILTERS | CHOICES | OPTIONAL
     )
     form = {"spreadsheet": False, "mask_numbers": None, "sidecars": None, "mode": None, "lock": True}
-    assert offered == promised | form | {"adjacent": False, "relative": False}
+    assert offered == promised | form | {"adjacent": False, "relative": False, "tz": None}
     assert list(offered)[:3] == ["format", "if_exists", "overwrite"]
     assert inspect.iscoroutinefunction(export)
 
     days = aiosipcdr.CdrClient.export_days
     assert list(parameters(days, inspect.Parameter.POSITIONAL_OR_KEYWORD)) == ["first", "last", "tz", "path"]
     offered = parameters(days, inspect.Parameter.KEYWORD_ONLY)
-    assert offered == promised | form | {"recheck": timedelta(0), "on_day": None}
+    assert offered == promised | form | {"recheck": timedelta(0), "on_day": None, "processes": 1}
     assert inspect.iscoroutinefunction(days)
+
+
+def test_a_sync_takes_what_was_promised() -> None:
+    sync = aiosipcdr.CdrClient.sync
+
+    assert parameters(sync, inspect.Parameter.POSITIONAL_OR_KEYWORD) == {"url": REQUIRED}
+    assert parameters(sync, inspect.Parameter.KEYWORD_ONLY) == FILTERS | OPTIONAL | {
+        "since": None,
+        "lookback": timedelta(days=3),
+        "deep": False,
+        "on_vanished": "mark",
+        "table": "calls",
+        "schema": None,
+        "dry_run": False,
+        "allow_mass_vanish": False,
+    }
+    assert inspect.iscoroutinefunction(sync)
 
 
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
     client = aiosipcdr.CdrClient
 
-    for name in ("fetch_all", "fetch_page", "count", "open", "aclose", "__aenter__", "__aexit__"):
+    for name in (
+        "fetch_all",
+        "fetch_page",
+        "count",
+        "plan_parts",
+        "report",
+        "open",
+        "aclose",
+        "__aenter__",
+        "__aexit__",
+    ):
         assert inspect.iscoroutinefunction(getattr(client, name)), name
     for name in ("stream", "from_env"):
         assert not inspect.iscoroutinefunction(getattr(client, name)), name
@@ -581,9 +634,9 @@ def test_the_client_loads_nothing_that_only_files_commands_or_servers_need() -> 
     loaded = modules_after("from aiosipcdr import CdrClient")
 
     assert {"aiosipcdr.client", "aiosipcdr.engine.engine", "aiohttp"} <= loaded
-    rooms = {name.split(".")[1] for name in loaded if name.startswith("aiosipcdr.")}
-    assert rooms & {"cli", "export", "integrations", "pytest_plugin", "sandbox"} == set()
-    # What the dependencies load by themselves, in whatever version, is no fault of ours.
+    packages = {name.split(".")[1] for name in loaded if name.startswith("aiosipcdr.")}
+    assert packages & {"cli", "export", "integrations", "pytest_plugin", "sandbox"} == set()
+    # Modules that the dependencies load by themselves, in any version, do not count.
     ours = loaded - modules_after("import aiohttp, anyio, msgspec")
     assert ours & FILES_ONLY == set()
 
@@ -602,7 +655,7 @@ def test_what_fetching_needs_is_loaded_with_the_client_and_files_with_the_first_
 
 
 def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:
-    # A struct's __rich_repr__ shows every field, whatever its __repr__ says.
+    # A struct's __rich_repr__ shows every field, even if its __repr__ does not.
     structs = [
         kind
         for found in pkgutil.walk_packages(aiosipcdr.__path__, "aiosipcdr.")
@@ -616,7 +669,7 @@ def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:
     assert [kind for kind in hidden if "__rich_repr__" not in vars(kind)] == []
 
 
-def test_the_version_is_told_once() -> None:
+def test_the_version_is_written_once() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|(a|b|rc)\d+)?", aiosipcdr.__version__)
     assert PROJECT["dynamic"] == ["version"]
 
@@ -643,10 +696,15 @@ def test_the_core_needs_three_packages() -> None:
     ]
 
 
-def test_the_extra_all_takes_every_extra() -> None:
+# Left out of `all`: an event loop changes how every library in a process does its I/O, so installing features does not
+# bring it along.
+NOT_IN_ALL = {"all", "speed"}
+
+
+def test_the_extra_all_takes_every_extra_but_the_event_loop() -> None:
     extras = PROJECT["optional-dependencies"]
     (everything,) = (Requirement(text) for text in extras["all"])
 
     assert everything.name == "aiosipcdr"
-    assert everything.extras == set(extras) - {"all"}
+    assert everything.extras == set(extras) - NOT_IN_ALL
     assert everything.extras

@@ -14,6 +14,8 @@ from anyio.from_thread import start_blocking_portal
 from aiosipcdr.sandbox import Sandbox
 from tests.pages import ROOT, all_commands, parse, run_page, run_python
 
+pytestmark = pytest.mark.usefixtures("arguments_are_assembled_once")
+
 README = ROOT / "README.md"
 CI_RUN = ROOT / ".ci" / "run"
 

@@ -1,4 +1,4 @@
-"""What a missing program does to a test that needs it."""
+"""Tests that need a program or package: skipped without it, failed with CI=true."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from tests.system_parts import require
 MISSING = "no-such-program-anywhere"
 
 
-def test_what_is_there_lets_a_test_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_part_lets_a_test_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     require("package:pytest", "package:aiosipcdr")
 
 
 @pytest.mark.parametrize("part", [MISSING, "package:no_such_package"])
-def test_what_is_missing_skips_a_test_and_fails_it_in_ci(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_part_skips_a_test_and_fails_it_in_ci(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match=f"not installed: {part}"):
         require("package:pytest", part)

@@ -1,10 +1,11 @@
 """The public surface as type checkers see it: read by mypy and basedpyright, never run.
 
-Each shape in which callers may write a call stands here once, with the type that it has.
-What must be refused stands behind an `ignore` that both checkers demand to be needed.
+Each way to write a method call is here once, with its type.
+Refused calls have an `ignore` comment, which both checkers report when it is not needed.
 """
 
 import ssl
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,6 +23,7 @@ from aiosipcdr import (
     CdrClient,
     CdrStream,
     ClockSkewError,
+    CompleteWindow,
     Credentials,
     DaysReport,
     Event,
@@ -37,10 +39,16 @@ from aiosipcdr import (
     PageRequest,
     Plan,
     QuarantinedRecord,
+    RangePart,
+    RateLimiter,
     RatePolicy,
+    RateServer,
+    RecordsPreview,
+    RemoteRate,
     RetryPolicy,
     SipCdrError,
     StatusCode,
+    SyncReport,
     TimeField,
     TimeWindow,
     Transition,
@@ -49,15 +57,21 @@ from aiosipcdr import (
     __version__,
 )
 from aiosipcdr.analytics import (
+    REPORT_GROUPINGS,
     BillingResult,
+    Certificate,
     FraudHint,
     GroupKey,
     HintThresholds,
     Peak,
     TrafficMetrics,
     TrafficSummary,
+    Verdict,
+    render_report,
     summarize,
+    write_report,
 )
+from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.events import combine
 from aiosipcdr.integrations import fastapi as on_fastapi
 from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
@@ -134,10 +148,13 @@ async def into_memory(client: CdrClient) -> None:
 
 async def with_closed_sets(client: CdrClient, field: TimeField) -> None:
     assert_type(client.stream(START, END, time_field=field), CdrStream)
-    client.stream(START, END, time_field="submitTime")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await client.export(START, END, "calls", format="xlsx")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.stream(START, END, time_field="submitTime")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    assert_type(await client.export(START, END, "calls.xlsx", tz="Asia/Shanghai"), FetchReport)
+    await client.export(START, END, "calls", format="xls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.export(START, END, "calls", if_exists="keep")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await client.export_days(START.date(), END.date(), "UTC", "{date}.csv"), DaysReport)
+    assert_type(await client.sync("sqlite:///calls.db", since=START, on_vanished="delete"), SyncReport)
+    await client.sync("sqlite:///calls.db", on_vanished="drop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 class OwnPlan:
@@ -170,10 +187,14 @@ def as_list_and_as_arrow(records: CallDetailRecords) -> None:
     assert_type(records[:3], CallDetailRecords)
     assert_type(records[:3].arrow, ArrowRecords)
     assert_type(records.copy(), CallDetailRecords)
+    assert_type(records.preview(3, mask_numbers=False), RecordsPreview)
+    records.to_pandas(float_money=True)
+    records.to_polars()
     assert_type(len(records), int)
     assert_type(records.report, FetchReport)
     assert_type(records.quarantined, list[QuarantinedRecord])
     assert_type(records.arrow, ArrowRecords)
+    assert_type(records.arrow.select(["voice_id", "cost"]), ArrowRecords)
     assert_type(records.arrow.__arrow_c_stream__(), object)
     assert_type(records.__arrow_c_stream__(requested_schema=None), object)
     assert_type(CallDetailRecords(records, report=FetchReport()), CallDetailRecords)
@@ -221,6 +242,16 @@ def a_report(report: FetchReport) -> None:
     assert_type(report.unknown_fields, dict[str, int])
 
 
+async def parts_of_a_range(client: CdrClient, part: RangePart) -> None:
+    assert_type(await client.plan_parts(START, END, time_field="call_time", on_out_of_range="skip"), list[RangePart])
+    assert_type((part.start, part.rows, part.index, part.parts), tuple[datetime, int, int, int])
+    async with client.stream(part=part, allow_incomplete=True) as stream:
+        async for batch in stream.arrow_batches(columns=["voice_id"]):
+            assert_type(batch, Any)
+    client.stream()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    client.stream(START, END, part=part)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+
 async def three_ways_to_read_a_stream(client: CdrClient) -> None:
     async with client.stream(START, END, sip_group_name="sales") as stream:
         async for record in stream:
@@ -229,6 +260,12 @@ async def three_ways_to_read_a_stream(client: CdrClient) -> None:
     async with client.stream(START, END, on_out_of_range="raise", allow_incomplete=False) as stream:
         async for batch in stream.batches():
             assert_type(batch, CallDetailRecords)
+    async with client.stream(
+        part=(await client.plan_parts(START, END, rows=1_000))[0], allow_incomplete=True
+    ) as stream:
+        async for batch in stream.arrow_batches(columns=["voice_id"]):
+            assert_type(batch, Any)
+    client.stream()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     async with client.stream(START, END, phone_name="p", time_field="call_time") as stream:
         async for window in stream.windows():
             assert_type(window.window, TimeWindow)
@@ -249,6 +286,53 @@ async def single_questions(client: CdrClient) -> None:
     report = (await client.fetch_all(START, END)).report
     counts = await client.recount([window.window for window in report.window_reports], phone_name=None)
     assert sum(counts.values()) >= 0
+
+
+def without_await(client: BlockingCdrClient, part: RangePart, plan: Plan) -> None:
+    with BlockingCdrClient.from_env(concurrency=16) as opened, BlockingCdrClient(URL, "key", "secret", rate=5):
+        assert_type(opened, BlockingCdrClient)
+    assert_type(client.fetch_all(START, END, sip_group_name="sales", time_field="submit_time"), CallDetailRecords)
+    client.fetch_all(START)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.fetch_all(START, END, on_out_of_range="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(client.plan_parts(START, END, rows=10_000), list[RangePart])
+    assert_type(client.count(START, END), int)
+    assert_type(client.recount([TimeWindow(START, END)]), dict[TimeWindow, int])
+    assert_type(client.fetch_page(START, END, 2, size=50), Page)
+    assert_type(client.export(START, END, "calls.csv", overwrite=True), FetchReport)
+    assert_type(client.export_days(START.date(), END.date(), "UTC", "{date}.csv"), DaysReport)
+    client.ping()
+    client.run_plan(plan)
+    with client.stream(START, END, phone_name="p") as stream:
+        for record in stream:
+            assert_type(record, CallDetailRecord)
+        assert_type(stream.report, FetchReport)
+    with client.stream(part=part, allow_incomplete=True) as stream:
+        for batch in stream.batches():
+            assert_type(batch, CallDetailRecords)
+        for window in stream.windows():
+            assert_type(window, CompleteWindow)
+    client.stream(START, part=part)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    assert_type(client.open(), BlockingCdrClient)
+    assert_type(client.close(), None)
+
+
+class OwnLimiter:
+    """A limiter of a user."""
+
+    async def acquire(self) -> None:
+        """Wait."""
+
+
+async def one_rate_for_all() -> None:
+    with RateServer(30, host="127.0.0.1", port=0) as server:
+        assert_type(server.address, str)
+        assert_type(server.handle, RemoteRate)
+    async with RateServer(RatePolicy(30, burst=5), key_file="key") as server:
+        limiter: RateLimiter = server.handle
+        CdrClient(URL, "key", "secret", rate=limiter)
+    CdrClient(URL, "key", "secret", rate=RemoteRate("10.0.0.5:7300", key_file=Path("key")))
+    CdrClient(URL, "key", "secret", rate=OwnLimiter())
+    CdrClient(URL, "key", "secret", rate=threading.Lock())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def into_a_file(client: CdrClient) -> None:
@@ -408,3 +492,13 @@ def what_a_summary_says(summary: TrafficSummary) -> None:
         assert_type(summary.billing.result(), BillingResult)
     if summary.hints is not None:
         assert_type(summary.hints.find(HintThresholds(run_length=5)), list[FraudHint])
+
+
+async def reports_for_people(client: CdrClient, records: CallDetailRecords) -> None:
+    assert_type(await client.report(START, END, "page.html", tz="Asia/Shanghai", compare=True), FetchReport)
+    summary = summarize(records, by=REPORT_GROUPINGS)
+    certificate = Certificate.of_files(["october.ndjson"])
+    assert_type(certificate.verdict, Verdict)
+    write_report(summary, "page.html", certificate=certificate, before=summary, certificate_before=records.report)
+    assert_type(render_report(summary, certificate=records.report), str)
+    write_report(summary, "page.html", certificate="certified")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -1,6 +1,7 @@
-"""Analytics of call records: traffic metrics, billing audit and hints of fraud.
+"""Analytics of call records: traffic metrics, billing audit, hints of fraud, and all of it as an HTML report.
 
-Needs nothing beyond the core, and computes everything in one pass; see `summarize`.
+Needs nothing beyond the core, and computes everything in one pass; see `summarize`. `write_report` draws charts with
+the extra `report`.
 """
 
 from aiosipcdr.analytics.billing import (
@@ -19,6 +20,14 @@ from aiosipcdr.analytics.billing import (
 )
 from aiosipcdr.analytics.hints import FraudHint, FraudHints, HintKind, HintThresholds
 from aiosipcdr.analytics.metrics import OTHER, SHORT_SECONDS, CallFacts, CurrencyTotals, TrafficMetrics
+from aiosipcdr.analytics.report import (
+    REPORT_GROUPINGS,
+    Certificate,
+    CertifiedFile,
+    Verdict,
+    render_report,
+    write_report,
+)
 from aiosipcdr.analytics.seconds import ConcurrentCalls, HourLoad, Peak, SecondCounts
 from aiosipcdr.analytics.summary import (
     MOST_GROUPS,
@@ -36,6 +45,7 @@ __all__ = [
     "LISTED",
     "MOST_GROUPS",
     "OTHER",
+    "REPORT_GROUPINGS",
     "ROUNDING_RULES",
     "SHORT_SECONDS",
     "BilledCall",
@@ -45,6 +55,8 @@ __all__ = [
     "CallFacts",
     "CallList",
     "CallSource",
+    "Certificate",
+    "CertifiedFile",
     "ConcurrentCalls",
     "CurrencyTotals",
     "Dimension",
@@ -64,6 +76,9 @@ __all__ = [
     "SecondsBasis",
     "TrafficMetrics",
     "TrafficSummary",
+    "Verdict",
+    "render_report",
     "round_up_seconds",
     "summarize",
+    "write_report",
 ]

@@ -195,6 +195,12 @@ class TrafficSummary:
         """Show the counts, and no value of a group: it may be a phone number."""
         return f"TrafficSummary(attempts={self.total.attempts}, answered={self.total.answered}, by={self.by})"
 
+    def _repr_html_(self) -> str:
+        """Show the metrics and the largest groups in a notebook, numbers masked."""
+        from aiosipcdr.analytics.notebook import render_summary
+
+        return render_summary(self)
+
     def _settings(self) -> tuple[object, ...]:
         return self.by, self.tz, self.peaks_by, self.billing is None, self.hints is None
 

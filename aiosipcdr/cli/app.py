@@ -48,6 +48,18 @@ The file appears when it is complete, readable only by you. After an interruptio
 "--output -" writes NDJSON to stdout as the calls arrive.""",
     "count": "Print how many calls the vendor counts in a range.",
     "verify": "Compare files with their manifests (name, size, hash, rows, sums) and report differences.",
+    "sync": """\
+Make a table of a database equal to the vendor's list: new, late, changed and vanished calls.
+
+Run it every morning with the same arguments. After an interruption at any moment, the same command goes on.""",
+    "report": """\
+Write costs and traffic of exported files, or of a range, as one HTML page.
+
+The page needs no network, no script and no other file, and says whether its calls are certified complete.""",
+    "totals": """\
+Print calls, seconds and sums of money by group, day, currency, ...: of exported files, or of a range.
+
+"totals calls.parquet --by group,currency,day --tz Asia/Shanghai" prints a table; --csv and --json are for programs.""",
     "doctor": """\
 Check settings, network, clock, login and range; report each problem and its solution.
 

@@ -27,6 +27,8 @@ def count(
 ) -> int:
     """Print how many calls the vendor counts in a range.
 
+    Several groups are counted one by one, and added.
+
     Args:
         span: The query.
         account: The account.
@@ -39,15 +41,20 @@ def count(
     start, end = parse_range(span, now)
     client = build_client(resolve_settings(account), Pace(), EventLog() if log_json else None, network=network)
 
-    async def ask() -> int:
+    async def ask() -> dict[str | None, int]:
         async with client:
-            return await client.count(start, end, sip_group_name=span.group, phone_name=span.phone)
+            return {
+                group: await client.count(start, end, sip_group_name=group, phone_name=span.phone)
+                for group in span.groups
+            }
 
-    number = run_to_end(ask())
+    numbers = run_to_end(ask())
+    number = sum(numbers.values())
     if not number and (reason := explain_no_calls(span, start, now)) is not None:
         warn(reason, log_json=log_json)
     if json:
-        print_json({"count": number, "start": start.isoformat(), "end": end.isoformat()})
+        by_group = {"groups": numbers} if len(numbers) > 1 else {}
+        print_json({"count": number, "start": start.isoformat(), "end": end.isoformat(), **by_group})
     else:
         print_line(str(number))
     return 0

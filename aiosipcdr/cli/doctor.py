@@ -61,7 +61,7 @@ def doctor(
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
     given = _or_last_day(span)
     start, end = parse_range(given)
-    query = CheckedRange(start=start, end=end, group=span.group, phone=span.phone)
+    query = CheckedRange(start=start, end=end, group=span.single_group(), phone=span.phone)
     window = TimeWindow.of(start, end) if given is span else None
     try:
         settings = resolve_settings(account)
@@ -81,7 +81,7 @@ def doctor(
 
 
 def _or_last_day(span: Range) -> Range:
-    nothing = span.start is None and span.end is None and span.last is None and not span.yesterday
+    nothing = not span.is_given
     return replace(span, last="24h") if nothing else span
 
 

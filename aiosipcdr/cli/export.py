@@ -3,6 +3,7 @@
 A file appears when it is complete. Stdout carries only the calls or, with `--json`, the result.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.client import Pace, build_client
@@ -46,7 +48,13 @@ __all__ = ["export"]
 
 _MAX_CLOCK_ERROR = timedelta(days=1)
 
-Formats = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet"]
+GROUP = "{group}"
+"""The placeholder for the group's name in the path of its file."""
+
+# Separators of paths, control characters, hidden and parent folders, and the other placeholder.
+_UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f]|^\.|\{date\}")
+
+Formats = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet", "xlsx"]
 
 
 @Parameter(name="*", group="File")
@@ -79,6 +87,7 @@ def export(
     file_options: FileOptions = FileOptions(),
     daily: bool = False,
     recheck: str | None = None,
+    processes: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
     if_exists: IfExists = "verify",
     overwrite: bool = False,
     sidecars: Path | None = None,
@@ -97,14 +106,17 @@ def export(
 
     Args:
         span: The query.
-        output: The file to write, ending in .ndjson, .jsonl or .csv (each also with .gz or .zst) or in .parquet; or
-            "-" for NDJSON on stdout.
+        output: The file to write, ending in .ndjson, .jsonl or .csv (each also with .gz or .zst), in .parquet, or in
+            .xlsx for Excel, with dates in the time zone tz (UTC by default); or "-" for NDJSON on stdout. With {group}
+            in it, each --group gets a file of its own.
         file_options: The file.
         daily: Write one file per day of the time zone in the range: calls-2026-10-01.csv, or with {date} anywhere in
             the path, as in lake/dt={date}/calls.parquet. Finished days are skipped, days so young that calls may still
             be added are written again, and days that the vendor has deleted are left out.
         recheck: With --daily: count finished days that ended within this time, for example 7d, again (one request per
             day), and write them again if the vendor now counts more calls.
+        processes: With --daily: write so many days at the same time, each in a process of its own, for machines with
+            several cores. They share --rate and --concurrency.
         if_exists: What to do with an existing file: verify (keep it if it is the certified result of the same query,
             write it again if it is provisional or incomplete, refuse any other), replace it, or fail.
         overwrite: The same as --if-exists replace.
@@ -127,28 +139,13 @@ def export(
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
     start, end = parse_range(span, now)
     masking = _choose_masking(file_options)
+    outputs = _plan_outputs(span, output, quarantine)
     _check(output, file_options, quarantine, daily=daily, json=json)
-    length = _check_daily(span, output, recheck, daily=daily)
+    length = _check_daily(span, output, recheck, daily=daily, processes=processes)
     settings = resolve_settings(account)
     zone = parse_zone(span.tz or "UTC")
     # The vendor's clock decides which of the last days have begun.
     days = _plan_days(start, min(end, now + _MAX_CLOCK_ERROR), zone) if daily else []
-    files = [DayFile(day, day_paths(output, day.date, sidecars)) for day in days]
-    target = ExportPaths.sidecar_path(output) if sidecars is None else ExportPaths.apart(output, sidecars)
-    spans = [(file.paths, file.day.start, file.day.end) for file in files] if daily else [(target, start, end)]
-    all_paths = [paths for paths, _, _ in spans]
-    # On a terminal that shows the calls, a progress bar would be drawn over them.
-    wants_bar = not log_json and not (output == STDOUT and sys.stdout.isatty())
-    seconds = sum((file.day.end - file.day.start).total_seconds() for file in files) or (end - start).total_seconds()
-    bar = FetchProgress("fetching", int(seconds), wanted=wants_bar)
-    progress: EventLog | FetchProgress = EventLog() if log_json else bar
-    query = {
-        "sip_group_name": span.group,
-        "phone_name": span.phone,
-        "allow_incomplete": allow_incomplete,
-        "on_out_of_range": on_out_of_range,
-        "time_field": time_field_of(proof, settings),
-    }
     file_settings = {
         "format": file_options.format,
         "spreadsheet": file_options.spreadsheet,
@@ -159,48 +156,88 @@ def export(
         "mode": _parse_mode(file_options.mode),
         "lock": not file_options.no_lock,
     }
-    journal_reporter = JournalReporter(progress, log_json=log_json)
-    run = ExportRun(
-        client=build_client(settings, pace, journal_reporter, network=network, proof=proof),
-        query=query,
-        file_settings=file_settings,
-        bar=bar,
-        journal_reporter=journal_reporter,
-        log_json=log_json,
-    )
-    is_relative = bool(span.last or span.yesterday)
-    for paths, first, last in [] if restart else spans:
-        journal_reporter.add_journal(paths, first, last)
-    if output == STDOUT:
-        work = run.to_stdout(start, end, masking, quarantine, overwrite=overwrite)
-    elif daily:
-        work = run.to_days(files, zone, output, length)
-    else:
-        work = run.to_file(start, end, target, is_relative=is_relative)
-    try:
-        with progress:
-            results = run_to_end(work)
-    except BaseException as error:
-        if json and isinstance(error, IncompleteRangeError):
-            print_json({"output": None, **error.report.facts()})
-        journals = [paths.journal for paths in all_paths if paths.journal.exists()]
-        command = resume_command(start, end, keep_range=daily)
-        if journals and not isinstance(error, ExportConflictError | JournalDamagedError):
-            error.add_note(f"progress saved in {journals[0]}; to resume, run: {command}")
-        elif daily and isinstance(error, KeyboardInterrupt | Terminated):
-            error.add_note(f"finished days are skipped; to resume, run: {command}")
-        raise
+
+    def export_group(group: str | None, path: Path) -> list[Result]:
+        files = [DayFile(day, day_paths(path, day.date, sidecars)) for day in days]
+        target = ExportPaths.sidecar_path(path) if sidecars is None else ExportPaths.apart(path, sidecars)
+        spans = [(file.paths, file.day.start, file.day.end) for file in files] if daily else [(target, start, end)]
+        # On a terminal that shows the calls, a progress bar would be drawn over them.
+        wants_bar = not log_json and not (path == STDOUT and sys.stdout.isatty())
+        seconds = sum((last - first).total_seconds() for _, first, last in spans)
+        bar = FetchProgress("fetching", int(seconds), wanted=wants_bar)
+        progress: EventLog | FetchProgress = EventLog() if log_json else bar
+        journal_reporter = JournalReporter(progress, log_json=log_json)
+        run = ExportRun(
+            client=build_client(settings, pace, journal_reporter, network=network, proof=proof),
+            query={
+                "sip_group_name": group,
+                "phone_name": span.phone,
+                "allow_incomplete": allow_incomplete,
+                "on_out_of_range": on_out_of_range,
+                "time_field": time_field_of(proof, settings),
+            },
+            file_settings=file_settings,
+            bar=bar,
+            journal_reporter=journal_reporter,
+            log_json=log_json,
+        )
+        for paths, first, last in [] if restart else spans:
+            journal_reporter.add_journal(paths, first, last)
+        if path == STDOUT:
+            work = run.to_stdout(start, end, masking, quarantine, overwrite=overwrite)
+        elif daily:
+            work = run.to_days(files, zone, path, length, processes=processes)
+        else:
+            work = run.to_file(start, end, target, zone, is_relative=span.is_relative)
+        try:
+            with progress:
+                return run_to_end(work)
+        except BaseException as error:
+            if json and isinstance(error, IncompleteRangeError):
+                print_json({"output": None, **error.report.facts()})
+            journals = [paths.journal for paths, _, _ in spans if paths.journal.exists()]
+            command = resume_command(start, end, keep_range=daily)
+            if journals and not isinstance(error, ExportConflictError | JournalDamagedError):
+                error.add_note(f"progress saved in {journals[0]}; to resume, run: {command}")
+            elif (daily or len(outputs) > 1) and isinstance(error, KeyboardInterrupt | Terminated):
+                what = "days" if daily else "files"
+                error.add_note(f"finished {what} are skipped; to resume, run: {command}")
+            raise
+
+    results = [result for group, path in outputs for result in export_group(group, path)]
     _warn_of_nothing(results, explain_no_calls(span, start, now), log_json=log_json)
     if json:
-        print_json(results[0].facts() if not daily else {"files": [result.facts() for result in results]})
+        is_single = not daily and len(outputs) == 1
+        print_json(results[0].facts() if is_single else {"files": [result.facts() for result in results]})
     return _exit_code(results)
 
 
-def _check_daily(span: Range, output: Path, recheck: str | None, *, daily: bool) -> timedelta:
+def _plan_outputs(span: Range, output: Path, quarantine: Path | None) -> list[tuple[str | None, Path]]:
+    """Return the file of each group: a file is the certified result of one query."""
+    if GROUP not in str(output):
+        if len(span.groups) > 1 and output != STDOUT:
+            raise UsageError(
+                f"a file holds the calls of one group; put {GROUP} into --output for a file per group, as in"
+                f" calls-{GROUP}.csv, or use --output -"
+            )
+        if len(span.groups) > 1 and quarantine is not None:
+            raise UsageError("--quarantine holds the records of one group; export each group by itself")
+        return [(group, output) for group in span.groups]
+    named = [group for group in span.groups if group is not None]
+    if not named:
+        raise UsageError(f"--output has {GROUP}, which needs --group; add --group for each file")
+    if any(_UNSAFE.search(group) for group in named):
+        raise UsageError(f"a group's name cannot be part of a file name; export it by itself, without {GROUP}")
+    return [(group, Path(str(output).replace(GROUP, group))) for group in named]
+
+
+def _check_daily(span: Range, output: Path, recheck: str | None, *, daily: bool, processes: int) -> timedelta:
     if PLACEHOLDER in str(output) and not daily:
         raise UsageError(f"--output has {PLACEHOLDER}, which needs --daily; add --daily and --tz")
     if daily and span.tz is None:
         raise UsageError("--daily needs a time zone; add --tz, for example --tz Asia/Shanghai or --tz UTC")
+    if processes > 1 and not daily:
+        raise UsageError("--processes writes several days at the same time; add --daily")
     if recheck is None:
         return timedelta(0)
     if not daily:

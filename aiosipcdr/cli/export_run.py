@@ -132,11 +132,15 @@ class ExportRun:
         if not self.log_json:
             print_notice(sentence)
 
-    async def to_file(self, start: datetime, end: datetime, paths: ExportPaths, *, is_relative: bool) -> list[Result]:
+    async def to_file(
+        self, start: datetime, end: datetime, paths: ExportPaths, zone: TimeZone, *, is_relative: bool
+    ) -> list[Result]:
         """Write one file."""
         path = paths.target
         async with self.client:
-            await self.client.export(start, end, path, **self.query, **self.file_settings, relative=is_relative)
+            await self.client.export(
+                start, end, path, **self.query, **self.file_settings, relative=is_relative, tz=zone
+            )
         # The manifest also counts what the file's format could not hold.
         report = read_manifest(paths.manifest).as_report()
         if not self.journal_reporter.has_started:
@@ -145,8 +149,10 @@ class ExportRun:
         self.notify(f"{report}; written to {path}")
         return [Result(path=path, report=report)]
 
-    async def to_days(self, files: Sequence[DayFile], zone: TimeZone, output: Path, recheck: timedelta) -> list[Result]:
-        """Write one file per day, oldest first."""
+    async def to_days(
+        self, files: Sequence[DayFile], zone: TimeZone, output: Path, recheck: timedelta, *, processes: int = 1
+    ) -> list[Result]:
+        """Write one file per day, oldest first; return their results in this order."""
         results: list[Result] = []
 
         def record(day: DayReport) -> None:
@@ -165,8 +171,17 @@ class ExportRun:
             first, last = files[0].day.date, files[-1].day.date
             async with self.client:
                 await self.client.export_days(
-                    first, last, zone, output, **self.query, **self.file_settings, recheck=recheck, on_day=record
+                    first,
+                    last,
+                    zone,
+                    output,
+                    **self.query,
+                    **self.file_settings,
+                    recheck=recheck,
+                    on_day=record,
+                    processes=processes,
                 )
+        results.sort(key=lambda result: result.day or date.min)
         expired = [result for result in results if result.report is None]
         if expired:
             self.notify(f"no file for {_name_days(expired)}: the vendor has already deleted calls of these days")

@@ -15,6 +15,7 @@ from cyclopts.validators import Number
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.settings import Settings
 from aiosipcdr.cli.timerange import parse_length
+from aiosipcdr.http.options import FileAuthorities
 from aiosipcdr.model.query import FilterMatch
 from aiosipcdr.model.records import TIME_FIELDS, TimeField
 
@@ -64,7 +65,7 @@ class Proof:
     filter_match: FilterMatch | None = None
 
 
-def time_field_of(proof: Proof, settings: Settings) -> str | None:
+def time_field_of(proof: Proof, settings: Settings) -> TimeField | None:
     """Return the time field that the vendor filters on, if it is known.
 
     Raises:
@@ -104,7 +105,7 @@ def load_authorities(path: Path) -> ssl.SSLContext:
         UsageError: The file cannot be read or holds no certificate.
     """
     try:
-        return ssl.create_default_context(cafile=path)
+        return FileAuthorities.load(path)
     except ssl.SSLError:
         msg = f"{path} holds no certificate; use a file of PEM blocks for --ca-file"
     except OSError as error:
@@ -146,7 +147,8 @@ def _read_match(text: str) -> FilterMatch:
     raise ValueError("must be exact or loose")
 
 
-def _read_time_field(text: str) -> str:
-    if text not in TIME_FIELDS:
-        raise ValueError(f"must be one of {', '.join(TIME_FIELDS)}")
-    return text
+def _read_time_field(text: str) -> TimeField:
+    for name in TIME_FIELDS:
+        if text == name:
+            return name
+    raise ValueError(f"must be one of {', '.join(TIME_FIELDS)}")

@@ -13,14 +13,17 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from aiosipcdr.display import escape_json, visible
 from aiosipcdr.model.errors import StorageError
 
 __all__ = [
     "flush_stdout",
+    "print_grid",
     "print_json",
     "print_line",
     "print_notice",
@@ -110,6 +113,23 @@ def print_table(rows: Iterable[Sequence[str]]) -> None:
     table.add_column(overflow="fold")
     for row in cells:
         table.add_row(*row)
+    _print_wide(table)
+
+
+def print_grid(heads: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], *, texts: int) -> None:
+    """Write a table of plain texts to stdout, and a total; columns after the first `texts` are numbers."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    for place, head in enumerate(heads):
+        is_text = place < texts
+        table.add_column(head, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+    for row in rows:
+        table.add_row(*[Text(visible(cell)) for cell in row])
+    table.add_section()
+    table.add_row(*[Text(visible(cell)) for cell in total], style="bold")
+    _print_wide(table)
+
+
+def _print_wide(table: Table) -> None:
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
         # In a pipe lines do not fold: paths stay in one piece.

@@ -25,64 +25,13 @@ from rich.text import Text
 
 from aiosipcdr.cli.output import shows_progress
 from aiosipcdr.display import visible
-from aiosipcdr.events import Event, EventKind
+from aiosipcdr.events import Event
 from aiosipcdr.model.report import counted
+from aiosipcdr.progress import QUIET, ProgressState
 
 __all__ = ["FetchProgress", "ProgressState", "waiting"]
 
 _REDRAWS_A_SECOND = 5
-
-
-class ProgressState:
-    """The state of the bar, summed up from events; `total` is never below `records`.
-
-    The parts of a range are counted one after the other: until all are, `total` is extrapolated from the counted ones.
-    `seconds` is the length of all ranges together.
-    """
-
-    __slots__ = ("_counted", "_range_seconds", "_seconds_counted", "finished", "note", "records", "windows")
-
-    def __init__(self, seconds: int = 0) -> None:
-        self._range_seconds = seconds
-        self._seconds_counted = 0
-        self._counted = 0
-        self.records: int = 0
-        self.windows: int = 0
-        self.note: str = ""
-        self.finished: bool = False
-
-    def exclude(self, seconds: int) -> None:
-        """Exclude a part of the ranges, in which there is nothing to read."""
-        self._range_seconds = max(0, self._range_seconds - seconds)
-
-    def update(self, event: Event) -> None:
-        """Update the state from `event`."""
-        match event.kind:
-            case EventKind.RUN_STARTED:
-                self.records += event.records or 0  # of an earlier run that is resumed
-            case EventKind.WINDOW_PLANNED:
-                self._counted += event.total or 0
-                self._seconds_counted += event.window.seconds if event.window else 0
-            case EventKind.WINDOW_COMPLETE:
-                self.records += event.records or 0
-                self.windows += 1
-                self.note = ""
-            case EventKind.THROTTLED:
-                self.note = f"throttled by the vendor: waiting {event.delay or 0:.1f} s"
-            case EventKind.REQUEST_RETRIED:
-                self.note = f"retrying after {event.error or 'an error'}"
-            case _:
-                pass
-
-    @property
-    def total(self) -> int | None:
-        """The estimated number of calls; `None` before the first count."""
-        if self.finished:
-            return self.records
-        if not self._seconds_counted:
-            return None
-        share = max(1.0, self._range_seconds / self._seconds_counted)
-        return max(round(self._counted * share), self.records)
 
 
 class FetchProgress:
@@ -128,7 +77,7 @@ class FetchProgress:
 
     def __call__(self, event: Event, /) -> None:
         """Update the bar from `event`."""
-        if self._progress is not None and event.kind not in _QUIET:
+        if self._progress is not None and event.kind not in QUIET:
             self.state.update(event)
             self._draw(self._progress)
 
@@ -141,9 +90,6 @@ class FetchProgress:
             windows=state.windows,
             note=state.note,
         )
-
-
-_QUIET = frozenset({EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED})
 
 
 class _CallsColumn(ProgressColumn):

@@ -14,7 +14,7 @@ __all__ = ["invocation", "resume_command"]
 invocation: ContextVar[Sequence[str]] = ContextVar("invocation", default=())
 """The arguments of the running command."""
 
-_SPAN: Final = {"--start": 1, "--end": 1, "--last": 1, "--yesterday": 0}
+_SPAN: Final = {"--start": 1, "--end": 1, "--last": 1, "--yesterday": 0, "--month": 1, "--last-month": 0}
 _PRIVATE: Final = {"--phone", "--proxy"}  # a proxy's address may hold a password
 _ONCE: Final = {"--restart"}
 

@@ -4,21 +4,22 @@ Ctrl-C and SIGTERM both cancel the command's task, so its context managers close
 """
 
 import asyncio
+import os
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TypeVar
 
 from aiosipcdr.cli.exit_codes import Terminated
 
-__all__ = ["run_to_end", "terminable"]
+__all__ = ["find_fastest_loop", "run_to_end", "terminable"]
 
 T = TypeVar("T")
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` in a new event loop.
+    """Run `work` in a new event loop: uvloop's where it is installed (extra `speed`), else asyncio's.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after `work` has cleaned up.
@@ -41,7 +42,8 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         return await work
 
     try:
-        return asyncio.run(guarded())
+        with asyncio.Runner(loop_factory=find_fastest_loop()) as runner:
+            return runner.run(guarded())
     except asyncio.CancelledError:
         if terminated:
             raise Terminated from None
@@ -49,6 +51,17 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     finally:
         with suppress(ValueError):  # another thread
             signal.signal(signal.SIGTERM, before)  # the loop has restored the default
+
+
+def find_fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's factory of event loops; `None` if it is not installed or cannot be used."""
+    try:
+        for descriptor in range(3):  # the loop would take the place of a closed one, and libuv aborts when it closes it
+            os.fstat(descriptor)
+        import uvloop
+    except (ImportError, OSError):
+        return None
+    return uvloop.new_event_loop
 
 
 @contextmanager

@@ -18,11 +18,12 @@ from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.model.arguments import NO_ZONES
 from aiosipcdr.model.windows import day_start, fixed_offset
 
-__all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_zone", "read_phone"]
+__all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_time", "parse_zone", "read_phone"]
 
 _DAY = timedelta(days=1)
 _MAX_NAME_BYTES = 1024
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 _OUTSIDE_CALENDAR = "outside the calendar; use a year from 1 to 9999"
 _SPAN = re.compile(r"(?P<number>[0-9]{1,5}) ?(?P<unit>[mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": _DAY, "w": timedelta(weeks=1)}
@@ -38,8 +39,11 @@ class Range:
         end: End of the range; a date means its beginning, so 2026-11-01 ends with October.
         last: Instead of start and end, the time until now: 90m, 24h, 7d or 2w; a day is 24 hours.
         yesterday: Instead of start and end, the day before today in the time zone tz.
-        tz: Time zone of a start or end without an offset, and of yesterday: Asia/Shanghai, UTC, +08:00.
-        group: Only calls of this phone group (sipGroupName, exact).
+        month: Instead of start and end, a month of the time zone tz: 2026-10.
+        last_month: Instead of start and end, the month before the present one in the time zone tz.
+        tz: Time zone of a start or end without an offset, of yesterday and of months: Asia/Shanghai, UTC, +08:00.
+        group: Only calls of this phone group (sipGroupName, exact). Repeat it for several groups: each is read and
+            certified by itself.
         phone: Only calls of this phone (phoneName, exact).
         phone_file: Instead of phone, a file with the name in its first line, or "-" for stdin: arguments are visible to
             other users of this machine.
@@ -49,10 +53,37 @@ class Range:
     end: str | None = None
     last: str | None = None
     yesterday: bool = False
+    month: str | None = None
+    last_month: bool = False
     tz: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
-    group: str | None = None
+    group: tuple[str, ...] = ()
     phone: str | None = None
     phone_file: Path | None = None
+
+    @property
+    def groups(self) -> tuple[str | None, ...]:
+        """The groups to query, each once; `None` alone for the calls of all groups."""
+        return tuple(dict.fromkeys(self.group)) or (None,)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether any range is given."""
+        return bool(self.start or self.end or self.last or self.yesterday or self.month or self.last_month)
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the range depends on the present."""
+        return bool(self.last or self.yesterday or self.last_month)
+
+    def single_group(self) -> str | None:
+        """Return the group of a command that queries one, or `None` for all.
+
+        Raises:
+            UsageError: Several are given.
+        """
+        if len(self.groups) > 1:
+            raise UsageError("--group is given more than once, and this command queries one group; run it for each")
+        return self.groups[0]
 
 
 def read_phone(phone: str | None, path: Path | None) -> str | None:
@@ -93,24 +124,35 @@ def parse_range(span: Range, now: datetime | None = None) -> tuple[datetime, dat
     """
     zone = None if span.tz is None else parse_zone(span.tz)
     now = (now or datetime.now(UTC)).replace(microsecond=0)
-    options = {"--start and --end": span.start or span.end, "--last": span.last, "--yesterday": span.yesterday}
+    options = {
+        "--start and --end": span.start or span.end,
+        "--last": span.last,
+        "--yesterday": span.yesterday,
+        "--month": span.month,
+        "--last-month": span.last_month,
+    }
     used = [option for option, given in options.items() if given]
     if len(used) > 1:
         msg = f"{' and '.join(used)} exclude each other; use one of them"
         raise UsageError(msg)
     if span.last is not None:
         return _last(span.last, now if zone is None else now.astimezone(zone))
-    if span.yesterday:
+    if used and span.start is None and span.end is None:
         if zone is None:
-            msg = "--yesterday needs a time zone; add --tz, for example --tz Asia/Shanghai or --tz UTC"
+            msg = f"{used[0]} needs a time zone; add --tz, for example --tz Asia/Shanghai or --tz UTC"
             raise UsageError(msg)
         today = now.astimezone(zone).date()
-        return day_start(today - _DAY, zone), day_start(today, zone)
+        if span.yesterday:
+            return day_start(today - _DAY, zone), day_start(today, zone)
+        return _month((today.replace(day=1) - _DAY) if span.month is None else _read_month(span.month), zone)
     if span.start is None or span.end is None:
         missing = "--start" if span.start is None else "--end"
-        msg = f"{missing} is missing; add --start and --end, or --last 24h, or --yesterday with --tz"
+        msg = (
+            f"{missing} is missing; add --start and --end, or --last 24h, or --yesterday, --month 2026-10 or"
+            " --last-month with --tz"
+        )
         raise UsageError(msg)
-    start, end = _time("--start", span.start, zone), _time("--end", span.end, zone)
+    start, end = parse_time("--start", span.start, zone), parse_time("--end", span.end, zone)
     if end < start:
         msg = f"--end {span.end} is before --start {span.start}; swap them"
         raise UsageError(msg)
@@ -131,7 +173,7 @@ def explain_no_calls(span: Range, start: datetime, now: datetime) -> str | None:
     """Return a likely reason for a range without calls, or `None` if there is none."""
     if start >= now:
         return "no calls: the range begins in the future"
-    named = [option for option, name in (("--group", span.group), ("--phone", span.phone)) if name is not None]
+    named = [option for option, name in (("--group", span.group), ("--phone", span.phone)) if name]
     if named:
         verb = "is" if len(named) == 1 else "are"
         options = " and ".join(named)
@@ -163,7 +205,29 @@ def _last(text: str, now: datetime) -> tuple[datetime, datetime]:
         raise UsageError(msg) from None
 
 
-def _time(option: str, text: str, zone: TimeZone | None) -> datetime:
+def _read_month(text: str) -> date:
+    try:
+        if _MONTH.fullmatch(text):
+            return date.fromisoformat(f"{text}-01")
+    except ValueError:
+        pass
+    raise UsageError("--month is not a month of the calendar; write year and month: 2026-10")
+
+
+def _month(day: date, zone: TimeZone) -> tuple[datetime, datetime]:
+    first = day.replace(day=1)
+    try:
+        return day_start(first, zone), day_start((first + 31 * _DAY).replace(day=1), zone)
+    except OverflowError:
+        raise UsageError(f"--month {str(first)[:7]} is {_OUTSIDE_CALENDAR}") from None
+
+
+def parse_time(option: str, text: str, zone: TimeZone | None) -> datetime:
+    """Return the time that `text` names, with the fixed offset of `zone` at that time.
+
+    Raises:
+        UsageError: It cannot be read, has no zone, or is ambiguous or missing in its zone.
+    """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

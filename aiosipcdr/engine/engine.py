@@ -24,19 +24,21 @@ import anyio
 
 from aiosipcdr.engine.run import Job, Plan, Run
 from aiosipcdr.events import Event, EventHook, EventKind, choose_events
-from aiosipcdr.http.transport import Signer, Transport, read_answer
+from aiosipcdr.http.transport import Signer, Transport, read_response
 from aiosipcdr.model.errors import ClientStateError, SipCdrError, ThrottledError
 from aiosipcdr.model.report import FetchReport
 from aiosipcdr.policy.clock import AwakeTime, VendorClock, VendorTime
 from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryController, RetryPolicy
 from aiosipcdr.proof.page import PageRequest, PlanChange
+from aiosipcdr.rates import RateLimiter
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, encode_query
 from aiosipcdr.wire.signing import CredentialsSource
 
-__all__ = ["Engine", "Seams", "seams"]
+__all__ = ["Engine", "Seams", "run_numbers", "seams"]
 
-_run_numbers = count(1)
+run_numbers: Iterator[int] = count(1)
+"""The number of the next run in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Engine:
         transport: Transport,
         credentials: CredentialsSource,
         *,
-        rate: RatePolicy | None,
+        rate: RatePolicy | RateLimiter | None,
         retry: RetryPolicy,
         hook: EventHook | None,
         assume_tz: tzinfo | None = None,
@@ -89,7 +91,8 @@ class Engine:
         inputs = _seams.get(_DEFAULT_SEAMS)
         self._transport = transport
         self._credentials = credentials
-        self._pacer = Pacer(rate)
+        self._pacer = Pacer(rate if isinstance(rate, RatePolicy) else None)
+        self._limiter = None if isinstance(rate, RatePolicy) else rate
         self._hook = hook
         self._wants = choose_events(hook)
         self._wall_clock = inputs.wall_clock
@@ -133,7 +136,7 @@ class Engine:
             plan: The plan.
             records: Number of records that an earlier run of it had read, if it is resumed.
         """
-        run = Run(next(_run_numbers), plan)
+        run = Run(next(run_numbers), plan)
         run.call(self._emit, EventKind.RUN_STARTED, run, records=records)
         run.traces_sent = run.call(self._wants, EventKind.REQUEST_SENT)
         run.traces_answers = run.call(self._wants, EventKind.REQUEST_ANSWERED)
@@ -154,6 +157,9 @@ class Engine:
         if run not in self._runs:
             return
         self._runs.remove(run)
+        if any(job.run is run for _, _, job in self._later):
+            self._later = [entry for entry in self._later if entry[2].run is not run]
+            heapq.heapify(self._later)
         try:
             await _stop([task for task, job in self._workers.items() if job.run is run])
         finally:
@@ -188,7 +194,10 @@ class Engine:
             except BaseException as error:  # noqa: BLE001 - raised below
                 problem = problem or error
         if problem is not None:
-            raise problem
+            try:
+                raise problem
+            finally:
+                del problem  # its traceback keeps this frame
 
     def wake(self) -> None:
         """Start workers while there are requests to send and the concurrency limit allows."""
@@ -259,7 +268,12 @@ class Engine:
         try:
             while job is not None:
                 self._workers[task] = job
-                outcome = await self._attempt(job, now) if job.run.is_open else None
+                if self._limiter is not None:
+                    is_admitted = job.run.is_open and await self._admit(job, self._limiter)
+                    now = self._now()
+                else:
+                    is_admitted = job.run.is_open
+                outcome = await self._attempt(job, now) if is_admitted else None
                 now = self._now()
                 if outcome is not None:
                     self._settle(job, outcome, now)
@@ -284,6 +298,16 @@ class Engine:
             self.wake()  # for the other runs
         finally:
             self._forget(task)
+            del task  # a cancelled task keeps its error, whose traceback keeps this frame
+
+    async def _admit(self, job: Job, limiter: RateLimiter) -> bool:
+        # Unlike the pace of a policy, this wait occupies a worker: a limiter learns from it how many requests wait.
+        await limiter.acquire()
+        now = self._now()
+        if (pause := self._pacer.decide_wait(now)) > 0:  # throttled meanwhile
+            self._postpone(job, now + pause)
+            return False
+        return job.run.is_open
 
     async def _attempt(self, job: Job, now: float) -> PageAnswer | SipCdrError:
         credentials = self._credentials()
@@ -308,7 +332,7 @@ class Engine:
             return received
         received_at = self._wall_clock()
         self._vendor_clock.note_answer(received.date, sent=signer.signed_at, received=received_at)
-        answer = read_answer(
+        answer = read_response(
             received,
             self._decoder,
             credentials,
@@ -405,7 +429,10 @@ async def _stop(tasks: list[asyncio.Task[None]]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        raise cancelled
+        try:
+            raise cancelled
+        finally:
+            del cancelled  # its traceback keeps this frame
 
 
 def _locate(error: SipCdrError, request: PageRequest) -> None:

@@ -1,12 +1,12 @@
 """Validated queries answered by an open engine: ranges, counts and single pages."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from aiosipcdr.engine.session import EngineSession
 from aiosipcdr.engine.stream import CdrStream
 from aiosipcdr.model.errors import IncompleteRangeError, OutOfTimeRangeError
-from aiosipcdr.model.query import Filters, Query
+from aiosipcdr.model.query import FilterMatch, Filters, OutOfRange, Query
 from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import CallDetailRecords
 from aiosipcdr.model.windows import TimeWindow
@@ -15,6 +15,7 @@ from aiosipcdr.proof.budget import RowQuota
 from aiosipcdr.proof.checkpoint import JournalQueue
 from aiosipcdr.proof.merge import OwnedSpan
 from aiosipcdr.proof.overlaps import identity
+from aiosipcdr.proof.parts import PartPlanner, RangePart, part_filters, part_span, seal_phone
 from aiosipcdr.proof.queries import RangeCount, SinglePage, WindowCounts
 from aiosipcdr.proof.range import RangeReader
 
@@ -27,6 +28,7 @@ class Fetcher:
     Attributes:
         session: Provides the engine.
         strict: Whether the first record or value that cannot be read ends a run.
+        page_size: Records per page.
         quota: Limit of the rows that all runs of the session hold in memory.
     """
 
@@ -37,7 +39,7 @@ class Fetcher:
         self.session: EngineSession = session
         self.strict: bool = strict
         self.quota: RowQuota = RowQuota(session.transport.connections)
-        self._page_size = page_size
+        self.page_size: int = page_size
         self._lateness = lateness
         self._count_delay = count_delay
 
@@ -46,6 +48,8 @@ class Fetcher:
         query: Query,
         normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
         *,
+        span: OwnedSpan | None = None,
+        tiles: Sequence[TimeWindow] | None = None,
         journal: JournalQueue | None = None,
     ) -> RangeReader:
         """Return the plan that reads a range.
@@ -53,18 +57,21 @@ class Fetcher:
         Args:
             query: The range.
             normalize: Two records are equal if it returns equal records for them.
+            span: Which of its calls are delivered; by default as the query says.
+            tiles: The windows to begin with; by default the widest.
             journal: Receives the events that an export must write before the run acts on them.
 
         Raises:
             ValueError: The range cannot be planned.
             ClientStateError: The session is not open in this process and event loop.
         """
-        plan = OwnedSpan.adjacent if query.adjacent else OwnedSpan.alone
-        span = plan(query.start, query.end, time_field=query.time_field)
+        if span is None:
+            plan = OwnedSpan.adjacent if query.adjacent else OwnedSpan.alone
+            span = plan(query.start, query.end, time_field=query.time_field)
         return RangeReader(
             span,
             query.filters,
-            size=self._page_size,
+            size=self.page_size,
             quota=self.quota,
             ages=AgePolicy(self.session.engine.read_vendor_clock, self._lateness, self._count_delay),
             allow_incomplete=query.allow_incomplete,
@@ -72,11 +79,44 @@ class Fetcher:
             strict=self.strict,
             normalize=normalize,
             journal=journal,
+            tiles=tiles,
         )
 
     def stream(self, query: Query) -> CdrStream:
         """Return the calls of a range as a stream."""
         return self.read(self.plan_range(query))
+
+    def stream_part(
+        self, part: RangePart, match: FilterMatch, *, on_out_of_range: OutOfRange, allow_incomplete: bool
+    ) -> CdrStream:
+        """Return the calls that a part owns as a stream."""
+        query = Query.of(
+            part.start,
+            part.end,
+            part_filters(part, self.session.credentials(), match),
+            on_out_of_range=on_out_of_range,
+            allow_incomplete=allow_incomplete,
+            time_field=part.time_field,
+        )
+        return self.read(self.plan_range(query, span=part_span(part)))
+
+    async def plan_parts(self, query: Query, rows: int) -> list[RangePart]:
+        """Return the range as parts of about `rows` calls."""
+        planner = PartPlanner(query, rows, now=self.session.engine.read_vendor_clock().now)
+        sealed_phone = seal_phone(query.filters, self.session.credentials())
+        while due := planner.due:
+            plan = WindowCounts(
+                due, query.filters, span=planner.span, size=self.page_size, confirm_zero=planner.is_first
+            )
+            try:
+                await self.session.run_plan(plan)
+            except OutOfTimeRangeError as error:
+                if not query.skip_out_of_range:
+                    raise
+                planner.start_later(error.available_from)
+            else:
+                planner.take(plan.totals)
+        return planner.build(sealed_phone)
 
     def read(self, reader: RangeReader) -> CdrStream:
         """Return the stream of the windows that `reader` reads."""
@@ -103,13 +143,13 @@ class Fetcher:
     async def count(self, query: Query) -> int:
         """Return how many calls the vendor counts in a range."""
         now = self.session.engine.read_vendor_clock().now
-        plan = RangeCount(query.window, query.filters, size=self._page_size, now=now)
+        plan = RangeCount(query.window, query.filters, size=self.page_size, now=now)
         await self.session.run_plan(plan)
         return plan.total
 
     async def count_windows(self, windows: Iterable[TimeWindow], filters: Filters) -> dict[TimeWindow, int]:
         """Return how many calls the vendor counts in each window."""
-        plan = WindowCounts(windows, filters, size=self._page_size)
+        plan = WindowCounts(windows, filters, size=self.page_size)
         if not plan.has_result:
             await self.session.run_plan(plan)
         return plan.totals
@@ -149,4 +189,4 @@ class Fetcher:
         """Count the calls of the last hour; return if the vendor accepts the request."""
         end = datetime.now(UTC)
         window = TimeWindow.of(end - timedelta(hours=1), end)
-        await self.session.run_plan(WindowCounts([window], Filters(), size=self._page_size, confirm_zero=False))
+        await self.session.run_plan(WindowCounts([window], Filters(), size=self.page_size, confirm_zero=False))

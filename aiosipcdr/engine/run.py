@@ -177,9 +177,16 @@ class Run:
             finally:
                 self._waiter = None
         if self._is_closed:
-            raise self.error or ClientStateError("this stream was left: open another one")
+            try:
+                self.check()
+                raise ClientStateError("this stream was left: open another one")
+            finally:
+                del self  # see `check`
 
     def check(self) -> None:
         """Raise the error that ended the run, if there is one."""
         if self.error is not None:
-            raise self.error
+            try:
+                raise self.error
+            finally:
+                del self  # otherwise the run would keep its error, and the traceback of the error this frame

@@ -13,6 +13,7 @@ from aiosipcdr.http.transport import Transport
 from aiosipcdr.model.errors import ClientStateError
 from aiosipcdr.policy.pacing import RatePolicy
 from aiosipcdr.policy.retry import RetryPolicy
+from aiosipcdr.rates import RateLimiter, RemoteRate
 from aiosipcdr.wire.signing import CredentialsSource
 
 __all__ = ["EngineSession"]
@@ -26,6 +27,7 @@ class EngineSession:
         credentials: Returns the account of the next request.
         hook: Is called with every event.
         assume_tz: The time zone of times without an offset.
+        rate: The pace of requests.
         running: The engine while the session is open, `None` before and after.
     """
 
@@ -34,7 +36,7 @@ class EngineSession:
         transport: Transport,
         credentials: CredentialsSource,
         *,
-        rate: RatePolicy | None,
+        rate: RatePolicy | RateLimiter | None,
         retry: RetryPolicy,
         hook: EventHook,
         assume_tz: tzinfo | None,
@@ -45,7 +47,7 @@ class EngineSession:
         self.hook: EventHook = hook
         self.assume_tz: tzinfo | None = assume_tz
         self.running: Engine | None = None
-        self._rate = rate
+        self.rate: RatePolicy | RateLimiter | None = rate
         self._retry = retry
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
@@ -85,7 +87,7 @@ class EngineSession:
         self.running = Engine(
             self.transport,
             self.credentials,
-            rate=self._rate,
+            rate=self.rate,
             retry=self._retry,
             hook=self.hook,
             assume_tz=self.assume_tz,
@@ -106,9 +108,11 @@ class EngineSession:
         finally:
             with anyio.CancelScope(shield=True):
                 await self.transport.close()
+                if isinstance(self.rate, RemoteRate):  # other limiters belong to the caller
+                    await self.rate.aclose()
 
-    async def run_plan(self, plan: Plan) -> None:
-        """Send the requests of `plan` until it has its result.
+    async def run_plan(self, plan: Plan) -> int:
+        """Send the requests of `plan` until it has its result; return their number.
 
         Raises:
             SipCdrError: What ended the plan early.
@@ -120,3 +124,6 @@ class EngineSession:
             run.check()
         finally:
             await engine.finish(run)
+            requests = run.requests
+            del run  # the traceback of its error keeps this frame
+        return requests

@@ -4,13 +4,14 @@ Keeps no record after the caller has taken the next one. A slow caller slows the
 are limited.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from aiosipcdr.engine.engine import Engine
 from aiosipcdr.engine.run import Run
 from aiosipcdr.events import Event, EventHook, EventKind
+from aiosipcdr.model.arrow import record_batches, schema
 from aiosipcdr.model.errors import ClientStateError, IncompleteRangeError
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport, report_window
@@ -68,7 +69,9 @@ class CdrStream:
         self._engine = engine
         self._reader = reader
         self._hook = hook
+        # Only between entering and leaving: the traceback of an error that ended the run may keep this stream.
         self._run: Run | None = None
+        self._is_entered = False
         self._is_claimed = False
         self._final: FetchReport | None = None
         # Requests, retries and time of an earlier run that this one resumes.
@@ -81,7 +84,7 @@ class CdrStream:
 
     async def __aenter__(self) -> Self:
         """Start the run."""
-        if self._run is not None:
+        if self._is_entered:
             raise ClientStateError("a stream is read once: open another one")
         self._reader.join()
         try:
@@ -89,20 +92,22 @@ class CdrStream:
         except BaseException:  # raised by the caller's hook
             self._reader.leave()
             raise
+        self._is_entered = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the run and wait until its requests have stopped."""
-        if self._run is not None:
+        run, self._run = self._run, None
+        if run is not None:
             if self._engine.is_here:
-                self._note_effort(self._run)
+                self._note_effort(run)
             self._reader.leave()
             self._final = self._reader.report
-            if isinstance(self._run.error, IncompleteRangeError):
-                self._run.error.report = self._run.error.records.report = self._final
-            await self._engine.finish(self._run, self._final)
+            if isinstance(run.error, IncompleteRangeError):
+                run.error.report = run.error.records.report = self._final
+            await self._engine.finish(run, self._final)
 
     def windows(self) -> AsyncIterator[CompleteWindow]:
         """Return an iterator over the windows, each with its report and its quarantined records.
@@ -124,6 +129,26 @@ class CdrStream:
         """
         return self._read(lambda window: (_batch(window),) if window.records else ())
 
+    def arrow_batches(self, columns: Sequence[str] | None = None) -> AsyncIterator[Any]:
+        """Return an iterator over the records of each window as a `pyarrow.RecordBatch`; empty windows are skipped.
+
+        For example:
+
+            async for batch in stream.arrow_batches(["voice_id", "cost", "currency"]):
+                writer.write_batch(batch)
+
+        The batches have the schema of exported Parquet files. Only the columns asked for are built.
+
+        Args:
+            columns: Field names of `CallDetailRecord`, in the order of the columns; by default all.
+
+        Raises:
+            ImportError: The extra `arrow` is not installed.
+            ValueError: `columns` is empty, has a name twice, or has one that is not a field of a record.
+        """
+        schema(columns)  # refuses names before anything is read
+        return self._read(lambda window: record_batches(window.records, columns))
+
     def __aiter__(self) -> AsyncIterator[CallDetailRecord]:
         """Return an iterator over the records."""
         return self._read(lambda window: window.records)
@@ -133,7 +158,7 @@ class CdrStream:
         return _Reader(self._next_window, split)
 
     def _claim(self) -> None:
-        if self._run is None:
+        if not self._is_entered:
             raise ClientStateError("enter the stream first: async with client.stream(...) as stream")
         if self._is_claimed:
             # A second iterator would miss the rest of the window that the first one has taken.
@@ -141,35 +166,40 @@ class CdrStream:
         self._is_claimed = True
 
     async def _next_entry(self) -> JournalEvent | CompleteWindow | None:
-        run, reader = self._run, self._reader
-        assert run is not None  # noqa: S101 - see _claim
+        reader = self._reader
         if (event := reader.take_event()) is not None:
             return event
         self._engine.wake()  # the parts of a split that was written may be requested now
-        await run.wait()
+        if self._run is not None:
+            await self._run.wait()
         if (event := reader.take_event()) is not None:
             return event
         return await self._next_window()
 
     async def _next_window(self) -> CompleteWindow | None:
         run, reader = self._run, self._reader
-        assert run is not None  # noqa: S101 - see _claim
-        await run.wait()
-        # Windows that were proven before an error are delivered before it is raised.
-        window = reader.take_complete()
-        self._note_effort(run)
-        if reader.mismatch is not None:
-            run.fail(reader.mismatch)
-            run.check()
-        if window is None:
-            if isinstance(run.error, IncompleteRangeError):
-                run.error.records = reader.abandon()
-                run.error.report = run.error.records.report
-            run.check()
-        self._engine.wake()  # another window may begin
-        if self._hook is not None:
-            run.call(self._emit, run.number, window)
-        return window
+        if run is None:
+            raise ClientStateError("this stream was left: open another one")
+        try:
+            await run.wait()
+            # Windows that were proven before an error are delivered before it is raised.
+            window = reader.take_complete()
+            self._note_effort(run)
+            if reader.mismatch is not None:
+                run.fail(reader.mismatch)
+                reader.mismatch = None
+                run.check()
+            if window is None:
+                if isinstance(run.error, IncompleteRangeError):
+                    run.error.records = reader.abandon()
+                    run.error.report = run.error.records.report
+                run.check()
+            self._engine.wake()  # another window may begin
+            if self._hook is not None:
+                run.call(self._emit, run.number, window)
+            return window
+        finally:
+            del run  # see `Run.check`
 
     def _emit(self, run: int, window: CompleteWindow | None) -> None:
         hook, planned = self._hook, self._reader.planned

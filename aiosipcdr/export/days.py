@@ -3,12 +3,15 @@
 Decides from manifests, hashes and counts which days to write; the client reads the calls.
 """
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
+import anyio
 from msgspec.structs import replace
 
 from aiosipcdr.export.existing import ExistingFile
@@ -28,6 +31,10 @@ from aiosipcdr.model.report import DayOutcome, DayReport, DaysReport, FetchRepor
 from aiosipcdr.model.windows import days_of
 
 __all__ = ["DaysExport"]
+
+
+DayWriter = Callable[[DayFile], Awaitable[DayReport | None]]
+"""Writes the file of a day; returns `None` if the day has not begun by the vendor's clock."""
 
 
 class DaysExport:
@@ -66,33 +73,53 @@ class DaysExport:
         ]
         self._recheck_from = datetime.now(UTC) - recheck if recheck else None
         self._on_day = on_day
+        self._waiting = iter(self._files)
+        self._done: list[DayReport] = []
+        self._problems: dict[date, SipCdrError] = {}
         for file in self._files[:1]:  # bad arguments are refused before any request
             exporter.plan(self._query_of(file), file.paths)
 
-    async def run(self) -> DaysReport:
-        """Write all days.
+    def __len__(self) -> int:
+        """Return the number of days."""
+        return len(self._files)
+
+    async def run(self, writers: Sequence[DayWriter] = ()) -> DaysReport:
+        """Write all days, once.
+
+        Args:
+            writers: Write one day each at the same time; by default the days are written one by one, in this process.
 
         Raises:
-            IncompleteRangeError, ExportConflictError, JournalDamagedError: A day cannot be written. The first of these
-                errors is raised after all other days are done.
+            IncompleteRangeError, ExportConflictError, JournalDamagedError: A day cannot be written. The error of the
+                first such day is raised after all other days are done.
             SipCdrError: Any other error, raised at once.
         """
-        done: list[DayReport] = []
-        problem: SipCdrError | None = None
-        for file in self._files:
+        if writers:
+            await _run_all([self._write_days(write) for write in writers])
+        else:
+            await self._write_days(self._write)
+        if self._problems:
+            problems, self._problems = self._problems, {}
+            try:
+                raise problems[min(problems)]
+            finally:
+                del problems  # its traceback keeps this frame
+        return DaysReport(days=sorted(self._done, key=lambda day: day.date))
+
+    async def _write_days(self, write: DayWriter) -> None:
+        for file in self._waiting:
             if not await self._exporter.has_begun(file.day.start):
                 break
             try:
-                report = await self._write(file)
+                report = await write(file)
             except (IncompleteRangeError, ExportConflictError, JournalDamagedError) as error:
-                problem = problem or error
+                self._problems[file.day.date] = error
                 continue
-            done.append(report)
+            if report is None:
+                break
+            self._done.append(report)
             if self._on_day is not None:
                 self._on_day(report)
-        if problem is not None:
-            raise problem
-        return DaysReport(days=done)
 
     async def _write(self, file: DayFile) -> DayReport:
         existing = await self._exporter.inspect(self._query_of(file), file.paths)
@@ -139,6 +166,18 @@ class DaysExport:
         with suppress(OutOfTimeRangeError):
             return await self._exporter.count(self._query, tiles) if tiles else None
         return None
+
+
+async def _run_all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    # The first error is raised when all of them have stopped.
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait(tasks)
 
 
 def _own_tiles(file: DayFile, manifest: Manifest) -> list[TileCount]:

@@ -107,6 +107,7 @@ def _find_different(spec: ExportSpec, manifest: Manifest) -> str:
     pairs = {
         "format": (manifest.format, spec.format),
         "spreadsheet": (manifest.spreadsheet, spec.spreadsheet),
+        "tz": (manifest.tz, spec.tz),
         "numbers": (manifest.numbers, spec.numbers),
         "start": (before.start, now.start),
         "end": (before.end, now.end),

@@ -1,7 +1,7 @@
 """One exported file after the other: plans it, resumes its journal, fetches what is missing and publishes it."""
 
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from os import PathLike
 from typing import Literal, Self
 
@@ -12,11 +12,13 @@ from aiosipcdr.engine.fetcher import Fetcher
 from aiosipcdr.engine.stream import read_entries
 from aiosipcdr.export.existing import ExistingFile, inspect_existing
 from aiosipcdr.export.formats import choose_format
+from aiosipcdr.export.formats.excel import MOST_ROWS, too_many_rows
 from aiosipcdr.export.job import ExportJob
 from aiosipcdr.export.masking import choose_mask
 from aiosipcdr.export.paths import ExportPaths
 from aiosipcdr.export.render import shape_records
 from aiosipcdr.export.spec import ExportSpec
+from aiosipcdr.model.arguments import check_zone
 from aiosipcdr.model.errors import IncompleteRangeError, JournalDamagedError, OutOfTimeRangeError
 from aiosipcdr.model.privacy import hide_arguments
 from aiosipcdr.model.query import ExportFormat, IfExists, Query
@@ -44,6 +46,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     mask: Callable[[str], str] | None
     mode: int | None
     lock: bool
+    zone: tzinfo | None = None
 
     @classmethod
     @hide_arguments  # mask_numbers may be a key
@@ -59,11 +62,12 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         mode: int | None,
         lock: bool,
         relative: bool = False,
+        tz: tzinfo | str | None = None,
     ) -> Self:
         """Return the options of a caller's arguments.
 
         Raises:
-            ValueError: `mask_numbers` cannot be used, or `overwrite` contradicts `if_exists`.
+            ValueError: `mask_numbers` or `tz` cannot be used, or `overwrite` contradicts `if_exists`.
         """
         if overwrite and if_exists == "fail":
             raise ValueError('overwrite=True and if_exists="fail" exclude each other: give one of them')
@@ -76,6 +80,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             mask=choose_mask(mask_numbers),
             mode=mode,
             lock=lock,
+            zone=check_zone("tz", tz),
         )
 
     def __repr__(self) -> str:
@@ -123,6 +128,7 @@ class Exporter:
             tiles=self._plan_reader(query, paths).tiles,
             mode=options.mode,
             lock=options.lock,
+            zone=options.zone,
         )
 
     async def export(self, query: Query, paths: ExportPaths, *, is_outdated: bool = False) -> FetchReport:
@@ -135,6 +141,8 @@ class Exporter:
         async with ExportJob(spec) as job:
             if job.published is not None:
                 return job.published
+            if spec.format == "xlsx":
+                await self._check_rows(query)
             counts = await self._fetcher.recount(
                 [reported.window for reported in job.provisional],
                 query.filters,
@@ -162,6 +170,15 @@ class Exporter:
             report = stream.report
             await job.publish(report)
         return report
+
+    async def _check_rows(self, query: Query) -> None:
+        # Before anything is read; the encoder checks again, as calls may be added.
+        try:
+            rows = await self._fetcher.count(query)
+        except OutOfTimeRangeError:  # the reading reports it, or skips that part
+            return
+        if rows > MOST_ROWS:
+            raise too_many_rows(rows)
 
     async def inspect(self, query: Query, paths: ExportPaths) -> ExistingFile:
         """Compare the file that exists with a query."""

@@ -211,7 +211,12 @@ class ExportJob:
                     raise ClientStateError("the export has ended; start a new one")
                 return work()
 
-        return await anyio.to_thread.run_sync(mapped)
+        waiting = [mapped]
+
+        def run() -> T:
+            return waiting.pop()()  # an idle thread keeps the last function that it called, and so kept the journal
+
+        return await anyio.to_thread.run_sync(run)
 
     def _open(self) -> None:
         spec, journal = self._spec, self._journal

@@ -103,6 +103,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         file: The name of the file.
         format: Its format, a value of `--format`.
         spreadsheet: Whether it was written for spreadsheets.
+        tz: The time zone of its dates, in Excel only.
         numbers: "unchanged", "masked" or "pseudonyms".
         query: The query; the name of a phone is masked.
         key: The key derivation of both fingerprints and of the signature.
@@ -129,6 +130,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     format: str
     spreadsheet: bool = False
+    tz: str | None = None
     numbers: str = "unchanged"
     query: ExportQuery
     key: KeyDerivation | None = None
@@ -197,6 +199,7 @@ def describe_file(
         file=spec.path.name,
         format=spec.format,
         spreadsheet=spec.spreadsheet,
+        tz=spec.tz,
         numbers=spec.numbers,
         query=spec.public_query,
         key=header.key,
@@ -352,7 +355,7 @@ def _versions(format_name: str) -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version  # slow to import, and only needed for files
 
     found = {"aiosipcdr": __version__, "python": platform.python_version()}
-    packages = {"parquet": "pyarrow", "zst": "backports.zstd"}
+    packages = {"parquet": "pyarrow", "zst": "backports.zstd", "xlsx": "XlsxWriter"}
     for suffix, package in packages.items():
         if format_name.endswith(suffix):
             with suppress(PackageNotFoundError):  # zstd is part of Python from 3.14 on

@@ -40,7 +40,7 @@ PLACEHOLDER: Final = "{date}"
 """The placeholder for the date in the path of a day."""
 
 
-_EXTENSIONS: Final = re.compile(r"(?<=.)\.(ndjson|jsonl|csv|parquet)(\.(gz|zst))?$", re.IGNORECASE)
+_EXTENSIONS: Final = re.compile(r"(?<=.)\.(ndjson|jsonl|csv|parquet|xlsx)(\.(gz|zst))?$", re.IGNORECASE)
 
 
 class ExportPaths(NamedTuple):

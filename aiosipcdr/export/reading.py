@@ -18,6 +18,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from aiosipcdr.export.formats.compressed import load_zstd
+from aiosipcdr.export.reading_excel import read_excel
 from aiosipcdr.model.arrow import load_pyarrow
 from aiosipcdr.model.errors import ExportError
 from aiosipcdr.model.records import DURATION_FIELDS, TIME_FIELDS
@@ -76,6 +77,9 @@ def read_columns(path: Path, format_name: str, names: Sequence[str]) -> Iterator
         with open_plain(path) as file:
             if format_name == "parquet":
                 yield from _read_parquet(file, names)
+                return
+            if format_name == "xlsx":
+                yield from read_excel(file, names, max_row_bytes=_MAX_ROW_BYTES)
                 return
             text, _, compression = format_name.partition(".")
             plain = _decompress(file, compression)

@@ -4,7 +4,7 @@ Holds credentials, which no repr shows; neither does a repr show a filter's valu
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +12,7 @@ import msgspec
 
 from aiosipcdr.export.formats import choose_format, open_encoder
 from aiosipcdr.export.formats.encoders import Encoder, Metadata
+from aiosipcdr.export.formats.excel import zone_name
 from aiosipcdr.export.keys import ACCOUNT, PHONE, PSEUDONYMS, DerivedKey
 from aiosipcdr.export.masking import Numbers, Pseudonyms, mask_number
 from aiosipcdr.export.paths import ExportPaths
@@ -90,6 +91,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
         restart: Start over, discarding the progress of an earlier run.
         strict: Fail on a record or value that cannot be read.
         spreadsheet: See `open_encoder`.
+        zone: The time zone of dates, in Excel only; `None` in other formats.
         mask: Hides phone numbers; `None` leaves them.
         query: The query, masked like the records.
         filters: The filters as sent.
@@ -107,6 +109,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
     restart: bool
     strict: bool = False
     spreadsheet: bool
+    zone: tzinfo | None = None
     mask: Callable[[str], str] | None
     query: ExportQuery
     filters: Filters
@@ -152,6 +155,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
         tiles: Sequence[TimeWindow],
         mode: int | None = None,
         lock: bool = True,
+        zone: tzinfo | None = None,
     ) -> "ExportSpec":
         """Return the spec of an export of a range to the target of `paths`.
 
@@ -180,6 +184,9 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
             "numbers": _describe_mask(mask),
             PSEUDONYMS: mask("") if isinstance(mask, Pseudonyms) else None,
         }
+        zone = (zone or UTC) if chosen == "xlsx" else None
+        if zone is not None:
+            settings["tz"] = zone_name(zone)
         return cls(
             paths=paths.absolute(),
             format=chosen,
@@ -188,6 +195,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
             restart=restart,
             strict=strict,
             spreadsheet=spreadsheet,
+            zone=zone,
             mask=mask,
             query=describe_query(start, end, filters, time_field, mask, assume_tz=assume_tz, adjacent=adjacent),
             filters=filters,
@@ -219,13 +227,19 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self.query, phone_name=mask_number(phone))
 
     @property
+    def tz(self) -> str | None:
+        """The name of the zone of dates, in Excel only."""
+        return None if self.zone is None else zone_name(self.zone)
+
+    @property
     def as_lists(self) -> bool:
         """Whether rows are rendered as lists, which only columnar formats can read."""
         return self.format == "parquet"
 
     def open_encoder(self) -> Encoder:
         """Return a new encoder for the file: see `aiosipcdr.export.formats.open_encoder`."""
-        return open_encoder(self.format, spreadsheet=self.spreadsheet, metadata=query_metadata(self.query))
+        metadata, zone = query_metadata(self.query), self.zone or UTC
+        return open_encoder(self.format, spreadsheet=self.spreadsheet, metadata=metadata, zone=zone)
 
 
 def check_file_mode(mode: object) -> None:

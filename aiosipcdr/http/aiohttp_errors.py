@@ -1,6 +1,6 @@
 """Translation of aiohttp's exceptions to `aiosipcdr.model.errors`.
 
-Uses only their types and error numbers: their texts quote headers and answers.
+Uses only their types and error numbers: their texts quote headers and responses.
 """
 
 import errno
@@ -26,9 +26,9 @@ from aiosipcdr.model.errors import (
 )
 from aiosipcdr.policy.retry import decode_retry_after
 
-__all__ = ["ended_unanswered", "translate_error"]
+__all__ = ["ended_before_response", "translate_error"]
 
-# OpenSSL's reasons for an answer that is not TLS; they depend on its version.
+# OpenSSL's reasons for a response that is not TLS; they depend on its version.
 _NO_TLS: Final = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
 # TLS alerts of a server that will refuse the next handshake, too.
 _REFUSALS: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE", "PROTOCOL_VERSION", "SECURITY")
@@ -50,8 +50,8 @@ _SHORTAGES: Final = {
 _SYMBOL: Final = re.compile(r"[A-Z0-9_]{1,80}").fullmatch
 
 
-def ended_unanswered(error: Exception) -> bool:
-    """Return whether a connection ended before a byte of the answer was received."""
+def ended_before_response(error: Exception) -> bool:
+    """Return whether a connection ended before a byte of the response was received."""
     lost = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
     return lost and not isinstance(error, aiohttp.ClientConnectorError)
 
@@ -71,9 +71,9 @@ def translate_error(error: Exception, host: str, proxy: str, *, was_sent: bool =
     peer = f"the proxy {proxy}" if proxy and not was_sent else host
     name = type(error).__name__
     if isinstance(error, TimeoutError):
-        return RequestTimeoutError(f"no complete answer from {peer} in time ({name})")
+        return RequestTimeoutError(f"no complete response from {peer} in time ({name})")
     if isinstance(error, aiohttp.ClientResponseError):
-        improper = ProtocolError(f"the answer of {peer} is not proper HTTP", retryable=True)
+        improper = ProtocolError(f"the response of {peer} is not proper HTTP", retryable=True)
         improper.is_foreign = True
         return improper
     if isinstance(error, RuntimeError) and _STATE(str(error)):
@@ -83,7 +83,7 @@ def translate_error(error: Exception, host: str, proxy: str, *, was_sent: bool =
         final = getattr(error, "error_code", None) in _FINAL_CODES
         return _unconnected(f"no connection to {peer} ({name}): check the network and any proxy", retryable=not final)
     if isinstance(error, OSError | aiohttp.ClientError):
-        broken = TransportError(f"the connection to {peer} broke before the answer was complete ({name})")
+        broken = TransportError(f"the connection to {peer} broke before the response was complete ({name})")
         broken.connected = was_sent
         return broken
     return TransportError(f"the request failed ({name})", retryable=False)

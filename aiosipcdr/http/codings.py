@@ -1,4 +1,4 @@
-"""Content codings of answers: gzip, decompressed within a size limit.
+"""Content codings of responses: gzip, decompressed within a size limit.
 
 aiohttp's own decompression is not used: it accepts a gzip stream that is truncated.
 """
@@ -21,7 +21,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 def split_codings(headers: list[str]) -> tuple[str, ...]:
-    """Return the codings named by the `Content-Encoding` headers of an answer, in order."""
+    """Return the codings named by the `Content-Encoding` headers of a response, in order."""
     names = ",".join(headers).lower().split(",")
     return tuple(name.strip() for name in names if name.strip() not in {"", "identity"})
 
@@ -45,7 +45,7 @@ def decode_body(body: bytes, codings: tuple[str, ...], limit: int) -> bytes | Si
 def body_too_large(limit: int) -> ResponseTooLargeError:
     """Return the error for a body of more than `limit` bytes."""
     return ResponseTooLargeError(
-        f"the answer exceeds {limit // 1024:,} KiB; if its records are that large, raise max_response_bytes"
+        f"the response exceeds {limit // 1024:,} KiB; if its records are that large, raise max_response_bytes"
     )
 
 
@@ -56,7 +56,7 @@ def _decompress(body: bytes, limit: int) -> bytes | SipCdrError:
         if stream.eof and stream.unused_data:
             return _decompress_members(body, limit)
     except zlib.error:
-        return TransportError("the answer's gzip stream is damaged")
+        return TransportError("the response's gzip stream is damaged")
     if len(plain) > limit:
         return body_too_large(limit)
     return plain if stream.eof else _truncated()
@@ -67,7 +67,7 @@ def _decompress_members(body: bytes, limit: int) -> bytes | SipCdrError:
     plain, position, members = bytearray(), 0, 0
     while position < len(body):
         if members == _MAX_MEMBERS:
-            return ProtocolError(f"the answer's gzip stream has more than {_MAX_MEMBERS:,} members")
+            return ProtocolError(f"the response's gzip stream has more than {_MAX_MEMBERS:,} members")
         stream, members = zlib.decompressobj(wbits=31), members + 1
         while not stream.eof:
             piece = body[position : position + _SLICE]
@@ -81,8 +81,8 @@ def _decompress_members(body: bytes, limit: int) -> bytes | SipCdrError:
 
 
 def _unexpected_coding() -> ProtocolError:
-    return ProtocolError("the answer is compressed in a way that was not asked for")
+    return ProtocolError("the response is compressed in a way that was not asked for")
 
 
 def _truncated() -> TransportError:
-    return TransportError("the answer's gzip stream is cut short")
+    return TransportError("the response's gzip stream is cut short")

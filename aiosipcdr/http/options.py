@@ -7,6 +7,9 @@ import ipaddress
 import re
 import ssl
 import warnings
+from os import PathLike
+from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -21,7 +24,7 @@ _NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::[0-9]*)?")
 _QUOTED = re.compile(r"""(?P<quote>['"])(?P<value>.*?)(?P=quote)(?:\s*#.*)?""")
 _COMMENT = re.compile(r"\s+#.*")
 
-__all__ = ["check_base_url", "check_ssl_context", "check_user_agent", "choose_proxy", "unquote"]
+__all__ = ["FileAuthorities", "check_base_url", "check_ssl_context", "check_user_agent", "choose_proxy", "unquote"]
 
 
 def check_user_agent(user_agent: object) -> None:
@@ -68,6 +71,29 @@ def check_ssl_context(context: object) -> None:
             InsecureTlsWarning,
             stacklevel=4,  # the line that builds the client
         )
+
+
+class FileAuthorities(ssl.SSLContext):
+    """A context that trusts the authorities in one PEM file, with Python's defaults; unlike others, it pickles."""
+
+    path: str
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Return the context for a file.
+
+        Raises:
+            OSError: The file cannot be read, or, as `ssl.SSLError`, holds no certificate.
+        """
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context.verify_flags = ssl.create_default_context(cafile=path).verify_flags  # more of them from Python 3.13 on
+        context.load_verify_locations(path)
+        context.path = str(Path(path).absolute())
+        return context
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the name of the file."""
+        return type(self).load, (self.path,)
 
 
 def _find_missing(context: ssl.SSLContext) -> str:

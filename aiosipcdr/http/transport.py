@@ -1,7 +1,7 @@
-"""Transport: sends one signed POST over aiohttp and returns the bytes of the answer.
+"""Transport: sends one signed POST over aiohttp and returns the bytes of the response.
 
 The only module that opens an aiohttp session. Never follows a redirect, never retries, and never raises an exception of
-aiohttp: their texts quote headers and answers, so each is replaced by one of `aiosipcdr.model.errors`. An answer is
+aiohttp: their texts quote headers and responses, so each is replaced by one of `aiosipcdr.model.errors`. A response is
 limited in size; no unread byte is left on a connection that is used again.
 """
 
@@ -23,7 +23,7 @@ import msgspec
 from aiohttp import ClientSession, hdrs
 from yarl import URL
 
-from aiosipcdr.http.aiohttp_errors import ended_unanswered, translate_error
+from aiosipcdr.http.aiohttp_errors import ended_before_response, translate_error
 from aiosipcdr.http.codings import body_too_large, decode_body, find_unsupported, split_codings
 from aiosipcdr.model.errors import (
     ClientStateError,
@@ -41,7 +41,7 @@ from aiosipcdr.policy.retry import decode_retry_after
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, Refusal
 from aiosipcdr.wire.signing import Credentials, mask_secrets, sign
 
-__all__ = ["ClientSession", "Received", "Signer", "Transport", "max_answer_bytes", "read_answer"]
+__all__ = ["ClientSession", "Received", "Signer", "Transport", "default_response_limit", "read_response"]
 
 _JSON: Final = "application/json;charset=UTF-8"
 _CONNECT_SECONDS: Final = 10.0
@@ -161,8 +161,8 @@ class Transport:
         Args:
             url: Full address of the endpoint.
             connections: Max requests in flight.
-            timeout: Seconds for one request and its answer.
-            max_response_bytes: Max decoded bytes of one answer; by default see `max_answer_bytes`.
+            timeout: Seconds for one request and its response.
+            max_response_bytes: Max decoded bytes of one response; by default see `default_response_limit`.
             session: Session whose connections are borrowed; it is never closed.
             proxy: Address of an HTTP proxy.
             ssl_context: How to verify the server; by default with the system's certificate authorities.
@@ -183,7 +183,7 @@ class Transport:
         self._max_response_bytes = max_response_bytes
         self._borrowed = session
         self._session: aiohttp.ClientSession | None = None
-        self._proxy = proxy
+        self.proxy = proxy
         # No separate read timeout: a slow vendor may take as long as the caller allows in total.
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
         # Always our own context: a borrowed connector may have verification disabled.
@@ -245,12 +245,12 @@ class Transport:
             session.detach()
 
     async def send(self, body: bytes, sign: Sign, *, size: int = 100) -> Received | SipCdrError:
-        """Send one request; return the answer, or the error that explains why there is none.
+        """Send one request; return the response, or the error that explains why there is none.
 
         Args:
             body: The JSON body.
             sign: Returns the headers that sign the request; called when the connection is established.
-            size: Number of records asked for; limits the size of the answer.
+            size: Number of records asked for; limits the size of the response.
         """
         payload = _SignedBody(body, sign)
         del body  # a traceback may show the locals of this frame, and a filter may be a number
@@ -263,7 +263,7 @@ class Transport:
             return await self._exchange(session, payload, size)
         except Exception as error:  # noqa: BLE001 - every exception of aiohttp is translated
             translated = translate_error(error, self._host, self.proxy_host, was_sent=payload.was_sent)
-            if isinstance(translated, TransportError) and ended_unanswered(error):
+            if isinstance(translated, TransportError) and ended_before_response(error):
                 translated.stale = payload.on_used_connection
             return translated
         except BaseException as ended:  # noqa: BLE001 - raised again
@@ -277,12 +277,12 @@ class Transport:
             self._url,
             data=payload,
             allow_redirects=False,
-            proxy=None if self._proxy is None else self._proxy.reveal(),
+            proxy=None if self.proxy is None else self.proxy.reveal(),
             ssl=self.ssl,
         ) as response:
             headers, status = response.headers, response.status
             if status == HTTPStatus.OK:
-                body = await _read_body(response, self._max_response_bytes or max_answer_bytes(size))
+                body = await _read_body(response, self._max_response_bytes or default_response_limit(size))
             else:
                 body = await _read_refusal(response)
             if not isinstance(body, bytes):
@@ -292,8 +292,8 @@ class Transport:
             return Received(body, date, status, retry_after, read_content_type(headers.get(hdrs.CONTENT_TYPE)))
 
 
-def max_answer_bytes(size: int) -> int:
-    """Return the default limit for the decoded bytes of an answer with `size` records: 64 KiB each, and 64 KiB more.
+def default_response_limit(size: int) -> int:
+    """Return the default limit for the decoded bytes of a response with `size` records: 64 KiB each, and 64 KiB more.
 
     A record takes about 600 bytes.
     """
@@ -318,7 +318,7 @@ async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes | Si
     else:
         body = await response.read() if length <= limit else body_too_large(limit)
     if not isinstance(body, bytes):
-        response.close()  # unread bytes would be taken for the next answer
+        response.close()  # unread bytes would be taken for the next response
         return body
     return decode_body(body, codings, limit) if codings else body
 
@@ -331,7 +331,7 @@ async def _read_chunks(response: aiohttp.ClientResponse, limit: int) -> bytes | 
         if len(body) > limit:
             return body_too_large(limit)
         if chunks > _MAX_CHUNKS:
-            return ResponseTooLargeError(f"the answer is sent in more than {_MAX_CHUNKS:,} chunks")
+            return ResponseTooLargeError(f"the response is sent in more than {_MAX_CHUNKS:,} chunks")
     return bytes(body)
 
 
@@ -348,7 +348,7 @@ async def _read_refusal(response: aiohttp.ClientResponse) -> bytes:
             else:
                 plain = decode_body(bytes(body), _find_codings(response), _MAX_REFUSAL_BYTES)
                 return plain if isinstance(plain, bytes) else b""
-    response.close()  # unread bytes would be taken for the next answer
+    response.close()  # unread bytes would be taken for the next response
     return b""
 
 
@@ -385,7 +385,7 @@ class Signer(msgspec.Struct, eq=False):
         }
 
 
-def read_answer(
+def read_response(
     received: Received,
     decoder: PageDecoder,
     credentials: Credentials,
@@ -395,16 +395,16 @@ def read_answer(
     sent: float,
     now: float,
 ) -> PageAnswer | SipCdrError:
-    """Return the page in an answer, or the error that it reports.
+    """Return the page in a response, or the error that it reports.
 
     Args:
-        received: The answer.
+        received: The response.
         decoder: Decoder of its body.
         credentials: Credentials of the request; the vendor's text may quote the key.
         current: Number of the page that was requested.
         size: Number of records that were requested.
         sent: This machine's Unix time when the request was signed.
-        now: This machine's Unix time when the answer was complete.
+        now: This machine's Unix time when the response was complete.
     """
     answer = decoder.decode(received.body, current=current, size=size, mask=partial(mask_secrets, credentials))
     if isinstance(answer, Refusal):

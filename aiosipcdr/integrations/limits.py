@@ -79,6 +79,10 @@ class Limits:
     def merged_with(self, other: "Limits") -> "Limits":
         """Return the limits that apply: those of the two that are not all defaults.
 
+        For example:
+
+            Limits(max_streams=4).merged_with(Limits()).max_streams  # 4
+
         Raises:
             ValueError: Both were set, and they differ.
         """
@@ -91,6 +95,11 @@ class Limits:
     @contextmanager
     def stream(self) -> Iterator[None]:
         """Count one more stream while the block runs.
+
+        For example:
+
+            with limits.stream():
+                await send(response)
 
         Raises:
             TooManyStreamsError: `max_streams` are already open.
@@ -105,6 +114,10 @@ class Limits:
 
     def check_host(self, header: str | None) -> None:
         """Check the `Host` of a request: its name, without the port, must match `allowed_hosts`.
+
+        For example:
+
+            Limits(allowed_hosts=["*.example.org"]).check_host("cdr.example.org:8443")
 
         Raises:
             HostNotAllowedError: It does not.

@@ -3,8 +3,9 @@
 Importing this module does not import pyarrow. One batch is in memory at a time.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timezone
 from decimal import (
     Clamped,
     Context,
@@ -37,6 +38,7 @@ __all__ = [
     "BATCH_ROWS",
     "SCHEMA_VERSION",
     "ArrowRecords",
+    "check_columns",
     "fit_columns",
     "load_pyarrow",
     "record_batch",
@@ -52,7 +54,10 @@ SCHEMA_VERSION = 2
 
 _MONEY_DIGITS, _MONEY_SCALE = 38, 12
 _FIELDS = CallDetailRecord.__struct_fields__
-_columns = [attrgetter(name) if name != "extra" else (lambda record: record.extra.to_json()) for name in _FIELDS]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Instants that datetime can represent in UTC.
+_FIRST_INSTANT = datetime.min.replace(tzinfo=UTC) - _EPOCH
+_LAST_INSTANT = datetime.max.replace(tzinfo=UTC) - _EPOCH
 # One sum per column shows that ordinary amounts fit: with 13 digits and exponents from 0 on, an amount has at most
 # 12 decimal places, and while no sum reaches 25 digits, none of its terms has more than 26.
 _PLAIN = Context(prec=_MONEY_SCALE + 1, Emin=0, Emax=24, traps=[InvalidOperation, Overflow, Rounded, Clamped])
@@ -66,16 +71,41 @@ class ArrowRecords:
     """Records as an Arrow stream, for `polars.DataFrame`, `pyarrow.table`, DuckDB and pandas.
 
         frame = polars.DataFrame(records.arrow)
+        prices = polars.DataFrame(records.arrow.select(["voice_id", "cost", "currency"]))
 
     It is not a list, since these libraries would not look for an Arrow stream in one. The records are converted anew
     each time the stream is read.
     """
 
-    __slots__ = ("_records",)
+    __slots__ = ("_columns", "_records")
 
-    def __init__(self, records: Sequence[CallDetailRecord]) -> None:
-        """Offer `records`, as they are when the stream is read."""
+    def __init__(self, records: Sequence[CallDetailRecord], columns: Sequence[str] | None = None) -> None:
+        """Offer `records`, as they are when the stream is read.
+
+        Args:
+            records: The records.
+            columns: The columns, in this order; by default all.
+
+        Raises:
+            ValueError: `columns` is empty, has a name twice, or has one that is not a field of a record.
+        """
         self._records = records
+        self._columns = check_columns(columns)
+
+    def select(self, columns: Sequence[str]) -> "ArrowRecords":
+        """Return the same records with some columns only; the others are not built.
+
+            records.arrow.select(["voice_id", "cost", "currency"])
+
+        An amount or time that its column cannot hold is null there; the column `extra` has its text.
+
+        Args:
+            columns: Field names of `CallDetailRecord`, in the order of the columns.
+
+        Raises:
+            ValueError: `columns` is empty, has a name twice, or has one that is not a field of a record.
+        """
+        return ArrowRecords(self._records, columns)
 
     def __repr__(self) -> str:
         """Count the records instead of printing them."""
@@ -91,7 +121,8 @@ class ArrowRecords:
             ImportError: The extra `arrow` is not installed.
         """
         pyarrow = load_pyarrow()
-        reader = pyarrow.RecordBatchReader.from_batches(schema(), record_batches(self._records))
+        batches = record_batches(self._records, self._columns)
+        reader = pyarrow.RecordBatchReader.from_batches(schema(self._columns), batches)
         capsule: object = reader.__arrow_c_stream__(requested_schema)
         return capsule
 
@@ -110,8 +141,26 @@ def load_pyarrow() -> ModuleType:
     return module
 
 
-def schema() -> Any:  # noqa: ANN401 - pyarrow has no types
-    """Return the `pyarrow.Schema` of `CallDetailRecord`: its names, in its order.
+def check_columns(columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of `columns` in their order; of all columns for `None`.
+
+    Raises:
+        ValueError: `columns` is empty, has a name twice, or has one that is not a field of a record.
+    """
+    if columns is None:
+        return _FIELDS
+    names = () if isinstance(columns, str) else tuple(columns)
+    if not names:
+        raise ValueError('columns must be a list of names, such as ["voice_id", "cost"]')
+    if unknown := [name for name in names if name not in _FIELDS]:
+        raise ValueError(f"columns has no such field: {', '.join(map(repr, unknown))}; there are {', '.join(_FIELDS)}")
+    if repeated := [name for name, number in Counter(names).items() if number > 1]:
+        raise ValueError(f"columns has these names twice: {', '.join(repeated)}")
+    return names
+
+
+def schema(columns: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Return the `pyarrow.Schema` of `CallDetailRecord`: its names, in its order, or those of `columns` in theirs.
 
     Text is `string`; durations are `int64` seconds, so that sums fit; times are `timestamp[us, tz=UTC]`, which keeps
     the instant but not the offset; money is `decimal128(38, 12)`; `extra` is a JSON object as `string`. All columns but
@@ -119,6 +168,7 @@ def schema() -> Any:  # noqa: ANN401 - pyarrow has no types
 
     Raises:
         ImportError: The extra `arrow` is not installed.
+        ValueError: See `check_columns`.
     """
     pa = load_pyarrow()
     kinds = (
@@ -127,31 +177,67 @@ def schema() -> Any:  # noqa: ANN401 - pyarrow has no types
         | dict.fromkeys(DURATION_FIELDS, pa.int64())
         | dict.fromkeys(MONEY_FIELDS, pa.decimal128(_MONEY_DIGITS, _MONEY_SCALE))
     )
-    fields = [pa.field(name, kind, nullable=name != "voice_id") for name, kind in kinds.items()]
-    return pa.schema(fields)
+    return pa.schema([pa.field(name, kinds[name], nullable=name != "voice_id") for name in check_columns(columns)])
 
 
-def record_batch(records: Sequence[CallDetailRecord]) -> Any:  # noqa: ANN401 - pyarrow has no types
+def record_batch(records: Sequence[CallDetailRecord], columns: Sequence[str] | None = None) -> Any:  # noqa: ANN401
     """Return `records` as one `pyarrow.RecordBatch`; an amount that the column cannot hold is in `extra` instead.
+
+    Args:
+        records: The records.
+        columns: The columns to build, in this order; by default all.
 
     Raises:
         ImportError: The extra `arrow` is not installed.
+        ValueError: See `check_columns`.
     """
     pa = load_pyarrow()
-    shape = schema()
-    records = fit_columns(records)
-    arrays = [pa.array(list(map(column, records)), field.type) for column, field in zip(_columns, shape, strict=True)]
+    shape = schema(columns)
+    try:
+        arrays = [_build_column(pa, records, field) for field in shape]
+    except (pa.ArrowInvalid, _UnrepresentableError):
+        fitted = [_fit_record(record) for record in records]
+        arrays = [_build_column(pa, fitted, field) for field in shape]
     return pa.record_batch(arrays, schema=shape)
 
 
-def record_batches(records: Sequence[CallDetailRecord]) -> Iterator[Any]:
+def record_batches(records: Sequence[CallDetailRecord], columns: Sequence[str] | None = None) -> Iterator[Any]:
     """Yield `records` as batches of at most 65,536 rows, each made when it is asked for.
+
+    Args:
+        records: The records.
+        columns: The columns to build, in this order; by default all.
 
     Raises:
         ImportError: The extra `arrow` is not installed.
+        ValueError: See `check_columns`.
     """
     for start in range(0, len(records), BATCH_ROWS):
-        yield record_batch(records[start : start + BATCH_ROWS])
+        yield record_batch(records[start : start + BATCH_ROWS], columns)
+
+
+class _UnrepresentableError(Exception):
+    """A time is outside the calendar in UTC."""
+
+
+def _build_column(pa: Any, records: Sequence[CallDetailRecord], field: Any) -> Any:  # noqa: ANN401
+    # pyarrow never rounds an amount: it raises ArrowInvalid.
+    if field.name == "extra":
+        return pa.array([record.extra.to_json() if record.extra else None for record in records], field.type)
+    values = list(map(attrgetter(field.name), records))
+    return _build_times(pa, values, field.type) if field.name in TIME_FIELDS else pa.array(values, field.type)
+
+
+def _build_times(pa: Any, times: Sequence[datetime | None], kind: Any) -> Any:  # noqa: ANN401
+    # Integers from differences take a quarter of the time that pyarrow needs for aware datetimes. With the same fixed
+    # offset on both sides, Python subtracts without calling `utcoffset`.
+    zone = next((time.tzinfo for time in times if time is not None), None)
+    epoch = _EPOCH.astimezone(zone) if isinstance(zone, timezone) else _EPOCH
+    elapsed = [None if time is None else time - epoch for time in times]
+    known = [instant for instant in elapsed if instant is not None]
+    if known and (min(known) < _FIRST_INSTANT or max(known) > _LAST_INSTANT):
+        raise _UnrepresentableError
+    return pa.array(elapsed, pa.duration("us")).view(kind)
 
 
 def fit_columns(records: Sequence[CallDetailRecord]) -> Sequence[CallDetailRecord]:
@@ -230,6 +316,8 @@ def _fit(amount: Decimal) -> Decimal | None:
     exponent = amount.as_tuple().exponent
     if not isinstance(exponent, int) or (amount and amount.adjusted() >= _MONEY_DIGITS - _MONEY_SCALE):
         return None
+    if not amount and exponent > 0:
+        return _NOTHING  # pyarrow refuses 0E+40
     if exponent >= -_MONEY_SCALE:
         return amount
     try:

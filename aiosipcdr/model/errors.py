@@ -10,7 +10,7 @@ signature or a phone number.
     │   ├── TlsError
     │   ├── RedirectError
     │   └── OutageError                     budget or stall deadline spent
-    ├── ProtocolError (ValueError)          the answer is not one of this endpoint
+    ├── ProtocolError (ValueError)          the response is not one of this endpoint
     │   ├── ResponseTooLargeError
     │   ├── SchemaMismatchError
     │   └── FilterIgnoredError
@@ -161,7 +161,7 @@ class TransportError(SipCdrError, ConnectionError):
         connected: Whether a connection to the host was made.
         local: Whether this machine is out of file descriptors, threads or memory. Fewer connections are used then, and
             such errors do not count as an outage of the vendor.
-        stale: Whether a reused connection ended before the first byte of the answer, as idle connections do that the
+        stale: Whether a reused connection ended before the first byte of the response, as idle connections do that the
             other side has closed.
     """
 
@@ -308,7 +308,7 @@ class IncompleteRangeError(SipCdrError):
 
 
 class ExportError(SipCdrError, OSError):
-    """A file could not be written."""
+    """A file or a table could not be written."""
 
     def __str__(self) -> str:
         """Return the message without OSError's errno."""
@@ -316,7 +316,7 @@ class ExportError(SipCdrError, OSError):
 
 
 class ExportConflictError(ExportError):
-    """The target exists, another export is writing it, or its journal belongs to another query."""
+    """The target exists, another export or sync is writing it, or it belongs to another query."""
 
 
 class JournalDamagedError(ExportError):
@@ -324,7 +324,7 @@ class JournalDamagedError(ExportError):
 
 
 class StorageError(ExportError):
-    """The disk is full, read-only or not available."""
+    """The disk is full, read-only or not available, or a database failed."""
 
 
 _BY_STATUS: dict[int, tuple[type[VendorError], str]] = {
@@ -352,7 +352,7 @@ _BY_HTTP_STATUS: dict[int, tuple[type[SipCdrError], str]] = {
         RestrictedAddressError,
         "access forbidden: this address or request is blocked by the vendor or by a firewall before it",
     ),
-    HTTPStatus.NO_CONTENT: (ProtocolError, "an answer without content"),
+    HTTPStatus.NO_CONTENT: (ProtocolError, "a response without content"),
     HTTPStatus.NOT_FOUND: (ProtocolError, _NO_ENDPOINT),
     HTTPStatus.METHOD_NOT_ALLOWED: (ProtocolError, _NO_ENDPOINT),
     HTTPStatus.TOO_MANY_REQUESTS: (ThrottledError, "queried too frequently"),
@@ -375,7 +375,7 @@ _RETRYABLE: dict[int, bool] = {
 
 
 def vendor_error(status: int, reason: str | None, *, retry_after: float | None = None) -> VendorError:
-    """Return the error for an answer whose `status` is not 0; an unknown code is kept."""
+    """Return the error for a response whose `status` is not 0; an unknown code is kept."""
     kind, hint = _BY_STATUS.get(status, (VendorError, "the vendor refused the request with an unknown code"))
     reason = clean_words(reason)
     said = f': "{reason}"' if reason else ""
@@ -385,11 +385,11 @@ def vendor_error(status: int, reason: str | None, *, retry_after: float | None =
 def http_error(
     status: int, *, retry_after: float | None = None, code: int | None = None, reason: str | None = None
 ) -> SipCdrError:
-    """Return the error for an answer whose HTTP `status` is not 200.
+    """Return the error for a response whose HTTP `status` is not 200.
 
     Args:
         status: The HTTP status.
-        retry_after: Seconds that the answer asks to wait.
+        retry_after: Seconds that the response asks to wait.
         code: The vendor's own status, if the body has one.
         reason: The vendor's words beside that status.
     """
@@ -405,7 +405,7 @@ def http_error(
     ):
         # The vendor's status says more than HTTP's, above all that a login was refused.
         return vendor_error(code, reason, retry_after=retry_after)
-    kind, hint = _BY_HTTP_STATUS.get(status, (ProtocolError, "not an answer of this endpoint: check base_url"))
+    kind, hint = _BY_HTTP_STATUS.get(status, (ProtocolError, "not a response of this endpoint: check base_url"))
     if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after is not None:
         kind, hint = ThrottledError, "the service is throttling requests"
     reason = clean_words(reason)
@@ -495,7 +495,7 @@ def describe_shortfall(
     """
     what = f"{unique:,} distinct calls were read where the vendor counts {total:,}"
     if unique == total:
-        what = f"{unique:,} distinct calls were read, and the vendor's answers differ in their counts"
+        what = f"{unique:,} distinct calls were read, and the vendor's responses differ in their counts"
     return IncompleteRangeError(
         f"completeness cannot be verified: {what}; {why}: try again later, or accept an incomplete result with"
         " allow_incomplete=True",

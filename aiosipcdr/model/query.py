@@ -12,7 +12,7 @@ from aiosipcdr.model.windows import ArgumentError, TimeWindow
 
 __all__ = ["ExportFormat", "FilterMatch", "Filters", "IfExists", "OutOfRange", "Query"]
 
-ExportFormat = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet"]
+ExportFormat = Literal["ndjson", "ndjson.gz", "ndjson.zst", "csv", "csv.gz", "csv.zst", "parquet", "xlsx"]
 """The format of an exported file. A path that ends in .gz or .zst compresses "ndjson" and "csv", too."""
 
 IfExists = Literal["verify", "replace", "fail"]

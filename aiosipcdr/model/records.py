@@ -26,6 +26,7 @@ __all__ = [
     "TimeField",
     "list_faulty_fields",
     "list_unknown_fields",
+    "show_id",
 ]
 
 # The vendor writes an empty text for a missing value: the decoder refuses it here, and the codec turns it into None.
@@ -328,11 +329,11 @@ class CallDetailRecord(
     def __repr__(self) -> str:
         """Show id and time; the rest may be personal data."""
         submitted = self.submit_time.isoformat() if self.submit_time else None
-        return f"CallDetailRecord(voice_id={_show_id(self.voice_id)!r}, submit_time={submitted}, ...)"
+        return f"CallDetailRecord(voice_id={show_id(self.voice_id)!r}, submit_time={submitted}, ...)"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Show as little in a rich traceback as in a plain one."""
-        return [("voice_id", _show_id(self.voice_id)), ("submit_time", self.submit_time)]
+        return [("voice_id", show_id(self.voice_id)), ("submit_time", self.submit_time)]
 
 
 _is_id = re.compile(r"[0-9]{1,5}|[0-9]{16,24}").fullmatch
@@ -345,7 +346,8 @@ WIRE_NAMES = {
 _FIELD_BY_WIRE_NAME = {wire_name: name for name, wire_name in WIRE_NAMES.items()}
 
 
-def _show_id(voice_id: str) -> str:
+def show_id(voice_id: str) -> str:
+    """Return an id for a repr: hidden if it may be something else."""
     # An id has 19 digits, more than a phone number. A server may send a key, a signature or a number instead.
     return voice_id if _is_id(voice_id) else "***"
 

@@ -10,7 +10,10 @@ from typing import Any, Literal, SupportsIndex, overload
 
 import msgspec
 
+from aiosipcdr.model.arguments import check_between
 from aiosipcdr.model.arrow import ArrowRecords
+from aiosipcdr.model.frames import to_pandas, to_polars
+from aiosipcdr.model.html import RecordsPreview, render_report
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import TimeWindow
 
@@ -171,6 +174,10 @@ class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
         facts = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "window_reports"}
         clipped_to = None if self.clipped_to is None else self.clipped_to.isoformat()
         return facts | {"clipped_to": clipped_to, "local_clock": self.local_clock}
+
+    def _repr_html_(self) -> str:
+        """Show verdict, counts and windows that could not be proven in a notebook."""
+        return render_report(self)
 
     def __str__(self) -> str:
         """Return a summary in one line."""
@@ -454,6 +461,57 @@ class CallDetailRecords(list[CallDetailRecord]):
         """Show the number of records, not the records."""
         proof = "certified" if self.report.certified else "not certified"
         return f"<CallDetailRecords: {len(self):,} records, {proof}>"
+
+    def _repr_html_(self) -> str:
+        """Show the first records in a notebook, numbers masked; see `preview`."""
+        return self.preview()._repr_html_()
+
+    def preview(self, rows: int = 10, *, mask_numbers: bool = True) -> RecordsPreview:
+        """Return the first records as a table for a notebook, which also shows the list itself so.
+
+            records.preview(3, mask_numbers=False)
+
+        Args:
+            rows: How many records to show.
+            mask_numbers: Mask phone numbers. Without it they are saved with the notebook.
+
+        Returns:
+            An object that notebooks show as a table; its repr holds no record.
+        """
+        check_between("rows", rows, 0, 1_000_000)
+        verdict = "certified" if self.report.certified else "not certified"
+        return RecordsPreview(self[:rows], len(self), verdict, mask_numbers=mask_numbers)
+
+    def to_pandas(self, *, float_money: bool = False) -> Any:  # noqa: ANN401 - pandas is optional
+        """Return the records as a `pandas.DataFrame`.
+
+            frame = records.to_pandas(float_money=True)
+            frame.set_index("submit_time")["cost"].resample("D").sum().plot()
+
+        Texts are strings; times `datetime64[us, UTC]`; durations seconds, floats where some are missing.
+
+        Args:
+            float_money: Money as `float64`, rounded, for plots; by default exact `Decimal` objects, with 12 places.
+
+        Raises:
+            ImportError: pandas, or pyarrow (extra `arrow`), is not installed.
+        """
+        return to_pandas(self, float_money=float_money)
+
+    def to_polars(self, *, float_money: bool = False) -> Any:  # noqa: ANN401 - polars is optional
+        """Return the records as a `polars.DataFrame`.
+
+            records.to_polars().group_by("currency").agg(polars.col("cost").sum())
+
+        Texts are `String`; times `Datetime("us", "UTC")`; durations `Int64` seconds.
+
+        Args:
+            float_money: Money as `Float64`, rounded, for plots; by default exact `Decimal(38, 12)`.
+
+        Raises:
+            ImportError: polars, or pyarrow (extra `arrow`), is not installed.
+        """
+        return to_polars(self, float_money=float_money)
 
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> CallDetailRecord: ...

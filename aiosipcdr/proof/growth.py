@@ -38,12 +38,20 @@ class Growth:
         is_fast: Whether these were so many that the next scan will probably fail, too.
     """
 
-    __slots__ = ("_ages", "_count_lags", "_delayed_scan", "_end", "is_fast", "is_growing", "rows")
+    __slots__ = ("_ages", "_count_lags", "_delayed_scan", "_end", "_is_expected", "is_fast", "is_growing", "rows")
 
-    def __init__(self, ages: AgePolicy, end: datetime, *, is_growing: bool) -> None:
-        """Start before the first scan of a window that ends at `end`."""
+    def __init__(self, ages: AgePolicy, end: datetime, *, is_growing: bool, is_expected: bool = False) -> None:
+        """Start before the first scan of a window that ends at `end`.
+
+        Args:
+            ages: Decides whether the window is young.
+            end: End of the window.
+            is_growing: See above.
+            is_expected: Calls may be added to the window whatever its age.
+        """
         self._ages = ages
         self._end = end
+        self._is_expected = is_expected
         self._count_lags = False
         self._delayed_scan = 0
         self.is_growing: bool = is_growing
@@ -51,14 +59,14 @@ class Growth:
         self.is_fast: bool = False
 
     def exceeds(self, count: int, *, rows: int, largest_total: int) -> bool:
-        """Return whether a count of a young window shows that calls were added and none deleted.
+        """Return whether a count of a window that may grow shows that calls were added and none deleted.
 
         Args:
             count: The count.
             rows: Rows that were read before it.
             largest_total: Largest total that was reported before it.
         """
-        return count > rows and count >= largest_total and self._ages.is_young(self._end)
+        return count > rows and count >= largest_total and (self._is_expected or self._ages.is_young(self._end))
 
     def note_count(self, count: int, *, rows: int, largest_total: int) -> None:
         """Record a count that differs from the rows read."""

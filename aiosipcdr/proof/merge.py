@@ -4,7 +4,7 @@ Two adjacent spans that meet at an instant b may be read by independent runs, an
 that ends or begins at b includes a call exactly at b. So the right span also requests the second before b, and does it
 twice: as a window of its own, and as the beginning of the span. Rows of that window belong to the left span, all others
 to the right one. The left span and that window both end at b, so the vendor treats a call at b the same way in both,
-and each call has exactly one owner.
+and each call has exactly one owner. A call that may have arrived between the two readings is decided by a third one.
 """
 
 from bisect import insort
@@ -20,7 +20,7 @@ from aiosipcdr.model.report import CompleteWindow, ReportBuilder, WindowReport, 
 from aiosipcdr.model.windows import SECOND, TimeWindow
 from aiosipcdr.proof.checkpoint import ReadWindow
 from aiosipcdr.proof.field_counts import FieldCounts
-from aiosipcdr.proof.overlaps import EarlierWindow, Repeats, identity
+from aiosipcdr.proof.overlaps import EarlierWindow, Repeats, identity, may_lie_in
 from aiosipcdr.proof.scan import WindowScan
 from aiosipcdr.proof.splits import SplitWindow
 from aiosipcdr.proof.window import WindowReader
@@ -52,10 +52,7 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: `TimeWindow.of` refuses the range.
         """
-        window = TimeWindow.of(start, end)
-        if time_field is None:
-            return cls(window=window)
-        return cls(window=window.widened(), time_field=time_field, bounds=(start.astimezone(UTC), end.astimezone(UTC)))
+        return cls.between(start, end, time_field=time_field, has_left=False, has_right=False)
 
     @classmethod
     def adjacent(cls, start: datetime, end: datetime, *, time_field: str | None = None) -> Self:
@@ -64,20 +61,48 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: A bound is not a whole second, the range is empty, or `TimeWindow.of` refuses the range.
         """
-        span = TimeWindow.of(start, end)
-        if not span.seconds:
+        return cls.between(start, end, time_field=time_field, has_left=True, has_right=True)
+
+    @classmethod
+    def between(
+        cls, start: datetime, end: datetime, *, time_field: str | None = None, has_left: bool, has_right: bool
+    ) -> Self:
+        """Create a span that has a neighbour on some of its sides.
+
+        Args:
+            start: Begin of the span.
+            end: End of the span.
+            time_field: The time field that the vendor is known to filter on.
+            has_left: Whether a neighbour ends at `start`.
+            has_right: Whether a neighbour begins at `end`.
+
+        Raises:
+            ValueError: A bound that a neighbour shares is not a whole second, a range with neighbours is empty, or
+                `TimeWindow.of` refuses the range.
+        """
+        asked = TimeWindow.of(start, end)
+        if (has_left or has_right) and not asked.seconds:
             raise ValueError("an adjacent range has a length: give an end that is later than start")
-        if (span.start, span.end) != (start.astimezone(UTC), end.astimezone(UTC)):
+        if (has_left and asked.start != start.astimezone(UTC)) or (has_right and asked.end != end.astimezone(UTC)):
             raise ValueError("adjacent ranges meet at whole seconds: give start and end without fractions")
-        try:
-            preceding = TimeWindow(span.start - SECOND, span.start)
-        except OverflowError:
-            raise ValueError("start lies at the beginning of the calendar: ask for a second less") from None
+        preceding = None
+        first, last = asked.start, asked.end
+        if has_left:
+            try:
+                preceding = TimeWindow(first - SECOND, first)
+            except OverflowError:
+                raise ValueError("start lies at the beginning of the calendar: ask for a second less") from None
+            first = preceding.start
+        if time_field is not None:
+            # Without a neighbour, one more second: the vendor may leave out a call exactly at the bound.
+            wide = asked.widened() if not (has_left and has_right) else asked
+            first = first if has_left else wide.start
+            last = last if has_right else wide.end
         return cls(
-            window=TimeWindow(preceding.start, span.end),
+            window=TimeWindow(first, last),
             preceding_second=preceding,
             time_field=time_field,
-            bounds=None if time_field is None else (span.start, span.end),
+            bounds=None if time_field is None else (start.astimezone(UTC), end.astimezone(UTC)),
         )
 
     @property
@@ -90,6 +115,10 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
     def is_preceding(self, window: TimeWindow) -> bool:
         """Return whether `window` is within the preceding second."""
         return self.preceding_second is not None and window.end <= self.preceding_second.end
+
+    def is_unsure(self, record: CallDetailRecord) -> bool:
+        """Return whether not the time of a call decides about its owner, but the window in which it is read."""
+        return self.bounds is None or self.time_field is None or getattr(record, self.time_field) is None
 
     def owns(self, record: CallDetailRecord, *, is_preceding: bool) -> bool:
         """Return whether the span owns a call.
@@ -144,6 +173,29 @@ class RangeMerger:
         """Compare `reader`, the next window to be delivered, with earlier windows."""
         self._recent = [recent for recent in self._recent if recent.end >= reader.window.start]
         return Repeats(reader, self._recent, self._time_fields, self._normalize)
+
+    def find_second_to_reread(self, reader: WindowReader, repeats: Repeats) -> TimeWindow | None:
+        """Return the second before the span if rows of `reader` may lie in it and were not read there.
+
+        They arrived after that second was read, or lie beside it: without a known time field, that is known only once
+        the second was read again, after `reader`.
+
+        Args:
+            reader: A window that is not the second itself.
+            repeats: The result of `compare`.
+        """
+        second = self._span.preceding_second
+        if second is None or self._span.is_preceding(reader.window) or reader.window.start > second.end:
+            return None
+        repeated = repeats.keys
+        rows = (row for key, row in reader.scan.records.items() if key not in repeated)
+        is_unsure = any(self._span.is_unsure(row) and may_lie_in(row, second, self._time_fields) for row in rows)
+        return second if is_unsure else None
+
+    def add_preceding(self, scan: WindowScan) -> None:
+        """Add another reading of the second before the span, whose rows belong to the left neighbour."""
+        if self._span.preceding_second is not None:
+            self._recent.append(EarlierWindow(self._span.preceding_second.end, scan, ()))
 
     def merge(
         self, reader: WindowReader, splits: Sequence[SplitWindow], repeats: Repeats | None = None

@@ -21,7 +21,7 @@ from aiosipcdr.proof.scan import WindowScan
 from aiosipcdr.proof.splits import SplitWindow
 from aiosipcdr.proof.window import WindowReader
 
-__all__ = ["EarlierWindow", "OverlapReader", "Repeats", "identity"]
+__all__ = ["EarlierWindow", "OverlapReader", "Repeats", "identity", "may_lie_in"]
 
 R = TypeVar("R", bound=WindowReader)
 
@@ -223,13 +223,30 @@ class OverlapReader(WindowReader, Generic[R]):
     """Reads the second that `part` shares with earlier windows, and the second before it.
 
     With inclusive bounds or without, the two seconds contain all rows that `part` and an earlier window share.
+
+    Attributes:
+        part: The window whose rows are compared.
+        is_of_preceding: Whether the second before the span is read again, instead of the shared one.
     """
 
-    def __init__(self, part: R, **settings: Any) -> None:  # noqa: ANN401 - those of WindowReader
-        """Plan the first page; `settings` are those of `WindowReader`."""
+    def __init__(self, part: R, preceding: TimeWindow | None = None, **settings: Any) -> None:  # noqa: ANN401 - those of WindowReader
+        """Plan the first page; with `preceding`, read that second. `settings` are those of `WindowReader`."""
         start = part.window.start
-        super().__init__(TimeWindow(start - SECOND, start + OVERLAP), **settings)
+        super().__init__(preceding or TimeWindow(start - SECOND, start + OVERLAP), **settings)
         self.part: R = part
+        self.is_of_preceding: bool = preceding is not None
+
+
+def may_lie_in(row: CallDetailRecord, window: TimeWindow, fields: Sequence[str]) -> bool:
+    """Return whether the vendor may select `row` for `window`: one of its times is in it, or it has none.
+
+    Args:
+        row: The row.
+        window: The window, both bounds included.
+        fields: The time fields on which the vendor may filter.
+    """
+    times = _times(row, fields).values()
+    return not times or any(window.start <= time <= window.end for time in times)
 
 
 def _times(row: CallDetailRecord, fields: Sequence[str]) -> dict[str, datetime]:

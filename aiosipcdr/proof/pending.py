@@ -31,6 +31,7 @@ class WindowTask(WindowReader):
         total_is_known: Whether its total was added to those of `splits`, or to the plan of the run.
         repeats: Rows that earlier windows have delivered; `None` until all of these are delivered.
         is_later: Whether pages were read once more after all older windows were delivered.
+        owner_is_known: Whether the second before the span was read again after this window.
         weight: Number of rows reserved for it in the quota.
     """
 
@@ -38,7 +39,12 @@ class WindowTask(WindowReader):
     total_is_known = False
     repeats: Repeats | None = None
     is_later = False
+    owner_is_known = False
     weight = FULL_WINDOW
+
+
+Build = Callable[[TimeWindow, tuple[SplitWindow, ...]], WindowTask]
+"""Creates the task of a window."""
 
 
 def find_short(parts: Sequence[WindowTask], outermost: SplitWindow) -> set[SplitWindow]:
@@ -66,10 +72,9 @@ class PendingWindows:
         first: A window to begin before all others: the future part of a window, which is nearly empty.
     """
 
-    def __init__(self, quota: RowQuota, build: Callable[[TimeWindow, tuple[SplitWindow, ...]], WindowTask]) -> None:
-        """Start empty; `build` creates the tasks of windows, within `quota`."""
+    def __init__(self, quota: RowQuota) -> None:
+        """Start empty, within `quota`."""
         self._quota = quota
-        self._build = build
         self._waiting: list[tuple[TimeWindow, tuple[SplitWindow, ...]]] = []
         self.held: list[WindowTask] = []
         self.first: TimeWindow | None = None
@@ -121,19 +126,19 @@ class PendingWindows:
             self.add(part, (*splits, split))
         return split
 
-    def hold_next(self) -> WindowTask | None:
+    def hold_next(self, build: Build) -> WindowTask | None:
         """Begin the oldest window that waits and return it; `None` if there is none or the quota does not allow it."""
         if not self._waiting or not all(split.is_written for split in self._waiting[0][1]):
             return None
         # The oldest window may always begin, since all windows in memory wait for it.
         if self.oldest is None or self._quota.has_space(self._weight()) or self._is_awaited(self._waiting[0][1]):
-            return self._hold(*heapq.heappop(self._waiting))
+            return self._hold(build, *heapq.heappop(self._waiting))
         return None
 
     def _is_awaited(self, splits: tuple[SplitWindow, ...]) -> bool:
         return any(split.delivers_together for split in splits) and not any(part.is_open for part in self.held)
 
-    def hold_first(self) -> WindowTask | None:
+    def hold_first(self, build: Build) -> WindowTask | None:
         """Begin the window `first` and return it; `None` if there is none or it does not wait."""
         if self.first is None:
             return None
@@ -143,12 +148,15 @@ class PendingWindows:
         self.first = None
         self._waiting.remove(entry)
         heapq.heapify(self._waiting)
-        return self._hold(*entry)
+        return self._hold(build, *entry)
 
     def release(self, part: WindowTask) -> None:
-        """Remove `part`."""
+        """Remove `part`, which plans no more requests."""
         self._quota.release(part.weight)
         self.held.remove(part)
+        # Planned requests and the run refer to the window, which must not refer to them: no cycle keeps its rows.
+        part.planned.clear()
+        part.on_answer = None
 
     def shrink_reservation(self, part: WindowTask) -> None:
         """Reduce the reservation of `part`, which was read, to its rows."""
@@ -194,8 +202,8 @@ class PendingWindows:
 
     def clear(self) -> None:
         """Remove all windows."""
-        self._quota.release(self._weight())
-        self.held.clear()
+        for part in self.held.copy():
+            self.release(part)
         self._waiting.clear()
 
     def find_splits(self) -> list[tuple[SplitWindow, tuple[SplitWindow, ...]]]:
@@ -207,8 +215,8 @@ class PendingWindows:
     def _weight(self) -> int:
         return sum(part.weight for part in self.held)
 
-    def _hold(self, window: TimeWindow, splits: tuple[SplitWindow, ...]) -> WindowTask:
-        part = self._build(window, splits)
+    def _hold(self, build: Build, window: TimeWindow, splits: tuple[SplitWindow, ...]) -> WindowTask:
+        part = build(window, splits)
         part.splits = splits
         self._quota.reserve(part.weight)
         self.held.append(part)

@@ -155,10 +155,10 @@ class WindowCounts:
         try:
             verdict, why = judge_answer(request, answer, self._filters)
         except ProtocolError as error:
-            return error
+            return error.with_traceback(None)  # which would keep the rows of the answer
         if verdict is Verdict.ASK_AGAIN:
             if request.asked_before:
-                return ProtocolError(f"the answer cannot be used: {why}", window=request.window, page=1)
+                return ProtocolError(f"the response cannot be used: {why}", window=request.window, page=1)
             self._planned.append(msgspec.structs.replace(request, asked_before=True))
             return None
         total, was_counted = answer.page.total, request.window in self.totals

@@ -5,7 +5,7 @@ and checks that the parts of a split window have at least as many rows as it rep
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -91,6 +91,7 @@ class RangeReader:
         strict: bool = False,
         normalize: Callable[[CallDetailRecord], CallDetailRecord] = identity,
         journal: JournalQueue | None = None,
+        tiles: Sequence[TimeWindow] | None = None,
     ) -> None:
         """Divide `span` into tiles.
 
@@ -105,6 +106,8 @@ class RangeReader:
             strict: A record that cannot be decoded ends the run.
             normalize: Two records are equal if it returns equal records for them.
             journal: Receives the events that must be written before the run acts on them.
+            tiles: The windows to begin with, oldest first, each a second before the end of the one before; by default
+                the widest.
         """
         self.progress: ReportBuilder = ReportBuilder()
         self.span: TimeWindow | None = span.asked
@@ -123,15 +126,17 @@ class RangeReader:
         self._journal = journal
         now = ages.read_clock().now
         self._end = span.window.end
+        self._preceding = span.preceding_second
         self._boundary = RetentionBoundary(clip_window(span.window, now), filters)
         self._budget = Budget(size)
         self._sizes = PageSizes()
-        self._pending = PendingWindows(quota, self._build)
+        self._pending = PendingWindows(quota)
         self._recounts = Recounts(filters)
         self._urgent = self._recounts.planned  # recounts, and counts to repeat with a larger page size
         self._unproven = False
         self._overlap: OverlapReader[WindowTask] | None = None
-        self.tiles: list[TimeWindow] = [*filter(None, [span.preceding_second]), *plan_range(span.window, now)]
+        planned = plan_range(span.window, now) if tiles is None else tiles
+        self.tiles: list[TimeWindow] = [*filter(None, [span.preceding_second]), *planned]
         self._note_clipping(self.tiles)
         for tile in self.tiles:
             self._pending.add(tile)
@@ -166,7 +171,7 @@ class RangeReader:
             return self._boundary.search.next_request()
         if self._overlap is not None and (request := self._overlap.next_request()) is not None:
             return request
-        if self._pending.first is not None and (first := self._pending.hold_first()) is not None:
+        if self._pending.first is not None and (first := self._pending.hold_first(self._build)) is not None:
             return first.next_request()
         oldest, known = None, 0
         for part in self._pending.held:
@@ -175,7 +180,7 @@ class RangeReader:
                 known += len(part.planned)
                 if known >= self._quota.windows:
                     return oldest.next_request()
-        due = self._pending.hold_next() or oldest
+        due = self._pending.hold_next(self._build) or oldest
         return None if due is None else due.next_request()
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
@@ -241,6 +246,9 @@ class RangeReader:
         """Release the share of the quota; call it when the run ends."""
         self._quota.runs -= 1
         self._pending.clear()
+        self._urgent.clear()
+        if self._overlap is not None:
+            self._overlap.planned.clear()
 
     def abandon(self) -> CallDetailRecords:
         """End the run early: return the records that were read and not delivered, and add them to the report."""
@@ -248,7 +256,7 @@ class RangeReader:
         left: list[CallDetailRecord] = []
         quarantined: list[QuarantinedRecord] = []
         for part in self._pending.held:
-            if part.outcome in {WindowState.OPEN, WindowState.TOO_LARGE}:
+            if part.state in {WindowState.OPEN, WindowState.TOO_LARGE}:
                 part.give_up()
             complete = self._merger.merge(part, part.splits, part.repeats)
             left += complete.records
@@ -271,6 +279,7 @@ class RangeReader:
             budget=self._budget,
             sizes=self._sizes,
             is_part=bool(splits),
+            is_preceding=window == self._preceding,
             is_repair=any(split.is_repair for split in splits),
             is_growing=any(split.is_growing for split in splits),
             pause=max(
@@ -300,11 +309,13 @@ class RangeReader:
         if together is not None and not self._check_parts(together):
             return
         part.repeats = self._merger.compare(part)
-        if not part.repeats.is_doubtful:
+        preceding = None if part.owner_is_known else self._merger.find_second_to_reread(part, part.repeats)
+        if preceding is None and not part.repeats.is_doubtful:
             return
         self._budget.take(1)
         self._overlap = OverlapReader(
             part,
+            preceding,
             filters=self._filters,
             size=self._size,
             max_rows=self._max_rows,
@@ -345,10 +356,15 @@ class RangeReader:
         self._overlap = None
         self._merger.count_effort(msgspec.structs.replace(overlap.report, scans=0))
         repeats, rows = part.repeats, overlap.scan.records.values()
-        if overlap.outcome is WindowState.CERTIFIED and repeats.decide(rows, is_later=part.is_later):
+        is_certified = overlap.state is WindowState.CERTIFIED
+        if is_certified and overlap.is_of_preceding:
+            self._merger.add_preceding(overlap.scan)
+            part.owner_is_known, part.repeats = True, None
+            return None
+        if is_certified and repeats.decide(rows, is_later=part.is_later):
             return None
         if not part.is_later:
-            part.is_later, part.repeats = True, None
+            part.is_later, part.owner_is_known, part.repeats = True, False, None
             part.read_once_more(repeats.doubtful_ids)
             if part.is_open:
                 return None
@@ -363,14 +379,14 @@ class RangeReader:
         if not part.total_is_known and part.scan.pages and not (part.scan.single and part.is_open):
             part.total_is_known = True
             self._note_total(part)
-        if part.outcome is WindowState.OPEN:
+        if part.state is WindowState.OPEN:
             return None
         error = None
-        if part.outcome is WindowState.TOO_LARGE:
+        if part.state is WindowState.TOO_LARGE:
             error = self._split_too_large(part)
-        elif part.outcome is WindowState.UNPROVEN:
+        elif part.state is WindowState.UNPROVEN:
             error = self._split_unproven(part)
-        if part.outcome in (WindowState.CERTIFIED, WindowState.UNPROVEN) and part in self._pending.held:
+        if part.state in (WindowState.CERTIFIED, WindowState.UNPROVEN) and part in self._pending.held:
             self._pending.shrink_reservation(part)
         return error
 
@@ -551,9 +567,9 @@ class RangeReader:
         return outer
 
     def _restore_boundary(self, kept_from: datetime, waiting: dict[TimeWindow, _Splits]) -> None:
-        error = self._boundary.restore(kept_from)
         if not self._skip_out_of_range:
-            raise error
+            raise self._boundary.restore(kept_from)
+        self._boundary.restore(kept_from)
         self._unproven = True
         for window, outer in waiting.items():
             self._pending.add(window, outer)

@@ -206,7 +206,7 @@ class _Recount:
         verdict, why = judge_answer(request, answer, Filters())
         if verdict is Verdict.ASK_AGAIN:
             if request.asked_before:
-                return ProtocolError(f"the answer cannot be used: {why}", window=request.window, page=1)
+                return ProtocolError(f"the response cannot be used: {why}", window=request.window, page=1)
             self._recounts.planned.append(msgspec.structs.replace(request, asked_before=True))
             return None
         total = answer.page.total

@@ -76,11 +76,12 @@ class WindowReader:
         refused_page: Number of a page that the vendor refused although its total includes it.
         end_is_unseen: Whether it is unproven because the vendor sends no usable page at the end of the list.
         report: Counters of its report.
-        outcome: Its state.
+        state: Its state.
         params: The encoded window and filters.
         scan: The current scan.
         growth: Calls that are added while it is read.
         planned: Requests that may be sent now.
+        on_answer: Called after each answer that was processed; `None` for no call.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class WindowReader:
         ages: AgePolicy,
         sizes: PageSizes | None = None,
         is_part: bool = False,
+        is_preceding: bool = False,
         is_repair: bool = False,
         is_growing: bool = False,
         pause: float = 0.0,
@@ -112,6 +114,8 @@ class WindowReader:
             ages: Decides whether calls may still be added to the window.
             sizes: What the run knows about the vendor's page sizes.
             is_part: The window was split from a larger one, whose total is already planned in the budget.
+            is_preceding: The window is the second before a span: calls of the span that it lacks are looked up once
+                more, so a page that has all of its calls needs no control count.
             is_repair: The window was read before, unproven, as part of a larger one; its first request is charged.
             is_growing: Calls were added to the larger window while that was read.
             pause: Seconds to wait before the first page.
@@ -126,14 +130,15 @@ class WindowReader:
         self.budget = budget
         self._ages = ages
         self.is_part = is_part
+        self._is_preceding = is_preceding
         self.is_repair = is_repair
         self.refused_page: int | None = None
         self.end_is_unseen: bool = False
         self.report: WindowReportBuilder = WindowReportBuilder(window=window)
-        self.outcome: WindowState = WindowState.OPEN
+        self.state: WindowState = WindowState.OPEN
         self.params: bytes = encode_params(window, filters)
         self.scan: WindowScan = WindowScan(size)
-        self.growth: Growth = Growth(ages, window.end, is_growing=is_growing)
+        self.growth: Growth = Growth(ages, window.end, is_growing=is_growing, is_expected=is_preceding)
         self._earlier: WindowScan | None = None
         self._repeats: AbstractSet[str] = frozenset()
         self._conflicting: set[str] = set()
@@ -146,7 +151,7 @@ class WindowReader:
         self._filters = filters
         self._time_field = time_field
         self._strict = strict
-        self._on_answer = on_answer
+        self.on_answer: Callable[[Any], SipCdrError | None] | None = on_answer
         self.report.scans = 1
         self.planned: deque[PageRequest] = deque(self._due_pages(waits=is_part, pause=pause))
 
@@ -164,7 +169,7 @@ class WindowReader:
     @property
     def is_open(self) -> bool:
         """Whether the window is still being read."""
-        return self.outcome is WindowState.OPEN
+        return self.state is WindowState.OPEN
 
     def next_request(self) -> PageRequest | None:
         """Return the next request that may be sent now."""
@@ -175,7 +180,7 @@ class WindowReader:
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
         """Process an answer; `PlanChange.DONE` when the window is no longer open."""
-        if self.outcome is not WindowState.OPEN or request.scan != self.scan.number:
+        if self.state is not WindowState.OPEN or request.scan != self.scan.number:
             return None  # belongs to a scan that was replaced
         if answer.page.size != request.size:
             answer = self._correct_size(request, answer)
@@ -183,7 +188,7 @@ class WindowReader:
         try:
             verdict, why = judge_answer(request, answer, self._filters, self._time_field, sorted_run)
         except ProtocolError as unusable:
-            return unusable
+            return unusable.with_traceback(None)  # which would keep the rows of the answer
         if verdict is Verdict.USE and sorted_run is not None and not self._strict:
             if not self._take_page(request, answer, sorted_run):
                 return None  # the usual case: more pages of the scan are in flight
@@ -234,10 +239,10 @@ class WindowReader:
         return self._follow_up()
 
     def _follow_up(self) -> Transition:
-        error = None if self._on_answer is None else self._on_answer(self)
+        error = None if self.on_answer is None else self.on_answer(self)
         if error is not None:
             return error
-        return None if self.outcome is WindowState.OPEN else PlanChange.DONE
+        return None if self.state is WindowState.OPEN else PlanChange.DONE
 
     def give_up(self) -> None:
         """Stop reading; the window is unproven and keeps the rows read so far."""
@@ -246,7 +251,7 @@ class WindowReader:
     def refute(self) -> None:
         """Withdraw the certificate, because it is unknown which rows a neighbouring window repeats."""
         self.report.certified = False
-        self.outcome = WindowState.UNPROVEN
+        self.state = WindowState.UNPROVEN
 
     def read_once_more(self, ids: AbstractSet[str]) -> None:
         """Withdraw the certificate until the pages that have `ids` were read once more.
@@ -257,7 +262,7 @@ class WindowReader:
         self.refute()
         pages = self.scan.find_pages(ids)
         if pages and self.budget.left > len(pages):
-            self.outcome = WindowState.OPEN
+            self.state = WindowState.OPEN
             self._repeats = ids
             self._earlier = self.scan
             self.scan = WindowScan(self.size, pages)
@@ -266,7 +271,7 @@ class WindowReader:
 
     def read_uncut(self) -> None:
         """Read a window that is too large without splitting it, since the budget for splitting is spent."""
-        self.outcome = WindowState.OPEN
+        self.state = WindowState.OPEN
         self.max_rows = self.scan.largest_total
         self.report.scans = 1
         self._continue()
@@ -314,7 +319,7 @@ class WindowReader:
             return None
         if request.asked_before or not self.budget.take(1):
             self.report.anomalies += 1
-            return ProtocolError(f"the answer cannot be used: {why}", window=self.window, page=request.current)
+            return ProtocolError(f"the response cannot be used: {why}", window=self.window, page=request.current)
         self._repeat(request)
         return None
 
@@ -399,8 +404,8 @@ class WindowReader:
         if not (scan.is_read and self.is_open):
             return
         self.report.anomalies += scan.drain_anomalies()
-        if scan.single and self.is_part and self.report.scans == 1:
-            # One SELECT returned total and rows; the total of the larger window confirms them.
+        if scan.single and ((self.is_part and self.report.scans == 1) or (self._is_preceding and scan.rows)):
+            # One SELECT returned total and rows; the larger window confirms them.
             self._settle(scan.largest_total, WindowState.CERTIFIED)
         elif self.growth.is_growing:
             self._count_by_end_page()
@@ -444,7 +449,7 @@ class WindowReader:
     def _leave_for_splitting(self) -> None:
         self.report.total = self.scan.largest_total
         self.report.anomalies += self.scan.drain_anomalies()
-        self.outcome = WindowState.TOO_LARGE
+        self.state = WindowState.TOO_LARGE
 
     # --- the control count
 
@@ -593,7 +598,7 @@ class WindowReader:
             self.scan.merge(self._earlier)
         self._settle(max(reported, self.scan.largest_total), WindowState.UNPROVEN)
 
-    def _settle(self, total: int, outcome: WindowState) -> None:
+    def _settle(self, total: int, state: WindowState) -> None:
         self.report.duplicates += self.scan.duplicates
         self.report.conflicts = len(self._conflicting | self.scan.conflicting)
         self.planned.clear()
@@ -601,8 +606,8 @@ class WindowReader:
         self.report.total = total - self.report.copies
         self.report.unique = self.scan.unique
         self.report.quarantined = len(self.scan.quarantined)
-        self.report.certified = outcome is WindowState.CERTIFIED
+        self.report.certified = state is WindowState.CERTIFIED
         # Age at the control count: a window that was young at the start of the run may be settled by now.
         self.report.provisional = self._ages.is_young(self.window.end)
         self.report.local_clock = self._ages.read_clock().is_local
-        self.outcome = outcome
+        self.state = state

@@ -4,6 +4,7 @@ It has wire tables of its own and imports nothing from the rest of the package: 
 the client.
 """
 
+from aiosipcdr.sandbox.call_events import CallEvent
 from aiosipcdr.sandbox.calls_file import read_calls
 from aiosipcdr.sandbox.config import SandboxConfig
 from aiosipcdr.sandbox.fault_queue import UnusedFaultsError
@@ -13,6 +14,7 @@ from aiosipcdr.sandbox.sandbox import Sandbox
 from aiosipcdr.sandbox.stats import Stats
 
 __all__ = [
+    "CallEvent",
     "Fault",
     "Sandbox",
     "SandboxConfig",

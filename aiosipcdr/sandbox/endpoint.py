@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from aiosipcdr.sandbox.call_events import EventScript
 from aiosipcdr.sandbox.calls import CallGenerator
 from aiosipcdr.sandbox.config import Overflow, SandboxConfig
 from aiosipcdr.sandbox.stats import Counters
@@ -53,12 +54,14 @@ class Endpoint:
         generator: CallGenerator,
         credentials: AccountKeys,
         *,
+        script: EventScript,
         lag: float = 0.0,
     ) -> None:
         """Serve the calls of `store`; `generator` creates the calls that are added while a client pages.
 
-        `lag`: seconds before now from which the retention is measured.
+        `script`: the events of the calls; `lag`: seconds before now from which the retention is measured.
         """
+        self._script = script
         self.counters: Counters = Counters()
         self._lag = lag
         self._store = store
@@ -113,6 +116,7 @@ class Endpoint:
         """Count, apply drift, read a page and build the response."""
         config = self.config
         self._queries += 1
+        self._script.happen(self._queries, self._store, self._generator, config, self._rng)
         if not config.drift_between:
             self._drift(query.selection)
         size = self._page_size_for(query.size)

@@ -95,6 +95,23 @@ def plan_row(call: object, config: SandboxConfig, *, at: datetime | None, otherw
     )
 
 
+def update_row(row: Row, fields: Mapping[str, object], config: SandboxConfig) -> Row:
+    """Return a row whose record has new values for `fields`, named as in the API or as in the client.
+
+    A record that is not an object stays as it is.
+    """
+    try:
+        record = msgspec.json.decode(row.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return row
+    if not isinstance(record, dict):
+        return row
+    changed = record | {_WIRE_NAMES.get(name, name): value for name, value in fields.items()}
+    moved = {config.time_field, "submitTime"} & {_WIRE_NAMES.get(name, name) for name in fields}
+    updated = plan_row(changed, config, at=None, otherwise=row.submitted)
+    return updated if moved else updated._replace(submitted=row.submitted, ranged=row.ranged)
+
+
 def _second(value: object, utc_offset: timedelta) -> int | None:
     """Return a wire time as Unix time in seconds, or None if it is not a time."""
     try:

@@ -22,6 +22,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from aiosipcdr.sandbox.call_events import CallEvent, EventScript
 from aiosipcdr.sandbox.config import SandboxConfig
 from aiosipcdr.sandbox.fault_queue import FaultQueue, UnusedFaultsError
 from aiosipcdr.sandbox.faults import Fault
@@ -81,10 +82,11 @@ class SandboxProcess:
     Args:
         calls: Wire records (JSON values) to serve instead of generated calls.
         faults: Scripted faults, as in `Sandbox`.
+        events: Scripted changes of the calls, as in `Sandbox`.
         **config: Settings, see `SandboxConfig`.
 
     Raises:
-        TypeError: An argument has an unknown name, or a fault is not a `Fault`.
+        TypeError: An argument has an unknown name, or a fault is not a `Fault`, or an event not a `CallEvent`.
         ValueError: An argument has an invalid value.
     """
 
@@ -93,13 +95,15 @@ class SandboxProcess:
         *,
         calls: Sequence[object] | None = None,
         faults: Sequence[Fault] = (),
+        events: Sequence[CallEvent] = (),
         **config: Any,  # noqa: ANN401 - SandboxConfig checks names and values
     ) -> None:
         # Check the arguments here: the process could only end with an error.
         SandboxConfig(**config)
         FaultQueue(faults)
         self._scripted = bool(faults)
-        self._config = config | {"calls": calls, "faults": [*faults]}
+        EventScript(events, middle=0)
+        self._config = config | {"calls": calls, "faults": [*faults], "events": [*events]}
         self._process: subprocess.Popen[bytes] | None = None
         self._facts: dict[str, Any] = {}
 
@@ -330,6 +334,7 @@ def _read_config(line: bytes) -> dict[str, Any]:
     if isinstance(config.get("latency"), list):
         config["latency"] = tuple(config["latency"])
     config["faults"] = msgspec.convert(config.get("faults", []), list[Fault])
+    config["events"] = msgspec.convert(config.get("events", []), list[CallEvent])
     return config
 
 
@@ -350,7 +355,7 @@ def _plain(value: object) -> object:
         return value.isoformat()
     if isinstance(value, timedelta):
         return {"days": value.days, "seconds": value.seconds}
-    if isinstance(value, Fault):
+    if isinstance(value, Fault | CallEvent):
         return msgspec.to_builtins(value)
     if isinstance(value, PathLike):
         return fspath(value)

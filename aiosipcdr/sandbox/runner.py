@@ -13,6 +13,7 @@ from typing import Final
 
 from aiohttp.typedefs import Middleware
 
+from aiosipcdr.sandbox.call_events import CallEvent, EventScript
 from aiosipcdr.sandbox.calls import CallGenerator, Row
 from aiosipcdr.sandbox.config import SandboxConfig
 from aiosipcdr.sandbox.endpoint import Endpoint
@@ -58,6 +59,7 @@ class SandboxRunner:
         rows: Sequence[Row] | None,
         middlewares: Sequence[Middleware],
         fault_queue: FaultQueue,
+        events: Iterable[CallEvent] = (),
     ) -> None:
         """Set up what will be served: `rows`, or else generated calls from `start` to `end` (Unix times in seconds).
 
@@ -72,6 +74,7 @@ class SandboxRunner:
         self._rows = rows
         self._middlewares = middlewares
         self._fault_queue = fault_queue
+        self._script = EventScript(events, middle=(start + end) // 2)
         self._thread: Thread | None = None
         self._closing = Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -146,7 +149,7 @@ class SandboxRunner:
         self._loop = asyncio.get_running_loop()
         if self._closing.is_set():
             return
-        endpoint = Endpoint(self._config, store, self._generator, self._credentials, lag=self._lag)
+        endpoint = Endpoint(self._config, store, self._generator, self._credentials, script=self._script, lag=self._lag)
         server = Server(endpoint, self._fault_queue, middlewares=self._middlewares)
         live = asyncio.create_task(self._add_live(endpoint, store)) if self._config.live else None
         try:

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import msgspec
 from aiohttp.typedefs import Middleware
 
+from aiosipcdr.sandbox.call_events import CallEvent, update_rows
 from aiosipcdr.sandbox.calls import Row
 from aiosipcdr.sandbox.config import FIXED, SandboxConfig
 from aiosipcdr.sandbox.fault_queue import FaultQueue, UnusedFaultsError
@@ -52,6 +53,7 @@ class Sandbox:
         calls: Sequence[object] | None = None,
         middlewares: Sequence[Middleware] = (),
         faults: Iterable[Fault] = (),
+        events: Iterable[CallEvent] = (),
         **config: Any,  # noqa: ANN401 - SandboxConfig checks names and values
     ) -> None:
         """Configure the sandbox; nothing is started yet.
@@ -61,10 +63,11 @@ class Sandbox:
                 client's field names, as `CallDetailRecord.to_dict` returns them. From a file: see `read_calls`.
             middlewares: aiohttp.web middlewares in front of the endpoint.
             faults: Faults to trigger; the first that matches a request is taken.
+            events: Changes of the calls, each before the answer to a query.
             **config: See `SandboxConfig`.
 
         Raises:
-            TypeError: A setting is unknown, or a fault is not a `Fault`.
+            TypeError: A setting is unknown, a fault is not a `Fault`, or an event not a `CallEvent`.
             ValueError: A setting has an invalid value.
         """
         self._fault_queue = FaultQueue(faults)
@@ -91,6 +94,7 @@ class Sandbox:
             rows=rows,
             middlewares=middlewares,
             fault_queue=self._fault_queue,
+            events=events,
         )
 
     async def __aenter__(self) -> Self:
@@ -175,9 +179,9 @@ class Sandbox:
     def reset(self) -> None:
         """Return to the state after the start, so that tests can share one sandbox.
 
-        Undoes changes of calls (`insert`, `add_rows`, `delete`, drift), of settings (`change`) and of the key, and
-        removes scripted answers and added faults; the faults of the constructor apply again. Counters start at zero,
-        and cached answers are forgotten. Requests under way are dropped with their connections.
+        Undoes changes of calls (`insert`, `add_rows`, `update`, `delete`, drift), of settings (`change`) and of the
+        key, and removes scripted answers and added faults; faults and events of the constructor apply again. Counters
+        start at zero, and cached answers are forgotten. Requests under way are dropped with their connections.
 
         Faults that were not used are forgotten without an error; check `faults_left` before:
 
@@ -286,6 +290,15 @@ class Sandbox:
                 cannot be read the middle of the default range.
         """
         self._runner.running().store.add([self._row(call, at) for call in calls])
+
+    def update(self, *voice_ids: str, **fields: Any) -> int:  # noqa: ANN401 - any JSON value
+        """Change fields of calls, named as in the API or as in the client; return how many records were changed.
+
+        A new `submit_time` also moves the call in the list.
+
+            sandbox.update(sandbox.voice_ids()[0], cost="0.99", chargedDuration=60)  # 1
+        """
+        return update_rows(self._runner.running().store, voice_ids, fields, self._config)
 
     def delete(self, *voice_ids: str) -> int:
         """Delete calls; return how many there were.

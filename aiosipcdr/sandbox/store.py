@@ -37,6 +37,9 @@ VALUES (?, ?, ?, ?, ?, ?)"""
 _ADD: Final = """
 INSERT INTO calls (submitted, ranged, voice_id, sip_group, phone, body, added)
 VALUES (?, ?, ?, ?, ?, ?, ?)"""
+_UPDATE: Final = """
+UPDATE calls SET submitted = ?, ranged = ?, voice_id = ?, sip_group = ?, phone = ?, body = ?
+WHERE id = ?"""
 _SETTINGS: Final = (
     "PRAGMA page_size = 16384",
     "PRAGMA journal_mode = OFF",
@@ -163,6 +166,21 @@ class Store:
             self._changed()
             wanted = [(voice_id,) for voice_id in voice_ids]
             return self._db.executemany("DELETE FROM calls WHERE voice_id = ?", wanted).rowcount
+
+    def update(self, voice_ids: Iterable[str], change: Callable[[Row], Row]) -> int:
+        """Replace every call with one of these ids by what `change` returns; return how many there were."""
+        changed = 0
+        with self._lock:
+            self._changed()
+            for voice_id in voice_ids:
+                found = self._db.execute(
+                    "SELECT id, submitted, ranged, voice_id, sip_group, phone, body FROM calls WHERE voice_id = ?",
+                    (voice_id,),
+                ).fetchall()
+                changed += len(found)
+                for number, *values in found:
+                    self._db.execute(_UPDATE, (*change(Row(*values)), number))
+        return changed
 
     def remove_one(self, selection: Selection, rng: Random) -> None:
         """Remove a random call of the selection, if it has any."""

@@ -343,7 +343,7 @@ def _describe(error: Exception, body: bytes) -> str:
 
 
 def _misfit(what: str) -> ProtocolError:
-    return ProtocolError(f"the answer is not one of this endpoint: {what}", retryable=True)
+    return ProtocolError(f"the response is not one of this endpoint: {what}", retryable=True)
 
 
 def _max_records(size: int) -> int:
@@ -352,5 +352,5 @@ def _max_records(size: int) -> int:
 
 def _too_many(size: int) -> ProtocolError:
     return ResponseTooLargeError(
-        f"the answer holds more than {_max_records(size):,} records or {_MAX_VALUES:,} values", retryable=True
+        f"the response holds more than {_max_records(size):,} records or {_MAX_VALUES:,} values", retryable=True
     )

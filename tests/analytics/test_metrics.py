@@ -64,7 +64,7 @@ def test_no_calls_have_no_ratios() -> None:
 
 
 @pytest.mark.parametrize("code", ["200", "1000", "0", "success", None])
-def test_what_is_answered_does_not_depend_on_the_code(code: str | None) -> None:
+def test_answered_does_not_depend_on_the_code(code: str | None) -> None:
     assert total_of(made_call(termination_code=code)).answered == 1
     assert total_of(unanswered(termination_code=code)).answered == 0
 
@@ -108,7 +108,7 @@ def test_the_ner_needs_codes_that_are_sip() -> None:
     assert total_of(made_call(termination_code="1000")).ner == 1.0
 
 
-def test_codes_and_currencies_that_are_none_have_no_room() -> None:
+def test_malformed_codes_and_currencies_are_not_kept() -> None:
     metrics = total_of(made_call(termination_code="+447700900123", currency="an account of +447700900123"))
 
     assert metrics.endings == {"other": 1}

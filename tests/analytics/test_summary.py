@@ -89,7 +89,7 @@ def test_each_table_has_every_call_once(records: list[CallDetailRecord]) -> None
         )
 
 
-def test_adding_does_not_change_what_is_added() -> None:
+def test_adding_does_not_change_the_operands() -> None:
     one, two = summary_of([made_call(0)]), summary_of([made_call(1, cost=Decimal(9)), unanswered(2)])
     three = one + two
     three.add([made_call(3)])
@@ -275,7 +275,12 @@ def test_files_say_what_records_say(fetched: Fetched) -> None:
 
 @pytest.mark.parametrize(
     ("name", "old", "new"),
-    [("cost", '"0.12"', '"a lot"'), ("submit_time", "+00:00", ""), ("call_duration", "90", '"90"')],
+    [
+        ("cost", '"0.12"', '"a lot"'),
+        ("cost", '"0.12"', '"NaN"'),
+        ("submit_time", "+00:00", ""),
+        ("call_duration", "90", '"90"'),
+    ],
 )
 def test_a_file_that_no_export_wrote_is_refused(tmp_path: Path, name: str, old: str, new: str) -> None:
     fields = made_call().to_dict()

@@ -1,15 +1,13 @@
-"""The sandbox's credentials in the environment, the command line as a process, and one assembly of its arguments."""
+"""The sandbox's credentials in the environment, and the command line as a process."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from copy import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cyclopts import App, ArgumentCollection, Parameter
 
 from aiosipcdr.sandbox import Sandbox
 
@@ -17,33 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _arguments_are_assembled_once() -> Iterator[None]:
-    """Assemble the arguments of each command once: cyclopts does so at every run, which takes longer than most runs."""
-    assemble = App.assemble_argument_collection
-    known: dict[tuple[int, bool], tuple[App, ArgumentCollection]] = {}
+def _arguments_are_assembled_once(arguments_are_assembled_once: None) -> None:
+    """Run commands in this process faster."""
 
-    def assemble_once(
-        self: App, *, default_parameter: Parameter | None = None, parse_docstring: bool = False
-    ) -> ArgumentCollection:
-        if default_parameter is not None:
-            return assemble(self, default_parameter=default_parameter, parse_docstring=parse_docstring)
-        key = id(self), parse_docstring
-        if key not in known:
-            # The app is kept, so that no other gets its number.
-            known[key] = self, assemble(self, parse_docstring=parse_docstring)
-        # Parsing changes arguments and reaches them through their parents, and nothing else of what they refer to.
-        copies = {id(argument): copy(argument) for argument in known[key][1]}
-        for argument in copies.values():
-            argument.tokens = []
-            argument.children = argument.children.copy()
-            argument.children[:] = [copies[id(child)] for child in argument.children]
-        collection = known[key][1].copy()
-        collection[:] = copies.values()
-        return collection
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(App, "assemble_argument_collection", assemble_once)
-        yield
+@pytest.fixture(autouse=True)
+def _commands_run_on_asyncios_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep uvloop out of commands in this process: tests replace what asyncio's loop uses. Processes may use it."""
+    monkeypatch.setitem(sys.modules, "uvloop", None)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The command line as a whole: what is imported, said, and returned."""
+"""The command line as a whole: imports, messages and exit codes."""
 
 import subprocess
 import sys
@@ -87,7 +87,7 @@ def test_version_names_ours_and_those_below(capsys: pytest.CaptureFixture[str]) 
     assert " ".join(reported.split()) == f"aiosipcdr {__version__} {expected}"
 
 
-def test_help_tells_of_every_command_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     reported = capsys.readouterr()
     assert reported.err == ""

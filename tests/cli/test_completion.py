@@ -65,7 +65,7 @@ def test_other_shells_get_their_own_script(home: Path, capsys: pytest.CaptureFix
     assert "aiosipcdr" in script.read_text()
 
 
-def test_a_shell_that_cannot_be_told_must_be_named(
+def test_an_undetected_shell_must_be_named(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cyclopts.completion.detect import ShellDetectionError
@@ -79,7 +79,7 @@ def test_a_shell_that_cannot_be_told_must_be_named(
     assert list(home.iterdir()) == []
 
 
-def test_a_home_that_cannot_be_written_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_home_that_cannot_be_written_is_reported(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / ".local").write_text("in the way")
     assert run(["--install-completion", "--shell", "bash"]) == 1
     assert "cannot be written" in capsys.readouterr().err

@@ -79,7 +79,7 @@ def test_no_calls_are_a_warning_where_there_is_a_likely_reason(  # noqa: PLR0917
     assert '"kind":"warning","warning":"no calls: the range' in reported(*FUTURE, *filters, "--log-json")
 
 
-def test_a_wrong_secret_is_told_and_not_shown(
+def test_a_wrong_secret_is_reported_and_not_shown(
     account: list[str], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AIOSIPCDR_API_SECRET", "hunter2-hunter2")

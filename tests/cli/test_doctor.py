@@ -135,7 +135,7 @@ def test_a_wrong_secret_is_tried_once_even_with_the_probe(
 @pytest.mark.parametrize(
     ("code", "requests", "expected"), [(-13, 1, "credentials"), (-2, 1, "address"), (-18, 2, "endpoint")]
 )
-def test_what_the_vendor_refuses_is_told_at_its_check(
+def test_a_refusal_of_the_vendor_fails_its_own_check(
     capsys: pytest.CaptureFixture[str], code: int, requests: int, expected: str
 ) -> None:
     with account_of() as sandbox:
@@ -156,7 +156,7 @@ def test_what_the_vendor_refuses_is_told_at_its_check(
     ],
     ids=str,
 )
-def test_the_clock_is_told_by_the_vendors_date(
+def test_the_clock_offset_is_measured_by_the_vendors_date(
     capsys: pytest.CaptureFixture[str], config: dict[str, Any], state: str, words: str
 ) -> None:
     with account_of(**config):
@@ -169,7 +169,7 @@ def test_the_clock_is_told_by_the_vendors_date(
 
 
 @pytest.mark.usefixtures("calls_until_today")
-def test_a_range_beyond_what_is_kept_says_from_when_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_range_before_the_retention_boundary_names_the_boundary(capsys: pytest.CaptureFixture[str]) -> None:
     with account_of(months_back=1, days=20):
         assert run(["doctor", "--last", "7w", *FAST, "--json"]) == 1
     reported = capsys.readouterr().out
@@ -206,7 +206,7 @@ def test_a_range_that_cannot_be_read_is_a_usage_error(account: list[str], capsys
     assert "exclude each other" in capsys.readouterr().err
 
 
-def test_nobody_at_the_address_is_a_connection_that_is_refused(
+def test_an_address_without_a_server_is_a_refused_connection(
     account: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as held:
@@ -216,7 +216,7 @@ def test_nobody_at_the_address_is_a_connection_that_is_refused(
     assert wrong(capsys.readouterr().out) == ["connection"]
 
 
-def test_a_path_that_is_wrong_is_told_as_such(
+def test_a_wrong_path_is_reported_as_such(
     account: list[str], sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["doctor", *account, "--base-url", f"{sandbox.base_url}/v4", "--json"]) == 1
@@ -225,7 +225,7 @@ def test_a_path_that_is_wrong_is_told_as_such(
     assert "check the path of base_url, which ends in /v3/voice" in reported
 
 
-def test_a_name_that_is_not_found_is_told_with_the_systems_words(
+def test_an_unknown_host_is_reported_with_the_systems_message(
     account: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def find(*_: Any, **__: Any) -> None:  # noqa: ANN401 - the system's own
@@ -238,7 +238,7 @@ def test_a_name_that_is_not_found_is_told_with_the_systems_words(
     assert "cdr.invalid cannot be resolved (Temporary failure in name resolution)" in reported
 
 
-def test_a_certificate_that_nobody_vouches_for_is_told_with_the_reason(
+def test_an_untrusted_certificate_is_reported_with_the_reason(
     account: list[str], tls_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = f"https://127.0.0.1:{tls_port}/v3/voice"
@@ -276,7 +276,7 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
         thread.join()
 
 
-def test_a_probe_that_is_ended_is_told_beside_the_checks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_probe_that_ends_early_is_reported_beside_the_checks(capsys: pytest.CaptureFixture[str]) -> None:
     with account_of() as sandbox:
         sandbox.answer_next(0, 0, -18, -18)
         assert run(["doctor", "--probe", *FAST, "--json", *span_of(sandbox)]) == 1

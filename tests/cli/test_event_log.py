@@ -60,7 +60,7 @@ def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPat
     log_line("run_started", run=1)
 
 
-def test_an_export_tells_of_every_request_and_of_its_report(
+def test_an_export_logs_every_request_and_its_report(
     account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], sandbox: Sandbox
 ) -> None:
     path = tmp_path / "calls.ndjson"
@@ -92,7 +92,7 @@ def test_on_a_terminal_no_bar_is_drawn_across_it(
     assert "500/500 calls" in terminal.getvalue()
 
 
-def test_a_count_tells_of_what_goes_wrong_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_count_logs_errors_and_retries(capsys: pytest.CaptureFixture[str]) -> None:
     faults = [Fault("http", status=503, attempt=1)]
     with Sandbox(records=20, faults=faults) as sandbox, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIOSIPCDR_BASE_URL", sandbox.base_url)

@@ -49,7 +49,7 @@ def test_nothing_given_is_the_clients_own_default(read: Callable[[str], Settings
         "AIOSIPCDR_PROXY=http://p.example:8080\nTIMEOUT=12.5\ntime_field=call_time\nlateness='6h'\nstrict=true",
     ],
 )
-def test_each_may_stand_in_the_file_and_the_command_line_comes_first(
+def test_each_option_may_be_in_the_file_and_the_command_line_takes_precedence(
     read: Callable[[str], Settings], lines: str
 ) -> None:
     settings = read(lines)

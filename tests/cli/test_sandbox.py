@@ -63,16 +63,14 @@ def test_it_ends_with_its_parent(cli: Starter) -> None:
         ("host=0.0.0.0", "must be a loopback address"),
     ],
 )
-def test_a_setting_that_cannot_be_meant_is_a_usage_error(
-    setting: str, expected: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_invalid_setting_is_a_usage_error(setting: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sandbox", "--records", "1", "--set", setting]) == 2
     reported = capsys.readouterr()
     assert reported.out == ""
     assert expected in reported.err
 
 
-def test_faults_are_read_from_a_file_and_those_never_met_are_told(cli: Starter, tmp_path: Path) -> None:
+def test_faults_are_read_from_a_file_and_unused_ones_are_reported(cli: Starter, tmp_path: Path) -> None:
     (tmp_path / "faults.json").write_text('[{"kind": "http", "status": 503}, {"kind": "cut", "page": 9}]')
     with cli("sandbox", "--records", "5", "--json", "--faults", "faults.json") as process:
         assert process.stdout is not None
@@ -88,7 +86,7 @@ def test_faults_are_read_from_a_file_and_those_never_met_are_told(cli: Starter, 
     assert "1 queued fault was never triggered: cut (page 9, attempt any)" in reported
 
 
-def test_a_port_that_is_in_use_is_told_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_reported_with_advice(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert run(["sandbox", "--records", "1", "--port", str(port)]) == 1
@@ -123,7 +121,7 @@ def test_calls_come_from_a_file_and_more_as_time_goes_on(
 
 
 @pytest.mark.parametrize("pace", ["5/d", "0/s", "-1/s", "many", "5/", ""])
-def test_a_pace_that_cannot_be_meant_is_a_usage_error(pace: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_pace_is_a_usage_error(pace: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sandbox", f"--live={pace}"]) == 2
     assert "5/s, 30/m or 100/h" in capsys.readouterr().err
 
@@ -162,7 +160,7 @@ def test_a_file_of_calls_that_cannot_be_served_is_a_usage_error(
         ("[3]", "entry 1 of"),
     ],
 )
-def test_a_file_of_faults_that_cannot_be_meant_is_a_usage_error(
+def test_an_invalid_file_of_faults_is_a_usage_error(
     text: str | None, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "faults.json"

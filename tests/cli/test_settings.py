@@ -59,7 +59,7 @@ def test_a_file_is_toml_or_lines_of_name_and_value(written: Path, text: str) -> 
 
 
 @pytest.mark.parametrize("value", ["1e5", "0x10", "1_000", "12.50", "true", "2026-10-01", "a=b==", "a#b"])
-def test_a_value_without_quotes_is_the_text_that_stands_there(written: Path, value: str) -> None:
+def test_a_value_without_quotes_is_taken_literally(written: Path, value: str) -> None:
     written.write_text(f"api_key={value}\napi_secret=s\n")
     assert resolve_settings(Account(credentials_file=written), ENVIRONMENT).api_key == value
 
@@ -100,7 +100,7 @@ def test_stdin_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         (Account(credentials_file=Path("a"), credentials_stdin=True), ENVIRONMENT, "exclude each other"),
     ],
 )
-def test_what_is_missing_is_said(account: Account, environment: dict[str, str], expected: str) -> None:
+def test_missing_settings_are_named(account: Account, environment: dict[str, str], expected: str) -> None:
     with pytest.raises(UsageError) as refused:
         resolve_settings(account, environment)
     assert expected in str(refused.value)

@@ -53,7 +53,7 @@ def test_a_table_in_a_pipe_keeps_long_lines_whole(figures: Figures, capsys: pyte
     assert "\x1b" not in reported.out
 
 
-def test_what_is_not_proven_is_called_so(figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unproven_report_says_so(figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
     report = msgspec.structs.replace(figures.report, certified=False)
     figures = replace(figures, report=report)
     show_figures(figures, Path("calls.ndjson"))

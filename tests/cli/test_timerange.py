@@ -75,7 +75,7 @@ def test_an_offset_that_is_written_wins_over_the_zone() -> None:
         ("2026-10-01", "2026-11-01", "", "not a known time zone"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(start: str, end: str, tz: str | None, expected: str) -> None:
+def test_invalid_arguments_are_refused(start: str, end: str, tz: str | None, expected: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse(start, end, tz)
     assert expected in str(refused.value)
@@ -105,7 +105,7 @@ def test_wall_clock_times_around_a_change_are_read_exactly() -> None:
     assert reported == ("2026-03-29T01:59:59+01:00", "2026-03-29T03:00:00+02:00")
 
 
-def test_an_offset_says_which_of_two_times_is_meant() -> None:
+def test_an_offset_selects_one_of_two_times() -> None:
     reported = parse("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "Europe/Berlin")
     assert datetime.fromisoformat(reported[1]) - datetime.fromisoformat(reported[0]) == timedelta(hours=1)
 
@@ -178,3 +178,61 @@ def test_a_range_is_asked_for_in_one_way(span: Range, expected: str) -> None:
 def test_a_length_of_time_stays_within_the_calendar() -> None:
     with pytest.raises(UsageError, match="begins before the year 1"):
         parse_range(Range(last="99999w"), datetime(1900, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("span", "start", "end"),
+    [
+        (Range(month="2026-10", tz="UTC"), "2026-10-01T00:00:00+00:00", "2026-11-01T00:00:00+00:00"),
+        (Range(month="2026-03", tz="Europe/Berlin"), "2026-03-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00"),
+        (Range(month="2024-02", tz="+08:00"), "2024-02-01T00:00:00+08:00", "2024-03-01T00:00:00+08:00"),
+        (Range(month="2026-12", tz="UTC"), "2026-12-01T00:00:00+00:00", "2027-01-01T00:00:00+00:00"),
+        (Range(last_month=True, tz="Europe/Berlin"), "2026-09-01T00:00:00+02:00", "2026-10-01T00:00:00+02:00"),
+    ],
+)
+def test_a_month_is_one_of_the_zone(span: Range, start: str, end: str) -> None:
+    assert [time.isoformat() for time in parse_range(span, NOW)] == [start, end]
+
+
+def test_the_last_month_is_before_the_present_one_in_the_zone() -> None:
+    # In Auckland the new year has begun.
+    new_year = datetime(2026, 12, 31, 12, tzinfo=UTC)
+    assert parse_range(Range(last_month=True, tz="Pacific/Auckland"), new_year)[0].isoformat() == (
+        "2026-12-01T00:00:00+13:00"
+    )
+    assert parse_range(Range(last_month=True, tz="UTC"), new_year)[0].isoformat() == "2026-11-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
+        (Range(month="2026-10"), "--month needs a time zone; add --tz"),
+        (Range(last_month=True), "--last-month needs a time zone; add --tz"),
+        (Range(month="2026-13", tz="UTC"), "--month is not a month of the calendar; write year and month: 2026-10"),
+        (Range(month="October", tz="UTC"), "--month is not a month of the calendar"),
+        (Range(month="2026-10-01", tz="UTC"), "--month is not a month of the calendar"),
+        (Range(month="9999-12", tz="UTC"), "--month 9999-12 is outside the calendar"),
+        (Range(month="0001-01", tz="+08:00"), "--month 0001-01 is outside the calendar"),
+        (Range(month="2026-10", last_month=True, tz="UTC"), "--month and --last-month exclude each other"),
+        (Range(month="2026-10", start="2026-10-01", tz="UTC"), "--start and --end and --month exclude each other"),
+    ],
+)
+def test_a_month_that_cannot_be_meant_is_refused(span: Range, expected: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_range(span, NOW)
+    assert expected in str(refused.value)
+
+
+def test_a_range_knows_its_groups_and_whether_it_is_relative() -> None:
+    assert Range().groups == (None,)
+    assert Range(group=("a", "b", "a")).groups == ("a", "b")
+    assert Range(group=("a",)).single_group() == "a"
+    assert Range().single_group() is None
+    with pytest.raises(UsageError, match="queries one group; run it for each"):
+        Range(group=("a", "b")).single_group()
+    assert [one.is_relative for one in (Range(last="1h"), Range(last_month=True), Range(month="2026-10"))] == [
+        True,
+        True,
+        False,
+    ]
+    assert [one.is_given for one in (Range(), Range(tz="UTC"), Range(month="2026-10"))] == [False, False, True]

@@ -32,7 +32,7 @@ def exported(sandbox: Sandbox, path: Path, *more: str) -> Path:
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-def test_a_file_that_is_as_it_was_written_is_told_so(
+def test_an_unchanged_file_is_reported_as_unchanged(
     place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str
 ) -> None:
     path = exported(place, tmp_path / f"calls.{ending}")
@@ -58,7 +58,7 @@ def test_a_file_that_is_as_it_was_written_is_told_so(
     }
 
 
-def test_a_file_that_was_changed_is_told(place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_file_is_reported(place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = exported(place, tmp_path / "calls.ndjson")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[1:]))
@@ -70,9 +70,7 @@ def test_a_file_that_was_changed_is_told(place: Sandbox, tmp_path: Path, capsys:
     assert "SHA-256" in reported.err
 
 
-def test_a_vendor_that_counts_something_else_now_is_told(
-    place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_vendors_new_count_is_reported(place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = exported(place, tmp_path / "calls.csv")
     place.insert(at=place.start + timedelta(days=3))
     capsys.readouterr()
@@ -106,7 +104,7 @@ def test_a_cache_of_identical_bodies_cannot_answer_for_the_vendor(
     assert "the vendor now counts 301 calls" in capsys.readouterr().err
 
 
-def test_a_vendor_that_keeps_no_more_all_of_the_calls_is_told(
+def test_calls_that_the_vendor_has_deleted_are_reported(
     place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = exported(place, tmp_path / "calls.csv")
@@ -118,7 +116,7 @@ def test_a_vendor_that_keeps_no_more_all_of_the_calls_is_told(
     assert "skip" not in reported
 
 
-def test_what_is_not_certified_is_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_uncertified_file_is_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox(records=20, wrong_total=1) as sandbox:
         for name in ("base_url", "api_key", "api_secret"):
             monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
@@ -126,7 +124,7 @@ def test_what_is_not_certified_is_exit_code_3(tmp_path: Path, monkeypatch: pytes
     assert run(["verify", str(path)]) == 3
 
 
-def test_another_account_and_a_phone_that_is_not_told_are_refused(
+def test_another_account_and_a_phone_that_is_not_given_are_refused(
     place: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = exported(place, tmp_path / "calls.csv", "--phone", "+12125550123")
@@ -140,7 +138,7 @@ def test_another_account_and_a_phone_that_is_not_told_are_refused(
     assert "another account" in capsys.readouterr().err
 
 
-def test_two_days_that_changed_places_with_their_manifests_are_told(
+def test_two_days_swapped_with_their_manifests_are_reported(
     place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exported(place, tmp_path / "calls.csv", "--daily", "--tz", "UTC")
@@ -156,7 +154,7 @@ def test_two_days_that_changed_places_with_their_manifests_are_told(
         assert f"{path.name}: the manifest belongs to a file named {reported.name}" in capsys.readouterr().err
 
 
-def test_a_manifest_of_which_a_bit_was_changed_is_told(
+def test_a_manifest_with_one_changed_bit_is_reported(
     place: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = exported(place, tmp_path / "calls.csv")
@@ -314,15 +312,13 @@ def test_nothing_to_verify_is_an_error(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"{tmp_path} holds no exported file" in capsys.readouterr().err
 
 
-def test_a_file_without_a_manifest_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_a_manifest_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "calls.csv").write_text("voice_id")
     assert run(["verify", str(tmp_path / "calls.csv")]) == 1
     assert "calls.csv.manifest.json is missing" in capsys.readouterr().err
 
 
-def test_a_file_that_is_not_there_is_told_before_its_manifest(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_file_is_reported_before_its_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verify", str(tmp_path / "calls.csv")]) == 1
     reported = capsys.readouterr().err
     assert "calls.csv: the file does not exist" in reported

@@ -1,4 +1,4 @@
-"""What cannot be meant is refused with advice, before anything is sent; so is a client that is not open here."""
+"""Invalid arguments, and clients that are not open here, are refused with advice before any request."""
 # ruff: noqa: ANN401, ASYNC240 - whatever an untyped caller passes; small local files
 
 import asyncio
@@ -65,7 +65,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("settings", "named"), SETTINGS, ids=str)
-def test_a_setting_that_cannot_be_meant_is_named(settings: dict[str, Any], named: str) -> None:
+def test_an_invalid_setting_is_named(settings: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         CdrClient(URL, "key", "secret", **settings)
 
@@ -87,7 +87,7 @@ def test_a_setting_of_the_wrong_kind_is_named_too(settings: dict[str, Any]) -> N
     ],
     ids=str,
 )
-def test_a_policy_that_cannot_be_meant_is_refused(policy: Callable[..., object], settings: dict[str, Any]) -> None:
+def test_an_invalid_policy_is_refused(policy: Callable[..., object], settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{list(settings)[-1]} must be"):
         policy(**settings)
 
@@ -162,8 +162,8 @@ def test_a_proxy_whose_host_cannot_be_read_is_refused(proxy: str) -> None:
 def test_a_proxy_at_localhost_is_looked_up_nowhere(proxy: str) -> None:
     way = transport_of(CdrClient("http://127.0.0.1:8080", "key", "secret", proxy=proxy))
     assert way.proxy_host == "127.0.0.1:3128"
-    assert way._proxy is not None
-    assert yarl.URL(way._proxy.reveal()).host == "127.0.0.1"
+    assert way.proxy is not None
+    assert yarl.URL(way.proxy.reveal()).host == "127.0.0.1"
 
 
 @pytest.mark.parametrize("ciphers", ["aNULL:@SECLEVEL=0", "eNULL:@SECLEVEL=0"])
@@ -223,7 +223,7 @@ RANGES: list[tuple[Any, Any, str]] = [
 
 
 @pytest.mark.parametrize(("start", "end", "advice"), RANGES, ids=str)
-async def test_a_range_that_cannot_be_meant_is_refused_before_anything_is_sent(
+async def test_an_invalid_range_is_refused_before_any_request(
     sandbox: Sandbox, start: Any, end: Any, advice: str, tmp_path: Path
 ) -> None:
     async with client_of(sandbox) as client:
@@ -255,9 +255,7 @@ async def test_a_range_that_cannot_be_meant_is_refused_before_anything_is_sent(
     ],
     ids=ascii,
 )
-async def test_an_argument_that_cannot_be_meant_is_named(
-    sandbox: Sandbox, arguments: dict[str, Any], named: str
-) -> None:
+async def test_an_invalid_argument_is_named(sandbox: Sandbox, arguments: dict[str, Any], named: str) -> None:
     async with client_of(sandbox) as client:
         with pytest.raises(ValueError, match=named):
             await client.fetch_page(sandbox.start, sandbox.end, **arguments)
@@ -314,7 +312,7 @@ async def every_way_in(client: CdrClient, sandbox: Sandbox, folder: Path) -> lis
     for way in ways:
         try:
             await way()
-        except Exception as error:  # noqa: BLE001 - what came out is what is looked at
+        except Exception as error:  # noqa: BLE001 - the exception is what the test checks
             outcomes.append(error)
         else:
             outcomes.append(None)
@@ -384,7 +382,7 @@ def test_a_half_built_client_can_be_printed() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_is_told_to_open_a_client_of_its_own(sandbox: Sandbox) -> None:
+def test_a_forked_child_must_open_a_client_of_its_own(sandbox: Sandbox) -> None:
     program = f"""
         import asyncio, os, sys, warnings
         sys.path.insert(0, {str(Path(aiosipcdr.__file__).parent.parent)!r})

@@ -1,4 +1,4 @@
-"""A range into a file, seen from the client: whole, or not at all."""
+"""`export` of a client: a complete file, or none."""
 # ruff: noqa: ANN401, ASYNC110, ASYNC240, S608 - any setting; waiting for the server is polling; small local files; our own paths
 
 import asyncio
@@ -123,8 +123,9 @@ async def test_an_incomplete_export_leaves_no_file_but_what_was_read(tmp_path: P
 
 
 async def test_the_files_of_one_range_agree_in_every_sum(sandbox: Sandbox, tmp_path: Path) -> None:
+    formats = some(FORMATS, every=3)
     async with client_of(sandbox) as client:
-        for name in FORMATS:
+        for name in formats:
             report = await client.export(sandbox.start, sandbox.end, tmp_path / f"calls.{name}")
             assert report.certified
         records = await client.fetch_all(sandbox.start, sandbox.end)
@@ -136,7 +137,7 @@ async def test_the_files_of_one_range_agree_in_every_sum(sandbox: Sandbox, tmp_p
         max(record.submit_time for record in records if record.submit_time),
     )
     kinds = "{voice_id: 'VARCHAR', cost: 'DECIMAL(38, 12)', call_duration: 'BIGINT', submit_time: 'TIMESTAMPTZ'}"
-    for name in FORMATS:
+    for name in formats:
         path = tmp_path / f"calls.{name}"
         source = {
             "ndjson": f"read_json('{path}', format='newline_delimited', columns={kinds})",
@@ -151,7 +152,7 @@ async def test_the_files_of_one_range_agree_in_every_sum(sandbox: Sandbox, tmp_p
         assert (*row[:4], datetime.fromtimestamp(row[4] / 1e6, UTC)) == expected, name
 
 
-async def test_parquet_tells_the_query_and_masks_what_is_masked(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_parquet_metadata_has_the_query_with_masked_numbers(sandbox: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "calls.parquet"
     asked: dict[str, Any] = {"phone_name": "+12125550123", "sip_group_name": "客服一组"}
     async with client_of(sandbox) as client:
@@ -168,7 +169,7 @@ async def test_parquet_tells_the_query_and_masks_what_is_masked(sandbox: Sandbox
     }
 
 
-@pytest.mark.parametrize("name", some(["calls.csv", "calls.parquet", "calls.ndjson.gz"], every=2))
+@pytest.mark.parametrize("name", some(["calls.parquet", "calls.csv", "calls.ndjson.gz"], every=3))
 async def test_masked_files_hold_no_number(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     numbers = {row["callee"] for row in sandbox.rows()} - {None, ""}
@@ -277,7 +278,7 @@ async def test_an_export_goes_on_without_asking_for_what_it_has(sandbox: Sandbox
     assert (reported.sha256, reported.rows, reported.money) == (wanted.sha256, wanted.rows, wanted.money)
 
 
-async def test_an_export_that_goes_on_tells_at_once_how_many_calls_it_has(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_a_resumed_export_reports_at_once_how_many_calls_it_has(sandbox: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     events: list[Event] = []
     async with client_of(sandbox) as client:
@@ -290,7 +291,7 @@ async def test_an_export_that_goes_on_tells_at_once_how_many_calls_it_has(sandbo
     assert before + read == report.unique == 2_500
 
 
-async def test_another_question_does_not_touch_what_is_begun(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_another_query_does_not_touch_an_unfinished_export(sandbox: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     async with client_of(sandbox) as client:
         await cut_short(client, sandbox, path, 1)
@@ -394,7 +395,7 @@ async def test_parts_that_hold_too_little_are_read_again_by_the_next_run(tmp_pat
         assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
 
 
-async def test_unknown_fields_stand_in_a_column_of_their_own(tmp_path: Path) -> None:
+async def test_unknown_fields_have_a_column_of_their_own(tmp_path: Path) -> None:
     async with Sandbox(records=30, extra_record_keys=True) as sandbox, client_of(sandbox) as client:
         for name in ("calls.ndjson", "calls.csv", "calls.parquet"):
             await client.export(sandbox.start, sandbox.end, tmp_path / name)
@@ -409,7 +410,7 @@ async def test_unknown_fields_stand_in_a_column_of_their_own(tmp_path: Path) -> 
     assert {json.loads(line)["extra"] for line in lines} == {None}
 
 
-async def test_a_range_that_is_not_kept_does_not_stand_in_the_way_of_another(tmp_path: Path) -> None:
+async def test_a_range_that_is_not_kept_does_not_block_another(tmp_path: Path) -> None:
     path, kinds = tmp_path / "calls.csv", set()
     async with (
         Sandbox(records=2_500, retention=timedelta(days=50)) as sandbox,
@@ -437,7 +438,7 @@ async def test_young_windows_that_the_vendor_keeps_no_more_stay_as_they_were_rea
         assert Counter(ids_in(path)) == Counter(sandbox.voice_ids())
 
 
-@pytest.mark.parametrize("name", some(["calls.csv", "calls.ndjson.gz", "calls.parquet"], every=2))
+@pytest.mark.parametrize("name", some(["calls.csv", "calls.ndjson.gz", "calls.parquet"], every=3))
 async def test_a_digit_that_changes_in_the_rows_meanwhile_never_reaches_a_file(tmp_path: Path, name: str) -> None:
     path, rows = tmp_path / name, tmp_path / f"{name}.journal.rows"
     changed: list[int] = []
@@ -452,7 +453,7 @@ async def test_a_digit_that_changes_in_the_rows_meanwhile_never_reaches_a_file(t
                 file.seek(changed[0])
                 file.write(b"3" if data[changed[0]] != ord("3") else b"4")
 
-    async with Sandbox(records=9_000) as sandbox, client_of(sandbox, hook=hook, concurrency=1) as client:
+    async with Sandbox(records=5_000) as sandbox, client_of(sandbox, hook=hook, concurrency=1) as client:
         with pytest.raises(JournalDamagedError, match=r"rows .* were changed or damaged before byte"):
             await client.export(sandbox.start, sandbox.end, path)
         assert changed

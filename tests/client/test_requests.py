@@ -1,4 +1,4 @@
-"""What goes over the wire, seen by a server that keeps every byte."""
+"""Requests as bytes: seen by a server that keeps all of them."""
 
 import asyncio
 import json
@@ -75,7 +75,7 @@ async def test_the_user_agent_can_be_given(wire: "Wire") -> None:
         assert server.seen[0].header("User-Agent") == "mine/1.0"
 
 
-async def test_page_1_tells_the_rest_and_a_count_ends_the_reading(wire: "Wire") -> None:
+async def test_page_1_plans_the_rest_and_a_count_ends_the_reading(wire: "Wire") -> None:
     async with wire.server([wire.paged(450)]) as server, server.client(concurrency=1) as client:
         assert len(await client.fetch_all(wire.start, wire.end)) == 450
         asked = [(seen.asked["current"], seen.asked["size"]) for seen in server.seen]
@@ -96,7 +96,7 @@ async def test_the_end_behind_a_full_page_is_checked(wire: "Wire") -> None:
         assert [(seen.asked["current"], seen.asked["size"]) for seen in server.seen] == [(1, 100), (1, 1), (2, 99)]
 
 
-async def test_the_page_size_is_what_is_asked_for(wire: "Wire") -> None:
+async def test_the_page_size_is_the_one_requested(wire: "Wire") -> None:
     async with wire.server([wire.paged(40)]) as server, server.client(page_size=9) as client:
         assert len(await client.fetch_all(wire.start, wire.end)) == 40
         assert [seen.asked["size"] for seen in server.seen] == [9] * 5 + [1]
@@ -161,12 +161,12 @@ async def test_a_cache_of_identical_bodies_answers_no_control_count(wire: "Wire"
 
 
 def in_ms() -> float:
-    """Read the loop's clock, in milliseconds: signed with it, a request tells when it was signed."""
+    """Read the loop's clock, in milliseconds: a signature with it shows when it was made."""
     return asyncio.get_running_loop().time() * 1_000
 
 
 # All requests of a run are due at once. A machine that stops for a while signs later than
-# it might, and never earlier: what is looked at is the earliest instant.
+# it might, and never earlier: the test checks the earliest instant.
 
 
 async def test_no_request_is_signed_before_its_turn(wire: "Wire") -> None:

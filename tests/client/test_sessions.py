@@ -1,4 +1,4 @@
-"""A session of our own is closed without a trace; a borrowed one keeps everything, its defaults included."""
+"""Our own session is closed without a trace; a borrowed one stays as it is, its defaults included."""
 # ruff: noqa: ASYNC110 - the constructor's own settings; waiting for the server is polling
 
 import asyncio
@@ -139,7 +139,7 @@ async def test_a_session_that_is_closed_under_a_run_ends_it(sandbox: Sandbox) ->
     assert asyncio.all_tasks() == before
 
 
-def test_a_session_of_another_event_loop_is_told_as_such(sandbox: Sandbox) -> None:
+def test_a_session_of_another_event_loop_is_reported_as_such(sandbox: Sandbox) -> None:
     async def begin() -> aiohttp.ClientSession:
         return aiohttp.ClientSession()
 

@@ -52,7 +52,7 @@ def unresolved() -> TransportError:
 def test_an_accepted_request_is_good_throughout() -> None:
     checks = judge()
     assert names(checks, State.WRONG) == []
-    assert names(checks, State.SKIPPED) == ["range"]  # another request tells
+    assert names(checks, State.SKIPPED) == ["range"]  # known from another request
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_an_accepted_request_is_good_throughout() -> None:
     [
         (unresolved(), "dns", ["settings"]),
         (TransportError("cannot connect"), "connection", ["settings", "dns"]),
-        (RequestTimeoutError("no complete answer"), "connection", ["settings", "dns"]),
+        (RequestTimeoutError("no complete response"), "connection", ["settings", "dns"]),
         (TlsError("the certificate is not trusted"), "tls", ["settings", "dns", "connection"]),
         (http_error(302), "endpoint", ["settings", "dns", "connection", "tls"]),
         (http_error(404), "endpoint", ["settings", "dns", "connection", "tls"]),
@@ -127,7 +127,7 @@ def test_a_refused_time_is_wrong_and_says_nothing_of_the_login(offset: float | N
     assert names(checks, State.SKIPPED) == ["credentials", "address", "range"]
 
 
-def test_what_is_skipped_names_what_it_depends_on_most_closely() -> None:
+def test_a_skipped_check_names_its_closest_dependency() -> None:
     checks = judge(vendor_error(-1, "no"), offset=3600)
     assert names(checks, State.WRONG) == ["clock", "credentials"]
     assert checks["address"].text == "not checked: depends on credentials"
@@ -137,7 +137,7 @@ def test_a_refused_login_says_that_it_is_not_tried_again() -> None:
     assert "may lock the account" in judge(vendor_error(-1, "no"))["credentials"].text
 
 
-def test_the_window_of_the_question_is_not_told() -> None:
+def test_the_window_of_the_query_is_not_shown() -> None:
     error = vendor_error(-2, "no")
     error.window = TimeWindow(NOW, NOW)
     assert "window" not in judge(error)["address"].text

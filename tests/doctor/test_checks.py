@@ -1,4 +1,4 @@
-"""The doctor's questions, put to sandboxes that differ in what the vendor does not document."""
+"""Checks and probe against sandboxes that differ in what the vendor does not document."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -97,7 +97,7 @@ USUAL = {
     ],
     ids=str,
 )
-async def test_the_probe_finds_what_the_sandbox_was_told_to_do(
+async def test_the_probe_finds_the_configured_behaviour_of_the_sandbox(
     sandbox: Sandbox, config: dict[str, Any], expected: dict[str, str | None]
 ) -> None:
     sandbox.change(**config)
@@ -148,7 +148,7 @@ async def test_an_account_without_calls_says_so() -> None:
     assert {finding.value for finding in judge_probe(facts)} == {None, "sent"}
 
 
-async def test_a_vendor_that_asks_for_patience_halves_the_rate(sandbox: Sandbox) -> None:
+async def test_throttling_halves_the_rate(sandbox: Sandbox) -> None:
     sandbox.answer_next(0, -15)
     facts, tally = await probe(sandbox)
     assert (facts.throttled, tally.throttled, tally.requests) == (1, 1, facts.questions + 1)
@@ -173,7 +173,7 @@ def asked(shared_sandbox: Sandbox) -> CheckedRange:
     return CheckedRange(start=shared_sandbox.start, end=shared_sandbox.end)
 
 
-async def test_a_contact_tells_the_offset_of_the_clock_whether_accepted_or_not(sandbox: Sandbox) -> None:
+async def test_any_response_measures_the_clock_offset(sandbox: Sandbox) -> None:
     sandbox.change(clock_offset=100.0)  # tolerated
     begun = time()
     async with CdrClient(sandbox.base_url, sandbox.api_key, sandbox.api_secret) as client:

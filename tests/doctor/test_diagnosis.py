@@ -1,4 +1,4 @@
-"""What the facts of a probe mean: each finding from facts alone, and unknown where they do not tell."""
+"""Findings derived from the facts of a probe; unknown where the facts do not decide."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -58,7 +58,7 @@ def test_without_calls_everything_about_calls_is_unknown_with_the_reason() -> No
     assert plan_settings(ProbeFacts(first=answered()), lateness=FOUR_HOURS) == {}
 
 
-def test_topics_stand_in_one_order() -> None:
+def test_topics_have_one_order() -> None:
     topics = [finding.topic for finding in judge_probe(ProbeFacts())]
     assert topics == [finding.topic for finding in judge_probe(ProbeFacts(first=answered(*OLDEST)))]
     assert len(topics) == len(set(topics)) == 15
@@ -109,7 +109,7 @@ def test_readings_that_agree_on_something_tell_it() -> None:
     assert plan_settings(facts, lateness=FOUR_HOURS) == {"time_field": "submit_time"}
 
 
-def test_fields_that_cannot_be_told_apart_are_both_named() -> None:
+def test_indistinguishable_fields_are_both_named() -> None:
     hypotheses = [RangeSemantics(field, False, False) for field in ("call_time", "submit_time")]  # noqa: FBT003
     facts = ProbeFacts(first=answered(*OLDEST), hypotheses=hypotheses)
     assert value("time_field", facts) is None
@@ -159,7 +159,7 @@ def test_larger_pages_are_given_when_more_calls_came(larger: ProbeOutcome | None
     assert value("larger_pages", ProbeFacts(first=answered(*OLDEST), larger=larger)) == expected
 
 
-def test_a_size_that_is_rounded_is_told() -> None:
+def test_a_rounded_size_is_reported() -> None:
     facts = ProbeFacts(first=answered(*OLDEST), again=answered(*OLDEST, size=37, reported=20))
     assert "37 becomes 20" in find("page_size", facts).text
 
@@ -180,7 +180,7 @@ def test_beyond_the_last_page_comes_what_came(beyond: ProbeOutcome | None, expec
     assert value("beyond_last_page", ProbeFacts(first=of, beyond_of=of, beyond=beyond)) == expected
 
 
-def test_the_number_told_is_compared_with_the_calls_of_small_windows() -> None:
+def test_the_reported_total_is_compared_with_the_calls_of_small_windows() -> None:
     small, full = answered(*OLDEST), answered(*OLDEST, size=12, total=400)
     assert value("total", ProbeFacts(first=full, narrow=[small])) == "right"
     assert value("total", ProbeFacts(first=full, narrow=[small, answered(*OLDEST, total=11)])) == "wrong"
@@ -190,7 +190,7 @@ def test_the_number_told_is_compared_with_the_calls_of_small_windows() -> None:
 
 def test_ids_repeat_where_one_answer_holds_one_twice() -> None:
     assert value("repeated_ids", ProbeFacts(first=answered(*OLDEST, OLDEST[0]))) == "yes"
-    assert value("repeated_ids", ProbeFacts(first=answered(*OLDEST))) is None  # too few to tell
+    assert value("repeated_ids", ProbeFacts(first=answered(*OLDEST))) is None  # too few to decide
     many = answered(*(call(number) for number in range(60)))
     assert value("repeated_ids", ProbeFacts(first=many, again=many)) == "not seen"
 
@@ -237,7 +237,7 @@ def test_the_longest_call_says_what_lateness_must_be(lasts: float, setting: dict
     assert plan_settings(facts, lateness=FOUR_HOURS) == setting
 
 
-def test_a_call_that_tells_no_length_leaves_it_unknown() -> None:
+def test_a_call_without_a_length_leaves_it_unknown() -> None:
     facts = ProbeFacts(first=answered(CallDetailRecord(voice_id="1")))
     assert value("longest_call", facts) is None
     talked = CallDetailRecord(voice_id="1", call_duration=90)

@@ -1,4 +1,4 @@
-"""What a range may mean: answers rule out what is not so, and never what is."""
+"""Meanings of a range: answers rule out the wrong ones and never the true one."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -36,7 +36,7 @@ def call(number: int, *times: float | None) -> CallDetailRecord:
         (None, True, True, False),
     ],
 )
-def test_a_reading_says_what_is_in_a_window(
+def test_a_reading_decides_whether_a_call_is_in_a_window(
     second: float | None,
     start_inclusive: bool,  # noqa: FBT001
     end_inclusive: bool,  # noqa: FBT001
@@ -81,7 +81,7 @@ def test_no_window_is_planned_twice() -> None:
     assert 5 <= len(asked) <= 15
 
 
-def test_a_call_far_down_the_list_may_be_the_one_that_tells() -> None:
+def test_a_call_far_down_the_list_may_be_the_decisive_one() -> None:
     known = [call(number, 1000 * number, 1000 * number) for number in range(60)] + [call(99, 5, 70)]
     rivals = [SUBMITTED, RangeSemantics("call_time", start_inclusive=True, end_inclusive=True)]
     window = plan_window(rivals, known, set())
@@ -94,7 +94,7 @@ populations = st.lists(steps, min_size=1, max_size=30)
 
 
 @given(populations, st.sampled_from(ALL_SEMANTICS))
-def test_the_truth_is_never_ruled_out_and_what_is_left_beside_it_looks_the_same(
+def test_the_truth_is_never_ruled_out_and_remaining_readings_look_the_same(
     times: list[list[int | None]], truth: RangeSemantics
 ) -> None:
     everything = [call(number, *reported) for number, reported in enumerate(times)]
@@ -105,7 +105,7 @@ def test_the_truth_is_never_ruled_out_and_what_is_left_beside_it_looks_the_same(
         asked.add(window)
         left = filter_hypotheses(left, window, [one for one in everything if truth.includes(one, window)], known)
         assert truth in left
-    # No window that begins, ends or lies around a known time would tell them apart.
+    # No window that begins, ends or lies around a known time would distinguish them.
     for one in known:
         for time in filter(None, (getattr(one, field) for field in TIME_FIELDS)):
             for width in (0, 1, 2):

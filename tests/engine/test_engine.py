@@ -197,7 +197,7 @@ async def test_a_rate_spaces_the_requests_by_the_loops_clock(sandbox: Sandbox, m
         let_go.append(now)
         take(pacer, now)
 
-    # Not when it is told: a machine that stops between the two tells of several at once.
+    # Not when the event arrives: on a machine that stops in between, several arrive at once.
     monkeypatch.setattr(Pacer, "take", note)
     async with client_of(sandbox, rate=RatePolicy(100.0, burst=3)) as client:
         assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100
@@ -289,7 +289,7 @@ async def test_a_run_carries_the_range_that_was_asked_for(sandbox: Sandbox, tmp_
         assert event.window == TimeWindow(start, end)
 
 
-async def test_the_plan_is_told_before_what_is_complete() -> None:
+async def test_the_plan_is_announced_before_complete_windows() -> None:
     reported: list[Event] = []
     async with Sandbox(records=900, days=90, months_back=None) as wide, client_of(wide, hook=reported.append) as client:
         await client.fetch_all(wide.start, wide.end)
@@ -313,7 +313,7 @@ async def test_the_last_event_names_what_ended_a_run(sandbox: Sandbox) -> None:
     assert events[-1].error == "InvalidQueryError"
 
 
-async def test_runs_are_told_apart(sandbox: Sandbox) -> None:
+async def test_events_have_the_number_of_their_run(sandbox: Sandbox) -> None:
     events: list[Event] = []
     async with client_of(sandbox, hook=events.append) as client:
         await asyncio.gather(*(client.count(sandbox.start, sandbox.end) for _ in range(4)))
@@ -499,7 +499,7 @@ async def test_a_run_that_failed_and_is_not_read_holds_no_other_up(sandbox: Sand
             await anext(aiter(failed))
 
 
-async def test_a_run_that_is_left_makes_room_for_those_that_wait() -> None:
+async def test_an_abandoned_run_frees_its_slot_for_waiting_runs() -> None:
     sent: list[int] = []
 
     def hear(event: Event) -> None:
@@ -531,7 +531,7 @@ async def test_the_event_loop_is_never_blocked(sandbox: Sandbox) -> None:
             assert await client.count(sandbox.start, sandbox.end) == 2_100
 
 
-async def test_whoever_is_cancelled_while_workers_stop_waits_for_them_and_is_cancelled_then() -> None:
+async def test_a_task_cancelled_while_workers_stop_waits_for_them_first() -> None:
     stopping, may_end = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:

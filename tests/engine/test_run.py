@@ -1,4 +1,4 @@
-"""A run: its plan, what waits for another attempt, and whoever waits for the result."""
+"""A run: its plan, requests that wait for another attempt, and waiters for the result."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -61,7 +61,7 @@ async def test_two_tasks_cannot_wait_for_one_run() -> None:
         run.check()
 
 
-async def test_whoever_waits_for_a_run_that_is_left_is_told_so() -> None:
+async def test_a_waiter_of_an_abandoned_run_gets_an_error() -> None:
     run = Run(1, SinglePage(WINDOW, Filters(), current=1, size=1))
     waiting = asyncio.create_task(run.wait())
     await asyncio.sleep(0)
@@ -73,7 +73,7 @@ async def test_whoever_waits_for_a_run_that_is_left_is_told_so() -> None:
     run.check()  # nothing went wrong with it
 
 
-async def test_what_ended_a_run_is_told_after_it_was_left_too() -> None:
+async def test_the_error_that_ended_a_run_is_raised_after_it_was_left_too() -> None:
     run = Run(1, SinglePage(WINDOW, Filters(), current=1, size=1))
     mine = ValueError("mine")
     run.fail(mine)
@@ -83,7 +83,7 @@ async def test_what_ended_a_run_is_told_after_it_was_left_too() -> None:
     assert caught.value is mine
 
 
-async def test_two_results_at_once_wake_whoever_waits_once() -> None:
+async def test_two_results_at_once_wake_a_waiter_once() -> None:
     run = Run(1, SinglePage(WINDOW, Filters(), current=1, size=1))
     waiting = asyncio.create_task(run.wait())
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The examples: services in processes of their own, asked over HTTP; jobs in a process or in this one."""
+"""The examples: services in processes of their own, over HTTP; jobs in a process or in this one."""
 
 import asyncio
 import csv
@@ -27,13 +27,16 @@ from aiohttp import ClientSession, TCPConnector
 from aiosipcdr.sandbox import Fault, Sandbox
 from tests.gates import Gate
 from tests.selection import some
+from tests.system_parts import require
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 SERVICES = ("fastapi_app", "aiohttp_app")
 TENANTS = "tenants_app"
-JOBS = ("nightly", "notebook")
-RECORDS = 6_000
+JOBS = ("nightly", "notebook", "plots")
+PROCESSES = "processes"
+DJANGO = "django_app"
+RECORDS = 4_500
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +162,7 @@ async def test_a_service_counts_and_sends_both_formats(service: str, sandbox: Sa
 
 async def test_a_service_stops_fetching_for_a_caller_who_hangs_up(service: str, sandbox: Sandbox, gate: Gate) -> None:
     sandbox.reset_stats()
-    gate.held, gate.free = 0, 50  # enough for the first window, of the seventy that the whole range takes
+    gate.held, gate.free = 0, 30  # enough for the first window, of the fifty that the whole range takes
     try:
         async with ClientSession(service) as browser, asyncio.timeout(60):
             answer = await browser.get(f"/calls.ndjson?{asking(sandbox)}")
@@ -194,6 +197,27 @@ async def test_csv_for_people_is_an_option_of_a_service(service: str, sandbox: S
         browser.get(f"/calls.csv?{asking(sandbox, 0, 200)}&spreadsheet=true") as answer,
     ):
         assert (await answer.read()).startswith(b"\xef\xbb\xbfvoice_id,")
+
+
+@pytest.mark.needs("package:django")
+async def test_a_synchronous_service_shares_one_client_between_its_threads(sandbox: Sandbox) -> None:
+    sandbox.reset_stats()
+    with served(DJANGO, sandbox=sandbox) as (address, _):
+        async with ClientSession(address) as browser:
+
+            async def read(part: int) -> list[dict[str, object]]:
+                async with browser.get(f"/calls.ndjson?{asking(sandbox, part, 4)}") as answer:
+                    assert answer.status == 200
+                    return [json.loads(line) async for line in answer.content]
+
+            parts = await asyncio.gather(*(read(part) for part in range(4)))
+            assert all(report["report"] for *_, report in parts)
+            assert {call["voice_id"] for *calls, _ in parts for call in calls} == set(sandbox.voice_ids())
+            async with browser.get(f"/count?{asking(sandbox)}") as answer:
+                assert await answer.json() == {"count": RECORDS}
+            async with browser.get("/count?start=2026-10-01") as answer:
+                assert answer.status == 422
+    assert sandbox.stats.peak_in_flight <= 4
 
 
 async def test_a_tenant_sees_the_calls_of_its_group_alone() -> None:
@@ -258,7 +282,7 @@ def test_the_nightly_job_says_by_its_exit_code_that_something_could_not_be_read(
     assert "447700900123" not in result.stderr
 
 
-def test_the_nightly_job_tells_a_refusal_without_a_traceback(tmp_path: Path) -> None:
+def test_the_nightly_job_reports_a_refusal_without_a_traceback(tmp_path: Path) -> None:
     with Sandbox(records=1, faults=[Fault("code", code=-2)]) as sandbox:
         result = run("nightly", tmp_path, "--extension", ".csv", sandbox=sandbox)
     assert result.returncode == 1
@@ -277,9 +301,8 @@ def test_one_command_starts_each_example_on_made_up_calls(tmp_path: Path) -> Non
 
     with ThreadPoolExecutor() as pool:  # they have nothing to do with each other
         services = [pool.submit(start, name) for name in some(SERVICES, every=2)]
-        nightly = pool.submit(run, "nightly", tmp_path, "--sandbox")
+        night = run_here("nightly", tmp_path, "--sandbox")
         book = run_here("notebook", tmp_path, "--sandbox")
-        night = nightly.result()
         for service in services:
             start_of_calls, end = re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00", service.result())
             assert start_of_calls < end
@@ -293,6 +316,27 @@ def test_one_command_starts_each_example_on_made_up_calls(tmp_path: Path) -> Non
     assert "EUR" in book.stdout  # of DuckDB
 
 
+def test_the_charts_are_those_of_the_documentation(tmp_path: Path) -> None:
+    require("package:matplotlib")
+    drawn = run("plots", tmp_path, "--sandbox")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "5,000 of 5,000 calls, certified complete" in drawn.stdout
+    for name in ("calls-by-day.svg", "cost-by-hour.svg"):
+        picture = (tmp_path / name).read_text(encoding="utf-8")
+        assert picture.count("<path") > 20
+        assert (ROOT / "docs" / "pictures" / name).stat().st_size == pytest.approx(len(picture), rel=0.2)
+
+
+def test_processes_write_every_call_into_exactly_one_file(tmp_path: Path) -> None:
+    result = run(PROCESSES, tmp_path, "--sandbox", "--rows", "2500", "--rate", "1000")
+    assert result.returncode == 0, result.stderr
+    assert len(re.findall("certified complete", result.stdout)) == 2
+    files = sorted(tmp_path.iterdir())
+    assert [path.name for path in files] == ["part-00000.parquet", "part-00001.parquet"]
+    ids = [voice_id for path in files for voice_id in pl.read_parquet(path)["voice_id"]]
+    assert len(ids) == len(set(ids)) == 5_000
+
+
 def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
     result = run("aiohttp_app", tmp_path)
     assert result.returncode == 1
@@ -303,7 +347,7 @@ def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
 
 def test_every_example_is_run_here_and_names_its_command() -> None:
     scripts = {path.stem for path in EXAMPLES.glob("*.py")} - {"sandboxed"}
-    assert scripts == {*SERVICES, TENANTS, *JOBS}
+    assert scripts == {*SERVICES, TENANTS, DJANGO, *JOBS, PROCESSES}
     for name in scripts:
         page = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
         assert f"    python3 examples/{name}.py --sandbox\n" in page

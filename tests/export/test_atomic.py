@@ -45,7 +45,7 @@ def test_the_file_appears_at_the_end_readable_by_its_owner_alone(tmp_path: Path)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_power_cut_finds_no_name_without_its_bytes_and_the_name_once_it_is_told(
+def test_after_a_power_cut_a_name_has_its_bytes_and_a_published_name_exists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
 ) -> None:
     done: list[str] = []
@@ -119,7 +119,7 @@ def test_overwriting_replaces_at_once_and_only_at_the_end(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_what_is_discarded_leaves_nothing_but_what_was_there(tmp_path: Path, finished: bool) -> None:
+def test_a_discarded_file_leaves_the_folder_as_it_was(tmp_path: Path, finished: bool) -> None:
     path = tmp_path / "calls.ndjson"
     path.write_text("old")
     file = AtomicFile(path)
@@ -209,7 +209,7 @@ def test_another_error_of_a_link_is_no_excuse_to_rename(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_no_plain_file_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+def test_only_a_plain_file_is_replaced(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "folder.ndjson").mkdir()
     (tmp_path / "link.ndjson").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe.ndjson")
@@ -232,7 +232,7 @@ def test_what_became_no_plain_file_meanwhile_is_not_replaced_either(tmp_path: Pa
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_a_folder_that_is_not_there_or_none_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_or_a_file_in_its_place_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for check in (check_target, lambda path: check_folder(ExportPaths.sidecar_path(path))):
         with pytest.raises(StorageError, match="the folder does not exist; create it first"):
@@ -243,14 +243,14 @@ def test_a_folder_that_is_not_there_or_none_is_told(tmp_path: Path) -> None:
             check(tmp_path / f"{'x' * 300}.ndjson")
 
 
-def test_a_name_that_leaves_no_room_for_those_beside_it_is_told_at_once(tmp_path: Path) -> None:
+def test_a_name_too_long_for_its_sidecars_is_reported_at_once(tmp_path: Path) -> None:
     longest = max(len(ending) for ending in (JOURNAL, ROWS, MANIFEST, QUARANTINE)) + len("..part")
     check_target(tmp_path / ("x" * (255 - longest)))
     with pytest.raises(StorageError, match="name is too long"):
         check_target(tmp_path / ("x" * (256 - longest)))
 
 
-def test_a_folder_without_the_right_to_write_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         if os.access(tmp_path, os.W_OK):  # the superuser may write anywhere
@@ -262,7 +262,7 @@ def test_a_folder_without_the_right_to_write_is_told(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_a_folder_that_the_system_says_is_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # For the superuser no folder is, so the system's answer is put in its mouth.
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(StorageError, match="no permission to write in its folder"):

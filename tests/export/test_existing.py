@@ -1,4 +1,4 @@
-"""What is at a target already, compared with what is asked for."""
+"""An existing target, compared with the query."""
 
 import hashlib
 from collections import deque
@@ -98,9 +98,7 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "why"), OTHERS, ids=map(str, range(len(OTHERS))))
-def test_what_is_not_the_answer_to_this_query_is_another_file(
-    tmp_path: Path, changes: dict[str, Any], why: str
-) -> None:
+def test_the_file_of_another_query_is_another_file(tmp_path: Path, changes: dict[str, Any], why: str) -> None:
     existing = inspect_existing(order(exported(tmp_path, **changes)))
     assert existing.state == "other"
     assert why in existing.reason

@@ -89,7 +89,7 @@ def strangers(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in folder.iterdir()}
 
 
-def test_what_stands_in_the_way_is_named_and_stays(tmp_path: Path) -> None:
+def test_an_obstacle_is_named_and_kept(tmp_path: Path) -> None:
     for what, path in strangers(tmp_path).items():
         mode = path.lstat().st_mode
         for attempt in (check_plain_file, open_private):
@@ -156,7 +156,7 @@ def test_owner_and_mode_are_checked_unless_the_file_system_forces_them(
     try:
         assert is_private(descriptor)
         check_private(descriptor, tmp_path / "file", was_private=True)
-        # Of this file alone, as after chmod and chown: never right, whatever the creating run is said to have seen.
+        # Of this file alone, as after chmod and chown: never right, in any state that the creating run has recorded.
         monkeypatch.setattr(
             storage, "_owner_and_mode", lambda one: status if os.fstat(one).st_ino == inode else reported(one)
         )
@@ -184,7 +184,7 @@ def test_all_is_written_however_little_the_disk_takes_at_once(tmp_path: Path, mo
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_told() -> None:
+def test_a_full_disk_is_reported() -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     try:
         with pytest.raises(StorageError, match="the disk is full"), storage_errors(Path("calls.csv")):
@@ -219,7 +219,7 @@ def test_a_disk_that_fails_to_flush_is_not_excused(
         sync_folder(tmp_path)
 
 
-def test_room_is_asked_for_before_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_space_is_reserved_before_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_free_space(tmp_path, 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 0, 5_000_000))
     check_free_space(tmp_path, 5_000_000)

@@ -1,4 +1,4 @@
-"""A whole frame is told from a torn one, and a torn one from damage."""
+"""Frames: intact, torn and damaged ones are distinguished."""
 
 import os
 import zlib
@@ -90,7 +90,7 @@ def test_a_torn_frame_that_another_follows_is_damage(tmp_path: Path) -> None:
             read(tmp_path, torn + between + whole)
 
 
-def test_a_length_that_is_checked_by_nothing_is_believed_by_nobody(tmp_path: Path) -> None:
+def test_a_length_without_a_checksum_is_not_trusted(tmp_path: Path) -> None:
     # Of a frame that claims more than there is, neither the text nor the body could say that it is torn.
     first = bytearray(encode_frame(b"one", b"body"))
     first[8:12] = (2**31).to_bytes(4, "little")
@@ -115,7 +115,7 @@ def test_a_name_in_a_text_is_no_frame(tmp_path: Path) -> None:
     assert read(tmp_path, raw[:-1]) == pieces[:1]
 
 
-def test_damage_changes_nothing_and_is_told_without_what_stands_there(tmp_path: Path) -> None:
+def test_damage_changes_nothing_and_its_error_quotes_nothing(tmp_path: Path) -> None:
     raw = b"?" + encode_frame(b"+12125550123", b"+12125550123")
     with pytest.raises(JournalDamagedError) as caught:
         read(tmp_path, raw)

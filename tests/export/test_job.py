@@ -1,4 +1,4 @@
-"""Windows in, one whole file out, whatever comes between."""
+"""An export job: windows in, one complete file out, with any interruption."""
 # ruff: noqa: ASYNC240, FBT001 - small local files; a parameter of a test
 
 import asyncio
@@ -58,6 +58,7 @@ from tests.made_up_exports import (
     sidecar_path,
     window,
 )
+from tests.selection import some
 
 pytestmark = pytest.mark.usefixtures("unflushed")
 
@@ -93,7 +94,7 @@ def place_in(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-async def test_every_format_becomes_a_whole_file(tmp_path: Path, name: str) -> None:
+async def test_every_format_becomes_a_complete_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"calls.{name}"
     await export(path)
     encoder = order(path).open_encoder()
@@ -166,7 +167,7 @@ async def test_a_power_cut_at_the_end_finds_whole_files_and_a_journal_that_knows
         flushed[reported.st_ino] = reported.st_size
 
     def check(source: Path, target: Path) -> None:
-        # All that was written is safe: the bytes that get their name now, and the journal that tells of them.
+        # Everything written is synced: the bytes that get their name now, and the journal that lists them.
         for file in (source, sidecar_path(path, JOURNAL)) if appeared else (source,):
             reported = file.stat()
             assert flushed[reported.st_ino] == reported.st_size
@@ -187,7 +188,7 @@ async def test_a_power_cut_at_the_end_finds_whole_files_and_a_journal_that_knows
     assert appeared == [name + JOURNAL, name + QUARANTINE, name + MANIFEST, name]
 
 
-async def test_what_could_not_be_decoded_stands_beside_the_file(tmp_path: Path) -> None:
+async def test_the_quarantine_is_beside_the_file(tmp_path: Path) -> None:
     await export(tmp_path / "calls.csv")
     (line,) = (tmp_path / "calls.csv.quarantine").read_text().splitlines()
     reported = json.loads(line)
@@ -288,7 +289,7 @@ async def test_a_journal_remembers_what_its_runs_took(tmp_path: Path) -> None:
         assert job.published is None
 
 
-async def test_young_windows_are_told_so_that_they_can_be_asked_again(tmp_path: Path) -> None:
+async def test_young_windows_are_provisional_so_that_they_can_be_read_again(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
     story = (CUT, window(0), window(1, provisional=True), window(2))
     await export(path, story, until=4)
@@ -325,7 +326,7 @@ def edges_of(path: Path) -> list[int]:
 
 
 @pytest.mark.usefixtures("unflushed")
-@pytest.mark.parametrize("name", ["calls.ndjson", "calls.csv.gz", "calls.parquet"])
+@pytest.mark.parametrize("name", some(["calls.ndjson", "calls.csv.gz", "calls.parquet"], every=2))
 async def test_cut_off_around_every_edge_the_next_run_makes_the_same_files(tmp_path: Path, name: str) -> None:
     expected = await undisturbed(tmp_path, name)
     place = place_in(tmp_path)
@@ -469,7 +470,7 @@ async def test_a_second_process_says_so_and_goes_on_when_the_first_is_killed(tmp
     assert contents(path.parent) == expected
 
 
-# What stands in the way.
+# Obstacles.
 
 
 async def test_an_existing_file_stays_unless_it_may_be_overwritten(tmp_path: Path) -> None:
@@ -507,7 +508,7 @@ def link(path: Path) -> None:
 @pytest.mark.parametrize("ending", ["", JOURNAL, ROWS, MANIFEST, QUARANTINE])
 @pytest.mark.parametrize("make", [link, Path.mkdir, os.mkfifo])
 @pytest.mark.parametrize("resumed", [False, True])
-async def test_what_is_no_plain_file_is_named_before_anything_is_read_and_stays(
+async def test_a_target_that_is_not_a_plain_file_is_named_before_any_request_and_kept(
     tmp_path: Path, ending: str, make: Callable[[Path], None], resumed: bool
 ) -> None:
     path = tmp_path / "calls.csv"
@@ -536,7 +537,7 @@ async def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"calls.csv.journal": b"my own notes"}
 
 
-async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="the folder does not exist; create it first"):
         await export(tmp_path / "none" / "calls.csv")
 
@@ -549,7 +550,7 @@ async def test_a_format_whose_extra_is_missing_touches_nothing(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("name", ["calls.ndjson", "calls.csv"])
-async def test_a_folder_that_vanishes_is_told_and_the_next_run_begins_anew(tmp_path: Path, name: str) -> None:
+async def test_a_folder_that_vanishes_is_reported_and_the_next_run_starts_over(tmp_path: Path, name: str) -> None:
     expected = await undisturbed(tmp_path, name)
     path = place_in(tmp_path) / name
     with pytest.raises(StorageError, match="cannot be written: the folder does not exist; create it first"):  # noqa: PT012
@@ -567,7 +568,9 @@ async def test_a_folder_that_vanishes_is_told_and_the_next_run_begins_anew(tmp_p
 # The disk.
 
 
-async def test_room_is_asked_for_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_disk_space_is_reserved_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 10, 1_000))
     with pytest.raises(StorageError, match="this export needs about 1 MB; free some space"):
         await export(tmp_path / "calls.csv")
@@ -577,7 +580,7 @@ async def test_room_is_asked_for_before_anything_is_written(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("name", "needed"), [("calls.ndjson", 1_400), ("calls.csv", 1_050), ("calls.parquet", 900), ("calls.csv.gz", 900)]
 )
-async def test_room_for_all_that_is_told_is_asked_for_before_it_is_read(
+async def test_disk_space_for_the_reported_total_is_reserved_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, needed: int
 ) -> None:
     cut = WindowSplit(reported=WindowReport(window=SPAN, total=10_000), parts=CUT.parts)
@@ -625,7 +628,7 @@ anyio.run(main)
 """
 
 
-def test_a_disk_that_takes_no_more_is_told_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_next_run_resumes(tmp_path: Path) -> None:
     for what in ("journal", "target", "manifest"):
         (tmp_path / what).mkdir()
     done = subprocess.run(  # noqa: S603 - our own interpreter

@@ -69,7 +69,7 @@ def test_a_key_shows_itself_in_no_text() -> None:
         pickle.dumps(key)
 
 
-def test_a_key_is_derived_once_whoever_asks(derived: list[threading.Thread]) -> None:
+def test_a_key_is_derived_once_by_concurrent_callers(derived: list[threading.Thread]) -> None:
     with ThreadPoolExecutor(4) as pool:
         reported = {id(key) for key in pool.map(lambda _: derive_key(CREDENTIALS, DERIVATION), range(20))}
     assert len(reported) == len(derived) == 1

@@ -1,4 +1,4 @@
-"""A lock ends with its holder, and nobody waits for it."""
+"""A lock ends with its holder; waiting is not possible."""
 
 import errno
 import os
@@ -58,7 +58,7 @@ def test_a_lock_leaves_nothing_and_moves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_file_system_without_locks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: int) -> None:
         raise OSError(errno.ENOLCK, "no locks")
 

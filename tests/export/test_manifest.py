@@ -1,4 +1,4 @@
-"""What is known of a file stands beside it, and shows no number and no secret."""
+"""The manifest beside a file: its facts, without numbers and secrets."""
 
 import json
 import platform
@@ -30,7 +30,7 @@ from aiosipcdr.model.errors import ExportError
 from aiosipcdr.model.money import MoneyRow, MoneyTotals
 from aiosipcdr.proof.checkpoint import Delivered
 from tests.made_up_exports import CREDENTIALS, DERIVATION, order, report_of, sealed, window
-from tests.selection import ALL
+from tests.selection import ALL, some
 
 PHONE = "+12125550123"
 KEY = derive_key(CREDENTIALS, DERIVATION)
@@ -78,6 +78,7 @@ def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
         "file": "calls.csv",
         "format": "csv",
         "spreadsheet": False,
+        "tz": None,
         "numbers": "unchanged",
         "query": {
             "start": "2026-10-01T08:30:00+08:00",
@@ -154,7 +155,7 @@ def test_a_manifest_holds_no_number_and_no_secret(mask: object) -> None:
     assert manifest.query.phone_name != PHONE
 
 
-def test_a_manifest_that_is_missing_or_none_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_manifest_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv.manifest.json"
     with pytest.raises(ExportError, match="is missing; without a manifest the file cannot be verified"):
         read_manifest(path)
@@ -201,7 +202,7 @@ def test_whatever_is_added_to_a_manifest_is_a_change(tmp_path: Path, change: byt
 def test_no_single_bit_of_a_manifest_can_change(tmp_path: Path) -> None:
     path = tmp_path / "manifest"
     whole = sealed(manifest_of(quarantine=QUARANTINE, phone_name=PHONE))
-    for place in range(len(whole)):
+    for place in some(range(len(whole)), every=2):
         for bit in range(8) if ALL else [place % 8]:
             changed = bytearray(whole)
             changed[place] ^= 1 << bit

@@ -185,7 +185,7 @@ async def test_a_journal_that_was_killed_at_its_birth_is_begun_anew(tmp_path: Pa
     assert contents(tmp_path) == contents(tmp_path.parent / f"{tmp_path.name}-expected")
 
 
-async def test_a_journal_that_another_run_is_creating_is_waited_for_by_nobody(tmp_path: Path) -> None:
+async def test_a_journal_that_another_run_is_creating_is_not_waited_for(tmp_path: Path) -> None:
     part = temporary_path(tmp_path / (NAME + JOURNAL))
     descriptor = create_private(part)
     try:
@@ -204,7 +204,7 @@ async def test_two_names_of_a_new_journal_are_one_again(tmp_path: Path) -> None:
     assert names(tmp_path) == [NAME, NAME + MANIFEST, NAME + QUARANTINE]
 
 
-# Beginning anew.
+# Starting over.
 
 
 async def test_a_restart_forgets_an_export_of_another_query(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ async def test_nothing_beside_the_rows_shows_a_number_that_is_masked() -> None:
     assert (await render_window(reported, None)).quarantined == reported.quarantined
 
 
-async def test_what_the_journal_tells_of_a_window_is_all_that_going_on_takes() -> None:
+async def test_the_journal_record_of_a_window_suffices_to_resume() -> None:
     reported = window(2, calls=2, bad=1)
     prepared = await render_window(reported, None)
     mark, effort = Mark(len(prepared.rows), "ab" * 32), Effort(requests=3, retries=1, elapsed=0.5)

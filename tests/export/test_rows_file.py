@@ -1,4 +1,4 @@
-"""Rows are appended, hashed on the way, and cut back to what is known to be whole."""
+"""The file of rows: appended, hashed, and truncated to its intact part."""
 
 import hashlib
 import os
@@ -55,7 +55,7 @@ def test_a_file_is_taken_up_where_its_last_mark_is(file: RowsFile) -> None:
 
 
 @pytest.mark.parametrize("block", [1, 3, 1024])
-def test_what_is_missing_or_changed_ends_what_is_whole(
+def test_a_missing_or_changed_byte_ends_the_intact_part(
     file: RowsFile, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
     monkeypatch.setattr(rows_file, "_BLOCK", block)
@@ -73,7 +73,7 @@ def test_what_is_missing_or_changed_ends_what_is_whole(
             file.close()
 
 
-def test_a_header_that_changes_while_the_file_is_open_ends_what_is_whole(file: RowsFile) -> None:
+def test_a_header_that_changes_while_the_file_is_open_ends_the_intact_part(file: RowsFile) -> None:
     file.open(HEADER)
     mark = file.append(ROWS[0])
     put(file, HEADER.replace(b"0", b"1") + ROWS[0])
@@ -125,7 +125,9 @@ def test_a_file_that_takes_the_name_meanwhile_stays(file: RowsFile, monkeypatch:
     assert file.path.read_bytes() == b"theirs"
 
 
-def test_rows_that_find_no_room_leave_the_mark_where_it_was(file: RowsFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_do_not_fit_on_the_disk_leave_the_mark_unchanged(
+    file: RowsFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file.open(HEADER)
     before = file.append(ROWS[0])
     write = os.write
@@ -145,14 +147,14 @@ def test_rows_that_find_no_room_leave_the_mark_where_it_was(file: RowsFile, monk
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_told(file: RowsFile) -> None:
+def test_a_full_disk_is_reported(file: RowsFile) -> None:
     file._descriptor = os.open("/dev/full", os.O_RDWR)
     with pytest.raises(OSError, match="No space left"):
         file.append(b"row\n")
     assert file.mark == Mark()
 
 
-def test_what_is_no_plain_file_is_neither_used_nor_removed(file: RowsFile, tmp_path: Path) -> None:
+def test_only_a_plain_file_is_used_or_removed(file: RowsFile, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     file.path.symlink_to(tmp_path / "mine")
     with pytest.raises(ExportConflictError, match="a link"):

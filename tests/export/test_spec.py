@@ -1,4 +1,4 @@
-"""Everything that is decided before the first request, and what of it a journal must agree in."""
+"""The export's settings: checked before the first request, compared with those of a journal."""
 
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -43,11 +43,11 @@ def test_the_target_stays_where_it_was_named(tmp_path: Path, monkeypatch: pytest
     assert reported.path == tmp_path / "calls.csv"
 
 
-def test_a_format_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot infer a format"):
         order(Path("calls"))
     with pytest.raises(ValueError, match="unknown format"):
-        order(Path("calls"), format="xlsx")
+        order(Path("calls"), format="xls")
 
 
 CHANGES: list[tuple[dict[str, Any], str]] = [
@@ -77,7 +77,7 @@ def test_what_makes_no_other_file_is_none() -> None:
     assert seal(order(Path("elsewhere.csv"), overwrite=True, restart=True)) == before
 
 
-def test_two_keys_of_pseudonyms_are_two_settings_and_stand_in_none() -> None:
+def test_two_keys_of_pseudonyms_are_two_settings_and_are_shown_in_none() -> None:
     one, other = (seal(order(Path("calls.csv"), mask=Pseudonyms(key))) for key in (SECRET, SECRET[::-1]))
     assert [name for name in one if one[name] != other[name]] == ["#key of pseudonyms"]
     assert one["numbers"] == other["numbers"] == "pseudonyms"
@@ -112,7 +112,7 @@ def test_the_question_that_other_files_tell_has_no_number() -> None:
 @pytest.mark.parametrize(
     ("mask", "numbers"), [(None, "unchanged"), (mask_number, "masked"), (Pseudonyms(SECRET), "pseudonyms")]
 )
-def test_an_order_says_how_numbers_stand_in_the_file(mask: object, numbers: str) -> None:
+def test_a_spec_says_how_numbers_are_written(mask: object, numbers: str) -> None:
     assert order(Path("calls.csv"), mask=mask).numbers == numbers
 
 

@@ -1,4 +1,4 @@
-"""A file is held against its manifest, and whatever differs is said in a sentence."""
+"""Verification of a file by its manifest: each difference is one sentence."""
 
 import gzip
 import hashlib
@@ -112,7 +112,7 @@ async def test_sums_of_the_settlement_currency_are_not_called_by_that_of_the_quo
 
 
 @pytest.mark.parametrize("name", FORMATS)
-async def test_a_file_of_another_format_is_told(tmp_path: Path, name: str) -> None:
+async def test_a_file_of_another_format_is_reported(tmp_path: Path, name: str) -> None:
     path, _ = await exported(tmp_path, name)
     other = FORMATS[FORMATS.index(name) - 1]
     with pytest.raises(
@@ -122,7 +122,7 @@ async def test_a_file_of_another_format_is_told(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_that_is_missing_is_told(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path, name: str) -> None:
     with pytest.raises(ExportError, match="none cannot be read: No such file or directory"):
         read_facts(tmp_path / "none", name)
     with pytest.raises(ExportError, match="cannot be read: Is a directory"):
@@ -160,9 +160,9 @@ def manifest_of(facts: FileFacts) -> Manifest:
         "versions": {},
         "created": START,
     }
-    facts_told = msgspec.to_builtins(facts)
-    del facts_told["answered"]
-    return msgspec.convert(known | facts_told, type=Manifest)
+    other_facts = msgspec.to_builtins(facts)
+    del other_facts["answered"]
+    return msgspec.convert(known | other_facts, type=Manifest)
 
 
 def test_sums_are_exact_over_many_rows(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_sums_are_exact_over_many_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("amount", ["abc", "NaN", "sNaN", "Infinity", "1e999999999", "1e-99999", "", "0x10"])
-def test_an_amount_that_is_none_is_told(tmp_path: Path, amount: str) -> None:
+def test_an_invalid_amount_is_reported(tmp_path: Path, amount: str) -> None:
     row = encode_rows([CallDetailRecord(voice_id="1", cost=Decimal(1))])
     (tmp_path / "calls").write_bytes(row + row.replace(b'"cost":"1"', f'"cost":"{amount}"'.encode()))
     with pytest.raises(ExportError, match="an amount is not a number") as caught:
@@ -221,16 +221,16 @@ async def test_the_same_rows_in_other_bytes_are_another_file(tmp_path: Path, cha
     assert not any("rows" in text or "sum" in text for text in differences)
 
 
-async def test_a_file_that_cannot_be_read_is_told_with_its_size_and_hash(tmp_path: Path) -> None:
+async def test_an_unreadable_file_is_reported_with_its_size_and_hash(tmp_path: Path) -> None:
     path, manifest = await exported(tmp_path, "csv")
     path.write_bytes(path.read_bytes() + b'"')
-    size, told_hash, unreadable = verify_file(path, manifest)
+    size, hash_differs, unreadable = verify_file(path, manifest)
     assert "bytes, the manifest says" in size
-    assert "SHA-256" in told_hash
+    assert "SHA-256" in hash_differs
     assert "cannot be read as csv" in unreadable
 
 
-async def test_a_quarantine_that_is_missing_or_cut_is_told(tmp_path: Path) -> None:
+async def test_a_missing_or_truncated_quarantine_is_reported(tmp_path: Path) -> None:
     path, manifest = await exported(tmp_path, "ndjson")
     assert verify_file(path, manifest) == []
     assert manifest.quarantine_file is not None
@@ -310,7 +310,7 @@ async def test_two_files_that_changed_places_with_their_manifests_do_not_verify(
         assert "the manifest names another quarantine" in differences[1]
 
 
-async def test_a_quarantine_that_was_changed_appeared_or_is_not_told_is_found(tmp_path: Path) -> None:
+async def test_a_quarantine_that_was_changed_added_or_not_listed_is_found(tmp_path: Path) -> None:
     path, manifest = await exported(tmp_path, "csv")
     quarantine = sidecar_path(path, ".quarantine")
     data = quarantine.read_bytes()
@@ -373,7 +373,7 @@ async def test_a_manifest_that_contradicts_itself_is_found(
     assert reported[0].startswith("the manifest contradicts itself: ")
 
 
-async def test_what_is_not_certified_may_be_short(tmp_path: Path) -> None:
+async def test_an_uncertified_file_may_be_short(tmp_path: Path) -> None:
     story = [window(0), window(2, certified=False, total=9)]
     path = tmp_path / "calls.ndjson"
     await export(path, story)

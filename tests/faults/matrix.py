@@ -1,7 +1,7 @@
-"""The table of faults: what the vendor, the wire or a page gets wrong, and what becomes of it.
+"""The table of faults of vendor, wire and pages, with the expected outcome.
 
 Data only; `test_matrix.py` plays every row. Here are connections and HTTP
-and what is proven elsewhere; `odd_answers.py` holds the rest.
+and the rows tested elsewhere; `odd_answers.py` holds the rest.
 """
 
 from unittest.mock import ANY
@@ -40,7 +40,7 @@ ON_THE_WIRE = [
     fatal(13, "gzip bomb", Fault("bomb", size=9 * 2**20), error=ResponseTooLargeError),
     fatal(14, "a GiB announced", Fault("large"), error=ResponseTooLargeError),
     fatal(14, "endless chunks", Fault("endless"), error=ResponseTooLargeError),
-    retried(15, "body longer than told", Fault("long"), ProtocolError, 3),
+    retried(15, "body longer than declared", Fault("long"), ProtocolError, 3),
     retried(
         16,
         "no HTTP",
@@ -151,25 +151,25 @@ ROWS = [*ON_THE_WIRE, *OVER_HTTP, *AS_JSON, *IN_THE_VENDORS_WORDS, *PAGING]
 ELSEWHERE = {
     1: "tests/faults/test_connecting.py::test_a_name_that_cannot_be_resolved_is_tried_twice",
     2: "tests/faults/test_connecting.py::test_a_refused_connection_is_tried_again",
-    3: "tests/faults/test_connecting.py::test_a_certificate_that_nobody_vouches_for_ends_it_at_once",
-    4: "tests/faults/test_each_method.py::test_row_4_https_on_a_plain_port_is_told_after_two_attempts",
-    5: "tests/faults/test_connecting.py::test_a_connection_that_nobody_takes_runs_into_the_timeout",
+    3: "tests/faults/test_connecting.py::test_an_untrusted_certificate_ends_the_run_at_once",
+    4: "tests/faults/test_each_method.py::test_row_4_https_on_a_plain_port_is_reported_after_two_attempts",
+    5: "tests/faults/test_connecting.py::test_a_connection_that_is_not_accepted_times_out",
     29: "tests/faults/test_connecting.py::test_a_proxy_that_refuses_ends_it_at_once",
     51: "tests/faults/test_each_method.py::test_row_51_a_signature_is_made_when_the_connection_is_there",
     68: "tests/faults/test_each_method.py::test_row_68_a_window_that_is_not_settled_is_certified_and_provisional",
-    69: "tests/faults/test_each_method.py::test_row_69_a_range_that_cannot_be_meant_is_refused_before_anything_is_sent",
+    69: "tests/faults/test_each_method.py::test_row_69_an_invalid_range_is_refused_before_any_request",
     70: "tests/faults/test_each_method.py::test_row_70_a_cancellation_comes_out_as_it_is",
     71: "tests/faults/test_each_method.py::test_row_71_a_signal_ends_it_and_leaves_nothing",
     72: "tests/cli/test_kills.py::test_a_file_is_the_same_however_often_its_export_was_killed",
     73: "tests/export/test_journal.py::test_what_was_written_is_safe_from_a_power_cut_a_second_later",
-    74: "tests/export/test_publishing.py::test_full_at_any_call_the_disk_is_told_and_the_next_run_makes_the_same_files",
+    74: "tests/export/test_publishing.py::test_a_full_disk_at_any_system_call_is_reported_and_the_next_run_resumes",
     75: "tests/export/test_job.py::test_a_file_that_appears_meanwhile_is_not_lost_and_gets_no_manifest",
     76: "tests/export/test_job.py::test_a_second_process_says_so_and_goes_on_when_the_first_is_killed",
-    77: "tests/client/test_export.py::test_another_question_does_not_touch_what_is_begun",
-    78: "tests/export/test_job.py::test_a_folder_that_vanishes_is_told_and_the_next_run_begins_anew",
+    77: "tests/client/test_export.py::test_another_query_does_not_touch_an_unfinished_export",
+    78: "tests/export/test_job.py::test_a_folder_that_vanishes_is_reported_and_the_next_run_starts_over",
     79: "tests/faults/test_each_method.py::test_row_79_a_closed_client_or_session_says_so",
     80: "tests/faults/test_each_method.py::test_row_80_a_client_belongs_to_the_loop_it_is_opened_in",
-    81: "tests/faults/test_each_method.py::test_row_81_a_forked_child_is_told_so",
+    81: "tests/faults/test_each_method.py::test_row_81_a_forked_child_gets_an_error",
     82: "tests/faults/test_each_method.py::test_rows_82_and_83_a_clock_that_jumps_costs_a_fresh_signature",
     83: "tests/faults/test_each_method.py::test_rows_82_and_83_a_clock_that_jumps_costs_a_fresh_signature",
     84: "tests/client/test_stream.py::test_a_reader_that_stops_stops_the_fetching",

@@ -1,4 +1,4 @@
-"""Clocks that differ: one mend for all, one more request each, and an error that says what to do."""
+"""Clock skew: corrected once for all requests, one more request each, and an error with advice."""
 # ruff: noqa: ASYNC110 - waiting for another thread's loop is polling
 
 import asyncio
@@ -62,7 +62,7 @@ async def test_without_a_date_one_fresh_signature_is_tried(offset: float) -> Non
         assert sandbox.stats.requests == 2
 
 
-async def test_a_date_that_stays_wrong_is_an_error_that_tells_the_offset() -> None:
+async def test_a_date_that_stays_wrong_is_an_error_with_the_offset() -> None:
     begun = time()
     wrong = Fault("code", code=-16, times=2, headers={"Date": formatdate(begun + 600, usegmt=True)})
     async with Sandbox(records=10, faults=[wrong]) as sandbox, client_of(sandbox) as client:
@@ -99,7 +99,7 @@ async def test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline(offs
 
 
 async def test_a_clock_that_jumps_again_later_is_mended_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each request knows under which offset it was signed, also after the first mend."""
+    """Each request knows the offset it was signed with, also after the first correction."""
     monkeypatch.setattr("aiosipcdr.policy.clock._SETTLED_AFTER", 0.0)
     clock = ShiftedClock()
     async with Sandbox(records=10) as sandbox, open_with(client_of(sandbox), wall_clock=clock) as client:
@@ -151,7 +151,7 @@ async def test_a_client_knows_how_far_the_vendors_clock_is_from_its_own(offset: 
     assert client.clock_offset is None
 
 
-async def test_a_refused_login_tells_the_clock_too() -> None:
+async def test_a_refused_login_measures_the_clock_too() -> None:
     async with Sandbox(records=10, clock_offset=200.0) as sandbox, client_of(sandbox) as client:
         sandbox.answer_next(-1)
         begun = time()

@@ -1,4 +1,4 @@
-"""What goes wrong before a request is on its way: names, ports, certificates, proxies."""
+"""Faults before a request is sent: names, ports, certificates, proxies."""
 # ruff: noqa: ANN401 - the constructor's own settings; a fixture of another module
 
 import asyncio
@@ -70,7 +70,7 @@ async def test_a_refused_connection_is_tried_again(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_certificate_that_nobody_vouches_for_ends_it_at_once(authority: Path, method: str) -> None:
+async def test_an_untrusted_certificate_ends_the_run_at_once(authority: Path, method: str) -> None:
     async with peer(http(b"{}"), context=serving(authority)) as here:
         error, attempts = await error_of(method, here.url.removesuffix("/recordSipQuery"))
         assert here.heads == []
@@ -80,7 +80,7 @@ async def test_a_certificate_that_nobody_vouches_for_ends_it_at_once(authority: 
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_connection_that_nobody_takes_runs_into_the_timeout(method: str) -> None:
+async def test_a_connection_that_is_not_accepted_times_out(method: str) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         address = server.getsockname()
         waiting = [socket.socket() for _ in range(4)]  # they fill the queue: what comes later is not even refused

@@ -1,4 +1,4 @@
-"""Rows of the table that no answer causes (clock, cancellation, signals, the client's state), for each way to fetch."""
+"""Rows of the table without a faulty response (clock, cancellation, signals, client state), for each method."""
 # ruff: noqa: ANN401, ASYNC110 - the constructor's own settings; waiting for the server is polling
 
 import asyncio
@@ -51,7 +51,7 @@ def span(sandbox: Sandbox) -> tuple[Any, Any]:
 
 
 @METHODS
-async def test_row_4_https_on_a_plain_port_is_told_after_two_attempts(fetch: Fetch) -> None:
+async def test_row_4_https_on_a_plain_port_is_reported_after_two_attempts(fetch: Fetch) -> None:
     async with Sandbox(records=1) as sandbox:
         url = sandbox.base_url.replace("http:", "https:")
         attempts: list[Event] = []
@@ -90,7 +90,7 @@ async def test_row_51_a_signature_is_made_when_the_connection_is_there(fetch: Fe
 
 
 @METHODS
-async def test_row_69_a_range_that_cannot_be_meant_is_refused_before_anything_is_sent(fetch: Fetch) -> None:
+async def test_row_69_an_invalid_range_is_refused_before_any_request(fetch: Fetch) -> None:
     async with Sandbox(records=1) as sandbox, client_of(sandbox) as client:
         for bad in ((sandbox.end, sandbox.start), (sandbox.start.replace(tzinfo=None), sandbox.end)):
             with pytest.raises(ValueError, match=r"inverted|naive"):
@@ -203,7 +203,7 @@ def test_row_80_a_client_belongs_to_the_loop_it_is_opened_in(fetch: Fetch) -> No
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @METHODS
-async def test_row_81_a_forked_child_is_told_so(fetch: Fetch) -> None:
+async def test_row_81_a_forked_child_gets_an_error(fetch: Fetch) -> None:
     async with Sandbox(records=1) as sandbox, client_of(sandbox) as client:
         client._session._process -= 1  # as a child finds it: the number is its parent's
         with pytest.raises(ClientStateError, match="process"):

@@ -1,4 +1,4 @@
-"""A small answer must not take the machine: what each costs is measured in a process of its own."""
+"""Hostile responses: the cost of each is measured in a process of its own."""
 
 import json
 import subprocess
@@ -193,19 +193,19 @@ def measure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measure]:
         writing.close()
 
 
-@pytest.mark.parametrize("attack", some(ATTACKS, every=4))
+@pytest.mark.parametrize("attack", some(ATTACKS, every=6))
 def test_one_answer_costs_at_most_35_mib_and_half_a_second(attack: str, measure: Measure) -> None:
     added, cpu = measure(attack)
     assert added <= 35, f"{added:.1f} MiB"
     assert cpu <= 0.5, f"{cpu:.2f} s"
 
 
-@pytest.mark.parametrize("attack", some(ATTACKS, every=6))
+@pytest.mark.parametrize("attack", some(ATTACKS, every=9))
 def test_an_attack_is_as_long_as_an_answer_may_be(attack: str) -> None:
     assert LARGEST - 70_000 <= len(ATTACKS[attack]()) <= LARGEST + 200
 
 
-@pytest.mark.parametrize("attack", some(WITHIN, every=2))
+@pytest.mark.parametrize("attack", some(WITHIN, every=3))
 def test_an_answer_that_is_read_costs_no_more(attack: str, measure: Measure) -> None:
     body = WITHIN[attack]()
     assert isinstance(PageDecoder().decode(body, size=100), PageAnswer | ResponseTooLargeError)
@@ -224,7 +224,7 @@ METHODS = ["fetch_page", "count", "ping", "fetch_all", "stream", "export", "doct
 
 
 @pytest.mark.parametrize(
-    ("attack", "method"), some(pairs(["zeros", "unknown names", "a long reason"], METHODS), every=3)
+    ("attack", "method"), some(pairs(["zeros", "unknown names", "a long reason"], METHODS[::-1]), every=7)
 )
 def test_four_at_once_of_every_method_cost_at_most_150_mib_and_two_seconds(attack: str, method: str) -> None:
     body = compress(ATTACKS[attack]())

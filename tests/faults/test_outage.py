@@ -1,4 +1,4 @@
-"""A vendor that is down, throttles or turns us away: what it costs him, and when we stop."""
+"""A vendor that is down, throttles or refuses the login: the number of requests, and when a run ends."""
 # ruff: noqa: ASYNC110 - waiting for another thread is polling
 
 import asyncio
@@ -13,9 +13,10 @@ from aiosipcdr.sandbox import Fault, Sandbox
 from tests.clients import QUICK, client_of
 from tests.http.test_transport import http, peer
 from tests.inside import blocked_until, limit_of
-from tests.selection import some
+from tests.selection import ALL, some
 
 DOWN = Fault("http", status=503, times=0)
+RECORDS = 10_000 if ALL else 6_000  # more pages than the budget pays for
 BUDGET = 500 // 14
 """Retries that a full budget pays for."""
 
@@ -31,7 +32,7 @@ async def end_of(run: Awaitable[object]) -> type[SipCdrError] | None:
 
 @pytest.mark.parametrize(("runs", "requests"), [(1, 8), (5, 40)])
 async def test_an_outage_costs_a_bounded_number_of_requests(runs: int, requests: int) -> None:
-    async with Sandbox(records=10_000, faults=[DOWN]) as sandbox, client_of(sandbox) as client:
+    async with Sandbox(records=RECORDS, faults=[DOWN]) as sandbox, client_of(sandbox) as client:
         ends = await asyncio.gather(*(end_of(client.fetch_all(sandbox.start, sandbox.end)) for _ in range(runs)))
         assert ends == [ServerFaultError] * runs
         assert sandbox.stats.requests == requests
@@ -39,7 +40,7 @@ async def test_an_outage_costs_a_bounded_number_of_requests(runs: int, requests:
 
 @pytest.mark.parametrize("answered", some([1, 20, 60], every=2))
 async def test_an_outage_in_the_middle_is_bounded_by_the_budget(answered: int) -> None:
-    async with Sandbox(records=10_000) as sandbox:
+    async with Sandbox(records=RECORDS) as sandbox:
         left = answered
 
         def hook(event: Event) -> None:
@@ -90,7 +91,7 @@ async def test_places_fall_under_trouble_and_recover(trouble: dict[str, object])
     assert (places[0], min(places), places[-1]) == (8, 5, 8)
 
 
-async def test_the_whole_client_waits_where_the_vendor_asks_for_patience() -> None:
+async def test_a_retry_after_header_holds_the_whole_client() -> None:
     fault = Fault("http", page=1, control=False, status=429, headers={"Retry-After": "1"})
     loop = asyncio.get_running_loop()
     sent: list[float] = []
@@ -129,7 +130,7 @@ async def test_runs_share_one_rate() -> None:
     async with Sandbox(records=10) as sandbox, client_of(sandbox, rate=rate, hook=hook) as client:
         begun = loop.time()
         await asyncio.gather(*(client.count(sandbox.start, sandbox.end) for _ in range(10)))
-    # Not from the first on: it may be told late, and is no later for the others.
+    # Not from the first on: its event may be late, and the others are no later for it.
     assert sent[-1] - begun >= 9 / 100 - 0.01
 
 

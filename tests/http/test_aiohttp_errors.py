@@ -1,6 +1,6 @@
-"""What aiohttp raises becomes an error of ours that says what happened, and quotes nothing of it.
+"""Exceptions of aiohttp become our errors, which say what happened and quote nothing.
 
-Most of these are met over real sockets in tests/http/test_transport.py and tests/faults; here stand the rest.
+Most of these are met over real sockets in tests/http/test_transport.py and tests/faults; the rest is here.
 """
 
 import errno
@@ -12,7 +12,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from aiosipcdr.http.aiohttp_errors import ended_unanswered, translate_error
+from aiosipcdr.http.aiohttp_errors import ended_before_response, translate_error
 from aiosipcdr.model.errors import (
     ClientStateError,
     ProtocolError,
@@ -64,15 +64,15 @@ def handshake(reason: str) -> aiohttp.ClientConnectorSSLError:
         (handshake("UNEXPECTED_EOF_WHILE_READING"), TransportError, "(UNEXPECTED_EOF_WHILE_READING)"),
         (handshake(SECRET), TransportError, "broke off (SSLError)"),
         (aiohttp.ClientConnectorDNSError(KEY, OSError(SECRET)), TransportError, "cannot be resolved"),
-        (aiohttp.ServerTimeoutError(SECRET), RequestTimeoutError, "no complete answer"),
-        (TimeoutError(SECRET), RequestTimeoutError, "no complete answer"),
+        (aiohttp.ServerTimeoutError(SECRET), RequestTimeoutError, "no complete response"),
+        (TimeoutError(SECRET), RequestTimeoutError, "no complete response"),
         (aiohttp.ClientHttpProxyError(REQUEST, (), status=407), TransportError, "HTTP 407"),
         (aiohttp.ClientResponseError(REQUEST, (), status=400, message=SECRET), ProtocolError, "not proper HTTP"),
         (tls("TLSV13_ALERT_CERTIFICATE_REQUIRED"), TlsError, "ended the TLS connection"),
-        (tls("DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), TransportError, "broke before the answer was complete"),
-        (ssl.SSLError(SECRET), TransportError, "broke before the answer was complete"),
-        (aiohttp.ClientPayloadError(SECRET), TransportError, "broke before the answer was complete"),
-        (ConnectionResetError(SECRET), TransportError, "broke before the answer was complete"),
+        (tls("DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), TransportError, "broke before the response was complete"),
+        (ssl.SSLError(SECRET), TransportError, "broke before the response was complete"),
+        (aiohttp.ClientPayloadError(SECRET), TransportError, "broke before the response was complete"),
+        (ConnectionResetError(SECRET), TransportError, "broke before the response was complete"),
         (RuntimeError("Session is closed"), ClientStateError, "another event loop"),
         (RuntimeError("Event loop is closed"), ClientStateError, "another event loop"),
         (RuntimeError("Task attached to a different loop"), ClientStateError, "another event loop"),
@@ -111,8 +111,8 @@ def test_each_becomes_one_of_ours(error: Exception, kind: type[SipCdrError], rep
         (aiohttp.ClientPayloadError(), False),
     ],
 )
-def test_a_connection_that_ends_before_an_answer_is_told_apart(error: Exception, is_so: bool) -> None:  # noqa: FBT001
-    assert ended_unanswered(error) is is_so
+def test_a_connection_that_ends_before_a_response_is_recognised(error: Exception, is_so: bool) -> None:  # noqa: FBT001
+    assert ended_before_response(error) is is_so
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_connection_that_ends_before_an_answer_is_told_apart(error: Exception,
         (KeyError(), False, True),
     ],
 )
-def test_what_patience_needs_to_know_is_told(error: Exception, retryable: bool, exists: bool) -> None:  # noqa: FBT001
+def test_errors_say_whether_they_are_retryable(error: Exception, retryable: bool, exists: bool) -> None:  # noqa: FBT001
     ours = translate_error(error, HOST, "")
     assert isinstance(ours, TransportError)
     assert (ours.retryable, ours.exists) == (retryable, exists)
@@ -159,7 +159,7 @@ def test_once_it_was_sent_trouble_is_the_servers(error: Exception) -> None:
     assert "proxy" not in str(ours)
 
 
-def test_a_connection_that_tls_has_ended_is_told_whatever_wraps_it() -> None:
+def test_a_connection_ended_by_tls_is_recognised_in_any_wrapper() -> None:
     broken = aiohttp.ClientOSError()
     broken.__cause__ = tls("SSLV3_ALERT_BAD_CERTIFICATE")
     assert isinstance(translate_error(broken, HOST, ""), TlsError)

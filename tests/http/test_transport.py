@@ -1,4 +1,4 @@
-"""One signed POST: bytes out, bytes in, and every trouble as one of our errors, returned and never raised."""
+"""One signed POST: bytes out, bytes in, and every failure as one of our errors, returned and never raised."""
 # ruff: noqa: ANN401 - the constructor's own settings
 
 import asyncio
@@ -26,8 +26,10 @@ from aiosipcdr import (
     TlsError,
     TransportError,
 )
-from aiosipcdr.http.transport import Received, Transport, _SignedBody, max_answer_bytes
+from aiosipcdr.http.transport import Received, Signer, Transport, _SignedBody, default_response_limit
 from aiosipcdr.model.privacy import Secret
+from aiosipcdr.policy.clock import ClockOffset
+from aiosipcdr.wire.signing import Credentials, sign
 
 HEADERS = {"Api-Key": "sandbox-key", "Sign": "canary-sign", "Timestamp": "1"}
 BODY = b'{"current":1}'
@@ -205,7 +207,7 @@ async def test_members_of_gzip_are_bounded_by_number_and_by_size() -> None:
     many = gzip.compress(b"") * 1_001
     error = await ask(http(many, "200 OK", "Content-Encoding: gzip"))
     assert type(error) is ProtocolError
-    half = gzip.compress(bytes(max_answer_bytes(SIZE) // 2 + 1), 1)
+    half = gzip.compress(bytes(default_response_limit(SIZE) // 2 + 1), 1)
     assert type(await ask(http(half + half, "200 OK", "Content-Encoding: gzip"))) is ResponseTooLargeError
 
 
@@ -226,8 +228,8 @@ async def test_gzip_beside_a_coding_that_is_none_is_read(headers: tuple[str, ...
 
 
 async def test_a_body_may_be_as_large_as_the_cap_and_no_larger() -> None:
-    assert max_answer_bytes(SIZE) == 101 * 65_536
-    most = bytes(max_answer_bytes(SIZE))
+    assert default_response_limit(SIZE) == 101 * 65_536
+    most = bytes(default_response_limit(SIZE))
     for fits, answer in (
         (True, http(most)),
         (False, http(most + b"x")),
@@ -306,7 +308,7 @@ async def test_a_fault_is_returned_as_ours_and_quotes_nothing(
     assert error.__traceback__ is None
 
 
-async def test_a_wish_for_patience_comes_with_the_answer() -> None:
+async def test_retry_after_is_returned_with_the_response() -> None:
     received = await ask(http(b"", "429 X", "Retry-After: 7"))
     assert contents(received) == (429, b"", None)
     assert isinstance(received, Received)
@@ -439,7 +441,7 @@ async def test_a_proxy_that_refuses_is_not_asked_again() -> None:
             assert contents(await transport.send(BODY, lambda: HEADERS)) == (407, b"", None)
 
 
-async def test_a_borrowed_session_is_left_open_and_its_limit_is_told() -> None:
+async def test_a_borrowed_session_is_left_open_and_its_limit_is_logged() -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=3)) as session:
         async with peer(http(b"{}")) as here, transport_to(here.url, session=session) as transport:
             assert transport.connections == 3
@@ -494,9 +496,7 @@ async def test_a_certificate_that_is_vouched_for_is_accepted(authority: Path) ->
 
 
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_a_certificate_that_nobody_vouches_for_is_refused_before_a_byte_is_sent(
-    authority: Path, *, borrowed: bool
-) -> None:
+async def test_an_untrusted_certificate_is_refused_before_a_byte_is_sent(authority: Path, *, borrowed: bool) -> None:
     """Even where the borrowed session's connector has verification switched off."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session,
@@ -548,3 +548,17 @@ async def test_localhost_is_never_looked_up() -> None:
         transport_to(here.url.replace("127.0.0.1", "localhost"), session=session) as transport,
     ):
         assert contents(await transport.send(BODY, lambda: HEADERS)) == (200, b"{}", None)
+
+
+def test_a_request_that_waited_is_signed_with_the_offset_that_was_learned_meanwhile() -> None:
+    credentials = Credentials("canary-key", "canary-secret")
+    clock = ClockOffset()
+    instants = iter([1_000.0, 1_010.0])
+    signer = Signer(credentials, clock, lambda: next(instants))
+    assert (signer.signed_at, signer.version) == (0.0, 0)
+    clock.note_refusal(600.0, signed_under=0, now=0.0)
+    headers = signer()
+    assert headers == {"Api-Key": "canary-key", "Timestamp": "1600", "Sign": sign(credentials, 1_600)}
+    assert (signer.signed_at, signer.version) == (1_000.0, 1)
+    assert signer()["Timestamp"] == "1610"
+    assert signer.signed_at == 1_010.0

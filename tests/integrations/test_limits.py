@@ -61,7 +61,7 @@ def test_a_host_that_is_named_is_served(host: str) -> None:
         ({"allowed_hosts": [""]}, "allowed_hosts must be host names"),
     ],
 )
-def test_what_is_no_limit_is_refused(settings: dict[str, Any], reported: str) -> None:
+def test_an_invalid_limit_is_refused(settings: dict[str, Any], reported: str) -> None:
     with pytest.raises(ValueError, match=reported):
         Limits(**settings)
 

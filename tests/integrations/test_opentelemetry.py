@@ -96,7 +96,7 @@ async def test_a_run_is_a_span_with_its_windows_as_children(telemetry: Telemetry
         assert window.parent.span_id == run.context.span_id
         assert window.start_time is not None
         assert window.end_time is not None
-        # Not told afterwards as a moment: a window takes a request at least.
+        # Not recorded afterwards as a moment: a window takes at least one request.
         assert run.start_time <= window.start_time < window.end_time <= run.end_time
     assert sum(attributes(window)["aiosipcdr.window.records"] for window in windows) == 6_000
     assert sorted(attributes(window)["aiosipcdr.window.start"] for window in windows) == [
@@ -151,7 +151,7 @@ async def test_a_metric_has_no_attribute_but_the_kind_of_an_error(telemetry: Tel
     assert len(found) == 4 + 3
 
 
-async def test_an_error_that_ends_a_run_is_named_and_nothing_of_its_text_told(telemetry: Telemetry) -> None:
+async def test_an_error_that_ends_a_run_is_named_and_its_text_is_not_recorded(telemetry: Telemetry) -> None:
     async with (
         Sandbox(records=10) as sandbox,
         CdrClient(sandbox.base_url, sandbox.api_key, "not-the-secret", hook=telemetry.hook) as client,
@@ -210,7 +210,7 @@ async def test_without_an_sdk_it_does_nothing_and_harms_nothing() -> None:
     assert report.certified
 
 
-def test_a_missing_api_is_told_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_api_is_reported_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "aiosipcdr.integrations.opentelemetry"
     monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)

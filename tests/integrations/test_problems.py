@@ -57,7 +57,7 @@ def test_every_error_of_the_tree_has_its_status() -> None:
     errors = {name for name in aiosipcdr.__all__ if name.endswith("Error")}
     statuses = {**STATUSES, "ArgumentError": 422}  # apart from the others, as its text is for callers
     assert errors == set(statuses)
-    reported = {name: plan_problem(getattr(aiosipcdr, name)("what the operator is told")).status for name in errors}
+    reported = {name: plan_problem(getattr(aiosipcdr, name)("a text for the operator")).status for name in errors}
     assert reported == statuses
 
 
@@ -84,7 +84,7 @@ def test_no_time_to_wait_is_made_up() -> None:
     assert "Retry-After" not in plan_problem(ThrottledError()).headers
 
 
-def test_the_facts_that_a_caller_can_use_are_told() -> None:
+def test_a_problem_has_the_facts_that_a_caller_can_use() -> None:
     refused = VendorError("status -99", status=-99)
     assert plan_problem(refused).facts["vendor_status"] == -99
     old = OutOfTimeRangeError(status=-25)
@@ -109,7 +109,7 @@ def test_a_range_without_proof_comes_with_its_numbers_and_without_its_windows() 
         (HttpVersionError("x"), 505),
     ],
 )
-def test_an_error_of_the_call_itself_tells_the_caller_its_text(error: RequestError, status: int) -> None:
+def test_an_error_of_the_request_shows_the_caller_its_text(error: RequestError, status: int) -> None:
     problem = plan_problem(error)
     assert problem.status == status
     assert problem.facts["detail"] == "x"
@@ -121,7 +121,7 @@ def test_an_error_that_users_derive_is_answered_like_its_parent() -> None:
     assert plan_problem(MyError("x")).status == 502
 
 
-def test_the_operator_is_told_what_the_callers_are_not(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_the_details_that_callers_do_not_see(caplog: pytest.LogCaptureFixture) -> None:
     for error in (
         AuthenticationError("check the API key"),
         ExportConflictError("it exists"),

@@ -51,7 +51,7 @@ def test_a_blank_between_date_and_time_stays_one() -> None:
         ("2026-10-01T00:00:00Z", "2026-10-02T00:00:00Z", " ", "sip_group_name must be a text that is not empty"),
     ],
 )
-def test_what_cannot_be_meant_is_told_with_what_to_write(
+def test_an_invalid_parameter_is_reported_with_what_to_write(
     start: str | None, end: str | None, group: str | None, reported: str
 ) -> None:
     with pytest.raises(BadRequestError, match=reported) as caught:
@@ -71,7 +71,7 @@ def test_a_month_in_which_clocks_are_set_back_is_a_month() -> None:
         read_query("2026-10-01T00:00:00Z", "2026-10-01T00:01:31Z", max_range=timedelta(seconds=90))
 
 
-def test_names_are_known_and_stand_there_once() -> None:
+def test_parameter_names_are_known_and_given_once() -> None:
     check_names(["start", "end"], {"start", "end", "more"})
     with pytest.raises(BadRequestError, match=r"unknown query parameter phone_name; use end, start"):
         check_names(["start", "phone_name"], {"start", "end"})
@@ -108,7 +108,7 @@ async def test_no_deadline_gives_all_the_time() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("inf"), float("nan"), True])
-async def test_a_deadline_that_cannot_be_meant_is_refused(seconds: float) -> None:
+async def test_an_invalid_deadline_is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match="positive number of seconds"):
         async with deadline(seconds):
             pass

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import msgspec
@@ -70,6 +71,68 @@ def test_the_columns_have_the_promised_types() -> None:
     assert reported["call_duration"] == reported["charged_duration"] == "int64"
     assert reported["cost"] == reported["quote_exchange"] == "decimal128(38, 12)"
     assert [field.name for field in schema() if not field.nullable] == ["voice_id"]
+
+
+@given(st.lists(calls, max_size=8), st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
+def test_columns_that_are_asked_for_are_those_of_the_whole(records: list[CallDetailRecord], names: list[str]) -> None:
+    chosen = pa.table(CallDetailRecords(records).arrow.select(names))
+    assert chosen.column_names == names
+    assert chosen.equals(pa.table(CallDetailRecords(records).arrow).select(names))
+
+
+def test_columns_that_are_not_asked_for_are_not_built() -> None:
+    record = CallDetailRecord(voice_id="1", cost="no amount", currency="EUR")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        record_batch([record])
+    assert record_batch([record], ["currency", "voice_id"]).to_pylist() == [{"currency": "EUR", "voice_id": "1"}]
+    assert [batch.num_columns for batch in record_batches([record] * 3, ["currency"])] == [1]
+    assert repr(CallDetailRecords([record]).arrow.select(["cost"])) == "<ArrowRecords: 1 records>"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([], "columns must be a list of names"),
+        ("cost", "columns must be a list of names"),
+        (["cost", "costs", "price"], "columns has no such field: 'costs', 'price'; there are voice_id, "),
+        (["cost", "rate", "cost"], "columns has these names twice: cost"),
+    ],
+)
+def test_columns_that_do_not_exist_are_refused_at_once(columns: Any, message: str) -> None:  # noqa: ANN401
+    for refuse in (CallDetailRecords([FULL]).arrow.select, schema, lambda names: record_batch([FULL], names)):
+        with pytest.raises(ValueError, match=message):
+            refuse(columns)
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+INSTANTS = [
+    datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=0),
+    datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1),
+    datetime(2026, 7, 1, 12, tzinfo=BERLIN),
+    datetime(1850, 1, 1, 12, tzinfo=BERLIN),  # local mean time: an offset with seconds
+    datetime(2026, 7, 1, 12, 0, 0, 1, tzinfo=timezone(timedelta(hours=-9, minutes=-30, seconds=7))),
+    datetime.min.replace(tzinfo=UTC),
+    datetime.max.replace(tzinfo=UTC),
+    None,
+]
+
+
+@given(st.lists(st.sampled_from(INSTANTS), max_size=6))
+def test_an_instant_is_the_same_in_every_zone(times: list[datetime | None]) -> None:
+    table = record_batch([CallDetailRecord(voice_id="1", hangup_time=time) for time in times], ["hangup_time"])
+    expected = [None if time is None else time.astimezone(UTC) for time in times]
+    assert table.column("hangup_time").to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    "time", [datetime.min.replace(tzinfo=SHANGHAI), datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))]
+)
+def test_a_time_outside_the_calendar_in_utc_is_kept_in_extra(time: datetime) -> None:
+    record = CallDetailRecord(voice_id="1", call_time=time)
+    whole, alone = record_batch([record, FULL]), record_batch([record], ["call_time"])
+    assert whole.column("call_time").to_pylist() == [None, FULL.call_time]
+    assert whole.column("extra").to_pylist() == [f'{{"callTime":"{time.isoformat()}"}}', None]
+    assert alone.to_pylist() == [{"call_time": None}]
 
 
 def test_no_records_are_a_table_without_rows() -> None:
@@ -162,7 +225,9 @@ def test_an_amount_that_does_not_fit_is_kept_in_extra_and_not_rounded(amount: st
     assert list_faulty_fields(fit_columns([record])[0]) == ["cost"]
 
 
-@pytest.mark.parametrize("amount", ["1.5000000000000", "0E-18", "1E+25", "99999999999999999999999999.9999999999990"])
+@pytest.mark.parametrize(
+    "amount", ["1.5000000000000", "0E-18", "0E+40", "1E+25", "99999999999999999999999999.9999999999990"]
+)
 def test_an_amount_fits_by_its_value_whatever_its_digits(amount: str) -> None:
     (row,) = record_batch([CallDetailRecord(voice_id="1", settle_pay=Decimal(amount))]).to_pylist()
     assert (row["settle_pay"], row["extra"]) == (Decimal(amount), None)

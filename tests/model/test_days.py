@@ -1,4 +1,4 @@
-"""The days of a zone tile the time line, whatever its clocks do."""
+"""The days of a zone tile the time line, with every change of its clocks."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.model.windows import SECOND, Day, day_start, days_of
-from tests.selection import ALL
+from tests.selection import ALL, some
 
 DAY = timedelta(days=1)
 
@@ -87,7 +87,7 @@ def changes(name: str, since: int, until: int) -> list[datetime]:
 
 
 def every_change(since: int = 2005 if ALL else 2020, until: int = 2030) -> Iterator[tuple[str, datetime]]:
-    """Yield each change of clocks of every zone that this machine knows, of zones that are alike once."""
+    """Yield each change of clocks of every zone that this machine knows; equal zones once."""
     seen = set()
     for name in sorted(available_timezones()):
         found = changes(name, since, until)
@@ -99,7 +99,7 @@ def every_change(since: int = 2005 if ALL else 2020, until: int = 2030) -> Itera
 
 def test_the_days_of_every_zone_tile_the_time_line() -> None:
     met = 0
-    for name, change in every_change():
+    for name, change in some(every_change(), every=4):
         met += 1
         zone = ZoneInfo(name)
         start, end = change - 2 * DAY, change + 2 * DAY
@@ -114,11 +114,11 @@ def test_the_days_of_every_zone_tile_the_time_line() -> None:
             assert day.start.astimezone(zone).date() == day.date, (name, day)
             for before in (1, 60, 1_800, 3_600, 7_200):
                 assert (day.start - before * SECOND).astimezone(zone).date() < day.date, (name, day)
-            # The same whatever range it is asked for with.
+            # The same from any range that contains it.
             assert list(days_of(day.start, day.end, zone)) == [day]
             assert list(days_of(day.end - SECOND, day.end, zone)) == [day]
             assert day_start(day.date, zone) == day.start
-    assert met > 200
+    assert met > (200 if ALL else 50)
 
 
 zones = st.sampled_from(sorted(available_timezones()))

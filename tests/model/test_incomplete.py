@@ -1,4 +1,4 @@
-"""What is told of a window that cannot be proven."""
+"""The message about a window that cannot be proven."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ WINDOW = TimeWindow(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 2, tzi
 
 
 @pytest.mark.parametrize("why", [CHANGING, UNSTEADY, INDISTINGUISHABLE])
-def test_what_was_read_and_what_is_counted_is_told_with_the_cause_and_what_to_do(why: str) -> None:
+def test_the_message_has_both_counts_the_cause_and_advice(why: str) -> None:
     report = FetchReport(total=1_300)
     error = describe_shortfall(WINDOW, 1_297, 1_300, why, report)
     reported = str(error)
@@ -22,7 +22,7 @@ def test_what_was_read_and_what_is_counted_is_told_with_the_cause_and_what_to_do
     assert error.report is report
 
 
-def test_counts_that_agree_are_not_told_as_the_trouble() -> None:
+def test_counts_that_agree_are_not_named_as_the_cause() -> None:
     reported = str(describe_shortfall(WINDOW, 1_300, 1_300, UNSTEADY, FetchReport()))
-    assert "1,300 distinct calls were read, and the vendor's answers differ in their counts" in reported
+    assert "1,300 distinct calls were read, and the vendor's responses differ in their counts" in reported
     assert "where the vendor counts" not in reported

@@ -186,7 +186,7 @@ def test_no_decoder_fills_them_in() -> None:
             msgspec.json.decode(raw, type=CallDetailRecord)
 
 
-def test_the_fields_that_could_not_be_read_are_told_from_those_that_are_not_known() -> None:
+def test_faulty_fields_are_distinguished_from_unknown_ones() -> None:
     record = of(callDuration='"?"', new="1", costEur='"?"')
     assert list(list_faulty_fields(record)) == ["call_duration", "cost"]
     assert set(list_unknown_fields(record)) == {"new"}
@@ -204,7 +204,7 @@ def test_no_server_can_choose_amounts_whose_records_hash_alike() -> None:
         assert len({hash(ExtraFields({"cost": text})) for text in texts}) == 1_000
 
 
-def test_what_is_equal_hashes_alike() -> None:
+def test_equal_records_have_equal_hashes() -> None:
     one = CallDetailRecord(
         voice_id="1", cost=Decimal("1.50"), extra=ExtraFields({"rate": "[1.0, true]", "callee": '{"a":1e2,"b":null}'})
     )

@@ -1,4 +1,4 @@
-"""Reports: readable, countable, and without anybody's number."""
+"""Reports: their text, their counts, and no phone number."""
 
 import copy
 import io
@@ -143,7 +143,7 @@ def test_a_report_becomes_json_and_comes_back() -> None:
     assert msgspec.json.decode(raw, type=FetchReport) == report
 
 
-def test_a_report_has_room_for_counts_alone() -> None:
+def test_a_report_holds_only_counts() -> None:
     for kind in (FetchReport, WindowReport):
         for field in msgspec.structs.fields(kind):
             allowed = {int, bool, float, TimeWindow, list[WindowReport], dict[str, int], datetime | None}

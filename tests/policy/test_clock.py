@@ -1,4 +1,4 @@
-"""The offset between two clocks: measured from what was told, taken over once, never flapping."""
+"""The offset between two clocks: measured from responses, adopted once, never flapping."""
 
 import time
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def test_the_measured_offset_is_half_a_second_and_half_a_round_trip_off_at_most(
 
 
 @pytest.mark.parametrize("value", [None, "", "now", "-1", "Thu, 99 Oct 2026 12:00:00 GMT", "9" * 5_000])
-def test_what_is_no_date_measures_nothing(value: str | None) -> None:
+def test_an_invalid_date_measures_nothing(value: str | None) -> None:
     assert decode_http_date(value) is None
     assert measure_offset(value, UNIX, UNIX) is None
 
@@ -79,13 +79,13 @@ def test_an_offset_that_was_just_taken_over_stays_for_a_minute() -> None:
 
 
 @pytest.mark.parametrize("measured", [None, 86_401.0, -86_401.0, 0.9, -0.9])
-def test_what_is_too_much_or_too_little_to_be_the_reason_changes_nothing(measured: float | None) -> None:
+def test_an_offset_too_large_or_too_small_to_be_the_cause_changes_nothing(measured: float | None) -> None:
     clock = ClockOffset()
     clock.note_refusal(measured, signed_under=0, now=10)
     assert (clock.seconds, clock.version) == (0, 0)
 
 
-def test_an_offset_is_held_against_the_one_that_stands() -> None:
+def test_an_offset_is_compared_with_the_current_one() -> None:
     clock = ClockOffset()
     clock.note_refusal(3_600.0, signed_under=0, now=10)
     clock.note_refusal(3_600.9, signed_under=1, now=100)

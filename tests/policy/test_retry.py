@@ -114,7 +114,7 @@ def test_no_attempt_starts_after_the_deadline() -> None:
     ],
     ids=repr,
 )
-def test_what_cannot_be_meant_is_refused(wrong: dict[str, float]) -> None:
+def test_invalid_arguments_are_refused(wrong: dict[str, float]) -> None:
     (name,) = wrong
     with pytest.raises(ValueError, match=name):
         RetryPolicy(**wrong)  # type: ignore[arg-type]

@@ -161,7 +161,7 @@ class _Wire:
         owner = flight.request.owner
         was_open = isinstance(owner, WindowReader) and owner.is_open
         self.run.error = accept(self.run.reader, flight.request, answer)
-        if was_open and isinstance(owner, WindowReader) and owner.outcome is WindowState.CERTIFIED:
+        if was_open and isinstance(owner, WindowReader) and owner.state is WindowState.CERTIFIED:
             self.run.counted_at[owner.window] = flight.counted_at
 
 

@@ -19,9 +19,7 @@ def budget(*windows: int, size: int = 100) -> Budget:
     ("windows", "planned", "left"),
     [((), 0, 200), ((0,), 1, 201), ((99,), 1, 201), ((1_000,), 11, 218), ((1_000, 450), 16, 227)],
 )
-def test_what_is_left_for_trouble_follows_from_what_is_planned(
-    windows: tuple[int, ...], planned: int, left: int
-) -> None:
+def test_the_budget_for_rereading_follows_from_the_plan(windows: tuple[int, ...], planned: int, left: int) -> None:
     spent = budget(*windows)
     assert (spent.planned, spent.left) == (planned, left)
     assert spent.take(left)
@@ -30,7 +28,7 @@ def test_what_is_left_for_trouble_follows_from_what_is_planned(
     assert spent.take(0)
 
 
-def test_what_is_refused_is_not_spent() -> None:
+def test_a_refused_amount_is_not_spent() -> None:
     spent = budget(1_000)
     assert not spent.take(219)
     assert spent.left == 218
@@ -52,7 +50,7 @@ def test_first_readings_cost_trouble_nothing_until_they_go_beyond_half_as_much_a
 
 
 @pytest.mark.parametrize(("rows", "most"), [(0, 222), (1_000, 220 + 3 * 11), (100_000, 220 + 3 * 1_001)])
-def test_both_together_never_come_to_more_than_three_times_what_is_planned_and_220(rows: int, most: int) -> None:
+def test_both_together_never_exceed_three_times_the_plan_and_220(rows: int, most: int) -> None:
     spent = budget(rows)
     requests = 0
     while spent.read(1) or spent.take(1):

@@ -81,7 +81,7 @@ def test_what_was_cut_is_not_doubted_but_its_parts() -> None:
     assert doubt(ENTRIES[:1], window(0, 60)) is None
 
 
-def test_the_first_of_several_is_told() -> None:
+def test_the_first_of_several_is_reported() -> None:
     assert doubt(ENTRIES, window(40, 60), window(20, 40)) == 3
 
 

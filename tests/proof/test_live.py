@@ -103,7 +103,7 @@ def test_a_range_whose_calls_still_arrive_is_certified(
         assert vendor.clock < 60_000
 
 
-def test_what_is_to_come_is_read_first_and_what_ends_in_a_moment_when_that_has_passed() -> None:
+def test_the_future_is_read_first_and_a_window_that_ends_in_a_moment_after_its_end() -> None:
     vendor = vendor_of(Traffic(rate=100, shown="ended", ranged="ended", lasts=1), seeded(1), before=60)
     run = drive_live(cover_live(vendor, seconds(-60, 600)), vendor, QUICK)
     assert run.certified
@@ -114,7 +114,7 @@ def test_what_is_to_come_is_read_first_and_what_ends_in_a_moment_when_that_has_p
 
 
 @pytest.mark.parametrize(("lag", "order"), pairs([0, 300, 900], ["newest", "oldest", "random"]))
-def test_what_is_certified_while_calls_arrive_lacks_none(lag: int, order: str) -> None:
+def test_a_window_certified_while_calls_arrive_lacks_none(lag: int, order: str) -> None:
     certified = 0
     for seed in range(6 if ALL else 3):
         traffic = Traffic(rate=seeded(seed).choice([5, 20, 60]), lasts=seeded(seed).choice([5, 20, 60]))

@@ -118,7 +118,7 @@ def test_a_row_that_has_changed_once_more_decides_nothing() -> None:
     repeats = compare([Y], [X])
     assert not repeats.decide([Z], is_later=True)
     assert repeats.is_doubtful
-    # Two rows for one that is gone: which of them it has become cannot be told.
+    # Two rows for one that is gone: which of them it has become is unknown.
     repeats = compare([Y], [X, Z])
     assert not repeats.decide([X, Z], is_later=True)
     repeats = compare([Y], [X, Z])
@@ -131,13 +131,13 @@ def test_a_row_that_is_not_there_may_be_the_older_version_where_its_window_was_r
         assert compare([Y], [X]).decide(there, is_later=False) is decides
 
 
-def test_what_nobody_decides_is_taken_for_a_row_that_changed() -> None:
+def test_an_undecided_pair_is_taken_for_a_row_that_changed() -> None:
     repeats = compare([Y], [X])
     repeats.drop_doubts()
     assert (repeats.keys, repeats.conflicts, repeats.is_doubtful) == ({"a"}, 1, False)
 
 
-def test_a_row_that_stands_beside_another_in_its_own_window_is_not_that_one() -> None:
+def test_two_rows_of_one_id_in_one_window_are_different_rows() -> None:
     repeats = compare([Y], [X, Y])
     assert (repeats.keys, repeats.is_doubtful) == ({Y}, False)
 

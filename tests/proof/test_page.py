@@ -30,7 +30,7 @@ from aiosipcdr.wire.codec import PageAnswer, encode_params
 from tests.proof.made_up_pages import CANARY, HOUR, START, answer, call
 
 CALLS = 100
-OWNER: Any = None  # nobody takes these answers
+OWNER: Any = None  # these answers have no owner
 REQUEST = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=CALLS)
 
 
@@ -116,7 +116,7 @@ def test_a_known_field_alone_decides() -> None:
 
 
 @pytest.mark.parametrize("field", ["sip_group_name", "phone_name"])
-def test_records_that_ignore_the_filter_are_an_error_that_quotes_nobody(field: str) -> None:
+def test_records_that_ignore_the_filter_are_an_error_that_quotes_none_of_them(field: str) -> None:
     records = [CallDetailRecord(voice_id=name, **{field: name}) for name in (CANARY, "other")]  # type: ignore[arg-type]
     reported = answer(*records)
     with pytest.raises(FilterIgnoredError, match=field) as caught:

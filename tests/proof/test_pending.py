@@ -1,4 +1,4 @@
-"""Windows that are still to come: the oldest first, as many at once as there is room for."""
+"""Pending windows: the oldest first, as many at once as the quota of rows allows."""
 
 from datetime import timedelta
 
@@ -24,16 +24,16 @@ def build(of: TimeWindow, _: tuple[SplitWindow, ...]) -> WindowTask:
 
 
 def pending(*windows: TimeWindow, quota: RowQuota | None = None) -> PendingWindows:
-    room = quota or RowQuota(8)
-    room.runs += 1
-    waiting = PendingWindows(room, build)
+    shared = quota or RowQuota(8)
+    shared.runs += 1
+    waiting = PendingWindows(shared)
     for one in windows:
         waiting.add(one)
     return waiting
 
 
 def hold(waiting: PendingWindows) -> WindowTask:
-    part = waiting.hold_next()
+    part = waiting.hold_next(build)
     assert part is not None
     return part
 
@@ -59,7 +59,7 @@ def test_windows_begin_oldest_first_whatever_the_order_they_came_in() -> None:
     waiting = pending(window(20, 31), window(0, 11), window(10, 21))
     assert waiting.oldest is None
     assert [hold(waiting).window for _ in range(3)] == [window(0, 11), window(10, 21), window(20, 31)]
-    assert waiting.hold_next() is None
+    assert waiting.hold_next(build) is None
     assert [part.window for part in waiting.held] == [window(0, 11), window(10, 21), window(20, 31)]
     assert len(waiting) == 3
 
@@ -78,15 +78,15 @@ def test_nothing_comes_out_before_an_older_window_that_still_waits() -> None:
     assert len(waiting) == 1
 
 
-# --- room
+# --- quota
 
 
-def test_the_oldest_begins_though_there_is_no_room_and_all_others_wait_for_some() -> None:
+def test_the_oldest_starts_beyond_the_quota_and_all_others_wait_for_it() -> None:
     quota = RowQuota(2)
     quota.reserve(2 * FULL_WINDOW)  # somebody else's
     waiting = pending(window(0, 11), window(10, 21), quota=quota)
     oldest = hold(waiting)
-    assert waiting.hold_next() is None
+    assert waiting.hold_next(build) is None
     waiting.release(oldest)
     assert hold(waiting).window == window(10, 21)
     # Cut or put back, an older one is waited for by all that is held: it must begin, too.
@@ -100,13 +100,13 @@ def test_a_window_that_was_read_weighs_what_it_holds_and_no_less_than_a_sixteent
         waiting = pending(window(0, 11), window(10, 21), window(20, 31), quota=quota)
         first = hold(waiting)
         hold(waiting)
-        assert waiting.hold_next() is None
+        assert waiting.hold_next(build) is None
         read(first, calls)
         waiting.shrink_reservation(first)
         assert first.weight == weight
-        assert waiting.hold_next() is None, "two windows are full: there is no room for a third"
+        assert waiting.hold_next(build) is None, "two windows are full: the quota allows no third"
         quota.windows, quota._total = 3, 3 * FULL_WINDOW
-        assert waiting.hold_next() is not None
+        assert waiting.hold_next(build) is not None
         waiting.add(window(30, 41))
         waiting.clear()
         assert quota._held == 0
@@ -127,7 +127,7 @@ def test_a_window_weighs_no_more_than_a_full_one_however_much_it_holds() -> None
 # --- cutting
 
 
-def test_parts_wait_in_place_of_their_whole_and_count_for_all_that_they_are_a_part_of() -> None:
+def test_parts_wait_in_place_of_their_split_window_and_count_for_all_that_enclose_them() -> None:
     waiting = pending()
     outer = cut(waiting, window(0, 40), window(0, 21), window(20, 40))
     assert (outer.window, outer.reported_rows, outer.open_parts, outer.is_repair) == (window(0, 40), 9, 2, False)
@@ -148,18 +148,18 @@ def test_a_window_that_was_cut_for_want_of_a_proof_remembers_that_and_what_was_r
     assert split.unclaimed == {"1": [call("1")]}
 
 
-def test_no_part_begins_before_its_whole_was_written_down() -> None:
+def test_no_part_starts_before_its_split_is_in_the_journal() -> None:
     waiting = pending()
     outer = cut(waiting, window(0, 21), window(0, 11), window(10, 21))
     inner = cut(waiting, window(0, 11), window(0, 6), window(5, 11), splits=(outer,))
     for split in (outer, inner):
         split.is_written = False
-        assert waiting.hold_next() is None
+        assert waiting.hold_next(build) is None
         split.is_written = True
-    assert waiting.hold_next() is not None
+    assert waiting.hold_next(build) is not None
 
 
-def test_what_is_left_of_cut_windows_is_found_from_the_inside_out() -> None:
+def test_unclaimed_rows_of_split_windows_are_found_from_the_inside_out() -> None:
     waiting = pending(window(60, 70))
     outer = cut(waiting, window(0, 40), window(20, 40))
     inner = cut(waiting, window(0, 21), window(0, 11), window(10, 21), splits=(outer,))
@@ -170,7 +170,7 @@ def test_what_is_left_of_cut_windows_is_found_from_the_inside_out() -> None:
     assert pending(window(0, 1)).find_splits() == []
 
 
-# --- the edge
+# --- the retention boundary
 
 
 def test_a_window_that_is_put_back_is_read_from_the_beginning() -> None:
@@ -186,7 +186,7 @@ def test_a_window_that_is_put_back_is_read_from_the_beginning() -> None:
     assert again.is_open
 
 
-def test_what_lies_before_the_edge_is_forgotten_and_what_lies_across_it_is_cut_off() -> None:
+def test_windows_before_the_boundary_are_dropped_and_those_across_it_are_cut() -> None:
     waiting = pending(window(0, 10), window(9, 20), window(19, 30))
     split = cut(waiting, window(30, 60), window(30, 45), window(44, 60))
     first, second = hold(waiting), hold(waiting)
@@ -198,7 +198,7 @@ def test_what_lies_before_the_edge_is_forgotten_and_what_lies_across_it_is_cut_o
     assert (split.reported_rows, split.open_parts) == (9, 2)
 
 
-def test_what_begins_at_the_edge_or_later_goes_on_as_it_is() -> None:
+def test_windows_that_start_at_the_boundary_or_later_are_unchanged() -> None:
     waiting = pending(window(0, 11), window(10, 21), window(20, 31))
     for _ in range(3):
         hold(waiting)
@@ -208,7 +208,7 @@ def test_what_begins_at_the_edge_or_later_goes_on_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("edge", "left", "open_parts"), [(20, 1, 1), (15, 2, 2), (10, 2, 2), (9, 2, 2)])
-def test_a_whole_across_the_edge_waits_for_no_part_before_it(edge: int, left: int, open_parts: int) -> None:
+def test_a_split_window_across_the_boundary_waits_for_no_part_before_it(edge: int, left: int, open_parts: int) -> None:
     waiting = pending()
     split = cut(waiting, window(10, 30), window(10, 20), window(19, 30))
     waiting.trim(START + timedelta(minutes=edge))
@@ -229,37 +229,37 @@ def test_the_windows_that_wait_can_be_taken_back_with_what_they_are_part_of() ->
 def test_the_part_to_begin_with_waits_for_nothing_but_the_note_of_the_cut() -> None:
     waiting = pending(window(0, 10), quota=RowQuota(1))
     hold(waiting)
-    assert waiting.hold_first() is None
+    assert waiting.hold_first(build) is None
     reported, parts = WindowReport(window=window(10, 60), total=9), [window(10, 30), window(29, 60)]
     split = waiting.add_parts(WindowSplit(reported=reported, parts=parts), (), first=parts[1])
     split.is_written = False
-    assert waiting.hold_first() is None
+    assert waiting.hold_first(build) is None
     split.is_written = True
-    assert waiting.hold_next() is None, "there is no place"
-    part = waiting.hold_first()
+    assert waiting.hold_next(build) is None, "there is no place"
+    part = waiting.hold_first(build)
     assert part is not None
     assert (part.window, part.splits) == (window(29, 60), (split,))
-    assert waiting.hold_first() is None
+    assert waiting.hold_first(build) is None
     assert [*waiting.take_all()] == [window(10, 30)]
 
 
 # --- parts that are handed over together
 
 
-def test_parts_gather_when_all_of_them_are_read_and_the_oldest_that_waits_always_finds_room() -> None:
+def test_parts_are_merged_when_all_are_read_and_the_oldest_waiting_window_always_starts() -> None:
     waiting = pending(window(0, 100), quota=RowQuota(1))
     split = cut(waiting, window(0, 50), window(0, 21), window(20, 31), window(30, 50))
     waiting.take_all()
     for part in (window(0, 21), window(20, 31), window(30, 50)):
         waiting.add(part, (split,))
     first = hold(waiting)
-    assert waiting.hold_next() is None, "one is read, and there is room for one"
+    assert waiting.hold_next(build) is None, "one is read, and the quota allows one"
     read(first, 3)
     waiting.shrink_reservation(first)
-    assert waiting.hold_next() is None, "only where they are handed over together"
+    assert waiting.hold_next(build) is None, "only where they are handed over together"
     split.delivers_together = True
     second = hold(waiting)
-    assert waiting.hold_next() is None
+    assert waiting.hold_next(build) is None
     read(second, 2)
     assert waiting.find_read_parts(split) is None
     third = hold(waiting)
@@ -269,13 +269,13 @@ def test_parts_gather_when_all_of_them_are_read_and_the_oldest_that_waits_always
 
 
 @pytest.mark.parametrize(
-    ("reported", "inner_told", "short"), [(5, 3, ""), (6, 3, "outer"), (5, 4, "inner"), (9, 9, "both")]
+    ("reported", "inner_total", "short"), [(5, 3, ""), (6, 3, "outer"), (5, 4, "inner"), (9, 9, "both")]
 )
-def test_windows_that_reported_more_than_their_parts_hold_are_short(reported: int, inner_told: int, short: str) -> None:
+def test_windows_with_more_than_their_parts_hold_are_short(reported: int, inner_total: int, short: str) -> None:
     outermost, split, inner = (
         SplitWindow(window(0, 50), reported, 2, is_repair=True),
         SplitWindow(window(0, 50), reported, 2, is_repair=True),
-        SplitWindow(window(0, 31), inner_told, 2),
+        SplitWindow(window(0, 31), inner_total, 2),
     )
     parts = []
     for number, (of, calls) in enumerate([(window(0, 21), 2), (window(20, 31), 1), (window(30, 50), 2)]):

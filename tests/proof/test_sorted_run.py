@@ -1,4 +1,4 @@
-"""Records that rise: what one look at a page tells of it, and how pages join."""
+"""Sorted runs: the fast path for sorted pages, and how they join."""
 
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -58,7 +58,7 @@ calls = st.builds(call, st.integers(0, 6), st.none() | st.integers(0, 4))
 
 
 @given(st.lists(calls, max_size=6))
-def test_an_ascent_has_distinct_ids_in_the_order_of_files_or_is_none(records: list[CallDetailRecord]) -> None:
+def test_a_sorted_run_has_distinct_ids_in_file_order_or_is_none(records: list[CallDetailRecord]) -> None:
     sorted_run = find_sorted_run(records)
     keys = [(record.submit_time, record.voice_id) for record in records]
     distinct = len({record.voice_id for record in records}) == len(records)

@@ -1,4 +1,4 @@
-"""Windows that were cut: what they told is held against what their parts hand over."""
+"""Split windows: their totals are compared with the rows of their parts."""
 
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ def split(reported: int = 100, parts: int = 2) -> SplitWindow:
     return SplitWindow(HOUR, reported, parts)
 
 
-def test_a_whole_falls_short_once_all_parts_are_here_and_hold_less_than_it_told() -> None:
+def test_a_split_is_short_once_all_parts_are_read_and_hold_less_than_its_total() -> None:
     one = split(3, parts=1)
     one.distinct_rows = 2
     assert not one.is_short
@@ -39,7 +39,7 @@ def test_parts_are_believed_up_to_what_a_shared_second_can_repeat_and_a_quarter_
     assert not one.is_credible
 
 
-def test_what_goes_beyond_a_whole_is_told_to_the_one_around_it_once() -> None:
+def test_excess_rows_of_a_split_are_added_to_the_enclosing_one_once() -> None:
     outer, inner = split(100), split(60)
     add_reported([outer, inner], 40)
     assert (outer.excess_rows, inner.excess_rows) == (-100, -20)
@@ -51,7 +51,7 @@ def test_what_goes_beyond_a_whole_is_told_to_the_one_around_it_once() -> None:
     assert outer.excess_rows == -30
 
 
-def test_what_a_part_hands_over_is_no_more_left_of_the_whole() -> None:
+def test_rows_delivered_by_a_part_are_no_longer_unclaimed() -> None:
     one = SplitWindow(HOUR, 2, 2, unclaimed=[call("1"), call("2")])
     one.forget([call("1"), call("3")], identity)
     assert one.unclaimed == {"2": [call("2")]}
@@ -74,7 +74,7 @@ def test_of_several_legs_the_one_that_a_part_hands_over_is_no_more_left() -> Non
     assert one.unclaimed == {"1": legs[:1]}
 
 
-def test_a_part_before_the_edge_never_comes_and_the_whole_expects_nothing_more() -> None:
+def test_a_part_before_the_boundary_is_not_expected_by_its_split() -> None:
     def part(start: int, end: int) -> TimeWindow:
         return TimeWindow(START + timedelta(seconds=start), START + timedelta(seconds=end))
 
@@ -99,7 +99,7 @@ def take(recounts: Recounts, request: PageRequest, reported: PageAnswer) -> int 
     return recounts.counted.popleft()[1] if changed is PlanChange.DONE else changed
 
 
-def test_a_whole_is_counted_with_its_own_filters_and_by_its_total_alone() -> None:
+def test_a_split_window_is_counted_with_its_own_filters_and_by_its_total_alone() -> None:
     recounts = Recounts(Filters(phone_name="desk"))
     assert recounts.is_done
     assert not recounts.planned

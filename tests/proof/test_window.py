@@ -87,7 +87,7 @@ def test_one_short_page_needs_a_control_count_only_where_no_larger_window_has_re
     for is_part, counts in ((True, []), (False, [(1, 1)])):
         proof = prove(is_part=is_part)
         assert reported(proof, steady(ids)) == [(1, 10), *counts]
-        assert proof.outcome is WindowState.CERTIFIED
+        assert proof.state is WindowState.CERTIFIED
         report = proof.report
         assert (report.total, report.unique, report.pages, report.scans) == (len(ids), len(ids), 1, 1)
         assert (report.requests, report.anomalies, report.certified) == (1 + len(counts), 0, True)
@@ -95,7 +95,7 @@ def test_one_short_page_needs_a_control_count_only_where_no_larger_window_has_re
 
 def test_a_first_answer_that_knows_no_row_proves_nothing() -> None:
     # A replica that is not ready answers "0 of 0" once, to the page or to the count.
-    for place, outcome in ((0, WindowState.TOO_LARGE), (1, WindowState.CERTIFIED), (2, WindowState.CERTIFIED)):
+    for place, state in ((0, WindowState.TOO_LARGE), (1, WindowState.CERTIFIED), (2, WindowState.CERTIFIED)):
         proof = prove(max_rows=20)
         asked = []
         while (request := proof.next_request()) is not None:
@@ -103,7 +103,7 @@ def test_a_first_answer_that_knows_no_row_proves_nothing() -> None:
             asked.append((request.current, request.size))
             assert accept(proof, request, steady([] if len(asked) == place + 1 else [*rows])(request)) is None
         assert asked == [(1, 10), (1, 1), *([] if place == 2 else [(1, 1)])]
-        assert proof.outcome is outcome
+        assert proof.state is state
         assert proof.report.total == (4 if place else 25)
 
 
@@ -116,7 +116,7 @@ def test_a_first_answer_that_knows_no_row_is_read_again_where_the_window_is_smal
         return steady([] if answers[0] == 1 else [*range(15)])(request)
 
     assert reported(proof, tell) == [(1, 10), (1, 1), (1, 1), (1, 10), (2, 10), (1, 1)]
-    assert (proof.outcome, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 15, 2)
+    assert (proof.state, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 15, 2)
 
 
 def test_a_part_that_is_read_again_gets_a_control_count_although_one_page_holds_it() -> None:
@@ -126,12 +126,12 @@ def test_a_part_that_is_read_again_gets_a_control_count_although_one_page_holds_
         *((1, 10), (2, 10), (1, 1), (1, 1)),  # 11 of 12 were read, and 9 are counted twice
         *((1, 10), (1, 1)),
     ]
-    assert (proof.outcome, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 9, 2)
+    assert (proof.state, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 9, 2)
 
 
-@pytest.mark.parametrize(("counts", "outcome"), [([3, 5], WindowState.CERTIFIED), ([6, 5], WindowState.UNPROVEN)])
+@pytest.mark.parametrize(("counts", "state"), [([3, 5], WindowState.CERTIFIED), ([6, 5], WindowState.UNPROVEN)])
 def test_a_control_count_that_differs_is_asked_once_more_and_the_larger_is_believed(
-    counts: list[int], outcome: WindowState
+    counts: list[int], state: WindowState
 ) -> None:
     proof = prove(TWO_SECONDS)
     steadily = steady([*range(5)])
@@ -141,8 +141,8 @@ def test_a_control_count_that_differs_is_asked_once_more_and_the_larger_is_belie
         return answer(calls(0), next(remaining), size=1) if request.control else steadily(request)
 
     reported(proof, tell)
-    assert proof.outcome is outcome
-    assert proof.report.scans == (1 if outcome is WindowState.CERTIFIED else 3)
+    assert proof.state is state
+    assert proof.report.scans == (1 if state is WindowState.CERTIFIED else 3)
 
 
 def test_several_pages_are_counted_once_more_afterwards() -> None:
@@ -150,7 +150,7 @@ def test_several_pages_are_counted_once_more_afterwards() -> None:
     asked = reported(proof, steady(list(range(25))))
     assert asked[:3] == [(1, 10), (2, 10), (3, 10)]
     assert asked[-1] == (1, 1)
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert proof.report.unique == proof.report.total == 25
 
 
@@ -178,27 +178,27 @@ def test_a_larger_total_in_any_answer_forbids_the_certificate() -> None:
 
     def tell(request: PageRequest) -> PageAnswer:
         count[0] += 1
-        told_answer = steady(ids)(request)
+        sent = steady(ids)(request)
         if count[0] == 1:
-            return answer(told_answer.page.records, 26)
-        return told_answer
+            return answer(sent.page.records, 26)
+        return sent
 
     asked = reported(proof, tell)
     assert asked.count((1, 10)) == 2  # read a second time
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert proof.report.scans == 2
 
 
-def test_a_count_that_is_never_met_ends_unproven_after_three_sweeps() -> None:
+def test_a_count_that_is_never_met_ends_unproven_after_three_scans() -> None:
     proof = prove(TWO_SECONDS)
     ids = list(range(15))
 
     def tell(request: PageRequest) -> PageAnswer:
-        told_answer = steady(ids)(request)
-        return answer(told_answer.page.records, 16, size=request.size, current=request.current)
+        sent = steady(ids)(request)
+        return answer(sent.page.records, 16, size=request.size, current=request.current)
 
     reported(proof, tell)
-    assert proof.outcome is WindowState.UNPROVEN
+    assert proof.state is WindowState.UNPROVEN
     assert not proof.report.certified
     assert proof.report.scans == 3
     assert (proof.report.unique, proof.report.total) == (15, 16)
@@ -207,15 +207,19 @@ def test_a_count_that_is_never_met_ends_unproven_after_three_sweeps() -> None:
 def test_a_window_that_can_be_cut_is_read_twice_and_then_left_to_be_cut() -> None:
     proof = prove(HOUR)
     reported(proof, lambda request: answer(calls(1), 5, size=request.size, current=request.current))
-    assert proof.outcome is WindowState.UNPROVEN
+    assert proof.state is WindowState.UNPROVEN
     assert proof.report.scans == 2
 
 
 @pytest.mark.parametrize(
     ("tells", "first", "then"),
     [
-        (26, [*range(25)], [*range(3), *range(4, 26)]),  # told more than there are: the fourth was deleted meanwhile
-        (20, [*range(21)], [*range(20)]),  # told as many as there are, and read one that is gone
+        (
+            26,
+            [*range(25)],
+            [*range(3), *range(4, 26)],
+        ),  # more reported than there are: the fourth was deleted meanwhile
+        (20, [*range(21)], [*range(20)]),  # as many reported as there are, and one read that is gone
     ],
 )
 def test_what_was_read_before_rows_were_deleted_is_not_kept(tells: int, first: list[int], then: list[int]) -> None:
@@ -231,27 +235,27 @@ def test_what_was_read_before_rows_were_deleted_is_not_kept(tells: int, first: l
         return answer(calls(*page), total, size=request.size, current=request.current)
 
     reported(proof, tell)
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert proof.report.scans == 2
     assert {int(record.voice_id) for record in proof.scan.records.values()} == set(then)
 
 
-def test_two_sweeps_that_hold_more_than_there_is_together_are_not_kept() -> None:
+def test_two_scans_with_more_rows_than_the_count_are_not_kept() -> None:
     # The fourteenth call went away and another came, between the two: neither count shows it.
     proof = prove(TWO_SECONDS)
-    sweeps = [[*range(14), 0], [*range(13), 14, 15], [*range(13), 14, 15]]
+    scans = [[*range(14), 0], [*range(13), 14, 15], [*range(13), 14, 15]]
 
     def tell(request: PageRequest) -> PageAnswer:
-        return steady(sweeps[proof.report.scans - 1])(request)
+        return steady(scans[proof.report.scans - 1])(request)
 
     reported(proof, tell)
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert (proof.report.scans, proof.report.unique) == (3, 15)
     assert "13" not in proof.scan.records
 
 
-def test_a_count_that_told_more_is_remembered_by_the_next_sweep() -> None:
-    # 24 read of 25, then counted: 26.  25 are read next and 25 are counted: one that nobody saw was deleted meanwhile.
+def test_a_larger_count_is_remembered_by_the_next_scan() -> None:
+    # 24 read of 25, then counted: 26. 25 are read next and 25 are counted: one was deleted unread meanwhile.
     proof = prove(TWO_SECONDS)
     counts = iter([26, 26, 25, 25, 25])
     scan = [[*range(24), 23], [*range(25)], [*range(25)]]
@@ -264,7 +268,7 @@ def test_a_count_that_told_more_is_remembered_by_the_next_sweep() -> None:
         return answer(calls(*ids[at : at + 10]), 25, current=request.current)
 
     reported(proof, tell)
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert proof.report.scans == 3
 
 
@@ -278,12 +282,12 @@ def test_what_an_earlier_reading_may_have_asked_for_must_be_answered_afresh() ->
         accept(proof, request, msgspec.structs.replace(page, page=msgspec.structs.replace(page.page, total=25)))
     first = [(1, 10, False), (2, 10, False), (3, 10, False), (1, 1, True), (1, 1, True)]
     assert asked == [*first, (1, 10, True), (2, 10, True), (3, 10, True), (1, 1, True)]
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert [ask(prove(is_repair=is_repair)).needs_fresh_answer for is_repair in (False, True)] == [False, True]
 
 
 def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
-    for left, sweeps in ((4, 2), (3, 1)):
+    for left, scans in ((4, 2), (3, 1)):
         budget = Budget()
         assert budget.take(200 - left)
         proof = prove(TWO_SECONDS, budget=budget, is_part=True)
@@ -293,11 +297,11 @@ def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
                 steady([*range(15)])(request).page.records, 16, size=request.size, current=request.current
             ),
         )
-        assert proof.outcome is WindowState.UNPROVEN
-        assert (proof.report.scans, proof.report.unique, proof.report.total) == (sweeps, 15, 16)
+        assert proof.state is WindowState.UNPROVEN
+        assert (proof.report.scans, proof.report.unique, proof.report.total) == (scans, 15, 16)
 
 
-def test_what_an_earlier_sweep_read_is_kept_when_the_next_is_given_up() -> None:
+def test_rows_of_an_earlier_scan_are_kept_when_the_next_is_given_up() -> None:
     proof = prove(TWO_SECONDS)
     for _ in range(4):
         request = ask(proof)
@@ -310,42 +314,42 @@ def test_what_an_earlier_sweep_read_is_kept_when_the_next_is_given_up() -> None:
     assert (proof.report.scans, request.current) == (2, 1)
     accept(proof, request, answer(calls(*range(6, 16)), 16))
     proof.give_up()
-    assert proof.outcome is WindowState.UNPROVEN
+    assert proof.state is WindowState.UNPROVEN
     assert (proof.report.unique, proof.report.total) == (16, 16)
 
 
-def test_what_one_sweep_missed_another_may_add() -> None:
+def test_rows_missed_by_one_scan_may_come_from_another() -> None:
     proof = prove(TWO_SECONDS, size=2)
     orders = [[1, 2, 3, 4], [1, 2, 1, 2], [3, 4, 3, 4]]
-    sweeps = [orders[1], orders[2]]
+    scans = [orders[1], orders[2]]
     seen = [0]
 
     def tell(request: PageRequest) -> PageAnswer:
-        order = sweeps[min(seen[0], 1)]
+        order = scans[min(seen[0], 1)]
         if request.control:
             seen[0] += 1
         at = (request.current - 1) * request.size
         return answer(calls(*order[at : at + request.size]), 4, size=request.size, current=request.current)
 
     reported(proof, tell)
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert proof.report.unique == 4
     assert proof.report.duplicates == 4
 
 
 def test_too_many_rows_are_cut_before_their_pages_are_fetched() -> None:
-    for rows, outcome in ((20, WindowState.OPEN), (21, WindowState.TOO_LARGE)):
+    for rows, state in ((20, WindowState.OPEN), (21, WindowState.TOO_LARGE)):
         proof = prove(max_rows=20)
         request = ask(proof)
         accept(proof, request, answer(calls(*range(10)), rows))
-        assert proof.outcome is outcome
-        assert (proof.next_request() is None) == (outcome is WindowState.TOO_LARGE)
+        assert proof.state is state
+        assert (proof.next_request() is None) == (state is WindowState.TOO_LARGE)
 
 
 def test_a_window_of_two_seconds_is_read_however_much_it_holds() -> None:
     proof = prove(TWO_SECONDS, max_rows=20)
     reported(proof, steady(list(range(95))))
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert proof.report.unique == 95
 
 
@@ -366,7 +370,7 @@ def test_a_smaller_page_size_is_planned_anew(first: bool) -> None:  # noqa: FBT0
     # What was planned with the old size and not yet sent is not asked for any more.
     before = [(1, 10)] if first else [(1, 10), (2, 10), (1, 4)]
     assert asked == [*before, *((current, 4) for current in range(2, 8)), (1, 1)]
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert (proof.report.unique, proof.report.anomalies) == (25, 1)
     assert proof.size == 4
     assert budget.planned == 25 // 4 + 1
@@ -387,14 +391,14 @@ def test_answers_to_a_plan_with_larger_pages_are_read_no_more() -> None:
     assert proof.next_request() is None
     accept(proof, anew, tell(anew))
     reported(proof, tell)
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert proof.report.unique == 25
 
 
 def asked_for_the_end(
     ids: list[int], total: int, tell_end: Callable[[PageRequest], PageAnswer], **settings: object
 ) -> tuple[WindowReader, list[tuple[int, int]]]:
-    """Read `ids` with a total that is cut off, and let `tell_end` answer what is asked about the end."""
+    """Read `ids` with a total that is cut off, and let `tell_end` answer the request for the end."""
     proof = prove(TWO_SECONDS, **settings)  # type: ignore[arg-type]
 
     def tell(request: PageRequest) -> PageAnswer:
@@ -415,7 +419,7 @@ def test_a_full_last_page_is_followed_by_a_page_that_reaches_beyond_it(
 ) -> None:
     proof, asked = asked_for_the_end([*range(total)], total, steady([*range(total)]), size=size)
     assert asked[-2:] == [(1, 1), page]
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert (proof.report.unique, proof.report.pages, proof.report.anomalies) == (total, total // size, 0)
 
 
@@ -431,7 +435,7 @@ def test_a_total_that_is_cut_off_at_a_full_page_is_shown_by_the_rows_behind_it(b
 
     proof, asked = asked_for_the_end([*range(10)], 10, tell)
     assert (2, 9) in asked
-    assert proof.outcome is WindowState.UNPROVEN
+    assert proof.state is WindowState.UNPROVEN
     assert proof.report.total == 10 + min(behind, 8)
 
 
@@ -451,18 +455,18 @@ def test_a_page_that_is_not_the_one_asked_for_shows_nothing_about_the_end(
 ) -> None:
     proof, asked = asked_for_the_end([*range(10)], 10, tell)
     assert asked == [(1, 10), (1, 1), (2, 9), (2, 9)]
-    assert (proof.outcome, proof.end_is_unseen, proof.report.unique) == (WindowState.UNPROVEN, True, 10)
+    assert (proof.state, proof.end_is_unseen, proof.report.unique) == (WindowState.UNPROVEN, True, 10)
 
 
 def test_a_page_that_holds_rows_that_were_not_read_shows_that_there_are_more() -> None:
     # Pages of ten, said to be of nine: OFFSET 10 instead of 9, and behind it exactly one row.
     proof, _ = asked_for_the_end([*range(10)], 10, lambda _: answer(calls(10), 10, size=9, current=2))
-    assert (proof.outcome, proof.end_is_unseen, proof.report.total) == (WindowState.UNPROVEN, False, 11)
+    assert (proof.state, proof.end_is_unseen, proof.report.total) == (WindowState.UNPROVEN, False, 11)
 
 
-def test_a_row_that_stands_twice_on_the_page_beyond_the_end_is_an_anomaly() -> None:
+def test_a_row_twice_on_the_page_beyond_the_end_is_an_anomaly() -> None:
     proof, _ = asked_for_the_end([*range(10)], 10, lambda _: answer(calls(9, 9), 10, size=9, current=2))
-    assert (proof.outcome, proof.report.anomalies) == (WindowState.CERTIFIED, 1)
+    assert (proof.state, proof.report.anomalies) == (WindowState.CERTIFIED, 1)
 
 
 def test_a_total_that_has_changed_when_the_end_is_asked_for_is_read_again() -> None:
@@ -476,12 +480,12 @@ def test_a_total_that_has_changed_when_the_end_is_asked_for_is_read_again() -> N
         return steady(ids)(request)
 
     assert reported(proof, tell) == [(1, 10), (1, 1), (2, 9), (1, 10), (1, 1)]
-    assert (proof.outcome, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 9, 2)
+    assert (proof.state, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 9, 2)
 
 
 def test_a_row_that_changed_before_the_end_is_asked_for_is_read_again() -> None:
     proof, _ = asked_for_the_end([*range(10)], 10, lambda _: answer(calls(9, code="x"), 10, size=9, current=2))
-    assert proof.outcome is WindowState.UNPROVEN
+    assert proof.state is WindowState.UNPROVEN
 
 
 def test_where_no_size_reaches_beyond_the_end_the_window_is_unproven() -> None:
@@ -489,7 +493,7 @@ def test_where_no_size_reaches_beyond_the_end_the_window_is_unproven() -> None:
         patch.setattr(paging, "LARGEST_SIZE", 3)
         proof, asked = asked_for_the_end([*range(6)], 6, steady([]), size=3)
     assert asked == [(1, 3), (2, 3), (1, 1)]
-    assert (proof.outcome, proof.end_is_unseen) == (WindowState.UNPROVEN, True)
+    assert (proof.state, proof.end_is_unseen) == (WindowState.UNPROVEN, True)
 
 
 def test_the_end_is_asked_for_with_a_size_that_the_vendor_gives() -> None:
@@ -499,18 +503,18 @@ def test_the_end_is_asked_for_with_a_size_that_the_vendor_gives() -> None:
 
     proof = prove()
     assert reported(proof, tell) == [(1, 10), (2, 10), (1, 1), (3, 9), (3, 7)]
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
 
 
 def test_a_larger_total_on_a_page_of_another_size_forbids_the_certificate() -> None:
-    # The vendor gives pages of ten whatever is asked, and more rows have come since the control count.
+    # The vendor always sends pages of ten, and more rows have come since the control count.
     def tell(request: PageRequest) -> PageAnswer:
         rows = [*range(21 if request.is_end else 20)]
         return steady(rows)(msgspec.structs.replace(request, size=10))
 
     proof = prove(TWO_SECONDS)
     reported(proof, tell)
-    assert proof.outcome is WindowState.UNPROVEN
+    assert proof.state is WindowState.UNPROVEN
 
 
 def test_one_row_a_page_shows_no_end() -> None:
@@ -521,11 +525,11 @@ def test_one_row_a_page_shows_no_end() -> None:
         return answer(calls(1), 1, size=1, current=request.current)
 
     reported(proof, tell)
-    assert (proof.outcome, proof.end_is_unseen) == (WindowState.UNPROVEN, True)
+    assert (proof.state, proof.end_is_unseen) == (WindowState.UNPROVEN, True)
 
 
 def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
-    # Deleted meanwhile: the last page. Page one comes in its place, told twice and read once.
+    # Deleted meanwhile: the last page. Page one comes in its place, sent twice and read once.
     proof = prove(TWO_SECONDS)
     first = ask(proof)
     accept(proof, first, answer(calls(*range(10)), 25))
@@ -540,37 +544,37 @@ def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
         return answer(calls(*range(at, min(20, at + request.size))), 20, size=request.size, current=page)
 
     reported(proof, tell)
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     report = proof.report
     assert (report.scans, report.unique, report.total, report.duplicates) == (2, 20, 20, 0)
 
 
-def test_a_window_that_nobody_can_pay_for_cutting_is_read_as_it_is() -> None:
+def test_a_window_too_expensive_to_split_is_read_unsplit() -> None:
     proof = prove(max_rows=20)
     tell = steady(list(range(25)))
     first = ask(proof)
     assert accept(proof, first, tell(first)) is None
     report = proof.report
-    assert (proof.outcome, report.total, report.scans, report.certified) == (WindowState.TOO_LARGE, 25, 0, False)
+    assert (proof.state, report.total, report.scans, report.certified) == (WindowState.TOO_LARGE, 25, 0, False)
     proof.read_uncut()
     assert proof.is_open
     assert reported(proof, tell) == [(2, 10), (3, 10), (1, 1)]
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert (proof.report.unique, proof.report.scans, proof.report.pages) == (25, 1, 3)
 
 
-def test_a_part_that_tells_more_pages_than_anybody_planned_stays_unproven_with_what_was_read() -> None:
-    for rows, outcome in ((221, WindowState.OPEN), (222, WindowState.UNPROVEN)):
+def test_a_part_with_more_pages_than_planned_stays_unproven_with_its_rows() -> None:
+    for rows, state in ((221, WindowState.OPEN), (222, WindowState.UNPROVEN)):
         proof = prove(size=1, is_part=True)
         assert accept(proof, ask(proof), answer(calls(1), rows, size=1)) is None
-        assert proof.outcome is outcome
-        assert (proof.next_request() is None) == (outcome is WindowState.UNPROVEN)
-        if outcome is WindowState.UNPROVEN:
+        assert proof.state is state
+        assert (proof.next_request() is None) == (state is WindowState.UNPROVEN)
+        if state is WindowState.UNPROVEN:
             assert (proof.report.total, proof.report.unique, proof.report.certified) == (222, 1, False)
 
 
 def test_a_total_that_grows_while_a_window_is_read_does_not_cut_it() -> None:
-    # Neither on a later page nor in a later sweep: what was read would be read once more.
+    # Neither on a later page nor in a later scan: everything would be read once more.
     ids = list(range(20))
     proof = prove(TWO_SECONDS, max_rows=20)
     tell = steady(ids)
@@ -578,13 +582,13 @@ def test_a_total_that_grows_while_a_window_is_read_does_not_cut_it() -> None:
     assert accept(proof, first, tell(first)) is None
     ids.append(20)
     reported(proof, tell)
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     proof = prove(HOUR, max_rows=20)
     first = ask(proof)
     assert accept(proof, first, answer(calls(*range(10)), 20)) is None
     asked = reported(proof, tell)
     assert (3, 10) in asked
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     proof = prove(HOUR, max_rows=20)
     ids[10:] = range(10)
 
@@ -594,7 +598,7 @@ def test_a_total_that_grows_while_a_window_is_read_does_not_cut_it() -> None:
         return tell(request)
 
     reported(proof, grow)
-    assert (proof.outcome, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 21, 2)
+    assert (proof.state, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 21, 2)
 
 
 def test_the_calls_of_a_window_are_planned_once_and_those_of_a_part_were_planned_before() -> None:
@@ -612,30 +616,30 @@ def test_the_count_of_a_window_that_was_read_is_asked_for_though_nothing_is_left
     for rows, counts in ((15, [(1, 1)]), (20, [(1, 1), (3, 9)])):
         proof = prove(budget=budget, is_part=True)
         assert reported(proof, steady(list(range(rows)))) == [(1, 10), (2, 10), *counts]
-        assert proof.outcome is WindowState.CERTIFIED
+        assert proof.state is WindowState.CERTIFIED
         budget = Budget()
         assert budget.read(19)
         assert budget.take(200)
 
 
-def test_what_is_odd_about_answers_is_told() -> None:
+def test_anomalies_of_answers_are_counted() -> None:
     odd = answer(calls(1), 1)
     odd = PageAnswer(page=Page(total=1, size=10, current=1, pages=7, records=odd.page.records))
     proof = prove(is_part=True)
     accept(proof, ask(proof), odd)
-    assert (proof.outcome, proof.report.anomalies) == (WindowState.CERTIFIED, 1)
+    assert (proof.state, proof.report.anomalies) == (WindowState.CERTIFIED, 1)
     odd = PageAnswer(page=Page(total=30, size=10, current=1, pages=7, records=calls(*range(10))))
     proof = prove(max_rows=20)
     accept(proof, ask(proof), odd)
-    assert (proof.outcome, proof.report.anomalies) == (WindowState.TOO_LARGE, 1)
+    assert (proof.state, proof.report.anomalies) == (WindowState.TOO_LARGE, 1)
     proof = prove()
     accept(proof, ask(proof), odd)
     proof.give_up()
-    assert (proof.outcome, proof.report.anomalies) == (WindowState.UNPROVEN, 1)
+    assert (proof.state, proof.report.anomalies) == (WindowState.UNPROVEN, 1)
     assert proof.next_request() is None, "nothing of it is asked for any more"
 
 
-def test_conflicts_are_told_once_for_each_id_however_many_sweeps_met_them() -> None:
+def test_a_conflict_is_counted_once_per_id_over_all_scans() -> None:
     proof = prove(TWO_SECONDS)
 
     def tell(request: PageRequest) -> PageAnswer:
@@ -644,12 +648,12 @@ def test_conflicts_are_told_once_for_each_id_however_many_sweeps_met_them() -> N
         return answer(page[: request.size], 11, size=request.size, current=request.current)
 
     reported(proof, tell)
-    assert proof.outcome is WindowState.UNPROVEN
+    assert proof.state is WindowState.UNPROVEN
     assert (proof.report.scans, proof.report.unique, proof.report.conflicts) == (3, 10, 2)
 
 
-def test_rows_that_cannot_be_told_apart_are_proven_on_one_page_alone() -> None:
-    # Another answer may tell the same row with other bytes: the number of rows read on several pages means nothing.
+def test_indistinguishable_rows_are_proven_only_on_one_page() -> None:
+    # Another response may have other bytes for the same row: the number of rows on several pages means nothing.
     proof = prove()
 
     def tell(request: PageRequest) -> PageAnswer:
@@ -658,11 +662,11 @@ def test_rows_that_cannot_be_told_apart_are_proven_on_one_page_alone() -> None:
         return answer(page, 15, size=request.size, current=request.current, broken=request.current == 2)
 
     reported(proof, tell)
-    assert proof.outcome is WindowState.UNPROVEN
+    assert proof.state is WindowState.UNPROVEN
     assert (proof.report.unique, proof.report.total, proof.report.scans) == (15, 15, 1)
 
 
-def test_what_is_read_again_is_paid_from_what_is_left_for_trouble() -> None:
+def test_rereading_is_charged_to_the_budget_for_rereading() -> None:
     def spent(*, is_repair: bool, tells: int) -> int:
         budget = Budget()
         proof = prove(TWO_SECONDS, budget=budget, is_part=True, is_repair=is_repair)
@@ -675,7 +679,7 @@ def test_what_is_read_again_is_paid_from_what_is_left_for_trouble() -> None:
         return 200 - budget.left
 
     assert spent(is_repair=False, tells=15) == 0
-    assert spent(is_repair=False, tells=16) == 9, "one more count, and two more sweeps of two pages and two counts"
+    assert spent(is_repair=False, tells=16) == 9, "one more count, and two more scans of two pages and two counts"
     assert spent(is_repair=True, tells=15) == 2, "the first page is paid for"
     assert spent(is_repair=True, tells=16) == 11
 
@@ -685,7 +689,7 @@ def test_a_repair_that_trouble_cannot_pay_for_is_still_read_once() -> None:
     assert budget.take(199)
     proof = prove(TWO_SECONDS, budget=budget, is_part=True, is_repair=True)
     assert reported(proof, steady([*range(25)])) == [(1, 10), (2, 10), (3, 10), (1, 1)]
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
 
 
 def test_an_answer_that_cannot_be_used_is_asked_for_again_once_and_then_an_error() -> None:
@@ -722,7 +726,7 @@ def test_an_error_about_the_filter_says_where() -> None:
 def test_strict_takes_what_can_be_decoded() -> None:
     proof = prove(strict=True)
     reported(proof, steady(list(range(25))))
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
 
 
 def test_strict_is_an_error_at_the_second_broken_answer() -> None:
@@ -738,7 +742,7 @@ def test_what_cannot_be_decoded_counts_for_the_proof() -> None:
     proof = prove(is_part=True)
     assert accept(proof, ask(proof), answer(calls(1), 3, broken=2)) is None
     assert accept(proof, ask(proof), answer(calls(1), 3, broken=2)) is None
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert (proof.report.total, proof.report.unique, proof.report.quarantined) == (3, 3, 2)
     assert (proof.report.requests, proof.report.pages, proof.report.anomalies) == (2, 1, 1)
 
@@ -751,7 +755,7 @@ def test_broken_records_are_set_aside_when_nothing_is_left_to_ask_again() -> Non
         proof = prove(budget=budget, is_part=True)
         for _ in range(asked):
             assert accept(proof, ask(proof), answer(calls(1), 2, broken=1)) is None
-        assert proof.outcome is WindowState.CERTIFIED
+        assert proof.state is WindowState.CERTIFIED
         assert budget.left == 0
 
 
@@ -776,7 +780,7 @@ def test_only_the_count_of_a_young_window_waits(settled_before: datetime, delays
     while (request := proof.next_request()) is not None:
         requests.append(request)
         accept(proof, request, steady([*range(25)])(request))
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert [request.delay for request in requests if not request.control] == [0, 0, 0]
     assert [request.delay for request in requests if request.control] == delays
 
@@ -790,14 +794,14 @@ def test_a_count_below_the_rows_is_waited_for_longer_after_the_next_reading_and_
     waits = []
     rows = [*range(25)]
     while (request := proof.next_request()) is not None:
-        told_answer = steady(rows)(request)
+        sent = steady(rows)(request)
         if request.control and request.delay:
             waits.append(request.delay)
         if request.control and proof.report.scans == 1:
-            told_answer = answer(told_answer.page.records, first, size=request.size)
+            sent = answer(sent.page.records, first, size=request.size)
             rows[25:] = range(25, first)
-        accept(proof, request, told_answer)
-    assert proof.outcome is WindowState.CERTIFIED
+        accept(proof, request, sent)
+    assert proof.state is WindowState.CERTIFIED
     assert waits == delays
 
 
@@ -820,21 +824,21 @@ def test_a_server_that_sends_smaller_pages_than_it_says_is_read_with_those() -> 
     proof = prove(sizes=sizes)
     asked = reported(proof, silently([*range(25)], 4))
     assert asked == [(1, 10), (1, 10), *((current, 4) for current in range(2, 8)), (1, 1)]
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert (proof.report.unique, proof.size, proof.actual_size) == (25, 4, 4)
     assert (sizes.actual, sizes.echoed) == (4, 10)
 
 
 def test_a_server_that_always_echoes_the_same_size_is_understood_once_it_is_known() -> None:
     def tell(request: PageRequest) -> PageAnswer:
-        told_answer = silently([*range(25)], 4)(request)
-        return answer(told_answer.page.records, 25, size=10, current=request.current)
+        sent = silently([*range(25)], 4)(request)
+        return answer(sent.page.records, 25, size=10, current=request.current)
 
     sizes = PageSizes()
     assert reported(prove(sizes=sizes), tell)[-1] == (1, 1)
     proof = prove(sizes=sizes, size=4)
     assert reported(proof, tell) == [*((current, 4) for current in range(1, 8)), (1, 1)]
-    assert (proof.outcome, proof.report.unique, proof.report.anomalies) == (WindowState.CERTIFIED, 25, 0)
+    assert (proof.state, proof.report.unique, proof.report.anomalies) == (WindowState.CERTIFIED, 25, 0)
 
 
 def test_a_first_page_that_is_short_once_is_no_size() -> None:
@@ -842,7 +846,7 @@ def test_a_first_page_that_is_short_once_is_no_size() -> None:
     proof = prove(is_part=True)
     assert accept(proof, ask(proof), answer(calls(1, 2), 3)) is None
     assert reported(proof, steady([1, 2])) == [(1, 10)]
-    assert (proof.outcome, proof.actual_size, proof.report.anomalies) == (WindowState.CERTIFIED, 10, 1)
+    assert (proof.state, proof.actual_size, proof.report.anomalies) == (WindowState.CERTIFIED, 10, 1)
 
 
 def test_a_total_that_is_wrong_is_no_size() -> None:
@@ -855,7 +859,7 @@ def test_a_total_that_is_wrong_is_no_size() -> None:
             calls(1, 2) if request.current == 1 else [], 3, size=request.size, current=request.current
         ),
     )
-    assert proof.outcome is WindowState.UNPROVEN
+    assert proof.state is WindowState.UNPROVEN
     assert (proof.actual_size, sizes.actual, budget.planned) == (10, None, 1)
 
 
@@ -865,13 +869,13 @@ def test_pages_that_shrink_more_and_more_are_no_size_that_other_windows_take_ove
     sizes.actual, sizes.echoed = 4, 10
     proof = prove(sizes=sizes, size=4)
     assert (2, 2) not in reported(proof, silently([*range(25)], 2, echo=4))
-    assert (proof.outcome, proof.actual_size) == (WindowState.UNPROVEN, 4)
+    assert (proof.state, proof.actual_size) == (WindowState.UNPROVEN, 4)
 
 
 # --- refusals
 
 REFUSED = InvalidQueryError("parameter", status=-22)
-GONE = ProtocolError("an answer without content", retryable=True)
+GONE = ProtocolError("a response without content", retryable=True)
 
 
 def reading(ids: list[int], **settings: object) -> tuple[WindowReader, list[PageRequest]]:
@@ -881,7 +885,7 @@ def reading(ids: list[int], **settings: object) -> tuple[WindowReader, list[Page
     return proof, [ask(proof) for _ in range(-(-len(ids) // 10) - 1)]
 
 
-OWNER: Any = None  # nobody takes the answer
+OWNER: Any = None  # the answer has no owner
 PAGE_ONE = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=10)
 
 
@@ -895,7 +899,7 @@ def test_pages_that_are_refused_because_rows_were_deleted_are_counted_again(erro
     assert (count.control, proof.next_request()) == (True, None)
     assert accept(proof, count, steady([*range(15)])(count)) is None
     assert reported(proof, steady([*range(15)])) == [(1, 10), (2, 10), (1, 1)]
-    assert (proof.outcome, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 15, 2)
+    assert (proof.state, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 15, 2)
 
 
 def test_a_page_that_the_vendor_counts_and_does_not_send_is_its_error() -> None:
@@ -913,7 +917,7 @@ def test_a_page_that_lies_too_deep_leaves_the_window_to_be_cut() -> None:
     assert refuse(proof, third, REFUSED) is None
     count = ask(proof)
     assert accept(proof, count, steady([*range(25)])(count)) is None
-    assert (proof.outcome, proof.refused_page, proof.report.unique) == (WindowState.UNPROVEN, 3, 20)
+    assert (proof.state, proof.refused_page, proof.report.unique) == (WindowState.UNPROVEN, 3, 20)
 
 
 def test_first_pages_and_counts_that_are_refused_are_errors() -> None:
@@ -937,7 +941,7 @@ def test_a_refused_look_at_the_end_shows_nothing() -> None:
     assert end.is_end
     assert end.needs_fresh_answer
     assert refuse(proof, end, GONE) is None
-    assert (proof.outcome, proof.end_is_unseen) == (WindowState.UNPROVEN, True)
+    assert (proof.state, proof.end_is_unseen) == (WindowState.UNPROVEN, True)
 
 
 def test_totals_are_asked_for_with_the_size_that_is_accepted() -> None:
@@ -945,7 +949,7 @@ def test_totals_are_asked_for_with_the_size_that_is_accepted() -> None:
     sizes.for_counts = 10
     proof = prove(sizes=sizes)
     assert reported(proof, steady([1])) == [(1, 10), (1, 10)]
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
 
 
 # --- rows that are stored twice, legs
@@ -956,14 +960,14 @@ def test_rows_that_one_answer_holds_twice_count_twice_and_are_handed_over_once(i
     proof = prove()
     reported(proof, steady(ids))
     report = proof.report
-    assert (proof.outcome, report.scans) == (WindowState.CERTIFIED, 1)
+    assert (proof.state, report.scans) == (WindowState.CERTIFIED, 1)
     assert (report.total, report.unique, report.copies, report.counted) == (len(ids) - 1, len(ids) - 1, 1, len(ids))
 
 
-def test_rows_that_stand_on_two_pages_each_time_are_called_what_they_seem_to_be() -> None:
+def test_rows_on_two_pages_in_every_scan_are_reported_as_copies() -> None:
     proof = prove(TWO_SECONDS)
     reported(proof, steady([*range(10), 9, 10, 10, 11]))
-    assert (proof.outcome, proof.report.scans) == (WindowState.UNPROVEN, 3)
+    assert (proof.state, proof.report.scans) == (WindowState.UNPROVEN, 3)
     assert (proof.report.unique, proof.report.copies, proof.identical_rows) == (12, 1, 2)
     # Other rows each time: they move.
     proof = prove(TWO_SECONDS)
@@ -972,13 +976,13 @@ def test_rows_that_stand_on_two_pages_each_time_are_called_what_they_seem_to_be(
         return steady([*range(10), proof.report.scans, 10, 11])(request)
 
     reported(proof, move)
-    assert (proof.outcome, proof.identical_rows) == (WindowState.UNPROVEN, 0)
+    assert (proof.state, proof.identical_rows) == (WindowState.UNPROVEN, 0)
 
 
 def test_the_size_of_a_page_without_rows_says_nothing() -> None:
     proof = prove()
     reported(proof, lambda request: answer([], 0, size=0, current=request.current))
-    assert (proof.outcome, proof.report.total) == (WindowState.CERTIFIED, 0)
+    assert (proof.state, proof.report.total) == (WindowState.CERTIFIED, 0)
 
 
 def test_a_total_that_is_wrong_is_not_blamed_on_the_size_of_pages() -> None:
@@ -992,7 +996,7 @@ def test_a_total_that_is_wrong_is_not_blamed_on_the_size_of_pages() -> None:
         return answer(rows if request.current == 1 else [], len(rows) + 1, size=10, current=request.current)
 
     reported(proof, tell)
-    assert (proof.outcome, proof.actual_size) == (WindowState.UNPROVEN, 10)
+    assert (proof.state, proof.actual_size) == (WindowState.UNPROVEN, 10)
 
 
 def test_only_the_pages_that_hold_legs_in_doubt_are_read_once_more() -> None:
@@ -1004,7 +1008,7 @@ def test_only_the_pages_that_hold_legs_in_doubt_are_read_once_more() -> None:
         return answer(rows[at : at + request.size], 25, size=request.size, current=request.current)
 
     assert reported(proof, tell) == [(1, 10), (2, 10), (3, 10), (1, 1), (1, 10), (3, 10), (1, 1)]
-    assert (proof.outcome, proof.report.unique, proof.report.total) == (WindowState.CERTIFIED, 25, 25)
+    assert (proof.state, proof.report.unique, proof.report.total) == (WindowState.CERTIFIED, 25, 25)
     assert proof.report.conflicts == 0
 
 
@@ -1018,7 +1022,7 @@ def test_a_row_that_changed_and_hides_a_missing_one_proves_nothing() -> None:
         return answer(calls(*range(10))[: request.size], 13, size=request.size)
 
     reported(proof, tell)
-    assert proof.outcome is WindowState.CERTIFIED, "two legs, for all that can be seen: both stand again"
+    assert proof.state is WindowState.CERTIFIED, "two legs, for all that can be seen: both stand again"
     changed = [0]
 
     def change(request: PageRequest) -> PageAnswer:
@@ -1029,7 +1033,7 @@ def test_a_row_that_changed_and_hides_a_missing_one_proves_nothing() -> None:
 
     proof = prove(TWO_SECONDS)
     reported(proof, change)
-    assert proof.outcome is WindowState.UNPROVEN
+    assert proof.state is WindowState.UNPROVEN
     assert proof.report.conflicts == 1
 
 
@@ -1037,11 +1041,11 @@ def test_rows_can_be_read_once_more_after_the_certificate() -> None:
     proof = prove()
     tell = steady([*range(25)])
     reported(proof, tell)
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     proof.read_once_more({"3", "24"})
     assert (proof.is_open, proof.report.certified) == (True, False)
     assert reported(proof, tell) == [(1, 10), (3, 10), (1, 1)]
-    assert (proof.outcome, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 25, 2)
+    assert (proof.state, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 25, 2)
     proof.read_once_more({"nobody"})
     assert (proof.is_open, proof.report.certified) == (False, False)
 
@@ -1060,7 +1064,7 @@ def test_a_window_to_which_calls_are_added_is_counted_at_once_by_the_end_of_its_
         *((1, 10, 0), (2, 10, 0), (3, 10, 0), (3, 9, 0)),
         *((1, 10, 1), (2, 10, 1), (3, 10, 1), (4, 8, 0)),
     ]
-    assert (proof.outcome, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 27, 3)
+    assert (proof.state, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 27, 3)
 
 
 @pytest.mark.parametrize(("lagging", "sent"), [(1, 8), (0, 9), (0, 7)])
@@ -1073,10 +1077,10 @@ def test_a_count_at_once_must_be_no_older_than_the_rows(lagging: int, sent: int)
         if request.is_end:
             ends += 1
             rows = [*range(18, 26), 25][:sent]
-            told_answer = answer(calls(*rows), 26 - lagging, size=9, current=3)
+            reply = answer(calls(*rows), 26 - lagging, size=9, current=3)
         else:
-            told_answer = steady([*range(26)])(request)
-        accept(proof, request, told_answer)
+            reply = steady([*range(26)])(request)
+        accept(proof, request, reply)
     assert ends == 1
     assert proof.is_open
 
@@ -1092,11 +1096,11 @@ def test_a_vendor_that_gives_no_page_of_that_size_is_asked_for_a_count_that_wait
         else:
             accept(proof, request, steady([*range(26)])(request))
     assert asked == [(1, 10, 0), (2, 10, 0), (3, 10, 0), (3, 9, 0), (1, 1, 1)]
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
 
 
 def test_a_window_in_which_many_calls_arrive_is_cut_instead_of_read_again() -> None:
-    for window, outcome in ((HOUR, WindowState.UNPROVEN), (TWO_SECONDS, WindowState.OPEN)):
+    for window, state in ((HOUR, WindowState.UNPROVEN), (TWO_SECONDS, WindowState.OPEN)):
         proof = prove(window, ages=ages_of(HOUR.start - timedelta(hours=1)))
         rows = [*range(25)]
         for _ in range(4):
@@ -1104,10 +1108,10 @@ def test_a_window_in_which_many_calls_arrive_is_cut_instead_of_read_again() -> N
             if request.control:
                 rows += range(25, 34)
             accept(proof, request, steady(rows)(request))
-        assert (proof.outcome, proof.growth.rows, proof.report.scans) == (
-            outcome,
+        assert (proof.state, proof.growth.rows, proof.report.scans) == (
+            state,
             9,
-            1 + (outcome is WindowState.OPEN),
+            1 + (state is WindowState.OPEN),
         )
 
 
@@ -1124,7 +1128,7 @@ def test_answers_change_nothing_for_others_until_the_window_is_done() -> None:
     # Page 1 of 4, the others, the control count: pages in the middle decide nothing.
     assert changes == [None] * 4 + [PlanChange.DONE]
     assert followed == [1, 1, 1, 2, 3]
-    assert proof.outcome is WindowState.CERTIFIED
+    assert proof.state is WindowState.CERTIFIED
     assert proof.accept(PAGE_ONE, steady([*range(35)])(PAGE_ONE)) is None
 
 

@@ -20,6 +20,11 @@ import pytest
 from aiosipcdr.sandbox import Sandbox
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _calls_are_generated_once() -> None:
+    """Here the generator itself is tested: it makes all calls each time."""
+
+
 @dataclass(frozen=True)
 class Reply:
     code: int

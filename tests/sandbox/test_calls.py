@@ -18,6 +18,7 @@ from aiosipcdr.sandbox.calls import (
     plan_seconds,
 )
 from aiosipcdr.sandbox.config import SandboxConfig
+from tests.caches import CONFIG_FIELDS
 
 START = int(datetime(2026, 3, 1, 16, tzinfo=UTC).timestamp())
 END = START + 7 * 86_400
@@ -42,7 +43,20 @@ def test_same_seed_number_and_start_give_the_same_bytes() -> None:
     assert make_rows() != make_rows(seed=8)
 
 
-def test_how_a_record_is_written_does_not_change_what_is_in_it() -> None:
+def test_the_cache_of_generated_calls_knows_all_that_they_depend_on() -> None:
+    read = set()
+
+    class Recorder:
+        def __getattr__(self, name: str) -> object:
+            read.add(name)
+            return getattr(SandboxConfig(records=10, leg_every=2), name)
+
+    config: Any = Recorder()
+    assert sum(map(len, CallGenerator(config, START, END).batches())) >= 10
+    assert read == {*CONFIG_FIELDS}
+
+
+def test_the_notation_of_a_record_does_not_change_its_contents() -> None:
     plain, dressed = make_records(), make_records(absent="missing", cost_field="costEur")
     for left, right in zip(plain, dressed, strict=True):
         right["cost"] = right.pop("costEur")

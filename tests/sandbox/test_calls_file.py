@@ -30,7 +30,7 @@ def test_the_names_of_the_wire_are_the_clients() -> None:
 
 
 @pytest.mark.parametrize("ending", ["ndjson", "ndjson.gz"])
-async def test_an_export_is_served_as_it_was_told(tmp_path: Path, ending: str) -> None:
+async def test_an_export_is_served_as_it_was_written(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"calls.{ending}"
     async with Sandbox(records=200, extra_record_keys=True, leg_every=20) as sandbox:
         before = await fetched(sandbox, path)

@@ -68,5 +68,5 @@ def test_every_switch_is_documented() -> None:
         assert f"{field.name}: " in text
 
 
-def test_what_is_fixed_are_switches() -> None:
+def test_fixed_names_are_fields_of_the_config() -> None:
     assert {field.name for field in dataclasses.fields(SandboxConfig)} >= FIXED

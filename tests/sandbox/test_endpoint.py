@@ -141,12 +141,12 @@ def test_other_habits_of_the_envelope(ask: Any) -> None:
         assert ask(sandbox, size=0).status == -22
 
 
-def test_null_stands_for_no_calls_at_all_only(ask: Any) -> None:
+def test_null_means_no_calls_at_all_only(ask: Any) -> None:
     with Sandbox(records=5, empty_records="null") as sandbox:
         assert ask(sandbox, 2).data["records"] == []
 
 
-def test_a_total_may_be_wrong_or_not_told(ask: Any) -> None:
+def test_a_total_may_be_wrong_or_missing(ask: Any) -> None:
     with Sandbox(records=150, wrong_total=51) as sandbox:
         assert (ask(sandbox).data["total"], ask(sandbox).data["pages"]) == (201, 3)
         sandbox.change(wrong_total=-500)
@@ -186,7 +186,7 @@ def test_too_many_requests_a_second_are_refused(ask: Any) -> None:
         assert ask(sandbox).status == "0"
 
 
-def test_the_next_answers_can_be_told(ask: Any) -> None:
+def test_the_next_responses_can_be_scripted(ask: Any) -> None:
     with Sandbox(records=1) as sandbox:
         sandbox.answer_next(-18, 0, -2, -99)
         assert [ask(sandbox).status for _ in range(5)] == ["-18", "0", "-2", "-99", "0"]

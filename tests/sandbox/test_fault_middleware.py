@@ -114,7 +114,7 @@ async def test_the_true_answer_is_edited(exchange: Exchange, *, packed: bool) ->
         (Fault("edit", old="cost"), b"{}"),
     ],
 )
-def test_what_is_not_there_is_not_edited(fault: Fault, body: bytes) -> None:
+def test_only_existing_fields_are_edited(fault: Fault, body: bytes) -> None:
     with pytest.raises(HarmlessError):
         edit(fault, body)
 
@@ -242,6 +242,6 @@ async def test_faults_are_added_from_another_thread(exchange: Exchange) -> None:
         assert (await exchange(sandbox)).reset
 
 
-def test_what_is_no_fault_is_refused() -> None:
+def test_only_faults_are_accepted() -> None:
     with pytest.raises(TypeError, match="not dict"):
         Sandbox(faults=[{"kind": "cut"}])  # type: ignore[list-item]

@@ -53,17 +53,17 @@ def test_times_are_counted_down_and_zero_is_every_time() -> None:
 
 
 @pytest.mark.parametrize(("control", "expected"), [(True, ["cut", None]), (False, [None, "cut"]), (None, ["cut"] * 2)])
-def test_control_counts_can_be_told_from_pages(expected: list[str | None], *, control: bool | None) -> None:
+def test_control_counts_are_distinguished_from_pages(expected: list[str | None], *, control: bool | None) -> None:
     assert taken(FaultQueue([Fault("cut", control=control, times=0)]), query(1, 1), query(1, 100)) == expected
 
 
 @pytest.mark.parametrize("body", [b"", b"[1]", b'"x"', b"\xff", b"[" * 100_000, b'{"current": "1", "size": null}'])
-def test_what_is_no_query_has_no_page_but_attempts(body: bytes) -> None:
+def test_a_body_without_a_query_has_no_page_but_attempts(body: bytes) -> None:
     fault_queue = FaultQueue([Fault("cut", page=1), Fault("close", control=True), Fault("reset", attempt=2)])
     assert taken(fault_queue, body, body) == [None, "reset"]
 
 
-def test_what_is_put_back_waits_again() -> None:
+def test_a_fault_that_is_put_back_waits_again() -> None:
     fault_queue = FaultQueue([Fault("cut")])
     scripted = fault_queue.take(query())
     assert scripted is not None
@@ -101,7 +101,7 @@ def test_any_thread_may_add() -> None:
     assert fault_queue.left() == []
 
 
-def test_what_is_left_is_named() -> None:
+def test_unused_faults_are_named() -> None:
     faults = [Fault(kind, page=page, attempt=3) for kind, page in product(("cut", "reset"), (1, 2))]
     error = UnusedFaultsError(faults)
     assert isinstance(error, AssertionError)

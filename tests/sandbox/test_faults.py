@@ -36,7 +36,7 @@ from aiosipcdr.sandbox.faults import KINDS
         ({"kind": "drip", "seconds": float("inf")}, "86400"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_named(parameters: dict[str, Any], said: str) -> None:
+def test_invalid_faults_are_refused_and_named(parameters: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Fault(**parameters)
     if set(map(type, parameters.values())) <= {str, int}:

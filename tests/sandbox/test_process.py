@@ -60,7 +60,7 @@ def test_it_runs_as_a_process_of_its_own(ask: Any, tmp_path: Path) -> None:
         sandbox.reset_stats()
 
 
-def test_a_mistake_is_told_before_a_process_is_started() -> None:
+def test_a_mistake_is_reported_before_a_process_is_started() -> None:
     with pytest.raises(ValueError, match="must be a loopback address"):
         SandboxProcess(host="0.0.0.0")  # noqa: S104 - refused
     with pytest.raises(TypeError, match="cannot receive"), SandboxProcess(calls=[b"{}"]):

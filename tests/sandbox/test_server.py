@@ -183,7 +183,7 @@ async def test_latency_is_waited_for_side_by_side(headers_for: Any, body_for: An
         await asyncio.wait(waiting)
 
 
-def test_a_middleware_stands_in_front(send: Any, ask: Any) -> None:
+def test_a_middleware_runs_first(send: Any, ask: Any) -> None:
     @web.middleware
     async def fault(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -137,7 +137,7 @@ def test_a_temporary_file_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "scattered"])
-def test_what_is_kept_of_a_listing_is_forgotten_when_a_call_comes_or_goes(
+def test_a_cached_listing_is_dropped_when_a_call_is_added_or_removed(
     opened: Callable[[list[Row]], Store], order: Order
 ) -> None:
     rows = [row(second, second) for second in range(50)]

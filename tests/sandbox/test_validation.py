@@ -43,7 +43,7 @@ def test_the_case_of_the_signature_does_not_matter(
     ],
     ids=str,
 )
-def test_what_is_not_signed_is_refused(sandbox: Sandbox, ask: Any, wrong: dict[str, str]) -> None:
+def test_unsigned_requests_are_refused(sandbox: Sandbox, ask: Any, wrong: dict[str, str]) -> None:
     reply = ask(sandbox, headers=wrong)
     assert reply.code == 200
     assert reply.json == {"status": "-1", "reason": "Authentication error", "data": None}
@@ -99,11 +99,11 @@ def test_a_body_of_another_shape_is_refused(sandbox: Sandbox, send: Any, body_fo
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'{"current":1}'], ids=repr)
-def test_what_is_no_such_json_is_refused(sandbox: Sandbox, send: Any, body: bytes) -> None:
+def test_malformed_json_is_refused(sandbox: Sandbox, send: Any, body: bytes) -> None:
     assert send(sandbox, body).status == "-22"
 
 
-def test_keys_that_nobody_knows_do_no_harm(sandbox: Sandbox, send: Any, body_for: Any) -> None:
+def test_unknown_keys_are_ignored(sandbox: Sandbox, send: Any, body_for: Any) -> None:
     body = body_for(sandbox, sipGroupName=None) | {"more": [1]}
     assert send(sandbox, json.dumps(body).encode()).status == "0"
 

@@ -27,6 +27,7 @@ from aiosipcdr.wire.codec import (
 )
 from aiosipcdr.wire.decimals import DecimalCache
 from aiosipcdr.wire.raw_json import decode_broken
+from tests.selection import some
 
 SOME = settings.default.max_examples if settings.default else 50
 CANARY = "+447700900123"
@@ -138,7 +139,7 @@ def test_no_text_of_filters_shows_a_value() -> None:
     assert CANARY not in pretty_repr(filters)
 
 
-# --- what is legal
+# --- valid responses
 
 
 def test_the_sample_of_the_vendors_page() -> None:
@@ -246,10 +247,10 @@ def test_a_refusal_is_one_even_with_a_whole_page_beside_it(status: object) -> No
     assert answer.status == int(str(status))
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLE if name != "voiceId"], ids=short)
+@pytest.mark.parametrize("name", some([name for name in SAMPLE if name != "voiceId"], every=4), ids=short)
 @pytest.mark.parametrize("absent", [None, "", ...], ids=short)
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n ")], ids=short)
-def test_absent_is_none_whatever_the_vendor_wrote(name: str, absent: object, separators: tuple[str, str]) -> None:
+def test_every_form_of_a_missing_value_is_none(name: str, absent: object, separators: tuple[str, str]) -> None:
     record = without(name) if absent is ... else SAMPLE | {name: absent}
     raw = json.dumps(envelope([record]), separators=separators).encode()
     got = decode_one(raw)
@@ -277,7 +278,7 @@ def test_nothing_is_an_empty_page(records: object, total: object) -> None:
 
 
 @pytest.mark.parametrize("records", [None, ...], ids=short)
-def test_records_that_are_told_and_not_sent_are_no_page(records: object) -> None:
+def test_records_that_are_counted_and_not_sent_are_no_page(records: object) -> None:
     answer = envelope([], total=3)
     answer["data"]["records"] = records
     if records is ...:
@@ -285,7 +286,7 @@ def test_records_that_are_told_and_not_sent_are_no_page(records: object) -> None
     assert isinstance(PageDecoder().decode(json.dumps(answer).encode()), ProtocolError)
 
 
-def test_unknown_keys_are_read_over_and_those_of_records_are_told() -> None:
+def test_unknown_keys_are_skipped_and_those_of_records_are_counted() -> None:
     extra = {"orders": [], "optimizeCountSql": True, "hitCount": False, "countId": None, "maxLimit": "", "x": {"y": 1}}
     first = SAMPLE | {"carrier": CANARY, "legs": [{"callee": CANARY, "answerTime": ""}]}
     raw = json.dumps(envelope([first, SAMPLE | {"carrier": ""}], **extra) | {"traceId": "1"}).encode()
@@ -296,7 +297,7 @@ def test_unknown_keys_are_read_over_and_those_of_records_are_told() -> None:
     assert not answer.quarantined
 
 
-def test_what_stands_under_unknown_keys_comes_with_the_page() -> None:
+def test_values_of_unknown_keys_come_with_the_page() -> None:
     answer = decode(body(SAMPLE | {"voiceId": "1"}, SAMPLE | {"carrier": "x"}))
     assert [dict(record.extra) for record in answer.page.records] == [{}, {"carrier": '"x"'}]
 
@@ -376,7 +377,9 @@ def test_texts_stay_as_they_are(text: str, ascii_only: bool, blank: object, spac
     ids=short,
 )
 @pytest.mark.parametrize("quoted", [True, False], ids=short)
-@pytest.mark.parametrize("name", ["cost", "rate", "settleRate", "quoteExchange", "settlePay", "costEur"], ids=short)
+@pytest.mark.parametrize(
+    "name", some(["cost", "rate", "settleRate", "quoteExchange", "settlePay", "costEur"], every=3), ids=short
+)
 def test_money_is_exact_and_keeps_its_zeros(name: str, amount: str, quoted: bool) -> None:  # noqa: FBT001
     record = {"voiceId": "1", name: "@"}
     raw = body(record, record).replace(b'"@"', f'"{amount}"'.encode() if quoted else amount.encode())
@@ -393,8 +396,10 @@ IMPOSSIBLE_MONEY = [
 
 
 @pytest.mark.parametrize("amount", IMPOSSIBLE_MONEY, ids=short)
-@pytest.mark.parametrize("name", ["cost", "rate", "settleRate", "quoteExchange", "settlePay", "costEur"], ids=short)
-def test_what_is_no_amount_costs_its_field_alone(name: str, amount: str) -> None:
+@pytest.mark.parametrize(
+    "name", some(["cost", "rate", "settleRate", "quoteExchange", "settlePay", "costEur"], every=3), ids=short
+)
+def test_an_invalid_amount_costs_only_its_field(name: str, amount: str) -> None:
     good = {"voiceId": "1", "cost": "1.5"}
     answer = decode(body(good, {"voiceId": "2", name: amount}, good | {"voiceId": "3"}))
     assert [record.voice_id for record in answer.page.records] == ["1", "2", "3"]
@@ -516,18 +521,18 @@ def test_an_id_that_is_written_as_a_number_is_read_as_its_digits(voice_id: int) 
     assert answer.anomalies == 1
 
 
-def test_a_name_that_is_a_number_is_not_told() -> None:
+def test_a_field_name_that_is_a_number_is_not_shown() -> None:
     answer = decode(body(SAMPLE | {"+447700900123": 1, "carrier": 2}, SAMPLE | {"\x1b[2J": 3}))
     assert answer.unknown_fields == {"+***": 1, "carrier": 1, "[2J": 1}
 
 
 @pytest.mark.parametrize("record", [None, 5, "x", [], True], ids=short)
-def test_what_is_no_record_is_quarantined(record: object) -> None:
+def test_a_value_that_is_no_record_is_quarantined(record: object) -> None:
     answer = decode(body(record, SAMPLE))
     assert len(answer.page.records) == len(answer.quarantined) == 1
 
 
-# --- what is no answer at all
+# --- invalid responses
 
 
 BAD_BYTES: list[bytes] = [
@@ -563,7 +568,7 @@ BAD_BYTES: list[bytes] = [
 
 @pytest.mark.parametrize("raw", BAD_BYTES, ids=range(len(BAD_BYTES)))
 @pytest.mark.parametrize("warm", [False, True], ids=short)
-def test_what_is_no_answer_is_returned_as_an_error_that_quotes_nothing(raw: bytes, warm: bool) -> None:  # noqa: FBT001
+def test_an_invalid_response_is_an_error_that_quotes_nothing(raw: bytes, warm: bool) -> None:  # noqa: FBT001
     decoder = PageDecoder()
     if warm:
         decoder.decode(body(SAMPLE | {"answerTime": ""}))

@@ -78,7 +78,7 @@ NO_AMOUNTS = [
 
 @pytest.mark.parametrize("text", NO_AMOUNTS)
 @pytest.mark.parametrize("traps", [[], [InvalidOperation]])
-def test_what_is_no_amount_is_refused_whatever_this_thread_traps(text: str, traps: list[Any]) -> None:
+def test_an_invalid_amount_is_refused_with_any_trap_of_this_thread(text: str, traps: list[Any]) -> None:
     with localcontext(Context(traps=traps)):
         for read in (read_amount, DecimalCache().__getitem__, by_column):
             with pytest.raises(DecimalException):
@@ -121,7 +121,7 @@ def test_columns_take_nothing_else(value: object) -> None:
 
 @pytest.mark.parametrize("missing", [None, ""])
 @pytest.mark.parametrize("name", MONEY_FIELDS)
-def test_what_is_absent_is_none(name: str, missing: object) -> None:
+def test_missing_amounts_are_none(name: str, missing: object) -> None:
     for fill_in in (DecimalCache().fill_in, fill_in_numbers):
         record = UnreadRecord(voice_id="1", **{name: missing})
         fill_in([record, UnreadRecord(voice_id="2", **{name: "0.5"}), record])

@@ -1,4 +1,4 @@
-"""JSON is taken apart as it stands; a broken text or number stays one value of its own."""
+"""Splitting raw JSON: values stay bytes, and a broken text or number stays one value."""
 
 import json
 
@@ -98,7 +98,7 @@ def test_a_backslash_that_is_half_of_a_character_escapes_no_quote() -> None:
     ids=lambda raw: repr(raw[:12]),
 )
 @pytest.mark.parametrize("split", [split_array, split_object])
-def test_what_is_not_whole_is_refused(raw: bytes, split: object) -> None:
+def test_truncated_json_is_refused(raw: bytes, split: object) -> None:
     assert callable(split)
     with pytest.raises(msgspec.DecodeError):
         split(raw)
@@ -115,5 +115,5 @@ def test_what_is_not_whole_is_refused(raw: bytes, split: object) -> None:
     ],
     ids=range(5),
 )
-def test_depth_is_told_from_width(raw: bytes, deep: bool) -> None:  # noqa: FBT001 - a parameter
+def test_depth_is_distinguished_from_width(raw: bytes, deep: bool) -> None:  # noqa: FBT001 - a parameter
     assert is_nested_deeply(raw) is deep

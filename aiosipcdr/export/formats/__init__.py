@@ -3,6 +3,7 @@
 Selects by file name alone; opens no file. Loads an optional package only for the format that needs it.
 """
 
+from datetime import UTC, tzinfo
 from os import PathLike
 from pathlib import Path
 from typing import get_args
@@ -10,6 +11,7 @@ from typing import get_args
 from aiosipcdr.export.formats.compressed import CompressedEncoder, GzipCompressor, zstd_compressor
 from aiosipcdr.export.formats.csv_text import CsvEncoder
 from aiosipcdr.export.formats.encoders import Encoder, Metadata
+from aiosipcdr.export.formats.excel import ExcelEncoder
 from aiosipcdr.export.formats.ndjson import NdjsonEncoder
 from aiosipcdr.export.formats.parquet import ParquetEncoder
 from aiosipcdr.model.query import ExportFormat
@@ -47,7 +49,7 @@ def choose_format(path: str | PathLike[str], format: str | None = None) -> str: 
             return chosen
     msg = (
         "cannot infer a format from the file name; pass format=, or use .ndjson, .jsonl, .csv (each also with .gz or"
-        " .zst) or .parquet"
+        " .zst), .parquet or .xlsx"
     )
     raise ValueError(msg)
 
@@ -62,6 +64,7 @@ def open_encoder(
     *,
     spreadsheet: bool = False,
     metadata: Metadata | None = None,
+    zone: tzinfo = UTC,
 ) -> Encoder:
     """Return a new encoder of the format that `choose_format` returned.
 
@@ -71,6 +74,7 @@ def open_encoder(
         name: The format.
         spreadsheet: Write CSV for Excel and similar programs.
         metadata: Names and values for the file's metadata, in formats that have it (Parquet).
+        zone: The time zone of dates, in formats whose dates have none (Excel).
 
     Raises:
         ImportError: An extra is missing; the message says what to install.
@@ -78,9 +82,13 @@ def open_encoder(
     """
     if spreadsheet and not name.startswith("csv"):
         msg = f"spreadsheet output needs CSV, not {name}; use a file name ending in .csv"
+        if name == "xlsx":
+            msg = "a file ending in .xlsx is for spreadsheets anyway; leave out spreadsheet"
         raise ValueError(msg)
     if name == "parquet":
         return ParquetEncoder(metadata)
+    if name == "xlsx":
+        return ExcelEncoder(zone)
     text, _, compression = name.partition(".")
     encoder: Encoder = CsvEncoder(spreadsheet=spreadsheet) if text == "csv" else NdjsonEncoder()
     if compression:

@@ -3,9 +3,10 @@
 An encoder opens no file and buffers no more than it needs; the caller writes what it returns.
 """
 
-from typing import Protocol
+import io
+from typing import Any, Protocol
 
-__all__ = ["Encoder", "Metadata"]
+__all__ = ["Encoder", "Metadata", "Sink"]
 
 
 class Metadata(dict[str, str]):
@@ -38,3 +39,32 @@ class Encoder(Protocol):
     def finish(self) -> bytes:
         """Return the remaining bytes."""
         ...
+
+
+class Sink(io.RawIOBase):
+    """A file object for libraries that write files: keeps the output until it is taken."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._position = 0
+
+    def writable(self) -> bool:
+        """Return true."""
+        return True
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever has a buffer
+        """Keep `data`."""
+        size = len(data)
+        self._buffer += data
+        self._position += size
+        return size
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self._position
+
+    def take(self) -> bytes:
+        """Return what was written since the last call."""
+        taken = bytes(self._buffer)
+        self._buffer.clear()
+        return taken

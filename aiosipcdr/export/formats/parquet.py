@@ -4,10 +4,9 @@ Optional: needs pyarrow, which parses the rows. Opens no file. Holds at most one
 at once.
 """
 
-import io
 from typing import Any
 
-from aiosipcdr.export.formats.encoders import Metadata
+from aiosipcdr.export.formats.encoders import Metadata, Sink
 from aiosipcdr.export.render import LIST_FIELDS, are_lists
 from aiosipcdr.model.arrow import BATCH_ROWS, SCHEMA_VERSION, load_pyarrow, schema
 from aiosipcdr.model.records import TIME_FIELDS
@@ -59,7 +58,7 @@ class ParquetEncoder:
         self._pool: Any = pa.system_memory_pool()
         self._metadata = Metadata(metadata or {})
         self._metadata["aiosipcdr.schema_version"] = str(SCHEMA_VERSION)
-        self._sink = _Sink()
+        self._sink = Sink()
         self._writer: Any = None
         self._schema: Any = schema()
         self._json_parse_options = pa.json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error")
@@ -144,28 +143,3 @@ class ParquetEncoder:
         self._pieces.clear()
         self._groups += 1
         self._writer.write_table(table, row_group_size=BATCH_ROWS)
-
-
-class _Sink(io.RawIOBase):
-    """A file object for pyarrow that keeps the output until it is taken."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._position = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever has a buffer
-        size = len(data)
-        self._buffer += data
-        self._position += size
-        return size
-
-    def tell(self) -> int:
-        return self._position
-
-    def take(self) -> bytes:
-        taken = bytes(self._buffer)
-        self._buffer.clear()
-        return taken

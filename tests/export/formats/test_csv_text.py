@@ -1,4 +1,4 @@
-"""CSV: what stands in the lines."""
+"""CSV: the contents of the lines."""
 
 import csv
 import io
@@ -55,7 +55,7 @@ def test_nothing_is_escaped_for_programs() -> None:
     assert (line["phone_name"], line["cost"]) == ("=1+1", "-1.5")
 
 
-def test_a_spreadsheet_is_told_the_encoding_and_gets_no_formula() -> None:
+def test_a_spreadsheet_detects_the_encoding_and_gets_no_formula() -> None:
     record = CallDetailRecord(
         voice_id="2610241209441000001",
         phone_name="=1+1",
@@ -74,7 +74,7 @@ def test_a_spreadsheet_is_told_the_encoding_and_gets_no_formula() -> None:
     assert line["submit_time"] == "2026-10-01T08:30:00+08:00"
 
 
-def test_a_spreadsheet_gets_no_formula_in_what_is_not_known_either() -> None:
+def test_a_spreadsheet_gets_no_formula_in_unknown_fields_either() -> None:
     rows = encode_rows([CallDetailRecord(voice_id="1")]).replace(b'"extra":null', b'"extra":"=1+1"')
     for spreadsheet, shown in ((False, "=1+1"), (True, "'=1+1")):
         (row,) = csv.reader([CsvEncoder(spreadsheet=spreadsheet).encode(rows).decode()])

@@ -50,14 +50,14 @@ def test_columns_are_compressed_with_zstd_and_have_statistics() -> None:
     assert columns[schema().names.index("submit_time")].statistics.min is not None
 
 
-def test_the_query_and_the_version_of_the_schema_stand_in_the_file() -> None:
+def test_the_file_has_the_query_and_the_version_of_the_schema() -> None:
     reported = written(1, 1, QUERY).metadata.metadata
     assert reported[b"aiosipcdr.query"].decode() == QUERY["aiosipcdr.query"]
     assert reported[b"aiosipcdr.schema_version"] == str(SCHEMA_VERSION).encode()
     assert written(1, 1).metadata.metadata[b"aiosipcdr.schema_version"] == b"2"
 
 
-def test_what_is_written_is_handed_on_and_no_more_than_a_group_waits() -> None:
+def test_written_bytes_are_passed_on_and_at_most_one_row_group_is_buffered() -> None:
     encoder = ParquetEncoder()
     assert encoder.begin() == b"PAR1"
     rows = encode_rows(list(map(call, range(BATCH_ROWS // 4))))

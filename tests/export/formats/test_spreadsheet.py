@@ -197,7 +197,7 @@ def test_what_would_be_shown_as_another_number_date_or_truth_becomes_text(text: 
         "12022022570cc2484c59d4f8b9745d34226285b1e.mp3",
     ],
 )
-def test_what_is_harmless_stays_as_it_is(text: str) -> None:
+def test_harmless_text_is_unchanged(text: str) -> None:
     assert spreadsheet_text(text) == text
     assert opened_and_saved(text) == text
 
