@@ -299,7 +299,7 @@ class Synchronizer:
     async def _add(self, start: datetime, end: datetime) -> None:
         # The plan is committed first: whatever is read before a kill, no time between two spans is forgotten.
         spans: list[Span] = []
-        for begin, until, rows in await self._reader.plan_chunks(start, end):
+        for begin, until, rows in await self._reader.plan_pieces(start, end):
             pieces = cut_span(begin, until, rows)
             self._estimates |= {piece.start: -(-rows // len(pieces)) for piece in pieces}
             spans += pieces

@@ -29,7 +29,7 @@ def _small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "SPAN_ROWS", 4)
     monkeypatch.setattr(spans, "CHUNK_ROWS", 10)
     monkeypatch.setattr(synchronizer, "SMALL_ROWS", 3)
-    monkeypatch.setattr(reader, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(reader, "PLAN_ROWS", 10)
 
 
 async def run_sync(vendor: ListVendor, table: MemoryTable, *, deep: bool = False) -> SyncReport:
