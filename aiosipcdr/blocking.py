@@ -9,14 +9,27 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial, wraps
 from threading import Event, Lock, get_ident
 from types import TracebackType
-from typing import Any, Concatenate, Final, Generic, NoReturn, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 from weakref import WeakSet
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -31,10 +44,12 @@ from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchRepor
 from aiosipcdr.proof.parts import RangePart
 from aiosipcdr.wire.signing import Credentials, CredentialsSource
 
-__all__ = ["BlockingCdrClient", "BlockingCdrStream"]
+__all__ = ["BlockingCdrClient", "BlockingCdrStream", "BlockingIterable"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+U = TypeVar("U")
+T_co = TypeVar("T_co", covariant=True)
 
 # On Windows, Ctrl-C does not interrupt a wait for another thread.
 _LONGEST_WAIT: Final = 0.2 if sys.platform == "win32" else None
@@ -124,7 +139,53 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-class BlockingCdrStream:
+class _Source(Protocol[T_co]):
+    """What a method of `CdrClient` returns for `async with` and `async for`."""
+
+    async def __aenter__(self) -> AsyncIterable[T_co]: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool | None: ...
+
+
+class BlockingIterable(Generic[T]):
+    """An async context manager of the client, for `with` and `for`; its other attributes are those of the original."""
+
+    def __init__(self, call: Callable[..., Any], finish: Callable[..., None], source: _Source[T]) -> None:
+        """Wrap `source`, whose coroutines `call` runs, and `finish` the last one."""
+        self._call = call
+        self._finish = finish
+        self._source = source
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self._call(self._source.__aenter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End it and wait until its requests have stopped."""
+        self._finish(partial(self._source.__aexit__, kind, error, traceback))
+
+    def __iter__(self) -> Iterator[T]:
+        """Return an iterator over the items."""
+        return self._read(aiter(cast("AsyncIterable[T]", self._source)))
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - an attribute of the original
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._source, name)
+
+    def _read(self, items: AsyncIterator[U]) -> Iterator[U]:
+        async def step() -> Any:  # noqa: ANN401 - an item or the end
+            return await anext(items, _END)
+
+        return iter(lambda: cast("U", self._call(step)), cast("U", _END))
+
+
+class BlockingCdrStream(BlockingIterable[CallDetailRecord]):
     """The calls of a range, oldest window first; a context manager that is read once.
 
         with client.stream(start, end) as stream:
@@ -135,27 +196,12 @@ class BlockingCdrStream:
     See `CdrStream`. While the caller works on a window, the client fetches the next ones, within limits.
     """
 
-    def __init__(self, call: Callable[..., Any], finish: Callable[..., None], stream: CdrStream) -> None:
-        """Wrap `stream`, whose coroutines `call` runs, and `finish` the last one."""
-        self._call = call
-        self._finish = finish
-        self._stream = stream
+    _source: CdrStream
 
     @property
     def report(self) -> FetchReport:
         """The report as of now; final after the last record."""
-        return self._stream.report
-
-    def __enter__(self) -> Self:
-        """Start the run."""
-        self._call(self._stream.__aenter__)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End the run and wait until its requests have stopped."""
-        self._finish(partial(self._stream.__aexit__, kind, error, traceback))
+        return self._source.report
 
     def windows(self) -> Iterator[CompleteWindow]:
         """Return an iterator over the windows, each with its report and its quarantined records.
@@ -165,7 +211,7 @@ class BlockingCdrStream:
             for window in stream.windows():
                 print(window.window, window.report.certified)
         """
-        return self._read(self._stream.windows())
+        return self._read(self._source.windows())
 
     def batches(self) -> Iterator[CallDetailRecords]:
         """Return an iterator over the records of each window; empty windows are skipped.
@@ -175,18 +221,25 @@ class BlockingCdrStream:
             for batch in stream.batches():
                 store(batch)
         """
-        return self._read(self._stream.batches())
+        return self._read(self._source.batches())
+
+    def arrow_batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """Return an iterator over the records of each window as a `pyarrow.RecordBatch`; empty windows are skipped.
+
+        For example:
+
+            for batch in stream.arrow_batches(["voice_id", "cost", "currency"]):
+                writer.write_batch(batch)
+
+        Args:
+            columns: See `CdrStream.arrow_batches`.
+        """
+        return self._read(self._source.arrow_batches(columns))
 
     def __iter__(self) -> Iterator[CallDetailRecord]:
         """Return an iterator over the records."""
-        windows = self.windows()
+        windows = self.windows()  # one call into the loop for each window
         return (record for window in windows for record in window.records)
-
-    def _read(self, items: AsyncIterator[T]) -> Iterator[T]:
-        async def step() -> Any:  # noqa: ANN401 - an item or the end
-            return await anext(items, _END)
-
-        return iter(lambda: cast("T", self._call(step)), cast("T", _END))
 
 
 class _Method(Generic[P, T]):
@@ -213,6 +266,24 @@ def _blocking(method: Callable[Concatenate[CdrClient, P], Coroutine[Any, Any, T]
 
     _describe(call, method)
     return cast("_Method[P, T]", call)
+
+
+def _iterable(method: Callable[Concatenate[CdrClient, P], _Source[T]]) -> _Method[P, BlockingIterable[T]]:
+    """Return `method`, whose result is for `async with` and `async for`, as one for `with` and `for`."""
+
+    @wraps(method)
+    def open_it(self: "BlockingCdrClient", *args: Any, **kwargs: Any) -> BlockingIterable[T]:  # noqa: ANN401 - those of `method`
+        async def plan() -> _Source[T]:
+            return method(self._client, *args, **kwargs)
+
+        try:
+            return BlockingIterable(self._call, self._finish, self._call(plan))
+        except BaseException as error:
+            error.__traceback__ = _skip_own_frames(error.__traceback__)
+            raise  # a bare `raise` adds no frame
+
+    _describe(open_it, method)
+    return cast("_Method[P, BlockingIterable[T]]", open_it)
 
 
 def _describe(function: Callable[..., object], source: Callable[..., object]) -> None:
@@ -375,7 +446,8 @@ class BlockingCdrClient:
         if self._loop is not None:
             self._loop.finish(function)
 
-    # One line for each coroutine function of `CdrClient`.
+    # One line for each method of `CdrClient`: `_blocking` for a coroutine function, `_iterable` for one that returns an
+    # object for `async with` and `async for`.
     fetch_all = _blocking(CdrClient.fetch_all)
     plan_parts = _blocking(CdrClient.plan_parts)
     count = _blocking(CdrClient.count)
@@ -385,6 +457,7 @@ class BlockingCdrClient:
     run_plan = _blocking(CdrClient.run_plan)
     export = _blocking(CdrClient.export)
     export_days = _blocking(CdrClient.export_days)
+    report = _blocking(CdrClient.report)
     sync = _blocking(CdrClient.sync)
 
     @overload
@@ -416,19 +489,20 @@ class BlockingCdrClient:
             raise  # a bare `raise` adds no frame
 
 
-def _show_arguments(function: Callable[..., object], source: Callable[..., object], **returned: object) -> None:
+def _show_arguments(
+    function: Callable[..., object], source: Callable[..., object], *, returns: type | None = None
+) -> None:
     """Let `help` and editors show the arguments of `source` for `function`, which passes all of them on."""
-    signature = inspect.signature(source)
-    parameters = [parameter for name, parameter in signature.parameters.items() if name != "session"]
-    signature = signature.replace(parameters=parameters, **returned)
+    signature = inspect.signature(source).replace(return_annotation=returns)
     function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__wrapped__ = source  # type: ignore[attr-defined]
     function.__annotations__ = {
         name: parameter.annotation for name, parameter in signature.parameters.items() if name != "self"
     } | {"return": signature.return_annotation}
 
 
 _show_arguments(BlockingCdrClient.__init__, CdrClient.__init__)
-_show_arguments(BlockingCdrClient.stream, CdrClient.stream, return_annotation=BlockingCdrStream)
+_show_arguments(BlockingCdrClient.stream, CdrClient.stream, returns=BlockingCdrStream)
 _describe(BlockingCdrClient.stream, CdrClient.stream)
 
 

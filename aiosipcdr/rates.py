@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self, runtime_checkable
+from typing import Final, Protocol, Self, cast, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -28,6 +28,7 @@ from anyio.from_thread import start_blocking_portal
 
 from aiosipcdr.model.arguments import check_between, check_kind
 from aiosipcdr.model.errors import ClientStateError, TransportError
+from aiosipcdr.model.privacy import Secret, hide_arguments
 from aiosipcdr.policy.leases import SlotClock, SlotPlanner
 from aiosipcdr.policy.pacing import RatePolicy
 
@@ -135,11 +136,15 @@ class RateServer:
         if self._server is not None:
             raise ClientStateError("the rate server is running already: share its handle")
         loop = asyncio.get_running_loop()
-        key = await anyio.to_thread.run_sync(self._prepare_key)
-        self._leases = leases = _Leases(self._rate)
-        self._server = server = await loop.create_server(
-            lambda: _Session(key, leases, self._sessions), self._host, self._port
-        )
+        try:
+            key = await anyio.to_thread.run_sync(self._prepare_key)
+            self._leases = leases = _Leases(self._rate)
+            self._server = server = await loop.create_server(
+                lambda: _Session(key, leases, self._sessions), self._host, self._port
+            )
+        except BaseException:
+            self._forget_key()
+            raise
         host, port = server.sockets[0].getsockname()[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return self
@@ -185,7 +190,7 @@ class RateServer:
         async with self:
             yield
 
-    def _prepare_key(self) -> bytes:
+    def _prepare_key(self) -> Secret:
         if self._key_file is None and _VARIABLE not in os.environ:
             self._folder = tempfile.TemporaryDirectory(prefix="aiosipcdr-rate-")  # only for this user
             path = Path(self._folder.name, "key")
@@ -343,7 +348,7 @@ class _Leases:
 class _Session(asyncio.Protocol):
     """The server's side of one connection: greeting, proof, then one lease after the other."""
 
-    def __init__(self, key: bytes, leases: _Leases, sessions: "set[_Session]") -> None:
+    def __init__(self, key: Secret, leases: _Leases, sessions: "set[_Session]") -> None:
         self._key, self._leases, self._sessions = key, leases, sessions
         self._challenge = secrets.token_hex(32)
         self._rest = b""
@@ -352,12 +357,11 @@ class _Session(asyncio.Protocol):
         self.wanted = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a TCP server
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # that of uvloop is no subclass
         self._loop = asyncio.get_running_loop()
         self._sessions.add(self)
         _keep_alive(transport)
-        self._deadline = self._loop.call_later(_HANDSHAKE_SECONDS, transport.abort)
+        self._deadline = self._loop.call_later(_HANDSHAKE_SECONDS, self._transport.abort)
         self._send(f"{_GREETING} {self._challenge}")
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -535,13 +539,14 @@ async def _read_line(reader: asyncio.StreamReader) -> str:
     return line.decode("ascii", "ignore").strip()
 
 
-def _prove(key: bytes, role: str, challenge: str, own: str) -> str:
-    return hmac.digest(key, f"{_GREETING} {role} {challenge} {own}".encode(), "sha256").hex()
+def _prove(key: Secret, role: str, challenge: str, own: str) -> str:
+    return hmac.digest(key.reveal().encode(), f"{_GREETING} {role} {challenge} {own}".encode(), "sha256").hex()
 
 
-def _read_key(key_file: str | None) -> bytes:
+@hide_arguments  # its frame holds the key
+def _read_key(key_file: str | None) -> Secret:
     if key_file is None:
-        key = os.environ.get(_VARIABLE, "").encode()
+        key = os.environ.get(_VARIABLE, "").encode("utf-8", "surrogateescape")
         place = f"the environment variable {_VARIABLE}"
     else:
         place = key_file
@@ -558,7 +563,7 @@ def _read_key(key_file: str | None) -> bytes:
     key = key.strip()
     if len(key) < _MIN_KEY:
         raise ValueError(f"no key of a rate server in {place}: write at least {_MIN_KEY} bytes of random data to it")
-    return key
+    return Secret(key.hex())
 
 
 def _keep_alive(transport: asyncio.BaseTransport) -> None:

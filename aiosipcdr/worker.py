@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from threading import Thread
 from typing import Any, Final
 
@@ -123,8 +124,9 @@ def main() -> None:
     parent = _Parent(os.dup(0), os.dup(1))
     # What is printed by mistake goes to stderr.
     os.dup2(2, 1)
-    with suppress(asyncio.CancelledError, BrokenPipeError):
-        asyncio.run(_serve(parent))
+    factory = import_module("uvloop").new_event_loop if "uvloop" in sys.argv[1:] else None
+    with suppress(asyncio.CancelledError, BrokenPipeError), asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(parent))
 
 
 if __name__ == "__main__":

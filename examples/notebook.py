@@ -4,13 +4,12 @@
 
 prints the tables for a week of generated calls; without `--sandbox` for the
 account in AIOSIPCDR_BASE_URL, AIOSIPCDR_API_KEY and AIOSIPCDR_API_SECRET.
-In a notebook, write `records = await fetch_week(...)`: an event loop is running already.
+The blocking client works in a notebook, too, where an event loop is running already.
 
 Needs: pip install "aiosipcdr[arrow]" polars duckdb
 """
 
 # %% A week of calls
-import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -18,17 +17,11 @@ import duckdb
 import polars as pl
 from sandboxed import sandbox_in_environment
 
-from aiosipcdr import CallDetailRecords, CdrClient
+from aiosipcdr.blocking import BlockingCdrClient
 
-
-async def fetch_week(end: datetime) -> CallDetailRecords:
-    """Fetch the seven days before `end`."""
-    async with CdrClient.from_env() as client:
-        return await client.fetch_all(end - timedelta(days=7), end)
-
-
-with sandbox_in_environment(wanted="--sandbox" in sys.argv) as sandbox:
-    records = asyncio.run(fetch_week(datetime.now(UTC) if sandbox is None else sandbox.end))
+with sandbox_in_environment(wanted="--sandbox" in sys.argv) as sandbox, BlockingCdrClient.from_env() as client:
+    end = datetime.now(UTC) if sandbox is None else sandbox.end
+    records = client.fetch_all(end - timedelta(days=7), end)
 
 print(records.report)
 

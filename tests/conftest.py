@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test that needs what is not installed, or fail it with CI=true."""
+    """Skip a test that needs a part that is not installed, or fail it with CI=true."""
     for mark in item.iter_markers("needs"):
         require(*mark.args)
 

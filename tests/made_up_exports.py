@@ -72,7 +72,7 @@ def plain(reported: CompleteWindow) -> CompleteWindow:
 
 CUT = WindowSplit(reported=WindowReport(window=SPAN, total=6), parts=[hour(number) for number in range(HOURS)])
 STORY: tuple[JournalEvent | CompleteWindow, ...] = (CUT, window(0), window(1, calls=0), window(2, calls=2, bad=1))
-"""A whole run, as the stream tells it: a range that is cut, and its three hours, of which one is empty."""
+"""A whole run, as the stream delivers it: a range that is split, and its three hours, one of them empty."""
 
 
 def order(path: Path, **changes: Any) -> ExportSpec:  # noqa: ANN401
@@ -111,7 +111,7 @@ def report_of(story: Sequence[JournalEvent | CompleteWindow] = STORY) -> FetchRe
     return report.build()
 
 
-def as_told(entry: JournalEvent | CompleteWindow) -> JournalEvent | Delivered:
+def as_delivered(entry: JournalEvent | CompleteWindow) -> JournalEvent | Delivered:
     """What a history says of `entry`."""
     return Delivered(reported=entry.report, share=entry.share) if isinstance(entry, CompleteWindow) else entry
 
@@ -129,7 +129,7 @@ async def export(
             return job.published
         checkpoint = await job.checkpoint(allow_incomplete=True, changed=[])
         written = len(checkpoint.entries)
-        assert checkpoint.entries == [as_told(entry) for entry in story[:written]]
+        assert checkpoint.entries == [as_delivered(entry) for entry in story[:written]]
         for entry in story[written:until]:
             await job.write(entry, report_of(story))
         report = report_of(story)
@@ -154,7 +154,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     for path in folder.iterdir():
         found[path.name] = path.read_bytes()
         if path.name.endswith(MANIFEST):
-            # The salt, and what is made with it, is another for each export that finds none.
+            # The salt, and the values made with it, differ for each export that finds none.
             manifest = msgspec.structs.replace(read_manifest(path), created=START, key=None, account="", phone=None)
             found[path.name] = msgspec.json.encode(manifest)
     return found

@@ -1,6 +1,6 @@
 """Summaries for the HTML report: ordinary calls, and calls whose every text is hostile; all numbers are fictional."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -44,16 +44,16 @@ HOSTILE = (
 
 
 def ordinary_calls() -> list[CallDetailRecord]:
-    """Calls of four days, to two destinations in two currencies; some are wrong, and some look like fraud."""
+    """Calls of a month, to three destinations in two currencies; some are wrong, and some look like fraud."""
     calls = [
         made_call(
-            number * 37,
+            number * 280,
             code=("United Kingdom(Mobile)", "Ireland(Special)", "United States(New York)")[number % 3],
             currency="EUR" if number % 4 == 0 else None,
             cost=Decimal("0.1200") if number % 5 else Decimal("0.1234"),
         )
         if number % 3
-        else unanswered(number * 37, cost=Decimal("0.05") if number % 30 == 0 else Decimal(0))
+        else unanswered(number * 280, cost=Decimal("0.05") if number % 30 == 0 else Decimal(0))
         for number in range(150)
     ]
     run = [made_call(60 + number, callee=f"4477009001{number:02}", phone_name="+447700900123") for number in range(12)]
@@ -85,7 +85,10 @@ def hostile_summary() -> TrafficSummary:
         if number % 4 == 0:
             fields["rate"] = Decimal("0.07")
         calls.append(made_call(number * 61, **fields))
-    return summarize(calls, by=(*REPORT_GROUPINGS, "phone_name"))
+    ends = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 50, tzinfo=UTC))
+    calls += [made_call(number, submit_time=time, cost=Decimal(7)) for number, time in enumerate(ends)]
+    west = timezone(timedelta(hours=-5))  # where the first of them is before the calendar
+    return summarize(calls, by=(*REPORT_GROUPINGS, "phone_name"), tz=west)
 
 
 LATER = datetime(2026, 11, 30, 2, 30, tzinfo=UTC)
@@ -98,7 +101,7 @@ CERTIFIED = Certificate(
     windows=4,
     requests=6,
     start=MONDAY.replace(hour=0),
-    end=MONDAY.replace(hour=0) + timedelta(days=6),
+    end=MONDAY.replace(hour=0) + timedelta(days=31),
 )
 
 NOT_CERTIFIED = Certificate(

@@ -1,4 +1,4 @@
-"""Cancelled runs: `CancelledError` comes out as it is, and no task, socket or place is left."""
+"""Cancelled runs: `CancelledError` is raised unchanged, and no task, socket or slot is left."""
 # ruff: noqa: ANN401, ASYNC110, PT012 - any setting; waiting for the server is polling; a context may raise
 
 import asyncio
@@ -92,7 +92,7 @@ async def test_a_run_can_be_cancelled_at_every_step(sandbox: Sandbox, kind: Even
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_a_run_can_be_cancelled_after_any_number_of_turns_of_the_loop(sandbox: Sandbox, concurrency: int) -> None:
     before = asyncio.all_tasks()
-    # Of more pages than can come in so many turns, each of which sends no more than there are places.
+    # Of more pages than can arrive in so many turns, each of which sends at most one request per slot.
     async with client_of(sandbox, concurrency=concurrency, page_size=10) as client, asyncio.timeout(60):
         for turns in range(30):
             task = asyncio.create_task(fetching(client, sandbox))
@@ -125,7 +125,7 @@ async def test_cancelling_twice_changes_nothing(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_a_stream_can_be_cancelled_while_it_is_left(sandbox: Sandbox, concurrency: int) -> None:
-    """Leaving waits for workers that have hardly begun; a cancellation that comes then loses none of their places."""
+    """Leaving waits for workers that have just started; a cancellation at that moment loses none of their slots."""
     loop = asyncio.get_running_loop()
     leaving: list[asyncio.Task[None]] = []
 
@@ -363,7 +363,7 @@ async def test_nothing_is_left_for_the_garbage_collector_to_complain_about(held:
 
 
 def test_the_end_of_the_loop_ends_a_run(held: Sandbox) -> None:
-    """A task that nobody waits for is cancelled by `asyncio.run`, and with it all that it began."""
+    """A task without a waiter is cancelled by `asyncio.run`, and with it all that it started."""
     outcomes: list[BaseException] = []
 
     async def main() -> None:

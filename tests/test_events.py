@@ -1,4 +1,4 @@
-"""One frozen event type; nothing in it is anybody's number."""
+"""Events: one frozen type, without phone numbers."""
 
 from datetime import UTC, datetime, timedelta
 

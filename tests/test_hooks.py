@@ -135,7 +135,7 @@ def test_a_run_that_was_left_early_just_ended(caplog: pytest.LogCaptureFixture) 
 
 
 class DeafLogger(logging.Logger):
-    """A logger that nobody listens to, and that fails the test which writes to it all the same."""
+    """A logger without listeners; writing to it fails the test."""
 
     asked = 0
 

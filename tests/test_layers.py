@@ -1,4 +1,4 @@
-"""The floors of the house: who may import whom."""
+"""The layers: which package may import which."""
 
 import ast
 import shutil
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "aiosipcdr"
 PYPROJECT = ROOT / "pyproject.toml"
 
-# The lowest folders: `aiosipcdr/__init__.py` names what is in them, their own `__init__` holds a docstring alone.
+# The lowest folders: `aiosipcdr/__init__.py` exports their names, their own `__init__` holds only a docstring.
 EMPTY_PACKAGES = ["aiosipcdr.model", "aiosipcdr.wire", "aiosipcdr.policy", "aiosipcdr.proof"]
 
 
@@ -39,7 +39,7 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: imports are absolute here"
             assert node.module is not None
-            # The version stands in the front door, and is no room.
+            # The version is in the package itself, which is no layer.
             if [alias.name for alias in node.names] != ["__version__"]:
                 found.add(node.module)
     return found
@@ -80,21 +80,21 @@ def test_the_package_of_a_low_layer_imports_nothing_itself(package: str) -> None
 
 
 def test_no_module_inside_imports_the_package_itself() -> None:
-    """`import aiosipcdr` names what users need; inside, each name comes from its own room."""
-    doors = {PACKAGE / "__init__.py", PACKAGE / "__main__.py", *(PACKAGE / "cli").rglob("*.py")}
+    """`import aiosipcdr` is for users; inside, each name is imported from its own module."""
+    outer = {PACKAGE / "__init__.py", PACKAGE / "__main__.py", *(PACKAGE / "cli").rglob("*.py")}
     guilty = [
-        module_name(path) for path in PACKAGE.rglob("*.py") if path not in doors and "aiosipcdr" in imports_of(path)
+        module_name(path) for path in PACKAGE.rglob("*.py") if path not in outer and "aiosipcdr" in imports_of(path)
     ]
 
     assert guilty == []
 
 
 def test_the_sandbox_imports_nothing_of_the_package_but_itself() -> None:
-    rooms = sorted((PACKAGE / "sandbox").rglob("*.py"))
-    assert rooms
+    modules = sorted((PACKAGE / "sandbox").rglob("*.py"))
+    assert modules
     foreign = {
         module_name(path): sorted(strangers)
-        for path in rooms
+        for path in modules
         if (
             strangers := {
                 name
@@ -119,15 +119,16 @@ SMUGGLED = [
     ("engine/__init__.py", "from aiohttp import ClientSession", "http"),
     ("sandbox/__init__.py", "import aiosipcdr.model.records", "sandbox"),
     ("sandbox/__init__.py", "import aiosipcdr.model.errors", "sandbox"),
-    ("client.py", "def bar():\n    import rich", "light-core"),
+    ("analytics/summary.py", "import aiosipcdr.cli", "layers"),
     ("export/formats/ndjson.py", "def table():\n    import pyarrow", "arrow"),
     ("integrations/streaming.py", "from aiohttp import web", "http"),
     ("integrations/streaming.py", "from fastapi import Response", "fastapi"),
     ("integrations/fastapi.py", "import starlette", "fastapi"),
     ("integrations/problems.py", "import aiosipcdr.cli", "layers"),
     ("client.py", "import aiosipcdr.integrations.aiohttp", "layers"),
-    ("analytics/summary.py", "import aiosipcdr.cli", "layers"),
+    ("client.py", "def bar():\n    import rich", "light-core"),
     ("analytics/summary.py", "import aiosipcdr.client", "layers"),
+    ("analytics/report/page.py", "def draw():\n    import vl_convert", "drawing"),
     ("analytics/summary.py", "import rich", "light-core"),
     ("utilities.py", "", "layers"),
 ]

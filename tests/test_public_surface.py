@@ -137,6 +137,9 @@ EXAMPLES = (
 INTERNAL = {
     "CdrStream.__init__": "CdrClient.stream",
     "BlockingCdrStream.__init__": "BlockingCdrClient.stream",
+    "BlockingIterable.__init__": "BlockingCdrClient.stream",
+    "BlockingIterable.__iter__": "the kind of item is its parameter",
+    "BlockingCdrStream.__iter__": "likewise",
 }
 
 PROTOCOL_METHODS = ("__init__", "__call__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__getitem__")
@@ -153,6 +156,11 @@ METHODS: dict[str, tuple[dict[str, object], dict[str, object], dict[str, object]
     "plan_parts": ({}, {"rows": 50_000, **FILTERS}, {**CHOICES, **OPTIONAL}),
     "count": ({}, FILTERS, {**CHOICES, **OPTIONAL}),
     "fetch_page": ({"current": 1, "size": 100}, FILTERS, OPTIONAL),
+    "report": (
+        {"path": inspect.Parameter.empty},
+        {**FILTERS, **CHOICES, "tz": None, "compare": False, "show_numbers": False, "overwrite": False, "mode": None},
+        {**OPTIONAL, "title": "Calls and costs"},
+    ),
 }
 
 RECORD_FIELDS = [
@@ -199,7 +207,7 @@ COUNTERS = [
 
 REQUIRED = inspect.Parameter.empty
 
-# What only the rooms of files use of the standard library.
+# Modules of the standard library that only exports need.
 FILES_ONLY = {"csv", "gzip", "importlib.metadata", "zipfile"}
 
 FETCH = """
@@ -236,7 +244,7 @@ def parameters(function: Callable[..., object], kind: object) -> dict[str, objec
 
 
 def modules_after(statement: str) -> set[str]:
-    """Run `statement` in an interpreter of its own and tell what it has loaded."""
+    """Run `statement` in an interpreter of its own; return the names of the loaded modules."""
     place = str(Path(aiosipcdr.__file__).parent.parent)
     program = "\n".join(
         [f"import sys; sys.path.insert(0, {place!r})", statement, "import json; print(json.dumps(list(sys.modules)))"]
@@ -392,7 +400,7 @@ def test_every_type_in_a_public_annotation_has_a_public_name() -> None:
                 for part in parts(hint):
                     seen += 1
                     if get_origin(part) is Literal:
-                        # The sandbox's choices stand in one class, beside their docstrings.
+                        # The sandbox's settings are in one class, beside their docstrings.
                         is_set = len(get_args(part)) > 1 and path.startswith("aiosipcdr.") and path.count(".") == 1
                         if is_set and get_args(part) not in literals:
                             unnamed.add(f"{name}.{key}: {part}")
@@ -511,7 +519,17 @@ def test_a_sync_takes_what_was_promised() -> None:
 def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
     client = aiosipcdr.CdrClient
 
-    for name in ("fetch_all", "fetch_page", "count", "plan_parts", "open", "aclose", "__aenter__", "__aexit__"):
+    for name in (
+        "fetch_all",
+        "fetch_page",
+        "count",
+        "plan_parts",
+        "report",
+        "open",
+        "aclose",
+        "__aenter__",
+        "__aexit__",
+    ):
         assert inspect.iscoroutinefunction(getattr(client, name)), name
     for name in ("stream", "from_env"):
         assert not inspect.iscoroutinefunction(getattr(client, name)), name
@@ -616,9 +634,9 @@ def test_the_client_loads_nothing_that_only_files_commands_or_servers_need() -> 
     loaded = modules_after("from aiosipcdr import CdrClient")
 
     assert {"aiosipcdr.client", "aiosipcdr.engine.engine", "aiohttp"} <= loaded
-    rooms = {name.split(".")[1] for name in loaded if name.startswith("aiosipcdr.")}
-    assert rooms & {"cli", "export", "integrations", "pytest_plugin", "sandbox"} == set()
-    # What the dependencies load by themselves, in whatever version, is no fault of ours.
+    packages = {name.split(".")[1] for name in loaded if name.startswith("aiosipcdr.")}
+    assert packages & {"cli", "export", "integrations", "pytest_plugin", "sandbox"} == set()
+    # Modules that the dependencies load by themselves, in any version, do not count.
     ours = loaded - modules_after("import aiohttp, anyio, msgspec")
     assert ours & FILES_ONLY == set()
 
@@ -637,7 +655,7 @@ def test_what_fetching_needs_is_loaded_with_the_client_and_files_with_the_first_
 
 
 def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:
-    # A struct's __rich_repr__ shows every field, whatever its __repr__ says.
+    # A struct's __rich_repr__ shows every field, even if its __repr__ does not.
     structs = [
         kind
         for found in pkgutil.walk_packages(aiosipcdr.__path__, "aiosipcdr.")

@@ -1,4 +1,4 @@
-"""The fixture in the worlds of our users: each inner run is a pytest of its own, with the plugins that it names."""
+"""The fixture with our users' plugins: each inner run is a pytest of its own, with the plugins that it names."""
 
 import importlib.metadata
 import json
@@ -90,10 +90,10 @@ class World(NamedTuple):
 
 AUTO = ("-oasyncio_mode=auto", "-oasyncio_default_fixture_loop_scope=function")
 WORLDS = {
+    "pytest-aiohttp": World(["asyncio", "aiohttp"], APPLICATION + TESTS, AUTO),
     "plain tests": World([], TESTS.replace("async def", "def").replace("await fetch", "fetch_now")),
     "anyio": World(["anyio"], ANYIO_BACKEND + TESTS, ("-oanyio_mode=auto",)),
     "pytest-asyncio": World(["asyncio"], TESTS, AUTO),
-    "pytest-aiohttp": World(["asyncio", "aiohttp"], APPLICATION + TESTS, AUTO),
 }
 
 ODD = """
@@ -161,7 +161,7 @@ def test_installing_the_package_brings_the_fixture(cdr_sandbox: Sandbox) -> None
     assert len(cdr_sandbox.voice_ids()) == 1_000
 
 
-@pytest.mark.parametrize("name", some(WORLDS, every=2))
+@pytest.mark.parametrize("name", some(WORLDS, every=4))
 def test_the_fixture_serves(inner: pytest.Pytester, name: str) -> None:
     world = WORLDS[name]
     inner.makepyfile(FETCHING + world.tests + THE_OTHERS_ARE_OFF.format(worlds=world.plugins))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import traceback
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -250,6 +251,16 @@ async def test_a_handle_pickles_without_the_key() -> None:
         assert KEY not in repr(server) + repr(server.handle) + str(vars(server.handle))
 
 
+@pytest.mark.usefixtures("key_in_environment")
+async def test_no_traceback_shows_the_key() -> None:
+    async with RateServer(100) as server:
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - its text is the system's
+            await RateServer(100, port=int(server.address.rsplit(":", 1)[1])).__aenter__()
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert len(frames) > 1
+    assert not any(KEY in f"{frame.f_locals!r} {vars(frame.f_locals.get('self', object))!r}" for frame in frames)
+
+
 async def test_without_a_key_a_random_one_exists_as_long_as_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIOSIPCDR_RATE_KEY", raising=False)
     monkeypatch.setattr(rates_module, "_PAUSES", (0.0,))
@@ -258,6 +269,10 @@ async def test_without_a_key_a_random_one_exists_as_long_as_the_server(monkeypat
         key_file = Path(str(handle._key_file))
         file = await anyio.Path(key_file).stat()
         folder = await anyio.Path(key_file.parent).stat()
+        other = RateServer(100, port=int(server.address.rsplit(":", 1)[1]))
+        with pytest.raises(OSError, match=r"address already in use|\d"):
+            await other.__aenter__()
+        assert other._folder is None
     assert file.st_size == 64
     if os.name != "nt":
         assert (file.st_mode & 0o777, folder.st_mode & 0o777) == (0o600, 0o700)

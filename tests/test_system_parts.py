@@ -1,4 +1,4 @@
-"""What a missing program does to a test that needs it."""
+"""Tests that need a program or package: skipped without it, failed with CI=true."""
 
 import pytest
 

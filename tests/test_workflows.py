@@ -1,4 +1,4 @@
-"""CI's own files: what they run is pinned, and nothing may more than it needs."""
+"""CI workflows: actions are pinned, and permissions are minimal."""
 
 import re
 from pathlib import Path

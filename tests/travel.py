@@ -31,5 +31,5 @@ class Traveller:
             return (yield)
 
 
-def _skip(*_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - whatever Popen takes
+def _skip(*_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - as Popen
     pytest.skip("starts a process, whose clock is not moved")

@@ -1,7 +1,7 @@
 """The public surface as type checkers see it: read by mypy and basedpyright, never run.
 
-Each shape in which callers may write a call stands here once, with the type that it has.
-What must be refused stands behind an `ignore` that both checkers demand to be needed.
+Each way to write a method call is here once, with its type.
+Refused calls have an `ignore` comment, which both checkers report when it is not needed.
 """
 
 import ssl
@@ -43,6 +43,7 @@ from aiosipcdr import (
     RateLimiter,
     RatePolicy,
     RateServer,
+    RecordsPreview,
     RemoteRate,
     RetryPolicy,
     SipCdrError,
@@ -56,14 +57,19 @@ from aiosipcdr import (
     __version__,
 )
 from aiosipcdr.analytics import (
+    REPORT_GROUPINGS,
     BillingResult,
+    Certificate,
     FraudHint,
     GroupKey,
     HintThresholds,
     Peak,
     TrafficMetrics,
     TrafficSummary,
+    Verdict,
+    render_report,
     summarize,
+    write_report,
 )
 from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.events import combine
@@ -143,6 +149,7 @@ async def into_memory(client: CdrClient) -> None:
 async def with_closed_sets(client: CdrClient, field: TimeField) -> None:
     assert_type(client.stream(START, END, time_field=field), CdrStream)
     client.stream(START, END, time_field="submitTime")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    assert_type(await client.export(START, END, "calls.xlsx", tz="Asia/Shanghai"), FetchReport)
     await client.export(START, END, "calls", format="xls")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.export(START, END, "calls", if_exists="keep")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await client.export_days(START.date(), END.date(), "UTC", "{date}.csv"), DaysReport)
@@ -180,6 +187,9 @@ def as_list_and_as_arrow(records: CallDetailRecords) -> None:
     assert_type(records[:3], CallDetailRecords)
     assert_type(records[:3].arrow, ArrowRecords)
     assert_type(records.copy(), CallDetailRecords)
+    assert_type(records.preview(3, mask_numbers=False), RecordsPreview)
+    records.to_pandas(float_money=True)
+    records.to_polars()
     assert_type(len(records), int)
     assert_type(records.report, FetchReport)
     assert_type(records.quarantined, list[QuarantinedRecord])
@@ -482,3 +492,13 @@ def what_a_summary_says(summary: TrafficSummary) -> None:
         assert_type(summary.billing.result(), BillingResult)
     if summary.hints is not None:
         assert_type(summary.hints.find(HintThresholds(run_length=5)), list[FraudHint])
+
+
+async def reports_for_people(client: CdrClient, records: CallDetailRecords) -> None:
+    assert_type(await client.report(START, END, "page.html", tz="Asia/Shanghai", compare=True), FetchReport)
+    summary = summarize(records, by=REPORT_GROUPINGS)
+    certificate = Certificate.of_files(["october.ndjson"])
+    assert_type(certificate.verdict, Verdict)
+    write_report(summary, "page.html", certificate=certificate, before=summary, certificate_before=records.report)
+    assert_type(render_report(summary, certificate=records.report), str)
+    write_report(summary, "page.html", certificate="certified")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -204,7 +204,7 @@ FORMS: list[tuple[str, str, object]] = [
 
 
 def record_of(number: int, field: str, raw: str) -> bytes:
-    """Return a record as it is sent, with one value as it stands."""
+    """Return a record as it is sent, with one value as raw JSON."""
     at = (TEN + timedelta(seconds=number)).isoformat()
     text = f'{{"voiceId":"{number}","submitTime":"{at}","callee":"447700900123","{WIRE_NAMES[field]}":{raw}}}'
     return text.encode()

@@ -62,7 +62,10 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401 - of every type
     if kind == "int":
         return int(value)
     if kind == "money":
-        return value if isinstance(value, Decimal) else Decimal(value)
+        amount = value if isinstance(value, Decimal) else Decimal(value)
+        if not amount.is_finite():
+            raise ValueError(name)
+        return amount
     if isinstance(value, int):
         return _EPOCH + timedelta(microseconds=value)
     time = datetime.fromisoformat(value)

@@ -202,6 +202,7 @@ def _of_range(
     now = datetime.now(UTC)
     span = replace(span, phone=read_phone(span.phone, span.phone_file))
     start, end = parse_range(span, now)
+    group = span.single_group()
     settings = resolve_settings(account)
     seconds = int((end - start).total_seconds()) * (2 if page.compare else 1)
     progress: EventLog | FetchProgress = EventLog() if log_json else FetchProgress("fetching", seconds)
@@ -215,7 +216,7 @@ def _of_range(
                 output,
                 tz=None if span.tz is None else parse_zone(span.tz),
                 compare=page.compare,
-                sip_group_name=span.single_group(),
+                sip_group_name=group,
                 phone_name=span.phone,
                 time_field=time_field_of(proof, settings),
                 **query,

@@ -4,6 +4,7 @@ Ctrl-C and SIGTERM both cancel the command's task, so its context managers close
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 from aiosipcdr.cli.exit_codes import Terminated
 
-__all__ = ["run_to_end", "terminable"]
+__all__ = ["find_fastest_loop", "run_to_end", "terminable"]
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         return await work
 
     try:
-        with asyncio.Runner(loop_factory=_find_fastest_loop()) as runner:
+        with asyncio.Runner(loop_factory=find_fastest_loop()) as runner:
             return runner.run(guarded())
     except asyncio.CancelledError:
         if terminated:
@@ -52,10 +53,13 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
             signal.signal(signal.SIGTERM, before)  # the loop has restored the default
 
 
-def _find_fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def find_fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's factory of event loops; `None` if it is not installed or cannot be used."""
     try:
+        for descriptor in range(3):  # the loop would take the place of a closed one, and libuv aborts when it closes it
+            os.fstat(descriptor)
         import uvloop
-    except ImportError:
+    except (ImportError, OSError):
         return None
     return uvloop.new_event_loop
 

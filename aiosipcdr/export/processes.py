@@ -4,6 +4,7 @@ The parent hands out days and takes back events and results; the processes share
 They run `aiosipcdr.worker`, end with the parent whatever ends it, and ignore Ctrl-C and SIGTERM: the parent stops them.
 """
 
+import asyncio
 import contextlib
 import os
 import pickle
@@ -101,6 +102,8 @@ class _Worker:
 
     async def __aenter__(self) -> Self:
         command = [sys.executable, "-P", "-m", "aiosipcdr.worker"]
+        if type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+            command.append("uvloop")  # as fast a loop as this one
         paths = os.pathsep.join([_PACKAGE_FOLDER, *filter(None, sys.path)])
         new_group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows: keeps Ctrl-C away
         with _signals_blocked():

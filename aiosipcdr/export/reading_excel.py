@@ -80,7 +80,7 @@ def _value(row: dict[str, tuple[str, bool]], header: dict[str, str], name: str, 
 
 def _check_directory(file: BinaryIO) -> None:
     # The directory is read at once: ours is small, and nothing follows it.
-    file.seek(-_END.size, 2)
+    file.seek(max(0, file.seek(0, 2) - _END.size))
     signature, *_, size, _, _ = _END.unpack(file.read())
     if signature != b"PK\x05\x06" or size > _MAX_DIRECTORY:
         raise ValueError("directory")

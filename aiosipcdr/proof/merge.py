@@ -11,7 +11,7 @@ from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Self
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -134,6 +134,8 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
         return not is_preceding
 
 
+T = TypeVar("T")
+
 _VOICE_ID = attrgetter("voice_id")
 _SUBMIT_TIME = attrgetter("submit_time")
 
@@ -233,7 +235,7 @@ class RangeMerger:
         self.add(reported, share, splits)
         self._recent.append(EarlierWindow(reader.window.end, scan, splits))
         if any(split.unclaimed for split in self._split):
-            self._forget(scan.records.values(), self._normalize)
+            self._forget(self._find_unclaimed(scan), self._normalize)
         may_share_ids = scan.has_duplicate_ids
         for split in reversed(splits):
             if not split.open_parts:
@@ -314,6 +316,13 @@ class RangeMerger:
         self._count_unclaimed(split, splits, len(left))
         return left
 
+    def _find_unclaimed(self, scan: WindowScan) -> Collection[CallDetailRecord]:
+        # Returns at least the rows of `scan` whose ids are unclaimed. Its rows need no dictionary if they are sorted.
+        if (sorted_run := scan.sorted_run) is None:
+            return scan.records.values()
+        ids = _unite(split.unclaimed for split in self._split)
+        return sorted_run.between(min(ids), max(ids))
+
     def _forget(
         self, rows: Collection[CallDetailRecord], normalize: Callable[[CallDetailRecord], CallDetailRecord]
     ) -> None:
@@ -358,8 +367,9 @@ class RangeMerger:
         return new, omitted, False
 
 
-def _unite(sets: Iterable[Iterable[object]]) -> set[object]:
-    return set().union(*sets)
+def _unite(sets: Iterable[Iterable[T]]) -> set[T]:
+    united: set[T] = set()
+    return united.union(*sets)
 
 
 def sort_records(records: list[CallDetailRecord], *, may_share_ids: bool = True) -> list[CallDetailRecord]:

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _VOICE_ID = attrgetter("voice_id")
+_FEW = 8
 
 
 class SortedRun(msgspec.Struct, frozen=True):
@@ -96,7 +97,9 @@ def find_sorted_run(records: list[CallDetailRecord]) -> SortedRun | None:
     if ids[-1] < ids[0]:
         ascending = records[::-1]
         ids.reverse()
-    if not all(map(lt, ids, ids[1:])):
+    # Ids in order are sorted and hashed for less than they are compared one by one. Those of shuffled pages are not: a
+    # few show it.
+    if not all(map(lt, ids[:_FEW], ids[1:_FEW])) or sorted(ids) != ids or len({*ids}) < len(ids):
         return None
     times = [record.submit_time for record in ascending]
     try:

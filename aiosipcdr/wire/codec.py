@@ -123,6 +123,8 @@ _nothing: Final = re.compile(rb"null|\[\s*+\]").fullmatch
 _LEADING_STATUS: Final = rb'\s*+\{\s*+"status"\s*+:\s*+"?\s*+(-[0-9]{1,6})\s*+"?\s*+[,}]'
 _REFUSED_LOGIN: Final = rb'"status"\s*+:\s*+"?\s*+(-(?:13|1|2))(?:\.0)?\s*+(?:"|[,}\s]|\Z)'
 _EMPTY_VALUE: Final = b':""'
+# Enough records to show most fields that are ever empty.
+_LEARNED_BYTES: Final = 16 * 1024
 # The ends of the vendor's names of times and durations.
 _EMPTY_NUMBERS: Final = (b'Time":""', b'Duration":""')
 # Enough bytes for the first record; all others have the same fields.
@@ -215,12 +217,8 @@ class PageDecoder:
 
     def _decode_dialect(self, body: bytes) -> Envelope | None:
         is_tried, has_empty_numbers = not self._is_rewritten, any(value in body for value in _EMPTY_NUMBERS)
-        if is_tried and not has_empty_numbers:
-            names = self._empty | find_empty_texts(body)
-            if names != self._empty:
-                self._allow_empty(names)
-                if (envelope := self._decode_plain(body)) is not None:
-                    return envelope
+        if is_tried and not has_empty_numbers and (envelope := self._learn_empty_texts(body)) is not None:
+            return envelope
         plain = re.sub(_EMPTY_VALUE, b":null", body)  # half the cost of `replace`, which searches twice
         euro = b'"costEur":' in plain[:_FIRST_RECORDS] and b'"cost":' not in plain
         if euro:
@@ -236,6 +234,15 @@ class PageDecoder:
                     # The record is not shared yet: it may still be modified.
                     msgspec.structs.force_setattr(record, "currency", "EUR")
         return envelope
+
+    def _learn_empty_texts(self, body: bytes) -> Envelope | None:
+        for part in (body[:_LEARNED_BYTES], body):
+            names = self._empty | find_empty_texts(part)
+            if names != self._empty:
+                self._allow_empty(names)
+                if (envelope := self._decode_plain(body)) is not None:
+                    return envelope
+        return None
 
     def _decode_leniently(
         self, body: bytes, current: int, size: int, mask: Callable[[str], str] | None

@@ -12,9 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-import msgspec
-
-from aiosipcdr.model.records import DURATION_FIELDS, MONEY_FIELDS, TIME_FIELDS, CallDetailRecord
+from aiosipcdr.model.records import DURATION_FIELDS, MONEY_FIELDS, TIME_FIELDS, WIRE_NAMES
 from aiosipcdr.wire.decimals import read_amount
 from aiosipcdr.wire.raw_json import DECODE_FAULTS, read_text
 
@@ -120,9 +118,9 @@ def field_readers(zone: tzinfo | None) -> Mapping[str, tuple[str, Reader]]:
     )
     return MappingProxyType(
         {
-            field.encode_name: (field.name, readers.get(field.name, read_label))
-            for field in msgspec.structs.fields(CallDetailRecord)
-            if field.name not in {"voice_id", "extra"}
+            wire_name: (name, readers.get(name, read_label))
+            for name, wire_name in WIRE_NAMES.items()
+            if name != "voice_id"
         }
     )
 

@@ -116,6 +116,7 @@ def stretch(credentials: Credentials, salt: bytes, *, n: int, r: int, p: int) ->
 _SEAL_COST = {"n": 2**12, "r": 8, "p": 1}  # 4 MiB and about 10 ms: a part is opened in the event loop
 _SEAL_TAG = 16
 _SEAL_BLOCK = 32
+_SEAL_END = b"\x80"  # before the zeros of the padding
 
 
 @hide_arguments
@@ -123,9 +124,9 @@ def seal(credentials: Credentials, text: str) -> bytes:
     """Return `text` encrypted and authenticated, so that only the same account can read it with `open_seal`.
 
     The tag is the HMAC-SHA256 of the text and also the nonce of the key stream (SHAKE-256), as in SIV mode (RFC 5297):
-    the same text gives the same seal, and no random number is needed. Padding hides the length up to 32 bytes.
+    the same text gives the same seal, and no random number is needed. Padding hides the length up to 31 bytes.
     """
-    plain = text.encode()
+    plain = text.encode() + _SEAL_END
     plain += b"\0" * (-len(plain) % _SEAL_BLOCK)
     key = stretch(credentials, b"aiosipcdr seal", **_SEAL_COST)
     tag = hmac.digest(key, b"tag" + plain, "sha256")[:_SEAL_TAG]
@@ -139,7 +140,7 @@ def open_seal(credentials: Credentials, sealed: bytes) -> str | None:
     plain = _mix(key, tag, sealed[_SEAL_TAG:])
     if not hmac.compare_digest(tag, hmac.digest(key, b"tag" + plain, "sha256")[:_SEAL_TAG]):
         return None
-    return plain.rstrip(b"\0").decode()
+    return plain.rstrip(b"\0").removesuffix(_SEAL_END).decode()
 
 
 def _mix(key: bytes, tag: bytes, data: bytes) -> bytes:

@@ -50,24 +50,26 @@ class Envelope(msgspec.Struct):
 Decoder = msgspec.json.Decoder[Envelope]
 
 NO_FIELDS: Final[frozenset[str]] = frozenset()
+# What most calls lack: an unanswered one the recording, and one that is quoted in dollars the currency.
+_USUALLY_EMPTY: Final = frozenset({"recording_file_id", "currency"})
 _MAX_DECODERS: Final = 64
 
 
 class _RecordAlias:
-    """`CallDetailRecord` to a decoder that leaves its amounts in the vendor's form.
+    """`CallDetailRecord` to a decoder that takes some of its fields for another type.
 
     msgspec takes the fields of a generic alias from the annotations of its origin, once, and keeps them in the alias.
     So the annotations are replaced only while this module is imported, and the class is not generic.
     """
 
-    def __init__(self, amount: object) -> None:
+    def __init__(self, types: dict[str, object]) -> None:
         kind: Any = CallDetailRecord
         self.__origin__: Any = kind
         self.__args__: tuple[()] = ()
         self.__parameters__: tuple[()] = ()
         msgspec.json.Decoder(kind)  # the class keeps its own fields first
         annotations = kind.__annotations__
-        kind.__annotations__ = annotations | dict.fromkeys(MONEY_FIELDS, amount)
+        kind.__annotations__ = annotations | types
         kind.__parameters__ = ()  # required by msgspec 0.20
         try:
             msgspec.json.Decoder[Any](self)
@@ -76,10 +78,9 @@ class _RecordAlias:
             del kind.__parameters__
 
 
-def _with_empty_texts(amount: object, empty: Collection[str]) -> type[msgspec.Struct]:
-    # A class of its own, so that no annotations are replaced while other threads may read them. It adds no fields: its
-    # instances have the layout of `CallDetailRecord`, and `clear_empty_texts` makes them instances of that.
-    types = dict.fromkeys(MONEY_FIELDS, amount) | dict.fromkeys(empty, str | None)
+def _subclass(types: dict[str, object]) -> type[msgspec.Struct]:
+    # Made while threads run, so that no annotations can be replaced. It adds no fields: its instances have the layout
+    # of `CallDetailRecord`, and `clear_empty_texts` makes them instances of that.
     return msgspec.defstruct(
         CallDetailRecord.__name__,
         [(name, kind, None) for name, kind in types.items()],
@@ -92,40 +93,59 @@ def _with_empty_texts(amount: object, empty: Collection[str]) -> type[msgspec.St
     )
 
 
+def _types(amount: object, empty: Collection[str]) -> dict[str, object]:
+    return dict.fromkeys(MONEY_FIELDS, amount) | dict.fromkeys(empty, str | None)
+
+
 def _make_decoder(record: Any) -> Decoder:  # noqa: ANN401 - a class, or an alias of one
     data: Any = msgspec.defstruct("Data", [("records", list[record] | None, None)], bases=(Data,))
     envelope = msgspec.defstruct("Envelope", [("data", data | None, None)], bases=(Envelope,))
     return msgspec.json.Decoder(envelope, float_hook=Decimal)
 
 
-_plain_texts: Final = _make_decoder(_RecordAlias(str | None))
-_plain_numbers: Final = _make_decoder(_RecordAlias(Any))
+_text: Final[Any] = str | None
+_usual: Final = {
+    (amount, empty): _make_decoder(_RecordAlias(_types(amount, empty)))
+    for amount in (_text, Any)
+    for empty in (NO_FIELDS, _USUALLY_EMPTY)
+}
 
 
 @lru_cache(maxsize=_MAX_DECODERS)
+def _find_decoder(amount: Any, empty: frozenset[str]) -> Decoder:  # noqa: ANN401 - a type
+    if empty <= _USUALLY_EMPTY:
+        return _usual[amount, _USUALLY_EMPTY if empty else NO_FIELDS]
+    return _make_decoder(_subclass(_types(amount, empty | _USUALLY_EMPTY)))
+
+
 def text_decoder(empty: frozenset[str] = NO_FIELDS) -> Decoder:
     """Return a decoder of amounts that are JSON texts.
 
     Args:
         empty: Text fields that may be `""`; if there are any, `clear_empty_texts` must follow.
     """
-    return _make_decoder(_with_empty_texts(str | None, empty)) if empty else _plain_texts
+    return _find_decoder(_text, empty)
 
 
-@lru_cache(maxsize=_MAX_DECODERS)
 def number_decoder(empty: frozenset[str] = NO_FIELDS) -> Decoder:
     """Return a decoder of amounts that are any JSON values, numbers with all digits; see `text_decoder`."""
-    return _make_decoder(_with_empty_texts(Any, empty)) if empty else _plain_numbers
+    return _find_decoder(Any, empty)
 
 
-def clear_empty_texts(records: Sequence[CallDetailRecord], empty: Collection[str]) -> None:
-    """Replace `""` in the fields `empty` of `records`, which are not shared yet, by `None`."""
-    for record in records:
-        force_setattr(record, "__class__", CallDetailRecord)
-    for name in empty:
+def clear_empty_texts(records: Sequence[CallDetailRecord], empty: frozenset[str]) -> None:
+    """Replace `""` by `None` in `records`, which are not shared yet, of a decoder that was made for `empty`."""
+    if not empty <= _USUALLY_EMPTY:
         for record in records:
-            if getattr(record, name) == "":
-                force_setattr(record, name, None)
+            force_setattr(record, "__class__", CallDetailRecord)
+        for name in empty - _USUALLY_EMPTY:
+            for record in records:
+                if getattr(record, name) == "":
+                    force_setattr(record, name, None)
+    for record in records:
+        if not record.recording_file_id:
+            force_setattr(record, "recording_file_id", None)
+        if not record.currency:
+            force_setattr(record, "currency", None)
 
 
 # Quotes are escaped within a text, so that this is a member of an object.

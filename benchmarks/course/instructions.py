@@ -9,15 +9,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from course.processes import Course, Runner
+import msgspec
+
+from course.processes import Runner
 from course.task import Task
 
 __all__ = ["count_instructions", "count_script", "find_valgrind"]
 
-_COUNTED = re.compile(r"I\s+refs:\s+([\d,]+)").search
+_counted = re.compile(r"I\s+refs:\s+([\d,]+)").findall
 
 
 def find_valgrind() -> str | None:
@@ -25,10 +27,19 @@ def find_valgrind() -> str | None:
     return shutil.which("valgrind")
 
 
-def count_instructions(name: str, course: Course, bodies: list[str]) -> int:
-    """Return the instructions of one run of the contender `name`, start and imports taken off."""
-    # The first run warms caches up; the second and the third differ from nothing else.
-    return _count(name, course, bodies, runs=3) - _count(name, course, bodies, runs=2)
+def count_instructions(name: str, tasks: Sequence[Task]) -> list[int]:
+    """Return the instructions that the contender `name` takes for each task, in a process that has done it before.
+
+    A forked process does the task, another one nothing: the difference has neither start nor imports.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "valgrind.log"
+        with Runner(name, under=_under(log)) as runner:
+            for task in tasks:
+                for fork in ("no", "idle", "work"):
+                    runner.run(msgspec.structs.replace(task, folder=folder, fork=fork))
+        counts = _read_counts(log)
+    return [work - idle for idle, work in zip(counts[:-1:2], counts[1::2], strict=True)]
 
 
 def count_script(script: str, environment: Mapping[str, str]) -> int:
@@ -36,16 +47,7 @@ def count_script(script: str, environment: Mapping[str, str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "valgrind.log"
         subprocess.run([*_under(log), sys.executable, "-c", script], check=True, env=environment)
-        return _told(log)
-
-
-def _count(name: str, course: Course, bodies: list[str], *, runs: int) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "valgrind.log"
-        with Runner(name, under=_under(log)) as runner:
-            for _ in range(runs):
-                runner.run(Task(course.port, bodies=bodies, folder=folder, rewrites=course.rewrites))
-        return _told(log)
+        return _read_counts(log)[-1]
 
 
 def _under(log: Path) -> tuple[str, ...]:
@@ -53,8 +55,9 @@ def _under(log: Path) -> tuple[str, ...]:
     return ("env", "PYTHONHASHSEED=0", "valgrind", "--tool=cachegrind", "--cache-sim=no", out, f"--log-file={log}")
 
 
-def _told(log: Path) -> int:
-    found = _COUNTED(log.read_text())
-    if found is None:
+def _read_counts(log: Path) -> list[int]:
+    # In the order in which the processes have ended, that of `Runner` last.
+    counts = [int(number.replace(",", "")) for number in _counted(log.read_text())]
+    if not counts:
         raise SystemExit(f"valgrind has counted nothing: {log.read_text()}")
-    return int(found[1].replace(",", ""))
+    return counts

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from course.calls import PROFILES
 from course.runner import Measured
 from course.task import Task
 
-__all__ = ["Course", "Runner"]
+__all__ = ["Certificates", "Course", "Runner"]
 
 _HERE = Path(__file__).parent.parent
 
@@ -47,6 +48,10 @@ class _Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, and wait until it has ended."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
@@ -54,16 +59,33 @@ class _Process:
             self._process.stdout.close()
 
 
-class Course(_Process):
-    """An endpoint with so many calls, in a process of its own."""
+class Certificates:
+    """A certificate of 127.0.0.1 and its authority, as PEM files in `folder`."""
 
-    def __init__(self, calls: int, profile: str = "null", *, certificate: str | None = None) -> None:
-        """Start it; it listens when this returns. With a `certificate` (PEM, with its key) it speaks TLS."""
-        options = () if certificate is None else ("--certificate", certificate)
+    def __init__(self, folder: str) -> None:
+        """Make them."""
+        import trustme
+
+        authority = trustme.CA()
+        self.authority, self.server = f"{folder}/authority.pem", f"{folder}/server.pem"
+        authority.cert_pem.write_to_path(self.authority)
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(self.server)
+
+
+class Course(_Process):
+    """An endpoint with so many calls, in a process of its own.
+
+    Attributes:
+        task: The task to read them.
+    """
+
+    def __init__(self, calls: int, profile: str = "null", *, tls: "Certificates | None" = None) -> None:
+        """Start it; it listens when this returns."""
+        options = () if tls is None else ("--certificate", tls.server)
         super().__init__("course.endpoint", str(calls), "--profile", profile, *options)
         self.calls = calls
-        self.rewrites = PROFILES[profile].empty == "all"
         self.port = int(self._read())
+        self.task = Task(self.port, rewrites=PROFILES[profile].empty == "all", authority=tls and tls.authority)
 
     def set_latency(self, seconds: float) -> None:
         """Let every answer wait."""
@@ -86,12 +108,18 @@ class Course(_Process):
         return dict(self._ask("stats"))
 
     def _ask(self, what: str) -> Any:  # noqa: ANN401 - JSON
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        connection = self._connect()
         try:
             connection.request("GET", f"/course/{what}")
             return json.loads(connection.getresponse().read())
         finally:
             connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self.task.authority is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port)
+        context = ssl.create_default_context(cafile=self.task.authority)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, context=context)
 
 
 class Runner(_Process):

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -22,6 +23,7 @@ class Task(msgspec.Struct, frozen=True):
         folder: Where files may be written.
         rewrites: Whether a missing time is an empty text, which typed contenders replace before they decode.
         authority: PEM file of the certificate authority to trust; plain http without it.
+        fork: Whether a forked process does the task ("work") or nothing ("idle"), so that valgrind counts it apart.
     """
 
     port: int
@@ -30,6 +32,7 @@ class Task(msgspec.Struct, frozen=True):
     folder: str = ""
     rewrites: bool = False
     authority: str | None = None
+    fork: Literal["no", "work", "idle"] = "no"
 
     @property
     def base_url(self) -> str:

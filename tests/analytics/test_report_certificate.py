@@ -4,14 +4,17 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aiosipcdr import CdrClient
 from aiosipcdr.analytics import Certificate, summarize
 from aiosipcdr.export import read_manifest
+from aiosipcdr.export.keys import derive_key
+from aiosipcdr.export.manifest import encode_manifest
 from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.wire.signing import Credentials
-from tests.made_up_exports import sidecar_path
+from tests.made_up_exports import DERIVATION, sidecar_path
 
 SANDBOX = {"records": 300}
 
@@ -82,7 +85,18 @@ async def test_a_file_that_was_changed_is_not_certified(client: CdrClient, sandb
     path = await export(client, sandbox, tmp_path / "calls.ndjson", 2, 4)
     manifest = sidecar_path(path, ".manifest.json")
     credentials = Credentials(sandbox.api_key, sandbox.api_secret)
-    assert Certificate.of_files(path, credentials=credentials).verdict == "certified"
+    signed = Certificate.of_files(path, credentials=credentials)
+    assert (signed.verdict, signed.is_signed) == ("certified", True)
+    assert Certificate.of_files(path).is_signed is False
+
+    stored = read_manifest(manifest)
+    forged = msgspec.structs.replace(stored, versions={"aiosipcdr": "7"})
+    genuine = manifest.read_bytes()
+    manifest.write_bytes(encode_manifest(forged, derive_key(Credentials("other", "secret"), stored.key or DERIVATION)))
+    found = Certificate.of_files(path, credentials=credentials)
+    assert (found.verdict, found.is_signed, found.is_complete) == ("not certified", False, False)
+    assert "changed together: the signature is invalid" in found.reasons[0]
+    manifest.write_bytes(genuine)
 
     renamed = tmp_path / "renamed.ndjson"
     shutil.copy(path, renamed)
@@ -106,7 +120,7 @@ async def test_a_file_that_was_changed_is_not_certified(client: CdrClient, sandb
 
     manifest.unlink()
     found = Certificate.of_files([path])
-    assert (found.verdict, found.calls, found.start) == ("unknown", None, None)
+    assert (found.verdict, found.calls, found.start, found.is_signed) == ("unknown", None, None, None)
     assert "has no manifest beside it" in found.reasons[0]
 
 

@@ -275,7 +275,12 @@ def test_files_say_what_records_say(fetched: Fetched) -> None:
 
 @pytest.mark.parametrize(
     ("name", "old", "new"),
-    [("cost", '"0.12"', '"a lot"'), ("submit_time", "+00:00", ""), ("call_duration", "90", '"90"')],
+    [
+        ("cost", '"0.12"', '"a lot"'),
+        ("cost", '"0.12"', '"NaN"'),
+        ("submit_time", "+00:00", ""),
+        ("call_duration", "90", '"90"'),
+    ],
 )
 def test_a_file_that_no_export_wrote_is_refused(tmp_path: Path, name: str, old: str, new: str) -> None:
     fields = made_call().to_dict()

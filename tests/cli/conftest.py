@@ -19,6 +19,12 @@ def _arguments_are_assembled_once(arguments_are_assembled_once: None) -> None:
     """Run commands in this process faster."""
 
 
+@pytest.fixture(autouse=True)
+def _commands_run_on_asyncios_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep uvloop out of commands in this process: tests replace what asyncio's loop uses. Processes may use it."""
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+
+
 @pytest.fixture
 def account(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Put the sandbox's credentials into the environment; return the arguments of its range."""

@@ -1,4 +1,4 @@
-"""The command line as a whole: what is imported, said, and returned."""
+"""The command line as a whole: imports, messages and exit codes."""
 
 import subprocess
 import sys

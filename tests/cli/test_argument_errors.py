@@ -47,7 +47,7 @@ def test_a_value_of_no_option_is_not_repeated(extra: list[str], capsys: pytest.C
     ("arguments", "expected"),
     [
         (["exprt"], 'unknown command "exprt"; did you mean export?'),
-        (["0123456789"], "unknown command; use one of demo, export, count, verify, doctor, sandbox"),
+        (["0123456789"], "unknown command; use one of demo, export, count, verify, "),
         ([*EXPORT, "--overwrit"], "unknown option --overwrit: did you mean --overwrite?"),
         (["export", *RANGE], "--output is missing (see aiosipcdr export --help)"),
         (["verify"], "PATHS is missing; add exported files, or folders that hold them (see aiosipcdr verify --help)"),
@@ -60,7 +60,7 @@ def test_a_value_of_no_option_is_not_repeated(extra: list[str], capsys: pytest.C
         ([*EXPORT, "--filter-match", "foo"], "--filter-match must be one of exact, loose (see"),
         (["count", "--rate", "5"], "unknown option (hidden in case it is a secret)"),
         (["count", "--lst", "5h"], "unknown option --lst: did you mean --last?"),
-        ([*EXPORT, "--format", "xlsx"], "--format must be one of ndjson, "),
+        ([*EXPORT, "--format", "xls"], "--format must be one of ndjson, "),
         ([*EXPORT, "--page-size", "5", "--page-size", "6"], "--page-size specified multiple times"),
     ],
 )

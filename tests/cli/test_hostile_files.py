@@ -1,4 +1,4 @@
-"""Files and manifests from elsewhere: no field commands the terminal, none leads elsewhere, none fills the memory."""
+"""Hostile files and manifests: no terminal control, no path outside the folder, bounded memory."""
 
 import gzip
 import hashlib
@@ -37,7 +37,7 @@ ALL_ATTACKS = "".join(ATTACKS).encode("utf-8", "replace").decode() + "\nclean\n"
 
 
 def stolen(path: Path, **changes: Any) -> Manifest:  # noqa: ANN401
-    """A manifest that is right about the file at `path`, as anybody can make one; and what is to be changed in it."""
+    """Return a manifest that matches the file at `path`, with `changes`: anybody can make one."""
     data = path.read_bytes()
     format_name = path.name.partition(".")[2]
     try:
@@ -251,7 +251,7 @@ def test_a_quarantine_and_a_manifest_of_any_size_take_bounded_memory(tmp_path: P
     quarantine = path.with_name("calls.csv.quarantine")
     put(path, stolen(path, quarantine_file=quarantine.name, quarantined=1, quarantine_sha256="0" * 64))
     quarantine.touch()
-    os.truncate(quarantine, UNPACKED // 4)  # one line, and no room on the disk
+    os.truncate(quarantine, UNPACKED // 4)  # one line, sparse on the disk
     code, peak, said = measured(path)
     assert code == 1
     assert "has 0 records" in said

@@ -23,11 +23,11 @@ from aiosipcdr.sandbox import Sandbox
 from tests.made_up_exports import sidecar_path
 from tests.selection import ALL, some
 
-KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "3" if ALL else "2"))
+KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "3" if ALL else "1"))
 
 # Every command runs in a process of its own, forked from one that has imported
-# everything: starting Python anew would take most of the time. It is not waited
-# for before it is asked for, so that its number is nobody else's meanwhile.
+# everything: starting Python again would take most of the time. It is not waited
+# for before its exit code is requested, so that its process id is not reused.
 STARTER = """
 import json, os, sys
 import anyio._backends._asyncio, pyarrow.parquet
@@ -44,7 +44,7 @@ while line := sys.stdin.readline():
 
 
 class Starter:
-    """Starts commands, and tells how they ended."""
+    """Starts commands and returns their exit codes."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
@@ -76,7 +76,7 @@ SANDBOX = {"records": RECORDS}
 @pytest.fixture(scope="module")
 def starter(shared_sandbox: Sandbox) -> Iterator[Starter]:
     if not Path("/proc/self/stat").exists():
-        pytest.skip("this system does not tell of processes")
+        pytest.skip("needs /proc")
     with subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", STARTER],
         stdin=subprocess.PIPE,
@@ -95,7 +95,7 @@ def starter(shared_sandbox: Sandbox) -> Iterator[Starter]:
 
 
 def moments(sandbox: Sandbox, path: Path, rng: Random, requests: int) -> Callable[[], bool]:
-    """Return what has come at some moment of an export: a number of answers, or a step on the way to the file."""
+    """Return the condition for one random kill: a number of responses, or a file that exists."""
     # The journal is there at the beginning, the part while the file is built, the manifest just before it appears.
     steps = [sidecar_path(path, JOURNAL), path.with_name(f".{path.name}.part"), sidecar_path(path, MANIFEST), path]
     if rng.random() < 0.3:

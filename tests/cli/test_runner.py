@@ -1,6 +1,7 @@
 """A command's coroutine on uvloop where it is installed, otherwise on asyncio's loop; signals end it on both."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -8,13 +9,13 @@ import sys
 import pytest
 
 from aiosipcdr.cli.exit_codes import Terminated
-from aiosipcdr.cli.runner import run_to_end
+from aiosipcdr.cli.runner import find_fastest_loop, run_to_end
 
 
 @pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=pytest.mark.needs("package:uvloop"))])
 def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "asyncio":
-        monkeypatch.setitem(sys.modules, "uvloop", None)
+    if request.param == "uvloop":
+        monkeypatch.delitem(sys.modules, "uvloop")  # see conftest.py
     return str(request.param)
 
 
@@ -23,6 +24,19 @@ def test_the_loop_is_the_fastest_that_is_installed(loop: str) -> None:
         return type(asyncio.get_running_loop()).__module__.partition(".")[0]
 
     assert run_to_end(name_loop()) == loop
+
+
+@pytest.mark.needs("package:uvloop")
+def test_uvloop_is_not_used_beside_a_closed_standard_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The loop would get the free descriptor, and libuv ends the process when it closes one below 3.
+    def find(descriptor: int) -> None:
+        if descriptor == 2:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.delitem(sys.modules, "uvloop")
+    monkeypatch.setattr(os, "fstat", find)
+    assert find_fastest_loop() is None
+    monkeypatch.undo()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals end a process there")

@@ -1,4 +1,4 @@
-"""What the commands write to: full disks, other encodings, non-blocking pipes, and SIGTERM before all of it."""
+"""Output of the commands: full disks, other encodings, non-blocking pipes, and SIGTERM during the imports."""
 # ruff: noqa: S603 - arguments of Popen; the processes are our own interpreter's
 
 import json

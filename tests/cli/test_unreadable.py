@@ -1,4 +1,4 @@
-"""What could not be read, in the words and exit codes of the command line."""
+"""Unreadable records and fields: messages and exit codes of the command line."""
 
 import json
 import stat

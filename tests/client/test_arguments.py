@@ -1,4 +1,4 @@
-"""What cannot be meant is refused with advice, before anything is sent; so is a client that is not open here."""
+"""Invalid arguments, and clients that are not open here, are refused with advice before any request."""
 # ruff: noqa: ANN401, ASYNC240 - whatever an untyped caller passes; small local files
 
 import asyncio
@@ -312,7 +312,7 @@ async def every_way_in(client: CdrClient, sandbox: Sandbox, folder: Path) -> lis
     for way in ways:
         try:
             await way()
-        except Exception as error:  # noqa: BLE001 - what came out is what is looked at
+        except Exception as error:  # noqa: BLE001 - the exception is what the test checks
             outcomes.append(error)
         else:
             outcomes.append(None)

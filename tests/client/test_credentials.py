@@ -1,4 +1,4 @@
-"""Credentials by callables: asked before every request, so that keys can rotate."""
+"""Credentials from callables: called before every request, so that keys can rotate."""
 
 import asyncio
 from typing import TYPE_CHECKING

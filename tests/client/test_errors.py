@@ -1,4 +1,4 @@
-"""What the vendor refuses or breaks: the right class, the exact number of requests, a plain exception."""
+"""Errors of the vendor and of the connection: their class, the exact number of requests, a plain exception."""
 
 import asyncio
 import gzip
@@ -63,7 +63,7 @@ async def test_a_status_code_is_its_error_after_so_many_requests(
                     await anext(aiter(stream))
             else:
                 await getattr(client, method)(sandbox.start, sandbox.end)
-        except Exception as error:  # noqa: BLE001 - its exact class is what is looked at
+        except Exception as error:  # noqa: BLE001 - the test checks its exact class
             caught = error
         assert type(caught) is kind
         assert isinstance(caught, VendorError)
@@ -107,7 +107,7 @@ async def test_what_cannot_be_retried_stops_everything_at_once(code: int, concur
             await client.fetch_all(sandbox.start, sandbox.end)
         assert caught.value.status == code
         await asyncio.sleep(0.05)
-        # Page 1, and then no more than were under way together: repeated bad logins lock accounts.
+        # Page 1, then at most those in flight: repeated bad logins lock accounts.
         assert sandbox.stats.requests <= 1 + concurrency
         assert asyncio.current_task() in asyncio.all_tasks()
         assert len(asyncio.all_tasks()) == len(asyncio.all_tasks() - {asyncio.current_task()}) + 1
@@ -239,7 +239,7 @@ def broken(wire: "Wire") -> dict[str, tuple[bytes, type[SipCdrError], int]]:
         "nested beyond reason": (wire.http(b"[" * 100_000), ProtocolError, 3),
         "no data": (wire.http(b'{"status":"0"}'), ProtocolError, 3),
         "status that is none": (wire.http(b'{"status":"fine","data":null}'), ProtocolError, 3),
-        "records null though some are told": (
+        "records null though some are counted": (
             wire.http(good.replace(b"[{", b'null,"x":[{')),
             ProtocolError,
             3,
@@ -266,7 +266,7 @@ def broken(wire: "Wire") -> dict[str, tuple[bytes, type[SipCdrError], int]]:
 NAMES = [
     *("closed without a word", "half a head", "no HTTP", "truncated body", "chunked and cut", "cut without a length"),
     *("empty", "html", "null", "a list", "not UTF-8", "nested beyond reason", "no data", "status that is none"),
-    *("records null though some are told", "gzip truncated", "gzip corrupt", "gzip that is none"),
+    *("records null though some are counted", "gzip truncated", "gzip corrupt", "gzip that is none"),
     *("gzip with more behind it", "gzip bomb", "too large by its own word", "too large without a word"),
     "an encoding nobody asked for",
 ]

@@ -1,4 +1,4 @@
-"""A range into a file, seen from the client: whole, or not at all."""
+"""`export` of a client: a complete file, or none."""
 # ruff: noqa: ANN401, ASYNC110, ASYNC240, S608 - any setting; waiting for the server is polling; small local files; our own paths
 
 import asyncio

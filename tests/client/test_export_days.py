@@ -1,4 +1,4 @@
-"""A file for each day, and the same command again, over real sockets."""
+"""`export_days`: a file for each day, also when run again, over real sockets."""
 # ruff: noqa: ANN401, ASYNC240 - any setting; small local files
 
 import json

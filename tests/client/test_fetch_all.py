@@ -1,4 +1,4 @@
-"""Every call of a range, exactly once: against a sandbox that behaves, and one that does not."""
+"""`fetch_all`: every call of a range exactly once, with a well-behaved and a misbehaving sandbox."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Ranges that end long after now: one window of what is to come, a report that says where it was clipped."""
+"""Ranges that end long after now: one window for the future, and a report that says where it was clipped."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ranges that end now or later, over sockets: every request finds calls that were not there before."""
+"""Ranges that end now or later, over sockets: new calls arrive between any two requests."""
 
 import json
 import time

@@ -34,7 +34,7 @@ from tests.selection import some
 
 PHONE = "+12125550123"
 BOUNDS = [(True, True), (True, False), (False, True), (False, False)]
-RECORDS = 1_500
+RECORDS = 1_000
 
 
 class Miscount:
@@ -156,14 +156,14 @@ def crowd_the_seams(sandbox: Sandbox, parts: list[RangePart], *, burst: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("bounds", "time_field"), [*product(BOUNDS, [None]), *product(some(BOUNDS, every=2), ["submit_time"])]
+    ("bounds", "time_field"), [*product(BOUNDS, [None]), *product(some(BOUNDS, every=4), ["submit_time"])]
 )
 def test_processes_that_know_nothing_of_each_other_have_every_row_once(
     sandbox: Sandbox, processes: ProcessPoolExecutor, bounds: tuple[bool, bool], time_field: TimeField | None
 ) -> None:
     sandbox.change(start_inclusive=bounds[0], end_inclusive=bounds[1])
-    crowd_the_seams(sandbox, plan(sandbox, rows=500), burst=120)
-    parts = plan(sandbox, rows=500, time_field=time_field)
+    crowd_the_seams(sandbox, plan(sandbox, rows=330), burst=120)
+    parts = plan(sandbox, rows=330, time_field=time_field)
     assert len(parts) == 4
     for part in parts[1:]:
         sandbox.insert(part.start, count=2)
@@ -182,7 +182,7 @@ def test_rows_that_arrive_meanwhile_are_in_one_part_at_most(
     sandbox: Sandbox, processes: ProcessPoolExecutor, bounds: tuple[bool, bool]
 ) -> None:
     sandbox.change(start_inclusive=bounds[0], end_inclusive=bounds[1])
-    parts = plan(sandbox, rows=400)
+    parts = plan(sandbox, rows=300)
     crowd_the_seams(sandbox, parts, burst=20)
     before = Counter(fetch(sandbox))
     sandbox.reset_stats()
@@ -199,7 +199,7 @@ def test_rows_that_arrive_meanwhile_are_in_one_part_at_most(
 def test_a_part_that_cannot_be_proven_raises_and_the_others_are_not_disturbed(
     sandbox: Sandbox, processes: ProcessPoolExecutor, miscount: Miscount
 ) -> None:
-    parts = plan(sandbox, rows=500)
+    parts = plan(sandbox, rows=400)
     whole = fetch(sandbox)
     miscount.span = parts[1].start - timedelta(seconds=1), parts[1].end
     account = sandbox.base_url, sandbox.api_key, sandbox.api_secret
@@ -220,7 +220,7 @@ def test_parts_at_the_retention_edge_and_into_the_future(sandbox: Sandbox, proce
     start, end = sandbox.start - timedelta(days=200), sandbox.end + timedelta(days=400)
     with pytest.raises(OutOfTimeRangeError):
         plan(sandbox, start=start, end=end)
-    parts = plan(sandbox, start=start, end=end, rows=500, on_out_of_range="skip")
+    parts = plan(sandbox, start=start, end=end, rows=350, on_out_of_range="skip")
     assert (parts[0].start, parts[-1].end, len(parts)) == (start, end, 3)
     whole = fetch(sandbox, start=start, end=end, on_out_of_range="skip")
     found = read_all(processes, sandbox, parts, "skip")

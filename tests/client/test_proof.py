@@ -105,7 +105,7 @@ async def test_parts_short_of_their_split_window_are_reported_at_the_very_end(al
 
 
 async def fetch(sandbox: Sandbox) -> CallDetailRecords:
-    """Fetch the range of a sandbox that stands still, and check that every row is there once."""
+    """Fetch the range of a sandbox whose calls do not change; check that every row is there once."""
     async with client_of(sandbox) as client:
         records = await client.fetch_all(sandbox.start, sandbox.end)
     assert records.report.certified

@@ -1,4 +1,4 @@
-"""The small questions: a page, a count, a ping; and a client from the environment."""
+"""`fetch_page`, `count` and `ping`, and clients from the environment."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What goes over the wire, seen by a server that keeps every byte."""
+"""Requests as bytes: seen by a server that keeps all of them."""
 
 import asyncio
 import json
@@ -161,12 +161,12 @@ async def test_a_cache_of_identical_bodies_answers_no_control_count(wire: "Wire"
 
 
 def in_ms() -> float:
-    """Read the loop's clock, in milliseconds: signed with it, a request tells when it was signed."""
+    """Read the loop's clock, in milliseconds: a signature with it shows when it was made."""
     return asyncio.get_running_loop().time() * 1_000
 
 
 # All requests of a run are due at once. A machine that stops for a while signs later than
-# it might, and never earlier: what is looked at is the earliest instant.
+# it might, and never earlier: the test checks the earliest instant.
 
 
 async def test_no_request_is_signed_before_its_turn(wire: "Wire") -> None:

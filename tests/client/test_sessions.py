@@ -1,4 +1,4 @@
-"""A session of our own is closed without a trace; a borrowed one keeps everything, its defaults included."""
+"""Our own session is closed without a trace; a borrowed one stays as it is, its defaults included."""
 # ruff: noqa: ASYNC110 - the constructor's own settings; waiting for the server is polling
 
 import asyncio

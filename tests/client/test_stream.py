@@ -1,4 +1,4 @@
-"""Ranges of any size in bounded memory, and what may not be done with a stream."""
+"""`stream`: ranges of any size in bounded memory, and misuse of a stream."""
 # ruff: noqa: ANN401, PT012 - the constructor's own settings; a context is part of what raises
 
 import asyncio
@@ -76,7 +76,7 @@ async def test_windows_come_with_their_proof(sandbox: Sandbox) -> None:
 
 
 async def settled(sandbox: Sandbox) -> int:
-    """Wait until the sandbox is asked for nothing more, then tell how much it was asked for."""
+    """Wait until the sandbox gets no more requests; return their number."""
     before = -1
     while (now := sandbox.stats.requests) != before:
         before = now
@@ -90,7 +90,7 @@ async def test_a_reader_that_stops_stops_the_fetching(concurrency: int, records:
         async with client.stream(sandbox.start, sandbox.end) as stream:
             reader = aiter(stream)
             await anext(reader)
-            # One window was taken; as many as may be held are read to their ends, and no more.
+            # One window was taken; as many as may be held are read to their ends.
             held = concurrency + 1
             assert await settled(sandbox) <= 1 + held * (2_000 // 100 + 2)
             rest = [record async for record in reader]
@@ -202,7 +202,7 @@ async def test_reading_after_the_context_is_an_error_and_not_a_wait(sandbox: San
 
 @pytest.mark.parametrize("read_before", [1, 4_100])
 async def test_a_second_reader_never_loses_calls_silently(sandbox: Sandbox, read_before: int) -> None:
-    # The first reader holds what is left of its window: a second one would never see it.
+    # The first reader holds the rest of its window: a second one would never see it.
     async with client_of(sandbox) as client, client.stream(sandbox.start, sandbox.end) as stream:
         reader = aiter(stream)
         for _ in range(read_before):

@@ -1,4 +1,4 @@
-"""What cannot be read, from the wire to the caller, the files and the report: every form, and every word about it."""
+"""Unreadable records and fields, from the wire to the caller, the files and the report."""
 # ruff: noqa: ANN401, ASYNC240 - the constructor's own settings; small local files
 
 import csv
@@ -300,7 +300,7 @@ async def test_most_records_without_an_id_are_another_format(broken: int, tmp_pa
 
 
 async def test_a_burst_of_records_without_an_id_is_another_format_and_not_incomplete() -> None:
-    # More than a page holds in two seconds: they cannot be told apart, and that is not the vendor's counting.
+    # More than a page within two seconds: they are indistinguishable, which is no fault of the vendor's count.
     with sandbox_of() as sandbox:
         sandbox.add_rows([b'{"n":%d}' % number for number in range(250)], at=TEN)
         async with client_of(sandbox) as client:
@@ -336,7 +336,7 @@ async def test_most_values_of_a_column_of_time_or_money_unreadable_are_another_f
 
 @pytest.mark.parametrize("is_resumed", [False, True])
 async def test_calls_without_a_value_are_none_of_those_that_can_be_read(tmp_path: Path, *, is_resumed: bool) -> None:
-    # Twelve hundred calls that nobody answered, then the first six answers: in another format.
+    # Twelve hundred unanswered calls, then the first six answered ones: in another format.
     silent = [plain(number, answerTime=None) for number in range(1_200)]
     later = END + timedelta(days=33)
     broken = [plain(2_000 + number, submitTime=later.isoformat(), answerTime="?") for number in range(6)]

@@ -52,7 +52,7 @@ def unresolved() -> TransportError:
 def test_an_accepted_request_is_good_throughout() -> None:
     checks = judge()
     assert names(checks, State.WRONG) == []
-    assert names(checks, State.SKIPPED) == ["range"]  # another request tells
+    assert names(checks, State.SKIPPED) == ["range"]  # known from another request
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The doctor's questions, put to sandboxes that differ in what the vendor does not document."""
+"""Checks and probe against sandboxes that differ in what the vendor does not document."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

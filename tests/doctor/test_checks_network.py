@@ -1,4 +1,4 @@
-"""Names and certificates, asked of the system and of a server on loopback."""
+"""Checks of host names and certificates, with the system's resolver and a server on loopback."""
 
 import asyncio
 import socket

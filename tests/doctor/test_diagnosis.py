@@ -1,4 +1,4 @@
-"""What the facts of a probe mean: each finding from facts alone, and unknown where they do not tell."""
+"""Findings derived from the facts of a probe; unknown where the facts do not decide."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -190,7 +190,7 @@ def test_the_reported_total_is_compared_with_the_calls_of_small_windows() -> Non
 
 def test_ids_repeat_where_one_answer_holds_one_twice() -> None:
     assert value("repeated_ids", ProbeFacts(first=answered(*OLDEST, OLDEST[0]))) == "yes"
-    assert value("repeated_ids", ProbeFacts(first=answered(*OLDEST))) is None  # too few to tell
+    assert value("repeated_ids", ProbeFacts(first=answered(*OLDEST))) is None  # too few to decide
     many = answered(*(call(number) for number in range(60)))
     assert value("repeated_ids", ProbeFacts(first=many, again=many)) == "not seen"
 

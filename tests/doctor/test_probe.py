@@ -1,4 +1,4 @@
-"""The probe's plan, played against vendors that differ in what no page tells: few questions, and the truth."""
+"""The probe's plan against vendors that differ in undocumented behaviour: few questions, correct findings."""
 
 import json
 from collections.abc import Callable
@@ -268,8 +268,8 @@ def test_only_a_page_that_is_not_full_is_complete() -> None:
     assert not Answered(window, 1, 1, page).is_whole
     assert not Answered(window, 100, 2, page).is_whole
     assert not Answered(window, 100, 1, page, unreadable=1).is_whole
-    more_told = Page(total=5, size=10, current=1, pages=1, records=page.records)
-    assert not Answered(window, 100, 1, more_told).is_whole
+    larger = Page(total=5, size=10, current=1, pages=1, records=page.records)
+    assert not Answered(window, 100, 1, larger).is_whole
 
 
 def test_a_record_that_cannot_be_decoded_is_counted_and_does_not_end_the_probe() -> None:

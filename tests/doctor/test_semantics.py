@@ -1,4 +1,4 @@
-"""What a range may mean: answers rule out what is not so, and never what is."""
+"""Meanings of a range: answers rule out the wrong ones and never the true one."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -105,7 +105,7 @@ def test_the_truth_is_never_ruled_out_and_remaining_readings_look_the_same(
         asked.add(window)
         left = filter_hypotheses(left, window, [one for one in everything if truth.includes(one, window)], known)
         assert truth in left
-    # No window that begins, ends or lies around a known time would tell them apart.
+    # No window that begins, ends or lies around a known time would distinguish them.
     for one in known:
         for time in filter(None, (getattr(one, field) for field in TIME_FIELDS)):
             for width in (0, 1, 2):

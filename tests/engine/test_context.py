@@ -1,4 +1,4 @@
-"""Context variables: hook, credentials and sending of a run see those of the caller who started it, and no other's."""
+"""Context variables: a run's hook, credentials and requests see those of the caller who started it."""
 
 import asyncio
 import sys

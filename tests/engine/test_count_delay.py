@@ -1,6 +1,6 @@
-"""Control counts of young windows wait for counts that lag, and hold no worker meanwhile.
+"""Control counts of young windows are delayed, and hold no worker meanwhile.
 
-No test waits: `pass_time` makes what is due later due now.
+No test waits: `pass_time` makes delayed requests due now.
 """
 
 import asyncio

@@ -197,7 +197,7 @@ async def test_a_rate_spaces_the_requests_by_the_loops_clock(sandbox: Sandbox, m
         let_go.append(now)
         take(pacer, now)
 
-    # Not when it is told: a machine that stops between the two tells of several at once.
+    # Not when the event arrives: on a machine that stops in between, several arrive at once.
     monkeypatch.setattr(Pacer, "take", note)
     async with client_of(sandbox, rate=RatePolicy(100.0, burst=3)) as client:
         assert len(await client.fetch_all(sandbox.start, sandbox.end)) == 2_100

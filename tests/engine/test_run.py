@@ -1,4 +1,4 @@
-"""A run: its plan, what waits for another attempt, and whoever waits for the result."""
+"""A run: its plan, requests that wait for another attempt, and waiters for the result."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The examples: services in processes of their own, asked over HTTP; jobs in a process or in this one."""
+"""The examples: services in processes of their own, over HTTP; jobs in a process or in this one."""
 
 import asyncio
 import csv
@@ -34,6 +34,8 @@ EXAMPLES = ROOT / "examples"
 SERVICES = ("fastapi_app", "aiohttp_app")
 TENANTS = "tenants_app"
 JOBS = ("nightly", "notebook", "plots")
+PROCESSES = "processes"
+DJANGO = "django_app"
 RECORDS = 4_500
 
 
@@ -197,6 +199,27 @@ async def test_csv_for_people_is_an_option_of_a_service(service: str, sandbox: S
         assert (await answer.read()).startswith(b"\xef\xbb\xbfvoice_id,")
 
 
+@pytest.mark.needs("package:django")
+async def test_a_synchronous_service_shares_one_client_between_its_threads(sandbox: Sandbox) -> None:
+    sandbox.reset_stats()
+    with served(DJANGO, sandbox=sandbox) as (address, _):
+        async with ClientSession(address) as browser:
+
+            async def read(part: int) -> list[dict[str, object]]:
+                async with browser.get(f"/calls.ndjson?{asking(sandbox, part, 4)}") as answer:
+                    assert answer.status == 200
+                    return [json.loads(line) async for line in answer.content]
+
+            parts = await asyncio.gather(*(read(part) for part in range(4)))
+            assert all(report["report"] for *_, report in parts)
+            assert {call["voice_id"] for *calls, _ in parts for call in calls} == set(sandbox.voice_ids())
+            async with browser.get(f"/count?{asking(sandbox)}") as answer:
+                assert await answer.json() == {"count": RECORDS}
+            async with browser.get("/count?start=2026-10-01") as answer:
+                assert answer.status == 422
+    assert sandbox.stats.peak_in_flight <= 4
+
+
 async def test_a_tenant_sees_the_calls_of_its_group_alone() -> None:
     with served(TENANTS, "--sandbox") as (address, said):
         start, end = re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00", "".join(said))
@@ -304,6 +327,16 @@ def test_the_charts_are_those_of_the_documentation(tmp_path: Path) -> None:
         assert (ROOT / "docs" / "pictures" / name).stat().st_size == pytest.approx(len(picture), rel=0.2)
 
 
+def test_processes_write_every_call_into_exactly_one_file(tmp_path: Path) -> None:
+    result = run(PROCESSES, tmp_path, "--sandbox", "--rows", "2500", "--rate", "1000")
+    assert result.returncode == 0, result.stderr
+    assert len(re.findall("certified complete", result.stdout)) == 2
+    files = sorted(tmp_path.iterdir())
+    assert [path.name for path in files] == ["part-00000.parquet", "part-00001.parquet"]
+    ids = [voice_id for path in files for voice_id in pl.read_parquet(path)["voice_id"]]
+    assert len(ids) == len(set(ids)) == 5_000
+
+
 def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
     result = run("aiohttp_app", tmp_path)
     assert result.returncode == 1
@@ -314,7 +347,7 @@ def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
 
 def test_every_example_is_run_here_and_names_its_command() -> None:
     scripts = {path.stem for path in EXAMPLES.glob("*.py")} - {"sandboxed"}
-    assert scripts == {*SERVICES, TENANTS, *JOBS}
+    assert scripts == {*SERVICES, TENANTS, DJANGO, *JOBS, PROCESSES}
     for name in scripts:
         page = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
         assert f"    python3 examples/{name}.py --sandbox\n" in page

@@ -1,5 +1,5 @@
-"""Bytes that change on the disk while an export is at work never reach a file that says it is certified."""
-# ruff: noqa: ANN401 - any argument of what is watched; small local files
+"""Bytes that change on the disk during an export never reach a certified file."""
+# ruff: noqa: ANN401 - any argument of a watched function; small local files
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What is at a target already, compared with what is asked for."""
+"""An existing target, compared with the query."""
 
 import hashlib
 from collections import deque

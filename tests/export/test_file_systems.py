@@ -1,4 +1,4 @@
-"""Exports on shared file systems: each answers as the real one does where it differs from a local disk."""
+"""Exports on shared file systems: each behaves as the real one where it differs from a local disk."""
 # ruff: noqa: ASYNC240 - small local files
 
 import errno

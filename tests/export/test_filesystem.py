@@ -156,7 +156,7 @@ def test_owner_and_mode_are_checked_unless_the_file_system_forces_them(
     try:
         assert is_private(descriptor)
         check_private(descriptor, tmp_path / "file", was_private=True)
-        # Of this file alone, as after chmod and chown: never right, whatever the creating run is said to have seen.
+        # Of this file alone, as after chmod and chown: never right, in any state that the creating run has recorded.
         monkeypatch.setattr(
             storage, "_owner_and_mode", lambda one: status if os.fstat(one).st_ino == inode else reported(one)
         )

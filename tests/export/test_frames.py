@@ -1,4 +1,4 @@
-"""A whole frame is told from a torn one, and a torn one from damage."""
+"""Frames: intact, torn and damaged ones are distinguished."""
 
 import os
 import zlib

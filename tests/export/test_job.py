@@ -1,4 +1,4 @@
-"""Windows in, one whole file out, whatever comes between."""
+"""An export job: windows in, one complete file out, with any interruption."""
 # ruff: noqa: ASYNC240, FBT001 - small local files; a parameter of a test
 
 import asyncio
@@ -167,7 +167,7 @@ async def test_a_power_cut_at_the_end_finds_whole_files_and_a_journal_that_knows
         flushed[reported.st_ino] = reported.st_size
 
     def check(source: Path, target: Path) -> None:
-        # All that was written is safe: the bytes that get their name now, and the journal that tells of them.
+        # Everything written is synced: the bytes that get their name now, and the journal that lists them.
         for file in (source, sidecar_path(path, JOURNAL)) if appeared else (source,):
             reported = file.stat()
             assert flushed[reported.st_ino] == reported.st_size
@@ -470,7 +470,7 @@ async def test_a_second_process_says_so_and_goes_on_when_the_first_is_killed(tmp
     assert contents(path.parent) == expected
 
 
-# What stands in the way.
+# Obstacles.
 
 
 async def test_an_existing_file_stays_unless_it_may_be_overwritten(tmp_path: Path) -> None:

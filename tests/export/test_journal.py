@@ -23,7 +23,7 @@ from aiosipcdr.export.render import decode_rows, encode_rows
 from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError
 from aiosipcdr.model.report import CompleteWindow
 from aiosipcdr.proof.checkpoint import Delivered, Recounted
-from tests.made_up_exports import CUT, SPAN, STORY, as_told, hour, window
+from tests.made_up_exports import CUT, SPAN, STORY, as_delivered, hour, window
 from tests.selection import some
 
 HEADER = Header(settings={"format": "csv", "sip_group_name": None, "#account": "0123456789abcdef"}, tiles=[SPAN])
@@ -114,7 +114,7 @@ def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> No
         assert journal.header == msgspec.structs.replace(HEADER, id=IDENTIFIER)
         checkpoint = journal.checkpoint()
         assert checkpoint.tiles == [SPAN]
-        assert checkpoint.entries == [as_told(entry) for entry in STORY]
+        assert checkpoint.entries == [as_delivered(entry) for entry in STORY]
         assert [len(decode_rows(rows)) for rows in journal.rows()] == [3, 2]
         assert ROWS_HEADER + b"".join(journal.rows()) == place_of(tmp_path)[1].read_bytes()
         assert journal.built is None
@@ -165,7 +165,7 @@ def test_a_journal_goes_on_where_it_ended_as_if_nothing_had_been(tmp_path: Path)
 
 def check_prefix(journal: Journal, number: int, story: Sequence[Entry | CompleteWindow] = STORY) -> None:
     """Hold the journal against the first entries of `story`."""
-    assert journal.checkpoint().entries == [as_told(entry) for entry in story[:number]]  # type: ignore[arg-type]
+    assert journal.checkpoint().entries == [as_delivered(entry) for entry in story[:number]]  # type: ignore[arg-type]
     rows = [encode_rows(entry.records) for entry in story[:number] if isinstance(entry, CompleteWindow)]
     assert list(journal.rows()) == [one for one in rows if one]
     assert journal.rows_file.path.read_bytes() == ROWS_HEADER + b"".join(rows)

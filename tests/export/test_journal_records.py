@@ -1,4 +1,4 @@
-"""What stands in a journal comes back as it was, and shows no number."""
+"""Records of a journal are read back unchanged, and show no number."""
 
 import base64
 import json

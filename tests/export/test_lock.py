@@ -1,4 +1,4 @@
-"""A lock ends with its holder, and nobody waits for it."""
+"""A lock ends with its holder; waiting is not possible."""
 
 import errno
 import os

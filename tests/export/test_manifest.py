@@ -1,4 +1,4 @@
-"""What is known of a file stands beside it, and shows no number and no secret."""
+"""The manifest beside a file: its facts, without numbers and secrets."""
 
 import json
 import platform
@@ -78,6 +78,7 @@ def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
         "file": "calls.csv",
         "format": "csv",
         "spreadsheet": False,
+        "tz": None,
         "numbers": "unchanged",
         "query": {
             "start": "2026-10-01T08:30:00+08:00",

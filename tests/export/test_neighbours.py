@@ -204,7 +204,7 @@ async def test_two_names_of_a_new_journal_are_one_again(tmp_path: Path) -> None:
     assert names(tmp_path) == [NAME, NAME + MANIFEST, NAME + QUARANTINE]
 
 
-# Beginning anew.
+# Starting over.
 
 
 async def test_a_restart_forgets_an_export_of_another_query(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A kill, or a full disk, at every single call of the system: the next run makes the same files, none is half there.
+"""A kill, or a full disk, at every single system call: the next run makes the same files, and none is partial.
 
 What a killed process leaves is what stood in the folder before its next call,
 so one run is watched and its folder copied before each of them.
@@ -30,7 +30,7 @@ NAMES = ["calls.ndjson", "calls.csv.gz", "calls.parquet"]
 BUILT = b'"type":"built"'
 
 State = dict[str, tuple[int, bytes]]
-"""What stands in a folder: inode and bytes, by name."""
+"""Contents of a folder: inode and bytes by name."""
 
 
 def state_of(folder: Path) -> State:
@@ -53,7 +53,7 @@ def restore(state: State, folder: Path) -> Path:
 
 @contextmanager
 def each_call(before: Callable[[str], None]) -> Iterator[None]:
-    """Run `before` with its name before each call that changes a folder; what is written goes there in two pieces."""
+    """Run `before` with its name before each call that changes a folder; each write is split into two."""
     in_half = cycle((True, False))
     with pytest.MonkeyPatch.context() as patch:
 
@@ -99,7 +99,7 @@ async def another_before(path: Path) -> None:
 
 
 async def the_same_before(path: Path) -> None:
-    # An earlier export of the same rows: the file alone does not tell it from the new one.
+    # An earlier export of the same rows: the file alone does not differ from the new one.
     await export(path)
     manifest = read_manifest(sidecar_path(path, MANIFEST))
     manifest = msgspec.structs.replace(manifest, report=msgspec.structs.replace(manifest.report, elapsed=99.0))
@@ -223,17 +223,17 @@ async def test_killed_at_any_call_a_run_of_another_query_finishes_that_may_disca
 
 
 class Full:
-    """A disk that has room for so many calls and no more."""
+    """A disk that is full after so many calls."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, left: int) -> None:
+        self.left = left
         self.was_full = False
 
     def __call__(self, name: str) -> None:
         if name in {"unlink", "ftruncate"}:  # they free some
             return
-        self.room -= 1
-        if self.room < 0:
+        self.left -= 1
+        if self.left < 0:
             self.was_full = True
             raise OSError(errno.ENOSPC, "full")
 
@@ -250,10 +250,10 @@ async def test_a_full_disk_at_any_system_call_is_reported_and_the_next_run_resum
     expected = contents(path.parent)
     ours = {name + ending for ending in (JOURNAL, ROWS, MANIFEST, QUARANTINE)}
     kept = 0
-    for room in range(100):
-        path = await begun(tmp_path / str(room), name, before)
+    for left in range(100):
+        path = await begun(tmp_path / str(left), name, before)
         old = path.read_bytes() if overwrite else None
-        full = Full(room)
+        full = Full(left)
         with each_call(full):
             try:
                 await export(path, overwrite=overwrite)
@@ -268,7 +268,7 @@ async def test_a_full_disk_at_any_system_call_is_reported_and_the_next_run_resum
         assert contents(path.parent) == expected
         shutil.rmtree(path.parent)
     assert not full.was_full
-    assert room > 15
+    assert left > 15
     assert kept > 10
 
 

@@ -34,7 +34,7 @@ def test_columns_come_back_row_by_row(tmp_path: Path, name: str, calls: int) -> 
     assert [(row[0], row[1], Decimal(row[2]), row[3]) for row in read] == expected
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "parquet"])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in {"parquet", "xlsx"}])
 def test_text_is_kept_as_it_was_sent(tmp_path: Path, name: str) -> None:
     names = [field for field in ROW_FIELDS if field not in {"call_duration", "charged_duration"}]
     read = list(read_columns(written(tmp_path, name, 3), name, names))

@@ -1,4 +1,4 @@
-"""Rows: what stands in the lines, and that it comes back."""
+"""Rows: the contents of the lines, and reading them back."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone

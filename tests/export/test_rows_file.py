@@ -1,4 +1,4 @@
-"""Rows are appended, hashed on the way, and cut back to what is known to be whole."""
+"""The file of rows: appended, hashed, and truncated to its intact part."""
 
 import hashlib
 import os

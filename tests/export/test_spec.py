@@ -1,4 +1,4 @@
-"""Everything that is decided before the first request, and what of it a journal must agree in."""
+"""The export's settings: checked before the first request, compared with those of a journal."""
 
 from datetime import UTC, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What was asked, as files tell it and as nothing else does."""
+"""The query as described in files; no repr shows it."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A file is held against its manifest, and whatever differs is said in a sentence."""
+"""Verification of a file by its manifest: each difference is one sentence."""
 
 import gzip
 import hashlib
@@ -160,9 +160,9 @@ def manifest_of(facts: FileFacts) -> Manifest:
         "versions": {},
         "created": START,
     }
-    facts_told = msgspec.to_builtins(facts)
-    del facts_told["answered"]
-    return msgspec.convert(known | facts_told, type=Manifest)
+    other_facts = msgspec.to_builtins(facts)
+    del other_facts["answered"]
+    return msgspec.convert(known | other_facts, type=Manifest)
 
 
 def test_sums_are_exact_over_many_rows(tmp_path: Path) -> None:
@@ -224,9 +224,9 @@ async def test_the_same_rows_in_other_bytes_are_another_file(tmp_path: Path, cha
 async def test_an_unreadable_file_is_reported_with_its_size_and_hash(tmp_path: Path) -> None:
     path, manifest = await exported(tmp_path, "csv")
     path.write_bytes(path.read_bytes() + b'"')
-    size, told_hash, unreadable = verify_file(path, manifest)
+    size, hash_differs, unreadable = verify_file(path, manifest)
     assert "bytes, the manifest says" in size
-    assert "SHA-256" in told_hash
+    assert "SHA-256" in hash_differs
     assert "cannot be read as csv" in unreadable
 
 

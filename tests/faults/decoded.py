@@ -1,4 +1,4 @@
-"""What any bytes may become in the decoder, for hypothesis and for atheris alike."""
+"""The decoder's contract for any bytes, used by hypothesis and atheris."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Answers that are small on the wire and want the machine: each as large as a page of a hundred records may be."""
+"""Hostile responses, small on the wire: each unpacks to the largest page of a hundred records."""
 
 import gc
 import gzip
@@ -9,20 +9,20 @@ from pathlib import Path
 LARGEST = 101 * 64 * 1024
 
 
-def page(record: Callable[[int], str], room: int = LARGEST) -> bytes:
-    """Return a page of as many records as there is room for."""
+def page(record: Callable[[int], str], size: int = LARGEST) -> bytes:
+    """Return a page of as many records as fit into `size` bytes."""
     head = b'{"status":"0","reason":"ok","data":{"total":1,"size":100,"current":1,"pages":1,"records":['
-    room -= len(head) + 3
+    size -= len(head) + 3
     records, number = [], 0
-    while (room := room - len(one := record(number)) - 1) > 0:
+    while (size := size - len(one := record(number)) - 1) > 0:
         records.append(one)
         number += 1
     return head + ",".join(records).encode(errors="surrogateescape") + b"]}}"
 
 
-def members(member: Callable[[int], str], room: int = LARGEST) -> bytes:
-    """Return a page of one record that has as many members as there is room for."""
-    filled = page(member, room - 40)
+def members(member: Callable[[int], str], size: int = LARGEST) -> bytes:
+    """Return a page of one record with as many members as fit into `size` bytes."""
+    filled = page(member, size - 40)
     return filled.replace(b'"records":[', b'"records":[{"voiceId":"1",').replace(b"]}}", b"}]}}")
 
 

@@ -1,7 +1,7 @@
-"""The table of faults: what the vendor, the wire or a page gets wrong, and what becomes of it.
+"""The table of faults of vendor, wire and pages, with the expected outcome.
 
 Data only; `test_matrix.py` plays every row. Here are connections and HTTP
-and what is proven elsewhere; `odd_answers.py` holds the rest.
+and the rows tested elsewhere; `odd_answers.py` holds the rest.
 """
 
 from unittest.mock import ANY
@@ -40,7 +40,7 @@ ON_THE_WIRE = [
     fatal(13, "gzip bomb", Fault("bomb", size=9 * 2**20), error=ResponseTooLargeError),
     fatal(14, "a GiB announced", Fault("large"), error=ResponseTooLargeError),
     fatal(14, "endless chunks", Fault("endless"), error=ResponseTooLargeError),
-    retried(15, "body longer than told", Fault("long"), ProtocolError, 3),
+    retried(15, "body longer than declared", Fault("long"), ProtocolError, 3),
     retried(
         16,
         "no HTTP",

@@ -29,14 +29,14 @@ def whole_call(number: int, **fields: object) -> dict[str, object]:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run comes to.
+    """Expected outcome of a run.
 
     Attributes:
         requests: how many the vendor sees, exactly.
         error: the exact class; None: the records of a run without faults, certified.
         status: the error's status.
         retryable: the error's own word.
-        retry_after: what the vendor asked for, as the error tells it.
+        retry_after: the vendor's `Retry-After`, as in the error.
         report: members of the report that are not as usual.
         others: the records may differ from those without faults (what a fault changed in them).
     """
@@ -88,7 +88,7 @@ class Row:
 
 
 def fatal(number: int, name: str, *faults: Fault, error: type[SipCdrError], **facts: Any) -> Row:  # noqa: ANN401 - facts of two kinds
-    """Return a row that ends in the same error at the first request, for page and range alike."""
+    """Return a row that ends in the same error at the first request, for a page and for a range."""
     row: dict[str, Any] = {name: facts.pop(name) for name in ("config", "why", "python") if name in facts}
     return Row(number=number, name=name, faults=faults, whole=Outcome(requests=1, error=error, **facts), **row)
 

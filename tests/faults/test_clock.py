@@ -1,4 +1,4 @@
-"""Clocks that differ: one mend for all, one more request each, and an error that says what to do."""
+"""Clock skew: corrected once for all requests, one more request each, and an error with advice."""
 # ruff: noqa: ASYNC110 - waiting for another thread's loop is polling
 
 import asyncio
@@ -99,7 +99,7 @@ async def test_a_clock_that_jumps_costs_one_fresh_signature_and_no_deadline(offs
 
 
 async def test_a_clock_that_jumps_again_later_is_mended_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each request knows under which offset it was signed, also after the first mend."""
+    """Each request knows the offset it was signed with, also after the first correction."""
     monkeypatch.setattr("aiosipcdr.policy.clock._SETTLED_AFTER", 0.0)
     clock = ShiftedClock()
     async with Sandbox(records=10) as sandbox, open_with(client_of(sandbox), wall_clock=clock) as client:

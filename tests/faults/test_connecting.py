@@ -1,4 +1,4 @@
-"""What goes wrong before a request is on its way: names, ports, certificates, proxies."""
+"""Faults before a request is sent: names, ports, certificates, proxies."""
 # ruff: noqa: ANN401 - the constructor's own settings; a fixture of another module
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Answers of the vendor, damaged at random: the decoder returns what it may and raises nothing."""
+"""Responses damaged at random: the decoder returns a result and raises nothing."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Rows of the table that no answer causes (clock, cancellation, signals, the client's state), for each way to fetch."""
+"""Rows of the table without a faulty response (clock, cancellation, signals, client state), for each method."""
 # ruff: noqa: ANN401, ASYNC110 - the constructor's own settings; waiting for the server is polling
 
 import asyncio

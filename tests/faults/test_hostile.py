@@ -1,4 +1,4 @@
-"""A small answer must not take the machine: what each costs is measured in a process of its own."""
+"""Hostile responses: the cost of each is measured in a process of its own."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What one request, run, hook or signal does must not hang, hide or leak anything of the others."""
+"""Isolation: no request, run, hook or signal blocks, hides or leaks another one's."""
 # ruff: noqa: ASYNC110 - waiting for the server is polling
 
 import asyncio

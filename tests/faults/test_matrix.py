@@ -1,4 +1,4 @@
-"""Every row of the table of faults, against every way to fetch: the exact error, requests and remains."""
+"""Every row of the table of faults with every method: the exact error, requests and leftovers."""
 
 import ast
 import asyncio
@@ -50,7 +50,7 @@ async def stream(client: CdrClient, _folder: Path) -> Result:
 async def export(client: CdrClient, folder: Path) -> Result:
     target = folder / "calls.ndjson"
     report = await client.export(START, END, target, overwrite=True, phone_name=PHONE)
-    # What an unknown field held stands in a column of its own; everything else is as without it.
+    # The values of unknown fields are in a column of their own; everything else is as without them.
     rows = [msgspec.json.decode(line) for line in target.read_bytes().splitlines()]
     return Result([{**row, "extra": None} for row in rows], report)
 
@@ -127,7 +127,7 @@ async def play(
         sandbox.add_faults(*faults)
         try:
             result = await run(client, folder)
-        except Exception as caught:  # noqa: BLE001 - its exact class is what is looked at
+        except Exception as caught:  # noqa: BLE001 - the test checks its exact class
             error = caught
         requests = sandbox.stats.requests
         assert sandbox.faults_left == []
@@ -160,7 +160,7 @@ def cases(rows: Sequence[Row]) -> Iterator[Any]:
 
 
 def may_pass() -> list[Any]:
-    """Leave out what is over before it could pass: a page that nothing judges."""
+    """Leave out faults that end before they could pass: those of a page that is not checked."""
     harmless = {row.name for row in ROWS if PURE_PYTHON and row.python is not None and row.python.error is None}
     paired = list(cases([row for row in ROWS if row.passes and row.name not in harmless]))
     return [case for case in paired if strikes_of(case.values[0], outcome_of(*case.values), case.values[1]) > 1]
@@ -189,7 +189,7 @@ async def test_a_fault_that_stays_comes_to_what_the_table_says(
             check_report(watch, row, result.report, **(expected | dict(outcome.report)))
 
 
-@pytest.mark.parametrize(("row", "method"), some(may_pass(), every=6))
+@pytest.mark.parametrize(("row", "method"), some(may_pass(), every=9))
 async def test_a_fault_that_passes_in_time_leaves_no_trace_in_the_records(
     watching: Watching, row: Row, method: str, tmp_path: Path
 ) -> None:
@@ -201,7 +201,7 @@ async def test_a_fault_that_passes_in_time_leaves_no_trace_in_the_records(
         assert requests == CLEAN[method] + strikes
         assert result is not None
         if result.report is not None:
-            # What a plan finds wrong it asks for anew: that is no retry.
+            # A page that the plan rejects is requested again: that is no retry.
             retries = strikes if outcome.retryable else 0
             check_report(watch, row, result.report, requests=requests, retries=retries, certified=True, quarantined=0)
 

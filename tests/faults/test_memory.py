@@ -1,4 +1,4 @@
-"""Answers made to fill the memory: a process that meets them grows no more than for an ordinary run, or hardly."""
+"""Responses made to fill the memory: a process needs hardly more than for an ordinary run."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ def ordinary() -> int:
     return size
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the resident size is not told there")
+@pytest.mark.skipif(sys.platform == "win32", reason="the resident size is not available there")
 @pytest.mark.parametrize("fault", some(FAULTS, every=2))
 def test_an_answer_without_measure_takes_a_bounded_amount_of_memory(fault: str) -> None:
     with Sandbox(records=500) as sandbox:

@@ -1,4 +1,4 @@
-"""A vendor that is down, throttles or turns us away: what it costs him, and when we stop."""
+"""A vendor that is down, throttles or refuses the login: the number of requests, and when a run ends."""
 # ruff: noqa: ASYNC110 - waiting for another thread is polling
 
 import asyncio
@@ -130,7 +130,7 @@ async def test_runs_share_one_rate() -> None:
     async with Sandbox(records=10) as sandbox, client_of(sandbox, rate=rate, hook=hook) as client:
         begun = loop.time()
         await asyncio.gather(*(client.count(sandbox.start, sandbox.end) for _ in range(10)))
-    # Not from the first on: it may be told late, and is no later for the others.
+    # Not from the first on: its event may be late, and the others are no later for it.
     assert sent[-1] - begun >= 9 / 100 - 0.01
 
 

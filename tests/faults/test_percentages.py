@@ -32,7 +32,7 @@ _TIMES = 8
 class Unreliable:
     """A middleware of the sandbox that answers a share of the requests with a fault, the first ones included.
 
-    The tenth request fails eight times, whatever is drawn: more often than a page is usually asked for.
+    The tenth request always fails eight times: more often than a page is usually requested.
     """
 
     def __init__(self, fault: str, share: float, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""What this machine lacks is said as such and is no outage of the vendor's: each in a process with real limits."""
+"""Shortages of this machine are reported as such, not as an outage: each in a process with real limits."""
 
 import subprocess
 import sys
@@ -82,7 +82,7 @@ def test_without_any_descriptor_it_says_so_and_no_budget_hides_it() -> None:
 
 
 def test_without_a_thread_to_look_up_a_name_it_says_so() -> None:
-    # No thread finds room for a stack of 4 GiB.
+    # No thread can get a stack of 4 GiB.
     shortage = """(resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)), threading.stack_size(4 << 30), ())[-1]"""
     with Sandbox(records=10) as sandbox:
         reported = run(sandbox, shortage, base_url='"https://cdr.invalid/v3/voice"')

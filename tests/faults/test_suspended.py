@@ -1,4 +1,4 @@
-"""A machine that stands still longer than every deadline: SIGSTOP, as in `docker pause`, a suspend or Cloud Run."""
+"""A machine suspended for longer than every deadline: SIGSTOP, as in `docker pause`, a suspend or Cloud Run."""
 
 import asyncio
 import os

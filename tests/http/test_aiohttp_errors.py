@@ -1,6 +1,6 @@
-"""What aiohttp raises becomes an error of ours that says what happened, and quotes nothing of it.
+"""Exceptions of aiohttp become our errors, which say what happened and quote nothing.
 
-Most of these are met over real sockets in tests/http/test_transport.py and tests/faults; here stand the rest.
+Most of these are met over real sockets in tests/http/test_transport.py and tests/faults; the rest is here.
 """
 
 import errno

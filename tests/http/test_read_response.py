@@ -1,4 +1,4 @@
-"""What came over HTTP, as a page or as the error that it tells, with all that the error is to know."""
+"""An HTTP response as a page, or as the error that it reports, with all of its facts."""
 
 import json
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ def refusal(code: int, reason: str = "busy") -> bytes:
 def test_a_page_is_a_page() -> None:
     body = b'{"status":"0","data":{"total":1,"size":100,"current":1,"pages":1,"records":[{"voiceId":"1"}]}}'
     assert isinstance(read(body), PageAnswer)
-    # With another status it is not used, whatever it says.
+    # With another status it is not used.
     assert isinstance(read(body, 500), SipCdrError)
 
 

@@ -1,4 +1,4 @@
-"""One signed POST: bytes out, bytes in, and every trouble as one of our errors, returned and never raised."""
+"""One signed POST: bytes out, bytes in, and every failure as one of our errors, returned and never raised."""
 # ruff: noqa: ANN401 - the constructor's own settings
 
 import asyncio

@@ -38,7 +38,7 @@ def client_of(sandbox: Sandbox, **settings: Any) -> CdrClient:
 
 
 def asking(sandbox: Sandbox, **asked: Any) -> str:
-    """Return the query string for all calls of the sandbox, or for what is `asked`."""
+    """Return the query string for all calls of the sandbox, or for `asked`."""
     times = {"start": sandbox.start.isoformat(), "end": sandbox.end.isoformat()}
     return urlencode(times | asked)
 
@@ -198,7 +198,7 @@ async def serve_aiohttp(build: Build, **limits: Any) -> AsyncIterator[str]:
         yield address
 
 
-class Doors:
+class Tools:
     """Helpers of the tests of applications."""
 
     Gate = Gate
@@ -213,8 +213,8 @@ class Doors:
 
 
 @pytest.fixture
-def doors() -> Doors:
-    return Doors()
+def tools() -> Tools:
+    return Tools()
 
 
 @pytest.fixture(params=[serve_fastapi, serve_aiohttp], ids=["fastapi", "aiohttp"])

@@ -1,12 +1,12 @@
-"""What the servers of test_servers.py serve: applications that answer with CSV, in the ways that once ended it short.
+"""Applications for the servers of test_servers.py: CSV behind middlewares that once truncated it silently.
 
     python3 -m tests.integrations.served PORT     (aiohttp.web)
     uvicorn tests.integrations.served:application (FastAPI)
 
 `AIOSIPCDR_SERVED` names the accounts, as JSON: address, key, secret, start and end of each. The path of a request is
-/APPLICATION/ACCOUNT.csv: the application has the middleware, the account has the trouble.
+/APPLICATION/ACCOUNT.csv: the application has the middleware, the account has the fault.
 """
-# ruff: noqa: BLE001 - the careless middlewares are what is tested
+# ruff: noqa: BLE001 - careless middlewares are under test
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from aiosipcdr.integrations import aiohttp as on_aiohttp
 from aiosipcdr.integrations import fastapi as on_fastapi
 
 ACCOUNTS: dict[str, dict[str, str]] = json.loads(os.environ.get("AIOSIPCDR_SERVED", "{}"))
-AFTER_THE_START = 1.0  # seconds, for what strikes when an answer has begun, which it does at once
+AFTER_THE_START = 1.0  # seconds, for faults that strike after a response has started, which it does at once
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -67,7 +67,7 @@ def fastapi_app(*, lifespan: Any = None) -> FastAPI:  # noqa: ANN401 - whichever
 
 
 class Cancelling:
-    """An ASGI middleware that cancels what takes too long, and ends the answer well if it has begun."""
+    """An ASGI middleware that cancels slow requests, and ends the response normally if it has started."""
 
     def __init__(self, app: Any) -> None:  # noqa: ANN401 - an ASGI application
         self._app = app
@@ -103,7 +103,7 @@ class Forgiving:
 
 
 class Disconnecting:
-    """An ASGI middleware that reports a disconnect while the caller is there, once the answer has begun."""
+    """An ASGI middleware that reports a disconnect while the caller is there, once the response has started."""
 
     def __init__(self, app: Any) -> None:  # noqa: ANN401 - an ASGI application
         self._app = app

@@ -136,7 +136,7 @@ async def test_a_caller_who_has_gone_is_nobodys_fault() -> None:
 
 async def test_a_disconnect_is_noticed_by_whichever_part_receives_it() -> None:
     async def inner(caller: AsgiWriter, receive: Any, _send: Any) -> None:
-        caller._receive = forever  # the server tells it once, and a middleware has asked
+        caller._receive = forever  # the server reports it once, and a middleware has received it
         watching = asyncio.create_task(caller.wait_disconnected())
         await asyncio.sleep(0)
         server.gone.set()
@@ -176,7 +176,7 @@ async def test_only_the_outermost_application_is_guarded() -> None:
     server = Server()
     for scope in ({}, {"endpoint": app}):
         await Guard(Guard(app), lambda: limits)({"type": "http", "headers": [], **scope}, server.receive, server.send)
-    assert seen == [(True, limits), (False, limits)]  # what is mounted has middlewares of others around it
+    assert seen == [(True, limits), (False, limits)]  # a mounted application has middlewares of others around it
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])

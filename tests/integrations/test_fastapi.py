@@ -44,13 +44,13 @@ SANDBOX = {"records": 300}
 
 
 async def test_the_lifespan_opens_one_client_and_closes_it(
-    doors: Any, sandbox: Sandbox, browser: ClientSession
+    tools: Any, sandbox: Sandbox, browser: ClientSession
 ) -> None:
     built: list[CdrClient] = []
     seen: list[CdrClient] = []
 
     def build() -> CdrClient:
-        built.append(doors.client_of(sandbox))
+        built.append(tools.client_of(sandbox))
         return built[-1]
 
     app = FastAPI(lifespan=client_lifespan(build))
@@ -60,7 +60,7 @@ async def test_the_lifespan_opens_one_client_and_closes_it(
         seen.append(client)
 
     assert not built
-    async with doors.serve_asgi(app) as address:
+    async with tools.serve_asgi(app) as address:
         for _ in range(2):
             async with browser.get(address) as answer:
                 assert answer.status == 200
@@ -70,8 +70,8 @@ async def test_the_lifespan_opens_one_client_and_closes_it(
     assert "closed" in repr(built[0])
 
 
-async def test_records_and_pages_are_response_models(doors: Any, sandbox: Sandbox, browser: ClientSession) -> None:
-    app = FastAPI(lifespan=client_lifespan(lambda: doors.client_of(sandbox)))
+async def test_records_and_pages_are_response_models(tools: Any, sandbox: Sandbox, browser: ClientSession) -> None:
+    app = FastAPI(lifespan=client_lifespan(lambda: tools.client_of(sandbox)))
     span = (sandbox.start, sandbox.end)
 
     @app.get("/page")
@@ -97,7 +97,7 @@ async def test_records_and_pages_are_response_models(doors: Any, sandbox: Sandbo
             assert answer.status == 200
             return json.loads(await answer.read(), parse_float=pytest.fail)
 
-    async with doors.client_of(sandbox) as client, doors.serve_asgi(app) as address:
+    async with tools.client_of(sandbox) as client, tools.serve_asgi(app) as address:
         records = await client.fetch_all(*span)
         assert await get("page") == (await client.fetch_page(*span, size=10)).to_dict()
         assert await get("call") == records[0].to_dict()
@@ -109,10 +109,10 @@ async def test_records_and_pages_are_response_models(doors: Any, sandbox: Sandbo
     assert schemas["Page"]["properties"]["records"]["items"] == {"$ref": "#/components/schemas/CallDetailRecord"}
 
 
-async def test_a_lifespan_of_the_users_may_hold_ours(doors: Any, sandbox: Sandbox, browser: ClientSession) -> None:
+async def test_a_lifespan_of_the_users_may_hold_ours(tools: Any, sandbox: Sandbox, browser: ClientSession) -> None:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with client_lifespan(lambda: doors.client_of(sandbox))(app) as state:
+        async with client_lifespan(lambda: tools.client_of(sandbox))(app) as state:
             yield {**state, "mine": "here"}
 
     app = FastAPI(lifespan=lifespan)
@@ -124,14 +124,14 @@ async def test_a_lifespan_of_the_users_may_hold_ours(doors: Any, sandbox: Sandbo
         return f"{request.state.mine} {client}"
 
     async with (
-        doors.serve_asgi(app) as address,
+        tools.serve_asgi(app) as address,
         browser.get(f"{address}/inner/") as answer,  # the client reaches applications within this one
     ):
         assert (await answer.json()).startswith("here <CdrClient http://127.0.0.1")
 
 
 async def test_without_the_lifespan_the_operator_learns_what_is_missing(
-    doors: Any, browser: ClientSession, caplog: pytest.LogCaptureFixture
+    tools: Any, browser: ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = FastAPI()
     install_error_handlers(app)
@@ -140,22 +140,22 @@ async def test_without_the_lifespan_the_operator_learns_what_is_missing(
     async def look(client: ClientDep) -> str:
         return str(client)
 
-    async with doors.serve_asgi(app) as address, browser.get(address) as answer:
+    async with tools.serve_asgi(app) as address, browser.get(address) as answer:
         assert answer.status == 503
     assert "FastAPI(lifespan=client_lifespan())" in caplog.text
 
 
 async def test_csv_is_whole_under_a_lifespan_of_the_users_alone(
-    doors: Any, sandbox: Sandbox, browser: ClientSession
+    tools: Any, sandbox: Sandbox, browser: ClientSession
 ) -> None:
-    async with doors.client_of(sandbox) as client:
+    async with tools.client_of(sandbox) as client:
         app = FastAPI()
 
         @app.get("/")
         async def calls(query: RangeParams) -> CsvResponse:
             return CsvResponse(client.stream(**query), headers={"X-Mine": "here"})
 
-        async with doors.serve_asgi(app) as address, browser.get(f"{address}?{doors.asking(sandbox)}") as answer:
+        async with tools.serve_asgi(app) as address, browser.get(f"{address}?{tools.asking(sandbox)}") as answer:
             body = await answer.read()
             assert answer.status == 200
             assert answer.headers["X-Mine"] == "here"
@@ -164,31 +164,31 @@ async def test_csv_is_whole_under_a_lifespan_of_the_users_alone(
 
 
 async def test_csv_that_is_made_in_memory_is_bounded(
-    doors: Any,
+    tools: Any,
     sandbox: Sandbox,
     browser: ClientSession,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(streaming, "_MAX_BUFFERED_BYTES", 10_000)
-    async with doors.client_of(sandbox) as client:
+    async with tools.client_of(sandbox) as client:
         app = FastAPI()
 
         @app.get("/")
         async def calls(query: RangeParams) -> CsvResponse:
             return CsvResponse(client.stream(**query))
 
-        async with doors.serve_asgi(app) as address, browser.get(f"{address}?{doors.asking(sandbox)}") as answer:
+        async with tools.serve_asgi(app) as address, browser.get(f"{address}?{tools.asking(sandbox)}") as answer:
             assert answer.status == 500
-        await doors.until_idle(client)
+        await tools.until_idle(client)
     assert "install_error_handlers(app)" in caplog.text
 
 
 async def test_a_middleware_outside_of_an_application_that_is_mounted_cannot_shorten_csv(
-    doors: Any, browser: ClientSession
+    tools: Any, browser: ClientSession
 ) -> None:
     # The guard of the inner application does not see it, and a streamed answer would be ended by it.
-    async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, doors.client_of(sandbox) as client:
+    async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, tools.client_of(sandbox) as client:
         app, inner = FastAPI(), FastAPI()
         install_error_handlers(inner)
         app.mount("/inner", inner)
@@ -202,17 +202,17 @@ async def test_a_middleware_outside_of_an_application_that_is_mounted_cannot_sho
             return CsvResponse(client.stream(**query, allow_incomplete=True), start_within=0)
 
         async with (
-            doors.serve_asgi(app) as address,
-            browser.get(f"{address}/inner/?{doors.asking(sandbox)}") as answer,
+            tools.serve_asgi(app) as address,
+            browser.get(f"{address}/inner/?{tools.asking(sandbox)}") as answer,
         ):
             assert answer.status == 502
             assert (await answer.json(content_type=None))["error"] == "IncompleteRangeError"
 
 
 async def test_dependencies_may_be_overridden_without_the_lifespan(
-    doors: Any, sandbox: Sandbox, browser: ClientSession
+    tools: Any, sandbox: Sandbox, browser: ClientSession
 ) -> None:
-    async with doors.client_of(sandbox) as client, doors.client_of(sandbox) as other:
+    async with tools.client_of(sandbox) as client, tools.client_of(sandbox) as other:
         app = FastAPI(lifespan=client_lifespan({"acme": CdrClient.from_env}))  # never entered
 
         @app.get("/calls.csv", response_class=CsvResponse)
@@ -227,7 +227,7 @@ async def test_dependencies_may_be_overridden_without_the_lifespan(
         app.dependency_overrides[open_account("acme")] = lambda: other
         async with (
             uvicorn_without_lifespan(app) as address,
-            browser.get(f"{address}/calls.csv?{doors.asking(sandbox)}") as answer,
+            browser.get(f"{address}/calls.csv?{tools.asking(sandbox)}") as answer,
             browser.get(f"{address}/whose") as reported,
         ):
             assert len((await answer.text()).splitlines()) == 301
@@ -239,7 +239,7 @@ async def uvicorn_without_lifespan(app: FastAPI) -> AsyncIterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started:  # noqa: ASYNC110 - no event tells
+        while not server.started:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.002)
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -248,11 +248,11 @@ async def uvicorn_without_lifespan(app: FastAPI) -> AsyncIterator[str]:
             await serving
 
 
-async def test_each_account_has_a_client_of_its_own(doors: Any, sandbox: Sandbox, browser: ClientSession) -> None:
+async def test_each_account_has_a_client_of_its_own(tools: Any, sandbox: Sandbox, browser: ClientSession) -> None:
     built: dict[str, CdrClient] = {}
 
     def build(name: str) -> CdrClient:
-        built[name] = doors.client_of(sandbox)
+        built[name] = tools.client_of(sandbox)
         return built[name]
 
     app = FastAPI(lifespan=client_lifespan({"acme": lambda: build("acme"), "globex": lambda: build("globex")}))
@@ -270,7 +270,7 @@ async def test_each_account_has_a_client_of_its_own(doors: Any, sandbox: Sandbox
     async def default(client: ClientDep) -> str:
         return str(client)
 
-    async with doors.serve_asgi(app) as address:
+    async with tools.serve_asgi(app) as address:
         async with browser.get(address) as answer:
             assert await answer.json() == [True, True]
         async with browser.get(f"{address}/default") as answer:
@@ -278,9 +278,9 @@ async def test_each_account_has_a_client_of_its_own(doors: Any, sandbox: Sandbox
     assert {repr(client).split()[-1] for client in built.values()} == {"closed>"}
 
 
-async def test_two_lifespans_may_be_combined_if_their_accounts_differ(doors: Any, sandbox: Sandbox) -> None:
+async def test_two_lifespans_may_be_combined_if_their_accounts_differ(tools: Any, sandbox: Sandbox) -> None:
     def build() -> CdrClient:
-        client: CdrClient = doors.client_of(sandbox)
+        client: CdrClient = tools.client_of(sandbox)
         return client
 
     app = FastAPI()
@@ -298,7 +298,7 @@ async def test_two_lifespans_may_be_combined_if_their_accounts_differ(doors: Any
 
 
 async def test_the_query_parameters_that_a_route_declares_are_known(
-    doors: Any, sandbox: Sandbox, browser: ClientSession
+    tools: Any, sandbox: Sandbox, browser: ClientSession
 ) -> None:
     class Columns(BaseModel):
         columns: str = ""
@@ -310,7 +310,7 @@ async def test_the_query_parameters_that_a_route_declares_are_known(
     async def of_the_inclusion(version: Annotated[int, Query(alias="v")] = 1) -> int:
         return version
 
-    app = FastAPI(lifespan=client_lifespan(lambda: doors.client_of(sandbox)))
+    app = FastAPI(lifespan=client_lifespan(lambda: tools.client_of(sandbox)))
     install_error_handlers(app)
     router = APIRouter(dependencies=[Depends(of_the_router)])
 
@@ -325,21 +325,21 @@ async def test_the_query_parameters_that_a_route_declares_are_known(
 
     app.include_router(router, prefix="/v1", dependencies=[Depends(of_the_inclusion)])
     declared = "columns=a&sortedBy=b&tag=c&v=2&api_key=k"
-    async with doors.serve_asgi(app) as address:
-        async with browser.get(f"{address}/v1/count?{doors.asking(sandbox)}&{declared}") as answer:
+    async with tools.serve_asgi(app) as address:
+        async with browser.get(f"{address}/v1/count?{tools.asking(sandbox)}&{declared}") as answer:
             assert await answer.json() == [300, "b", "k"]
         for more in ("sorted_by=b", "version=2", "query=1"):
-            async with browser.get(f"{address}/v1/count?{doors.asking(sandbox)}&{declared}&{more}") as answer:
+            async with browser.get(f"{address}/v1/count?{tools.asking(sandbox)}&{declared}&{more}") as answer:
                 assert answer.status == 422
                 assert f"unknown query parameter {more.partition('=')[0]};" in await answer.text()
 
 
 async def test_what_fastapi_refuses_is_a_problem_document_too_and_quotes_nothing(
-    doors: Any, sandbox: Sandbox, browser: ClientSession
+    tools: Any, sandbox: Sandbox, browser: ClientSession
 ) -> None:
-    app = doors.fastapi_app(lambda: doors.client_of(sandbox))
-    async with doors.serve_asgi(app) as address:
-        for query in ("end=2026-10-01T00:00:00Z", f"{doors.asking(sandbox)}&timeout=447700900123x"):
+    app = tools.fastapi_app(lambda: tools.client_of(sandbox))
+    async with tools.serve_asgi(app) as address:
+        for query in ("end=2026-10-01T00:00:00Z", f"{tools.asking(sandbox)}&timeout=447700900123x"):
             async with browser.get(f"{address}/count?{query}") as answer:
                 assert answer.status == 422
                 assert answer.content_type == "application/problem+json"
@@ -349,7 +349,7 @@ async def test_what_fastapi_refuses_is_a_problem_document_too_and_quotes_nothing
                 assert "447700900123" not in str(problem)
 
 
-async def test_a_handler_of_the_users_for_what_fastapi_refuses_stays(doors: Any, browser: ClientSession) -> None:
+async def test_a_handler_of_the_users_for_what_fastapi_refuses_stays(tools: Any, browser: ClientSession) -> None:
     app = FastAPI()
 
     @app.exception_handler(RequestValidationError)
@@ -362,7 +362,7 @@ async def test_a_handler_of_the_users_for_what_fastapi_refuses_stays(doors: Any,
     async def look(number: int) -> int:
         return number
 
-    async with doors.serve_asgi(app) as address, browser.get(f"{address}?number=x") as answer:
+    async with tools.serve_asgi(app) as address, browser.get(f"{address}?number=x") as answer:
         assert (answer.status, await answer.text()) == (400, "mine")
 
 
@@ -371,7 +371,7 @@ def test_no_dependency_costs_a_thread() -> None:
     assert open_account("acme") is open_account("acme")
 
 
-async def test_errors_of_others_are_none_of_ours(doors: Any, browser: ClientSession) -> None:
+async def test_errors_of_others_are_none_of_ours(tools: Any, browser: ClientSession) -> None:
     app = FastAPI()
     install_error_handlers(app)
 
@@ -379,22 +379,22 @@ async def test_errors_of_others_are_none_of_ours(doors: Any, browser: ClientSess
     async def fail() -> None:
         raise ValueError("mine")
 
-    async with doors.serve_asgi(app) as address, browser.get(address) as answer:
+    async with tools.serve_asgi(app) as address, browser.get(address) as answer:
         assert answer.status == 500
         assert answer.content_type == "text/plain"
 
 
 async def test_an_answer_may_follow_the_handler_of_the_users(
-    doors: Any, sandbox: Sandbox, browser: ClientSession
+    tools: Any, sandbox: Sandbox, browser: ClientSession
 ) -> None:
-    app = doors.fastapi_app(lambda: doors.client_of(sandbox))
+    app = tools.fastapi_app(lambda: tools.client_of(sandbox))
 
     @app.exception_handler(SipCdrError)  # type: ignore[untyped-decorator]
     async def mine(_request: Request, error: SipCdrError) -> Response:
         return Response(type(error).__name__, 418)
 
-    asked = doors.asking(sandbox, start="2020-01-01T00:00:00Z", end="2020-01-02T00:00:00Z")
-    async with doors.serve_asgi(app) as address, browser.get(f"{address}/calls.csv?{asked}") as answer:
+    asked = tools.asking(sandbox, start="2020-01-01T00:00:00Z", end="2020-01-02T00:00:00Z")
+    async with tools.serve_asgi(app) as address, browser.get(f"{address}/calls.csv?{asked}") as answer:
         assert (answer.status, await answer.text()) == (418, "OutOfTimeRangeError")
 
 
@@ -408,24 +408,24 @@ async def test_an_answer_may_follow_the_handler_of_the_users(
     ],
 )
 async def test_middlewares_of_the_users_do_not_end_a_broken_answer_well(
-    doors: Any, browser: ClientSession, path: str, order: list[str]
+    tools: Any, browser: ClientSession, path: str, order: list[str]
 ) -> None:
     async def note(request: Request, call_next: Next) -> Response:
         answer = await call_next(request)
         answer.headers["X-Noted"] = "yes"
         return answer
 
-    gate = doors.Gate(15)
+    gate = tools.Gate(15)
     async with Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox:
-        app = doors.fastapi_app(lambda: doors.client_of(sandbox, concurrency=1))
+        app = tools.fastapi_app(lambda: tools.client_of(sandbox, concurrency=1))
         for name in order:
             if name == "gzip":
                 app.add_middleware(GZipMiddleware)
             else:
                 app.middleware("http")(note)
         async with (
-            doors.serve_asgi(app) as address,
-            browser.get(f"{address}/{path}?{doors.asking(sandbox)}") as answer,
+            tools.serve_asgi(app) as address,
+            browser.get(f"{address}/{path}?{tools.asking(sandbox)}") as answer,
         ):
             assert answer.status == 200
             assert answer.headers.get("X-Noted") == ("yes" if "http" in order else None)
@@ -437,33 +437,33 @@ async def test_middlewares_of_the_users_do_not_end_a_broken_answer_well(
                 await answer.read()
 
 
-async def test_a_caller_who_hangs_up_is_noticed_behind_middlewares(doors: Any, browser: ClientSession) -> None:
-    gate = doors.Gate(0)
+async def test_a_caller_who_hangs_up_is_noticed_behind_middlewares(tools: Any, browser: ClientSession) -> None:
+    gate = tools.Gate(0)
     clients: list[CdrClient] = []
     async with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox:
 
         def build() -> CdrClient:
-            clients.append(doors.client_of(sandbox))
+            clients.append(tools.client_of(sandbox))
             return clients[0]
 
-        app = doors.fastapi_app(build)
+        app = tools.fastapi_app(build)
 
         @app.middleware("http")  # type: ignore[untyped-decorator]
         async def pass_on(request: Request, call_next: Next) -> Response:
             return await call_next(request)
 
-        async with doors.serve_asgi(app) as address:
-            asking = asyncio.create_task(browser.get(f"{address}/calls.ndjson?{doors.asking(sandbox)}"))
+        async with tools.serve_asgi(app) as address:
+            asking = asyncio.create_task(browser.get(f"{address}/calls.ndjson?{tools.asking(sandbox)}"))
             await gate.reached()
             asking.cancel()
             await asyncio.wait({asking})
-            await doors.until_idle(clients[0])
+            await tools.until_idle(clients[0])
             gate.opened.set()
 
 
-async def test_tasks_behind_an_answer_are_run(doors: Any, sandbox: Sandbox, browser: ClientSession) -> None:
+async def test_tasks_behind_an_answer_are_run(tools: Any, sandbox: Sandbox, browser: ClientSession) -> None:
     ran = asyncio.Event()
-    app = FastAPI(lifespan=client_lifespan(lambda: doors.client_of(sandbox)))
+    app = FastAPI(lifespan=client_lifespan(lambda: tools.client_of(sandbox)))
 
     @app.get("/")
     async def calls(client: ClientDep, query: RangeParams, tasks: BackgroundTasks) -> NdjsonResponse:
@@ -471,8 +471,8 @@ async def test_tasks_behind_an_answer_are_run(doors: Any, sandbox: Sandbox, brow
         return NdjsonResponse(client.stream(**query), headers={"Cache-Control": "private"})
 
     async with (
-        doors.serve_asgi(app) as address,
-        browser.get(f"{address}?{doors.asking(sandbox)}") as answer,
+        tools.serve_asgi(app) as address,
+        browser.get(f"{address}?{tools.asking(sandbox)}") as answer,
         asyncio.timeout(60),
     ):
         await answer.read()
@@ -480,8 +480,8 @@ async def test_tasks_behind_an_answer_are_run(doors: Any, sandbox: Sandbox, brow
         assert answer.headers["Cache-Control"] == "private"  # the user's word is the last
 
 
-def test_the_schema_names_the_formats_and_the_range(doors: Any) -> None:
-    paths = doors.fastapi_app(CdrClient.from_env).openapi()["paths"]
+def test_the_schema_names_the_formats_and_the_range(tools: Any) -> None:
+    paths = tools.fastapi_app(CdrClient.from_env).openapi()["paths"]
     assert set(paths["/calls.ndjson"]["get"]["responses"]["200"]["content"]) == {"application/x-ndjson"}
     assert set(paths["/calls.csv"]["get"]["responses"]["200"]["content"]) == {"text/csv"}
     start = next(one for one in paths["/count"]["get"]["parameters"] if one["name"] == "start")

@@ -96,7 +96,7 @@ async def test_a_run_is_a_span_with_its_windows_as_children(telemetry: Telemetry
         assert window.parent.span_id == run.context.span_id
         assert window.start_time is not None
         assert window.end_time is not None
-        # Not told afterwards as a moment: a window takes a request at least.
+        # Not recorded afterwards as a moment: a window takes at least one request.
         assert run.start_time <= window.start_time < window.end_time <= run.end_time
     assert sum(attributes(window)["aiosipcdr.window.records"] for window in windows) == 6_000
     assert sorted(attributes(window)["aiosipcdr.window.start"] for window in windows) == [

@@ -57,7 +57,7 @@ def test_every_error_of_the_tree_has_its_status() -> None:
     errors = {name for name in aiosipcdr.__all__ if name.endswith("Error")}
     statuses = {**STATUSES, "ArgumentError": 422}  # apart from the others, as its text is for callers
     assert errors == set(statuses)
-    reported = {name: plan_problem(getattr(aiosipcdr, name)("what the operator is told")).status for name in errors}
+    reported = {name: plan_problem(getattr(aiosipcdr, name)("a text for the operator")).status for name in errors}
     assert reported == statuses
 
 

@@ -1,6 +1,6 @@
-"""CSV on real servers, asked for with curl: every answer that exits with 0 is whole, and every short one is cut.
+"""CSV from real servers, read with curl: exit code 0 means complete, and every truncated response is an error.
 
-One server of each door is part of every run; `AIOSIPCDR_SERVERS=all` plays the whole table (`nox -s servers`).
+One server of each integration is part of every run; `AIOSIPCDR_SERVERS=all` plays the whole table (`nox -s servers`).
 """
 # ruff: noqa: S603 - the processes are our own interpreter's, and curl
 
@@ -40,7 +40,7 @@ class Server(NamedTuple):
     package: str
     command: tuple[str, ...]  # behind the interpreter; {port} is replaced
     options: tuple[str, ...] = ("--http1.1",)  # curl's
-    door: str = "fastapi"
+    framework: str = "fastapi"
     is_always_played: bool = False
 
 
@@ -57,7 +57,9 @@ SERVERS = {
     "hypercorn, HTTP/2": Server("hypercorn", HYPERCORN, H2),
     "granian, HTTP/1.1": Server("granian", GRANIAN),
     "granian, HTTP/2": Server("granian", GRANIAN, H2),
-    "aiohttp": Server("aiohttp", ("-m", "tests.integrations.served", "{port}"), door="aiohttp", is_always_played=True),
+    "aiohttp": Server(
+        "aiohttp", ("-m", "tests.integrations.served", "{port}"), framework="aiohttp", is_always_played=True
+    ),
 }
 
 # What an answer came to: "whole" (200, every call), "cut", or a status that is no success; "or" where servers differ.
@@ -81,7 +83,7 @@ EXPECTED: dict[str, Outcomes] = {
         ("copies", "whole"): "whole",
         ("copies", "broken"): "cut or 500",  # some servers send the head when there is a body
         ("wrapped", "stuck"): "cut",
-        ("own-lifespan", "whole"): "whole",  # made first, sent with its length; nothing has begun when it breaks
+        ("own-lifespan", "whole"): "whole",  # made first, sent with its length; nothing is sent yet when it fails
         ("own-lifespan", "broken"): "500",
         ("own-lifespan", "late"): "500",
         ("own-lifespan", "uncertain"): "500",
@@ -100,7 +102,7 @@ EXPECTED: dict[str, Outcomes] = {
 
 @contextmanager
 def vendor(trouble: str) -> Iterator[Sandbox]:
-    """Run a vendor whose second half of the range is trouble; the first half comes, and the answer begins."""
+    """Run a vendor that fails for the second half of the range; the first half is sent, and the response starts."""
 
     @middleware
     async def answer(request: Request, handler: Handler) -> StreamResponse:
@@ -206,16 +208,18 @@ async def fetch(address: str, app: str, account: str, options: tuple[str, ...]) 
 def test_no_short_response_ends_as_if_it_were_complete(name: str, accounts: str, tmp_path: Path) -> None:
     server = SERVERS[name]
     if not server.is_always_played and os.environ.get("AIOSIPCDR_SERVERS") != "all":
-        pytest.skip("one server of each door is enough here; nox -s servers plays them all")
+        pytest.skip("one server of each integration is enough here; nox -s servers plays them all")
     require("curl", f"package:{server.package}")
 
     async def play(address: str) -> Outcomes:
-        wanted = EXPECTED[server.door]
+        wanted = EXPECTED[server.framework]
         got = await asyncio.gather(*(fetch(address, *which, server.options) for which in wanted))
         return dict(zip(wanted, got, strict=True))
 
     log = tmp_path / "server.log"
     with serve(server, accounts, log) as address:
         outcomes = asyncio.run(play(address))
-    wrong = {which: got for which, got in outcomes.items() if got not in EXPECTED[server.door][which].split(" or ")}
+    wrong = {
+        which: got for which, got in outcomes.items() if got not in EXPECTED[server.framework][which].split(" or ")
+    }
     assert not wrong, log.read_text(encoding="utf-8")[-5_000:]

@@ -64,11 +64,11 @@ class Reader:
 SANDBOX = {"records": 6_000}
 
 
-async def test_ndjson_is_the_records_and_then_the_report(doors: Any, sandbox: Sandbox) -> None:
-    async with doors.client_of(sandbox) as client:
+async def test_ndjson_is_the_records_and_then_the_report(tools: Any, sandbox: Sandbox) -> None:
+    async with tools.client_of(sandbox) as client:
         reader = Reader()
         assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
-        await doors.until_idle(client)
+        await tools.until_idle(client)
         *records, last = reader.lines
         assert [record["voice_id"] for record in records] == [
             record.voice_id for record in await client.fetch_all(sandbox.start, sandbox.end)
@@ -80,8 +80,8 @@ async def test_ndjson_is_the_records_and_then_the_report(doors: Any, sandbox: Sa
     assert "window_reports" not in last["report"]
 
 
-async def test_csv_is_a_line_of_names_and_the_records(doors: Any, sandbox: Sandbox) -> None:
-    async with doors.client_of(sandbox) as client:
+async def test_csv_is_a_line_of_names_and_the_records(tools: Any, sandbox: Sandbox) -> None:
+    async with tools.client_of(sandbox) as client:
         reader = Reader()
         assert await stream_response(client.stream(sandbox.start, sandbox.end), "csv", reader)
         rows = list(csv.DictReader(io.StringIO(reader.got.decode(), newline="")))
@@ -89,18 +89,18 @@ async def test_csv_is_a_line_of_names_and_the_records(doors: Any, sandbox: Sandb
 
 
 @pytest.mark.parametrize(("text", "lines"), [("ndjson", 1), ("csv", 1)])
-async def test_a_range_without_calls_is_an_answer_too(doors: Any, text: TextFormat, lines: int) -> None:
-    async with Sandbox(records=0) as sandbox, doors.client_of(sandbox) as client:
+async def test_a_range_without_calls_is_an_answer_too(tools: Any, text: TextFormat, lines: int) -> None:
+    async with Sandbox(records=0) as sandbox, tools.client_of(sandbox) as client:
         reader = Reader()
         assert await stream_response(client.stream(sandbox.start, sandbox.end), text, reader)
     assert len(reader.got.splitlines()) == lines
 
 
-async def test_the_first_bytes_come_with_the_first_window(doors: Any) -> None:
-    gate = doors.Gate(15)  # enough for the first of three windows
+async def test_the_first_bytes_come_with_the_first_window(tools: Any) -> None:
+    gate = tools.Gate(15)  # enough for the first of three windows
     async with (
         Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox,
-        doors.client_of(sandbox, concurrency=1) as client,
+        tools.client_of(sandbox, concurrency=1) as client,
         asyncio.timeout(60),
     ):
         reader = Reader()
@@ -116,11 +116,11 @@ async def test_the_first_bytes_come_with_the_first_window(doors: Any) -> None:
 
 
 @pytest.mark.parametrize("start_within", [0.0, 0.05])
-async def test_an_answer_begins_in_time_even_if_nothing_is_there(doors: Any, start_within: float) -> None:
-    gate = doors.Gate(0)
+async def test_an_answer_begins_in_time_even_if_nothing_is_there(tools: Any, start_within: float) -> None:
+    gate = tools.Gate(0)
     async with (
         Sandbox(records=300, middlewares=[gate.middleware]) as sandbox,
-        doors.client_of(sandbox) as client,
+        tools.client_of(sandbox) as client,
         asyncio.timeout(60),
     ):
         reader = Reader()
@@ -134,24 +134,24 @@ async def test_an_answer_begins_in_time_even_if_nothing_is_there(doors: Any, sta
         assert len(reader.got.splitlines()) == 301  # nothing was lost by giving up the first wait
 
 
-async def test_what_goes_wrong_before_the_beginning_is_raised_as_it_is(doors: Any) -> None:
+async def test_what_goes_wrong_before_the_beginning_is_raised_as_it_is(tools: Any) -> None:
     async with (
         Sandbox(records=10, faults=[Fault("code", code=-18, times=2)]) as sandbox,
-        doors.client_of(sandbox) as client,
+        tools.client_of(sandbox) as client,
     ):
         reader = Reader()
         with pytest.raises(ServerFaultError):
             await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
-        await doors.until_idle(client)
+        await tools.until_idle(client)
     assert not reader.begun.is_set()
 
 
-async def test_what_goes_wrong_later_cuts_the_answer_and_says_why(doors: Any) -> None:
-    async with Sandbox(records=3_000) as sandbox, doors.client_of(sandbox, concurrency=1) as client:
+async def test_what_goes_wrong_later_cuts_the_answer_and_says_why(tools: Any) -> None:
+    async with Sandbox(records=3_000) as sandbox, tools.client_of(sandbox, concurrency=1) as client:
         reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 1 else None)
         with pytest.raises(ResponseCutError, match="AuthenticationError"):
             await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
-        await doors.until_idle(client)
+        await tools.until_idle(client)
     *records, last = reader.lines
     assert 0 < len(records) < 3_000
     assert list(last) == ["problem"]
@@ -160,11 +160,11 @@ async def test_what_goes_wrong_later_cuts_the_answer_and_says_why(doors: Any) ->
 
 
 async def test_an_answer_that_was_cut_shows_neither_secrets_nor_numbers(
-    doors: Any, caplog: pytest.LogCaptureFixture
+    tools: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Sandbox(calls=[call(number) for number in range(3_000)], months_back=None) as sandbox:
         watch = Watch(sandbox)
-        async with doors.client_of(sandbox, concurrency=1) as client:
+        async with tools.client_of(sandbox, concurrency=1) as client:
             reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 1 else None)
             with pytest.raises(ResponseCutError) as caught:
                 await stream_response(client.stream(START, END), "ndjson", reader)
@@ -175,8 +175,8 @@ async def test_an_answer_that_was_cut_shows_neither_secrets_nor_numbers(
         assert watch.searched
 
 
-async def test_csv_that_is_cut_holds_calls_alone(doors: Any) -> None:
-    async with Sandbox(records=3_000) as sandbox, doors.client_of(sandbox, concurrency=1) as client:
+async def test_csv_that_is_cut_holds_calls_alone(tools: Any) -> None:
+    async with Sandbox(records=3_000) as sandbox, tools.client_of(sandbox, concurrency=1) as client:
         reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 2 else None)
         with pytest.raises(ResponseCutError):
             await stream_response(client.stream(sandbox.start, sandbox.end), "csv", reader)
@@ -186,8 +186,8 @@ async def test_csv_that_is_cut_holds_calls_alone(doors: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["ndjson", "csv"])
-async def test_an_unproven_range_never_ends_well_unless_it_says_so(doors: Any, text: TextFormat) -> None:
-    async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, doors.client_of(sandbox) as client:
+async def test_an_unproven_range_never_ends_well_unless_it_says_so(tools: Any, text: TextFormat) -> None:
+    async with Sandbox(records=150, days=1, wrong_total=2) as sandbox, tools.client_of(sandbox) as client:
         reader = Reader()
         with pytest.raises((IncompleteRangeError, ResponseCutError)):
             await stream_response(client.stream(sandbox.start, sandbox.end), text, reader)
@@ -205,9 +205,9 @@ async def test_an_unproven_range_never_ends_well_unless_it_says_so(doors: Any, t
 @pytest.mark.parametrize("text", ["ndjson", "csv"])
 @pytest.mark.parametrize("is_quarantined", [True, False])
 async def test_what_cannot_be_read_is_stated_and_quarantined_records_cut_csv(
-    doors: Any, text: TextFormat, *, is_quarantined: bool
+    tools: Any, text: TextFormat, *, is_quarantined: bool
 ) -> None:
-    async with Sandbox(records=20, days=1) as sandbox, doors.client_of(sandbox) as client:
+    async with Sandbox(records=20, days=1) as sandbox, tools.client_of(sandbox) as client:
         at = sandbox.start.isoformat()
         odd = {"submitTime": at, "callee": "447700900123"} | ({} if is_quarantined else {"voiceId": "1", "rate": "?"})
         sandbox.add_rows([json.dumps(odd).encode()], at=sandbox.start)
@@ -230,19 +230,19 @@ async def test_what_cannot_be_read_is_stated_and_quarantined_records_cut_csv(
     assert report["faulty_fields"] == ({} if is_quarantined else {"rate": 1})
 
 
-async def test_a_deadline_before_the_beginning_is_the_error_of_the_call(doors: Any) -> None:
-    gate = doors.Gate(0)
-    async with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox, doors.client_of(sandbox) as client:
+async def test_a_deadline_before_the_beginning_is_the_error_of_the_call(tools: Any) -> None:
+    gate = tools.Gate(0)
+    async with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox, tools.client_of(sandbox) as client:
         reader = Reader()
         with pytest.raises(DeadlineExceededError):
             await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader, timeout=0.05)
-        await doors.until_idle(client)
+        await tools.until_idle(client)
         gate.opened.set()
     assert not reader.begun.is_set()
 
 
 async def deliver_too_late(client: CdrClient, sandbox: Sandbox, reader: Reader | None = None) -> Reader:
-    """Let a deadline strike after an answer has begun: on a busy machine, that takes a longer one."""
+    """Let a deadline strike after a response has started: on a busy machine, that takes a longer one."""
     reader = reader or Reader()
     for timeout in (0.1, 1, 10):
         stream = client.stream(sandbox.start, sandbox.end)
@@ -253,105 +253,105 @@ async def deliver_too_late(client: CdrClient, sandbox: Sandbox, reader: Reader |
     return reader
 
 
-async def test_a_deadline_after_the_beginning_cuts_the_answer(doors: Any) -> None:
-    gate = doors.Gate(0)
-    async with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox, doors.client_of(sandbox) as client:
+async def test_a_deadline_after_the_beginning_cuts_the_answer(tools: Any) -> None:
+    gate = tools.Gate(0)
+    async with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox, tools.client_of(sandbox) as client:
         reader = await deliver_too_late(client, sandbox)
-        await doors.until_idle(client)
+        await tools.until_idle(client)
         gate.opened.set()
     assert [list(line) for line in reader.lines] == [["problem"]]
     assert reader.lines[0]["problem"]["status"] == 504
 
 
 async def test_a_deadline_ends_a_caller_who_does_not_read(
-    doors: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    tools: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "_PROBLEM_SECONDS", 0.05)
-    async with doors.client_of(sandbox) as client, asyncio.timeout(60):
+    async with tools.client_of(sandbox) as client, asyncio.timeout(60):
         reader = Reader()
         reader.reads.clear()
         assert await deliver_too_late(client, sandbox, reader=reader) is reader
-        await doors.until_idle(client)
-    assert b"problem" in reader.pieces[-1]  # and nobody waited for it to be read
+        await tools.until_idle(client)
+    assert b"problem" in reader.pieces[-1]  # and did not wait until it was read
 
 
-async def test_a_caller_who_leaves_while_nothing_is_there_stops_the_fetching(doors: Any) -> None:
-    gate = doors.Gate(0)
-    async with Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox, doors.client_of(sandbox) as client:
+async def test_a_caller_who_leaves_while_nothing_is_there_stops_the_fetching(tools: Any) -> None:
+    gate = tools.Gate(0)
+    async with Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox, tools.client_of(sandbox) as client:
         reader = Reader()
         delivery = asyncio.create_task(stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
         await gate.reached()
         reader.has_gone.set()
         async with asyncio.timeout(30):
             assert await delivery is False
-        await doors.until_idle(client)
+        await tools.until_idle(client)
         asked = sandbox.stats.requests
         gate.opened.set()
-        assert await doors.settled(sandbox) == asked <= 8
+        assert await tools.settled(sandbox) == asked <= 8
     assert not reader.begun.is_set()
 
 
-async def test_a_caller_who_leaves_midway_stops_the_fetching(doors: Any, sandbox: Sandbox) -> None:
-    async with doors.client_of(sandbox, concurrency=1) as client:
+async def test_a_caller_who_leaves_midway_stops_the_fetching(tools: Any, sandbox: Sandbox) -> None:
+    async with tools.client_of(sandbox, concurrency=1) as client:
         reader = Reader(lambda pieces: reader.has_gone.set() if pieces == 2 else None)
         assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader) is False
-        await doors.until_idle(client)
-        assert await doors.settled(sandbox) < 50  # of the seventy that the whole range takes
+        await tools.until_idle(client)
+        assert await tools.settled(sandbox) < 50  # of the seventy that the whole range takes
 
 
-async def test_a_write_to_a_caller_who_has_gone_stops_the_fetching(doors: Any, sandbox: Sandbox) -> None:
+async def test_a_write_to_a_caller_who_has_gone_stops_the_fetching(tools: Any, sandbox: Sandbox) -> None:
     def hang_up(pieces: int) -> None:
         if pieces == 2:
             raise ClientDisconnectedError
 
-    async with doors.client_of(sandbox, concurrency=1) as client:
+    async with tools.client_of(sandbox, concurrency=1) as client:
         assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", Reader(hang_up)) is False
-        await doors.until_idle(client)
-        assert await doors.settled(sandbox) < 50
+        await tools.until_idle(client)
+        assert await tools.settled(sandbox) < 50
 
 
-async def test_a_caller_who_does_not_read_stops_the_fetching_until_they_do(doors: Any, sandbox: Sandbox) -> None:
-    async with doors.client_of(sandbox, concurrency=2) as client:
+async def test_a_caller_who_does_not_read_stops_the_fetching_until_they_do(tools: Any, sandbox: Sandbox) -> None:
+    async with tools.client_of(sandbox, concurrency=2) as client:
         reader = Reader()
         reader.reads.clear()
         delivery = asyncio.create_task(stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
         async with asyncio.timeout(60):
             while not reader.pieces:
                 await asyncio.sleep(0.002)
-            assert await doors.settled(sandbox) <= 1 + 3 * (2_000 // 100 + 2)
+            assert await tools.settled(sandbox) <= 1 + 3 * (2_000 // 100 + 2)
             assert len(reader.pieces) == 1
             reader.reads.set()
             assert await delivery
         assert len(reader.lines) == 6_001
 
 
-async def test_a_window_is_handed_over_in_pieces(doors: Any, sandbox: Sandbox) -> None:
-    async with doors.client_of(sandbox) as client:
+async def test_a_window_is_handed_over_in_pieces(tools: Any, sandbox: Sandbox) -> None:
+    async with tools.client_of(sandbox) as client:
         reader = Reader()
         assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
     assert len(reader.pieces) > 24
     assert max(piece.count(b"\n") for piece in reader.pieces) <= 250
 
 
-async def test_a_cancellation_comes_out_as_it_is(doors: Any) -> None:
-    gate = doors.Gate(15)
+async def test_a_cancellation_comes_out_as_it_is(tools: Any) -> None:
+    gate = tools.Gate(15)
     async with (
         Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox,
-        doors.client_of(sandbox, concurrency=1) as client,
+        tools.client_of(sandbox, concurrency=1) as client,
     ):
         delivery = asyncio.create_task(stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", Reader()))
         await gate.reached()
         delivery.cancel()
         with pytest.raises(asyncio.CancelledError):
             await delivery
-        await doors.until_idle(client)
+        await tools.until_idle(client)
         gate.opened.set()
 
 
-async def test_a_client_that_is_closed_midway_cuts_the_answer(doors: Any) -> None:
-    gate = doors.Gate(15)
+async def test_a_client_that_is_closed_midway_cuts_the_answer(tools: Any) -> None:
+    gate = tools.Gate(15)
     async with Sandbox(records=3_000, middlewares=[gate.middleware]) as sandbox:
-        async with doors.client_of(sandbox, concurrency=1) as client:
+        async with tools.client_of(sandbox, concurrency=1) as client:
             reader = Reader()
             delivery = asyncio.create_task(stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader))
             await gate.reached()
@@ -362,18 +362,18 @@ async def test_a_client_that_is_closed_midway_cuts_the_answer(doors: Any) -> Non
         gate.opened.set()
 
 
-async def test_an_error_of_others_cuts_the_answer_without_its_text(doors: Any, sandbox: Sandbox) -> None:
+async def test_an_error_of_others_cuts_the_answer_without_its_text(tools: Any, sandbox: Sandbox) -> None:
     def fail(_pieces: int) -> None:
         raise KeyError("a call, quoted")
 
-    async with doors.client_of(sandbox) as client:
+    async with tools.client_of(sandbox) as client:
         with pytest.raises(ResponseCutError, match=r"^the response was cut: KeyError$"):
             await stream_response(client.stream(sandbox.start, sandbox.end), "csv", Reader(fail))
-        await doors.until_idle(client)
+        await tools.until_idle(client)
 
 
-async def test_csv_is_refused_where_a_cut_would_look_like_an_end(doors: Any, sandbox: Sandbox) -> None:
-    async with doors.client_of(sandbox) as client:
+async def test_csv_is_refused_where_a_cut_would_look_like_an_end(tools: Any, sandbox: Sandbox) -> None:
+    async with tools.client_of(sandbox) as client:
         reader = Reader()
         reader.detects_cut = False
         with pytest.raises(HttpVersionError, match=r"HTTP/1\.1"):
@@ -382,14 +382,14 @@ async def test_csv_is_refused_where_a_cut_would_look_like_an_end(doors: Any, san
         assert await stream_response(client.stream(sandbox.start, sandbox.end), "ndjson", reader)
 
 
-async def test_a_malformed_deadline_is_refused(doors: Any, sandbox: Sandbox) -> None:
-    async with doors.client_of(sandbox) as client:
+async def test_a_malformed_deadline_is_refused(tools: Any, sandbox: Sandbox) -> None:
+    async with tools.client_of(sandbox) as client:
         with pytest.raises(ValueError, match="timeout must be a positive number"):
             await stream_response(client.stream(sandbox.start, sandbox.end), "csv", Reader(), timeout=math.inf)
 
 
-async def test_a_stream_that_cannot_be_read_any_more_is_an_error(doors: Any, sandbox: Sandbox) -> None:
-    async with doors.client_of(sandbox) as client:
+async def test_a_stream_that_cannot_be_read_any_more_is_an_error(tools: Any, sandbox: Sandbox) -> None:
+    async with tools.client_of(sandbox) as client:
         stream = client.stream(sandbox.start, sandbox.end)
         assert await stream_response(stream, "csv", Reader())
         with pytest.raises(ClientStateError, match="read once"):

@@ -1,4 +1,4 @@
-"""The days of a zone tile the time line, whatever its clocks do."""
+"""The days of a zone tile the time line, with every change of its clocks."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -87,7 +87,7 @@ def changes(name: str, since: int, until: int) -> list[datetime]:
 
 
 def every_change(since: int = 2005 if ALL else 2020, until: int = 2030) -> Iterator[tuple[str, datetime]]:
-    """Yield each change of clocks of every zone that this machine knows, of zones that are alike once."""
+    """Yield each change of clocks of every zone that this machine knows; equal zones once."""
     seen = set()
     for name in sorted(available_timezones()):
         found = changes(name, since, until)
@@ -114,7 +114,7 @@ def test_the_days_of_every_zone_tile_the_time_line() -> None:
             assert day.start.astimezone(zone).date() == day.date, (name, day)
             for before in (1, 60, 1_800, 3_600, 7_200):
                 assert (day.start - before * SECOND).astimezone(zone).date() < day.date, (name, day)
-            # The same whatever range it is asked for with.
+            # The same from any range that contains it.
             assert list(days_of(day.start, day.end, zone)) == [day]
             assert list(days_of(day.end - SECOND, day.end, zone)) == [day]
             assert day_start(day.date, zone) == day.start

@@ -1,4 +1,4 @@
-"""The tree of errors, the table of codes, and texts that hold nobody's number."""
+"""The tree of errors, the table of codes, and messages without phone numbers."""
 
 import copy
 import importlib
@@ -299,7 +299,7 @@ def test_the_vendors_words_lose_their_numbers(number: str) -> None:
 
 @pytest.mark.parametrize("before", range(1_980, 2_001))
 def test_a_number_that_is_cut_in_two_is_not_shown(before: int) -> None:
-    # Each number shrinks to three stars, so that the place of the cut comes within what is shown.
+    # Each number shrinks to three stars, so that the cut is within the text shown.
     numbers = "447700900123z" * (before // 13)
     error = vendor_error(-22, (numbers + "x" * (before - len(numbers)) + "987654321") + "y" * 5_000_000)
     assert error.reason is not None

@@ -1,4 +1,4 @@
-"""What is told of a window that cannot be proven."""
+"""The message about a window that cannot be proven."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Money is summed exactly, per field and per currency as told, and never across."""
+"""Money is summed exactly, per field and per currency as sent, and never across."""
 
 from decimal import Decimal, getcontext, localcontext
 from fractions import Fraction

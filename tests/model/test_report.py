@@ -1,4 +1,4 @@
-"""Reports: readable, countable, and without anybody's number."""
+"""Reports: their text, their counts, and no phone number."""
 
 import copy
 import io

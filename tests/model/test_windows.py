@@ -1,4 +1,4 @@
-"""Windows: what is asked is never less than what was wanted, and never written as the vendor does not."""
+"""Windows: widened to whole seconds, and written in the vendor's format."""
 
 import re
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Cutting time: nothing is left uncovered, neighbours share one second, nothing is too wide or too narrow."""
+"""Tiles and splits: they cover the range, neighbours share one second, none is too wide or too narrow."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise

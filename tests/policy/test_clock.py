@@ -1,4 +1,4 @@
-"""The offset between two clocks: measured from what was told, taken over once, never flapping."""
+"""The offset between two clocks: measured from responses, adopted once, never flapping."""
 
 import time
 from collections.abc import Iterator

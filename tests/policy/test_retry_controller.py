@@ -1,4 +1,4 @@
-"""What becomes of a failed request, decided without a socket: every rule with its numbers."""
+"""Retries, decided without a socket: every rule with its numbers."""
 
 import pytest
 from hypothesis import given
@@ -130,7 +130,7 @@ def test_once_anything_was_answered_a_name_that_is_lost_is_looked_up_more_often(
         (http_error(500), 6, 20),
         (TransportError("broken"), 6, 20),
         (ProtocolError("cut short", retryable=True), 3, 20),
-        # What no patience mends, and what may lock the account.
+        # Errors that no retry helps against, and those that may lock the account.
         (TlsError("handshake", retryable=True), 2, 2),
         (TlsError("untrusted"), 1, 1),
         (vendor_error(-1, None), 1, 1),
@@ -147,7 +147,7 @@ def test_a_page_is_asked_for_more_often_while_others_succeed(error: SipCdrError,
     judge, _ = controller()
     job = job_of()
     while not isinstance(fail(judge, job, error, 100.0), SipCdrError):
-        # Another page of the client, of whatever run, is answered between any two attempts.
+        # Another page of the client, of any run, is answered between any two attempts.
         succeed(judge, job_of(), 100.0)
     assert job.attempt == together
     for attempts in (1, 4, 30):
@@ -342,7 +342,7 @@ def test_a_wish_that_is_too_long_is_the_error_and_says_how_long() -> None:
     assert fail(judge, job_of(), error, 0.0) is error
     assert error.retry_after == 3_600
     assert "3,600 s" in str(error)
-    # The others end with it; whoever asks anew knows what he was told.
+    # The others end with it; a caller who starts again has seen the error.
     assert judge.ends_all(error)
     assert pacer.decide_wait(0.0) == 0
 

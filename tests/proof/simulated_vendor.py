@@ -75,7 +75,7 @@ def seeded(seed: int) -> Random:
 
 @dataclass(frozen=True, order=True, slots=True)
 class Row:
-    """A row as it is stored: `time` is what ranges select on, in milliseconds since the start."""
+    """A stored row: ranges select on `time`, in milliseconds since the start."""
 
     time: int
     number: int
@@ -93,14 +93,14 @@ class Row:
 
 
 def label_of(record: CallDetailRecord) -> int:
-    """Return what tells the rows of one call apart, whatever else of them changes."""
+    """Return the part of a row that distinguishes it from other rows of its call and never changes."""
     assert record.call_duration is not None
     return record.call_duration
 
 
 @dataclass(kw_only=True)
 class Habits:
-    """What is not known of the real vendor, so everything must be right whatever it is."""
+    """Behaviour that is not known of the real vendor: everything must be right for all of it."""
 
     order: Order = "oldest"
     includes_start: bool = True
@@ -112,9 +112,9 @@ class Habits:
     largest_page: int = 1_000
     smallest_page: int = 1
     forced_page: int | None = None
-    """The size of every page, whatever is asked for."""
+    """The size of every page, for any requested size."""
     echoes_asked: bool = False
-    """The size that was asked for stands in the answer, not the one that was given."""
+    """The response echoes the requested size, not the one that was used."""
     refuses_below: int = 1
     """Smaller sizes are a parameter exception."""
     clamps_from: int = 0
@@ -513,7 +513,7 @@ class Run:
 
     @property
     def certified(self) -> bool:
-        """Whether every window was proven, whatever could not be read."""
+        """Whether every window was proven, unreadable records aside."""
         if self.reader.report.quarantined:
             assert not self.reader.report.certified
         return self.error is None and self.reader.is_finished and not self.reader._unproven
@@ -667,14 +667,14 @@ def cover(  # noqa: D417 - the rest are Coverage's own
     exact: tuple[datetime, datetime] | None = None,
     **settings: object,
 ) -> RangeReader:
-    """Build a Coverage; `settings` are its own.
+    """Build a RangeReader with `settings`.
 
     Args:
         window: the range.
         size: records a page.
         most_windows: the places for windows.
-        filters: what is selected.
-        settled_before: what ends later is provisional.
+        filters: the filters of the query.
+        settled_before: windows that end later are provisional.
         ages: instead of that.
         seam: the second that belongs to the left neighbour.
         time_field: the time that the vendor is known to filter on.
@@ -723,11 +723,11 @@ def check_windows(run: Run, window: TimeWindow) -> None:
         is_proven = complete.report.certified and not any(complete.share.unclaimed)
         if is_proven or not (vendor.habits.garbles or vendor.has_changed):
             assert_once(vendor, here)
-    # What lies in a shared second and cannot be read on one side of it is told on both.
+    # A row in a shared second that cannot be read on one side of it is reported on both.
     if not vendor.habits.garbles and (run.certified or not vendor.has_changed):
         assert_once(vendor, seen)
     if run.certified and not vendor.habits.is_consistent:
-        # A part of one page is believed as it is, until its whole contradicts it; a neighbour may have what it lacks.
+        # A part of one page is trusted until its split window contradicts it; a neighbour may have the rows it lacks.
         for complete in run.windows:
             check_nothing_missing(run, complete.window, seen)
     real = {row.label for row in vendor.those_in(window, vendor.every_row)}

@@ -1,4 +1,4 @@
-"""Whatever a vendor does: what is certified holds every row, each exactly once, as of the instant of its count."""
+"""No false certificates: for any vendor, a certified window holds every row exactly once, as of its count."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -212,7 +212,7 @@ def test_a_calm_vendor_with_legs_is_certified_with_every_row_once(
 ) -> None:
     run, there = run_model(habits, replace(how, most_happenings=0), seed, scale)
     if has_copies(there):
-        # What is stored twice, byte for byte, cannot be told from what is sent twice.
+        # A row stored twice, byte for byte, looks like one that is sent twice.
         assert run.certified or isinstance(run.error, IncompleteRangeError)
     elif run.error is not None:
         # Where legs are nearly half of all rows, in bursts of seven small pages, reading the pages and the seams that

@@ -49,7 +49,7 @@ def proven(first: int, last: int, *records: CallDetailRecord, broken: tuple[str,
     return proof
 
 
-def merger(
+def make_merger(
     *,
     time_field: str | None = None,
     exact: tuple[datetime, datetime] | None = None,
@@ -61,10 +61,10 @@ def merger(
 
 
 def test_rows_repeated_by_overlaps_are_delivered_once_and_count_as_no_duplicates() -> None:
-    room, report = merger()
-    first = room.merge(proven(0, 11, call("a", 1), call("b", 10.5)), ())
-    second = room.merge(proven(10, 21, call("b", 10.5), call("c", 12), broken=("d",)), ())
-    third = room.merge(proven(20, 31, call("e", 20), broken=("d",)), ())
+    merger, report = make_merger()
+    first = merger.merge(proven(0, 11, call("a", 1), call("b", 10.5)), ())
+    second = merger.merge(proven(10, 21, call("b", 10.5), call("c", 12), broken=("d",)), ())
+    third = merger.merge(proven(20, 31, call("e", 20), broken=("d",)), ())
     assert [record.voice_id for record in first.records] == ["a", "b"]
     assert [record.voice_id for record in second.records] == ["c"]
     assert [record.voice_id for record in third.records] == ["e"]
@@ -80,55 +80,55 @@ def test_rows_repeated_by_overlaps_are_delivered_once_and_count_as_no_duplicates
 
 
 def test_windows_that_do_not_touch_are_not_compared() -> None:
-    # An id that comes back months later is another call to be told, not one to be dropped.
-    room, report = merger()
-    room.merge(proven(0, 11, call("a", 1)), ())
-    room.merge(proven(10, 21), ())
-    far = room.merge(proven(20, 31, call("a", 25)), ())
+    # An id that comes again months later is another call to deliver, not one to drop.
+    merger, report = make_merger()
+    merger.merge(proven(0, 11, call("a", 1)), ())
+    merger.merge(proven(10, 21), ())
+    far = merger.merge(proven(20, 31, call("a", 25)), ())
     assert [record.voice_id for record in far.records] == ["a"]
     assert report.unique == report.total == 2
 
 
 def test_rows_without_a_time_are_compared_only_with_the_neighbouring_window() -> None:
-    room, report = merger()
-    room.merge(proven(0, 11, call("a", 1)), ())
-    room.merge(proven(10, 21), ())
-    far = room.merge(proven(20, 31, call("a", None, code="x")), ())
+    merger, report = make_merger()
+    merger.merge(proven(0, 11, call("a", 1)), ())
+    merger.merge(proven(10, 21), ())
+    far = merger.merge(proven(20, 31, call("a", None, code="x")), ())
     assert [record.code for record in far.records] == ["x"]
     assert (report.unique, report.conflicts) == (2, 0)
 
 
 def test_a_call_that_three_windows_share_is_handed_over_once_even_if_the_middle_one_missed_it() -> None:
     # Of two seconds each, and with both bounds inside: the second at which the first ends is where the third begins.
-    room, report = merger()
-    room.merge(proven(0, 2, call("a", 2)), ())
-    room.merge(proven(1, 3), ())
-    third = room.merge(proven(2, 4, call("a", 2)), ())
+    merger, report = make_merger()
+    merger.merge(proven(0, 2, call("a", 2)), ())
+    merger.merge(proven(1, 3), ())
+    third = merger.merge(proven(2, 4, call("a", 2)), ())
     assert third.records == []
     assert report.unique == report.total == 1
 
 
 def test_what_was_read_after_all_is_not_set_aside() -> None:
-    room, report = merger()
+    merger, report = make_merger()
     proof = proven(0, 11, call("a", 1), call("b", 2))
     proof.scan.quarantined["a"] = QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id="a")
-    window = room.merge(proof, ())
+    window = merger.merge(proof, ())
     assert [record.voice_id for record in window.records] == ["a", "b"]
     assert (window.quarantined, report.quarantined, report.unique) == ([], 0, 2)
 
 
 def test_records_are_trimmed_by_the_time_that_the_range_is_about() -> None:
-    room, report = merger(time_field="hangup_time", exact=(at(0), at(10)))
+    merger, report = make_merger(time_field="hangup_time", exact=(at(0), at(10)))
     inside = call("a", -5, hangup_time=at(9.5)), call("b", 3, hangup_time=at(0)), call("c", 4)
     outside = call("d", 5, hangup_time=at(10)), call("e", 5, hangup_time=at(-0.5))
-    window = room.merge(proven(-1, 11, *inside, *outside), ())
+    window = merger.merge(proven(-1, 11, *inside, *outside), ())
     assert window.records == list(inside)
     assert {record.voice_id for record in window.repeated} == {"d", "e"}
     assert report.unique == report.total == 3
 
 
 def test_the_report_is_the_sum_of_its_windows() -> None:
-    room, report = merger()
+    merger, report = make_merger()
     for number in range(2):
         odd = call(str(number), number * 10 + 5, extra=ExtraFields(carrier="1", cost='"?"'))
         proof = proven(number * 10, number * 10 + 11, odd, call(f"x{number}", number * 10 + 6))
@@ -136,8 +136,8 @@ def test_the_report_is_the_sum_of_its_windows() -> None:
         reported = proof.report
         reported.pages, reported.scans, reported.duplicates, reported.conflicts, reported.anomalies = 1, 2, 3, 4, 5
         reported.provisional = True
-        room.merge(proof, ())
-    room.count_effort(reported)  # of a window that was cut
+        merger.merge(proof, ())
+    merger.count_effort(reported)  # of a window that was cut
     assert (report.unknown_fields, report.faulty_fields) == ({"carrier": 2}, {"cost": 2})
     assert (report.windows, report.provisional) == (2, 2)
     assert (report.pages, report.scans, report.duplicates, report.conflicts, report.anomalies) == (3, 6, 9, 12, 15)
@@ -146,44 +146,44 @@ def test_the_report_is_the_sum_of_its_windows() -> None:
 def test_an_id_of_two_rows_is_not_taken_for_one_at_a_seam() -> None:
     early, late = call("a", 10, code="x"), call("a", 15, code="y")
     split = SplitWindow(TimeWindow(at(0), at(21)), 2, 2)
-    room, report = merger()
-    first = room.merge(proven(0, 11, early), (split,))
-    second = room.merge(proven(10, 21, early, late), (split,))
+    merger, report = make_merger()
+    first = merger.merge(proven(0, 11, early), (split,))
+    second = merger.merge(proven(10, 21, early, late), (split,))
     assert (first.records, second.records) == ([early], [late])
     assert report.unique == report.total == split.distinct_rows == 2
 
 
 @pytest.mark.parametrize("second", [10, 11, 12, None])
 def test_a_row_that_changed_between_two_readings_is_one_row_and_a_conflict(second: float | None) -> None:
-    room, report = merger()
-    room.merge(proven(0, 11, call("a", 10, code="x")), ())
+    merger, report = make_merger()
+    merger.merge(proven(0, 11, call("a", 10, code="x")), ())
     hangup_time = None if second is None else at(500)
-    again = room.merge(proven(10, 21, call("a", second, code="y", hangup_time=hangup_time)), ())
+    again = merger.merge(proven(10, 21, call("a", second, code="y", hangup_time=hangup_time)), ())
     assert again.records == []
     assert report.unique == report.total == report.conflicts == 1
 
 
 def test_a_row_that_cannot_lie_in_the_shared_second_is_another_one() -> None:
-    room, report = merger()
-    room.merge(proven(0, 11, call("a", 10, code="x")), ())
+    merger, report = make_merger()
+    merger.merge(proven(0, 11, call("a", 10, code="x")), ())
     other = call("a", 12.5, code="y")
-    assert room.merge(proven(10, 21, other), ()).records == [other]
+    assert merger.merge(proven(10, 21, other), ()).records == [other]
     assert (report.unique, report.total, report.conflicts) == (2, 2, 0)
 
 
 def test_a_row_that_could_not_be_decoded_before_is_the_same_row_when_it_can() -> None:
-    room, report = merger()
-    room.merge(proven(0, 11, call("a", 1), broken=("d",)), ())
-    again = room.merge(proven(10, 21, call("d", 10.5)), ())
+    merger, report = make_merger()
+    merger.merge(proven(0, 11, call("a", 1), broken=("d",)), ())
+    again = merger.merge(proven(10, 21, call("d", 10.5)), ())
     assert (again.records, [record.voice_id for record in again.repeated]) == ([], ["d"])
     assert (report.unique, report.total, report.quarantined, report.conflicts) == (2, 2, 1, 0)
 
 
 def test_a_row_that_cannot_lie_in_the_shared_second_is_not_one_that_could_not_be_decoded_before() -> None:
-    room, report = merger()
-    room.merge(proven(0, 11, call("a", 1), broken=("d",)), ())
+    merger, report = make_merger()
+    merger.merge(proven(0, 11, call("a", 1), broken=("d",)), ())
     other = call("d", 15)
-    assert room.merge(proven(10, 21, other), ()).records == [other]
+    assert merger.merge(proven(10, 21, other), ()).records == [other]
     assert (report.unique, report.total, report.quarantined) == (3, 3, 1)
 
 
@@ -193,13 +193,13 @@ def test_rows_are_compared_as_they_are_kept() -> None:
         return msgspec.structs.replace(record, callee=f"{record.callee}*")
 
     row = call("a", 10.5, callee="1")
-    room, report = merger(normalize=normalize)
-    room.merge(proven(0, 11, row), ())
-    assert room.merge(proven(10, 21, row), ()).records == []
+    merger, report = make_merger(normalize=normalize)
+    merger.merge(proven(0, 11, row), ())
+    assert merger.merge(proven(10, 21, row), ()).records == []
     assert report.conflicts == 0
-    room, report = merger(normalize=normalize)
-    room.remember(ReadWindow(window=TimeWindow(at(0), at(11)), ids={"a"}, records=[normalize(row)]), ())
-    assert room.merge(proven(10, 21, row), ()).records == []
+    merger, report = make_merger(normalize=normalize)
+    merger.remember(ReadWindow(window=TimeWindow(at(0), at(11)), ids={"a"}, records=[normalize(row)]), ())
+    assert merger.merge(proven(10, 21, row), ()).records == []
     assert (report.unique, report.total, report.conflicts) == (0, 0, 0)
 
 
@@ -215,23 +215,23 @@ def unproven(first: int, last: int, *records: CallDetailRecord, total: int) -> W
 
 
 def test_rows_read_before_an_unproven_split_come_with_its_last_part() -> None:
-    room, report = merger()
+    merger, report = make_merger()
     outer, inner = whole_of(call("a", 1), call("b", 2), call("z", 15.5), reported=9), whole_of(call("b", 2), reported=7)
     outer.open_parts = 3
     for split in (outer, inner):
-        room.keep_unclaimed(split)
-    first = room.merge(unproven(0, 11, call("a", 1), total=40), (outer, inner))
-    second = room.merge(proven(10, 16), (outer, inner))
-    third = room.merge(proven(15, 21, call("c", 16)), (outer,))
+        merger.keep_unclaimed(split)
+    first = merger.merge(unproven(0, 11, call("a", 1), total=40), (outer, inner))
+    second = merger.merge(proven(10, 16), (outer, inner))
+    third = merger.merge(proven(15, 21, call("c", 16)), (outer,))
     assert [[record.voice_id for record in window.records] for window in (first, second, third)] == [
         ["a"],
         ["b"],
         ["z", "c"],  # in the order of time, wherever they came from
     ]
     assert report.unique == 4
-    assert report.total == 9  # what the vendor told for all of it, not the sum of what it told for the parts
-    # A run that takes up what this one wrote down counts the same.
-    later, again = merger()
+    assert report.total == 9  # the vendor's total of all of it, not the sum of the totals of the parts
+    # A run that resumes from the journal of this one counts the same.
+    later, again = make_merger()
     outer, inner = whole_of(reported=9), whole_of(reported=7)
     outer.open_parts = 3
     for window, splits in ((first, (outer, inner)), (second, (outer, inner)), (third, (outer,))):
@@ -241,18 +241,18 @@ def test_rows_read_before_an_unproven_split_come_with_its_last_part() -> None:
 
 
 def test_delivered_rows_and_unwanted_rows_do_not_come_again_from_an_unproven_split() -> None:
-    room, report = merger(time_field="submit_time", exact=(at(0), at(20)))
+    merger, report = make_merger(time_field="submit_time", exact=(at(0), at(20)))
     before = call("a", 10)
-    room.merge(proven(0, 11, before), ())
+    merger.merge(proven(0, 11, before), ())
     split = SplitWindow(TimeWindow(at(10), at(21)), 3, 1, unclaimed=[before, call("b", 15), call("c", 20.5)])
-    room.keep_unclaimed(split)
-    last = room.merge(unproven(10, 21, total=3), (split,))
+    merger.keep_unclaimed(split)
+    last = merger.merge(unproven(10, 21, total=3), (split,))
     assert [record.voice_id for record in last.records] == ["b"]
     assert report.unique == 2
 
 
 def test_a_call_read_before_two_unproven_splits_comes_once() -> None:
-    room, report = merger()
+    merger, report = make_merger()
     shared = call("b", 10)
     left, right = (
         SplitWindow(TimeWindow(at(0), at(11)), 2, 1, unclaimed=[call("a", 1), shared]),
@@ -260,81 +260,81 @@ def test_a_call_read_before_two_unproven_splits_comes_once() -> None:
     )
     right.open_parts = 1
     for split in (left, right):
-        room.keep_unclaimed(split)
-    windows = [room.merge(unproven(0, 5, total=2), (left,)), room.merge(unproven(10, 21, total=1), (right,))]
+        merger.keep_unclaimed(split)
+    windows = [merger.merge(unproven(0, 5, total=2), (left,)), merger.merge(unproven(10, 21, total=1), (right,))]
     assert [[record.voice_id for record in window.records] for window in windows] == [["a", "b"], []]
     assert report.unique == 2
 
 
 def test_an_unproven_split_counts_its_rows_if_they_exceed_its_total() -> None:
-    room, report = merger()
+    merger, report = make_merger()
     split = whole_of(call("a", 1), call("b", 2), reported=2)
-    room.keep_unclaimed(split)
-    room.merge(unproven(0, 11, call("c", 3), total=7), (split,))
-    room.merge(unproven(10, 21, call("d", 12), total=1), (split,))
+    merger.keep_unclaimed(split)
+    merger.merge(unproven(0, 11, call("c", 3), total=7), (split,))
+    merger.merge(unproven(10, 21, call("d", 12), total=1), (split,))
     assert (report.unique, report.total) == (4, 4)
 
 
 def test_rows_read_only_before_a_proven_split_were_deleted_since() -> None:
-    room, report = merger()
+    merger, report = make_merger()
     split = whole_of(call("a", 1), call("b", 2), reported=2)
-    room.keep_unclaimed(split)
-    room.merge(proven(0, 11, call("a", 1)), (split,))
-    last = room.merge(proven(10, 21), (split,))
+    merger.keep_unclaimed(split)
+    merger.merge(proven(0, 11, call("a", 1)), (split,))
+    last = merger.merge(proven(10, 21), (split,))
     assert last.records == []
     assert report.unique == report.total == 1
 
 
 def test_unclaimed_rows_of_a_split_are_not_delivered_again_by_the_next_window() -> None:
-    room, report = merger()
+    merger, report = make_merger()
     split = whole_of(call("a", 20.5), call("b", 2), reported=2)
-    room.keep_unclaimed(split)
-    room.merge(unproven(0, 11, total=2), (split,))
-    assert len(room.merge(unproven(10, 21, total=2), (split,)).records) == 2
-    behind = room.merge(proven(20, 31, call("a", 20.5), call("c", 25)), ())
+    merger.keep_unclaimed(split)
+    merger.merge(unproven(0, 11, total=2), (split,))
+    assert len(merger.merge(unproven(10, 21, total=2), (split,)).records) == 2
+    behind = merger.merge(proven(20, 31, call("a", 20.5), call("c", 25)), ())
     assert [record.voice_id for record in behind.records] == ["c"]
     assert report.unique == 3
 
 
 def test_rows_delivered_by_a_neighbour_are_claimed_whichever_comes_first() -> None:
     for is_cut_first in (True, False):
-        room, report = merger()
+        merger, report = make_merger()
         split = SplitWindow(TimeWindow(at(10), at(21)), 3, 1, unclaimed=[call("a", 10.5), call("b", 15)])
         if is_cut_first:
-            room.keep_unclaimed(split)
-        room.merge(proven(0, 11, call("a", 10.5)), ())
+            merger.keep_unclaimed(split)
+        merger.merge(proven(0, 11, call("a", 10.5)), ())
         if not is_cut_first:
-            room.keep_unclaimed(split)
-        last = room.merge(unproven(10, 21, total=3), (split,))
+            merger.keep_unclaimed(split)
+        last = merger.merge(unproven(10, 21, total=3), (split,))
         assert [record.voice_id for record in last.records] == ["b"]
         assert report.unique == 2
 
 
 def test_rows_stored_twice_count_twice_for_the_split_and_once_for_the_report() -> None:
-    room, report = merger()
+    merger, report = make_merger()
     split = SplitWindow(TimeWindow(at(0), at(21)), 4, 2)
-    room.merge(proven(0, 11, call("a", 10), call("a", 10)), (split,))
-    window = room.merge(proven(10, 21, call("a", 10), call("a", 10), call("b", 15), call("b", 15)), (split,))
+    merger.merge(proven(0, 11, call("a", 10), call("a", 10)), (split,))
+    window = merger.merge(proven(10, 21, call("a", 10), call("a", 10), call("b", 15), call("b", 15)), (split,))
     assert window.records == [call("b", 15)]
     assert (split.distinct_rows, split.is_short) == (4, False)
     assert (report.unique, report.total) == (2, 2)
 
 
 def test_the_parts_of_a_split_are_compared_with_its_total() -> None:
-    room, _ = merger()
+    merger, _ = make_merger()
     split = SplitWindow(TimeWindow(at(0), at(21)), 4, 2)
-    room.merge(proven(0, 11, call("a", 1), call("b", 10)), (split,))
+    merger.merge(proven(0, 11, call("a", 1), call("b", 10)), (split,))
     assert not split.is_short
-    room.merge(proven(10, 21, call("b", 10), call("c", 11)), (split,))
+    merger.merge(proven(10, 21, call("b", 10), call("c", 11)), (split,))
     assert split.distinct_rows == 3
     assert split.is_short
 
 
 def test_rows_repeated_by_a_neighbour_of_another_split_still_count_for_this_one() -> None:
-    room, _ = merger()
+    merger, _ = make_merger()
     split = SplitWindow(TimeWindow(at(10), at(21)), 2, 1)
-    room.merge(proven(0, 11, call("b", 10)), ())
-    room.merge(proven(10, 21, call("b", 10), call("c", 11)), (split,))
+    merger.merge(proven(0, 11, call("b", 10)), ())
+    merger.merge(proven(10, 21, call("b", 10), call("c", 11)), (split,))
     assert split.distinct_rows == 2
     assert not split.is_short
 
@@ -388,12 +388,12 @@ def test_windows_that_rise_are_put_together_as_all_others_are(
         calls.sort(key=lambda one: one.voice_id, reverse=order == "falling")
 
     def put_together() -> list[tuple[object, ...]]:
-        room, report = merger()
+        merger, report = make_merger()
         out: list[tuple[object, ...]] = []
         for first in range(0, 31, width):
             inside = [one for one in calls if at(first) <= (one.submit_time or START) <= at(first + width + 1)]
             distinct = {one.voice_id: one for one in inside}
-            window = room.merge(proven(first, first + width + 1, *distinct.values()), ())
+            window = merger.merge(proven(first, first + width + 1, *distinct.values()), ())
             out.append((window.records, sorted(window.repeated, key=lambda one: one.voice_id), window.share))
         return [*out, (report,)]
 

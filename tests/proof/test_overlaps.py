@@ -118,7 +118,7 @@ def test_a_row_that_has_changed_once_more_decides_nothing() -> None:
     repeats = compare([Y], [X])
     assert not repeats.decide([Z], is_later=True)
     assert repeats.is_doubtful
-    # Two rows for one that is gone: which of them it has become cannot be told.
+    # Two rows for one that is gone: which of them it has become is unknown.
     repeats = compare([Y], [X, Z])
     assert not repeats.decide([X, Z], is_later=True)
     repeats = compare([Y], [X, Z])

@@ -1,4 +1,4 @@
-"""Spans that touch share out the calls: each has exactly one owner, whatever the vendor's bounds mean."""
+"""Adjacent ranges: each call has exactly one owner, for every meaning of the vendor's bounds."""
 
 from collections import Counter
 from datetime import timedelta

@@ -30,7 +30,7 @@ from aiosipcdr.wire.codec import PageAnswer, encode_params
 from tests.proof.made_up_pages import CANARY, HOUR, START, answer, call
 
 CALLS = 100
-OWNER: Any = None  # nobody takes these answers
+OWNER: Any = None  # these answers have no owner
 REQUEST = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=CALLS)
 
 

@@ -57,23 +57,21 @@ def read(vendor: Vendor, part: RangePart, how: Drive, **settings: object) -> Run
         )
 
 
-CUTS = (0, 10, 11, 20, 30)
-near = st.builds(
-    lambda cut, off: cut * 1_000 + off,
-    st.sampled_from(CUTS),
-    st.sampled_from([0, 0, 0, -1, 1, -500, 500, -1_000, 1_000, -1_500, 1_500, 4_000]),
-)
+LAST = 30
+near = st.tuples(st.integers(0, 5), st.sampled_from([0, 0, 0, -1, 1, -500, 500, -1_000, 1_000, -1_500, 1_500, 4_000]))
+"""A time in milliseconds beside the cut of this number."""
 
 
 @given(
     bounds=st.sampled_from(BOUNDS),
     order=st.sampled_from(["newest", "oldest", "random"]),
     ranged_by=st.sampled_from(["submit_time", "call_time", "hangup_time"]),
+    inner=st.sets(st.integers(1, LAST - 1), max_size=4),
     times=st.lists(near, max_size=60),
     legs=st.lists(st.tuples(st.integers(0, 59), near), max_size=8),
     undated=st.sets(st.integers(0, 59), max_size=5),
     known=st.booleans(),
-    turns=st.permutations(range(len(CUTS) - 1)),
+    turns=st.permutations(range(5)),
     busy=st.sampled_from([0.0, 0.3, 0.6]),
     changes=st.booleans(),
     seed=st.integers(0, 2**32),
@@ -82,8 +80,9 @@ def test_each_row_has_one_owner_while_calls_arrive_and_change(  # noqa: PLR0917 
     bounds: tuple[bool, bool],
     order: str,
     ranged_by: str,
-    times: list[int],
-    legs: list[tuple[int, int]],
+    inner: set[int],
+    times: list[tuple[int, int]],
+    legs: list[tuple[int, tuple[int, int]]],
     undated: set[int],
     known: bool,  # noqa: FBT001
     turns: list[int],
@@ -93,27 +92,32 @@ def test_each_row_has_one_owner_while_calls_arrive_and_change(  # noqa: PLR0917 
 ) -> None:
     habits = Habits(order=order, includes_start=bounds[0], includes_end=bounds[1], ranged_by=ranged_by)  # type: ignore[arg-type]
     vendor = Vendor(habits, seeded(seed))
-    rows = [vendor.add(time, undated=number in undated) for number, time in enumerate(times)]
+    cuts = [0, *sorted(inner), LAST]
+
+    def beside(time: tuple[int, int]) -> int:
+        return cuts[time[0] % len(cuts)] * 1_000 + time[1]
+
+    rows = [vendor.add(beside(time), undated=number in undated) for number, time in enumerate(times)]
     for number, time in legs:
         if number < len(rows):
-            vendor.add(time, voice_id=rows[number].voice_id)
+            vendor.add(beside(time), voice_id=rows[number].voice_id)
     vendor.tick()
-    first = {row.label for row in vendor.rows if 0 < row.time < 30_000}
+    first = {row.label for row in vendor.rows if 0 < row.time < LAST * 1_000}
 
     def happen(vendor: Vendor) -> None:
         if changes and vendor.rows and vendor.rng.random() < 0.3:
             vendor.change(vendor.rng.choice(vendor.rows))
-        elif vendor.rng.random() < 0.3 and vendor.rows:
-            vendor.add(_draw_near(vendor), voice_id=vendor.rng.choice(vendor.rows).voice_id)
         else:
-            vendor.add(_draw_near(vendor))
+            time = beside((vendor.rng.randrange(len(cuts)), vendor.rng.choice([0, 0, -1, 1, -500, 500, -1_000, 1_000])))
+            is_leg = vendor.rows and vendor.rng.random() < 0.3
+            vendor.add(time, voice_id=vendor.rng.choice(vendor.rows).voice_id if is_leg else None)
 
     field = ranged_by if known else None
-    parts = parts_between(*CUTS, time_field=field)
+    parts = parts_between(*cuts, time_field=field)
     runs: dict[int, Run] = {}
-    for turn in turns:
+    for turn in [turn for turn in turns if turn < len(parts)]:
         how = Drive(concurrency=1 + turn % 3, happen=happen, busy=busy, most_happenings=6)
-        runs[turn] = read(vendor, parts[turn], how, size=(7, 100, 20, 9)[turn])
+        runs[turn] = read(vendor, parts[turn], how, size=(7, 100, 20, 9, 50)[turn])
     certified = {turn for turn, run in runs.items() if run.certified}
     owned = Counter(label_of(record) for turn in certified for record in runs[turn].records)
     assert set(owned.values()) <= {1}
@@ -122,7 +126,7 @@ def test_each_row_has_one_owner_while_calls_arrive_and_change(  # noqa: PLR0917 
         assert report.total == report.unique == len(runs[turn].records)
     if len(certified) == len(runs):
         assert first <= owned.keys()
-    elif not busy:
+    elif not busy and not (legs and order == "random"):  # legs on small pages in no order cannot be counted
         pytest.fail("a part of a quiet range could not be proven")
 
 
@@ -195,10 +199,6 @@ def test_one_wrong_answer_about_the_seam_hands_over_no_row_of_the_neighbour(wron
         assert len(run.records) == 20 or not run.certified
 
 
-def _draw_near(vendor: Vendor) -> int:
-    return vendor.rng.choice(CUTS) * 1_000 + vendor.rng.choice([0, 0, -1, 1, -500, 500, -1_000, 1_000, 1_500, 4_000])
-
-
 def plan(
     query: Query, rows: int, count: Callable[[TimeWindow], int], *, now: datetime = START + timedelta(days=3_000)
 ) -> tuple[list[RangePart], int]:
@@ -249,10 +249,38 @@ def test_a_range_is_cut_into_parts_that_touch(  # noqa: PLR0917 - drawn one by o
     query = Query(start=span[0], end=span[1], time_field="submit_time" if known else None)
     parts, counts = plan(query, rows, lambda window: len(vendor.those_in(window, vendor.rows)), now=now)
     check_tiling(parts, query)
-    # Halving down to the second of a burst takes 20 counts.
-    assert counts <= 3 + 4 * len(parts) + 25 * bool(burst[1])
     total = len(vendor.those_in(query.window, vendor.rows))
+    # Halving down to the second of a burst takes 20 counts.
+    assert counts <= 25 * (2 + total // rows)
     assert len(parts) <= max(1, round(2 * total / rows))
+
+
+@given(
+    bounds=st.sampled_from(BOUNDS),
+    span=st.tuples(st.integers(0, 50_000), st.integers(0, 50_000)).map(sorted),
+    times=st.lists(st.integers(0, 50) | st.just(25), max_size=60),
+    rows=st.integers(1, 40),
+    known=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_the_planned_parts_have_the_rows_of_the_range(  # noqa: PLR0917 - drawn one by one
+    bounds: tuple[bool, bool],
+    span: list[int],
+    times: list[int],
+    rows: int,
+    known: bool,  # noqa: FBT001
+    seed: int,
+) -> None:
+    vendor = Vendor(Habits(order="random", includes_start=bounds[0], includes_end=bounds[1]), seeded(seed))
+    for time in times:
+        vendor.add(1_000 * time)
+    query = Query(start=at(span[0]), end=at(span[1]), time_field="submit_time" if known else None)
+    parts, _ = plan(query, rows, lambda window: len(vendor.those_in(window, vendor.rows)))
+    whole = read(vendor, RangePart(start=query.start, end=query.end, time_field=query.time_field), Drive())
+    runs = [read(vendor, part, Drive()) for part in parts]
+    assert whole.certified
+    assert all(run.certified for run in runs)
+    assert Counter(record for run in runs for record in run.records) == Counter(whole.records)
 
 
 def test_the_parts_of_a_month_are_about_as_large_as_asked_for() -> None:

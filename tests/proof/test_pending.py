@@ -1,4 +1,4 @@
-"""Windows that are still to come: the oldest first, as many at once as there is room for."""
+"""Pending windows: the oldest first, as many at once as the quota of rows allows."""
 
 from datetime import timedelta
 
@@ -24,9 +24,9 @@ def build(of: TimeWindow, _: tuple[SplitWindow, ...]) -> WindowTask:
 
 
 def pending(*windows: TimeWindow, quota: RowQuota | None = None) -> PendingWindows:
-    room = quota or RowQuota(8)
-    room.runs += 1
-    waiting = PendingWindows(room)
+    shared = quota or RowQuota(8)
+    shared.runs += 1
+    waiting = PendingWindows(shared)
     for one in windows:
         waiting.add(one)
     return waiting
@@ -78,7 +78,7 @@ def test_nothing_comes_out_before_an_older_window_that_still_waits() -> None:
     assert len(waiting) == 1
 
 
-# --- room
+# --- quota
 
 
 def test_the_oldest_starts_beyond_the_quota_and_all_others_wait_for_it() -> None:
@@ -104,7 +104,7 @@ def test_a_window_that_was_read_weighs_what_it_holds_and_no_less_than_a_sixteent
         read(first, calls)
         waiting.shrink_reservation(first)
         assert first.weight == weight
-        assert waiting.hold_next(build) is None, "two windows are full: there is no room for a third"
+        assert waiting.hold_next(build) is None, "two windows are full: the quota allows no third"
         quota.windows, quota._total = 3, 3 * FULL_WINDOW
         assert waiting.hold_next(build) is not None
         waiting.add(window(30, 41))
@@ -170,7 +170,7 @@ def test_unclaimed_rows_of_split_windows_are_found_from_the_inside_out() -> None
     assert pending(window(0, 1)).find_splits() == []
 
 
-# --- the edge
+# --- the retention boundary
 
 
 def test_a_window_that_is_put_back_is_read_from_the_beginning() -> None:
@@ -253,7 +253,7 @@ def test_parts_are_merged_when_all_are_read_and_the_oldest_waiting_window_always
     for part in (window(0, 21), window(20, 31), window(30, 50)):
         waiting.add(part, (split,))
     first = hold(waiting)
-    assert waiting.hold_next(build) is None, "one is read, and there is room for one"
+    assert waiting.hold_next(build) is None, "one is read, and the quota allows one"
     read(first, 3)
     waiting.shrink_reservation(first)
     assert waiting.hold_next(build) is None, "only where they are handed over together"
@@ -269,13 +269,13 @@ def test_parts_are_merged_when_all_are_read_and_the_oldest_waiting_window_always
 
 
 @pytest.mark.parametrize(
-    ("reported", "inner_told", "short"), [(5, 3, ""), (6, 3, "outer"), (5, 4, "inner"), (9, 9, "both")]
+    ("reported", "inner_total", "short"), [(5, 3, ""), (6, 3, "outer"), (5, 4, "inner"), (9, 9, "both")]
 )
-def test_windows_that_reported_more_than_their_parts_hold_are_short(reported: int, inner_told: int, short: str) -> None:
+def test_windows_with_more_than_their_parts_hold_are_short(reported: int, inner_total: int, short: str) -> None:
     outermost, split, inner = (
         SplitWindow(window(0, 50), reported, 2, is_repair=True),
         SplitWindow(window(0, 50), reported, 2, is_repair=True),
-        SplitWindow(window(0, 31), inner_told, 2),
+        SplitWindow(window(0, 31), inner_total, 2),
     )
     parts = []
     for number, (of, calls) in enumerate([(window(0, 21), 2), (window(20, 31), 1), (window(30, 50), 2)]):

@@ -1,4 +1,4 @@
-"""One page as it is, and a count that takes off what its tiles count twice."""
+"""A single page, and a count without the calls that its tiles count twice."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta

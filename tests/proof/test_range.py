@@ -1,4 +1,4 @@
-"""A certified window is never incomplete, whatever the vendor does and whenever calls come or go."""
+"""Ranges: a certified window is complete for any vendor, whenever calls are added or deleted."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -226,7 +226,7 @@ def test_answers_to_other_questions_never_make_a_certificate(  # noqa: PLR0917 -
 def test_a_calm_vendor_is_always_certified(
     habits: Habits, how: Drive, population: list[tuple[int, bool, bool]], seed: int
 ) -> None:
-    # Without drift even an order that changes at every request must come out, but for bursts of one second.
+    # Without drift even an order that changes at every request is certified, except for bursts of one second.
     run = run_model(habits, replace(how, most_happenings=0), population, seed)
     length = population[-1][0] // 1_000
     if run.error is not None and END_UNSEEN in str(run.error):
@@ -339,7 +339,7 @@ def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) ->
         while reader.take_complete() is not None:
             pass
     assert most == 8
-    assert most_parts >= 4  # of five with 1,200 calls each: the first one is begun before the others
+    assert most_parts >= 4  # of five with 1,200 calls each: the first one is started before the others
 
 
 def test_a_window_is_split_into_at_most_five_thousand_parts_for_any_total() -> None:
@@ -352,10 +352,10 @@ def test_a_window_is_split_into_at_most_five_thousand_parts_for_any_total() -> N
     assert len(reader._pending) == 5_000 - 1 + -(-30 * 86_400 // 5_000) - 1
 
 
-@pytest.mark.parametrize("most_told", [5, 10, 40, 100])
-def test_a_total_that_never_exceeds_a_round_number_is_not_believed(most_told: int) -> None:
-    # Told: as many as fill the pages that were read. The page behind them shows that there are more.
-    vendor = Vendor(Habits(tell=lambda total: min(total, most_told)), seeded(1))
+@pytest.mark.parametrize("largest_total", [5, 10, 40, 100])
+def test_a_total_that_never_exceeds_a_round_number_is_not_believed(largest_total: int) -> None:
+    # Reported: as many as fill the pages that were read. The page behind them shows that there are more.
+    vendor = Vendor(Habits(tell=lambda total: min(total, largest_total)), seeded(1))
     for number in range(300):
         vendor.add(43_200_000 + number)
     run = drive(cover(seconds(0, 86_400), size=5), vendor, Drive(concurrency=1, most_requests=1_000))
@@ -451,7 +451,7 @@ def measure_false_certificates(
 @pytest.mark.parametrize(
     ("model", "happen", "changes"),
     [
-        ("calls come and go within one sweep", come_and_go, {}),
+        ("calls come and go within one scan", come_and_go, {}),
         ("calls go away, SELECT before COUNT", go_away, {"counts_first": False}),
     ],
 )
@@ -473,16 +473,17 @@ def plain_fan_out(vendor: Vendor, size: int, days: int) -> tuple[int, int]:
     return pages, sum(min(total, page * size) for page in range(1, pages + 1))
 
 
-def test_the_cost_of_sixty_thousand_calls(record_property: pytest.Session) -> None:
+def test_the_cost_of_many_calls(record_property: pytest.Session) -> None:
+    calls = 60_000 if PLAYS_ALL else 30_000
     vendor = Vendor(Habits(order="newest", includes_end=True), seeded(3))
-    crowd(vendor, 60_000, 30)
+    crowd(vendor, calls, 30)
     vendor.tick()
     pages, rows_read = plain_fan_out(vendor, 100, 30)
     run = drive(cover(seconds(0, 30 * 86_400), most_windows=8), vendor, Drive(concurrency=8))
     assert run.certified
-    assert len(run.delivered) == 60_000
+    assert len(run.delivered) == calls
     record_property(  # type: ignore[operator]
-        "60,000 calls", f"{run.requests} requests for {pages} pages, {vendor.rows_read} of {rows_read} rows read"
+        f"{calls:,} calls", f"{run.requests} requests for {pages} pages, {vendor.rows_read} of {rows_read} rows read"
     )
     assert run.requests <= 1.25 * pages
     assert vendor.deepest <= 25
@@ -561,10 +562,10 @@ def test_a_burst_of_a_calm_vendor_is_certified_wherever_it_lies(
 
 
 def test_many_bursts_where_windows_meet_are_certified() -> None:
-    # Both windows that meet there report each of them, whatever their width.
+    # Both windows that meet there report each of them, at any width.
     vendor = Vendor(Habits(includes_end=True), seeded(3))
-    days = 24
-    first = [window.start for window in split_window(seconds(0, days * 86_400), 48)[1:]]
+    days = 24 if PLAYS_ALL else 8
+    first = [window.start for window in split_window(seconds(0, days * 86_400), 2 * days)[1:]]
     for start in first[::2]:
         for _ in range(2_400 // SCALE):
             vendor.add(since_start(start))
@@ -573,7 +574,7 @@ def test_many_bursts_where_windows_meet_are_certified() -> None:
         run = drive(reader, vendor, Drive(concurrency=8))
     assert run.error is None
     assert run.certified
-    assert len(run.delivered) == len(set(run.delivered)) == len(vendor.rows) == 24 * 2_400 // SCALE
+    assert len(run.delivered) == len(set(run.delivered)) == len(vendor.rows) == days * 2_400 // SCALE
 
 
 def test_many_bursts_of_a_calm_vendor_are_certified() -> None:
@@ -803,7 +804,7 @@ def test_a_run_that_is_unproven_already_asks_for_no_new_count() -> None:
         assert len(reader.tiles) == 2
         while (request := reader.next_request()) is not None:
             low, high = vendor.bounds(request.window)
-            missing = request.window in reader.tiles  # both tell one call more than their parts hold
+            missing = request.window in reader.tiles  # both report one call more than their parts hold
             recounts += request.control
             rows = [row.record for row in vendor.rows[low:high]]
             assert accept(reader, request, answer(request.size, rows[: request.size], high - low + missing)) is None
@@ -815,7 +816,7 @@ def test_a_run_that_is_unproven_already_asks_for_no_new_count() -> None:
 
 
 def test_a_count_that_is_out_of_range_by_then_ends_the_run() -> None:
-    # The parts were read and fall short: no edge that is found now can tell whether they are all.
+    # The parts were read and fall short: no boundary found now can show whether they are all.
     rows = [call(number) for number in range(30)]
     with smaller_windows(20, 15):
         reader = cover(seconds(0, 30), skip_out_of_range=True)
@@ -847,7 +848,7 @@ def test_several_pages_of_one_window_that_are_refused_at_once_begin_one_search()
     assert probe.size == 1
     assert reader.next_request() is None
     assert reader._boundary.searches == 1
-    # An answer that was under way meanwhile belongs to nobody any more.
+    # A response that was in flight meanwhile has no owner any more.
     assert accept(reader, first, answer(10, [], 0)) is None
     assert not reader.is_finished
 
@@ -1080,7 +1081,7 @@ def test_a_boundary_that_moves_while_reading_is_followed_to_the_end(moves: list[
     assert reader.report.certified == (reader._boundary.searches == 0)
     ids = [record.voice_id for window in handed_over for record in window.records]
     assert len(set(ids)) == len(ids)
-    # The more often the edge has moved, the more is left out beside it.
+    # The more often the boundary has moved, the more is left out beside it.
     kept_from = since_start(reader._boundary._kept_from)
     assert kept_from <= max(edge * 1_000 + 10_000 * 2 ** max(0, reader._boundary.searches - 2), 1_000)
     assert {row.voice_id for row in vendor.rows if row.time >= kept_from} <= set(ids)
@@ -1188,7 +1189,7 @@ RangeSemantics = tuple[TimeWindow, list[CallDetailRecord] | None]
 
 
 def read_in_turn(reader: RangeReader, *readings: RangeSemantics) -> list[CallDetailRecord]:
-    """Answer what is asked, which must be pages of these windows with these rows; return the rows handed over."""
+    """Answer the requests, which must be pages of these windows with these rows; return the rows delivered."""
     handed_over: list[CallDetailRecord] = []
     for window, rows in readings:
         request = reader.next_request()

@@ -1,4 +1,4 @@
-"""A run that is taken up again ends as if nothing had happened, and proves as much."""
+"""A resumed run has the same result and the same proof as an uninterrupted one."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -182,7 +182,7 @@ def test_certified_windows_are_complete_after_kills_though_calls_come_or_go(
 
 @pytest.mark.parametrize("moves_after", [1, 5, 9])
 def test_windows_read_before_the_boundary_moved_are_resumed(moves_after: int) -> None:
-    # Read, and not yet handed over: the note of the edge is written first.
+    # Read, and not yet delivered: the boundary is written to the journal first.
     vendor = filled(Habits(), 1, 60)
     entries: list[JournalEvent | Delivered] = []
     windows: list[CompleteWindow] = []

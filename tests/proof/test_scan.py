@@ -190,7 +190,7 @@ def test_one_short_page_with_all_of_its_total_is_one_select(reported: PageAnswer
 
 
 def test_a_short_page_behind_others_is_not_taken_for_the_only_one() -> None:
-    # Told at first: fifteen. What the second page tells is about itself, and no proof of what the first left out.
+    # Reported at first: fifteen. The second page reports about itself, and proves nothing about the first.
     calls = [call(str(number)) for number in range(5)]
     scan = WindowScan(10)
     read(scan, answer(*calls, total=15), answer(*calls, total=5, current=2))
@@ -205,7 +205,7 @@ def test_a_page_that_holds_more_than_its_total_allows_shows_a_larger_one() -> No
     assert scan.largest_total == 3
     read(scan, answer(call("1"), call("3"), total=3, size=2, current=2))
     assert scan.largest_total == 4
-    # A call that one page tells twice is one call, and shows nothing.
+    # A call that is twice on one page is one call, and shows nothing.
     scan = WindowScan(2)
     read(scan, answer(call("1"), call("2"), call("2"), total=2, size=3))
     assert scan.largest_total == 2
@@ -334,7 +334,7 @@ def pages(*rows: tuple[CallDetailRecord, ...], size: int = 2) -> list[PageAnswer
     return [answer(*page, total=total, size=size, current=number) for number, page in enumerate(rows, 1)]
 
 
-def sweep_of(*rows: tuple[CallDetailRecord, ...], only: list[int] | None = None) -> WindowScan:
+def scan_of(*rows: tuple[CallDetailRecord, ...], only: list[int] | None = None) -> WindowScan:
     scan = WindowScan(2, only)
     reported = pages(*rows)
     read(scan, *(reported if only is None else [reported[number - 1] for number in only]))
@@ -343,47 +343,47 @@ def sweep_of(*rows: tuple[CallDetailRecord, ...], only: list[int] | None = None)
 
 def test_legs_on_two_pages_are_doubtful_until_a_second_reading_repeats_both() -> None:
     rows = (A, call("2")), (call("3"), call("4")), (B, call("5"))
-    scan = sweep_of(*rows)
+    scan = scan_of(*rows)
     assert (scan.unique, scan.conflicting, scan.is_unsettled) == (5, {"1"}, False)
     assert [scan.may_hold(count) for count in (4, 5, 6, 7)] == [False, True, True, False]
     assert scan.doubtful_ids == {"1"}
     assert scan.find_pages({"1"}) == [1, 3]
-    again = sweep_of(*rows, only=[1, 3])
+    again = scan_of(*rows, only=[1, 3])
     assert again.is_read
     assert list(again.plan_pages()) == []
     assert not again.single
     again.merge(scan)
     assert (again.unique, again.conflicting, again.has_duplicate_ids) == (6, set(), True)
-    assert again.find_pages({"3"}) == [2], "what the earlier sweep read stands"
+    assert again.find_pages({"3"}) == [2], "the rows of the earlier scan are kept"
     assert {A, B} <= set(again.records.values())
     assert again.ids == {"1", "2", "3", "4", "5"}
     assert not again.may_hold(6)
 
 
 def test_a_row_that_changed_is_one_row_whatever_a_second_reading_shows() -> None:
-    scan = sweep_of((A, call("2")), (A2, call("3")))
+    scan = scan_of((A, call("2")), (A2, call("3")))
     for rows in (((A2, call("2")), (call("3"),)), ((call("2"), call("3")), (A2,)), ((C, call("2")), (call("3"),))):
-        again = sweep_of(*rows)
+        again = scan_of(*rows)
         again.merge(scan)
         assert (again.unique, again.conflicting, again.is_unsettled) == (3, {"1"}, False)
         assert again.records["1"] == next(row for page in rows for row in page if row.voice_id == "1")
 
 
 def test_twins_of_which_one_changes_are_unsettled() -> None:
-    # Three contents of two rows: which of them stand is not known, and a row too many may hide one that is missing.
+    # Three contents of two rows: which of them are current is unknown, and an excess row may hide a missing one.
     for rows in (((A, B), (A2, call("2"))), ((A2, call("2")), (A, B))):
-        scan = sweep_of(*rows)
+        scan = scan_of(*rows)
         assert (scan.unique, scan.is_unsettled, scan.conflicting) == (4, True, {"1"})
         assert [scan.may_hold(count) for count in (2, 3, 4, 5)] == [False, True, True, False]
     # One answer that holds as many rows as there are for certain settles it.
     for before, now, stands in (
-        (sweep_of((A, B), (A2, call("2"))), ((A2, B), (call("2"),)), {A2, B}),
-        (sweep_of((A, B), (call("2"),)), ((A2, B), (call("2"),)), {A2, B}),
-        (sweep_of((A, B), (A2, call("2"))), ((A2, call("2")), (B,)), {A2, B}),
-        (sweep_of((A, B), (C, call("2"))), ((A, B), (C, call("2"))), {A, B, C}),
-        (sweep_of((A, B), (C, call("2"))), ((A, call("2")), (B, C)), {A, B, C}),
+        (scan_of((A, B), (A2, call("2"))), ((A2, B), (call("2"),)), {A2, B}),
+        (scan_of((A, B), (call("2"),)), ((A2, B), (call("2"),)), {A2, B}),
+        (scan_of((A, B), (A2, call("2"))), ((A2, call("2")), (B,)), {A2, B}),
+        (scan_of((A, B), (C, call("2"))), ((A, B), (C, call("2"))), {A, B, C}),
+        (scan_of((A, B), (C, call("2"))), ((A, call("2")), (B, C)), {A, B, C}),
     ):
-        again = sweep_of(*now)
+        again = scan_of(*now)
         again.merge(before)
         assert not again.is_unsettled
         assert set(again.records.values()) == {*stands, call("2")}
@@ -391,11 +391,11 @@ def test_twins_of_which_one_changes_are_unsettled() -> None:
 
 
 def test_twins_of_which_a_second_reading_shows_one_changed_row_are_unsettled() -> None:
-    again = sweep_of((A2, call("2")))
-    again.merge(sweep_of((A, B), (call("2"),)))
+    again = scan_of((A2, call("2")))
+    again.merge(scan_of((A, B), (call("2"),)))
     assert (again.unique, again.is_unsettled) == (4, True)
     # A third one, with both rows of now, settles it.
-    third = sweep_of((B, A2), (call("2"),))
+    third = scan_of((B, A2), (call("2"),))
     third.merge(again)
     assert (third.unique, third.is_unsettled) == (3, False)
     assert set(third.records.values()) == {B, A2, call("2")}
@@ -416,26 +416,26 @@ def test_twins_of_which_a_second_reading_shows_one_changed_row_are_unsettled() -
 def test_of_ids_that_must_be_read_again_only_rows_count_that_were(
     before: tuple[CallDetailRecord, ...], now: tuple[CallDetailRecord, ...], left: set[CallDetailRecord]
 ) -> None:
-    again = sweep_of((*now, call("3")), only=[1])
-    again.merge(sweep_of(before, (call("2"),)), repeats={"1"})
+    again = scan_of((*now, call("3")), only=[1])
+    again.merge(scan_of(before, (call("2"),)), repeats={"1"})
     assert set(again.records.values()) == {*left, call("2"), call("3")}
     assert (again.unique, again.is_unsettled) == (len(left) + 2, False)
-    third = sweep_of((A, B))
+    third = scan_of((A, B))
     third.merge(again)
     assert {A, B} <= set(third.records.values()), "a later reading finds what this one has missed"
 
 
 def test_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
-    scan = sweep_of((A, A), (call("2"), A), (call("3"), call("4")))
+    scan = scan_of((A, A), (call("2"), A), (call("3"), call("4")))
     assert (scan.unique, scan.copies, scan.rows, scan.duplicates) == (4, 1, 5, 2)
     assert (scan.count_copies({"1"}), scan.count_copies({"2"})) == (0, 1)
-    changed = sweep_of((A, A), (A2, call("2")))
+    changed = scan_of((A, A), (A2, call("2")))
     assert (changed.unique, changed.copies) == (2, 0), "an id that changed counts once"
-    twins = sweep_of((A, B), (A, A), (B, call("2")))
+    twins = scan_of((A, B), (A, A), (B, call("2")))
     assert (twins.unique, twins.copies, twins.rows) == (3, 1, 4)
     assert (twins.count_copies({A}), twins.count_copies({B})) == (0, 1)
     # On two pages they may be one row that moved.
-    scan = sweep_of((A, call("2")), (A, call("3")))
+    scan = scan_of((A, call("2")), (A, call("3")))
     assert (scan.unique, scan.copies, scan.count_identical()) == (3, 0, 0)
 
 
@@ -447,11 +447,11 @@ def test_copies_and_rows_seen_again_on_the_same_pages_are_merged() -> None:
         (((call("4"), call("4")), (A, call("2")), (call("2"), call("3"))), 0),
         (((A, call("2")), (A, call("3"))), 0),
     ):
-        again = sweep_of(*now)
-        again.merge(sweep_of(*before))
+        again = scan_of(*now)
+        again.merge(scan_of(*before))
         assert (again.copies, again.count_identical()) == (1, identical)
-    many = sweep_of((A, A), (A, A), (A,))
-    many.merge(sweep_of((A, A), (A, A), (A,)))
+    many = scan_of((A, A), (A, A), (A,))
+    many.merge(scan_of((A, A), (A, A), (A,)))
     assert (many.unique, many.count_identical()) == (1, 4)
 
 
@@ -464,7 +464,7 @@ def test_broken_rows_that_one_answer_holds_twice_are_stored_twice() -> None:
 
 
 def test_a_row_counts_as_held_with_its_contents() -> None:
-    scan = sweep_of((A, B), (call("2"),))
+    scan = scan_of((A, B), (call("2"),))
     assert scan.contains(A)
     assert scan.contains(call("2"))
     assert not scan.contains(C)
@@ -515,19 +515,19 @@ def test_merging_keeps_everything_of_the_earlier_scan() -> None:
     assert (later.unique, later.largest_total, later.conflicting) == (5, 5, set())
     assert later.ids == {"1", "2", "3", "4"}
     assert later.has_extras
-    assert later.drain_anomalies() == 0, "the earlier sweep has told its own"
+    assert later.drain_anomalies() == 0, "the earlier scan has counted its own"
 
 
 @pytest.mark.parametrize("readable", [("1", None), (None, "1"), (None, None), ("1", "2")])
 def test_doubt_about_the_number_of_calls_is_carried_on(readable: tuple[str | None, str | None]) -> None:
-    sweeps = WindowScan(10), WindowScan(10)
-    for scan, identity in zip(sweeps, readable, strict=True):
+    scans = WindowScan(10), WindowScan(10)
+    for scan, identity in zip(scans, readable, strict=True):
         reported = answer(total=1)
         reported.quarantined.append(
             QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity)
         )
         read(scan, reported)
-    earlier, later = sweeps
+    earlier, later = scans
     later.merge(earlier)
     assert later.is_ambiguous is (None in readable)
 

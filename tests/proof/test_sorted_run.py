@@ -1,4 +1,4 @@
-"""Records that rise: what one look at a page tells of it, and how pages join."""
+"""Sorted runs: the fast path for sorted pages, and how they join."""
 
 from datetime import UTC, datetime, timedelta
 from random import Random

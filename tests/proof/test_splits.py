@@ -1,4 +1,4 @@
-"""Windows that were cut: what they told is held against what their parts hand over."""
+"""Split windows: their totals are compared with the rows of their parts."""
 
 from datetime import timedelta
 

@@ -178,10 +178,10 @@ def test_a_larger_total_in_any_answer_forbids_the_certificate() -> None:
 
     def tell(request: PageRequest) -> PageAnswer:
         count[0] += 1
-        told_answer = steady(ids)(request)
+        sent = steady(ids)(request)
         if count[0] == 1:
-            return answer(told_answer.page.records, 26)
-        return told_answer
+            return answer(sent.page.records, 26)
+        return sent
 
     asked = reported(proof, tell)
     assert asked.count((1, 10)) == 2  # read a second time
@@ -194,8 +194,8 @@ def test_a_count_that_is_never_met_ends_unproven_after_three_scans() -> None:
     ids = list(range(15))
 
     def tell(request: PageRequest) -> PageAnswer:
-        told_answer = steady(ids)(request)
-        return answer(told_answer.page.records, 16, size=request.size, current=request.current)
+        sent = steady(ids)(request)
+        return answer(sent.page.records, 16, size=request.size, current=request.current)
 
     reported(proof, tell)
     assert proof.state is WindowState.UNPROVEN
@@ -214,8 +214,12 @@ def test_a_window_that_can_be_cut_is_read_twice_and_then_left_to_be_cut() -> Non
 @pytest.mark.parametrize(
     ("tells", "first", "then"),
     [
-        (26, [*range(25)], [*range(3), *range(4, 26)]),  # told more than there are: the fourth was deleted meanwhile
-        (20, [*range(21)], [*range(20)]),  # told as many as there are, and read one that is gone
+        (
+            26,
+            [*range(25)],
+            [*range(3), *range(4, 26)],
+        ),  # more reported than there are: the fourth was deleted meanwhile
+        (20, [*range(21)], [*range(20)]),  # as many reported as there are, and one read that is gone
     ],
 )
 def test_what_was_read_before_rows_were_deleted_is_not_kept(tells: int, first: list[int], then: list[int]) -> None:
@@ -239,10 +243,10 @@ def test_what_was_read_before_rows_were_deleted_is_not_kept(tells: int, first: l
 def test_two_scans_with_more_rows_than_the_count_are_not_kept() -> None:
     # The fourteenth call went away and another came, between the two: neither count shows it.
     proof = prove(TWO_SECONDS)
-    sweeps = [[*range(14), 0], [*range(13), 14, 15], [*range(13), 14, 15]]
+    scans = [[*range(14), 0], [*range(13), 14, 15], [*range(13), 14, 15]]
 
     def tell(request: PageRequest) -> PageAnswer:
-        return steady(sweeps[proof.report.scans - 1])(request)
+        return steady(scans[proof.report.scans - 1])(request)
 
     reported(proof, tell)
     assert proof.state is WindowState.CERTIFIED
@@ -251,7 +255,7 @@ def test_two_scans_with_more_rows_than_the_count_are_not_kept() -> None:
 
 
 def test_a_larger_count_is_remembered_by_the_next_scan() -> None:
-    # 24 read of 25, then counted: 26.  25 are read next and 25 are counted: one that nobody saw was deleted meanwhile.
+    # 24 read of 25, then counted: 26. 25 are read next and 25 are counted: one was deleted unread meanwhile.
     proof = prove(TWO_SECONDS)
     counts = iter([26, 26, 25, 25, 25])
     scan = [[*range(24), 23], [*range(25)], [*range(25)]]
@@ -283,7 +287,7 @@ def test_what_an_earlier_reading_may_have_asked_for_must_be_answered_afresh() ->
 
 
 def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
-    for left, sweeps in ((4, 2), (3, 1)):
+    for left, scans in ((4, 2), (3, 1)):
         budget = Budget()
         assert budget.take(200 - left)
         proof = prove(TWO_SECONDS, budget=budget, is_part=True)
@@ -294,7 +298,7 @@ def test_nothing_is_read_again_that_cannot_be_read_to_its_end() -> None:
             ),
         )
         assert proof.state is WindowState.UNPROVEN
-        assert (proof.report.scans, proof.report.unique, proof.report.total) == (sweeps, 15, 16)
+        assert (proof.report.scans, proof.report.unique, proof.report.total) == (scans, 15, 16)
 
 
 def test_rows_of_an_earlier_scan_are_kept_when_the_next_is_given_up() -> None:
@@ -317,11 +321,11 @@ def test_rows_of_an_earlier_scan_are_kept_when_the_next_is_given_up() -> None:
 def test_rows_missed_by_one_scan_may_come_from_another() -> None:
     proof = prove(TWO_SECONDS, size=2)
     orders = [[1, 2, 3, 4], [1, 2, 1, 2], [3, 4, 3, 4]]
-    sweeps = [orders[1], orders[2]]
+    scans = [orders[1], orders[2]]
     seen = [0]
 
     def tell(request: PageRequest) -> PageAnswer:
-        order = sweeps[min(seen[0], 1)]
+        order = scans[min(seen[0], 1)]
         if request.control:
             seen[0] += 1
         at = (request.current - 1) * request.size
@@ -394,7 +398,7 @@ def test_answers_to_a_plan_with_larger_pages_are_read_no_more() -> None:
 def asked_for_the_end(
     ids: list[int], total: int, tell_end: Callable[[PageRequest], PageAnswer], **settings: object
 ) -> tuple[WindowReader, list[tuple[int, int]]]:
-    """Read `ids` with a total that is cut off, and let `tell_end` answer what is asked about the end."""
+    """Read `ids` with a total that is cut off, and let `tell_end` answer the request for the end."""
     proof = prove(TWO_SECONDS, **settings)  # type: ignore[arg-type]
 
     def tell(request: PageRequest) -> PageAnswer:
@@ -503,7 +507,7 @@ def test_the_end_is_asked_for_with_a_size_that_the_vendor_gives() -> None:
 
 
 def test_a_larger_total_on_a_page_of_another_size_forbids_the_certificate() -> None:
-    # The vendor gives pages of ten whatever is asked, and more rows have come since the control count.
+    # The vendor always sends pages of ten, and more rows have come since the control count.
     def tell(request: PageRequest) -> PageAnswer:
         rows = [*range(21 if request.is_end else 20)]
         return steady(rows)(msgspec.structs.replace(request, size=10))
@@ -525,7 +529,7 @@ def test_one_row_a_page_shows_no_end() -> None:
 
 
 def test_a_page_that_is_gone_when_it_is_asked_for_repeats_nothing() -> None:
-    # Deleted meanwhile: the last page. Page one comes in its place, told twice and read once.
+    # Deleted meanwhile: the last page. Page one comes in its place, sent twice and read once.
     proof = prove(TWO_SECONDS)
     first = ask(proof)
     accept(proof, first, answer(calls(*range(10)), 25))
@@ -570,7 +574,7 @@ def test_a_part_with_more_pages_than_planned_stays_unproven_with_its_rows() -> N
 
 
 def test_a_total_that_grows_while_a_window_is_read_does_not_cut_it() -> None:
-    # Neither on a later page nor in a later sweep: what was read would be read once more.
+    # Neither on a later page nor in a later scan: everything would be read once more.
     ids = list(range(20))
     proof = prove(TWO_SECONDS, max_rows=20)
     tell = steady(ids)
@@ -649,7 +653,7 @@ def test_a_conflict_is_counted_once_per_id_over_all_scans() -> None:
 
 
 def test_indistinguishable_rows_are_proven_only_on_one_page() -> None:
-    # Another answer may tell the same row with other bytes: the number of rows read on several pages means nothing.
+    # Another response may have other bytes for the same row: the number of rows on several pages means nothing.
     proof = prove()
 
     def tell(request: PageRequest) -> PageAnswer:
@@ -675,7 +679,7 @@ def test_rereading_is_charged_to_the_budget_for_rereading() -> None:
         return 200 - budget.left
 
     assert spent(is_repair=False, tells=15) == 0
-    assert spent(is_repair=False, tells=16) == 9, "one more count, and two more sweeps of two pages and two counts"
+    assert spent(is_repair=False, tells=16) == 9, "one more count, and two more scans of two pages and two counts"
     assert spent(is_repair=True, tells=15) == 2, "the first page is paid for"
     assert spent(is_repair=True, tells=16) == 11
 
@@ -790,13 +794,13 @@ def test_a_count_below_the_rows_is_waited_for_longer_after_the_next_reading_and_
     waits = []
     rows = [*range(25)]
     while (request := proof.next_request()) is not None:
-        told_answer = steady(rows)(request)
+        sent = steady(rows)(request)
         if request.control and request.delay:
             waits.append(request.delay)
         if request.control and proof.report.scans == 1:
-            told_answer = answer(told_answer.page.records, first, size=request.size)
+            sent = answer(sent.page.records, first, size=request.size)
             rows[25:] = range(25, first)
-        accept(proof, request, told_answer)
+        accept(proof, request, sent)
     assert proof.state is WindowState.CERTIFIED
     assert waits == delays
 
@@ -827,8 +831,8 @@ def test_a_server_that_sends_smaller_pages_than_it_says_is_read_with_those() -> 
 
 def test_a_server_that_always_echoes_the_same_size_is_understood_once_it_is_known() -> None:
     def tell(request: PageRequest) -> PageAnswer:
-        told_answer = silently([*range(25)], 4)(request)
-        return answer(told_answer.page.records, 25, size=10, current=request.current)
+        sent = silently([*range(25)], 4)(request)
+        return answer(sent.page.records, 25, size=10, current=request.current)
 
     sizes = PageSizes()
     assert reported(prove(sizes=sizes), tell)[-1] == (1, 1)
@@ -881,7 +885,7 @@ def reading(ids: list[int], **settings: object) -> tuple[WindowReader, list[Page
     return proof, [ask(proof) for _ in range(-(-len(ids) // 10) - 1)]
 
 
-OWNER: Any = None  # nobody takes the answer
+OWNER: Any = None  # the answer has no owner
 PAGE_ONE = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=10)
 
 
@@ -1073,10 +1077,10 @@ def test_a_count_at_once_must_be_no_older_than_the_rows(lagging: int, sent: int)
         if request.is_end:
             ends += 1
             rows = [*range(18, 26), 25][:sent]
-            told_answer = answer(calls(*rows), 26 - lagging, size=9, current=3)
+            reply = answer(calls(*rows), 26 - lagging, size=9, current=3)
         else:
-            told_answer = steady([*range(26)])(request)
-        accept(proof, request, told_answer)
+            reply = steady([*range(26)])(request)
+        accept(proof, request, reply)
     assert ends == 1
     assert proof.is_open
 

@@ -1,4 +1,4 @@
-"""`Sandbox.reset`: after it a sandbox that was used is as one that has just been started."""
+"""`Sandbox.reset`: afterwards a used sandbox equals one that has just started."""
 # ruff: noqa: ANN401, ASYNC110 - JSON is anything; waiting for the server is polling
 
 import asyncio

@@ -1,4 +1,4 @@
-"""JSON is taken apart as it stands; a broken text or number stays one value of its own."""
+"""Splitting raw JSON: values stay bytes, and a broken text or number stays one value."""
 
 import json
 

@@ -1,14 +1,14 @@
-"""Signatures as the vendor publishes them, and credentials that nobody reads by accident."""
+"""Signatures as the vendor publishes them, and credentials that no repr shows."""
 
 import copy
 import io
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiosipcdr.wire.signing import Credentials, credentials_source, mask_secrets, sign
+from aiosipcdr.wire.signing import Credentials, credentials_source, mask_secrets, open_seal, seal, sign
 
 # The vendor's published example.
 KEY, SECRET, TIMESTAMP = "bDqJFiq9", "7bz1lzh9", 1630468800
@@ -172,3 +172,39 @@ def test_what_an_env_file_leaves_around_a_value_is_refused_and_not_repeated(text
         with pytest.raises(ValueError, match="without quotes and comments") as caught:
             Credentials(key, secret)
         assert text not in str(caught.value)
+
+
+SEALED_FOR = Credentials("key", "secret")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=80))
+@example("+12125550123")
+@example("ends in\0")
+@example("\0\x80")
+@settings(max_examples=3, deadline=None)
+def test_a_seal_is_opened_by_the_same_account(text: str) -> None:
+    sealed = seal(SEALED_FOR, text)
+    assert open_seal(Credentials("key", "secret"), sealed) == text
+    assert len(text) < 4 or text.encode() not in sealed
+
+
+def test_a_seal_is_the_same_each_time_and_another_for_each_account() -> None:
+    sealed = seal(SEALED_FOR, "+12125550123")
+    assert seal(Credentials("key", "secret"), "+12125550123") == sealed
+    for other in (Credentials("key", "another"), Credentials("another", "secret")):
+        assert open_seal(other, sealed) is None
+        assert seal(other, "+12125550123") != sealed
+
+
+def test_a_seal_that_was_changed_is_not_opened() -> None:
+    sealed = seal(SEALED_FOR, "+12125550123")
+    for position in (0, 15, 16, 30, len(sealed) - 1):
+        changed = bytearray(sealed)
+        changed[position] ^= 1
+        assert open_seal(SEALED_FOR, bytes(changed)) is None
+    assert [open_seal(SEALED_FOR, part) for part in (b"", sealed[:16], sealed[:-1], sealed + b"\0")] == [None] * 4
+
+
+def test_numbers_of_one_length_and_others_have_seals_of_one_length() -> None:
+    assert len({len(seal(SEALED_FOR, text)) for text in ("1", "+12125550123", "+447700900123")}) == 1
+    assert seal(SEALED_FOR, "+12125550123")[16:] != seal(SEALED_FOR, "+12125550124")[16:]

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Self
 import msgspec
 
 from aiosipcdr.display import shorten
-from aiosipcdr.export.manifest import Manifest, StoredManifest, read_stored
+from aiosipcdr.export.manifest import Manifest, read_stored
 from aiosipcdr.export.paths import find_paths
 from aiosipcdr.export.verify import find_contradictions, hash_file
 from aiosipcdr.model.errors import ExportError
@@ -70,6 +70,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         sip_group_name: The group in the filter of the query; `None` for all.
         is_one_phone: Whether the filter named one phone.
         files: The files, if the calls come from files.
+        is_signed: Whether the signatures of all manifests were checked, and are valid; `None` without manifests.
         is_complete: Whether all windows were proven, even if records or values could not be read.
         is_unreadable: Whether records or values could not be read.
     """
@@ -86,6 +87,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     sip_group_name: str | None = None
     is_one_phone: bool = False
     files: tuple[CertifiedFile, ...] = ()
+    is_signed: bool | None = None
     is_complete: bool = False
     is_unreadable: bool = False
 
@@ -177,6 +179,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
             sip_group_name=groups.pop() if len(groups) == 1 else None,
             is_one_phone=len(phones) == 1 and None not in phones,
             files=tuple(one.file for one in read),
+            is_signed=all(one.is_signed for one in read if one.manifest is not None) if manifests else None,
             is_complete=is_sound and all(report.is_complete for report in reports),
             is_unreadable=any(manifest.quarantined or manifest.as_report().faulty_fields for manifest in manifests),
         )
@@ -243,6 +246,7 @@ class _Read(NamedTuple):
     reasons: list[str]
     notes: list[str]
     is_changed: bool = False
+    is_signed: bool = False
 
 
 def _read_file(path: Path, sidecars: str | PathLike[str] | None, credentials: Credentials | None) -> _Read:
@@ -260,7 +264,10 @@ def _read_file(path: Path, sidecars: str | PathLike[str] | None, credentials: Cr
         return _Read(file, None, [reason], [], is_changed=True)
     manifest = stored.manifest
     reasons, notes = _judge(manifest.as_report())
-    changes = _find_changes(name, path, (size, sha256), stored, credentials)
+    signature = "not checked" if credentials is None else stored.check_signature(credentials)
+    changes = _find_changes(name, path, (size, sha256), manifest)
+    if signature == "invalid":
+        changes.append(f"{name} and its manifest were changed together: the signature is invalid.")
     verdict: Verdict = "not certified" if reasons or changes else "certified"
     if verdict == "certified" and manifest.report.provisional:
         verdict, reasons = "provisional", [f"{name}: {_describe_provisional(manifest.report)}"]
@@ -269,22 +276,16 @@ def _read_file(path: Path, sidecars: str | PathLike[str] | None, credentials: Cr
     if manifest.numbers != "unchanged":
         notes.append(f"Numbers in {name} are hidden, so that hints of sequential numbers cannot be found.")
     file = CertifiedFile(name=name, verdict=verdict, calls=manifest.rows, sha256=sha256)
-    return _Read(file, manifest, changes + reasons, notes, is_changed=bool(changes))
+    return _Read(file, manifest, changes + reasons, notes, bool(changes), signature == "valid")
 
 
-def _find_changes(
-    name: str, path: Path, facts: tuple[int, str], stored: StoredManifest, credentials: Credentials | None
-) -> list[str]:
-    manifest = stored.manifest
+def _find_changes(name: str, path: Path, facts: tuple[int, str], manifest: Manifest) -> list[str]:
     found = []
     if facts != (manifest.bytes, manifest.sha256):
         found.append(f"{name} was changed after it was written: its size or hash is not that of its manifest.")
     if manifest.file != path.name:
         found.append(f"{name} has the manifest of a file with another name.")
-    found += [f"{name}: {contradiction}." for contradiction in find_contradictions(manifest)]
-    if credentials is not None and stored.check_signature(credentials) == "invalid":
-        found.append(f"{name} and its manifest were changed together: the signature is invalid.")
-    return found
+    return found + [f"{name}: {contradiction}." for contradiction in find_contradictions(manifest)]
 
 
 def _end_of(manifest: Manifest) -> datetime:

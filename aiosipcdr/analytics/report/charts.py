@@ -137,6 +137,7 @@ def _short(name: str, before: str | None) -> str:
 
 def draw_slots(unit: str, slots: Sequence[TimeSlot]) -> Element:
     """Return the chart of calls by day: answered or not."""
+    most = max(slots, key=lambda slot: slot.metrics.attempts)
     values = [
         {"slot": number, "kind": kind, "calls": calls}
         for number, slot in enumerate(slots)
@@ -154,13 +155,12 @@ def draw_slots(unit: str, slots: Sequence[TimeSlot]) -> Element:
             "mark": "bar",
             "encoding": {
                 "x": _slot_axis(slots, width),
-                "y": _count_axis("calls"),
+                "y": _count_axis(most.metrics.attempts),
                 "color": colour,
                 "order": {"field": "kind"},
             },
         }
 
-    most = max(slots, key=lambda slot: slot.metrics.attempts)
     columns = [Column(unit.capitalize(), is_text=True), Column("Calls"), Column("Answered"), Column("ASR")]
     rows = [
         (slot.name, f"{slot.metrics.attempts:,}", f"{slot.metrics.answered:,}", ratio(slot.metrics.asr))
@@ -188,6 +188,7 @@ def draw_slots(unit: str, slots: Sequence[TimeSlot]) -> Element:
 
 def draw_peaks(unit: str, slots: Sequence[TimeSlot]) -> Element:
     """Return the chart of the most calls at once by day."""
+    most = max(slots, key=lambda slot: slot.peak)
     values = [{"slot": number, "calls": slot.peak} for number, slot in enumerate(slots)]
 
     def spec(width: int) -> dict[str, Any]:
@@ -195,10 +196,9 @@ def draw_peaks(unit: str, slots: Sequence[TimeSlot]) -> Element:
             **_labelled([slot.short for slot in slots]),
             "data": {"values": values},
             "mark": {"type": "bar", "color": _SECOND},
-            "encoding": {"x": _slot_axis(slots, width), "y": _count_axis("calls")},
+            "encoding": {"x": _slot_axis(slots, width), "y": _count_axis(most.peak)},
         }
 
-    most = max(slots, key=lambda slot: slot.peak)
     title = f"Most calls at once by {unit}"
     columns = [Column(unit.capitalize(), is_text=True), Column("Calls at once")]
     return figure(
@@ -317,7 +317,7 @@ def draw_delays(metrics: TrafficMetrics) -> Element:
             **_labelled(labels),
             "data": {"values": values},
             "mark": {"type": "bar", "color": _SECOND},
-            "encoding": {"x": _ordinal(range(0, last + 1, every)), "y": _count_axis("calls")},
+            "encoding": {"x": _ordinal(range(0, last + 1, every)), "y": _count_axis(max(counts.values()))},
         }
 
     median, high = describe_seconds(metrics.pdd()), describe_seconds(metrics.pdd(0.95))
@@ -446,6 +446,10 @@ def _slot_axis(slots: Sequence[TimeSlot], width: int) -> dict[str, Any]:
     return _ordinal(range(0, len(slots), every))
 
 
-def _count_axis(field: str) -> dict[str, Any]:
-    axis = {"format": "~s", "tickCount": 4, "domain": False, "ticks": False, "tickMinStep": 1}
-    return {"field": field, "type": "quantitative", "axis": axis}
+def _count_axis(most: int) -> dict[str, Any]:
+    """Return the axis of calls, with at most five whole numbers on it."""
+    scale = 10 ** max(0, len(str(most)) - 2)
+    step = next(scale * part for part in (1, 2, 5, 10, 20, 25, 50) if most <= 4 * scale * part)
+    axis = {"format": "~s", "values": list(range(0, most + 1, step)), "domain": False, "ticks": False}
+    whole = {"domain": [0, max(1, most)], "nice": False}
+    return {"field": "calls", "type": "quantitative", "axis": axis, "scale": whole}

@@ -55,10 +55,13 @@ def render_report(
 
     Raises:
         MissingExtraError: The extra `report` is not installed.
+        ValueError: `created` has no time zone.
     """
     proof = _certificate(certificate).compared_with(summary.total.attempts)
     names = Names(show_numbers=show_numbers)
     writing = Writing(summary, before, names)
+    if created is not None and created.utcoffset() is None:
+        raise ValueError("created is naive; give it a time zone, as in datetime.now(UTC)")
     written = (created or datetime.now(UTC)).astimezone(UTC)
     with localcontext(EXACT):
         body = element(

@@ -59,6 +59,10 @@ _HEADS: dict[Verdict, tuple[str, str, str]] = {
 }
 
 
+_SIGNED = "The signatures of the manifests are valid: file and manifest were not changed together."
+_NOT_SIGNED = "The signatures of the manifests were not checked, which takes the key and secret of the account."
+
+
 class Writing(NamedTuple):
     """What all sections share: the summary, that of the period before, and how names are shown."""
 
@@ -76,6 +80,8 @@ def certificate(found: Certificate) -> Element:
         if found.windows and found.verdict in {"certified", "provisional"}:
             facts += f", in {counted(found.windows, 'window', 'windows')} that were proven one by one"
         parts.append(paragraph(f"{facts}."))
+    if found.is_signed is not None:
+        parts.append(paragraph(_SIGNED if found.is_signed else _NOT_SIGNED))
     if found.reasons:
         parts.append(_list(found.reasons))
     if found.notes:

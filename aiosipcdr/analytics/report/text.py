@@ -148,14 +148,21 @@ def describe_zone(zone: TimeZone) -> str:
 
 def describe_moment(time: datetime, zone: TimeZone) -> str:
     """Return an instant in `zone`, to the minute, or to the second where it has one."""
-    local = time.astimezone(zone)
+    local = _local(time, zone)
     clock = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
     return f"{describe_day(local.date())}, {clock}"
 
 
 def short_moment(time: datetime, zone: TimeZone) -> str:
     """Return an instant in `zone` for a cell, to the minute."""
-    return time.astimezone(zone).isoformat(" ")[:16]
+    return _local(time, zone).isoformat(" ")[:16]
+
+
+def _local(time: datetime, zone: TimeZone) -> datetime:
+    try:
+        return time.astimezone(zone)
+    except OverflowError:  # at the end of the calendar
+        return time
 
 
 def describe_day(day: date) -> str:

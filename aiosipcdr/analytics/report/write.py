@@ -50,7 +50,7 @@ def write_report(
         certificate_before: What is proven of its calls.
         title: The heading.
         show_numbers: Show phone numbers, which are masked otherwise, and names of phones, which are hidden otherwise.
-        created: When the page is written, as it says; by default now.
+        created: When the page is written, as it says; aware, by default now.
         overwrite: Also replace a file that is no report.
         mode: Permissions of the file, such as 0o640 for a shared folder; by default only its owner can read it.
 
@@ -58,7 +58,7 @@ def write_report(
         MissingExtraError: The extra `report` is not installed.
         ExportConflictError: A file exists that is no report.
         StorageError: The file cannot be written.
-        ValueError: `mode` is none of the permitted ones.
+        ValueError: `mode` is none of the permitted ones, or `created` has no time zone.
     """
     check_report(path, overwrite=overwrite, mode=mode)
     page = render_report(

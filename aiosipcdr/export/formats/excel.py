@@ -303,7 +303,7 @@ def _is_exact(amount: str) -> bool:
 
 
 def _date_writer(zone: TimeZone) -> Callable[[str, str], str]:
-    cached = lru_cache(maxsize=50_000)(partial(_date, zone=zone))  # calls share most of their seconds
+    cached = lru_cache(maxsize=5_000)(partial(_date, zone=zone))  # calls share most of their seconds
     return lambda reference, text: cached(text) % reference
 
 

@@ -1,6 +1,7 @@
 """What else people write: httpx with pydantic, and requests one page after the other."""
 
 import asyncio
+import ssl
 import time
 from datetime import datetime
 from decimal import Decimal
@@ -58,15 +59,21 @@ class Answer(BaseModel):
     data: Data
 
 
+def open_httpx(task: Task) -> httpx.AsyncClient:
+    """Return a client that reads no environment, and makes a TLS context only if it needs one."""
+    limits = httpx.Limits(max_connections=task.concurrency, max_keepalive_connections=task.concurrency)
+    # By default its context is built anew for each client, whether it is needed or not.
+    verify = False if task.authority is None else ssl.create_default_context(cafile=task.authority)
+    return httpx.AsyncClient(limits=limits, trust_env=False, verify=verify)
+
+
 def httpx_gather(task: Task) -> Outcome:
     """Read page 1, then all others under one gather."""
 
     async def main() -> Outcome:
         began = time.perf_counter()
         places = asyncio.Semaphore(task.concurrency)
-        limits = httpx.Limits(max_connections=task.concurrency, max_keepalive_connections=task.concurrency)
-        # Without TLS: its context is built anew for each client, whether it is needed or not.
-        async with httpx.AsyncClient(limits=limits, trust_env=False, verify=False) as client:  # noqa: S501 - plain http
+        async with open_httpx(task) as client:
 
             async def post(current: int) -> Data:
                 async with places:

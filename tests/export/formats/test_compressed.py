@@ -1,4 +1,4 @@
-"""gzip and zstd: the same bytes for the same text, whatever the time, the name or the batches."""
+"""gzip and zstd: the same bytes for the same text at any time, with any name and any batches."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""CSV: what stands in the lines."""
+"""CSV: the contents of the lines."""
 
 import csv
 import io

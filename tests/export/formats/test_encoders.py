@@ -1,4 +1,4 @@
-"""What every encoder promises: all of the records, and bytes that tell nothing of the batches."""
+"""The contract of every encoder: all records, and bytes that do not depend on the batches."""
 
 import csv
 import gzip

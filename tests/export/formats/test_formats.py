@@ -1,4 +1,4 @@
-"""Which format a name tells, and what opening one needs."""
+"""Formats selected by file extensions, and the extras that they need."""
 
 import subprocess
 import sys
