@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from aiosipcdr.model.sync import SyncReport
 from aiosipcdr.sync import reader, spans, synchronizer
+from aiosipcdr.sync.options import SyncOptions
 from aiosipcdr.sync.reader import SpanReader
 from aiosipcdr.sync.rows import Values
-from aiosipcdr.sync.synchronizer import Synchronizer, SyncOptions
+from aiosipcdr.sync.synchronizer import Synchronizer
 from tests.sync.vendors import ORIGIN, OWNER, KilledError, Listed, ListVendor, MemoryTable, at, record
 
 STEP = 600
