@@ -38,7 +38,7 @@ from aiosipcdr.sync import reader, spans
 from aiosipcdr.sync.targets.duckdb import DuckdbTarget
 from aiosipcdr.sync.targets.sqlite import SqliteTarget
 
-spans.SPAN_ROWS, spans.CHUNK_ROWS, reader.CHUNK_ROWS = 40, 80, 80  # several transactions
+spans.SPAN_ROWS, spans.CHUNK_ROWS, reader.PLAN_ROWS = 40, 80, 80  # several transactions
 
 def arm(kind, name, number, after):
     execute = getattr(kind, name)

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +359,28 @@ async def test_new_time_that_the_vendor_has_deleted_is_no_silent_gap(
     later = caught.value.available_from + timedelta(minutes=5)
     report = await client.sync(SQLITE.url(tmp_path), since=later)
     assert report.added == len(sandbox.rows(start=later))
+
+
+async def test_a_table_that_was_not_synced_for_too_long_goes_on_with_a_gap_only_if_told_so(
+    sandbox: Sandbox, sync: Sync, tmp_path: Path
+) -> None:
+    await sync()
+    # As if the last run had been long ago.
+    ((first, end),) = select(tmp_path, "SELECT min(span_start), min(span_end) FROM calls_checkpoints")
+    select(tmp_path, "DELETE FROM calls_checkpoints WHERE span_start > ?", first)
+    select(tmp_path, "DELETE FROM calls WHERE span_start > ?", first)
+    kept = SQLITE.live_rows(tmp_path)
+    now = datetime.now(UTC)
+    sandbox.change(retention=now - datetime.fromisoformat(end) - timedelta(hours=2), months_back=None)
+    with pytest.raises(OutOfTimeRangeError) as caught:
+        await sync()
+    assert "sync with a later since" in caught.value.__notes__[0]
+    assert SQLITE.live_rows(tmp_path) == kept
+    since = datetime.fromisoformat(end) + timedelta(hours=3)
+    report = await sync(since=since)
+    assert changes(report) == (len(sandbox.rows(start=since)), 0, 0)
+    assert report.certified_until == datetime.fromisoformat(end)
+    assert changes(await sync(since=since, deep=True)) == NOTHING
 
 
 async def test_since_may_be_earlier_than_before(sandbox: Sandbox, sync: Sync, tmp_path: Path) -> None:

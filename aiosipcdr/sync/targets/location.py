@@ -4,6 +4,7 @@ No text shows the URL, which may hold a password.
 """
 
 import re
+from pathlib import PurePath
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -63,7 +64,7 @@ class Location(NamedTuple):
         path = ""
         if scheme in _FILES:
             path = url.partition("://")[2]
-            if not path.startswith("/") or path == "/":
+            if not path.startswith("/") or not PurePath(path[1:]).name.strip("."):
                 raise ValueError(f"the URL of the database must name a file after three slashes: write {examples}")
             if "?" in path:
                 raise ValueError("the URL of the database must have no options after a question mark: leave them out")
