@@ -251,13 +251,14 @@ class Synchronizer:
         changed = await self._find_changed([*scope, *([new] if new else [])])
         if known and since is not None and since < known[0].start:
             await self._add(since, known[0].start)
+        # A small last span is read together with new time, also if only its own calls have changed: it would otherwise
+        # end here, and each such run would leave another span behind.
+        is_joined = new is not None and last is not None and last.end == new.start and _is_small(last)
+        joined = last if is_joined else None
         extended: list[Span] = []
-        if new is not None and new in changed:
-            changed.remove(new)
-            if last is not None and last.end == new.start and _is_small(last):
-                changed = [span for span in changed if span is not last]
-                begin = last.start
-            await self._add(begin, now)
+        if new is not None and (new in changed or joined in changed):
+            changed = [span for span in changed if span not in (new, joined)]
+            await self._add(begin if joined is None else joined.start, now)
         elif new is not None:
             if last is not None and last not in changed and last.end == new.start and now - last.start <= MAX_SPAN:
                 new = replace(last, end=now)

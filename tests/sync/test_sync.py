@@ -1,5 +1,6 @@
 """A table follows the vendor's list over sockets, whatever happens to the list, and says what it cannot prove."""
 
+import asyncio
 import os
 import sqlite3
 from collections import Counter
@@ -425,9 +426,10 @@ async def test_calls_after_the_last_run_are_read_together_with_a_small_last_span
     url = SQLITE.url(tmp_path)
     await client.sync(url, since=sandbox.start, lookback=timedelta(days=30))
     spans = select(tmp_path, "SELECT count(*) FROM calls_checkpoints")
-    for _ in range(3):
+    for seconds in (0, 1.1):  # the call lies in the last span, and there is no or some new time without calls
         # Listed now, not late.
         sandbox.insert(at=(await client.sync(url, lookback=timedelta(days=30))).checked_at)
+        await asyncio.sleep(seconds)
         report = await client.sync(url, lookback=timedelta(days=30))
         while not report.added:
             report = await client.sync(url, lookback=timedelta(days=30))
