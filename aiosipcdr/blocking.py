@@ -505,7 +505,7 @@ class BlockingCdrClient:
         self, *, part: RangePart, on_out_of_range: OutOfRange = "raise", allow_incomplete: bool = False
     ) -> BlockingCdrStream: ...
 
-    def stream(self, *args: Any, **kwargs: Any) -> BlockingCdrStream:  # noqa: D102 - that of `CdrClient.stream`
+    def stream(self, *args: Any, **kwargs: Any) -> BlockingCdrStream:
         async def plan() -> CdrStream:
             return self._client.stream(*args, **kwargs)
 
