@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import pytest
 
 from aiosipcdr.sandbox import Sandbox
+from tests.sync.postgres_server import SERVER
 
-__all__ = ["DATABASES", "Database", "expected_rows"]
+__all__ = ["DATABASES", "DUCKDB", "FILES", "POSTGRES", "SQLITE", "Database", "expected_rows"]
 
 Read = Callable[[str], list[tuple[Any, ...]]]
 
@@ -21,8 +23,8 @@ class Database(NamedTuple):
 
     Attributes:
         name: Its scheme.
-        file: The name of its file.
-        connect: Returns a function that runs a statement in a file and returns its rows.
+        file: The name of its file; empty for a server.
+        connect: Returns a function that runs a statement in a file, or in the schema of a folder, and returns its rows.
     """
 
     name: str
@@ -31,7 +33,7 @@ class Database(NamedTuple):
 
     def url(self, folder: Path) -> str:
         """Return the URL of the database in a folder."""
-        return f"{self.name}:///{folder / self.file}"
+        return f"{self.name}:///{folder / self.file}" if self.file else SERVER.url(folder)
 
     def run(self, folder: Path, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement; return its rows."""
@@ -90,4 +92,17 @@ def _open_duckdb(path: Path) -> Read:
     return run
 
 
-DATABASES = [Database("sqlite", "calls.db", _open_sqlite), Database("duckdb", "calls.duckdb", _open_duckdb)]
+def _open_postgres(folder: Path) -> Read:
+    url = SERVER.url(folder)
+    return lambda statement: SERVER.run(url, statement)
+
+
+SQLITE = Database("sqlite", "calls.db", _open_sqlite)
+DUCKDB = Database("duckdb", "calls.duckdb", _open_duckdb)
+POSTGRES = Database("postgresql", "", _open_postgres)
+
+FILES = [pytest.param(database, id=database.name) for database in (SQLITE, DUCKDB)]
+"""Those that are one file."""
+
+DATABASES = [*FILES, pytest.param(POSTGRES, id=POSTGRES.name, marks=pytest.mark.needs("postgres"))]
+"""All, as parameters of tests."""

@@ -31,11 +31,12 @@ RECORDS = 360
 # or just after its n-th transaction ends: from outside, that moment is too short to be hit.
 STARTER = """
 import json, os, signal, sys
-import anyio._backends._asyncio, duckdb, pyarrow
+import anyio._backends._asyncio, duckdb, psycopg, pyarrow
 import aiosipcdr.client, aiosipcdr.cli.sync
 from aiosipcdr.cli.app import run
 from aiosipcdr.sync import reader, spans
 from aiosipcdr.sync.targets.duckdb import DuckdbTarget
+from aiosipcdr.sync.targets.postgres import PostgresTarget
 from aiosipcdr.sync.targets.sqlite import SqliteTarget
 
 spans.SPAN_ROWS, spans.CHUNK_ROWS, reader.CHUNK_ROWS = 30, 60, 60  # several transactions
@@ -61,6 +62,7 @@ while line := sys.stdin.readline():
         if commit is not None:
             arm(SqliteTarget, "_execute", commit, after)
             arm(DuckdbTarget, "_fetch", commit, after)
+            arm(PostgresTarget, "_fetch", commit, after)
         os._exit(run(arguments))
     print(child, flush=True)
     sys.stdin.readline()
@@ -132,7 +134,7 @@ def disturb(sandbox: Sandbox, rng: Random) -> None:
 
 
 @pytest.mark.timeout(300 + 5 * KILLS)
-@pytest.mark.parametrize("database", DATABASES, ids=lambda database: database.name)
+@pytest.mark.parametrize("database", DATABASES)
 async def test_a_table_is_the_list_however_often_its_sync_was_killed(
     database: Database, sandbox: Sandbox, starter: Starter, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:

@@ -23,9 +23,8 @@ from aiosipcdr.model.sync import SyncReport
 from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.sync import synchronizer
 from tests.clients import client_of
-from tests.sync.databases import DATABASES, Database, expected_rows
+from tests.sync.databases import DATABASES, SQLITE, Database, expected_rows
 
-SQLITE = DATABASES[0]
 CENTURY = timedelta(days=36_500)
 NOTHING = (0, 0, 0)
 DEFAULTS: dict[str, Any] = synchronizer.Synchronizer.__init__.__kwdefaults__ or {}
@@ -78,7 +77,7 @@ def select(folder: Path, statement: str, *values: object) -> list[tuple[Any, ...
         return connection.execute(statement, values).fetchall()
 
 
-@pytest.mark.parametrize("database", DATABASES, ids=lambda database: database.name)
+@pytest.mark.parametrize("database", DATABASES)
 async def test_a_table_follows_the_list(
     database: Database, sandbox: Sandbox, client: CdrClient, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ __all__ = ["Batch", "Location", "Target", "open_target"]
 
 TARGETS = {
     "duckdb": "aiosipcdr.sync.targets.duckdb:DuckdbTarget",
+    "postgresql": "aiosipcdr.sync.targets.postgres:PostgresTarget",
     "sqlite": "aiosipcdr.sync.targets.sqlite:SqliteTarget",
 }
 """The class of the target for each scheme of `SCHEMES`."""

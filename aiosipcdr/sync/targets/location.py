@@ -13,8 +13,11 @@ __all__ = ["SCHEMES", "Location"]
 
 # PostgreSQL cuts names off after 63 bytes, and "_checkpoints" follows.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
-SCHEMES = ("duckdb", "sqlite")
+SCHEMES = ("duckdb", "postgresql", "sqlite")
 """The schemes of the databases that can be written."""
+
+# An "@" after the host has begun.
+_AT_SIGN = re.compile(r"://[^@]*[@/?].*@", re.DOTALL)
 
 _FILES = {"duckdb", "sqlite"}
 
@@ -68,6 +71,12 @@ class Location(NamedTuple):
             if "?" in path:
                 raise ValueError("the URL of the database must have no options after a question mark: leave them out")
             path = path[1:]
+        elif _AT_SIGN.search(url):
+            # Where the user's name would end, and what else would be part of the password, is a guess.
+            raise ValueError(
+                "the URL of the database has an @ outside its user: write @ / ? and # in a name or password as %40 %2F"
+                " %3F and %23"
+            )
         return cls(scheme, Secret(url), path, table, schema)
 
     @property
