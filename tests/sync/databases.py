@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import duckdb
 import pytest
+from deltalake import DeltaTable
 
 from aiosipcdr.sandbox import Sandbox
 from tests.sync.postgres_server import SERVER
 
-__all__ = ["DATABASES", "DUCKDB", "FILES", "POSTGRES", "SQLITE", "Database", "expected_rows"]
+__all__ = ["DATABASES", "DELTA", "DUCKDB", "FILES", "POSTGRES", "SQL", "SQLITE", "Database", "expected_rows"]
 
 Read = Callable[[str], list[tuple[Any, ...]]]
 
@@ -97,12 +98,26 @@ def _open_postgres(folder: Path) -> Read:
     return lambda statement: SERVER.run(url, statement)
 
 
+def _open_delta(path: Path) -> Read:
+    def run(statement: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect() as connection:
+            for folder in path.iterdir():
+                connection.register(folder.name, DeltaTable(folder).to_pyarrow_table())
+            return [tuple(row.values()) for row in connection.sql(statement).to_arrow_table().to_pylist()]
+
+    return run
+
+
 SQLITE = Database("sqlite", "calls.db", _open_sqlite)
 DUCKDB = Database("duckdb", "calls.duckdb", _open_duckdb)
+DELTA = Database("delta", "lake", _open_delta)
 POSTGRES = Database("postgresql", "", _open_postgres)
 
 FILES = [pytest.param(database, id=database.name) for database in (SQLITE, DUCKDB)]
 """Those that are one file."""
 
-DATABASES = [*FILES, pytest.param(POSTGRES, id=POSTGRES.name, marks=pytest.mark.needs("postgres"))]
+SQL = [*FILES, pytest.param(POSTGRES, id=POSTGRES.name, marks=pytest.mark.needs("postgres"))]
+"""Those in which every statement can be run; Delta tables can be queried here."""
+
+DATABASES = [*SQL, pytest.param(DELTA, id=DELTA.name)]
 """All, as parameters of tests."""

@@ -72,7 +72,7 @@ class PostgresServer:
         data = self._folder / "data"
         initdb, postgres = (str(find_program(name)) for name in ("initdb", "postgres"))
         options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D", str(data)]
-        subprocess.run([initdb, *options], check=True, stdout=subprocess.DEVNULL, cwd=self._folder, **user)
+        subprocess.run([initdb, *options], check=True, stdout=subprocess.DEVNULL, cwd=self._folder, **user)  # noqa: S603 - the server itself
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._folder),
@@ -84,7 +84,7 @@ class PostgresServer:
         }
         command = [postgres, "-D", str(data), *(f"--{name}={value}" for name, value in settings.items())]
         with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603
                 ["/bin/sh", "-c", _RUN, "sh", *command],
                 stdin=subprocess.PIPE,
                 stdout=log,

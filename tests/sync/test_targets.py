@@ -15,10 +15,11 @@ from aiosipcdr.model.records import CallDetailRecord, ExtraFields
 from aiosipcdr.sync.checkpoints import Span, TableState
 from aiosipcdr.sync.rows import FIELDS, HeldRow, Key, TableRow, to_values
 from aiosipcdr.sync.targets import Batch, Location, Target, open_target
-from tests.sync.databases import DATABASES, FILES, Database
+from tests.sync.databases import DATABASES, FILES, SQL, Database
 from tests.sync.vendors import OWNER, at
 
 everywhere = pytest.mark.parametrize("database", DATABASES)
+in_sql = pytest.mark.parametrize("database", SQL)
 in_files = pytest.mark.parametrize("database", FILES)
 
 SPAN = Span(start=at(0), end=at(60), count=3, read_at=at(100))
@@ -164,7 +165,7 @@ def test_a_dry_run_creates_nothing(database: Database, tmp_path: Path) -> None:
     target.close()
 
 
-@everywhere
+@in_sql
 def test_a_later_field_is_added_and_other_columns_are_left_alone(database: Database, tmp_path: Path) -> None:
     with opened(database, tmp_path) as (target, _):
         target.commit(replace(BATCH, upserts=rows(FULL)))
@@ -178,11 +179,14 @@ def test_a_later_field_is_added_and_other_columns_are_left_alone(database: Datab
     assert database.run(tmp_path, "SELECT note FROM calls") == [("mine",)]
 
 
-@everywhere
+@in_sql
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ("ALTER TABLE calls RENAME COLUMN cost TO price; ALTER TABLE calls ADD COLUMN cost DOUBLE PRECISION", "(?i)cost is double"),
+        (
+            "ALTER TABLE calls RENAME COLUMN cost TO price; ALTER TABLE calls ADD COLUMN cost DOUBLE PRECISION",
+            "(?i)cost is double",
+        ),
         ("ALTER TABLE calls DROP COLUMN synced_at", "synced_at is missing"),
     ],
 )
@@ -203,7 +207,7 @@ def test_a_schema_that_differs_is_refused_with_the_sql_to_run(
     assert database.run(tmp_path, "SELECT count(*) FROM calls_before") == [(1,)]
 
 
-@everywhere
+@in_sql
 def test_rows_without_checkpoints_are_refused_and_checkpoints_without_rows_are_forgotten(
     database: Database, tmp_path: Path
 ) -> None:
@@ -221,7 +225,7 @@ def test_rows_without_checkpoints_are_refused_and_checkpoints_without_rows_are_f
         assert state == TableState()
 
 
-@everywhere
+@in_sql
 def test_tables_of_another_version_are_refused(database: Database, tmp_path: Path) -> None:
     with opened(database, tmp_path):
         pass

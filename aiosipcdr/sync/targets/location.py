@@ -13,13 +13,14 @@ __all__ = ["SCHEMES", "Location"]
 
 # PostgreSQL cuts names off after 63 bytes, and "_checkpoints" follows.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
-SCHEMES = ("duckdb", "postgresql", "sqlite")
+SCHEMES = ("delta", "duckdb", "postgresql", "sqlite")
 """The schemes of the databases that can be written."""
 
 # An "@" after the host has begun.
 _AT_SIGN = re.compile(r"://[^@]*[@/?].*@", re.DOTALL)
 
-_FILES = {"duckdb", "sqlite"}
+_FILES = {"delta", "duckdb", "sqlite"}
+_WITHOUT_SCHEMAS = {"delta": "a folder of Delta Lake", "sqlite": "SQLite"}
 
 
 class Location(NamedTuple):
@@ -61,8 +62,8 @@ class Location(NamedTuple):
                 raise ValueError(
                     f"{name} must be a plain name: at most 48 letters, digits and underscores, no digit first"
                 )
-        if schema is not None and scheme == "sqlite":
-            raise ValueError("SQLite has no schemas: leave schema out, and use table")
+        if schema is not None and scheme in _WITHOUT_SCHEMAS:
+            raise ValueError(f"{_WITHOUT_SCHEMAS[scheme]} has no schemas: leave schema out, and use table")
         path = ""
         if scheme in _FILES:
             path = url.partition("://")[2]
