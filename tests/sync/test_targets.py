@@ -72,6 +72,17 @@ def test_values_come_back_exactly(database: Database, tmp_path: Path) -> None:
 
 
 @everywhere
+def test_text_with_a_nul_is_kept_in_extra(database: Database, tmp_path: Path) -> None:
+    broken = CallDetailRecord(voice_id="a\0b'\\", callee="+1212\0", extra=ExtraFields({"zone": "1"}))
+    with opened(database, tmp_path) as (target, _):
+        target.commit(replace(BATCH, upserts=rows(broken)))
+        (held,) = target.held([], [value for value, *_ in to_values([broken])])
+    assert [held.values] == [*to_values([broken])]
+    found = database.run(tmp_path, "SELECT voice_id, callee, extra FROM calls")
+    assert found == [("a\\u0000b'\\", None, '{"callee":"+1212\\u0000","zone":1}')]
+
+
+@everywhere
 def test_rows_are_replaced_marked_moved_and_deleted(database: Database, tmp_path: Path) -> None:
     records = [CallDetailRecord(voice_id=str(number), call_duration=number) for number in range(5)]
     with opened(database, tmp_path) as (target, _):
