@@ -274,7 +274,9 @@ class DeltaTarget:
         starts = [self._starts[key] for key in keys if key in self._starts]
         upserts = from_rows(batch.upserts, batch.at)
         if not starts:
-            write_deltalake(calls, upserts, mode="append", commit_properties=_properties(entry))
+            # "merge": columns of yours may be missing in the rows.
+            properties = _properties(entry)
+            write_deltalake(calls, upserts, mode="append", schema_mode="merge", commit_properties=properties)
             return
         # Files outside of what the table holds of the rows are not read.
         names = [column.name for column in COLUMNS]
@@ -297,7 +299,8 @@ class DeltaTarget:
     def _commit_nothing(self, calls: "deltalake.DeltaTable", entry: _Entry) -> None:
         from deltalake import write_deltalake
 
-        write_deltalake(calls, table_schema().empty_table(), mode="append", commit_properties=_properties(entry))
+        rows, properties = table_schema().empty_table(), _properties(entry)
+        write_deltalake(calls, rows, mode="append", schema_mode="merge", commit_properties=properties)
 
     def _describe_move(self) -> str:
         path = self._path / self._location.table
