@@ -457,6 +457,7 @@ class BlockingCdrClient:
     run_plan = _blocking(CdrClient.run_plan)
     export = _blocking(CdrClient.export)
     export_days = _blocking(CdrClient.export_days)
+    report = _blocking(CdrClient.report)
     sync = _blocking(CdrClient.sync)
 
     @overload
@@ -488,19 +489,20 @@ class BlockingCdrClient:
             raise  # a bare `raise` adds no frame
 
 
-def _show_arguments(function: Callable[..., object], source: Callable[..., object], **returned: object) -> None:
+def _show_arguments(
+    function: Callable[..., object], source: Callable[..., object], *, returns: type | None = None
+) -> None:
     """Let `help` and editors show the arguments of `source` for `function`, which passes all of them on."""
-    signature = inspect.signature(source)
-    parameters = [parameter for name, parameter in signature.parameters.items() if name != "session"]
-    signature = signature.replace(parameters=parameters, **returned)
+    signature = inspect.signature(source).replace(return_annotation=returns)
     function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__wrapped__ = source  # type: ignore[attr-defined]
     function.__annotations__ = {
         name: parameter.annotation for name, parameter in signature.parameters.items() if name != "self"
     } | {"return": signature.return_annotation}
 
 
 _show_arguments(BlockingCdrClient.__init__, CdrClient.__init__)
-_show_arguments(BlockingCdrClient.stream, CdrClient.stream, return_annotation=BlockingCdrStream)
+_show_arguments(BlockingCdrClient.stream, CdrClient.stream, returns=BlockingCdrStream)
 _describe(BlockingCdrClient.stream, CdrClient.stream)
 
 

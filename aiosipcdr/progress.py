@@ -173,9 +173,10 @@ def _runs_in_notebook() -> bool:
 
 
 def _open_bar(view: _View) -> Callable[[Any], object]:
-    from IPython.display import display
+    from IPython import display
 
-    handle = display(view, display_id=True)
+    show: Callable[..., Any] = display.display  # untyped
+    handle = show(view, display_id=True)
     update: Callable[[Any], object] = handle.update
     return update
 

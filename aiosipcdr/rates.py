@@ -136,11 +136,15 @@ class RateServer:
         if self._server is not None:
             raise ClientStateError("the rate server is running already: share its handle")
         loop = asyncio.get_running_loop()
-        key = await anyio.to_thread.run_sync(self._prepare_key)
-        self._leases = leases = _Leases(self._rate)
-        self._server = server = await loop.create_server(
-            lambda: _Session(key, leases, self._sessions), self._host, self._port
-        )
+        try:
+            key = await anyio.to_thread.run_sync(self._prepare_key)
+            self._leases = leases = _Leases(self._rate)
+            self._server = server = await loop.create_server(
+                lambda: _Session(key, leases, self._sessions), self._host, self._port
+            )
+        except BaseException:
+            self._forget_key()
+            raise
         host, port = server.sockets[0].getsockname()[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return self

@@ -138,6 +138,8 @@ INTERNAL = {
     "CdrStream.__init__": "CdrClient.stream",
     "BlockingCdrStream.__init__": "BlockingCdrClient.stream",
     "BlockingIterable.__init__": "BlockingCdrClient.stream",
+    "BlockingIterable.__iter__": "the kind of item is its parameter",
+    "BlockingCdrStream.__iter__": "likewise",
 }
 
 PROTOCOL_METHODS = ("__init__", "__call__", "__enter__", "__aenter__", "__iter__", "__aiter__", "__getitem__")

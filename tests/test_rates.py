@@ -269,6 +269,10 @@ async def test_without_a_key_a_random_one_exists_as_long_as_the_server(monkeypat
         key_file = Path(str(handle._key_file))
         file = await anyio.Path(key_file).stat()
         folder = await anyio.Path(key_file.parent).stat()
+        other = RateServer(100, port=int(server.address.rsplit(":", 1)[1]))
+        with pytest.raises(OSError, match=r"address already in use|\d"):
+            await other.__aenter__()
+        assert other._folder is None
     assert file.st_size == 64
     if os.name != "nt":
         assert (file.st_mode & 0o777, folder.st_mode & 0o777) == (0o600, 0o700)

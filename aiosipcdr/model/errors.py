@@ -308,7 +308,7 @@ class IncompleteRangeError(SipCdrError):
 
 
 class ExportError(SipCdrError, OSError):
-    """A file could not be written."""
+    """A file or a table could not be written."""
 
     def __str__(self) -> str:
         """Return the message without OSError's errno."""
@@ -316,7 +316,7 @@ class ExportError(SipCdrError, OSError):
 
 
 class ExportConflictError(ExportError):
-    """The target exists, another export is writing it, or its journal belongs to another query."""
+    """The target exists, another export or sync is writing it, or it belongs to another query."""
 
 
 class JournalDamagedError(ExportError):
@@ -324,7 +324,7 @@ class JournalDamagedError(ExportError):
 
 
 class StorageError(ExportError):
-    """The disk is full, read-only or not available."""
+    """The disk is full, read-only or not available, or a database failed."""
 
 
 _BY_STATUS: dict[int, tuple[type[VendorError], str]] = {

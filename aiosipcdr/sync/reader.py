@@ -16,7 +16,7 @@ from aiosipcdr.proof.queries import WindowCounts
 from aiosipcdr.sync.checkpoints import Span
 from aiosipcdr.sync.diff import FoundRow
 from aiosipcdr.sync.rows import FIELDS, to_values
-from aiosipcdr.sync.spans import CHUNK_ROWS, ChangeSearch, plan_reading
+from aiosipcdr.sync.spans import PLAN_ROWS, ChangeSearch, plan_reading
 
 __all__ = ["Reading", "SpanReader"]
 
@@ -86,14 +86,14 @@ class SpanReader:
             search.take(await self._count(due))
         return search.changed
 
-    async def plan_chunks(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
-        """Cut new time into chunks: start, end, and estimated number of calls of each, oldest first.
+    async def plan_pieces(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
+        """Cut new time into pieces: start, end, and estimated number of calls of each, oldest first.
 
         Raises:
             OutOfTimeRangeError: The vendor has deleted a part of it.
         """
         engine = self._fetcher.session.engine
-        planner = PartPlanner(Query.of(start, end, self._filters), CHUNK_ROWS, now=engine.read_vendor_clock().now)
+        planner = PartPlanner(Query.of(start, end, self._filters), PLAN_ROWS, now=engine.read_vendor_clock().now)
         while due := planner.due:
             planner.take(await self._count(due, confirm_zero=planner.is_first))
         return [(part.start.astimezone(UTC), part.end.astimezone(UTC), part.rows) for part in planner.build()]
@@ -111,7 +111,7 @@ class SpanReader:
         """
         owned, tiles = plan_reading(spans, has_left=has_left, is_trimmed=self._time_field is not None)
         query = Query.of(owned.window.start, owned.window.end, self._filters)
-        read_at = await self.read_clock()
+        read_at = self._fetcher.session.engine.read_vendor_clock().now.replace(microsecond=0).astimezone(UTC)
         stream = self._fetcher.read(self._fetcher.plan_range(query, span=owned, tiles=tiles))
         windows: list[list[CompleteWindow]] = [[] for _ in spans]
         position = 0

@@ -10,22 +10,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NamedTuple, Self, get_args
+from typing import NamedTuple, Self
 
 import anyio
-import msgspec
 from anyio import to_thread
 from msgspec.structs import replace
 
 from aiosipcdr.engine.fetcher import Fetcher
-from aiosipcdr.model.arguments import check_choice, check_span
 from aiosipcdr.model.errors import IncompleteRangeError, OutOfTimeRangeError
 from aiosipcdr.model.query import Filters
-from aiosipcdr.model.records import TIME_FIELDS, TimeField
-from aiosipcdr.model.sync import OnVanished, SyncReport
-from aiosipcdr.model.windows import SECOND, WIDEST, ArgumentError, TimeWindow
+from aiosipcdr.model.records import TIME_FIELDS
+from aiosipcdr.model.sync import SyncReport
+from aiosipcdr.model.windows import SECOND, WIDEST, TimeWindow
 from aiosipcdr.sync.checkpoints import Owner, Span
 from aiosipcdr.sync.diff import Difference, compare_rows
+from aiosipcdr.sync.options import SyncOptions
 from aiosipcdr.sync.owner import check_owner
 from aiosipcdr.sync.reader import Reading, SpanReader
 from aiosipcdr.sync.rows import FIELDS, HeldRow, Key
@@ -40,7 +39,7 @@ from aiosipcdr.sync.spans import (
 )
 from aiosipcdr.sync.targets import Batch, Location, Target, open_target
 
-__all__ = ["RECHECK_SECONDS", "SyncOptions", "Synchronizer"]
+__all__ = ["RECHECK_SECONDS", "Synchronizer"]
 
 RECHECK_SECONDS = 60.0
 """Seconds until a span from which suspiciously many rows would vanish is read again."""
@@ -57,54 +56,11 @@ _NEAR = timedelta(minutes=1)
 # Spans that are compared together do not take in more neighbours above this number of rows.
 _MAX_GROUP = 3 * CHUNK_ROWS
 
+# After so many unproven spans without a proven one, the rest is not read.
+_HOPELESS = 3
+
 _DAY = timedelta(days=1)
 _TIMES = [FIELDS.index(name) for name in TIME_FIELDS]
-
-
-class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a run; see `CdrClient.sync`."""
-
-    since: datetime | None = None
-    lookback: timedelta = timedelta(days=3)
-    deep: bool = False
-    on_vanished: OnVanished = "mark"
-    time_field: TimeField | None = None
-    dry_run: bool = False
-    allow_mass_vanish: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        since: datetime | None,
-        lookback: timedelta,
-        deep: bool,
-        on_vanished: OnVanished,
-        time_field: TimeField | None,
-        dry_run: bool,
-        allow_mass_vanish: bool,
-    ) -> Self:
-        """Return the options of a caller's arguments.
-
-        Raises:
-            ValueError: One of them is invalid.
-            ArgumentError: `since` is naive.
-        """
-        check_choice("on_vanished", on_vanished, get_args(OnVanished))
-        check_span("lookback", lookback)
-        if time_field is not None:
-            check_choice("time_field", time_field, TIME_FIELDS)
-        if since is not None and (not isinstance(since, datetime) or since.utcoffset() is None):
-            raise ArgumentError("since must be an aware datetime, as in datetime(2026, 10, 1, tzinfo=UTC)")
-        return cls(
-            since=None if since is None else TimeWindow.of(since, since).start.astimezone(UTC),
-            lookback=lookback,
-            deep=deep,
-            on_vanished=on_vanished,
-            time_field=time_field,
-            dry_run=dry_run,
-            allow_mass_vanish=allow_mass_vanish,
-        )
 
 
 class _Comparison(NamedTuple):
@@ -164,7 +120,11 @@ class Synchronizer:
             open_target(location),
             options,
             find_owner=partial(
-                check_owner, fetcher.session.credentials(), filters, table=str(location), state=location.state
+                check_owner,
+                fetcher.session.credentials(),
+                filters,
+                table=str(location),
+                state=".".join(filter(None, [location.schema, location.state])),
             ),
             table=str(location),
         )
@@ -183,8 +143,9 @@ class Synchronizer:
             await self._open()
             self._checked_at = await self._reader.read_clock()
             extended = await self._plan(self._checked_at)
-            while self._queue:
+            while self._queue and not self._is_hopeless:
                 await self._sync_chunk()
+            self._unproven |= self._queue.keys()
             await self._commit(spans=extended)
         finally:
             with anyio.CancelScope(shield=True):
@@ -207,6 +168,11 @@ class Synchronizer:
             elapsed=self._reader.elapsed,
             dry_run=self._options.dry_run,
         )
+
+    @property
+    def _is_hopeless(self) -> bool:
+        # The vendor's answers prove nothing today: reading on would only cost requests.
+        return len(self._unproven) >= _HOPELESS and not self._done
 
     async def _open(self) -> None:
         if self._options.since is None:
@@ -235,22 +201,26 @@ class Synchronizer:
         since = self._options.since
         if last is None and since is not None and since >= now:
             raise ValueError("since lies in the future: give the time from which the table holds calls")
-        begin = max(time for time in (since, None if last is None else last.end) if time is not None)
+        begin = since if last is None else last.end
+        assert begin is not None  # noqa: S101 - a new table has `since`
         new = Span(start=begin, end=now, count=0, read_at=now) if begin < now else None
         oldest = now - self._options.lookback
         scope = [span for span in known if span.count is None or span.end > oldest]
         changed = await self._find_changed([*scope, *([new] if new else [])])
         if known and since is not None and since < known[0].start:
-            await self._add(since, known[0].start)
+            await self._add([since], known[0].start)
+        # A small last span is read together with new time, also if only its own calls have changed: it would otherwise
+        # end here, and each such run would leave another span behind.
+        is_joined = new is not None and last is not None and _is_small(last) and last.start not in self._lost
+        joined = last if is_joined else None
         extended: list[Span] = []
-        if new is not None and new in changed:
-            changed.remove(new)
-            if last is not None and last.end == new.start and _is_small(last):
-                changed = [span for span in changed if span is not last]
-                begin = last.start
-            await self._add(begin, now)
+        if new is not None and (new in changed or joined in changed):
+            changed = [span for span in changed if span not in (new, joined)]
+            starts = [begin] if joined is None else [joined.start, begin]
+            # After a gap only where the caller says so, and the vendor has deleted what would be in it.
+            await self._add([*starts, *([since] if since is not None and begin < since < now else [])], now)
         elif new is not None:
-            if last is not None and last not in changed and last.end == new.start and now - last.start <= MAX_SPAN:
+            if last is not None and last not in changed and now - last.start <= MAX_SPAN:
                 new = replace(last, end=now)
             extended = [new]
             self._keep(extended)
@@ -272,25 +242,37 @@ class Synchronizer:
                     changed += await self._reader.find_changed(kept, has_left=kept[0].start in self._ends)
                     break
                 except OutOfTimeRangeError as error:
-                    kept = self._drop_lost(kept, error)
+                    lost, kept = kept, self._drop_lost(kept, error)
+                    # New time is not left out without a word: reading it ends the run.
+                    changed += [span for span in lost if span not in kept and span.start not in self._spans]
         return changed
 
     def _drop_lost(self, spans: Sequence[Span], error: OutOfTimeRangeError) -> list[Span]:
-        # Spans before the retention boundary are left as they are. New time must not be lost without a word.
+        # Spans before the retention boundary are left as they are.
         boundary = error.available_from
         lost = {span.start for span in spans if boundary is None or span.start < boundary + _BOUNDARY_MARGIN}
-        if not lost or not lost <= self._spans.keys():
-            error.add_note("to leave out what the vendor has deleted, sync with a later since")
+        if not lost:
             raise error
-        self._lost |= lost
+        known = lost & self._spans.keys()
+        self._lost |= known
         # What was planned and never read is a gap now.
-        self._unproven |= {start for start in lost if self._spans[start].count is None}
+        self._unproven |= {start for start in known if self._spans[start].count is None}
         return [span for span in spans if span.start not in lost]
 
-    async def _add(self, start: datetime, end: datetime) -> None:
-        # The plan is committed first: whatever is read before a kill, no time between two spans is forgotten.
+    async def _add(self, starts: Sequence[datetime], end: datetime) -> None:
+        # Plans new time from the first of `starts` on that the vendor still keeps. The plan is committed first, so that
+        # a kill leaves no hole, in whatever order spans are read.
+        planned: list[tuple[datetime, datetime, int]] = []
+        for start in starts:
+            try:
+                planned = await self._reader.plan_pieces(start, end)
+                break
+            except OutOfTimeRangeError as error:
+                if start == starts[-1]:
+                    error.add_note("to leave out what the vendor has deleted, sync with a later since")
+                    raise
         spans: list[Span] = []
-        for begin, until, rows in await self._reader.plan_chunks(start, end):
+        for begin, until, rows in planned:
             pieces = cut_span(begin, until, rows)
             self._estimates |= {piece.start: -(-rows // len(pieces)) for piece in pieces}
             spans += pieces
@@ -330,7 +312,10 @@ class Synchronizer:
                         self._unproven.add(kept[0].start)
                         break
                     for span in kept:
-                        readings += await self._read([span])
+                        if self._is_hopeless and not readings:
+                            self._unproven.add(span.start)
+                        else:
+                            readings += await self._read([span])
                     break
         return readings
 

@@ -129,3 +129,13 @@ def test_a_file_that_is_no_report_stays(exported: Path, capsys: pytest.CaptureFi
 def test_a_missing_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(tmp_path / "calls.csv"), "--output", str(tmp_path / "page.html")]) == 1
     assert "calls.csv does not exist" in capsys.readouterr().err
+
+
+def test_a_file_that_was_changed_becomes_no_page(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported.write_bytes(exported.read_bytes().replace(b'"cost":"', b'"cost":"9', 1))
+    page = tmp_path / "page.html"
+    assert run(["report", str(exported), "--output", str(page)]) == 1
+    assert "differs from its manifest" in capsys.readouterr().err
+    assert not page.exists()

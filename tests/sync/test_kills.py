@@ -25,7 +25,7 @@ from tests.clients import client_of
 from tests.sync.databases import DATABASES, Database, expected_rows
 
 KILLS = int(os.environ.get("AIOSIPCDR_KILLS", "2"))
-RECORDS = 360
+RECORDS = 240
 
 # Every sync runs in a process of its own, forked from one that has imported everything. It may kill itself just before
 # or just after its n-th transaction ends: from outside, that moment is too short to be hit.
@@ -40,7 +40,7 @@ from aiosipcdr.sync.targets.duckdb import DuckdbTarget
 from aiosipcdr.sync.targets.postgres import PostgresTarget
 from aiosipcdr.sync.targets.sqlite import SqliteTarget
 
-spans.SPAN_ROWS, spans.CHUNK_ROWS, reader.CHUNK_ROWS = 30, 60, 60  # several transactions
+spans.SPAN_ROWS, spans.CHUNK_ROWS, reader.PLAN_ROWS = 40, 80, 80  # several transactions
 
 def arm(kind, name, is_commit):
     execute = getattr(kind, name)
@@ -152,10 +152,10 @@ async def test_a_table_is_the_list_however_often_its_sync_was_killed(
     while killed.total() < KILLS:
         kind = kinds[killed.total() % len(kinds)]
         sandbox.reset_stats()
-        answers = rng.randrange(3, 45)
+        answers = rng.randrange(3, 30)
         code = starter.run(
             arguments,
-            commit=None if kind == "answers" else rng.randrange(7),
+            commit=None if kind == "answers" else rng.randrange(5),
             after=kind == "after",
             moment=(lambda: sandbox.stats.requests >= answers) if kind == "answers" else None,  # noqa: B023 - runs now
         )

@@ -75,7 +75,7 @@ class ListVendor:
             search.take({window: len(self.listed(window)) for window in due})
         return search.changed
 
-    async def plan_chunks(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
+    async def plan_pieces(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
         middle = start + (end - start) // 2
         middle = middle.replace(microsecond=0)
         pieces = [(start, middle), (middle, end)] if start < middle < end else [(start, end)]

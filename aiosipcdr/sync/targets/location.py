@@ -4,8 +4,9 @@ No text shows the URL, which may hold a password.
 """
 
 import re
+from pathlib import PurePath
 from typing import NamedTuple, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from aiosipcdr.model.privacy import Secret, hide_arguments
 
@@ -67,7 +68,7 @@ class Location(NamedTuple):
         path = ""
         if scheme in _FILES:
             path = url.partition("://")[2]
-            if not path.startswith("/") or path == "/":
+            if not path.startswith("/") or not PurePath(path[1:]).name.strip("."):
                 raise ValueError(f"the URL of the database must name a file after three slashes: write {examples}")
             if "?" in path:
                 raise ValueError("the URL of the database must have no options after a question mark: leave them out")
@@ -87,7 +88,7 @@ class Location(NamedTuple):
             parts = urlsplit(self.url.reveal())
         except ValueError:  # the password has brackets
             return True
-        return parts.password is not None or "password=" in parts.query.lower()
+        return parts.password is not None or "password=" in unquote(parts.query).lower()
 
     @property
     def checkpoints(self) -> str:
