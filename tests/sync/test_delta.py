@@ -195,6 +195,14 @@ def test_tables_of_another_version_are_refused(tmp_path: Path, calls: Path) -> N
         state_of(tmp_path, dry_run=False)
 
 
+def test_the_command_that_removes_the_owner_does_so(tmp_path: Path, calls: Path) -> None:
+    del calls
+    command, _, program = Location.of(DELTA.url(tmp_path)).forget_owner.partition(' "')
+    assert command == "python3 -c"
+    exec(program.removesuffix('"'), {})  # noqa: S102 - as the shell would run it
+    assert state_of(tmp_path, dry_run=False) == TableState(version=1, owner=None, spans=[SPAN])
+
+
 def test_a_new_folder_is_private_and_a_file_is_refused(tmp_path: Path, calls: Path) -> None:
     assert stat.S_IMODE(calls.parent.stat().st_mode) == 0o700
     with pytest.raises(StorageError, match="folder does not exist"):

@@ -100,6 +100,15 @@ class Location(NamedTuple):
         """The name of the table with owner and version."""
         return f"{self.table}_sync"
 
+    @property
+    def forget_owner(self) -> str:
+        """The command that makes the table one without an owner: SQL, or a command of the shell."""
+        if self.scheme == "delta":
+            update = f"DeltaTable('{self.path}/{self.state}').update({{'owner': 'null'}})"
+            return f'python3 -c "from deltalake import DeltaTable; {update}"'
+        name = ".".join(f'"{part}"' for part in (self.schema, self.state) if part)
+        return f"UPDATE {name} SET owner = NULL;"
+
     def __str__(self) -> str:
         """Name scheme, file and table, as in messages: never user, password and host."""
         place = f"{self.scheme}:///{self.path}" if self.path else self.scheme
