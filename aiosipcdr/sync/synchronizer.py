@@ -124,7 +124,7 @@ class Synchronizer:
                 fetcher.session.credentials(),
                 filters,
                 table=str(location),
-                state=".".join(filter(None, [location.schema, location.state])),
+                forget=location.forget_owner,
             ),
             table=str(location),
         )

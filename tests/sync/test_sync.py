@@ -26,9 +26,8 @@ from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.sync import synchronizer
 from tests.clients import client_of
 from tests.selection import some
-from tests.sync.databases import DATABASES, Database, expected_rows
+from tests.sync.databases import DATABASES, SQLITE, Database, expected_rows
 
-SQLITE = DATABASES[0]
 CENTURY = timedelta(days=36_500)
 NOTHING = (0, 0, 0)
 DEFAULTS: dict[str, Any] = synchronizer.Synchronizer.__init__.__kwdefaults__ or {}
@@ -87,7 +86,7 @@ def select(folder: Path, statement: str, *values: object) -> list[tuple[Any, ...
         return connection.execute(statement, values).fetchall()
 
 
-@pytest.mark.parametrize("database", DATABASES, ids=lambda database: database.name)
+@pytest.mark.parametrize("database", DATABASES)
 async def test_a_table_follows_the_list(
     database: Database, sandbox: Sandbox, client: CdrClient, tmp_path: Path
 ) -> None:
