@@ -123,12 +123,18 @@ def test_a_file_that_is_no_report_stays(exported: Path, capsys: pytest.CaptureFi
     before = exported.read_bytes()
     assert run(["report", str(exported), "--output", str(exported)]) == 1
     assert "already exists" in capsys.readouterr().err
+    assert run(["report", str(exported), "--output", str(exported), "--overwrite"]) == 2
+    assert "is one of the files to read" in capsys.readouterr().err
     assert exported.read_bytes() == before
 
 
 def test_a_missing_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(tmp_path / "calls.csv"), "--output", str(tmp_path / "page.html")]) == 1
     assert "calls.csv does not exist" in capsys.readouterr().err
+    page = tmp_path / "page.html"
+    page.touch()
+    assert run(["report", str(page), "--output", str(tmp_path / "other.html")]) == 1
+    assert "page.html is no exported file; use .ndjson, .csv" in capsys.readouterr().err
 
 
 def test_a_file_that_was_changed_becomes_no_page(

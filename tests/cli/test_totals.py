@@ -196,8 +196,11 @@ def test_what_is_known_of_the_files_is_said(
     capsys.readouterr()
     assert run(["totals", one]) == 0
     assert "1 file, certified complete" in capsys.readouterr().err
-    assert run(["totals", one, other]) == 0
-    assert f"{one} and {other} cover the same time: their calls may be counted twice" in capsys.readouterr().err
+    assert run(["totals", one, other]) == Exit.INCOMPLETE
+    stated = capsys.readouterr().err
+    assert f"{one} and {other} cover the same time: their calls may be counted twice" in stated
+    assert "certified complete" not in stated
+    assert as_json(capsys, one, other, code=Exit.INCOMPLETE)["certified"] is False
     assert as_json(capsys, one, str(foreign))["certified"] is None
     assert run(["totals", one, str(foreign), "--log-json"]) == 0
     assert "foreign.ndjson has no manifest: whether its calls are complete is not known" in capsys.readouterr().err
