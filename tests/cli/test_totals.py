@@ -216,7 +216,7 @@ def test_what_is_known_of_the_files_is_said(
 def test_what_is_not_proven_has_the_exit_code_of_an_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Sandbox(records=20, wrong_total=1) as sandbox:
+    with Sandbox(records=20, days=1, wrong_total=1) as sandbox:
         for name in ("base_url", "api_key", "api_secret"):
             monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
         span = ["--start", sandbox.start.isoformat(), "--end", sandbox.end.isoformat()]
