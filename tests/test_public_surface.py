@@ -119,6 +119,7 @@ PUBLIC_MODULES = (
     "aiosipcdr.integrations.aiohttp",
     "aiosipcdr.integrations.fastapi",
     "aiosipcdr.integrations.opentelemetry",
+    "aiosipcdr.integrations.polars",
     "aiosipcdr.progress",
     "aiosipcdr.sandbox",
 )
@@ -129,6 +130,7 @@ EXAMPLES = (
     "aiosipcdr.analytics",
     "aiosipcdr.blocking",
     "aiosipcdr.events",
+    "aiosipcdr.integrations.polars",
     "aiosipcdr.progress",
     "aiosipcdr.sandbox",
 )
