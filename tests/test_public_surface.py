@@ -119,6 +119,7 @@ PUBLIC_MODULES = (
     "aiosipcdr.integrations.aiohttp",
     "aiosipcdr.integrations.fastapi",
     "aiosipcdr.integrations.opentelemetry",
+    "aiosipcdr.integrations.polars",
     "aiosipcdr.progress",
     "aiosipcdr.sandbox",
 )
@@ -129,6 +130,7 @@ EXAMPLES = (
     "aiosipcdr.analytics",
     "aiosipcdr.blocking",
     "aiosipcdr.events",
+    "aiosipcdr.integrations.polars",
     "aiosipcdr.progress",
     "aiosipcdr.sandbox",
 )
@@ -659,7 +661,7 @@ def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:
     structs = [
         kind
         for found in pkgutil.walk_packages(aiosipcdr.__path__, "aiosipcdr.")
-        if not found.name.endswith("__main__")
+        if not found.name.endswith(("__main__", "integrations.spark"))  # PySpark is not installed here
         for kind in vars(importlib.import_module(found.name)).values()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == found.name
     ]
@@ -697,11 +699,11 @@ def test_the_core_needs_three_packages() -> None:
 
 
 # Left out of `all`: an event loop changes how every library in a process does its I/O, so installing features does not
-# bring it along; deltalake has 140 MB.
-NOT_IN_ALL = {"all", "delta", "speed"}
+# bring it along; deltalake has 140 MB; Spark has 450 MB, needs Java, and is there already where it is used.
+NOT_IN_ALL = {"all", "delta", "spark", "speed"}
 
 
-def test_the_extra_all_takes_every_extra_but_the_event_loop_and_delta_lake() -> None:
+def test_the_extra_all_takes_every_extra_but_a_loop_and_two_engines() -> None:
     extras = PROJECT["optional-dependencies"]
     (everything,) = (Requirement(text) for text in extras["all"])
 
