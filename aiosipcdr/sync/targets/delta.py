@@ -7,6 +7,7 @@ between, the next run writes them from that commit.
 
 import json
 import re
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -303,10 +304,10 @@ class DeltaTarget:
         write_deltalake(calls, rows, mode="append", schema_mode="merge", commit_properties=properties)
 
     def _describe_move(self) -> str:
-        path = self._path / self._location.table
+        path = str(self._path / self._location.table)
         return (
             "Choose another name with table=, or move it away and have it filled anew, with:"
-            f" mv '{path}' '{path}_before'"
+            f" mv {shlex.quote(path)} {shlex.quote(f'{path}_before')}"
         )
 
     @contextmanager

@@ -176,7 +176,8 @@ class PostgresTarget:
         return self._name(self._location.table)
 
     def _name(self, table: str) -> str:
-        return quote(self._schema, table)
+        # The name of a schema that was not given may have any characters.
+        return quote(self._schema.replace('"', '""'), table)
 
     def _connect(self) -> None:
         try:
