@@ -117,6 +117,7 @@ PUBLIC_MODULES = (
     "aiosipcdr.blocking",
     "aiosipcdr.events",
     "aiosipcdr.integrations.aiohttp",
+    "aiosipcdr.integrations.dlt",
     "aiosipcdr.integrations.fastapi",
     "aiosipcdr.integrations.opentelemetry",
     "aiosipcdr.integrations.polars",
@@ -130,6 +131,7 @@ EXAMPLES = (
     "aiosipcdr.analytics",
     "aiosipcdr.blocking",
     "aiosipcdr.events",
+    "aiosipcdr.integrations.dlt",
     "aiosipcdr.integrations.polars",
     "aiosipcdr.progress",
     "aiosipcdr.sandbox",
@@ -700,7 +702,8 @@ def test_the_core_needs_three_packages() -> None:
 
 # Left out of `all`: an event loop changes how every library in a process does its I/O, so installing features does not
 # bring it along.
-NOT_IN_ALL = {"all", "speed"}
+# dlt: a framework of its own with a hundred megabytes of dependencies, for those who run its pipelines already.
+NOT_IN_ALL = {"all", "dlt", "speed"}
 
 
 def test_the_extra_all_takes_every_extra_but_the_event_loop() -> None:

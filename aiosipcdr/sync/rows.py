@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aiosipcdr.model.arrow import fit_columns
 from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord, ExtraFields
 
-__all__ = ["FIELDS", "HeldRow", "Key", "TableRow", "Values", "to_values"]
+__all__ = ["FIELDS", "HeldRow", "Key", "TableRow", "Values", "leg_order", "to_values"]
 
 FIELDS: tuple[str, ...] = CallDetailRecord.__struct_fields__
 """The names of the values of a row."""
@@ -19,6 +19,8 @@ FIELDS: tuple[str, ...] = CallDetailRecord.__struct_fields__
 Values = tuple[Any, ...]
 """The values of a row, in the order of `FIELDS`; the first is `voice_id`."""
 
+_SUBMIT_TIME = FIELDS.index("submit_time")
+_LATEST = datetime.max.replace(tzinfo=UTC)
 _EXTRA = FIELDS.index("extra")
 _TIMES = [FIELDS.index(name) for name in TIME_FIELDS]
 
@@ -81,3 +83,8 @@ def to_values(records: Sequence[CallDetailRecord]) -> Iterable[Values]:
         # In one order: the vendor may send the same fields in another one.
         values[_EXTRA] = ExtraFields(sorted(record.extra.items())).to_json() if record.extra else None
         yield tuple(values)
+
+
+def leg_order(values: Values) -> tuple[datetime, list[str]]:
+    """Return the sort key of new rows with one id, which are numbered in its order: `submit_time`, then contents."""
+    return values[_SUBMIT_TIME] or _LATEST, [str(value) for value in values]
