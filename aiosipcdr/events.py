@@ -34,6 +34,9 @@ class EventKind(StrEnum):
     """The vendor counts `total` calls in a part of the range; once for every 31 days of the range."""
     WINDOW_COMPLETE = "window_complete"
     """A window with `records` records was delivered."""
+    RECHECK_SCHEDULED = "recheck_scheduled"
+    """So many rows of a synced table, `records`, would vanish from `window` that it is read again after `delay` seconds.
+    """
     RUN_FINISHED = "run_finished"
     """The run on the range `window` ended, with its `report`; `error` names the class of the error that ended it."""
 
@@ -128,6 +131,10 @@ _LINES: Final = {
     EventKind.WINDOW_COMPLETE: (
         logging.DEBUG,
         "run %(cdr_run)s delivered %(cdr_records)s calls of %(cdr_window)s",
+    ),
+    EventKind.RECHECK_SCHEDULED: (
+        logging.WARNING,
+        "run %(cdr_run)s no longer finds %(cdr_records)s calls of %(cdr_window)s: they are read again in %(cdr_delay).1f s",
     ),
     EventKind.RUN_FINISHED: (logging.INFO, "run %(cdr_run)s ended"),
 }
