@@ -438,7 +438,7 @@ async def test_a_transaction_that_was_killed_is_rolled_back_whatever_comes_next(
             connection.execute("BEGIN")
             connection.execute("UPDATE calls SET cost = '66'")
             os.kill(os.getpid(), signal.SIGKILL)
-        os.waitpid(child, 0)
+        os.waitpid(child, 0)  # noqa: ASYNC222 - it has killed itself
         assert (tmp_path / f"{SQLITE.file}-journal").stat().st_size
         assert changes(await sync(**options)) == NOTHING
         assert SQLITE.live_rows(tmp_path) == expected_rows(sandbox)
