@@ -64,6 +64,8 @@ class ProgressState:
                 self.note = f"throttled by the vendor: waiting {event.delay or 0:.1f} s"
             case EventKind.REQUEST_RETRIED:
                 self.note = f"retrying after {event.error or 'an error'}"
+            case EventKind.RECHECK_SCHEDULED:
+                self.note = f"{event.records or 0:,} rows would vanish: reading again in {event.delay or 0:.0f} s"
             case _:
                 pass
 
@@ -173,9 +175,10 @@ def _runs_in_notebook() -> bool:
 
 
 def _open_bar(view: _View) -> Callable[[Any], object]:
-    from IPython.display import display
+    from IPython import display
 
-    handle = display(view, display_id=True)
+    show: Callable[..., Any] = display.display  # untyped
+    handle = show(view, display_id=True)
     update: Callable[[Any], object] = handle.update
     return update
 

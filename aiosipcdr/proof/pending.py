@@ -154,7 +154,9 @@ class PendingWindows:
         """Remove `part`, which plans no more requests."""
         self._quota.release(part.weight)
         self.held.remove(part)
-        part.close()
+        # Planned requests and the run refer to the window, which must not refer to them: no cycle keeps its rows.
+        part.planned.clear()
+        part.on_answer = None
 
     def shrink_reservation(self, part: WindowTask) -> None:
         """Reduce the reservation of `part`, which was read, to its rows."""
@@ -200,10 +202,8 @@ class PendingWindows:
 
     def clear(self) -> None:
         """Remove all windows."""
-        self._quota.release(self._weight())
-        for part in self.held:
-            part.close()
-        self.held.clear()
+        for part in self.held.copy():
+            self.release(part)
         self._waiting.clear()
 
     def find_splits(self) -> list[tuple[SplitWindow, tuple[SplitWindow, ...]]]:

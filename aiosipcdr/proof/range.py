@@ -248,7 +248,7 @@ class RangeReader:
         self._pending.clear()
         self._urgent.clear()
         if self._overlap is not None:
-            self._overlap.close()
+            self._overlap.planned.clear()
 
     def abandon(self) -> CallDetailRecords:
         """End the run early: return the records that were read and not delivered, and add them to the report."""

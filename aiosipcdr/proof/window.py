@@ -81,6 +81,7 @@ class WindowReader:
         scan: The current scan.
         growth: Calls that are added while it is read.
         planned: Requests that may be sent now.
+        on_answer: Called after each answer that was processed; `None` for no call.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class WindowReader:
         self._filters = filters
         self._time_field = time_field
         self._strict = strict
-        self._on_answer = on_answer
+        self.on_answer: Callable[[Any], SipCdrError | None] | None = on_answer
         self.report.scans = 1
         self.planned: deque[PageRequest] = deque(self._due_pages(waits=is_part, pause=pause))
 
@@ -238,15 +239,10 @@ class WindowReader:
         return self._follow_up()
 
     def _follow_up(self) -> Transition:
-        error = None if self._on_answer is None else self._on_answer(self)
+        error = None if self.on_answer is None else self.on_answer(self)
         if error is not None:
             return error
         return None if self.state is WindowState.OPEN else PlanChange.DONE
-
-    def close(self) -> None:
-        """Plan and report nothing more: what is planned, and the run, refer to the window, which refers to them."""
-        self.planned.clear()
-        self._on_answer = None
 
     def give_up(self) -> None:
         """Stop reading; the window is unproven and keeps the rows read so far."""

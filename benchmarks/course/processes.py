@@ -48,6 +48,10 @@ class _Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, and wait until it has ended."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()

@@ -44,7 +44,7 @@ ACCOUNT = Credentials("key-of-the-test", "secret-of-the-test")
 @pytest.fixture(autouse=True)
 def _small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(reader, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(reader, "PLAN_ROWS", 10)
     monkeypatch.setattr(follower, "SPAN_ROWS", 4)
     monkeypatch.setattr(follower, "_SLICE", 3)
     monkeypatch.setattr(checkpoint, "FLUSH", "OFF")  # a kill is a copy of the file here

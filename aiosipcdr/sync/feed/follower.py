@@ -44,8 +44,9 @@ from aiosipcdr.sync.feed.checkpoint import FeedCheckpoint
 from aiosipcdr.sync.feed.handoff import Handoff
 from aiosipcdr.sync.feed.reader import FeedReader
 from aiosipcdr.sync.feed.target import FeedTarget
+from aiosipcdr.sync.options import SyncOptions
 from aiosipcdr.sync.owner import find_owner
-from aiosipcdr.sync.synchronizer import Synchronizer, SyncOptions
+from aiosipcdr.sync.synchronizer import Synchronizer
 from aiosipcdr.sync.targets import Batch
 from aiosipcdr.wire.signing import Credentials
 
