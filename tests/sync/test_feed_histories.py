@@ -36,7 +36,7 @@ from aiosipcdr.sync.rows import Values, to_values
 from aiosipcdr.sync.spans import plan_reading
 from aiosipcdr.wire.signing import Credentials
 from tests.sync.test_histories import STEP, History
-from tests.sync.vendors import ORIGIN, ListVendor, MemoryTable, at
+from tests.sync.vendors import ORIGIN, Listed, ListVendor, MemoryTable, at, record
 
 ACCOUNT = Credentials("key-of-the-test", "secret-of-the-test")
 
@@ -257,4 +257,45 @@ async def follow(seed: int, inclusive: tuple[bool, bool]) -> None:
             pauses.poll()
             await drain(feed, pauses, history.replica)
             assert vendor.requests <= 4  # two of each poll
+        assert history.replica.values() == vendor.values()
+
+
+@given(seed=st.integers(0, 2**32), inclusive=st.tuples(st.booleans(), st.booleans()))
+def test_what_leaves_the_lookback_stays_with_the_caller(seed: int, inclusive: tuple[bool, bool]) -> None:
+    anyio.run(follow_with_short_lookback, seed, inclusive)
+
+
+async def follow_with_short_lookback(seed: int, inclusive: tuple[bool, bool]) -> None:
+    lookback = timedelta(seconds=1_800)
+    with TemporaryDirectory() as folder:
+        history = FeedHistory(seed, Path(folder), start_inclusive=inclusive[0], end_inclusive=inclusive[1])
+        vendor, random = history.vendor, history.random
+
+        def happen(number: int) -> None:
+            # Calls arrive and vanish within the lookback.
+            for _ in range(number):
+                recent = [row for row in vendor.rows if row.second > vendor.now - 1_700]
+                if recent and random.random() < 0.3:
+                    vendor.rows.remove(random.choice(recent))
+                else:
+                    second = random.randint(max(1, vendor.now - 1_700), vendor.now - 1)
+                    history.ids += 1
+                    vendor.rows.append(Listed(second, record(str(history.ids), second)))
+
+        for _ in range(random.randint(3, 8)):
+            pauses = Pauses()
+            vendor.now += random.choice([STEP, STEP, 5_000])
+            happen(random.randint(0, 12))
+            async with history.open(pauses, deep=True, lookback=lookback) as feed:
+                await drain(feed, pauses, history.replica)
+                vendor.now += STEP // 2
+                happen(3)
+                pauses.poll()
+                await drain(feed, pauses, history.replica)
+                if random.random() < 0.3:
+                    history.kill()
+            history.leave()
+        pauses = Pauses()
+        async with history.open(pauses, deep=True, lookback=lookback) as feed:
+            await drain(feed, pauses, history.replica)
         assert history.replica.values() == vendor.values()
