@@ -20,7 +20,7 @@ from aiosipcdr.model.records import (
     ExtraFields,
 )
 
-__all__ = ["FIELDS", "HeldRow", "Key", "TableRow", "Values", "to_values"]
+__all__ = ["FIELDS", "HeldRow", "Key", "TableRow", "Values", "leg_order", "to_values"]
 
 FIELDS: tuple[str, ...] = CallDetailRecord.__struct_fields__
 """The names of the values of a row."""
@@ -28,6 +28,8 @@ FIELDS: tuple[str, ...] = CallDetailRecord.__struct_fields__
 Values = tuple[Any, ...]
 """The values of a row, in the order of `FIELDS`; the first is `voice_id`."""
 
+_SUBMIT_TIME = FIELDS.index("submit_time")
+_LATEST = datetime.max.replace(tzinfo=UTC)
 _EXTRA = FIELDS.index("extra")
 _TIMES = [FIELDS.index(name) for name in TIME_FIELDS]
 _TEXTS = [name for name in FIELDS[1:] if name not in {*TIME_FIELDS, *DURATION_FIELDS, *MONEY_FIELDS, "extra"}]
@@ -102,3 +104,8 @@ def to_values(records: Sequence[CallDetailRecord]) -> Iterable[Values]:
         # In one order: the vendor may send the same fields in another one.
         values[_EXTRA] = ExtraFields(sorted(extra.items())).to_json() if extra else None
         yield tuple(values)
+
+
+def leg_order(values: Values) -> tuple[datetime, list[str]]:
+    """Return the sort key of new rows with one id, which are numbered in its order: `submit_time`, then contents."""
+    return values[_SUBMIT_TIME] or _LATEST, [str(value) for value in values]

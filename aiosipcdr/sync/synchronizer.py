@@ -286,8 +286,8 @@ class Synchronizer:
         return [span for span in spans if span.start not in lost]
 
     async def _add(self, starts: Sequence[datetime], end: datetime, *, with_span: Span | None = None) -> datetime:
-        # Plans new time from the first of `starts` on that the vendor still keeps, and returns it. The plan is committed
-        # first, so that a kill leaves no hole, in whatever order spans are read.
+        # Plans new time from the first of `starts` on that the vendor still keeps, and returns that one. The plan is
+        # committed first, so that a kill leaves no hole, in whatever order spans are read.
         spans: list[Span] = []
         for start in starts:
             try:
