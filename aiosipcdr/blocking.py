@@ -207,7 +207,11 @@ class _Method(Generic[P, T]):
         raise NotImplementedError
 
 
-def _blocking(method: Callable[Concatenate[CdrClient, P], Coroutine[Any, Any, T]]) -> _Method[P, T]:
+def _blocking(
+    method: Callable[Concatenate[CdrClient, P], Coroutine[Any, Any, T]],
+) -> Callable[[Callable[..., None]], _Method[P, T]]:
+    """Replace a method without a body by `method`, which waits for its result."""
+
     @wraps(method)
     def call(self: "BlockingCdrClient", *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - those of `method`
         try:
@@ -217,11 +221,13 @@ def _blocking(method: Callable[Concatenate[CdrClient, P], Coroutine[Any, Any, T]
             raise  # a bare `raise` adds no frame
 
     _describe(call, method)
-    return cast("_Method[P, T]", call)
+    return lambda _: cast("_Method[P, T]", call)
 
 
-def _iterable(method: Callable[Concatenate[CdrClient, P], _Source[T]]) -> _Method[P, BlockingIterable[T]]:
-    """Return `method`, whose result is for `async with` and `async for`, as one for `with` and `for`."""
+def _iterable(
+    method: Callable[Concatenate[CdrClient, P], _Source[T]],
+) -> Callable[[Callable[..., None]], _Method[P, BlockingIterable[T]]]:
+    """Do the same for `method` whose result is for `async with` and `async for`; this one is for `with` and `for`."""
 
     @wraps(method)
     def open_it(self: "BlockingCdrClient", *args: Any, **kwargs: Any) -> BlockingIterable[T]:  # noqa: ANN401 - those of `method`
@@ -235,7 +241,7 @@ def _iterable(method: Callable[Concatenate[CdrClient, P], _Source[T]]) -> _Metho
             raise  # a bare `raise` adds no frame
 
     _describe(open_it, method)
-    return cast("_Method[P, BlockingIterable[T]]", open_it)
+    return lambda _: cast("_Method[P, BlockingIterable[T]]", open_it)
 
 
 def _describe(function: Callable[..., object], source: Callable[..., object]) -> None:
@@ -399,19 +405,40 @@ class BlockingCdrClient:
         if self._loop is not None:
             self._loop.finish(function)
 
-    # One line for each method of `CdrClient`: `_blocking` for a coroutine function, `_iterable` for one that returns an
-    # object for `async with` and `async for`.
-    fetch_all = _blocking(CdrClient.fetch_all)
-    plan_parts = _blocking(CdrClient.plan_parts)
-    count = _blocking(CdrClient.count)
-    recount = _blocking(CdrClient.recount)
-    fetch_page = _blocking(CdrClient.fetch_page)
-    ping = _blocking(CdrClient.ping)
-    run_plan = _blocking(CdrClient.run_plan)
-    export = _blocking(CdrClient.export)
-    export_days = _blocking(CdrClient.export_days)
-    report = _blocking(CdrClient.report)
-    sync = _blocking(CdrClient.sync)
+    # The methods of `CdrClient`: `_blocking` for a coroutine function, `_iterable` for one that returns an object for
+    # `async with` and `async for`. They are no assignments, since type checkers infer those differently.
+    @_blocking(CdrClient.fetch_all)
+    def fetch_all(self) -> None: ...
+
+    @_blocking(CdrClient.plan_parts)
+    def plan_parts(self) -> None: ...
+
+    @_blocking(CdrClient.count)
+    def count(self) -> None: ...
+
+    @_blocking(CdrClient.recount)
+    def recount(self) -> None: ...
+
+    @_blocking(CdrClient.fetch_page)
+    def fetch_page(self) -> None: ...
+
+    @_blocking(CdrClient.ping)
+    def ping(self) -> None: ...
+
+    @_blocking(CdrClient.run_plan)
+    def run_plan(self) -> None: ...
+
+    @_blocking(CdrClient.export)
+    def export(self) -> None: ...
+
+    @_blocking(CdrClient.export_days)
+    def export_days(self) -> None: ...
+
+    @_blocking(CdrClient.report)
+    def report(self) -> None: ...
+
+    @_blocking(CdrClient.sync)
+    def sync(self) -> None: ...
 
     @overload
     def stream(
@@ -431,7 +458,7 @@ class BlockingCdrClient:
         self, *, part: RangePart, on_out_of_range: OutOfRange = "raise", allow_incomplete: bool = False
     ) -> BlockingCdrStream: ...
 
-    def stream(self, *args: Any, **kwargs: Any) -> BlockingCdrStream:  # noqa: D102 - that of `CdrClient.stream`
+    def stream(self, *args: Any, **kwargs: Any) -> BlockingCdrStream:
         async def plan() -> CdrStream:
             return self._client.stream(*args, **kwargs)
 

@@ -232,7 +232,8 @@ async def test_it_works_in_the_thread_of_a_running_loop(sandbox: Sandbox) -> Non
 
 def test_any_async_context_manager_of_the_client_becomes_one_with_a_line(sandbox: Sandbox) -> None:
     class Client(BlockingCdrClient):
-        read = _iterable(CdrClient.stream)
+        @_iterable(CdrClient.stream)
+        def read(self) -> None: ...
 
     with Client(sandbox.base_url, sandbox.api_key, sandbox.api_secret) as client:
         with client.read(sandbox.start, sandbox.end) as items:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -80,8 +81,10 @@ def processes() -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     if hasattr(os, "fork"):
         context.set_forkserver_preload(["tests.part_reader"])
-    with ProcessPoolExecutor(2, context) as pool:
-        yield pool
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2])  # their path is this one, and they import `tests`
+        with ProcessPoolExecutor(2, context) as pool:
+            yield pool
 
 
 def fetch(sandbox: Sandbox, **query: object) -> CallDetailRecords:
