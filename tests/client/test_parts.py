@@ -77,7 +77,7 @@ def shared(miscount: Miscount) -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def processes() -> Iterator[ProcessPoolExecutor]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # where they find `tests`
+        patch.syspath_prepend(Path(__file__).parents[2])  # their path is this one, and they import `tests`
         with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
             yield pool
 
