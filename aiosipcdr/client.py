@@ -857,9 +857,12 @@ class CdrClient:
         it are two more tables: `<table>_checkpoints` and `<table>_sync`.
 
         Args:
-            url: The database, as in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `duckdb:///...`
-                (extra `duckdb`).
-            since: Begin of the table, aware; needed by the first run. An earlier time than before extends the table.
+            url: The database, as in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`, or with an extra
+                `postgresql://user@host:port/database` (`postgres`), `duckdb:///file` (`duckdb`), `delta:///folder`
+                (`delta`). What a URL of PostgreSQL leaves out is that of libpq, as PGPASSWORD.
+            since: Begin of the table, aware; needed by the first run. An earlier time than before extends the table; a
+                later one changes nothing, unless the vendor has deleted calls after the end of the table: then it goes
+                on from there.
             lookback: How far before now changes are looked for. Longer than your longest call, since a call may be
                 listed when it has ended.
             deep: Read the whole lookback, also where the vendor's counts are unchanged: finds changed contents, such as
@@ -886,7 +889,8 @@ class CdrClient:
             ImportError: The database needs an extra that is not installed.
         """
         # Loaded with the first sync, like the modules of an export.
-        from aiosipcdr.sync.synchronizer import Synchronizer, SyncOptions
+        from aiosipcdr.sync.options import SyncOptions
+        from aiosipcdr.sync.synchronizer import Synchronizer
         from aiosipcdr.sync.targets import Location
 
         filters = Filters.of(sip_group_name, phone_name, self._filter_match)

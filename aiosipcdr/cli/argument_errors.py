@@ -18,6 +18,8 @@ from cyclopts.exceptions import (
     ValidationError,
 )
 
+from aiosipcdr.settings import UsageError
+
 __all__ = ["DEBUG", "HOW_TO_AUTHENTICATE", "UsageError", "refuse_secrets", "usage_sentence"]
 
 DEBUG = "--debug"
@@ -37,10 +39,6 @@ _REWORDED = (
     (re.compile(r"Invalid value for (\S+): unable to convert it into int").fullmatch, r"\1 must be a whole number"),
     (re.compile(r"Invalid value for (\S+): unable to convert it into float").fullmatch, r"\1 must be a number"),
 )
-
-
-class UsageError(ValueError):
-    """Invalid arguments or settings; the message says what to do."""
 
 
 def refuse_secrets(tokens: Sequence[str]) -> None:

@@ -1,27 +1,20 @@
 """Options of the client that the arguments or the credentials file may set; arguments take precedence.
 
-To add one: a field of `Network` or `Proof`, its name in `OPTION_NAMES`, and a line in `plan_client`.
+To add one: a field of `Network` or `Proof`, a line in `plan_client`, and its name and reader in `aiosipcdr.settings`.
 """
 
-import ssl
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from aiosipcdr.cli.argument_errors import UsageError
-from aiosipcdr.cli.settings import Settings
-from aiosipcdr.cli.timerange import parse_length
-from aiosipcdr.http.options import FileAuthorities
 from aiosipcdr.model.query import FilterMatch
-from aiosipcdr.model.records import TIME_FIELDS, TimeField
+from aiosipcdr.model.records import TimeField
+from aiosipcdr.settings import Settings, load_authorities, parse_length, read_option, read_time_field
 
 __all__ = ["Network", "Proof", "load_authorities", "plan_client", "time_field_of"]
-
-T = TypeVar("T")
 
 
 @Parameter(name="*", group="Network")
@@ -71,7 +64,7 @@ def time_field_of(proof: Proof, settings: Settings) -> TimeField | None:
     Raises:
         UsageError: The name in the credentials file is invalid.
     """
-    return proof.time_field or _from_file(settings, "time_field", _read_time_field)
+    return proof.time_field or read_time_field(settings)
 
 
 def plan_client(network: Network, proof: Proof, settings: Settings) -> dict[str, Any]:
@@ -80,75 +73,16 @@ def plan_client(network: Network, proof: Proof, settings: Settings) -> dict[str,
     Raises:
         UsageError: One of them is invalid.
     """
-    ca_file = network.ca_file or _from_file(settings, "ca_file", Path)
-    lateness = (
-        _from_file(settings, "lateness", lambda text: parse_length("lateness", text))
-        if proof.lateness is None
-        else parse_length("--lateness", proof.lateness)
-    )
-    options = {
-        "proxy": network.proxy or _from_file(settings, "proxy", str),
-        "ssl_context": None if ca_file is None else load_authorities(ca_file),
-        "timeout": network.timeout or _from_file(settings, "timeout", _read_seconds),
-        "lateness": lateness,
-        "assume_tz": proof.assume_tz or _from_file(settings, "assume_tz", str),
-        "strict": proof.strict or _from_file(settings, "strict", _read_switch),
-        "filter_match": proof.filter_match or _from_file(settings, "filter_match", _read_match),
+    given = {
+        "proxy": network.proxy,
+        "ca_file": None if network.ca_file is None else load_authorities(network.ca_file),
+        "timeout": network.timeout,
+        "lateness": None if proof.lateness is None else parse_length("--lateness", proof.lateness),
+        "assume_tz": proof.assume_tz,
+        "strict": proof.strict or None,
+        "filter_match": proof.filter_match,
     }
+    # A value of the file that an argument replaces is not read.
+    options = {name: value or read_option(settings, name) for name, value in given.items()}
+    options["ssl_context"] = options.pop("ca_file")
     return {name: value for name, value in options.items() if value is not None}
-
-
-def load_authorities(path: Path) -> ssl.SSLContext:
-    """Return an SSL context that trusts the certificate authorities in a file.
-
-    Raises:
-        UsageError: The file cannot be read or holds no certificate.
-    """
-    try:
-        return FileAuthorities.load(path)
-    except ssl.SSLError:
-        msg = f"{path} holds no certificate; use a file of PEM blocks for --ca-file"
-    except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror or type(error).__name__}"
-    raise UsageError(msg)
-
-
-def _from_file(settings: Settings, name: str, read: Callable[[str], T]) -> T | None:
-    text = settings.options.get(name)
-    if not text:
-        return None
-    try:
-        return read(text)
-    except UsageError as error:
-        msg = f"{settings.source}: {error}"
-    except ValueError as error:
-        msg = f"{settings.source}: {name} {error}"
-    raise UsageError(msg)
-
-
-def _read_seconds(text: str) -> float:
-    try:
-        return float(text)  # the client checks the value
-    except ValueError:
-        raise ValueError("must be a number of seconds") from None
-
-
-def _read_switch(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return text.lower() == "true"
-
-
-def _read_match(text: str) -> FilterMatch:
-    if text == "exact":
-        return "exact"
-    if text == "loose":
-        return "loose"
-    raise ValueError("must be exact or loose")
-
-
-def _read_time_field(text: str) -> TimeField:
-    for name in TIME_FIELDS:
-        if text == name:
-            return name
-    raise ValueError(f"must be one of {', '.join(TIME_FIELDS)}")

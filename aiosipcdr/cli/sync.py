@@ -20,7 +20,7 @@ from aiosipcdr.cli.progress import FetchProgress
 from aiosipcdr.cli.runner import run_to_end
 from aiosipcdr.cli.settings import Account, resolve_settings
 from aiosipcdr.cli.timerange import parse_length, parse_time, parse_zone, read_phone
-from aiosipcdr.model.errors import ExportConflictError, SipCdrError
+from aiosipcdr.model.errors import OutageError, SipCdrError
 from aiosipcdr.model.sync import OnVanished, SyncReport
 
 __all__ = ["sync"]
@@ -60,8 +60,8 @@ class TableOptions:
     """The table.
 
     Attributes:
-        to: The database, as in SQLAlchemy: sqlite:///relative.db, sqlite:////absolute.db, or duckdb:///file. Without a
-            password: use the environment or the password file of the database's own client.
+        to: The database, as in SQLAlchemy: sqlite:///relative.db, sqlite:////absolute.db, duckdb:///file, delta:///folder
+            or postgresql://user@host:port/database. Without a password: use PGPASSWORD or ~/.pgpass.
         table: The name of the table.
         schema: The schema of the table.
         on_vanished: What to do about rows that the vendor no longer lists: mark them, delete them, or keep them.
@@ -130,7 +130,7 @@ def sync(
         with progress:
             report = run_to_end(run())
     except (SipCdrError, KeyboardInterrupt, Terminated) as error:
-        if not isinstance(error, ExportConflictError):
+        if not isinstance(error, SipCdrError) or error.retryable or isinstance(error, OutageError):
             error.add_note(_RESUME)
         raise
     if log_json:

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cyclopts import Parameter
 
-from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.model.arguments import NO_ZONES
 from aiosipcdr.model.windows import day_start, fixed_offset
+from aiosipcdr.settings import UsageError, parse_length
 
 __all__ = ["Range", "explain_no_calls", "parse_length", "parse_range", "parse_time", "parse_zone", "read_phone"]
 
@@ -25,8 +25,6 @@ _MAX_NAME_BYTES = 1024
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 _OUTSIDE_CALENDAR = "outside the calendar; use a year from 1 to 9999"
-_SPAN = re.compile(r"(?P<number>[0-9]{1,5}) ?(?P<unit>[mhdw])")
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": _DAY, "w": timedelta(weeks=1)}
 
 
 @Parameter(name="*", group="Query")
@@ -179,19 +177,6 @@ def explain_no_calls(span: Range, start: datetime, now: datetime) -> str | None:
         options = " and ".join(named)
         return f"no calls: check the name; {options} {verb} matched exactly, including case and blanks"
     return None
-
-
-def parse_length(option: str, text: str) -> timedelta:
-    """Return the duration that `text` names, for example "24h".
-
-    Raises:
-        UsageError: It names none.
-    """
-    found = _SPAN.fullmatch(text)
-    if found is None or not int(found["number"]):
-        msg = f"{option} is not a duration; use a number of minutes, hours, days or weeks: 90m, 24h, 7d, 2w"
-        raise UsageError(msg)
-    return int(found["number"]) * _UNITS[found["unit"]]
 
 
 def _last(text: str, now: datetime) -> tuple[datetime, datetime]:

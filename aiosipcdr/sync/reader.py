@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import NamedTuple
 
+from aiosipcdr.engine.engine import run_numbers
 from aiosipcdr.engine.fetcher import Fetcher
+from aiosipcdr.events import Event, EventKind
 from aiosipcdr.model.query import Filters, Query
 from aiosipcdr.model.records import TimeField
 from aiosipcdr.model.report import CompleteWindow
@@ -16,7 +18,7 @@ from aiosipcdr.proof.queries import WindowCounts
 from aiosipcdr.sync.checkpoints import Span
 from aiosipcdr.sync.diff import FoundRow
 from aiosipcdr.sync.rows import FIELDS, to_values
-from aiosipcdr.sync.spans import CHUNK_ROWS, ChangeSearch, plan_reading
+from aiosipcdr.sync.spans import PLAN_ROWS, ChangeSearch, plan_reading
 
 __all__ = ["Reading", "SpanReader"]
 
@@ -86,14 +88,14 @@ class SpanReader:
             search.take(await self._count(due))
         return search.changed
 
-    async def plan_chunks(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
-        """Cut new time into chunks: start, end, and estimated number of calls of each, oldest first.
+    async def plan_pieces(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
+        """Cut new time into pieces: start, end, and estimated number of calls of each, oldest first.
 
         Raises:
             OutOfTimeRangeError: The vendor has deleted a part of it.
         """
         engine = self._fetcher.session.engine
-        planner = PartPlanner(Query.of(start, end, self._filters), CHUNK_ROWS, now=engine.read_vendor_clock().now)
+        planner = PartPlanner(Query.of(start, end, self._filters), PLAN_ROWS, now=engine.read_vendor_clock().now)
         while due := planner.due:
             planner.take(await self._count(due, confirm_zero=planner.is_first))
         return [(part.start.astimezone(UTC), part.end.astimezone(UTC), part.rows) for part in planner.build()]
@@ -131,6 +133,11 @@ class SpanReader:
             self._take(span, read, read_at, begin if span is spans[0] else None)
             for span, read in zip(spans, windows, strict=True)
         ]
+
+    def announce_recheck(self, window: TimeWindow, *, rows: int, delay: float) -> None:
+        """Send the event that a window is read again after `delay` seconds, as so many rows would vanish."""
+        kind, number = EventKind.RECHECK_SCHEDULED, next(run_numbers)
+        self._fetcher.session.hook(Event(kind=kind, run=number, window=window, records=rows, delay=delay))
 
     def _take(
         self, span: Span, windows: Iterable[CompleteWindow], read_at: datetime, begin: datetime | None

@@ -16,6 +16,7 @@ from aiosipcdr.sync.checkpoints import Span
 __all__ = [
     "CHUNK_ROWS",
     "MAX_SPAN",
+    "PLAN_ROWS",
     "SMALL_ROWS",
     "ChangeSearch",
     "certified_until",
@@ -27,6 +28,9 @@ __all__ = [
 
 SPAN_ROWS = 1_000
 """About how many calls a span has: it is read again as a whole."""
+
+PLAN_ROWS = 5_000
+"""New time is cut by counts into pieces of about so many calls, which are cut into spans of equal length."""
 
 SMALL_ROWS = 1_000
 """The last span is read again together with new time while it has fewer calls and is shorter than a day."""

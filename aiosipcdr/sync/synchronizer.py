@@ -10,22 +10,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NamedTuple, Self, get_args
+from typing import NamedTuple, Self
 
 import anyio
-import msgspec
 from anyio import to_thread
 from msgspec.structs import replace
 
 from aiosipcdr.engine.fetcher import Fetcher
-from aiosipcdr.model.arguments import check_choice, check_span
 from aiosipcdr.model.errors import IncompleteRangeError, OutOfTimeRangeError
 from aiosipcdr.model.query import Filters
-from aiosipcdr.model.records import TIME_FIELDS, TimeField
-from aiosipcdr.model.sync import OnVanished, SyncReport
-from aiosipcdr.model.windows import SECOND, WIDEST, ArgumentError, TimeWindow
+from aiosipcdr.model.records import TIME_FIELDS
+from aiosipcdr.model.sync import SyncReport
+from aiosipcdr.model.windows import SECOND, WIDEST, TimeWindow
 from aiosipcdr.sync.checkpoints import Owner, Span
 from aiosipcdr.sync.diff import Difference, compare_rows
+from aiosipcdr.sync.options import SyncOptions
 from aiosipcdr.sync.owner import check_owner
 from aiosipcdr.sync.reader import Reading, SpanReader
 from aiosipcdr.sync.rows import FIELDS, HeldRow, Key
@@ -40,7 +39,7 @@ from aiosipcdr.sync.spans import (
 )
 from aiosipcdr.sync.targets import Batch, Location, Target, open_target
 
-__all__ = ["RECHECK_SECONDS", "SyncOptions", "Synchronizer"]
+__all__ = ["RECHECK_SECONDS", "Synchronizer"]
 
 RECHECK_SECONDS = 60.0
 """Seconds until a span from which suspiciously many rows would vanish is read again."""
@@ -62,52 +61,6 @@ _HOPELESS = 3
 
 _DAY = timedelta(days=1)
 _TIMES = [FIELDS.index(name) for name in TIME_FIELDS]
-
-
-class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a run; see `CdrClient.sync`."""
-
-    since: datetime | None = None
-    lookback: timedelta = timedelta(days=3)
-    deep: bool = False
-    on_vanished: OnVanished = "mark"
-    time_field: TimeField | None = None
-    dry_run: bool = False
-    allow_mass_vanish: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        since: datetime | None,
-        lookback: timedelta,
-        deep: bool,
-        on_vanished: OnVanished,
-        time_field: TimeField | None,
-        dry_run: bool,
-        allow_mass_vanish: bool,
-    ) -> Self:
-        """Return the options of a caller's arguments.
-
-        Raises:
-            ValueError: One of them is invalid.
-            ArgumentError: `since` is naive.
-        """
-        check_choice("on_vanished", on_vanished, get_args(OnVanished))
-        check_span("lookback", lookback)
-        if time_field is not None:
-            check_choice("time_field", time_field, TIME_FIELDS)
-        if since is not None and (not isinstance(since, datetime) or since.utcoffset() is None):
-            raise ArgumentError("since must be an aware datetime, as in datetime(2026, 10, 1, tzinfo=UTC)")
-        return cls(
-            since=None if since is None else TimeWindow.of(since, since).start.astimezone(UTC),
-            lookback=lookback,
-            deep=deep,
-            on_vanished=on_vanished,
-            time_field=time_field,
-            dry_run=dry_run,
-            allow_mass_vanish=allow_mass_vanish,
-        )
 
 
 class _Comparison(NamedTuple):
@@ -167,7 +120,11 @@ class Synchronizer:
             open_target(location),
             options,
             find_owner=partial(
-                check_owner, fetcher.session.credentials(), filters, table=str(location), state=location.state
+                check_owner,
+                fetcher.session.credentials(),
+                filters,
+                table=str(location),
+                forget=location.forget_owner,
             ),
             table=str(location),
         )
@@ -204,6 +161,7 @@ class Synchronizer:
             spans_read=len(self._done),
             spans_counted=self._tally["counted"],
             unproven=len(self._unproven),
+            deleted=self._tally["deleted"],
             quarantined=self._tally["quarantined"],
             faulty_fields=dict(self._reader.faulty_fields),
             requests=self._reader.requests,
@@ -223,7 +181,8 @@ class Synchronizer:
         state = await to_thread.run_sync(partial(self._target.open, dry_run=self._options.dry_run))
         self._owner = await to_thread.run_sync(self._find_owner, state.owner)
         self._version = state.version
-        self._keep(state.spans)
+        # A span of no length was given up, see `_give_up`.
+        self._keep(span for span in state.spans if span.start < span.end)
 
     async def _check_known(self) -> None:
         # Before anything is created.
@@ -239,27 +198,37 @@ class Synchronizer:
 
     async def _plan(self, now: datetime) -> list[Span]:
         # Queues the spans to read. Returns the last one with a later end, if no call is new.
+        since = self._options.since
+        if since is not None:
+            await self._give_up(since)
         known = [self._spans[start] for start in self._starts]
         last = known[-1] if known else None
-        since = self._options.since
         if last is None and since is not None and since >= now:
             raise ValueError("since lies in the future: give the time from which the table holds calls")
-        begin = max(time for time in (since, None if last is None else last.end) if time is not None)
+        begin = since if last is None else last.end
+        assert begin is not None  # noqa: S101 - a new table has `since`
         new = Span(start=begin, end=now, count=0, read_at=now) if begin < now else None
         oldest = now - self._options.lookback
         scope = [span for span in known if span.count is None or span.end > oldest]
         changed = await self._find_changed([*scope, *([new] if new else [])])
         if known and since is not None and since < known[0].start:
-            await self._add(since, known[0].start)
+            await self._add([since], known[0].start)
+        # A small last span is read together with new time, also if only its own calls have changed: it would otherwise
+        # end here, and each such run would leave another span behind.
+        is_joined = new is not None and last is not None and _is_small(last) and last.start not in self._lost
+        joined = last if is_joined else None
         extended: list[Span] = []
-        if new is not None and new in changed:
-            changed.remove(new)
-            if last is not None and last.end == new.start and _is_small(last):
-                changed = [span for span in changed if span is not last]
-                begin = last.start
-            await self._add(begin, now)
+        if new is not None and (new in changed or joined in changed):
+            is_changed = joined in changed
+            changed = [span for span in changed if span not in (new, joined)]
+            starts = [begin] if joined is None else [joined.start, begin]
+            # After a gap only where the caller says so, and the vendor has deleted what would be in it.
+            start = await self._add([*starts, *([since] if since is not None and begin < since < now else [])], now)
+            if is_changed and joined is not None and start != joined.start:
+                changed.append(joined)
         elif new is not None:
-            if last is not None and last not in changed and last.end == new.start and now - last.start <= MAX_SPAN:
+            is_extended = last is not None and last not in changed and last.start not in self._lost
+            if last is not None and is_extended and now - last.start <= MAX_SPAN:
                 new = replace(last, end=now)
             extended = [new]
             self._keep(extended)
@@ -268,6 +237,22 @@ class Synchronizer:
             self._estimates[span.start] = span.count or 0
         self._tally["counted"] = sum(span.start not in self._queue and span.start not in self._lost for span in scope)
         return extended
+
+    async def _give_up(self, since: datetime) -> None:
+        # Time that was planned, never proven, and deleted by the vendor is left out if the caller says so.
+        for span in [self._spans[start] for start in self._starts if start < since]:
+            if span.count is not None:
+                continue
+            try:
+                await self._reader.plan_pieces(span.start, span.end)
+            except OutOfTimeRangeError:
+                gap = replace(span, end=span.start)
+                if since < span.end:
+                    await self._add([since], span.end, with_span=gap)
+                else:
+                    await self._commit(spans=[gap])
+                del self._spans[span.start]
+                self._keep(())
 
     async def _find_changed(self, spans: Sequence[Span]) -> list[Span]:
         if self._options.deep:
@@ -281,37 +266,55 @@ class Synchronizer:
                     changed += await self._reader.find_changed(kept, has_left=kept[0].start in self._ends)
                     break
                 except OutOfTimeRangeError as error:
-                    kept = self._drop_lost(kept, error)
+                    lost, kept = kept, self._drop_lost(kept, error)
+                    # New time is not left out without a word: reading it ends the run.
+                    changed += [span for span in lost if span not in kept and span.start not in self._spans]
         return changed
 
     def _drop_lost(self, spans: Sequence[Span], error: OutOfTimeRangeError) -> list[Span]:
-        # Spans before the retention boundary are left as they are. New time must not be lost without a word.
+        # Spans before the retention boundary are left as they are.
         boundary = error.available_from
         lost = {span.start for span in spans if boundary is None or span.start < boundary + _BOUNDARY_MARGIN}
-        if not lost or not lost <= self._spans.keys():
-            error.add_note("to leave out what the vendor has deleted, sync with a later since")
+        if not lost:
             raise error
-        self._lost |= lost
-        # What was planned and never read is a gap now.
-        self._unproven |= {start for start in lost if self._spans[start].count is None}
+        known = lost & self._spans.keys()
+        self._lost |= known
+        # What was planned and never proven is a gap now.
+        gaps = {start for start in known if self._spans[start].count is None}
+        self._unproven |= gaps
+        self._tally["deleted"] += len(gaps)
         return [span for span in spans if span.start not in lost]
 
-    async def _add(self, start: datetime, end: datetime) -> None:
-        # The plan is committed first: whatever is read before a kill, no time between two spans is forgotten.
+    async def _add(self, starts: Sequence[datetime], end: datetime, *, with_span: Span | None = None) -> datetime:
+        # Plans new time from the first of `starts` on that the vendor still keeps, and returns that one. The plan is
+        # committed first, so that a kill leaves no hole, in whatever order spans are read.
         spans: list[Span] = []
-        for begin, until, rows in await self._reader.plan_chunks(start, end):
-            pieces = cut_span(begin, until, rows)
-            self._estimates |= {piece.start: -(-rows // len(pieces)) for piece in pieces}
-            spans += pieces
+        for start in starts:
+            try:
+                planned = await self._reader.plan_pieces(start, end)
+            except OutOfTimeRangeError as error:
+                if start == starts[-1]:
+                    error.add_note("to leave out what the vendor has deleted, sync with a later since")
+                    raise
+                continue
+            cut = [(cut_span(begin, until, rows), rows) for begin, until, rows in planned]
+            spans = [span for pieces, _ in cut for span in pieces]
+            # A span of the table grows or stays: cut up, it would own rows that its pieces do not list.
+            if len(spans) == 1 or start not in self._spans:
+                self._estimates |= {span.start: -(-rows // len(pieces)) for pieces, rows in cut for span in pieces}
+                break
         self._queue |= {span.start: span for span in spans}
         self._keep(spans)
-        await self._commit(spans=spans)
+        await self._commit(spans=spans if with_span is None else [with_span, *spans])
+        return spans[0].start
 
     async def _sync_chunk(self) -> None:
         chunk = take_chunk(sorted(self._queue.values(), key=_start), self._estimates)
         self._take(chunk)
         found = await self._compare(await self._read(chunk))
         if suspicious := self._find_suspicious(found):
+            count, window = self._measure(suspicious, found)
+            self._reader.announce_recheck(window, rows=count, delay=RECHECK_SECONDS)
             await self._pause(RECHECK_SECONDS)
             found = await self._compare(await self._read([reading.span for reading in found.readings]))
             if suspicious := self._find_suspicious(found):
@@ -385,19 +388,23 @@ class Synchronizer:
         if self._options.allow_mass_vanish or self._options.on_vanished == "keep":
             return []
         vanished = Counter(row.span_start for row in found.difference.vanished)
-        return [
-            start
-            for start, count in sorted(vanished.items())
-            if count > _SUSPICIOUS_ROWS and count > found.live[start] * _SUSPICIOUS_SHARE
-        ]
+        starts = sorted(vanished)
+        # Few calls make short spans, none of which may lose more than the limit although all of them are empty.
+        if _is_suspicious(vanished.total(), sum(found.live[reading.span.start] for reading in found.readings)):
+            return starts
+        return [start for start in starts if _is_suspicious(vanished[start], found.live[start])]
 
-    def _describe_suspicious(self, starts: list[datetime], found: _Comparison) -> IncompleteRangeError:
-        span = self._spans[starts[0]]
-        count = sum(row.span_start == span.start for row in found.difference.vanished)
+    def _measure(self, starts: Sequence[datetime], found: _Comparison) -> tuple[int, TimeWindow]:
+        # Returns how many rows would vanish from spans, and the window that holds them.
+        count = sum(row.span_start in starts for row in found.difference.vanished)
+        return count, TimeWindow(starts[0], self._spans[starts[-1]].end)
+
+    def _describe_suspicious(self, starts: Sequence[datetime], found: _Comparison) -> IncompleteRangeError:
+        count, window = self._measure(starts, found)
         return IncompleteRangeError(
-            f"{count:,} of {found.live[span.start]:,} rows would vanish, also after a second reading; nothing was"
-            " changed for them: ask the vendor, or accept it with allow_mass_vanish=True",
-            window=TimeWindow(span.start, span.end),
+            f"{count:,} of {sum(found.live[start] for start in starts):,} rows would vanish, also after a second"
+            " reading; nothing was changed for them: ask the vendor, or accept it with allow_mass_vanish=True",
+            window=window,
         )
 
     async def _apply(self, found: _Comparison) -> None:
@@ -453,11 +460,17 @@ class Synchronizer:
         # A span that is known to have changed is not certified before it was read.
         doubtful = self._queue.keys() | self._unproven
         known = (self._spans[start] for start in self._starts)
-        return certified_until(replace(span, count=None) if span.start in doubtful else span for span in known)
+        until = certified_until(replace(span, count=None) if span.start in doubtful else span for span in known)
+        # Not beyond now: the vendor's clock may have been ahead once.
+        return until and min(until, self._checked_at)
 
 
 def _start(span: Span) -> datetime:
     return span.start
+
+
+def _is_suspicious(vanished: int, live: int) -> bool:
+    return vanished > _SUSPICIOUS_ROWS and vanished > live * _SUSPICIOUS_SHARE
 
 
 def _is_small(span: Span) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 
 from aiosipcdr.model.errors import ProtocolError, ResponseTooLargeError
 from aiosipcdr.model.query import Filters
-from aiosipcdr.model.records import CallDetailRecord, Page
+from aiosipcdr.model.records import Page
 from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.decimals import DecimalCache, fill_in_numbers
@@ -202,12 +202,12 @@ class PageDecoder:
     def _decode_plain(self, body: bytes) -> Envelope | None:
         try:
             envelope = self._decode_texts(body)
-            records = _records(envelope)
+            records = () if envelope.data is None else envelope.data.records or ()
             self._amounts.fill_in(records)
         except (*DECODE_FAULTS, DecimalException):
             try:
                 envelope = self._decode_numbers(body)
-                records = _records(envelope)
+                records = () if envelope.data is None else envelope.data.records or ()
                 fill_in_numbers(records)
             except (*DECODE_FAULTS, DecimalException):
                 return None
@@ -228,8 +228,8 @@ class PageDecoder:
             return None
         if (envelope := self._decode_plain(plain)) is None:
             return None
-        if euro:
-            for record in _records(envelope):
+        if euro and envelope.data is not None:
+            for record in envelope.data.records or ():
                 if record.cost is not None and record.currency is None:
                     # The record is not shared yet: it may still be modified.
                     msgspec.structs.force_setattr(record, "currency", "EUR")
@@ -303,10 +303,6 @@ class PageDecoder:
             faulty_fields=read.faulty_fields,
             anomalies=read.anomalies,
         )
-
-
-def _records(envelope: Envelope) -> list[CallDetailRecord]:
-    return [] if envelope.data is None else envelope.data.records or []
 
 
 def _read_status(raw: RawValue) -> int | None:

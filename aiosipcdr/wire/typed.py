@@ -99,7 +99,7 @@ def _types(amount: object, empty: Collection[str]) -> dict[str, object]:
 
 def _make_decoder(record: Any) -> Decoder:  # noqa: ANN401 - a class, or an alias of one
     data: Any = msgspec.defstruct("Data", [("records", list[record] | None, None)], bases=(Data,))
-    envelope = msgspec.defstruct("Envelope", [("data", data | None, None)], bases=(Envelope,))
+    envelope: Any = msgspec.defstruct("Envelope", [("data", data | None, None)], bases=(Envelope,))
     return msgspec.json.Decoder(envelope, float_hook=Decimal)
 
 

@@ -110,6 +110,7 @@ def test_a_table_of_other_filters_is_exit_code_1(command: list[str], capsys: pyt
     ("arguments", "what"),
     [
         (["--to", "calls.db"], "--to must have a scheme"),
+        (["--to", "sqlite:///."], "--to must name a file"),
         (["--to", "sqlite:///calls.db"], "--since is missing"),
         (["--to", "sqlite:///calls.db", "--since", "2026-10-01"], "--since 2026-10-01 has no time zone"),
         (["--to", "sqlite:///calls.db", "--since", "tomorrow"], "--since is neither a date"),
@@ -132,3 +133,15 @@ def test_a_database_that_cannot_be_written_is_exit_code_1(
     command[2] = "sqlite:///missing/calls.db"
     assert run(command) == 1
     assert "missing/calls.db" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_halfway_keeps_what_was_committed(
+    sandbox: Sandbox, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiosipcdr.sync.spans.SPAN_ROWS", 20)
+    monkeypatch.setattr("aiosipcdr.sync.spans.CHUNK_ROWS", 40)
+    sandbox.answer_next(*[0] * 12, -13)  # the account is locked
+    assert run(command) == 1
+    assert 0 < count_rows() < 120
+    assert run(command) == 0
+    assert count_rows() == 120

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from aiosipcdr.model.sync import SyncReport
 from aiosipcdr.sync import reader, spans, synchronizer
+from aiosipcdr.sync.options import SyncOptions
 from aiosipcdr.sync.reader import SpanReader
 from aiosipcdr.sync.rows import Values
-from aiosipcdr.sync.synchronizer import Synchronizer, SyncOptions
+from aiosipcdr.sync.synchronizer import Synchronizer
 from tests.sync.vendors import ORIGIN, OWNER, KilledError, Listed, ListVendor, MemoryTable, at, record
 
 STEP = 600
@@ -29,7 +30,7 @@ def _small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "SPAN_ROWS", 4)
     monkeypatch.setattr(spans, "CHUNK_ROWS", 10)
     monkeypatch.setattr(synchronizer, "SMALL_ROWS", 3)
-    monkeypatch.setattr(reader, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(reader, "PLAN_ROWS", 10)
 
 
 async def run_sync(vendor: ListVendor, table: MemoryTable, *, deep: bool = False) -> SyncReport:

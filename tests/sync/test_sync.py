@@ -1,11 +1,13 @@
 """A table follows the vendor's list over sockets, whatever happens to the list, and says what it cannot prove."""
 
+import asyncio
 import os
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,8 @@ from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.sync import synchronizer
 from tests.clients import client_of
 from tests.selection import some
-from tests.sync.databases import DATABASES, Database, expected_rows
+from tests.sync.databases import DATABASES, SQLITE, Database, expected_rows
 
-SQLITE = DATABASES[0]
 CENTURY = timedelta(days=36_500)
 NOTHING = (0, 0, 0)
 DEFAULTS: dict[str, Any] = synchronizer.Synchronizer.__init__.__kwdefaults__ or {}
@@ -86,7 +87,7 @@ def select(folder: Path, statement: str, *values: object) -> list[tuple[Any, ...
         return connection.execute(statement, values).fetchall()
 
 
-@pytest.mark.parametrize("database", DATABASES, ids=lambda database: database.name)
+@pytest.mark.parametrize("database", DATABASES)
 async def test_a_table_follows_the_list(
     database: Database, sandbox: Sandbox, client: CdrClient, tmp_path: Path
 ) -> None:
@@ -360,6 +361,28 @@ async def test_new_time_that_the_vendor_has_deleted_is_no_silent_gap(
     assert report.added == len(sandbox.rows(start=later))
 
 
+async def test_a_table_that_was_not_synced_for_too_long_goes_on_with_a_gap_only_if_told_so(
+    sandbox: Sandbox, sync: Sync, tmp_path: Path
+) -> None:
+    await sync()
+    # As if the last run had been long ago.
+    ((first, end),) = select(tmp_path, "SELECT min(span_start), min(span_end) FROM calls_checkpoints")
+    select(tmp_path, "DELETE FROM calls_checkpoints WHERE span_start > ?", first)
+    select(tmp_path, "DELETE FROM calls WHERE span_start > ?", first)
+    kept = SQLITE.live_rows(tmp_path)
+    now = datetime.now(UTC)
+    sandbox.change(retention=now - datetime.fromisoformat(end) - timedelta(hours=2), months_back=None)
+    with pytest.raises(OutOfTimeRangeError) as caught:
+        await sync()
+    assert "sync with a later since" in caught.value.__notes__[0]
+    assert SQLITE.live_rows(tmp_path) == kept
+    since = datetime.fromisoformat(end) + timedelta(hours=3)
+    report = await sync(since=since)
+    assert changes(report) == (len(sandbox.rows(start=since)), 0, 0)
+    assert report.certified_until == datetime.fromisoformat(end)
+    assert changes(await sync(since=since, deep=True)) == NOTHING
+
+
 async def test_since_may_be_earlier_than_before(sandbox: Sandbox, sync: Sync, tmp_path: Path) -> None:
     middle = sandbox.start + timedelta(hours=24)
     part = await sync(since=middle)
@@ -401,6 +424,25 @@ async def test_a_dry_run_reports_and_writes_nothing(sandbox: Sandbox, sync: Sync
     assert changes(await sync()) == (1, 0, 1)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+async def test_a_transaction_that_was_killed_is_rolled_back_whatever_comes_next(
+    sandbox: Sandbox, sync: Sync, tmp_path: Path
+) -> None:
+    await sync()
+    for options in ({"dry_run": True}, {"since": None}):
+        child = os.fork()
+        if not child:
+            connection = sqlite3.connect(tmp_path / SQLITE.file, isolation_level=None)
+            connection.execute("PRAGMA cache_size = 1")  # pages are written before the transaction ends
+            connection.execute("BEGIN")
+            connection.execute("UPDATE calls SET cost = '66'")
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)  # noqa: ASYNC222 - it has killed itself
+        assert (tmp_path / f"{SQLITE.file}-journal").stat().st_size
+        assert changes(await sync(**options)) == NOTHING
+        assert SQLITE.live_rows(tmp_path) == expected_rows(sandbox)
+
+
 async def test_a_second_sync_of_the_same_table_is_refused(
     sandbox: Sandbox, client: CdrClient, sync: Sync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,9 +467,10 @@ async def test_calls_after_the_last_run_are_read_together_with_a_small_last_span
     url = SQLITE.url(tmp_path)
     await client.sync(url, since=sandbox.start, lookback=timedelta(days=30))
     spans = select(tmp_path, "SELECT count(*) FROM calls_checkpoints")
-    for _ in range(3):
+    for seconds in (0, 1.1):  # the call lies in the last span, and there is no or some new time without calls
         # Listed now, not late.
         sandbox.insert(at=(await client.sync(url, lookback=timedelta(days=30))).checked_at)
+        await asyncio.sleep(seconds)
         report = await client.sync(url, lookback=timedelta(days=30))
         while not report.added:
             report = await client.sync(url, lookback=timedelta(days=30))
