@@ -137,7 +137,7 @@ def test_other_filters_are_left_to_spark(spark: Any, sandbox: Sandbox) -> None:
         ({"rows": "many"}, 'option "rows" is invalid: must be a whole number'),
         ({"rate": "0"}, 'option "rate" is invalid: must be a number of requests a second'),
         ({"limit": "3"}, 'there is no option "limit"; there are credentialsFile, start, end'),
-        ({"apiSecret": "4711-0815"}, 'option "apiSecret" is refused: Spark shows options in plans and logs'),
+        ({"apiSecret": "4711-0815"}, 'option "apisecret" is refused: Spark shows options in plans and logs'),
         ({"credentialsFile": "/nowhere/account.toml"}, "/nowhere/account.toml cannot be read"),
     ],
 )
