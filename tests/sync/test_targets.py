@@ -264,6 +264,7 @@ def test_two_tables_in_one_database(database: Database, tmp_path: Path) -> None:
     assert database.run(tmp_path, "SELECT voice_id FROM calls") == [("calls",)]
 
 
+@in_sql
 def test_a_table_of_another_kind_with_the_name_of_the_checkpoints_is_left_alone(
     database: Database, tmp_path: Path
 ) -> None:
@@ -276,6 +277,7 @@ def test_a_table_of_another_kind_with_the_name_of_the_checkpoints_is_left_alone(
         assert [row.key for row in target.held([SPAN.start], [])] == [("1", 0)]
 
 
+@in_files
 def test_names_of_tables_are_equal_in_any_case(database: Database, tmp_path: Path) -> None:
     with opened(database, tmp_path) as (target, _):
         target.commit(replace(BATCH, upserts=rows(FULL), spans=[SPAN]))
@@ -285,6 +287,7 @@ def test_names_of_tables_are_equal_in_any_case(database: Database, tmp_path: Pat
         assert state.spans == [SPAN]
 
 
+@in_files
 def test_a_link_to_the_file_has_the_lock_of_the_file(database: Database, tmp_path: Path) -> None:
     (tmp_path / "links").mkdir()
     with opened(database, tmp_path):
@@ -293,6 +296,7 @@ def test_a_link_to_the_file_has_the_lock_of_the_file(database: Database, tmp_pat
             pass
 
 
+@in_sql
 def test_a_row_that_the_table_refuses_is_not_quoted(database: Database, tmp_path: Path) -> None:
     with opened(database, tmp_path) as (target, _):
         target.commit(replace(BATCH, upserts=rows(FULL)))
@@ -304,6 +308,7 @@ def test_a_row_that_the_table_refuses_is_not_quoted(database: Database, tmp_path
         assert "Anna" not in str(caught.value)
 
 
+@in_files
 def test_ids_may_have_any_characters(database: Database, tmp_path: Path) -> None:
     ids = {"a\0b", "\0", 'o"', "'; DROP TABLE calls; --", "\u2028😀", "1" * 5_000, ""}
     with opened(database, tmp_path) as (target, _):

@@ -70,6 +70,9 @@ _SETTINGS: Final = (
     "SET lock_timeout = '60s'",
 )
 
+# Long enough for an error about each address of a host. It has no values of rows, so nothing in it is masked.
+_LONGEST: Final = 500
+
 # Until the server has noticed that a run was killed, it holds that run's lock.
 _LOCK_WAIT: Final = "SET LOCAL lock_timeout = '2s'"
 
@@ -199,7 +202,8 @@ class PostgresTarget:
                 reason = _hide(str(error), parameters.get("password"))
         parameters.clear()
         if reason is not None:
-            raise StorageError(f"{self._location} cannot be reached: {clean_words(reason)}")
+            printable = "".join(character if character.isprintable() else " " for character in reason[:_LONGEST])
+            raise StorageError(f"{self._location} cannot be reached: {' '.join(printable.split())}")
 
     def _lock(self) -> None:
         import psycopg
