@@ -34,6 +34,8 @@ class EventKind(StrEnum):
     """The vendor counts `total` calls in a part of the range; once for every 31 days of the range."""
     WINDOW_COMPLETE = "window_complete"
     """A window with `records` records was delivered."""
+    RECHECK_SCHEDULED = "recheck_scheduled"
+    """`records` rows of a synced table would vanish from `window`, which is read again after `delay` seconds."""
     RUN_FINISHED = "run_finished"
     """The run on the range `window` ended, with its `report`; `error` names the class of the error that ended it."""
 
@@ -128,6 +130,10 @@ _LINES: Final = {
     EventKind.WINDOW_COMPLETE: (
         logging.DEBUG,
         "run %(cdr_run)s delivered %(cdr_records)s calls of %(cdr_window)s",
+    ),
+    EventKind.RECHECK_SCHEDULED: (
+        logging.WARNING,
+        "run %(cdr_run)s misses %(cdr_records)s calls of %(cdr_window)s: it reads again in %(cdr_delay).1f s",
     ),
     EventKind.RUN_FINISHED: (logging.INFO, "run %(cdr_run)s ended"),
 }

@@ -64,6 +64,8 @@ class ProgressState:
                 self.note = f"throttled by the vendor: waiting {event.delay or 0:.1f} s"
             case EventKind.REQUEST_RETRIED:
                 self.note = f"retrying after {event.error or 'an error'}"
+            case EventKind.RECHECK_SCHEDULED:
+                self.note = f"{event.records or 0:,} rows would vanish: reading again in {event.delay or 0:.0f} s"
             case _:
                 pass
 

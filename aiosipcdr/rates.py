@@ -10,22 +10,24 @@ import hmac
 import inspect
 import os
 import secrets
+import shutil
 import socket
 import stat
 import sys
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self, cast, runtime_checkable
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import anyio
 import anyio.to_thread
-from anyio.from_thread import start_blocking_portal
 
+from aiosipcdr.loop_thread import LoopThread
 from aiosipcdr.model.arguments import check_between, check_kind
 from aiosipcdr.model.errors import ClientStateError, TransportError
 from aiosipcdr.model.privacy import Secret, hide_arguments
@@ -114,8 +116,8 @@ class RateServer:
         self._sessions: set[_Session] = set()
         self._server: asyncio.Server | None = None
         self._leases: _Leases | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._thread: ExitStack | None = None
+        self._remove_key: Callable[[], object] | None = None
+        self._thread: LoopThread | None = None
 
     @property
     def address(self) -> str:
@@ -176,43 +178,51 @@ class RateServer:
 
     def __enter__(self) -> Self:
         """Start to serve in a thread; see `__aenter__`."""
-        with ExitStack() as stack:
-            portal = stack.enter_context(start_blocking_portal(name="aiosipcdr-rate-server"))
-            stack.enter_context(portal.wrap_async_context_manager(self._serve()))
-            self._thread = stack.pop_all()
+        thread = LoopThread("aiosipcdr-rate-server")
+        try:
+            thread.call(self.__aenter__)
+        except BaseException:
+            thread.stop()
+            raise
+        self._thread = thread
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop; clients that wait get an error."""
-        stack, self._thread = self._thread, None
-        if stack is not None:
-            stack.close()
+        """Stop; clients that wait get an error. In a forked child, leave the server to the parent."""
+        thread, self._thread = self._thread, None
+        if thread is not None and thread.is_here:
+            try:
+                thread.call(partial(self.__aexit__, kind, error, traceback))
+            finally:
+                thread.stop()
 
     def __repr__(self) -> str:
         """Show the address, not the key."""
         return f"<RateServer {self._address or 'not running'}>"
 
-    @asynccontextmanager
-    async def _serve(self) -> AsyncIterator[None]:
-        async with self:
-            yield
-
     def _prepare_key(self) -> Secret:
         if self._has_no_key:
-            self._folder = tempfile.TemporaryDirectory(prefix="aiosipcdr-rate-")  # only for this user
-            path = Path(self._folder.name, "key")
+            folder = tempfile.mkdtemp(prefix="aiosipcdr-rate-")  # only for this user
+            self._remove_key = finalize(self, _remove, folder, os.getpid())
+            path = Path(folder, "key")
             with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                 file.write(secrets.token_hex(32).encode())
             self._key_file = str(path)
         return self._key or _read_key(self._key_file)
 
     def _forget_key(self) -> None:
-        folder, self._folder = self._folder, None
-        if folder is not None:
+        remove, self._remove_key = self._remove_key, None
+        if remove is not None:
             self._key_file = None
-            folder.cleanup()
+            remove()
+
+
+def _remove(folder: str, process: int) -> None:
+    # Also called when a forked child exits, which has not made it.
+    if process == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class RemoteRate:

@@ -99,7 +99,7 @@ class OpenTelemetryHook:
                 self._end_window(event)
             case EventKind.RUN_FINISHED:
                 self._end_run(event)
-            case EventKind.WINDOW_PLANNED:
+            case EventKind.WINDOW_PLANNED | EventKind.RECHECK_SCHEDULED:
                 pass
 
     def _start_window(self, event: Event) -> None:

@@ -32,6 +32,8 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
         spans_counted: Spans whose count was unchanged, so that they were not read. A call whose contents changed has
             the same count: `deep=True` reads them.
         unproven: Spans that could not be proven complete; nothing was changed for them.
+        deleted: Those of them that cannot be proven any more: the vendor has deleted their calls. A run with a later
+            `since` leaves them out.
         quarantined: Records without a readable id. Their spans got new and changed rows; no row of them was marked as
             vanished, and they are read again by the next run.
         faulty_fields: Names of fields that could not be read, with the number of calls: NULL in the table, and the
@@ -52,6 +54,7 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
     spans_read: int = 0
     spans_counted: int = 0
     unproven: int = 0
+    deleted: int = 0
     quarantined: int = 0
     faulty_fields: dict[str, int] = {}
     requests: int = 0
@@ -83,6 +86,7 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
         words = [
             f"{self.unchanged:,} unchanged",
             *([f"{counted(self.unproven, 'span', 'spans')} NOT proven, left as they were"] if self.unproven else []),
+            *([f"{self.deleted:,} of them deleted by the vendor: sync with a later since"] if self.deleted else []),
             *([f"{counted(self.quarantined, 'record', 'records')} quarantined"] if self.quarantined else []),
             *([f"unreadable values of {', '.join(self.faulty_fields)}"] if self.faulty_fields else []),
             f"{counted(self.requests, 'request', 'requests')} in {self.elapsed:.1f} s",

@@ -12,6 +12,9 @@ from aiosipcdr.model.windows import ArgumentError, TimeWindow
 
 __all__ = ["SyncOptions"]
 
+# A longer one would begin before the year 1.
+_LONGEST_LOOKBACK = timedelta(days=36_500)
+
 
 class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a run; see `CdrClient.sync`."""
@@ -50,7 +53,7 @@ class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ArgumentError("since must be an aware datetime, as in datetime(2026, 10, 1, tzinfo=UTC)")
         return cls(
             since=None if since is None else TimeWindow.of(since, since).start.astimezone(UTC),
-            lookback=lookback,
+            lookback=min(lookback, _LONGEST_LOOKBACK),
             deep=deep,
             on_vanished=on_vanished,
             time_field=time_field,

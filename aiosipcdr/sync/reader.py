@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import NamedTuple
 
+from aiosipcdr.engine.engine import run_numbers
 from aiosipcdr.engine.fetcher import Fetcher
+from aiosipcdr.events import Event, EventKind
 from aiosipcdr.model.query import Filters, Query
 from aiosipcdr.model.records import TimeField
 from aiosipcdr.model.report import CompleteWindow
@@ -131,6 +133,11 @@ class SpanReader:
             self._take(span, read, read_at, begin if span is spans[0] else None)
             for span, read in zip(spans, windows, strict=True)
         ]
+
+    def announce_recheck(self, window: TimeWindow, *, rows: int, delay: float) -> None:
+        """Send the event that a window is read again after `delay` seconds, as so many rows would vanish."""
+        kind, number = EventKind.RECHECK_SCHEDULED, next(run_numbers)
+        self._fetcher.session.hook(Event(kind=kind, run=number, window=window, records=rows, delay=delay))
 
     def _take(
         self, span: Span, windows: Iterable[CompleteWindow], read_at: datetime, begin: datetime | None

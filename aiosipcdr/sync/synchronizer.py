@@ -124,7 +124,7 @@ class Synchronizer:
                 fetcher.session.credentials(),
                 filters,
                 table=str(location),
-                state=".".join(filter(None, [location.schema, location.state])),
+                forget=location.forget_owner,
             ),
             table=str(location),
         )
@@ -161,6 +161,7 @@ class Synchronizer:
             spans_read=len(self._done),
             spans_counted=self._tally["counted"],
             unproven=len(self._unproven),
+            deleted=self._tally["deleted"],
             quarantined=self._tally["quarantined"],
             faulty_fields=dict(self._reader.faulty_fields),
             requests=self._reader.requests,
@@ -180,7 +181,8 @@ class Synchronizer:
         state = await to_thread.run_sync(partial(self._target.open, dry_run=self._options.dry_run))
         self._owner = await to_thread.run_sync(self._find_owner, state.owner)
         self._version = state.version
-        self._keep(state.spans)
+        # A span of no length was given up, see `_give_up`.
+        self._keep(span for span in state.spans if span.start < span.end)
 
     async def _check_known(self) -> None:
         # Before anything is created.
@@ -196,9 +198,11 @@ class Synchronizer:
 
     async def _plan(self, now: datetime) -> list[Span]:
         # Queues the spans to read. Returns the last one with a later end, if no call is new.
+        since = self._options.since
+        if since is not None:
+            await self._give_up(since)
         known = [self._spans[start] for start in self._starts]
         last = known[-1] if known else None
-        since = self._options.since
         if last is None and since is not None and since >= now:
             raise ValueError("since lies in the future: give the time from which the table holds calls")
         begin = since if last is None else last.end
@@ -215,12 +219,16 @@ class Synchronizer:
         joined = last if is_joined else None
         extended: list[Span] = []
         if new is not None and (new in changed or joined in changed):
+            is_changed = joined in changed
             changed = [span for span in changed if span not in (new, joined)]
             starts = [begin] if joined is None else [joined.start, begin]
             # After a gap only where the caller says so, and the vendor has deleted what would be in it.
-            await self._add([*starts, *([since] if since is not None and begin < since < now else [])], now)
+            start = await self._add([*starts, *([since] if since is not None and begin < since < now else [])], now)
+            if is_changed and joined is not None and start != joined.start:
+                changed.append(joined)
         elif new is not None:
-            if last is not None and last not in changed and now - last.start <= MAX_SPAN:
+            is_extended = last is not None and last not in changed and last.start not in self._lost
+            if last is not None and is_extended and now - last.start <= MAX_SPAN:
                 new = replace(last, end=now)
             extended = [new]
             self._keep(extended)
@@ -229,6 +237,22 @@ class Synchronizer:
             self._estimates[span.start] = span.count or 0
         self._tally["counted"] = sum(span.start not in self._queue and span.start not in self._lost for span in scope)
         return extended
+
+    async def _give_up(self, since: datetime) -> None:
+        # Time that was planned, never proven, and deleted by the vendor is left out if the caller says so.
+        for span in [self._spans[start] for start in self._starts if start < since]:
+            if span.count is not None:
+                continue
+            try:
+                await self._reader.plan_pieces(span.start, span.end)
+            except OutOfTimeRangeError:
+                gap = replace(span, end=span.start)
+                if since < span.end:
+                    await self._add([since], span.end, with_span=gap)
+                else:
+                    await self._commit(spans=[gap])
+                del self._spans[span.start]
+                self._keep(())
 
     async def _find_changed(self, spans: Sequence[Span]) -> list[Span]:
         if self._options.deep:
@@ -255,36 +279,42 @@ class Synchronizer:
             raise error
         known = lost & self._spans.keys()
         self._lost |= known
-        # What was planned and never read is a gap now.
-        self._unproven |= {start for start in known if self._spans[start].count is None}
+        # What was planned and never proven is a gap now.
+        gaps = {start for start in known if self._spans[start].count is None}
+        self._unproven |= gaps
+        self._tally["deleted"] += len(gaps)
         return [span for span in spans if span.start not in lost]
 
-    async def _add(self, starts: Sequence[datetime], end: datetime) -> None:
-        # Plans new time from the first of `starts` on that the vendor still keeps. The plan is committed first, so that
-        # a kill leaves no hole, in whatever order spans are read.
-        planned: list[tuple[datetime, datetime, int]] = []
+    async def _add(self, starts: Sequence[datetime], end: datetime, *, with_span: Span | None = None) -> datetime:
+        # Plans new time from the first of `starts` on that the vendor still keeps, and returns that one. The plan is
+        # committed first, so that a kill leaves no hole, in whatever order spans are read.
+        spans: list[Span] = []
         for start in starts:
             try:
                 planned = await self._reader.plan_pieces(start, end)
-                break
             except OutOfTimeRangeError as error:
                 if start == starts[-1]:
                     error.add_note("to leave out what the vendor has deleted, sync with a later since")
                     raise
-        spans: list[Span] = []
-        for begin, until, rows in planned:
-            pieces = cut_span(begin, until, rows)
-            self._estimates |= {piece.start: -(-rows // len(pieces)) for piece in pieces}
-            spans += pieces
+                continue
+            cut = [(cut_span(begin, until, rows), rows) for begin, until, rows in planned]
+            spans = [span for pieces, _ in cut for span in pieces]
+            # A span of the table grows or stays: cut up, it would own rows that its pieces do not list.
+            if len(spans) == 1 or start not in self._spans:
+                self._estimates |= {span.start: -(-rows // len(pieces)) for pieces, rows in cut for span in pieces}
+                break
         self._queue |= {span.start: span for span in spans}
         self._keep(spans)
-        await self._commit(spans=spans)
+        await self._commit(spans=spans if with_span is None else [with_span, *spans])
+        return spans[0].start
 
     async def _sync_chunk(self) -> None:
         chunk = take_chunk(sorted(self._queue.values(), key=_start), self._estimates)
         self._take(chunk)
         found = await self._compare(await self._read(chunk))
         if suspicious := self._find_suspicious(found):
+            count, window = self._measure(suspicious, found)
+            self._reader.announce_recheck(window, rows=count, delay=RECHECK_SECONDS)
             await self._pause(RECHECK_SECONDS)
             found = await self._compare(await self._read([reading.span for reading in found.readings]))
             if suspicious := self._find_suspicious(found):
@@ -358,19 +388,23 @@ class Synchronizer:
         if self._options.allow_mass_vanish or self._options.on_vanished == "keep":
             return []
         vanished = Counter(row.span_start for row in found.difference.vanished)
-        return [
-            start
-            for start, count in sorted(vanished.items())
-            if count > _SUSPICIOUS_ROWS and count > found.live[start] * _SUSPICIOUS_SHARE
-        ]
+        starts = sorted(vanished)
+        # Few calls make short spans, none of which may lose more than the limit although all of them are empty.
+        if _is_suspicious(vanished.total(), sum(found.live[reading.span.start] for reading in found.readings)):
+            return starts
+        return [start for start in starts if _is_suspicious(vanished[start], found.live[start])]
 
-    def _describe_suspicious(self, starts: list[datetime], found: _Comparison) -> IncompleteRangeError:
-        span = self._spans[starts[0]]
-        count = sum(row.span_start == span.start for row in found.difference.vanished)
+    def _measure(self, starts: Sequence[datetime], found: _Comparison) -> tuple[int, TimeWindow]:
+        # Returns how many rows would vanish from spans, and the window that holds them.
+        count = sum(row.span_start in starts for row in found.difference.vanished)
+        return count, TimeWindow(starts[0], self._spans[starts[-1]].end)
+
+    def _describe_suspicious(self, starts: Sequence[datetime], found: _Comparison) -> IncompleteRangeError:
+        count, window = self._measure(starts, found)
         return IncompleteRangeError(
-            f"{count:,} of {found.live[span.start]:,} rows would vanish, also after a second reading; nothing was"
-            " changed for them: ask the vendor, or accept it with allow_mass_vanish=True",
-            window=TimeWindow(span.start, span.end),
+            f"{count:,} of {sum(found.live[start] for start in starts):,} rows would vanish, also after a second"
+            " reading; nothing was changed for them: ask the vendor, or accept it with allow_mass_vanish=True",
+            window=window,
         )
 
     async def _apply(self, found: _Comparison) -> None:
@@ -426,11 +460,17 @@ class Synchronizer:
         # A span that is known to have changed is not certified before it was read.
         doubtful = self._queue.keys() | self._unproven
         known = (self._spans[start] for start in self._starts)
-        return certified_until(replace(span, count=None) if span.start in doubtful else span for span in known)
+        until = certified_until(replace(span, count=None) if span.start in doubtful else span for span in known)
+        # Not beyond now: the vendor's clock may have been ahead once.
+        return until and min(until, self._checked_at)
 
 
 def _start(span: Span) -> datetime:
     return span.start
+
+
+def _is_suspicious(vanished: int, live: int) -> bool:
+    return vanished > _SUSPICIOUS_ROWS and vanished > live * _SUSPICIOUS_SHARE
 
 
 def _is_small(span: Span) -> bool:

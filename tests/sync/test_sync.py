@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -26,9 +27,8 @@ from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.sync import synchronizer
 from tests.clients import client_of
 from tests.selection import some
-from tests.sync.databases import DATABASES, Database, expected_rows
+from tests.sync.databases import DATABASES, SQLITE, Database, expected_rows
 
-SQLITE = DATABASES[0]
 CENTURY = timedelta(days=36_500)
 NOTHING = (0, 0, 0)
 DEFAULTS: dict[str, Any] = synchronizer.Synchronizer.__init__.__kwdefaults__ or {}
@@ -87,7 +87,7 @@ def select(folder: Path, statement: str, *values: object) -> list[tuple[Any, ...
         return connection.execute(statement, values).fetchall()
 
 
-@pytest.mark.parametrize("database", DATABASES, ids=lambda database: database.name)
+@pytest.mark.parametrize("database", DATABASES)
 async def test_a_table_follows_the_list(
     database: Database, sandbox: Sandbox, client: CdrClient, tmp_path: Path
 ) -> None:
@@ -422,6 +422,25 @@ async def test_a_dry_run_reports_and_writes_nothing(sandbox: Sandbox, sync: Sync
     assert changes(await sync(dry_run=True)) == (1, 0, 1)
     assert (tmp_path / SQLITE.file).read_bytes() == before
     assert changes(await sync()) == (1, 0, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+async def test_a_transaction_that_was_killed_is_rolled_back_whatever_comes_next(
+    sandbox: Sandbox, sync: Sync, tmp_path: Path
+) -> None:
+    await sync()
+    for options in ({"dry_run": True}, {"since": None}):
+        child = os.fork()
+        if not child:
+            connection = sqlite3.connect(tmp_path / SQLITE.file, isolation_level=None)
+            connection.execute("PRAGMA cache_size = 1")  # pages are written before the transaction ends
+            connection.execute("BEGIN")
+            connection.execute("UPDATE calls SET cost = '66'")
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)  # noqa: ASYNC222 - it has killed itself
+        assert (tmp_path / f"{SQLITE.file}-journal").stat().st_size
+        assert changes(await sync(**options)) == NOTHING
+        assert SQLITE.live_rows(tmp_path) == expected_rows(sandbox)
 
 
 async def test_a_second_sync_of_the_same_table_is_refused(

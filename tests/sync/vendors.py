@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiosipcdr.export.keys import KeyDerivation
+from aiosipcdr.model.errors import IncompleteRangeError, OutOfTimeRangeError
 from aiosipcdr.model.records import CallDetailRecord
-from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.model.windows import SECOND, TimeWindow
 from aiosipcdr.sync.checkpoints import Owner, Span, TableState
 from aiosipcdr.sync.diff import FoundRow
 from aiosipcdr.sync.reader import Reading
@@ -48,11 +49,17 @@ class ListVendor:
         self.faulty_fields: Counter[str] = Counter()
         self.read_spans: list[Span] = []
         self.between: Callable[[], None] = lambda: None
+        self.is_proven: Callable[[Span], bool] = lambda _: True
+        self.deleted_before = ORIGIN
+        self.halves_plans = True
+        self.rechecks: list[int] = []
         self._bounds = start_inclusive, end_inclusive
 
     def listed(self, window: TimeWindow) -> list[Listed]:
         """Return what the vendor lists in a window."""
         self.requests += 1
+        if window.end - SECOND > window.start and window.start < self.deleted_before - SECOND:
+            raise OutOfTimeRangeError("deleted")
         first, last = self._bounds
         return [
             row
@@ -76,12 +83,15 @@ class ListVendor:
         return search.changed
 
     async def plan_pieces(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
+        self.listed(TimeWindow(start, end))
         middle = start + (end - start) // 2
         middle = middle.replace(microsecond=0)
-        pieces = [(start, middle), (middle, end)] if start < middle < end else [(start, end)]
+        pieces = [(start, middle), (middle, end)] if self.halves_plans and start < middle < end else [(start, end)]
         return [(first, last, len(self.listed(TimeWindow(first, last)))) for first, last in pieces]
 
     async def read(self, spans: Sequence[Span], *, has_left: bool) -> list[Reading]:
+        if not all(map(self.is_proven, spans)):
+            raise IncompleteRangeError("rows are changing")
         owned, tiles = plan_reading(spans, has_left=has_left, is_trimmed=False)
         seen = {id(row) for row in self.listed(owned.preceding_second)} if owned.preceding_second else set[int]()
         readings = []
@@ -94,6 +104,11 @@ class ListVendor:
             readings.append(Reading(proven, found, 0))
         self.between()
         return readings
+
+    def announce_recheck(self, window: TimeWindow, *, rows: int, delay: float) -> None:
+        assert delay > 0
+        assert window.start >= ORIGIN
+        self.rechecks.append(rows)
 
 
 class KilledError(Exception):

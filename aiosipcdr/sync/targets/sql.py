@@ -1,6 +1,6 @@
 """SQL that the targets share: columns, statements that create the tables, and the comparison with an existing table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from aiosipcdr.model.errors import ExportConflictError
@@ -17,6 +17,8 @@ __all__ = [
     "Column",
     "Kind",
     "check_columns",
+    "check_replaceable",
+    "compare_columns",
     "create_table",
     "describe_layout",
     "describe_newer",
@@ -103,6 +105,26 @@ def create_table(name: str, columns: Sequence[Column], key: Sequence[str], types
     return f"CREATE TABLE {name} ({', '.join(parts)})"
 
 
+def compare_columns(
+    existing: Mapping[str, str], columns: Sequence[Column], types: Mapping[Kind, str]
+) -> tuple[list[str], list[Column]]:
+    """Compare columns with what they should be; return what is wrong, and the missing columns that can be added.
+
+    Args:
+        existing: The type of each existing column, as the database prints it.
+        columns: The columns there should be; others are left alone.
+        types: The database's type of each kind, as it prints it.
+    """
+    wrong = [
+        f"{column.name} is {existing[column.name] or 'without a type'} instead of {types[column.kind]}"
+        for column in columns
+        if column.name in existing and existing[column.name].upper() != types[column.kind].upper()
+    ]
+    missing = [column for column in columns if column.name not in existing]
+    wrong += [f"{column.name} is missing" for column in missing if column.required]
+    return wrong, missing
+
+
 def check_columns(
     name: str,
     existing: Mapping[str, str],
@@ -126,13 +148,7 @@ def check_columns(
         ExportConflictError: A type or the key differs, or a column is missing that cannot be added; the text has the
             SQL to run.
     """
-    wrong = [
-        f"{column.name} is {existing[column.name] or 'without a type'} instead of {types[column.kind]}"
-        for column in columns
-        if column.name in existing and existing[column.name].upper() != types[column.kind].upper()
-    ]
-    missing = [column for column in columns if column.name not in existing]
-    wrong += [f"{column.name} is missing" for column in missing if column.required]
+    wrong, missing = compare_columns(existing, columns, types)
     if key is not None and set(key) != set(expected_key):
         wrong.append(f"its primary key is ({', '.join(key)}) instead of ({', '.join(expected_key)})")
     if wrong:
@@ -142,6 +158,25 @@ def check_columns(
             f" or move it away and have it filled anew, with: ALTER TABLE {name} RENAME TO {quote(f'{last}_before')};"
         )
     return [f"ALTER TABLE {name} ADD COLUMN {quote(column.name)} {types[column.kind]}" for column in missing]
+
+
+def check_replaceable(name: str, existing: Collection[str], columns: Sequence[Column]) -> None:
+    """Check a table that is about to be dropped: it must be the one that a sync writes beside a table of calls.
+
+    Args:
+        name: Its name, quoted.
+        existing: The names of its columns; empty if there is no such table.
+        columns: The columns that a sync gives it.
+
+    Raises:
+        ExportConflictError: It has other columns.
+    """
+    if existing and set(existing) != {column.name for column in columns}:
+        last = name.rsplit('"', 2)[1]
+        raise ExportConflictError(
+            f"a sync keeps its checkpoints in a table named {last}, and there is another table with this name: choose"
+            " another name with table=, or rename that table"
+        )
 
 
 def describe_orphan(name: str) -> str:
