@@ -25,6 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Accept what Spark warns about: sockets of py4j that are closed by garbage collection."""
     for item in items:
         if "tests/spark/" in item.path.as_posix():
+            item.add_marker(pytest.mark.timeout(1_200))  # for a machine that does much else
             item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
             item.add_marker(pytest.mark.filterwarnings("ignore::FutureWarning"))
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
