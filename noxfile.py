@@ -173,6 +173,13 @@ def many_days(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def dlt(session: nox.Session) -> None:
+    """Load calls into DuckDB with dlt, which is too large for the gate."""
+    session.install(".[all,dlt]", *group("test"), "dlt[duckdb]>=1.31")
+    session.run("pytest", "tests/engines/check_dlt.py", *session.posargs, env={"CI": "true"})
+
+
+@nox.session(default=False)
 def kills(session: nox.Session) -> None:
     """Kill exports 250 times, 50 in each of five formats, and compare their files."""
     install(session, *group("test"))
@@ -236,6 +243,16 @@ def servers(session: nox.Session) -> None:
     session.run(
         "pytest", "tests/integrations/test_servers.py", *session.posargs, env={"AIOSIPCDR_SERVERS": "all", "CI": "true"}
     )
+
+
+@nox.session(default=False)
+def spark(session: nox.Session) -> None:
+    """Read with Spark, on this machine's cores and on a cluster of processes on loopback.
+
+    Needs Java 17.
+    """
+    session.install(".[spark]", *group("spark"))
+    session.run("pytest", *(session.posargs or ["tests/spark"]), env={"AIOSIPCDR_SPARK": "1", "CI": "true"})
 
 
 @nox.session(default=False)

@@ -5,16 +5,13 @@ A new method of `CdrClient` is added as one line of `BlockingCdrClient`.
 """
 
 import inspect
-import os
 import re
 import ssl
-import sys
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import wait
-from contextlib import AbstractContextManager, suppress
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial, wraps
-from threading import Event, Lock, get_ident
+from operator import attrgetter
+from threading import Lock
 from types import TracebackType
 from typing import (
     Any,
@@ -30,12 +27,10 @@ from typing import (
     cast,
     overload,
 )
-from weakref import WeakSet
-
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from aiosipcdr.client import CdrClient, ClientSettings
 from aiosipcdr.engine.stream import CdrStream
+from aiosipcdr.loop_thread import LoopThread
 from aiosipcdr.model.errors import ClientStateError
 from aiosipcdr.model.privacy import hide_arguments
 from aiosipcdr.model.query import OutOfRange
@@ -49,94 +44,10 @@ __all__ = ["BlockingCdrClient", "BlockingCdrStream", "BlockingIterable"]
 P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
+V = TypeVar("V")
 T_co = TypeVar("T_co", covariant=True)
 
-# On Windows, Ctrl-C does not interrupt a wait for another thread.
-_LONGEST_WAIT: Final = 0.2 if sys.platform == "win32" else None
 _END: Final = object()
-
-
-class _LoopThread:
-    """An event loop in a thread, and calls into it from other threads."""
-
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._context: AbstractContextManager[BlockingPortal] = start_blocking_portal(name="aiosipcdr-client")
-        self._portal = self._context.__enter__()
-        self._thread = self._portal.call(get_ident)
-        _running.add(self)
-
-    def call(self, function: Callable[[], Awaitable[T]]) -> T:
-        """Run `function` in the loop and wait for its result; when the wait is interrupted, cancel it first.
-
-        Raises:
-            ClientStateError: This is another process, or the loop's own thread.
-        """
-        self._check()
-        ended = Event()
-
-        async def run() -> T:
-            try:
-                return await function()
-            finally:
-                ended.set()
-
-        future = None
-        try:
-            future = self._portal.start_task_soon(run)
-            while not wait([future], _LONGEST_WAIT).done:
-                pass
-            return future.result()
-        except BaseException:
-            if future is not None and not ended.is_set():  # Ctrl-C
-                future.cancel()
-                ended.wait()
-            raise
-
-    def _check(self) -> None:
-        if self._process != os.getpid():
-            raise ClientStateError("the client was opened in another process: open one after the fork")
-        if self._thread == get_ident():
-            raise ClientStateError(
-                "hooks and callbacks run in the thread of the client's event loop, which cannot wait for itself: call"
-                " the client in another thread"
-            )
-
-    def finish(self, function: Callable[[], Awaitable[None]]) -> None:
-        """Run `function`, which closes something; in a forked child, where it only forgets, without the loop."""
-        if self._process == os.getpid():
-            self.call(function)
-        else:
-            _run_at_once(function())
-
-    def stop(self) -> None:
-        """End loop and thread; a forked child has neither."""
-        if self._process == os.getpid():
-            _running.discard(self)
-            self._context.__exit__(None, None, None)
-
-    def forget(self) -> None:
-        """Mark the portal as stopped in a forked child, where garbage collection would wait for it for ever."""
-        _run_at_once(self._portal.stop())
-
-
-def _run_at_once(awaitable: Awaitable[None]) -> None:
-    # For coroutines that do not wait for anything.
-    with suppress(StopIteration, RuntimeError):  # in debug mode, the parent's loop objects to this thread
-        awaitable.__await__().send(None)
-
-
-_running: WeakSet[_LoopThread] = WeakSet()
-
-
-def _forget_all() -> None:
-    for loop in [*_running]:
-        loop.forget()
-    _running.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
 
 
 class _Source(Protocol[T_co]):
@@ -179,10 +90,51 @@ class BlockingIterable(Generic[T]):
         return getattr(self._source, name)
 
     def _read(self, items: AsyncIterator[U]) -> Iterator[U]:
+        return _Reader(self._call, items, lambda item: (item,))
+
+
+class _Reader(Generic[U, V]):
+    """Iterator over the parts of an async iterator's items.
+
+    Not a generator: that would look finished after an error. A wait that was interrupted may have taken an item with
+    it, so the iterator ends with an error then.
+    """
+
+    __slots__ = ("_call", "_has_ended", "_is_waiting", "_parts", "_split", "_step")
+
+    def __init__(self, call: Callable[..., Any], items: AsyncIterator[U], split: Callable[[U], Iterable[V]]) -> None:
         async def step() -> Any:  # noqa: ANN401 - an item or the end
             return await anext(items, _END)
 
-        return iter(lambda: cast("U", self._call(step)), cast("U", _END))
+        self._call = call
+        self._step = step
+        self._split = split
+        self._parts: Iterator[V] = iter(())
+        self._is_waiting = self._has_ended = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> V:
+        while True:
+            for part in self._parts:
+                return part
+            if self._has_ended:
+                raise StopIteration
+            if self._is_waiting:
+                raise ClientStateError(
+                    "the wait for the next item was interrupted, or another thread waits for it: open another stream"
+                )
+            self._is_waiting = True
+            try:
+                item = self._call(self._step)
+            except Exception:
+                self._is_waiting = False
+                raise
+            self._has_ended = item is _END
+            if not self._has_ended:
+                self._parts = iter(self._split(item))
+            self._is_waiting = False
 
 
 class BlockingCdrStream(BlockingIterable[CallDetailRecord]):
@@ -238,8 +190,8 @@ class BlockingCdrStream(BlockingIterable[CallDetailRecord]):
 
     def __iter__(self) -> Iterator[CallDetailRecord]:
         """Return an iterator over the records."""
-        windows = self.windows()  # one call into the loop for each window
-        return (record for window in windows for record in window.records)
+        # One call into the loop for each window.
+        return _Reader(self._call, self._source.windows(), attrgetter("records"))
 
 
 class _Method(Generic[P, T]):
@@ -255,7 +207,11 @@ class _Method(Generic[P, T]):
         raise NotImplementedError
 
 
-def _blocking(method: Callable[Concatenate[CdrClient, P], Coroutine[Any, Any, T]]) -> _Method[P, T]:
+def _blocking(
+    method: Callable[Concatenate[CdrClient, P], Coroutine[Any, Any, T]],
+) -> Callable[[Callable[..., None]], _Method[P, T]]:
+    """Replace a method without a body by `method`, which waits for its result."""
+
     @wraps(method)
     def call(self: "BlockingCdrClient", *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - those of `method`
         try:
@@ -265,11 +221,13 @@ def _blocking(method: Callable[Concatenate[CdrClient, P], Coroutine[Any, Any, T]
             raise  # a bare `raise` adds no frame
 
     _describe(call, method)
-    return cast("_Method[P, T]", call)
+    return lambda _: cast("_Method[P, T]", call)
 
 
-def _iterable(method: Callable[Concatenate[CdrClient, P], _Source[T]]) -> _Method[P, BlockingIterable[T]]:
-    """Return `method`, whose result is for `async with` and `async for`, as one for `with` and `for`."""
+def _iterable(
+    method: Callable[Concatenate[CdrClient, P], _Source[T]],
+) -> Callable[[Callable[..., None]], _Method[P, BlockingIterable[T]]]:
+    """Do the same for `method` whose result is for `async with` and `async for`; this one is for `with` and `for`."""
 
     @wraps(method)
     def open_it(self: "BlockingCdrClient", *args: Any, **kwargs: Any) -> BlockingIterable[T]:  # noqa: ANN401 - those of `method`
@@ -283,7 +241,7 @@ def _iterable(method: Callable[Concatenate[CdrClient, P], _Source[T]]) -> _Metho
             raise  # a bare `raise` adds no frame
 
     _describe(open_it, method)
-    return cast("_Method[P, BlockingIterable[T]]", open_it)
+    return lambda _: cast("_Method[P, BlockingIterable[T]]", open_it)
 
 
 def _describe(function: Callable[..., object], source: Callable[..., object]) -> None:
@@ -293,10 +251,10 @@ def _describe(function: Callable[..., object], source: Callable[..., object]) ->
 
 
 def _skip_own_frames(traceback: TracebackType | None) -> TracebackType | None:
-    # The frames of this module and of the portal hold the arguments, which may be phone numbers.
+    # The frames of this module, of the thread and of the portal hold the arguments, which may be phone numbers.
     while traceback is not None:
         name = str(traceback.tb_frame.f_globals.get("__name__"))
-        if name.startswith("aiosipcdr.") and name not in (__name__, "aiosipcdr.model.privacy"):
+        if name.startswith("aiosipcdr.") and name not in (__name__, "aiosipcdr.loop_thread", "aiosipcdr.model.privacy"):
             return traceback
         traceback = traceback.tb_next
     return None
@@ -339,7 +297,7 @@ class BlockingCdrClient:
 
     def _use(self, client: CdrClient) -> None:
         self._client = client
-        self._loop: _LoopThread | None = None
+        self._loop: LoopThread | None = None
         self._lock = Lock()
 
     @classmethod
@@ -399,8 +357,9 @@ class BlockingCdrClient:
         """
         with self._lock:
             if self._loop is not None:
+                self._loop.check()
                 raise ClientStateError("the client is already open: share it, or build another one")
-            loop = _LoopThread()
+            loop = LoopThread("aiosipcdr-client")
             try:
                 loop.call(self._client.open)
             except BaseException:
@@ -446,19 +405,40 @@ class BlockingCdrClient:
         if self._loop is not None:
             self._loop.finish(function)
 
-    # One line for each method of `CdrClient`: `_blocking` for a coroutine function, `_iterable` for one that returns an
-    # object for `async with` and `async for`.
-    fetch_all = _blocking(CdrClient.fetch_all)
-    plan_parts = _blocking(CdrClient.plan_parts)
-    count = _blocking(CdrClient.count)
-    recount = _blocking(CdrClient.recount)
-    fetch_page = _blocking(CdrClient.fetch_page)
-    ping = _blocking(CdrClient.ping)
-    run_plan = _blocking(CdrClient.run_plan)
-    export = _blocking(CdrClient.export)
-    export_days = _blocking(CdrClient.export_days)
-    report = _blocking(CdrClient.report)
-    sync = _blocking(CdrClient.sync)
+    # The methods of `CdrClient`: `_blocking` for a coroutine function, `_iterable` for one that returns an object for
+    # `async with` and `async for`. They are no assignments, since type checkers infer those differently.
+    @_blocking(CdrClient.fetch_all)
+    def fetch_all(self) -> None: ...
+
+    @_blocking(CdrClient.plan_parts)
+    def plan_parts(self) -> None: ...
+
+    @_blocking(CdrClient.count)
+    def count(self) -> None: ...
+
+    @_blocking(CdrClient.recount)
+    def recount(self) -> None: ...
+
+    @_blocking(CdrClient.fetch_page)
+    def fetch_page(self) -> None: ...
+
+    @_blocking(CdrClient.ping)
+    def ping(self) -> None: ...
+
+    @_blocking(CdrClient.run_plan)
+    def run_plan(self) -> None: ...
+
+    @_blocking(CdrClient.export)
+    def export(self) -> None: ...
+
+    @_blocking(CdrClient.export_days)
+    def export_days(self) -> None: ...
+
+    @_blocking(CdrClient.report)
+    def report(self) -> None: ...
+
+    @_blocking(CdrClient.sync)
+    def sync(self) -> None: ...
 
     @overload
     def stream(
@@ -478,7 +458,7 @@ class BlockingCdrClient:
         self, *, part: RangePart, on_out_of_range: OutOfRange = "raise", allow_incomplete: bool = False
     ) -> BlockingCdrStream: ...
 
-    def stream(self, *args: Any, **kwargs: Any) -> BlockingCdrStream:  # noqa: D102 - that of `CdrClient.stream`
+    def stream(self, *args: Any, **kwargs: Any) -> BlockingCdrStream:
         async def plan() -> CdrStream:
             return self._client.stream(*args, **kwargs)
 

@@ -857,8 +857,9 @@ class CdrClient:
         it are two more tables: `<table>_checkpoints` and `<table>_sync`.
 
         Args:
-            url: The database, as in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `duckdb:///...`
-                (extra `duckdb`).
+            url: The database, as in SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`, or with an extra
+                `postgresql://user@host:port/database` (`postgres`), `duckdb:///file` (`duckdb`), `delta:///folder`
+                (`delta`). What a URL of PostgreSQL leaves out is that of libpq, as PGPASSWORD.
             since: Begin of the table, aware; needed by the first run. An earlier time than before extends the table; a
                 later one changes nothing, unless the vendor has deleted calls after the end of the table: then it goes
                 on from there.

@@ -10,22 +10,24 @@ import hmac
 import inspect
 import os
 import secrets
+import shutil
 import socket
 import stat
 import sys
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self, cast, runtime_checkable
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import anyio
 import anyio.to_thread
-from anyio.from_thread import start_blocking_portal
 
+from aiosipcdr.loop_thread import LoopThread
 from aiosipcdr.model.arguments import check_between, check_kind
 from aiosipcdr.model.errors import ClientStateError, TransportError
 from aiosipcdr.model.privacy import Secret, hide_arguments
@@ -83,11 +85,13 @@ class RateServer:
         key_file: A file with the key, at least 16 bytes, readable only by its owner. Without it, the key in the
             environment variable AIOSIPCDR_RATE_KEY is used; without that, a random key in a private file that exists as
             long as the server.
+        key: The key itself instead, for one that both sides derive or get from a vault. `handle` then does not pickle.
 
     Raises:
         ValueError: An argument is invalid, or there is no key for an address that is not loopback.
     """
 
+    @hide_arguments
     def __init__(
         self,
         rate: RatePolicy | float | RateLimiter,
@@ -95,6 +99,7 @@ class RateServer:
         host: str = "127.0.0.1",
         port: int = 0,
         key_file: str | os.PathLike[str] | None = None,
+        key: bytes | None = None,
     ) -> None:
         pace = check_rate(rate)
         if pace is None:
@@ -104,14 +109,15 @@ class RateServer:
         check_kind("host", host, str, "an address or a host name")
         self._host, self._port = host, port
         self._key_file = None if key_file is None else os.fspath(key_file)
-        if self._key_file is None and _VARIABLE not in os.environ and host not in ("127.0.0.1", "::1", "localhost"):
+        self._key = None if key is None else _check_key(key, "the argument key")
+        if self._has_no_key and host not in ("127.0.0.1", "::1", "localhost"):
             raise ValueError(f"host is not loopback, so clients need to know the key: set {_VARIABLE} or pass key_file")
         self._address = ""
         self._sessions: set[_Session] = set()
         self._server: asyncio.Server | None = None
         self._leases: _Leases | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._thread: ExitStack | None = None
+        self._remove_key: Callable[[], object] | None = None
+        self._thread: LoopThread | None = None
 
     @property
     def address(self) -> str:
@@ -123,7 +129,12 @@ class RateServer:
     @property
     def handle(self) -> "RemoteRate":
         """The limiter for clients of this server; it pickles, for processes on this machine."""
-        return RemoteRate(self.address, key_file=self._key_file)
+        key = None if self._key is None else bytes.fromhex(self._key.reveal())
+        return RemoteRate(self.address, key_file=self._key_file, key=key)
+
+    @property
+    def _has_no_key(self) -> bool:
+        return self._key is None and self._key_file is None and _VARIABLE not in os.environ
 
     async def __aenter__(self) -> Self:
         """Start to serve in the running event loop.
@@ -167,43 +178,51 @@ class RateServer:
 
     def __enter__(self) -> Self:
         """Start to serve in a thread; see `__aenter__`."""
-        with ExitStack() as stack:
-            portal = stack.enter_context(start_blocking_portal(name="aiosipcdr-rate-server"))
-            stack.enter_context(portal.wrap_async_context_manager(self._serve()))
-            self._thread = stack.pop_all()
+        thread = LoopThread("aiosipcdr-rate-server")
+        try:
+            thread.call(self.__aenter__)
+        except BaseException:
+            thread.stop()
+            raise
+        self._thread = thread
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop; clients that wait get an error."""
-        stack, self._thread = self._thread, None
-        if stack is not None:
-            stack.close()
+        """Stop; clients that wait get an error. In a forked child, leave the server to the parent."""
+        thread, self._thread = self._thread, None
+        if thread is not None and thread.is_here:
+            try:
+                thread.call(partial(self.__aexit__, kind, error, traceback))
+            finally:
+                thread.stop()
 
     def __repr__(self) -> str:
         """Show the address, not the key."""
         return f"<RateServer {self._address or 'not running'}>"
 
-    @asynccontextmanager
-    async def _serve(self) -> AsyncIterator[None]:
-        async with self:
-            yield
-
     def _prepare_key(self) -> Secret:
-        if self._key_file is None and _VARIABLE not in os.environ:
-            self._folder = tempfile.TemporaryDirectory(prefix="aiosipcdr-rate-")  # only for this user
-            path = Path(self._folder.name, "key")
+        if self._has_no_key:
+            folder = tempfile.mkdtemp(prefix="aiosipcdr-rate-")  # only for this user
+            self._remove_key = finalize(self, _remove, folder, os.getpid())
+            path = Path(folder, "key")
             with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                 file.write(secrets.token_hex(32).encode())
             self._key_file = str(path)
-        return _read_key(self._key_file)
+        return self._key or _read_key(self._key_file)
 
     def _forget_key(self) -> None:
-        folder, self._folder = self._folder, None
-        if folder is not None:
+        remove, self._remove_key = self._remove_key, None
+        if remove is not None:
             self._key_file = None
-            folder.cleanup()
+            remove()
+
+
+def _remove(folder: str, process: int) -> None:
+    # Also called when a forked child exits, which has not made it.
+    if process == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class RemoteRate:
@@ -218,18 +237,23 @@ class RemoteRate:
     Args:
         address: Host and port of the server, see `RateServer.address`.
         key_file: The file with the server's key; without it, the environment variable AIOSIPCDR_RATE_KEY.
+        key: The key itself instead. Such a limiter does not pickle: it would take the key along.
 
     Raises:
-        ValueError: The address is not a host and a port.
+        ValueError: The address is not a host and a port, or the key is too short.
     """
 
-    def __init__(self, address: str, *, key_file: str | os.PathLike[str] | None = None) -> None:
+    @hide_arguments
+    def __init__(
+        self, address: str, *, key_file: str | os.PathLike[str] | None = None, key: bytes | None = None
+    ) -> None:
         host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
         if not host or not port.isascii() or not port.isdigit():
             raise ValueError('address must be host and port, as in "127.0.0.1:7300"')
         self._address = address
         self._place = host.removeprefix("[").removesuffix("]"), int(port)
         self._key_file = None if key_file is None else os.fspath(key_file)
+        self._key = None if key is None else _check_key(key, "the argument key")
         self._links: WeakKeyDictionary[asyncio.AbstractEventLoop, _Link] = WeakKeyDictionary()
 
     @property
@@ -249,7 +273,7 @@ class RemoteRate:
         loop = asyncio.get_running_loop()
         link = self._links.get(loop)
         if link is None:
-            link = self._links[loop] = _Link(self._address, self._place, self._key_file)
+            link = self._links[loop] = _Link(self._address, self._place, self._key or self._key_file)
         await link.acquire()
 
     async def aclose(self) -> None:
@@ -263,7 +287,13 @@ class RemoteRate:
             await link.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle address and the name of the key's file, no connection."""
+        """Pickle address and the name of the key's file, no connection.
+
+        Raises:
+            TypeError: The key was passed itself.
+        """
+        if self._key is not None:
+            raise TypeError("a RemoteRate with a key does not pickle: hand the address on, and build another one there")
         return _restore, (self._address, self._key_file)
 
     def __repr__(self) -> str:
@@ -416,8 +446,8 @@ class _Session(asyncio.Protocol):
 class _Link:
     """The client's side of one connection, in one event loop; it is made when the first request waits."""
 
-    def __init__(self, address: str, place: tuple[str, int], key_file: str | None) -> None:
-        self._address, self._place, self._key_file = address, place, key_file
+    def __init__(self, address: str, place: tuple[str, int], key: Secret | str | None) -> None:
+        self._address, self._place, self._key = address, place, key
         self._loop = asyncio.get_running_loop()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -511,7 +541,7 @@ class _Link:
         )
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        key = await anyio.to_thread.run_sync(_read_key, self._key_file)
+        key = self._key if isinstance(self._key, Secret) else await anyio.to_thread.run_sync(_read_key, self._key)
         async with asyncio.timeout(_HANDSHAKE_SECONDS):
             self._streams = reader, writer = await asyncio.open_connection(*self._place, limit=_MAX_LINE * 4)
             _keep_alive(writer.transport)
@@ -560,8 +590,12 @@ def _read_key(key_file: str | None) -> Secret:
             raise TransportError(
                 f"the rate server's key is not in {key_file}: the server has ended, or runs on another machine"
             ) from None
-    key = key.strip()
-    if len(key) < _MIN_KEY:
+    return _check_key(key.strip(), place)
+
+
+@hide_arguments
+def _check_key(key: bytes, place: str) -> Secret:
+    if not isinstance(key, bytes) or len(key) < _MIN_KEY:
         raise ValueError(f"no key of a rate server in {place}: write at least {_MIN_KEY} bytes of random data to it")
     return Secret(key.hex())
 

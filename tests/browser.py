@@ -15,7 +15,10 @@ import aiohttp
 __all__ = ["Browser", "Tab"]
 
 # Root runs no sandboxed browser, and containers have little shared memory.
-_OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
+_OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
+    *("--disable-extensions", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 _PATIENCE = 120.0
 
 
@@ -53,11 +56,7 @@ class Browser:
                 tab = Tab(socket)
                 for domain in ("Page", "Network", "Log", "Runtime"):
                     await tab.call(f"{domain}.enable")
-                await tab.call(
-                    "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
-                )
-                scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-                await tab.call("Emulation.setEmulatedMedia", features=[scheme])
+                await tab.show(width=width, dark=dark)
                 await tab.call("Page.navigate", url=path.as_uri())
                 await tab.wait("Page.loadEventFired")
                 yield tab
@@ -87,6 +86,18 @@ class Tab:
                 assert "error" not in message, message
                 result: dict[str, Any] = message["result"]
                 return result
+
+    async def show(self, *, width: int, dark: bool = False) -> None:
+        """Change the width of the window and the theme of its reader."""
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self.call("Emulation.setEmulatedMedia", features=[scheme])
+        await self.evaluate(
+            f"new Promise(done => {{ (function look() {{ innerWidth === {width} ? done() : setTimeout(look, 5)"
+            " })() })"
+        )
 
     async def wait(self, event: str) -> None:
         """Wait for an event, if it has not come yet."""

@@ -105,10 +105,10 @@ def compare(shown: str, came: str) -> None:
     assert _CHECKER.check_output(shown, came, flags), f"the page shows\n{shown}\nbut the output is\n{came}"
 
 
-def parse(path: Path, *, keeps_its_word: bool = False) -> Document:
-    """Return a page; with `keeps_its_word`, the outputs that it shows are compared."""
+def parse(path: Path, *, keeps_its_word: bool = False, languages: Sequence[str] = ("python",)) -> Document:
+    """Return a page whose Python blocks have one of `languages`; with `keeps_its_word`, outputs are compared."""
     run_block = compare_commands if keeps_its_word else run_commands
-    parsers = [CodeBlockParser(language="python", evaluator=run_python)]
+    parsers = [CodeBlockParser(language=name, evaluator=run_python) for name in languages]
     parsers += [CodeBlockParser(language=name, evaluator=run_block) for name in SHELL_LANGUAGES]
     if keeps_its_word:
         parsers.append(CodeBlockParser(language="text", evaluator=check_printed))
@@ -254,10 +254,15 @@ def check_installation(command: str) -> None:
 
 
 def run_page(
-    path: Path, names: dict[str, Any], subtests: pytest.Subtests, *, keeps_its_word: bool = False
+    path: Path,
+    names: dict[str, Any],
+    subtests: pytest.Subtests,
+    *,
+    keeps_its_word: bool = False,
+    languages: Sequence[str] = ("python",),
 ) -> list[str]:
     """Execute a page from top to bottom, each block as a subtest, and return the Python that ran."""
-    document = parse(path, keeps_its_word=keeps_its_word)
+    document = parse(path, keeps_its_word=keeps_its_word, languages=languages)
     ran = []
     with asyncio.Runner() as runner:
         document.namespace.update(names, __name__="__main__", __runner__=runner)

@@ -3,10 +3,14 @@
 import os
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-__all__ = ["require"]
+__all__ = ["find_program", "require"]
+
+# Debian and Red Hat keep the programs of PostgreSQL's server out of PATH.
+_FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin")
 
 
 def require(*parts: str) -> None:
@@ -26,4 +30,10 @@ def require(*parts: str) -> None:
 
 def _is_there(part: str) -> bool:
     kind, _, name = part.rpartition(":")
-    return (find_spec(name) if kind else shutil.which(name)) is not None
+    return (find_spec(name) if kind else find_program(name)) is not None
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program, also of one of PostgreSQL's server; `None` if it is not installed."""
+    found = [path for folder in _FOLDERS for path in sorted(Path("/").glob(f"{folder}/{name}"))]
+    return shutil.which(name) or (str(found[-1]) if found else None)

@@ -47,6 +47,22 @@ async def main():
 asyncio.run(main())
 """
 
+FORKED = """
+import asyncio, os, sys
+from aiosipcdr import RateServer
+
+async def acquire(rate):
+    await rate.acquire()
+    await rate.aclose()
+
+with RateServer(100) as server:
+    if (child := os.fork()) == 0:
+        sys.exit(7)  # leaves the context, and runs the finalizers
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    asyncio.run(acquire(server.handle))
+    print("served")
+"""
+
 
 def start(server: RateServer, requests: int) -> "subprocess.Popen[str]":
     address, key_file = server.address, str(server.handle._key_file)
@@ -251,6 +267,22 @@ async def test_a_handle_pickles_without_the_key() -> None:
         assert KEY not in repr(server) + repr(server.handle) + str(vars(server.handle))
 
 
+async def test_a_key_is_passed_itself_and_is_pickled_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIOSIPCDR_RATE_KEY", raising=False)
+    async with RateServer(100, key=KEY.encode()) as server:
+        for limiter in (server.handle, RemoteRate(server.address, key=KEY.encode())):
+            await acquire_once(limiter)
+            with pytest.raises(TypeError, match="hand the address on"):
+                pickle.dumps(limiter)
+            assert KEY not in repr(limiter) + str(vars(limiter))
+        with pytest.raises(TransportError, match="has another key"):
+            await RemoteRate(server.address, key=b"another key of enough length").acquire()
+        assert KEY not in repr(server) + str(vars(server))
+    with pytest.raises(ValueError, match="write at least 16 bytes") as caught:
+        RateServer(100, key=b"short")
+    assert "short" not in str(caught.value)
+
+
 @pytest.mark.usefixtures("key_in_environment")
 async def test_no_traceback_shows_the_key() -> None:
     async with RateServer(100) as server:
@@ -272,13 +304,26 @@ async def test_without_a_key_a_random_one_exists_as_long_as_the_server(monkeypat
         other = RateServer(100, port=int(server.address.rsplit(":", 1)[1]))
         with pytest.raises(OSError, match=r"address already in use|\d"):
             await other.__aenter__()
-        assert other._folder is None
+        assert other._remove_key is None
     assert file.st_size == 64
     if os.name != "nt":
         assert (file.st_mode & 0o777, folder.st_mode & 0o777) == (0o600, 0o700)
     assert not await anyio.Path(key_file.parent).exists()
     with pytest.raises(TransportError, match="the server has ended"):
         await handle.acquire()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_that_exits_leaves_server_and_key_to_the_parent() -> None:
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORKED],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert (done.stdout.split(), done.stderr) == (["7", "served"], "")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")

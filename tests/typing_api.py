@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, assert_type
 
 import aiohttp
+import polars as pl
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -75,6 +76,7 @@ from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.events import combine
 from aiosipcdr.integrations import fastapi as on_fastapi
 from aiosipcdr.integrations.opentelemetry import OpenTelemetryHook
+from aiosipcdr.integrations.polars import scan_cdrs
 from aiosipcdr.sandbox import Fault, Sandbox, SandboxConfig, SandboxProcess, Stats, read_calls
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -432,6 +434,20 @@ def hooks(traces: TracerProvider, meters: MeterProvider) -> None:
     assert_type(event.error, str | None)
     assert_type((event.elapsed, event.delay), tuple[float | None, float | None])
     assert_type(event.report, FetchReport | None)
+
+
+def a_range_as_a_lazy_frame(path: Path, field: TimeField) -> None:
+    assert_type(scan_cdrs(START, END), pl.LazyFrame)
+    frame = scan_cdrs(
+        START,
+        END,
+        credentials_file=path,
+        time_field=field,
+        on_out_of_range="skip",
+        concurrency=4,
+        rate=RatePolicy(requests_per_second=10),
+    )
+    assert_type(frame, pl.LazyFrame)
 
 
 async def the_sandbox() -> None:

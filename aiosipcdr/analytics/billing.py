@@ -256,8 +256,10 @@ class BillingResult(msgspec.Struct, frozen=True, kw_only=True):
         differences: Sum of `cost` minus the charge before rounding over the mismatched calls, by currency.
         mismatches: The 1,000 that differ most.
         misrounded: Calls whose `charged_duration` is not their `call_duration` rounded up by `bill_period`. The amounts
-            are the difference in seconds x rate / 60. A bill can be right for `charged_duration` and wrong here.
-        unanswered: Calls that cost something though they were not answered; the amounts are their cost.
+            are the difference in seconds x rate / 60; calls without a cost or a rate are not looked at. A bill can be
+            right for `charged_duration` and wrong here.
+        unanswered: Calls that cost something though they were not answered; the amounts are their cost. A call with an
+            answer time whose duration is missing or negative is not among them.
         duplicates: Rows that were charged again.
         rate_changes: Destinations with several rates on one day.
     """
@@ -338,12 +340,20 @@ class _Tally(msgspec.Struct):
     Attributes:
         calls: How many.
         excess: By currency, for each basis the sum of `cost` minus the charge before rounding, in sixtieths.
-        largest: Those that differ most.
+        largest: For each basis those that differ most.
     """
 
     calls: int = 0
     excess: dict[str | None, list[Decimal]] = {}
-    largest: _Largest = msgspec.field(default_factory=_Largest)
+    largest: tuple[_Largest, ...] = msgspec.field(default_factory=lambda: tuple(_Largest() for _ in _BASES))
+
+    def add(self, checked: "_Checked", currency: str | None, second: int, record: CallDetailRecord) -> None:
+        self.calls += 1
+        if checked.bases:
+            self.add_excess(currency, checked.excess)
+        for largest, amount in zip(self.largest, checked.excess, strict=True):
+            if amount is not None:
+                largest.offer(abs(amount), second, record)
 
     def add_excess(self, currency: str | None, excess: Iterable[Decimal | None]) -> None:
         sums = self.excess.setdefault(currency, [Decimal()] * len(_BASES))
@@ -355,7 +365,8 @@ class _Tally(msgspec.Struct):
         self.calls += other.calls
         for currency, excess in other.excess.items():
             self.add_excess(currency, excess)
-        self.largest.update(other.largest)
+        for mine, others in zip(self.largest, other.largest, strict=True):
+            mine.update(others)
 
 
 class _Checked(NamedTuple):
@@ -364,7 +375,6 @@ class _Checked(NamedTuple):
     fits: int
     bases: int
     excess: tuple[Decimal | None, ...]
-    rank: Decimal
     misrounded: Decimal
 
 
@@ -480,7 +490,7 @@ class BillingAudit:
         duration = record.call_duration
         if cost > 0:
             self._charged.add(second, record, currency, cost)
-            if not call.is_answered and not call.lacks_duration:
+            if _never_answered(record):
                 self._unanswered.add(currency, cost, second, record)
         combination = rate, record.bill_period, duration, record.charged_duration, cost
         checked = self._cache.get(combination)
@@ -491,10 +501,7 @@ class BillingAudit:
         tally = self._tallies.get(checked[:2])
         if tally is None:
             tally = self._tallies[checked[:2]] = _Tally()
-        tally.calls += 1
-        if checked.bases:
-            tally.add_excess(currency, checked.excess)
-            tally.largest.offer(checked.rank, second, record)
+        tally.add(checked, currency, second, record)
         if checked.misrounded:
             self._misrounded.add(currency, checked.misrounded, second, record)
 
@@ -541,7 +548,7 @@ class BillingAudit:
                 differences=_sorted_by_currency(
                     {currency: _QUOTIENT.divide(excess[basis], _SIXTY) for currency, excess in sums.excess.items()}
                 ),
-                mismatches=[*_mismatches(sums.largest.calls(), rule, basis)] if rule else [],
+                mismatches=[*_mismatches(sums.largest[basis].calls(), rule, basis)] if rule else [],
                 misrounded=self._misrounded.result(_SIXTY),
                 unanswered=self._unanswered.result(),
                 duplicates=self._charged.find(),
@@ -608,7 +615,6 @@ def _check(
         fits,
         bases,
         excess,
-        rank=next((abs(amount) for amount in excess if amount is not None), Decimal()),
         misrounded=Decimal() if by_period is None or as_charged is None else by_period - as_charged,
     )
 
@@ -622,6 +628,11 @@ def _fitting_rules(cost: Decimal, excess: Decimal, places: int) -> int:
         if places <= kept and (not excess or charge.quantize(_UNITS[kept], _ROUNDINGS[rounding]) == cost):
             fits |= 1 << bit
     return fits
+
+
+def _never_answered(record: CallDetailRecord) -> bool:
+    # Of a call with an answer time, a missing or negative duration says nothing.
+    return record.answer_time is None or record.call_duration == 0
 
 
 def _mismatches(calls: Iterable[BilledCall], rule: RoundingRule, basis: int) -> Iterator[BillingMismatch]:

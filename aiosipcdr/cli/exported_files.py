@@ -6,15 +6,15 @@ A file that differs from its manifest is refused: numbers of it would carry a pr
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
-from itertools import pairwise
 from pathlib import Path
 
 from aiosipcdr.cli.exit_codes import CommandError
 from aiosipcdr.export import Manifest, find_exports, find_paths, read_manifest
 from aiosipcdr.export.formats import has_format
+from aiosipcdr.export.overlaps import find_overlaps
 from aiosipcdr.export.verify import hash_file
 
-__all__ = ["ExportedFile", "describe_proofs", "find_files"]
+__all__ = ["ExportedFile", "describe_proofs", "find_files", "overlapping"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ def _expand(path: Path) -> Iterator[Path]:
     for file in files:
         if not file.exists():
             raise CommandError(f"{file} does not exist; check the path")
+        if not has_format(file):
+            raise CommandError(f"{file} is no exported file; use .ndjson, .csv, .parquet or .xlsx")
     yield from files
 
 
@@ -76,36 +78,21 @@ def _inspect(path: Path, sidecars: Path | None) -> ExportedFile:
 
 def describe_proofs(files: Sequence[ExportedFile]) -> Iterator[str]:
     """Yield what people must know about the proofs of `files`, one sentence each."""
+    overlaps = overlapping(files)
     certified = sum(file.certified is True for file in files)
     for file in files:
         if file.manifest is None:
             yield f"{file.path} has no manifest: whether its calls are complete is not known"
         elif not file.certified:
             yield f"{file.path} is NOT certified: {file.manifest.as_report()}"
-    if certified == len(files):
+    if certified == len(files) and not overlaps:
         yield f"{certified:,} file{'s' if certified > 1 else ''}, certified complete"
-    by_start = sorted((file for file in files if file.manifest is not None), key=_start)
-    for one, other in pairwise(by_start):
-        if _overlap(one, other):
-            yield f"{one.path} and {other.path} cover the same time: their calls may be counted twice"
+    for one, other, _ in overlaps:
+        yield f"{one.path} and {other.path} cover the same time: their calls may be counted twice"
 
 
-def _start(file: ExportedFile) -> float:
-    assert file.manifest is not None  # noqa: S101 - sorted are those that have one
-    return file.manifest.query.start.timestamp()
-
-
-def _overlap(one: ExportedFile, other: ExportedFile) -> bool:
-    if one.manifest is None or other.manifest is None:
-        return False
-    before, after = one.manifest.query, other.manifest.query
-    if one.manifest.account != other.manifest.account and one.manifest.key == other.manifest.key:
-        return False  # of two accounts
-    are_apart = any(
-        None not in (first, second) and first != second
-        for first, second in (
-            (before.sip_group_name, after.sip_group_name),
-            (before.phone_name, after.phone_name),
-        )
-    )
-    return not are_apart and after.start < before.end
+def overlapping(files: Sequence[ExportedFile]) -> list[tuple[ExportedFile, ExportedFile, bool | None]]:
+    """Return the pairs that may hold the same calls, and whether both are of one account, see `find_overlaps`."""
+    by_manifest = {id(file.manifest): file for file in files}
+    found = find_overlaps([file.manifest for file in files if file.manifest is not None])
+    return [(by_manifest[id(one)], by_manifest[id(other)], is_same) for one, other, is_same in found]

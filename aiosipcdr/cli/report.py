@@ -149,6 +149,8 @@ def _of_files(
     credentials = find_credentials(account)
     files = [file.path for file in find_files(given, sidecars)]
     files_before = [file.path for file in find_files(page.compare_with, sidecars)]
+    if output.resolve() in {file.resolve() for file in (*files, *files_before)}:
+        raise UsageError(f"--output {output} is one of the files to read; choose another name")
     with waiting(f"reading {counted(len(files) + len(files_before), 'file', 'files')}"):
         certificate = Certificate.of_files(files, sidecars=sidecars, credentials=credentials)
         zone = _zone_of(certificate) if span.tz is None else parse_zone(span.tz)

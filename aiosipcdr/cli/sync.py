@@ -60,8 +60,8 @@ class TableOptions:
     """The table.
 
     Attributes:
-        to: The database, as in SQLAlchemy: sqlite:///relative.db, sqlite:////absolute.db, or duckdb:///file. Without a
-            password: use the environment or the password file of the database's own client.
+        to: The database, as in SQLAlchemy: sqlite:///relative.db, sqlite:////absolute.db, duckdb:///file, delta:///folder
+            or postgresql://user@host:port/database. Without a password: use PGPASSWORD or ~/.pgpass.
         table: The name of the table.
         schema: The schema of the table.
         on_vanished: What to do about rows that the vendor no longer lists: mark them, delete them, or keep them.

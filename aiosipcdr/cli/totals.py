@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,8 +19,8 @@ from aiosipcdr.analytics import Dimension, MoneyRow, TrafficMetrics, TrafficSumm
 from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.client import Pace, build_client
 from aiosipcdr.cli.event_log import EventLog, log_line, warn
-from aiosipcdr.cli.exit_codes import exit_code_for
-from aiosipcdr.cli.exported_files import ExportedFile, describe_proofs, find_files
+from aiosipcdr.cli.exit_codes import Exit, exit_code_for
+from aiosipcdr.cli.exported_files import ExportedFile, describe_proofs, find_files, overlapping
 from aiosipcdr.cli.options import Network, Proof, time_field_of
 from aiosipcdr.cli.output import print_grid, print_json, print_notice, write_stdout
 from aiosipcdr.cli.progress import FetchProgress, waiting
@@ -81,9 +82,15 @@ class _Source:
     @property
     def certified(self) -> bool | None:
         known = all(file.manifest is not None for file in self.files)
-        if not all(report.certified for report in self.all_reports):
+        if not all(report.certified for report in self.all_reports) or self.counts_twice:
             return False
-        return True if known else None
+        return True if known and self.counts_twice is not None else None
+
+    @cached_property
+    def counts_twice(self) -> bool | None:
+        """Whether files of one account may hold the same calls; `None` if nothing says whether it is one account."""
+        overlaps = [is_same_account for _, _, is_same_account in overlapping(self.files)]
+        return any(overlaps) or (None if overlaps else False)
 
 
 def totals(
@@ -139,7 +146,7 @@ def totals(
         write_stdout(_as_csv(source.summary, names, spreadsheet=form.spreadsheet))
     else:
         _show(source.summary, names)
-    return exit_code_for(source.all_reports)
+    return Exit.INCOMPLETE if source.counts_twice else exit_code_for(source.all_reports)
 
 
 def _read_names(by: str) -> list[str]:

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum, auto
-from operator import attrgetter, lt
+from operator import attrgetter
 from typing import Protocol
 
 import msgspec
@@ -91,22 +91,21 @@ def find_sorted_run(records: list[CallDetailRecord]) -> SortedRun | None:
     """Return `records` in ascending order if they are sorted, ascending or descending."""
     if not records:
         return None
-    ids = [record.voice_id for record in records]
-    ascending = records
-    if ids[-1] < ids[0]:
-        ascending = records[::-1]
-        ids.reverse()
-    if not all(map(lt, ids, ids[1:])):
+    ascending = records[::-1] if records[-1].voice_id < records[0].voice_id else records
+    first = ascending[0]
+    lowest = highest = first.voice_id
+    earliest = latest = first.submit_time
+    if earliest is None or latest is None:
         return None
-    times = [record.submit_time for record in ascending]
     try:
-        in_order = sorted(times)  # type: ignore[type-var]  # None is handled below
+        for record in ascending[1:]:
+            voice_id, submit_time = record.voice_id, record.submit_time
+            if voice_id <= highest or submit_time < latest:  # type: ignore[operator]  # None is handled below
+                return None
+            highest, latest = voice_id, submit_time
     except TypeError:
         return None
-    earliest, latest = times[0], times[-1]
-    if times != in_order or earliest is None or latest is None:
-        return None
-    return SortedRun(ascending, ids[0], ids[-1], earliest, latest)
+    return SortedRun(ascending, lowest, highest, earliest, latest)  # type: ignore[arg-type]  # compared, so not None
 
 
 def join_sorted_runs(sorted_runs: list[SortedRun]) -> SortedRun | None:

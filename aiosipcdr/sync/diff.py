@@ -15,18 +15,17 @@ of the read spans has vanished.
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
 
-from aiosipcdr.sync.rows import FIELDS, HeldRow, Key, TableRow, Values
+from aiosipcdr.sync.rows import FIELDS, HeldRow, Key, TableRow, Values, leg_order
 
 __all__ = ["Difference", "FoundRow", "compare_rows"]
 
 _SUBMIT_TIME = FIELDS.index("submit_time")
-_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class FoundRow(NamedTuple):
@@ -114,7 +113,10 @@ def _compare_id(
     elsewhere = [row for row in old if not row.has_vanished and row.span_start not in spans]
     vanished = [row for row in old if row.has_vanished]
     # A row that arrives between two readings may be found in both of two adjacent spans: the first one owns it.
-    new = sorted({row.values: row for row in sorted(found, key=_SPAN, reverse=True)}.values(), key=_order)
+    new = sorted(
+        {row.values: row for row in sorted(found, key=_SPAN, reverse=True)}.values(),
+        key=lambda row: leg_order(row.values),
+    )
 
     # A row in its own span first: of two equal rows, the other one has moved.
     equal = [*_pair(listed, new, _place), *_pair(listed, new, _VALUES), *_pair(elsewhere, new, _VALUES)]
@@ -163,7 +165,3 @@ def _place(row: HeldRow | FoundRow) -> object:
 
 def _submit_time(row: HeldRow | FoundRow) -> object:
     return row.values[_SUBMIT_TIME]
-
-
-def _order(row: FoundRow) -> tuple[datetime, list[str]]:
-    return row.values[_SUBMIT_TIME] or _LATEST, [str(value) for value in row.values]

@@ -13,7 +13,7 @@ __all__ = ["check_owner"]
 _FILTERS = "#filters"
 
 
-def check_owner(credentials: Credentials, filters: Filters, stored: Owner | None, *, table: str, state: str) -> Owner:
+def check_owner(credentials: Credentials, filters: Filters, stored: Owner | None, *, table: str, forget: str) -> Owner:
     """Return the owner to store for an account and its filters; takes about a tenth of a second.
 
     Args:
@@ -21,7 +21,7 @@ def check_owner(credentials: Credentials, filters: Filters, stored: Owner | None
         filters: The filters.
         stored: The owner of the table; `None` if it has none.
         table: The table, for the message.
-        state: The name of the table that stores the owner.
+        forget: The command that removes the stored owner, for the message.
 
     Raises:
         ExportConflictError: The table holds the calls of another account, or of other filters.
@@ -34,8 +34,8 @@ def check_owner(credentials: Credentials, filters: Filters, stored: Owner | None
         return owner
     if stored.account != owner.account:
         raise ExportConflictError(
-            f"{table} holds the calls of another account: choose another table. If only its key or secret was"  # noqa: S608 - a message
-            f" replaced, run this SQL and sync again: UPDATE {state} SET owner = NULL;"
+            f"{table} holds the calls of another account: choose another table. If only its key or secret was replaced,"
+            f" run this and sync again: {forget}"
         )
     if stored.filters != owner.filters:
         raise ExportConflictError(

@@ -8,10 +8,19 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from aiosipcdr.model.arrow import fit_columns
-from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord, ExtraFields
+import msgspec
 
-__all__ = ["FIELDS", "HeldRow", "Key", "TableRow", "Values", "to_values"]
+from aiosipcdr.model.arrow import fit_columns
+from aiosipcdr.model.records import (
+    DURATION_FIELDS,
+    MONEY_FIELDS,
+    TIME_FIELDS,
+    WIRE_NAMES,
+    CallDetailRecord,
+    ExtraFields,
+)
+
+__all__ = ["FIELDS", "HeldRow", "Key", "TableRow", "Values", "leg_order", "to_values"]
 
 FIELDS: tuple[str, ...] = CallDetailRecord.__struct_fields__
 """The names of the values of a row."""
@@ -19,8 +28,11 @@ FIELDS: tuple[str, ...] = CallDetailRecord.__struct_fields__
 Values = tuple[Any, ...]
 """The values of a row, in the order of `FIELDS`; the first is `voice_id`."""
 
+_SUBMIT_TIME = FIELDS.index("submit_time")
+_LATEST = datetime.max.replace(tzinfo=UTC)
 _EXTRA = FIELDS.index("extra")
 _TIMES = [FIELDS.index(name) for name in TIME_FIELDS]
+_TEXTS = [name for name in FIELDS[1:] if name not in {*TIME_FIELDS, *DURATION_FIELDS, *MONEY_FIELDS, "extra"}]
 
 
 class Key(NamedTuple):
@@ -71,13 +83,29 @@ class HeldRow(NamedTuple):
 
 
 def to_values(records: Sequence[CallDetailRecord]) -> Iterable[Values]:
-    """Yield the values of each record. A value that Arrow and Parquet cannot hold is in `extra`, as in those files."""
+    r"""Yield the values of each record.
+
+    A value that a column cannot hold is in `extra`: what Arrow and Parquet cannot hold, as in those files, and text
+    with a NUL, which PostgreSQL refuses. In an id, which has no other place, it is written as `\u0000`.
+    """
     for record in fit_columns(records):
         values = [getattr(record, name) for name in FIELDS]
         for index in _TIMES:
             if values[index] is not None:
                 # Times of one zone compare as wall clocks, times of several zones as instants: in UTC both agree.
                 values[index] = values[index].astimezone(UTC)
+        extra = {**record.extra}
+        for name in _TEXTS:
+            text = getattr(record, name)
+            if text is not None and "\0" in text:
+                values[FIELDS.index(name)] = None
+                extra.setdefault(WIRE_NAMES[name], msgspec.json.encode(text).decode())
+        values[0] = record.voice_id.replace("\0", "\\u0000")
         # In one order: the vendor may send the same fields in another one.
-        values[_EXTRA] = ExtraFields(sorted(record.extra.items())).to_json() if record.extra else None
+        values[_EXTRA] = ExtraFields(sorted(extra.items())).to_json() if extra else None
         yield tuple(values)
+
+
+def leg_order(values: Values) -> tuple[datetime, list[str]]:
+    """Return the sort key of new rows with one id, which are numbered in its order: `submit_time`, then contents."""
+    return values[_SUBMIT_TIME] or _LATEST, [str(value) for value in values]

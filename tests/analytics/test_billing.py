@@ -240,6 +240,25 @@ def test_lists_end_and_sums_do_not() -> None:
     assert found.mismatches[-1].call.voice_id == wrong[10].voice_id
 
 
+def test_the_calls_that_differ_most_are_those_by_the_rule() -> None:
+    fitting = [made_call(number, charged_duration=6_000, cost=Decimal(6)) for number in range(3)]
+    # By charged_duration they differ by 0.01, by bill_period by 5.89.
+    little = [made_call(number, charged_duration=6_000, cost=Decimal("6.01")) for number in range(LISTED)]
+    most = made_call(7, voice_id="7", cost=Decimal("1.12"))
+    found = audit(*fitting, *little, most)
+
+    assert found.rule is not None
+    assert found.rule.seconds == "charged_duration"
+    assert (found.mismatched, len(found.mismatches)) == (LISTED + 1, LISTED)
+    assert (found.mismatches[0].call.voice_id, found.mismatches[0].difference) == ("7", Decimal(1))
+
+
+@pytest.mark.parametrize("duration", [None, -5])
+def test_a_missing_duration_does_not_say_that_a_call_was_not_answered(duration: int | None) -> None:
+    assert audit(made_call(call_duration=duration)).unanswered.total == 0
+    assert audit(made_call(call_duration=duration, answer_time=None)).unanswered.total == 1
+
+
 def test_of_calls_that_differ_alike_the_earlier_are_listed() -> None:
     wrong = [made_call(number, cost=Decimal("0.13")) for number in range(LISTED + 5)]
     right = [made_call(number) for number in range(2 * LISTED)]

@@ -1,7 +1,8 @@
 """The HTML report in a browser: nothing is clipped, nothing is requested, and there is no barrier for anybody."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from importlib.resources import files
 from pathlib import Path
 
@@ -29,6 +30,21 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with Browser.start(tmp_path_factory.mktemp("profile")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """Keep one event loop for the open pages."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def tabs(browser: Browser, pages: dict[str, Path]) -> AsyncIterator[dict[str, Tab]]:
+    """Open both pages once: loading costs more than what is measured on them."""
+    async with AsyncExitStack() as opened:
+        yield {
+            name: await opened.enter_async_context(browser.open(path, width=DESKTOP)) for name, path in pages.items()
+        }
 
 
 # Texts outside their box or the window, and labels of a chart that touch.
@@ -74,12 +90,11 @@ async def open_details(tab: Tab) -> None:
 
 @pytest.mark.parametrize("width", [PHONE, 800, DESKTOP])
 @pytest.mark.parametrize("name", ["ordinary", "hostile"])
-async def test_no_text_is_clipped_and_nothing_scrolls_sideways(
-    browser: Browser, pages: dict[str, Path], name: str, width: int
-) -> None:
-    async with browser.open(pages[name], width=width) as tab:
-        await open_details(tab)
-        measured = await tab.evaluate(MISPLACED)
+async def test_no_text_is_clipped_and_nothing_scrolls_sideways(tabs: dict[str, Tab], name: str, width: int) -> None:
+    tab = tabs[name]
+    await tab.show(width=width)
+    await open_details(tab)
+    measured = await tab.evaluate(MISPLACED)
 
     assert measured["found"] == []
     assert measured["width"] == width
@@ -90,14 +105,13 @@ async def test_no_text_is_clipped_and_nothing_scrolls_sideways(
     ("name", "width", "dark"),
     some([("ordinary", PHONE, True), ("hostile", DESKTOP, False), ("hostile", PHONE, True)], every=3),
 )
-async def test_axe_finds_no_barrier(
-    browser: Browser, pages: dict[str, Path], name: str, width: int, *, dark: bool
-) -> None:
+async def test_axe_finds_no_barrier(tabs: dict[str, Tab], name: str, width: int, *, dark: bool) -> None:
     axe = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-    async with browser.open(pages[name], width=width, dark=dark) as tab:
-        await open_details(tab)
-        await tab.evaluate(f"{axe}; 0")
-        found = json.loads(await tab.evaluate("axe.run({resultTypes: ['violations']}).then(JSON.stringify)"))
+    tab = tabs[name]
+    await tab.show(width=width, dark=dark)
+    await open_details(tab)
+    await tab.evaluate(f"{axe}; 0")
+    found = json.loads(await tab.evaluate("axe.run({resultTypes: ['violations']}).then(JSON.stringify)"))
 
     assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
     assert len(found["passes"]) > 15
@@ -122,9 +136,10 @@ CONTRAST = """(() => {
 
 
 @pytest.mark.parametrize("dark", [False, True])
-async def test_charts_can_be_seen_in_both_themes(browser: Browser, pages: dict[str, Path], *, dark: bool) -> None:
-    async with browser.open(pages["ordinary"], width=DESKTOP, dark=dark) as tab:
-        text, bar, bars = await tab.evaluate(CONTRAST)
+async def test_charts_can_be_seen_in_both_themes(tabs: dict[str, Tab], *, dark: bool) -> None:
+    tab = tabs["ordinary"]
+    await tab.show(width=DESKTOP, dark=dark)
+    text, bar, bars = await tab.evaluate(CONTRAST)
 
     assert text >= 4.5  # WCAG 2.2, 1.4.3
     assert bar >= 3  # 1.4.11
@@ -132,12 +147,13 @@ async def test_charts_can_be_seen_in_both_themes(browser: Browser, pages: dict[s
 
 
 @pytest.mark.parametrize("name", ["ordinary", "hostile"])
-async def test_nothing_is_requested_and_nothing_runs(browser: Browser, pages: dict[str, Path], name: str) -> None:
-    async with browser.open(pages[name], width=DESKTOP) as tab:
-        title, scripts, size = await tab.evaluate(
-            "[document.title, document.scripts.length, getComputedStyle(document.querySelector('h1')).fontSize]"
-        )
-        logged = [facts["entry"]["text"] for event, facts in tab.events if event == "Log.entryAdded"]
+async def test_nothing_is_requested_and_nothing_runs(tabs: dict[str, Tab], pages: dict[str, Path], name: str) -> None:
+    tab = tabs[name]
+    await tab.show(width=DESKTOP)
+    title, scripts, size = await tab.evaluate(
+        "[document.title, document.scripts.length, getComputedStyle(document.querySelector('h1')).fontSize]"
+    )
+    logged = [facts["entry"]["text"] for event, facts in tab.events if event == "Log.entryAdded"]
 
     assert tab.requests == [pages[name].as_uri()]
     assert (title, scripts) == ("Calls and costs" if name == "ordinary" else f"NOT certified: {HOSTILE[0]}", 0)

@@ -78,7 +78,43 @@ async def test_files_that_overlap_are_not_certified(client: CdrClient, sandbox: 
     assert Certificate.of_files(group).sip_group_name == "sales-us"
     mixed = Certificate.of_files([one, group])
     assert mixed.sip_group_name is None
-    assert "several groups or phones" in mixed.notes[0]
+    assert mixed.verdict == "not certified"
+    assert mixed.reasons == ("one.ndjson and group.ndjson overlap: calls that both hold are counted twice.",)
+
+
+async def test_groups_are_certified_together_for_one_period(
+    client: CdrClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    names = {"us": "sales-us", "de": "retail-de"}
+    one, other = [
+        await export(client, sandbox, tmp_path / f"{short}.ndjson", 2, 4, sip_group_name=name)
+        for short, name in names.items()
+    ]
+    later = await export(client, sandbox, tmp_path / "later.ndjson", 4, 6, sip_group_name="retail-de")
+
+    both = Certificate.of_files([one, other])
+    assert (both.verdict, both.notes) == (
+        "certified",
+        ("The files hold only calls of these groups: sales-us, retail-de.",),
+    )
+    apart = Certificate.of_files([one, later])
+    assert apart.verdict == "not certified"
+    assert "cover different periods" in apart.reasons[0]
+
+
+async def test_files_of_two_folders_are_compared_with_the_credentials(
+    client: CdrClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    for folder in ("one", "other"):  # their fingerprints cannot be compared
+        (tmp_path / folder).mkdir()
+    files = [await export(client, sandbox, tmp_path / folder / "calls.ndjson", 2, 4) for folder in ("one", "other")]
+
+    unknown = Certificate.of_files(files)
+    assert unknown.verdict == "unknown"
+    assert "may be of one account" in unknown.reasons[0]
+    own = Certificate.of_files(files, credentials=Credentials(sandbox.api_key, sandbox.api_secret))
+    assert own.verdict == "not certified"
+    assert own.reasons == ("calls.ndjson and calls.ndjson overlap: calls that both hold are counted twice.",)
 
 
 async def test_a_file_that_was_changed_is_not_certified(client: CdrClient, sandbox: Sandbox, tmp_path: Path) -> None:

@@ -11,11 +11,19 @@ from aiosipcdr.sandbox import Sandbox
 SANDBOX = {"records": 60}
 
 
+ONE_GROUP = ["--group", "sales-us"]
+"""Calls in one currency: a page with fewer charts is drawn sooner."""
+
+
 @pytest.fixture
 def exported(account: list[str], tmp_path: Path) -> Path:
     path = tmp_path / "calls.ndjson"
-    assert run(["export", *account, "--output", str(path)]) == 0
+    assert run(["export", *account, *ONE_GROUP, "--output", str(path)]) == 0
     return path
+
+
+def calls_in(path: Path) -> int:
+    return len(path.read_bytes().splitlines())
 
 
 def test_a_file_becomes_a_page(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,13 +34,15 @@ def test_a_file_becomes_a_page(exported: Path, tmp_path: Path, capsys: pytest.Ca
     reported = capsys.readouterr()
 
     assert reported.out == ""
-    assert reported.err == f"60 calls of 1 file, certified complete; written to {page}\n"
+    calls = calls_in(exported)
+    assert 0 < calls < SANDBOX["records"]
+    assert reported.err == f"{calls} calls of 1 file, certified complete; written to {page}\n"
     text = page.read_text(encoding="utf-8")
     assert "<title>October</title>" in text
     assert "Certified complete" in text
     assert "The signatures of the manifests are valid" in text
     assert "(UTC+08:00)" in text  # the zone of the export
-    assert "60 calls. It is certified complete." in text
+    assert f"{calls} calls. It is certified complete." in text
     assert "+0.0%" in text
     assert page.stat().st_mode & 0o777 == 0o640
 
@@ -47,7 +57,7 @@ def test_a_folder_without_manifest_is_of_unknown_worth(
     assert run(["report", str(tmp_path), "--output", str(page), "--tz", "Asia/Tokyo", "--json"]) == 0
     reported = json.loads(capsys.readouterr().out)
 
-    assert (reported["calls"], reported["verdict"], reported["certified"]) == (60, "unknown", False)
+    assert (reported["calls"], reported["verdict"], reported["certified"]) == (calls_in(exported), "unknown", False)
     assert reported["files"] == [str(exported)]
     text = page.read_text(encoding="utf-8")
     assert "Certificate unknown" in text
@@ -57,7 +67,7 @@ def test_a_folder_without_manifest_is_of_unknown_worth(
 def test_files_that_overlap_are_incomplete(
     exported: Path, account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["export", *account, "--output", str(tmp_path / "again.csv")]) == 0
+    assert run(["export", *account, *ONE_GROUP, "--output", str(tmp_path / "again.csv")]) == 0
     page = tmp_path / "page.html"
     assert run(["report", str(exported), str(tmp_path / "again.csv"), "--output", str(page)]) == 3
 
@@ -69,7 +79,7 @@ def test_a_range_becomes_a_page(
     account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], sandbox: Sandbox
 ) -> None:
     page = tmp_path / "page.html"
-    assert run(["report", *account, "--output", str(page), "--compare", "--json", "--group", "sales-us"]) == 0
+    assert run(["report", *account, "--output", str(page), "--compare", "--json", *ONE_GROUP]) == 0
     reported = capsys.readouterr()
     facts = json.loads(reported.out)
 
@@ -92,7 +102,7 @@ def test_a_range_that_cannot_be_proven_becomes_a_page_only_on_request(
         for name in ("base_url", "api_key", "api_secret"):
             monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
         span = ["--start", sandbox.start.isoformat(), "--end", sandbox.end.isoformat()]
-        arguments = ["report", *span, "--output", str(page)]
+        arguments = ["report", *span, *ONE_GROUP, "--output", str(page)]
         assert run(arguments) == 3
         assert not page.exists()
         assert run([*arguments, "--allow-incomplete"]) == 3
@@ -123,12 +133,18 @@ def test_a_file_that_is_no_report_stays(exported: Path, capsys: pytest.CaptureFi
     before = exported.read_bytes()
     assert run(["report", str(exported), "--output", str(exported)]) == 1
     assert "already exists" in capsys.readouterr().err
+    assert run(["report", str(exported), "--output", str(exported), "--overwrite"]) == 2
+    assert "is one of the files to read" in capsys.readouterr().err
     assert exported.read_bytes() == before
 
 
 def test_a_missing_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(tmp_path / "calls.csv"), "--output", str(tmp_path / "page.html")]) == 1
     assert "calls.csv does not exist" in capsys.readouterr().err
+    page = tmp_path / "page.html"
+    page.touch()
+    assert run(["report", str(page), "--output", str(tmp_path / "other.html")]) == 1
+    assert "page.html is no exported file; use .ndjson, .csv" in capsys.readouterr().err
 
 
 def test_a_file_that_was_changed_becomes_no_page(

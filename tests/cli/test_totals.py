@@ -196,8 +196,11 @@ def test_what_is_known_of_the_files_is_said(
     capsys.readouterr()
     assert run(["totals", one]) == 0
     assert "1 file, certified complete" in capsys.readouterr().err
-    assert run(["totals", one, other]) == 0
-    assert f"{one} and {other} cover the same time: their calls may be counted twice" in capsys.readouterr().err
+    assert run(["totals", one, other]) == Exit.INCOMPLETE
+    stated = capsys.readouterr().err
+    assert f"{one} and {other} cover the same time: their calls may be counted twice" in stated
+    assert "certified complete" not in stated
+    assert as_json(capsys, one, other, code=Exit.INCOMPLETE)["certified"] is False
     assert as_json(capsys, one, str(foreign))["certified"] is None
     assert run(["totals", one, str(foreign), "--log-json"]) == 0
     assert "foreign.ndjson has no manifest: whether its calls are complete is not known" in capsys.readouterr().err
@@ -213,7 +216,7 @@ def test_what_is_known_of_the_files_is_said(
 def test_what_is_not_proven_has_the_exit_code_of_an_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Sandbox(records=20, wrong_total=1) as sandbox:
+    with Sandbox(records=20, days=1, wrong_total=1) as sandbox:
         for name in ("base_url", "api_key", "api_secret"):
             monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
         span = ["--start", sandbox.start.isoformat(), "--end", sandbox.end.isoformat()]

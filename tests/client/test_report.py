@@ -10,19 +10,22 @@ from aiosipcdr.sandbox import Sandbox
 from tests.clients import client_of
 
 SANDBOX = {"records": 200}
+GROUP = "sales-us"  # calls in one currency: a page with fewer charts is drawn sooner
 
 
 async def test_a_range_is_compared_with_the_days_before(client: CdrClient, sandbox: Sandbox, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     start = sandbox.start.replace(hour=0, minute=0, second=0) + timedelta(days=10)
     end, before = start + timedelta(days=4), start - timedelta(days=4)
-    report = await client.report(start, end, page, compare=True, show_numbers=True, time_field="submit_time")
+    report = await client.report(
+        start, end, page, compare=True, show_numbers=True, time_field="submit_time", sip_group_name=GROUP
+    )
     text = page.read_text(encoding="utf-8")
 
     assert report.certified
-    assert f"{await client.count(start, end):,} calls are on this page" in text
+    assert f"{await client.count(start, end, sip_group_name=GROUP):,} calls are on this page" in text
     assert f"{report.total:,} calls are on this page" in text
-    earlier = await client.fetch_all(before, start, time_field="submit_time")
+    earlier = await client.fetch_all(before, start, time_field="submit_time", sip_group_name=GROUP)
     assert f", {len(earlier):,} calls. It is certified complete." in text
     assert "(UTC+08:00)" in text  # that of the start
     phone = next(call.phone_name for call in earlier if call.phone_name)
@@ -39,7 +42,8 @@ async def test_a_period_before_that_the_vendor_has_deleted_is_left_out(tmp_path:
         with pytest.raises(OutOfTimeRangeError):
             await client.report(sandbox.end - timedelta(days=60), middle, page)
         assert not page.exists()
-        report = await client.report(sandbox.end - timedelta(days=30), sandbox.end, page, compare=True, tz="UTC")
+        start = sandbox.end - timedelta(days=30)
+        report = await client.report(start, sandbox.end, page, compare=True, tz="UTC", sip_group_name=GROUP)
     text = page.read_text(encoding="utf-8")
 
     assert report.certified

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import pytest
+from deltalake import DeltaTable
 
 from aiosipcdr.sandbox import Sandbox
+from tests.sync.postgres_server import SERVER
 
-__all__ = ["DATABASES", "Database", "expected_rows"]
+__all__ = ["DATABASES", "DELTA", "DUCKDB", "FILES", "POSTGRES", "SQL", "SQLITE", "Database", "expected_rows"]
 
 Read = Callable[[str], list[tuple[Any, ...]]]
 
@@ -21,8 +24,8 @@ class Database(NamedTuple):
 
     Attributes:
         name: Its scheme.
-        file: The name of its file.
-        connect: Returns a function that runs a statement in a file and returns its rows.
+        file: The name of its file; empty for a server.
+        connect: Returns a function that runs a statement in a file, or in the schema of a folder, and returns its rows.
     """
 
     name: str
@@ -31,7 +34,7 @@ class Database(NamedTuple):
 
     def url(self, folder: Path) -> str:
         """Return the URL of the database in a folder."""
-        return f"{self.name}:///{folder / self.file}"
+        return f"{self.name}:///{folder / self.file}" if self.file else SERVER.url(folder)
 
     def run(self, folder: Path, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement; return its rows."""
@@ -90,4 +93,31 @@ def _open_duckdb(path: Path) -> Read:
     return run
 
 
-DATABASES = [Database("sqlite", "calls.db", _open_sqlite), Database("duckdb", "calls.duckdb", _open_duckdb)]
+def _open_postgres(folder: Path) -> Read:
+    url = SERVER.url(folder)
+    return lambda statement: SERVER.run(url, statement)
+
+
+def _open_delta(path: Path) -> Read:
+    def run(statement: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect() as connection:
+            for folder in path.iterdir():
+                connection.register(folder.name, DeltaTable(folder).to_pyarrow_table())
+            return [tuple(row.values()) for row in connection.sql(statement).to_arrow_table().to_pylist()]
+
+    return run
+
+
+SQLITE = Database("sqlite", "calls.db", _open_sqlite)
+DUCKDB = Database("duckdb", "calls.duckdb", _open_duckdb)
+DELTA = Database("delta", "lake", _open_delta)
+POSTGRES = Database("postgresql", "", _open_postgres)
+
+FILES = [pytest.param(database, id=database.name) for database in (SQLITE, DUCKDB)]
+"""Those that are one file."""
+
+SQL = [*FILES, pytest.param(POSTGRES, id=POSTGRES.name, marks=pytest.mark.needs("postgres"))]
+"""Those in which every statement can be run; Delta tables can be queried here."""
+
+DATABASES = [*SQL, pytest.param(DELTA, id=DELTA.name)]
+"""All, as parameters of tests."""

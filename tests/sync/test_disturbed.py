@@ -11,9 +11,7 @@ from aiosipcdr.sandbox import Sandbox
 from aiosipcdr.sync import reader, spans, synchronizer
 from tests.clients import client_of
 from tests.selection import some
-from tests.sync.databases import DATABASES, expected_rows
-
-SQLITE = DATABASES[0]
+from tests.sync.databases import SQLITE, expected_rows
 
 
 @pytest.mark.usefixtures("calls_until_today")

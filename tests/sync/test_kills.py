@@ -31,24 +31,26 @@ RECORDS = 240
 # or just after its n-th transaction ends: from outside, that moment is too short to be hit.
 STARTER = """
 import json, os, signal, sys
-import anyio._backends._asyncio, duckdb, pyarrow
+import anyio._backends._asyncio, deltalake, duckdb, psycopg, pyarrow.compute
 import aiosipcdr.client, aiosipcdr.cli.sync
 from aiosipcdr.cli.app import run
 from aiosipcdr.sync import reader, spans
+from aiosipcdr.sync.targets.delta import DeltaTarget
 from aiosipcdr.sync.targets.duckdb import DuckdbTarget
+from aiosipcdr.sync.targets.postgres import PostgresTarget
 from aiosipcdr.sync.targets.sqlite import SqliteTarget
 
 spans.SPAN_ROWS, spans.CHUNK_ROWS, reader.PLAN_ROWS = 40, 80, 80  # several transactions
 
-def arm(kind, name, number, after):
+def arm(kind, name, is_commit):
     execute = getattr(kind, name)
-    def armed(self, statement, *values):
-        nonlocal number
-        number -= statement == "COMMIT"
-        is_due = statement == "COMMIT" and number < 0
+    def armed(self, *arguments):
+        global commit
+        commit -= is_commit(arguments[0])
+        is_due = is_commit(arguments[0]) and commit < 0
         if is_due and not after:
             os.kill(os.getpid(), signal.SIGKILL)
-        result = execute(self, statement, *values)
+        result = execute(self, *arguments)
         if is_due:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
@@ -59,8 +61,11 @@ while line := sys.stdin.readline():
     child = os.fork()
     if not child:
         if commit is not None:
-            arm(SqliteTarget, "_execute", commit, after)
-            arm(DuckdbTarget, "_fetch", commit, after)
+            for kind, name in (SqliteTarget, "_execute"), (DuckdbTarget, "_fetch"), (PostgresTarget, "_fetch"):
+                arm(kind, name, lambda statement: statement == "COMMIT")
+            # Each transaction of Delta is two writes: kills in between, too.
+            arm(DeltaTarget, "_write_calls", lambda _: True)
+            arm(DeltaTarget, "_write_state", lambda _: True)
         os._exit(run(arguments))
     print(child, flush=True)
     sys.stdin.readline()
@@ -132,7 +137,7 @@ def disturb(sandbox: Sandbox, rng: Random) -> None:
 
 
 @pytest.mark.timeout(300 + 5 * KILLS)
-@pytest.mark.parametrize("database", DATABASES, ids=lambda database: database.name)
+@pytest.mark.parametrize("database", DATABASES)
 async def test_a_table_is_the_list_however_often_its_sync_was_killed(
     database: Database, sandbox: Sandbox, starter: Starter, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:

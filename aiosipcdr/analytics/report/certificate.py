@@ -3,7 +3,7 @@
 It comes from the report of a run, or from the manifests beside exported files.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from os import PathLike
@@ -14,9 +14,11 @@ import msgspec
 
 from aiosipcdr.display import shorten
 from aiosipcdr.export.manifest import Manifest, read_stored
+from aiosipcdr.export.overlaps import end_of, find_overlaps
 from aiosipcdr.export.paths import find_paths
 from aiosipcdr.export.verify import find_contradictions, hash_file
 from aiosipcdr.model.errors import ExportError
+from aiosipcdr.model.masking import mask_text
 from aiosipcdr.model.report import FetchReport, counted
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.signing import Credentials
@@ -160,22 +162,26 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         read = [_read_file(path, sidecars, credentials) for path in listed]
         manifests = [one.manifest for one in read if one.manifest is not None]
         is_known = bool(read) and len(manifests) == len(read)
-        wrong, unclear = _compare_queries(manifests)
-        verdicts: list[Verdict] = [one.file.verdict for one in read] + (["not certified"] if wrong else [])
+        wrong, doubtful = _find_overlaps(read, credentials)
+        wrong += _find_gaps(manifests)
+        verdicts: list[Verdict] = [one.file.verdict for one in read]
+        if wrong or doubtful:
+            verdicts.append("not certified" if wrong else "unknown")
+        wrong, doubtful, unclear = map(_shortened, (wrong, doubtful, _describe_queries(manifests)))
         reports = [manifest.report for manifest in manifests]
         groups = {manifest.query.sip_group_name for manifest in manifests}
         phones = {manifest.phone for manifest in manifests}
         is_sound = is_known and not wrong and not any(one.is_changed for one in read)
         return cls(
             verdict=max(verdicts, key=_WORST.index, default="unknown"),
-            reasons=tuple([reason for one in read for reason in one.reasons] + wrong),
+            reasons=tuple([reason for one in read for reason in one.reasons] + wrong + doubtful),
             notes=tuple(dict.fromkeys([note for one in read for note in one.notes] + unclear)),
             calls=sum(manifest.rows for manifest in manifests) if is_known else None,
             counted=sum(report.total for report in reports) if is_known else None,
             windows=sum(report.windows for report in reports),
             requests=sum(report.requests for report in reports),
             start=min(manifest.query.start for manifest in manifests) if is_known else None,
-            end=max(_end_of(manifest) for manifest in manifests) if is_known else None,
+            end=max(end_of(manifest) for manifest in manifests) if is_known else None,
             sip_group_name=groups.pop() if len(groups) == 1 else None,
             is_one_phone=len(phones) == 1 and None not in phones,
             files=tuple(one.file for one in read),
@@ -274,7 +280,10 @@ def _read_file(path: Path, sidecars: str | PathLike[str] | None, credentials: Cr
     if manifest.spreadsheet:
         notes.append(f"{name} was written for spreadsheets: names that it guards begin with an apostrophe here.")
     if manifest.numbers != "unchanged":
-        notes.append(f"Numbers in {name} are hidden, so that hints of sequential numbers cannot be found.")
+        notes.append(
+            f"Numbers in {name} are hidden: hints of sequential numbers cannot be found, and calls to two numbers may"
+            " look like one that was charged twice."
+        )
     file = CertifiedFile(name=name, verdict=verdict, calls=manifest.rows, sha256=sha256)
     return _Read(file, manifest, changes + reasons, notes, bool(changes), signature == "valid")
 
@@ -288,35 +297,69 @@ def _find_changes(name: str, path: Path, facts: tuple[int, str], manifest: Manif
     return found + [f"{name}: {contradiction}." for contradiction in find_contradictions(manifest)]
 
 
-def _end_of(manifest: Manifest) -> datetime:
-    return manifest.report.clipped_to or manifest.query.end
+def _find_overlaps(read: Sequence[_Read], credentials: Credentials | None) -> tuple[list[str], list[str]]:
+    """Return which files count calls twice, and which may do so."""
+    wrong, doubtful = [], []
+    own = {id(one.manifest) for one in read if one.is_signed}  # those of the account of the credentials
+    for one, other, is_same_account in find_overlaps([one.manifest for one in read if one.manifest is not None]):
+        names = f"{shorten(one.file)} and {shorten(other.file)}"
+        if is_same_account or {id(one), id(other)} <= own:
+            wrong.append(f"{names} overlap: calls that both hold are counted twice.")
+        elif credentials is None or not {id(one), id(other)} & own:
+            doubtful.append(f"{names} overlap, and may be of one account: calls that both hold are counted twice.")
+    return wrong, doubtful
 
 
-def _compare_queries(manifests: Sequence[Manifest]) -> tuple[list[str], list[str]]:
-    """Return where files count calls twice or leave gaps, and where they may do so."""
-    by_query: dict[tuple[str, str | None, str | None], list[Manifest]] = {}
-    for manifest in manifests:
-        key = manifest.account, manifest.query.sip_group_name, manifest.phone
-        by_query.setdefault(key, []).append(manifest)
-    wrong, unclear = [], []
-    for files in by_query.values():
-        latest, *rest = sorted(files, key=lambda one: (one.query.start, one.query.end))
-        for manifest in rest:
-            names = f"{shorten(latest.file)} and {shorten(manifest.file)}"
-            if manifest.query.start < _end_of(latest):
-                wrong.append(f"{names} overlap: calls that both hold are counted twice.")
-            elif manifest.query.start > _end_of(latest):
-                wrong.append(f"Between {names} there is a gap, whose calls are missing.")
-            elif not all(one.query.adjacent or one.query.time_field for one in (latest, manifest)):
-                unclear.append(
-                    f"{names} meet: a call exactly there may be in both; see the rows that are charged twice."
-                )
-            latest = max(latest, manifest, key=_end_of)
-    if len({account for account, _, _ in by_query}) > 1:
-        unclear.append("The files may be of several accounts; they are not compared with each other.")
-    if len({account for account, _, _ in by_query}) < len(by_query):
-        unclear.append("The files are of several groups or phones; calls that two of them hold are counted twice.")
-    return _shortened(wrong), _shortened(unclear)
+def _by_query(manifests: Iterable[Manifest]) -> list[list[Manifest]]:
+    """Return the files of each account, group and phone, by their begin."""
+    found: dict[tuple[str, str | None, str | None], list[Manifest]] = {}
+    for manifest in sorted(manifests, key=lambda one: (one.query.start, one.query.end)):
+        found.setdefault((manifest.account, manifest.query.sip_group_name, manifest.phone), []).append(manifest)
+    return [*found.values()]
+
+
+def _neighbours(files: Sequence[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
+    """Yield each file but the first, after the one before it that ends last."""
+    latest, *rest = files
+    for manifest in rest:
+        yield latest, manifest
+        latest = max(latest, manifest, key=end_of)
+
+
+def _find_gaps(manifests: Iterable[Manifest]) -> list[str]:
+    """Return where calls of the whole period are missing."""
+    by_query = _by_query(manifests)
+    wrong = [
+        f"Between {shorten(one.file)} and {shorten(other.file)} there is a gap, whose calls are missing."
+        for files in by_query
+        for one, other in _neighbours(files)
+        if other.query.start > end_of(one)
+    ]
+    if len({(files[0].query.start, max(map(end_of, files))) for files in by_query}) > 1:
+        wrong.append("Files of several groups, phones or accounts cover different periods: calls of some are missing.")
+    return wrong
+
+
+def _describe_queries(manifests: Iterable[Manifest]) -> list[str]:
+    """Return what else to know of the queries of files."""
+    by_query = _by_query(manifests)
+    unclear = [
+        f"{shorten(one.file)} and {shorten(other.file)} meet: a call exactly there may be in both; see the rows that"
+        " are charged twice."
+        for files in by_query
+        for one, other in _neighbours(files)
+        if other.query.start == end_of(one)
+        and not all(manifest.query.adjacent or manifest.query.time_field for manifest in (one, other))
+    ]
+    if len({files[0].account for files in by_query}) > 1:
+        unclear.append("The files may be of several accounts.")
+    groups = dict.fromkeys(files[0].query.sip_group_name for files in by_query)
+    if len(groups) > 1 and None not in groups:
+        names = ", ".join(mask_text(shorten(name)) for name in groups if name is not None)
+        unclear.append(f"The files hold only calls of these groups: {names}.")
+    elif len(by_query) > 1 and all(files[0].query.sip_group_name or files[0].phone for files in by_query):
+        unclear.append("The files hold only calls of some groups or phones.")
+    return unclear
 
 
 def _shortened(sentences: list[str]) -> list[str]:

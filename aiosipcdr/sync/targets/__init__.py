@@ -18,7 +18,9 @@ from aiosipcdr.sync.targets.location import Location
 __all__ = ["Batch", "Location", "Target", "open_target"]
 
 TARGETS = {
+    "delta": "aiosipcdr.sync.targets.delta:DeltaTarget",
     "duckdb": "aiosipcdr.sync.targets.duckdb:DuckdbTarget",
+    "postgresql": "aiosipcdr.sync.targets.postgres:PostgresTarget",
     "sqlite": "aiosipcdr.sync.targets.sqlite:SqliteTarget",
 }
 """The class of the target for each scheme of `SCHEMES`."""

@@ -1,15 +1,24 @@
 """Rows of a synced table as Arrow tables, for targets that read and write Arrow."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from aiosipcdr.model.arrow import load_pyarrow, schema
 from aiosipcdr.sync.checkpoints import Span
 from aiosipcdr.sync.rows import FIELDS, HeldRow, Key, TableRow
-from aiosipcdr.sync.targets.sql import CHECKPOINT_COLUMNS, COLUMNS
+from aiosipcdr.sync.targets.sql import CHECKPOINT_COLUMNS, COLUMNS, Column
 
-__all__ = ["from_rows", "from_spans", "keys_and_starts", "table_schema", "to_rows"]
+__all__ = [
+    "arrow_schema",
+    "from_rows",
+    "from_spans",
+    "keys_and_starts",
+    "select_rows",
+    "table_schema",
+    "to_rows",
+    "with_plain_text",
+]
 
 
 def table_schema() -> Any:  # noqa: ANN401 - pyarrow has no types
@@ -19,9 +28,14 @@ def table_schema() -> Any:  # noqa: ANN401 - pyarrow has no types
         ImportError: The extra `arrow` is not installed.
     """
     pa = load_pyarrow()
-    kinds = {"integer": pa.int64(), "time": pa.timestamp("us", tz="UTC")}
-    added = [pa.field(name, kinds[kind], nullable=not required) for name, kind, required in COLUMNS[len(FIELDS) :]]
-    return pa.schema([*schema(), *added])
+    return pa.schema([*schema(), *arrow_schema(COLUMNS[len(FIELDS) :])])
+
+
+def arrow_schema(columns: Iterable[Column]) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Return columns of numbers, times and text as a `pyarrow.Schema`."""
+    pa = load_pyarrow()
+    kinds = {"integer": pa.int64(), "time": pa.timestamp("us", tz="UTC"), "text": pa.string()}
+    return pa.schema([pa.field(name, kinds[kind], nullable=not required) for name, kind, required in columns])
 
 
 def from_rows(rows: Sequence[TableRow], at: datetime) -> Any:  # noqa: ANN401 - pyarrow has no types
@@ -47,15 +61,31 @@ def keys_and_starts(moved: Iterable[tuple[Key, datetime | None]]) -> Any:  # noq
 def from_spans(spans: Sequence[Span]) -> Any:  # noqa: ANN401 - pyarrow has no types
     """Return checkpoints as a `pyarrow.Table` with the columns of the table of checkpoints."""
     pa = load_pyarrow()
-    kinds = {"integer": pa.int64(), "time": pa.timestamp("us", tz="UTC")}
     values = [
         [one.start for one in spans],
         [one.end for one in spans],
         [one.count for one in spans],
         [one.read_at for one in spans],
     ]
-    columns = zip(CHECKPOINT_COLUMNS, values, strict=True)
-    return pa.table({column.name: pa.array(value, kinds[column.kind]) for column, value in columns})
+    return pa.table(values, schema=arrow_schema(CHECKPOINT_COLUMNS))
+
+
+def with_plain_text(batch: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Return a batch whose text columns are strings: pyarrow can select no rows of the views that other engines use."""
+    pa = load_pyarrow()
+    views = {pa.string_view(), pa.large_string()}
+    fields = [(field.name, pa.string() if field.type in views else field.type) for field in batch.schema]
+    return batch.cast(pa.schema(fields))
+
+
+def select_rows(batch: Any, ids: Collection[str], spans: Collection[datetime] = ()) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Return the rows of a batch that have one of the ids `ids`, or belong to one of the spans `spans`."""
+    from pyarrow.compute import is_in, or_
+
+    pa = load_pyarrow()
+    wanted = ((batch.column("voice_id"), ids), (batch.column("span_start"), spans))
+    has_id, has_start = (is_in(column, value_set=pa.array([*values], column.type)) for column, values in wanted)
+    return batch.filter(or_(has_id, has_start))
 
 
 def to_rows(table: Any) -> Iterator[HeldRow]:  # noqa: ANN401 - pyarrow has no types

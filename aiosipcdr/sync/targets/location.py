@@ -3,10 +3,12 @@
 No text shows the URL, which may hold a password.
 """
 
+import json
 import re
+import shlex
 from pathlib import PurePath
 from typing import NamedTuple, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from aiosipcdr.model.privacy import Secret, hide_arguments
 
@@ -14,10 +16,14 @@ __all__ = ["SCHEMES", "Location"]
 
 # PostgreSQL cuts names off after 63 bytes, and "_checkpoints" follows.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
-SCHEMES = ("duckdb", "sqlite")
+SCHEMES = ("delta", "duckdb", "postgresql", "sqlite")
 """The schemes of the databases that can be written."""
 
-_FILES = {"duckdb", "sqlite"}
+# An "@" after the host has begun.
+_AT_SIGN = re.compile(r"://[^@]*[@/?].*@", re.DOTALL)
+
+_FILES = {"delta", "duckdb", "sqlite"}
+_WITHOUT_SCHEMAS = {"delta": "a folder of Delta Lake", "sqlite": "SQLite"}
 
 
 class Location(NamedTuple):
@@ -59,8 +65,8 @@ class Location(NamedTuple):
                 raise ValueError(
                     f"{name} must be a plain name: at most 48 letters, digits and underscores, no digit first"
                 )
-        if schema is not None and scheme == "sqlite":
-            raise ValueError("SQLite has no schemas: leave schema out, and use table")
+        if schema is not None and scheme in _WITHOUT_SCHEMAS:
+            raise ValueError(f"{_WITHOUT_SCHEMAS[scheme]} has no schemas: leave schema out, and use table")
         path = ""
         if scheme in _FILES:
             path = url.partition("://")[2]
@@ -69,6 +75,12 @@ class Location(NamedTuple):
             if "?" in path:
                 raise ValueError("the URL of the database must have no options after a question mark: leave them out")
             path = path[1:]
+        elif _AT_SIGN.search(url):
+            # Where the user's name would end, and what else would be part of the password, is a guess.
+            raise ValueError(
+                "the URL of the database has an @ outside its user: write @ / ? and # in a name or password as %40 %2F"
+                " %3F and %23"
+            )
         return cls(scheme, Secret(url), path, table, schema)
 
     @property
@@ -78,7 +90,7 @@ class Location(NamedTuple):
             parts = urlsplit(self.url.reveal())
         except ValueError:  # the password has brackets
             return True
-        return parts.password is not None or "password=" in parts.query.lower()
+        return parts.password is not None or "password=" in unquote(parts.query).lower()
 
     @property
     def checkpoints(self) -> str:
@@ -89,6 +101,16 @@ class Location(NamedTuple):
     def state(self) -> str:
         """The name of the table with owner and version."""
         return f"{self.table}_sync"
+
+    @property
+    def forget_owner(self) -> str:
+        """The command that makes the table one without an owner: SQL, or a command of the shell."""
+        if self.scheme == "delta":
+            path = json.dumps(f"{self.path}/{self.state}", ensure_ascii=False)
+            program = f'from deltalake import DeltaTable; DeltaTable({path}).update({{"owner": "null"}})'
+            return f"python3 -c {shlex.quote(program)}"
+        name = ".".join(f'"{part}"' for part in (self.schema, self.state) if part)
+        return f"UPDATE {name} SET owner = NULL;"
 
     def __str__(self) -> str:
         """Name scheme, file and table, as in messages: never user, password and host."""

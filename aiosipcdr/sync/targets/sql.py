@@ -18,6 +18,7 @@ __all__ = [
     "Kind",
     "check_columns",
     "check_replaceable",
+    "compare_columns",
     "create_table",
     "describe_layout",
     "describe_newer",
@@ -104,6 +105,26 @@ def create_table(name: str, columns: Sequence[Column], key: Sequence[str], types
     return f"CREATE TABLE {name} ({', '.join(parts)})"
 
 
+def compare_columns(
+    existing: Mapping[str, str], columns: Sequence[Column], types: Mapping[Kind, str]
+) -> tuple[list[str], list[Column]]:
+    """Compare columns with what they should be; return what is wrong, and the missing columns that can be added.
+
+    Args:
+        existing: The type of each existing column, as the database prints it.
+        columns: The columns there should be; others are left alone.
+        types: The database's type of each kind, as it prints it.
+    """
+    wrong = [
+        f"{column.name} is {existing[column.name] or 'without a type'} instead of {types[column.kind]}"
+        for column in columns
+        if column.name in existing and existing[column.name].upper() != types[column.kind].upper()
+    ]
+    missing = [column for column in columns if column.name not in existing]
+    wrong += [f"{column.name} is missing" for column in missing if column.required]
+    return wrong, missing
+
+
 def check_columns(
     name: str,
     existing: Mapping[str, str],
@@ -127,13 +148,7 @@ def check_columns(
         ExportConflictError: A type or the key differs, or a column is missing that cannot be added; the text has the
             SQL to run.
     """
-    wrong = [
-        f"{column.name} is {existing[column.name] or 'without a type'} instead of {types[column.kind]}"
-        for column in columns
-        if column.name in existing and existing[column.name].upper() != types[column.kind].upper()
-    ]
-    missing = [column for column in columns if column.name not in existing]
-    wrong += [f"{column.name} is missing" for column in missing if column.required]
+    wrong, missing = compare_columns(existing, columns, types)
     if key is not None and set(key) != set(expected_key):
         wrong.append(f"its primary key is ({', '.join(key)}) instead of ({', '.join(expected_key)})")
     if wrong:
