@@ -180,6 +180,13 @@ def dlt(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def engines(session: nox.Session) -> None:
+    """Run the examples of Dask and Daft on the page of parts."""
+    install(session, *group("test"), "dask[dataframe]", "daft")
+    session.run("pytest", "tests/engines/check_parts.py", *session.posargs, env={"CI": "true"})
+
+
+@nox.session(default=False)
 def kills(session: nox.Session) -> None:
     """Kill exports 250 times, 50 in each of five formats, and compare their files."""
     install(session, *group("test"))
