@@ -180,6 +180,13 @@ def dlt(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def engines(session: nox.Session) -> None:
+    """Run the examples of Dask and Daft on the page of parts."""
+    install(session, *group("test"), "dask[dataframe]", "daft")
+    session.run("pytest", "tests/engines/check_parts.py", *session.posargs, env={"CI": "true"})
+
+
+@nox.session(default=False)
 def kills(session: nox.Session) -> None:
     """Kill exports 250 times, 50 in each of five formats, and compare their files."""
     install(session, *group("test"))
@@ -243,6 +250,16 @@ def servers(session: nox.Session) -> None:
     session.run(
         "pytest", "tests/integrations/test_servers.py", *session.posargs, env={"AIOSIPCDR_SERVERS": "all", "CI": "true"}
     )
+
+
+@nox.session(default=False)
+def spark(session: nox.Session) -> None:
+    """Read with Spark, on this machine's cores and on a cluster of processes on loopback.
+
+    Needs Java 17.
+    """
+    session.install(".[spark]", *group("spark"))
+    session.run("pytest", *(session.posargs or ["tests/spark"]), env={"AIOSIPCDR_SPARK": "1", "CI": "true"})
 
 
 @nox.session(default=False)

@@ -218,12 +218,11 @@ class Synchronizer:
         changed = await self._find_changed([*scope, *([new] if new else [])])
         if known and since is not None and since < known[0].start:
             await self._add([since], known[0].start)
-        # A small last span is read together with new time, also if only its own calls have changed: it would otherwise
-        # end here, and each such run would leave another span behind.
+        # A small last span is read together with new time.
         is_joined = new is not None and last is not None and self._is_small(last) and last.start not in self._lost
         joined = last if is_joined else None
         extended: list[Span] = []
-        if new is not None and (new in changed or joined in changed):
+        if new is not None and new in changed:
             is_changed = joined in changed
             changed = [span for span in changed if span not in (new, joined)]
             starts = [begin] if joined is None else [joined.start, begin]
@@ -232,16 +231,18 @@ class Synchronizer:
             if is_changed and joined is not None and start != joined.start:
                 changed.append(joined)
         elif new is not None:
-            is_extended = last is not None and last not in changed and last.start not in self._lost
+            # Also a small last span whose own calls have changed: each such run would leave another span behind.
+            is_extended = last is not None and (is_joined or last not in changed) and last.start not in self._lost
             if last is not None and is_extended and now - last.start <= MAX_SPAN:
                 new = replace(last, end=now)
+                changed = [new if span == last else span for span in changed]
             extended = [new]
-            self._keep(extended)
+            self._keep([new])
         for span in [*changed, *self._find_due(scope, now)]:
             self._queue[span.start] = self._spans[span.start]  # its end may be later now
             self._estimates[span.start] = span.count or 0
         self._tally["counted"] = sum(span.start not in self._queue and span.start not in self._lost for span in scope)
-        return extended
+        return [span for span in extended if span.start not in self._queue]  # what is read is committed with its rows
 
     async def _give_up(self, since: datetime) -> None:
         # Time that was planned, never proven, and deleted by the vendor is left out if the caller says so.

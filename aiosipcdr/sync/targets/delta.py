@@ -42,6 +42,7 @@ from aiosipcdr.sync.targets.sql import (
     LAYOUT,
     STATE_COLUMNS,
     Kind,
+    check_replaceable,
     compare_columns,
     describe_layout,
     describe_newer,
@@ -106,6 +107,12 @@ class DeltaTarget:
             if self._calls is None:
                 if dry_run:
                     return TableState()
+                for name, expected in (
+                    (self._location.checkpoints, CHECKPOINT_COLUMNS),
+                    (self._location.state, STATE_COLUMNS),
+                ):
+                    if (other := self._load(name)) is not None:
+                        check_replaceable(f'"{name}"', [field.name for field in other.schema().fields], expected)
                 # The others first: they may be left from a table that was removed.
                 self._write_state(_Entry())
                 self._calls = self._create()

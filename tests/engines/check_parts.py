@@ -1,0 +1,8 @@
+"""The engines on the page of parts, executed. Run by the session `engines`."""
+
+from collections.abc import Callable
+
+
+def test_the_page_works(run_howto: Callable[[str], list[str]]) -> None:
+    blocks = run_howto("parts.md")
+    assert sum("import dask" in block or "import daft" in block for block in blocks) == 2
