@@ -57,7 +57,7 @@ try:
 except ImportError as _error:
     raise MissingExtraError("the data source needs pyspark 4.2 or later", "spark", name=_error.name) from None
 
-__all__ = ["CallsReader", "CallsStreamReader", "SipCdrDataSource"]
+__all__ = ["SipCdrDataSource"]
 
 _COLUMNS: Final[Mapping[str, str]] = (
     dict.fromkeys(CallDetailRecord.__struct_fields__, "string")
@@ -70,7 +70,7 @@ _LATENESS: Final = timedelta(hours=4)  # the client's default
 _SECRET_NAME: Final = re.compile(r"key|secret|password|token|sign|proxy", re.IGNORECASE)
 
 
-class SipCdrDataSource(DataSource):
+class _CallsSource(DataSource):
     """The format "sipcdr" of `spark.read` and `spark.readStream`.
 
         spark.dataSource.register(SipCdrDataSource)
@@ -106,7 +106,7 @@ class SipCdrDataSource(DataSource):
         _Options.of(self.options)  # refused by `load`, not by the first action
         return ", ".join(f"{name} {kind}{' NOT NULL' if name == 'voice_id' else ''}" for name, kind in _COLUMNS.items())
 
-    def reader(self, schema: StructType) -> "CallsReader":
+    def reader(self, schema: StructType) -> "_CallsReader":
         """Return the reader of a range.
 
         Args:
@@ -118,9 +118,9 @@ class SipCdrDataSource(DataSource):
         options = _Options.of(self.options)
         if options.end is None:
             raise ArgumentError('option "end" is missing: the end of the range, as in "2026-11-01T00:00:00+08:00"')
-        return (_PushingReader if _is_pushing() else CallsReader)(options, schema)
+        return (_PushingReader if _is_pushing() else _CallsReader)(options, schema)
 
-    def streamReader(self, schema: StructType) -> "CallsStreamReader":  # noqa: N802 - Spark's name
+    def streamReader(self, schema: StructType) -> "_CallsStreamReader":  # noqa: N802 - Spark's name
         """Return the reader of a stream.
 
         Args:
@@ -129,7 +129,11 @@ class SipCdrDataSource(DataSource):
         Raises:
             ValueError: See `reader`.
         """
-        return CallsStreamReader(_Options.of(self.options), schema)
+        return _CallsStreamReader(_Options.of(self.options), schema)
+
+
+SipCdrDataSource: type[Any] = _CallsSource
+"""The format "sipcdr" of Spark, see `_CallsSource`."""  # `Any`: its types are complete where Spark is not installed
 
 
 def _is_pushing() -> bool:
@@ -325,7 +329,7 @@ def _describe_columns() -> str:
     return ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
 
 
-class CallsReader(_PartReader, DataSourceReader):
+class _CallsReader(_PartReader, DataSourceReader):
     """Reads a range: one partition for each part."""
 
     def __init__(self, options: Any, schema: StructType) -> None:  # noqa: ANN401 - private
@@ -353,7 +357,7 @@ class CallsReader(_PartReader, DataSourceReader):
         return [_PartPartition(part, address) for part in parts]
 
 
-class _PushingReader(CallsReader):
+class _PushingReader(_CallsReader):
     """A reader that also asks the vendor for no more than filters of the query select."""
 
     def pushFilters(self, filters: list[Filter]) -> list[Filter]:  # noqa: N802 - Spark's name
@@ -394,7 +398,7 @@ class _PushingReader(CallsReader):
         self._filters.setdefault(name, value)
 
 
-class CallsStreamReader(_PartReader, DataSourceStreamReader, SupportsTriggerAvailableNow):
+class _CallsStreamReader(_PartReader, DataSourceStreamReader, SupportsTriggerAvailableNow):
     """Reads calls as they become older than `lateness`; an offset is the time up to which they were read."""
 
     def __init__(self, options: Any, schema: StructType) -> None:  # noqa: ANN401 - private
