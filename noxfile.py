@@ -254,6 +254,16 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def spark(session: nox.Session) -> None:
+    """Read with Spark, on this machine's cores and on a cluster of processes on loopback.
+
+    Needs Java 17.
+    """
+    session.install(".[spark]", *group("spark"))
+    session.run("pytest", *(session.posargs or ["tests/spark"]), env={"AIOSIPCDR_SPARK": "1", "CI": "true"})
+
+
+@nox.session(default=False)
 def old_pytest(session: nox.Session) -> None:
     """Run the pytest plugin with the oldest pytest and pluggy that it supports."""
     session.install(".", "pytest==7.0.0", "pluggy==1.0.0")

@@ -35,8 +35,7 @@ class EventKind(StrEnum):
     WINDOW_COMPLETE = "window_complete"
     """A window with `records` records was delivered."""
     RECHECK_SCHEDULED = "recheck_scheduled"
-    """So many rows of a synced table, `records`, would vanish from `window` that it is read again after `delay` seconds.
-    """
+    """`records` rows of a synced table would vanish from `window`, which is read again after `delay` seconds."""
     RUN_FINISHED = "run_finished"
     """The run on the range `window` ended, with its `report`; `error` names the class of the error that ended it."""
 
@@ -134,7 +133,7 @@ _LINES: Final = {
     ),
     EventKind.RECHECK_SCHEDULED: (
         logging.WARNING,
-        "run %(cdr_run)s no longer finds %(cdr_records)s calls of %(cdr_window)s: they are read again in %(cdr_delay).1f s",
+        "run %(cdr_run)s misses %(cdr_records)s calls of %(cdr_window)s: it reads again in %(cdr_delay).1f s",
     ),
     EventKind.RUN_FINISHED: (logging.INFO, "run %(cdr_run)s ended"),
 }

@@ -267,6 +267,22 @@ async def test_a_handle_pickles_without_the_key() -> None:
         assert KEY not in repr(server) + repr(server.handle) + str(vars(server.handle))
 
 
+async def test_a_key_is_passed_itself_and_is_pickled_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIOSIPCDR_RATE_KEY", raising=False)
+    async with RateServer(100, key=KEY.encode()) as server:
+        for limiter in (server.handle, RemoteRate(server.address, key=KEY.encode())):
+            await acquire_once(limiter)
+            with pytest.raises(TypeError, match="hand the address on"):
+                pickle.dumps(limiter)
+            assert KEY not in repr(limiter) + str(vars(limiter))
+        with pytest.raises(TransportError, match="has another key"):
+            await RemoteRate(server.address, key=b"another key of enough length").acquire()
+        assert KEY not in repr(server) + str(vars(server))
+    with pytest.raises(ValueError, match="write at least 16 bytes") as caught:
+        RateServer(100, key=b"short")
+    assert "short" not in str(caught.value)
+
+
 @pytest.mark.usefixtures("key_in_environment")
 async def test_no_traceback_shows_the_key() -> None:
     async with RateServer(100) as server:

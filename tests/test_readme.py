@@ -67,7 +67,7 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     lines = [line for line in CI_RUN.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 
     assert lines[0] == "set -euo pipefail"
-    assert lines[-1] == TEST_COMMAND
+    assert lines[-2:] == [TEST_COMMAND, "python3 -m nox -s spark"]
     assert os.access(CI_RUN, os.X_OK)
 
 

@@ -454,7 +454,7 @@ class CallsStreamReader(_PartReader, DataSourceStreamReader, SupportsTriggerAvai
             on_out_of_range=options.on_out_of_range,
         )
         # Micro-batches are neighbours, too: the one before owns the calls of the second that both of them read.
-        before = int(first > options.start)
+        before = int(first != options.start)
         return [
             _PartPartition(replace(part, index=part.index + before, parts=part.parts + before + 1), self._rate_address)
             for part in parts

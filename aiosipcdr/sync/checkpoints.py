@@ -13,7 +13,8 @@ __all__ = ["Owner", "Span", "TableState"]
 class Span(msgspec.Struct, frozen=True, kw_only=True):
     """A span of time: its calls are the rows of the table with this `span_start`.
 
-    Spans do not overlap. One of no length was given up: the vendor has deleted its calls, and it was never proven. Which span owns a call at a shared bound is the vendor's choice, see `aiosipcdr.proof.merge`.
+    Spans do not overlap. One of no length was given up: the vendor has deleted its calls, and it was never proven.
+    Which span owns a call at a shared bound is the vendor's choice, see `aiosipcdr.proof.merge`.
 
     Attributes:
         start: Begin, in whole seconds, UTC.

@@ -213,12 +213,11 @@ class Synchronizer:
         changed = await self._find_changed([*scope, *([new] if new else [])])
         if known and since is not None and since < known[0].start:
             await self._add([since], known[0].start)
-        # A small last span is read together with new time, also if only its own calls have changed: it would otherwise
-        # end here, and each such run would leave another span behind.
+        # A small last span is read together with new time.
         is_joined = new is not None and last is not None and _is_small(last) and last.start not in self._lost
         joined = last if is_joined else None
         extended: list[Span] = []
-        if new is not None and (new in changed or joined in changed):
+        if new is not None and new in changed:
             is_changed = joined in changed
             changed = [span for span in changed if span not in (new, joined)]
             starts = [begin] if joined is None else [joined.start, begin]
@@ -227,11 +226,13 @@ class Synchronizer:
             if is_changed and joined is not None and start != joined.start:
                 changed.append(joined)
         elif new is not None:
-            is_extended = last is not None and last not in changed and last.start not in self._lost
+            # Also a small last span whose own calls have changed: each such run would leave another span behind.
+            is_extended = last is not None and (is_joined or last not in changed) and last.start not in self._lost
             if last is not None and is_extended and now - last.start <= MAX_SPAN:
                 new = replace(last, end=now)
-            extended = [new]
-            self._keep(extended)
+                changed = [new if span == last else span for span in changed]
+            extended = [] if new in changed else [new]  # what is read is committed with its rows
+            self._keep([new])
         for span in changed:
             self._queue[span.start] = span
             self._estimates[span.start] = span.count or 0
@@ -286,8 +287,8 @@ class Synchronizer:
         return [span for span in spans if span.start not in lost]
 
     async def _add(self, starts: Sequence[datetime], end: datetime, *, with_span: Span | None = None) -> datetime:
-        # Plans new time from the first of `starts` on that the vendor still keeps, and returns it. The plan is committed
-        # first, so that a kill leaves no hole, in whatever order spans are read.
+        # Plans new time from the first of `starts` on that the vendor still keeps, and returns that one. The plan is
+        # committed first, so that a kill leaves no hole, in whatever order spans are read.
         spans: list[Span] = []
         for start in starts:
             try:

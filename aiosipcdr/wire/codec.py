@@ -22,7 +22,15 @@ from aiosipcdr.wire.decimals import DecimalCache, fill_in_numbers
 from aiosipcdr.wire.field_values import read_count
 from aiosipcdr.wire.lenient import LenientDecoder
 from aiosipcdr.wire.raw_json import DECODE_FAULTS, RawValue, read_text, split_array, split_object
-from aiosipcdr.wire.typed import NO_FIELDS, Envelope, clear_empty_texts, find_empty_texts, number_decoder, text_decoder
+from aiosipcdr.wire.typed import (
+    NO_FIELDS,
+    Envelope,
+    clear_empty_texts,
+    find_empty_texts,
+    number_decoder,
+    quote_decoder,
+    text_decoder,
+)
 
 __all__ = [
     "CONTENT_TYPE",
@@ -147,15 +155,25 @@ _MAX_QUOTES: Final = 4 * _MAX_VALUES
 class PageDecoder:
     """Decodes the bytes of an answer into a `PageAnswer`, a `Refusal` or a `ProtocolError`.
 
-    One typed msgspec decoder reads plain answers; amounts are read as text and looked up, see `DecimalCache`. A text
-    field that was `""` once may be so in every later answer, and becomes `None` after decoding. What a typed decoder
-    cannot accept is rewritten to plain JSON: a time or a duration that is `""` becomes `null` (a type cannot be both a
-    datetime and a text), and one brand's `costEur` becomes `cost`. In JSON the bytes `:""` and `"costEur":` can only be
+    One typed msgspec decoder reads plain answers; amounts are read as text and looked up, see `DecimalCache`. Until a
+    page has amounts in a settlement currency, only `cost` and `rate` are accepted and looked at. A text field that was
+    `""` once may be so in every later answer, and becomes `None` after decoding. What a typed decoder cannot accept is
+    rewritten to plain JSON: a time or a duration that is `""` becomes `null` (a type cannot be both a datetime and a
+    text), and one brand's `costEur` becomes `cost`. In JSON the bytes `:""` and `"costEur":` can only be
     a value and a key, never part of a text, because quotes are escaped there. Everything else is read record by record,
     field by field: see `aiosipcdr.wire.lenient`.
     """
 
-    __slots__ = ("_amounts", "_decode_numbers", "_decode_texts", "_empty", "_is_rewritten", "_lenient")
+    __slots__ = (
+        "_amounts",
+        "_decode_numbers",
+        "_decode_quotes",
+        "_decode_texts",
+        "_empty",
+        "_first_way",
+        "_is_rewritten",
+        "_lenient",
+    )
 
     def __init__(self, zone: tzinfo | None = None) -> None:
         """Create a decoder; times without an offset are in `zone`."""
@@ -163,10 +181,12 @@ class PageDecoder:
         self._amounts = DecimalCache()
         # All pages of a vendor have the same dialect.
         self._is_rewritten = False
+        self._first_way = 0
         self._allow_empty(NO_FIELDS)
 
     def _allow_empty(self, names: frozenset[str]) -> None:
         self._empty = names
+        self._decode_quotes = quote_decoder(names).decode
         self._decode_texts = text_decoder(names).decode
         self._decode_numbers = number_decoder(names).decode
 
@@ -200,20 +220,24 @@ class PageDecoder:
         )
 
     def _decode_plain(self, body: bytes) -> Envelope | None:
-        try:
-            envelope = self._decode_texts(body)
-            records = () if envelope.data is None else envelope.data.records or ()
-            self._amounts.fill_in(records)
-        except (*DECODE_FAULTS, DecimalException):
+        ways = (
+            (self._decode_quotes, self._amounts.fill_in_quotes),
+            (self._decode_texts, self._amounts.fill_in),
+            (self._decode_numbers, fill_in_numbers),
+        )
+        for decode, fill_in in ways[self._first_way :]:
             try:
-                envelope = self._decode_numbers(body)
+                envelope = decode(body)
                 records = () if envelope.data is None else envelope.data.records or ()
-                fill_in_numbers(records)
+                fill_in(records)
             except (*DECODE_FAULTS, DecimalException):
-                return None
-        if self._empty:
-            clear_empty_texts(records, self._empty)
-        return envelope
+                continue
+            if self._empty:
+                clear_empty_texts(records, self._empty)
+            if decode is self._decode_texts:
+                self._first_way = 1
+            return envelope
+        return None
 
     def _decode_dialect(self, body: bytes) -> Envelope | None:
         is_tried, has_empty_numbers = not self._is_rewritten, any(value in body for value in _EMPTY_NUMBERS)

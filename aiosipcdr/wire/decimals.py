@@ -96,8 +96,8 @@ class DecimalCache(dict[str, Decimal | None]):
             self[text] = amount
         return amount
 
-    def fill_in(self, records: Sequence[Any]) -> None:
-        """Replace the texts of amounts in `records`, which are not shared yet, by the amounts.
+    def fill_in_quotes(self, records: Sequence[Any]) -> None:
+        """Replace the texts of `cost` and `rate` in `records`, which are not shared yet, by the amounts.
 
         Raises:
             DecimalException: A text is not an amount.
@@ -105,11 +105,20 @@ class DecimalCache(dict[str, Decimal | None]):
         # Bound: `self[text]` of a subclass of dict takes twice as long.
         fill, find = msgspec.structs.force_setattr, self.__getitem__
         for record in records:
-            # Most accounts have two of the five: nothing is done for a missing one.
             if record.cost is not None:
                 fill(record, "cost", find(record.cost))
             if record.rate is not None:
                 fill(record, "rate", find(record.rate))
+
+    def fill_in(self, records: Sequence[Any]) -> None:
+        """Replace the texts of all amounts in `records`, which are not shared yet, by the amounts.
+
+        Raises:
+            DecimalException: A text is not an amount.
+        """
+        self.fill_in_quotes(records)
+        fill, find = msgspec.structs.force_setattr, self.__getitem__
+        for record in records:
             if record.settle_rate is not None:
                 fill(record, "settle_rate", find(record.settle_rate))
             if record.quote_exchange is not None:

@@ -23,6 +23,7 @@ __all__ = [
     "clear_empty_texts",
     "find_empty_texts",
     "number_decoder",
+    "quote_decoder",
     "text_decoder",
 ]
 
@@ -93,8 +94,9 @@ def _subclass(types: dict[str, object]) -> type[msgspec.Struct]:
     )
 
 
-def _types(amount: object, empty: Collection[str]) -> dict[str, object]:
-    return dict.fromkeys(MONEY_FIELDS, amount) | dict.fromkeys(empty, str | None)
+def _types(amount: object, settled: object, empty: Collection[str]) -> dict[str, object]:
+    amounts = dict.fromkeys(MONEY_FIELDS, settled) | {"cost": amount, "rate": amount}
+    return amounts | dict.fromkeys(empty, str | None)
 
 
 def _make_decoder(record: Any) -> Decoder:  # noqa: ANN401 - a class, or an alias of one
@@ -105,17 +107,22 @@ def _make_decoder(record: Any) -> Decoder:  # noqa: ANN401 - a class, or an alia
 
 _text: Final[Any] = str | None
 _usual: Final = {
-    (amount, empty): _make_decoder(_RecordAlias(_types(amount, empty)))
-    for amount in (_text, Any)
+    (amount, settled, empty): _make_decoder(_RecordAlias(_types(amount, settled, empty)))
+    for amount, settled in ((_text, None), (_text, _text), (Any, Any))
     for empty in (NO_FIELDS, _USUALLY_EMPTY)
 }
 
 
 @lru_cache(maxsize=_MAX_DECODERS)
-def _find_decoder(amount: Any, empty: frozenset[str]) -> Decoder:  # noqa: ANN401 - a type
+def _find_decoder(amount: Any, settled: Any, empty: frozenset[str]) -> Decoder:  # noqa: ANN401 - types
     if empty <= _USUALLY_EMPTY:
-        return _usual[amount, _USUALLY_EMPTY if empty else NO_FIELDS]
-    return _make_decoder(_subclass(_types(amount, empty | _USUALLY_EMPTY)))
+        return _usual[amount, settled, _USUALLY_EMPTY if empty else NO_FIELDS]
+    return _make_decoder(_subclass(_types(amount, settled, empty | _USUALLY_EMPTY)))
+
+
+def quote_decoder(empty: frozenset[str] = NO_FIELDS) -> Decoder:
+    """Return a decoder of records whose only amounts are `cost` and `rate`, as JSON texts; see `text_decoder`."""
+    return _find_decoder(_text, None, empty)
 
 
 def text_decoder(empty: frozenset[str] = NO_FIELDS) -> Decoder:
@@ -124,12 +131,12 @@ def text_decoder(empty: frozenset[str] = NO_FIELDS) -> Decoder:
     Args:
         empty: Text fields that may be `""`; if there are any, `clear_empty_texts` must follow.
     """
-    return _find_decoder(_text, empty)
+    return _find_decoder(_text, _text, empty)
 
 
 def number_decoder(empty: frozenset[str] = NO_FIELDS) -> Decoder:
     """Return a decoder of amounts that are any JSON values, numbers with all digits; see `text_decoder`."""
-    return _find_decoder(Any, empty)
+    return _find_decoder(Any, Any, empty)
 
 
 def clear_empty_texts(records: Sequence[CallDetailRecord], empty: frozenset[str]) -> None:

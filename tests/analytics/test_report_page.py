@@ -12,8 +12,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from aiosipcdr import ExportConflictError, FetchReport, StorageError, TimeWindow, WindowReport
-from aiosipcdr.analytics import REPORT_GROUPINGS, Certificate, TrafficMetrics, render_report, summarize, write_report
-from aiosipcdr.analytics.report import charts, text
+from aiosipcdr.analytics import (
+    REPORT_GROUPINGS,
+    Certificate,
+    FraudHint,
+    TrafficMetrics,
+    render_report,
+    summarize,
+    write_report,
+)
+from aiosipcdr.analytics.report import charts, sections, text
 from aiosipcdr.analytics.report.drawing import draw
 from aiosipcdr.analytics.report.ranges import period_before
 from aiosipcdr.extras import MissingExtraError
@@ -453,3 +461,23 @@ def test_a_label_of_a_chart_has_the_width_of_so_many_letters() -> None:
     assert text.fit("Ireland(Special)", 16) == "Ireland(Special)"
     assert text.fit("\u4e2d" * 20, 16) == "\u4e2d" * 7 + "…"
     assert text.fit("x" * 20, 16) == "x" * 15 + "…"
+    assert text.fit("\U0001f600" * 6, 16) == "\U0001f600" * 4 + "…"
+
+
+def test_a_kind_with_many_hints_leaves_room_for_the_others() -> None:
+    many = [FraudHint(kind="new destination", code=f"code {number}", calls=100) for number in range(40)]
+    spike = FraudHint(kind="cost spike", code="Ireland(Special)", calls=5, amount=Decimal(700))
+    shown = sections.hints(sections.Writing(ordinary_summary(), None, text.Names()), [*many, spike])
+    words = [*shown.itertext()]
+
+    assert words.count("new destination") == 19
+    assert "Ireland(Special)" in words
+    assert "21 more are left out." in words
+
+
+def test_an_emoji_in_a_label_is_drawn() -> None:
+    # Vega would cut between the halves of the letter.
+    calls = [made_call(code="\U0001f600", termination_code="\U0001f600"), made_call(1, code="W" * 30 + "\U0001f600")]
+    page = render_report(summarize(calls, by=("code",)), created=LATER)
+    labels = [words for _, words in re.findall(r"<text([^>]*)>([^<]*)</text>", page)]
+    assert "\U0001f600" in labels

@@ -82,7 +82,8 @@ SLOW_IMPORT = """
     import sys, time
     sys.stderr.write("importing\\n")
     sys.stderr.flush()
-    time.sleep(60)
+    for _ in range(600):
+        time.sleep(0.1)  # a signal just before a sleep does not end it
 """
 
 

@@ -127,6 +127,38 @@ def test_arguments_are_checked(arguments: list[str], what: str, capsys: pytest.C
     assert not Path("calls.db").exists()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://calls:sesame@localhost/calls",
+        "postgres://calls:se%5Bsame@localhost/calls",
+        "postgresql://calls@localhost/calls?PASSWORD=sesame",
+        "postgresql://localhost/calls?user=calls&pass%77ord=sesame",
+        "postgresql://calls:sesame[@localhost/calls",
+        "postgresql://calls:sesame@home@localhost/calls",
+    ],
+)
+def test_a_password_in_the_url_is_refused_and_not_repeated(
+    command: list[str], url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command[2] = url
+    assert run(command) == 2
+    out, err = capsys.readouterr()
+    assert "--to holds a password" in err or "has an @ outside its user" in err
+    assert not any(form in out + err for form in ("sesame", "se%5Bsame", "se[same"))
+
+
+def test_a_server_that_cannot_be_reached_is_exit_code_1(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "sesame")
+    command[2] = "postgresql://calls@127.0.0.1:1/calls"
+    assert run(command) == 1
+    err = capsys.readouterr().err
+    assert "127.0.0.1" in err
+    assert "sesame" not in err
+
+
 def test_a_database_that_cannot_be_written_is_exit_code_1(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

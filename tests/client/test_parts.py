@@ -3,6 +3,7 @@
 import asyncio
 import json
 import multiprocessing
+import os
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -76,9 +77,13 @@ def shared(miscount: Miscount) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[ProcessPoolExecutor]:
+    # A server that has opened nothing imports once, and forks.
+    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+    if hasattr(os, "fork"):
+        context.set_forkserver_preload(["tests.part_reader"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # where they find `tests`
-        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        patch.syspath_prepend(Path(__file__).parents[2])  # their path is this one, and they import `tests`
+        with ProcessPoolExecutor(2, context) as pool:
             yield pool
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -44,6 +43,11 @@ class PostgresServer:
         """The URL of the database."""
         return f"postgresql://postgres@/postgres?host={self._folder}"
 
+    @property
+    def process_id(self) -> int | None:
+        """The server's process; `None` if it does not run."""
+        return int((self._folder / "data/postmaster.pid").read_text().split()[0]) if self._process else None
+
     @staticmethod
     def run(url: str, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement; return its rows."""
@@ -66,6 +70,8 @@ class PostgresServer:
         self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
         user: dict[str, Any] = {}
         if os.geteuid() == 0:
+            import pwd  # not on Windows
+
             entry = next(one for one in pwd.getpwall() if one.pw_name in ("postgres", "nobody"))
             user = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
             os.chown(self._folder, entry.pw_uid, entry.pw_gid)

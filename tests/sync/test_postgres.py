@@ -102,6 +102,14 @@ def test_a_schema_is_created_and_two_schemas_are_two_tables(url: str) -> None:
         connect(without)
 
 
+def test_a_schema_of_the_search_path_may_have_any_name(url: str) -> None:
+    SERVER.run(url, 'CREATE SCHEMA "a""b"')
+    target = connect(url.replace("search_path%3D", "search_path%3D%22a%22%22b%22%2C"))
+    target.commit(replace(BATCH, upserts=rows(FULL)))
+    target.close()
+    assert SERVER.run(url, 'SELECT count(*) FROM "a""b".calls') == [(1,)]
+
+
 def test_a_user_without_rights_is_named_what_is_missing(url: str, tmp_path: Path) -> None:
     with opened(POSTGRES, tmp_path):
         schema = SERVER.run(url, "SELECT current_schema()")[0][0]

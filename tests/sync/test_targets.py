@@ -264,6 +264,61 @@ def test_two_tables_in_one_database(database: Database, tmp_path: Path) -> None:
     assert database.run(tmp_path, "SELECT voice_id FROM calls") == [("calls",)]
 
 
+@everywhere
+def test_a_table_of_another_kind_with_the_name_of_the_checkpoints_is_left_alone(
+    database: Database, tmp_path: Path
+) -> None:
+    with opened(database, tmp_path, "calls_sync") as (target, _):
+        target.commit(replace(BATCH, upserts=rows(FULL), spans=[SPAN]))
+    with pytest.raises(ExportConflictError, match="another table with this name"), opened(database, tmp_path):
+        pass
+    with opened(database, tmp_path, "calls_sync") as (target, state):
+        assert state.spans == [SPAN]
+        assert [row.key for row in target.held([SPAN.start], [])] == [("1", 0)]
+
+
+@in_files
+def test_names_of_tables_are_equal_in_any_case(database: Database, tmp_path: Path) -> None:
+    with opened(database, tmp_path) as (target, _):
+        target.commit(replace(BATCH, upserts=rows(FULL), spans=[SPAN]))
+        with pytest.raises(ExportConflictError, match="is running"), opened(database, tmp_path, "CALLS"):
+            pass
+    with opened(database, tmp_path, "CALLS") as (_, state):
+        assert state.spans == [SPAN]
+
+
+@in_files
+def test_a_link_to_the_file_has_the_lock_of_the_file(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    with opened(database, tmp_path):
+        (tmp_path / "links" / database.file).symlink_to(tmp_path / database.file)
+        with pytest.raises(ExportConflictError, match="is running"), opened(database, tmp_path / "links"):
+            pass
+
+
+@in_sql
+def test_a_row_that_the_table_refuses_is_not_quoted(database: Database, tmp_path: Path) -> None:
+    with opened(database, tmp_path) as (target, _):
+        target.commit(replace(BATCH, upserts=rows(FULL)))
+    database.run(tmp_path, "CREATE UNIQUE INDEX mine ON calls (callee)")
+    with opened(database, tmp_path) as (target, _):
+        with pytest.raises(StorageError, match=r"(?i)unique|duplicate key$") as caught:
+            target.commit(replace(BATCH, version=1, upserts=rows(replace(FULL, voice_id="Anna"))))
+        assert "12125550123" not in str(caught.value)
+        assert "Anna" not in str(caught.value)
+
+
+@everywhere
+def test_ids_may_have_any_characters(database: Database, tmp_path: Path) -> None:
+    ids = {"a\0b", "\0", 'o"', "'; DROP TABLE calls; --", "\u2028😀", "1" * 5_000, ""}
+    with opened(database, tmp_path) as (target, _):
+        target.commit(replace(BATCH, upserts=rows(*(CallDetailRecord(voice_id=one) for one in ids))))
+        stored = {one.replace("\0", "\\u0000") for one in ids}
+        assert {row.key.voice_id for row in target.held([], stored)} == stored
+        assert [row.key.voice_id for row in target.held([], ["a\\u0000b"])] == ["a\\u0000b"]
+        assert target.held([], ["a"]) == []
+
+
 @in_files
 def test_a_missing_folder_is_named(database: Database, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="folder does not exist"), opened(database, tmp_path / "missing"):

@@ -107,6 +107,7 @@ class ListVendor:
 
     def announce_recheck(self, window: TimeWindow, *, rows: int, delay: float) -> None:
         assert delay > 0
+        assert window.start >= ORIGIN
         self.rechecks.append(rows)
 
 

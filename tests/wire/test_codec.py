@@ -933,6 +933,19 @@ def test_a_page_of_calls_without_an_answer_stays_on_the_fast_path() -> None:
         assert not decoder.patient
 
 
+@pytest.mark.parametrize("other", [{}, {"recordingFileId": ""}, {"displayNum": "", "currency": ""}])
+@pytest.mark.parametrize("name", ["settleRate", "quoteExchange", "settlePay"])
+def test_amounts_of_a_settlement_currency_may_begin_on_any_page(name: str, other: dict[str, object]) -> None:
+    decoder = Watched()
+    quoted = {key: value for key, value in SAMPLE.items() if not key.startswith(("settle", "quote"))} | other
+    for settled in (None, "", "7.20", "0E-3", None, "", "0.5"):
+        decoder.patient = False
+        wires = [quoted, quoted | {name: settled}, quoted | {name: None}]
+        raw = json.dumps(envelope(wires), separators=(",", ":")).encode()
+        assert exactly(decoder.decode(raw)) == exactly(PageDecoder()._decode_leniently(raw, 1, 100, None))
+        assert not decoder.patient
+
+
 @pytest.mark.parametrize("colon", [":", ": "])
 def test_a_text_field_that_was_empty_once_may_be_so_in_every_page(colon: str) -> None:
     decoder = Watched()

@@ -18,10 +18,12 @@ from aiosipcdr.analytics.report.text import (
     describe_day,
     describe_seconds,
     fit,
+    is_astral,
     money,
     places_of,
     ratio,
     short_count,
+    width_of,
 )
 
 __all__ = [
@@ -377,7 +379,7 @@ def _bars(bars: Sequence[tuple[str, float, str]], label: str, colour: str) -> li
 
     def spec(width: int) -> dict[str, Any]:
         names = [fit(name, 24 if width == _HALF else 20) for name, _, _ in bars]
-        taken = min(170 if width == _HALF else 135, round(_LETTER * max(map(len, names))) + 12)
+        taken = min(170 if width == _HALF else 135, round(_LETTER * max(map(width_of, names))) + 12)
         room = round(width - taken - _LETTER * longest - 14)
         lowest, highest = min(0.0, *(amount for _, amount, _ in bars)), max(0.0, *(amount for _, amount, _ in bars))
         amount = {
@@ -395,7 +397,8 @@ def _bars(bars: Sequence[tuple[str, float, str]], label: str, colour: str) -> li
             "type": "ordinal",
             "axis": {
                 "labelExpr": _LABELS,
-                "labelLimit": taken - 9,
+                # Vega cuts between the halves of a letter that is two JavaScript characters, and then fails.
+                "labelLimit": 0 if any(map(is_astral, names)) else taken - 9,
                 "ticks": False,
                 "domain": False,
                 "minExtent": taken,

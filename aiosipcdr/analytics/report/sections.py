@@ -1,5 +1,6 @@
 """The sections of the page: certificate, money, traffic, tables, audit and hints."""
 
+from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -305,7 +306,7 @@ def _call(writing: Writing, call: BilledCall) -> list[str]:
 
 
 def hints(writing: Writing, found: Sequence[FraudHint]) -> Element:
-    """Return the hints of fraud: those that cost most, or count most calls."""
+    """Return the hints of fraud: of each kind those that count most calls."""
     names, zone = writing.names, writing.summary.tz
     about = paragraph(
         "Patterns that somebody should look at: a destination that costs far more in an hour than usual or is new, a"
@@ -314,7 +315,7 @@ def hints(writing: Writing, found: Sequence[FraudHint]) -> Element:
     )
     if not found:
         return section("Hints of fraud", about, paragraph("None was found."))
-    ordered = sorted(found, key=lambda hint: (-hint.calls, hint.kind))
+    shown = _most_of_each_kind(found)
     columns = [
         *(Column(head, is_text=True) for head in ("Hint", "Since", "Destination or phone")),
         *(Column(head) for head in ("Calls", "Amount", "Usual")),
@@ -332,12 +333,23 @@ def hints(writing: Writing, found: Sequence[FraudHint]) -> Element:
             money(hint.usual),
             NONE if hint.amount is None else describe_currency(hint.currency, names),
         )
-        for hint in ordered[:_MOST_HINTS]
+        for hint in shown
     ]
-    more = len(ordered) - _MOST_HINTS
+    more = len(found) - len(shown)
     return section(
         "Hints of fraud", about, table("Hints", columns, rows, f"{more:,} more are left out." if more > 0 else "")
     )
+
+
+def _most_of_each_kind(found: Sequence[FraudHint]) -> list[FraudHint]:
+    """Return as many hints as the page shows, by kind; a kind with many leaves room for the others."""
+    places: Counter[str] = Counter()
+    ranked = []
+    for hint in sorted(found, key=lambda hint: -hint.calls):
+        ranked.append((places[hint.kind], hint))
+        places[hint.kind] += 1
+    ranked.sort(key=lambda one: one[0])
+    return sorted((hint for _, hint in ranked[:_MOST_HINTS]), key=lambda hint: (hint.kind, -hint.calls))
 
 
 def describe_limits(total: TrafficMetrics) -> Element:

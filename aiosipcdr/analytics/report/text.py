@@ -19,6 +19,7 @@ __all__ = [
     "describe_seconds",
     "describe_zone",
     "fit",
+    "is_astral",
     "minutes",
     "money",
     "places_of",
@@ -27,6 +28,7 @@ __all__ = [
     "short_count",
     "short_moment",
     "signed",
+    "width_of",
 ]
 
 NONE = "–"
@@ -34,6 +36,7 @@ NONE = "–"
 
 _MOST_READ = 2_000
 _MOST_SHOWN = 64
+_LAST_OF_16_BITS = "\uffff"
 _MOST_PLACES, _MOST_DIVIDED = 12, 6
 _THOUSAND, _MILLION = 100_000, 10_000_000
 _MONTHS = [
@@ -79,14 +82,33 @@ def _cut(text: str) -> str:
     return shown if len(shown) <= _MOST_SHOWN and len(text) <= _MOST_SHOWN else f"{shown[: _MOST_SHOWN - 1]}…"
 
 
+def is_astral(text: str) -> bool:
+    """Return whether a text has letters beyond the 16 bits of a JavaScript character, such as emoji."""
+    return any(letter > _LAST_OF_16_BITS for letter in text)
+
+
+def width_of(text: str) -> int:
+    """Return the width of a label in letters.
+
+    Those of East Asia are two wide. Beside an emoji, which is three wide, each counts two: such a label cannot be cut
+    where it is drawn.
+    """
+    least = 2 if is_astral(text) else 1
+    return sum(3 if is_astral(letter) else 2 if _is_wide(letter) else least for letter in text)
+
+
 def fit(text: str, columns: int) -> str:
-    """Return `text` cut to the width of so many letters; letters of East Asia are two wide."""
-    width = 0
-    for place, letter in enumerate(text):
-        width += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        if width > columns:
-            return f"{text[: max(1, place - 1)]}…"
-    return text
+    """Return `text` cut to the width of so many letters, see `width_of`."""
+    if width_of(text) <= columns:
+        return text
+    kept = text
+    while len(kept) > 1 and width_of(f"{kept}…") > columns:
+        kept = kept[:-1]
+    return f"{kept}…"
+
+
+def _is_wide(letter: str) -> bool:
+    return unicodedata.east_asian_width(letter) in "WF"
 
 
 def ratio(share: float | Fraction | None) -> str:

@@ -7,6 +7,7 @@ between, the next run writes them from that commit.
 
 import json
 import re
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -41,6 +42,7 @@ from aiosipcdr.sync.targets.sql import (
     LAYOUT,
     STATE_COLUMNS,
     Kind,
+    check_replaceable,
     compare_columns,
     describe_layout,
     describe_newer,
@@ -105,6 +107,12 @@ class DeltaTarget:
             if self._calls is None:
                 if dry_run:
                     return TableState()
+                for name, expected in (
+                    (self._location.checkpoints, CHECKPOINT_COLUMNS),
+                    (self._location.state, STATE_COLUMNS),
+                ):
+                    if (other := self._load(name)) is not None:
+                        check_replaceable(f'"{name}"', [field.name for field in other.schema().fields], expected)
                 # The others first: they may be left from a table that was removed.
                 self._write_state(_Entry())
                 self._calls = self._create()
@@ -303,10 +311,10 @@ class DeltaTarget:
         write_deltalake(calls, rows, mode="append", schema_mode="merge", commit_properties=properties)
 
     def _describe_move(self) -> str:
-        path = self._path / self._location.table
+        path = str(self._path / self._location.table)
         return (
             "Choose another name with table=, or move it away and have it filled anew, with:"
-            f" mv '{path}' '{path}_before'"
+            f" mv {shlex.quote(path)} {shlex.quote(f'{path}_before')}"
         )
 
     @contextmanager

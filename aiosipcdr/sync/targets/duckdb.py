@@ -4,6 +4,7 @@ DuckDB lets one process at a time open a file for writing: for as long as a sync
 """
 
 import os
+import re
 import stat
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ from aiosipcdr.sync.targets.sql import (
     Column,
     Kind,
     check_columns,
+    check_replaceable,
     create_table,
     describe_layout,
     describe_newer,
@@ -142,9 +144,7 @@ class DuckdbTarget:
         if self._location.schema:
             self._fetch(f"CREATE SCHEMA IF NOT EXISTS {quote(self._location.schema)}")
         if self._exist(table):
-            columns = self._fetch(
-                f"SELECT column_name, data_type FROM duckdb_columns() {_OF_TABLE}", *self._names(table)
-            )
+            columns = self._columns(table)
             keys = self._fetch(
                 f"SELECT constraint_column_names FROM duckdb_constraints() {_OF_TABLE} AND constraint_type = ?",
                 *self._names(table),
@@ -158,8 +158,12 @@ class DuckdbTarget:
                 raise ExportConflictError(describe_orphan(self._table))
         else:
             self._fetch(create_table(self._table, COLUMNS, KEY, _TYPES))
-        for name in (self._checkpoints, self._state):  # of a table that was dropped
-            self._fetch(f"DROP TABLE IF EXISTS {name}")
+        for name, quoted, expected in (
+            (checkpoints, self._checkpoints, CHECKPOINT_COLUMNS),
+            (state, self._state, STATE_COLUMNS),
+        ):
+            check_replaceable(quoted, [column for column, _ in self._columns(name)], expected)
+            self._fetch(f"DROP TABLE IF EXISTS {quoted}")  # of a table that was dropped
         self._fetch(create_table(self._checkpoints, CHECKPOINT_COLUMNS, ("span_start",), _TYPES))
         self._fetch(create_table(self._state, STATE_COLUMNS, (), _TYPES))
         self._fetch(f"INSERT INTO {self._state} (layout, version) VALUES (?, 0)", LAYOUT)
@@ -188,6 +192,9 @@ class DuckdbTarget:
             ],
         )
 
+    def _columns(self, table: str) -> list[tuple[str, str]]:
+        return self._fetch(f"SELECT column_name, data_type FROM duckdb_columns() {_OF_TABLE}", *self._names(table))
+
     def _names(self, table: str) -> tuple[str, str]:
         return self._location.schema or "main", table
 
@@ -215,12 +222,15 @@ class DuckdbTarget:
     @contextmanager
     def _registered(self, rows: Any) -> Iterator[None]:  # noqa: ANN401 - pyarrow has no types
         # Makes an Arrow table readable under the name "incoming".
+        import duckdb
+
         assert self._connection is not None  # noqa: S101 - see open
         self._connection.register("incoming", rows)
         try:
             yield
         finally:
-            self._connection.unregister("incoming")
+            with suppress(duckdb.Error):  # the transaction was ended by an error, which is raised
+                self._connection.unregister("incoming")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -255,10 +265,16 @@ class DuckdbTarget:
                     f"{self._location} is open in another process, and DuckDB lets one at a time write: close it there"
                 ) from None
             raise StorageError(f"{self._location} cannot be read or written: {clean_words(str(error))}") from None
+        except (duckdb.DataError, duckdb.IntegrityError) as error:
+            # Their texts quote values of rows: what precedes the first one is kept.
+            reason = re.split(r"[\"'\d]", str(error), maxsplit=1)[0].strip(" :")
+            raise StorageError(f"{self._location} refuses a row: {reason}") from None
         except duckdb.Error as error:
             raise StorageError(f"{self._location} cannot be read or written: {clean_words(str(error))}") from None
 
 
-_OF_TABLE = "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
+_OF_TABLE = (
+    "WHERE database_name = current_database() AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)"
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

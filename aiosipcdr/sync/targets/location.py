@@ -3,7 +3,9 @@
 No text shows the URL, which may hold a password.
 """
 
+import json
 import re
+import shlex
 from pathlib import PurePath
 from typing import NamedTuple, Self
 from urllib.parse import unquote, urlsplit
@@ -104,8 +106,9 @@ class Location(NamedTuple):
     def forget_owner(self) -> str:
         """The command that makes the table one without an owner: SQL, or a command of the shell."""
         if self.scheme == "delta":
-            update = f"DeltaTable('{self.path}/{self.state}').update({{'owner': 'null'}})"
-            return f'python3 -c "from deltalake import DeltaTable; {update}"'
+            path = json.dumps(f"{self.path}/{self.state}", ensure_ascii=False)
+            program = f'from deltalake import DeltaTable; DeltaTable({path}).update({{"owner": "null"}})'
+            return f"python3 -c {shlex.quote(program)}"
         name = ".".join(f'"{part}"' for part in (self.schema, self.state) if part)
         return f"UPDATE {name} SET owner = NULL;"
 

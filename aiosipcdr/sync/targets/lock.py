@@ -16,8 +16,8 @@ class TableLock:
 
     def __init__(self, location: Location) -> None:
         """Choose the file: `calls.db.calls.lock` for the table calls in calls.db."""
-        path = Path(location.path)
-        self.path: Path = path.with_name(f"{path.name}.{location.table}.lock")
+        path = Path(location.path).resolve()  # a link has the lock of its target
+        self.path: Path = path.with_name(f"{path.name}.{location.table.lower()}.lock")
         self._location = location
         self._descriptor: int | None = None
 

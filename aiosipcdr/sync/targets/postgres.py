@@ -26,6 +26,7 @@ from aiosipcdr.sync.targets.sql import (
     Column,
     Kind,
     check_columns,
+    check_replaceable,
     create_table,
     describe_layout,
     describe_newer,
@@ -69,6 +70,9 @@ _SETTINGS: Final = (
     "SET tcp_keepalives_count = 6",
     "SET lock_timeout = '60s'",
 )
+
+# Long enough for an error about each address of a host. It has no values of rows, so nothing in it is masked.
+_LONGEST: Final = 500
 
 # Until the server has noticed that a run was killed, it holds that run's lock.
 _LOCK_WAIT: Final = "SET LOCAL lock_timeout = '2s'"
@@ -176,7 +180,8 @@ class PostgresTarget:
         return self._name(self._location.table)
 
     def _name(self, table: str) -> str:
-        return quote(self._schema, table)
+        # The name of a schema that was not given may have any characters.
+        return quote(self._schema.replace('"', '""'), table)
 
     def _connect(self) -> None:
         try:
@@ -198,7 +203,8 @@ class PostgresTarget:
                 reason = _hide(str(error), parameters.get("password"))
         parameters.clear()
         if reason is not None:
-            raise StorageError(f"{self._location} cannot be reached: {clean_words(reason)}")
+            printable = "".join(character if character.isprintable() else " " for character in reason[:_LONGEST])
+            raise StorageError(f"{self._location} cannot be reached: {' '.join(printable.split())}")
 
     def _lock(self) -> None:
         import psycopg
@@ -220,11 +226,7 @@ class PostgresTarget:
         if not self._fetch("SELECT 1 FROM pg_namespace WHERE nspname = %b", self._schema):
             self._fetch(f"CREATE SCHEMA {quote(self._schema)}")
         if self._exist(table):
-            columns = self._fetch(
-                "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
-                " WHERE attrelid = %b::text::regclass AND attnum > 0 AND NOT attisdropped",
-                self._table,
-            )
+            columns = self._columns(table)
             keys = self._fetch(
                 "SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
                 " AND a.attnum = ANY(i.indkey) WHERE i.indrelid = %b::text::regclass AND i.indisprimary",
@@ -239,11 +241,19 @@ class PostgresTarget:
         else:
             self._fetch(create_table(self._table, COLUMNS, KEY, _TYPES))
         self._fetch(f"CREATE INDEX ON {self._table} (span_start)")
-        for name in (checkpoints, state):  # of a table that was dropped
-            self._fetch(f"DROP TABLE IF EXISTS {self._name(name)}")
+        for name, expected in ((checkpoints, CHECKPOINT_COLUMNS), (state, STATE_COLUMNS)):
+            check_replaceable(self._name(name), [column for column, _ in self._columns(name)], expected)
+            self._fetch(f"DROP TABLE IF EXISTS {self._name(name)}")  # of a table that was dropped
         self._fetch(create_table(self._name(checkpoints), CHECKPOINT_COLUMNS, ("span_start",), _TYPES))
         self._fetch(create_table(self._name(state), STATE_COLUMNS, (), _TYPES))
         self._fetch(f"INSERT INTO {self._name(state)} (layout, version) VALUES (%b, 0)", LAYOUT)
+
+    def _columns(self, table: str) -> list[tuple[Any, ...]]:
+        return self._fetch(
+            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
+            " WHERE attrelid = to_regclass(%b::text) AND attnum > 0 AND NOT attisdropped",
+            self._name(table),
+        )
 
     def _read_state(self) -> TableState:
         found = self._fetch(f"SELECT layout, version, owner FROM {self._name(self._location.state)}")

@@ -1,6 +1,6 @@
 """SQL that the targets share: columns, statements that create the tables, and the comparison with an existing table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from aiosipcdr.model.errors import ExportConflictError
@@ -17,6 +17,7 @@ __all__ = [
     "Column",
     "Kind",
     "check_columns",
+    "check_replaceable",
     "compare_columns",
     "create_table",
     "describe_layout",
@@ -157,6 +158,25 @@ def check_columns(
             f" or move it away and have it filled anew, with: ALTER TABLE {name} RENAME TO {quote(f'{last}_before')};"
         )
     return [f"ALTER TABLE {name} ADD COLUMN {quote(column.name)} {types[column.kind]}" for column in missing]
+
+
+def check_replaceable(name: str, existing: Collection[str], columns: Sequence[Column]) -> None:
+    """Check a table that is about to be dropped: it must be the one that a sync writes beside a table of calls.
+
+    Args:
+        name: Its name, quoted.
+        existing: The names of its columns; empty if there is no such table.
+        columns: The columns that a sync gives it.
+
+    Raises:
+        ExportConflictError: It has other columns.
+    """
+    if existing and set(existing) != {column.name for column in columns}:
+        last = name.rsplit('"', 2)[1]
+        raise ExportConflictError(
+            f"a sync keeps its checkpoints in a table named {last}, and there is another table with this name: choose"
+            " another name with table=, or rename that table"
+        )
 
 
 def describe_orphan(name: str) -> str:

@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +32,7 @@ from aiosipcdr.sync.targets.sql import (
     Column,
     Kind,
     check_columns,
+    check_replaceable,
     create_table,
     describe_layout,
     describe_newer,
@@ -75,28 +76,39 @@ class SqliteTarget:
                     with suppress(FileExistsError):  # another table of the same file was first
                         os.close(create_private(self._path))
         with self._errors():
-            address = f"{self._path.absolute().as_uri()}?mode={'ro' if dry_run else 'rw'}"
-            self._connection = sqlite3.connect(
-                address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self._connection = self._connect("ro" if dry_run else "rw")
             if dry_run:
+                self._recover()
                 return self._read_state() if self._exists(self._table) and self._exists(self._state) else TableState()
             with self._transaction():
                 self._prepare()
                 return self._read_state()
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        address = f"{self._path.absolute().as_uri()}?mode={mode}"
+        return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+    def _recover(self) -> None:
+        # A transaction that was killed is rolled back by the first connection that may write, not by one for reading.
+        try:
+            self._exists(self._table)
+        except sqlite3.OperationalError:
+            with closing(self._connect("rw")) as connection:
+                connection.execute("SELECT 1 FROM sqlite_master").fetchall()
 
     def held(self, spans: Collection[datetime], ids: Collection[str]) -> list[HeldRow]:
         """See `Target.held`."""
         if self._connection is None or not self._exists(self._table):  # a dry run of a new table
             return []
         columns = join_names([*FIELDS, "leg", "span_start", "vanished_at"])
+        special = [one for one in ids if "\0" in one]  # the end of a text in JSON
         statement = (
             f"SELECT {columns} FROM {self._table} WHERE span_start IN (SELECT value FROM json_each(?))"
-            " OR voice_id IN (SELECT value FROM json_each(?))"
+            f" OR voice_id IN (SELECT value FROM json_each(?)) OR voice_id IN ({', '.join('?' * len(special))})"
         )
         with self._errors():
             starts = json.dumps([_to_text(start) for start in spans])
-            return [_to_row(row) for row in self._execute(statement, starts, json.dumps([*ids]))]
+            return [_to_row(row) for row in self._execute(statement, starts, json.dumps([*ids]), *special)]
 
     def commit(self, batch: Batch) -> None:
         """See `Target.commit`."""
@@ -146,7 +158,9 @@ class SqliteTarget:
         index = quote(f"{self._location.table}_span_start")
         self._execute(f"DROP INDEX IF EXISTS {index}")  # of a table that was moved away
         self._execute(f"CREATE INDEX {index} ON {self._table} (span_start)")
-        for name in (self._checkpoints, self._state):  # of a table that was dropped
+        for name, columns in ((self._checkpoints, CHECKPOINT_COLUMNS), (self._state, STATE_COLUMNS)):
+            existing = [row[1] for row in self._execute(f"PRAGMA table_info({name})")]  # of a table that was dropped
+            check_replaceable(name, existing, columns)
             self._execute(f"DROP TABLE IF EXISTS {name}")
         self._execute(create_table(self._checkpoints, CHECKPOINT_COLUMNS, ("span_start",), _TYPES))
         self._execute(create_table(self._state, STATE_COLUMNS, (), _TYPES))
