@@ -181,9 +181,10 @@ def dlt(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def engines(session: nox.Session) -> None:
-    """Run the examples of Dask and Daft on the page of parts."""
-    install(session, *group("test"), "dask[dataframe]", "daft")
-    session.run("pytest", "tests/engines/check_parts.py", *session.posargs, env={"CI": "true"})
+    """Run the examples of Dask, Daft and Ray on the page of parts."""
+    install(session, *group("test"), "dask[dataframe]", "daft", "ray[data]")
+    env = {"CI": "true", "RAY_USAGE_STATS_ENABLED": "0"}
+    session.run("pytest", "-W", "default", "tests/engines/check_parts.py", *session.posargs, env=env)  # Ray warns
 
 
 @nox.session(default=False)
