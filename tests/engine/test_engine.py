@@ -333,7 +333,13 @@ class HookBrokeError(Exception):
     """The caller's own."""
 
 
-@pytest.mark.parametrize(("kind", "concurrency"), pairs(list(EventKind), [1, 3]))
+# Those of tables and feeds; see tests/sync.
+NOT_OF_A_FETCH = {EventKind.RECHECK_SCHEDULED, EventKind.FEED_WAITING, EventKind.FEED_RESUMED, EventKind.FEED_GAP}
+
+
+@pytest.mark.parametrize(
+    ("kind", "concurrency"), pairs([kind for kind in EventKind if kind not in NOT_OF_A_FETCH], [1, 3])
+)
 async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
     sandbox: Sandbox, kind: EventKind, concurrency: int
 ) -> None:
