@@ -105,7 +105,7 @@ class FeedReader(SpanReader):
     def restart(self) -> None:
         """Begin another poll: set the counters to zero."""
         self.requests = self.retries = 0
-        self.faulty_fields = Counter()
+        self.faulty_fields: Counter[str] = Counter()
         self._started = monotonic()
 
     async def read_clock(self) -> datetime:
