@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
-from itertools import islice
 from secrets import token_hex
 
 import anyio
@@ -78,20 +77,20 @@ class ChangeHub:
     @asynccontextmanager
     async def run(self, feed: ChangeFeed) -> AsyncIterator[None]:
         """Publish the changes of `feed` during the block; disconnect all callers at its end."""
-        task = asyncio.create_task(self._follow(feed), name="changes")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        async with feed:
+            task = asyncio.create_task(self._follow(feed), name="changes")
+            try:
+                yield
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
 
     async def _follow(self, feed: ChangeFeed) -> None:
         try:
-            async with feed:
-                async for change in feed:
-                    self.publish(change)
-                    if self._end % _BATCH == 0:
-                        await asyncio.sleep(0)  # changes of one poll come without a pause
+            async for change in feed:
+                self.publish(change)
+                if self._end % _BATCH == 0:
+                    await asyncio.sleep(0)  # changes of one poll come without a pause
         except SipCdrError:
             logger.exception("the feed of changes has ended; mend this and restart the service")
         finally:
@@ -156,7 +155,7 @@ class ChangeHub:
         if reader.position == self._end:
             return b": waiting\n\n"
         begin = reader.position - self._first
-        batch = [event for _, event in islice(self._events, begin, begin + _BATCH)]
+        batch = [self._events[place][1] for place in range(begin, min(begin + _BATCH, len(self._events)))]
         reader.position += len(batch)
         return b"".join(batch)
 

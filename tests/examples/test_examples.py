@@ -203,7 +203,7 @@ async def test_csv_for_people_is_an_option_of_a_service(service: str, sandbox: S
 @pytest.mark.parametrize("name", some(FEEDS, every=2))  # both of them: test_feeds.py
 async def test_a_feed_shows_made_up_calls_as_they_arrive_and_ends_at_once(name: str) -> None:
     with served(name, "--sandbox", "--every", "0.05") as (address, _):
-        async with ClientSession(address) as browser, asyncio.timeout(60), browser.get("/changes") as answer:
+        async with asyncio.timeout(60), ClientSession(address) as browser, browser.get("/changes") as answer:
             assert await answer.content.readline() == b"event: reset\n"
             while await answer.content.readline() != b"event: added\n":
                 pass

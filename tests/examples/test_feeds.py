@@ -6,7 +6,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -268,5 +268,27 @@ async def test_there_are_limits(serve: Serve, sandbox: Sandbox) -> None:
             async with browser.get(service.url, headers={"Host": "rebound.example"}) as refused:
                 assert refused.status == 400
         service.hub.close()
+        with pytest.raises(EOFError):
+            await next_event(answer)
+
+
+async def test_callers_are_refused_after_the_feed_has_ended_for_good(
+    serve: Serve, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve() as service, asyncio.timeout(30), service.listen() as answer:
+        await next_event(answer)
+        sandbox.rotate_key()
+        with pytest.raises(EOFError):
+            await next_event(answer)
+        async with ClientSession() as browser, browser.get(service.url) as refused:
+            assert refused.status == 503
+    assert "the feed of changes has ended" in caplog.text
+
+
+async def test_a_service_ends_while_callers_are_connected(serve: Serve) -> None:
+    async with AsyncExitStack() as callers:
+        async with serve(keep_alive=1000) as service, asyncio.timeout(30):
+            answer = await callers.enter_async_context(service.listen())
+            await next_event(answer)
         with pytest.raises(EOFError):
             await next_event(answer)
