@@ -169,7 +169,7 @@ async def test_an_id_that_is_not_buffered_gets_a_reset(serve: Serve) -> None:
 
 
 async def test_a_caller_that_falls_out_of_the_buffer_is_disconnected_and_no_other_one(serve: Serve) -> None:
-    async with serve(100) as service, asyncio.timeout(60), stuck_caller(service) as (reader, connection):
+    async with serve(100, patience=1000) as service, asyncio.timeout(60), stuck_caller(service) as (reader, connection):
         await until(lambda: len(service.hub.readers) == 1)
         (stuck,) = service.hub.readers
         async with service.listen(read_bufsize=2**20) as quick:
