@@ -12,7 +12,7 @@ Needs: pip install "aiosipcdr[fastapi]" uvicorn
 import argparse
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated
 
 import anyio
@@ -94,4 +94,6 @@ if __name__ == "__main__":
     with account_and_feed(options) as open_feed:
         hub = ChangeHub(options.buffer)
         app = build_app(hub, open_feed)
-        Server(hub, uvicorn.Config(app, host="127.0.0.1", port=options.port, timeout_graceful_shutdown=5)).run()
+        server = Server(hub, uvicorn.Config(app, host="127.0.0.1", port=options.port, timeout_graceful_shutdown=5))
+        with suppress(KeyboardInterrupt):  # raised again after a clean end
+            server.run()
