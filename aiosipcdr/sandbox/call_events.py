@@ -19,16 +19,12 @@ from aiosipcdr.sandbox.store import Store
 class CallEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One change of the sandbox's calls.
 
-    | kind | what happens |
-    |---|---|
-    | late | `count` calls are listed that were submitted at `at` |
-    | change | `fields` of the calls `voice_ids`, or of `count` random ones, get new values |
-    | vanish | the calls `voice_ids`, or `count` random ones, are no longer listed |
-
         Sandbox(events=[CallEvent(kind="vanish", query=40, count=3)])
 
     Attributes:
-        kind: What happens, see above.
+        kind: What happens. "late": `count` calls are listed that were submitted at `at`; "change": `fields` of the calls
+            `voice_ids`, or of `count` random ones, get new values; "vanish": the calls `voice_ids`, or `count` random
+            ones, are no longer listed.
         query: Number of the query, counted from 1, before whose answer it happens. Refused requests do not count.
         count: Number of calls.
         voice_ids: The calls.
