@@ -36,6 +36,7 @@ TENANTS = "tenants_app"
 JOBS = ("nightly", "notebook", "plots")
 PROCESSES = "processes"
 DJANGO = "django_app"
+FEEDS = ("feed_aiohttp", "feed_fastapi")
 RECORDS = 4_500
 
 
@@ -199,6 +200,15 @@ async def test_csv_for_people_is_an_option_of_a_service(service: str, sandbox: S
         assert (await answer.read()).startswith(b"\xef\xbb\xbfvoice_id,")
 
 
+@pytest.mark.parametrize("name", some(FEEDS, every=2))  # both of them: test_feeds.py
+async def test_a_feed_shows_made_up_calls_as_they_arrive_and_ends_at_once(name: str) -> None:
+    with served(name, "--sandbox", "--every", "0.05") as (address, _):
+        async with asyncio.timeout(60), ClientSession(address) as browser, browser.get("/changes") as answer:
+            assert await answer.content.readline() == b"event: reset\n"
+            while await answer.content.readline() != b"event: added\n":
+                pass
+
+
 @pytest.mark.needs("package:django")
 async def test_a_synchronous_service_shares_one_client_between_its_threads(sandbox: Sandbox) -> None:
     sandbox.reset_stats()
@@ -346,8 +356,13 @@ def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
 
 
 def test_every_example_is_run_here_and_names_its_command() -> None:
-    scripts = {path.stem for path in EXAMPLES.glob("*.py")} - {"sandboxed", "spark_delta", "spark_lake"}  # tests/spark
-    assert scripts == {*SERVICES, TENANTS, DJANGO, *JOBS, PROCESSES}
+    scripts = {path.stem for path in EXAMPLES.glob("*.py")} - {
+        "change_hub",
+        "sandboxed",
+        "spark_delta",
+        "spark_lake",
+    }  # tests/spark
+    assert scripts == {*SERVICES, *FEEDS, TENANTS, DJANGO, *JOBS, PROCESSES}
     for name in scripts:
         page = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
         assert f"    python3 examples/{name}.py --sandbox\n" in page

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,10 @@ from aiosipcdr import (
     JournalDamagedError,
 )
 from aiosipcdr.blocking import BlockingCdrClient
+from aiosipcdr.model.query import Filters
 from aiosipcdr.policy.retry import RetryPolicy
-from aiosipcdr.sandbox import CallEvent, Sandbox
+from aiosipcdr.sandbox import CallEvent, Fault, Sandbox
+from aiosipcdr.sync.feed.follower import ClientSource, FeedOptions, Follower
 
 pytestmark = pytest.mark.anyio
 
@@ -152,18 +154,40 @@ async def test_what_was_not_acknowledged_is_yielded_again(sandbox: Sandbox, clie
     assert len(keys) == len({*keys}) == RECORDS
 
 
+def follow_quickly(client: CdrClient, path: Path, **options: Any) -> tuple[ChangeFeed, list[float]]:  # noqa: ANN401
+    """Return a feed that goes on at once instead of waiting, and the seconds that it would have waited."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.sleep(0.005)
+
+    source = ClientSource(client._fetcher, Filters(), None)
+    follower = Follower(source, Filters(), FeedOptions(lookback=DAYS, **options), path, sleep=sleep)
+    return ChangeFeed(follower), waits
+
+
+def of_kind(events: list[Event], kind: EventKind) -> list[Event]:
+    return [event for event in events if event.kind is kind]
+
+
 async def test_an_outage_is_waited_out_and_a_refused_key_is_not(sandbox: Sandbox, tmp_path: Path) -> None:
     events: list[Event] = []
     retry = RetryPolicy(attempts=1)
     async with client_of(sandbox, hook=events.append, retry=retry) as client:
         path = tmp_path / "calls.checkpoint"
         await poll(client, path, since=sandbox.start)
-        async with client.follow(checkpoint=path, lookback=DAYS, every=0.01) as feed:
+        feed, waits = follow_quickly(client, path, every=3.0)
+        async with feed:
             step = asyncio.ensure_future(anext(feed))
-            sandbox.answer_next(-18, -18, -18)
-            await until(lambda: any(event.kind is EventKind.FEED_RESUMED for event in events))
-            waiting = next(event for event in events if event.kind is EventKind.FEED_WAITING)
-            assert (waiting.error, waiting.delay) == ("ServerFaultError", 1.0)
+            sandbox.answer_next(*[-18] * 9)
+            await until(lambda: bool(of_kind(events, EventKind.FEED_RESUMED)))
+            waiting = of_kind(events, EventKind.FEED_WAITING)
+            assert {event.error for event in waiting} == {"ServerFaultError"}
+            announced = [event.delay for event in waiting]
+            assert announced == [3.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0, 300.0, 300.0][: len(announced)]
+            assert len(announced) >= 4  # two requests a poll
+            assert [wait for wait in waits if wait in announced] == announced
             (late,) = sandbox.insert()
             assert (await step).record.voice_id == late
             sandbox.rotate_key()
@@ -171,6 +195,43 @@ async def test_an_outage_is_waited_out_and_a_refused_key_is_not(sandbox: Sandbox
                 await anext(feed)
             with pytest.raises(StopAsyncIteration):
                 await anext(feed)
+
+
+async def test_a_feed_waits_for_as_long_as_a_throttling_vendor_asks(sandbox: Sandbox, tmp_path: Path) -> None:
+    events: list[Event] = []
+    async with client_of(sandbox, hook=events.append, retry=RetryPolicy(attempts=1)) as client:
+        path = tmp_path / "calls.checkpoint"
+        await poll(client, path, since=sandbox.start)
+        feed, waits = follow_quickly(client, path, every=3.0)
+        async with feed:
+            step = asyncio.ensure_future(anext(feed))
+            await until(lambda: bool(waits))
+            sandbox.add_faults(Fault("http", status=429, headers={"Retry-After": "700"}))
+            await until(lambda: bool(of_kind(events, EventKind.FEED_RESUMED)))
+            (waiting,) = of_kind(events, EventKind.FEED_WAITING)
+            assert (waiting.error, waiting.delay) == ("ThrottledError", 700.0)
+            assert waits.count(700.0) == 1
+            (late,) = sandbox.insert()
+            assert (await step).record.voice_id == late
+
+
+async def test_a_feed_goes_on_after_the_calls_that_the_vendor_has_deleted(sandbox: Sandbox, tmp_path: Path) -> None:
+    events: list[Event] = []
+    path = tmp_path / "calls.checkpoint"
+    async with client_of(sandbox, hook=events.append) as client:
+        async with client.follow(sandbox.start, checkpoint=path, lookback=timedelta(hours=1)) as feed:
+            await anext(feed)  # the feed catches up in steps of an hour
+        kept = sandbox.start + timedelta(hours=12)
+        sandbox.change(retention=datetime.now(UTC) - kept)
+        rest, _ = await poll(client, path)
+        (gap,) = of_kind(events, EventKind.FEED_GAP)
+        assert gap.window is not None
+        assert sandbox.start < gap.window.start <= sandbox.start + timedelta(hours=2)
+        assert kept <= gap.window.end < kept + timedelta(hours=1)
+        listed = await client.fetch_all(gap.window.end, sandbox.end)
+        assert {change.kind for change in rest} == {"added"}
+        assert sorted(change.record.voice_id for change in rest) == sorted(call.voice_id for call in listed)
+        assert await poll(client, path) == ([], 2)
 
 
 async def until(condition: Callable[[], bool]) -> None:

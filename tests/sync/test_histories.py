@@ -70,7 +70,9 @@ class History:
         submitted = None if self.random.random() < 0.05 else second - length
         hung_up = None if submitted is None else at(second)
         cost = Decimal(self.random.randint(0, 9)) / 100
-        self.vendor.rows.append(Listed(second, record(voice_id, submitted, hangup_time=hung_up, cost=cost)))
+        # No two rows are equal in everything: a reading, and therefore the difference, counts them as one row.
+        row = record(voice_id, submitted, hangup_time=hung_up, cost=cost, code=str(self.ids))
+        self.vendor.rows.append(Listed(second, row))
 
     def change(self) -> None:
         """Rate a call again."""
