@@ -929,8 +929,8 @@ class CdrClient:
                     print(change.kind, change.record.voice_id)  # added, changed or vanished
 
         A poll without changes costs two requests. Late and vanished calls are found by counts, changed contents by
-        reading again. Only what is proven complete is yielded. Asking for the next change acknowledges the last one;
-        a change that was not acknowledged is yielded again, with the same `key`, by the next feed with the same
+        reading again. Only changes from proven windows are yielded. Asking for the next change acknowledges the last
+        one; a change that was not acknowledged is yielded again, with the same `key`, by the next feed with the same
         checkpoint, also after a kill.
 
         While the vendor cannot be reached, throttles, fails or cannot be proven, the feed waits and goes on by itself:

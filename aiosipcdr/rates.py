@@ -1,6 +1,6 @@
 """One request rate for several processes: a server that leases slots, and the limiter that clients use.
 
-The server hands out slots a fraction of a second ahead, to whoever asks, in turn: a process without work takes nothing.
+The server hands out slots a fraction of a second ahead, in the order of requests: a process without work takes nothing.
 Both sides prove by HMAC that they know a key, which is never sent and is read from a private file or the environment.
 What follows is neither encrypted nor signed; it holds numbers only.
 """

@@ -122,7 +122,7 @@ def main() -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     parent = _Parent(os.dup(0), os.dup(1))
-    # What is printed by mistake goes to stderr.
+    # Accidental prints go to stderr.
     os.dup2(2, 1)
     factory = import_module("uvloop").new_event_loop if "uvloop" in sys.argv[1:] else None
     with suppress(asyncio.CancelledError, BrokenPipeError), asyncio.Runner(loop_factory=factory) as runner:

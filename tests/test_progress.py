@@ -114,13 +114,16 @@ def test_runs_at_the_same_time_share_the_line(monkeypatch: pytest.MonkeyPatch) -
 def test_a_display_that_fails_stops_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Terminal):
         def write(self, _: str, /) -> int:
+            failed.append(True)
             raise OSError("closed")
 
+    failed: list[bool] = []
     monkeypatch.setattr(sys, "stderr", Broken())
     hook = ProgressDisplay()
     hook(Event(kind=EventKind.RUN_STARTED, run=1))
     hook(Event(kind=EventKind.WINDOW_COMPLETE, run=1, records=1))
     hook(Event(kind=EventKind.RUN_FINISHED, run=1, report=FetchReport()))
+    assert failed
 
 
 async def test_a_count_shows_nothing(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,7 @@ class _Worker:
         return message
 
     async def _stop(self) -> None:
-        # The end of its stdin tells the process to end.
+        # The process ends when its stdin ends.
         process = self._process
         with anyio.CancelScope(shield=True):
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):

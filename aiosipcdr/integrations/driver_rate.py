@@ -140,7 +140,7 @@ def _start(order: dict[str, object]) -> str:
             " executors reach",
             retryable=False,
         )
-    server.returncode = 0  # it goes on; nobody waits for it
+    server.returncode = 0  # it keeps running and is not waited for
     return address
 
 
@@ -156,7 +156,7 @@ def _serve() -> None:
 
 def _wait_for_end(pid: int) -> None:
     with suppress(OSError, AttributeError):
-        ended = os.pidfd_open(pid)  # also tells of a process that its parent has not waited for
+        ended = os.pidfd_open(pid)  # also becomes readable for a zombie
         select.select([ended], [], [])
         return
     while True:

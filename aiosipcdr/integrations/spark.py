@@ -436,7 +436,7 @@ class _CallsStreamReader(_PartReader, DataSourceStreamReader, SupportsTriggerAva
         return _offset(self._find_latest())
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802 - Spark's name
-        """End with what is old enough now."""
+        """End with the calls that are old enough now."""
         self._target = self._find_latest()
 
     def partitions(self, start: dict[str, str], end: dict[str, str]) -> Sequence[InputPartition]:

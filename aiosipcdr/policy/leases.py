@@ -13,7 +13,7 @@ from aiosipcdr.policy.pacing import Pacer, RatePolicy
 __all__ = ["GRACE", "LEAD", "SlotClock", "SlotPlanner"]
 
 GRACE: Final = 0.05
-"""Seconds that a slot may be used late; what is not used by then is lost, also when its client has died."""
+"""Seconds that a slot may be used late; an unused slot is then lost, also when its client has died."""
 
 LEAD: Final = 0.05
 """Seconds that a slot is handed out ahead of its time at most; also the length of a lease."""

@@ -64,7 +64,7 @@ class ChangeSearch:
         Args:
             spans: Spans of the stretch, oldest first, each with a count, each beginning where the one before ends; at
                 most 31 days less a second together.
-            base: What is requested to read the stretch.
+            base: The range of the request that reads the stretch.
         """
         self.changed: list[Span] = []
         self._spans = spans

@@ -242,7 +242,7 @@ class Synchronizer:
             self._queue[span.start] = self._spans[span.start]  # its end may be later now
             self._estimates[span.start] = span.count or 0
         self._tally["counted"] = sum(span.start not in self._queue and span.start not in self._lost for span in scope)
-        return [span for span in extended if span.start not in self._queue]  # what is read is committed with its rows
+        return [span for span in extended if span.start not in self._queue]  # others are committed with their rows
 
     async def _give_up(self, since: datetime) -> None:
         # Time that was planned, never proven, and deleted by the vendor is left out if the caller says so.

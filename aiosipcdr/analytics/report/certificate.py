@@ -26,7 +26,7 @@ from aiosipcdr.wire.signing import Credentials
 __all__ = ["Certificate", "CertifiedFile", "Verdict"]
 
 Verdict = Literal["certified", "provisional", "unknown", "not certified"]
-"""What is proven.
+"""State of the proof.
 
 "certified": these are all calls of the period. "provisional": they were when it was read, but its end is so young that
 calls may still be added. "unknown": nothing says whether calls are missing. "not certified": calls may be missing or
@@ -54,13 +54,13 @@ class CertifiedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
-    """What is proven of a set of calls, and why it is not more.
+    """The proof of a set of calls, and the reasons for what it lacks.
 
         Certificate.of_files(["october.parquet"]).verdict  # "certified"
         Certificate.of_report(records.report).verdict      # "provisional"
 
     Attributes:
-        verdict: What is proven.
+        verdict: The state of the proof.
         reasons: What keeps it from being "certified", one sentence each.
         notes: What else to know of the calls, one sentence each, such as values that could not be read.
         calls: Calls that it is about; `None` if that is not known.

@@ -73,7 +73,7 @@ class Writing(NamedTuple):
 
 
 def certificate(found: Certificate) -> Element:
-    """Return the banner that says what is proven, and why it is not more."""
+    """Return the banner with the certificate and its reasons."""
     kind, head, meaning = _HEADS[found.verdict]
     parts = [element("h2", head), paragraph(meaning)]
     if found.calls is not None:
@@ -342,7 +342,7 @@ def hints(writing: Writing, found: Sequence[FraudHint]) -> Element:
 
 
 def _most_of_each_kind(found: Sequence[FraudHint]) -> list[FraudHint]:
-    """Return as many hints as the page shows, by kind; a kind with many leaves room for the others."""
+    """Return as many hints as the page shows, by kind; a kind with many leaves places for the others."""
     places: Counter[str] = Counter()
     ranked = []
     for hint in sorted(found, key=lambda hint: -hint.calls):

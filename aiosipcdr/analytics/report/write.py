@@ -44,10 +44,10 @@ def write_report(
         summary: The calls. The page shows the tables of `REPORT_GROUPINGS`, and `phone_name`, and says which are
             missing.
         path: The file. An earlier report there is replaced.
-        certificate: What is proven of the calls: a `FetchReport`, or `Certificate.of_files`. Without one, the page says
+        certificate: The proof of the calls: a `FetchReport`, or `Certificate.of_files`. Without one, the page says
             that it is unknown.
         before: The period before, to compare with; made with any groupings.
-        certificate_before: What is proven of its calls.
+        certificate_before: The proof of its calls.
         title: The heading.
         show_numbers: Show phone numbers, which are masked otherwise, and names of phones, which are hidden otherwise.
         created: When the page is written, as it says; aware, by default now.

@@ -192,7 +192,7 @@ class ExcelEncoder:
         return self._sink.take()
 
     def _write(self, data: bytes) -> None:
-        # In blocks of one size: what is compressed does not depend on the batches.
+        # In blocks of one size, so that the compressed bytes do not depend on the batches.
         self._size += len(data)
         if self._size > _MOST_BYTES:
             raise too_many_rows()

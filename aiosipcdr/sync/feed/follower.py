@@ -349,7 +349,7 @@ class Follower:
         await to_thread.run_sync(partial(self._target.forget_old, oldest, slack=slack))
 
     async def _skip_deleted(self, error: OutOfTimeRangeError) -> None:
-        # The vendor has deleted calls while nobody followed: the feed goes on where they begin.
+        # The vendor has deleted calls while no feed ran: the feed continues where they begin.
         spans = self._target.spans
         if not spans or error.available_from is None:
             raise error

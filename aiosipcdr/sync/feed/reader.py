@@ -39,7 +39,7 @@ class HalvingSearch:
 
         Args:
             spans: See `aiosipcdr.sync.spans.ChangeSearch`.
-            base: What is requested to read the stretch.
+            base: The range of the request that reads the stretch.
             preceding: Calls of the second before the stretch when it was counted last: counted again if a total
                 differs.
         """

@@ -138,7 +138,7 @@ class DuckdbTarget:
         self._lock.release()
 
     def _prepare(self) -> None:
-        # Creates what is missing, and checks what is there. `span_start` gets no index: DuckDB turns updates of indexed
+        # Creates missing tables, and checks existing ones. `span_start` gets no index: DuckDB turns updates of indexed
         # columns into deletions and insertions, which fail on the primary key; it skips blocks of rows without one.
         table, state, checkpoints = self._location.table, self._location.state, self._location.checkpoints
         if self._location.schema:

@@ -220,7 +220,7 @@ class PostgresTarget:
             raise ExportConflictError(describe_other_run(self._location)) from None
 
     def _prepare(self) -> None:
-        # Creates what is missing, and checks what is there.
+        # Creates missing tables, and checks existing ones.
         table, state, checkpoints = self._location.table, self._location.state, self._location.checkpoints
         # `IF NOT EXISTS` would need the right to create schemas also where there is one.
         if not self._fetch("SELECT 1 FROM pg_namespace WHERE nspname = %b", self._schema):

@@ -108,7 +108,7 @@ def create_table(name: str, columns: Sequence[Column], key: Sequence[str], types
 def compare_columns(
     existing: Mapping[str, str], columns: Sequence[Column], types: Mapping[Kind, str]
 ) -> tuple[list[str], list[Column]]:
-    """Compare columns with what they should be; return what is wrong, and the missing columns that can be added.
+    """Compare columns with the expected ones; return the differences, and the missing columns that can be added.
 
     Args:
         existing: The type of each existing column, as the database prints it.

@@ -141,7 +141,7 @@ class SqliteTarget:
         self._lock.release()
 
     def _prepare(self) -> None:
-        # Creates what is missing, and checks what is there.
+        # Creates missing tables, and checks existing ones.
         if self._exists(self._table):
             info = self._execute(f"PRAGMA table_info({self._table})").fetchall()
             key = [name for _, name, *_, position in sorted(info, key=lambda row: row[-1]) if position]
