@@ -143,7 +143,7 @@ def test_a_killed_executor_costs_no_row(
 @pytest.mark.skipif(HOSTS[0] == HOSTS[1], reason="needs two hosts")
 @pytest.mark.parametrize("options", [{"timeField": "submit_time"}, {}], ids=["known", "unknown"])
 def test_two_attempts_of_a_task_give_its_rows_once(
-    cluster: Any, sandbox: Sandbox, gate: Gate, *, event_log: Path, tmp_path: Path, options: dict[str, object]
+    cluster: Any, sandbox: Sandbox, gate: Gate, *, event_log: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     with open_client(sandbox) as client:
         *_, last = client.plan_parts(sandbox.start, sandbox.end, rows=ROWS, time_field=options.get("timeField"))
