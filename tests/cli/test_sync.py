@@ -172,7 +172,7 @@ def test_a_run_that_fails_halfway_keeps_what_was_committed(
 ) -> None:
     monkeypatch.setattr("aiosipcdr.sync.spans.SPAN_ROWS", 20)
     monkeypatch.setattr("aiosipcdr.sync.spans.CHUNK_ROWS", 40)
-    sandbox.answer_next(*[0] * 12, -13)  # the account is locked
+    sandbox.answer_next(*[0] * 9, -13)  # the account is locked
     assert run(command) == 1
     assert 0 < count_rows() < 120
     assert run(command) == 0

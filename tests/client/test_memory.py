@@ -116,7 +116,7 @@ FAILING: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception]]] = {
     "refused": ({"faults": [Fault("code", code=-10, page=7, times=0)]}, {}, VendorError),
     "failing": ({"faults": [Fault("http", status=500, page=7, times=0)]}, {}, ServerFaultError),
     "unproven": ({"wrong_total": 1, "records": 20}, {}, IncompleteRangeError),
-    "deleted": ({"retention": timedelta(days=21)}, {}, OutOfTimeRangeError),
+    "deleted": ({"retention": timedelta(days=22)}, {}, OutOfTimeRangeError),
     "unfiltered": ({"filters": "ignored"}, {"sip_group_name": "another"}, FilterIgnoredError),
     "unreadable": ({"faults": [Fault("edit", data=UNREADABLE, times=0)]}, {}, SchemaMismatchError),
 }
