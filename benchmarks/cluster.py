@@ -160,7 +160,7 @@ def main() -> None:
                 measure(tables, cluster, folder, small, calls=calls, latency=given.latency)
     print(f"{datetime.now(UTC):%Y-%m-%d}; {describe_machine()}, {java}, pyspark {version('pyspark')};", end=" ")
     print(
-        f"load {load:.1f} at the begin, {os.getloadavg()[0]:.1f} at the end; {given.latency * 1e3:.0f} ms of latency\n"
+        f"load {load:.1f} at the start, {os.getloadavg()[0]:.1f} at the end; {given.latency * 1e3:.0f} ms of latency\n"
     )
     tables.print()
 

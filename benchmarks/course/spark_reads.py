@@ -163,7 +163,7 @@ class Session:
     def _measure(
         self, course: Course, work: Callable[[], None], disturb: Callable[[], None] | None
     ) -> tuple[int, float, dict[Kind, float]]:
-        disturbing = threading.Thread(target=disturb)
+        disturbing = threading.Thread(target=disturb, daemon=True)
         before, began = self.usage.cpu(), time.perf_counter()
         course.reset()
         disturbing.start()

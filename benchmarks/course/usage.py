@@ -66,7 +66,7 @@ class UsageWatch:
 
     def executors(self) -> list[int]:
         """Return the process ids of the executors that run now."""
-        return [pid for pid, (parent, _) in _stats().items() if parent in self._workers]
+        return [pid for pid, one in _stats().items() if one.parent in self._workers]
 
     def _sample_on(self) -> None:
         while not self._ends.wait(_SAMPLE_SECONDS):
@@ -77,20 +77,28 @@ class UsageWatch:
         with self._lock:
             below = {*self._workers}
             for kind in _KINDS:
-                below = {pid for pid, (parent, _) in stats.items() if parent in below}
+                # A child of the JVM is a copy of it until it has become Python.
+                below = {pid for pid, one in stats.items() if one.parent in below and one.is_java == (kind == "jvm")}
                 for pid in below:
                     with suppress(OSError, IndexError):  # it has just ended
-                        self._seen[pid] = Usage(kind, stats[pid][1], _peak(pid))
+                        self._seen[pid] = Usage(kind, stats[pid].cpu, _peak(pid))
             return [*self._seen.values()]
 
 
-def _stats() -> dict[int, tuple[int, float]]:
-    """Return parent and seconds of CPU of each process."""
+class _Stat(NamedTuple):
+    parent: int
+    is_java: bool
+    cpu: float
+
+
+def _stats() -> dict[int, _Stat]:
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has just ended
-            fields = stat.read_text().rpartition(")")[2].split()
-            found[int(stat.parent.name)] = int(fields[1]), sum(map(int, fields[11:13])) / _TICKS
+            head, _, tail = stat.read_text().rpartition(")")
+            fields = tail.split()
+            cpu = sum(map(int, fields[11:13])) / _TICKS
+            found[int(stat.parent.name)] = _Stat(int(fields[1]), head.endswith("(java"), cpu)
     return found
 
 
