@@ -180,11 +180,16 @@ def dlt(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def engines(session: nox.Session) -> None:
-    """Run the examples of Dask, Daft and Ray on the page of parts."""
-    install(session, *group("test"), "dask[dataframe]", "daft", "ray[data]")
+@nox.parametrize("page", [nox.param("parts", id="parts"), nox.param("orchestrators", id="orchestrators")])
+def engines(session: nox.Session, page: str) -> None:
+    """Run the page of parts with Dask, Daft, Ray and Beam, and the page of orchestrators with all three of them."""
+    if page == "parts":
+        install(session, *group("test"), "dask[dataframe]", "daft", "ray[data]", "apache-beam")
+    else:
+        # Not all extras: Airflow admits only few versions of FastAPI.
+        session.install(".[arrow,cli]", *group("orchestrators"))
     env = {"CI": "true", "RAY_USAGE_STATS_ENABLED": "0"}
-    session.run("pytest", "-W", "default", "tests/engines/check_parts.py", *session.posargs, env=env)  # Ray warns
+    session.run("pytest", "-W", "default", f"tests/engines/check_{page}.py", *session.posargs, env=env)  # they warn
 
 
 @nox.session(default=False)

@@ -36,7 +36,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "decisions" not in path.parts)
 TUTORIAL = DOCS / "tutorial.md"
 TROUBLESHOOTING = DOCS / "howto" / "troubleshooting.md"
-SCHEDULING = DOCS / "howto" / "scheduling.md"
+ORCHESTRATORS = DOCS / "howto" / "orchestrators.md"
 LAKE = DOCS / "howto" / "lake.md"
 
 
@@ -168,7 +168,7 @@ def scheduled_commands() -> list[str]:
     units = re.findall(r"^ExecStart=(.+)$", "\n".join(pages.values()), re.MULTILINE)
     line = r"^[\d*/,-]+(?: [\d*/,-]+){4} +(?:cd \S+ && )?(\S*aiosipcdr .+)$"
     crontab = re.findall(line, "\n".join(pages.values()), re.MULTILINE)
-    dags = re.findall(r"bash_command='(.+)',$", pages[SCHEDULING], re.MULTILINE)
+    dags = re.findall(r"bash_command='(.+)',$", pages[ORCHESTRATORS], re.MULTILINE)
     assert units
     assert crontab
     assert dags
@@ -187,10 +187,17 @@ def test_a_scheduled_command_is_one_of_ours(command: str) -> None:
     check_arguments(arguments)
 
 
-def test_the_dag_is_python() -> None:
-    (dag,) = blocks_of(SCHEDULING, "py")
+def test_what_orchestrators_run_is_python() -> None:
+    # `nox -s engines` runs it.
+    blocks = blocks_of(ORCHESTRATORS, "py")
 
-    ast.parse(dag)
+    assert [name for block in blocks for name in re.findall(r"^# (\w+)\.py\n", block)] == [
+        "calls_dag",
+        "calls_assets",
+        "calls_flow",
+    ]
+    for block in blocks:
+        ast.parse(block)
 
 
 def test_the_table_in_postgres_has_the_columns_of_an_export() -> None:

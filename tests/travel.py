@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Generator
 from datetime import datetime
+from multiprocessing.process import BaseProcess
 from typing import Any, NoReturn
 
 import pytest
@@ -28,8 +29,9 @@ class Traveller:
     def pytest_runtest_protocol(self) -> Generator[None, object, object]:
         with travel(self._instant, tick=True), pytest.MonkeyPatch.context() as patch:
             patch.setattr(subprocess.Popen, "__init__", _skip)
+            patch.setattr(BaseProcess, "start", _skip)
             return (yield)
 
 
-def _skip(*_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - as Popen
+def _skip(*_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - as Popen and BaseProcess
     pytest.skip("starts a process, whose clock is not moved")

@@ -5,21 +5,23 @@ out the rest: what it returns selects at least the rows that the expression sele
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta
+from operator import eq, ge, gt, le, lt
 from typing import Any, NamedTuple, Self
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from aiosipcdr.model.records import TimeField
-from aiosipcdr.model.windows import day_start
 
 __all__ = ["PushedFilters", "read_predicate"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_MINUTE = timedelta(minutes=1)
+_AROUND = timedelta(days=3)  # a zone is up to 16 hours from UTC, and may have skipped a day
 _UNITS = {"Milliseconds": timedelta(milliseconds=1), "Microseconds": _MICROSECOND}
 _MIRRORED = {"Gt": "Lt", "GtEq": "LtEq", "Lt": "Gt", "LtEq": "GtEq", "Eq": "Eq", "EqValidity": "EqValidity"}
+_COMPARISONS = {"Gt": gt, "GtEq": ge, "Lt": lt, "LtEq": le, "Eq": eq, "EqValidity": eq}
 _NAMES = ("sip_group_name", "phone_name")
 
 
@@ -113,38 +115,51 @@ def _read_name(name: str, op: str, literal: Any) -> PushedFilters | None:  # noq
 
 
 def _read_time(column: Any, op: str, literal: Any, time_field: TimeField | None) -> PushedFilters | None:  # noqa: ANN401 - JSON
-    # From `first` to before `after` are the instants that equal the literal: one, or those of a day.
     value = _scalar(literal)
-    if column.get("Column") is not None:
-        name = column["Column"]
-        count, unit, zone = value["Datetime"]
-        if zone is None:
-            return None
-        first = _EPOCH + count * _UNITS[unit]
-        after = first + _MICROSECOND
-    else:
-        name, zone = _read_date_of(column)
-        day = date(1970, 1, 1) + timedelta(days=value["Date"])
-        first, after = day_start(day, zone), day_start(day + timedelta(days=1), zone)
+    name, zone = _read_column(column)
     if time_field is None or name != time_field:
         return None
+    if zone is not None:
+        return _read_days(zone, op, date(1970, 1, 1) + timedelta(days=value["Date"]))
+    count, unit, zone = value["Datetime"]
+    if zone is None:
+        return None
+    time = _EPOCH + count * _UNITS[unit]
+    return _bounds(op, time if op != "Gt" else time + _MICROSECOND, time if op == "Lt" else time + _MICROSECOND)
+
+
+def _read_days(zone: str, op: str, day: date) -> PushedFilters | None:
+    # Polars has a time zone database of its own, which may be older than Python's or newer. So it is asked, minute by
+    # minute: that also holds for a day that begins twice or never.
+    import polars as pl
+
+    middle = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    minutes = pl.datetime_range(middle - _AROUND, middle + _AROUND, _MINUTE, eager=True)
+    chosen = minutes.filter(_COMPARISONS[op](minutes.dt.convert_time_zone(zone).dt.date(), day))
+    # One minute more at the start, since days of historical zones begin at any second.
+    return None if chosen.is_empty() else _bounds(op, chosen[0] - _MINUTE, chosen[-1] + _MINUTE)
+
+
+def _bounds(op: str, start: datetime, end: datetime) -> PushedFilters:
     return {
-        "Gt": PushedFilters(start=after),
-        "GtEq": PushedFilters(start=first),
-        "Lt": PushedFilters(end=first),
-        "LtEq": PushedFilters(end=after),
-        "Eq": PushedFilters(start=first, end=after),
-        "EqValidity": PushedFilters(start=first, end=after),
+        "Gt": PushedFilters(start=start),
+        "GtEq": PushedFilters(start=start),
+        "Lt": PushedFilters(end=end),
+        "LtEq": PushedFilters(end=end),
+        "Eq": PushedFilters(start=start, end=end),
+        "EqValidity": PushedFilters(start=start, end=end),
     }[op]
 
 
-def _read_date_of(column: Any) -> tuple[str, tzinfo]:  # noqa: ANN401 - JSON
-    # column.dt.date(), or column.dt.convert_time_zone(...).dt.date()
+def _read_column(column: Any) -> tuple[str, str | None]:  # noqa: ANN401 - JSON
+    # A column, or the zone of its dates: column.dt.date(), or column.dt.convert_time_zone(...).dt.date().
+    if (name := column.get("Column")) is not None:
+        return name, None
     inner, zone = _read_function(column, "Date")[0], "UTC"
     if "Function" in inner:
         inner, zone = _read_function(inner, "ConvertTimeZone")
         zone = zone["inner"]
-    return inner["Column"], ZoneInfo(zone)
+    return inner["Column"], zone
 
 
 def _read_function(node: Any, name: str) -> tuple[Any, Any]:  # noqa: ANN401 - JSON

@@ -1,6 +1,7 @@
 """`aiosipcdr report`: a page of files or of a range, and exit codes that say what it is worth."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from aiosipcdr.cli.app import run
 from aiosipcdr.sandbox import Sandbox
 
-SANDBOX = {"records": 60}
+RECORDS = 60
+SANDBOX = {"records": RECORDS, "retention": timedelta(days=100)}
+"""The month before the calls is not deleted yet, however long the months are."""
 
 
 ONE_GROUP = ["--group", "sales-us"]
@@ -35,7 +38,7 @@ def test_a_file_becomes_a_page(exported: Path, tmp_path: Path, capsys: pytest.Ca
 
     assert reported.out == ""
     calls = calls_in(exported)
-    assert 0 < calls < SANDBOX["records"]
+    assert 0 < calls < RECORDS
     assert reported.err == f"{calls} calls of 1 file, certified complete; written to {page}\n"
     text = page.read_text(encoding="utf-8")
     assert "<title>October</title>" in text

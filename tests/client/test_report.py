@@ -28,8 +28,8 @@ async def test_a_range_is_compared_with_the_days_before(client: CdrClient, sandb
     earlier = await client.fetch_all(before, start, time_field="submit_time", sip_group_name=GROUP)
     assert f", {len(earlier):,} calls. It is certified complete." in text
     assert "(UTC+08:00)" in text  # that of the start
-    phone = next(call.phone_name for call in earlier if call.phone_name)
-    assert phone in text
+    calls = await client.fetch_all(start, end, time_field="submit_time", sip_group_name=GROUP)
+    assert any(call.phone_name in text for call in calls if call.phone_name)
 
 
 async def test_a_period_before_that_the_vendor_has_deleted_is_left_out(tmp_path: Path) -> None:

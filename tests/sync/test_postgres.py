@@ -129,7 +129,7 @@ def test_a_row_that_breaks_a_constraint_of_yours_is_not_shown(url: str, tmp_path
 
 
 @pytest.fixture
-def lost_server() -> Iterator[None]:
+def lost_server(url: str) -> Iterator[None]:  # noqa: ARG001 - starts it
     """Wait at the end until the server has recovered."""
     yield
     SERVER.wait()
