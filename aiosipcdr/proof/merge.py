@@ -17,7 +17,7 @@ import msgspec
 
 from aiosipcdr.model.records import TIME_FIELDS, CallDetailRecord
 from aiosipcdr.model.report import CompleteWindow, ReportBuilder, WindowReport, WindowReportBuilder, WindowShare
-from aiosipcdr.model.windows import SECOND, TimeWindow
+from aiosipcdr.model.windows import OVERLAP, SECOND, TimeWindow
 from aiosipcdr.proof.checkpoint import ReadWindow
 from aiosipcdr.proof.field_counts import FieldCounts
 from aiosipcdr.proof.overlaps import EarlierWindow, Repeats, identity, may_lie_in
@@ -115,6 +115,13 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
     def is_preceding(self, window: TimeWindow) -> bool:
         """Return whether `window` is within the preceding second."""
         return self.preceding_second is not None and window.end <= self.preceding_second.end
+
+    def encloses(self, window: TimeWindow) -> bool:
+        """Return whether the known times of all calls that `window` may return lie within `bounds`.
+
+        Answers with calls beyond a window and the overlap are not used, see `judge_answer`.
+        """
+        return self.bounds is None or (self.bounds[0] <= window.start and window.end + OVERLAP < self.bounds[1])
 
     def is_unsure(self, record: CallDetailRecord) -> bool:
         """Return whether not the time of a call decides about its owner, but the window in which it is read."""
@@ -214,7 +221,7 @@ class RangeMerger:
         reported = builder.build()
         repeated = repeats.keys
         is_preceding = self._span.is_preceding(reader.window)
-        records, omitted, in_order = self._select(scan, repeated, is_preceding=is_preceding)
+        records, omitted, in_order = self._select(reader, repeated, is_preceding=is_preceding)
         quarantined = {
             key: msgspec.structs.replace(record, window=reader.window)
             for key, record in scan.quarantined.items()
@@ -353,16 +360,16 @@ class RangeMerger:
         report.anomalies += reported.anomalies
 
     def _select(
-        self, scan: WindowScan, repeated: set[object], *, is_preceding: bool
+        self, reader: WindowReader, repeated: set[object], *, is_preceding: bool
     ) -> tuple[list[CallDetailRecord], list[CallDetailRecord], bool]:
         # Returns the rows to deliver, those to omit, and whether both are in order.
-        sorted_run = scan.sorted_run
-        if sorted_run is not None and self._span.bounds is None:
+        span, sorted_run = self._span, reader.scan.sorted_run
+        if sorted_run is not None and (span.bounds is None or (not is_preceding and span.encloses(reader.window))):
             return ([], sorted_run.records, True) if is_preceding else (*sorted_run.without(map(str, repeated)), True)
         new: list[CallDetailRecord] = []
         omitted: list[CallDetailRecord] = []
-        for key, record in scan.records.items():
-            is_new = key not in repeated and self._span.owns(record, is_preceding=is_preceding)
+        for key, record in reader.scan.records.items():
+            is_new = key not in repeated and span.owns(record, is_preceding=is_preceding)
             (new if is_new else omitted).append(record)
         return new, omitted, False
 

@@ -6,6 +6,7 @@ Knows the wire and nothing of any client; numbers are fictional ones.
 import random
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
@@ -28,6 +29,7 @@ _CLOCK = [f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}+08:00" 
 _RATES = [0.0012 + 0.0033 * area for area in range(40)]
 _MINUTES = (1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 6, 8, 11, 15, 22, 34, 57)
 _EXCHANGE = 7.2
+_GROUPS = 7
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -79,6 +81,7 @@ class Calls:
     Attributes:
         block: All records in the order of the pages, each with a comma behind it.
         offsets: Where each begins in `block`, and where the last one ends.
+        groups: The places of each group's calls, in order.
     """
 
     def __init__(self, number: int, profile: Profile = PROFILES["null"], seed: int = 1) -> None:
@@ -98,7 +101,9 @@ class Calls:
         self._keys = array("q", [self._sign * seconds[place] for place in places])
         self.block = bytearray()
         self.offsets = array("q", [0])
-        for place in places:
+        self.groups = {f"group{group}": array("q") for group in range(_GROUPS)}
+        for position, place in enumerate(places):
+            self.groups[f"group{chances[place] % _GROUPS}"].append(position)
             self.block += _encode(profile, place, ids[place], seconds[place], chances[place]).encode()
             self.offsets.append(len(self.block))
 
@@ -106,6 +111,17 @@ class Calls:
         """Return the places of the first call from `start` to `end` and after the last, in seconds after `START`."""
         low, high = sorted((self._sign * start, self._sign * end))
         return bisect_left(self._keys, low), bisect_right(self._keys, high)
+
+    def of_group(self, group: str, first: int, last: int) -> Sequence[int]:
+        """Return the places of a group's calls, of those from `first` to before `last`."""
+        places = self.groups.get(group, array("q"))
+        return places[bisect_left(places, first) : bisect_left(places, last)]
+
+    def records(self, places: Sequence[int]) -> bytes | memoryview:
+        """Return the records at `places`, with commas between them."""
+        if isinstance(places, range):
+            return memoryview(self.block)[self.offsets[places.start] : self.offsets[places.stop] - 1]
+        return b",".join(self.block[self.offsets[place] : self.offsets[place + 1] - 1] for place in places)
 
 
 def _encode(profile: Profile, place: int, number: int, second: int, chance: int) -> str:
@@ -124,7 +140,7 @@ def _encode(profile: Profile, place: int, number: int, second: int, chance: int)
     elif chance % 10 == 0:
         rang, outcome = no_time, ("486", "Busy Here")
     # 555-01xx and 7700 900xxx are reserved for fiction.
-    named = (2_410_010_000_001_000_000 + number, chance % 7, chance % 90, 100 + chance % 100, chance)
+    named = (2_410_010_000_001_000_000 + number, chance % _GROUPS, chance % 90, 100 + chance % 100, chance)
     times = (_text(second), _text(second), rang, answered, hung_up)
     period = "60+60" if profile.billing == "minute" else "1+1"
     currency = no_text if profile.amounts == 2 else '"CNY"'

@@ -1,7 +1,7 @@
 """The vendor's endpoint, fast enough not to affect measurements, in its own process.
 
-Responses are slices of one block that was encoded before: windows, pages and sizes
-are honoured; nothing is validated and signatures are ignored. Repeated requests are
+Responses are slices of one block that was encoded before: windows, groups, pages and
+sizes are honoured; nothing is validated and signatures are ignored. Repeated requests are
 answered from a cache. Paths under `/course/` are for the benchmark itself: latency,
 counters, and the received requests.
 Run: cd benchmarks && python3 -m course.endpoint CALLS [--profile NAME] [--certificate FILE]
@@ -35,6 +35,7 @@ _BODY = (
 class _Params(msgspec.Struct, rename="camel"):
     str_time: datetime
     end_time: datetime
+    sip_group_name: str | None = None
 
 
 class _Query(msgspec.Struct):
@@ -67,7 +68,7 @@ class Endpoint:
         self.requests += 1
         if self.seen is not None:
             self.seen.append(body)
-        body = body.translate(None, b" \t")  # control counts differ in blanks alone; no filter is used here
+        body = body.translate(None, b" \t")  # control counts differ in blanks alone, which no group has
         known = self._answers.get(body)
         if known is None:
             known = self._make(self._decode(body))
@@ -79,13 +80,13 @@ class Endpoint:
         return answer
 
     def _make(self, query: _Query) -> tuple[bytes, int]:
-        offsets = self._calls.offsets
+        calls, size, group = self._calls, query.size, query.params.sip_group_name
         seconds = [(time - START).total_seconds() for time in (query.params.str_time, query.params.end_time)]
-        first, last = self._calls.between(*seconds)
-        total, size = last - first, query.size
-        begin = min(last, first + (query.current - 1) * size)
-        end = min(last, begin + size)
-        records = memoryview(self._calls.block)[offsets[begin] : max(offsets[begin], offsets[end] - 1)]
+        first, last = calls.between(*seconds)
+        places = range(first, last) if group is None else calls.of_group(group, first, last)
+        total, begin = len(places), (query.current - 1) * size
+        page = places[begin : begin + size]
+        records = calls.records(page) if page else b""
         body = _BODY % (total, size, query.current, -(-total // size), records)
         # LIMIT and OFFSET walk over all rows before the page, and over its own.
         return _HTTP % (self._date, len(body), body), min(total, query.current * size)

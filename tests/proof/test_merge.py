@@ -375,9 +375,9 @@ def test_one_instant_in_two_offsets_is_one_instant() -> None:
 rows = st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["", "x"]), st.booleans()), max_size=25)
 
 
-@given(rows, st.sampled_from(["rising", "falling", "as drawn"]), st.integers(2, 12))
+@given(rows, st.sampled_from(["rising", "falling", "as drawn"]), st.integers(2, 12), st.none() | st.integers(0, 15))
 def test_windows_that_rise_are_put_together_as_all_others_are(
-    reported: list[tuple[int, str, bool]], order: str, width: int
+    reported: list[tuple[int, str, bool]], order: str, width: int, trimmed: int | None
 ) -> None:
     # The same rows twice, once by the ordinary way alone: what rises is a short cut, never another result.
     calls = [
@@ -388,7 +388,8 @@ def test_windows_that_rise_are_put_together_as_all_others_are(
         calls.sort(key=lambda one: one.voice_id, reverse=order == "falling")
 
     def put_together() -> list[tuple[object, ...]]:
-        merger, report = make_merger()
+        exact = None if trimmed is None else (at(trimmed), at(31 - trimmed))
+        merger, report = make_merger(time_field=None if trimmed is None else "submit_time", exact=exact)
         out: list[tuple[object, ...]] = []
         for first in range(0, 31, width):
             inside = [one for one in calls if at(first) <= (one.submit_time or START) <= at(first + width + 1)]

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiosipcdr.model.records import CallDetailRecord
+from aiosipcdr.model.query import Filters
+from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.windows import SECOND, TimeWindow
 from aiosipcdr.proof.checkpoint import Checkpoint, Delivered, JournalQueue, ReadWindow
 from aiosipcdr.proof.merge import OwnedSpan
+from aiosipcdr.proof.page import PageRequest, Verdict, judge_answer
+from aiosipcdr.wire.codec import PageAnswer
 from tests.proof.made_up_pages import accept
 from tests.proof.simulated_vendor import (
     START,
@@ -52,6 +55,24 @@ def test_with_a_known_time_field_the_time_decides_and_the_seam_where_there_is_no
         assert [span.owns(record, is_preceding=reported) for reported in (True, False)] == [owns, owns]
     undated = CallDetailRecord(voice_id="1", submit_time=at(15_000))
     assert [span.owns(undated, is_preceding=reported) for reported in (True, False)] == [False, True]
+
+
+def test_a_window_is_enclosed_if_no_call_that_an_answer_may_have_is_beyond_the_bounds() -> None:
+    span = OwnedSpan.adjacent(at(10_000), at(20_000), time_field="call_time")
+    enclosed = {(9, 12): False, (10, 12): True, (15, 18): True, (15, 19): False, (10, 20): False}
+    for (first, last), expected in enclosed.items():
+        window = seconds(first, last)
+        assert span.encloses(window) is expected
+        times = [time for time in range(9_000, 21_001, 500) if may_be_in_answer(window, time)]
+        calls = [CallDetailRecord(voice_id="1", call_time=at(time)) for time in times]
+        assert all(span.owns(call, is_preceding=False) for call in calls) is expected
+
+
+def may_be_in_answer(window: TimeWindow, time: int) -> bool:
+    records = [CallDetailRecord(voice_id="1", call_time=at(time))]
+    page = Page(total=1, size=100, current=1, pages=1, records=records)
+    request = PageRequest(owner=None, window=window, params=b"", current=1, size=100)  # type: ignore[arg-type]
+    return judge_answer(request, PageAnswer(page=page), Filters(), "call_time")[0] is Verdict.USE
 
 
 def test_a_range_that_is_nobodys_neighbour_has_no_seam() -> None:

@@ -18,6 +18,7 @@ CONTENDERS = {
     "pages": ("floor", "read_pages", "bare aiohttp and msgspec loop, pages alone"),
     "fetch_all": ("ours", "fetch_all", "aiosipcdr: fetch_all"),
     "stream": ("ours", "stream", "aiosipcdr: stream"),
+    "arrow": ("ours_arrow", "arrow_batches", "aiosipcdr: stream, as Arrow batches"),
     "floor_export": ("floor_export", "to_parquet", "bare aiohttp and msgspec loop, then pyarrow to Parquet"),
     "ndjson": ("ours_export", "export_ndjson", "aiosipcdr: export to NDJSON"),
     "export": ("ours_export", "export", "aiosipcdr: export to Parquet"),
