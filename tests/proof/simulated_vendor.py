@@ -694,9 +694,11 @@ def cover(  # noqa: D417 - the rest are Coverage's own
 @contextmanager
 def smaller_windows(max_rows: int, target_rows: int) -> Iterator[None]:
     """Make windows of `max_rows` at most, five times as many in few seconds: small ranges show what large ones do."""
-    limits = {"MAX_ROWS": max_rows, "TARGET_ROWS": target_rows}
-    dense = {"MAX_DENSE_ROWS": max_rows * 5 - 1}
-    with patch.multiple(budget_module, **limits, **dense), patch.multiple(range_module, **limits):
+    dense = max_rows * 5 - 1
+    with (
+        patch.multiple(budget_module, MAX_ROWS=max_rows, TARGET_ROWS=target_rows, MAX_DENSE_ROWS=dense),
+        patch.multiple(range_module, MAX_ROWS=max_rows, TARGET_ROWS=target_rows),
+    ):
         yield
 
 
