@@ -21,6 +21,7 @@ from aiosipcdr.proof.window import WindowReader
 __all__ = ["PendingWindows", "WindowTask", "find_short"]
 
 _MIN_WEIGHT = FULL_WINDOW // 16
+_MAX_WEIGHT = FULL_WINDOW * 4  # with eight requests at a time, two windows
 
 
 class WindowTask(WindowReader):
@@ -62,6 +63,15 @@ def find_short(parts: Sequence[WindowTask], outermost: SplitWindow) -> set[Split
             read.setdefault(split, set()).update(rows)
             copies[split] += part.scan.copies
     return {split for split, rows in read.items() if len(rows) + copies[split] < split.reported_rows}
+
+
+def _expect_rows(window: TimeWindow, splits: Sequence[SplitWindow]) -> int:
+    # As many as the window that it was split from has on average.
+    if not splits:
+        return FULL_WINDOW
+    whole = splits[-1]
+    rows = whole.reported_rows * (window.seconds + 1) // (whole.window.seconds + 1)
+    return max(FULL_WINDOW, min(rows, _MAX_WEIGHT))
 
 
 class PendingWindows:
@@ -130,8 +140,10 @@ class PendingWindows:
         """Begin the oldest window that waits and return it; `None` if there is none or the quota does not allow it."""
         if not self._waiting or not all(split.is_written for split in self._waiting[0][1]):
             return None
+        window, splits = self._waiting[0]
+        has_space = self._quota.has_space(self._weight(), _expect_rows(window, splits))
         # The oldest window may always begin, since all windows in memory wait for it.
-        if self.oldest is None or self._quota.has_space(self._weight()) or self._is_awaited(self._waiting[0][1]):
+        if self.oldest is None or has_space or self._is_awaited(splits):
             return self._hold(build, *heapq.heappop(self._waiting))
         return None
 
@@ -160,7 +172,7 @@ class PendingWindows:
 
     def shrink_reservation(self, part: WindowTask) -> None:
         """Reduce the reservation of `part`, which was read, to its rows."""
-        weight = min(FULL_WINDOW, max(_MIN_WEIGHT, part.scan.unique))
+        weight = min(part.weight, max(_MIN_WEIGHT, part.scan.unique))
         self._quota.release(part.weight - weight)
         part.weight = weight
 
@@ -218,6 +230,7 @@ class PendingWindows:
     def _hold(self, build: Build, window: TimeWindow, splits: tuple[SplitWindow, ...]) -> WindowTask:
         part = build(window, splits)
         part.splits = splits
+        part.weight = _expect_rows(window, splits)
         self._quota.reserve(part.weight)
         self.held.append(part)
         self.held.sort(key=attrgetter("window"))

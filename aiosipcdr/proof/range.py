@@ -33,7 +33,7 @@ from aiosipcdr.model.report import (
 )
 from aiosipcdr.model.windows import TimeWindow, can_split, clip_window, plan_range, split_at_now, split_window
 from aiosipcdr.policy.clock import AgePolicy
-from aiosipcdr.proof.budget import FULL_WINDOW, Budget, PageSizes, RowQuota
+from aiosipcdr.proof.budget import MAX_ROWS, TARGET_ROWS, Budget, PageSizes, RowQuota, WindowLimits
 from aiosipcdr.proof.checkpoint import (
     Checkpoint,
     Delivered,
@@ -53,16 +53,7 @@ from aiosipcdr.proof.splits import Recounts, SplitWindow, add_reported
 from aiosipcdr.proof.window import WindowState
 from aiosipcdr.wire.codec import PageAnswer
 
-__all__ = ["MAX_ROWS", "RangeReader"]
-
-MAX_ROWS = FULL_WINDOW
-"""A window that reports more rows is split by time: with OFFSET, the vendor reads all rows that it skips."""
-
-TARGET_ROWS = 1_200
-"""Rows that a part should have: far enough below the limit for busy hours, high enough to fill its pages."""
-
-MAX_PARTS = 5_000
-"""Max parts of one split, even if the reported total needs more; parts that are too large are split again."""
+__all__ = ["RangeReader"]
 
 _Splits = tuple[SplitWindow, ...]
 
@@ -117,7 +108,7 @@ class RangeReader:
         self._filters = filters
         self._size = size
         self._quota = quota
-        self._max_rows = MAX_ROWS
+        self._limits = WindowLimits()
         self._ages = ages
         self._allow_incomplete = allow_incomplete
         self._time_field = span.time_field
@@ -275,7 +266,7 @@ class RangeReader:
             window,
             self._filters,
             size=self._size,
-            max_rows=self._max_rows,
+            max_rows=self._limits.max_rows(window),
             budget=self._budget,
             sizes=self._sizes,
             is_part=bool(splits),
@@ -318,7 +309,7 @@ class RangeReader:
             preceding,
             filters=self._filters,
             size=self._size,
-            max_rows=self._max_rows,
+            max_rows=MAX_ROWS,  # it is too narrow to be split
             budget=self._budget,
             sizes=self._sizes,
             is_part=True,
@@ -369,7 +360,7 @@ class RangeReader:
             if part.is_open:
                 return None
         part.refute()
-        if can_split(part.window) and self._split(part, TARGET_ROWS, is_repair=True):
+        if can_split(part.window) and self._split(part, is_repair=True, target=TARGET_ROWS):
             return None
         return None if self._allow_incomplete else self._incomplete(part)
 
@@ -401,7 +392,7 @@ class RangeReader:
         # Splits of parts that report far more rows than the window itself are charged as repairs. Without this limit, a
         # vendor that reports the same total for every window would receive a request for each second of the range.
         is_credible = all(split.is_credible for split in part.splits)
-        if self._split(part, TARGET_ROWS, is_repair=not is_credible or part.max_rows < MAX_ROWS):
+        if self._split(part, is_repair=not is_credible or part.max_rows < MAX_ROWS):
             return None
         if not self._allow_incomplete:
             return self._incomplete(part)
@@ -411,7 +402,7 @@ class RangeReader:
     def _split_unproven(self, part: WindowTask) -> SipCdrError | None:
         target, growth = TARGET_ROWS, part.growth
         if part.refused_page is not None:
-            self._max_rows = min(self._max_rows, (part.refused_page - 1) * part.actual_size)
+            self._limits.lower((part.refused_page - 1) * part.actual_size)
         elif growth.rows and not part.needs_single_pages:
             target = max(1, part.report.total * 8 // growth.rows)
         elif part.needs_single_pages:
@@ -419,16 +410,15 @@ class RangeReader:
         elif part.report.total >= part.actual_size and not part.end_is_unseen:
             # Rows that move between pages while they are read cannot move within one page: from now on, windows are
             # split until one page is enough.
-            self._max_rows = max(1, part.actual_size - 1)
-        if can_split(part.window) and self._split(part, target, is_repair=True):
+            self._limits.lower(part.actual_size - 1)
+        if can_split(part.window) and self._split(part, is_repair=True, target=target):
             return None
         return None if self._allow_incomplete else self._incomplete(part)
 
-    def _split(self, part: WindowTask, target: int, *, is_repair: bool) -> bool:
-        target = min(target, max(1, self._max_rows * 6 // 10))
-        number = min(-(-part.report.total // target), MAX_PARTS)
+    def _split(self, part: WindowTask, *, is_repair: bool, target: int | None = None) -> bool:
         now = split_at_now(part.window, self._ages.until_past(part.window.end))
         past, future = now or (part.window, None)
+        number = self._limits.count_parts(past, part.report.total, target)
         children = [past] if future and (number == 1 or not can_split(past)) else split_window(past, number)
         children += [future] if future else []
         if is_repair and not self._budget.take(len(children)):

@@ -2,6 +2,7 @@
 # ruff: noqa: ANN401, PT012 - the constructor's own settings; a context is part of what raises
 
 import asyncio
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -97,6 +98,16 @@ async def test_a_reader_that_stops_stops_the_fetching(concurrency: int, records:
         assert len(rest) == records - 1
         assert stream.report.certified
         assert stream.report.requests == sandbox.stats.requests > records // 100
+
+
+async def test_calls_by_the_hundred_a_second_cost_half_as_many_requests_again_as_pages() -> None:
+    async with Sandbox(records=0) as sandbox, client_of(sandbox) as client:
+        for second in range(25):
+            sandbox.insert(sandbox.start + timedelta(seconds=second), count=450)
+        async with client.stream(sandbox.start, sandbox.start + timedelta(seconds=24)) as stream:
+            assert len({record.voice_id async for record in stream}) == 25 * 450
+        assert stream.report.certified
+        assert stream.report.requests == sandbox.stats.requests <= 1.6 * 25 * 450 / 100
 
 
 async def test_nothing_is_asked_before_the_stream_is_entered() -> None:

@@ -35,6 +35,7 @@ from aiosipcdr.model.records import CallDetailRecord, Page
 from aiosipcdr.model.report import CompleteWindow, QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
+from aiosipcdr.proof import budget as budget_module
 from aiosipcdr.proof import range as range_module
 from aiosipcdr.proof.budget import FULL_WINDOW, RowQuota
 from aiosipcdr.proof.checkpoint import Delivered, JournalEvent
@@ -692,14 +693,18 @@ def cover(  # noqa: D417 - the rest are Coverage's own
 
 @contextmanager
 def smaller_windows(max_rows: int, target_rows: int) -> Iterator[None]:
-    """Make windows of `max_rows` at most, so that small ranges show what large ones do."""
-    with patch.multiple(range_module, MAX_ROWS=max_rows, TARGET_ROWS=target_rows):
+    """Make windows of `max_rows` at most, five times as many in few seconds: small ranges show what large ones do."""
+    dense = max_rows * 5 - 1
+    with (
+        patch.multiple(budget_module, MAX_ROWS=max_rows, TARGET_ROWS=target_rows, MAX_DENSE_ROWS=dense),
+        patch.multiple(range_module, MAX_ROWS=max_rows, TARGET_ROWS=target_rows),
+    ):
         yield
 
 
 def scaled_windows(scale: int) -> AbstractContextManager[None]:
     """Make windows `scale` times smaller than real ones."""
-    return smaller_windows(range_module.MAX_ROWS // scale, range_module.TARGET_ROWS // scale)
+    return smaller_windows(budget_module.MAX_ROWS // scale, budget_module.TARGET_ROWS // scale)
 
 
 def check_windows(run: Run, window: TimeWindow) -> None:

@@ -2,7 +2,9 @@
 
 import pytest
 
-from aiosipcdr.proof.budget import FULL_WINDOW, Budget, RowQuota
+from aiosipcdr.model.windows import split_window
+from aiosipcdr.proof.budget import FULL_WINDOW, Budget, RowQuota, WindowLimits
+from tests.proof.simulated_vendor import seconds
 
 
 def budget(*windows: int, size: int = 100) -> Budget:
@@ -10,6 +12,48 @@ def budget(*windows: int, size: int = 100) -> Budget:
     for rows in windows:
         spent.plan(rows)
     return spent
+
+
+# --- the rows of a window
+
+
+@pytest.mark.parametrize(("width", "most"), [(2, 9_999), (3, 9_999), (5, 9_999), (6, 2_000), (3_600, 2_000)])
+def test_windows_of_few_seconds_may_have_more_rows(width: int, most: int) -> None:
+    assert WindowLimits().max_rows(seconds(0, width)) == most
+
+
+@pytest.mark.parametrize(
+    ("calls", "own"),
+    [(1, 150), (20, 50), (100, 12), (240, 5), (300, 4), (400, 4), (1_157, 4), (1_500, 3), (2_000, 2), (2_500, 1)],
+)
+def test_the_denser_the_calls_the_fewer_seconds_a_part_has(calls: int, own: int) -> None:
+    # Whole seconds, both bounds included.
+    window = seconds(0, 301)
+    parts = split_window(window, WindowLimits().count_parts(window, 302 * calls))
+    assert max(part.seconds - 1 for part in parts) == own
+    assert all((part.seconds + 1) * calls < 10_000 for part in parts)
+    assert all(part.seconds <= 5 or (part.seconds + 1) * calls <= 2_000 for part in parts)
+
+
+@pytest.mark.parametrize("reported", [9_999, 20_000, 10**6, 10**12])
+@pytest.mark.parametrize("width", [3, 4, 5, 60])
+def test_no_reported_total_makes_a_part_larger_or_a_split_without_parts(width: int, reported: int) -> None:
+    window = seconds(0, width)
+    parts = split_window(window, WindowLimits().count_parts(window, reported))
+    assert len(parts) >= 2
+    assert reported * 4 < 10_000 * (width + 1) or max(part.seconds for part in parts) == 2
+
+
+def test_limits_are_lowered_and_never_raised() -> None:
+    limits = WindowLimits()
+    limits.lower(5_000)
+    assert (limits.max_rows(seconds(0, 5)), limits.max_rows(seconds(0, 6))) == (5_000, 2_000)
+    limits.lower(99)
+    limits.lower(400)
+    assert (limits.max_rows(seconds(0, 5)), limits.max_rows(seconds(0, 6))) == (99, 99)
+    assert limits.count_parts(seconds(0, 3_600), 1_180) == limits.count_parts(seconds(0, 3_600), 1_180, 1_200) == 20
+    limits.lower(0)
+    assert limits.max_rows(seconds(0, 5)) == 1
 
 
 # --- the budget
@@ -100,6 +144,18 @@ def test_runs_share_the_places_evenly_and_each_may_hold_one_window(runs: int, wi
         quota.reserve(FULL_WINDOW)
         held += FULL_WINDOW
     assert held == windows * FULL_WINDOW
+
+
+def test_a_dense_window_takes_the_places_of_several() -> None:
+    quota = RowQuota(8)
+    quota.runs = 2
+    assert quota.has_space(0, 9 * FULL_WINDOW)
+    quota.reserve(FULL_WINDOW)
+    assert quota.has_space(FULL_WINDOW, 3 * FULL_WINDOW)
+    assert not quota.has_space(FULL_WINDOW, 3 * FULL_WINDOW + 1)
+    quota.reserve(5 * FULL_WINDOW)  # of the other run
+    assert quota.has_space(FULL_WINDOW, 2 * FULL_WINDOW)
+    assert not quota.has_space(FULL_WINDOW, 2 * FULL_WINDOW + 1)
 
 
 def test_no_run_takes_more_than_what_the_others_have_left() -> None:

@@ -113,6 +113,38 @@ def test_a_window_that_was_read_weighs_what_it_holds_and_no_less_than_a_sixteent
         assert len(waiting) == 0
 
 
+def test_a_part_of_a_dense_window_reserves_as_many_rows_as_it_probably_has() -> None:
+    quota = RowQuota(8)
+    waiting = pending(quota=quota)
+    # 1,000 calls in each second, both bounds included; the parts have four seconds and the shared one.
+    whole, *parts = [
+        TimeWindow(START + timedelta(seconds=first), START + timedelta(seconds=last))
+        for first, last in ((0, 59), (0, 5), (4, 9), (8, 13))
+    ]
+    reported = WindowReport(window=whole, total=60_000)
+    waiting.add_parts(WindowSplit(reported=reported, parts=parts), ())
+    first, second = hold(waiting), hold(waiting)
+    assert (first.weight, second.weight) == (6_000, 6_000)
+    assert waiting.hold_next(build) is None
+    read(first, 99)
+    waiting.shrink_reservation(first)
+    assert first.weight == 125
+    assert hold(waiting).weight == 6_000
+    waiting.clear()
+    assert quota._held == 0
+
+
+@pytest.mark.parametrize(("reported", "weight"), [(0, 2_000), (10_000, 2_000), (10**12, 8_000)])
+def test_a_reservation_is_never_small_and_a_wrong_total_makes_it_no_larger_than_four(
+    reported: int, weight: int
+) -> None:
+    waiting = pending()
+    waiting.add_parts(
+        WindowSplit(reported=WindowReport(window=window(0, 10), total=reported), parts=[window(0, 1)]), ()
+    )
+    assert hold(waiting).weight == weight
+
+
 def test_a_window_weighs_no_more_than_a_full_one_however_much_it_holds() -> None:
     quota = RowQuota(2)
     waiting = pending(window(0, 11), quota=quota)
