@@ -225,7 +225,7 @@ def test_a_shared_rate_works_in_the_thread_of_the_client(sandbox: Sandbox) -> No
     gc.collect()
 
 
-async def test_it_works_in_the_thread_of_a_running_loop(sandbox: Sandbox) -> None:
+async def test_the_blocking_client_works_in_the_thread_of_a_running_loop(sandbox: Sandbox) -> None:
     with blocking_client(sandbox) as client, client.stream(sandbox.start, sandbox.end) as stream:
         assert sum(1 for _ in stream) == 2_500
 
@@ -276,7 +276,7 @@ def test_a_stream_is_read_once_and_may_be_left_early(sandbox: Sandbox) -> None:
         assert client.count(sandbox.start, sandbox.end) == 2_500
 
 
-def test_closing_the_client_ends_what_other_threads_wait_for() -> None:
+def test_closing_the_client_ends_waiting_calls_of_other_threads() -> None:
     gate = Gate(0)
     with Sandbox(records=10, middlewares=[gate.middleware]) as sandbox, ThreadPoolExecutor(1) as pool:
         client = blocking_client(sandbox).open()

@@ -38,7 +38,7 @@ def unsafe(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("text", ATTACKS, ids=ascii)
-def test_what_could_command_a_terminal_is_shown_as_an_escape(text: str) -> None:
+def test_control_characters_are_shown_escaped(text: str) -> None:
     for shown in (visible(text), shorten(text)):
         assert not unsafe(shown)
         assert "\\" in shown
@@ -54,7 +54,7 @@ def test_every_control_and_every_change_of_direction_is_known() -> None:
     assert json.loads(shown) == without
 
 
-def test_what_people_write_stays_as_it_is() -> None:
+def test_ordinary_text_is_unchanged() -> None:
     text = "客服一组 Ñandú\u00a0“ok”  עברית 🙂\n\tnext"
     assert visible(text) == text
     assert escape_json(text) == text

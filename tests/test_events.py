@@ -22,7 +22,7 @@ def test_an_event_is_a_frozen_value() -> None:
         Event(EventKind.REQUEST_SENT, 1)  # type: ignore[call-arg]
 
 
-def test_what_does_not_apply_is_none() -> None:
+def test_fields_that_do_not_apply_are_none() -> None:
     event = Event(kind=EventKind.RUN_STARTED, run=1)
     rest = [name for name in Event.__struct_fields__ if name not in {"kind", "run"}]
     assert all(getattr(event, name) is None for name in rest)
@@ -69,7 +69,7 @@ def test_anything_that_can_be_called_is_a_hook() -> None:
     assert [event.run for event in seen] == [7]
 
 
-def test_a_hook_hears_all_unless_it_says_what_it_wants() -> None:
+def test_a_hook_gets_all_events_unless_it_selects() -> None:
     class Choosy:
         def wants(self, kind: EventKind) -> bool:
             return kind is EventKind.THROTTLED

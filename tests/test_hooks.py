@@ -120,7 +120,7 @@ def test_every_event_has_a_line_and_facts_that_json_can_hold(kind: EventKind, ca
         (EventKind.RUN_FINISHED, "run 7 ended with TransportError"),
     ],
 )
-def test_a_line_says_what_happened_and_where(kind: EventKind, line: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_line_has_the_event_and_its_window(kind: EventKind, line: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "aiosipcdr")
     LoggingHook()(event(kind, error="TransportError"))
 
@@ -182,7 +182,7 @@ async def test_hooks_that_are_combined_see_every_event_in_their_order(caplog: py
     assert len([record for record in caplog.records if record.name == "aiosipcdr"]) == len(seen) // 2
 
 
-def test_what_one_of_several_hooks_raises_goes_on_to_the_run() -> None:
+def test_an_exception_of_one_of_several_hooks_ends_the_run() -> None:
     seen: list[Event] = []
 
     def refuse(event: Event) -> None:
@@ -193,13 +193,13 @@ def test_what_one_of_several_hooks_raises_goes_on_to_the_run() -> None:
     assert len(seen) == 1
 
 
-def test_what_cannot_be_called_is_no_hook() -> None:
+def test_a_hook_must_be_callable() -> None:
     with pytest.raises(ValueError, match="a hook must be callable with one event, not list"):
         combine(print, [])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR])
-def test_the_log_wants_what_it_would_write(level: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_wants_only_events_it_would_write(level: int, caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("chosen")
     caplog.set_level(level, "chosen")
     hook = LoggingHook(logger)
@@ -209,7 +209,7 @@ def test_the_log_wants_what_it_would_write(level: int, caplog: pytest.LogCapture
         assert hook.wants(kind) == bool(caplog.records), kind
 
 
-def test_what_could_not_be_read_is_a_warning_at_the_end_of_its_run(caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_records_are_a_warning_at_the_end_of_a_run(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "aiosipcdr")
     report = FetchReport(quarantined=2, faulty_fields={"cost": 3}, unknown_fields={"vendor's word": 1})
     LoggingHook()(Event(kind=EventKind.RUN_FINISHED, run=7, report=report))

@@ -470,7 +470,7 @@ def test_the_client_is_constructed_as_promised() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_a_method_takes_what_was_promised(method: str) -> None:
+def test_a_method_has_the_documented_parameters(method: str) -> None:
     positional, keywords, others = METHODS[method]
     function = getattr(aiosipcdr.CdrClient, method)
 
@@ -485,7 +485,7 @@ def test_a_method_takes_what_was_promised(method: str) -> None:
     assert further.items() <= others.items()
 
 
-def test_an_export_takes_what_was_promised() -> None:
+def test_export_has_the_documented_parameters() -> None:
     export = aiosipcdr.CdrClient.export
 
     assert parameters(export, inspect.Parameter.POSITIONAL_OR_KEYWORD) == dict.fromkeys(
@@ -507,7 +507,7 @@ def test_an_export_takes_what_was_promised() -> None:
     assert inspect.iscoroutinefunction(days)
 
 
-def test_a_sync_takes_what_was_promised() -> None:
+def test_sync_has_the_documented_parameters() -> None:
     sync = aiosipcdr.CdrClient.sync
 
     assert parameters(sync, inspect.Parameter.POSITIONAL_OR_KEYWORD) == {"url": REQUIRED}
@@ -524,7 +524,7 @@ def test_a_sync_takes_what_was_promised() -> None:
     assert inspect.iscoroutinefunction(sync)
 
 
-def test_a_feed_takes_what_was_promised() -> None:
+def test_follow_has_the_documented_parameters() -> None:
     follow = aiosipcdr.CdrClient.follow
 
     assert parameters(follow, inspect.Parameter.POSITIONAL_OR_KEYWORD) == {"since": None}
@@ -538,7 +538,7 @@ def test_a_feed_takes_what_was_promised() -> None:
     assert aiosipcdr.Change.__struct_fields__ == ("kind", "record", "before", "leg", "key")
 
 
-def test_what_awaits_is_a_coroutine_function_and_what_does_not_is_not() -> None:
+def test_only_methods_that_await_are_coroutine_functions() -> None:
     client = aiosipcdr.CdrClient
 
     for name in (
@@ -663,7 +663,7 @@ def test_the_client_loads_nothing_that_only_files_commands_or_servers_need() -> 
     assert ours & FILES_ONLY == set()
 
 
-def test_what_fetching_needs_is_loaded_with_the_client_and_files_with_the_first_export(tmp_path: Path) -> None:
+def test_fetching_imports_nothing_later_and_the_first_export_imports_files(tmp_path: Path) -> None:
     before = modules_after("import aiosipcdr.client, aiosipcdr.sandbox")
     fetched = modules_after(FETCH.format(last="client.ping()"))
     exported = modules_after(FETCH.format(last=f"client.export(*span, {str(tmp_path / 'calls.csv')!r})"))
@@ -676,7 +676,7 @@ def test_what_fetching_needs_is_loaded_with_the_client_and_files_with_the_first_
     assert {"aiosipcdr.export", "aiosipcdr.export.job"} <= added(exported)
 
 
-def test_what_hides_itself_from_repr_hides_itself_from_rich_too() -> None:
+def test_rich_shows_no_more_than_repr() -> None:
     # A struct's __rich_repr__ shows every field, even if its __repr__ does not.
     structs = [
         kind
@@ -724,7 +724,7 @@ def test_the_core_needs_three_packages() -> None:
 NOT_IN_ALL = {"all", "delta", "dlt", "spark", "speed"}
 
 
-def test_the_extra_all_takes_every_extra_but_a_loop_and_what_is_large() -> None:
+def test_the_extra_all_leaves_out_a_loop_and_large_packages() -> None:
     extras = PROJECT["optional-dependencies"]
     (everything,) = (Requirement(text) for text in extras["all"])
 

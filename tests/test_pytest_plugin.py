@@ -174,7 +174,7 @@ def test_the_fixture_serves(inner: pytest.Pytester, name: str) -> None:
     )
 
 
-def test_marks_say_what_the_sandbox_holds_and_faults_fail_none_but_tests_that_passed(inner: pytest.Pytester) -> None:
+def test_marks_configure_the_sandbox_and_unused_faults_fail_passed_tests_only(inner: pytest.Pytester) -> None:
     inner.makepyfile(FETCHING + ODD)
 
     result = run(inner, ["aiosipcdr"])

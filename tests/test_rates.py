@@ -393,7 +393,7 @@ async def test_any_object_with_an_async_acquire_is_asked_before_each_request(san
     assert limiter.let_in == records.report.requests == sandbox.stats.requests
 
 
-async def test_what_a_limiter_raises_ends_the_run_unchanged(sandbox: Sandbox) -> None:
+async def test_exceptions_of_a_limiter_end_the_run_unchanged(sandbox: Sandbox) -> None:
     failure = LookupError("no pace today")
     async with client_of(sandbox, rate=Turnstile(failure)) as client:
         with pytest.raises(LookupError) as caught:

@@ -101,7 +101,9 @@ FILTERS: tuple[dict[str, str], ...] = ({}, {"phone_name": PHONE})
 
 
 @pytest.mark.parametrize(("method", "filters"), pairs(METHODS, FILTERS))
-async def test_what_succeeds_shows_nothing(watch: Watch, method: Any, filters: dict[str, str], tmp_path: Path) -> None:
+async def test_successful_runs_show_no_secret(
+    watch: Watch, method: Any, filters: dict[str, str], tmp_path: Path
+) -> None:
     async with watch.client() as client:
         result = await method(client, filters, tmp_path)
         watch.check(f"{result!r} {result!s} {client!r} {client!s} {vars(client)!r} {vars(transport_of(client))!r}")
@@ -220,7 +222,7 @@ FAULTS = (
 
 
 @pytest.mark.parametrize(("fault", "filters"), pairs(FAULTS, FILTERS))
-async def test_what_fails_shows_nothing(watch: Watch, fault: Any, filters: dict[str, str], tmp_path: Path) -> None:
+async def test_failed_runs_show_no_secret(watch: Watch, fault: Any, filters: dict[str, str], tmp_path: Path) -> None:
     watch.fault = fault
     failed = 0
     async with watch.client(strict=True) as client:
@@ -387,7 +389,7 @@ async def echoing(
 
 
 @pytest.mark.parametrize("name", FORMATS)
-async def test_what_a_server_repeats_of_a_request_is_shown_nowhere(
+async def test_request_data_echoed_by_a_server_is_not_shown(
     name: ExportFormat, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -461,7 +463,7 @@ def test_credentials_show_and_give_away_nothing() -> None:
         pickle.dumps(credentials)
 
 
-def test_a_client_does_not_pickle_and_says_what_to_do() -> None:
+def test_pickling_a_client_raises_with_advice() -> None:
     client = CdrClient("https://api.example.com/v3/voice", "canary-key", "canary-secret")
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError, match="build a client there") as caught:

@@ -232,7 +232,7 @@ spans = st.lists(st.tuples(st.integers(-5_000, 9_000), st.integers(0, 4_000)), m
 
 
 @given(spans)
-def test_peak_and_busy_hour_are_what_counting_each_second_gives(drawn: list[tuple[int, int]]) -> None:
+def test_peak_and_busy_hour_match_a_count_of_each_second(drawn: list[tuple[int, int]]) -> None:
     calls = ConcurrentCalls()
     levels: dict[int, int] = {}
     for start, length in drawn:

@@ -160,7 +160,7 @@ async def test_a_file_that_was_changed_is_not_certified(client: CdrClient, sandb
     assert "has no manifest beside it" in found.reasons[0]
 
 
-async def test_what_a_file_lacks_is_a_note(client: CdrClient, sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_missing_fields_of_a_file_are_a_note(client: CdrClient, sandbox: Sandbox, tmp_path: Path) -> None:
     path = await export(
         client, sandbox, tmp_path / "calls.csv", 2, 4, spreadsheet=True, mask_numbers="mask", phone_name="none"
     )

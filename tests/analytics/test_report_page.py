@@ -211,7 +211,7 @@ def test_the_audit_and_the_hints_are_on_the_page(ordinary: str) -> None:
     assert ["sequential callees", "2026-10-05 10:00", "+44********23 of sales", "12", "–", "–", "–"] in hints
 
 
-def test_a_summary_with_fewer_tables_says_what_is_missing() -> None:
+def test_a_summary_with_fewer_tables_names_the_missing_ones() -> None:
     page = render_report(summarize([], by=(), billing=False, hints=False), created=LATER)
 
     assert "The summary was made without: day, weekday and hour, code, sip_group_name." in page
@@ -341,7 +341,7 @@ def test_a_report_replaces_an_earlier_one_and_nothing_else(tmp_path: Path) -> No
     assert [one.name for one in tmp_path.iterdir()] == ["october.html"]
 
 
-def test_what_a_killed_run_left_is_replaced_and_a_foreign_file_stays(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_replaced_and_foreign_files_kept(tmp_path: Path) -> None:
     path, part = tmp_path / "october.html", tmp_path / ".october.html.part"
     part.write_bytes(render_report(NO_CALLS, created=LATER).encode()[:500])
     write_report(NO_CALLS, path, created=LATER)

@@ -263,7 +263,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Fetched:
     return asyncio.run(fetch())
 
 
-def test_files_say_what_records_say(fetched: Fetched) -> None:
+def test_summaries_of_files_and_records_are_equal(fetched: Fetched) -> None:
     expected = summary_of(fetched.records)
 
     assert expected.total.attempts == 1_000

@@ -66,7 +66,7 @@ def test_help_explains_credentials_where_a_command_uses_them(
 
 
 @pytest.mark.parametrize("package", ["cyclopts", "rich"])
-def test_without_the_extra_it_says_what_to_install(package: str) -> None:
+def test_without_the_extra_the_package_is_named(package: str) -> None:
     done = python(WITHOUT, package, "count", "--help")
     assert (done.returncode, done.stdout) == (2, "")
     assert "python3 -m pip install 'aiosipcdr[cli]'" in done.stderr

@@ -103,7 +103,7 @@ def test_the_probe_shows_findings_and_the_settings_that_follow(
         ('{"voiceId":"%d","rate":"?"}', "unreadable values of rate (3)"),
     ],
 )
-def test_a_probe_that_meets_what_cannot_be_read_says_so_with_exit_code_4(
+def test_a_probe_with_unreadable_records_has_exit_code_4(
     capsys: pytest.CaptureFixture[str], record: str, words: str, *, as_json: bool
 ) -> None:
     with account_of(records=0) as sandbox:

@@ -29,7 +29,7 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_line_holds_the_time_the_kind_and_what_applies(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_line_has_time_kind_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
     with EventLog() as log:
         log(Event(kind=EventKind.THROTTLED, run=3, window=WINDOW, page=2, attempt=1, delay=1.5, error="ThrottledError"))
         log(Event(kind=EventKind.RUN_FINISHED, run=3, report=FetchReport(total=2, unique=2)))
@@ -115,7 +115,7 @@ def test_a_count_logs_errors_and_retries(capsys: pytest.CaptureFixture[str]) -> 
         (["--base-url", "http://127.0.0.1:1/v3/voice"], 1, "cannot connect"),
     ],
 )
-def test_what_ends_a_command_is_a_line_too(
+def test_the_error_of_a_command_is_an_event_line(
     account: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, expected: str
 ) -> None:
     assert run(["count", "--log-json", *account, *arguments]) == code

@@ -47,7 +47,7 @@ def test_code_and_sentence(error: BaseException, code: int, text: str) -> None:
     assert "138" not in reported[1]
 
 
-def test_what_may_succeed_later_and_can_be_gone_on_with_is_incomplete() -> None:
+def test_errors_that_can_be_resumed_are_incomplete() -> None:
     for error, code in (
         (RequestTimeoutError("no answer"), 3),
         (OutageError("the vendor is down"), 3),

@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_written_is_refused(
     assert run(["export", *account, "--output", output]) == code
 
 
-def test_what_cannot_be_proven_is_exit_code_3(
+def test_an_unproven_range_is_exit_code_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "calls.ndjson"

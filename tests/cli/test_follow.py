@@ -37,7 +37,7 @@ def command(sandbox: Sandbox) -> list[str]:
     return ["follow", "--since", sandbox.start.isoformat(), "--lookback", "3d", "--once", "--count-delay", "0"]
 
 
-def test_once_prints_what_is_new_since_the_checkpoint(
+def test_once_prints_the_changes_since_the_checkpoint(
     sandbox: Sandbox, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command += ["--checkpoint", "calls.checkpoint"]
@@ -82,7 +82,7 @@ def test_something_that_cannot_be_read_is_exit_code_4(sandbox: Sandbox, command:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_sigterm_keeps_what_was_printed(sandbox: Sandbox, command: list[str]) -> None:
+def test_sigterm_keeps_the_printed_changes(sandbox: Sandbox, command: list[str]) -> None:
     command = [one for one in command if one != "--once"]
     arguments = [sys.executable, "-m", "aiosipcdr", *command, "--checkpoint", "calls.checkpoint", "--every", "0.1"]
 

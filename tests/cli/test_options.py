@@ -75,7 +75,7 @@ def test_each_option_may_be_in_the_file_and_the_command_line_takes_precedence(
         ("proxy = nonsense", "proxy must be an address like"),
     ],
 )
-def test_what_cannot_be_used_is_a_usage_error_that_names_it(
+def test_an_unusable_option_is_a_usage_error_that_names_it(
     read: Callable[[str], Settings], lines: str, text: str
 ) -> None:
     settings = read(lines)

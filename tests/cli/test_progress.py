@@ -44,7 +44,7 @@ def test_the_rest_of_the_range_is_estimated_until_it_is_known() -> None:
     assert state.total == 130
 
 
-def test_what_an_earlier_run_has_read_counts() -> None:
+def test_progress_includes_an_earlier_run() -> None:
     state = ProgressState(TWO_DAYS)
     state.update(Event(kind=EventKind.RUN_STARTED, run=1, records=70))
     state.update(planned(FIRST, 100))
@@ -52,7 +52,7 @@ def test_what_an_earlier_run_has_read_counts() -> None:
     assert (state.records, state.total, state.windows) == (100, 200, 1)
 
 
-def test_the_end_is_what_came() -> None:
+def test_the_last_line_has_the_final_numbers() -> None:
     state = ProgressState(TWO_DAYS)
     state.update(planned(FIRST, 100))
     state.update(complete(60))

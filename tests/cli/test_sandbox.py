@@ -18,7 +18,7 @@ Starter = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.mark.needs("curl")
-def test_what_it_prints_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> None:
+def test_the_printed_commands_work_and_sigterm_ends_the_sandbox(cli: Starter) -> None:
     with cli("sandbox", "--records", "25") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(11)]
@@ -41,7 +41,7 @@ def test_what_it_prints_works_as_pasted_and_sigterm_ends_it(cli: Starter) -> Non
     assert "Traceback" not in said
 
 
-def test_it_ends_with_its_parent(cli: Starter) -> None:
+def test_the_sandbox_ends_with_its_parent(cli: Starter) -> None:
     options = ["--records", "5", "--seed", "1", "--days", "2", "--status-as", "int", "--set", "gzip=true"]
     options += ["--count-cap", "4", "--overflow", "code-22", "--count-lag", "0.5", "--set", "min_size=2"]
     with cli("sandbox", "--json", "--until-stdin-closes", *options, stdin=subprocess.PIPE) as process:

@@ -142,7 +142,7 @@ def test_json_that_is_of_no_use_is_refused_and_not_repeated(written: Path, text:
 
 
 @pytest.mark.parametrize("form", ['"{}"', "'{}'", "{} # notes", '"{}"  # notes', " {} "])
-def test_what_an_env_file_of_docker_leaves_around_a_value_is_not_part_of_it(form: str) -> None:
+def test_quotes_comments_and_blanks_around_a_value_are_removed(form: str) -> None:
     environ = {name: form.format(value) for name, value in ENVIRONMENT.items()}
     assert parts(resolve_settings(Account(), environ)) == (URL, "env-key", "env-secret")
 

@@ -131,7 +131,7 @@ def test_sigterm_ends_the_first_process_of_a_container(tmp_path: Path) -> None:
     "command",
     some(["export --output x.csv --assume-tz Asia/Tokyo --last 1h", "count --tz Europe/Berlin --yesterday"], every=2),
 )
-def test_without_time_zone_data_the_sentence_says_what_to_install(
+def test_without_time_zone_data_the_message_names_the_package(
     cli: Start, account: list[str], tmp_path: Path, command: str
 ) -> None:
     (tmp_path / "without").mkdir()

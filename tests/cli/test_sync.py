@@ -167,7 +167,7 @@ def test_a_database_that_cannot_be_written_is_exit_code_1(
     assert "missing/calls.db" in capsys.readouterr().err
 
 
-def test_a_run_that_fails_halfway_keeps_what_was_committed(
+def test_a_run_that_fails_halfway_keeps_its_commits(
     sandbox: Sandbox, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aiosipcdr.sync.spans.SPAN_ROWS", 20)

@@ -187,7 +187,7 @@ def test_folders_and_patterns_name_files_once(
     assert "names no exported file" in capsys.readouterr().err
 
 
-def test_what_is_known_of_the_files_is_said(
+def test_the_worth_of_the_files_is_printed(
     account: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = exported(account, tmp_path / "one.csv")
@@ -213,7 +213,7 @@ def test_what_is_known_of_the_files_is_said(
     assert said.out == ""
 
 
-def test_what_is_not_proven_has_the_exit_code_of_an_export(
+def test_unproven_totals_have_the_exit_code_of_an_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Sandbox(records=20, days=1, wrong_total=1) as sandbox:

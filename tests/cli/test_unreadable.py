@@ -107,7 +107,7 @@ def test_a_finished_day_with_faulty_fields_is_exit_code_4_each_time(
         assert run(["export", *days[:3], "2024-10-02T00:00:00Z", *days[4:], "--output", command[-1]]) == 0
 
 
-def test_what_parquet_alone_cannot_hold_is_exit_code_4_of_that_file(
+def test_values_that_only_parquet_cannot_hold_are_exit_code_4_of_that_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with account(monkeypatch, call(20, cost="0.30000000000000004"), *PLAIN):
@@ -124,7 +124,7 @@ def test_what_parquet_alone_cannot_hold_is_exit_code_4_of_that_file(
         assert run(["verify", str(columns)]) == 4
 
 
-def test_a_stream_keeps_what_cannot_be_read_where_it_is_asked_to(
+def test_a_stream_writes_undecodable_rows_to_the_quarantine_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "aside.ndjson"

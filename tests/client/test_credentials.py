@@ -77,7 +77,7 @@ class VaultClosedError(Exception):
 
 
 @pytest.mark.parametrize("fail_at", [1, 2, 7])
-async def test_what_a_callable_raises_comes_out_as_it_is_and_the_run_ends_clean(fail_at: int) -> None:
+async def test_exceptions_of_a_credentials_callable_are_raised_unchanged(fail_at: int) -> None:
     before = asyncio.all_tasks()
     mine = VaultClosedError("no key today")
     calls = 0
@@ -102,7 +102,7 @@ async def test_what_a_callable_raises_comes_out_as_it_is_and_the_run_ends_clean(
 
 
 @pytest.mark.parametrize("given", ["", " ", "k\nX: 1", None, 5])
-async def test_what_a_callable_returns_is_checked_before_it_is_sent(wire: "Wire", given: object) -> None:
+async def test_credentials_of_a_callable_are_checked_before_a_request(wire: "Wire", given: object) -> None:
     async with wire.server([wire.paged(1)]) as server:
         async with CdrClient(server.base_url, lambda: Credentials(given, "secret")) as client:  # type: ignore[arg-type]
             with pytest.raises(ValueError, match="api_key") as caught:

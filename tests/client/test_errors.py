@@ -100,7 +100,7 @@ async def test_a_page_is_asked_for_as_often_as_the_policy_says(sandbox: Sandbox,
 
 
 @pytest.mark.parametrize(("code", "concurrency"), pairs([-1, -2, -13, -99], [1, 3, 8]))
-async def test_what_cannot_be_retried_stops_everything_at_once(code: int, concurrency: int) -> None:
+async def test_an_error_that_is_not_retryable_stops_everything_at_once(code: int, concurrency: int) -> None:
     async with Sandbox(records=1_900, latency=0.01) as sandbox, client_of(sandbox, concurrency=concurrency) as client:
         sandbox.answer_next(0, *[code] * 50)
         with pytest.raises(VendorError) as caught:

@@ -108,7 +108,7 @@ async def test_overwriting_replaces_the_file_when_the_new_one_is_whole(sandbox: 
     assert names(tmp_path) == ["calls.ndjson", "calls.ndjson.manifest.json"]
 
 
-async def test_an_incomplete_export_leaves_no_file_but_what_was_read(tmp_path: Path) -> None:
+async def test_an_incomplete_export_leaves_only_the_journal(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     async with Sandbox(records=150, days=1, wrong_total=3) as sandbox, client_of(sandbox) as client:
         with pytest.raises(IncompleteRangeError) as caught:
@@ -194,7 +194,7 @@ async def test_a_spreadsheet_gets_its_csv(sandbox: Sandbox, tmp_path: Path) -> N
     assert {row["voice_id"] for row in rows} == {f"'{voice_id}" for voice_id in sandbox.voice_ids()}
 
 
-async def test_what_cannot_be_written_costs_no_request(
+async def test_an_unwritable_target_sends_no_request(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -260,7 +260,7 @@ class Ending:
 
 
 @pytest.mark.parametrize("name", ["calls.ndjson", "calls.parquet", "calls.csv.gz"])
-async def test_an_export_goes_on_without_asking_for_what_it_has(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+async def test_a_resumed_export_requests_only_the_rest(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
     whole, path = tmp_path / f"whole-{name}", tmp_path / name
     async with client_of(sandbox) as client:
         expected = await client.export(sandbox.start, sandbox.end, whole)

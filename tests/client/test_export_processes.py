@@ -162,7 +162,7 @@ class Unpicklable(ZoneInfo):
         raise TypeError
 
 
-async def test_what_cannot_be_handed_over_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+async def test_options_that_workers_cannot_take_are_refused_before_writing(tmp_path: Path) -> None:
     with Sandbox(records=0) as sandbox:
         for setting, value in (
             ("ssl_context", ssl.create_default_context()),

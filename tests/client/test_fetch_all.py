@@ -205,7 +205,7 @@ async def test_range_field_may_be_another_time() -> None:
 
 
 @pytest.mark.usefixtures("calls_until_today")
-async def test_what_the_vendor_no_longer_keeps_is_an_error_that_says_from_when_on_it_does() -> None:
+async def test_a_deleted_range_is_an_error_with_the_start_of_retention() -> None:
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(days=20)
     async with (
         Sandbox(records=600, start=start, days=15, retention=timedelta(days=30)) as sandbox,
@@ -286,7 +286,7 @@ async def test_an_incomplete_range_repeats_no_call(day: str, wrong: int, records
         assert len(set(ids)) == len(ids) == caught.value.report.unique
 
 
-async def test_allow_incomplete_returns_what_was_read_without_a_certificate() -> None:
+async def test_allow_incomplete_returns_uncertified_records() -> None:
     async with Sandbox(records=150, days=1, wrong_total=3) as sandbox, client_of(sandbox) as client:
         records = await client.fetch_all(sandbox.start, sandbox.end, allow_incomplete=True)
         assert Counter(ids_of(records)) == Counter(sandbox.voice_ids())

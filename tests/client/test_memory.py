@@ -56,7 +56,7 @@ async def find_leftovers(act: Act) -> Counter[str]:
         return Counter(name for name in ours if name != "aiosipcdr.export.keys.DerivedKey")  # in a small cache
 
 
-async def test_what_is_left_behind_is_found() -> None:
+async def test_objects_in_cycles_are_found() -> None:
     async def leave() -> None:
         kept = EarlierWindow(datetime(2026, 10, 1, tzinfo=UTC), WindowScan(100), [])
         kept.splits = [kept]  # type: ignore[list-item]

@@ -125,7 +125,7 @@ async def test_a_client_is_built_from_the_environment(sandbox: Sandbox, monkeypa
 
 @pytest.mark.parametrize("name", ["AIOSIPCDR_BASE_URL", "AIOSIPCDR_API_KEY", "AIOSIPCDR_API_SECRET"])
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_what_the_environment_lacks_is_named(
+def test_missing_environment_variables_are_named(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
 ) -> None:
     set_environment(monkeypatch, sandbox)

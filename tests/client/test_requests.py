@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.client.conftest import Seen, Wire
 
 
-async def test_a_request_is_what_the_vendor_documents(wire: "Wire") -> None:
+async def test_a_request_matches_the_documentation(wire: "Wire") -> None:
     async with wire.server([wire.paged(3)]) as server, server.client() as client:
         begun = int(time.time())
         await client.fetch_page(wire.start, wire.end, current=2, size=7, sip_group_name="客服一组", phone_name="p1")

@@ -16,7 +16,7 @@ from tests.selection import pairs, some
 SANDBOX = {"records": 4_100}
 
 
-async def test_a_stream_gives_what_fetch_all_gives_in_the_same_order(sandbox: Sandbox) -> None:
+async def test_stream_and_fetch_all_give_the_same_order(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
         async with client.stream(sandbox.start, sandbox.end) as stream:
             streamed = [record async for record in stream]

@@ -426,7 +426,7 @@ async def test_a_strict_export_does_not_take_a_file_in_which_something_could_not
     assert report.unique == 20
 
 
-async def test_each_batch_of_a_stream_says_what_of_it_could_not_be_read() -> None:
+async def test_each_batch_of_a_stream_reports_its_unreadable_records() -> None:
     records = [plain(0, rate="?", new=1), plain(1, cost="?"), NO_ID[0], *PLAIN[2:9]]
     with sandbox_of(*records) as sandbox:
         async with client_of(sandbox) as client, client.stream(START, END) as stream:

@@ -84,7 +84,7 @@ def test_each_error_fails_the_check_that_it_belongs_to(error: SipCdrError, wrong
     assert set(skipped) <= {f"not checked: depends on {wrong}"}
 
 
-def test_a_name_that_is_not_found_says_what_the_system_said() -> None:
+def test_an_unknown_host_shows_the_error_of_the_system() -> None:
     assert "(Name or service not known)" in judge(unresolved(), lookup="Name or service not known")["dns"].text
     assert judge(host="127.0.0.1", secure=False)["dns"].state is State.SKIPPED
 
@@ -143,7 +143,7 @@ def test_the_window_of_the_query_is_not_shown() -> None:
     assert "window" not in judge(error)["address"].text
 
 
-def test_a_range_says_how_many_calls_or_what_can_be_had() -> None:
+def test_a_range_has_the_number_of_calls_or_the_kept_range() -> None:
     assert judge_range(1, "a to b", filtered=False).text == "1 call in a to b"
     assert judge_range(2_000, "a to b", filtered=True).text == "2,000 calls in a to b"
     assert "matched exactly" in judge_range(0, "a to b", filtered=True).text

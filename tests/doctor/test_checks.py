@@ -155,7 +155,7 @@ async def test_throttling_halves_the_rate(sandbox: Sandbox) -> None:
     assert plan_settings(facts, lateness=timedelta(hours=4))["rate"] == 500.0
 
 
-async def test_what_ends_the_probe_is_raised(sandbox: Sandbox) -> None:
+async def test_fatal_errors_of_the_probe_are_raised(sandbox: Sandbox) -> None:
     sandbox.answer_next(-18, -18)
     with pytest.raises(ServerFaultError):
         await probe(sandbox)
@@ -212,7 +212,7 @@ def test_a_range_that_is_asked_shows_no_filter(asked: CheckedRange) -> None:
     assert "sales" not in repr(private)
 
 
-def test_a_tally_counts_what_was_sent_and_what_was_throttled() -> None:
+def test_a_tally_counts_sent_and_throttled_requests() -> None:
     tally = RequestCounter()
     for kind in (EventKind.REQUEST_SENT, EventKind.THROTTLED, EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED):
         tally(Event(kind=kind, run=1))

@@ -136,7 +136,7 @@ def test_answers_that_no_reading_explains_leave_it_unknown() -> None:
         (answered(*OLDEST, reported=0), answered(size=37), None, {}),
     ],
 )
-def test_the_size_of_a_page_is_what_comes(
+def test_the_page_size_is_the_number_of_records_received(
     first: Answered, again: ProbeOutcome, size: str | None, setting: dict[str, object]
 ) -> None:
     facts = ProbeFacts(first=first, again=again)
@@ -175,7 +175,7 @@ def test_a_rounded_size_is_reported() -> None:
         (None, None),
     ],
 )
-def test_beyond_the_last_page_comes_what_came(beyond: ProbeOutcome | None, expected: str | None) -> None:
+def test_the_response_beyond_the_last_page_is_reported(beyond: ProbeOutcome | None, expected: str | None) -> None:
     of = answered(*OLDEST[:3])
     assert value("beyond_last_page", ProbeFacts(first=of, beyond_of=of, beyond=beyond)) == expected
 
@@ -210,7 +210,7 @@ CALLS_OF_TWO = [call(number, group=group) for number, group in enumerate(["sales
         (None, None, None),
     ],
 )
-def test_a_filter_is_what_it_finds(
+def test_a_filter_is_judged_by_its_results(
     other_case: ProbeOutcome | None, longer: ProbeOutcome | None, expected: str | None
 ) -> None:
     facts = ProbeFacts(first=answered(*CALLS_OF_TWO), group="sales", other_case=other_case, longer=longer)
@@ -231,7 +231,7 @@ def test_without_a_group_nothing_is_known_of_filters() -> None:
         (36_000, {"lateness": timedelta(hours=12)}),
     ],
 )
-def test_the_longest_call_says_what_lateness_must_be(lasts: float, setting: dict[str, object]) -> None:
+def test_the_longest_call_sets_the_lateness(lasts: float, setting: dict[str, object]) -> None:
     facts = ProbeFacts(first=answered(*OLDEST, call(20, lasts=lasts)))
     assert value("longest_call", facts) == str(timedelta(seconds=max(lasts, 60)))
     assert plan_settings(facts, lateness=FOUR_HOURS) == setting
@@ -244,7 +244,7 @@ def test_a_call_without_a_length_leaves_it_unknown() -> None:
     assert value("longest_call", ProbeFacts(first=answered(talked))) == "0:01:30"
 
 
-def test_date_and_rate_are_what_was_met_on_the_way() -> None:
+def test_date_and_rate_are_taken_from_the_responses() -> None:
     assert [value("date", ProbeFacts(date_sent=sent)) for sent in (True, False, None)] == ["sent", "not sent", None]
     assert value("rate", ProbeFacts(rate=2)) is None
     throttled = ProbeFacts(rate=2, throttled=1)
@@ -268,7 +268,7 @@ def test_times_that_cannot_be_read_are_not_taken_for_a_time_that_is_not_sent() -
     assert "does not send" in find("time_field", ProbeFacts(first=answered(*OLDEST), hypotheses=[])).text
 
 
-def test_what_cannot_be_read_is_named_and_no_value_is_quoted() -> None:
+def test_unreadable_fields_are_named_and_no_value_is_quoted() -> None:
     number = "447700900123"
     odd = [
         msgspec.structs.replace(

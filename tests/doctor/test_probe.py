@@ -225,7 +225,7 @@ def test_a_group_is_asked_for_in_ways_that_are_not_its_name() -> None:
     assert facts.longer is None  # nothing came, so nothing is ignored
 
 
-def test_what_a_question_meets_is_an_answer_but_what_ends_a_login_ends_the_probe() -> None:
+def test_errors_of_a_question_are_results_and_refused_logins_end_the_probe() -> None:
     fault = ServerFaultError("fault", status=-18)
     facts = play(Vendor(refuse=lambda _params, current: fault if current > 1 else None))
     assert facts.beyond is fault

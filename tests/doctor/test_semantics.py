@@ -56,7 +56,7 @@ def test_a_call_without_a_time_rules_out_that_time() -> None:
     assert {reading.field for reading in left} == {"submit_time", "call_time", "hangup_time"}
 
 
-def test_a_call_that_is_missing_rules_out_what_would_hold_it() -> None:
+def test_a_missing_call_rules_out_the_fields_that_would_select_it() -> None:
     known = [call(1, 5, 50, 50, 50, 50), call(2, 50, 5, 50, 50, 50)]
     left = filter_hypotheses(ALL_SEMANTICS, WINDOW, known[:1], known)
     assert {reading.field for reading in left} == {"submit_time"}

@@ -85,7 +85,7 @@ async def test_a_stream_read_by_another_task_keeps_the_context_in_which_it_began
     assert {kind for kind, _ in heard} >= {EventKind.RUN_STARTED, EventKind.WINDOW_COMPLETE, EventKind.RUN_FINISHED}
 
 
-async def test_what_a_hook_sets_when_a_run_starts_stays_with_the_run() -> None:
+async def test_context_set_by_a_hook_at_the_start_stays_with_the_run() -> None:
     heard: set[str] = set()
 
     def hook(event: Event) -> None:

@@ -58,7 +58,7 @@ async def test_windows_wait_side_by_side() -> None:
             assert (await fetching).report.certified
 
 
-async def test_what_was_left_while_it_waited_is_forgotten(sandbox: Sandbox) -> None:
+async def test_a_cancelled_run_leaves_no_waiting_count(sandbox: Sandbox) -> None:
     async with client_of(sandbox) as client:
         fetching = asyncio.create_task(client.fetch_all(sandbox.start, sandbox.end))
         await until_waiting(client)
@@ -68,7 +68,7 @@ async def test_what_was_left_while_it_waited_is_forgotten(sandbox: Sandbox) -> N
         check_idle(client)
 
 
-async def test_a_count_that_lags_is_waited_for_longer_and_what_it_missed_is_read_again(sandbox: Sandbox) -> None:
+async def test_a_lagging_count_is_awaited_longer_and_missed_rows_are_read_again(sandbox: Sandbox) -> None:
     """Calls arrive while the window is read, and the count does not know them when it is asked for first."""
     sandbox.change(count_lag=1e6)
     waits: list[float] = []

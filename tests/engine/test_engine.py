@@ -303,7 +303,7 @@ async def test_the_plan_is_announced_before_complete_windows() -> None:
     assert done == 900 <= planned
 
 
-async def test_the_last_event_names_what_ended_a_run(sandbox: Sandbox) -> None:
+async def test_the_last_event_names_the_error_of_the_run(sandbox: Sandbox) -> None:
     events: list[Event] = []
     sandbox.answer_next(*[-22] * 3)
     async with client_of(sandbox, hook=events.append) as client:
@@ -340,9 +340,7 @@ NOT_OF_A_FETCH = {EventKind.RECHECK_SCHEDULED, EventKind.FEED_WAITING, EventKind
 @pytest.mark.parametrize(
     ("kind", "concurrency"), pairs([kind for kind in EventKind if kind not in NOT_OF_A_FETCH], [1, 3])
 )
-async def test_what_a_hook_raises_reaches_the_caller_as_it_is(
-    sandbox: Sandbox, kind: EventKind, concurrency: int
-) -> None:
+async def test_hook_exceptions_reach_the_caller_unchanged(sandbox: Sandbox, kind: EventKind, concurrency: int) -> None:
     before = asyncio.all_tasks()
     mine = HookBrokeError("mine")
     broken = False

@@ -347,7 +347,7 @@ def test_processes_write_every_call_into_exactly_one_file(tmp_path: Path) -> Non
     assert len(ids) == len(set(ids)) == 5_000
 
 
-def test_without_an_account_an_example_says_what_to_set(tmp_path: Path) -> None:
+def test_without_an_account_an_example_names_the_variables(tmp_path: Path) -> None:
     result = run("aiohttp_app", tmp_path)
     assert result.returncode == 1
     assert "not set: AIOSIPCDR_BASE_URL" in result.stderr

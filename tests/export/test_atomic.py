@@ -133,7 +133,7 @@ def test_a_discarded_file_leaves_the_folder_as_it_was(tmp_path: Path, finished: 
     assert path.read_text() == "old"
 
 
-def test_what_a_killed_export_left_goes_where_the_journal_says_that_it_is_ours(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_export_are_removed_if_the_journal_owns_them(tmp_path: Path) -> None:
     path = tmp_path / "calls.ndjson"
     AtomicFile(path).discard_leftover()
     AtomicFile(path).temporary.write_bytes(b"half of an older and much longer file" * 9)
@@ -157,7 +157,7 @@ def test_a_leftover_may_have_the_target_for_a_second_name_and_no_other(tmp_path:
     assert names(tmp_path) == [".calls.ndjson.part", "calls.ndjson", "mine"]
 
 
-def test_what_took_the_temporary_name_meanwhile_is_not_discarded(tmp_path: Path) -> None:
+def test_a_foreign_file_at_the_temporary_name_is_not_discarded(tmp_path: Path) -> None:
     file = written(tmp_path / "calls.ndjson")
     file.temporary.unlink()
     file.temporary.write_bytes(b"theirs")
@@ -221,7 +221,7 @@ def test_only_a_plain_file_is_replaced(tmp_path: Path, overwrite: bool) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_became_no_plain_file_meanwhile_is_not_replaced_either(tmp_path: Path, overwrite: bool) -> None:
+def test_a_target_that_is_no_longer_a_plain_file_is_not_replaced(tmp_path: Path, overwrite: bool) -> None:
     path = tmp_path / "calls.ndjson"
     file = written(path)
     (tmp_path / "mine").write_text("mine")

@@ -161,7 +161,7 @@ async def test_a_part_that_changes_before_it_is_published_is_not_published(
 
 
 @pytest.mark.parametrize("ending", [".manifest.json", ".quarantine"])
-async def test_what_changes_beside_the_file_before_it_is_published_is_not_published(
+async def test_a_file_changed_before_publishing_is_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     path = tmp_path / "calls.csv"

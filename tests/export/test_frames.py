@@ -33,7 +33,7 @@ def read(folder: Path, data: bytes) -> list[tuple[bytes, bytes]]:
         return [(frame.text, read_frame_body(descriptor, frame, folder / "frames")) for frame in found]
 
 
-def test_a_frame_is_what_it_is_said_to_be() -> None:
+def test_a_frame_has_the_documented_layout() -> None:
     raw = encode_frame(b"text", b"body")
     head = MAGIC + (4).to_bytes(4, "little") + (4).to_bytes(4, "little") + zlib.crc32(b"textbody").to_bytes(4, "little")
     assert raw == head + zlib.crc32(head).to_bytes(4, "little") + b"textbody"
@@ -99,7 +99,7 @@ def test_a_length_without_a_checksum_is_not_trusted(tmp_path: Path) -> None:
     assert read(tmp_path, bytes(first)) == []
 
 
-def test_what_follows_a_torn_frame_is_found_wherever_blocks_end(
+def test_frames_after_a_torn_one_are_found_at_any_block_boundary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frames, "_BLOCK", 16)

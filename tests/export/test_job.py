@@ -281,7 +281,7 @@ async def test_an_error_before_anything_was_read_leaves_nothing(tmp_path: Path) 
     assert names(tmp_path) == []
 
 
-async def test_a_journal_remembers_what_its_runs_took(tmp_path: Path) -> None:
+async def test_a_journal_keeps_the_requests_of_its_runs(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
     await export(path, until=3)
     async with ExportJob(order(path)) as job:
@@ -303,7 +303,7 @@ async def test_young_windows_are_provisional_so_that_they_can_be_read_again(tmp_
     assert path.read_bytes().count(b"\r\n") == 1 + 9
 
 
-async def test_what_was_not_proven_is_read_again_unless_it_may_be_so(tmp_path: Path) -> None:
+async def test_unproven_windows_are_read_again_unless_allowed(tmp_path: Path) -> None:
     story = (CUT, window(0), window(1, certified=False), window(2))
     await export(tmp_path / "calls.csv", story, until=4)
     async with ExportJob(order(tmp_path / "calls.csv")) as job:
@@ -384,7 +384,7 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "reported"), OTHERS, ids=[reported[-20:] for _, reported in OTHERS])
-async def test_a_journal_of_another_question_is_refused_and_says_what_differs(
+async def test_a_journal_of_another_query_is_refused_with_the_difference(
     tmp_path: Path, change: dict[str, Any], reported: str
 ) -> None:
     path = tmp_path / "calls.csv"

@@ -108,7 +108,7 @@ def edges(folder: Path) -> list[int]:
         os.close(descriptor)
 
 
-def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+def test_entries_are_there_when_a_journal_is_opened_again(tmp_path: Path) -> None:
     written(tmp_path)
     with opened(tmp_path) as journal:
         assert journal.header == msgspec.structs.replace(HEADER, id=IDENTIFIER)
@@ -316,7 +316,7 @@ def link(path: Path) -> None:
 
 @pytest.mark.parametrize("place", [0, 1], ids=["frames", "rows"])
 @pytest.mark.parametrize(("make", "what"), [(link, "a link"), (Path.mkdir, "a folder"), (os.mkfifo, "not a plain")])
-def test_what_is_no_plain_file_is_named_and_stays(
+def test_a_path_that_is_no_plain_file_is_named_and_kept(
     tmp_path: Path, place: int, make: Callable[[Path], None], what: str
 ) -> None:
     path = place_of(tmp_path)[place]
@@ -337,7 +337,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "reported"), CHANGES, ids=[reported for _, reported in CHANGES])
-def test_a_journal_of_another_question_is_refused_and_says_what_differs(
+def test_a_journal_of_another_query_is_refused_with_the_difference(
     tmp_path: Path, change: dict[str, str | None], reported: str
 ) -> None:
     before = written(tmp_path)
@@ -461,7 +461,7 @@ def test_a_discarded_window_is_removed_from_both_files(tmp_path: Path) -> None:
         assert found(tmp_path) == (frames, rows)
 
 
-def test_what_was_built_is_known_until_it_is_built_again(tmp_path: Path) -> None:
+def test_a_built_file_is_known_until_it_is_built_again(tmp_path: Path) -> None:
     frames, rows = written(tmp_path)
     with opened(tmp_path) as journal:
         journal.append(BUILT)
@@ -532,9 +532,7 @@ def test_a_new_journal_is_safe_with_its_name_before_anything_is_fetched_for_it(
         assert flushed[-3:] == [rows.stat().st_ino, frames.stat().st_ino, tmp_path.stat().st_ino]
 
 
-def test_what_was_written_is_safe_from_a_power_cut_a_second_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_are_synced_to_disk_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     flushed: list[int] = []
     monkeypatch.setattr(os, "fsync", flushed.append)

@@ -74,6 +74,6 @@ def test_a_header_is_no_entry_nor_the_other_way_round() -> None:
 
 
 @pytest.mark.parametrize("show", [repr, pretty_repr])
-def test_no_repr_shows_what_could_not_be_decoded(show: object) -> None:
+def test_no_repr_shows_undecodable_bytes(show: object) -> None:
     assert callable(show)
     assert "2125550" not in show(WRITTEN)

@@ -117,7 +117,7 @@ async def test_costs_of_a_manifest_are_capped_before_anything_is_derived(
     assert not derived
 
 
-async def test_no_file_holds_what_the_api_key_alone_gives_away(tmp_path: Path) -> None:
+async def test_no_file_has_a_key_derived_from_the_api_key_or_the_secret_alone(tmp_path: Path) -> None:
     path = tmp_path / "calls.csv"
     await export(path, until=2, phone_name=PHONE)
     held = b"".join(file.read_bytes() for file in tmp_path.iterdir())

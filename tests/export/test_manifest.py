@@ -67,7 +67,7 @@ def header_of(what: ExportSpec) -> Header:
     return Header(key=DERIVATION, settings=what.seal(KEY), tiles=what.tiles)
 
 
-def test_a_manifest_says_what_was_asked_proven_and_written() -> None:
+def test_a_manifest_has_query_proof_and_file() -> None:
     reported = json.loads(sealed(manifest_of(quarantine=QUARANTINE, sip_group_name="客服一组")))
     report = reported.pop("report")
     assert len(reported.pop("signature")) == 64
@@ -130,7 +130,7 @@ def test_money_is_summed_over_the_windows_per_field_and_currency() -> None:
     assert money_sums(MoneyTotals()) == []
 
 
-def test_what_shaped_the_bytes_is_named_with_its_version() -> None:
+def test_the_libraries_that_wrote_the_bytes_are_named_with_versions() -> None:
     assert "pyarrow" in manifest_of("calls.parquet").versions
     assert "pyarrow" not in manifest_of("calls.ndjson.gz").versions
 

@@ -155,7 +155,7 @@ async def test_manifest_and_quarantine_of_an_earlier_export_are_replaced(tmp_pat
 
 
 @pytest.mark.parametrize("ending", [MANIFEST, QUARANTINE])
-async def test_what_belongs_to_another_name_or_was_edited_stays(tmp_path: Path, ending: str) -> None:
+async def test_files_of_other_names_and_edited_files_are_kept(tmp_path: Path, ending: str) -> None:
     await export(tmp_path / NAME)
     place = tmp_path / (NAME + ending)
     whole = place.read_bytes()

@@ -153,7 +153,7 @@ def test_texts_are_read_back_unchanged() -> None:
 
 
 @given(st.lists(calls, max_size=4))
-def test_lists_hold_what_objects_do_unless_a_text_is_escaped(records: list[CallDetailRecord]) -> None:
+def test_lists_have_the_values_of_objects_unless_a_text_is_escaped(records: list[CallDetailRecord]) -> None:
     objects, lists = encode_rows(records), encode_lists(records)
     assert (lists is None) == (b"\\" in objects)
     if lists is not None:

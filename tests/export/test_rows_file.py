@@ -33,7 +33,7 @@ def put(file: RowsFile, data: bytes) -> None:
     file.path.chmod(0o600)
 
 
-def test_each_mark_says_where_the_file_ends_and_what_it_is_until_there(file: RowsFile) -> None:
+def test_each_mark_has_the_end_and_the_hash_so_far(file: RowsFile) -> None:
     file.open(HEADER)
     marks = [file.append(rows) for rows in ROWS]
     assert marks == [mark_of(b"".join(ROWS[: place + 1])) for place in range(len(ROWS))]
@@ -170,7 +170,7 @@ def test_only_a_plain_file_is_used_or_removed(file: RowsFile, tmp_path: Path) ->
     assert file.path.is_dir()
 
 
-def test_it_can_be_closed_removed_and_flushed_at_any_time(file: RowsFile) -> None:
+def test_a_rows_file_can_be_closed_removed_and_flushed_at_any_time(file: RowsFile) -> None:
     file.sync()
     file.close()
     file.remove()

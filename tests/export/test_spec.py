@@ -24,7 +24,7 @@ def seal(what: ExportSpec) -> dict[str, str | None]:
     return what.seal(derive_key(what.credentials, DERIVATION))
 
 
-def test_an_order_says_what_to_write_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spec_has_the_query_and_the_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     reported = order(Path("calls.csv.gz"), overwrite=True, phone_name=PHONE)
     assert reported.path == tmp_path / "calls.csv.gz"
@@ -65,13 +65,13 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "name"), CHANGES, ids=range(len(CHANGES)))
-def test_what_makes_another_file_of_it_is_another_setting(change: dict[str, Any], name: str) -> None:
+def test_options_that_change_the_bytes_are_settings(change: dict[str, Any], name: str) -> None:
     before, now = (seal(order(Path("calls.csv"), **changes)) for changes in ({}, change))
     assert before.keys() == now.keys()
     assert [key for key in before if before[key] != now[key]] == [name]
 
 
-def test_what_makes_no_other_file_is_none() -> None:
+def test_options_that_do_not_change_the_bytes_are_no_settings() -> None:
     before = seal(order(Path("calls.csv")))
     assert seal(order(Path("calls.csv"), start=START.astimezone(UTC), end=END.astimezone(UTC))) == before
     assert seal(order(Path("elsewhere.csv"), overwrite=True, restart=True)) == before

@@ -161,7 +161,7 @@ ELSEWHERE = {
     70: "tests/faults/test_each_method.py::test_row_70_a_cancellation_comes_out_as_it_is",
     71: "tests/faults/test_each_method.py::test_row_71_a_signal_ends_it_and_leaves_nothing",
     72: "tests/cli/test_kills.py::test_a_file_is_the_same_however_often_its_export_was_killed",
-    73: "tests/export/test_journal.py::test_what_was_written_is_safe_from_a_power_cut_a_second_later",
+    73: "tests/export/test_journal.py::test_rows_are_synced_to_disk_within_a_second",
     74: "tests/export/test_publishing.py::test_a_full_disk_at_any_system_call_is_reported_and_the_next_run_resumes",
     75: "tests/export/test_job.py::test_a_file_that_appears_meanwhile_is_not_lost_and_gets_no_manifest",
     76: "tests/export/test_job.py::test_a_second_process_says_so_and_goes_on_when_the_first_is_killed",
@@ -174,6 +174,6 @@ ELSEWHERE = {
     83: "tests/faults/test_each_method.py::test_rows_82_and_83_a_clock_that_jumps_costs_a_fresh_signature",
     84: "tests/client/test_stream.py::test_a_reader_that_stops_stops_the_fetching",
     85: "tests/client/test_stream.py::test_a_stream_that_is_left_does_not_cancel_its_caller",
-    86: "tests/faults/test_each_method.py::test_row_86_what_a_hook_raises_comes_out_as_it_is",
+    86: "tests/faults/test_each_method.py::test_row_86_hook_exceptions_are_raised_unchanged",
     87: "tests/faults/test_each_method.py::test_row_87_an_outage_ends_with_the_budget_or_the_stall",
 }

@@ -226,7 +226,7 @@ async def test_rows_82_and_83_a_clock_that_jumps_costs_a_fresh_signature(fetch: 
 
 @pytest.mark.parametrize("kind", [EventKind.REQUEST_SENT, EventKind.REQUEST_ANSWERED, EventKind.RUN_FINISHED])
 @METHODS
-async def test_row_86_what_a_hook_raises_comes_out_as_it_is(fetch: Fetch, kind: EventKind) -> None:
+async def test_row_86_hook_exceptions_are_raised_unchanged(fetch: Fetch, kind: EventKind) -> None:
     def hook(event: Event) -> None:
         if event.kind is kind and not over:
             raise problem

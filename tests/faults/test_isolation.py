@@ -222,7 +222,7 @@ async def test_a_used_connection_that_ends_is_forgiven_once_and_only_before_a_by
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
-async def test_what_ends_the_program_shows_no_header(monkeypatch: pytest.MonkeyPatch, raised: Any) -> None:  # noqa: ANN401 - a class
+async def test_exceptions_that_end_the_program_show_no_header(monkeypatch: pytest.MonkeyPatch, raised: Any) -> None:  # noqa: ANN401 - a class
     async with serving(lambda _: http(PAGE)) as (_, client):
         transport = transport_of(client)
 

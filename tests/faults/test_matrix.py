@@ -168,7 +168,7 @@ def may_pass() -> list[Any]:
 
 # The methods are neighbours: each so many of the pairs is every row, with one method or two.
 @pytest.mark.parametrize(("row", "method"), some(cases(ROWS), every=3))
-async def test_a_fault_that_stays_comes_to_what_the_table_says(
+async def test_a_permanent_fault_ends_as_in_the_table(
     watching: Watching, row: Row, method: str, tmp_path: Path
 ) -> None:
     outcome = outcome_of(row, method)

@@ -140,7 +140,7 @@ TURNED_AWAY = [Fault("code", code=code, times=0) for code in (-1, -2, -13)] + [
 
 
 @pytest.mark.parametrize("fault", TURNED_AWAY, ids=lambda fault: str(fault.code or fault.status))
-async def test_who_is_turned_away_stops_all_that_the_client_does(fault: Fault) -> None:
+async def test_a_refused_login_stops_the_whole_client(fault: Fault) -> None:
     async with Sandbox(records=1_000, latency=0.002) as sandbox:
         total = 0
 

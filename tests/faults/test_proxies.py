@@ -111,7 +111,7 @@ async def test_a_range_is_counted_though_the_proxy_failed_twice(authority: Path)
         (b"SSH-2.0-OpenSSH_9.9\r\n", 3, "not proper HTTP"),
     ],
 )
-async def test_what_a_proxy_says_names_the_proxy(answer: bytes, attempts: int, reported: str) -> None:
+async def test_errors_of_a_proxy_name_the_proxy(answer: bytes, attempts: int, reported: str) -> None:
     async with proxying(answer) as (tunnel, proxy):
         error, sent = await error_of("count", "https://cdr.invalid/v3/voice", proxy=f"http://user:hunter2@{proxy}")
     assert f"the proxy {proxy}" in str(error)
@@ -197,7 +197,7 @@ async def test_socks_works_by_a_borrowed_connector(authority: Path) -> None:
 
 
 @pytest.mark.parametrize(("reply", "attempts"), [(1, 6), (4, 6), (5, 6), (2, 1)])
-async def test_what_a_socks_proxy_refuses_is_a_transport_error(reply: int, attempts: int) -> None:
+async def test_a_refusal_by_a_socks_proxy_is_a_transport_error(reply: int, attempts: int) -> None:
     async with socks(reply) as (server, session):
         error, sent = await error_of("count", "https://cdr.invalid/v3/voice", session=session)
     assert type(error) is TransportError

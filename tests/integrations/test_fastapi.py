@@ -130,7 +130,7 @@ async def test_a_lifespan_of_the_users_may_hold_ours(tools: Any, sandbox: Sandbo
         assert (await answer.json()).startswith("here <CdrClient http://127.0.0.1")
 
 
-async def test_without_the_lifespan_the_operator_learns_what_is_missing(
+async def test_without_the_lifespan_the_error_names_it(
     tools: Any, browser: ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = FastAPI()
@@ -334,7 +334,7 @@ async def test_the_query_parameters_that_a_route_declares_are_known(
                 assert f"unknown query parameter {more.partition('=')[0]};" in await answer.text()
 
 
-async def test_what_fastapi_refuses_is_a_problem_document_too_and_quotes_nothing(
+async def test_validation_errors_are_problem_documents_without_values(
     tools: Any, sandbox: Sandbox, browser: ClientSession
 ) -> None:
     app = tools.fastapi_app(lambda: tools.client_of(sandbox))
@@ -349,7 +349,7 @@ async def test_what_fastapi_refuses_is_a_problem_document_too_and_quotes_nothing
                 assert "447700900123" not in str(problem)
 
 
-async def test_a_handler_of_the_users_for_what_fastapi_refuses_stays(tools: Any, browser: ClientSession) -> None:
+async def test_a_validation_handler_of_the_user_is_kept(tools: Any, browser: ClientSession) -> None:
     app = FastAPI()
 
     @app.exception_handler(RequestValidationError)
@@ -490,7 +490,7 @@ def test_the_schema_names_the_formats_and_the_range(tools: Any) -> None:
     assert not any(one["name"] == "phone_name" for one in paths["/count"]["get"]["parameters"])
 
 
-def test_a_missing_fastapi_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_fastapi_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:

@@ -51,7 +51,7 @@ def test_a_blank_between_date_and_time_stays_one() -> None:
         ("2026-10-01T00:00:00Z", "2026-10-02T00:00:00Z", " ", "sip_group_name must be a text that is not empty"),
     ],
 )
-def test_an_invalid_parameter_is_reported_with_what_to_write(
+def test_an_invalid_parameter_is_reported_with_a_valid_form(
     start: str | None, end: str | None, group: str | None, reported: str
 ) -> None:
     with pytest.raises(BadRequestError, match=reported) as caught:

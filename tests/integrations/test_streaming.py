@@ -134,7 +134,7 @@ async def test_an_answer_begins_in_time_even_if_nothing_is_there(tools: Any, sta
         assert len(reader.got.splitlines()) == 301  # nothing was lost by giving up the first wait
 
 
-async def test_what_goes_wrong_before_the_beginning_is_raised_as_it_is(tools: Any) -> None:
+async def test_errors_before_the_first_byte_are_raised_unchanged(tools: Any) -> None:
     async with (
         Sandbox(records=10, faults=[Fault("code", code=-18, times=2)]) as sandbox,
         tools.client_of(sandbox) as client,
@@ -146,7 +146,7 @@ async def test_what_goes_wrong_before_the_beginning_is_raised_as_it_is(tools: An
     assert not reader.begun.is_set()
 
 
-async def test_what_goes_wrong_later_cuts_the_answer_and_says_why(tools: Any) -> None:
+async def test_later_errors_cut_the_response_and_are_logged(tools: Any) -> None:
     async with Sandbox(records=3_000) as sandbox, tools.client_of(sandbox, concurrency=1) as client:
         reader = Reader(lambda pieces: sandbox.answer_next(*[-1] * 50) if pieces == 1 else None)
         with pytest.raises(ResponseCutError, match="AuthenticationError"):
@@ -204,7 +204,7 @@ async def test_an_unproven_range_never_ends_well_unless_it_says_so(tools: Any, t
 
 @pytest.mark.parametrize("text", ["ndjson", "csv"])
 @pytest.mark.parametrize("is_quarantined", [True, False])
-async def test_what_cannot_be_read_is_stated_and_quarantined_records_cut_csv(
+async def test_faulty_fields_are_reported_and_quarantined_records_cut_csv(
     tools: Any, text: TextFormat, *, is_quarantined: bool
 ) -> None:
     async with Sandbox(records=20, days=1) as sandbox, tools.client_of(sandbox) as client:

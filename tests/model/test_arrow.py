@@ -207,7 +207,7 @@ def test_long_lists_come_in_bounded_batches_made_when_they_are_read() -> None:
     assert [batch.num_rows for batch in pa.RecordBatchReader.from_stream(ArrowRecords(records))] == [BATCH_ROWS, 1]
 
 
-def test_a_stream_can_be_read_again_and_shows_what_was_added() -> None:
+def test_a_stream_can_be_read_again_with_added_records() -> None:
     records = CallDetailRecords([FULL])
     view = records.arrow
     assert pa.table(view).num_rows == 1
@@ -244,7 +244,7 @@ def test_no_number_is_in_a_repr() -> None:
     assert repr(CallDetailRecords([FULL]).arrow) == "<ArrowRecords: 1 records>"
 
 
-def test_a_missing_extra_says_what_to_install() -> None:
+def test_a_missing_extra_names_the_package_to_install() -> None:
     program = f"""
 import sys
 sys.path.insert(0, {str(Path(aiosipcdr.__file__).parent.parent)!r})

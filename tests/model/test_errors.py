@@ -160,7 +160,7 @@ def test_records_and_report_of_an_incomplete_range_cross_a_process_boundary() ->
         assert again.records.report == report
 
 
-def test_an_incomplete_export_brings_what_was_read() -> None:
+def test_an_incomplete_export_error_has_the_records_read() -> None:
     report = FetchReport(total=2, unique=1)
     records = CallDetailRecords([CallDetailRecord(voice_id="1", callee="+447700900123")], report=report)
     error = IncompleteRangeError("short", report=report, records=records)

@@ -113,7 +113,7 @@ def test_a_report_shows_its_verdict_and_its_counts() -> None:
     assert "provisional" not in shown.text
 
 
-def test_a_report_shows_what_is_missing_and_what_is_odd() -> None:
+def test_a_report_shows_missing_windows_and_anomalies() -> None:
     windows = [
         WindowReport(
             window=TimeWindow.of(START + timedelta(hours=number), START + timedelta(hours=number + 1)), total=9

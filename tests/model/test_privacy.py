@@ -46,14 +46,14 @@ def frames(error: BaseException) -> list[str]:
     return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
 
 
-def test_what_a_function_raises_begins_at_its_caller() -> None:
+def test_tracebacks_begin_at_the_caller() -> None:
     assert check("canary", wanted=True) == "canary"
     with pytest.raises(LookupError) as caught:
         check("canary")
-    assert frames(caught.value) == ["test_what_a_function_raises_begins_at_its_caller"]
+    assert frames(caught.value) == ["test_tracebacks_begin_at_the_caller"]
     with pytest.raises(LookupError) as caught:
         Client("canary")
-    assert frames(caught.value) == ["test_what_a_function_raises_begins_at_its_caller"]
+    assert frames(caught.value) == ["test_tracebacks_begin_at_the_caller"]
 
 
 async def test_of_a_coroutine_function_only_its_own_frame_is_left_out() -> None:

@@ -297,7 +297,7 @@ def test_pydantic_takes_records_and_pages_as_they_are_and_writes_them_as_their_d
         Answer.model_validate_json(answer.model_dump_json())
 
 
-def test_what_json_schema_says_of_a_record_is_true_of_its_dict() -> None:
+def test_the_json_schema_matches_to_dict() -> None:
     said = TypeAdapter(CallDetailRecord).json_schema(mode="serialization")
     kinds = {"string": str, "integer": int, "object": dict}
     filled = msgspec.structs.replace(FULL, charged_duration=20, settle_pay=Decimal(1))

@@ -89,7 +89,7 @@ def test_trouble_is_named_and_its_absence_is_not() -> None:
         assert "12,345" in text
 
 
-def test_what_could_not_be_read_is_always_named_and_never_counted_as_a_call() -> None:
+def test_undecodable_records_are_reported_and_not_counted_as_calls() -> None:
     lost = FetchReport(total=3, unique=3, quarantined=3)
     assert str(lost).startswith("0 of 3 calls, NOT certified: ")
     assert str(lost).endswith(", 3 records quarantined (no readable id)")
@@ -123,7 +123,7 @@ def test_a_clock_that_may_be_wrong_is_named() -> None:
         assert ("ages by this machine's clock" in str(report)) is named
 
 
-def test_what_the_vendor_keeps_no_more_is_named() -> None:
+def test_ranges_that_the_vendor_no_longer_keeps_are_counted() -> None:
     gap, read = WindowReport(window=WINDOW), WindowReport(window=WINDOW, requests=1)
     assert str(FetchReport(window_reports=[gap, read])).endswith(", 1 part that the vendor no longer keeps")
     assert str(FetchReport(window_reports=[gap, read, gap])).endswith(", 2 parts that the vendor no longer keeps")
@@ -160,7 +160,7 @@ def test_no_text_shows_a_number() -> None:
     assert "records=<1>" in repr(complete)
 
 
-def test_what_cannot_be_decoded_counts_by_its_id_or_by_its_bytes() -> None:
+def test_undecodable_records_count_by_id_or_bytes() -> None:
     assert BROKEN.identity == "2"
     first = QuarantinedRecord(raw=b"a", window=None, page=1, reason="x")
     same = QuarantinedRecord(raw=b"a", window=WINDOW, page=2, reason="y")

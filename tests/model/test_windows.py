@@ -32,7 +32,7 @@ def instant(time: datetime) -> datetime:
 
 
 @given(moments(), moments())
-def test_a_window_covers_what_was_asked_and_less_than_a_second_more(start: datetime, end: datetime) -> None:
+def test_a_window_covers_the_query_and_less_than_a_second_more(start: datetime, end: datetime) -> None:
     assume(instant(start) <= instant(end))
     window = TimeWindow.of(start, end)
     assert timedelta() <= instant(start) - instant(window.start) < SECOND

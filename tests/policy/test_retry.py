@@ -217,7 +217,7 @@ def test_seconds(value: str, expected: float) -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_what_says_nothing_usable_is_nothing(value: str | None) -> None:
+def test_unusable_retry_after_headers_are_ignored(value: str | None) -> None:
     assert decode_retry_after(value, DATE, UNIX) is None
     # As the date that another one is measured against, it is as good as none.
     assert decode_retry_after(DATE, value, UNIX - 9) == 9

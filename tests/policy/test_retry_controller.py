@@ -396,7 +396,7 @@ def test_a_wait_that_would_go_beyond_the_stall_is_not_begun() -> None:
             assert (decided.status, decided.reason, decided.retry_after) == (-18, "busy", 6)
 
 
-def test_a_throttled_client_waits_for_what_was_drawn_where_nothing_is_asked_for() -> None:
+def test_a_throttled_client_waits_for_its_own_delay_without_retry_after() -> None:
     for error, delay, held in ((vendor_error(-15, None), 0.5, 0.5), (vendor_error(-18, None), 0.125, 0.0)):
         judge, pacer = controller()
         assert fail(judge, job_of(), error, 10.0, random=0.5) == delay
@@ -425,7 +425,7 @@ def test_other_trouble_does_not(error: SipCdrError) -> None:
     assert judge.limit.current == 8
 
 
-def test_what_this_machine_lacks_is_no_outage_and_takes_places() -> None:
+def test_a_local_shortage_is_no_outage_and_lowers_the_limit() -> None:
     judge, _ = controller(RetryPolicy(budget=0, stall=0))
     shortage = TransportError("no free file descriptors")
     shortage.local = True

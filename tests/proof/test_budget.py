@@ -158,7 +158,7 @@ def test_a_dense_window_takes_the_places_of_several() -> None:
     assert not quota.has_space(FULL_WINDOW, 2 * FULL_WINDOW + 1)
 
 
-def test_no_run_takes_more_than_what_the_others_have_left() -> None:
+def test_no_run_takes_more_than_the_rest_of_the_quota() -> None:
     quota = RowQuota(4)
     quota.runs = 2
     quota.reserve(3 * FULL_WINDOW)  # of a run that began when it was alone

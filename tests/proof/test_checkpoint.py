@@ -51,7 +51,7 @@ def doubt(entries: list[JournalEvent | Delivered], *changed: TimeWindow, allow_i
     return first_stale_entry(entries, allow_incomplete=allow_incomplete, changed=changed)
 
 
-def test_what_was_proven_and_has_not_changed_is_not_doubted() -> None:
+def test_proven_unchanged_windows_are_not_read_again() -> None:
     assert doubt(ENTRIES) is None
     assert doubt([]) is None
     assert doubt(ENTRIES, window(60, 90)) is None
@@ -77,7 +77,7 @@ def test_a_window_that_is_only_touched_is_not_doubted() -> None:
     assert doubt(ENTRIES, window(1, 20), window(20, 39), window(30, 50)) is None
 
 
-def test_what_was_cut_is_not_doubted_but_its_parts() -> None:
+def test_a_split_window_is_not_read_again_itself() -> None:
     assert doubt(ENTRIES[:1], window(0, 60)) is None
 
 
@@ -85,7 +85,7 @@ def test_the_first_of_several_is_reported() -> None:
     assert doubt(ENTRIES, window(40, 60), window(20, 40)) == 3
 
 
-def test_what_was_not_proven_is_read_again_unless_that_is_allowed() -> None:
+def test_unproven_windows_are_read_again_unless_incomplete_is_allowed() -> None:
     entries: list[JournalEvent | Delivered] = [delivered(0, 20), delivered(20, 40, certified=False), delivered(40, 60)]
     assert doubt(entries) == 1
     assert doubt(entries, allow_incomplete=True) is None
@@ -94,7 +94,7 @@ def test_what_was_not_proven_is_read_again_unless_that_is_allowed() -> None:
 
 
 @pytest.mark.parametrize("trouble", ["quarantined", "faulty"])
-def test_what_cannot_be_read_is_read_again_where_that_is_an_error(trouble: str) -> None:
+def test_unreadable_records_are_read_again_in_strict_runs(trouble: str) -> None:
     odd = delivered(20, 40)
     if trouble == "quarantined":
         odd = msgspec.structs.replace(odd, reported=msgspec.structs.replace(odd.reported, quarantined=1))
@@ -117,14 +117,14 @@ def test_all_before_a_doubt_is_beyond_doubt(proofs: list[bool], changes: list[in
         assert doubt(entries[place : place + 1], *changed) == 0
 
 
-def test_entries_come_back_from_json_each_as_what_it_was() -> None:
+def test_entries_round_trip_through_json() -> None:
     again = msgspec.json.decode(msgspec.json.encode(ENTRIES), type=list[WindowSplit | Recounted | Trimmed | Delivered])
     assert again == ENTRIES
     assert list(map(type, again)) == list(map(type, ENTRIES))
 
 
 @pytest.mark.parametrize("show", [repr, str, pretty_repr])
-def test_a_history_counts_what_it_holds(show: object) -> None:
+def test_a_checkpoint_shows_numbers_and_no_record(show: object) -> None:
     assert callable(show)
     record = CallDetailRecord(voice_id="1", callee="+12125550123")
     latest = ReadWindow(window=window(0, 1), ids={"1"}, records=[record])

@@ -108,7 +108,7 @@ def test_a_call_that_three_windows_share_is_handed_over_once_even_if_the_middle_
     assert report.unique == report.total == 1
 
 
-def test_what_was_read_after_all_is_not_set_aside() -> None:
+def test_a_decoded_record_is_not_quarantined_too() -> None:
     merger, report = make_merger()
     proof = proven(0, 11, call("a", 1), call("b", 2))
     proof.scan.quarantined["a"] = QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id="a")

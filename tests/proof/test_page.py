@@ -201,7 +201,7 @@ def test_any_size_may_be_echoed_with_a_total_and_only_the_one_that_was_asked_at_
     assert judge(answer(call("1"), total=7, size=8), end) is Verdict.ASK_AGAIN
 
 
-def test_a_page_that_is_smaller_than_it_says_is_taken_for_what_it_is() -> None:
+def test_a_page_smaller_than_its_size_counts_with_its_rows() -> None:
     reported = resize(answer(call("1"), total=7, size=100), 3)
     assert (reported.page.size, reported.page.pages, reported.page.total) == (3, 3, 7)
 

@@ -331,7 +331,7 @@ def test_the_future_is_a_part_of_the_last_part() -> None:
     assert max(window.end for window in counted) == now + timedelta(days=31)
 
 
-def test_what_the_vendor_has_deleted_is_in_the_first_part() -> None:
+def test_the_deleted_range_is_in_the_first_part() -> None:
     query = Query(start=START, end=START + timedelta(days=10), on_out_of_range="skip")
     planner = PartPlanner(query, 100, now=START + timedelta(days=20))
     planner.start_later(START + timedelta(days=6))

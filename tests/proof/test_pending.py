@@ -94,7 +94,7 @@ def test_the_oldest_starts_beyond_the_quota_and_all_others_wait_for_it() -> None
     assert hold(waiting).window == window(0, 11)
 
 
-def test_a_window_that_was_read_weighs_what_it_holds_and_no_less_than_a_sixteenth() -> None:
+def test_a_read_window_reserves_its_rows_and_at_least_a_sixteenth() -> None:
     for calls, weight in ((0, 125), (99, 125)):
         quota = RowQuota(2)
         waiting = pending(window(0, 11), window(10, 21), window(20, 31), quota=quota)
@@ -171,7 +171,7 @@ def test_parts_wait_in_place_of_their_split_window_and_count_for_all_that_enclos
     assert [hold(waiting).splits for _ in range(4)] == [(outer, inner)] * 3 + [(outer,)]
 
 
-def test_a_window_that_was_cut_for_want_of_a_proof_remembers_that_and_what_was_read_of_it() -> None:
+def test_a_window_split_without_proof_keeps_that_and_its_rows() -> None:
     reported = WindowSplit(
         reported=WindowReport(window=window(0, 21), total=9), parts=[window(0, 11), window(10, 21)], is_repair=True
     )
@@ -250,7 +250,7 @@ def test_a_split_window_across_the_boundary_waits_for_no_part_before_it(edge: in
     assert min(waiting.take_all()).start == START + timedelta(minutes=max(edge, 10))
 
 
-def test_the_windows_that_wait_can_be_taken_back_with_what_they_are_part_of() -> None:
+def test_waiting_windows_can_be_taken_back_with_their_splits() -> None:
     waiting = pending(window(0, 11))
     split = cut(waiting, window(10, 31), window(10, 21), window(20, 31))
     taken = waiting.take_all()

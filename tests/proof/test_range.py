@@ -317,7 +317,7 @@ def test_trouble_never_costs_records_that_plain_paging_would_have_read(calls: in
 
 
 @pytest.mark.parametrize("sparse", [0, 7, 12])
-def test_windows_that_wait_for_an_older_one_weigh_what_they_hold(sparse: int) -> None:
+def test_waiting_windows_reserve_their_rows(sparse: int) -> None:
     # All calls lie in the first tile: the empty ones behind it are soon read, and must not keep its parts from being
     # read at the same time.
     vendor = Vendor(Habits(), seeded(1))
@@ -744,7 +744,7 @@ def test_exact_trimming_applies_to_the_partial_result_too() -> None:
     assert [record.voice_id for record in reader.abandon()] == [f"{number:04}" for number in range(10)]
 
 
-def test_exact_trimming_is_half_open_and_keeps_what_cannot_be_judged() -> None:
+def test_exact_trimming_is_half_open_and_keeps_records_without_a_time() -> None:
     reader = cover(seconds(-1, 11), time_field="submit_time", exact=(START, START + timedelta(seconds=10)))
     request = reader.next_request()
     assert request is not None
@@ -867,7 +867,7 @@ def test_a_run_takes_its_share_of_the_places_and_gives_all_of_it_back() -> None:
     assert reader.next_request() is None
 
 
-def test_what_was_read_of_a_window_that_was_not_read_to_its_end_is_left_over_and_counted() -> None:
+def test_rows_of_an_unfinished_window_are_in_the_error_and_counted() -> None:
     reader = cover(seconds(0, 60), size=10)
     request = reader.next_request()
     assert request is not None
@@ -880,7 +880,7 @@ def test_what_was_read_of_a_window_that_was_not_read_to_its_end_is_left_over_and
     assert (reported.unique, reported.total, reported.certified) == (10, 25, False)
 
 
-def test_what_was_read_of_a_window_before_it_was_cut_is_left_over_when_its_parts_are_not_read() -> None:
+def test_rows_of_a_split_window_are_in_the_error_if_its_parts_are_not_read() -> None:
     rows = [call(number) for number in range(30)]
     with smaller_windows(20, 15):
         reader = cover(seconds(0, 30))
@@ -921,7 +921,7 @@ def read_until_it_is_cut(broken: int) -> list[TimeWindow]:
 
 
 @pytest.mark.parametrize(("broken", "parts"), [(0, 4), (1, 3)])
-def test_what_could_not_be_proven_is_cut_so_small_that_one_page_holds_a_part(broken: int, parts: int) -> None:
+def test_unproven_windows_are_split_into_parts_of_one_page(broken: int, parts: int) -> None:
     # Sixteen calls in parts of five; fifteen in parts of six, where only a single page can count them.
     asked = read_until_it_is_cut(broken)
     assert len(asked) == parts

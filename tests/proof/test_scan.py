@@ -159,7 +159,7 @@ def test_unordered_pages_are_no_anomaly_and_each_anomaly_is_counted_once() -> No
     assert scan.drain_anomalies() == 0
 
 
-def test_what_was_odd_about_decoding_a_page_is_counted() -> None:
+def test_anomalies_of_decoding_are_counted() -> None:
     assert read(WindowScan(10), msgspec.structs.replace(answer(call("1")), anomalies=3)) == [3]
 
 
@@ -218,7 +218,7 @@ def test_a_page_that_holds_more_than_its_total_allows_shows_a_larger_one() -> No
     assert not scan.single
 
 
-def test_what_cannot_be_decoded_counts_by_its_identity() -> None:
+def test_undecodable_records_count_by_identity() -> None:
     reported = answer(call("1"), total=4)
     reported.quarantined.extend([broken("2"), broken("2"), broken("3")])
     scan = WindowScan(10)
@@ -282,7 +282,7 @@ def test_all_rows_are_counted_in_any_order_of_requests(name: str, reported: obje
     assert getattr(scan, name) == reported
 
 
-def test_what_rises_from_page_to_page_needs_no_look_at_any_record_until_a_page_does_not() -> None:
+def test_sorted_pages_are_not_merged_until_one_is_unsorted() -> None:
     first, second, third = (call("1", 1), call("2", 2)), (call("3", 3), call("4", 4)), (call("5", 5),)
     scan = WindowScan(2)
     for reported in (
@@ -314,7 +314,7 @@ def test_of_a_page_past_the_end_the_total_alone_counts() -> None:
     assert scan.drain_anomalies() == 1
 
 
-def test_what_has_no_readable_id_makes_the_number_of_calls_doubtful() -> None:
+def test_records_without_a_readable_id_make_the_count_ambiguous() -> None:
     for identity, doubtful in (("2", False), (None, True)):
         page = answer(call("1"), total=2)
         page.quarantined.append(QuarantinedRecord(raw=b"{}", window=None, page=1, reason="broken", voice_id=identity))

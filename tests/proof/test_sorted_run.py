@@ -28,7 +28,7 @@ def ids(records: list[CallDetailRecord]) -> list[int]:
     return [int(record.voice_id) for record in records]
 
 
-def test_what_rises_is_taken_as_it_is_and_what_falls_turned_round() -> None:
+def test_ascending_pages_are_kept_and_descending_ones_reversed() -> None:
     reported = [call(1, 5), call(3, 5), call(4, 9)]
     for records in (list(reported), reported[::-1]):
         before = list(records)

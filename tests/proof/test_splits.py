@@ -30,7 +30,7 @@ def test_a_split_is_short_once_all_parts_are_read_and_hold_less_than_its_total()
     assert not one.is_short
 
 
-def test_parts_are_believed_up_to_what_a_shared_second_can_repeat_and_a_quarter_more() -> None:
+def test_totals_of_parts_are_credible_up_to_the_shared_seconds_and_a_quarter() -> None:
     assert MAX_REPORTS == 3
     one = split(100)
     add_reported([one], 325)

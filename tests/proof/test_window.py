@@ -222,7 +222,7 @@ def test_a_window_that_can_be_cut_is_read_twice_and_then_left_to_be_cut() -> Non
         (20, [*range(21)], [*range(20)]),  # as many reported as there are, and one read that is gone
     ],
 )
-def test_what_was_read_before_rows_were_deleted_is_not_kept(tells: int, first: list[int], then: list[int]) -> None:
+def test_rows_read_before_a_deletion_are_dropped(tells: int, first: list[int], then: list[int]) -> None:
     proof = prove(TWO_SECONDS)
     ids = list(first)
 
@@ -272,7 +272,7 @@ def test_a_larger_count_is_remembered_by_the_next_scan() -> None:
     assert proof.report.scans == 3
 
 
-def test_what_an_earlier_reading_may_have_asked_for_must_be_answered_afresh() -> None:
+def test_repeated_requests_need_fresh_answers() -> None:
     proof = prove()
     asked = []
     while (request := proof.next_request()) is not None:
@@ -723,7 +723,7 @@ def test_an_error_about_the_filter_says_where() -> None:
     assert error.page == 1
 
 
-def test_strict_takes_what_can_be_decoded() -> None:
+def test_strict_accepts_decodable_records() -> None:
     proof = prove(strict=True)
     reported(proof, steady(list(range(25))))
     assert proof.state is WindowState.CERTIFIED
@@ -738,7 +738,7 @@ def test_strict_is_an_error_at_the_second_broken_answer() -> None:
     assert "strict" in str(error)
 
 
-def test_what_cannot_be_decoded_counts_for_the_proof() -> None:
+def test_undecodable_records_count_for_the_proof() -> None:
     proof = prove(is_part=True)
     assert accept(proof, ask(proof), answer(calls(1), 3, broken=2)) is None
     assert accept(proof, ask(proof), answer(calls(1), 3, broken=2)) is None
@@ -1132,7 +1132,7 @@ def test_answers_change_nothing_for_others_until_the_window_is_done() -> None:
     assert proof.accept(PAGE_ONE, steady([*range(35)])(PAGE_ONE)) is None
 
 
-def test_what_follows_an_answer_may_end_the_run() -> None:
+def test_a_callback_for_answers_may_end_the_run() -> None:
     error = ProtocolError("no")
     proof = prove(on_answer=lambda _: error)
     request = ask(proof)

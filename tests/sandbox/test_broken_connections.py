@@ -144,7 +144,7 @@ async def test_a_bomb_is_gzip_of_zeros(headers_for: Any, body_for: Any) -> None:
         ("cut-gzip", None),
     ],
 )
-async def test_what_aiohttp_makes_of_it(
+async def test_aiohttp_raises_the_expected_error(
     headers_for: Any, body_for: Any, kind: str, raised: type[Exception] | None
 ) -> None:
     async with Sandbox(records=20, faults=[Fault(kind)]) as sandbox, aiohttp.ClientSession() as session:
@@ -166,7 +166,7 @@ async def test_what_aiohttp_makes_of_it(
 
 
 @pytest.mark.parametrize("fault", FOR_EVER, ids=lambda fault: fault.kind)
-async def test_what_goes_on_for_ever_ends_with_the_client(wire: Callable[[Sandbox], Any], fault: Fault) -> None:
+async def test_endless_responses_end_with_the_client(wire: Callable[[Sandbox], Any], fault: Fault) -> None:
     async with Sandbox(records=5, faults=[fault]) as sandbox:
         async with wire(sandbox) as connection:
             await connection.ask()
@@ -181,7 +181,7 @@ async def test_what_goes_on_for_ever_ends_with_the_client(wire: Callable[[Sandbo
 
 
 @pytest.mark.parametrize("fault", [*FOR_EVER, Fault("late", seconds=3600.0)], ids=lambda fault: fault.kind)
-async def test_what_goes_on_for_ever_ends_with_the_sandbox(
+async def test_endless_responses_end_with_the_sandbox(
     wire: Callable[[Sandbox], Any], monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     # Were it left to the server to end them, this test would time out.

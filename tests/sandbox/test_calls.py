@@ -122,7 +122,7 @@ def test_a_call_that_was_not_answered_has_nothing_that_answered_ones_have() -> N
             assert record["callDuration"] == gap > 0
 
 
-def test_cost_is_what_rate_period_and_duration_give() -> None:
+def test_cost_follows_from_rate_period_and_duration() -> None:
     for record in make_records():
         first, step = map(int, record["billPeriod"].split("+"))
         charged, duration = record["chargedDuration"], record["callDuration"]

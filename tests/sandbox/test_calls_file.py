@@ -128,7 +128,7 @@ def test_a_row_that_no_answer_could_list_is_refused(tmp_path: Path, content: Any
     assert NUMBER not in str(caught.value)
 
 
-def test_switches_decide_what_can_be_listed(tmp_path: Path) -> None:
+def test_switches_decide_which_calls_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "calls"
     path.write_bytes(msgspec.json.encode([row(submit_time="2020-08-05T12:00:00+08:00")]))
     assert read_calls(path, months_back=None)

@@ -27,7 +27,7 @@ def test_no_number_of_a_group_could_ring() -> None:
         assert FICTIONAL.fullmatch(group.display)
 
 
-def test_the_tables_have_what_makes_calls_believable() -> None:
+def test_the_tables_make_calls_realistic() -> None:
     assert {place.bill_period for place in DESTINATIONS} == {"6+6", "1+1", "20+20", "60+60"}
     assert any(not group.name.isascii() for group in GROUPS)
     assert {group.currency for group in GROUPS} >= {None, "EUR", "GBP", "CNY"}

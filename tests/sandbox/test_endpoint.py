@@ -14,7 +14,7 @@ def times_of(sandbox: Sandbox) -> list[str]:
     return [row["submitTime"] for row in sandbox.rows()]
 
 
-def test_an_answer_is_what_the_page_shows(ask: Any) -> None:
+def test_a_response_matches_the_vendor_page(ask: Any) -> None:
     with Sandbox(records=250) as sandbox:
         reply = ask(sandbox, 3)
         assert reply.code == 200

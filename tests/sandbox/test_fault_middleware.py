@@ -221,7 +221,7 @@ async def test_a_test_whose_fault_never_struck_fails(fault: Fault) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "aiosipcdr-sandbox"]
 
 
-async def test_what_was_raised_inside_goes_through_untouched() -> None:
+async def test_exceptions_from_the_handler_pass_unchanged() -> None:
     error = KeyError("mine")
     with pytest.raises(KeyError) as caught:
         async with Sandbox(records=1, faults=[Fault("cut")]) as sandbox:

@@ -49,17 +49,17 @@ def test_a_field_that_is_not_there_is_refused() -> None:
         msgspec.convert({"kind": "reset", "pages": 2}, Fault)
 
 
-def test_it_goes_through_json_and_back() -> None:
+def test_faults_round_trip_through_json() -> None:
     fault = Fault("http", page=2, times=3, status=503, headers={"Retry-After": "1"}, body_hex="ff00")
     assert msgspec.json.decode(msgspec.json.encode(fault), type=Fault) == fault
 
 
-def test_it_is_frozen() -> None:
+def test_faults_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Fault("reset").page = 3  # type: ignore[misc]
 
 
-def test_it_is_named_in_a_few_words() -> None:
+def test_a_fault_has_a_short_description() -> None:
     assert Fault("reset").describe() == "reset (any page, attempt any)"
     assert Fault("cut", page=2, attempt=1, times=3).describe() == "cut (page 2, attempt 1, 3 times)"
     assert Fault("cut", control=True).describe() == "cut (any page, attempt any, control counts)"

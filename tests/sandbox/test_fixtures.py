@@ -30,7 +30,7 @@ def test_the_time_is_the_records_own() -> None:
     ],
     ids=repr,
 )
-def test_what_has_no_time_is_put_where_it_is_said(call: object) -> None:
+def test_records_without_a_time_are_placed_as_configured(call: object) -> None:
     noon = int(NOON.timestamp())
     assert second(call, at=NOON) == (noon, noon)
     assert second(call) == (77, 77)

@@ -43,7 +43,7 @@ async def test_serve_runs_until_cancelled(ask: Any) -> None:
         sandbox.voice_ids()
 
 
-def test_it_runs_as_a_process_of_its_own(ask: Any, tmp_path: Path) -> None:
+def test_the_sandbox_runs_in_its_own_process(ask: Any, tmp_path: Path) -> None:
     offset, given = timedelta(hours=-5), [{"voiceId": "1"}, {"voiceId": "2"}]
     with SandboxProcess(calls=given, utc_offset=offset, latency=(0.0, 0.01), path=tmp_path / "calls") as sandbox:
         assert sandbox.start.utcoffset() == offset

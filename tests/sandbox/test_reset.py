@@ -109,7 +109,7 @@ async def test_requests_under_way_are_dropped(wire: Any) -> None:
                 await asyncio.sleep(0.001)
 
 
-async def test_what_a_client_left_behind_is_not_counted_later(wire: Any) -> None:
+async def test_requests_of_an_earlier_client_are_not_counted(wire: Any) -> None:
     """A request that was sent and given up just before belongs to what was before."""
     async with Sandbox(records=1) as sandbox:
         for _ in range(20):

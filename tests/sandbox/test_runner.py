@@ -45,7 +45,7 @@ async def test_the_callers_loop_goes_on_while_calls_are_made() -> None:
     ticking.cancel()
 
 
-async def test_it_can_be_cancelled_while_calls_are_made() -> None:
+async def test_start_can_be_cancelled_while_calls_are_generated() -> None:
     sandbox = Sandbox(records=10_000_000)
     opening = asyncio.create_task(sandbox.__aenter__())
     await asyncio.sleep(0.05)
@@ -55,7 +55,7 @@ async def test_it_can_be_cancelled_while_calls_are_made() -> None:
     assert not own_threads()
 
 
-async def test_what_prevents_it_is_raised_where_it_is_opened(tmp_path: Path) -> None:
+async def test_start_errors_are_raised_on_enter(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.touch()
     with pytest.raises(FileExistsError):
@@ -76,7 +76,7 @@ def test_an_exception_inside_ends_it_too() -> None:
     assert not own_threads()
 
 
-def test_it_runs_once() -> None:
+def test_a_runner_runs_once() -> None:
     sandbox = Sandbox(records=1)
     with sandbox:
         pass

@@ -8,7 +8,7 @@ import pytest
 from aiosipcdr.sandbox import Sandbox, SandboxProcess
 
 
-async def test_it_is_what_the_design_promises(ask_all: Any) -> None:
+async def test_the_sandbox_has_the_documented_interface(ask_all: Any) -> None:
     async with Sandbox(records=120, seed=3) as sandbox:
         assert sandbox.api_key.startswith("sandbox-")
         assert sandbox.api_secret.startswith("sandbox-")
@@ -54,7 +54,7 @@ def test_no_secret_is_in_its_text() -> None:
     assert sandbox.api_secret not in repr(sandbox)
 
 
-def test_it_may_begin_at_this_moment() -> None:
+def test_calls_can_begin_now() -> None:
     now = datetime.now(UTC)
     with Sandbox(records=20, start=now, days=1) as sandbox, SandboxProcess(records=20, start=now, days=1) as process:
         assert sandbox.start == process.start == now.replace(microsecond=0)
@@ -86,7 +86,7 @@ def test_without_live_calls_nothing_is_added() -> None:
         sandbox.change(live=5.0)
 
 
-def test_what_needs_a_running_sandbox_says_so() -> None:
+def test_attributes_that_need_a_running_sandbox_raise() -> None:
     sandbox = Sandbox(records=1)
     for use in (lambda: sandbox.base_url, lambda: sandbox.stats, sandbox.voice_ids, sandbox.insert):
         with pytest.raises(RuntimeError, match="not running"):

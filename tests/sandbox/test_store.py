@@ -158,7 +158,7 @@ def test_a_cached_listing_is_dropped_when_a_call_is_added_or_removed(
     assert store.count(selection) == len(set(listing())) == len(set(listing())) == 51
 
 
-def test_what_was_added_late_and_a_shard_may_be_left_out(opened: Callable[[list[Row]], Store]) -> None:
+def test_late_rows_and_a_shard_can_be_left_out(opened: Callable[[list[Row]], Store]) -> None:
     store, rng = opened([row(n, n) for n in range(8)]), Random(1)
     before = monotonic()
     store.add([row(8, 8)])

@@ -59,7 +59,7 @@ END, RESET, SILENCE = After.END, After.RESET, After.SILENCE
         ),
     ],
 )
-def test_the_bytes_of_a_fault_and_what_follows(fault: Fault, expected: bytes, after: After) -> None:
+def test_the_bytes_of_a_fault_and_the_following_responses(fault: Fault, expected: bytes, after: After) -> None:
     broken = plan_damage(fault, ANSWER)
     assert b"".join(broken.pieces) == expected
     assert broken.after is after

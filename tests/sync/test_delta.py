@@ -127,7 +127,7 @@ def test_ranges_of_spans_are_few() -> None:
     assert _describe_starts([at(2 * 86_400 * day) for day in range(100)]).count(">=") == 1
 
 
-def test_what_others_do_to_the_tables_is_left_alone(tmp_path: Path, calls: Path) -> None:
+def test_changes_of_others_to_the_tables_are_kept(tmp_path: Path, calls: Path) -> None:
     table = DeltaTable(calls)
     table.alter.add_columns([Field("note", PrimitiveType("string"))])
     table.update({"note": "'mine'"})

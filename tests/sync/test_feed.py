@@ -142,7 +142,7 @@ async def test_scripted_events_are_followed(tmp_path: Path, monkeypatch: pytest.
         assert sum(str(row.cost) == "7.77" for row in rows.values()) >= 5
 
 
-async def test_what_was_not_acknowledged_is_yielded_again(sandbox: Sandbox, client: CdrClient, tmp_path: Path) -> None:
+async def test_unacknowledged_changes_are_yielded_again(sandbox: Sandbox, client: CdrClient, tmp_path: Path) -> None:
     path = tmp_path / "calls.checkpoint"
     async with client.follow(sandbox.start, checkpoint=path, lookback=DAYS) as feed:
         taken = [await anext(feed) for _ in range(700)]

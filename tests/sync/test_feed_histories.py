@@ -261,7 +261,7 @@ async def follow(seed: int, inclusive: tuple[bool, bool]) -> None:
 
 
 @given(seed=st.integers(0, 2**32), inclusive=st.tuples(st.booleans(), st.booleans()))
-def test_what_leaves_the_lookback_stays_with_the_caller(seed: int, inclusive: tuple[bool, bool]) -> None:
+def test_calls_older_than_the_lookback_stay(seed: int, inclusive: tuple[bool, bool]) -> None:
     anyio.run(follow_with_short_lookback, seed, inclusive)
 
 

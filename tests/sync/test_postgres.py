@@ -74,7 +74,7 @@ def test_a_password_that_is_not_encoded_is_refused_before_a_part_of_it_is_shown(
     assert Location.of("postgresql://calls:a%40b@localhost/calls").has_password
 
 
-def test_what_the_url_leaves_out_is_in_the_environment_or_a_service_file(
+def test_missing_parts_of_the_url_come_from_the_environment_or_a_service_file(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = url.partition("host=")[2].partition("&")[0]
@@ -110,7 +110,7 @@ def test_a_schema_of_the_search_path_may_have_any_name(url: str) -> None:
     assert SERVER.run(url, 'SELECT count(*) FROM "a""b".calls') == [(1,)]
 
 
-def test_a_user_without_rights_is_named_what_is_missing(url: str, tmp_path: Path) -> None:
+def test_missing_rights_are_named(url: str, tmp_path: Path) -> None:
     with opened(POSTGRES, tmp_path):
         schema = SERVER.run(url, "SELECT current_schema()")[0][0]
         SERVER.run(url, f"CREATE ROLE reader LOGIN; GRANT USAGE ON SCHEMA {schema} TO reader")

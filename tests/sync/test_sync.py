@@ -335,7 +335,7 @@ async def test_filters_select_the_rows(sandbox: Sandbox, sync: Sync, tmp_path: P
     assert names == ("sales-us",)
 
 
-async def test_what_the_vendor_has_deleted_is_left_alone(sandbox: Sandbox, sync: Sync, tmp_path: Path) -> None:
+async def test_calls_deleted_by_retention_are_kept(sandbox: Sandbox, sync: Sync, tmp_path: Path) -> None:
     await sync()
     before = SQLITE.live_rows(tmp_path)
     report = await sync()

@@ -773,9 +773,7 @@ def exactly(answer: object) -> object:
     st.lists(st.tuples(st.integers(0, 2).flatmap(wire_records), st.sampled_from([":", ": "])), min_size=1, max_size=4),
     st.sampled_from([1, 8_192]),
 )
-def test_the_fast_path_reads_what_the_patient_one_reads(
-    reported: list[tuple[list[dict[str, object]], str]], size: int
-) -> None:
+def test_the_fast_path_equals_the_lenient_path(reported: list[tuple[list[dict[str, object]], str]], size: int) -> None:
     decoder = PageDecoder()
     decoder._amounts = DecimalCache(size)
     for wires, colon in reported:

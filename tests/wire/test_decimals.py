@@ -136,7 +136,7 @@ def test_missing_amounts_are_none(name: str, missing: object) -> None:
         assert getattr(record, name) is None
 
 
-def test_records_share_what_they_repeat_and_keep_how_it_is_written() -> None:
+def test_records_share_equal_amounts_and_keep_their_digits() -> None:
     raw = b'[{"voiceId":"1","cost":"7.2","rate":"7.20"},{"voiceId":"2","cost":"7.2","settlePay":"7.20"}]'
     answer = text_decoder().decode(b'{"status":0,"data":{"total":2,"size":2,"current":1,"records":%b}}' % raw)
     assert answer.data is not None

@@ -51,7 +51,7 @@ def decode(*records: bytes, zone: str | None = None) -> PageAnswer:
 
 
 @pytest.mark.parametrize(("field", "raw", "value"), some(KINDS, every=4), ids=lambda value: repr(value)[:40])
-def test_a_value_is_read_as_what_it_means_or_not_at_all(field: str, raw: str, value: object) -> None:
+def test_a_value_is_read_by_its_meaning_or_refused(field: str, raw: str, value: object) -> None:
     # On a page of its own, and beside records that take the patient way, the second of them for msgspec refuses it.
     for other in (b"", b'{"voiceId":"8","callDuration":"7"}', b'{"voiceId":"9","code":"a\tb"}'):
         answer = decode(*filter(None, (record_of(1, field, raw), other)))

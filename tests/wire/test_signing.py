@@ -133,7 +133,7 @@ def test_a_callable_is_asked_every_time() -> None:
     assert ask() == Credentials("b", "y")
 
 
-def test_what_a_callable_returns_is_checked() -> None:
+def test_credentials_returned_by_a_callable_are_checked() -> None:
     ask = credentials_source(lambda: KEY)  # type: ignore[arg-type, return-value]
     with pytest.raises(ValueError, match="must return Credentials"):
         ask()
@@ -167,7 +167,7 @@ def test_a_coroutine_function_is_refused_with_the_reason() -> None:
 
 
 @pytest.mark.parametrize("text", ['"quoted"', "'quoted'", "value # notes", "two words"])
-def test_what_an_env_file_leaves_around_a_value_is_refused_and_not_repeated(text: str) -> None:
+def test_quotes_of_env_files_around_a_value_are_refused_without_showing_it(text: str) -> None:
     for key, secret in ((text, "secret"), ("key", text)):
         with pytest.raises(ValueError, match="without quotes and comments") as caught:
             Credentials(key, secret)

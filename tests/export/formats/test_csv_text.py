@@ -26,7 +26,7 @@ def test_the_first_line_has_the_names_of_the_record() -> None:
     assert CsvEncoder().finish() == b""
 
 
-def test_a_line_is_what_it_should_be() -> None:
+def test_a_csv_line_has_the_expected_text() -> None:
     record = CallDetailRecord(
         voice_id="2610241209441000001",
         callee="+12125550123",

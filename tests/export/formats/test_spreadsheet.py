@@ -82,7 +82,7 @@ def opened_and_saved(field: str) -> str:
 
 
 @pytest.mark.parametrize("text", sorted(ENGLISH))
-def test_these_are_what_excel_changes_and_the_guarded_ones_are_not(text: str) -> None:
+def test_excel_changes_these_cells_and_not_the_guarded_ones(text: str) -> None:
     assert opened_and_saved(text) != text
     assert opened_and_saved(spreadsheet_text(text)) == spreadsheet_text(text) == f"'{text}"
 
@@ -166,7 +166,7 @@ def test_nor_where_a_field_would_begin_if_semicolons_split_fields(text: str, sho
         *("5. Mai", "M\u00e4rz 3", "3 d\u00e9c", "3\u67085\u65e5", "10:30", "1:2:3", "10 AM", "7p", "TRUE", " false "),
     ],
 )
-def test_what_would_be_shown_as_another_number_date_or_truth_becomes_text(text: str) -> None:
+def test_cells_that_excel_would_reinterpret_become_text(text: str) -> None:
     assert spreadsheet_text(text) == f"'{text}"
     assert opened_and_saved(text) != text or text not in ENGLISH
     assert opened_and_saved(f"'{text}") == f"'{text}"
