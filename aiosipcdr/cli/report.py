@@ -176,13 +176,14 @@ def _of_files(
         "verdict": certificate.verdict,
         "certified": certificate.verdict in {"certified", "provisional"},
         "reasons": certificate.reasons,
+        "notes": certificate.notes,
         "files": [str(file) for file in files],
     }
     code = Exit.INCOMPLETE if certificate.verdict == "not certified" else Exit.DONE
     if certificate.is_unreadable and (code is Exit.DONE or certificate.is_complete):
         code = Exit.UNREADABLE
-    reasons = "".join(f"; {reason.rstrip('.')}" for reason in certificate.reasons)
-    return _Result(sentence + reasons, facts, code)
+    details = "".join(f"; {text.rstrip('.')}" for text in (*certificate.reasons, *certificate.notes))
+    return _Result(sentence + details, facts, code)
 
 
 def _of_range(

@@ -225,3 +225,21 @@ def test_with_several_outcomes_incomplete_comes_before_unreadable() -> None:
     assert exit_code_for([done]) == exit_code_for([]) == Exit.DONE
     assert exit_code_for([done, faulty]) == exit_code_for([quarantined, done]) == Exit.UNREADABLE
     assert exit_code_for([faulty, incomplete]) == exit_code_for([incomplete, quarantined]) == Exit.INCOMPLETE
+
+
+def test_a_report_page_of_unreadable_records_and_fields_names_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, page = tmp_path / "calls.csv", tmp_path / "page.html"
+    with account(monkeypatch, NO_ID, FAULTY, *PLAIN):
+        assert run(["export", *SPAN, "--output", str(path)]) == 4
+        capsys.readouterr()
+        assert run(["report", str(path), "--output", str(page), "--json"]) == 4
+    shown = capsys.readouterr()
+    assert "1 record has no readable id; it is kept apart" in shown.err
+    notes = json.loads(shown.out)["notes"]
+    for name in ("call_time", "rate"):
+        words = f"{name} could not be read in 1 call: sums and metrics lack these values"
+        assert words in shown.err
+        assert f"{words}." in notes
+        assert words in page.read_text(encoding="utf-8")

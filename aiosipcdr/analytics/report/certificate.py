@@ -223,7 +223,8 @@ def _judge(report: FetchReport) -> tuple[list[str], list[str]]:
         reasons.append(f"{len(unproven) - _MOST_NAMED:,} more windows are not proven complete either.")
     if report.quarantined:
         records = counted(report.quarantined, "record has", "records have")
-        reasons.append(f"{records} no readable id; they are kept apart and in no number of this page.")
+        kept = "it is" if report.quarantined == 1 else "they are"
+        reasons.append(f"{records} no readable id; {kept} kept apart and in no number of this page.")
     if not report.certified and not reasons:
         reasons.append("The run did not prove its calls complete." if report.windows else "Nothing was read.")
     notes = [
