@@ -13,7 +13,7 @@ from tests.clients import ShiftedClock, client_of, open_with
 
 pytestmark = pytest.mark.usefixtures("calls_until_today")
 
-FAR = [datetime(2099, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
+FAR = [datetime(2999, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
 MONTH = timedelta(days=31)
 
 
