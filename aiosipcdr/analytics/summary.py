@@ -202,7 +202,8 @@ class TrafficSummary:
         return render_summary(self)
 
     def _settings(self) -> tuple[object, ...]:
-        return self.by, self.tz, self.peaks_by, self.billing is None, self.hints is None
+        # By name: a zone that is loaded twice, as after `ZoneInfo.clear_cache()`, does not equal itself.
+        return self.by, str(self.tz), self.peaks_by, self.billing is None, self.hints is None
 
     def _group(self, names: tuple[Dimension, ...], key: GroupKey) -> TrafficMetrics:
         table = self._tables[names]

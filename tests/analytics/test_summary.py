@@ -232,6 +232,14 @@ def test_a_summary_can_be_stored() -> None:
     assert stored != summary
 
 
+def test_summaries_of_a_zone_that_was_loaded_twice_add_up() -> None:
+    summary, other = (summarize([made_call()], tz=ZoneInfo.no_cache("Asia/Shanghai")) for _ in range(2))
+
+    assert summary == other
+    assert (summary + other).total.attempts == 2
+    assert summary != summarize([made_call()], tz=ZoneInfo("Asia/Tokyo"))
+
+
 def test_no_repr_shows_a_value_of_a_group() -> None:
     summary = summarize([made_call(phone_name="+12125550123")], by=("phone_name", "code"))
 
