@@ -17,6 +17,7 @@ import msgspec
 
 from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.extras import MissingExtraError
+from aiosipcdr.integrations.completeness import check_all_delivered
 from aiosipcdr.model.arguments import check_between, check_span
 from aiosipcdr.model.arrow import load_pyarrow, record_batch
 from aiosipcdr.model.query import Filters, OutOfRange, Query
@@ -73,7 +74,8 @@ def cdr_source(
         rate: See `CdrClient`.
 
     Returns:
-        A `DltSource`. Running it raises dlt's `PipelineStepFailed`; its cause is the error of `CdrClient.fetch_all`.
+        A `DltSource`. Running it raises dlt's `PipelineStepFailed`; its cause is the error of `CdrClient.fetch_all`,
+        or `IncompleteRangeError` for records without a readable id. Nothing is loaded then.
 
     Raises:
         ImportError: The extra `dlt` is not installed.
@@ -165,6 +167,7 @@ class _Load(msgspec.Struct, frozen=True, kw_only=True):
                     pa = load_pyarrow()
                     field = pa.field("leg", pa.int64(), nullable=False)  # of the key, like voice_id
                     yield record_batch(window.records).append_column(field, pa.array(legs, field.type))
+            check_all_delivered(stream.report)
 
 
 class _LegNumbers:

@@ -17,6 +17,7 @@ import msgspec
 
 from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.extras import MissingExtraError
+from aiosipcdr.integrations.completeness import check_all_delivered
 from aiosipcdr.integrations.polars_predicates import PushedFilters, read_predicate
 from aiosipcdr.model.arguments import check_between
 from aiosipcdr.model.arrow import schema
@@ -79,8 +80,8 @@ def scan_cdrs(
 
     Returns:
         A frame whose collection raises the errors of `CdrClient.fetch_all`, among them `IncompleteRangeError`, which
-        names the windows that could not be proven complete and why (Polars before 2.0: a `ComputeError` with the same
-        text); and `ValueError` for credentials that are missing.
+        names the windows that could not be proven complete and why, or those with records that have no readable id
+        (Polars before 2.0: a `ComputeError` with the same text); and `ValueError` for credentials that are missing.
 
     Raises:
         ValueError: An argument is invalid.
@@ -171,6 +172,7 @@ def _read(client: BlockingCdrClient, query: dict[str, Any], columns: list[str]) 
     with client, client.stream(**query) as stream:
         for batch in stream.arrow_batches(columns):
             yield pl.DataFrame(batch)
+        check_all_delivered(stream.report)
 
 
 def _empty_frame() -> pl.DataFrame:

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.extras import MissingExtraError
+from aiosipcdr.integrations.completeness import check_all_delivered
 from aiosipcdr.integrations.driver_rate import rate_key, shared_rate
 from aiosipcdr.model.arguments import check_between, check_choice
 from aiosipcdr.model.arrow import load_pyarrow, schema
@@ -315,14 +316,12 @@ class _PartReader:
             try:
                 for batch in stream.arrow_batches(names):
                     yield load_pyarrow().RecordBatch.from_arrays(batch.columns, schema=shape)
+                if not options.allow_incomplete:
+                    check_all_delivered(stream.report)
             except IncompleteRangeError as error:
-                raise IncompleteRangeError(f"{part} is not certified: {error}") from None
-            if stream.report.quarantined and not options.allow_incomplete:
-                windows = [str(one.window) for one in stream.report.window_reports if one.quarantined]
                 raise IncompleteRangeError(
-                    f"{part} is not certified: {stream.report.quarantined} records without a readable id in"
-                    f' {", ".join(windows)}; an export keeps their bytes, option "allowIncomplete" leaves them out'
-                )
+                    f'{part} is not certified: {error}; option "allowIncomplete" delivers the rest'
+                ) from None
 
 
 def _describe_columns() -> str:

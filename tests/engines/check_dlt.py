@@ -178,6 +178,16 @@ def test_a_range_that_cannot_be_certified_loads_nothing_and_the_next_run_goes_on
     assert loads.query(CONTENTS) == truth()
 
 
+def test_records_without_an_id_fail_the_run_and_nothing_is_loaded(sandbox: Sandbox, loads: Loads) -> None:
+    loads.run(sandbox.start, end=sandbox.start + 10 * DAY)
+    held = loads.query(CONTENTS)
+    sandbox.add_rows([{"callee": "+12125550123"}], at=sandbox.start + 11 * DAY)
+    with pytest.raises(Exception, match=r"1 record without a readable id in ") as caught:
+        loads.run(sandbox.start)
+    assert "2125550123" not in str(caught.value)
+    assert loads.query(CONTENTS) == held
+
+
 def test_a_backfill_leaves_the_cursor_where_it_is(sandbox: Sandbox, loads: Loads, truth: Callable[[], Rows]) -> None:
     loads.run(sandbox.start + 20 * DAY)
     loads.run(sandbox.start, end=sandbox.start + 21 * DAY)

@@ -266,6 +266,17 @@ def test_a_range_that_cannot_be_certified_fails_the_query_with_window_and_reason
     assert "total" in text or "count" in text, text
 
 
+def test_records_without_an_id_fail_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox(records=50, days=1) as sandbox:
+        for name in ("base_url", "api_key", "api_secret"):
+            monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
+        sandbox.add_rows([{"callee": PHONE}], at=sandbox.start + timedelta(hours=1))
+        calls = scan_cdrs(sandbox.start, sandbox.end)
+        with pytest.raises((IncompleteRangeError, pl.exceptions.ComputeError), match="1 record without a readable id in"):
+            calls.collect()
+        assert calls.head(0).collect().height == 0
+
+
 def test_a_filter_that_does_not_fit_the_columns_fails_before_the_first_request(
     sandbox: Sandbox, calls: pl.LazyFrame
 ) -> None:

@@ -173,7 +173,7 @@ def test_records_without_an_id_fail_the_task_unless_they_may_be_missing(spark: A
     ids = sandbox.voice_ids(sandbox.start, end)
     sandbox.add_rows([{"callee": "+12125550123"}], at=sandbox.start + timedelta(hours=1))
 
-    with pytest.raises(PySparkException, match=r"is not certified: 1 records without a readable id in 20") as caught:
+    with pytest.raises(PySparkException, match=r"is not certified: 1 record without a readable id in 20") as caught:
         read(spark, sandbox, end=end.isoformat()).count()
 
     assert "2125550123" not in str(caught.value)
