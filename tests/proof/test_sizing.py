@@ -1,10 +1,12 @@
-"""The planner on 100 million calls a day: parts and counts, as the page on choosing says."""
+"""Planning 100 million calls a day: parts, counts and windows, as the page on choosing says."""
 
 import math
 from datetime import UTC, datetime, timedelta
 
 from aiosipcdr.model.query import Filters, Query
-from aiosipcdr.model.windows import TimeWindow
+from aiosipcdr.model.windows import OVERLAP, TimeWindow, split_window
+from aiosipcdr.proof.budget import WindowLimits
+from aiosipcdr.proof.page import count_pages
 from aiosipcdr.proof.parts import PartPlanner
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -40,3 +42,20 @@ def test_a_day_of_100_million_calls_is_2000_parts_for_three_counts_each() -> Non
     assert min(part.rows for part in parts) > 12_500
     assert counts <= 3 * len(parts)
     assert rounds <= 4
+
+
+def test_a_day_with_such_a_peak_costs_1_8_requests_for_100_calls() -> None:
+    # Hours as they are split: times are whole seconds, and both bounds are included.
+    limits, requests, largest = WindowLimits(), 0, 0
+    waiting = [TimeWindow(START + hour * DAY / 24, START + (hour + 1) * DAY / 24) for hour in range(24)]
+    while waiting:
+        window = waiting.pop()
+        rows = count(TimeWindow(window.start, window.end + OVERLAP))
+        if rows > limits.max_rows(window):
+            requests += 1
+            waiting += split_window(window, limits.count_parts(window, rows))
+        else:
+            requests += count_pages(rows, 100) + 1
+            largest = max(largest, rows)
+    assert 1.7 < requests / CALLS * 100 < 1.8
+    assert largest < 10_000
