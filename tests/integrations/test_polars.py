@@ -272,7 +272,9 @@ def test_records_without_an_id_fail_the_query(monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.setenv(f"AIOSIPCDR_{name.upper()}", getattr(sandbox, name))
         sandbox.add_rows([{"callee": PHONE}], at=sandbox.start + timedelta(hours=1))
         calls = scan_cdrs(sandbox.start, sandbox.end)
-        with pytest.raises((IncompleteRangeError, pl.exceptions.ComputeError), match="1 record without a readable id in"):
+        with pytest.raises(
+            (IncompleteRangeError, pl.exceptions.ComputeError), match="1 record without a readable id in"
+        ):
             calls.collect()
         assert calls.head(0).collect().height == 0
 
