@@ -23,6 +23,7 @@ from aiosipcdr import (
     EventKind,
     ExportConflictError,
     JournalDamagedError,
+    StorageError,
 )
 from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.model.query import Filters
@@ -260,6 +261,54 @@ async def test_a_checkpoint_is_private_locked_and_belongs_to_one_query(
     async with other:
         with pytest.raises(ExportConflictError, match="another account"):
             await poll(other, path, phone_name=phone)
+
+
+async def test_a_refused_second_feed_does_not_unlock_the_checkpoint(
+    sandbox: Sandbox, client: CdrClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "calls.checkpoint"
+    another_process = f"import sqlite3; sqlite3.connect({str(path)!r}, timeout=0).execute('BEGIN EXCLUSIVE')"
+    async with client.follow(sandbox.start, checkpoint=path):
+        with pytest.raises(ExportConflictError, match="used by another feed"):
+            await client.follow(checkpoint=path).__aenter__()
+        taken = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", another_process], check=False, capture_output=True, text=True
+        )
+    assert "database is locked" in taken.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted")
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_a_checkpoint_that_was_deleted_ends_the_feed(
+    sandbox: Sandbox, client: CdrClient, tmp_path: Path, *, is_replaced: bool
+) -> None:
+    path = tmp_path / "calls.checkpoint"
+    async with client.follow(sandbox.start, checkpoint=path, lookback=DAYS, every=0.01) as feed:
+        await anext(feed)
+        path.unlink()
+        if is_replaced:
+            path.write_bytes(b"")
+        with pytest.raises(StorageError, match="was deleted or replaced"):
+            [change async for change in feed]
+
+
+async def test_a_clock_ahead_of_the_vendor_begins_at_the_vendors_now(sandbox: Sandbox, client: CdrClient) -> None:
+    sandbox.change(clock_offset=-600.0)
+    async with client.follow(datetime.now(UTC), once=True) as feed:
+        assert [change async for change in feed] == []
+    with pytest.raises(ValueError, match="since lies in the future"):
+        client.follow(datetime.now(UTC) + timedelta(days=2))
+
+
+async def test_a_task_that_waits_ends_when_another_one_leaves_the_feed(sandbox: Sandbox, client: CdrClient) -> None:
+    async with client.follow(sandbox.end) as feed:
+        step = asyncio.ensure_future(anext(feed))
+        await asyncio.sleep(0)
+        with pytest.raises(ClientStateError, match="another task"):
+            await anext(feed)
+        await next_poll(feed)
+    with pytest.raises(StopAsyncIteration):
+        await step
 
 
 async def test_a_foreign_or_damaged_file_is_refused(sandbox: Sandbox, client: CdrClient, tmp_path: Path) -> None:
