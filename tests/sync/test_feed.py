@@ -1,8 +1,10 @@
 """The feed over the sandbox: requests of each kind of change, outages, leases, kills and clean ends."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -324,6 +326,22 @@ async def test_a_foreign_or_damaged_file_is_refused(sandbox: Sandbox, client: Cd
     path.write_bytes(content)
     with pytest.raises(JournalDamagedError, match="damaged"):
         await poll(client, path, since=sandbox.start)
+
+
+@pytest.mark.parametrize("damage", ["end = NULL", "end = end + 1", "end = 1e30", "read_at = 'x'"])
+async def test_damaged_spans_are_refused(sandbox: Sandbox, client: CdrClient, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "calls.checkpoint"
+    await poll(client, path, since=sandbox.start)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        # SQLite itself refuses what is no number there.
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = replace(sql, 'end INTEGER NOT NULL', 'end')")
+        connection.commit()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE spans SET {damage}")  # noqa: S608 - a constant
+    with pytest.raises(JournalDamagedError, match="damaged"):
+        await poll(client, path)
 
 
 async def test_a_feed_is_entered_once_and_in_an_open_client(sandbox: Sandbox, client: CdrClient) -> None:

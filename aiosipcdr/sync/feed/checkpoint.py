@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -201,17 +202,21 @@ class FeedCheckpoint:
         row = connection.execute("SELECT owner, left_out FROM feed").fetchone()
         if row is None:
             return TableState()
-        spans = [
-            Span(start=_time(start), end=_time(end), count=count, read_at=None if read_at is None else _time(read_at))
-            for start, end, count, read_at in connection.execute(
-                "SELECT start, end, count, read_at FROM spans ORDER BY start"
-            )
-        ]
+        rows = connection.execute("SELECT start, end, count, read_at FROM spans ORDER BY start").fetchall()
         try:
+            spans = [
+                Span(
+                    start=_time(start), end=_time(end), count=count, read_at=None if read_at is None else _time(read_at)
+                )
+                for start, end, count, read_at in rows
+            ]
             owner = msgspec.json.decode(row[0], type=Owner)
-        except (msgspec.DecodeError, TypeError):
+            left_out = None if row[1] is None else _time(row[1])
+        except (msgspec.DecodeError, TypeError, ValueError, OverflowError, OSError):
             raise JournalDamagedError(self._damaged()) from None
-        return TableState(owner=owner, spans=spans, left_out=None if row[1] is None else _time(row[1]))
+        if any(span.end > later.start for span, later in pairwise(spans)):
+            raise JournalDamagedError(self._damaged())
+        return TableState(owner=owner, spans=spans, left_out=left_out)
 
     def _foreign(self) -> str:
         return f"{self.path} is not a checkpoint of a feed: choose another file"
