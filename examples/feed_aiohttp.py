@@ -53,7 +53,7 @@ def build_app(hub: ChangeHub, open_feed: OpenFeed) -> web.Application:
     install_error_handlers(app)
     app.cleanup_ctx.extend([client_context(allowed_hosts=["127.0.0.1", "localhost"]), follow])
     app.on_shutdown.append(disconnect)
-    app.router.add_get("/changes", changes)
+    app.router.add_get("/changes", changes, allow_head=False)
     return app
 
 

@@ -4,15 +4,20 @@ A line is acknowledged when it was written: after a kill the last ones may be re
 """
 
 import asyncio
+import select
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio
 import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from aiosipcdr.cli.argument_errors import UsageError
 from aiosipcdr.cli.client import Pace, build_client
 from aiosipcdr.cli.event_log import EventLog
 from aiosipcdr.cli.exit_codes import Exit, Terminated
@@ -84,13 +89,16 @@ def follow(
         checkpoint: A file with what was printed; the same command goes on from there, after a kill, too.
         once: End when everything up to now was printed, for cron.
         metrics: Print calls, ASR, ACD and PDD of each destination (code) and minute in which calls ended, instead of
-            changes. A line is printed again when late calls arrive; the last one counts.
+            changes. A line is printed again when late calls arrive; the last one counts. Not with a checkpoint.
         account: The account.
         network: The network.
         proof: The proof.
         pace: The pace.
         log_json: Log to stderr, one JSON object per line.
     """
+    if metrics and checkpoint is not None:
+        # The calls of a minute that were counted before a restart would be missing from its line.
+        raise UsageError("--metrics counts calls in memory and needs all of them: leave out --checkpoint, use --since")
     phone = read_phone(calls.phone, calls.phone_file)
     zone = None if calls.tz is None else parse_zone(calls.tz)
     settings = resolve_settings(account)
@@ -112,7 +120,7 @@ def follow(
         async with client, client.follow(**options) as feed:
             if minutes is None:
                 async for change in feed:
-                    _print(change.to_json())
+                    await _print(change.to_json())
             else:
                 await _print_metrics(feed, minutes)
             return feed.last_poll
@@ -130,13 +138,14 @@ class MinuteMetrics:
     """Metrics of the calls of each destination and minute, for the newest minutes.
 
     A call belongs to the minute of its `hangup_time`, or of its `submit_time` if it has none, in UTC. A changed call
-    is counted as it was first.
+    is counted as it was first. Late calls of minutes that are older than the newest ones are left out.
     """
 
     def __init__(self) -> None:
         """Start without calls."""
         self._groups: dict[tuple[datetime, str], TrafficMetrics] = {}
         self._touched: set[tuple[datetime, str]] = set()
+        self._last_dropped: tuple[datetime, str] | None = None
 
     def add(self, change: Change) -> None:
         """Count an added call."""
@@ -147,6 +156,8 @@ class MinuteMetrics:
         if change.kind != "added" or time is None:
             return
         group = time.astimezone(UTC).replace(second=0, microsecond=0), record.code or ""
+        if group not in self._groups and self._last_dropped is not None and group <= self._last_dropped:
+            return  # counted anew, it would replace the line of all its calls
         self._groups.setdefault(group, TrafficMetrics()).add(record)
         self._touched.add(group)
 
@@ -168,6 +179,7 @@ class MinuteMetrics:
             lines.append(msgspec.json.encode(facts).decode())
         for group_key in sorted(self._groups)[:-_MOST_GROUPS]:
             del self._groups[group_key]
+            self._last_dropped = group_key
         return lines
 
 
@@ -184,18 +196,27 @@ async def _print_metrics(feed: "ChangeFeed", minutes: MinuteMetrics) -> None:
                 step = None
                 number += 1
             if step is not None or number % _MOST_GROUPS == 0:
-                _print(*minutes.take_lines())
+                await _print(*minutes.take_lines())
     except StopAsyncIteration:
-        _print(*minutes.take_lines())
+        await _print(*minutes.take_lines())
     finally:
         if step is not None and not step.done():
             step.cancel()
             await asyncio.wait([step])
 
 
-def _print(*lines: str) -> None:
-    if lines:
-        write_stdout("".join(f"{escape_json(line)}\n" for line in lines).encode())
+async def _print(*lines: str) -> None:
+    for line in lines:
+        await _wait_for_room()
+        write_stdout(f"{escape_json(line)}\n".encode())
+
+
+async def _wait_for_room() -> None:
+    # A pipe whose reader is slow would block the event loop, and with it SIGTERM. A writable pipe takes a line at once.
+    with suppress(OSError, ValueError, AttributeError):  # not a descriptor, or on Windows: write, and wait there
+        descriptor = sys.stdout.fileno()
+        while not select.select((), (descriptor,), (), 0)[1]:
+            await anyio.wait_writable(descriptor)
 
 
 def _say(event: Event) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "check_mode",
     "check_plain_file",
     "check_private",
+    "check_sole_file",
     "check_unused",
     "create_private",
     "describe_existing",
@@ -83,6 +84,7 @@ def lock_file(descriptor: int) -> bool:
 PRIVATE_FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NONBLOCKING = getattr(os, "O_NONBLOCK", 0)  # do not wait for the writer of a pipe
 _OWNER_ONLY = 0o600
+_LINKED = "a hard link, so others could read or change it by its other name"
 
 # Errors of file systems that cannot flush.
 _SYNC_UNSUPPORTED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -164,7 +166,22 @@ def check_plain_file(path: Path) -> None:
     """
     with suppress(FileNotFoundError):
         if kind := describe_kind(path.lstat().st_mode):
-            raise ExportConflictError(f"{path} is {kind}, but the export needs a plain file of that name; remove it")
+            raise _not_plain(path, kind)
+
+
+def check_sole_file(path: Path) -> None:
+    """Refuse anything but a plain file with one name, without opening it.
+
+    Raises:
+        ExportConflictError: It is no plain file, or has several hard links.
+    """
+    check_plain_file(path)
+    if path.lstat().st_nlink > 1:
+        raise _not_plain(path, _LINKED)
+
+
+def _not_plain(path: Path, kind: str) -> ExportConflictError:
+    return ExportConflictError(f"{path} is {kind}, but the export needs a plain file of that name; remove it")
 
 
 def create_private(path: Path) -> int:
@@ -196,10 +213,10 @@ def open_private(path: Path) -> int:
     status = os.fstat(descriptor)
     kind = describe_kind(status.st_mode)
     if kind is None and status.st_nlink > 1:
-        kind = "a hard link, so others could read or change it by its other name"
+        kind = _LINKED
     if kind is not None:
         os.close(descriptor)
-        raise ExportConflictError(f"{path} is {kind}, but the export needs a plain file of that name; remove it")
+        raise _not_plain(path, kind)
     return descriptor
 
 

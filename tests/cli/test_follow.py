@@ -5,12 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from aiosipcdr.cli import follow
 from aiosipcdr.cli.app import run
+from aiosipcdr.cli.follow import MinuteMetrics
+from aiosipcdr.model.changes import Change
+from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.sandbox import Sandbox
 
 
@@ -102,6 +108,38 @@ def test_sigterm_keeps_the_printed_changes(sandbox: Sandbox, command: list[str])
     assert follow(2) == {*new}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_sigterm_ends_it_while_nobody_reads_the_pipe(sandbox: Sandbox, command: list[str]) -> None:
+    sandbox.insert(count=200)  # more than a pipe takes
+    arguments = [sys.executable, "-m", "aiosipcdr", *command, "--checkpoint", "calls.checkpoint"]
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment, bufsize=0) as process:  # noqa: S603 - this package
+        assert process.stdout is not None
+        lines = process.stdout.readline()
+        time.sleep(0.5)  # it fills the pipe
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(20) == 143
+        finally:
+            process.kill()
+        lines += process.stdout.read()
+    # None is cut off.
+    assert all(json.loads(line)["kind"] == "added" for line in lines.splitlines())
+
+
+def test_late_calls_of_minutes_that_were_dropped_print_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "_MOST_GROUPS", 2)
+    minutes = MinuteMetrics()
+
+    def add(minute: int) -> int:
+        ended = datetime(2026, 10, 1, 8, minute, 30, tzinfo=UTC)
+        record = CallDetailRecord(voice_id=str(minute), code="1", hangup_time=ended)
+        minutes.add(Change(kind="added", record=record, before=None, leg=0, key=""))
+        return len(minutes.take_lines())
+
+    assert [add(minute) for minute in (1, 1, 2, 3, 2, 1, 3)] == [1, 1, 1, 1, 1, 0, 1]
+
+
 ROOT = str(Path(__file__).parent.parent.parent)
 
 
@@ -111,6 +149,8 @@ ROOT = str(Path(__file__).parent.parent.parent)
         (["--since", "2026-10-01"], "--since 2026-10-01 has no time zone"),
         (["--lookback", "3"], "--lookback is not a duration"),
         (["--every", "0"], "--every"),
+        (["--since", "2999-01-01T00:00:00Z"], "since lies in the future"),
+        (["--metrics", "--checkpoint", "calls.checkpoint"], "leave out --checkpoint"),
     ],
 )
 def test_invalid_arguments_are_exit_code_2(

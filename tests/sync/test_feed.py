@@ -1,8 +1,10 @@
 """The feed over the sandbox: requests of each kind of change, outages, leases, kills and clean ends."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from aiosipcdr import (
     EventKind,
     ExportConflictError,
     JournalDamagedError,
+    StorageError,
 )
 from aiosipcdr.blocking import BlockingCdrClient
 from aiosipcdr.model.query import Filters
@@ -262,6 +265,54 @@ async def test_a_checkpoint_is_private_locked_and_belongs_to_one_query(
             await poll(other, path, phone_name=phone)
 
 
+async def test_a_refused_second_feed_does_not_unlock_the_checkpoint(
+    sandbox: Sandbox, client: CdrClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "calls.checkpoint"
+    another_process = f"import sqlite3; sqlite3.connect({str(path)!r}, timeout=0).execute('BEGIN EXCLUSIVE')"
+    async with client.follow(sandbox.start, checkpoint=path):
+        with pytest.raises(ExportConflictError, match="used by another feed"):
+            await client.follow(checkpoint=path).__aenter__()
+        taken = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", another_process], check=False, capture_output=True, text=True
+        )
+    assert "database is locked" in taken.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted")
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_a_checkpoint_that_was_deleted_ends_the_feed(
+    sandbox: Sandbox, client: CdrClient, tmp_path: Path, *, is_replaced: bool
+) -> None:
+    path = tmp_path / "calls.checkpoint"
+    async with client.follow(sandbox.start, checkpoint=path, lookback=DAYS, every=0.01) as feed:
+        await anext(feed)
+        path.unlink()
+        if is_replaced:
+            path.write_bytes(b"")
+        with pytest.raises(StorageError, match="was deleted or replaced"):
+            [change async for change in feed]
+
+
+async def test_a_clock_ahead_of_the_vendor_begins_at_the_vendors_now(sandbox: Sandbox, client: CdrClient) -> None:
+    sandbox.change(clock_offset=-600.0)
+    async with client.follow(datetime.now(UTC), once=True) as feed:
+        assert [change async for change in feed] == []
+    with pytest.raises(ValueError, match="since lies in the future"):
+        client.follow(datetime.now(UTC) + timedelta(days=2))
+
+
+async def test_a_task_that_waits_ends_when_another_one_leaves_the_feed(sandbox: Sandbox, client: CdrClient) -> None:
+    async with client.follow(sandbox.end) as feed:
+        step = asyncio.ensure_future(anext(feed))
+        await asyncio.sleep(0)
+        with pytest.raises(ClientStateError, match="another task"):
+            await anext(feed)
+        await next_poll(feed)
+    with pytest.raises(StopAsyncIteration):
+        await step
+
+
 async def test_a_foreign_or_damaged_file_is_refused(sandbox: Sandbox, client: CdrClient, tmp_path: Path) -> None:
     path = tmp_path / "calls.checkpoint"
     path.write_text("a letter")
@@ -275,6 +326,22 @@ async def test_a_foreign_or_damaged_file_is_refused(sandbox: Sandbox, client: Cd
     path.write_bytes(content)
     with pytest.raises(JournalDamagedError, match="damaged"):
         await poll(client, path, since=sandbox.start)
+
+
+@pytest.mark.parametrize("damage", ["end = NULL", "end = end + 1", "end = 1e30", "read_at = 'x'"])
+async def test_damaged_spans_are_refused(sandbox: Sandbox, client: CdrClient, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "calls.checkpoint"
+    await poll(client, path, since=sandbox.start)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        # SQLite itself refuses what is no number there.
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = replace(sql, 'end INTEGER NOT NULL', 'end')")
+        connection.commit()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE spans SET {damage}")  # noqa: S608 - a constant
+    with pytest.raises(JournalDamagedError, match="damaged"):
+        await poll(client, path)
 
 
 async def test_a_feed_is_entered_once_and_in_an_open_client(sandbox: Sandbox, client: CdrClient) -> None:

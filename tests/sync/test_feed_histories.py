@@ -299,3 +299,75 @@ async def follow_with_short_lookback(seed: int, inclusive: tuple[bool, bool]) ->
         async with history.open(pauses, deep=True, lookback=lookback) as feed:
             await drain(feed, pauses, history.replica)
         assert history.replica.values() == vendor.values()
+
+
+def list_calls(vendor: ListVendor, end: int, *, every: int = 60) -> None:
+    """List a call every few seconds from the origin to `end`."""
+    for second in range(1, end, every):
+        vendor.rows.append(Listed(second, record(f"{second}", second)))
+
+
+async def poll_all(history: FeedHistory, lookback: timedelta, *, polls: int = 1) -> list[EventKind]:
+    """Take the changes of some polls of a new feed; return its events."""
+    pauses = Pauses()
+    feed = history.open(pauses, lookback=lookback)
+    async with feed:
+        await drain(feed, pauses, history.replica)
+        for _ in range(polls - 1):
+            pauses.poll()
+            await drain(feed, pauses, history.replica)
+    return cast("VendorSource", cast("Follower", feed._runner)._source).events
+
+
+@pytest.mark.anyio
+async def test_calls_listed_late_during_a_pause_are_found(tmp_path: Path) -> None:
+    history = FeedHistory(1, tmp_path, start_inclusive=True, end_inclusive=True)
+    vendor, lookback = history.vendor, timedelta(hours=1)
+    list_calls(vendor, 10_000)
+    vendor.now = 10_000
+    await poll_all(history, lookback)
+    # Calls that were in progress at the last poll end while no feed runs, for much longer than the lookback.
+    vendor.rows += [Listed(10_000 - age, record(f"late {age}", 10_000 - age)) for age in (5, 600, 1_800, 3_000)]
+    vendor.now += 50_000
+    await poll_all(history, lookback)
+    assert history.replica.values() == vendor.values()
+
+
+@pytest.mark.anyio
+async def test_a_short_disturbance_of_a_long_catch_up_leaves_nothing_out(tmp_path: Path) -> None:
+    history = FeedHistory(1, tmp_path, start_inclusive=True, end_inclusive=True)
+    vendor, lookback = history.vendor, timedelta(hours=6)
+    vendor.now = 4 * 86_400
+    list_calls(vendor, vendor.now, every=1_800)
+    vendor.is_proven = lambda _: False
+    events = await poll_all(history, lookback, polls=12)
+    vendor.is_proven = lambda _: True
+    events += await poll_all(history, lookback)
+    assert EventKind.FEED_GAP not in events
+    assert history.replica.values() == vendor.values()
+
+
+@pytest.mark.anyio
+async def test_time_that_stays_unproven_for_a_day_is_left_out(tmp_path: Path) -> None:
+    history = FeedHistory(1, tmp_path, start_inclusive=True, end_inclusive=True)
+    vendor, lookback, clock = history.vendor, timedelta(hours=1), [0.0]
+    list_calls(vendor, 3_000)
+    vendor.now = 3_000
+    broken = at(1_200)
+    vendor.is_proven = lambda span: not span.start <= broken < span.end
+    pauses = Pauses()
+    options = FeedOptions(since=ORIGIN, every=60.0, lookback=lookback)
+    source = VendorSource(history.feed_vendor)
+    sleep, monotonic = pauses.sleep, lambda: clock[0]
+    feed = ChangeFeed(Follower(source, Filters(), options, history.path, sleep=sleep, monotonic=monotonic))
+    async with feed:
+        for _ in range(30):
+            await drain(feed, pauses, history.replica)
+            assert (EventKind.FEED_GAP in source.events) == (clock[0] >= 25 * 3_600.0)
+            clock[0] += 3_600.0
+            vendor.now += 3_600
+            pauses.poll()
+    assert source.events.count(EventKind.FEED_GAP) == 1
+    assert source.events[-1] is EventKind.FEED_RESUMED
+    missing = vendor.values() - history.replica.values()
+    assert 0 < missing.total() <= 20

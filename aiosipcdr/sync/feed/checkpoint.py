@@ -10,13 +10,14 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Final
 
 import msgspec
 
-from aiosipcdr.export.filesystem import create_private, open_private, storage_errors
+from aiosipcdr.export.filesystem import check_sole_file, create_private, storage_errors
 from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError, StorageError
 from aiosipcdr.sync.checkpoints import Owner, Span, TableState
 
@@ -31,7 +32,6 @@ _TABLES = (
     "CREATE TABLE feed (id INTEGER PRIMARY KEY CHECK (id = 1), owner BLOB NOT NULL, left_out INTEGER)",
     "CREATE TABLE spans (start INTEGER PRIMARY KEY, end INTEGER NOT NULL, count INTEGER, read_at INTEGER, rows BLOB)",
 )
-_HEADER: Final = b"SQLite format 3\0"
 
 
 class FeedCheckpoint:
@@ -41,6 +41,7 @@ class FeedCheckpoint:
         """Choose the file; in memory without one."""
         self.path: Path | None = path
         self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self._lock = Lock()  # a thread may still save when a cancelled feed is closed
 
     def open(self) -> TableState:
@@ -60,6 +61,7 @@ class FeedCheckpoint:
                 address, uri=True, timeout=0, isolation_level=None, check_same_thread=False
             )
             try:
+                self._identity = None if self.path is None else _identity(self.path)
                 return self._prepare(self._connection)
             except BaseException:
                 self.close()
@@ -108,6 +110,7 @@ class FeedCheckpoint:
         """
         with self._lock, self._errors():
             connection = self._open()
+            self._check_present()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 connection.execute(
@@ -147,13 +150,24 @@ class FeedCheckpoint:
         try:
             os.close(create_private(path))
         except FileExistsError:
-            descriptor = open_private(path)
-            try:
-                header = os.read(descriptor, len(_HEADER))
-            finally:
-                os.close(descriptor)
-            if header and header != _HEADER:
-                raise ExportConflictError(self._foreign()) from None
+            # Not opened: closing a descriptor would release the lock of another feed of this process.
+            check_sole_file(path)
+
+    def _check_present(self) -> None:
+        # SQLite would go on writing to a file without a name.
+        if self.path is None or self._identity is None:
+            return
+        try:
+            is_present = _identity(self.path) == self._identity
+        except FileNotFoundError:
+            is_present = False
+        except OSError:
+            return  # a folder that cannot be searched for a moment; SQLite says whether it can write
+        if not is_present:
+            raise StorageError(
+                f"{self.path} was deleted or replaced while the feed used it: follow again, from a time since which"
+                " calls may be repeated"
+            )
 
     def _prepare(self, connection: sqlite3.Connection) -> TableState:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -188,17 +202,21 @@ class FeedCheckpoint:
         row = connection.execute("SELECT owner, left_out FROM feed").fetchone()
         if row is None:
             return TableState()
-        spans = [
-            Span(start=_time(start), end=_time(end), count=count, read_at=None if read_at is None else _time(read_at))
-            for start, end, count, read_at in connection.execute(
-                "SELECT start, end, count, read_at FROM spans ORDER BY start"
-            )
-        ]
+        rows = connection.execute("SELECT start, end, count, read_at FROM spans ORDER BY start").fetchall()
         try:
+            spans = [
+                Span(
+                    start=_time(start), end=_time(end), count=count, read_at=None if read_at is None else _time(read_at)
+                )
+                for start, end, count, read_at in rows
+            ]
             owner = msgspec.json.decode(row[0], type=Owner)
-        except (msgspec.DecodeError, TypeError):
+            left_out = None if row[1] is None else _time(row[1])
+        except (msgspec.DecodeError, TypeError, ValueError, OverflowError, OSError):
             raise JournalDamagedError(self._damaged()) from None
-        return TableState(owner=owner, spans=spans, left_out=None if row[1] is None else _time(row[1]))
+        if any(span.end > later.start for span, later in pairwise(spans)):
+            raise JournalDamagedError(self._damaged())
+        return TableState(owner=owner, spans=spans, left_out=left_out)
 
     def _foreign(self) -> str:
         return f"{self.path} is not a checkpoint of a feed: choose another file"
@@ -220,6 +238,11 @@ class FeedCheckpoint:
             if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
                 raise ExportConflictError(self._foreign()) from None
             raise JournalDamagedError(self._damaged()) from None
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _seconds(time: datetime) -> int:

@@ -61,6 +61,7 @@ class ChangeFeed:
         self._task: asyncio.Task[None] | None = None
         self._is_entered = False
         self._is_left = False
+        self._is_taken = False
 
     @property
     def last_poll(self) -> SyncReport | None:
@@ -106,11 +107,17 @@ class ChangeFeed:
         """Acknowledge the last change, wait for the next one and return it.
 
         Raises:
-            ClientStateError: The context was not entered, or was left.
+            ClientStateError: The context was not entered, or was left, or another task waits for a change.
         """
         if not self._is_entered or self._is_left:
             raise ClientStateError("enter the feed first: async with client.follow(...) as feed")
-        return await self._runner.take()
+        if self._is_taken:
+            raise ClientStateError("another task waits for the next change: iterate a feed in one task")
+        self._is_taken = True
+        try:
+            return await self._runner.take()
+        finally:
+            self._is_taken = False
 
     async def _run(self) -> None:
         with self._scope:

@@ -61,6 +61,8 @@ _SLICE = 500
 _LONGEST = timedelta(days=3650)
 _SHORTEST_STEP = timedelta(hours=1)
 _DAY = timedelta(days=1)
+# This machine's clock may be ahead of the vendor's: a feed since then begins at the vendor's now.
+_MOST_AHEAD = timedelta(hours=1)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 _SLACK = 1 / 8
@@ -119,6 +121,8 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
             check_choice("time_field", time_field, TIME_FIELDS)
         if since is not None and (not isinstance(since, datetime) or since.utcoffset() is None):
             raise ArgumentError("since must be an aware datetime, as in datetime(2026, 10, 1, tzinfo=UTC)")
+        if since is not None and since > datetime.now(UTC) + _MOST_AHEAD:
+            raise ArgumentError("since lies in the future: give a time up to now, or none to begin now")
         return cls(
             since=None if since is None else TimeWindow.of(since, since).start.astimezone(UTC),
             every=float(seconds),
@@ -210,6 +214,7 @@ class Follower:
         # A count that is too early costs nothing: the next poll counts every span again.
         self._reader.count_delay = timedelta(0)
         self._handoff: Handoff[Change] = Handoff()
+        self._unproven_since: dict[datetime, float] = {}
 
     def open(self) -> None:
         """Open and lock the checkpoint; blocks.
@@ -249,8 +254,8 @@ class Follower:
             await self._follow()
         except Exception as error:  # noqa: BLE001 - raised by `take`
             self._handoff.end(error)
-        else:
-            self._handoff.end()
+        finally:
+            self._handoff.end()  # also for a task that still waits when another one leaves the feed
 
     async def _follow(self) -> None:
         failures = 0
@@ -302,9 +307,9 @@ class Follower:
         begin = max(span.end for span in spans.values()) if spans else self._since
         reader.limit = None if begin is None else begin + step
         now = await reader.read_clock()
-        if begin is None:
+        if self._since is None or self._since >= now:
+            # Now, by the vendor's clock: the caller's may be ahead.
             self._since = now - SECOND
-        await self._forget(now)
         rows = sum(span.count or 0 for span in spans.values())
         share = self._options.every / max(self._options.deep_every.total_seconds(), self._options.every)
         options = SyncOptions(
@@ -333,20 +338,36 @@ class Follower:
         except OutOfTimeRangeError as error:
             await self._skip_deleted(error)
             return await self._poll()
+        # Not before: after a pause, late calls of the lookback of the last poll are found first.
+        await self._forget(now, self.last_poll)
         return self.last_poll
 
     def _known_owner(self) -> Owner:
         assert self._owner is not None  # noqa: S101 - entered
         return self._owner
 
-    async def _forget(self, now: datetime) -> None:
+    async def _forget(self, now: datetime, report: SyncReport) -> None:
         oldest = now - self._options.lookback
-        # Time that could not be proven for so long is left out.
-        hopeless = await to_thread.run_sync(self._target.give_up, oldest - max(self._options.lookback, _DAY))
-        for window in hopeless:
+        hopeless = self._find_hopeless(oldest, report)
+        for window in await to_thread.run_sync(self._target.give_up, hopeless):
             self._source.emit(EventKind.FEED_GAP, window=window)
         slack = 0.0 if hopeless else _SLACK
         await to_thread.run_sync(partial(self._target.forget_old, oldest, slack=slack))
+
+    def _find_hopeless(self, oldest: datetime, report: SyncReport) -> list[datetime]:
+        # Returns the starts of old spans that polls could not prove for a day or longer. A single poll gives them up
+        # where it has proven others: then it is not the vendor's bad hour.
+        patience = max(self._options.lookback, _DAY)
+        now = self._monotonic()
+        unproven = [span for span in self._target.spans.values() if span.count is None]
+        self._unproven_since = {span.start: self._unproven_since.get(span.start, now) for span in unproven}
+        longest = patience.total_seconds()
+        return [
+            span.start
+            for span in unproven
+            if span.end <= oldest - patience
+            and (now - self._unproven_since[span.start] >= longest or (self._options.once and report.spans_read))
+        ]
 
     async def _skip_deleted(self, error: OutOfTimeRangeError) -> None:
         # The vendor has deleted calls while no feed ran: the feed continues where they begin.
@@ -367,7 +388,8 @@ class Follower:
             # What was acknowledged is stored together with what is yielded next: whether the caller has that is not
             # known after a kill.
             part = planned[done : done + _SLICE]
-            await to_thread.run_sync(self._target.apply, batch, planned[offered:done], part)
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._target.apply, batch, planned[offered:done], part)
             if not part:
                 return
             offered = done

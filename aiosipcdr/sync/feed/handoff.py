@@ -37,8 +37,9 @@ class Handoff(Generic[T]):
             self._items = self._items[: self._taken]  # no more of them
 
     def end(self, error: BaseException | None = None) -> None:
-        """Let the consumer end, with an error if there is one."""
-        self._is_ended, self._error = True, error
+        """Let the consumer end, with an error if there is one; the first call counts."""
+        if not self._is_ended:
+            self._is_ended, self._error = True, error
         self._notify()
 
     async def take(self) -> T:

@@ -204,12 +204,12 @@ class FeedTarget:
         self._left_out = self.spans[old[-1]].end
         self._drop(old)
 
-    def give_up(self, oldest: datetime) -> list[TimeWindow]:
-        """Count unproven spans that end at or before `oldest` as read; return their windows.
+    def give_up(self, starts: Iterable[datetime]) -> list[TimeWindow]:
+        """Count unproven spans as read; return their windows.
 
         No row of them vanishes or is added any more, and `forget_old` may drop them.
         """
-        old = [span for span in self.spans.values() if span.count is None and span.end <= oldest]
+        old = [self.spans[start] for start in starts]
         self._save([replace(span, count=0) for span in old], {})
         return [TimeWindow(span.start, span.end) for span in old]
 
