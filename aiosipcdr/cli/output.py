@@ -49,10 +49,8 @@ def print_line(line: str) -> None:
 
 
 def _print(line: str, encoding: str | None = None) -> None:
-    if sys.stdout is None:
-        msg = "stdout is closed; redirect it to a file or a pipe"
-        raise StorageError(msg)
-    write_stdout(f"{line}\n".encode(encoding or sys.stdout.encoding or "utf-8", "replace"))
+    encoding = encoding or getattr(sys.stdout, "encoding", None)
+    write_stdout(f"{line}\n".encode(encoding or "utf-8", "replace"))
 
 
 def write_stdout(data: bytes | memoryview) -> None:
@@ -60,8 +58,11 @@ def write_stdout(data: bytes | memoryview) -> None:
 
     Raises:
         BrokenPipeError: The reader has closed the pipe.
-        StorageError: Any other error.
+        StorageError: Any other error, also if stdout is closed.
     """
+    if sys.stdout is None:
+        msg = "stdout is closed; redirect it to a file or a pipe"
+        raise StorageError(msg)
     try:
         sys.stdout.flush()
         descriptor = sys.stdout.fileno()

@@ -13,7 +13,6 @@ from functools import partial
 from typing import NamedTuple, Self
 
 import anyio
-from anyio import to_thread
 from msgspec.structs import replace
 
 from aiosipcdr.engine.fetcher import Fetcher
@@ -38,6 +37,7 @@ from aiosipcdr.sync.spans import (
     take_chunk,
 )
 from aiosipcdr.sync.targets import Batch, Location, Target, open_target
+from aiosipcdr.sync.threads import run_in_thread
 
 __all__ = ["RECHECK_SECONDS", "Synchronizer"]
 
@@ -153,7 +153,7 @@ class Synchronizer:
             await self._commit(spans=extended)
         finally:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._target.close)
+                await run_in_thread(self._target.close)
         return SyncReport(
             table=self._table,
             added=self._tally["added"],
@@ -182,8 +182,8 @@ class Synchronizer:
     async def _open(self) -> None:
         if self._options.since is None:
             await self._check_known()
-        state = await to_thread.run_sync(partial(self._target.open, dry_run=self._options.dry_run))
-        self._owner = await to_thread.run_sync(self._find_owner, state.owner)
+        state = await run_in_thread(self._target.open, dry_run=self._options.dry_run)
+        self._owner = await run_in_thread(self._find_owner, state.owner)
         self._version = state.version
         self._left_out = {state.left_out} if state.left_out is not None else set()
         # A span of no length was given up, see `_give_up`.
@@ -191,8 +191,8 @@ class Synchronizer:
 
     async def _check_known(self) -> None:
         # Before anything is created.
-        state = await to_thread.run_sync(partial(self._target.open, dry_run=True))
-        await to_thread.run_sync(self._target.close)
+        state = await run_in_thread(self._target.open, dry_run=True)
+        await run_in_thread(self._target.close)
         if not state.spans:
             raise ValueError("since is missing: a new table needs the time from which it holds calls")
 
@@ -380,7 +380,7 @@ class Synchronizer:
     async def _compare(self, readings: list[Reading]) -> _Comparison:
         # Spans take in their neighbours, if a row may be listed there now.
         while True:
-            found = await to_thread.run_sync(self._compare_held, readings)
+            found = await run_in_thread(self._compare_held, readings)
             wanted = self._find_neighbours(found)
             if not wanted or sum(len(reading.rows) for reading in readings) > _MAX_GROUP:
                 return found
@@ -485,7 +485,7 @@ class Synchronizer:
         self._version += 1
 
     async def _commit_to_target(self, batch: Batch) -> None:
-        await to_thread.run_sync(self._target.commit, batch)
+        await run_in_thread(self._target.commit, batch)
 
     def _certified_until(self) -> datetime | None:
         # A span that is known to have changed is not certified before it was read.

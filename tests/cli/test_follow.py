@@ -140,6 +140,14 @@ def test_late_calls_of_minutes_that_were_dropped_print_no_line(monkeypatch: pyte
     assert [add(minute) for minute in (1, 1, 2, 3, 2, 1, 3)] == [1, 1, 1, 1, 1, 0, 1]
 
 
+def test_a_closed_stdout_is_exit_code_1(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run(command) == 1
+    assert "stdout is closed; redirect it" in capsys.readouterr().err
+
+
 ROOT = str(Path(__file__).parent.parent.parent)
 
 

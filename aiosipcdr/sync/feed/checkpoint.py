@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from threading import Lock
 from typing import Final
 
 import msgspec
@@ -42,7 +41,6 @@ class FeedCheckpoint:
         self.path: Path | None = path
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
-        self._lock = Lock()  # a thread may still save when a cancelled feed is closed
 
     def open(self) -> TableState:
         """Open and lock the file, which is created if it is missing and then readable only by its owner.
@@ -69,10 +67,9 @@ class FeedCheckpoint:
 
     def close(self) -> None:
         """Unlock and close the file; may be called again."""
-        with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def rows(self, starts: Iterable[datetime]) -> dict[datetime, bytes]:
         """Return the packed rows of spans; spans without rows are left out."""
@@ -108,7 +105,7 @@ class FeedCheckpoint:
             dropped: Starts of spans to delete.
             left_out: End of the spans that were deleted so far.
         """
-        with self._lock, self._errors():
+        with self._errors():
             connection = self._open()
             self._check_present()
             connection.execute("BEGIN IMMEDIATE")

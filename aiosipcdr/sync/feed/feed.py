@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import anyio
-from anyio import to_thread
 
 from aiosipcdr.model.changes import Change
 from aiosipcdr.model.errors import ClientStateError
 from aiosipcdr.model.sync import SyncReport
+from aiosipcdr.sync.threads import run_in_thread, wait_for_end
 
 __all__ = ["ChangeFeed"]
 
@@ -80,7 +80,7 @@ class ChangeFeed:
             raise ClientStateError("a feed is entered once: follow again")
         self._is_entered = True
         try:
-            await to_thread.run_sync(self._runner.open)
+            await run_in_thread(self._runner.open)
         except BaseException:
             await self._close()
             raise
@@ -94,10 +94,11 @@ class ChangeFeed:
         self._is_left = True
         task, self._task = self._task, None
         self._scope.cancel()
-        if task is not None:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([task])
-        await self._close()
+        try:
+            if task is not None:
+                await wait_for_end([task])
+        finally:
+            await self._close()
 
     def __aiter__(self) -> Self:
         """Return the feed itself."""
@@ -125,4 +126,4 @@ class ChangeFeed:
 
     async def _close(self) -> None:
         with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(self._runner.close)
+            await run_in_thread(self._runner.close)

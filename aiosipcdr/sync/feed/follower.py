@@ -7,13 +7,11 @@ if the process is killed before it was acknowledged.
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import anyio
 import msgspec
-from anyio import to_thread
 
 from aiosipcdr.engine.engine import run_numbers
 from aiosipcdr.engine.fetcher import Fetcher
@@ -48,6 +46,7 @@ from aiosipcdr.sync.options import SyncOptions
 from aiosipcdr.sync.owner import find_owner
 from aiosipcdr.sync.synchronizer import Synchronizer
 from aiosipcdr.sync.targets import Batch
+from aiosipcdr.sync.threads import run_in_thread
 from aiosipcdr.wire.signing import Credentials
 
 __all__ = ["ClientSource", "FeedOptions", "Follower", "Source"]
@@ -349,10 +348,10 @@ class Follower:
     async def _forget(self, now: datetime, report: SyncReport) -> None:
         oldest = now - self._options.lookback
         hopeless = self._find_hopeless(oldest, report)
-        for window in await to_thread.run_sync(self._target.give_up, hopeless):
+        for window in await run_in_thread(self._target.give_up, hopeless):
             self._source.emit(EventKind.FEED_GAP, window=window)
         slack = 0.0 if hopeless else _SLACK
-        await to_thread.run_sync(partial(self._target.forget_old, oldest, slack=slack))
+        await run_in_thread(self._target.forget_old, oldest, slack=slack)
 
     def _find_hopeless(self, oldest: datetime, report: SyncReport) -> list[datetime]:
         # Returns the starts of old spans that polls could not prove for a day or longer. A single poll gives them up
@@ -379,17 +378,17 @@ class Follower:
         if boundary <= last:
             raise error
         self._source.emit(EventKind.FEED_GAP, window=TimeWindow(last, boundary))
-        await to_thread.run_sync(self._target.restart_at, boundary)
+        await run_in_thread(self._target.restart_at, boundary)
 
     async def _commit(self, batch: Batch) -> None:
-        planned = await to_thread.run_sync(self._target.plan, batch)
+        planned = await run_in_thread(self._target.plan, batch)
         done = offered = 0
         while True:
             # What was acknowledged is stored together with what is yielded next: whether the caller has that is not
             # known after a kill.
             part = planned[done : done + _SLICE]
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._target.apply, batch, planned[offered:done], part)
+                await run_in_thread(self._target.apply, batch, planned[offered:done], part)
             if not part:
                 return
             offered = done
@@ -398,6 +397,6 @@ class Follower:
             except BaseException:
                 done += self._handoff.acknowledged
                 with anyio.CancelScope(shield=True):
-                    await to_thread.run_sync(self._target.interrupt, batch, planned[offered:done])
+                    await run_in_thread(self._target.interrupt, batch, planned[offered:done])
                 raise
             done += len(part)
