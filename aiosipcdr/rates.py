@@ -25,7 +25,6 @@ from typing import Final, Protocol, Self, cast, runtime_checkable
 from weakref import WeakKeyDictionary, finalize
 
 import anyio
-import anyio.to_thread
 
 from aiosipcdr.loop_thread import LoopThread
 from aiosipcdr.model.arguments import check_between, check_kind
@@ -33,6 +32,7 @@ from aiosipcdr.model.errors import ClientStateError, TransportError
 from aiosipcdr.model.privacy import Secret, hide_arguments
 from aiosipcdr.policy.leases import SlotClock, SlotPlanner
 from aiosipcdr.policy.pacing import RatePolicy
+from aiosipcdr.threads import run_in_thread
 
 __all__ = ["RateLimiter", "RateServer", "RemoteRate"]
 
@@ -148,7 +148,7 @@ class RateServer:
             raise ClientStateError("the rate server is running already: share its handle")
         loop = asyncio.get_running_loop()
         try:
-            key = await anyio.to_thread.run_sync(self._prepare_key)
+            key = await run_in_thread(self._prepare_key)
             self._leases = leases = _Leases(self._rate)
             self._server = server = await loop.create_server(
                 lambda: _Session(key, leases, self._sessions), self._host, self._port
@@ -174,7 +174,7 @@ class RateServer:
             session.end()
         with anyio.CancelScope(shield=True):
             await server.wait_closed()
-            await anyio.to_thread.run_sync(self._forget_key)
+            await run_in_thread(self._forget_key)
 
     def __enter__(self) -> Self:
         """Start to serve in a thread; see `__aenter__`."""
@@ -541,7 +541,7 @@ class _Link:
         )
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        key = self._key if isinstance(self._key, Secret) else await anyio.to_thread.run_sync(_read_key, self._key)
+        key = self._key if isinstance(self._key, Secret) else await run_in_thread(_read_key, self._key)
         async with asyncio.timeout(_HANDSHAKE_SECONDS):
             self._streams = reader, writer = await asyncio.open_connection(*self._place, limit=_MAX_LINE * 4)
             _keep_alive(writer.transport)

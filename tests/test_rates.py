@@ -217,10 +217,11 @@ async def test_a_server_that_is_gone_is_an_error_that_says_so(
 @pytest.mark.usefixtures("key_in_environment")
 async def test_a_server_that_was_restarted_is_found_again() -> None:
     async with RateServer(RatePolicy(100)) as server:
-        rate, port = server.handle, int(server.address.rsplit(":", 1)[1])
+        rate, address = server.handle, server.address
         await rate.acquire()
-    async with RateServer(RatePolicy(100), port=port):
+    async with RateServer(RatePolicy(100), port=int(address.rsplit(":", 1)[1])) as restarted:
         await rate.acquire()
+        assert restarted.address == address
         await rate.aclose()
 
 

@@ -10,7 +10,6 @@ If the process is killed in between, the next run continues at that step.
 
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
@@ -20,7 +19,6 @@ from typing import Self, TypeVar
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from aiosipcdr.export.atomic import AtomicFile, check_folder, check_target
 from aiosipcdr.export.existing import check_sidecars, inspect_existing
@@ -55,6 +53,7 @@ from aiosipcdr.model.errors import ClientStateError, ExportConflictError, Incomp
 from aiosipcdr.model.report import CompleteWindow, FetchReport, WindowReport
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.checkpoint import Checkpoint, JournalEvent, Recounted, WindowSplit, first_stale_entry
+from aiosipcdr.threads import run_in_thread
 from aiosipcdr.wire.signing import mask_secrets
 
 __all__ = ["ExportJob", "FileWouldShrinkError"]
@@ -81,7 +80,6 @@ class ExportJob:
     def __init__(self, spec: ExportSpec) -> None:
         self._spec = spec
         self._journal = Journal(spec.paths.journal, spec.paths.rows, locks=spec.lock)
-        self._thread_lock = threading.Lock()
         self._is_closed = False
         self._key: DerivedKey | None = None
         self._process = 0
@@ -205,18 +203,12 @@ class ExportJob:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def mapped() -> T:
-            # A task cancelled by asyncio itself does not wait for its thread: the next call must.
-            with self._thread_lock, storage_errors(self._spec.path):
+            with storage_errors(self._spec.path):
                 if self._is_closed:
                     raise ClientStateError("the export has ended; start a new one")
                 return work()
 
-        waiting = [mapped]
-
-        def run() -> T:
-            return waiting.pop()()  # an idle thread keeps the last function that it called, and so kept the journal
-
-        return await anyio.to_thread.run_sync(run)
+        return await run_in_thread(mapped)
 
     def _open(self) -> None:
         spec, journal = self._spec, self._journal

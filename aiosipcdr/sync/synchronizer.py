@@ -37,7 +37,7 @@ from aiosipcdr.sync.spans import (
     take_chunk,
 )
 from aiosipcdr.sync.targets import Batch, Location, Target, open_target
-from aiosipcdr.sync.threads import run_in_thread
+from aiosipcdr.threads import run_in_thread
 
 __all__ = ["RECHECK_SECONDS", "Synchronizer"]
 

@@ -197,12 +197,16 @@ def test_a_full_disk_is_reported() -> None:
 def test_a_file_system_that_cannot_flush_is_served_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refuse(_: int) -> None:
+    refused = []
+
+    def refuse(descriptor: int) -> None:
+        refused.append(descriptor)
         raise OSError(number, "cannot")
 
     monkeypatch.setattr(os, "fsync", refuse)
     sync_file(0)
     sync_folder(tmp_path)
+    assert len(refused) == 2
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])

@@ -106,9 +106,12 @@ def test_no_error_quotes_the_contents_of_the_file(tmp_path: Path, name: str) -> 
 
 def test_a_reader_that_stops_early_leaves_the_file_closed(tmp_path: Path) -> None:
     for name in FORMATS:
-        rows = read_columns(written(tmp_path, name), name, COLUMNS)
+        path = written(tmp_path, name)
+        before = len([*Path("/dev/fd").iterdir()])
+        rows = read_columns(path, name, COLUMNS)
         next(rows)
         rows.close()  # type: ignore[attr-defined]
+        assert len([*Path("/dev/fd").iterdir()]) == before
 
 
 def test_a_text_beyond_csvs_own_limit_is_read(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from datetime import tzinfo as TimeZone  # noqa: N812 - the abstract class of zo
 from os import PathLike
 from typing import NamedTuple
 
-import anyio.to_thread
 from msgspec.structs import replace
 
 from aiosipcdr.analytics.report.certificate import Certificate
@@ -18,6 +17,7 @@ from aiosipcdr.model.errors import IncompleteRangeError, OutOfTimeRangeError
 from aiosipcdr.model.query import Query
 from aiosipcdr.model.report import FetchReport
 from aiosipcdr.model.windows import day_start, fixed_offset
+from aiosipcdr.threads import run_in_thread
 
 __all__ = ["ReportOptions", "period_before", "report_range"]
 
@@ -40,25 +40,24 @@ async def report_range(
     A period before that cannot be read completely is left out, and the page says so.
     """
     path, title, show_numbers, overwrite, mode = options
-    await anyio.to_thread.run_sync(lambda: check_report(path, overwrite=overwrite, mode=mode))
+    await run_in_thread(check_report, path, overwrite=overwrite, mode=mode)
     groupings = (*REPORT_GROUPINGS, "phone_name") if show_numbers else REPORT_GROUPINGS
     summary, report = await _summarize(open_stream(query), tz, groupings)
     before: TrafficSummary | None = None
     certificate_before: Certificate | None = None
     if compare:
         before, certificate_before = await _read_before(open_stream, query, tz)
-    await anyio.to_thread.run_sync(
-        lambda: write_report(
-            summary,
-            path,
-            certificate=_certify(report, query),
-            before=before,
-            certificate_before=certificate_before,
-            title=title,
-            show_numbers=show_numbers,
-            overwrite=overwrite,
-            mode=mode,
-        )
+    await run_in_thread(
+        write_report,
+        summary,
+        path,
+        certificate=_certify(report, query),
+        before=before,
+        certificate_before=certificate_before,
+        title=title,
+        show_numbers=show_numbers,
+        overwrite=overwrite,
+        mode=mode,
     )
     return report
 
@@ -85,7 +84,7 @@ async def _summarize(stream: CdrStream, tz: TimeZone, by: Sequence[Grouping]) ->
     summary = TrafficSummary(by=by, tz=tz, billing=is_whole, hints=is_whole)
     async with stream:
         async for batch in stream.batches():
-            await anyio.to_thread.run_sync(summary.add, batch)
+            await run_in_thread(summary.add, batch)
     return summary, stream.report
 
 

@@ -12,7 +12,7 @@ import anyio
 from aiosipcdr.model.changes import Change
 from aiosipcdr.model.errors import ClientStateError
 from aiosipcdr.model.sync import SyncReport
-from aiosipcdr.sync.threads import run_in_thread, wait_for_end
+from aiosipcdr.threads import run_in_thread, wait_for_end
 
 __all__ = ["ChangeFeed"]
 

@@ -46,7 +46,7 @@ from aiosipcdr.sync.options import SyncOptions
 from aiosipcdr.sync.owner import find_owner
 from aiosipcdr.sync.synchronizer import Synchronizer
 from aiosipcdr.sync.targets import Batch
-from aiosipcdr.sync.threads import run_in_thread
+from aiosipcdr.threads import run_in_thread
 from aiosipcdr.wire.signing import Credentials
 
 __all__ = ["ClientSource", "FeedOptions", "Follower", "Source"]

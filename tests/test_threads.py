@@ -7,7 +7,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from aiosipcdr.sync.threads import run_in_thread
+from aiosipcdr.threads import run_in_thread
 
 pytestmark = pytest.mark.anyio
 

@@ -1,7 +1,7 @@
-"""Work of tables and feeds in worker threads, which ends before the task that waits for it goes on.
+"""Calls in worker threads, which end before the task that waits for them goes on.
 
 `anyio.to_thread` waits for its thread if a cancel scope is cancelled, but not if the task itself is, as by
-`asyncio.timeout`: the caller would then close a connection that the thread still uses, which crashes SQLite.
+`asyncio.timeout`: the caller would then close a file or a connection that the thread still uses, which crashes SQLite.
 """
 
 import asyncio
