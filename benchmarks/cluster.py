@@ -1,4 +1,4 @@
-"""What Spark reads on a cluster, and what it costs: requests, CPU, wall, memory, and a killed executor.
+"""Reading with Spark on a cluster: requests, CPU, elapsed time, memory, and the cost of a killed executor.
 
 A standalone cluster on loopback: a master, and two workers with an executor of one core each; the endpoint is a process
 of its own. Calls are written to Parquet files, and these compared with the endpoint's own records: rows, distinct ids,
@@ -54,7 +54,7 @@ class Tables:
         self._rows[table].append(cells)
 
     def add_read(self, name: str, read: Read, truth: Totals) -> None:
-        """Add what was read."""
+        """Add the rows of a task."""
         sizes = f"{min(read.files):,}–{max(read.files):,}"
         totals = (f"{read.found.rows:,}", f"{read.found.distinct:,}", f"{read.found.cost.normalize():,f}")
         right = describe(read, truth)

@@ -34,7 +34,7 @@ async def changes(request: web.Request) -> web.StreamResponse:
     with suppress(OSError), anyio.move_on_after(1) as patience:
         await response.write_eof()
     if patience.cancelled_caught and request.transport is not None:
-        request.transport.abort()  # what the caller does not read would stay in memory
+        request.transport.abort()  # unread bytes would stay in memory
     return response
 
 

@@ -88,7 +88,7 @@ class Read(NamedTuple):
         requests: Requests that the endpoint received, those of planning included.
         wall: Seconds.
         cpu: Seconds of the executors, by kind of process.
-        found: Totals of what was read.
+        found: Totals of the rows.
         files: Number of calls in each file that was written.
     """
 

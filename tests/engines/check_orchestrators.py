@@ -28,7 +28,7 @@ CALLS: dict[str, Any] = {"path": "lake/dt=2026-10-05/calls.parquet", "calls": 12
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a folder with the files of the page; what the three keep is in it, too."""
+    """Return a folder with the files of the page; the state of the three schedulers is in it, too."""
     folder = tmp_path_factory.mktemp("orchestrators")
     text = PAGE.read_text(encoding="utf-8")
     # The tests do not wait for a quarter of an hour.

@@ -1,5 +1,5 @@
 """The examples that push changes: callers resume by id, slow ones are disconnected, those that leave cost nothing."""
-# ruff: noqa: ASYNC110 - neither a hub nor a server has an event for what is waited for
+# ruff: noqa: ASYNC110 - neither a hub nor a server has an event to wait for
 
 import asyncio
 import json
@@ -222,7 +222,7 @@ async def stuck_caller(service: Service) -> AsyncIterator[tuple[asyncio.StreamRe
 
 
 async def read_ids(reader: asyncio.StreamReader, connection: socket.socket) -> list[str]:
-    """Read what is left of a connection; return the ids of complete events."""
+    """Read the rest of a connection; return the ids of complete events."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)
     read = bytearray()
     with suppress(OSError):

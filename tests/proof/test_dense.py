@@ -1,6 +1,6 @@
-"""Ranges with many calls in each second: what they cost, and what a vendor's limits make of them.
+"""Ranges with many calls in each second: their requests, and limits of the vendor.
 
-Everything is a tenth of what it really is: the calls of a second, the rows of windows and pages.
+Everything is a tenth of its real size: the calls of a second, the rows of windows and pages.
 """
 
 from unittest.mock import patch

@@ -334,7 +334,7 @@ async def test_damaged_spans_are_refused(sandbox: Sandbox, client: CdrClient, tm
     await poll(client, path, since=sandbox.start)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
-        # SQLite itself refuses what is no number there.
+        # SQLite itself refuses other types than numbers there.
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute("UPDATE sqlite_schema SET sql = replace(sql, 'end INTEGER NOT NULL', 'end')")
         connection.commit()
