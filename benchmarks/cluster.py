@@ -54,7 +54,7 @@ class Tables:
         self._rows[table].append(cells)
 
     def add_read(self, name: str, read: Read, truth: Totals) -> None:
-        """Add the rows of a task."""
+        """Add a row for a read."""
         sizes = f"{min(read.files):,}–{max(read.files):,}"
         totals = (f"{read.found.rows:,}", f"{read.found.distinct:,}", f"{read.found.cost.normalize():,f}")
         right = describe(read, truth)
