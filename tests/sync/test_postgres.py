@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -128,6 +130,15 @@ def test_a_row_that_breaks_a_constraint_of_yours_is_not_shown(url: str, tmp_path
     assert SERVER.run(url, "SELECT voice_id, note, call_count FROM calls, calls_checkpoints") == [("2", "new", 3)]
 
 
+def kill_backend(process_id: int) -> None:
+    """Kill a process of the server, and wait until the server has noticed: until then it accepts connections."""
+    os.kill(process_id, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        while True:
+            os.kill(process_id, 0)
+            time.sleep(0.01)
+
+
 @pytest.fixture
 def lost_server(url: str) -> Iterator[None]:  # noqa: ARG001 - starts it
     """Wait at the end until the server has recovered."""
@@ -152,7 +163,7 @@ def test_a_server_that_goes_away_at_the_commit_is_an_error_and_the_table_is_righ
             if moment == "after the commit":
                 fetch(statement)
             # The process of this connection; the server ends all others, and recovers.
-            os.kill(target._open_connection().info.backend_pid, signal.SIGKILL)
+            kill_backend(target._open_connection().info.backend_pid)
             return fetch("SELECT 1")
 
         monkeypatch.setattr(target, "_fetch", lose)
