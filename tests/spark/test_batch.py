@@ -77,7 +77,7 @@ def test_filters_of_time_group_and_phone_are_pushed_down(spark: Any, sandbox: Sa
     first = min(record.submit_time for record in day if record.submit_time is not None)
     last = max(record.submit_time for record in day if record.submit_time is not None)
     phone, group = next((one.phone_name, one.sip_group_name) for one in day if one.phone_name and one.sip_group_name)
-    frame = read(spark, sandbox, timeField="submit_time")
+    frame = read(spark, sandbox, timeField="submit_time", pushdown="true")
     before = sandbox.stats.requests
 
     time = F.col("submit_time")
@@ -104,7 +104,7 @@ def test_filters_of_time_group_and_phone_are_pushed_down(spark: Any, sandbox: Sa
 @pytest.mark.usefixtures("pushing")
 def test_other_filters_are_left_to_spark(spark: Any, sandbox: Sandbox) -> None:
     end = sandbox.start + timedelta(hours=12)
-    frame = read(spark, sandbox, end=end.isoformat())
+    frame = read(spark, sandbox, end=end.isoformat(), pushdown="true")
     with open_client(sandbox) as client:
         records = client.fetch_all(sandbox.start, end)
     groups = {one.sip_group_name for one in records}
@@ -128,6 +128,21 @@ def test_other_filters_are_left_to_spark(spark: Any, sandbox: Sandbox) -> None:
     assert count(F.col("cost") > 0) == sum(one.cost is not None and one.cost > 0 for one in records)
 
 
+@pytest.mark.usefixtures("pushing")
+def test_a_frame_without_pushdown_has_all_rows_whatever_was_selected_from_it(spark: Any, sandbox: Sandbox) -> None:
+    end = sandbox.start + timedelta(hours=12)
+    with open_client(sandbox) as client:
+        records = client.fetch_all(sandbox.start, end)
+    one, other = sorted({record.sip_group_name for record in records if record.sip_group_name})[:2]
+    of_both = sum(record.sip_group_name in (one, other) for record in records)
+    frame = read(spark, sandbox, end=end.isoformat(), timeField="submit_time")
+    group = F.col("sip_group_name")
+
+    assert frame.where(group == one).count() < len(records)
+    assert frame.count() == len(records)
+    assert frame.where(group == one).union(frame.where(group == other)).count() == of_both
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -135,6 +150,7 @@ def test_other_filters_are_left_to_spark(spark: Any, sandbox: Sandbox) -> None:
         ({"end": "yesterday"}, 'option "end" is invalid: must be a time with an offset'),
         ({"timeField": "time"}, 'option "timeField" is invalid'),
         ({"rows": "many"}, 'option "rows" is invalid: must be a whole number'),
+        ({"pushdown": "yes"}, 'option "pushdown" is invalid: must be true or false'),
         ({"rate": "0"}, 'option "rate" is invalid: must be a number of requests a second'),
         ({"limit": "3"}, 'there is no option "limit"; there are credentialsFile, start, end'),
         ({"apiSecret": "4711-0815"}, 'option "apisecret" is refused: Spark shows options in plans and logs'),
