@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +37,16 @@ def test_all_rows_are_read_once(
     assert frame.rdd.getNumPartitions() == 4
     assert frame.selectExpr("min(submit_time)").first()[0] is not None
     assert 2 * RECORDS / 100 < sandbox.stats.requests < 4 * RECORDS / 100
+
+
+def test_the_rate_is_that_of_all_tasks_together(spark: Any, sandbox: Sandbox) -> None:
+    rate = RECORDS // 400
+    began = time.monotonic()
+
+    assert read(spark, sandbox, rows=ROWS, rate=rate).count() == truth(sandbox).rows
+
+    # With a rate for each task, the two cores would take half of it.
+    assert time.monotonic() - began >= (sandbox.stats.requests - 1) / rate
 
 
 def test_rows_are_those_of_the_client(spark: Any, sandbox: Sandbox) -> None:
