@@ -44,7 +44,7 @@ def test_the_rate_is_that_of_all_tasks_together(spark: Any, sandbox: Sandbox, ga
     with open_client(sandbox) as client:
         client.plan_parts(sandbox.start, sandbox.end, rows=ROWS)
     planned = sandbox.stats.requests
-    rate = RECORDS // 600
+    rate = RECORDS // 1_000
     arrivals: list[float] = []
 
     def note(_body: bytes) -> bool:
