@@ -21,16 +21,10 @@ from aiosipcdr.model.errors import (
     describe_refused_page,
     describe_shortfall,
 )
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord
-from aiosipcdr.model.report import (
-    CallDetailRecords,
-    CompleteWindow,
-    FetchReport,
-    QuarantinedRecord,
-    ReportBuilder,
-    WindowReport,
-)
+from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport, ReportBuilder, WindowReport
 from aiosipcdr.model.windows import TimeWindow, can_split, clip_window, plan_range, split_at_now, split_window
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.proof.budget import MAX_ROWS, TARGET_ROWS, Budget, PageSizes, RowQuota, WindowLimits

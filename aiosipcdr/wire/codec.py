@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from aiosipcdr.model.errors import ProtocolError, ResponseTooLargeError
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import Page
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.decimals import DecimalCache, fill_in_numbers
 from aiosipcdr.wire.field_values import read_count

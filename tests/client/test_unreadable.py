@@ -366,6 +366,18 @@ async def test_texts_and_durations_may_be_unreadable_throughout() -> None:
     assert calls.report.faulty_fields == {"callee": 20, "call_duration": 20}
 
 
+async def test_a_page_keeps_its_calls_beside_a_record_without_an_id() -> None:
+    with sandbox_of(NO_ID[0], plain(0, rate="?"), *PLAIN[1:9]) as sandbox:
+        async with client_of(sandbox) as client:
+            page = await client.fetch_page(START, END)
+    assert [record.voice_id for record in page.records if record.extra] == ["1000000"]
+    assert (len(page.records), page.total) == (9, 10)
+    (broken,) = page.quarantined
+    assert broken.raw == NO_ID[0]
+    assert broken.window is not None
+    assert page.to_dict()["quarantined"] == 1
+
+
 @pytest.mark.parametrize(
     ("odd", "words"), [(NO_ID[0], "1 record has no readable id"), (plain(0, rate="?"), r"rate \(1\)")]
 )

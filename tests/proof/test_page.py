@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosipcdr.model.errors import FilterIgnoredError
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.proof.page import (
     PageRequest,
     Verdict,

@@ -18,8 +18,8 @@ from aiosipcdr.model.errors import (
     ProtocolError,
     ServerFaultError,
 )
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow, split_window
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.proof.page import PageRequest, count_pages

@@ -15,9 +15,9 @@ from aiosipcdr.model.errors import (
     ServerFaultError,
     SipCdrError,
 )
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof import page as paging
 from aiosipcdr.proof.budget import Budget, PageSizes
