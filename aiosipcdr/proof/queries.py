@@ -144,7 +144,7 @@ class WindowCounts:
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
         """Process a refusal; if a window is out of the time range, search the retention boundary."""
-        if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
+        if (larger := enlarge_count(request, error, self._size)) is not None:
             self._enlarged.append(larger)
             return None
         if request.owner is not self:  # a probe

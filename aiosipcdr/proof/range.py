@@ -16,7 +16,6 @@ from aiosipcdr.model.errors import (
     IDENTICAL,
     INDISTINGUISHABLE,
     UNSTEADY,
-    InvalidQueryError,
     SipCdrError,
     describe_refused_page,
     describe_shortfall,
@@ -175,7 +174,7 @@ class RangeReader:
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
         """Process the final error of `request`; return it if it ends the run."""
-        if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
+        if (larger := enlarge_count(request, error, self._size)) is not None:
             self._sizes.for_counts = larger.size
             self._urgent.append(larger)
             return None

@@ -17,7 +17,6 @@ from aiosipcdr.model.errors import (
     InvalidQueryError,
     OutOfTimeRangeError,
     ProtocolError,
-    ServerFaultError,
     SipCdrError,
 )
 from aiosipcdr.model.query import Filters
@@ -37,6 +36,7 @@ from aiosipcdr.proof.page import (
     count_pages,
     describe_page_faults,
     find_sorted_run,
+    is_page_refusal,
     judge_answer,
     plan_end_page,
     resize,
@@ -47,8 +47,6 @@ from aiosipcdr.wire.codec import PageAnswer, encode_params
 __all__ = ["WindowReader", "WindowState"]
 
 MAX_SCANS = 3
-
-_PAGE_REFUSALS = InvalidQueryError, ProtocolError, ServerFaultError
 
 
 class WindowState(Enum):
@@ -224,7 +222,7 @@ class WindowReader:
         """
         if isinstance(error, OutOfTimeRangeError):
             return PlanChange.OUT_OF_RANGE
-        if not isinstance(error, _PAGE_REFUSALS):
+        if not is_page_refusal(error):
             return error
         if not self.is_open or request.scan != self.scan.number:
             return None
@@ -232,6 +230,8 @@ class WindowReader:
             self._leave_end_unseen(self.scan.rows)
         elif request.control or request.current == 1:
             return error
+        elif self._is_size_assumed and isinstance(error, InvalidQueryError):
+            self._end_unproven(self.scan.largest_total)
         else:
             if not self._refused:
                 self.planned.append(self._request_count())
@@ -313,8 +313,8 @@ class WindowReader:
         self.planned.append(msgspec.structs.replace(request, asked_before=True))
 
     def _ask_again(self, request: PageRequest, answer: PageAnswer, why: str) -> SipCdrError | None:
-        if self._echoes_wrong_size(request, answer):
-            # The vendor does use the size that it states; the short page was due to a wrong total.
+        if self._echoes_wrong_size(request, answer) or (self._is_size_assumed and answer.page.size > request.size):
+            # The vendor does not use the size of the short page, which was due to a wrong total.
             self._end_unproven(answer.page.total)
             return None
         if request.asked_before or not self.budget.take(1):
@@ -330,6 +330,11 @@ class WindowReader:
         is_empty = not (answer.page.size or answer.page.total or sent)  # some servers state the number of rows as size
         is_smaller = sent <= request.size and self._echoes_wrong_size(request, answer)
         return resize(answer, request.size) if is_empty or is_smaller else answer
+
+    @property
+    def _is_size_assumed(self) -> bool:
+        # Whether pages have the size of a short first page, and no other page has confirmed that.
+        return self._echoed_size is not None and self._sizes.actual is None
 
     def _echoes_wrong_size(self, request: PageRequest, answer: PageAnswer) -> bool:
         size = answer.page.size
