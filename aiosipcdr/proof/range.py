@@ -473,7 +473,8 @@ class RangeReader:
         if split.distinct_rows < count:
             self._unproven = True
             if not self._allow_incomplete:
-                return describe_shortfall(split.window, split.distinct_rows, count, CHANGING, self.report)
+                why = INDISTINGUISHABLE if self.progress.quarantined else CHANGING
+                return describe_shortfall(split.window, split.distinct_rows, count, why, self.report)
         else:
             self._note(Recounted(window=split.window, total=count))
         self._certify()
