@@ -72,6 +72,8 @@ def read_seconds(raw: bytes) -> int | None:
 
 def read_money(raw: bytes) -> Decimal | None:
     """Read an amount, as a text or as a number, with its digits."""
+    if raw == b"-0":
+        return Decimal(0)  # a JSON integer, which has no negative zero
     text = _plain_text(raw)
     return read_amount(text) if text else None
 
