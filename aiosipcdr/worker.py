@@ -119,8 +119,6 @@ def main() -> None:
     """Serve the parent on stdin and stdout."""
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     parent = _Parent(os.dup(0), os.dup(1))
     # Accidental prints go to stderr.
     os.dup2(2, 1)

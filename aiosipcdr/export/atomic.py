@@ -84,27 +84,30 @@ def check_folder(paths: ExportPaths) -> None:
 class AtomicFile:
     """A file being written: `create`, `write`, `finish`, `check`, `publish`; always `discard` at the end.
 
+    Its bytes are hashed while they are written, unless `sha256` says before what their hash will be.
+
     Attributes:
         path: The final path.
         temporary: The path while the file is being written.
         size: Bytes written so far.
     """
 
-    __slots__ = ("_checked", "_descriptor", "_digest", "_mode", "path", "size", "temporary")
+    __slots__ = ("_checked", "_descriptor", "_digest", "_known", "_mode", "path", "size", "temporary")
 
-    def __init__(self, path: Path, *, mode: int | None = None) -> None:
+    def __init__(self, path: Path, *, mode: int | None = None, sha256: str | None = None) -> None:
         self.path: Path = path
         self._mode = mode
         self.temporary: Path = temporary_path(path)
         self._checked: _Identity | None = None
         self._descriptor = -1
         self._digest = hashlib.sha256()
+        self._known = sha256
         self.size: int = 0
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of the bytes written so far, in hexadecimal."""
-        return self._digest.hexdigest()
+        """The SHA-256 of the bytes written so far, or the one that was given, in hexadecimal."""
+        return self._known or self._digest.hexdigest()
 
     def create(self) -> None:
         """Create the temporary file.
@@ -119,7 +122,8 @@ class AtomicFile:
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
-        self._digest.update(data)
+        if self._known is None:
+            self._digest.update(data)
         self.size += len(data)
         write_all(self._descriptor, memoryview(data))
 
@@ -130,7 +134,7 @@ class AtomicFile:
         sync_file(self._descriptor)
 
     def check(self) -> None:
-        """Read the file again and compare it with what was written.
+        """Read the file again and compare it with what was written, or with the hash that was given.
 
         Raises:
             ExportConflictError: The file was changed, removed or replaced.
@@ -139,7 +143,7 @@ class AtomicFile:
         digest = hashlib.sha256()
         for offset in range(0, self._checked.size, _BLOCK):
             digest.update(read_bytes(self._descriptor, offset, _BLOCK))
-        if (self._checked.size, digest.digest()) != (self.size, self._digest.digest()):
+        if (self._checked.size, digest.hexdigest()) != (self.size, self.sha256):
             raise self._changed()
         self._check_identity()
 

@@ -3,14 +3,14 @@
 Fetched windows go into the journal, and the target is built from the journal alone, so an interrupted and an
 uninterrupted export give the same bytes. Never blocks the event loop.
 
-Publishing: the file is written under a temporary name from rows that are hashed while they are read, flushed and read
-back; the journal records its hash; quarantine and manifest are published, then the file, then the journal is removed.
-If the process is killed in between, the next run continues at that step.
+Publishing: the file is written under a temporary name from rows whose hash is compared with that of their journal,
+flushed and read back; the journal records its hash; quarantine and manifest are published, then the file, then the
+journal is removed. If the process is killed in between, the next run continues at that step.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -152,10 +152,14 @@ class ExportJob:
 
     async def publish(self, report: FetchReport) -> None:
         """Build the target from the journal and publish it."""
-        target = AtomicFile(self._spec.path, mode=self._spec.mode)
+        # The bytes of NDJSON are the rows: that the file has their hash, when it is read back, proves both.
+        are_rows = self._spec.format == "ndjson"
+        known = self._journal.rows_file.mark.sha256 if are_rows else None
+        target = AtomicFile(self._spec.path, mode=self._spec.mode, sha256=known)
+        rows = self._journal.rows(verify=not are_rows)
         try:
             await self._in_thread(self._journal.begin_building)
-            await self._build(target, await self._in_thread(self._spec.open_encoder))
+            await self._build(target, rows, await self._in_thread(self._spec.open_encoder))
             # From here on a cancellation comes too late: the file is complete.
             await anyio.lowlevel.checkpoint()
             with anyio.CancelScope(shield=True):
@@ -176,9 +180,7 @@ class ExportJob:
         with anyio.CancelScope(shield=True):
             await self._in_thread(self._close)
 
-    async def _build(self, target: AtomicFile, encoder: Encoder) -> None:
-        rows = self._journal.rows()
-
+    async def _build(self, target: AtomicFile, rows: Iterator[bytes], encoder: Encoder) -> None:
         def begin() -> None:
             target.create()
             target.write(encoder.begin())
@@ -338,7 +340,12 @@ class ExportJob:
 
     def _publish_files(self, target: AtomicFile, report: FetchReport) -> None:
         spec = self._spec
-        target.check()
+        try:
+            target.check()
+        except ExportConflictError:
+            for _ in self._journal.rows():  # raises if it was the rows that were changed
+                pass
+            raise
         end = Mark(target.size, target.sha256)
         self._journal.check_unmoved()  # else the rows of a later export could be published
         replaces = self._journal.header.replaces

@@ -26,7 +26,7 @@ __all__ = [
     "encode_rows_header",
 ]
 
-LAYOUT = 2
+LAYOUT = 3
 """The version of the frames; raised when an older version could not resume from them."""
 
 

@@ -1,18 +1,17 @@
 """Processes that write the files of days, one day after the other, for one client.
 
 The parent hands out days and takes back events and results; the processes share its request rate and its concurrency.
-They run `aiosipcdr.worker`, end with the parent whatever ends it, and ignore Ctrl-C and SIGTERM: the parent stops them.
+They run `aiosipcdr.worker` in sessions of their own, which Ctrl-C does not reach, ignore SIGTERM, and end with the
+parent whatever ends it.
 """
 
 import asyncio
-import contextlib
 import os
 import pickle
-import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -106,10 +105,13 @@ class _Worker:
             command.append("uvloop")  # as fast a loop as this one
         paths = os.pathsep.join([_PACKAGE_FOLDER, *filter(None, sys.path)])
         new_group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows: keeps Ctrl-C away
-        with _signals_blocked():
-            self._process: Process = await anyio.open_process(
-                command, stderr=None, env=os.environ | {"PYTHONPATH": paths}, creationflags=new_group
-            )
+        self._process: Process = await anyio.open_process(
+            command,
+            stderr=None,
+            env=os.environ | {"PYTHONPATH": paths},
+            creationflags=new_group,
+            start_new_session=True,  # the same elsewhere; uvloop hands on no blocked signals
+        )
         assert self._process.stdout is not None  # noqa: S101 - a pipe
         self._answers = BufferedByteReceiveStream(self._process.stdout)
         try:
@@ -185,16 +187,3 @@ def _pack(name: str, value: object) -> bytes:
         raise ValueError(
             f"{name} cannot be handed to another process (it does not pickle): leave it out, or use processes=1"
         ) from None
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    # A child inherits the mask, so that no signal ends it before it ignores them.
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -27,7 +27,7 @@ _BLOCK = 1024 * 1024
 
 
 class Mark(NamedTuple):
-    """An offset in the file and the SHA-256 of all bytes before it, in hexadecimal."""
+    """An offset in the file and the SHA-256 of all rows before it, without the file's header, in hexadecimal."""
 
     end: int = 0
     sha256: str = hashlib.sha256().hexdigest()
@@ -36,7 +36,7 @@ class Mark(NamedTuple):
 class RowsFile:
     """An open rows file; the caller holds the lock of its journal."""
 
-    __slots__ = ("_descriptor", "_digest", "_end", "path", "start")
+    __slots__ = ("_descriptor", "_digest", "_end", "_header", "path", "start")
 
     def __init__(self, path: Path) -> None:
         self.path: Path = path
@@ -45,6 +45,7 @@ class RowsFile:
         self._descriptor = -1
         self._digest = hashlib.sha256()
         self._end = 0
+        self._header = b""
 
     @property
     def descriptor(self) -> int:
@@ -92,14 +93,21 @@ class RowsFile:
         self._begin(header)
 
     def _begin(self, header: bytes) -> None:
+        self._header = header
         self.start = self._end = len(header)
-        self._digest = hashlib.sha256(header)
+        self._digest = hashlib.sha256()
+
+    def has_header(self) -> bool:
+        """Return whether the file still begins with its header, which no mark covers."""
+        return self.read(0, self.start) == self._header
 
     def check(self, marks: list[Mark]) -> int:
         """Return how many of `marks`, in ascending order, match the file; the end is then the last matching one."""
         size = os.fstat(self._descriptor).st_size
-        self._digest = hashlib.sha256(self.read(0, self.start))
+        self._digest = hashlib.sha256()
         self._end = self.start
+        if not self.has_header():
+            return 0
         for number, mark in enumerate(marks):
             before = self._digest.copy()
             if mark.end > size:

@@ -21,7 +21,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
         end: End, likewise.
         count: Number of calls that it owned, as the vendor counts them, when it was last read and proven; `None` if it
             must be read: it was never proven, or it had records that could not be decoded.
-        read_at: When that reading began, by this machine's clock; `None` if there was none.
+        read_at: When that reading began, by the vendor's clock or this machine's, the earlier one; `None` if there was
+            none.
     """
 
     start: datetime

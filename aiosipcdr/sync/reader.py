@@ -86,6 +86,12 @@ class SpanReader:
             await self._count([TimeWindow.of(now - SECOND, now)])
         return engine.read_vendor_clock().now.replace(microsecond=0).astimezone(UTC)
 
+    def read_earlier_clock(self) -> datetime:
+        """Return the vendor's current time or this machine's, the earlier one, in whole seconds, UTC."""
+        engine = self._fetcher.session.engine
+        ahead = timedelta(seconds=max(0.0, engine.clock_offset or 0.0))
+        return (engine.read_vendor_clock().now - ahead).replace(microsecond=0).astimezone(UTC)
+
     async def find_changed(self, spans: Sequence[Span], *, has_left: bool) -> list[Span]:
         """Return those of a stretch of spans whose calls the vendor counts differently now.
 
@@ -123,7 +129,7 @@ class SpanReader:
         """
         owned, tiles = plan_reading(spans, has_left=has_left, is_trimmed=self._time_field is not None)
         query = Query.of(owned.window.start, owned.window.end, self._filters)
-        read_at = self._fetcher.session.engine.read_vendor_clock().now.replace(microsecond=0).astimezone(UTC)
+        read_at = self.read_earlier_clock()
         plan = self._fetcher.plan_range(query, span=owned, tiles=tiles, count_delay=self.count_delay)
         stream = self._fetcher.read(plan)
         windows: list[list[CompleteWindow]] = [[] for _ in spans]

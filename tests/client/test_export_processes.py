@@ -228,6 +228,8 @@ def test_a_signal_ends_the_command_and_all_its_processes(name: str, tmp_path: Pa
             time.sleep(0.005)
         workers = workers_of(command.pid)
         assert len(workers) == 2
+        # Ctrl-C does not reach them, however young they are.
+        assert {os.getsid(worker) for worker in workers} == workers
         if name == "SIGKILL":
             os.kill(command.pid, number)
         else:

@@ -44,6 +44,24 @@ def test_the_file_appears_at_the_end_readable_by_its_owner_alone(tmp_path: Path)
     assert (file.size, file.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
 
 
+@pytest.mark.parametrize("data", [DATA, DATA[:-1] + b"?", DATA[:-1], b""])
+def test_a_file_whose_hash_is_known_before_is_published_with_that_hash_only(tmp_path: Path, data: bytes) -> None:
+    known = hashlib.sha256(DATA).hexdigest()
+    file = AtomicFile(tmp_path / "calls.ndjson", sha256=known)
+    file.create()
+    file.write(data)
+    file.finish()
+    assert (file.size, file.sha256) == (len(data), known)
+    if data == DATA:
+        file.publish(overwrite=False)
+        assert names(tmp_path) == ["calls.ndjson"]
+    else:
+        with pytest.raises(ExportConflictError, match="was changed, removed or replaced"):
+            file.publish(overwrite=False)
+        assert names(tmp_path) == [".calls.ndjson.part"]
+    file.discard()
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_after_a_power_cut_a_name_has_its_bytes_and_a_published_name_exists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool

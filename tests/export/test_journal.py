@@ -18,7 +18,15 @@ import pytest
 from aiosipcdr.export.filesystem import lock_file
 from aiosipcdr.export.frames import encode_frame, read_frames
 from aiosipcdr.export.journal import Journal
-from aiosipcdr.export.journal_records import Built, Entry, Header, WrittenWindow, encode_entry, encode_rows_header
+from aiosipcdr.export.journal_records import (
+    LAYOUT,
+    Built,
+    Entry,
+    Header,
+    WrittenWindow,
+    encode_entry,
+    encode_rows_header,
+)
 from aiosipcdr.export.render import decode_rows, encode_rows
 from aiosipcdr.model.errors import ExportConflictError, JournalDamagedError
 from aiosipcdr.model.report import CompleteWindow
@@ -292,9 +300,11 @@ def test_an_intact_frame_that_is_no_entry_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_journal_of_another_layout_is_refused(tmp_path: Path) -> None:
-    later = Header(layout=3, settings=HEADER.settings, tiles=HEADER.tiles)
+    later = Header(layout=LAYOUT + 1, settings=HEADER.settings, tiles=HEADER.tiles)
     put(tmp_path, encode_frame(encode_entry(later)), b"")
-    with pytest.raises(ExportConflictError, match=r"by another version of aiosipcdr \(layout 3, this is 2\)"):
+    with pytest.raises(
+        ExportConflictError, match=rf"by another version of aiosipcdr \(layout {LAYOUT + 1}, this is {LAYOUT}\)"
+    ):
         Journal(*place_of(tmp_path)).open(lambda _: HEADER)
     assert found(tmp_path) == (encode_frame(encode_entry(later)), b"")
 
@@ -575,7 +585,7 @@ def test_no_frame_stays_in_memory(tmp_path: Path) -> None:
     with opened(tmp_path) as journal:
         add(journal, *many)
         assert all(frame.text == b"" for frame in journal._frames)
-        digest = hashlib.sha256(ROWS_HEADER + b"".join(journal.rows())).hexdigest()
+        digest = hashlib.sha256(b"".join(journal.rows())).hexdigest()
         assert digest == journal.rows_file.mark.sha256
     with opened(tmp_path) as journal:
         assert all(frame.text == b"" for frame in journal._frames)

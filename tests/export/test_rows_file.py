@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Iterator[RowsFile]:
 
 
 def mark_of(data: bytes) -> Mark:
-    return Mark(len(HEADER + data), hashlib.sha256(HEADER + data).hexdigest())
+    return Mark(len(HEADER + data), hashlib.sha256(data).hexdigest())
 
 
 def put(file: RowsFile, data: bytes) -> None:

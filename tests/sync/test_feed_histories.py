@@ -290,8 +290,10 @@ async def follow_with_short_lookback(seed: int, inclusive: tuple[bool, bool]) ->
                 await drain(feed, pauses, history.replica)
                 vendor.now += STEP // 2
                 happen(3)
+                vendor.move_clock(random.choice([0, 0, 5_000, 80_000]))
                 pauses.poll()
                 await drain(feed, pauses, history.replica)
+                vendor.move_clock(0)
                 if random.random() < 0.3:
                     history.kill()
             history.leave()

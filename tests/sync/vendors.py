@@ -44,6 +44,7 @@ class ListVendor:
     def __init__(self, *, start_inclusive: bool, end_inclusive: bool) -> None:
         self.rows: list[Listed] = []
         self.now = 0
+        self.ahead = 0
         self.requests = self.retries = 0
         self.elapsed = 0.0
         self.faulty_fields: Counter[str] = Counter()
@@ -72,8 +73,16 @@ class ListVendor:
         """Return all rows that it lists, as a table holds them."""
         return Counter(to_values([row.record for row in self.rows]))
 
+    def move_clock(self, ahead: int) -> None:
+        """Set the vendor's clock so many seconds ahead of this machine's."""
+        self.now += ahead - self.ahead
+        self.ahead = ahead
+
     async def read_clock(self) -> datetime:
         return at(self.now)
+
+    def read_earlier_clock(self) -> datetime:
+        return at(self.now - self.ahead)
 
     async def find_changed(self, spans: Sequence[Span], *, has_left: bool) -> list[Span]:
         base, _ = plan_reading(spans, has_left=has_left, is_trimmed=False)
@@ -100,7 +109,7 @@ class ListVendor:
             rows = [row for row in self.listed(tile) if id(row) not in seen]
             seen |= {id(row) for row in rows}
             found = [FoundRow(values, span.start) for values in to_values([row.record for row in rows])]
-            proven = Span(start=span.start, end=span.end, count=len(rows), read_at=at(self.now))
+            proven = Span(start=span.start, end=span.end, count=len(rows), read_at=self.read_earlier_clock())
             readings.append(Reading(proven, found, 0))
         self.between()
         return readings

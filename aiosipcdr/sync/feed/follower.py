@@ -337,8 +337,9 @@ class Follower:
         except OutOfTimeRangeError as error:
             await self._skip_deleted(error)
             return await self._poll()
-        # Not before: after a pause, late calls of the lookback of the last poll are found first.
-        await self._forget(now, self.last_poll)
+        # Not before: after a pause, late calls of the lookback of the last poll are found first. What is forgotten
+        # is never read again, and a clock may be ahead once.
+        await self._forget(min(now, reader.read_earlier_clock()), self.last_poll)
         return self.last_poll
 
     def _known_owner(self) -> Owner:
