@@ -179,6 +179,7 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         delay: Seconds to wait before it is sent.
         is_end: Whether it checks that no row follows the last counted one, see `plan_end_page`.
         asked_before: Whether it was sent before and the answer was not usable.
+        may_be_gone: Whether the page exists only by an earlier total, so that the window is counted if it fails.
         is_reread: Whether an earlier scan of the window, or of a larger one, may have sent the same request.
         scan: Number of the scan that it is a part of; 0 if there is none.
     """
@@ -192,6 +193,7 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     delay: float = 0.0
     is_end: bool = False
     asked_before: bool = False
+    may_be_gone: bool = False
     is_reread: bool = False
     scan: int = 0
 

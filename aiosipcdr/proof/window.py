@@ -145,7 +145,7 @@ class WindowReader:
         self._short_page: int | None = None
         self._echoed_size: int | None = None
         self._first_count: int | None = None
-        self._refused: dict[int, SipCdrError] = {}
+        self._refused: dict[int, tuple[PageRequest, SipCdrError]] = {}
         self._filters = filters
         self._time_field = time_field
         self._strict = strict
@@ -235,7 +235,7 @@ class WindowReader:
         else:
             if not self._refused:
                 self.planned.append(self._request_count())
-            self._refused[request.current] = error
+            self._refused[request.current] = request, error
         return self._follow_up()
 
     def _follow_up(self) -> Transition:
@@ -304,6 +304,7 @@ class WindowReader:
             size=size,
             control=control,
             is_end=is_end,
+            may_be_gone=current > 1 and not is_end,
             is_reread=self.is_repair or self.report.scans > 1,
             scan=self.scan.number,
         )
@@ -466,12 +467,17 @@ class WindowReader:
 
     def _judge_refusals(self, count: int) -> SipCdrError | None:
         refused, self._refused = self._refused, {}
-        left = [page for page in refused if page <= count_pages(count, self.size)]
+        left = [refused[number] for number in sorted(refused) if number <= count_pages(count, self.size)]
         if not left:
             self._read_again(count)  # rows were deleted, so these pages no longer exist
-        elif isinstance(error := refused[min(left)], InvalidQueryError):
-            self.refused_page = min(left)
+            return None
+        request, error = left[0]
+        if isinstance(error, InvalidQueryError):
+            self.refused_page = request.current
             self._end_unproven(count)
+        elif all(page.may_be_gone and why.retryable for page, why in left) and self.budget.take(len(left)):
+            # They do exist: request them as often as any other page.
+            self.planned.extend(msgspec.structs.replace(page, may_be_gone=False) for page, _ in left)
         else:
             return error
         return None

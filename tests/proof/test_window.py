@@ -932,13 +932,25 @@ def test_a_page_that_is_short_because_the_total_is_wrong_is_not_blamed_on_the_sm
     assert (proof.state, proof.report.unique, proof.report.total) == (WindowState.UNPROVEN, 4, 11)
 
 
-def test_a_page_that_the_vendor_counts_and_does_not_send_is_its_error() -> None:
+def test_a_page_that_the_vendor_counts_and_does_not_send_is_requested_again_and_then_its_error() -> None:
+    pages = reading([*range(25)])
+    for is_again in (False, True):
+        proof, (second, third) = pages
+        assert (second.may_be_gone, third.may_be_gone) == (not is_again, not is_again)
+        assert refuse(proof, third, GONE) is None
+        assert refuse(proof, second, DOWN) is None
+        count = ask(proof)
+        error = accept(proof, count, steady([*range(25)])(count))
+        assert error is (DOWN if is_again else None), "that of the first page that is missing"
+        pages = (proof, [] if is_again else [ask(proof), ask(proof)])
+
+
+def test_a_page_that_comes_after_the_window_was_counted_is_taken() -> None:
     proof, (second, third) = reading([*range(25)])
     assert refuse(proof, third, GONE) is None
-    assert refuse(proof, second, ServerFaultError("down")) is None
-    count = ask(proof)
-    error = accept(proof, count, steady([*range(25)])(count))
-    assert isinstance(error, ServerFaultError), "of the first page that is missing"
+    assert accept(proof, second, steady([*range(25)])(second)) is None
+    assert [*reported(proof, steady([*range(25)]))] == [(1, 1), (3, 10), (1, 1)]
+    assert (proof.state, proof.report.scans) == (WindowState.CERTIFIED, 1)
 
 
 def test_a_page_that_lies_too_deep_leaves_the_window_to_be_cut() -> None:
