@@ -230,8 +230,6 @@ class WindowReader:
             self._leave_end_unseen(self.scan.rows)
         elif request.control or request.current == 1:
             return error
-        elif self._is_size_assumed and isinstance(error, InvalidQueryError):
-            self._end_unproven(self.scan.largest_total)
         else:
             if not self._refused:
                 self.planned.append(self._request_count())
@@ -472,7 +470,9 @@ class WindowReader:
             self._read_again(count)  # rows were deleted, so these pages no longer exist
             return None
         request, error = left[0]
-        if isinstance(error, InvalidQueryError):
+        if self._is_size_assumed:
+            self._end_unproven(count)  # with another page size, there may be no such page
+        elif isinstance(error, InvalidQueryError):
             self.refused_page = request.current
             self._end_unproven(count)
         elif all(page.may_be_gone and why.retryable for page, why in left) and self.budget.take(len(left)):

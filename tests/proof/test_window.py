@@ -914,7 +914,7 @@ def test_a_page_that_fails_for_the_account_or_the_network_ends_the_run(error: Si
     assert refuse(proof, second, error) is error
 
 
-@pytest.mark.parametrize("refusal", [REFUSED, None])
+@pytest.mark.parametrize("refusal", [REFUSED, DOWN, GONE, None])
 def test_a_page_that_is_short_because_the_total_is_wrong_is_not_blamed_on_the_smallest_size(
     refusal: SipCdrError | None,
 ) -> None:
@@ -929,6 +929,10 @@ def test_a_page_that_is_short_because_the_total_is_wrong_is_not_blamed_on_the_sm
         assert accept(proof, second, answer([], 11, size=5, current=2)) is None
     else:
         assert refuse(proof, second, refusal) is None
+        assert refuse(proof, ask(proof), refusal) is None
+        count = ask(proof)
+        assert count.control
+        assert accept(proof, count, answer([], 11)) is None
     assert (proof.state, proof.report.unique, proof.report.total) == (WindowState.UNPROVEN, 4, 11)
 
 
