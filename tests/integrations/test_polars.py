@@ -212,7 +212,7 @@ def test_without_a_known_time_field_no_time_is_pushed_down(sandbox: Sandbox, who
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_first_rows_end_the_reading_and_are_cut_before_they_are_filtered(
-    sandbox: Sandbox, calls: pl.LazyFrame, whole: pl.DataFrame, engine: Literal["in-memory", "streaming"]
+    calls: pl.LazyFrame, whole: pl.DataFrame, engine: Literal["in-memory", "streaming"]
 ) -> None:
     gate.free = 25  # the whole range takes more, and would wait
     assert calls.head(10).collect(engine=engine).equals(whole.head(10))
