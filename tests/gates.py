@@ -6,6 +6,7 @@ A test that waits for a gate waits for an event, never for time to pass.
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web import Request, StreamResponse, middleware
@@ -34,6 +35,7 @@ class Gate:
     """Lets some requests through to the sandbox, and holds the others back until it is opened.
 
     Attributes:
+        applies: whether the gate is for a request, by its body; for all others it stands open.
         held: number of requests that were held back so far.
         waiting: number of requests that wait and whose client is still connected.
     """
@@ -41,12 +43,15 @@ class Gate:
     def __init__(self, free: int) -> None:
         """Let `free` requests through."""
         self.free = free
+        self.applies: Callable[[bytes], bool] = lambda _body: True
         self.held = 0
         self.waiting = 0
         self.opened = threading.Event()
 
         @middleware
         async def hold(request: Request, handler: Handler) -> StreamResponse:
+            if not self.applies(await request.read()):
+                return await handler(request)
             self.free -= 1
             if self.free < 0:
                 self.held += 1

@@ -126,7 +126,7 @@ class Session:
     def write_group_and_day(self, course: Course, *, pushes: bool) -> Read:
         """Write the calls of one group and one day to files, with pushdown of filters or without."""
         self._spark.conf.set("spark.sql.python.filterPushdown.enabled", str(pushes).lower())
-        return self._write(course, self._load(course).where(_IN_GROUP_AND_DAY))
+        return self._write(course, self._load(course, pushdown=pushes).where(_IN_GROUP_AND_DAY))
 
     def sum_up(self, course: Course, *, disturb: Callable[[], None] | None = None) -> Read:
         """Sum up all calls without files, while `disturb` runs."""
@@ -145,11 +145,12 @@ class Session:
         """End it and its executors."""
         self._spark.stop()
 
-    def _load(self, course: Course) -> Any:  # noqa: ANN401 - of Spark
+    def _load(self, course: Course, *, pushdown: bool = False) -> Any:  # noqa: ANN401 - of Spark
         self._account.touch(mode=0o600)
         self._account.write_text(f'base_url = "{course.task.base_url}"\napi_key = "{KEY}"\napi_secret = "{SECRET}"\n')
         options = {"credentialsFile": str(self._account), "start": START.isoformat(), "end": END.isoformat()}
         options |= {"timeField": "submit_time", "rows": str(min(50_000, course.calls // 4))}
+        options["pushdown"] = str(pushdown).lower()
         return self._spark.read.format("sipcdr").options(**options).load()
 
     def _write(self, course: Course, frame: Any, disturb: Callable[[], None] | None = None) -> Read:  # noqa: ANN401

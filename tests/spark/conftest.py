@@ -49,7 +49,7 @@ def running(gate: Gate) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(running: Sandbox, gate: Gate) -> Sandbox:
-    gate.free, gate.held = 10**9, 0
+    gate.free, gate.held, gate.applies = 10**9, 0, lambda _body: True
     gate.opened.clear()
     running.reset()
     return running

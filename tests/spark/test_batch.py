@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from pyspark.sql import functions as F  # noqa: N812 - as everybody names it
 
 from aiosipcdr.model.arrow import record_batch, schema
 from aiosipcdr.sandbox import Sandbox
+from tests.gates import Gate
 from tests.spark.conftest import RECORDS, ROWS
 from tests.spark.ranges import open_client, read, sums, truth
 
@@ -36,6 +38,25 @@ def test_all_rows_are_read_once(
     assert frame.rdd.getNumPartitions() == 4
     assert frame.selectExpr("min(submit_time)").first()[0] is not None
     assert 2 * RECORDS / 100 < sandbox.stats.requests < 4 * RECORDS / 100
+
+
+def test_the_rate_is_that_of_all_tasks_together(spark: Any, sandbox: Sandbox, gate: Gate) -> None:
+    with open_client(sandbox) as client:
+        client.plan_parts(sandbox.start, sandbox.end, rows=ROWS)
+    planned = sandbox.stats.requests
+    rate = RECORDS // 600
+    arrivals: list[float] = []
+
+    def note(_body: bytes) -> bool:
+        arrivals.append(time.monotonic())
+        return False
+
+    gate.applies = note
+    assert read(spark, sandbox, rows=ROWS, rate=rate).count() == truth(sandbox).rows
+
+    # With a rate for each task, the two cores would take half of it.
+    of_tasks = arrivals[planned:]
+    assert of_tasks[-1] - arrivals[planned - 1] >= (len(of_tasks) - 10) / rate
 
 
 def test_rows_are_those_of_the_client(spark: Any, sandbox: Sandbox) -> None:
@@ -77,7 +98,7 @@ def test_filters_of_time_group_and_phone_are_pushed_down(spark: Any, sandbox: Sa
     first = min(record.submit_time for record in day if record.submit_time is not None)
     last = max(record.submit_time for record in day if record.submit_time is not None)
     phone, group = next((one.phone_name, one.sip_group_name) for one in day if one.phone_name and one.sip_group_name)
-    frame = read(spark, sandbox, timeField="submit_time")
+    frame = read(spark, sandbox, timeField="submit_time", pushdown="true")
     before = sandbox.stats.requests
 
     time = F.col("submit_time")
@@ -104,7 +125,7 @@ def test_filters_of_time_group_and_phone_are_pushed_down(spark: Any, sandbox: Sa
 @pytest.mark.usefixtures("pushing")
 def test_other_filters_are_left_to_spark(spark: Any, sandbox: Sandbox) -> None:
     end = sandbox.start + timedelta(hours=12)
-    frame = read(spark, sandbox, end=end.isoformat())
+    frame = read(spark, sandbox, end=end.isoformat(), pushdown="true")
     with open_client(sandbox) as client:
         records = client.fetch_all(sandbox.start, end)
     groups = {one.sip_group_name for one in records}
@@ -128,6 +149,21 @@ def test_other_filters_are_left_to_spark(spark: Any, sandbox: Sandbox) -> None:
     assert count(F.col("cost") > 0) == sum(one.cost is not None and one.cost > 0 for one in records)
 
 
+@pytest.mark.usefixtures("pushing")
+def test_a_frame_without_pushdown_has_all_rows_whatever_was_selected_from_it(spark: Any, sandbox: Sandbox) -> None:
+    end = sandbox.start + timedelta(hours=12)
+    with open_client(sandbox) as client:
+        records = client.fetch_all(sandbox.start, end)
+    one, other = sorted({record.sip_group_name for record in records if record.sip_group_name})[:2]
+    of_both = sum(record.sip_group_name in (one, other) for record in records)
+    frame = read(spark, sandbox, end=end.isoformat(), timeField="submit_time")
+    group = F.col("sip_group_name")
+
+    assert frame.where(group == one).count() < len(records)
+    assert frame.count() == len(records)
+    assert frame.where(group == one).union(frame.where(group == other)).count() == of_both
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -135,6 +171,7 @@ def test_other_filters_are_left_to_spark(spark: Any, sandbox: Sandbox) -> None:
         ({"end": "yesterday"}, 'option "end" is invalid: must be a time with an offset'),
         ({"timeField": "time"}, 'option "timeField" is invalid'),
         ({"rows": "many"}, 'option "rows" is invalid: must be a whole number'),
+        ({"pushdown": "yes"}, 'option "pushdown" is invalid: must be true or false'),
         ({"rate": "0"}, 'option "rate" is invalid: must be a number of requests a second'),
         ({"limit": "3"}, 'there is no option "limit"; there are credentialsFile, start, end'),
         ({"apiSecret": "4711-0815"}, 'option "apisecret" is refused: Spark shows options in plans and logs'),

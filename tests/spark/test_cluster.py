@@ -1,12 +1,15 @@
 """A standalone cluster: a master and two workers, as processes on loopback."""
 
+import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,20 @@ import pytest
 
 from aiosipcdr.sandbox import Sandbox
 from tests.gates import Gate
+from tests.selection import some
 from tests.spark.conftest import RECORDS, ROWS, start_session
-from tests.spark.ranges import read, sums, truth
+from tests.spark.ranges import open_client, read, sums, truth
 
 HOME = Path(pyspark.__file__).parent
+# Spark runs no second attempt of a task on the same host. All of 127.0.0.0/8 is loopback on Linux.
+HOSTS = ("127.0.0.1", "127.0.0.2" if sys.platform == "linux" else "127.0.0.1")
+SPECULATION = {
+    "spark.speculation": "true",
+    "spark.speculation.interval": "100ms",
+    "spark.speculation.multiplier": "1.1",
+    "spark.speculation.quantile": "0.5",
+    "spark.ui.liveUpdate.period": "0",  # the status tracker is not late
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +41,10 @@ def workers(running: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("cluster")
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(name: str, *arguments: str) -> Path:
+    def start(name: str, host: str, *arguments: str) -> Path:
         log = folder / f"{len(started)}.log"
         kind = name.lower()
-        command = [str(HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}.{name}", "--host", "127.0.0.1"]
+        command = [str(HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}.{name}", "--host", host]
         with log.open("wb") as file:
             started.append(
                 subprocess.Popen(  # noqa: S603
@@ -50,9 +63,9 @@ def workers(running: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
         return found[0]
 
     try:
-        master = wait_for(start("Master", "--port", "0"), r"spark://127\.0\.0\.1:\d+")
+        master = wait_for(start("Master", HOSTS[0], "--port", "0"), r"spark://127\.0\.0\.1:\d+")
         place = ["--cores", "1", "--memory", "700m", "--work-dir", str(folder)]
-        logs = [start("Worker", *place, master) for _ in range(2)]
+        logs = [start("Worker", host, *place, master) for host in HOSTS]
         for log in logs:
             wait_for(log, "Successfully registered with master")
         yield master, [process.pid for process in started[1:]]
@@ -67,9 +80,33 @@ def workers(running: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def cluster(workers: tuple[str, list[int]], settings: dict[str, str]) -> Iterator[Any]:
     """Spark on the cluster, one core for each executor."""
     master, _ = workers
-    session = start_session(master, settings | {"spark.executor.memory": "512m", "spark.executor.cores": "1"})
+    executors = {"spark.executor.memory": "512m", "spark.executor.cores": "1"}
+    session = start_session(master, settings | executors | SPECULATION)
     yield session
     session.stop()
+
+
+class Writer(threading.Thread):
+    """Writes a frame into a Parquet folder, in a thread of its own."""
+
+    def __init__(self, frame: Any, out: Path) -> None:
+        super().__init__()
+        self._frame = frame
+        self._out = out
+        self.failed: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._frame.write.parquet(str(self._out))
+        except BaseException as error:  # noqa: BLE001 - of the other thread
+            self.failed = error
+
+
+def has_second_attempt(spark: Any) -> bool:
+    """Whether all tasks of a stage but one have ended, and that one runs twice."""
+    tracker = spark.sparkContext.statusTracker()
+    stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+    return any(one and one.numCompletedTasks == one.numTasks - 1 and one.numActiveTasks == 2 for one in stages)
 
 
 def children(pid: int) -> list[int]:
@@ -87,18 +124,9 @@ def test_executors_with_the_account_in_their_environment_read_each_row_once(
 def test_a_killed_executor_costs_no_row(
     cluster: Any, workers: tuple[str, list[int]], sandbox: Sandbox, gate: Gate, tmp_path: Path
 ) -> None:
-    frame = read(cluster, sandbox, rows=ROWS)
     out = tmp_path / "out"
     gate.free = RECORDS // 200
-    failed: list[BaseException] = []
-
-    def write() -> None:
-        try:
-            frame.write.parquet(str(out))
-        except BaseException as error:  # noqa: BLE001 - of the other thread
-            failed.append(error)
-
-    writer = threading.Thread(target=write)
+    writer = Writer(read(cluster, sandbox, rows=ROWS), out)
     writer.start()
     # Both tasks wait for pages; at least one of them has begun its file.
     while writer.is_alive() and not (gate.held and [*out.glob("_temporary/**/part-*.parquet")]):
@@ -110,5 +138,39 @@ def test_a_killed_executor_costs_no_row(
     gate.opened.set()
     writer.join()
 
-    assert failed == []
+    assert writer.failed is None
+    assert sums(cluster.read.parquet(str(out))) == truth(sandbox)
+
+
+@pytest.mark.skipif(HOSTS[0] == HOSTS[1], reason="needs two hosts")
+@pytest.mark.parametrize("options", some([{"timeField": "submit_time"}, {}], every=2), ids=str)
+def test_two_attempts_of_a_task_give_its_rows_once(
+    cluster: Any, sandbox: Sandbox, gate: Gate, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with open_client(sandbox) as client:
+        *_, last = client.plan_parts(sandbox.start, sandbox.end, rows=ROWS, time_field=options.get("timeField"))
+    asked: list[tuple[str, int]] = []
+
+    def is_page_of_last(body: bytes) -> bool:
+        """Whether it is a second page or later, which planning does not ask for, in the last part."""
+        request = json.loads(body)
+        begin, page = request["params"]["strTime"], request["current"]
+        if page == 1 or datetime.fromisoformat(begin) < last.start:
+            return False
+        asked.append((begin, page))
+        return True
+
+    gate.applies, gate.free = is_page_of_last, 0
+    out = tmp_path / "out"
+    writer = Writer(read(cluster, sandbox, rows=ROWS, **options), out)
+    writer.start()
+    have_both_asked = False  # for the same page, and wait
+    while writer.is_alive() and not have_both_asked:
+        time.sleep(0.05)
+        have_both_asked = has_second_attempt(cluster) and len({*asked}) < len(asked)
+    gate.opened.set()
+    writer.join()
+
+    assert writer.failed is None
+    assert have_both_asked
     assert sums(cluster.read.parquet(str(out))) == truth(sandbox)
