@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         VendorError,
     )
     from aiosipcdr.model.html import RecordsPreview
+    from aiosipcdr.model.quarantine import QuarantinedRecord
     from aiosipcdr.model.query import ExportFormat, FilterMatch, Filters, IfExists, OutOfRange
     from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page, TimeField
     from aiosipcdr.model.report import (
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
         DayReport,
         DaysReport,
         FetchReport,
-        QuarantinedRecord,
         WindowReport,
         WindowShare,
     )
@@ -163,6 +163,7 @@ _MODULES = {
     "aiosipcdr.model.arrow": ("ArrowRecords",),
     "aiosipcdr.model.changes": ("Change", "ChangeKind"),
     "aiosipcdr.model.html": ("RecordsPreview",),
+    "aiosipcdr.model.quarantine": ("QuarantinedRecord",),
     "aiosipcdr.model.query": (
         "ExportFormat",
         "FilterMatch",
@@ -183,7 +184,6 @@ _MODULES = {
         "DayReport",
         "DaysReport",
         "FetchReport",
-        "QuarantinedRecord",
         "WindowReport",
         "WindowShare",
     ),

@@ -525,10 +525,12 @@ class CdrClient:
             phone_name: See `fetch_all`.
 
         Returns:
-            The page, its records in the vendor's order.
+            The page, its records in the vendor's order. Those without a readable id are in `page.quarantined`; a value
+            that cannot be read is `None`, and its raw JSON is in `extra` of the record.
 
         Raises:
             FilterIgnoredError: Records came that the filters exclude.
+            SchemaMismatchError: Most records have no readable id.
         """
         query = Query.of(start, end, Filters.of(sip_group_name, phone_name, self._filter_match))
         check_between("current", current, 1, 10**9, ArgumentError)

@@ -155,7 +155,7 @@ _LINES: Final = {
 _RANGE: Final = " on %(cdr_window)s"
 _ERROR: Final = " with %(cdr_error)s"
 _REPORT: Final = (
-    ": %(cdr_unique)s of %(cdr_total)s calls, certified: %(cdr_certified)s,"
+    ": %(cdr_readable)s of %(cdr_total)s calls, certified: %(cdr_certified)s,"
     " %(cdr_requests)s requests (%(cdr_retries)s retried) in %(cdr_elapsed).1f s"
 )
 
@@ -176,7 +176,7 @@ class LoggingHook:
     Each log record has the facts of the event as attributes, for structured logs: always `cdr_event` and `cdr_run`;
     where they apply, `cdr_window` (text; of a run its range), `cdr_page`, `cdr_attempt`, `cdr_records`, `cdr_total`,
     `cdr_elapsed` and `cdr_delay` (seconds) and `cdr_error` (name of a class); at the end of a run the counts of its
-    report (`cdr_unique`, `cdr_certified` and so on).
+    report (`cdr_unique`, `cdr_certified` and so on) and `cdr_readable`, the calls that could be read.
     """
 
     __slots__ = ("_logger",)
@@ -215,6 +215,7 @@ class LoggingHook:
             if event.report is not None:
                 line += _REPORT
                 facts |= {f"cdr_{name}": getattr(event.report, name) for name in _COUNTS}
+                facts["cdr_readable"] = event.report.unique - event.report.quarantined
         self._logger.log(level, line, facts, extra=facts)
 
     def _warn(self, event: Event, report: FetchReport) -> None:

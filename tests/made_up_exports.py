@@ -10,16 +10,10 @@ import msgspec
 from aiosipcdr.export import MANIFEST, ExportJob, ExportPaths, ExportSpec
 from aiosipcdr.export.keys import KeyDerivation, derive_key
 from aiosipcdr.export.manifest import Manifest, encode_manifest, read_manifest
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import NO_EXTRA, ExtraFields
-from aiosipcdr.model.report import (
-    CompleteWindow,
-    FetchReport,
-    QuarantinedRecord,
-    ReportBuilder,
-    WindowReport,
-    WindowShare,
-)
+from aiosipcdr.model.report import CompleteWindow, FetchReport, ReportBuilder, WindowReport, WindowShare
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.checkpoint import Delivered, JournalEvent, WindowSplit
 from aiosipcdr.wire.signing import Credentials

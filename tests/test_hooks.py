@@ -223,6 +223,13 @@ def test_unreadable_records_are_a_warning_at_the_end_of_a_run(caplog: pytest.Log
     assert not caplog.records
 
 
+def test_the_end_of_a_run_counts_the_calls_that_could_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aiosipcdr")
+    LoggingHook()(Event(kind=EventKind.RUN_FINISHED, run=7, report=FetchReport(total=5, unique=5, quarantined=2)))
+    assert "3 of 5 calls, certified: False" in caplog.records[-1].getMessage()
+    assert (facts(caplog.records[-1])["cdr_readable"], facts(caplog.records[-1])["cdr_unique"]) == (3, 5)
+
+
 async def test_a_hook_derived_from_the_log_gets_events_that_are_not_logged() -> None:
     class Counting(LoggingHook):
         def __init__(self) -> None:

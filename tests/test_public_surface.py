@@ -608,7 +608,7 @@ def test_a_record_has_the_promised_properties_and_methods() -> None:
 def test_a_page_has_the_promised_fields() -> None:
     fields = msgspec.structs.fields(aiosipcdr.Page)
 
-    assert [field.name for field in fields] == ["total", "size", "current", "pages", "records"]
+    assert [field.name for field in fields] == ["total", "size", "current", "pages", "records", "quarantined"]
 
 
 def test_a_report_has_the_promised_fields_and_starts_at_nothing() -> None:

@@ -289,6 +289,7 @@ async def single_questions(client: CdrClient) -> None:
     assert_type(await client.fetch_page(START, END, current=1, size=100, sip_group_name=None), Page)
     assert_type((page.total, page.size, page.current, page.pages), tuple[int, int, int, int])
     assert_type(page.records, list[CallDetailRecord])
+    assert_type(page.quarantined, list[QuarantinedRecord])
     assert_type(await client.ping(), None)
     report = (await client.fetch_all(START, END)).report
     counts = await client.recount([window.window for window in report.window_reports], phone_name=None)

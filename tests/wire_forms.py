@@ -88,6 +88,7 @@ MONEY: list[tuple[str, object]] = [
     ('"1.50"', Decimal("1.50")),
     ("1.50", Decimal("1.50")),
     ("7", Decimal(7)),
+    ("-0", Decimal(0)),
     ('" 1.5 "', Decimal("1.5")),
     ('"-0.5"', Decimal("-0.5")),
     ('".5"', Decimal("0.5")),

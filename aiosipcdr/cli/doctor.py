@@ -76,8 +76,11 @@ def doctor(
         _show(found, account_options, rate)
     if any(check.state is State.WRONG for check in found.checks):
         return Exit.FAILED
-    is_unreadable = any(finding.topic == "fields" and finding.value == "unreadable" for finding in found.findings)
-    return Exit.UNREADABLE if is_unreadable else Exit.DONE
+    return Exit.UNREADABLE if _has_unreadable(found) else Exit.DONE
+
+
+def _has_unreadable(found: Diagnosis) -> bool:
+    return any(finding.topic == "fields" and finding.value == "unreadable" for finding in found.findings)
 
 
 def _or_last_day(span: Range) -> Range:
@@ -109,7 +112,7 @@ def _show(found: Diagnosis, account_options: list[str], rate: float) -> None:
     print_line(f"\nProperties of the account, from {found.requests} requests, at most {rate:g} per second:\n")
     print_table(_finding_rows(found.findings))
     print_line("\nSettings for this account:\n")
-    for line in _setting_lines(found.settings, account_options):
+    for line in _setting_lines(found, account_options):
         print_line(f"  {line}")
 
 
@@ -141,8 +144,8 @@ def _account_options(account: Account, network: Network) -> list[str]:
     return [*account_options, "--credentials-stdin"] if account.credentials_stdin else account_options
 
 
-def _setting_lines(settings: dict[str, object], account_options: list[str]) -> list[str]:
-    of_method = {"time_field"}
+def _setting_lines(found: Diagnosis, account_options: list[str]) -> list[str]:
+    settings, of_method = found.settings, {"time_field"}
     client = _arguments({name: value for name, value in settings.items() if name not in of_method})
     method = _arguments({name: value for name, value in settings.items() if name in of_method})
     lines = [f"CdrClient(..., {client})"] if client else []
@@ -152,6 +155,8 @@ def _setting_lines(settings: dict[str, object], account_options: list[str]) -> l
     ]
     if options:
         lines.append(shlex.join([*_EXPORT, *account_options, *options]))
+    if not lines and _has_unreadable(found):
+        return ["none that the probe can tell; see fields above"]
     return lines or ["none: the defaults are right"]
 
 
@@ -179,7 +184,7 @@ def _as_json(found: Diagnosis, account_options: list[str]) -> dict[str, Any]:
             "requests": found.requests,
             "findings": found.findings,
             "settings": found.settings,
-            "lines": _setting_lines(found.settings, account_options),
+            "lines": _setting_lines(found, account_options),
         }
         if found.findings
         else None,

@@ -96,6 +96,8 @@ _OPTIONS = {
     "a later since": "a later --since",
     "the URL of the database must": "--to must",
     "set assume_tz": "add --assume-tz",
+    'filter_match="loose"': "--filter-match loose",
+    "(page_size)": "(--page-size)",
     "; if its records are that large, raise max_response_bytes": "; the library's max_response_bytes raises the limit",
     "overwrite=True": "--overwrite",
     "restart=True": "--restart",

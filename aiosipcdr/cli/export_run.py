@@ -138,16 +138,17 @@ class ExportRun:
         """Write one file."""
         path = paths.target
         async with self.client:
-            await self.client.export(
+            fetched = await self.client.export(
                 start, end, path, **self.query, **self.file_settings, relative=is_relative, tz=zone
             )
         # The manifest also counts what the file's format could not hold.
         report = read_manifest(paths.manifest).as_report()
-        if not self.journal_reporter.has_started:
-            self.notify(f"{path} is {_describe_finished(report)}")
-            return [Result(path=path, report=report, outcome="unchanged")]
-        self.notify(f"{report}; written to {path}")
-        return [Result(path=path, report=report)]
+        is_new = self.journal_reporter.has_started
+        is_logged = is_new and report.faulty_fields == fetched.faulty_fields
+        if self.log_json and not is_logged and (unreadable := describe_unreadable(report)):
+            warn(f"{path}: {unreadable}", log_json=True)
+        self.notify(f"{report}; written to {path}" if is_new else f"{path} is {_describe_finished(report)}")
+        return [Result(path=path, report=report, outcome="written" if is_new else "unchanged")]
 
     async def to_days(
         self, files: Sequence[DayFile], zone: TimeZone, output: Path, recheck: timedelta, *, processes: int = 1

@@ -13,6 +13,7 @@ from aiosipcdr.export import Manifest, find_exports, find_paths, read_manifest
 from aiosipcdr.export.formats import has_format
 from aiosipcdr.export.overlaps import find_overlaps
 from aiosipcdr.export.verify import hash_file
+from aiosipcdr.model.report import describe_unreadable
 
 __all__ = ["ExportedFile", "describe_proofs", "find_files", "overlapping"]
 
@@ -85,6 +86,8 @@ def describe_proofs(files: Sequence[ExportedFile]) -> Iterator[str]:
             yield f"{file.path} has no manifest: whether its calls are complete is not known"
         elif not file.certified:
             yield f"{file.path} is NOT certified: {file.manifest.as_report()}"
+        elif unreadable := describe_unreadable(file.manifest.as_report()):
+            yield f"{file.path}: {unreadable}"
     if certified == len(files) and not overlaps:
         yield f"{certified:,} file{'s' if certified > 1 else ''}, certified complete"
     for one, other, _ in overlaps:

@@ -6,6 +6,7 @@ A line is acknowledged when it was written: after a kill the last ones may be re
 import asyncio
 import select
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from aiosipcdr.display import escape_json
 from aiosipcdr.events import Event, EventKind
 from aiosipcdr.model.changes import Change
 from aiosipcdr.model.errors import ExportError, SipCdrError
+from aiosipcdr.model.report import describe_unreadable
 from aiosipcdr.model.sync import SyncReport
 
 if TYPE_CHECKING:
@@ -113,7 +115,8 @@ def follow(
         "phone_name": phone,
         "time_field": time_field_of(proof, settings),
     }
-    client = build_client(settings, pace, EventLog() if log_json else _say, network=network, proof=proof)
+    reporter = _Reporter(EventLog() if log_json else _say)
+    client = build_client(settings, pace, reporter, network=network, proof=proof)
     minutes = MinuteMetrics() if metrics else None
 
     async def run() -> SyncReport | None:
@@ -131,7 +134,22 @@ def follow(
         if checkpoint is not None and not isinstance(error, ExportError):
             error.add_note("to go on, run the same command again")
         raise
-    return _exit_code(report)
+    if report is not None and report.unproven:
+        return Exit.INCOMPLETE
+    return Exit.UNREADABLE if reporter.has_unreadable else Exit.DONE
+
+
+class _Reporter:
+    """An event hook that passes events on, and remembers whether something could not be read in any poll."""
+
+    def __init__(self, hook: Callable[[Event], object]) -> None:
+        self._hook = hook
+        self.has_unreadable = False
+
+    def __call__(self, event: Event, /) -> None:
+        if event.report is not None and describe_unreadable(event.report):
+            self.has_unreadable = True
+        self._hook(event)
 
 
 class MinuteMetrics:
@@ -224,15 +242,9 @@ def _say(event: Event) -> None:
         print_notice(f"aiosipcdr: {event.error}: polling again in {event.delay:.0f} s")
     elif event.kind is EventKind.FEED_RESUMED:
         print_notice("aiosipcdr: the feed goes on")
+    elif event.report is not None and (unreadable := describe_unreadable(event.report)):
+        print_notice(f"aiosipcdr: warning: {unreadable}")
     elif event.kind is EventKind.FEED_GAP:
         print_notice(
             f"aiosipcdr: warning: left out {event.window}: its calls were deleted by the vendor, or are unproven"
         )
-
-
-def _exit_code(report: SyncReport | None) -> Exit:
-    if report is None:
-        return Exit.DONE
-    if report.unproven:
-        return Exit.INCOMPLETE
-    return Exit.UNREADABLE if report.quarantined or report.faulty_fields else Exit.DONE

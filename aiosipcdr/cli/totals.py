@@ -221,7 +221,7 @@ def _as_json(source: _Source, names: Sequence[str], tz: str | None) -> dict[str,
     summary = source.summary
     result: dict[str, Any] = {"by": list(names), "tz": tz, "certified": source.certified}
     if source.files:
-        result["files"] = [{"file": str(file.path), "certified": file.certified} for file in source.files]
+        result["files"] = [_file_facts(file) for file in source.files]
     else:
         result["reports"] = [{"group": group, **report.facts()} for group, report in source.reports]
     result["rows"] = [
@@ -229,6 +229,16 @@ def _as_json(source: _Source, names: Sequence[str], tz: str | None) -> dict[str,
     ]
     result["total"] = _facts(summary.total)
     return result
+
+
+def _file_facts(file: ExportedFile) -> dict[str, Any]:
+    report = None if file.manifest is None else file.manifest.as_report()
+    return {
+        "file": str(file.path),
+        "certified": file.certified,
+        "quarantined": report and report.quarantined,
+        "faulty_fields": report and report.faulty_fields,
+    }
 
 
 def _facts(metrics: TrafficMetrics) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, tzinfo
 from itertools import count
 
 import anyio
+import msgspec
 
 from aiosipcdr.engine.run import Job, Plan, Run
 from aiosipcdr.events import Event, EventHook, EventKind, choose_events
@@ -354,8 +355,11 @@ class Engine:
             final = self._try_again(job, outcome, now)
             if final is None:
                 return
-            _locate(final, job.request)
-            transition = run.plan.refuse(job.request, final)
+            request = job.request
+            if request.may_be_gone and not self._retries.is_patient:  # it was requested as often as it may be
+                request = msgspec.structs.replace(request, may_be_gone=False)
+            _locate(final, request)
+            transition = run.plan.refuse(request, final)
         else:
             self._retries.note_success(job, now)
             run.last_completed = now
@@ -376,7 +380,12 @@ class Engine:
     def _try_again(self, job: Job, error: SipCdrError, now: float) -> SipCdrError | None:
         job.was_suspended = job.gaps != self._awake.gaps
         delay = self._retries.decide_retry(
-            job, error, last_completed=job.run.last_completed, now=now, random=self._draw()
+            job,
+            error,
+            last_completed=job.run.last_completed,
+            now=now,
+            random=self._draw(),
+            may_be_gone=job.request.may_be_gone,
         )
         if isinstance(delay, SipCdrError):
             return delay

@@ -7,7 +7,7 @@ import msgspec
 from aiosipcdr.export.keys import KeyDerivation
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.model.money import MoneyRow
-from aiosipcdr.model.report import QuarantinedRecord
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.checkpoint import Delivered, Recounted, Trimmed, WindowSplit
 

@@ -14,7 +14,7 @@ from aiosipcdr.export.atomic import AtomicFile, check_target
 from aiosipcdr.export.filesystem import storage_errors
 from aiosipcdr.export.reading import open_plain, read_lines
 from aiosipcdr.model.errors import ExportError
-from aiosipcdr.model.report import QuarantinedRecord
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.raw_json import decode_broken
 

@@ -21,8 +21,9 @@ from aiosipcdr.export.masking import mask_records
 from aiosipcdr.export.rows_file import Mark
 from aiosipcdr.model.arrow import fit_columns
 from aiosipcdr.model.money import MoneyRow, MoneyTotals
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.records import DURATION_FIELDS, CallDetailRecord, ExtraFields, list_faulty_fields
-from aiosipcdr.model.report import CompleteWindow, QuarantinedRecord
+from aiosipcdr.model.report import CompleteWindow
 from aiosipcdr.proof.checkpoint import Delivered
 from aiosipcdr.wire.lenient import count_names
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, NoReturn, get_args
 import msgspec
 from msgspec import Meta
 
+from aiosipcdr.model.quarantine import QuarantinedRecord
+
 __all__ = [
     "COST_EUR",
     "DURATION_FIELDS",
@@ -375,6 +377,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         current: Number of the page, from 1.
         pages: Number of pages that the vendor reports; `ceil(total / size)` is more reliable.
         records: The calls, in the vendor's order.
+        quarantined: Records without a readable id, as `fetch_page` returns them.
 
     Source: `data` of the answer on the vendor's page "Inquire Phone Records By Batch".
     """
@@ -384,15 +387,18 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     current: int
     pages: int
     records: list[CallDetailRecord]
+    quarantined: list[QuarantinedRecord] = []
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the page for JSON, with records as in `CallDetailRecord.to_dict`.
+        """Return the page for JSON, with records as in `CallDetailRecord.to_dict` and the number of quarantined ones.
 
         For example:
 
             page.to_dict()["total"]  # 1204
         """
-        return {**msgspec.structs.asdict(self), "records": [record.to_dict() for record in self.records]}
+        fields: dict[str, Any] = msgspec.structs.asdict(self)
+        records = [record.to_dict() for record in self.records]
+        return fields | {"records": records, "quarantined": len(self.quarantined)}
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON on one line.
@@ -412,7 +418,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         """Count the records instead of printing them."""
         return (
             f"Page(total={self.total}, size={self.size}, current={self.current},"
-            f" pages={self.pages}, records=<{len(self.records)}>)"
+            f" pages={self.pages}, records=<{len(self.records)}>, quarantined=<{len(self.quarantined)}>)"
         )
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -423,6 +429,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
             ("current", self.current),
             ("pages", self.pages),
             ("records", len(self.records)),
+            ("quarantined", len(self.quarantined)),
         ]
 
 
@@ -444,10 +451,8 @@ def _shape_of_record() -> dict[str, Any]:
 
 
 def _shape_of_page() -> dict[str, Any]:
-    records = {"type": "list", "items_schema": _shape_of_record()}
-    return _shape(
-        "Page", {name: {"type": "int"} for name in ("total", "size", "current", "pages")} | {"records": records}
-    )
+    counts = {name: {"type": "int"} for name in Page.__struct_fields__}
+    return _shape("Page", counts | {"records": {"type": "list", "items_schema": _shape_of_record()}})
 
 
 def _shape(name: str, fields: dict[str, dict[str, Any]]) -> dict[str, Any]:

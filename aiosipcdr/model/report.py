@@ -3,7 +3,6 @@
 Reports are frozen; `ReportBuilder` and `WindowReportBuilder` make them. They hold counts: no phone number, no secret.
 """
 
-import hashlib
 from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any, Literal, SupportsIndex, overload
@@ -14,6 +13,7 @@ from aiosipcdr.model.arguments import check_between
 from aiosipcdr.model.arrow import ArrowRecords
 from aiosipcdr.model.frames import to_pandas, to_polars
 from aiosipcdr.model.html import RecordsPreview, render_report
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.windows import TimeWindow
 
@@ -24,7 +24,6 @@ __all__ = [
     "DayReport",
     "DaysReport",
     "FetchReport",
-    "QuarantinedRecord",
     "ReportBuilder",
     "WindowReport",
     "WindowReportBuilder",
@@ -334,42 +333,6 @@ def describe_unreadable(report: FetchReport) -> str:
 def counted(count: int, one: str, many: str) -> str:
     """Return `count` with its noun, as in "1 window" and "1,200 windows"."""
     return f"{count:,} {one if count == 1 else many}"
-
-
-class QuarantinedRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that could not be decoded.
-
-    Attributes:
-        raw: Its bytes as sent. They may hold phone numbers, so no repr shows them.
-        window: The window in which it was read.
-        page: Number of the page within the window.
-        reason: Why it could not be decoded.
-        voice_id: Its id, if that could be read.
-    """
-
-    raw: bytes
-    window: TimeWindow | None
-    page: int
-    reason: str
-    voice_id: str | None = None
-
-    @property
-    def identity(self) -> str:
-        """Its id, or a hash of its bytes if it has none."""
-        return self.digest if self.voice_id is None else self.voice_id
-
-    @property
-    def digest(self) -> str:
-        """Hash of its bytes."""
-        return f"sha256:{hashlib.sha256(self.raw).hexdigest()}"
-
-    def __repr__(self) -> str:
-        """Show the page and the reason, not the bytes."""
-        return f"QuarantinedRecord(page={self.page}, reason={self.reason!r}, raw=<{len(self.raw)} bytes>)"
-
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show no more in a rich traceback than `repr` does."""
-        return [("page", self.page), ("reason", self.reason)]
 
 
 class WindowShare(msgspec.Struct, frozen=True, kw_only=True):

@@ -74,7 +74,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     - 20 times if another page of the client succeeds, or has succeeded in the 30 seconds before: an endpoint that fails
       every second request still answers. Concurrency is reduced meanwhile. Not for TLS errors and clock skew.
-    - 6 times otherwise; 3 times for a 200 whose body cannot be read, twice for one that is too large or a TLS error.
+    - 6 times otherwise, and before the window of a page after the first is counted, since calls may have been deleted;
+      3 times for a 200 whose body cannot be read, twice for one that is too large or a TLS error.
     - Before the first page of the client has succeeded: 8 times (6 for a 200 whose body cannot be read) if the endpoint
       itself fails, twice if its name cannot be resolved.
 
@@ -250,6 +251,11 @@ class RetryController:
         self._budget = RetryBudget(retry.budget, now=now)
         self._last_success = float("-inf")
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether a page may be requested more often if others succeed."""
+        return self._retry.attempts is None
+
     def note_success(self, attempts: RequestAttempts, now: float) -> None:
         """Record that a request was answered properly."""
         self._last_success = now
@@ -260,7 +266,14 @@ class RetryController:
         self._budget.refund(attempts.charged or 1.0)
 
     def decide_retry(
-        self, attempts: RequestAttempts, error: SipCdrError, *, last_completed: float, now: float, random: float
+        self,
+        attempts: RequestAttempts,
+        error: SipCdrError,
+        *,
+        last_completed: float,
+        now: float,
+        random: float,
+        may_be_gone: bool = False,
     ) -> float | SipCdrError:
         """Return the seconds to wait before a request is sent again, or the error that it ends with.
 
@@ -270,6 +283,7 @@ class RetryController:
             last_completed: Awake time when the run last completed a page, or started.
             now: Current awake time.
             random: A number in [0, 1).
+            may_be_gone: Whether the server may fail because the page does not exist.
         """
         if isinstance(error, (ThrottledError, ServerFaultError)) or _is_local(error):
             self.limit.note_trouble(sent=attempts.last_sent, now=now)
@@ -284,7 +298,10 @@ class RetryController:
             return free
         kind_limit, made = self._kind_limit(error), attempts.counted_attempts
         if made >= limit_attempts(self._retry, kind_limit, is_first_page=self._is_first_page(error)):
-            if made >= limit_attempts(self._retry, kind_limit, others_succeed=self._others_succeed(attempts, error)):
+            others_succeed = self._others_succeed(attempts, error)
+            if may_be_gone and isinstance(error, ServerFaultError | ProtocolError):
+                others_succeed = False  # what else succeeds does not show that this page can
+            if made >= limit_attempts(self._retry, kind_limit, others_succeed=others_succeed):
                 return error
             # A page that needs this many attempts reduces the concurrency, also for errors that do not otherwise.
             self.limit.note_trouble(sent=attempts.last_sent, now=now)

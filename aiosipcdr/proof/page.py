@@ -13,7 +13,14 @@ from typing import Protocol
 
 import msgspec
 
-from aiosipcdr.model.errors import FilterIgnoredError, SipCdrError
+from aiosipcdr.model.errors import (
+    FilterIgnoredError,
+    InvalidQueryError,
+    OutageError,
+    ProtocolError,
+    ServerFaultError,
+    SipCdrError,
+)
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import LARGEST_SIZE, TIME_FIELDS, CallDetailRecord, Page
 from aiosipcdr.model.report import counted
@@ -33,6 +40,7 @@ __all__ = [
     "enlarge_count",
     "find_ignored_filter",
     "find_sorted_run",
+    "is_page_refusal",
     "join_sorted_runs",
     "judge_answer",
     "plan_end_page",
@@ -171,6 +179,7 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         delay: Seconds to wait before it is sent.
         is_end: Whether it checks that no row follows the last counted one, see `plan_end_page`.
         asked_before: Whether it was sent before and the answer was not usable.
+        may_be_gone: Whether the page exists only by an earlier total, so that the window is counted if it fails.
         is_reread: Whether an earlier scan of the window, or of a larger one, may have sent the same request.
         scan: Number of the scan that it is a part of; 0 if there is none.
     """
@@ -184,6 +193,7 @@ class PageRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     delay: float = 0.0
     is_end: bool = False
     asked_before: bool = False
+    may_be_gone: bool = False
     is_reread: bool = False
     scan: int = 0
 
@@ -223,9 +233,17 @@ def resize(answer: PageAnswer, size: int) -> PageAnswer:
     return msgspec.structs.replace(answer, page=msgspec.structs.replace(answer.page, size=size, pages=pages))
 
 
-def enlarge_count(request: PageRequest, size: int) -> PageRequest | None:
-    """Return a refused request for a total with page size `size`; `None` for other requests and if it was as large."""
-    if not request.control or request.size >= size:
+def is_page_refusal(error: SipCdrError) -> bool:
+    """Return whether `error` may be due to the number or the size of the page: others concern account or connection."""
+    cause = error.__cause__ if isinstance(error, OutageError) else error
+    return isinstance(cause, InvalidQueryError | ProtocolError | ServerFaultError)
+
+
+def enlarge_count(request: PageRequest, error: SipCdrError, size: int) -> PageRequest | None:
+    """Return a request for a total with page size `size`, if a smaller one was refused; otherwise `None`."""
+    if not request.control or request.size >= size or not is_page_refusal(error):
+        return None
+    if error.retryable or isinstance(error, OutageError):  # the server fails, whatever the size
         return None
     return msgspec.structs.replace(request, size=size)
 

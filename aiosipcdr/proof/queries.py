@@ -19,6 +19,7 @@ from aiosipcdr.model.errors import (
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import LARGEST_SIZE, Page
 from aiosipcdr.model.windows import OVERLAP, TimeWindow, clip_window, plan_tiles
+from aiosipcdr.proof.field_counts import find_unidentified
 from aiosipcdr.proof.page import (
     PageRequest,
     PlanChange,
@@ -36,7 +37,7 @@ __all__ = ["RangeCount", "SinglePage", "WindowCounts"]
 
 
 class SinglePage:
-    """Fetches one page as the vendor returns it, unless its records contradict the filters."""
+    """Fetches one page as the vendor returns it, unless its records contradict the filters or most have no id."""
 
     def __init__(self, window: TimeWindow, filters: Filters, *, current: int, size: int, strict: bool = False) -> None:
         """Plan the request; with `strict`, a value that cannot be read is an error."""
@@ -65,17 +66,23 @@ class SinglePage:
         return error
 
     def accept(self, request: PageRequest, answer: PageAnswer) -> Transition:
-        """Keep the page, if all of its records have a readable id."""
-        if answer.quarantined and not request.asked_before:
+        """Keep the page; if a record has no readable id, request it once more before."""
+        quarantined, page = answer.quarantined, answer.page
+        if quarantined and not request.asked_before:
             self._request = msgspec.structs.replace(request, asked_before=True)
             return None
-        unreadable = describe_page_faults(answer)
-        if unreadable is not None and (answer.quarantined or self._strict):
-            advice = "(strict=True)" if self._strict else "(fetch_all sets such records aside)"
-            return ProtocolError(f"{unreadable} {advice}", window=request.window, page=request.current)
-        if (ignored := find_ignored_filter(request, answer.page, self._filters)) is not None:
+        if self._strict and (unreadable := describe_page_faults(answer)) is not None:
+            return ProtocolError(f"{unreadable} (strict=True)", window=request.window, page=request.current)
+        if (ignored := find_ignored_filter(request, page, self._filters)) is not None:
             return ignored
-        self.page = answer.page
+        mismatch = find_unidentified(len(quarantined), len(quarantined) + len(page.records))
+        if mismatch is not None:
+            mismatch.window, mismatch.page = request.window, request.current
+            return mismatch
+        if quarantined:
+            quarantined = [msgspec.structs.replace(record, window=request.window) for record in quarantined]
+            page = msgspec.structs.replace(page, quarantined=quarantined)
+        self.page = page
         return PlanChange.DONE
 
 
@@ -137,7 +144,7 @@ class WindowCounts:
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
         """Process a refusal; if a window is out of the time range, search the retention boundary."""
-        if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
+        if (larger := enlarge_count(request, error, self._size)) is not None:
             self._enlarged.append(larger)
             return None
         if request.owner is not self:  # a probe

@@ -16,21 +16,14 @@ from aiosipcdr.model.errors import (
     IDENTICAL,
     INDISTINGUISHABLE,
     UNSTEADY,
-    InvalidQueryError,
     SipCdrError,
     describe_refused_page,
     describe_shortfall,
 )
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord
-from aiosipcdr.model.report import (
-    CallDetailRecords,
-    CompleteWindow,
-    FetchReport,
-    QuarantinedRecord,
-    ReportBuilder,
-    WindowReport,
-)
+from aiosipcdr.model.report import CallDetailRecords, CompleteWindow, FetchReport, ReportBuilder, WindowReport
 from aiosipcdr.model.windows import TimeWindow, can_split, clip_window, plan_range, split_at_now, split_window
 from aiosipcdr.policy.clock import AgePolicy
 from aiosipcdr.proof.budget import MAX_ROWS, TARGET_ROWS, Budget, PageSizes, RowQuota, WindowLimits
@@ -181,7 +174,7 @@ class RangeReader:
 
     def refuse(self, request: PageRequest, error: SipCdrError) -> Transition:
         """Process the final error of `request`; return it if it ends the run."""
-        if isinstance(error, InvalidQueryError) and (larger := enlarge_count(request, self._size)) is not None:
+        if (larger := enlarge_count(request, error, self._size)) is not None:
             self._sizes.for_counts = larger.size
             self._urgent.append(larger)
             return None
@@ -480,7 +473,8 @@ class RangeReader:
         if split.distinct_rows < count:
             self._unproven = True
             if not self._allow_incomplete:
-                return describe_shortfall(split.window, split.distinct_rows, count, CHANGING, self.report)
+                why = INDISTINGUISHABLE if self.progress.quarantined else CHANGING
+                return describe_shortfall(split.window, split.distinct_rows, count, why, self.report)
         else:
             self._note(Recounted(window=split.window, total=count))
         self._certify()

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.records import CallDetailRecord, Page
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.proof.page import SortedRun, count_pages, join_sorted_runs
 from aiosipcdr.wire.codec import PageAnswer
 

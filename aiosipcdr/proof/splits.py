@@ -212,7 +212,7 @@ class _Recount:
         total = answer.page.total
         if total <= self.split.distinct_rows and self._first is None:
             self._first = total
-            self._recounts.planned.append(self.build_request())
+            self._recounts.planned.append(msgspec.structs.replace(request, asked_before=False))
             return None
         self._recounts.complete(self.split, max(total, self._first or 0))
         return PlanChange.DONE

@@ -17,7 +17,6 @@ from aiosipcdr.model.errors import (
     InvalidQueryError,
     OutOfTimeRangeError,
     ProtocolError,
-    ServerFaultError,
     SipCdrError,
 )
 from aiosipcdr.model.query import Filters
@@ -37,6 +36,7 @@ from aiosipcdr.proof.page import (
     count_pages,
     describe_page_faults,
     find_sorted_run,
+    is_page_refusal,
     judge_answer,
     plan_end_page,
     resize,
@@ -47,8 +47,6 @@ from aiosipcdr.wire.codec import PageAnswer, encode_params
 __all__ = ["WindowReader", "WindowState"]
 
 MAX_SCANS = 3
-
-_PAGE_REFUSALS = InvalidQueryError, ProtocolError, ServerFaultError
 
 
 class WindowState(Enum):
@@ -147,7 +145,7 @@ class WindowReader:
         self._short_page: int | None = None
         self._echoed_size: int | None = None
         self._first_count: int | None = None
-        self._refused: dict[int, SipCdrError] = {}
+        self._refused: dict[int, tuple[PageRequest, SipCdrError]] = {}
         self._filters = filters
         self._time_field = time_field
         self._strict = strict
@@ -224,7 +222,7 @@ class WindowReader:
         """
         if isinstance(error, OutOfTimeRangeError):
             return PlanChange.OUT_OF_RANGE
-        if not isinstance(error, _PAGE_REFUSALS):
+        if not is_page_refusal(error):
             return error
         if not self.is_open or request.scan != self.scan.number:
             return None
@@ -235,7 +233,7 @@ class WindowReader:
         else:
             if not self._refused:
                 self.planned.append(self._request_count())
-            self._refused[request.current] = error
+            self._refused[request.current] = request, error
         return self._follow_up()
 
     def _follow_up(self) -> Transition:
@@ -304,6 +302,7 @@ class WindowReader:
             size=size,
             control=control,
             is_end=is_end,
+            may_be_gone=current > 1 and not is_end,
             is_reread=self.is_repair or self.report.scans > 1,
             scan=self.scan.number,
         )
@@ -313,8 +312,8 @@ class WindowReader:
         self.planned.append(msgspec.structs.replace(request, asked_before=True))
 
     def _ask_again(self, request: PageRequest, answer: PageAnswer, why: str) -> SipCdrError | None:
-        if self._echoes_wrong_size(request, answer):
-            # The vendor does use the size that it states; the short page was due to a wrong total.
+        if self._echoes_wrong_size(request, answer) or (self._is_size_assumed and answer.page.size > request.size):
+            # The vendor does not use the size of the short page, which was due to a wrong total.
             self._end_unproven(answer.page.total)
             return None
         if request.asked_before or not self.budget.take(1):
@@ -330,6 +329,11 @@ class WindowReader:
         is_empty = not (answer.page.size or answer.page.total or sent)  # some servers state the number of rows as size
         is_smaller = sent <= request.size and self._echoes_wrong_size(request, answer)
         return resize(answer, request.size) if is_empty or is_smaller else answer
+
+    @property
+    def _is_size_assumed(self) -> bool:
+        # Whether pages have the size of a short first page, and no other page has confirmed that.
+        return self._echoed_size is not None and self._sizes.actual is None
 
     def _echoes_wrong_size(self, request: PageRequest, answer: PageAnswer) -> bool:
         size = answer.page.size
@@ -461,12 +465,19 @@ class WindowReader:
 
     def _judge_refusals(self, count: int) -> SipCdrError | None:
         refused, self._refused = self._refused, {}
-        left = [page for page in refused if page <= count_pages(count, self.size)]
+        left = [refused[number] for number in sorted(refused) if number <= count_pages(count, self.size)]
         if not left:
             self._read_again(count)  # rows were deleted, so these pages no longer exist
-        elif isinstance(error := refused[min(left)], InvalidQueryError):
-            self.refused_page = min(left)
+            return None
+        request, error = left[0]
+        if self._is_size_assumed:
+            self._end_unproven(count)  # with another page size, there may be no such page
+        elif isinstance(error, InvalidQueryError):
+            self.refused_page = request.current
             self._end_unproven(count)
+        elif all(page.may_be_gone and why.retryable for page, why in left) and self.budget.take(len(left)):
+            # They do exist: request them as often as any other page.
+            self.planned.extend(msgspec.structs.replace(page, may_be_gone=False) for page, _ in left)
         else:
             return error
         return None

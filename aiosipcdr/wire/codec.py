@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from aiosipcdr.model.errors import ProtocolError, ResponseTooLargeError
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import Page
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.wire.decimals import DecimalCache, fill_in_numbers
 from aiosipcdr.wire.field_values import read_count
@@ -319,7 +319,7 @@ class PageDecoder:
                 total=total,
                 size=page_size,
                 current=page_current,
-                pages=_read_number(data, "pages") or 0,
+                pages=_read_pages(data),
                 records=read.records,
             ),
             quarantined=read.quarantined,
@@ -344,6 +344,13 @@ def _read_number(data: Mapping[str, RawValue], name: str) -> int | None:
         return read_count(bytes(data.get(name, b"null")))
     except ValueError:
         raise ValueError(f"`{name}` is not a number of calls or pages") from None
+
+
+def _read_pages(data: Mapping[str, RawValue]) -> int:
+    try:
+        return _read_number(data, "pages") or 0
+    except ValueError:  # it is not needed; a wrong one counts as an anomaly
+        return 0
 
 
 def _read_reason(raw: RawValue, mask: Callable[[str], str] | None) -> str | None:

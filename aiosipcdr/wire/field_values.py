@@ -31,7 +31,7 @@ _MAX_SECONDS: Final = 1_000_000_000
 
 _integer: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)").fullmatch
 _number: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?").fullmatch
-_count: Final = re.compile(rb'"[0-9]{1,9}"|(?:0|[1-9][0-9]{0,8})|1000000000').fullmatch
+_count: Final = re.compile(rb'"([0-9]{1,9})"|(0|[1-9][0-9]{0,8}|1000000000)(?:\.0{1,9})?').fullmatch
 
 _iso_time: Final = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ](?P<clock>(?:[01][0-9]|2[0-3]):[0-5][0-9])"
@@ -72,6 +72,8 @@ def read_seconds(raw: bytes) -> int | None:
 
 def read_money(raw: bytes) -> Decimal | None:
     """Read an amount, as a text or as a number, with its digits."""
+    if raw == b"-0":
+        return Decimal(0)  # a JSON integer, which has no negative zero
     text = _plain_text(raw)
     return read_amount(text) if text else None
 
@@ -101,12 +103,12 @@ def read_time(raw: bytes, zone: tzinfo | None = None) -> datetime | None:
 
 
 def read_count(raw: bytes) -> int | None:
-    """Read one of the numbers of a page: 0 to 10**9, also as a text."""
-    if raw == b"null":
+    """Read one of the numbers of a page: 0 to 10**9, also as a text or as a float without a fraction."""
+    if raw in (b"null", b'""'):
         return None
-    if not _count(raw):
+    if (found := _count(raw)) is None:
         raise ValueError
-    return int(raw.strip(b'"'))
+    return int(found[1] or found[2])
 
 
 def field_readers(zone: tzinfo | None) -> Mapping[str, tuple[str, Reader]]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from aiosipcdr.model.errors import clean_words
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.records import (
     COST_EUR,
     CallDetailRecord,
@@ -21,7 +22,6 @@ from aiosipcdr.model.records import (
     list_faulty_fields,
     list_unknown_fields,
 )
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.wire.field_values import VALUE_FAULTS, field_readers, read_label, read_money
 from aiosipcdr.wire.raw_json import DECODE_FAULTS, RawValue, decode_broken, is_nested_deeply, split_object
 

@@ -115,6 +115,7 @@ def test_a_probe_with_unreadable_records_has_exit_code_4(
     reported = capsys.readouterr().out
     assert words in reported
     assert "no calls were found" not in reported
+    assert "none that the probe can tell; see fields above" in reported
     assert "447700900123" not in reported
 
 

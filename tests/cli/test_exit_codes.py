@@ -7,6 +7,7 @@ from aiosipcdr.extras import MissingExtraError
 from aiosipcdr.model.errors import (
     AuthenticationError,
     ExportConflictError,
+    FilterIgnoredError,
     IncompleteRangeError,
     OutageError,
     ProtocolError,
@@ -23,6 +24,7 @@ from aiosipcdr.model.errors import (
         (ExportConflictError("replace it with overwrite=True"), 1, "replace it with --overwrite"),
         (CommandError("did not start"), 1, "did not start"),
         (IncompleteRangeError("take it with allow_incomplete=True"), 3, "take it with --allow-incomplete"),
+        (FilterIgnoredError('accept them with filter_match="loose"'), 1, "accept them with --filter-match loose"),
         (ValueError("concurrency must be"), 2, "concurrency must be"),
         (ValueError("no format; pass format=, or use .csv"), 2, "pass --format, or use"),
         (

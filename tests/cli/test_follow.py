@@ -82,9 +82,15 @@ def test_metrics_count_every_call_by_destination_and_minute(
     assert all(line["asr"] == round(line["answered"] / line["calls"], 4) for line in last.values())
 
 
-def test_something_that_cannot_be_read_is_exit_code_4(sandbox: Sandbox, command: list[str]) -> None:
-    sandbox.update(sandbox.voice_ids()[0], cost="a lot")
+@pytest.mark.parametrize("lookback", ["3d", "6h"])
+def test_something_that_cannot_be_read_is_named_and_exit_code_4(
+    sandbox: Sandbox, command: list[str], capsys: pytest.CaptureFixture[str], lookback: str
+) -> None:
+    # With a shorter lookback the last poll is another one than that which reads the call.
+    sandbox.update(min(sandbox.voice_ids()), cost="a lot")
+    command[command.index("3d")] = lookback
     assert run(command) == 4
+    assert "warning: unreadable values of cost (1)" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -59,7 +59,7 @@ def test_a_file_of_each_format_has_the_same_totals(
 
     assert {(row["day"], row["group"]): row["calls"] for row in shown["rows"]} == days
     assert shown["certified"] is True
-    assert shown["files"] == [{"file": path, "certified": True}]
+    assert shown["files"] == [{"file": path, "certified": True, "quarantined": 0, "faulty_fields": {}}]
     assert shown["total"]["calls"] == 500
     for field, sums in expected(sandbox).items():
         assert money_of(shown["total"], field) == sums

@@ -77,6 +77,13 @@ def test_faulty_fields_leave_the_certificate_and_are_exit_code_4(
         assert words in shown.err
         assert run(["verify", str(path)]) == 4
         assert f"13 calls, certified complete, {words}; the file matches" in capfd.readouterr().out
+        assert run(["totals", str(path), "--json"]) == 4
+        summed = capfd.readouterr()
+        assert f"{path}: {words}" in summed.err
+        faulty = {"call_time": 1, "rate": 1}
+        assert json.loads(summed.out)["files"] == [
+            {"file": str(path), "certified": True, "quarantined": 0, "faulty_fields": faulty}
+        ]
         assert run(["export", *SPAN, "--output", "-"]) == 4
         assert words in capfd.readouterr().err
         # Incomplete comes first, and what failed before that.
@@ -122,6 +129,12 @@ def test_values_that_only_parquet_cannot_hold_are_exit_code_4_of_that_file(
         manifest = read_manifest(sidecar_path(columns, MANIFEST))
         assert (manifest.faulty_fields, manifest.report.faulty_fields) == ({"cost": 1}, {})
         assert run(["verify", str(columns)]) == 4
+        capsys.readouterr()
+        for options, before in ((["--overwrite"], ["run_finished"]), ([], [])):
+            assert run(["export", *SPAN, "--output", str(columns), "--log-json", *options]) == 4
+            *lines, last = map(json.loads, capsys.readouterr().err.splitlines())
+            assert [line["kind"] for line in lines][-1:] == before
+            assert last["warning"] == f"{columns}: unreadable values of cost (1)"
 
 
 def test_a_stream_writes_undecodable_rows_to_the_quarantine_file(

@@ -366,6 +366,27 @@ async def test_texts_and_durations_may_be_unreadable_throughout() -> None:
     assert calls.report.faulty_fields == {"callee": 20, "call_duration": 20}
 
 
+async def test_records_that_nothing_distinguishes_are_named_where_their_number_is_not_right() -> None:
+    with sandbox_of(*PLAIN[:150]) as sandbox:
+        for second in (0, 60, 120):
+            sandbox.add_rows([b"{}"], at=TEN + timedelta(seconds=second))
+        async with client_of(sandbox) as client:
+            with pytest.raises(IncompleteRangeError, match="have no readable voiceId and cannot be distinguished"):
+                await client.fetch_all(START, END)
+
+
+async def test_a_page_keeps_its_calls_beside_a_record_without_an_id() -> None:
+    with sandbox_of(NO_ID[0], plain(0, rate="?"), *PLAIN[1:9]) as sandbox:
+        async with client_of(sandbox) as client:
+            page = await client.fetch_page(START, END)
+    assert [record.voice_id for record in page.records if record.extra] == ["1000000"]
+    assert (len(page.records), page.total) == (9, 10)
+    (broken,) = page.quarantined
+    assert broken.raw == NO_ID[0]
+    assert broken.window is not None
+    assert page.to_dict()["quarantined"] == 1
+
+
 @pytest.mark.parametrize(
     ("odd", "words"), [(NO_ID[0], "1 record has no readable id"), (plain(0, rate="?"), r"rate \(1\)")]
 )

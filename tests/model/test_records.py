@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aiosipcdr.export.render import encode_rows
 from aiosipcdr.model import records
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.records import (
     MONEY_FIELDS,
     NO_EXTRA,
@@ -94,7 +95,7 @@ def test_no_text_of_a_page_shows_a_record() -> None:
     page = Page(total=1, size=100, current=1, pages=1, records=[RECORD])
     assert NUMBER not in shown(page)
     assert RECORD.voice_id not in repr(page)
-    assert repr(page) == "Page(total=1, size=100, current=1, pages=1, records=<1>)"
+    assert repr(page) == "Page(total=1, size=100, current=1, pages=1, records=<1>, quarantined=<0>)"
 
 
 def of(**extra: str) -> CallDetailRecord:
@@ -275,8 +276,10 @@ def test_without_extra_fields_the_json_is_the_line_of_an_exported_file() -> None
 
 
 def test_a_page_becomes_a_dict_with_the_dicts_of_its_records() -> None:
-    page = Page(total=1, size=100, current=1, pages=1, records=[FULL])
-    assert page.to_dict() == {"total": 1, "size": 100, "current": 1, "pages": 1, "records": [FULL.to_dict()]}
+    broken = QuarantinedRecord(raw=NUMBER.encode(), window=None, page=1, reason="it has no voiceId")
+    page = Page(total=2, size=100, current=1, pages=1, records=[FULL], quarantined=[broken])
+    numbers = {"total": 2, "size": 100, "current": 1, "pages": 1, "quarantined": 1}
+    assert page.to_dict() == {**numbers, "records": [FULL.to_dict()]}
     assert json.loads(page.to_json()) == page.to_dict()
 
 

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from pydantic import TypeAdapter
 
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.records import CallDetailRecord
 from aiosipcdr.model.report import (
     CallDetailRecords,
     CompleteWindow,
     FetchReport,
-    QuarantinedRecord,
     ReportBuilder,
     WindowReport,
     WindowReportBuilder,

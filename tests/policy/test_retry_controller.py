@@ -53,13 +53,17 @@ def succeed(judge: RetryController, job: Job, now: float) -> None:
     job.run.last_completed = now
 
 
-def fail(judge: RetryController, job: Job, error: SipCdrError, now: float, random: float = 0.0) -> float | SipCdrError:
+def fail(
+    judge: RetryController, job: Job, error: SipCdrError, now: float, random: float = 0.0, *, may_be_gone: bool = False
+) -> float | SipCdrError:
     job.attempt += 1
     job.last_sent = now
     job.signed_version = judge.clock.version
     if job.attempt == 1:
         job.first_sent = now
-    return judge.decide_retry(job, error, last_completed=job.run.last_completed, now=now, random=random)
+    return judge.decide_retry(
+        job, error, last_completed=job.run.last_completed, now=now, random=random, may_be_gone=may_be_gone
+    )
 
 
 def attempts_until_given_up(judge: RetryController, error: SipCdrError) -> int:
@@ -163,6 +167,24 @@ def test_a_page_is_asked_for_more_often_while_others_succeed(error: SipCdrError,
     while not isinstance(fail(judge, job, error, 100.0), SipCdrError):
         pass
     assert job.attempt == alone
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [(vendor_error(-18, None), 6), (http_error(500), 6), (http_error(204), 3), (TransportError("broken"), 20)],
+    ids=repr,
+)
+def test_a_page_that_may_be_gone_is_not_asked_for_more_often_because_others_succeed(
+    error: SipCdrError, attempts: int
+) -> None:
+    judge, _ = controller()
+    assert judge.is_patient
+    job = job_of()
+    succeed(judge, job_of(), 100.0)
+    while not isinstance(fail(judge, job, error, 100.0, may_be_gone=True), SipCdrError):
+        pass
+    assert job.attempt == attempts
+    assert not controller(NEVER)[0].is_patient
 
 
 def test_a_success_shortly_before_counts_where_a_page_is_the_only_one() -> None:

@@ -30,9 +30,10 @@ from aiosipcdr.model.errors import (
     ServerFaultError,
     SipCdrError,
 )
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
-from aiosipcdr.model.report import CompleteWindow, QuarantinedRecord
+from aiosipcdr.model.report import CompleteWindow
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.proof import budget as budget_module

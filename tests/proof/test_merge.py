@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page
-from aiosipcdr.model.report import QuarantinedRecord, ReportBuilder
+from aiosipcdr.model.report import ReportBuilder
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof import window as completeness
 from aiosipcdr.proof.budget import Budget

@@ -11,10 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.model.errors import FilterIgnoredError
+from aiosipcdr.model.errors import (
+    FilterIgnoredError,
+    InvalidQueryError,
+    OutageError,
+    ProtocolError,
+    ServerFaultError,
+    VendorError,
+)
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.proof.page import (
     PageRequest,
     Verdict,
@@ -185,11 +192,21 @@ def test_a_total_that_every_size_divides_has_no_such_page() -> None:
 
 def test_a_refused_total_is_asked_for_with_larger_pages() -> None:
     control = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=1, control=True)
-    larger = enlarge_count(control, 20)
-    assert larger is not None
-    assert (larger.size, larger.control, larger.current) == (20, True, 1)
-    assert enlarge_count(larger, 20) is None
-    assert enlarge_count(request(), 100) is None
+    for refused in (InvalidQueryError("parameter"), ProtocolError("HTTP 404")):
+        larger = enlarge_count(control, refused, 20)
+        assert larger is not None
+        assert (larger.size, larger.control, larger.current) == (20, True, 1)
+        assert enlarge_count(larger, refused, 20) is None
+        assert enlarge_count(request(), refused, 100) is None
+
+
+def test_a_total_that_failed_for_another_reason_is_not_asked_for_with_larger_pages() -> None:
+    control = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=1, control=True)
+    outage = OutageError("down")
+    outage.__cause__ = InvalidQueryError("parameter")
+    unreadable = ProtocolError("not JSON", retryable=True)
+    for error in (VendorError("locked?", status=-99), ServerFaultError("down"), unreadable, outage):
+        assert enlarge_count(control, error, 20) is None
 
 
 def test_any_size_may_be_echoed_with_a_total_and_only_the_one_that_was_asked_at_the_end() -> None:

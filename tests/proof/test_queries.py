@@ -3,14 +3,15 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosipcdr.model.errors import AuthenticationError, FilterIgnoredError, ProtocolError
+from aiosipcdr.model.errors import AuthenticationError, FilterIgnoredError, ProtocolError, SchemaMismatchError
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import FilterMatch, Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof.page import PageRequest
 from aiosipcdr.proof.queries import RangeCount, SinglePage
@@ -64,16 +65,35 @@ def test_a_page_of_another_phone_is_an_error(match: FilterMatch) -> None:
     assert isinstance(accept(plan, ask(plan), answer(CALL)), FilterIgnoredError) is (match == "exact")
 
 
-def test_a_page_with_broken_records_is_asked_for_again_once_and_then_an_error() -> None:
-    plan = SinglePage(DAY, Filters(), current=1, size=1)
-    assert accept(plan, ask(plan), answer(broken=True)) is None
+def test_a_page_with_a_record_without_an_id_is_asked_for_again_once_and_then_kept() -> None:
+    plan = SinglePage(DAY, Filters(), current=1, size=2)
+    assert accept(plan, ask(plan), answer(CALL, broken=True)) is None
     assert not plan.has_result
     again = ask(plan)
-    error = accept(plan, again, answer(broken=True))
+    assert again.needs_fresh_answer
+    assert accept(plan, again, answer(CALL, broken=True)) is None
+    assert plan.page is not None
+    assert plan.page.records == [CALL]
+    assert [(record.window, record.page) for record in plan.page.quarantined] == [(DAY, 1)]
+    plan = SinglePage(DAY, Filters(), current=1, size=2)
+    accept(plan, ask(plan), answer(CALL, broken=True))
+    assert accept(plan, ask(plan), answer(CALL)) is None
+    assert plan.page is not None
+    assert plan.page.quarantined == []
+
+
+@pytest.mark.parametrize(("size", "words"), [(1, "no readable id"), (5, "5 of 5 records have no readable voiceId")])
+def test_a_page_of_records_without_ids_is_an_error(size: int, words: str) -> None:
+    plan = SinglePage(DAY, Filters(), current=1, size=size, strict=size == 1)
+    odd = answer(broken=True)
+    odd = msgspec.structs.replace(odd, quarantined=odd.quarantined * size)
+    assert accept(plan, ask(plan), odd) is None
+    error = accept(plan, ask(plan), odd)
     assert isinstance(error, ProtocolError)
+    assert isinstance(error, SchemaMismatchError) is (size == 5)
+    assert words in str(error)
     assert (error.window, error.page) == (DAY, 1)
-    assert accept(plan, again, answer(CALL)) is None
-    assert plan.has_result
+    assert not plan.has_result
 
 
 def test_errors_end_it() -> None:

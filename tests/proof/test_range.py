@@ -17,9 +17,10 @@ from aiosipcdr.model.errors import (
     OutOfTimeRangeError,
     ProtocolError,
     ServerFaultError,
+    SipCdrError,
 )
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.records import CallDetailRecord, ExtraFields, Page
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow, split_window
 from aiosipcdr.policy.clock import AgePolicy, VendorTime
 from aiosipcdr.proof.page import PageRequest, count_pages
@@ -1431,12 +1432,12 @@ def test_a_burst_that_lies_too_deep_is_an_error_that_names_the_page(allow_incomp
     assert (run.error.page, run.error.status) == (11, -22)
 
 
-def test_a_count_that_is_refused_with_every_size_is_an_error() -> None:
+@pytest.mark.parametrize("error", [InvalidQueryError("parameter", status=-22), ProtocolError("HTTP 404")])
+def test_a_count_that_is_refused_with_every_size_is_an_error(error: SipCdrError) -> None:
     reader = cover(seconds(0, 60), size=20)
     first = reader.next_request()
     assert first is not None
     assert accept(reader, first, answer(20, [call(1)], 1)) is None
-    error = InvalidQueryError("parameter", status=-22)
     for size in (1, 20):
         request = reader.next_request()
         assert request is not None

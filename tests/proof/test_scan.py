@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.records import CallDetailRecord
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.proof.page import find_sorted_run
 from aiosipcdr.proof.scan import WindowScan
 from aiosipcdr.wire.codec import PageAnswer

@@ -8,16 +8,19 @@ import msgspec
 import pytest
 
 from aiosipcdr.model.errors import (
+    AuthenticationError,
     FilterIgnoredError,
     InvalidQueryError,
+    OutageError,
     OutOfTimeRangeError,
     ProtocolError,
     ServerFaultError,
     SipCdrError,
+    VendorError,
 )
+from aiosipcdr.model.quarantine import QuarantinedRecord
 from aiosipcdr.model.query import Filters
 from aiosipcdr.model.records import CallDetailRecord, Page
-from aiosipcdr.model.report import QuarantinedRecord
 from aiosipcdr.model.windows import TimeWindow
 from aiosipcdr.proof import page as paging
 from aiosipcdr.proof.budget import Budget, PageSizes
@@ -876,6 +879,9 @@ def test_pages_that_shrink_more_and_more_are_no_size_that_other_windows_take_ove
 
 REFUSED = InvalidQueryError("parameter", status=-22)
 GONE = ProtocolError("a response without content", retryable=True)
+DOWN = ServerFaultError("down")
+SPENT = OutageError("the budget is spent")
+SPENT.__cause__ = DOWN
 
 
 def reading(ids: list[int], **settings: object) -> tuple[WindowReader, list[PageRequest]]:
@@ -889,7 +895,7 @@ OWNER: Any = None  # the answer has no owner
 PAGE_ONE = PageRequest(owner=OWNER, window=HOUR, params=b"", current=1, size=10)
 
 
-@pytest.mark.parametrize("error", [REFUSED, GONE, ServerFaultError("down")])
+@pytest.mark.parametrize("error", [REFUSED, GONE, DOWN, SPENT])
 def test_pages_that_are_refused_because_rows_were_deleted_are_counted_again(error: SipCdrError) -> None:
     proof, (second, third, fourth) = reading([*range(35)])
     assert accept(proof, second, steady([*range(35)])(second)) is None
@@ -902,13 +908,53 @@ def test_pages_that_are_refused_because_rows_were_deleted_are_counted_again(erro
     assert (proof.state, proof.report.unique, proof.report.scans) == (WindowState.CERTIFIED, 15, 2)
 
 
-def test_a_page_that_the_vendor_counts_and_does_not_send_is_its_error() -> None:
+@pytest.mark.parametrize("error", [AuthenticationError("no"), VendorError("?", status=-99), OutageError("no network")])
+def test_a_page_that_fails_for_the_account_or_the_network_ends_the_run(error: SipCdrError) -> None:
+    proof, (second,) = reading([*range(15)])
+    assert refuse(proof, second, error) is error
+
+
+@pytest.mark.parametrize("refusal", [REFUSED, DOWN, GONE, None])
+def test_a_page_that_is_short_because_the_total_is_wrong_is_not_blamed_on_the_smallest_size(
+    refusal: SipCdrError | None,
+) -> None:
+    # Four calls, of which seven more are counted, from a server that sends or accepts no page below five.
+    proof = prove(TWO_SECONDS)
+    for _ in range(2):
+        first = ask(proof)
+        assert accept(proof, first, answer(calls(*range(4)), 11)) is None
+    second = ask(proof)
+    assert (second.current, second.size) == (2, 4)
+    if refusal is None:
+        assert accept(proof, second, answer([], 11, size=5, current=2)) is None
+    else:
+        assert refuse(proof, second, refusal) is None
+        assert refuse(proof, ask(proof), refusal) is None
+        count = ask(proof)
+        assert count.control
+        assert accept(proof, count, answer([], 11)) is None
+    assert (proof.state, proof.report.unique, proof.report.total) == (WindowState.UNPROVEN, 4, 11)
+
+
+def test_a_page_that_the_vendor_counts_and_does_not_send_is_requested_again_and_then_its_error() -> None:
+    pages = reading([*range(25)])
+    for is_again in (False, True):
+        proof, (second, third) = pages
+        assert (second.may_be_gone, third.may_be_gone) == (not is_again, not is_again)
+        assert refuse(proof, third, GONE) is None
+        assert refuse(proof, second, DOWN) is None
+        count = ask(proof)
+        error = accept(proof, count, steady([*range(25)])(count))
+        assert error is (DOWN if is_again else None), "that of the first page that is missing"
+        pages = (proof, [] if is_again else [ask(proof), ask(proof)])
+
+
+def test_a_page_that_comes_after_the_window_was_counted_is_taken() -> None:
     proof, (second, third) = reading([*range(25)])
     assert refuse(proof, third, GONE) is None
-    assert refuse(proof, second, ServerFaultError("down")) is None
-    count = ask(proof)
-    error = accept(proof, count, steady([*range(25)])(count))
-    assert isinstance(error, ServerFaultError), "of the first page that is missing"
+    assert accept(proof, second, steady([*range(25)])(second)) is None
+    assert [*reported(proof, steady([*range(25)]))] == [(1, 1), (3, 10), (1, 1)]
+    assert (proof.state, proof.report.scans) == (WindowState.CERTIFIED, 1)
 
 
 def test_a_page_that_lies_too_deep_leaves_the_window_to_be_cut() -> None:

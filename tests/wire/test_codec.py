@@ -306,6 +306,14 @@ def test_pages_may_be_missing() -> None:
     assert decode(body(SAMPLE, pages=None)).page.pages == 0
 
 
+@pytest.mark.parametrize("raw", ["1.5", "-1", '"a\tb"', "NaN", "{}", '"many"'])
+def test_pages_that_cannot_be_read_cost_nothing(raw: str) -> None:
+    odd = body(SAMPLE, pages=1).replace(b'"pages":1', f'"pages":{raw}'.encode())
+    assert raw.encode() in odd
+    page = decode(odd).page
+    assert (page.pages, len(page.records)) == (0, 1)
+
+
 @pytest.mark.parametrize("name", ["total", "size", "current", "pages"], ids=short)
 def test_the_numbers_of_a_page_may_be_text(name: str) -> None:
     page = decode(body(SAMPLE, **{"total": 7, "size": 7, "current": 7, "pages": 7} | {name: "7"})).page

@@ -88,7 +88,10 @@ def test_an_id_in_these_forms_cannot_be_read(raw: str) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "number"),
-    [("0", 0), ("7", 7), ('"7"', 7), ("1000000000", 10**9), ("null", None), ('"000000007"', 7)],
+    [
+        *[("0", 0), ("7", 7), ('"7"', 7), ("1000000000", 10**9), ("null", None), ('"000000007"', 7)],
+        *[("7.0", 7), ("0.000", 0), ('""', None)],
+    ],
 )
 def test_the_numbers_of_a_page(raw: str, number: int | None) -> None:
     assert read_count(raw.encode()) == number
