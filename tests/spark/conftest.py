@@ -55,13 +55,18 @@ def sandbox(running: Sandbox, gate: Gate) -> Sandbox:
     return running
 
 
-@pytest.fixture(scope="session")
-def credentials_file(running: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("account") / "account.toml"
+def write_account(sandbox: Sandbox, folder: Path) -> str:
+    """Write a credentials file; return its path."""
+    path = folder / "account.toml"
     path.touch(mode=0o600)
     names = ("base_url", "api_key", "api_secret")
-    path.write_text("\n".join(f'{name} = "{getattr(running, name)}"' for name in names), encoding="utf-8")
+    path.write_text("\n".join(f'{name} = "{getattr(sandbox, name)}"' for name in names), encoding="utf-8")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def credentials_file(running: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_account(running, tmp_path_factory.mktemp("account"))
 
 
 @pytest.fixture(scope="session")
