@@ -65,8 +65,10 @@ class UsageWatch:
         return {kind: max((one.peak for one in usages if one.kind == kind), default=0.0) for kind in _KINDS}
 
     def executors(self) -> list[int]:
-        """Return the process ids of the executors that run now."""
-        return [pid for pid, one in _stats().items() if one.parent in self._workers]
+        """Return the process ids of the executors that run Python now; one that is ending has no processes left."""
+        stats = _stats()
+        parents = {one.parent for one in stats.values()}
+        return [pid for pid, one in stats.items() if one.parent in self._workers and pid in parents]
 
     def _sample_on(self) -> None:
         while not self._ends.wait(_SAMPLE_SECONDS):
