@@ -1,4 +1,4 @@
-"""Calls in worker threads, which end before the task that waits for them goes on.
+"""Worker threads and tasks that end before a cancelled task goes on.
 
 `anyio.to_thread` waits for its thread if a cancel scope is cancelled, but not if the task itself is, as by
 `asyncio.timeout`: the caller would then close a file or a connection that the thread still uses, which crashes SQLite.

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import count
 
-import anyio
 import msgspec
 
 from aiosipcdr.engine.run import Job, Plan, Run
@@ -33,6 +32,7 @@ from aiosipcdr.policy.pacing import Pacer, RatePolicy
 from aiosipcdr.policy.retry import RetryController, RetryPolicy
 from aiosipcdr.proof.page import PageRequest, PlanChange
 from aiosipcdr.rates import RateLimiter
+from aiosipcdr.threads import wait_for_end
 from aiosipcdr.wire.codec import PageAnswer, PageDecoder, encode_query
 from aiosipcdr.wire.signing import CredentialsSource
 
@@ -427,21 +427,10 @@ class Engine:
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:
-    # If the caller is cancelled, it still waits for the tasks: none may outlive the run.
-    cancelled = None
+    # None may outlive the run, even if the caller is cancelled meanwhile.
     for task in tasks:
         task.cancel()
-    while tasks := [task for task in tasks if not task.done()]:
-        try:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait(tasks)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        try:
-            raise cancelled
-        finally:
-            del cancelled  # its traceback keeps this frame
+    await wait_for_end(tasks)
 
 
 def _locate(error: SipCdrError, request: PageRequest) -> None:
