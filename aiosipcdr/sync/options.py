@@ -10,7 +10,7 @@ from aiosipcdr.model.records import TIME_FIELDS, TimeField
 from aiosipcdr.model.sync import OnVanished
 from aiosipcdr.model.windows import ArgumentError, TimeWindow
 
-__all__ = ["SyncOptions"]
+__all__ = ["SyncOptions", "read_since"]
 
 # A longer one would begin before the year 1.
 _LONGEST_LOOKBACK = timedelta(days=36_500)
@@ -68,10 +68,8 @@ class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
         check_span("lookback", lookback)
         if time_field is not None:
             check_choice("time_field", time_field, TIME_FIELDS)
-        if since is not None and (not isinstance(since, datetime) or since.utcoffset() is None):
-            raise ArgumentError("since must be an aware datetime, as in datetime(2026, 10, 1, tzinfo=UTC)")
         return cls(
-            since=None if since is None else TimeWindow.of(since, since).start.astimezone(UTC),
+            since=read_since(since),
             lookback=min(lookback, _LONGEST_LOOKBACK),
             deep=deep,
             on_vanished=on_vanished,
@@ -79,3 +77,16 @@ class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
             dry_run=dry_run,
             allow_mass_vanish=allow_mass_vanish,
         )
+
+
+def read_since(since: datetime | None) -> datetime | None:
+    """Return the argument `since` in whole seconds, UTC.
+
+    Raises:
+        ArgumentError: It is naive.
+    """
+    if since is None:
+        return None
+    if not isinstance(since, datetime) or since.utcoffset() is None:
+        raise ArgumentError("since must be an aware datetime, as in datetime(2026, 10, 1, tzinfo=UTC)")
+    return TimeWindow.of(since, since).start.astimezone(UTC)

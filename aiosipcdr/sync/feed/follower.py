@@ -42,7 +42,7 @@ from aiosipcdr.sync.feed.checkpoint import FeedCheckpoint
 from aiosipcdr.sync.feed.handoff import Handoff
 from aiosipcdr.sync.feed.reader import FeedReader
 from aiosipcdr.sync.feed.target import FeedTarget
-from aiosipcdr.sync.options import SyncOptions
+from aiosipcdr.sync.options import SyncOptions, read_since
 from aiosipcdr.sync.owner import find_owner
 from aiosipcdr.sync.synchronizer import Synchronizer
 from aiosipcdr.sync.targets import Batch
@@ -118,12 +118,11 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
         check_span("deep_every", deep_every)
         if time_field is not None:
             check_choice("time_field", time_field, TIME_FIELDS)
-        if since is not None and (not isinstance(since, datetime) or since.utcoffset() is None):
-            raise ArgumentError("since must be an aware datetime, as in datetime(2026, 10, 1, tzinfo=UTC)")
-        if since is not None and since > datetime.now(UTC) + _MOST_AHEAD:
+        begin = read_since(since)
+        if begin is not None and begin > datetime.now(UTC) + _MOST_AHEAD:
             raise ArgumentError("since lies in the future: give a time up to now, or none to begin now")
         return cls(
-            since=None if since is None else TimeWindow.of(since, since).start.astimezone(UTC),
+            since=begin,
             every=float(seconds),
             lookback=min(lookback, _LONGEST),
             deep_every=min(deep_every, _LONGEST),
