@@ -161,10 +161,10 @@ class VendorClock:
     Includes refusals. The median ignores single answers that come from another server or took long.
     """
 
-    __slots__ = ("_answers", "_date", "_decoded")
+    __slots__ = ("_date", "_decoded", "_offsets")
 
     def __init__(self) -> None:
-        self._answers: deque[tuple[float, float, float] | None] = deque(maxlen=_RECENT_ANSWERS)
+        self._offsets: deque[float | None] = deque(maxlen=_RECENT_ANSWERS)
         self._date: str | None = None
         self._decoded: float | None = None
 
@@ -178,13 +178,14 @@ class VendorClock:
         """
         if date != self._date:  # it changes once a second, and decoding is expensive
             self._date, self._decoded = date, decode_http_date(date)
-        self._answers.append(None if self._decoded is None else (self._decoded, sent, received))
+        self._offsets.append(None if self._decoded is None else _offset_of(self._decoded, sent, received))
 
     @property
     def offset(self) -> float | None:
         """Seconds by which the vendor's clock is ahead of this machine's; `None` without a recent `Date` header."""
-        offsets = [_offset_of(*answer) for answer in self._answers if answer is not None]
-        plausible = [offset for offset in offsets if abs(offset) <= _LARGEST_OFFSET]
+        plausible = [
+            offset for offset in self._offsets if offset is not None and abs(offset) <= _LARGEST_OFFSET
+        ]
         return median(plausible) if plausible else None
 
 

@@ -25,7 +25,7 @@ __all__ = ["FieldCounts", "find_unidentified"]
 MIN_FAULTS: Final = 5
 """Min faults for a conclusion about the format."""
 
-_SAMPLE: Final = 100
+_SAMPLE: Final = 25
 _CHECKED_FIELDS: Final = (*TIME_FIELDS, *MONEY_FIELDS)
 _ORDER: Final = {name: position for position, name in enumerate(CallDetailRecord.__struct_fields__)}
 

@@ -101,19 +101,17 @@ def find_sorted_run(records: list[CallDetailRecord]) -> SortedRun | None:
         return None
     ascending = records[::-1] if records[-1].voice_id < records[0].voice_id else records
     first = ascending[0]
-    lowest = highest = first.voice_id
-    earliest = latest = first.submit_time
-    if earliest is None or latest is None:
+    highest, latest = "", first.submit_time
+    if latest is None:
         return None
     try:
-        for record in ascending[1:]:
-            voice_id, submit_time = record.voice_id, record.submit_time
-            if voice_id <= highest or submit_time < latest:  # type: ignore[operator]  # None is handled below
+        for record in ascending:
+            if record.voice_id <= highest or record.submit_time < latest:  # type: ignore[operator]  # None is handled below
                 return None
-            highest, latest = voice_id, submit_time
+            highest, latest = record.voice_id, record.submit_time
     except TypeError:
         return None
-    return SortedRun(ascending, lowest, highest, earliest, latest)  # type: ignore[arg-type]  # compared, so not None
+    return SortedRun(ascending, first.voice_id, highest, first.submit_time, latest)  # type: ignore[arg-type]  # compared, so not None
 
 
 def join_sorted_runs(sorted_runs: list[SortedRun]) -> SortedRun | None:

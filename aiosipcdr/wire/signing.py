@@ -43,13 +43,14 @@ class Credentials:
         ValueError: A part is empty, or has characters that an HTTP header cannot hold.
     """
 
-    __slots__ = ("_key", "_secret")
+    __slots__ = ("_key", "_secret", "_signed")
 
     @hide_arguments
     def __init__(self, api_key: str, api_secret: str) -> None:
         """Keep both parts without surrounding blanks."""
         self._key = _check_part("api_key", api_key)
         self._secret = _check_part("api_secret", api_secret)
+        self._signed = (-1, "")  # time and signature of the last request: those of the same second have the same
 
     @property
     def key(self) -> str:
@@ -95,8 +96,12 @@ def sign(credentials: Credentials, timestamp: int) -> str:
 
     Source: the vendor's page "Inquire Phone Records By Batch".
     """
-    text = f"{credentials._key}{credentials._secret}{timestamp}"  # noqa: SLF001
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    signed_at, signature = credentials._signed  # noqa: SLF001
+    if signed_at != timestamp:
+        text = f"{credentials._key}{credentials._secret}{timestamp}"  # noqa: SLF001
+        signature = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+        credentials._signed = timestamp, signature  # noqa: SLF001
+    return signature
 
 
 def mask_secrets(credentials: Credentials, text: str) -> str:
