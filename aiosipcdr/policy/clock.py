@@ -183,9 +183,7 @@ class VendorClock:
     @property
     def offset(self) -> float | None:
         """Seconds by which the vendor's clock is ahead of this machine's; `None` without a recent `Date` header."""
-        plausible = [
-            offset for offset in self._offsets if offset is not None and abs(offset) <= _LARGEST_OFFSET
-        ]
+        plausible = [offset for offset in self._offsets if offset is not None and abs(offset) <= _LARGEST_OFFSET]
         return median(plausible) if plausible else None
 
 
