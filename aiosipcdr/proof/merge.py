@@ -143,8 +143,7 @@ class OwnedSpan(msgspec.Struct, frozen=True, kw_only=True):
 
 T = TypeVar("T")
 
-_VOICE_ID = attrgetter("voice_id")
-_SUBMIT_TIME = attrgetter("submit_time")
+_TIME_AND_ID = attrgetter("submit_time", "voice_id")
 
 
 class RangeMerger:
@@ -363,12 +362,18 @@ class RangeMerger:
         self, reader: WindowReader, repeated: set[object], *, is_preceding: bool
     ) -> tuple[list[CallDetailRecord], list[CallDetailRecord], bool]:
         # Returns the rows to deliver, those to omit, and whether both are in order.
-        span, sorted_run = self._span, reader.scan.sorted_run
-        if sorted_run is not None and (span.bounds is None or (not is_preceding and span.encloses(reader.window))):
-            return ([], sorted_run.records, True) if is_preceding else (*sorted_run.without(map(str, repeated)), True)
+        span, scan = self._span, reader.scan
+        if span.bounds is None or (not is_preceding and span.encloses(reader.window)):
+            # It owns all rows of the window, or none.
+            if (sorted_run := scan.sorted_run) is not None:
+                return (
+                    ([], sorted_run.records, True) if is_preceding else (*sorted_run.without(map(str, repeated)), True)
+                )
+            if not (repeated or is_preceding):
+                return [*scan.records.values()], [], False
         new: list[CallDetailRecord] = []
         omitted: list[CallDetailRecord] = []
-        for key, record in reader.scan.records.items():
+        for key, record in scan.records.items():
             is_new = key not in repeated and span.owns(record, is_preceding=is_preceding)
             (new if is_new else omitted).append(record)
         return new, omitted, False
@@ -386,14 +391,17 @@ def sort_records(records: list[CallDetailRecord], *, may_share_ids: bool = True)
         records: The records.
         may_share_ids: Whether several records may have the same id, so that contents must be compared.
     """
-    # Two stable passes over single keys: records that are in order cost one comparison each.
-    in_order = sorted(records, key=_id_and_bytes if may_share_ids else _VOICE_ID)
+    key = _time_id_and_bytes if may_share_ids else _TIME_AND_ID
     try:
-        return sorted(in_order, key=_SUBMIT_TIME)
+        return sorted(records, key=key)
     except TypeError:  # None does not compare
-        undated = [record for record in in_order if record.submit_time is None]
-        dated = [record for record in in_order if record.submit_time is not None]
-        return sorted(dated, key=_SUBMIT_TIME) + undated
+        dated = sorted([record for record in records if record.submit_time is not None], key=key)
+        undated = [record for record in records if record.submit_time is None]
+        return dated + sorted(undated, key=_id_and_bytes)
+
+
+def _time_id_and_bytes(record: CallDetailRecord) -> tuple[datetime | None, str, bytes]:
+    return record.submit_time, *_id_and_bytes(record)
 
 
 def _id_and_bytes(record: CallDetailRecord) -> tuple[str, bytes]:

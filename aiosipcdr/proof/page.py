@@ -6,10 +6,11 @@ looking at any record again. Pages that are not sorted take a slower path with t
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from enum import Enum, auto
 from operator import attrgetter
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -375,9 +376,10 @@ def _lie_within(
             if earliest <= sorted_run.earliest and sorted_run.latest <= latest:
                 return True
         else:
-            times = [time for record in records if (time := record.submit_time) is not None]
-            if len(times) == len(records) and earliest <= min(times) and max(times) <= latest:
-                return True
+            times: list[Any] = [record.submit_time for record in records]
+            with suppress(TypeError):  # one has no time
+                if earliest <= min(times) and max(times) <= latest:
+                    return True
     fields = TIME_FIELDS if time_field is None else (time_field,)
     for record in records:
         reported = [time for field in fields if (time := getattr(record, field)) is not None]

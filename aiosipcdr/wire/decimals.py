@@ -65,7 +65,7 @@ class DecimalCache:
 
     __slots__ = ("_known", "_older", "_size")
 
-    def __init__(self, size: int = 8_192) -> None:
+    def __init__(self, size: int = 32_768) -> None:
         """Create a table of at most `size` texts, and as many older ones."""
         self._size = size
         # A dict of its own: CPython looks into exact dicts twice as fast as it calls a method.

@@ -696,7 +696,7 @@ def to_wire(record: CallDetailRecord, absent: object, *, euro: bool, numbers: bo
     return wire
 
 
-@pytest.mark.parametrize("size", [1, 8_192])
+@pytest.mark.parametrize("size", [1, 32_768])
 @settings(max_examples=2 * SOME)
 @given(
     reported=st.lists(
@@ -779,7 +779,7 @@ def exactly(answer: object) -> object:
 @settings(max_examples=2 * SOME)
 @given(
     st.lists(st.tuples(st.integers(0, 2).flatmap(wire_records), st.sampled_from([":", ": "])), min_size=1, max_size=4),
-    st.sampled_from([1, 8_192]),
+    st.sampled_from([1, 32_768]),
 )
 def test_the_fast_path_equals_the_lenient_path(reported: list[tuple[list[dict[str, object]], str]], size: int) -> None:
     decoder = PageDecoder()
