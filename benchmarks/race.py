@@ -1,7 +1,8 @@
 """Client CPU of several libraries for the same calls, on accounts as the vendor's page describes them.
 
 The endpoint runs in a process of its own, each contender in another, pinned to
-different cores if the system allows it. Every round starts each contender
+different cores if the system allows it. Every round goes through all accounts, so
+that a slow minute of the machine is not one account's. It starts each contender
 anew, warms it up with a few calls, and lets it fetch all of them twice: first
 with fresh memory, as in a nightly job, then again, as in a service. The medians of
 the rounds' ratios to a bare loop that reads the pages alone are compared.
@@ -11,6 +12,7 @@ Run: python3 benchmarks/race.py (under 10 minutes), or with --quick (about 2)
 import argparse
 import random
 import tempfile
+from contextlib import ExitStack
 from operator import attrgetter
 from pathlib import Path
 
@@ -70,31 +72,6 @@ GOALS = [
 """What is compared, who with whom, and the bound for the CPU of a call; wherever both take part."""
 
 
-def race(account: Account, names: list[str], calls: int, rounds: int, concurrency: int) -> "Results":
-    """Run the contenders `names` once a round, in another order each time."""
-    results = Results(names)
-    with tempfile.TemporaryDirectory() as folder:
-        tls = Certificates(folder) if account.is_tls else None
-        with Course(calls, account.profile, tls=tls) as course, Course(_WARMING, account.profile, tls=tls) as small:
-            task, warming = (record(each, concurrency, folder, names) for each in (course, small))
-            for number in range(rounds):
-                for name in random.Random(number).sample(names, len(names)):
-                    with Runner(name) as runner:
-                        for _ in range(2):
-                            runner.run(warming)
-                        course.reset()
-                        first = runner.run(task)
-                        stats = course.stats()
-                        again = runner.run(task)
-                    for one in (first, again):
-                        if one.calls < calls or one.requests != stats["requests"]:
-                            raise SystemExit(f"{name} has read {one.calls} calls, reports {one.requests} requests")
-                    results.first[name].append(first)
-                    results.again[name].append(again)
-                    results.server[name] += stats["cpu"] / stats["requests"] / rounds
-    return results
-
-
 def record(course: Course, concurrency: int, folder: str, names: list[str]) -> Task:
     """Return the task to fetch all calls of `course`, with the requests that `fetch_all` sends if they are replayed."""
     task = msgspec.structs.replace(course.task, concurrency=concurrency, folder=folder)
@@ -106,8 +83,8 @@ def record(course: Course, concurrency: int, folder: str, names: list[str]) -> T
         return msgspec.structs.replace(task, bodies=course.seen())
 
 
-class Results:
-    """What the contenders of an account took.
+class Race:
+    """The contenders of an account, in another order each round.
 
     Attributes:
         first: What the first runs took.
@@ -115,11 +92,35 @@ class Results:
         server: The endpoint's CPU seconds for a request.
     """
 
-    def __init__(self, names: list[str]) -> None:
-        """Start without any."""
+    def __init__(self, account: Account, names: list[str], calls: int, concurrency: int, stack: ExitStack) -> None:
+        """Start the endpoints, until `stack` is closed."""
+        self._names = names
+        self._calls = calls
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        tls = Certificates(folder) if account.is_tls else None
+        self._course = stack.enter_context(Course(calls, account.profile, tls=tls))
+        small = stack.enter_context(Course(_WARMING, account.profile, tls=tls))
+        self._task, self._warming = (record(each, concurrency, folder, names) for each in (self._course, small))
         self.first: Rounds = {name: [] for name in names}
         self.again: Rounds = {name: [] for name in names}
-        self.server: dict[str, float] = dict.fromkeys(names, 0.0)
+        self.server: dict[str, list[float]] = {name: [] for name in names}
+
+    def run(self, number: int) -> None:
+        """Run each contender once more, in the order of round `number`."""
+        for name in random.Random(number).sample(self._names, len(self._names)):
+            with Runner(name) as runner:
+                for _ in range(2):
+                    runner.run(self._warming)
+                self._course.reset()
+                first = runner.run(self._task)
+                stats = self._course.stats()
+                again = runner.run(self._task)
+            for one in (first, again):
+                if one.calls < self._calls or one.requests != stats["requests"]:
+                    raise SystemExit(f"{name} has read {one.calls} calls, reports {one.requests} requests")
+            self.first[name].append(first)
+            self.again[name].append(again)
+            self.server[name].append(stats["cpu"] / stats["requests"])
 
     def compare(self, name: str, other: str) -> tuple[Ratio, Ratio]:
         """Compare the CPU of two contenders for one call, in the first runs and in the second ones."""
@@ -146,7 +147,7 @@ class Results:
                     f"{calls / wall:,.0f}",
                     f"{median([one.peak - one.before for one in timed]):.0f}",
                     f"{median(first) * 1e3:.0f}" if first else "all at once",
-                    f"{self.server[name] * 1e6:.0f}",
+                    f"{median(self.server[name]) * 1e6:.0f}",
                 )
             )
         names = (
@@ -160,7 +161,7 @@ class Results:
         print_table((*names, "memory MiB", "first call ms", "endpoint's CPU µs"), rows)
 
 
-def print_goals(raced: dict[str, Results]) -> None:
+def print_goals(raced: dict[str, Race]) -> None:
     """Print what was aimed at and what was reached."""
     rows = []
     goals = [("fetch_all to the bare loop", "fetch_all", "pages", "at most", 1.20), *GOALS]
@@ -220,6 +221,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--accounts", nargs="+", choices=ACCOUNTS, default=list(ACCOUNTS), metavar="NAME")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="10,000 calls, 2 rounds, without dlt's pipeline")
     parser.add_argument("--instructions", type=int, default=0, metavar="CALLS", help="count them, for so many calls")
     parser.add_argument("--chart", type=Path, help="where to write the chart (SVG)")
@@ -229,15 +231,22 @@ def main() -> None:
     print(f"{calls:,} calls, {rounds} rounds, concurrency {given.concurrency}; {describe_machine()}\n")
     for name, why in left_out.items():
         print(f"left out: {CONTENDERS[name][2]} ({why})\n")
-    raced: dict[str, Results] = {}
-    for title in given.accounts:
-        account = ACCOUNTS[title]
-        if given.quick and account.calls is not None:
-            continue
-        names = [name for name in account.contenders if name not in left_out]
-        print(f"### {title}\n", flush=True)
-        raced[title] = race(account, names, account.calls or calls, rounds, given.concurrency)
-        raced[title].print()
+    raced: dict[str, Race] = {}
+    with ExitStack() as stack:
+        for title in given.accounts:
+            account = ACCOUNTS[title]
+            if given.quick and account.calls is not None:
+                continue
+            names = [
+                name for name in account.contenders if name in {"pages", *given.contenders} and name not in left_out
+            ]
+            raced[title] = Race(account, names, account.calls or calls, given.concurrency, stack)
+        for number in range(rounds):
+            for one in raced.values():
+                one.run(number)
+    for title, one in raced.items():
+        print(f"### {title}\n")
+        one.print()
     print_goals(raced)
     if given.chart is not None and "null" in raced:
         draw(raced["null"].first, given.chart)
