@@ -55,12 +55,15 @@ class Account(msgspec.Struct, frozen=True):
 
 
 ACCOUNTS = {
-    "null": Account("null", tuple(CONTENDERS)),
-    **{name: Account(name) for name in PROFILES if name != "null"},
+    **{name: Account(name) for name in PROFILES},
+    "all contenders": Account("null", tuple(CONTENDERS)),
     "TLS": Account("null", TYPED, is_tls=True),
     "second, 600,000 calls": Account("second", ("pages", "fetch_all"), calls=_MOST, limit=1.25),
 }
-"""The first is the vendor's page; the others differ from it as they say."""
+"""The first is the vendor's page; the others differ from it as they say.
+
+It is read by all contenders, too, apart: where a round of them takes a minute, the machine changes meanwhile.
+"""
 
 GOALS = [
     ("stream to fetch_all", "stream", "fetch_all", "at most", 1.10),
@@ -248,8 +251,8 @@ def main() -> None:
         print(f"### {title}\n")
         one.print()
     print_goals(raced)
-    if given.chart is not None and "null" in raced:
-        draw(raced["null"].first, given.chart)
+    if given.chart is not None and "all contenders" in raced:
+        draw(raced["all contenders"].first, given.chart)
     if given.instructions:
         print_instructions(given.instructions)
 
