@@ -19,7 +19,7 @@ _RECENT_ANSWERS = 15
 """Answers used to estimate the vendor's clock: enough for a median, few enough to follow a jump."""
 
 _DATE_ERROR = 0.5
-"""Max error of a `Date` header in seconds; it has whole seconds."""
+"""Max error of a `Date` header in seconds, once as much is added to it: it is truncated to whole seconds."""
 
 _LAG_FACTOR = 12
 """Delay of a count that is known to lag, in units of `count_delay` (1 s by default): replicas lag by up to 10 s."""
@@ -64,11 +64,7 @@ def measure_offset(date: str | None, sent: float, received: float) -> float | No
         The offset, `None` if `date` cannot be read.
     """
     reported = decode_http_date(date)
-    return None if reported is None else _offset_of(reported, sent, received)
-
-
-def _offset_of(date: float, sent: float, received: float) -> float:
-    return date + 0.5 - (sent + received) / 2
+    return None if reported is None else reported + _DATE_ERROR - (sent + received) / 2
 
 
 class ClockOffset:
@@ -178,7 +174,8 @@ class VendorClock:
         """
         if date != self._date:  # it changes once a second, and decoding is expensive
             self._date, self._decoded = date, decode_http_date(date)
-        self._offsets.append(None if self._decoded is None else _offset_of(self._decoded, sent, received))
+        decoded = self._decoded  # as in `measure_offset`, without a call for each answer
+        self._offsets.append(None if decoded is None else decoded + _DATE_ERROR - (sent + received) / 2)
 
     @property
     def offset(self) -> float | None:
