@@ -338,7 +338,6 @@ def guard(session: nox.Session) -> None:
     session.chdir("benchmarks")
     session.run("python", "-m", "course.guard")
     session.run("python", "memory.py")
-    session.run("python", "memory.py")
 
 
 @nox.session(default=False)

@@ -62,7 +62,7 @@ ACCOUNTS = {
 }
 """The first is the vendor's page; the others differ from it as they say.
 
-It is read by all contenders, too, apart: where a round of them takes a minute, the machine changes meanwhile.
+All contenders read it, too, but in a race of their own: a round of them takes a minute, in which the machine changes.
 """
 
 GOALS = [

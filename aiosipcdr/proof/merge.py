@@ -365,10 +365,11 @@ class RangeMerger:
         span, scan = self._span, reader.scan
         if span.bounds is None or (not is_preceding and span.encloses(reader.window)):
             # It owns all rows of the window, or none.
-            if (sorted_run := scan.sorted_run) is not None:
-                return (
-                    ([], sorted_run.records, True) if is_preceding else (*sorted_run.without(map(str, repeated)), True)
-                )
+            sorted_run = scan.sorted_run
+            if sorted_run is not None and is_preceding:
+                return [], sorted_run.records, True
+            if sorted_run is not None:
+                return *sorted_run.without(map(str, repeated)), True
             if not (repeated or is_preceding):
                 return [*scan.records.values()], [], False
         new: list[CallDetailRecord] = []

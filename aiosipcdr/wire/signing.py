@@ -50,7 +50,7 @@ class Credentials:
         """Keep both parts without surrounding blanks."""
         self._key = _check_part("api_key", api_key)
         self._secret = _check_part("api_secret", api_secret)
-        self._signed = (-1, "")  # time and signature of the last request: those of the same second have the same
+        self._signed = (-1, "")  # the last timestamp and its signature, which all requests of that second share
 
     @property
     def key(self) -> str:

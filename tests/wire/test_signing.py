@@ -30,6 +30,13 @@ def test_every_part_is_signed(key: str, secret: str, timestamp: int) -> None:
     assert sign(Credentials(key, secret), timestamp) != SIGNATURE
 
 
+@given(st.lists(st.integers(0, 3), min_size=1))
+def test_credentials_sign_each_second_anew(seconds: list[int]) -> None:
+    shared = Credentials(KEY, SECRET)
+    signatures = [sign(shared, TIMESTAMP + second) for second in seconds]
+    assert signatures == [sign(Credentials(KEY, SECRET), TIMESTAMP + second) for second in seconds]
+
+
 @given(parts, parts, st.integers(0, 2**33))
 def test_a_signature_is_lower_case_hex(key: str, secret: str, timestamp: int) -> None:
     signature = sign(Credentials(key, secret), timestamp)
